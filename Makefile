@@ -1,0 +1,41 @@
+# Two commands do everything: `make demo` and `make test`. Both make their own environment in .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml CMakeLists.txt $(wildcard cpp/include/fasthash/* cpp/src/* cpp/bindings/*)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint clean
+
+help: ## Show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: $(VENV)/demo.stamp ## Train, index and search on real images; writes demo-report/
+	$(BIN)/fasthash demo $(DEMO)
+
+test: $(VENV)/test.stamp ## Run all tests
+	$(BIN)/python -m pytest $(TESTS)
+
+bench: $(VENV)/test.stamp ## Time the searches with pytest-benchmark
+	$(BIN)/python -m pytest benchmarks --benchmark-only
+
+lint: $(VENV)/dev.stamp ## Check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'cpp/*.h' 'cpp/*.cpp')
+
+clean: ## Remove the environment and everything built
+	rm -rf $(VENV) build demo-report
+
+# One environment for all: a stamp per extra, made anew when a source of the compiled part changes.
+$(VENV)/%.stamp: $(SOURCES) | $(VENV)/bin/python
+	@echo "installing fasthash-search[$*] into $(VENV); the first time this fetches PyTorch, a few GB"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	  || { echo "fasthash needs Python 3.10 or newer; name one with: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { rm -rf $(VENV); echo "this Python cannot make environments; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }

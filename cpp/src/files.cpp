@@ -1,0 +1,117 @@
+#include "files.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <random>
+
+#include "fasthash/error.h"
+
+namespace fasthash {
+namespace {
+
+std::string directory_of(const std::string& path) {
+    const std::size_t slash = path.rfind('/');
+    return slash == std::string::npos ? "." : path.substr(0, slash + 1);
+}
+
+// A hidden name beside the target: a rename is atomic only within one file system.
+std::string temporary_beside(const std::string& path) {
+    const std::size_t name = path.rfind('/') == std::string::npos ? 0 : path.rfind('/') + 1;
+    return path.substr(0, name) + "." + path.substr(name) + ".tmp-" + std::to_string(::getpid()) + "-" +
+           std::to_string(std::random_device{}());
+}
+
+int sync_to_disk(int descriptor) {
+#ifdef F_FULLFSYNC  // macOS: fsync alone leaves the data in the drive's cache
+    if (::fcntl(descriptor, F_FULLFSYNC) == 0) return 0;
+#endif
+    return ::fsync(descriptor);
+}
+
+}  // namespace
+
+AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), temporary_(temporary_beside(path_)) {
+    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (descriptor_ < 0) fail("cannot create a file to save to");
+    struct stat old;
+    if (::stat(path_.c_str(), &old) == 0) ::fchmod(descriptor_, old.st_mode & 07777);
+}
+
+AtomicFile::~AtomicFile() {
+    if (descriptor_ >= 0) {
+        ::close(descriptor_);
+        ::unlink(temporary_.c_str());
+    }
+}
+
+void AtomicFile::write(const void* data, std::size_t n_bytes, std::uint64_t offset) {
+    const char* p = static_cast<const char*>(data);
+    while (n_bytes > 0) {
+        const ssize_t n = ::pwrite(descriptor_, p, n_bytes, static_cast<off_t>(offset));
+        if (n < 0) {
+            if (errno == EINTR) continue;
+            fail("cannot write");
+        }
+        p += n;
+        offset += static_cast<std::uint64_t>(n);
+        n_bytes -= static_cast<std::size_t>(n);
+    }
+}
+
+void AtomicFile::commit() {
+    if (sync_to_disk(descriptor_) != 0) fail("cannot flush to disk");
+    if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot move the new file into place");
+    ::close(descriptor_);
+    descriptor_ = -1;
+    // The new name is durable once the folder is.
+    const int folder = ::open(directory_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0) fail("cannot open the folder to flush it");
+    const int result = sync_to_disk(folder);
+    const int code = errno;
+    ::close(folder);
+    errno = code;
+    // Some file systems cannot flush folders and say EINVAL; their renames are as durable as they can be.
+    if (result != 0 && errno != EINVAL) fail("cannot flush the folder");
+}
+
+void AtomicFile::fail(const char* step) const { throw IoError(errno, step, path_); }
+
+InputFile::InputFile(std::string path) : path_(std::move(path)) {
+    // O_NONBLOCK: a pipe must be refused, not waited for.
+    descriptor_ = ::open(path_.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (descriptor_ < 0) throw IoError(errno, "cannot open", path_);
+    struct stat info;
+    const int result = ::fstat(descriptor_, &info);
+    const int code = errno;
+    if (result == 0 && S_ISREG(info.st_mode)) {
+        size_ = static_cast<std::uint64_t>(info.st_size);
+        return;
+    }
+    ::close(descriptor_);
+    if (result != 0) throw IoError(code, "cannot examine", path_);
+    if (S_ISDIR(info.st_mode)) throw IoError(EISDIR, "cannot open", path_);
+    throw FormatError("not a regular file");
+}
+
+InputFile::~InputFile() { ::close(descriptor_); }
+
+void InputFile::read(void* data, std::size_t n_bytes, std::uint64_t offset) const {
+    char* p = static_cast<char*>(data);
+    while (n_bytes > 0) {
+        const ssize_t n = ::pread(descriptor_, p, n_bytes, static_cast<off_t>(offset));
+        if (n < 0) {
+            if (errno == EINTR) continue;
+            throw IoError(errno, "cannot read", path_);
+        }
+        if (n == 0) throw FormatError("file ends at byte " + std::to_string(offset));
+        p += n;
+        offset += static_cast<std::uint64_t>(n);
+        n_bytes -= static_cast<std::size_t>(n);
+    }
+}
+
+}  // namespace fasthash

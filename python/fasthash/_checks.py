@@ -1,0 +1,61 @@
+"""Checks of arguments: every error names the argument, its value and what was expected. Nothing is cast."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["check_codes", "check_fraction", "check_ids", "check_int"]
+
+_INT64_MAX = 2**63 - 1
+
+
+def check_codes(name: str, codes: Any, n_bytes: int) -> NDArray[np.uint8]:
+    """Packed codes `(n, n_bytes)` as a contiguous uint8 array; a copy is made only where they are not contiguous."""
+    array = np.asarray(codes)
+    if array.dtype != np.uint8:
+        hint = "; fasthash.pack_bits packs booleans" if array.dtype == bool else ""
+        raise TypeError(f"{name} must be a uint8 array of packed bits, got dtype {array.dtype}{hint}")
+    if array.ndim != 2 or array.shape[1] != n_bytes:
+        hint = "; for a single code use code[None]" if array.ndim == 1 else ""
+        raise ValueError(f"{name} must have shape (n, {n_bytes}) for {n_bytes * 8} bits, got {array.shape}{hint}")
+    return np.ascontiguousarray(array)
+
+
+def check_ids(ids: Any, n: int) -> NDArray[np.int64]:
+    """Ids `(n,)` as a contiguous int64 array. Their values are checked by the index."""
+    array = np.asarray(ids)
+    if array.size == 0 and not isinstance(ids, np.ndarray):
+        array = array.astype(np.int64)  # an empty list has no type of its own
+    if array.dtype != np.int64:
+        raise TypeError(f"ids must be an int64 array, got dtype {array.dtype}")
+    if array.shape != (n,):
+        raise ValueError(f"ids must have shape ({n},), one for each code, got {array.shape}")
+    return np.ascontiguousarray(array)
+
+
+def check_int(name: str, value: Any, minimum: int, maximum: int = _INT64_MAX) -> int:
+    """A whole number between two bounds, both included; booleans and floats are refused."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if not minimum <= number <= maximum:
+        bound = f"at least {minimum}" if number < minimum else f"at most {maximum}"
+        raise ValueError(f"{name} must be {bound}, got {number}")
+    return number
+
+
+def check_fraction(name: str, value: Any) -> float:
+    """A real number above 0 and at most 1."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} must be a number above 0 and at most 1, got {value!r}")
+    number = float(value)
+    if not 0 < number <= 1:  # refuses NaN too
+        raise ValueError(f"{name} must be above 0 and at most 1, got {value!r}")
+    return number

@@ -1,0 +1,38 @@
+"""Clear errors for optional dependencies: `import fasthash` needs numpy alone, the rest comes in extras."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["MissingExtraError", "needs_extra"]
+
+
+class MissingExtraError(ImportError):
+    """A module of fasthash needs packages that are not installed; the message says which extra brings them."""
+
+
+@contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Wrap the optional imports of a module, so that a missing package names the extra to install.
+
+    Args:
+        extra: name of the extra of the distribution `fasthash-search`, e.g. `"train"`.
+
+    Raises:
+        MissingExtraError: an import inside the block failed because the package is not installed.
+
+    Example:
+        >>> with needs_extra("train"):
+        ...     import torch
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        # Our own modules are never an extra: a failure inside them is a bug and must look like one.
+        if (error.name or "").split(".")[0] == "fasthash":
+            raise
+        raise MissingExtraError(
+            f"this part of fasthash needs the package {error.name!r}; "
+            f"install it with: pip install 'fasthash-search[{extra}]'"
+        ) from error

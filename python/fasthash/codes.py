@@ -1,0 +1,104 @@
+"""Packed binary codes: from floats or bits to `uint8 (n, n_bits / 8)`, and back.
+
+Bit j of a code is bit `7 - j % 8` of byte `j // 8`: the order of `numpy.packbits`, so that the bytes of a coarse level
+come first and a level is a byte range.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["pack_bits", "sign_codes", "unpack_bits"]
+
+
+def pack_bits(bits: ArrayLike) -> NDArray[np.uint8]:
+    """Pack zeros and ones into codes.
+
+    Args:
+        bits: bool or integer array of zeros and ones, `(n, n_bits)` or `(n_bits,)` for one code; n_bits a positive
+            multiple of 8.
+
+    Returns:
+        uint8 array `(n, n_bits / 8)`, or `(n_bits / 8,)` for one code.
+
+    Raises:
+        TypeError: `bits` holds neither booleans nor integers.
+        ValueError: the shape does not fit, or a value is neither 0 nor 1.
+
+    Example:
+        >>> pack_bits([[1, 0, 0, 0, 0, 0, 0, 1]])
+        array([[129]], dtype=uint8)
+    """
+    array = np.asarray(bits)
+    if array.dtype.kind not in "biu":
+        raise TypeError(f"bits must be a bool or integer array of zeros and ones, got dtype {array.dtype}")
+    _check_bit_axis("bits", array.shape)
+    if array.dtype.kind != "b" and array.size and (array.min() < 0 or array.max() > 1):
+        wrong = array[(array < 0) | (array > 1)].flat[0]
+        raise ValueError(f"bits must hold only zeros and ones, found {wrong}")
+    return np.packbits(array.astype(bool, copy=False), axis=-1)
+
+
+def unpack_bits(codes: ArrayLike, n_bits: int | None = None) -> NDArray[np.uint8]:
+    """Unpack codes into zeros and ones, the inverse of `pack_bits`.
+
+    Args:
+        codes: uint8 array `(n, n_bits / 8)` or `(n_bits / 8,)`.
+        n_bits: width expected of the codes in bits; checked against their shape. None takes the width of the codes.
+
+    Returns:
+        uint8 array of zeros and ones, `(n, n_bits)` or `(n_bits,)`.
+
+    Raises:
+        TypeError: `codes` is not uint8.
+        ValueError: the shape does not fit `n_bits`.
+
+    Example:
+        >>> unpack_bits(np.array([129], dtype=np.uint8))
+        array([1, 0, 0, 0, 0, 0, 0, 1], dtype=uint8)
+    """
+    array = np.asarray(codes)
+    if array.dtype != np.uint8:
+        raise TypeError(f"codes must be a uint8 array of packed bits, got dtype {array.dtype}")
+    if array.ndim not in (1, 2) or array.shape[-1] == 0:
+        raise ValueError(f"codes must have shape (n, n_bits / 8) or (n_bits / 8,), got {array.shape}")
+    if n_bits is not None and n_bits != array.shape[-1] * 8:
+        raise ValueError(f"codes of shape {array.shape} hold {array.shape[-1] * 8} bits, but n_bits = {n_bits!r}")
+    return np.unpackbits(array, axis=-1)
+
+
+def sign_codes(z: ArrayLike) -> NDArray[np.uint8]:
+    """Binarise real outputs of a network by their sign and pack them: bit j is 1 where `z[:, j] >= 0`.
+
+    Zero (and minus zero) counts as positive, so that every real output has exactly one code.
+
+    Args:
+        z: float array `(n, n_bits)` or `(n_bits,)`; n_bits a positive multiple of 8.
+
+    Returns:
+        uint8 array `(n, n_bits / 8)` or `(n_bits / 8,)`.
+
+    Raises:
+        TypeError: `z` is not a float array.
+        ValueError: the shape does not fit, or `z` holds NaN, whose sign means nothing.
+
+    Example:
+        >>> sign_codes(np.array([0.3, -1.0, -2.0, -0.1, -0.5, -7.0, -1.0, 0.0]))
+        array([129], dtype=uint8)
+    """
+    array = np.asarray(z)
+    if array.dtype.kind != "f":
+        raise TypeError(f"z must be a float array, got dtype {array.dtype}")
+    _check_bit_axis("z", array.shape)
+    if np.isnan(array).any():
+        row = np.argwhere(np.isnan(array))[0].tolist()
+        raise ValueError(f"z must not hold NaN, found one at index {row}")
+    return np.packbits(array >= 0, axis=-1)
+
+
+def _check_bit_axis(name: str, shape: tuple[int, ...]) -> None:
+    if len(shape) not in (1, 2):
+        raise ValueError(f"{name} must have shape (n, n_bits) or (n_bits,), got {shape}")
+    if shape[-1] == 0 or shape[-1] % 8:
+        raise ValueError(f"{name} must have a positive multiple of 8 bits in its last axis, got shape {shape}")

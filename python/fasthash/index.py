@@ -1,0 +1,304 @@
+"""The indices: packed codes in, exact nearest neighbours out.
+
+No algorithm is here: arguments are checked, the compiled core does the work. Any number of threads may use one index;
+searches run at the same time and without the GIL, `add` waits until it has the index alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any, Literal, TypeAlias, overload
+
+from numpy.typing import ArrayLike
+
+from fasthash import _core
+from fasthash._checks import check_codes, check_fraction, check_ids, check_int
+from fasthash.results import FileInfo, SearchResult, SearchStats
+
+__all__ = ["FlatIndex", "HierIndex", "KeepMode", "load", "peek"]
+
+KeepMode: TypeAlias = Literal["node_ratio", "gallery_ratio", "radius"]
+StrPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
+
+_KEEP_MODES: dict[str, _core.KeepMode] = {
+    "node_ratio": _core.KeepMode.node_ratio,
+    "gallery_ratio": _core.KeepMode.gallery_ratio,
+    "radius": _core.KeepMode.radius,
+}
+_MAX_BITS = 4096
+
+
+class _Index:
+    """What both indices share."""
+
+    _core: _core.Index
+
+    @property
+    def n_bits(self) -> int:
+        """Width of a code in bits."""
+        return self._core.n_bits
+
+    @property
+    def level_bits(self) -> tuple[int, ...]:
+        """Widths of the levels in bits, coarse first; a flat index has one."""
+        return tuple(self._core.level_bits)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that codes, ids and tree take, reserved room included."""
+        return self._core.nbytes()
+
+    @property
+    def ntotal(self) -> int:
+        """Number of codes, the same as `len(index)`."""
+        return len(self._core)
+
+    def __len__(self) -> int:
+        return len(self._core)
+
+    def __bool__(self) -> bool:
+        # An index is a thing, not a list: `if index:` must not depend on what has been added.
+        return True
+
+    def add(self, codes: ArrayLike, ids: ArrayLike | None = None) -> None:
+        """Add codes to the gallery.
+
+        Args:
+            codes: uint8 array `(n, n_bits / 8)`, the levels side by side, coarse first. Copied.
+            ids: int64 array `(n,)` of values that are distinct, new to the index and not -1. None counts on from one
+                past the largest id so far: 0 .. n-1 in a fresh index.
+
+        Raises:
+            TypeError: wrong dtype; nothing is cast.
+            ValueError: wrong shape or unacceptable ids. The index is then what it was before.
+        """
+        array = check_codes("codes", codes, self.n_bits // 8)
+        self._core.add(array, None if ids is None else check_ids(ids, len(array)))
+
+    def stats(self) -> dict[str, Any]:
+        """Size and shape of the index as a dictionary of plain numbers, ready for JSON."""
+        n = len(self)
+        return {
+            "kind": self._core.kind.name,
+            "n_codes": n,
+            "n_bits": self.n_bits,
+            "level_bits": list(self.level_bits),
+            "nbytes": self.nbytes,
+            "bytes_per_code": self.nbytes / n if n else 0.0,
+        }
+
+    def save(self, path: StrPath) -> None:
+        """Write the index into one file, atomically and durably.
+
+        The file appears under its name only when it is complete and on disk; if anything fails before, a file that had
+        that name is intact. The format is described in docs/format.md.
+
+        Args:
+            path: file to write or replace.
+
+        Raises:
+            OSError: the operating system refused a step; the error names it.
+        """
+        self._core.save(os.fsencode(path))
+
+    def _search(
+        self, queries: ArrayLike, k: int, keep: float | None, keep_mode: str, stats: bool
+    ) -> SearchResult | tuple[SearchResult, SearchStats]:
+        array = check_codes("queries", queries, self.n_bits // 8)
+        n_neighbors = check_int("k", k, minimum=1)
+        if keep is not None:
+            keep = check_fraction("keep", keep)
+        if keep_mode not in _KEEP_MODES:
+            raise ValueError(f"keep_mode must be one of {', '.join(map(repr, _KEEP_MODES))}, got {keep_mode!r}")
+        distances, found, nodes, compared = self._core.search(array, n_neighbors, keep, _KEEP_MODES[keep_mode])
+        result = SearchResult(distances, found)
+        return (result, SearchStats(nodes, compared)) if stats else result
+
+
+class FlatIndex(_Index):
+    """Compares every query with every code: the exhaustive index, and the oracle of all others.
+
+    Args:
+        n_bits: width of the codes in bits, a multiple of 8 from 8 to 4096.
+
+    Raises:
+        TypeError: `n_bits` is not an integer.
+        ValueError: `n_bits` is no multiple of 8 or out of range.
+
+    Example:
+        >>> index = FlatIndex(n_bits=16)
+        >>> index.add(np.array([[0, 0], [255, 255], [1, 0]], dtype=np.uint8))
+        >>> index.search(np.array([[0, 0]], dtype=np.uint8), k=2)
+        SearchResult(distances=array([[0, 1]], dtype=int32), ids=array([[0, 2]]))
+    """
+
+    def __init__(self, n_bits: int) -> None:
+        self._core = _core.FlatIndex(_check_bits("n_bits", n_bits))
+
+    def __repr__(self) -> str:
+        return f"FlatIndex(n_bits={self.n_bits}) with {len(self)} codes"
+
+    @overload
+    def search(self, queries: ArrayLike, k: int = ..., *, stats: Literal[False] = ...) -> SearchResult: ...
+    @overload
+    def search(self, queries: ArrayLike, k: int = ..., *, stats: Literal[True]) -> tuple[SearchResult, SearchStats]: ...
+    def search(
+        self, queries: ArrayLike, k: int = 10, *, stats: bool = False
+    ) -> SearchResult | tuple[SearchResult, SearchStats]:
+        """Find the k nearest codes of each query, exactly, ordered by (distance, id).
+
+        Args:
+            queries: uint8 array `(nq, n_bits / 8)`.
+            k: how many neighbours, at least 1; may exceed the number of codes.
+            stats: also return the work done.
+
+        Returns:
+            `SearchResult`, or with `stats=True` the pair (`SearchResult`, `SearchStats`).
+
+        Raises:
+            TypeError: wrong dtype of `queries`, or `k` is not an integer.
+            ValueError: wrong shape of `queries`, or `k` below 1.
+        """
+        return self._search(queries, k, None, "node_ratio", stats)
+
+
+class HierIndex(_Index):
+    """A tree over the levels of the codes: one node per distinct prefix, equal codes stored once.
+
+    A search is exact: the distance summed over the levels read so far is a lower bound for everything below a node, so
+    nodes are visited in the order of that bound until it passes the k-th distance. With `keep=` it is the pruned
+    coarse-to-fine search of HDHash (ICPR 2020) instead.
+
+    Each `add` merges the new codes into the sorted tree in time proportional to the whole, so add in large batches.
+
+    Args:
+        level_bits: widths of the levels in bits, coarse first; each a positive multiple of 8, together at most 4096.
+
+    Raises:
+        TypeError: `level_bits` is not a sequence of integers.
+        ValueError: a width is no positive multiple of 8, or the sum is out of range.
+
+    Example:
+        >>> index = HierIndex(level_bits=(8, 8))
+        >>> index.add(np.array([[0, 0], [255, 255], [1, 0]], dtype=np.uint8), ids=np.array([7, 8, 9]))
+        >>> index.search(np.array([[0, 0]], dtype=np.uint8), k=2)
+        SearchResult(distances=array([[0, 1]], dtype=int32), ids=array([[7, 9]]))
+    """
+
+    _core: _core.HierIndex
+
+    def __init__(self, level_bits: Iterable[int] = (8, 16, 40)) -> None:
+        if isinstance(level_bits, (str, bytes)) or not isinstance(level_bits, Iterable):
+            raise TypeError(f"level_bits must be a sequence of integers, got {level_bits!r}")
+        widths = [_check_bits("level_bits", bits) for bits in level_bits]
+        self._core = _core.HierIndex(widths)
+
+    def __repr__(self) -> str:
+        return f"HierIndex(level_bits={self.level_bits}) with {len(self)} codes"
+
+    @overload
+    def search(
+        self,
+        queries: ArrayLike,
+        k: int = ...,
+        *,
+        keep: float | None = ...,
+        keep_mode: KeepMode = ...,
+        stats: Literal[False] = ...,
+    ) -> SearchResult: ...
+    @overload
+    def search(
+        self,
+        queries: ArrayLike,
+        k: int = ...,
+        *,
+        keep: float | None = ...,
+        keep_mode: KeepMode = ...,
+        stats: Literal[True],
+    ) -> tuple[SearchResult, SearchStats]: ...
+    def search(
+        self,
+        queries: ArrayLike,
+        k: int = 10,
+        *,
+        keep: float | None = None,
+        keep_mode: KeepMode = "node_ratio",
+        stats: bool = False,
+    ) -> SearchResult | tuple[SearchResult, SearchStats]:
+        """Find the k nearest codes of each query, ordered by (distance, id); exactly, unless `keep` is given.
+
+        Args:
+            queries: uint8 array `(nq, n_bits / 8)`.
+            k: how many neighbours, at least 1; may exceed the number of codes.
+            keep: None searches exactly. A number above 0 and at most 1 searches as HDHash does, coarse to fine, keeping
+                that share after every level but the last; nodes tied at the cut are all kept, and the cut is
+                widened until k codes are left. 1 keeps everything and is exact; so is an index of one level.
+            keep_mode: share of what. `"node_ratio"`: the candidate nodes of the level, by their distance so far.
+                `"gallery_ratio"`: all codes, by taking nodes in the order of their distance so far until the subtrees
+                hold that share. `"radius"`: the bits of the level, keeping nodes within that distance on the level
+                alone. Used only with `keep`.
+            stats: also return the work done.
+
+        Returns:
+            `SearchResult`, or with `stats=True` the pair (`SearchResult`, `SearchStats`).
+
+        Raises:
+            TypeError: wrong dtype of `queries`, `k` is not an integer, `keep` is not a number.
+            ValueError: wrong shape of `queries`, `k` below 1, `keep` out of range, unknown `keep_mode`.
+        """
+        return self._search(queries, k, keep, keep_mode, stats)
+
+    def stats(self) -> dict[str, Any]:
+        """Size and shape of the index, with the number of tree nodes per level (distinct codes at the last)."""
+        nodes = self._core.nodes_per_level()
+        return super().stats() | {"nodes_per_level": nodes, "n_distinct_codes": nodes[-1]}
+
+
+def load(path: StrPath) -> FlatIndex | HierIndex:
+    """Load an index from a file; every byte of it is checked first.
+
+    Args:
+        path: a file that `save` wrote.
+
+    Returns:
+        The index, of the kind that was saved.
+
+    Raises:
+        FormatError: the file is no index, is damaged, or was written by a newer fasthash; the message says where.
+        OSError: the file cannot be read.
+    """
+    core = _core.load(os.fsencode(path))
+    index: FlatIndex | HierIndex = FlatIndex(core.n_bits)
+    if isinstance(core, _core.HierIndex):
+        index = HierIndex(core.level_bits)
+    index._core = core
+    return index
+
+
+def peek(path: StrPath) -> FileInfo:
+    """Read what an index file says about itself, without reading its codes.
+
+    Args:
+        path: a file that `save` wrote.
+
+    Raises:
+        FormatError: the file is no index, its header is damaged, or its length is not what the header implies.
+        OSError: the file cannot be read.
+    """
+    info = _core.peek(os.fsencode(path))
+    return FileInfo(
+        kind=info.kind.name,
+        level_bits=tuple(info.level_bits),
+        n_codes=info.n_codes,
+        has_ids=info.has_ids,
+        format_version=f"{info.format_major}.{info.format_minor}",
+        file_bytes=info.file_bytes,
+    )
+
+
+def _check_bits(name: str, value: Any) -> int:
+    n_bits = check_int(name, value, minimum=8, maximum=_MAX_BITS)
+    if n_bits % 8:
+        raise ValueError(f"{name} must be a multiple of 8, got {n_bits}")
+    return n_bits

@@ -1,0 +1,307 @@
+"""Ids, sizes and bad input of the indices."""
+
+import math
+import threading
+
+import numpy as np
+import pytest
+
+import fasthash as fh
+
+CODES = np.arange(24, dtype=np.uint8).reshape(3, 8)
+INT64_MAX = 2**63 - 1
+
+
+@pytest.fixture(params=["flat", "hier"])
+def index(request):
+    return fh.FlatIndex(64) if request.param == "flat" else fh.HierIndex((8, 16, 40))
+
+
+def ids_of(index):
+    return set(index.search(CODES[:1], len(index)).ids[0].tolist()) if len(index) else set()
+
+
+def test_ids_are_counted_from_zero(index):
+    index.add(CODES)
+    index.add(CODES[:2])
+    assert ids_of(index) == {0, 1, 2, 3, 4}
+
+
+def test_counting_goes_on_after_the_largest_id(index):
+    index.add(CODES, [-5, 40, 7])
+    index.add(CODES[:2])
+    assert ids_of(index) == {-5, 7, 40, 41, 42}
+
+
+def test_given_ids_may_join_counted_ones(index):
+    index.add(CODES)
+    index.add(CODES, np.array([-7, INT64_MAX, 5]))
+    assert ids_of(index) == {0, 1, 2, 5, -7, INT64_MAX}
+
+
+def test_the_code_with_an_id_is_found_under_it(index):
+    index.add(CODES, [30, 10, 20])
+    np.testing.assert_array_equal(index.search(CODES, 1).ids, [[30], [10], [20]])
+    np.testing.assert_array_equal(index.search(CODES, 1).distances, 0)
+
+
+def test_adding_copies(index):
+    codes = CODES.copy()
+    index.add(codes)
+    codes[:] = 255
+    np.testing.assert_array_equal(index.search(CODES, 1).distances, 0)
+
+
+def test_no_codes_and_no_queries(index):
+    index.add(CODES[:0])
+    index.add(CODES[:0], [])
+    assert len(index) == 0
+    result = index.search(CODES, 2)
+    np.testing.assert_array_equal(result.distances, np.full((3, 2), 65))
+    np.testing.assert_array_equal(result.ids, np.full((3, 2), -1))
+    index.add(CODES)
+    assert index.search(CODES[:0], 2).ids.shape == (0, 2)
+
+
+def test_k_defaults_to_10(index):
+    assert index.search(CODES).ids.shape == (3, 10)
+
+
+def test_codes_need_not_be_contiguous(index):
+    wide = np.zeros((6, 16), np.uint8)
+    wide[::2, ::2] = CODES
+    index.add(wide[::2, ::2])
+    index.add(np.asfortranarray(CODES))
+    readonly = CODES[::-1].copy()
+    readonly.flags.writeable = False
+    np.testing.assert_array_equal(index.search(readonly, 2).ids, [[2, 5], [1, 4], [0, 3]])
+
+
+def test_properties(index):
+    index.add(CODES)
+    assert len(index) == index.ntotal == 3
+    assert index.n_bits == 64
+    assert sum(index.level_bits) == 64
+    assert bool(type(index)(8 if isinstance(index, fh.FlatIndex) else (8,)))
+    assert "3 codes" in repr(index)
+    stats = index.stats()
+    assert (stats["n_codes"], stats["n_bits"], stats["nbytes"]) == (3, 64, index.nbytes)
+    assert stats["bytes_per_code"] == index.nbytes / 3
+
+
+def test_nbytes_counts_codes_ids_and_tree():
+    flat, hier = fh.FlatIndex(64), fh.HierIndex((8, 16, 40))
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 256, (10_000, 8), dtype=np.uint8)
+    flat.add(codes)
+    assert flat.nbytes == 80_000  # counted ids take no room
+    hier.add(codes)
+    nodes = hier.stats()["nodes_per_level"]
+    assert nodes == [256, len(np.unique(codes[:, :3], axis=0)), len(np.unique(codes, axis=0))]
+    keys = nodes[0] * 1 + nodes[1] * 2 + nodes[2] * 5
+    assert keys + 4 * (sum(nodes) + 3) + 8 * 10_000 <= hier.nbytes <= keys + 4 * (sum(nodes) + 3) + 8 * 10_000 + 200
+
+
+def test_equal_codes_are_stored_once():
+    index = fh.HierIndex((8, 56))
+    index.add(np.zeros((1000, 8), np.uint8))
+    assert index.stats()["n_distinct_codes"] == 1
+    assert index.nbytes < 1000 * 8 + 300
+
+
+BAD_ADDS = [
+    (CODES.astype(np.int64), None, TypeError, "codes must be a uint8 array of packed bits, got dtype int64"),
+    (CODES.astype(np.int8), None, TypeError, "got dtype int8"),
+    (CODES.astype(bool), None, TypeError, "fasthash.pack_bits packs booleans"),
+    (CODES.astype(np.float32), None, TypeError, "got dtype float32"),
+    (CODES.astype(object), None, TypeError, "got dtype object"),
+    (CODES.view("V8"), None, TypeError, r"got dtype \|V8"),
+    ([["a"] * 8], None, TypeError, "got dtype <U1"),
+    (CODES.tolist(), None, TypeError, "got dtype int64"),
+    (None, None, TypeError, "got dtype object"),
+    (CODES[0], None, ValueError, r"codes must have shape \(n, 8\) for 64 bits, got \(8,\); .* code\[None\]"),
+    (CODES[None], None, ValueError, r"got \(1, 3, 8\)"),
+    (np.uint8(3), None, ValueError, r"got \(\)"),
+    (CODES[:, :7], None, ValueError, r"got \(3, 7\)"),
+    (CODES[:, :0], None, ValueError, r"got \(3, 0\)"),
+    (CODES, [0, 1], ValueError, r"ids must have shape \(3,\), one for each code, got \(2,\)"),
+    (CODES, 3, ValueError, r"ids must have shape \(3,\)"),
+    (CODES, [[0, 1, 2]], ValueError, r"got \(1, 3\)"),
+    (CODES, [0.0, 1.0, 2.0], TypeError, "ids must be an int64 array, got dtype float64"),
+    (CODES, np.arange(3, dtype=np.int32), TypeError, "got dtype int32"),
+    (CODES, np.arange(3, dtype=np.uint64), TypeError, "got dtype uint64"),
+    (CODES, np.arange(3, dtype=">i8"), TypeError, "got dtype >i8"),
+    (CODES, [2**63, 1, 2], TypeError, "got dtype float64"),
+    (CODES, ["a", "b", "c"], TypeError, "got dtype <U1"),
+    (CODES, [True, False, True], TypeError, "got dtype bool"),
+    (CODES, [0, -1, 2], ValueError, "ids must not hold -1"),
+    (CODES, [4, 5, 4], ValueError, "ids must be distinct, got 4 twice"),
+    (CODES, [200, 102, 300], ValueError, "ids must be new to the index, but it holds 102 already"),
+]
+
+
+@pytest.mark.parametrize(("codes", "ids", "error", "message"), BAD_ADDS)
+@pytest.mark.parametrize("before", [None, [100, 101, 102]], ids=["counted", "given"])
+def test_a_refused_add_changes_nothing(index, codes, ids, error, message, before):
+    index.add(CODES, [100, 101, 102] if before else None)
+    if before is None and "102" in message:
+        ids, message = [200, 2, 300], message.replace("102", "2")
+    held = ids_of(index)
+    with pytest.raises(error, match=message):
+        index.add(codes, ids)
+    assert ids_of(index) == held
+    index.add(CODES[:1])
+    assert ids_of(index) - held == {max(held) + 1}
+
+
+def test_ids_at_the_end_of_int64(index):
+    index.add(CODES[:1], [INT64_MAX])
+    with pytest.raises(ValueError, match="it holds 9223372036854775807 already"):
+        index.add(CODES[:1], [INT64_MAX])
+    with pytest.raises(ValueError, match="ids must be given: counting 1 on from 9223372036854775808"):
+        index.add(CODES[:1])
+    index.add(CODES[:1], [-(2**63)])
+    assert ids_of(index) == {INT64_MAX, -(2**63)}
+
+
+BAD_SEARCHES = [
+    ((CODES.astype(np.int16), 1), TypeError, "queries must be a uint8 array.*int16"),
+    ((CODES[0], 1), ValueError, r"queries must have shape \(n, 8\)"),
+    ((CODES[:, :4], 1), ValueError, r"queries must have shape \(n, 8\) for 64 bits, got \(3, 4\)"),
+    ((CODES, 0), ValueError, "k must be at least 1, got 0"),
+    ((CODES, -1), ValueError, "k must be at least 1, got -1"),
+    ((CODES, True), TypeError, "k must be an integer, got True"),
+    ((CODES, np.True_), TypeError, "k must be an integer"),
+    ((CODES, 2.0), TypeError, "k must be an integer, got 2.0"),
+    ((CODES, "3"), TypeError, "k must be an integer, got '3'"),
+    ((CODES, None), TypeError, "k must be an integer, got None"),
+    ((CODES, 2**63), ValueError, "k must be at most 9223372036854775807, got 9223372036854775808"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "message"), BAD_SEARCHES)
+def test_refused_searches(index, arguments, error, message):
+    index.add(CODES)
+    with pytest.raises(error, match=message):
+        index.search(*arguments)
+
+
+def test_numpy_integers_are_integers(index):
+    assert index.search(CODES, np.int32(2)).ids.shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("keep", "mode", "error", "message"),
+    [
+        (0, "radius", ValueError, "keep must be above 0 and at most 1, got 0"),
+        (-0.1, "radius", ValueError, "keep must be above 0 and at most 1, got -0.1"),
+        (1.01, "radius", ValueError, "keep must be above 0 and at most 1, got 1.01"),
+        (math.nan, "radius", ValueError, "got nan"),
+        (math.inf, "radius", ValueError, "got inf"),
+        (True, "radius", TypeError, "keep must be a number above 0 and at most 1, got True"),
+        ("0.3", "radius", TypeError, "keep must be a number above 0 and at most 1, got '0.3'"),
+        (0.3, "nodes", ValueError, "keep_mode must be one of 'node_ratio', 'gallery_ratio', 'radius', got 'nodes'"),
+        (None, "nodes", ValueError, "keep_mode must be one of"),
+    ],
+)
+def test_refused_pruning(keep, mode, error, message):
+    with pytest.raises(error, match=message):
+        fh.HierIndex((8, 16, 40)).search(CODES, 1, keep=keep, keep_mode=mode)
+
+
+def test_a_flat_index_has_no_levels_to_prune():
+    with pytest.raises(TypeError, match="keep"):
+        fh.FlatIndex(64).search(CODES, 1, keep=0.3)
+
+
+@pytest.mark.parametrize(
+    ("n_bits", "error", "message"),
+    [
+        (0, ValueError, "n_bits must be at least 8, got 0"),
+        (7, ValueError, "n_bits must be at least 8, got 7"),
+        (12, ValueError, "n_bits must be a multiple of 8, got 12"),
+        (4104, ValueError, "n_bits must be at most 4096, got 4104"),
+        (-8, ValueError, "n_bits must be at least 8, got -8"),
+        (64.0, TypeError, "n_bits must be an integer, got 64.0"),
+        ("64", TypeError, "n_bits must be an integer, got '64'"),
+        (True, TypeError, "n_bits must be an integer, got True"),
+    ],
+)
+def test_refused_widths(n_bits, error, message):
+    with pytest.raises(error, match=message):
+        fh.FlatIndex(n_bits)
+    with pytest.raises(error, match=message.replace("n_bits", "level_bits")):
+        fh.HierIndex((8, n_bits))
+
+
+@pytest.mark.parametrize(
+    ("level_bits", "error", "message"),
+    [
+        ((), ValueError, r"level_bits must name at least one level, got \(\)"),
+        ((4096, 8), ValueError, r"level_bits must sum to at most 4096 bits, got \(4096, 8\)"),
+        ((8,) * 513, ValueError, "level_bits must sum to at most 4096 bits"),
+        (64, TypeError, "level_bits must be a sequence of integers, got 64"),
+        ("88", TypeError, "level_bits must be a sequence of integers, got '88'"),
+        ([[8, 8]], TypeError, r"level_bits must be an integer, got \[8, 8\]"),
+    ],
+)
+def test_refused_levels(level_bits, error, message):
+    with pytest.raises(error, match=message):
+        fh.HierIndex(level_bits)
+
+
+def test_the_widest_and_the_narrowest_codes():
+    for layout in [(8,), (4096,), (8,) * 512]:
+        index = fh.HierIndex(np.array(layout))
+        code = np.full((1, sum(layout) // 8), 255, np.uint8)
+        index.add(code)
+        assert index.search(code * 0, 1).distances[0, 0] == sum(layout)
+
+
+def test_searches_run_without_the_gil():
+    """A Python thread makes progress while the core searches."""
+    index = fh.FlatIndex(4096)
+    index.add(np.zeros((20_000, 512), np.uint8))
+    steps_inside = []
+
+    def count():
+        while not done.is_set():
+            steps_inside.append(None)
+            started.set()
+
+    done, started = threading.Event(), threading.Event()
+    counter = threading.Thread(target=count)
+    counter.start()
+    started.wait()
+    before = len(steps_inside)
+    index.search(np.zeros((20, 512), np.uint8), 1)
+    during = len(steps_inside) - before
+    done.set()
+    counter.join()
+    assert during > 100
+
+
+def test_searches_while_another_thread_adds(index):
+    """Every search sees the index before or after an add, never between."""
+    rng = np.random.default_rng(0)
+    batches = rng.integers(0, 256, (30, 50, 8), dtype=np.uint8)
+    problems = []
+
+    def look():
+        while not done.is_set():
+            found = index.search(CODES[:1], 2000).ids[0]
+            n = int((found >= 0).sum())
+            if n % 50 or set(found[:n].tolist()) != set(range(n)):
+                problems.append(n)
+
+    done = threading.Event()
+    readers = [threading.Thread(target=look) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    for batch in batches:
+        index.add(batch)
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert len(index) == 1500
+    assert problems == []

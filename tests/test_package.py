@@ -1,0 +1,96 @@
+"""The package as a whole: what importing it needs, its types, and a core that stands without Python."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HEAVY = ["torch", "timm", "sklearn", "matplotlib", "scipy", "PIL", "typer", "tqdm", "jinja2", "accelerate"]
+
+
+def run(*command, **options):
+    return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=250, **options)
+
+
+def test_import_needs_numpy_alone():
+    """Everything else that the environment offers is made impossible to import."""
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({HEAVY!r}))
+import fasthash
+outside = {{name.partition(".")[0] for name, module in sys.modules.items() if module}} - set(sys.stdlib_module_names)
+print(sorted(name for name in outside if not name.startswith("_")))
+"""
+    result = run(sys.executable, "-I", "-c", code)
+    assert result.returncode == 0, result.stderr
+    assert {"fasthash", "numpy"} <= set(eval(result.stdout))
+    assert not set(eval(result.stdout)) & set(HEAVY)
+
+
+@pytest.mark.parametrize(
+    ("module", "missing", "extra"),
+    [
+        ("fasthash.encoder", "torch", "train"),
+        ("fasthash.encoder", "timm", "train"),
+        ("fasthash.train", "accelerate", "train"),
+        ("fasthash.data", "torch", "train"),
+        ("fasthash.losses", "torch", "train"),
+        ("fasthash.losses.hashnet", "torch", "train"),
+        ("fasthash.demo", "matplotlib", "demo"),
+        ("fasthash.cli", "typer", "cli"),
+    ],
+)
+def test_a_missing_extra_is_named(module, missing, extra):
+    result = run(sys.executable, "-c", f"import sys; sys.modules[{missing!r}] = None; import {module}")
+    last_line = result.stderr.strip().splitlines()[-1]
+    assert last_line == (
+        f"fasthash._extras.MissingExtraError: this part of fasthash needs the package '{missing}'; "
+        f"install it with: pip install 'fasthash-search[{extra}]'"
+    )
+
+
+def test_our_own_import_errors_are_not_taken_for_missing_extras():
+    from fasthash._extras import needs_extra
+
+    with pytest.raises(ModuleNotFoundError, match=r"fasthash\.nothing"), needs_extra("train"):
+        import fasthash.nothing  # noqa: F401
+
+
+def test_the_version_is_that_of_the_distribution():
+    from importlib.metadata import version
+
+    import fasthash
+
+    assert fasthash.__version__ == version("fasthash-search")
+
+
+def test_the_stubs_of_the_compiled_module_are_right():
+    pytest.importorskip("mypy", reason="needs mypy")
+    result = run(
+        sys.executable,
+        *("-m", "mypy.stubtest", "fasthash._core"),
+        *("--mypy-config-file", ROOT / "pyproject.toml"),
+        *("--allowlist", ROOT / "tests/stubtest_allowlist.txt", "--ignore-unused-allowlist"),
+        env=os.environ | {"MYPYPATH": str(ROOT / "python")},
+        cwd=ROOT,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_core_builds_and_works_without_python(tmp_path):
+    cmake = Path(sys.executable).parent / "cmake"
+    if not cmake.exists():
+        pytest.skip("needs cmake in the environment")
+    path = os.pathsep.join([str(cmake.parent), os.environ["PATH"]])
+    options = {"env": os.environ | {"PATH": path}}
+    for command in (
+        [cmake, "-S", ROOT, "-B", tmp_path, "-DFASTHASH_PYTHON=OFF", "-DFASTHASH_TESTS=ON", "-DCMAKE_BUILD_TYPE=Debug"],
+        [cmake, "--build", tmp_path, "--parallel", "2"],
+        [tmp_path / "core_test"],
+    ):
+        result = run(*command, **options)
+        assert result.returncode == 0, result.stdout + result.stderr
+    assert "core_test: all passed" in result.stdout

@@ -1,0 +1,160 @@
+"""Exact and pruned search against the numpy oracle: distances, ids and order, byte for byte."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fasthash as fh
+import reference
+from galleries import GALLERIES
+
+LAYOUTS = [(8,), (64,), (4096,), (8, 8), (8, 16, 40), (16, 48), (8, 8, 8, 8), (40, 16, 8), (24, 104), (8,) * 12]
+MODES = ["node_ratio", "gallery_ratio", "radius"]
+
+
+def assert_same(result, distances, ids):
+    assert result.distances.dtype == np.int32
+    assert result.ids.dtype == np.int64
+    np.testing.assert_array_equal(result.distances, distances)
+    np.testing.assert_array_equal(result.ids, ids)
+
+
+def make(seed, layout, n, kind, nq=3):
+    """Codes, queries (one of them in the gallery) and shuffled ids, some of them negative."""
+    rng = np.random.default_rng(seed)
+    n_bytes = sum(layout) // 8
+    both = GALLERIES[kind](rng, n + nq, n_bytes)
+    codes, queries = both[:n], both[n:].copy()
+    if n:
+        queries[0] = codes[rng.integers(n)]
+    ids = rng.choice(np.arange(-n - 2, 3 * n + 2), n + 2, replace=False) if n else np.arange(2)
+    return codes, queries, ids[ids != -1][:n].astype(np.int64)
+
+
+@st.composite
+def problems(draw):
+    layout = draw(st.sampled_from(LAYOUTS))
+    n = draw(st.integers(0, 60) | st.integers(0, 1500 if sum(layout) < 1000 else 100))
+    codes, queries, ids = make(draw(st.integers(0, 2**32)), layout, n, draw(st.sampled_from(list(GALLERIES))))
+    return layout, codes, queries, ids, draw(st.integers(1, n + 5))
+
+
+@settings(max_examples=200, deadline=None)
+@given(problems())
+def test_exact_search_equals_the_oracle(problem):
+    layout, codes, queries, ids, k = problem
+    expected = reference.search(queries, codes, ids, k)
+    for index in (fh.HierIndex(layout), fh.FlatIndex(sum(layout))):
+        index.add(codes, ids)
+        assert_same(index.search(queries, k), *expected)
+
+
+@settings(max_examples=200, deadline=None)
+@given(problems(), st.sampled_from(MODES), st.sampled_from([0.01, 0.1, 0.29, 0.3, 0.5, 0.9, 1.0]))
+def test_pruned_search_equals_the_oracle(problem, keep_mode, keep):
+    layout, codes, queries, ids, k = problem
+    index = fh.HierIndex(layout)
+    index.add(codes, ids)
+    result, stats = index.search(queries, k, keep=keep, keep_mode=keep_mode, stats=True)
+    *expected, compared = reference.pruned_search(queries, codes, ids, k, layout, keep, keep_mode)
+    assert_same(result, *expected)
+    np.testing.assert_array_equal(stats.codes_compared, compared)
+
+
+@pytest.mark.parametrize("kind", GALLERIES)
+@pytest.mark.parametrize("layout", [(8, 16, 40), (8, 8)])
+def test_tree_and_scan_agree_for_every_k(kind, layout):
+    codes, queries, ids = make(1, layout, 60, kind)
+    flat, hier = fh.FlatIndex(sum(layout)), fh.HierIndex(layout)
+    flat.add(codes, ids)
+    hier.add(codes, ids)
+    for k in range(1, len(codes) + 6):
+        expected = flat.search(queries, k)
+        assert_same(expected, *reference.search(queries, codes, ids, k))
+        assert_same(hier.search(queries, k), *expected)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_keep_1_is_exact(mode):
+    codes, queries, ids = make(2, (8, 16, 40), 500, "clustered")
+    index = fh.HierIndex((8, 16, 40))
+    index.add(codes, ids)
+    assert_same(index.search(queries, 20, keep=1, keep_mode=mode), *index.search(queries, 20))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_pruned_search_always_fills_k(mode):
+    codes, queries, _ = make(3, (8, 16, 40), 300, "uniform")
+    index = fh.HierIndex((8, 16, 40))
+    index.add(codes)
+    assert (index.search(queries, 250, keep=0.001, keep_mode=mode).ids >= 0).all()
+
+
+def test_the_three_modes_differ():
+    codes, queries, _ = make(4, (8, 16, 40), 2000, "uniform", nq=20)
+    index = fh.HierIndex((8, 16, 40))
+    index.add(codes)
+    work = {
+        mode: tuple(index.search(queries, 5, keep=0.3, keep_mode=mode, stats=True)[1].codes_compared) for mode in MODES
+    }
+    assert len(set(work.values())) == 3
+
+
+def test_smaller_keep_compares_fewer_codes():
+    codes, queries, _ = make(5, (8, 16, 40), 3000, "uniform", nq=20)
+    index = fh.HierIndex((8, 16, 40))
+    index.add(codes)
+    work = [index.search(queries, 5, keep=keep, stats=True)[1].codes_compared.sum() for keep in (0.1, 0.3, 0.6, 1.0)]
+    assert work == sorted(work)
+    assert work[0] < work[-1] / 5
+    assert work[-1] == 3000 * 20
+
+
+def test_stats_of_the_exact_search():
+    codes, queries, ids = make(6, (8, 16, 40), 5000, "clustered", nq=10)
+    flat, hier = fh.FlatIndex(64), fh.HierIndex((8, 16, 40))
+    flat.add(codes, ids)
+    hier.add(codes, ids)
+    _, scan = flat.search(queries, 10, stats=True)
+    _, tree = hier.search(queries, 10, stats=True)
+    np.testing.assert_array_equal(scan.codes_compared, 5000)
+    np.testing.assert_array_equal(scan.nodes_visited, 0)
+    assert (tree.codes_compared < 5000 / 2).all()  # clustered codes: the bound must spare most of them
+    assert (tree.nodes_visited >= 1).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(problems())
+def test_the_tree_never_compares_more_codes_than_the_scan(problem):
+    layout, codes, queries, ids, k = problem
+    index = fh.HierIndex(layout)
+    index.add(codes, ids)
+    _, stats = index.search(queries, k, stats=True)
+    assert (stats.codes_compared <= len(np.unique(codes, axis=0))).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(problems(), st.integers(0, 255))
+def test_flipping_the_same_bits_everywhere_changes_nothing(problem, mask):
+    layout, codes, queries, ids, k = problem
+    index, flipped = fh.HierIndex(layout), fh.HierIndex(layout)
+    index.add(codes, ids)
+    flipped.add(codes ^ np.uint8(mask), ids)
+    assert_same(flipped.search(queries ^ np.uint8(mask), k), *index.search(queries, k))
+
+
+@settings(max_examples=100, deadline=None)
+@given(problems(), st.integers(0, 2**32))
+def test_pieces_and_order_of_adding_change_nothing(problem, seed):
+    layout, codes, queries, ids, k = problem
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(codes))
+    cuts = np.sort(rng.integers(0, len(codes) + 1, 2))
+    for make_index in (lambda: fh.HierIndex(layout), lambda: fh.FlatIndex(sum(layout))):
+        whole, pieces = make_index(), make_index()
+        whole.add(codes, ids)
+        for rows in np.split(order, cuts):
+            pieces.add(codes[rows], ids[rows])
+        assert len(pieces) == len(codes)
+        assert_same(pieces.search(queries, k), *whole.search(queries, k))
