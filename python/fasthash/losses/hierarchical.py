@@ -1,0 +1,86 @@
+"""One loss on every level of a hierarchical code."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from fasthash._checks import check_int
+from fasthash.losses.base import HashLoss, check_choice
+
+__all__ = ["HierarchicalLoss"]
+
+Mode = Literal["parallel", "prefix"]
+
+
+class HierarchicalLoss(HashLoss):
+    """Weighted sum over the levels of a code, `sum_i w_i base(z_i, labels)`; of HashNet losses, that of HDHash.
+
+    HDHash, ICPR 2020, doi:10.1109/ICPR48806.2021.9412826.
+
+    Args:
+        base: the loss of each level, the same for all.
+        level_bits: widths of the levels in bits, coarse first, in the order in which `z` holds them side by side.
+        weights: w, one for each level, positive and never increasing from coarse to fine; normalised to a sum of 1.
+            None takes 1, 1/2, 1/4, ...
+        mode: what z_i is: "parallel" takes level i alone; "prefix" takes the levels up to i together, by which a search
+            that has come down to level i ranks.
+
+    Raises:
+        TypeError: `base` is no `HashLoss`, or a width is no integer.
+        ValueError: a width, a weight or their number is wrong, or `mode` is unknown; when called, `z` has not
+            `sum(level_bits)` columns.
+
+    Example:
+        >>> loss = HierarchicalLoss(HashNetLoss(), level_bits=(8, 16, 40))
+        >>> value = loss(torch.randn(4, 64), torch.tensor([0, 0, 1, 2]))
+    """
+
+    def __init__(
+        self,
+        base: HashLoss,
+        level_bits: Sequence[int],
+        weights: Sequence[float] | None = None,
+        mode: Mode = "parallel",
+    ) -> None:
+        super().__init__()
+        if not isinstance(base, HashLoss):
+            raise TypeError(f"base must be a HashLoss, got {base!r}")
+        if not level_bits:
+            raise ValueError(f"level_bits must name at least one level, got {level_bits!r}")
+        check_choice("mode", mode, get_args(Mode))
+        self.base = base
+        self.level_bits = tuple(check_int("level_bits", bits, 1) for bits in level_bits)
+        self.weights = _normalise(weights, len(level_bits))
+        self.mode = mode
+
+    def step(self) -> None:
+        """Move the schedules of the base, once for all levels."""
+        self.base.step()
+
+    def batch_loss(self, z: Tensor, labels: Tensor) -> Tensor:
+        """See `HashLoss.forward`."""
+        if z.shape[1] != sum(self.level_bits):
+            raise ValueError(f"z must have sum(level_bits) = {sum(self.level_bits)} columns, got {z.shape[1]}")
+        losses = []
+        for weight, bits, end in zip(self.weights, self.level_bits, accumulate(self.level_bits), strict=True):
+            start = 0 if self.mode == "prefix" else end - bits
+            losses.append(weight * self.base(z[:, start:end], labels))
+        return torch.stack(losses).sum()
+
+
+def _normalise(weights: Sequence[float] | None, n_levels: int) -> tuple[float, ...]:
+    if weights is None:
+        weights = [0.5**level for level in range(n_levels)]
+    if len(weights) != n_levels:
+        raise ValueError(f"weights must hold one weight for each of the {n_levels} levels, got {weights!r}")
+    if not all(0 < weight < math.inf for weight in weights):
+        raise ValueError(f"weights must be positive and finite, got {weights!r}")
+    if any(coarse < fine for coarse, fine in pairwise(weights)):
+        raise ValueError(f"weights must not increase from coarse to fine levels, got {weights!r}")
+    return tuple(weight / sum(weights) for weight in weights)
