@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["check_codes", "check_fraction", "check_ids", "check_int"]
+__all__ = ["check_choice", "check_codes", "check_fraction", "check_ids", "check_int"]
 
 _INT64_MAX = 2**63 - 1
 
@@ -59,3 +60,9 @@ def check_fraction(name: str, value: Any) -> float:
     if not 0 < number <= 1:  # refuses NaN too
         raise ValueError(f"{name} must be above 0 and at most 1, got {value!r}")
     return number
+
+
+def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
+    """One of some words."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, overload
 from numpy.typing import ArrayLike
 
 from fasthash import _core
-from fasthash._checks import check_codes, check_fraction, check_ids, check_int
+from fasthash._checks import check_choice, check_codes, check_fraction, check_ids, check_int
 from fasthash.results import FileInfo, SearchResult, SearchStats
 
 __all__ = ["FlatIndex", "HierIndex", "KeepMode", "load", "peek"]
@@ -109,8 +109,7 @@ class _Index:
         n_neighbors = check_int("k", k, minimum=1)
         if keep is not None:
             keep = check_fraction("keep", keep)
-        if keep_mode not in _KEEP_MODES:
-            raise ValueError(f"keep_mode must be one of {', '.join(map(repr, _KEEP_MODES))}, got {keep_mode!r}")
+        check_choice("keep_mode", keep_mode, _KEEP_MODES)
         distances, found, nodes, compared = self._core.search(array, n_neighbors, keep, _KEEP_MODES[keep_mode])
         result = SearchResult(distances, found)
         return (result, SearchStats(nodes, compared)) if stats else result

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import check_int
+from fasthash._checks import check_choice, check_int
 
 __all__ = ["PrecisionRecallCurve", "mean_average_precision", "precision_at_k", "precision_recall_curve"]
 
@@ -68,8 +68,8 @@ def mean_average_precision(
         0.41666666666666663
     """
     distances, relevance = _check_ranking(distances, relevance)
-    _check_choice("ties", ties, get_args(Ties))
-    _check_choice("denominator", denominator, get_args(Denominator))
+    check_choice("ties", ties, get_args(Ties))
+    check_choice("denominator", denominator, get_args(Denominator))
     n = distances.shape[1]
     cut = n if at is None else min(check_int("at", at, 1), n)
     reciprocals = 1.0 / np.arange(1, cut + 1)  # of the ranks
@@ -235,8 +235,3 @@ def _check_ranking(distances: ArrayLike, relevance: ArrayLike) -> tuple[Integers
     if distances.min() < 0:
         raise ValueError(f"distances must not be negative, found {distances.min()}")
     return distances, relevance
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")

@@ -8,8 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the losses need torch, which the extra 'train' brings")
 
-from fasthash._extras import MissingExtraError  # noqa: E402
-from fasthash.losses import HashLoss, HashNetLoss  # noqa: E402
+from fasthash._extras import MissingExtraError
+from fasthash.losses import HashLoss, HashNetLoss
 
 Z = torch.tensor(
     [

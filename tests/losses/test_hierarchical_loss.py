@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the losses need torch, which the extra 'train' brings")
 
-from fasthash.losses import HashLoss, HashNetLoss, HierarchicalLoss  # noqa: E402
+from fasthash.losses import HashLoss, HashNetLoss, HierarchicalLoss
 
 LEVEL_BITS = (2, 3, 4)
 LABELS = torch.tensor([0, 1, 0, 2, 2, 0])

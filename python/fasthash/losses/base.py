@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["HashLoss", "Pairs", "check_choice", "pair_mask", "similarity"]
+__all__ = ["HashLoss", "Pairs", "pair_mask", "similarity"]
 
 Pairs = Literal["offdiag", "all"]
 
@@ -63,12 +62,6 @@ def pair_mask(batch: int, pairs: Pairs, device: torch.device) -> Tensor:
     """Bool `(batch, batch)`, true for the ordered pairs that count: "all", or "offdiag" for all but the diagonal."""
     mask = torch.ones(batch, batch, dtype=torch.bool, device=device)
     return mask if pairs == "all" else mask.fill_diagonal_(False)
-
-
-def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Raise ValueError unless `value` is one of `choices`."""
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
 def _check_batch(z: Tensor, labels: Tensor) -> None:

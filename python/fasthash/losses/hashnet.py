@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fasthash._checks import check_int
-from fasthash.losses.base import HashLoss, Pairs, check_choice, pair_mask, similarity
+from fasthash._checks import check_choice, check_int
+from fasthash.losses.base import HashLoss, Pairs, pair_mask, similarity
 
 __all__ = ["HashNetLoss"]
 

@@ -10,8 +10,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from fasthash._checks import check_int
-from fasthash.losses.base import HashLoss, check_choice
+from fasthash._checks import check_choice, check_int
+from fasthash.losses.base import HashLoss
 
 __all__ = ["HierarchicalLoss"]
 

@@ -1,0 +1,224 @@
+"""The training loop: an encoder, a loss and labelled images, on Hugging Face accelerate."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from fasthash._checks import check_choice, check_int
+from fasthash._extras import needs_extra
+
+with needs_extra("train"):
+    import torch
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import set_seed
+    from torch import nn
+    from torch.utils.data import DataLoader, Dataset, default_collate
+    from tqdm import tqdm
+
+    from fasthash.encoder import HashEncoder
+    from fasthash.losses.base import HashLoss
+
+__all__ = ["SCHEDULES", "TrainingRecord", "train"]
+
+# Factor on the learning rates when the share t of all steps is done, 0 <= t < 1.
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda t: 1.0,
+    "cosine": lambda t: (1 + math.cos(math.pi * t)) / 2,
+}
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What a training did.
+
+    Attributes:
+        losses: mean loss of each epoch.
+        seconds: wall-clock time of the whole training.
+        device: where it ran, as `"cpu"` or `"cuda:0"`.
+        settings: the arguments as they were used, plain values ready for JSON.
+    """
+
+    losses: list[float]
+    seconds: float
+    device: str
+    settings: dict[str, Any]
+
+
+def train(
+    encoder: HashEncoder,
+    loss: HashLoss,
+    dataset: Dataset[Any],
+    *,
+    epochs: int = 20,
+    batch_size: int = 128,
+    lr: float = 1e-5,
+    hash_lr_mult: float = 10.0,
+    weight_decay: float = 5e-4,
+    schedule: str = "constant",
+    seed: int = 0,
+    augment: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    mixed_precision: str = "no",
+    num_workers: int = 0,
+    progress: bool = True,
+) -> TrainingRecord:
+    """Train an encoder in place with Adam; the defaults are those of HHNet's code.
+
+    Afterwards the encoder is in eval mode, on the device that accelerate chose. The images are shuffled in
+    every epoch, and those at its end that fill no batch are left out. Under several processes (`torchrun`,
+    `accelerate launch`) each takes its own batches, and a pair loss sees the pairs inside one process only. Python's,
+    numpy's and torch's global generators are seeded; on the CPU the same seed gives the same codes.
+
+    Args:
+        encoder: network to train.
+        loss: called as `loss(z, labels)`, and `loss.step()` after every step of the optimizer.
+        dataset: pairs (float tensor `(3, H, W)`, label); the label is an integer or a multi-hot tensor `(C,)`.
+        epochs: passes over the data.
+        batch_size: images per step and process, at least 2; a smaller data set makes one batch.
+        lr: learning rate of the backbone.
+        hash_lr_mult: learning rate of the heads, and of any parameters of the loss, as a multiple of `lr`.
+        weight_decay: L2 penalty in Adam, for all parameters.
+        schedule: `"constant"`, or `"cosine"` from the full learning rates down to zero.
+        seed: of shuffling, dropout and augmentation.
+        augment: applied to every image tensor `(3, H, W)` on its own, before the batch is put together.
+        mixed_precision: `"no"`, `"bf16"` or `"fp16"` (GPU only), for the network; the loss is computed in float32.
+        num_workers: processes that load images; 0 loads them in this one.
+        progress: show a progress bar.
+
+    Returns:
+        Losses, time, device and settings.
+
+    Raises:
+        FloatingPointError: the loss became NaN or infinite.
+        TypeError, ValueError: an argument is not as described; the message names it.
+    """
+    started = time.perf_counter()
+    n_images = _check_parts(encoder, loss, dataset)
+    check_int("epochs", epochs, 1)
+    check_int("batch_size", batch_size, 2)
+    check_int("num_workers", num_workers, 0)
+    for name, rate in (("lr", lr), ("hash_lr_mult", hash_lr_mult)):
+        if not 0 < rate < math.inf:
+            raise ValueError(f"{name} must be positive and finite, got {rate!r}")
+    if not 0 <= weight_decay < math.inf:
+        raise ValueError(f"weight_decay must be finite and not negative, got {weight_decay!r}")
+    check_choice("schedule", schedule, tuple(SCHEDULES))
+    check_choice("mixed_precision", mixed_precision, ("no", "bf16", "fp16"))
+
+    # All accelerators of a process share one state: without the reset, the first one's precision would be final.
+    AcceleratorState._reset_state()
+    accelerator = Accelerator(mixed_precision=mixed_precision)
+    set_seed(seed)
+    share = n_images // accelerator.num_processes
+    if share < 2:
+        raise ValueError(f"dataset must hold at least 2 images for every process, got {n_images}")
+    loader = DataLoader(
+        dataset,
+        batch_size=min(batch_size, share),
+        shuffle=True,
+        drop_last=True,  # a last batch of one image would break batch norm
+        generator=torch.Generator().manual_seed(seed),
+        num_workers=num_workers,
+        collate_fn=partial(_collate, augment=augment),
+    )
+    settings = {
+        "backbone": encoder.backbone_name,
+        "level_bits": list(encoder.level_bits),
+        "loss": type(loss).__name__,
+        "images": n_images,
+        "epochs": epochs,
+        "batch_size": loader.batch_size,
+        "processes": accelerator.num_processes,
+        "lr": lr,
+        "hash_lr_mult": hash_lr_mult,
+        "weight_decay": weight_decay,
+        "schedule": schedule,
+        "seed": seed,
+        "augment": None if augment is None else repr(augment),
+        "mixed_precision": mixed_precision,
+    }
+    optimizer = _adam(encoder, loss, lr, lr * hash_lr_mult, weight_decay)
+    losses = _run(accelerator, _Task(encoder, loss), loader, optimizer, SCHEDULES[schedule], epochs, progress)
+    encoder.eval()
+    return TrainingRecord(losses, time.perf_counter() - started, str(accelerator.device), settings)
+
+
+class _Task(nn.Module):
+    """Encoder and loss as one module, so that one `prepare` covers the parameters of both."""
+
+    def __init__(self, encoder: HashEncoder, loss: HashLoss) -> None:
+        super().__init__()
+        self.encoder, self.loss = encoder, loss
+
+    def forward(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        value: torch.Tensor = self.loss(self.encoder(images), labels)
+        return value
+
+
+def _run(
+    accelerator: Accelerator,
+    task: _Task,
+    loader: DataLoader[Any],
+    optimizer: torch.optim.Optimizer,
+    schedule: Callable[[float], float],
+    epochs: int,
+    progress: bool,
+) -> list[float]:
+    """Train the task and return the mean loss of each epoch."""
+    model, stepper, loader = accelerator.prepare(task, optimizer, loader)
+    n_steps = epochs * len(loader)
+    # The scheduler is not prepared: accelerate would move it by one step for every process.
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step / n_steps))
+    model.train()
+    losses = []
+    with tqdm(total=n_steps, desc="train", unit="step", disable=not (progress and accelerator.is_main_process)) as bar:
+        for epoch in range(1, epochs + 1):
+            total = 0.0
+            for step, (images, labels) in enumerate(loader, start=1):
+                loss = model(images, labels)
+                value = loss.item()
+                if not math.isfinite(value):
+                    raise FloatingPointError(
+                        f"the loss is {value} in epoch {epoch}, step {step}; a smaller lr may help"
+                    )
+                accelerator.backward(loss)
+                stepper.step()
+                stepper.zero_grad()
+                scheduler.step()
+                task.loss.step()
+                total += value
+                bar.set_postfix(epoch=f"{epoch}/{epochs}", loss=f"{value:.4f}", refresh=False)
+                bar.update()
+            mean = torch.tensor(total / len(loader), device=accelerator.device)
+            losses.append(accelerator.reduce(mean, reduction="mean").item())
+    return losses
+
+
+def _adam(encoder: HashEncoder, loss: HashLoss, lr: float, hash_lr: float, weight_decay: float) -> torch.optim.Adam:
+    groups = [(encoder.backbone, lr), (encoder.heads, hash_lr), (loss, hash_lr)]
+    parameters = [{"params": list(module.parameters()), "lr": rate} for module, rate in groups]
+    return torch.optim.Adam([group for group in parameters if group["params"]], weight_decay=weight_decay)
+
+
+def _collate(items: list[tuple[torch.Tensor, Any]], augment: Callable[[torch.Tensor], torch.Tensor] | None) -> Any:
+    return default_collate(items if augment is None else [(augment(image), label) for image, label in items])
+
+
+def _check_parts(encoder: HashEncoder, loss: HashLoss, dataset: Dataset[Any]) -> int:
+    """Check the kinds of the parts and return the number of images."""
+    if not isinstance(encoder, HashEncoder):
+        raise TypeError(f"encoder must be a HashEncoder, got {type(encoder).__name__}")
+    if not isinstance(loss, HashLoss):
+        raise TypeError(f"loss must be a HashLoss, got {type(loss).__name__}")
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        raise TypeError(f"dataset must have a length and items, got {type(dataset).__name__}")
+    n_images = len(dataset)
+    item = dataset[0] if n_images else (torch.empty(0), 0)
+    if not isinstance(item, (tuple, list)) or len(item) != 2 or not torch.is_tensor(item[0]):
+        raise TypeError(f"dataset must hold pairs (image tensor, label), got {type(item).__name__}")
+    return n_images

@@ -1,0 +1,82 @@
+import json
+
+import numpy as np
+import pytest
+
+import fasthash as fh
+
+typer_testing = pytest.importorskip("typer.testing", reason="needs the extra cli")
+
+
+@pytest.fixture
+def run():
+    from fasthash.cli import app
+
+    return lambda *arguments: typer_testing.CliRunner().invoke(app, [*map(str, arguments)])
+
+
+@pytest.fixture
+def saved(tmp_path):
+    index = fh.HierIndex((8, 16, 40))
+    index.add(np.arange(80, dtype=np.uint8).reshape(10, 8))
+    index.save(tmp_path / "index.fh")
+    return tmp_path / "index.fh"
+
+
+def test_info(run, saved):
+    result = run("info", saved)
+    assert result.exit_code == 0
+    lines = dict(line.split(maxsplit=1) for line in result.stdout.splitlines() if not line.startswith("file "))
+    assert lines == {
+        "kind": "hier",
+        "codes": "10",
+        "bits": "64",
+        "levels": "8 + 16 + 40",
+        "ids": "stored",
+        "format": "1.0",
+    }
+
+
+def test_info_as_json(run, saved):
+    facts = json.loads(run("info", saved, "--json").stdout)
+    assert facts["levels"] == [8, 16, 40]
+    assert facts["file_bytes"] == saved.stat().st_size
+    assert facts["file_bytes_per_code"] == saved.stat().st_size / 10
+
+
+def test_info_on_an_empty_index(run, tmp_path):
+    fh.FlatIndex(16).save(tmp_path / "empty.fh")
+    result = run("info", tmp_path / "empty.fh")
+    assert result.exit_code == 0
+    assert "counted" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["info FILE", "demo --images FILE --output OUT"])
+def test_mistakes_end_with_one_line_and_exit_code_1(run, tmp_path, command):
+    path = tmp_path / "file"
+    path.write_bytes(b"something else entirely")
+    result = run(*command.replace("FILE", str(path)).replace("OUT", str(tmp_path / "out")).split())
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("fasthash: ")
+    assert str(path) in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_help_names_the_commands(run):
+    for arguments in ([], ["--help"]):
+        text = run(*arguments).output
+        assert "demo" in text
+        assert "info" in text
+    assert "fasthash demo --images photos" in run("demo", "--help").output
+
+
+def test_a_missing_extra_is_one_line(monkeypatch, capsys):
+    import sys
+
+    from fasthash.__main__ import main
+
+    monkeypatch.setitem(sys.modules, "typer", None)
+    monkeypatch.delitem(sys.modules, "fasthash.cli", raising=False)
+    with pytest.raises(SystemExit, match=r"^fasthash: .*pip install 'fasthash-search\[cli\]'$"):
+        main()

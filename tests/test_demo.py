@@ -1,0 +1,171 @@
+"""The demo from end to end on a few dozen real images, and its parts on hand-made codes."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+import fasthash as fh
+
+for package in ("torch", "timm", "accelerate", "sklearn", "matplotlib", "jinja2", "PIL"):
+    pytest.importorskip(package, reason="needs the extra demo")
+
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from fasthash.demo import run_demo
+from fasthash.demo.measure import compare_searches, memory_per_code, prefix_quality
+from fasthash.encoder import HashEncoder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """48 digits as PNG files in four class folders, and one file that is no image."""
+    root = tmp_path_factory.mktemp("photos")
+    digits = load_digits()
+    for label in range(4):
+        (root / f"digit {label}").mkdir()
+        for number, image in enumerate(digits.images[digits.target == label][:12]):
+            pixels = Image.fromarray(np.round(image * 255 / 16).astype(np.uint8))
+            pixels.resize((32, 32)).save(root / f"digit {label}" / f"{number}.png")
+    (root / "digit 0" / "broken.png").write_bytes(b"no image")
+    return root
+
+
+@pytest.fixture(scope="module")
+def demo(photos, tmp_path_factory):
+    output = tmp_path_factory.mktemp("demo") / "report"
+    lines = []
+    with pytest.warns(UserWarning, match=r"skipped 1 image files.*broken\.png"):
+        report = run_demo(
+            photos, output, image_size=32, epochs=12, batch_size=16, seed=3, progress=False, say=lines.append
+        )
+    return output, report, lines
+
+
+def test_the_demo_learns(demo):
+    _, report, _ = demo
+    assert [row["n_bits"] for row in report["quality"]] == [8, 24, 64]
+    assert report["chance"] == pytest.approx(0.25)
+    assert report["quality"][-1]["mAP@ALL"] > 0.4
+    losses = report["model"]["epoch_losses"]
+    assert len(losses) == 12
+    assert losses[-1] < losses[0]
+
+
+def test_the_files_of_the_demo(demo):
+    output, report, _ = demo
+    assert json.loads((output / "report.json").read_text()) == report
+    for picture in ("neighbours", "map", "pr_curve", "searches"):
+        with Image.open(output / f"{picture}.png") as image:
+            assert min(image.size) > 300
+            assert len(set(np.asarray(image.convert("L")).ravel().tolist())) > 10  # something is drawn
+    page = (output / "index.html").read_text()
+    assert page.count("data:image/png;base64,") == 4
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)  # self-contained
+    for row in report["searches"]:
+        assert row["search"] in page
+
+
+def test_the_index_and_the_encoder_of_the_demo_work_together(demo, photos):
+    output, report, _ = demo
+    index, encoder = fh.load(output / "gallery.fh"), HashEncoder.load(output / "encoder")
+    assert len(index) == report["data"]["n_gallery"] == 44
+    assert index.level_bits == encoder.level_bits == (8, 16, 40)
+    images = [Image.open(path) for path in sorted(photos.glob("digit 1/*.png"))]
+    import torch
+
+    codes = encoder.encode(torch.stack([encoder.transform(image) for image in images]))
+    # Eleven of the twelve images of a class are in the gallery, under the codes the demo gave them.
+    assert (index.search(codes, 1).distances == 0).sum() >= 11
+
+
+def test_the_report_says_how_it_was_made(demo):
+    _, report, lines = demo
+    assert "drawn with seed 3" in report["protocol"]
+    assert "expected value under ties" in report["protocol"]
+    assert report["data"] == {
+        "name": report["data"]["name"],
+        "n_train": 44,
+        "n_gallery": 44,
+        "n_query": 4,
+        "n_classes": 4,
+        "n_skipped": 1,
+    }
+    assert report["versions"]["fasthash-search"] == fh.__version__
+    assert report["model"]["training"]["seed"] == report["seed"] == 3
+    assert any("broken.png" in line for line in lines)
+
+
+def test_exact_search_is_the_scan_and_the_rest_adds_up(demo):
+    _, report, _ = demo
+    scan, exact, *pruned = report["searches"]
+    assert scan["codes_compared"] == 44
+    assert exact["identical_to_scan"]
+    assert exact["recall@10"] == 1
+    assert len(pruned) == 3
+    for row in report["searches"]:
+        assert 0 < row["recall@10"] <= 1
+        assert 0 < row["codes_compared"] <= 44
+        assert row["microseconds_per_query"] > 0
+    assert [row["bytes_per_code"] for row in report["memory"]][:2] == [256, 8]
+
+
+@pytest.fixture
+def codes():
+    """Two classes far apart, and queries of both."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 50)
+    gallery = np.where(labels[:, None] == 0, 0, 255).astype(np.uint8) ^ np.packbits(
+        rng.random((100, 64)) < 0.01, axis=1
+    )
+    return gallery, labels, gallery[::10], labels[::10]
+
+
+def test_prefix_quality_of_perfect_codes(codes):
+    for row, n_bits in zip(prefix_quality(*codes, (8, 16, 40)), (8, 24, 64), strict=True):
+        assert row["n_bits"] == n_bits
+        assert row["mAP@ALL"] == pytest.approx(1)
+        assert len(row["pr_curve"]["recall"]) == n_bits + 1
+        assert row["pr_curve"]["recall"][-1] == 1
+        assert row["pr_curve"]["precision"][-1] == pytest.approx(0.5)
+        assert row["distinct_gallery_codes"] == len({code[: n_bits // 8].tobytes() for code in codes[0]})
+
+
+def test_compare_searches(codes):
+    gallery, labels, queries, query_labels = codes
+    index = fh.HierIndex((8, 16, 40))
+    index.add(gallery)
+    rows = compare_searches(index, gallery, labels, queries, query_labels, k=60, keep=0.3, repeats=1)
+    scan = rows[0]
+    assert scan["recall@60"] == 1
+    assert scan["precision@60"] == pytest.approx(50 / 60)  # only 50 are right
+    assert rows[2]["search"] == "pruned, keep = 0.3"
+
+
+def test_missing_neighbours_are_not_right(codes):
+    gallery, labels, queries, query_labels = codes
+    index = fh.HierIndex((64,))
+    index.add(gallery[:50])
+    rows = compare_searches(index, gallery[:50], labels[:50], queries[:1], query_labels[:1], k=100, keep=1, repeats=1)
+    assert rows[0]["precision@100"] == pytest.approx(0.5)
+
+
+def test_memory_per_code(codes, tmp_path):
+    index = fh.HierIndex((8, 16, 40))
+    index.add(codes[0])
+    index.save(tmp_path / "index.fh")
+    rows = memory_per_code(index, tmp_path / "index.fh")
+    assert [row["bytes_per_code"] for row in rows] == [
+        256,
+        8,
+        index.nbytes / 100,
+        (tmp_path / "index.fh").stat().st_size / 100,
+    ]
+
+
+def test_a_folder_in_the_way(photos, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(FileExistsError):
+        run_demo(photos, tmp_path / "taken")

@@ -1,0 +1,376 @@
+"""HashEncoder: widths, heads, codes, weights from files, checkpoints and bad input."""
+
+import copy
+import json
+import math
+import pickle
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the encoder needs the extra 'train'")
+pytest.importorskip("timm", reason="the encoder needs the extra 'train'")
+
+import timm
+import torchvision
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch.utils.data import Dataset, TensorDataset
+
+import fasthash.encoder
+from fasthash.codes import sign_codes
+from fasthash.encoder import FEATURE_WIDTHS, HashEncoder
+
+SMALL = "hrnet_w18_small"
+
+
+def make(level_bits=(8, 16, 40), **kwargs):
+    torch.manual_seed(0)
+    return HashEncoder(SMALL, level_bits, image_size=32, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    """A small encoder, in training mode, whose codes differ from image to image; tests must leave it as it is."""
+    encoder = make()
+    # Random features differ little, so that all images would get one code: centre the outputs.
+    with torch.no_grad():
+        z = encoder.eval()(torch.rand(64, 3, 32, 32))
+        for head, part in zip(encoder.heads, z.split(encoder.level_bits, dim=1), strict=True):
+            head.bias -= part.median(dim=0).values
+    return encoder.train()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+# Construction
+
+
+@pytest.mark.parametrize("name", FEATURE_WIDTHS)
+def test_backbones_have_the_published_width(name):
+    with torch.device("meta"):  # no memory and no arithmetic, but real shapes
+        encoder = HashEncoder(name, (8, 24), image_size=64)
+        assert encoder(torch.empty(2, 3, 64, 64)).shape == (2, 32)
+    assert [head.in_features for head in encoder.heads] == [FEATURE_WIDTHS[name]] * 2
+    assert encoder.backbone_name == name
+
+
+def test_defaults():
+    with torch.device("meta"):
+        encoder = HashEncoder()
+    assert (encoder.backbone_name, encoder.level_bits, encoder.image_size) == ("hrnet_w18", (8, 16, 40), 224)
+
+
+@pytest.mark.parametrize(("name", "last"), [("alexnet", "ReLU"), ("vgg16", "Dropout")])
+def test_torchvision_networks_keep_six_modules_of_their_classifier(name, last):
+    with torch.device("meta"):
+        classifier = HashEncoder(name, (8,), image_size=64).backbone.classifier
+    kinds = [type(module).__name__ for module in classifier]
+    assert len(kinds) == 6
+    assert kinds[-1] == last
+    assert kinds.count("ReLU") == kinds.count("Linear") == 2
+
+
+def test_any_timm_model_works():
+    encoder = HashEncoder("resnet10t", (8,), image_size=40)
+    assert encoder.heads[0].in_features == 512
+    assert encoder.encode(torch.rand(2, 3, 40, 40)).shape == (2, 1)
+
+
+def test_published_width_is_checked(monkeypatch):
+    monkeypatch.setitem(FEATURE_WIDTHS, SMALL, 1024)
+    with pytest.raises(RuntimeError, match="must give 1024 features, here it gives 2048"):
+        make()
+
+
+def test_heads_are_drawn_small_and_without_bias():
+    encoder = make((8, 4088))
+    weights = torch.cat([head.weight for head in encoder.heads]).flatten()
+    assert weights.mean().abs() < 1e-4
+    assert weights.std().item() == pytest.approx(0.01, rel=0.01)
+    assert all(torch.equal(head.bias, torch.zeros(head.out_features)) for head in encoder.heads)
+
+
+def test_outputs_are_the_levels_side_by_side(encoder, images):
+    encoder = copy.deepcopy(encoder).eval()
+    z, features = encoder(images), encoder.backbone(images)
+    assert z.shape == (64, encoder.n_bits) == (64, 64)
+    for part, head in zip((z[:, :8], z[:, 8:24], z[:, 24:]), encoder.heads, strict=True):
+        torch.testing.assert_close(part, head(features))
+
+
+@pytest.mark.parametrize("level_bits", [(), (0,), (-8, 16), (7, 9), (8, 12), (8.0,), ("8",), 64, None, (4096, 8)])
+def test_bad_levels(level_bits):
+    with pytest.raises(ValueError, match="level_bits must be positive multiples of 8, 8 to 4096 in total, got"):
+        HashEncoder(SMALL, level_bits)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"backbone": "hrnet_18"}, ValueError, "backbone='hrnet_18' is neither .* near: hrnet_w18"),
+        ({"image_size": 0}, ValueError, "image_size must be at least 1, got 0"),
+        ({"image_size": 32.0}, TypeError, "image_size must be an integer, got 32.0"),
+        ({"image_size": 40}, ValueError, "hrnet_w18_small cannot take images of 40 x 40 px .*HRNet multiples of 32"),
+        (
+            {"backbone": "alexnet", "image_size": 62},
+            ValueError,
+            "alexnet cannot take images of 62 x 62 .*63 px or more",
+        ),
+        ({"mean": (0, 0)}, ValueError, r"mean and std must be three numbers each.*mean=\(0, 0\)"),
+        ({"std": (1, 1, 0)}, ValueError, r"std positive.*std=\(1, 1, 0\)"),
+        ({"pretrained": None}, TypeError, "pretrained must be True, False or a path, got None"),
+    ],
+)
+def test_bad_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
+        HashEncoder(**{"backbone": SMALL, **arguments})
+
+
+# Preprocessing
+
+
+def test_transform_resizes_crops_and_normalises():
+    encoder = HashEncoder("alexnet", (8,), image_size=112, mean=(0.5, 0.25, 0.0), std=(0.5, 1.0, 2.0))
+    # Shorter side 112 to 128, then a centre crop of 112: 8 px fall off left and right, and 64 px at top and bottom.
+    pixels = np.zeros((240, 128, 3), np.uint8)
+    pixels[64:-64, 8:-8] = (255, 255, 255)
+    image = encoder.transform(Image.fromarray(pixels))
+    assert image.dtype == torch.float32
+    assert type(image) is torch.Tensor
+    assert image.shape == (3, 112, 112)
+    torch.testing.assert_close(image.amin(dim=(1, 2)), torch.tensor([1.0, 0.75, 0.5]))
+    torch.testing.assert_close(image.amax(dim=(1, 2)), torch.tensor([1.0, 0.75, 0.5]))
+
+
+def test_transform_takes_arrays_and_images_of_any_mode(encoder):
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[:4] = (255, 0, 51)
+    expected = encoder.transform(pixels)
+    for mode in ("RGB", "RGBA", "P", "CMYK"):
+        image = Image.fromarray(pixels).convert(mode)
+        assert image.mode == mode
+        torch.testing.assert_close(encoder.transform(image), expected)
+    grey = encoder.transform(Image.fromarray(pixels).convert("L"))
+    assert grey.shape == (3, 32, 32)
+
+
+# Encoding
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_codes_do_not_depend_on_the_batch_size(encoder, images, batch_size):
+    codes = encoder.encode(images, batch_size=batch_size)
+    assert codes.dtype == np.uint8
+    assert codes.shape == (64, 8)
+    assert len(np.unique(codes, axis=0)) > 32
+    z = copy.deepcopy(encoder).eval()(images)
+    np.testing.assert_array_equal(codes, sign_codes(z.detach().numpy()))
+
+
+def test_batch_size_is_used(encoder, images):
+    sizes = []
+    handle = encoder.backbone.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    encoder.encode(images, batch_size=30)
+    handle.remove()
+    assert sizes == [30, 30, 4]
+
+
+def test_data_sets_give_the_codes_of_their_tensors(encoder, images):
+    class Bare(Dataset):
+        def __len__(self):
+            return len(images)
+
+        def __getitem__(self, index):
+            return images[index]
+
+    expected = encoder.encode(images)
+    np.testing.assert_array_equal(encoder.encode(Bare()), expected)
+    np.testing.assert_array_equal(encoder.encode(TensorDataset(images, torch.zeros(64))), expected)
+
+
+def test_no_images_give_no_codes(encoder):
+    for images in (torch.empty(0, 3, 32, 32), TensorDataset(torch.empty(0, 3, 32, 32))):
+        codes = encoder.encode(images)
+        assert codes.shape == (0, 8)
+        assert codes.dtype == np.uint8
+
+
+def test_encoding_restores_the_mode_of_every_part():
+    encoder = make().train()
+    encoder.backbone.bn1.eval()  # frozen by the user
+    before = {name: module.training for name, module in encoder.named_modules()}
+    statistics = encoder.backbone.bn2.running_mean.clone()
+    encoder.encode(torch.rand(2, 3, 32, 32))
+    with pytest.raises(ValueError, match="NaN"):
+        encoder.encode(torch.full((1, 3, 32, 32), math.nan))
+    assert {name: module.training for name, module in encoder.named_modules()} == before
+    assert torch.equal(encoder.backbone.bn2.running_mean, statistics)
+
+
+def test_progress_bar(encoder, capsys):
+    encoder.encode(torch.rand(2, 3, 32, 32))
+    assert capsys.readouterr().err == ""
+    encoder.encode(torch.rand(2, 3, 32, 32), progress=True)
+    assert "encode" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), TypeError, "images must be torch.float32 .*got torch.uint8"),
+        (torch.zeros(1, 3, 32, 32, dtype=torch.float64), TypeError, "images must be torch.float32 .*got torch.float64"),
+        (torch.zeros(3, 32, 32), ValueError, r"images must have shape \(n, 3, H, W\), got \(3, 32, 32\)"),
+        (torch.zeros(0, 1, 32, 32), ValueError, r"images must have shape \(n, 3, H, W\), got \(0, 1, 32, 32\)"),
+        (torch.zeros(1, 3, 32, 48), ValueError, "hrnet_w18_small cannot take images of 32 x 48 px"),
+        (torch.full((1, 3, 32, 32), math.nan), ValueError, "images from number 0 on: z must not hold NaN"),
+        (np.zeros((1, 3, 32, 32), np.float32), TypeError, "images must be a float tensor .* got ndarray"),
+    ],
+)
+def test_bad_images(encoder, images, error, message):
+    with pytest.raises(error, match=message):
+        encoder.encode(images)
+
+
+@pytest.mark.parametrize(("batch_size", "error"), [(0, ValueError), (2.5, TypeError)])
+def test_bad_batch_size(encoder, images, batch_size, error):
+    with pytest.raises(error, match=f"batch_size must be .*got {batch_size}"):
+        encoder.encode(images, batch_size=batch_size)
+
+
+# Weights of the backbone
+
+
+@pytest.fixture(scope="module")
+def weights_file(tmp_path_factory):
+    """The state of a whole timm model, classifier included, as published files hold it."""
+    path = tmp_path_factory.mktemp("weights") / "whole.safetensors"
+    torch.manual_seed(7)
+    save_file(timm.create_model(SMALL, num_classes=10).state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize("kind", [str, lambda path: path])
+def test_pretrained_file(weights_file, kind):
+    encoder = make(pretrained=kind(weights_file))
+    weights = load_file(weights_file)
+    state = encoder.backbone.state_dict()
+    assert set(weights) - set(state) == {"classifier.weight", "classifier.bias"}
+    assert all(torch.equal(value, weights[key]) for key, value in state.items())
+
+
+def test_pretrained_file_of_a_torchvision_network(tmp_path):
+    path = tmp_path / "alexnet.safetensors"
+    whole = torchvision.models.alexnet()
+    save_file(whole.state_dict(), path)
+    encoder = HashEncoder("alexnet", (8,), pretrained=path, image_size=64)
+    assert torch.equal(encoder.backbone.classifier[4].weight, whole.classifier[4].weight)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda weights: weights.pop("conv1.weight"),
+        lambda weights: weights.update(extra=torch.zeros(1)),
+        lambda weights: weights.update({"conv1.weight": torch.zeros(1)}),
+        lambda weights: weights.clear(),
+    ],
+)
+def test_pretrained_file_must_fit(weights_file, tmp_path, change):
+    weights = load_file(weights_file)
+    change(weights)
+    save_file(weights, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match=r"pretrained='.*other.safetensors' does not fit the backbone: ") as caught:
+        make(pretrained=tmp_path / "other.safetensors")
+    assert len(str(caught.value)) < 600  # not all the hundreds of keys
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin", ".pkl", ""])
+def test_pickles_are_refused_unread(tmp_path, suffix):
+    class Bomb:
+        def __reduce__(self):
+            return (pytest.fail, ("a pickle was loaded",))
+
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(ValueError, match=r"must be a .safetensors file: pickles .* are refused, because"):
+        make(pretrained=path)
+
+
+def test_pretrained_file_of_another_format(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(pickle.dumps({}))
+    with pytest.raises(ValueError, match=r"pretrained='.*' is not a safetensors file"):
+        make(pretrained=path)
+
+
+def test_missing_pretrained_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"pretrained='.*nowhere.safetensors' does not exist"):
+        make(pretrained=tmp_path / "nowhere.safetensors")
+
+
+@pytest.mark.parametrize("name", [SMALL, "alexnet"])
+def test_published_weights_out_of_reach(monkeypatch, name):
+    def no_network(*args, pretrained=False, weights=None, **kwargs):
+        assert pretrained is True or weights == "IMAGENET1K_V1"
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(fasthash.encoder.timm, "create_model", no_network)
+    monkeypatch.setattr(fasthash.encoder.torchvision.models, "get_model", no_network)
+    message = f"weights of {name} could not be downloaded; .*pretrained='{name}.safetensors' .no route to host"
+    with pytest.raises(ConnectionError, match=message):
+        HashEncoder(name, pretrained=True)
+
+
+# Checkpoints
+
+
+def test_save_and_load(encoder, images, tmp_path):
+    folder = tmp_path / "deep" / "checkpoint"
+    encoder.save(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["card.json", "model.safetensors"]
+    loaded = HashEncoder.load(folder)
+    np.testing.assert_array_equal(loaded.encode(images), encoder.encode(images))
+    assert not loaded.training
+
+
+def test_card_keeps_every_argument(tmp_path):
+    arguments = {"level_bits": (8, 24), "image_size": 96, "mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
+    HashEncoder("resnet10t", **arguments).save(tmp_path)
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert card["version"] == 1
+    loaded = HashEncoder.load(str(tmp_path))
+    assert loaded.backbone_name == card["backbone"] == "resnet10t"
+    assert {name: getattr(loaded, name) for name in arguments} == arguments
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error", "message"),
+    [
+        ("card.json", None, FileNotFoundError, "folder='.*' holds no saved encoder: card.json is missing"),
+        ("model.safetensors", None, FileNotFoundError, "holds no saved encoder: model.safetensors is missing"),
+        ("card.json", "{", ValueError, "card.json is not the card of an encoder"),
+        ("card.json", "[]", ValueError, "card.json is not the card of an encoder"),
+        ("card.json", '{"version": 1}', ValueError, "is not the card of an encoder: KeyError.'backbone'"),
+        ("card.json", {"version": 2}, ValueError, "version is 2, this release reads 1"),
+        ("card.json", {"level_bits": [8, 8]}, ValueError, "model.safetensors does not fit card.json"),
+        ("card.json", {"mean": None}, ValueError, "card.json is not the card of an encoder: TypeError"),
+        ("card.json", {"backbone": 5}, ValueError, "card.json is not the card of an encoder: .*backbone=5 is neither"),
+        ("card.json", {"level_bits": [7]}, ValueError, "level_bits must be positive multiples of 8"),
+        ("model.safetensors", "no weights", ValueError, "model.safetensors does not fit card.json"),
+    ],
+)
+def test_bad_checkpoints(tmp_path, name, content, error, message):
+    HashEncoder("resnet10t", (8,), image_size=32).save(tmp_path)
+    path = tmp_path / name
+    if content is None:
+        path.unlink()
+    elif isinstance(content, dict):
+        path.write_text(json.dumps(json.loads(path.read_text()) | content))
+    else:
+        path.write_text(content)
+    with pytest.raises(error, match=message):
+        HashEncoder.load(tmp_path)

@@ -1,0 +1,342 @@
+"""The training loop: what every argument does, determinism, and errors."""
+
+import copy
+import json
+import math
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
+pytest.importorskip("timm", reason="training needs the extra 'train'")
+pytest.importorskip("accelerate", reason="training needs the extra 'train'")
+
+from torch.utils.data import Dataset, TensorDataset
+
+from fasthash.encoder import HashEncoder
+from fasthash.losses import HashLoss, HashNetLoss, HierarchicalLoss
+from fasthash.train import SCHEDULES, train
+
+
+class Blobs(Dataset):
+    """Noisy images of one colour for each class."""
+
+    def __init__(self, n=24, n_classes=3, multi_hot=False):
+        generator = torch.Generator().manual_seed(0)
+        colours = torch.randn(n_classes, 3, 1, 1, generator=generator)
+        self.labels = torch.arange(n) % n_classes
+        self.images = colours[self.labels] + 0.3 * torch.randn(n, 3, 32, 32, generator=generator)
+        self.multi_hot = torch.nn.functional.one_hot(self.labels) if multi_hot else None
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        label = int(self.labels[index]) if self.multi_hot is None else self.multi_hot[index]
+        return self.images[index], label
+
+
+class Stub(HashLoss):
+    """Mean square distance to a learned centre, that writes down how it is used."""
+
+    def __init__(self, fail_at=None):
+        super().__init__()
+        self.centre = torch.nn.Parameter(torch.ones(8))
+        self.fail_at = fail_at
+        self.calls = []  # "z" for a loss, "step" for a step
+        self.labels = []
+        self.batches = []
+        self.z_dtypes = set()
+
+    def forward(self, z, labels):
+        self.z_dtypes.add(z.dtype)  # before the base class turns it into float32
+        return super().forward(z, labels)
+
+    def batch_loss(self, z, labels):
+        self.calls.append("loss")
+        self.labels.append(labels)
+        self.batches.append(z.detach().clone())
+        factor = math.nan if len(self.batches) == self.fail_at else 1.0
+        return factor * (z - self.centre).square().mean()
+
+    def step(self):
+        self.calls.append("step")
+
+
+def make(level_bits=(8,)):
+    torch.manual_seed(0)
+    return HashEncoder("resnet10t", level_bits, image_size=32)
+
+
+def run(encoder=None, loss=None, dataset=None, **settings):
+    """Train with short settings; gives encoder, loss and record."""
+    encoder, loss = encoder or make(), loss or Stub()
+    settings = {"epochs": 1, "batch_size": 8, "progress": False} | settings
+    return encoder, loss, train(encoder, loss, dataset or Blobs(), **settings)
+
+
+def state(encoder):
+    return copy.deepcopy(encoder.state_dict())
+
+
+def same(a, b):
+    return all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.fixture
+def optimizers(monkeypatch):
+    """Optimizers that were made, with the learning rates of every step."""
+    made = []
+
+    class Adam(torch.optim.Adam):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.rates = []
+            made.append(self)
+
+        def step(self, *args, **kwargs):
+            self.rates.append([group["lr"] for group in self.param_groups])
+            return super().step(*args, **kwargs)
+
+    monkeypatch.setattr("fasthash.train.torch.optim.Adam", Adam)
+    return made
+
+
+def test_training_lowers_the_loss_and_separates_the_classes():
+    encoder = make((8, 16))
+    loss = HierarchicalLoss(HashNetLoss(), (8, 16))
+    dataset = Blobs()
+    _, _, record = run(encoder, loss, dataset, epochs=6, lr=1e-3, hash_lr_mult=1.0)
+    assert record.losses[-1] < 0.5 * record.losses[0]
+    codes = np.unpackbits(encoder.encode(dataset), axis=1)
+    distances = (codes[:, None] != codes).sum(axis=2)
+    alike = dataset.labels[:, None] == dataset.labels
+    assert distances[alike.numpy()].mean() + 2 < distances[~alike.numpy()].mean()
+
+
+def test_same_seed_same_codes():
+    first, other, third = (run(seed=seed, epochs=2, lr=1e-3)[0] for seed in (1, 1, 2))
+    assert same(first.state_dict(), other.state_dict())
+    assert not same(first.state_dict(), third.state_dict())
+    np.testing.assert_array_equal(first.encode(Blobs()), other.encode(Blobs()))
+
+
+def test_the_seed_covers_random_augmentation():
+    def draws(seed):
+        drawn = []
+        run(seed=seed, augment=lambda image: drawn.append(torch.rand(1).item()) or image)
+        return drawn
+
+    assert draws(1) == draws(1) != draws(2)
+
+
+def test_loss_and_step_take_turns():
+    _, loss, _ = run(epochs=2)
+    assert loss.calls == ["loss", "step"] * 6
+
+
+def test_epochs_and_batch_size():
+    _, loss, record = run(dataset=Blobs(25), epochs=3, batch_size=6)
+    assert [len(batch) for batch in loss.batches] == [6] * 12  # the 25th image of an epoch is dropped
+    assert len(record.losses) == 3
+
+
+def test_small_data_sets_make_one_batch():
+    _, loss, record = run(dataset=Blobs(5), batch_size=128)
+    assert [len(batch) for batch in loss.batches] == [5]
+    assert record.settings["batch_size"] == 5
+
+
+def test_every_image_once_an_epoch_in_another_order():
+    _, loss, _ = run(dataset=Blobs(24, n_classes=24), epochs=2)
+    first, second = torch.cat(loss.labels[:3]), torch.cat(loss.labels[3:])
+    assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(24))
+    assert first.tolist() != second.tolist() != list(range(24))
+
+
+def test_labels_may_be_multi_hot():
+    _, loss, _ = run(dataset=Blobs(multi_hot=True))
+    assert loss.labels[0].shape == (8, 3)
+
+
+def test_learning_rates_of_the_groups(optimizers):
+    encoder, loss, _ = run(lr=1e-3, hash_lr_mult=4.0)
+    (optimizer,) = optimizers
+    groups = [(set(map(id, group["params"])), group["lr"]) for group in optimizer.param_groups]
+    assert groups == [
+        (set(map(id, encoder.backbone.parameters())), 1e-3),
+        (set(map(id, encoder.heads.parameters())), 4e-3),
+        ({id(loss.centre)}, 4e-3),
+    ]
+
+
+def test_defaults_are_those_of_hhnet(optimizers):
+    record = train(make(), HashNetLoss(), Blobs(), epochs=1, progress=False)
+    (optimizer,) = optimizers
+    assert optimizer.rates == [[1e-5, pytest.approx(1e-4)]]  # no third group: the loss has no parameters
+    assert record.settings["schedule"] == "constant"
+    assert (optimizer.defaults["weight_decay"], record.settings["weight_decay"]) == (5e-4, 5e-4)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_schedules(optimizers, schedule):
+    run(schedule=schedule, epochs=2, lr=1e-3)
+    rates = [step[0] for step in optimizers[0].rates]
+    expected = {"constant": [1] * 6, "cosine": [(1 + math.cos(math.pi * step / 6)) / 2 for step in range(6)]}
+    assert rates == pytest.approx([1e-3 * factor for factor in expected[schedule]])
+
+
+def test_weight_decay_shrinks_weights():
+    def norm(weight_decay):
+        encoder, _, _ = run(weight_decay=weight_decay, lr=1e-3, epochs=3)
+        return sum(parameter.square().sum() for parameter in encoder.backbone.parameters())
+
+    assert norm(1.0) < norm(0.0)
+
+
+def test_everything_that_should_learn_learns():
+    encoder, loss = make(), Stub()
+    before = state(encoder)
+    run(encoder, loss)
+    after = encoder.state_dict()
+    assert not torch.equal(before["backbone.conv1.0.weight"], after["backbone.conv1.0.weight"])
+    assert not torch.equal(before["heads.0.weight"], after["heads.0.weight"])
+    assert not torch.equal(loss.centre, torch.ones(8))
+
+
+def test_an_encoder_in_eval_mode_trains_all_the_same():
+    assert same(run(make().eval())[0].state_dict(), run()[0].state_dict())
+
+
+def test_frozen_parameters_stay():
+    encoder = make()
+    encoder.backbone.requires_grad_(False)
+    weights = copy.deepcopy(dict(encoder.backbone.named_parameters()))
+    run(encoder)
+    assert same(weights, dict(encoder.backbone.named_parameters()))
+
+
+def test_augment_sees_every_image_alone():
+    shapes = []
+
+    def blank(image):
+        shapes.append(image.shape)
+        return torch.zeros_like(image)
+
+    _, loss, _ = run(augment=blank)
+    assert shapes == [(3, 32, 32)] * 24
+    torch.testing.assert_close(loss.batches[0], loss.batches[0][:1].expand(8, -1))
+
+
+def test_workers_load_the_same_batches():
+    losses = [run(num_workers=n)[2].losses for n in (0, 1)]
+    assert losses[0] == losses[1]
+
+
+def test_num_workers_reaches_the_loader(monkeypatch):
+    class Loader(torch.utils.data.DataLoader):
+        def __init__(self, *args, num_workers, **kwargs):
+            wanted.append(num_workers)
+            super().__init__(*args, **kwargs)
+
+    wanted = []
+    monkeypatch.setattr("fasthash.train.DataLoader", Loader)
+    run(num_workers=3)
+    assert wanted[0] == 3
+
+
+def test_mixed_precision_is_for_the_network_only():
+    first = run()[1]
+    assert first.z_dtypes == {torch.float32}
+    encoder, loss, _ = run(mixed_precision="bf16")
+    assert loss.z_dtypes == {torch.bfloat16}
+    assert {batch.dtype for batch in loss.batches} == {torch.float32}
+    # And it ends with the training.
+    assert encoder(torch.rand(2, 3, 32, 32)).dtype == torch.float32
+    assert run()[1].z_dtypes == {torch.float32}
+
+
+def test_encoder_is_left_ready_to_use():
+    encoder, _, record = run()
+    assert not encoder.training
+    assert all(parameter.grad is None for parameter in encoder.parameters())
+    assert next(encoder.parameters()).device == torch.device(record.device)
+    copy.deepcopy(encoder).encode(Blobs())
+
+
+def test_training_can_go_on():
+    encoder, loss, _ = run()
+    before = state(encoder)
+    run(encoder, loss)
+    assert not same(before, encoder.state_dict())
+    assert len(loss.batches) == 6
+
+
+def test_record():
+    _, loss, record = run(epochs=2, lr=2e-5, seed=3, augment=torch.abs)
+    assert len(record.losses) == 2
+    centre = torch.ones(8)
+    first = sum((batch - centre).square().mean().item() for batch in loss.batches[:3]) / 3
+    assert record.losses[0] == pytest.approx(first, rel=1e-2)
+    assert 0 < record.seconds < 60
+    assert torch.device(record.device).type in ("cpu", "cuda", "mps")
+    settings = json.loads(json.dumps(record.settings))
+    assert settings == {
+        "backbone": "resnet10t",
+        "level_bits": [8],
+        "loss": "Stub",
+        "images": 24,
+        "epochs": 2,
+        "batch_size": 8,
+        "processes": 1,
+        "lr": 2e-5,
+        "hash_lr_mult": 10.0,
+        "weight_decay": 5e-4,
+        "schedule": "constant",
+        "seed": 3,
+        "augment": repr(torch.abs),
+        "mixed_precision": "no",
+    }
+
+
+def test_progress_bar(capsys):
+    run()
+    assert capsys.readouterr().err == ""
+    run(progress=True, epochs=2)
+    shown = capsys.readouterr().err
+    assert "epoch=2/2" in shown
+    assert "loss=" in shown
+
+
+def test_a_loss_that_is_not_finite_stops_the_training():
+    encoder = make()
+    with pytest.raises(FloatingPointError, match="the loss is nan in epoch 2, step 1; a smaller lr may help"):
+        run(encoder, Stub(fail_at=4), epochs=3)
+    assert all(torch.isfinite(value).all() for value in encoder.state_dict().values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"encoder": torch.nn.Linear(1, 1)}, TypeError, "encoder must be a HashEncoder, got Linear"),
+        ({"loss": torch.nn.MSELoss()}, TypeError, "loss must be a HashLoss, got MSELoss"),
+        ({"dataset": iter(())}, TypeError, "dataset must have a length and items, got tuple_iterator"),
+        ({"dataset": TensorDataset(torch.zeros(4, 3, 32, 32))}, TypeError, "dataset must hold pairs .* got tuple"),
+        ({"dataset": Blobs(1)}, ValueError, "dataset must hold at least 2 images for every process, got 1"),
+        ({"dataset": Blobs(0)}, ValueError, "dataset must hold at least 2 images for every process, got 0"),
+        ({"epochs": 0}, ValueError, "epochs must be at least 1, got 0"),
+        ({"epochs": 1.5}, TypeError, "epochs must be an integer, got 1.5"),
+        ({"batch_size": 1}, ValueError, "batch_size must be at least 2, got 1"),
+        ({"num_workers": -1}, ValueError, "num_workers must be at least 0, got -1"),
+        ({"lr": 0}, ValueError, "lr must be positive and finite, got 0"),
+        ({"lr": math.nan}, ValueError, "lr must be positive and finite, got nan"),
+        ({"hash_lr_mult": -1}, ValueError, "hash_lr_mult must be positive and finite, got -1"),
+        ({"weight_decay": -1}, ValueError, "weight_decay must be finite and not negative, got -1"),
+        ({"schedule": "step"}, ValueError, "schedule must be one of 'constant', 'cosine', got 'step'"),
+        ({"mixed_precision": "fp8"}, ValueError, "mixed_precision must be one of 'no', 'bf16', 'fp16', got 'fp8'"),
+    ],
+)
+def test_bad_arguments(arguments, error, message):
+    arguments = {"encoder": make(), "loss": Stub(), "dataset": Blobs(4), "progress": False} | arguments
+    with pytest.raises(error, match=message):
+        train(arguments.pop("encoder"), arguments.pop("loss"), arguments.pop("dataset"), **arguments)
