@@ -29,13 +29,14 @@ clean: ## Remove the environment and everything built
 	rm -rf $(VENV) build demo-report
 
 # One environment for all: a stamp per extra, made anew when a source of the compiled part changes.
-$(VENV)/%.stamp: $(SOURCES) | $(VENV)/bin/python
+$(VENV)/%.stamp: $(SOURCES) | $(VENV)/made.stamp
 	@echo "installing fasthash-search[$*] into $(VENV); the first time this fetches PyTorch, a few GB"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@
 
-$(VENV)/bin/python:
+$(VENV)/made.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 	  || { echo "fasthash needs Python 3.10 or newer; name one with: make PYTHON=/path/to/python3"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) \
-	  || { rm -rf $(VENV); echo "this Python cannot make environments; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) \
+	  || { echo "this Python cannot make environments; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@touch $@

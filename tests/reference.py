@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 
@@ -51,11 +52,11 @@ def pruned_search(queries, codes, ids, k, level_bits, keep, keep_mode):
             _, first, size = np.unique(codes[alive, :end], axis=0, return_index=True, return_counts=True)
             node_score = score[alive][first]
             if keep_mode == "radius":
-                cut = math.floor(keep * bits + 1e-9)
+                cut = math.floor(Fraction(str(keep)) * bits)
             else:
                 weight = np.ones_like(size) if keep_mode == "node_ratio" else size
                 total = len(size) if keep_mode == "node_ratio" else len(codes)
-                cut = _reach(node_score, weight, math.ceil(keep * total - 1e-9))
+                cut = _reach(node_score, weight, math.ceil(Fraction(str(keep)) * total))
             cut = max(cut, _reach(node_score, size, min(k, len(codes))))
             alive &= score <= cut
         rows.append(rank(hamming(query[None], codes[alive])[0], ids[alive], k, n_bits))

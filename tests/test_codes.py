@@ -54,6 +54,7 @@ def test_integers_are_accepted_as_bits():
         (lambda: fh.pack_bits(np.zeros((1, 1, 8), bool)), ValueError, "bits must have shape"),
         (lambda: fh.unpack_bits(np.zeros((2, 2), np.int64)), TypeError, "codes must be a uint8 array.*int64"),
         (lambda: fh.unpack_bits(np.zeros((2, 2), np.uint8), 8), ValueError, "hold 16 bits, but n_bits = 8"),
+        (lambda: fh.unpack_bits(np.zeros((2, 2), np.uint8), 16.0), TypeError, "n_bits must be an integer, got 16.0"),
         (lambda: fh.unpack_bits(np.zeros((2, 0), np.uint8)), ValueError, r"codes must have shape .*\(2, 0\)"),
         (lambda: fh.sign_codes(np.zeros((2, 8), np.int64)), TypeError, "z must be a float array.*int64"),
         (lambda: fh.sign_codes(np.zeros((2, 9))), ValueError, "z must have a positive multiple of 8"),

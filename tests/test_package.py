@@ -1,5 +1,6 @@
 """The package as a whole: what importing it needs, its types, and a core that stands without Python."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -8,7 +9,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ["torch", "timm", "sklearn", "matplotlib", "scipy", "PIL", "typer", "tqdm", "jinja2", "accelerate"]
 
 
 def run(*command, **options):
@@ -16,18 +16,15 @@ def run(*command, **options):
 
 
 def test_import_needs_numpy_alone():
-    """Everything else that the environment offers is made impossible to import."""
-    code = f"""
+    code = """
 import sys
-sys.modules.update(dict.fromkeys({HEAVY!r}))
 import fasthash
-outside = {{name.partition(".")[0] for name, module in sys.modules.items() if module}} - set(sys.stdlib_module_names)
+outside = {name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names)
 print(sorted(name for name in outside if not name.startswith("_")))
 """
     result = run(sys.executable, "-I", "-c", code)
     assert result.returncode == 0, result.stderr
-    assert {"fasthash", "numpy"} <= set(eval(result.stdout))
-    assert not set(eval(result.stdout)) & set(HEAVY)
+    assert ast.literal_eval(result.stdout) == ["fasthash", "numpy"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 // The module fasthash._core: thin bindings, every call into the core without the GIL.
+#include <pybind11/gil_safe_call_once.h>
 #include <pybind11/native_enum.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -46,20 +47,30 @@ py::tuple search(const Index& index, const CodeArray& queries, std::size_t k, st
     return py::make_tuple(distances, ids, nodes_visited, codes_compared);
 }
 
+// Text that may hold the name of a file: bytes, of which those that are not UTF-8 survive as os.fsdecode keeps them.
+py::object file_text(const std::string& text) {
+    return py::reinterpret_steal<py::object>(
+        PyUnicode_DecodeFSDefaultAndSize(text.data(), static_cast<py::ssize_t>(text.size())));
+}
+
 void register_errors(py::module_& module) {
-    auto format_error = py::register_exception<FormatError>(module, "FormatError", PyExc_ValueError);
-    format_error.attr("__module__") = "fasthash";
-    format_error.attr("__doc__") = "A file is not an index, is damaged, or was written by a newer fasthash.";
+    PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::object> format_error;
+    format_error.call_once_and_store_result([&module]() -> py::object {
+        py::exception<FormatError> type(module, "FormatError", PyExc_ValueError);
+        type.attr("__module__") = "fasthash";
+        type.attr("__doc__") = "A file is not an index, is damaged, or was written by a newer fasthash.";
+        return type;
+    });
     py::register_exception_translator([](std::exception_ptr pointer) {
         try {
             if (pointer) std::rethrow_exception(pointer);
+        } catch (const FormatError& error) {
+            py::set_error(format_error.get_stored(), file_text(error.what()));
         } catch (const ArgumentError& error) {
             py::set_error(PyExc_ValueError, error.what());
         } catch (const IoError& error) {
             const std::string text = error.step() + ": " + std::strerror(error.code());
-            // A name of a file is bytes; those that are not UTF-8 survive as os.fsdecode keeps them.
-            const auto path = py::reinterpret_steal<py::object>(PyUnicode_DecodeFSDefault(error.path().c_str()));
-            py::set_error(PyExc_OSError, py::make_tuple(error.code(), text, path));
+            py::set_error(PyExc_OSError, py::make_tuple(error.code(), text, file_text(error.path())));
         }
     });
 }

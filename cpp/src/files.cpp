@@ -4,14 +4,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <random>
 
 #include "fasthash/error.h"
 
 namespace fasthash {
 namespace {
+
+// macOS refuses to move 2 GiB or more at once.
+constexpr std::size_t kMaxTransfer = std::size_t{1} << 30;
 
 std::string directory_of(const std::string& path) {
     const std::size_t slash = path.rfind('/');
@@ -20,9 +25,22 @@ std::string directory_of(const std::string& path) {
 
 // A hidden name beside the target: a rename is atomic only within one file system.
 std::string temporary_beside(const std::string& path) {
-    const std::size_t name = path.rfind('/') == std::string::npos ? 0 : path.rfind('/') + 1;
-    return path.substr(0, name) + "." + path.substr(name) + ".tmp-" + std::to_string(::getpid()) + "-" +
-           std::to_string(std::random_device{}());
+    const std::size_t slash = path.rfind('/');
+    return path.substr(0, slash == std::string::npos ? 0 : slash + 1) + ".fasthash-" + std::to_string(::getpid()) +
+           "-" + std::to_string(std::random_device{}()) + ".tmp";
+}
+
+// Where a save to `path` goes: through symbolic links to the file they name, and never over anything but a file.
+std::string save_target(const std::string& path) {
+    struct stat old;
+    if (::stat(path.c_str(), &old) != 0) return path;  // nothing there yet, or nothing that can be reached
+    if (S_ISDIR(old.st_mode)) throw IoError(EISDIR, "cannot save", path);
+    if (!S_ISREG(old.st_mode)) throw IoError(EINVAL, "cannot save over what is not a regular file", path);
+    char* resolved = ::realpath(path.c_str(), nullptr);
+    if (resolved == nullptr) throw IoError(errno, "cannot follow the path", path);
+    std::string target = resolved;
+    std::free(resolved);
+    return target;
 }
 
 int sync_to_disk(int descriptor) {
@@ -34,7 +52,7 @@ int sync_to_disk(int descriptor) {
 
 }  // namespace
 
-AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), temporary_(temporary_beside(path_)) {
+AtomicFile::AtomicFile(const std::string& path) : path_(save_target(path)), temporary_(temporary_beside(path_)) {
     descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (descriptor_ < 0) fail("cannot create a file to save to");
     struct stat old;
@@ -51,7 +69,7 @@ AtomicFile::~AtomicFile() {
 void AtomicFile::write(const void* data, std::size_t n_bytes, std::uint64_t offset) {
     const char* p = static_cast<const char*>(data);
     while (n_bytes > 0) {
-        const ssize_t n = ::pwrite(descriptor_, p, n_bytes, static_cast<off_t>(offset));
+        const ssize_t n = ::pwrite(descriptor_, p, std::min(n_bytes, kMaxTransfer), static_cast<off_t>(offset));
         if (n < 0) {
             if (errno == EINTR) continue;
             fail("cannot write");
@@ -102,7 +120,7 @@ InputFile::~InputFile() { ::close(descriptor_); }
 void InputFile::read(void* data, std::size_t n_bytes, std::uint64_t offset) const {
     char* p = static_cast<char*>(data);
     while (n_bytes > 0) {
-        const ssize_t n = ::pread(descriptor_, p, n_bytes, static_cast<off_t>(offset));
+        const ssize_t n = ::pread(descriptor_, p, std::min(n_bytes, kMaxTransfer), static_cast<off_t>(offset));
         if (n < 0) {
             if (errno == EINTR) continue;
             throw IoError(errno, "cannot read", path_);

@@ -11,7 +11,7 @@ namespace fasthash {
 /// without commit it leaves nothing behind.
 class AtomicFile {
  public:
-    explicit AtomicFile(std::string path);
+    explicit AtomicFile(const std::string& path);
     ~AtomicFile();
     AtomicFile(const AtomicFile&) = delete;
     AtomicFile& operator=(const AtomicFile&) = delete;

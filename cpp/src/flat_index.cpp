@@ -34,16 +34,21 @@ std::unique_ptr<FlatIndex> FlatIndex::from_codes(std::size_t n_bits, std::vector
 std::size_t FlatIndex::do_nbytes() const { return codes_.capacity() + ids_.capacity() * sizeof(std::int64_t); }
 
 void FlatIndex::do_add(CodeView codes, const std::int64_t* ids) {
-    make_room(codes_, codes.n * codes.n_bytes);
-    // Counted ids are written out as soon as others join them.
-    if (ids != nullptr && ids_are_counted()) ids_ = counted_ids(do_size());
-    if (ids != nullptr || !ids_are_counted()) {
-        const std::vector<std::int64_t> added = ids_to_add(ids, codes.n, next_id_, ids_);
-        make_room(ids_, added.size());
-        ids_.insert(ids_.end(), added.begin(), added.end());
-        next_id_ = next_after(next_id_, added);
-    } else {
+    const bool stay_counted = ids == nullptr && ids_are_counted();
+    if (stay_counted) {
+        make_room(codes_, codes.n * codes.n_bytes);
         next_id_ += codes.n;
+    } else {
+        // Counted ids are written out as soon as others join them, but not before those are known to be good.
+        std::vector<std::int64_t> written_out;
+        if (ids_are_counted()) written_out = counted_ids(do_size());
+        std::vector<std::int64_t>& held = ids_are_counted() ? written_out : ids_;
+        const std::vector<std::int64_t> added = ids_to_add(ids, codes.n, next_id_, held);
+        make_room(held, added.size());
+        make_room(codes_, codes.n * codes.n_bytes);
+        held.insert(held.end(), added.begin(), added.end());
+        if (&held == &written_out) ids_ = std::move(written_out);
+        next_id_ = next_after(next_id_, added);
     }
     codes_.insert(codes_.end(), codes.data, codes.data + codes.n * codes.n_bytes);
 }

@@ -33,6 +33,9 @@ void HierIndex::do_add(CodeView codes, const std::int64_t* given) {
         throw ArgumentError("codes must leave the index with at most " + std::to_string(PrefixTree::kMaxItems) +
                             " codes, got " + std::to_string(codes.n) + " more to " + std::to_string(tree_.n_items()));
     }
+    // A copy: sorting must not rest on memory that another thread of the caller may change meanwhile.
+    const std::vector<std::uint8_t> copy(codes.data, codes.data + codes.n * codes.n_bytes);
+    codes.data = copy.data();
     const std::vector<std::int64_t> ids = ids_to_add(given, codes.n, next_id_, tree_.ids());
     const auto precedes = [&codes](const std::uint8_t* a, std::int64_t id_a, const std::uint8_t* b, std::int64_t id_b) {
         const int order = std::memcmp(a, b, codes.n_bytes);

@@ -7,14 +7,14 @@ namespace fasthash {
 namespace {
 
 // keep * total as people mean it: 0.29 of 100 is 29, though the product in binary falls short of it.
-constexpr double kRounding = 1e-9;
+constexpr double kRounding = 1e-12;
 
 std::size_t share_up(double keep, std::size_t total) {
-    return static_cast<std::size_t>(std::ceil(keep * static_cast<double>(total) - kRounding));
+    return static_cast<std::size_t>(std::ceil(keep * static_cast<double>(total) * (1 - kRounding)));
 }
 
 std::size_t share_down(double keep, std::size_t total) {
-    return static_cast<std::size_t>(std::floor(keep * static_cast<double>(total) + kRounding));
+    return static_cast<std::size_t>(std::floor(keep * static_cast<double>(total) * (1 + kRounding)));
 }
 
 // Smallest score up to which the counts reach `needed`; the largest score if they never do. Equal scores stay together,

@@ -27,6 +27,7 @@ std::size_t Index::nbytes() const {
 
 void Index::add(CodeView codes, const std::int64_t* ids) {
     check_width("codes", codes, layout_);
+    const std::unique_lock gate(gate_);
     const std::unique_lock lock(mutex_);
     if (codes.n > 0) do_add(codes, ids);
 }
@@ -40,6 +41,11 @@ void Index::search(CodeView queries, std::size_t k, const std::optional<Pruning>
     }
     const auto lock = read_lock();
     do_search(queries, k, pruning, distances, ids, stats);
+}
+
+std::shared_lock<std::shared_mutex> Index::read_lock() const {
+    const std::unique_lock gate(gate_);
+    return std::shared_lock(mutex_);
 }
 
 void Index::save(const std::string& path) const {

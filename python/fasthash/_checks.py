@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["check_choice", "check_codes", "check_fraction", "check_ids", "check_int"]
+__all__ = [
+    "MAX_BITS",
+    "check_choice",
+    "check_codes",
+    "check_fraction",
+    "check_ids",
+    "check_int",
+    "check_level_bits",
+    "check_real",
+    "check_width",
+]
+
+MAX_BITS = 4096
 
 _INT64_MAX = 2**63 - 1
 
@@ -52,14 +64,39 @@ def check_int(name: str, value: Any, minimum: int, maximum: int = _INT64_MAX) ->
     return number
 
 
+def check_real(name: str, value: Any) -> float:
+    """A real number, NaN and infinities included; booleans are refused."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    return float(value)
+
+
 def check_fraction(name: str, value: Any) -> float:
     """A real number above 0 and at most 1."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} must be a number above 0 and at most 1, got {value!r}")
-    number = float(value)
+    number = check_real(name, value)
     if not 0 < number <= 1:  # refuses NaN too
         raise ValueError(f"{name} must be above 0 and at most 1, got {value!r}")
     return number
+
+
+def check_width(name: str, value: Any) -> int:
+    """A width in bits: a multiple of 8 from 8 to 4096."""
+    n_bits = check_int(name, value, minimum=8, maximum=MAX_BITS)
+    if n_bits % 8:
+        raise ValueError(f"{name} must be a multiple of 8, got {n_bits}")
+    return n_bits
+
+
+def check_level_bits(level_bits: Any) -> tuple[int, ...]:
+    """Widths of levels in bits, coarse first: each a positive multiple of 8, together at most 4096."""
+    if isinstance(level_bits, (str, bytes)) or not isinstance(level_bits, (Sequence, np.ndarray)):
+        raise TypeError(f"level_bits must be a sequence of integers, got {level_bits!r}")
+    widths = tuple(check_width("level_bits", bits) for bits in level_bits)
+    if not widths:
+        raise ValueError(f"level_bits must name at least one level, got {level_bits!r}")
+    if sum(widths) > MAX_BITS:
+        raise ValueError(f"level_bits must sum to at most {MAX_BITS} bits, got {level_bits!r}")
+    return widths
 
 
 def check_choice(name: str, value: Any, choices: Collection[str]) -> None:

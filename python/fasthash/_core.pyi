@@ -1,5 +1,6 @@
 # Types of the compiled module; a test compares them with it (mypy.stubtest).
 import enum
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class FlatIndex(Index):
     def __init__(self, n_bits: int) -> None: ...
 
 class HierIndex(Index):
-    def __init__(self, level_bits: list[int]) -> None: ...
+    def __init__(self, level_bits: Sequence[int]) -> None: ...
     def nodes_per_level(self) -> list[int]: ...
 
 class FileInfo:

@@ -38,7 +38,7 @@ def demo(
     image_size: Annotated[int | None, typer.Option(help="Pixels. Default: 32 for digits, 64 for a folder.")] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 12,
     batch_size: Annotated[int, typer.Option(help="Images per training step.")] = 64,
-    lr: Annotated[float, typer.Option(help="Learning rate.")] = 1e-3,
+    lr: Annotated[float, typer.Option(help="Learning rate.")] = 5e-4,
     seed: Annotated[int, typer.Option(help="Seed of split, weights and order.")] = 0,
 ) -> None:
     """Train an HDHash model, index a gallery, search it with held-out queries, write a report.
@@ -114,7 +114,7 @@ def info(
 def _one_line_errors() -> Iterator[None]:
     try:
         yield
-    except (FormatError, OSError, ValueError) as error:
+    except (FormatError, OSError, ValueError, FloatingPointError) as error:
         _fail(str(error))
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fasthash._checks import check_int
+
 __all__ = ["pack_bits", "sign_codes", "unpack_bits"]
 
 
@@ -51,7 +53,7 @@ def unpack_bits(codes: ArrayLike, n_bits: int | None = None) -> NDArray[np.uint8
         uint8 array of zeros and ones, `(n, n_bits)` or `(n_bits,)`.
 
     Raises:
-        TypeError: `codes` is not uint8.
+        TypeError: `codes` is not uint8, or `n_bits` not an integer.
         ValueError: the shape does not fit `n_bits`.
 
     Example:
@@ -63,7 +65,7 @@ def unpack_bits(codes: ArrayLike, n_bits: int | None = None) -> NDArray[np.uint8
         raise TypeError(f"codes must be a uint8 array of packed bits, got dtype {array.dtype}")
     if array.ndim not in (1, 2) or array.shape[-1] == 0:
         raise ValueError(f"codes must have shape (n, n_bits / 8) or (n_bits / 8,), got {array.shape}")
-    if n_bits is not None and n_bits != array.shape[-1] * 8:
+    if n_bits is not None and check_int("n_bits", n_bits, minimum=8) != array.shape[-1] * 8:
         raise ValueError(f"codes of shape {array.shape} hold {array.shape[-1] * 8} bits, but n_bits = {n_bits!r}")
     return np.unpackbits(array, axis=-1)
 

@@ -10,7 +10,7 @@ import difflib
 import json
 import os
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._checks import check_int
+from fasthash._checks import check_int, check_level_bits
 from fasthash._extras import needs_extra
 from fasthash.codes import sign_codes
 
@@ -91,7 +91,7 @@ class HashEncoder(nn.Module):
         std: Sequence[float] = IMAGENET_STD,
     ) -> None:
         super().__init__()
-        self._level_bits = _checked_level_bits(level_bits)
+        self._level_bits = check_level_bits(level_bits)
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise ValueError(f"mean and std must be three numbers each, std positive, got mean={mean!r}, std={std!r}")
         self.image_size, self.mean, self.std = check_int("image_size", image_size, 1), tuple(mean), tuple(std)
@@ -166,7 +166,7 @@ class HashEncoder(nn.Module):
         Args:
             images: float tensor `(n, 3, H, W)`, or a torch Dataset of float tensors `(3, H, W)` or of pairs
                 (tensor, label).
-            batch_size: images per step; the codes do not depend on it.
+            batch_size: images per step; but for rounding of outputs next to zero the codes do not depend on it.
             progress: show a progress bar.
 
         Returns:
@@ -270,14 +270,6 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
-
-
-def _checked_level_bits(level_bits: Sequence[int]) -> tuple[int, ...]:
-    levels = tuple(level_bits) if isinstance(level_bits, Iterable) else ()
-    multiples_of_8 = all(isinstance(bits, (int, np.integer)) and bits > 0 and bits % 8 == 0 for bits in levels)
-    if not multiples_of_8 or not 8 <= sum(levels) <= 4096:
-        raise ValueError(f"level_bits must be positive multiples of 8, 8 to 4096 in total, got {level_bits!r}")
-    return tuple(int(bits) for bits in levels)
 
 
 def _make_backbone(name: str, pretrained: bool | str | os.PathLike[str]) -> nn.Module:

@@ -7,14 +7,25 @@ searches run at the same time and without the GIL, `add` waits until it has the 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import Any, Literal, TypeAlias, overload
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from numpy.typing import ArrayLike
 
 from fasthash import _core
-from fasthash._checks import check_choice, check_codes, check_fraction, check_ids, check_int
+from fasthash._checks import (
+    check_choice,
+    check_codes,
+    check_fraction,
+    check_ids,
+    check_int,
+    check_level_bits,
+    check_width,
+)
 from fasthash.results import FileInfo, SearchResult, SearchStats
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["FlatIndex", "HierIndex", "KeepMode", "load", "peek"]
 
@@ -26,36 +37,43 @@ _KEEP_MODES: dict[str, _core.KeepMode] = {
     "gallery_ratio": _core.KeepMode.gallery_ratio,
     "radius": _core.KeepMode.radius,
 }
-_MAX_BITS = 4096
+_MAX_K = 2**31 - 1
 
 
 class _Index:
     """What both indices share."""
 
-    _core: _core.Index
+    _impl: _core.Index
+
+    @classmethod
+    def _of(cls, core: _core.Index) -> Self:
+        """An index around a core that is there already."""
+        index = cls.__new__(cls)
+        index._impl = core
+        return index
 
     @property
     def n_bits(self) -> int:
         """Width of a code in bits."""
-        return self._core.n_bits
+        return self._impl.n_bits
 
     @property
     def level_bits(self) -> tuple[int, ...]:
         """Widths of the levels in bits, coarse first; a flat index has one."""
-        return tuple(self._core.level_bits)
+        return tuple(self._impl.level_bits)
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory that codes, ids and tree take, reserved room included."""
-        return self._core.nbytes()
+        return self._impl.nbytes()
 
     @property
     def ntotal(self) -> int:
         """Number of codes, the same as `len(index)`."""
-        return len(self._core)
+        return len(self._impl)
 
     def __len__(self) -> int:
-        return len(self._core)
+        return len(self._impl)
 
     def __bool__(self) -> bool:
         # An index is a thing, not a list: `if index:` must not depend on what has been added.
@@ -74,13 +92,13 @@ class _Index:
             ValueError: wrong shape or unacceptable ids. The index is then what it was before.
         """
         array = check_codes("codes", codes, self.n_bits // 8)
-        self._core.add(array, None if ids is None else check_ids(ids, len(array)))
+        self._impl.add(array, None if ids is None else check_ids(ids, len(array)))
 
     def stats(self) -> dict[str, Any]:
         """Size and shape of the index as a dictionary of plain numbers, ready for JSON."""
         n = len(self)
         return {
-            "kind": self._core.kind.name,
+            "kind": self._impl.kind.name,
             "n_codes": n,
             "n_bits": self.n_bits,
             "level_bits": list(self.level_bits),
@@ -100,17 +118,17 @@ class _Index:
         Raises:
             OSError: the operating system refused a step; the error names it.
         """
-        self._core.save(os.fsencode(path))
+        self._impl.save(_path_bytes(path))
 
     def _search(
         self, queries: ArrayLike, k: int, keep: float | None, keep_mode: str, stats: bool
     ) -> SearchResult | tuple[SearchResult, SearchStats]:
         array = check_codes("queries", queries, self.n_bits // 8)
-        n_neighbors = check_int("k", k, minimum=1)
+        n_neighbors = check_int("k", k, minimum=1, maximum=_MAX_K)
         if keep is not None:
             keep = check_fraction("keep", keep)
         check_choice("keep_mode", keep_mode, _KEEP_MODES)
-        distances, found, nodes, compared = self._core.search(array, n_neighbors, keep, _KEEP_MODES[keep_mode])
+        distances, found, nodes, compared = self._impl.search(array, n_neighbors, keep, _KEEP_MODES[keep_mode])
         result = SearchResult(distances, found)
         return (result, SearchStats(nodes, compared)) if stats else result
 
@@ -133,7 +151,7 @@ class FlatIndex(_Index):
     """
 
     def __init__(self, n_bits: int) -> None:
-        self._core = _core.FlatIndex(_check_bits("n_bits", n_bits))
+        self._impl = _core.FlatIndex(check_width("n_bits", n_bits))
 
     def __repr__(self) -> str:
         return f"FlatIndex(n_bits={self.n_bits}) with {len(self)} codes"
@@ -149,7 +167,7 @@ class FlatIndex(_Index):
 
         Args:
             queries: uint8 array `(nq, n_bits / 8)`.
-            k: how many neighbours, at least 1; may exceed the number of codes.
+            k: how many neighbours, from 1 to 2^31 - 1; may exceed the number of codes.
             stats: also return the work done.
 
         Returns:
@@ -157,7 +175,7 @@ class FlatIndex(_Index):
 
         Raises:
             TypeError: wrong dtype of `queries`, or `k` is not an integer.
-            ValueError: wrong shape of `queries`, or `k` below 1.
+            ValueError: wrong shape of `queries`, or `k` out of range.
         """
         return self._search(queries, k, None, "node_ratio", stats)
 
@@ -185,13 +203,10 @@ class HierIndex(_Index):
         SearchResult(distances=array([[0, 1]], dtype=int32), ids=array([[7, 9]]))
     """
 
-    _core: _core.HierIndex
+    _impl: _core.HierIndex
 
-    def __init__(self, level_bits: Iterable[int] = (8, 16, 40)) -> None:
-        if isinstance(level_bits, (str, bytes)) or not isinstance(level_bits, Iterable):
-            raise TypeError(f"level_bits must be a sequence of integers, got {level_bits!r}")
-        widths = [_check_bits("level_bits", bits) for bits in level_bits]
-        self._core = _core.HierIndex(widths)
+    def __init__(self, level_bits: Sequence[int] = (8, 16, 40)) -> None:
+        self._impl = _core.HierIndex(check_level_bits(level_bits))
 
     def __repr__(self) -> str:
         return f"HierIndex(level_bits={self.level_bits}) with {len(self)} codes"
@@ -229,7 +244,7 @@ class HierIndex(_Index):
 
         Args:
             queries: uint8 array `(nq, n_bits / 8)`.
-            k: how many neighbours, at least 1; may exceed the number of codes.
+            k: how many neighbours, from 1 to 2^31 - 1; may exceed the number of codes.
             keep: None searches exactly. A number above 0 and at most 1 searches as HDHash does, coarse to fine, keeping
                 that share after every level but the last; nodes tied at the cut are all kept, and the cut is
                 widened until k codes are left. 1 keeps everything and is exact; so is an index of one level.
@@ -244,13 +259,13 @@ class HierIndex(_Index):
 
         Raises:
             TypeError: wrong dtype of `queries`, `k` is not an integer, `keep` is not a number.
-            ValueError: wrong shape of `queries`, `k` below 1, `keep` out of range, unknown `keep_mode`.
+            ValueError: wrong shape of `queries`, `k` or `keep` out of range, unknown `keep_mode`.
         """
         return self._search(queries, k, keep, keep_mode, stats)
 
     def stats(self) -> dict[str, Any]:
         """Size and shape of the index, with the number of tree nodes per level (distinct codes at the last)."""
-        nodes = self._core.nodes_per_level()
+        nodes = self._impl.nodes_per_level()
         return super().stats() | {"nodes_per_level": nodes, "n_distinct_codes": nodes[-1]}
 
 
@@ -267,12 +282,10 @@ def load(path: StrPath) -> FlatIndex | HierIndex:
         FormatError: the file is no index, is damaged, or was written by a newer fasthash; the message says where.
         OSError: the file cannot be read.
     """
-    core = _core.load(os.fsencode(path))
-    index: FlatIndex | HierIndex = FlatIndex(core.n_bits)
+    core = _core.load(_path_bytes(path))
     if isinstance(core, _core.HierIndex):
-        index = HierIndex(core.level_bits)
-    index._core = core
-    return index
+        return HierIndex._of(core)
+    return FlatIndex._of(core)
 
 
 def peek(path: StrPath) -> FileInfo:
@@ -285,7 +298,7 @@ def peek(path: StrPath) -> FileInfo:
         FormatError: the file is no index, its header is damaged, or its length is not what the header implies.
         OSError: the file cannot be read.
     """
-    info = _core.peek(os.fsencode(path))
+    info = _core.peek(_path_bytes(path))
     return FileInfo(
         kind=info.kind.name,
         level_bits=tuple(info.level_bits),
@@ -296,8 +309,8 @@ def peek(path: StrPath) -> FileInfo:
     )
 
 
-def _check_bits(name: str, value: Any) -> int:
-    n_bits = check_int(name, value, minimum=8, maximum=_MAX_BITS)
-    if n_bits % 8:
-        raise ValueError(f"{name} must be a multiple of 8, got {n_bits}")
-    return n_bits
+def _path_bytes(path: StrPath) -> bytes:
+    name = os.fsencode(path)
+    if b"\0" in name:  # where the operating system would take the name to end
+        raise ValueError(f"path must not contain a null byte, got {path!r}")
+    return name

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from fasthash._checks import check_choice, check_int
+from fasthash._checks import check_choice, check_int, check_real
 from fasthash._extras import needs_extra
 
 with needs_extra("train"):
@@ -103,49 +104,59 @@ def train(
     check_int("batch_size", batch_size, 2)
     check_int("num_workers", num_workers, 0)
     for name, rate in (("lr", lr), ("hash_lr_mult", hash_lr_mult)):
-        if not 0 < rate < math.inf:
+        if not 0 < check_real(name, rate) < math.inf:
             raise ValueError(f"{name} must be positive and finite, got {rate!r}")
-    if not 0 <= weight_decay < math.inf:
+    if not 0 <= check_real("weight_decay", weight_decay) < math.inf:
         raise ValueError(f"weight_decay must be finite and not negative, got {weight_decay!r}")
     check_choice("schedule", schedule, tuple(SCHEDULES))
     check_choice("mixed_precision", mixed_precision, ("no", "bf16", "fp16"))
 
-    # All accelerators of a process share one state: without the reset, the first one's precision would be final.
-    AcceleratorState._reset_state()
-    accelerator = Accelerator(mixed_precision=mixed_precision)
-    set_seed(seed)
-    share = n_images // accelerator.num_processes
-    if share < 2:
-        raise ValueError(f"dataset must hold at least 2 images for every process, got {n_images}")
-    loader = DataLoader(
-        dataset,
-        batch_size=min(batch_size, share),
-        shuffle=True,
-        drop_last=True,  # a last batch of one image would break batch norm
-        generator=torch.Generator().manual_seed(seed),
-        num_workers=num_workers,
-        collate_fn=partial(_collate, augment=augment),
-    )
-    settings = {
-        "backbone": encoder.backbone_name,
-        "level_bits": list(encoder.level_bits),
-        "loss": type(loss).__name__,
-        "images": n_images,
-        "epochs": epochs,
-        "batch_size": loader.batch_size,
-        "processes": accelerator.num_processes,
-        "lr": lr,
-        "hash_lr_mult": hash_lr_mult,
-        "weight_decay": weight_decay,
-        "schedule": schedule,
-        "seed": seed,
-        "augment": None if augment is None else repr(augment),
-        "mixed_precision": mixed_precision,
-    }
-    optimizer = _adam(encoder, loss, lr, lr * hash_lr_mult, weight_decay)
-    losses = _run(accelerator, _Task(encoder, loss), loader, optimizer, SCHEDULES[schedule], epochs, progress)
-    encoder.eval()
-    return TrainingRecord(losses, time.perf_counter() - started, str(accelerator.device), settings)
+    with _accelerator(mixed_precision) as accelerator:
+        set_seed(seed)
+        share = n_images // accelerator.num_processes
+        if share < 2:
+            raise ValueError(f"dataset must hold at least 2 images for every process, got {n_images}")
+        loader = DataLoader(
+            dataset,
+            batch_size=min(batch_size, share),
+            shuffle=True,
+            drop_last=True,  # a last batch of one image would break batch norm
+            generator=torch.Generator().manual_seed(seed),
+            num_workers=num_workers,
+            collate_fn=partial(_collate, augment=augment),
+        )
+        settings = {
+            "backbone": encoder.backbone_name,
+            "level_bits": list(encoder.level_bits),
+            "loss": type(loss).__name__,
+            "images": n_images,
+            "epochs": epochs,
+            "batch_size": loader.batch_size,
+            "processes": accelerator.num_processes,
+            "lr": lr,
+            "hash_lr_mult": hash_lr_mult,
+            "weight_decay": weight_decay,
+            "schedule": schedule,
+            "seed": seed,
+            "augment": None if augment is None else repr(augment),
+            "mixed_precision": mixed_precision,
+        }
+        optimizer = _adam(encoder, loss, lr, lr * hash_lr_mult, weight_decay)
+        losses = _run(accelerator, _Task(encoder, loss), loader, optimizer, SCHEDULES[schedule], epochs, progress)
+        encoder.eval()
+        return TrainingRecord(losses, time.perf_counter() - started, str(accelerator.device), settings)
+
+
+@contextmanager
+def _accelerator(mixed_precision: str) -> Iterator[Accelerator]:
+    """An accelerator of this precision. All of a process share one state, in which the first one's precision would be
+    final; so a state that began here ends here."""
+    fresh = not AcceleratorState._shared_state
+    try:
+        yield Accelerator(mixed_precision=mixed_precision)
+    finally:
+        if fresh:
+            AcceleratorState._reset_state()
 
 
 class _Task(nn.Module):

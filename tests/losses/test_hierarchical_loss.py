@@ -8,26 +8,26 @@ torch = pytest.importorskip("torch", reason="the losses need torch, which the ex
 
 from fasthash.losses import HashLoss, HashNetLoss, HierarchicalLoss
 
-LEVEL_BITS = (2, 3, 4)
+LEVEL_BITS = (8, 16, 8)
 LABELS = torch.tensor([0, 1, 0, 2, 2, 0])
 
 
 @pytest.fixture
 def z():
-    return torch.randn(6, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return torch.randn(6, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
 def test_parallel_levels(z):
     base = HashNetLoss()
     loss = HierarchicalLoss(base, LEVEL_BITS, weights=(3, 2, 1))
-    expected = (3 * base(z[:, :2], LABELS) + 2 * base(z[:, 2:5], LABELS) + base(z[:, 5:], LABELS)) / 6
+    expected = (3 * base(z[:, :8], LABELS) + 2 * base(z[:, 8:24], LABELS) + base(z[:, 24:], LABELS)) / 6
     assert loss(z, LABELS).item() == pytest.approx(expected.item(), rel=1e-12)
 
 
 def test_prefix_levels(z):
     base = HashNetLoss()
     loss = HierarchicalLoss(base, LEVEL_BITS, weights=(3, 2, 1), mode="prefix")
-    expected = (3 * base(z[:, :2], LABELS) + 2 * base(z[:, :5], LABELS) + base(z, LABELS)) / 6
+    expected = (3 * base(z[:, :8], LABELS) + 2 * base(z[:, :24], LABELS) + base(z, LABELS)) / 6
     assert loss(z, LABELS).item() == pytest.approx(expected.item(), rel=1e-12)
 
 
@@ -45,7 +45,7 @@ def test_equal_weights_are_allowed():
 def test_one_level_is_the_base(z):
     base = HashNetLoss()
     for mode in ("parallel", "prefix"):
-        assert HierarchicalLoss(base, (9,), mode=mode)(z, LABELS) == base(z, LABELS)
+        assert HierarchicalLoss(base, (32,), mode=mode)(z, LABELS) == base(z, LABELS)
 
 
 @pytest.mark.parametrize("mode", ["parallel", "prefix"])
@@ -77,13 +77,13 @@ def test_any_loss_can_be_the_base(z):
         def batch_loss(self, z, labels):
             return z.mean()
 
-    expected = (z[:, :4].mean() + z[:, 4:].mean()) / 2
-    assert HierarchicalLoss(Mean(), (4, 5), weights=(1, 1))(z, LABELS).item() == pytest.approx(expected.item())
+    expected = (z[:, :8].mean() + z[:, 8:].mean()) / 2
+    assert HierarchicalLoss(Mean(), (8, 24), weights=(1, 1))(z, LABELS).item() == pytest.approx(expected.item())
 
 
 def test_z_must_hold_all_levels(z):
     loss = HierarchicalLoss(HashNetLoss(), LEVEL_BITS)
-    with pytest.raises(ValueError, match=r"z must have sum\(level_bits\) = 9 columns, got 8"):
+    with pytest.raises(ValueError, match=r"z must have sum\(level_bits\) = 32 columns, got 8"):
         loss(z[:, :8], LABELS)
     with pytest.raises(ValueError, match="labels must match the 6 rows of z, got 5"):
         loss(z, LABELS[:5])
@@ -94,8 +94,11 @@ def test_z_must_hold_all_levels(z):
     [
         ({"base": torch.nn.Identity()}, TypeError, r"base must be a HashLoss, got Identity\(\)"),
         ({"level_bits": ()}, ValueError, r"level_bits must name at least one level, got \(\)"),
-        ({"level_bits": (2, 0, 4)}, ValueError, "level_bits must be at least 1, got 0"),
-        ({"level_bits": (2, 3.0, 4)}, TypeError, "level_bits must be an integer, got 3.0"),
+        ({"level_bits": (8, 0, 8)}, ValueError, "level_bits must be at least 8, got 0"),
+        ({"level_bits": (8, 3.0, 8)}, TypeError, "level_bits must be an integer, got 3.0"),
+        ({"level_bits": 64}, TypeError, "level_bits must be a sequence of integers, got 64"),
+        ({"level_bits": {8, 16}}, TypeError, "level_bits must be a sequence of integers"),
+        ({"weights": (1, "a", 1)}, TypeError, "weights must be a number, got 'a'"),
         ({"weights": (1, 1)}, ValueError, r"one weight for each of the 3 levels, got \(1, 1\)"),
         ({"weights": (1, 0.5, 0)}, ValueError, r"weights must be positive and finite, got \(1, 0.5, 0\)"),
         ({"weights": (math.inf, 1, 1)}, ValueError, r"weights must be positive and finite, got \(inf, 1, 1\)"),

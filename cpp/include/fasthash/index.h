@@ -71,11 +71,12 @@ class Index {
                            std::int32_t* distances, std::int64_t* ids, QueryStats* stats) const = 0;
     virtual void do_save(const std::string& path) const = 0;
 
-    std::shared_lock<std::shared_mutex> read_lock() const { return std::shared_lock(mutex_); }
+    std::shared_lock<std::shared_mutex> read_lock() const;
 
  private:
     LevelLayout layout_;
     mutable std::shared_mutex mutex_;
+    mutable std::mutex gate_;  // taken before mutex_, so that a stream of readers cannot keep a writer waiting
 };
 
 /// What a file says about itself, read from its first bytes.

@@ -7,8 +7,8 @@ import json
 import os
 import platform
 import shlex
-import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -19,6 +19,7 @@ from typing import Any
 import jinja2
 import numpy as np
 from accelerate.utils import set_seed
+from torchvision.transforms import v2
 
 from fasthash.data import Split, load_digits, load_folder
 from fasthash.demo.figures import draw_map, draw_neighbours, draw_pr_curves, draw_searches
@@ -45,7 +46,7 @@ def run_demo(
     image_size: int | None = None,
     epochs: int = 12,
     batch_size: int = 64,
-    lr: float = 1e-3,
+    lr: float = 5e-4,
     seed: int = 0,
     progress: bool = True,
     say: Callable[[str], None] = print,
@@ -72,12 +73,25 @@ def run_demo(
         ValueError: the folder does not hold what is needed, or an argument is out of range.
         OSError: a file cannot be read or written.
     """
+    if image_size is None:
+        image_size = 32 if images is None else 64
+    command = _command(
+        {
+            "images": images,
+            "output": output,
+            "backbone": backbone,
+            "weights": "imagenet" if pretrained is True else pretrained or None,
+            "image-size": image_size,
+            "epochs": epochs,
+            "batch-size": batch_size,
+            "lr": lr,
+            "seed": seed,
+        }
+    )
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     clock = _Clock()
 
-    if image_size is None:
-        image_size = 32 if images is None else 64
     set_seed(seed)  # for the random weights
     encoder = HashEncoder(backbone, LEVEL_BITS, pretrained, image_size=image_size)
     with clock("load"):
@@ -88,7 +102,8 @@ def run_demo(
     say(f"{name}: {len(split.train)} training images, {len(split.gallery)} in the gallery, {len(split.query)} queries")
 
     say(f"training {backbone} with HashNet losses on levels of {LEVEL_BITS} bits")
-    loss = HierarchicalLoss(HashNetLoss(), LEVEL_BITS)
+    # Prefix mode trains what is searched: the levels up to each one together.
+    loss = HierarchicalLoss(HashNetLoss(), LEVEL_BITS, mode="prefix")
     with clock("train"):
         record = train(
             encoder,
@@ -100,6 +115,7 @@ def run_demo(
             hash_lr_mult=1.0,
             schedule="cosine",
             seed=seed,
+            augment=None if images is None else _photo_augmentation(image_size),
             progress=progress,
         )
     encoder.save(folder / "encoder")
@@ -134,7 +150,7 @@ def run_demo(
         },
         "model": {
             "backbone": backbone,
-            "weights": "random weights" if pretrained is False else f"pretrained weights ({pretrained})",
+            "weights": _weights_name(pretrained),
             "level_bits": list(LEVEL_BITS),
             "image_size": image_size,
             "loss": f"HDHash: HashNet losses weighted {loss.weights}, {loss.mode} levels",
@@ -153,7 +169,7 @@ def run_demo(
         "seed": seed,
         "machine": {"cpu": _cpu_name(), "cores": os.cpu_count(), "device": record.device, "search_threads": 1},
         "versions": _versions(),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command,
     }
 
     say("drawing the report")
@@ -182,7 +198,27 @@ class _Clock:
 def _load(images: str | os.PathLike[str] | None, encoder: HashEncoder, seed: int, progress: bool) -> Split:
     if images is None:
         return load_digits(seed, encoder.transform)
-    return load_folder(images, seed, encoder.transform, progress)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of files that cannot be read: the caller says them one by one
+        return load_folder(images, seed, encoder.transform, progress)
+
+
+def _photo_augmentation(image_size: int) -> v2.Transform:
+    """Flips and small shifts: a photo means the same afterwards, a digit does not."""
+    shift = v2.RandomCrop(image_size, padding=image_size // 8, padding_mode="reflect")
+    return v2.Compose([v2.RandomHorizontalFlip(), shift])
+
+
+def _weights_name(pretrained: bool | str | os.PathLike[str]) -> str:
+    if isinstance(pretrained, bool):
+        return "ImageNet weights" if pretrained else "random weights"
+    return f"the weights in {Path(pretrained).name}"
+
+
+def _command(options: dict[str, Any]) -> str:
+    """The command line that does what was done."""
+    words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
+    return shlex.join(["fasthash", "demo", *words])
 
 
 def _chance(gallery_labels: np.ndarray, query_labels: np.ndarray) -> float:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fasthash._checks import check_choice, check_int
+from fasthash._checks import check_choice, check_int, check_real
 from fasthash.losses.base import HashLoss, Pairs, pair_mask, similarity
 
 __all__ = ["HashNetLoss"]
@@ -65,12 +65,12 @@ class HashNetLoss(HashLoss):
         pairs: Pairs = "offdiag",
     ) -> None:
         super().__init__()
-        if scale is not None and not 0 < scale < math.inf:
+        if scale is not None and not 0 < check_real("scale", scale) < math.inf:
             raise ValueError(f"scale must be positive and finite, or None, got {scale!r}")
-        if not 0 <= power < math.inf:
+        if not 0 <= check_real("power", power) < math.inf:
             raise ValueError(f"power must be finite and not negative, got {power!r}")
         check_choice("weights", weights, get_args(Weights))
-        if similar_fraction is not None and not 0 <= similar_fraction <= 1:
+        if similar_fraction is not None and not 0 <= check_real("similar_fraction", similar_fraction) <= 1:
             raise ValueError(f"similar_fraction must lie in [0, 1], or be None, got {similar_fraction!r}")
         if similar_fraction is not None and weights == "none":
             raise ValueError(f"similar_fraction must be None where weights='none', got {similar_fraction!r}")

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from fasthash._checks import check_choice, check_int
+from fasthash._checks import check_choice, check_level_bits, check_real
 from fasthash.losses.base import HashLoss
 
 __all__ = ["HierarchicalLoss"]
@@ -25,7 +25,7 @@ class HierarchicalLoss(HashLoss):
 
     Args:
         base: the loss of each level, the same for all.
-        level_bits: widths of the levels in bits, coarse first, in the order in which `z` holds them side by side.
+        level_bits: widths of the levels in bits, positive multiples of 8, coarse first, as `z` holds them side by side.
         weights: w, one for each level, positive and never increasing from coarse to fine; normalised to a sum of 1.
             None takes 1, 1/2, 1/4, ...
         mode: what z_i is: "parallel" takes level i alone; "prefix" takes the levels up to i together, by which a search
@@ -51,12 +51,10 @@ class HierarchicalLoss(HashLoss):
         super().__init__()
         if not isinstance(base, HashLoss):
             raise TypeError(f"base must be a HashLoss, got {base!r}")
-        if not level_bits:
-            raise ValueError(f"level_bits must name at least one level, got {level_bits!r}")
         check_choice("mode", mode, get_args(Mode))
         self.base = base
-        self.level_bits = tuple(check_int("level_bits", bits, 1) for bits in level_bits)
-        self.weights = _normalise(weights, len(level_bits))
+        self.level_bits = check_level_bits(level_bits)
+        self.weights = _normalise(weights, len(self.level_bits))
         self.mode = mode
 
     def step(self) -> None:
@@ -77,6 +75,8 @@ class HierarchicalLoss(HashLoss):
 def _normalise(weights: Sequence[float] | None, n_levels: int) -> tuple[float, ...]:
     if weights is None:
         weights = [0.5**level for level in range(n_levels)]
+    for weight in weights:
+        check_real("weights", weight)
     if len(weights) != n_levels:
         raise ValueError(f"weights must hold one weight for each of the {n_levels} levels, got {weights!r}")
     if not all(0 < weight < math.inf for weight in weights):

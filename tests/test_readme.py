@@ -1,0 +1,42 @@
+"""Every Python example of the README runs as it stands there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+SEARCH, IMAGES, TRAIN = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def run(code, folder):
+    result = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=250)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_searching_codes(tmp_path):
+    assert run(SEARCH, tmp_path).splitlines()[0] == "[0 1 2 3 4] [8 8 8 8 8]"
+
+
+def test_from_images(tmp_path):
+    """On a small encoder of the same kind, to be quick."""
+    pytest.importorskip("torch", reason="needs the extra train")
+    pytest.importorskip("sklearn", reason="needs the extra demo")
+    run(TRAIN.replace(").train", ").query"), tmp_path)
+    os.makedirs(tmp_path / "demo-report")
+    os.rename(tmp_path / "my-encoder", tmp_path / "demo-report" / "encoder")
+    build = """
+import fasthash as fh
+from fasthash.data import load_digits
+from fasthash.encoder import HashEncoder
+encoder = HashEncoder.load("demo-report/encoder")
+index = fh.HierIndex(encoder.level_bits)
+index.add(encoder.encode(load_digits(transform=encoder.transform).gallery))
+index.save("demo-report/gallery.fh")
+"""
+    run(build, tmp_path)
+    assert re.fullmatch(r"0\.\d{3} of the neighbours have the query's class\n", run(IMAGES, tmp_path))
