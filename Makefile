@@ -31,7 +31,7 @@ clean: ## Remove the environment and everything built
 # One environment for all: a stamp per extra, made anew when a source of the compiled part changes.
 $(VENV)/%.stamp: $(SOURCES) | $(VENV)/made.stamp
 	@echo "installing fasthash-search[$*] into $(VENV); the first time this fetches PyTorch, a few GB"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[$*]'
 	@touch $@
 
 $(VENV)/made.stamp:
