@@ -33,7 +33,7 @@ def write_classes(folder, counts):
 
 def names(images):
     """Paths of the images of a folder, as class/file or part/class/file."""
-    return {"/".join(str(path).split("/root/")[1].split("/")) for path in images.images}
+    return {"/".join(str(path).split("/photos/")[1].split("/")) for path in images.images}
 
 
 # Image sets
@@ -131,13 +131,13 @@ def test_digits_need_an_extra(monkeypatch):
 
 
 @pytest.fixture
-def root(tmp_path):
-    return tmp_path / "root"
+def photos(tmp_path):
+    return tmp_path / "photos"
 
 
-def test_folder_of_classes(root):
-    write_classes(root, {"shoes": 20, "hats": 2, "bags": 40})
-    split = load_folder(root)
+def test_folder_of_classes(photos):
+    write_classes(photos, {"shoes": 20, "hats": 2, "bags": 40})
+    split = load_folder(photos)
     assert split.train.class_names == ("bags", "hats", "shoes")
     assert np.bincount(split.query.labels).tolist() == [4, 1, 2]  # a tenth, at least one
     assert np.bincount(split.train.labels).tolist() == [36, 1, 18]
@@ -148,41 +148,41 @@ def test_folder_of_classes(root):
         split.train.class_names[label] == str(path).split("/")[-2]
         for path, label in zip(split.train.images, split.train.labels, strict=True)
     )
-    assert "root: a tenth of each class" in split.protocol
+    assert "photos: a tenth of each class" in split.protocol
     assert "seed 0" in split.protocol
 
 
-def test_no_class_gives_more_than_50_queries(root):
+def test_no_class_gives_more_than_50_queries(photos):
     for name in ("a", "b"):
-        write_image(root / name / "0.png")
-        content = (root / name / "0.png").read_bytes()
+        write_image(photos / name / "0.png")
+        content = (photos / name / "0.png").read_bytes()
         for index in range(1, 600 if name == "a" else 30):
-            (root / name / f"{index}.png").write_bytes(content)
-    assert np.bincount(load_folder(root).query.labels).tolist() == [50, 3]
+            (photos / name / f"{index}.png").write_bytes(content)
+    assert np.bincount(load_folder(photos).query.labels).tolist() == [50, 3]
 
 
-def test_folder_depends_on_the_seed_alone(root):
-    write_classes(root, {"a": 20, "b": 20})
-    assert names(load_folder(str(root), seed=1).query) == names(load_folder(root, seed=1).query)
-    assert names(load_folder(root, seed=1).query) != names(load_folder(root, seed=2).query)
-    assert "seed 2" in load_folder(root, seed=2).protocol
+def test_folder_depends_on_the_seed_alone(photos):
+    write_classes(photos, {"a": 20, "b": 20})
+    assert names(load_folder(str(photos), seed=1).query) == names(load_folder(photos, seed=1).query)
+    assert names(load_folder(photos, seed=1).query) != names(load_folder(photos, seed=2).query)
+    assert "seed 2" in load_folder(photos, seed=2).protocol
 
 
-def test_folder_transform_and_progress(root, capsys):
-    write_classes(root, {"a": 2, "b": 2})
-    split = load_folder(root, transform=lambda image: torch.ones(1))
+def test_folder_transform_and_progress(photos, capsys):
+    write_classes(photos, {"a": 2, "b": 2})
+    split = load_folder(photos, transform=lambda image: torch.ones(1))
     assert all(torch.equal(images[0][0], torch.ones(1)) for images in (split.train, split.gallery, split.query))
     assert capsys.readouterr().err == ""
-    load_folder(root, progress=True)
+    load_folder(photos, progress=True)
     assert "check images" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("validation", ["val", "validation"])
-def test_published_split(root, validation):
-    write_classes(root / "train", {"a": 3, "b": 2})
-    write_classes(root / validation, {"a": 1, "b": 1})
-    write_classes(root / "test", {"b": 2})
-    split = load_folder(root)
+def test_published_split(photos, validation):
+    write_classes(photos / "train", {"a": 3, "b": 2})
+    write_classes(photos / validation, {"a": 1, "b": 1})
+    write_classes(photos / "test", {"b": 2})
+    split = load_folder(photos)
     assert names(split.train) == {"train/a/000.png", "train/a/001.png", "train/a/002.png"} | {
         "train/b/000.png",
         "train/b/001.png",
@@ -190,51 +190,51 @@ def test_published_split(root, validation):
     assert names(split.gallery) == names(split.train) | {f"{validation}/a/000.png", f"{validation}/b/000.png"}
     assert names(split.query) == {"test/b/000.png", "test/b/001.png"}
     assert split.query.labels.tolist() == [1, 1]  # numbered as in the training set, though "a" has no folder here
-    assert "published split of root: queries from test" in split.protocol
+    assert "published split of photos: queries from test" in split.protocol
 
 
-def test_published_split_without_test(root):
-    write_classes(root / "train", {"a": 3, "b": 2})
-    write_classes(root / "val", {"a": 1, "b": 1})
-    split = load_folder(root)
+def test_published_split_without_test(photos):
+    write_classes(photos / "train", {"a": 3, "b": 2})
+    write_classes(photos / "val", {"a": 1, "b": 1})
+    split = load_folder(photos)
     assert names(split.query) == {"val/a/000.png", "val/b/000.png"}
     assert names(split.gallery) == names(split.train)
     assert len(split.train) == 5
     assert "queries from val," in split.protocol
 
 
-def test_classes_called_train_and_test_are_classes(root):
-    write_classes(root, {"train": 2, "test": 2})
-    assert load_folder(root).train.class_names == ("test", "train")
+def test_classes_called_train_and_test_are_classes(photos):
+    write_classes(photos, {"train": 2, "test": 2})
+    assert load_folder(photos).train.class_names == ("test", "train")
 
 
-def test_other_files_and_hidden_folders_are_no_images(root):
-    write_classes(root, {"a": 2, "b": 2, ".thumbnails": 2})
-    (root / "a" / "notes.txt").write_text("no image")
-    (root / "list.csv").write_text("no class")
-    split = load_folder(root)
+def test_other_files_and_hidden_folders_are_no_images(photos):
+    write_classes(photos, {"a": 2, "b": 2, ".thumbnails": 2})
+    (photos / "a" / "notes.txt").write_text("no image")
+    (photos / "list.csv").write_text("no class")
+    split = load_folder(photos)
     assert split.train.class_names == ("a", "b")
     assert split.skipped == ()
 
 
-def test_images_lie_at_any_depth(root):
-    write_classes(root, {"a": 2, "b": 2})
-    write_image(root / "a" / "summer" / "deep.JPG", 9)
-    split = load_folder(root)
+def test_images_lie_at_any_depth(photos):
+    write_classes(photos, {"a": 2, "b": 2})
+    write_image(photos / "a" / "summer" / "deep.JPG", 9)
+    split = load_folder(photos)
     assert "a/summer/deep.JPG" in names(split.train) | names(split.query)
 
 
-def test_broken_files_are_skipped_and_listed(root):
-    write_classes(root, {"a": 3, "b": 3})
+def test_broken_files_are_skipped_and_listed(photos):
+    write_classes(photos, {"a": 3, "b": 3})
     for suffix in ("jpg", "png", "bmp", "webp", "tiff"):
-        write_image(root / "a" / f"whole.{suffix}", 5, size=(200, 200))
-        content = (root / "a" / f"whole.{suffix}").read_bytes()
-        (root / "a" / f"cut.{suffix}").write_bytes(content[: len(content) * 9 // 10])
-    (root / "b" / "empty.jpg").touch()
-    (root / "b" / "text.png").write_text("no image at all")
+        write_image(photos / "a" / f"whole.{suffix}", 5, size=(200, 200))
+        content = (photos / "a" / f"whole.{suffix}").read_bytes()
+        (photos / "a" / f"cut.{suffix}").write_bytes(content[: len(content) * 9 // 10])
+    (photos / "b" / "empty.jpg").touch()
+    (photos / "b" / "text.png").write_text("no image at all")
     with pytest.warns(UserWarning, match=r"skipped 7 image files that cannot be read: .*cut.bmp, .*, \.\.\.$"):
-        split = load_folder(root)
-    skipped = [path.split("/root/")[1] for path in split.skipped]
+        split = load_folder(photos)
+    skipped = [path.split("/photos/")[1] for path in split.skipped]
     assert skipped == [f"a/cut.{suffix}" for suffix in ("bmp", "jpg", "png", "tiff", "webp")] + [
         "b/empty.jpg",
         "b/text.png",
@@ -244,44 +244,44 @@ def test_broken_files_are_skipped_and_listed(root):
         assert all(images[index][0].shape[0] == 3 for index in range(len(images)))
 
 
-def test_no_warning_without_broken_files(root):
-    write_classes(root, {"a": 2, "b": 2})
+def test_no_warning_without_broken_files(photos):
+    write_classes(photos, {"a": 2, "b": 2})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        load_folder(root)
+        load_folder(photos)
 
 
-def test_missing_folder(root):
-    with pytest.raises(FileNotFoundError, match=r"path='.*root' is not a folder"):
-        load_folder(root)
+def test_missing_folder(photos):
+    with pytest.raises(FileNotFoundError, match=r"path='.*photos' is not a folder"):
+        load_folder(photos)
 
 
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
-        ({}, r"path='.*root' must hold two or more class folders, found \[\]"),
+        ({}, r"path='.*photos' must hold two or more class folders, found \[\]"),
         ({"a": 5}, r"must hold two or more class folders, found \['a'\]"),
-        ({"a": 0, "b": 0}, r"path='.*root' holds no readable images \(.jpg, "),
+        ({"a": 0, "b": 0}, r"path='.*photos' holds no readable images \(.jpg, "),
         (
             {"a": 5, "b": 1, "c": 0},
-            r"root must hold 2 or more readable images of each class; too few: b \(1\), c \(0\)",
+            r"photos must hold 2 or more readable images of each class; too few: b \(1\), c \(0\)",
         ),
     ],
 )
-def test_folders_that_make_no_experiment(root, counts, message):
-    root.mkdir()
-    write_classes(root, counts)
+def test_folders_that_make_no_experiment(photos, counts, message):
+    photos.mkdir()
+    write_classes(photos, counts)
     with pytest.raises(ValueError, match=message):
-        load_folder(root)
+        load_folder(photos)
 
 
-def test_published_splits_that_make_no_experiment(root):
-    write_classes(root / "train", {"a": 2, "b": 2})
+def test_published_splits_that_make_no_experiment(photos):
+    write_classes(photos / "train", {"a": 2, "b": 2})
     with pytest.raises(ValueError, match=r"must hold two or more class folders, found \['train'\]"):
-        load_folder(root)
-    write_classes(root / "test", {"a": 0})
+        load_folder(photos)
+    write_classes(photos / "test", {"a": 0})
     with pytest.raises(ValueError, match="test must hold the query images, but no image there is readable"):
-        load_folder(root)
-    write_classes(root / "test", {"B": 1})
+        load_folder(photos)
+    write_classes(photos / "test", {"B": 1})
     with pytest.raises(ValueError, match=r"train must hold 1 or more readable images of each class; too few: B \(0\)"):
-        load_folder(root)
+        load_folder(photos)
