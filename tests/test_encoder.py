@@ -17,9 +17,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.utils.data import Dataset, TensorDataset
 
-import fasthash.encoder
+import fasthash.backbones
+from fasthash.backbones import FEATURE_WIDTHS
 from fasthash.codes import sign_codes
-from fasthash.encoder import FEATURE_WIDTHS, HashEncoder
+from fasthash.encoder import HashEncoder
 
 SMALL = "hrnet_w18_small"
 
@@ -318,8 +319,8 @@ def test_published_weights_out_of_reach(monkeypatch, name):
         assert pretrained is True or weights == "IMAGENET1K_V1"
         raise OSError("no route to host")
 
-    monkeypatch.setattr(fasthash.encoder.timm, "create_model", no_network)
-    monkeypatch.setattr(fasthash.encoder.torchvision.models, "get_model", no_network)
+    monkeypatch.setattr(fasthash.backbones.timm, "create_model", no_network)
+    monkeypatch.setattr(fasthash.backbones.torchvision.models, "get_model", no_network)
     message = f"weights of {name} could not be downloaded; .*pretrained='{name}.safetensors' .no route to host"
     with pytest.raises(ConnectionError, match=message):
         HashEncoder(name, pretrained=True)

@@ -6,10 +6,8 @@ The network of HHNet (HRNet features and a linear hash layer) with the parallel 
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
-import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,33 +21,21 @@ from fasthash._extras import needs_extra
 from fasthash.codes import sign_codes
 
 with needs_extra("train"):
-    import timm
     import torch
-    import torchvision
     from safetensors import SafetensorError
-    from safetensors.torch import load_file, load_model, save_model
+    from safetensors.torch import load_model, save_model
     from torch import nn
     from torch.utils.data import DataLoader, Dataset, TensorDataset
     from torchvision.transforms import v2
     from tqdm import tqdm
+
+    from fasthash.backbones import FEATURE_WIDTHS, brief, make_backbone
 
 __all__ = ["HashEncoder"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# The networks of the papers and the width of their features; any other timm model has whatever width it gives.
-FEATURE_WIDTHS = {
-    "hrnet_w18": 2048,
-    "hrnet_w32": 2048,
-    "hrnet_w48": 2048,
-    "hrnet_w64": 2048,
-    "hrnet_w18_small": 2048,
-    "hrnet_w18_small_v2": 2048,
-    "alexnet": 4096,
-    "vgg16": 4096,
-}
-_TORCHVISION = ("alexnet", "vgg16")
 _CARD_VERSION = 1
 _CARD_FIELDS = ("backbone", "level_bits", "image_size", "mean", "std")
 
@@ -97,7 +83,7 @@ class HashEncoder(nn.Module):
         self.image_size, self.mean, self.std = check_int("image_size", image_size, 1), tuple(mean), tuple(std)
 
         self._backbone_name = backbone
-        self.backbone = _make_backbone(backbone, pretrained)
+        self.backbone = make_backbone(backbone, pretrained)
         self._feature_widths: dict[tuple[int, int], int] = {}  # by image size, filled by _feature_width
         width = self._feature_width(image_size, image_size)
         if width != FEATURE_WIDTHS.get(backbone, width):
@@ -228,7 +214,7 @@ class HashEncoder(nn.Module):
         try:
             load_model(encoder, str(weights_path))
         except (SafetensorError, RuntimeError) as error:
-            raise ValueError(f"{weights_path} does not fit {card_path.name}: {_brief(error)}") from error
+            raise ValueError(f"{weights_path} does not fit {card_path.name}: {brief(error)}") from error
         return encoder.eval()
 
     def _check_images(self, images: torch.Tensor) -> None:
@@ -250,7 +236,7 @@ class HashEncoder(nn.Module):
             except (RuntimeError, AssertionError) as error:
                 raise ValueError(
                     f"{self.backbone_name} cannot take images of {height} x {width} px (AlexNet needs 63 px or more, "
-                    f"VGG 32 px or more, HRNet multiples of 32 px): {_brief(error)}"
+                    f"VGG 32 px or more, HRNet multiples of 32 px): {brief(error)}"
                 ) from error
             if features.ndim != 2:
                 raise ValueError(
@@ -270,51 +256,3 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
-
-
-def _make_backbone(name: str, pretrained: bool | str | os.PathLike[str]) -> nn.Module:
-    if name not in _TORCHVISION and not timm.is_model(str(name)):
-        near = difflib.get_close_matches(str(name), [*_TORCHVISION, *timm.list_models()]) or FEATURE_WIDTHS
-        raise ValueError(f"backbone={name!r} is neither a timm model nor alexnet or vgg16; near: {', '.join(near)}")
-    if not isinstance(pretrained, (bool, str, os.PathLike)):
-        raise TypeError(f"pretrained must be True, False or a path, got {pretrained!r}")
-    try:
-        if name in _TORCHVISION:
-            network = torchvision.models.get_model(name, weights="IMAGENET1K_V1" if pretrained is True else None)
-            # classifier[0:6] stays: up to the second 4096-wide ReLU, in VGG with the Dropout behind it, as in HHNet.
-            del network.classifier[6]
-            backbone: nn.Module = network
-        else:
-            backbone = timm.create_model(name, pretrained=pretrained is True, num_classes=0)
-    except OSError as error:
-        raise ConnectionError(
-            f"pretrained=True: the weights of {name} could not be downloaded; without a network, give the path of a "
-            f"local file, as pretrained='{name}.safetensors' ({_brief(error)})"
-        ) from error
-    if not isinstance(pretrained, bool):
-        classifier = "classifier.6" if name in _TORCHVISION else timm.get_pretrained_cfg_value(name, "classifier")
-        _load_backbone(backbone, Path(pretrained), [classifier] if isinstance(classifier, str) else classifier or [])
-    return backbone
-
-
-def _load_backbone(backbone: nn.Module, path: Path, classifier: Sequence[str]) -> None:
-    """Read the weights of the backbone from a file, which may hold those of the classifier, cut off here, too."""
-    if path.suffix != ".safetensors":
-        raise ValueError(
-            f"pretrained={str(path)!r} must be a .safetensors file: pickles (.pt, .pth, .bin) are refused, because "
-            "loading one can run any code in it; convert it once with safetensors.torch.save_file"
-        )
-    if not path.is_file():
-        raise FileNotFoundError(f"pretrained={str(path)!r} does not exist")
-    cut_off = tuple(f"{part}." for part in classifier)
-    try:
-        backbone.load_state_dict({key: value for key, value in load_file(path).items() if not key.startswith(cut_off)})
-    except SafetensorError as error:
-        raise ValueError(f"pretrained={str(path)!r} is not a safetensors file: {_brief(error)}") from error
-    except RuntimeError as error:
-        raise ValueError(f"pretrained={str(path)!r} does not fit the backbone: {_brief(error)}") from error
-
-
-def _brief(error: Exception) -> str:
-    # torch lists every key that does not fit: hundreds for a wrong backbone, of which the first few tell enough.
-    return textwrap.shorten(str(error), width=300)

@@ -16,7 +16,7 @@ from fasthash.index import FlatIndex, HierIndex
 from fasthash.metrics import mean_average_precision, precision_recall_curve
 from fasthash.results import SearchResult, SearchStats
 
-__all__ = ["compare_searches", "memory_per_code", "prefix_quality", "right_neighbours"]
+__all__ = ["Codes", "compare_searches", "memory_per_code", "prefix_quality", "right_neighbours"]
 
 Codes = NDArray[np.uint8]
 Labels = NDArray[np.int64]

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-import platform
-import shlex
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from accelerate.utils import set_seed
 from torchvision.transforms import v2
 
 from fasthash.data import Split, load_digits, load_folder
 from fasthash.demo.figures import draw_map, draw_neighbours, draw_pr_curves, draw_searches
-from fasthash.demo.measure import compare_searches, memory_per_code, prefix_quality, right_neighbours
+from fasthash.demo.measure import Codes, compare_searches, memory_per_code, prefix_quality, right_neighbours
+from fasthash.demo.page import write_page
+from fasthash.demo.provenance import command_line, machine, versions
 from fasthash.encoder import HashEncoder
 from fasthash.index import HierIndex, load
 from fasthash.losses import HashNetLoss, HierarchicalLoss
@@ -75,19 +71,6 @@ def run_demo(
     """
     if image_size is None:
         image_size = 32 if images is None else 64
-    command = _command(
-        {
-            "images": images,
-            "output": output,
-            "backbone": backbone,
-            "weights": "imagenet" if pretrained is True else pretrained or None,
-            "image-size": image_size,
-            "epochs": epochs,
-            "batch-size": batch_size,
-            "lr": lr,
-            "seed": seed,
-        }
-    )
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     clock = _Clock()
@@ -96,9 +79,9 @@ def run_demo(
     encoder = HashEncoder(backbone, LEVEL_BITS, pretrained, image_size=image_size)
     with clock("load"):
         split = _load(images, encoder, seed, progress)
+    name = "scikit-learn's handwritten digits" if images is None else Path(images).resolve().name
     for path in split.skipped:
         say(f"left out, cannot be read: {path}")
-    name = "scikit-learn's handwritten digits" if images is None else Path(images).resolve().name
     say(f"{name}: {len(split.train)} training images, {len(split.gallery)} in the gallery, {len(split.query)} queries")
 
     say(f"training {backbone} with HashNet losses on levels of {LEVEL_BITS} bits")
@@ -126,59 +109,46 @@ def run_demo(
         queries = encoder.encode(split.query, progress=progress)
 
     say("building, saving and reloading the index, searching it")
-    built = HierIndex(LEVEL_BITS)
-    built.add(gallery)
-    built.save(folder / "gallery.fh")
-    index = load(folder / "gallery.fh")
-    assert isinstance(index, HierIndex)
-    result = index.search(queries, K)
+    index = _build_and_reload(gallery, folder / "gallery.fh")
     labels = split.gallery.labels, split.query.labels
-    with clock("measure"):
-        quality = prefix_quality(gallery, labels[0], queries, labels[1], LEVEL_BITS)
-        searches = compare_searches(index, gallery, labels[0], queries, labels[1], k=K, keep=KEEP)
-
     report: dict[str, Any] = {
+        "command": command_line(
+            images=images,
+            output=output,
+            backbone=backbone,
+            weights="imagenet" if pretrained is True else pretrained or None,
+            image_size=image_size,
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=lr,
+            seed=seed,
+        ),
         "protocol": f"{split.protocol} mAP@ALL with the exact expected value under ties; a neighbour is relevant if it "
         "has the query's class.",
-        "data": {
-            "name": name,
-            "n_train": len(split.train),
-            "n_gallery": len(split.gallery),
-            "n_query": len(split.query),
-            "n_classes": len(split.gallery.class_names),
-            "n_skipped": len(split.skipped),
-        },
+        "seed": seed,
+        "data": {"name": name, **_sizes(split)},
         "model": {
             "backbone": backbone,
             "weights": _weights_name(pretrained),
             "level_bits": list(LEVEL_BITS),
             "image_size": image_size,
             "loss": f"HDHash: HashNet losses weighted {loss.weights}, {loss.mode} levels",
-            "epochs": epochs,
             "epoch_losses": record.losses,
             "training": record.settings,
         },
         "k": K,
         "chance": _chance(*labels),
-        "quality": quality,
-        "searches": searches,
+        "quality": prefix_quality(gallery, labels[0], queries, labels[1], LEVEL_BITS),
+        "searches": compare_searches(index, gallery, labels[0], queries, labels[1], k=K, keep=KEEP),
         "index": index.stats(),
         "memory": memory_per_code(index, folder / "gallery.fh"),
         "seconds": clock.seconds,
         "milliseconds_per_image": clock.seconds["encode"] / (len(gallery) + len(queries)) * 1e3,
-        "seed": seed,
-        "machine": {"cpu": _cpu_name(), "cores": os.cpu_count(), "device": record.device, "search_threads": 1},
-        "versions": _versions(),
-        "command": command,
+        "machine": machine(record.device),
+        "versions": versions(),
     }
-
     say("drawing the report")
-    draw_neighbours(folder / "neighbours.png", split.query, split.gallery, result, _choose(split, result, seed))
-    draw_map(folder / "map.png", quality, report["chance"])
-    draw_pr_curves(folder / "pr_curve.png", quality)
-    draw_searches(folder / "searches.png", searches, K)
-    _write_page(folder, report)
-    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    _write_report(folder, report, split, index.search(queries, K))
     return report
 
 
@@ -209,22 +179,46 @@ def _photo_augmentation(image_size: int) -> v2.Transform:
     return v2.Compose([v2.RandomHorizontalFlip(), shift])
 
 
+def _build_and_reload(gallery: Codes, path: Path) -> HierIndex:
+    """What is searched is what the file gives back."""
+    built = HierIndex(LEVEL_BITS)
+    built.add(gallery)
+    built.save(path)
+    index = load(path)
+    assert isinstance(index, HierIndex)
+    return index
+
+
+def _sizes(split: Split) -> dict[str, int]:
+    return {
+        "n_train": len(split.train),
+        "n_gallery": len(split.gallery),
+        "n_query": len(split.query),
+        "n_classes": len(split.gallery.class_names),
+        "n_skipped": len(split.skipped),
+    }
+
+
 def _weights_name(pretrained: bool | str | os.PathLike[str]) -> str:
     if isinstance(pretrained, bool):
         return "ImageNet weights" if pretrained else "random weights"
     return f"the weights in {Path(pretrained).name}"
 
 
-def _command(options: dict[str, Any]) -> str:
-    """The command line that does what was done."""
-    words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
-    return shlex.join(["fasthash", "demo", *words])
-
-
 def _chance(gallery_labels: np.ndarray, query_labels: np.ndarray) -> float:
     """Precision of a random ranking: how often a gallery image has a query's class."""
     share = np.bincount(gallery_labels, minlength=int(query_labels.max()) + 1) / len(gallery_labels)
     return float(share[query_labels].mean())
+
+
+def _write_report(folder: Path, report: dict[str, Any], split: Split, result: SearchResult) -> None:
+    chosen = _choose(split, result, report["seed"])
+    draw_neighbours(folder / "neighbours.png", split.query, split.gallery, result, chosen)
+    draw_map(folder / "map.png", report["quality"], report["chance"])
+    draw_pr_curves(folder / "pr_curve.png", report["quality"])
+    draw_searches(folder / "searches.png", report["searches"], K)
+    write_page(folder, report)
+    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def _choose(split: Split, result: SearchResult, seed: int) -> list[int]:
@@ -237,29 +231,3 @@ def _choose(split: Split, result: SearchResult, seed: int) -> list[int]:
     wrong = K - right_neighbours(result, split.gallery.labels, split.query.labels).sum(axis=1)
     worst = int(wrong.argmax())
     return chosen + [worst] * bool(wrong[worst] and worst not in chosen)
-
-
-def _write_page(folder: Path, report: dict[str, Any]) -> None:
-    template = files("fasthash.demo").joinpath("page.html").read_text(encoding="utf-8")
-    pictures = {
-        name: "data:image/png;base64," + base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
-        for name in ("neighbours", "map", "pr_curve", "searches")
-    }
-    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(template)
-    exact = next(row for row in report["searches"] if row["search"].startswith("exact"))
-    html = page.render(report=report, pictures=pictures, exact=exact)
-    (folder / "index.html").write_text(html, encoding="utf-8")
-
-
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def _versions() -> dict[str, str]:
-    packages = ["fasthash-search", "numpy", "torch", "torchvision", "timm", "accelerate", "scikit-learn"]
-    return {"Python": platform.python_version()} | {name: version(name) for name in packages}

@@ -1,0 +1,83 @@
+"""The networks that give images their features: timm's HRNets and other models, torchvision's AlexNet and VGG-16."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from fasthash._extras import needs_extra
+
+with needs_extra("train"):
+    import timm
+    import torchvision
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+    from torch import nn
+
+__all__ = ["FEATURE_WIDTHS", "brief", "make_backbone"]
+
+# The networks of the papers and the width of their features; any other timm model has whatever width it gives.
+FEATURE_WIDTHS = {
+    "hrnet_w18": 2048,
+    "hrnet_w32": 2048,
+    "hrnet_w48": 2048,
+    "hrnet_w64": 2048,
+    "hrnet_w18_small": 2048,
+    "hrnet_w18_small_v2": 2048,
+    "alexnet": 4096,
+    "vgg16": 4096,
+}
+_TORCHVISION = ("alexnet", "vgg16")
+
+
+def make_backbone(name: str, pretrained: bool | str | os.PathLike[str]) -> nn.Module:
+    """Make a network from images `(B, 3, H, W)` to features; see `HashEncoder` for arguments and errors."""
+    if name not in _TORCHVISION and not timm.is_model(str(name)):
+        near = difflib.get_close_matches(str(name), [*_TORCHVISION, *timm.list_models()]) or FEATURE_WIDTHS
+        raise ValueError(f"backbone={name!r} is neither a timm model nor alexnet or vgg16; near: {', '.join(near)}")
+    if not isinstance(pretrained, (bool, str, os.PathLike)):
+        raise TypeError(f"pretrained must be True, False or a path, got {pretrained!r}")
+    try:
+        if name in _TORCHVISION:
+            network = torchvision.models.get_model(name, weights="IMAGENET1K_V1" if pretrained is True else None)
+            # classifier[0:6] stays: up to the second 4096-wide ReLU, in VGG with the Dropout behind it, as in HHNet.
+            del network.classifier[6]
+            backbone: nn.Module = network
+        else:
+            backbone = timm.create_model(name, pretrained=pretrained is True, num_classes=0)
+    except OSError as error:
+        raise ConnectionError(
+            f"pretrained=True: the weights of {name} could not be downloaded; without a network, give the path of a "
+            f"local file, as pretrained='{name}.safetensors' ({brief(error)})"
+        ) from error
+    if not isinstance(pretrained, bool):
+        classifier = "classifier.6" if name in _TORCHVISION else timm.get_pretrained_cfg_value(name, "classifier")
+        _load_backbone(backbone, Path(pretrained), [classifier] if isinstance(classifier, str) else classifier or [])
+    return backbone
+
+
+def _load_backbone(backbone: nn.Module, path: Path, classifier: Sequence[str]) -> None:
+    """Read the weights of the backbone from a file, which may hold those of the classifier, cut off here, too."""
+    if path.suffix != ".safetensors":
+        raise ValueError(
+            f"pretrained={str(path)!r} must be a .safetensors file: pickles (.pt, .pth, .bin) are refused, because "
+            "loading one can run any code in it; convert it once with safetensors.torch.save_file"
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f"pretrained={str(path)!r} does not exist")
+    cut_off = tuple(f"{part}." for part in classifier)
+    try:
+        backbone.load_state_dict({key: value for key, value in load_file(path).items() if not key.startswith(cut_off)})
+    except SafetensorError as error:
+        raise ValueError(f"pretrained={str(path)!r} is not a safetensors file: {brief(error)}") from error
+    except RuntimeError as error:
+        raise ValueError(f"pretrained={str(path)!r} does not fit the backbone: {brief(error)}") from error
+
+
+def brief(error: Exception) -> str:
+    """The beginning of an error's text, on one line."""
+    # torch lists every key that does not fit: hundreds for a wrong backbone, of which the first few tell enough.
+    return textwrap.shorten(str(error), width=300)

@@ -1,0 +1,41 @@
+"""Where figures come from: machine, versions, command. A figure without them cannot be made again."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+__all__ = ["command_line", "machine", "versions"]
+
+
+def machine(device: str) -> dict[str, Any]:
+    """The processor, its cores, and the device that the network ran on."""
+    return {"cpu": _cpu_name(), "cores": os.cpu_count(), "device": device, "search_threads": 1}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that the figures depend on."""
+    packages = ["fasthash-search", "numpy", "torch", "torchvision", "timm", "accelerate", "scikit-learn"]
+    return {"Python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def command_line(**options: Any) -> str:
+    """The command `fasthash demo` that does what was done; options that are None are left out."""
+    words = ["fasthash", "demo"]
+    for name, value in options.items():
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
