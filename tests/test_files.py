@@ -163,13 +163,17 @@ def rewrite(path, *, levels=None, codes=None, ids=None, last_id=None, **fields):
         ({"levels": struct.pack("<HHH", 8, 16, 48)}, "its header describes"),
         ({"codes": b"\xff"}, "codes are out of order at row 1"),
         ({"ids": struct.pack("<q", -1)}, "ids must not hold -1"),
+        ({"ids": "swapped"}, "codes are out of order at row 1"),
         ({"last_id": "first"}, "ids must be distinct, got .* twice"),
     ],
     ids=str,
 )
 def test_hostile_headers_with_right_checksums(saved, change, message):
+    first, second = saved.read_bytes()[1024:1032], saved.read_bytes()[1032:1040]
     if change.get("last_id") == "first":
-        change = {"last_id": saved.read_bytes()[1024:1032]}
+        change = {"last_id": first}
+    if change.get("ids") == "swapped":  # those of two equal codes
+        change = {"ids": second + first}
     rewrite(saved, **change)
     with pytest.raises(fh.FormatError, match=message):
         fh.load(saved)

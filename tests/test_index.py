@@ -304,18 +304,18 @@ def test_the_core_runs_without_the_gil(call, tmp_path):
 def test_readers_cannot_keep_a_writer_waiting(index):
     """With searches that overlap all the time, an add still gets its turn."""
     index.add(np.zeros((20_000, 8), np.uint8))
-    queries = np.zeros((50, 8), np.uint8)
+    queries = np.zeros((500, 8), np.uint8)
     done = threading.Event()
 
     def look():
         while not done.is_set():
             index.search(queries, 5)
 
-    readers = [threading.Thread(target=look) for _ in range(4)]
+    readers = [threading.Thread(target=look) for _ in range(8)]
     writer = threading.Thread(target=index.add, args=(CODES,))
     for thread in [*readers, writer]:
         thread.start()
-    writer.join(timeout=60)
+    writer.join(timeout=20)
     waiting = writer.is_alive()
     done.set()
     for thread in [*readers, writer]:

@@ -126,6 +126,45 @@ def test_stats_of_the_exact_search():
 
 @settings(max_examples=100, deadline=None)
 @given(problems())
+def test_the_exact_search_opens_just_the_nodes_it_must(problem):
+    """Those whose bound is at most the k-th distance: any other exact search opens them too, to order ties by id."""
+    layout, codes, queries, ids, k = problem
+    index = fh.HierIndex(layout)
+    index.add(codes, ids)
+    result, stats = index.search(queries, k, stats=True)
+    for query, furthest, visited, compared in zip(queries, result.distances[:, -1], *stats, strict=True):
+        expected_visited, parents = 1, np.ones(len(codes), bool)
+        for end in np.cumsum(layout)[:-1] // 8:
+            parents = reference.hamming(query[None, :end], codes[:, :end])[0] <= furthest
+            expected_visited += len(np.unique(codes[parents, :end], axis=0))
+        assert visited == expected_visited
+        assert compared == len(np.unique(codes[parents], axis=0))
+
+
+def test_shares_are_not_spoilt_by_rounding():
+    """0.07 * 100 is a little more than 7 in binary, 0.29 * 100 a little less than 29."""
+    rng = np.random.default_rng(0)
+    codes = np.stack([rng.permutation(256)[:100], rng.integers(0, 256, 100)], axis=1).astype(np.uint8)
+    queries = rng.integers(0, 256, (100, 2), dtype=np.uint8)
+    index = fh.HierIndex((8, 8))
+    index.add(codes)
+    for mode in MODES:
+        _, stats = index.search(queries, 1, keep=0.07, keep_mode=mode, stats=True)
+        *_, compared = reference.pruned_search(queries, codes, np.arange(100), 1, (8, 8), 0.07, mode)
+        np.testing.assert_array_equal(stats.codes_compared, compared)
+    # 0.29 * 200 = 57.99999999999999: a node 58 bits away stays, beside the one that fills k.
+    near = rng.integers(0, 256, (50, 26), dtype=np.uint8)
+    far = near.copy()
+    far[:, :7] ^= 255
+    far[:, 7] ^= 0b11
+    index = fh.HierIndex((200, 8))
+    index.add(np.concatenate([near, far]))
+    _, stats = index.search(near, 1, keep=0.29, keep_mode="radius", stats=True)
+    np.testing.assert_array_equal(stats.codes_compared, 2)
+
+
+@settings(max_examples=100, deadline=None)
+@given(problems())
 def test_the_tree_never_compares_more_codes_than_the_scan(problem):
     layout, codes, queries, ids, k = problem
     index = fh.HierIndex(layout)
