@@ -37,6 +37,8 @@ $(VENV)/%.stamp: $(SOURCES) | $(VENV)/made.stamp
 $(VENV)/made.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 	  || { echo "fasthash needs Python 3.10 or newer; name one with: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
+	  || { echo "this Python has no headers to compile against; on Debian and Ubuntu: apt-get install python3-dev"; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) \
 	  || { echo "this Python cannot make environments; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	@touch $@

@@ -26,6 +26,13 @@ def saved(tmp_path):
 def test_info(run, saved):
     result = run("info", saved)
     assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1].split() == [
+        "file",
+        "bytes",
+        "per",
+        "code",
+        f"{saved.stat().st_size / 10:.2f}",
+    ]
     lines = dict(line.split(maxsplit=1) for line in result.stdout.splitlines() if not line.startswith("file "))
     assert lines == {
         "kind": "hier",
@@ -49,6 +56,7 @@ def test_info_on_an_empty_index(run, tmp_path):
     result = run("info", tmp_path / "empty.fh")
     assert result.exit_code == 0
     assert "counted" in result.stdout
+    assert result.stdout.splitlines()[-1].split() == ["file", "bytes", "per", "code", "-"]
 
 
 @pytest.mark.parametrize("command", ["info FILE", "demo --images FILE --output OUT"])

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 from fasthash import FormatError, peek
 from fasthash._extras import needs_extra
@@ -102,12 +102,15 @@ def info(
         typer.echo(json.dumps(facts))
         return
     for name, value in facts.items():
-        text = " + ".join(map(str, value)) if isinstance(value, list) else value
-        typer.echo(
-            f"{name.replace('_', ' '):20s} {text:.2f}"
-            if isinstance(value, float)
-            else f"{name.replace('_', ' '):20s} {text}"
-        )
+        typer.echo(f"{name.replace('_', ' '):20s} {_plain(value)}")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return " + ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return "-" if value is None else str(value)
 
 
 @contextmanager
