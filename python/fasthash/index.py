@@ -187,7 +187,8 @@ class HierIndex(_Index):
     nodes are visited in the order of that bound until it passes the k-th distance. With `keep=` it is the pruned
     coarse-to-fine search of HDHash (ICPR 2020) instead.
 
-    Each `add` merges the new codes into the sorted tree in time proportional to the whole, so add in large batches.
+    Each `add` merges the new codes into the sorted tree in time proportional to the whole, so add in large batches. An
+    index holds at most 2^32 - 1 codes.
 
     Args:
         level_bits: widths of the levels in bits, coarse first; each a positive multiple of 8, together at most 4096.
