@@ -292,8 +292,11 @@ def test_the_core_runs_without_the_gil(call, tmp_path):
     try:
         sys.setswitchinterval(60)  # who has the GIL keeps it, unless it gives it away
         before = len(steps)
-        calls[call]()
-        during = len(steps) - before
+        for _ in range(100):  # on a busy machine the other thread may miss a call or two
+            calls[call]()
+            during = len(steps) - before
+            if during > 0:
+                break
     finally:
         sys.setswitchinterval(interval)
         done.set()
