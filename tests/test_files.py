@@ -143,9 +143,9 @@ def rewrite(path, *, levels=None, codes=None, ids=None, last_id=None, **fields):
     ("change", "message"),
     [
         ({"magic": b"NOTAHASH"}, "does not begin with 'FASTHASH'"),
-        ({"major": 2, "minor": 1}, r"written by a newer fasthash \(format 2\.1\), this one reads format 1"),
+        ({"major": 2, "minor": 1}, r"written by a newer fasthash \(format 2\.1\), this one reads format 1\.0"),
         ({"major": 0}, "written by a foreign fasthash"),
-        ({"minor": 1}, "fields that format 1.0 does not have"),
+        ({"minor": 1}, r"written by a newer fasthash \(format 1\.1\)"),
         ({"size": 64}, "fields that format 1.0 does not have"),
         ({"zero": 1}, "fields that format 1.0 does not have"),
         ({"rest": b"\1" + bytes(63)}, "fields that format 1.0 does not have"),

@@ -118,17 +118,17 @@ struct OpenedFile {
         }
         file.read(&raw, sizeof raw, 0);
         if (std::memcmp(raw.magic, kMagic, sizeof kMagic) != 0) refuse("file does not begin with 'FASTHASH'");
-        if (raw.major != kMajor) {
-            refuse("file was written by a " + std::string(raw.major > kMajor ? "newer" : "foreign") +
+        if (raw.major != kMajor || raw.minor > kMinor) {
+            refuse("file was written by a " + std::string(raw.major < kMajor ? "foreign" : "newer") +
                    " fasthash (format " + std::to_string(raw.major) + "." + std::to_string(raw.minor) +
-                   "), this one reads format " + std::to_string(kMajor));
+                   "), this one reads format " + std::to_string(kMajor) + "." + std::to_string(kMinor));
         }
         if (xxh64(&raw, offsetof(RawHeader, header_hash)) != raw.header_hash) {
             refuse("checksum of the header does not match");
         }
         const std::uint8_t zeros[sizeof raw.reserved_1] = {};
         const bool reserved_used = raw.reserved_0 != 0 || std::memcmp(raw.reserved_1, zeros, sizeof zeros) != 0;
-        if (raw.header_bytes != sizeof raw || raw.minor != kMinor || reserved_used) {
+        if (raw.header_bytes != sizeof raw || reserved_used) {
             refuse("header uses fields that format 1.0 does not have");
         }
         if (kind() != IndexKind::flat && kind() != IndexKind::hier) {
