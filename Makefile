@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml CMakeLists.txt $(wildcard cpp/include/fasthash/* cpp/src/* cpp/bindings/*)
+SOURCES := pyproject.toml CMakeLists.txt $(wildcard cpp/include/fasthash/* cpp/src/*.* cpp/src/*/* cpp/bindings/*)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench lint clean

@@ -12,9 +12,9 @@ import xxhash
 import fasthash as fh
 from galleries import clustered
 
-HEADER = struct.Struct("<8sHHIBBHIQQQQ64sQ")
+HEADER = struct.Struct("<8sHHIBBHB3sQQQQ64sQ")
 Header = collections.namedtuple(
-    "Header", "magic major minor size kind has_ids n_levels zero n levels_sum codes_sum ids_sum rest header_sum"
+    "Header", "magic major minor size kind has_ids n_levels memory zero n levels_sum codes_sum ids_sum rest header_sum"
 )
 
 
@@ -85,7 +85,7 @@ def test_the_header_is_as_documented(index, saved):
     data = saved.read_bytes()
     header = Header._make(HEADER.unpack_from(data))
     assert header[:4] == (b"FASTHASH", 1, 0, 128)
-    assert (header.zero, header.rest) == (0, bytes(64))
+    assert (header.zero, header.rest) == (bytes(3), bytes(64))
     assert (header.kind, header.n_levels) == ((2, 3) if isinstance(index, fh.HierIndex) else (1, 1))
     assert header.n == 100
     levels, codes, ids = data[128 : 128 + 2 * header.n_levels], data[192 : 192 + 800], data[1024:]
@@ -147,7 +147,8 @@ def rewrite(path, *, levels=None, codes=None, ids=None, last_id=None, **fields):
         ({"major": 0}, "written by a foreign fasthash"),
         ({"minor": 1}, r"written by a newer fasthash \(format 1\.1\)"),
         ({"size": 64}, "fields that format 1.0 does not have"),
-        ({"zero": 1}, "fields that format 1.0 does not have"),
+        ({"memory": 3}, "memory setting 3 is unknown"),
+        ({"zero": b"\0\0\1"}, "fields that format 1.0 does not have"),
         ({"rest": b"\1" + bytes(63)}, "fields that format 1.0 does not have"),
         ({"kind": 3}, "kind of index 3 is unknown"),
         ({"kind": 1}, "a flat index has one level, the file names 3"),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import fasthash as fh
+from galleries import GALLERIES
 
 CODES = np.arange(24, dtype=np.uint8).reshape(3, 8)
 INT64_MAX = 2**63 - 1
@@ -91,24 +92,57 @@ def test_properties(index):
     assert stats["bytes_per_code"] == index.nbytes / 3
 
 
-def test_nbytes_counts_codes_ids_and_tree():
-    flat, hier = fh.FlatIndex(64), fh.HierIndex((8, 16, 40))
+def test_nbytes_counts_codes_ids_and_tables():
     rng = np.random.default_rng(0)
-    codes = rng.integers(0, 256, (10_000, 8), dtype=np.uint8)
+    n = 100_000
+    codes = rng.integers(0, 256, (n, 8), dtype=np.uint8)
+    flat = fh.FlatIndex(64)
     flat.add(codes)
-    assert flat.nbytes == 80_000  # counted ids take no room
-    hier.add(codes)
-    nodes = hier.stats()["nodes_per_level"]
-    assert nodes == [256, len(np.unique(codes[:, :3], axis=0)), len(np.unique(codes, axis=0))]
-    keys = nodes[0] * 1 + nodes[1] * 2 + nodes[2] * 5
-    assert keys + 4 * (sum(nodes) + 3) + 8 * 10_000 <= hier.nbytes <= keys + 4 * (sum(nodes) + 3) + 8 * 10_000 + 200
+    assert n * 8 <= flat.nbytes <= (n + 64) * 8  # whole groups of 64 codes; counted ids take no room
+    sizes = {}
+    for memory, plan in [("compact", "auto"), ("default", "scan"), ("default", "prefix"), ("fast", "multi-index")]:
+        index = fh.HierIndex((8, 16, 40), memory=memory, plan=plan)
+        index.add(codes)
+        stats = index.stats()
+        assert (stats["memory"], stats["plan"]) == (memory, plan if plan != "auto" else "prefix")
+        nodes = [256, len(np.unique(codes[:, :3], axis=0)), len(np.unique(codes, axis=0))]
+        assert stats["nodes_per_level"] == nodes
+        directories = 4 * stats["n_parts"] * 2 ** stats["part_bits"]
+        tables = max(0, stats["n_parts"] - 1) * n * (8 + 3)
+        tails = 8 - (stats["part_bits"] // 8 if memory == "compact" else 0)
+        expected = n * (tails + 3) + directories + tables  # an id of less than 2^24 takes three bytes
+        assert expected <= index.nbytes <= expected + 2000
+        sizes[memory, plan] = index.nbytes
+    assert sizes["compact", "auto"] < sizes["default", "scan"] < sizes["fast", "multi-index"]
+    before = index.nbytes
+    index.search(codes[:1], keep=0.3)
+    tree = sum(nodes[:2]) * 8 + nodes[0] + 2 * nodes[1]
+    assert tree <= index.nbytes - before <= tree + 500  # made by the first pruned search
+
+
+@pytest.mark.parametrize("memory", ["compact", "default", "fast"])
+@pytest.mark.parametrize("kind", ["uniform", "clustered", "constant"])
+def test_memory_is_what_the_index_may_spend(memory, kind):
+    codes = GALLERIES[kind](np.random.default_rng(0), 300_000, 8)
+    index = fh.HierIndex((8, 16, 40), memory=memory)
+    index.add(codes)
+    assert index.memory == memory
+    assert index.nbytes <= len(codes) * {"compact": 10, "default": 16, "fast": 48}[memory]
 
 
 def test_equal_codes_are_stored_once():
     index = fh.HierIndex((8, 56))
     index.add(np.zeros((1000, 8), np.uint8))
     assert index.stats()["n_distinct_codes"] == 1
-    assert index.nbytes < 1000 * 8 + 300
+    assert index.nbytes < 1000 * 2 + 1000  # ids below 2^16 take two bytes
+
+
+@pytest.mark.parametrize("ids", [[0], [2**63 - 1, -(2**63), 0], [-7, -8], [255, 256, 65536, 2**32]])
+def test_ids_of_any_range_come_back(ids):
+    index = fh.HierIndex((8, 8), plan="prefix")
+    codes = np.arange(2 * len(ids), dtype=np.uint8).reshape(-1, 2)
+    index.add(codes, ids)
+    np.testing.assert_array_equal(index.search(codes, 1).ids[:, 0], ids)
 
 
 BAD_ADDS = [
@@ -253,6 +287,18 @@ def test_refused_widths(n_bits, error, message):
 def test_refused_levels(level_bits, error, message):
     with pytest.raises(error, match=message):
         fh.HierIndex(level_bits)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"memory": "small"}, "memory must be one of 'compact', 'default', 'fast', got 'small'"),
+        ({"plan": "tree"}, "plan must be one of 'auto', 'scan', 'prefix', 'multi-index', got 'tree'"),
+    ],
+)
+def test_refused_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        fh.HierIndex((8, 8), **options)
 
 
 def test_the_widest_and_the_narrowest_codes():

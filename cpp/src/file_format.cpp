@@ -7,6 +7,9 @@
 #include "fasthash/error.h"
 #include "fasthash/flat_index.h"
 #include "fasthash/hier_index.h"
+#include "fasthash/ids.h"
+#include "sliced_codes.h"
+#include "sorted_codes.h"
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "index files are little-endian; a big-endian machine needs a reader that swaps bytes"
@@ -31,7 +34,8 @@ struct RawHeader {
     std::uint8_t kind;
     std::uint8_t has_ids;
     std::uint16_t n_levels;
-    std::uint32_t reserved_0;
+    std::uint8_t memory;
+    std::uint8_t reserved_0[3];
     std::uint64_t n_codes;
     std::uint64_t levels_hash;
     std::uint64_t codes_hash;
@@ -127,12 +131,16 @@ struct OpenedFile {
             refuse("checksum of the header does not match");
         }
         const std::uint8_t zeros[sizeof raw.reserved_1] = {};
-        const bool reserved_used = raw.reserved_0 != 0 || std::memcmp(raw.reserved_1, zeros, sizeof zeros) != 0;
+        const bool reserved_used = std::memcmp(raw.reserved_0, zeros, sizeof raw.reserved_0) != 0 ||
+                                   std::memcmp(raw.reserved_1, zeros, sizeof zeros) != 0;
         if (raw.header_bytes != sizeof raw || reserved_used) {
             refuse("header uses fields that format 1.0 does not have");
         }
         if (kind() != IndexKind::flat && kind() != IndexKind::hier) {
             refuse("kind of index " + std::to_string(raw.kind) + " is unknown");
+        }
+        if (raw.memory > (kind() == IndexKind::hier ? 2 : 0)) {
+            refuse("memory setting " + std::to_string(raw.memory) + " is unknown");
         }
         if (raw.has_ids > 1) refuse("flag of ids must be 0 or 1, is " + std::to_string(raw.has_ids));
         if (raw.n_codes > kMaxCodes) refuse("number of codes " + std::to_string(raw.n_codes) + " is out of range");
@@ -163,47 +171,66 @@ struct OpenedFile {
     }
 };
 
+// Reads all codes, piece by piece: call(CodeView rows, first row).
+template <typename Call>
+void read_codes(const OpenedFile& opened, Call call) {
+    const std::size_t n_bytes = opened.layout().n_bytes();
+    const auto n = static_cast<std::size_t>(opened.raw.n_codes);
+    const Sections sections = opened.sections();
+    SectionReader reader(opened.file, "codes", sections.codes, n * n_bytes);
+    const std::size_t n_piece = kChunk / n_bytes;
+    std::vector<std::uint8_t> rows(std::min(n, n_piece) * n_bytes);
+    for (std::size_t begin = 0; begin < n; begin += n_piece) {
+        const std::size_t n_rows = std::min(n_piece, n - begin);
+        reader.read(rows.data(), n_rows * n_bytes);
+        call(CodeView{rows.data(), n_rows, n_bytes}, begin);
+    }
+    reader.finish(opened.raw.codes_hash, sections.ids);
+}
+
+std::vector<std::int64_t> read_ids(const OpenedFile& opened) {
+    const Sections sections = opened.sections();
+    std::vector<std::int64_t> ids(opened.raw.has_ids ? static_cast<std::size_t>(opened.raw.n_codes) : 0);
+    SectionReader reader(opened.file, "ids", sections.ids, ids.size() * sizeof ids[0]);
+    reader.read(ids.data(), ids.size() * sizeof ids[0]);
+    reader.finish(opened.raw.ids_hash, sections.end);
+    return ids;
+}
+
 std::unique_ptr<Index> load_flat(const OpenedFile& opened) {
     const LevelLayout layout = opened.layout();
-    const Sections sections = opened.sections();
     const auto n = static_cast<std::size_t>(opened.raw.n_codes);
-    std::vector<std::uint8_t> codes(n * layout.n_bytes());
-    SectionReader code_reader(opened.file, "codes", sections.codes, codes.size());
-    code_reader.read(codes.data(), codes.size());
-    code_reader.finish(opened.raw.codes_hash, sections.ids);
-    std::vector<std::int64_t> ids(opened.raw.has_ids ? n : 0);
-    SectionReader id_reader(opened.file, "ids", sections.ids, ids.size() * sizeof ids[0]);
-    id_reader.read(ids.data(), ids.size() * sizeof ids[0]);
-    id_reader.finish(opened.raw.ids_hash, sections.end);
-    return FlatIndex::from_codes(layout.n_bits(), std::move(codes), std::move(ids));
+    SlicedCodes codes(layout.n_bytes());
+    codes.make_room(n);
+    read_codes(opened, [&codes](CodeView rows, std::size_t) { codes.append(rows); });
+    return FlatIndex::from_codes(std::move(codes), read_ids(opened));
 }
 
 std::unique_ptr<Index> load_hier(const OpenedFile& opened) {
     const LevelLayout layout = opened.layout();
-    const Sections sections = opened.sections();
     const auto n = static_cast<std::size_t>(opened.raw.n_codes);
-    if (n > PrefixTree::kMaxItems) refuse("a hierarchical index holds fewer than 2^32 codes, the file has more");
-    SectionReader code_reader(opened.file, "codes", sections.codes, n * layout.n_bytes());
-    SectionReader id_reader(opened.file, "ids", sections.ids, n * sizeof(std::int64_t));
-    PrefixTreeBuilder builder(layout, n);
-    // Piece by piece, so that the codes are not held twice.
-    const std::size_t n_piece = kChunk / layout.n_bytes();
-    std::vector<std::uint8_t> codes;
-    std::vector<std::int64_t> ids;
-    for (std::size_t begin = 0; begin < n; begin += n_piece) {
-        ids.resize(std::min(n_piece, n - begin));
-        codes.resize(ids.size() * layout.n_bytes());
-        code_reader.read(codes.data(), codes.size());
-        id_reader.read(ids.data(), ids.size() * sizeof ids[0]);
-        for (std::size_t i = 0; i < ids.size(); ++i) {
-            if (!builder.append(codes.data() + i * layout.n_bytes(), ids[i])) {
+    if (n > UINT32_MAX) refuse("a hierarchical index holds fewer than 2^32 codes, the file has more");
+    auto index = std::make_unique<HierIndex>(layout, static_cast<Memory>(opened.raw.memory));
+    if (n == 0) {
+        read_codes(opened, [](CodeView, std::size_t) {});
+        read_ids(opened);
+        return index;
+    }
+    std::vector<std::int64_t> ids = read_ids(opened);
+    given_ids(ids.data(), n, 0, {});  // for its checks
+    const auto [smallest, largest] = std::minmax_element(ids.begin(), ids.end());
+    SortedCodesBuilder builder(layout.n_bytes(), n, *smallest, *largest);
+    read_codes(opened, [&](CodeView rows, std::size_t begin) {
+        for (std::size_t i = 0; i < rows.n; ++i) {
+            if (!builder.append(rows.row(i), ids[begin + i])) {
                 refuse("codes are out of order at row " + std::to_string(begin + i));
             }
         }
-    }
-    code_reader.finish(opened.raw.codes_hash, sections.ids);
-    id_reader.finish(opened.raw.ids_hash, sections.end);
-    return HierIndex::from_tree(layout, builder.finish());
+    });
+    const std::uint64_t next_id = next_after(0, ids);
+    ids = {};
+    index->adopt(builder.finish(), next_id);
+    return index;
 }
 
 // Runs a reader; what it finds wrong with the file is told with the file's name.
@@ -231,7 +258,8 @@ IndexWriter::IndexWriter(const std::string& path, IndexHeader header)
 void IndexWriter::codes(const std::uint8_t* data, std::size_t n_bytes) { append(codes_hash_, data, n_bytes); }
 
 void IndexWriter::ids(const std::int64_t* data, std::size_t n) {
-    pad();
+    if (!ids_begun_) pad();
+    ids_begun_ = true;
     append(ids_hash_, data, n * sizeof(std::int64_t));
 }
 
@@ -245,6 +273,7 @@ void IndexWriter::finish() {
     raw.header_bytes = sizeof raw;
     raw.kind = static_cast<std::uint8_t>(header_.kind);
     raw.has_ids = header_.has_ids ? 1 : 0;
+    raw.memory = header_.memory;
     raw.n_levels = static_cast<std::uint16_t>(header_.layout.n_levels());
     raw.n_codes = header_.n_codes;
     raw.levels_hash = levels_hash_.digest();

@@ -16,9 +16,10 @@ struct IndexHeader {
     LevelLayout layout;
     std::uint64_t n_codes;
     bool has_ids;
+    std::uint8_t memory = 0;  // of a hierarchical index
 };
 
-/// Writes an index: all codes, in any number of pieces, then all ids if it has any, then finish.
+/// Writes an index: all codes, then all ids if it has any, both in any number of pieces, then finish.
 class IndexWriter {
  public:
     IndexWriter(const std::string& path, IndexHeader header);
@@ -36,6 +37,7 @@ class IndexWriter {
     AtomicFile file_;
     std::vector<std::uint8_t> buffer_;  // of bytes to be written at position_
     std::uint64_t position_;
+    bool ids_begun_ = false;
     Xxh64 levels_hash_, codes_hash_, ids_hash_;
 };
 

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "fasthash/error.h"
+#include "stopper.h"
 
 namespace fasthash {
 namespace {
@@ -33,14 +34,15 @@ void Index::add(CodeView codes, const std::int64_t* ids) {
 }
 
 void Index::search(CodeView queries, std::size_t k, const std::optional<Pruning>& pruning, std::int32_t* distances,
-                   std::int64_t* ids, QueryStats* stats) const {
+                   std::int64_t* ids, QueryStats* stats, const Interrupt& interrupt) const {
     check_width("queries", queries, layout_);
     if (k < 1) throw ArgumentError("k must be at least 1, got 0");
     if (pruning && !(pruning->keep > 0 && pruning->keep <= 1)) {
         throw ArgumentError("keep must be above 0 and at most 1, got " + std::to_string(pruning->keep));
     }
     const auto lock = read_lock();
-    do_search(queries, k, pruning, distances, ids, stats);
+    Stopper stopper(interrupt);
+    do_search(queries, k, pruning, distances, ids, stats, stopper);
 }
 
 std::shared_lock<std::shared_mutex> Index::read_lock() const {

@@ -1,19 +1,25 @@
 #include "fasthash/topk.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "fasthash/ids.h"
 
 namespace fasthash {
 
-TopK::TopK(std::size_t k, std::size_t n_bits)
-    : k_(k), max_distance_(static_cast<std::int32_t>(n_bits)), limit_(max_distance_), counts_(n_bits + 1) {}
+TopK::TopK(std::size_t k, std::size_t n_bits, IdOrder order)
+    : k_(k),
+      order_(order),
+      max_distance_(static_cast<std::int32_t>(n_bits)),
+      limit_(max_distance_),
+      counts_(n_bits + 1) {}
 
 void TopK::clear() {
     std::fill(counts_.begin(), counts_.end(), 0);
     pairs_.clear();
     n_within_ = 0;
     limit_ = max_distance_;
+    id_limit_ = INT64_MAX;
 }
 
 void TopK::keep(std::int32_t distance, std::int64_t id) {
@@ -23,29 +29,58 @@ void TopK::keep(std::int32_t distance, std::int64_t id) {
     // The limit is right as long as the pairs strictly within it are fewer than k.
     while (n_within_ - counts_[static_cast<std::size_t>(limit_)] >= k_) {
         n_within_ -= counts_[static_cast<std::size_t>(limit_--)];
+        id_limit_ = INT64_MAX;
     }
     // Twice k and a little: each compaction is paid for by the pairs that came since the last.
     if (pairs_.size() >= 2 * k_ + 64) compact();
 }
 
-// Leaves the k nearest alone, and the counts as if nothing else had ever come.
+void TopK::push_all(const TopK& other) {
+    for (const Pair& pair : other.pairs_) push(pair.distance, pair.id);
+}
+
+// Leaves the k nearest alone. Of the pairs at the limit those of the smallest ids stay.
 void TopK::compact() {
-    std::nth_element(pairs_.begin(), pairs_.begin() + static_cast<std::ptrdiff_t>(k_), pairs_.end());
-    pairs_.resize(k_);
-    std::fill(counts_.begin(), counts_.end(), 0);
-    for (const Pair& pair : pairs_) ++counts_[static_cast<std::size_t>(pair.distance)];
-    n_within_ = k_;
+    const std::size_t at_limit = counts_[static_cast<std::size_t>(limit_)];
+    const std::size_t ties_kept = k_ - std::min(k_, n_within_ - at_limit);
+    if (ties_kept < at_limit) {
+        ties_.clear();
+        for (const Pair& pair : pairs_) {
+            if (pair.distance == limit_) ties_.push_back(pair.id);
+        }
+        const auto last = ties_.begin() + static_cast<std::ptrdiff_t>(ties_kept) - 1;  // k_ > 0, so at least one stays
+        std::nth_element(ties_.begin(), last, ties_.end());
+        id_limit_ = *last;
+        n_within_ -= at_limit - ties_kept;
+        counts_[static_cast<std::size_t>(limit_)] = ties_kept;
+    }
+    const auto fallen_out = [this](const Pair& pair) {
+        return pair.distance > limit_ || (pair.distance == limit_ && pair.id > id_limit_);
+    };
+    pairs_.erase(std::remove_if(pairs_.begin(), pairs_.end(), fallen_out), pairs_.end());
+    std::fill(counts_.begin() + limit_ + 1, counts_.end(), 0);
 }
 
 void TopK::write(std::int32_t* distances, std::int64_t* ids) {
-    const std::size_t n = std::min(k_, pairs_.size());
-    std::partial_sort(pairs_.begin(), pairs_.begin() + static_cast<std::ptrdiff_t>(n), pairs_.end());
-    for (std::size_t i = 0; i < n; ++i) {
-        distances[i] = pairs_[i].distance;
-        ids[i] = pairs_[i].id;
+    compact();
+    // The counts say where the pairs of each distance begin.
+    std::vector<std::size_t>& next = counts_;
+    std::size_t begin = 0;
+    for (std::size_t& count : next) begin += std::exchange(count, begin);
+    for (const Pair& pair : pairs_) {
+        const std::size_t row = next[static_cast<std::size_t>(pair.distance)]++;
+        distances[row] = pair.distance;
+        ids[row] = pair.id;
     }
-    std::fill(distances + n, distances + k_, max_distance_ + 1);
-    std::fill(ids + n, ids + k_, kNoId);
+    if (order_ == IdOrder::any) {
+        for (std::size_t row = 0; row < pairs_.size();) {
+            const std::size_t end = next[static_cast<std::size_t>(distances[row])];
+            std::sort(ids + row, ids + end);
+            row = end;
+        }
+    }
+    std::fill(distances + pairs_.size(), distances + k_, max_distance_ + 1);
+    std::fill(ids + pairs_.size(), ids + k_, kNoId);
 }
 
 }  // namespace fasthash

@@ -9,6 +9,7 @@ from fasthash._extras import MissingExtraError
 from fasthash.codes import pack_bits, sign_codes, unpack_bits
 from fasthash.index import FlatIndex, HierIndex, load, peek
 from fasthash.results import FileInfo, SearchResult, SearchStats
+from fasthash.threads import get_num_threads, set_num_threads, simd_level
 
 __all__ = [
     "FileInfo",
@@ -19,9 +20,12 @@ __all__ = [
     "SearchResult",
     "SearchStats",
     "__version__",
+    "get_num_threads",
     "load",
     "pack_bits",
     "peek",
+    "set_num_threads",
     "sign_codes",
+    "simd_level",
     "unpack_bits",
 ]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, overload
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from fasthash import _core
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["FlatIndex", "HierIndex", "KeepMode", "load", "peek"]
 
 KeepMode: TypeAlias = Literal["node_ratio", "gallery_ratio", "radius"]
+Memory: TypeAlias = Literal["compact", "default", "fast"]
+Plan: TypeAlias = Literal["auto", "scan", "prefix", "multi-index"]
 StrPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 
 _KEEP_MODES: dict[str, _core.KeepMode] = {
@@ -37,6 +40,19 @@ _KEEP_MODES: dict[str, _core.KeepMode] = {
     "gallery_ratio": _core.KeepMode.gallery_ratio,
     "radius": _core.KeepMode.radius,
 }
+_MEMORIES: dict[str, _core.Memory] = {
+    "compact": _core.Memory.compact,
+    "default": _core.Memory.standard,
+    "fast": _core.Memory.fast,
+}
+_PLANS: dict[str, _core.Plan | None] = {
+    "auto": None,
+    "scan": _core.Plan.scan,
+    "prefix": _core.Plan.prefix,
+    "multi-index": _core.Plan.multi_index,
+}
+_PLAN_NAMES = {plan: name for name, plan in _PLANS.items() if plan is not None}
+_MEMORY_NAMES = {memory: name for name, memory in _MEMORIES.items()}
 _MAX_K = 2**31 - 1
 
 
@@ -123,14 +139,24 @@ class _Index:
     def _search(
         self, queries: ArrayLike, k: int, keep: float | None, keep_mode: str, stats: bool
     ) -> SearchResult | tuple[SearchResult, SearchStats]:
+        if type(k) is int and 0 < k <= _MAX_K and keep is None and not stats and keep_mode in _KEEP_MODES:
+            found = self._impl.search_exact(queries, k)  # the short way: a search may take a few microseconds
+            if found is not None:
+                return SearchResult(*found)
         array = check_codes("queries", queries, self.n_bits // 8)
         n_neighbors = check_int("k", k, minimum=1, maximum=_MAX_K)
         if keep is not None:
             keep = check_fraction("keep", keep)
         check_choice("keep_mode", keep_mode, _KEEP_MODES)
-        distances, found, nodes, compared = self._impl.search(array, n_neighbors, keep, _KEEP_MODES[keep_mode])
-        result = SearchResult(distances, found)
-        return (result, SearchStats(nodes, compared)) if stats else result
+        distances, ids, plan, gave_up, nodes, compared = self._impl.search(
+            array, n_neighbors, keep, _KEEP_MODES[keep_mode]
+        )
+        result = SearchResult(distances, ids)
+        if not stats:
+            return result
+        names = np.array([name for _, name in sorted((plan.value, name) for plan, name in _PLAN_NAMES.items())])
+        plans = np.where(gave_up, np.char.add(names, "+scan")[plan], names[plan])
+        return result, SearchStats(plans if keep is None else np.full(len(plans), "pruned"), nodes, compared)
 
 
 class FlatIndex(_Index):
@@ -181,21 +207,35 @@ class FlatIndex(_Index):
 
 
 class HierIndex(_Index):
-    """A tree over the levels of the codes: one node per distinct prefix, equal codes stored once.
+    """Exact search that skips most codes, whatever they are; and HDHash's pruned search over their levels.
 
-    A search is exact: the distance summed over the levels read so far is a lower bound for everything below a node, so
-    nodes are visited in the order of that bound until it passes the k-th distance. With `keep=` it is the pruned
-    coarse-to-fine search of HDHash (ICPR 2020) instead.
+    The codes are sorted and equal ones stored once. An exact search takes the way that a sample of the codes shows to
+    be the best within `memory`:
 
-    Each `add` merges the new codes into the sorted tree in time proportional to the whole, so add in large batches. An
+    - `"prefix"`: prefixes are opened in the order of their distance to the query's, which is a lower bound for all
+      codes below, until it passes the k-th distance. For clustered codes, as learned ones are. Where the prefix ends is
+      free of where the levels end.
+    - `"multi-index"`: the same with several parts of the code at once (multi-index hashing, arXiv:1307.2982), for each
+      of which there is a table of all codes. For scattered codes.
+    - `"scan"`: all codes are compared, as in `FlatIndex`.
+
+    A search whose plan turns out not to pay ends as a scan. All plans give the same result.
+
+    With `keep=` a search is the pruned coarse-to-fine search of HDHash (ICPR 2020) over the levels instead; the first
+    such search builds their tree.
+
+    Each `add` merges the new codes into the sorted ones in time proportional to the whole, so add in large batches. An
     index holds at most 2^32 - 1 codes.
 
     Args:
         level_bits: widths of the levels in bits, coarse first; each a positive multiple of 8, together at most 4096.
+        memory: what the index may spend, ids included: `"compact"` as little as possible; `"default"` up to twice,
+            `"fast"` up to six times the bytes of the codes, where that makes the exact search faster.
+        plan: `"auto"`, or the plan to take whatever the codes and the memory.
 
     Raises:
         TypeError: `level_bits` is not a sequence of integers.
-        ValueError: a width is no positive multiple of 8, or the sum is out of range.
+        ValueError: a width is no positive multiple of 8, or the sum is out of range; `memory` or `plan` is unknown.
 
     Example:
         >>> index = HierIndex(level_bits=(8, 8))
@@ -206,11 +246,21 @@ class HierIndex(_Index):
 
     _impl: _core.HierIndex
 
-    def __init__(self, level_bits: Sequence[int] = (8, 16, 40)) -> None:
-        self._impl = _core.HierIndex(check_level_bits(level_bits))
+    def __init__(
+        self, level_bits: Sequence[int] = (8, 16, 40), *, memory: Memory = "default", plan: Plan = "auto"
+    ) -> None:
+        widths = check_level_bits(level_bits)
+        check_choice("memory", memory, _MEMORIES)
+        check_choice("plan", plan, _PLANS)
+        self._impl = _core.HierIndex(widths, _MEMORIES[memory], _PLANS[plan])
 
     def __repr__(self) -> str:
-        return f"HierIndex(level_bits={self.level_bits}) with {len(self)} codes"
+        return f"HierIndex(level_bits={self.level_bits}, memory={self.memory!r}) with {len(self)} codes"
+
+    @property
+    def memory(self) -> Memory:
+        """What the index may spend for speed: `"compact"`, `"default"` or `"fast"`."""
+        return cast(Memory, _MEMORY_NAMES[self._impl.memory])
 
     @overload
     def search(
@@ -265,9 +315,21 @@ class HierIndex(_Index):
         return self._search(queries, k, keep, keep_mode, stats)
 
     def stats(self) -> dict[str, Any]:
-        """Size and shape of the index, with the number of tree nodes per level (distinct codes at the last)."""
-        nodes = self._impl.nodes_per_level()
-        return super().stats() | {"nodes_per_level": nodes, "n_distinct_codes": nodes[-1]}
+        """Size and shape of the index as a dictionary of plain numbers and names, ready for JSON.
+
+        Beside what a flat index tells: `memory`; the `plan` of the exact search, with the number of parts and the bits
+        of each that it looks codes up by; `nodes_per_level` (distinct codes at the last), `n_distinct_codes`. The nodes
+        are counted anew by each call.
+        """
+        shape = self._impl.shape()
+        return super().stats() | {
+            "memory": self.memory,
+            "plan": _PLAN_NAMES[shape.plan],
+            "n_parts": shape.n_parts,
+            "part_bits": shape.part_bits,
+            "nodes_per_level": shape.nodes_per_level,
+            "n_distinct_codes": shape.nodes_per_level[-1],
+        }
 
 
 def load(path: StrPath) -> FlatIndex | HierIndex:

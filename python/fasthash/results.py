@@ -23,11 +23,17 @@ class SearchResult(NamedTuple):
 class SearchStats(NamedTuple):
     """The work that each query took."""
 
+    plan: NDArray[np.str_]
+    """`(nq,)`, what was done: `"scan"`, `"prefix"`, `"multi-index"`, or `"prefix+scan"` and `"multi-index+scan"` where
+    the plan did not pay and all codes were compared after all; `"pruned"` with `keep=`."""
+
     nodes_visited: NDArray[np.int64]
-    """`(nq,)`, tree nodes whose children were compared, the root included; 0 in a flat index."""
+    """`(nq,)`, prefixes or parts opened that hold codes; with `keep=` the nodes of the levels that stayed in the race
+    or whose codes were compared, the root included; 0 in a scan."""
 
     codes_compared: NDArray[np.int64]
-    """`(nq,)`, full codes whose distance was computed; a tree compares equal codes once."""
+    """`(nq,)`, full codes whose distance was computed. Equal codes of a `HierIndex` are one; with several parts a code
+    may be compared once for each."""
 
 
 class FileInfo(NamedTuple):

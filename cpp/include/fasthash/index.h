@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "fasthash/codes.h"
+#include "fasthash/threads.h"
 
 namespace fasthash {
 
@@ -28,11 +29,23 @@ struct Pruning {
     KeepMode mode = KeepMode::node_ratio;
 };
 
+/// How an exact search goes about it.
+enum class Plan : std::uint8_t {
+    scan,         ///< compare all codes
+    prefix,       ///< open the prefixes of the codes in the order of their distance to the query's
+    multi_index,  ///< the same with several parts of the codes, for each of which there is a table of all codes
+};
+
 /// The work one query took.
 struct QueryStats {
-    std::int64_t nodes_visited = 0;   ///< tree nodes opened, the root included; 0 for a scan
+    Plan plan = Plan::scan;
+    bool gave_up = false;  ///< the plan did not pay, and the codes were scanned after all
+    std::int64_t nodes_visited =
+        0;  ///< prefixes (parts) opened that hold codes; nodes of the levels in a pruned search
     std::int64_t codes_compared = 0;  ///< full codes whose distance to the query was computed
 };
+
+class Stopper;
 
 /// Any number of threads may use an index at once: searches share it, add takes it alone.
 class Index {
@@ -53,9 +66,10 @@ class Index {
     void add(CodeView codes, const std::int64_t* ids);
 
     /// The k nearest codes of each query: exactly, or by the pruned search where `pruning` is given.
-    /// `distances` and `ids` take queries.n * k values, `stats` queries.n or null. Throws ArgumentError.
+    /// `distances` and `ids` take queries.n * k values, `stats` queries.n or null. Throws ArgumentError, or Interrupted
+    /// when `interrupt` said so.
     void search(CodeView queries, std::size_t k, const std::optional<Pruning>& pruning, std::int32_t* distances,
-                std::int64_t* ids, QueryStats* stats) const;
+                std::int64_t* ids, QueryStats* stats, const Interrupt& interrupt = {}) const;
 
     /// Write the index into one file, atomically: after a failure the old file is intact. Throws IoError.
     void save(const std::string& path) const;
@@ -68,7 +82,7 @@ class Index {
     virtual std::size_t do_nbytes() const = 0;
     virtual void do_add(CodeView codes, const std::int64_t* ids) = 0;
     virtual void do_search(CodeView queries, std::size_t k, const std::optional<Pruning>& pruning,
-                           std::int32_t* distances, std::int64_t* ids, QueryStats* stats) const = 0;
+                           std::int32_t* distances, std::int64_t* ids, QueryStats* stats, Stopper& stopper) const = 0;
     virtual void do_save(const std::string& path) const = 0;
 
     std::shared_lock<std::shared_mutex> read_lock() const;

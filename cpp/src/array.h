@@ -1,0 +1,128 @@
+// Memory for millions of plain values: grows and shrinks in place where the system can, and is never filled needlessly.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace fasthash {
+
+/// Like std::vector, but for trivial types alone: it begins at a cache line, resize leaves new values undefined,
+/// shrinking a large array hands its pages back without a copy, and room that was reserved but not written takes no
+/// memory.
+template <typename T>
+class Array {
+    static_assert(std::is_trivially_copyable_v<T>);
+
+ public:
+    Array() = default;
+    explicit Array(std::size_t n) { resize(n); }
+    Array(Array&& other) noexcept { swap(other); }
+    Array& operator=(Array&& other) noexcept {
+        swap(other);
+        return *this;
+    }
+    ~Array() { std::free(data_); }
+
+    std::size_t size() const { return size_; }
+    bool empty() const { return size_ == 0; }
+    std::size_t nbytes() const { return capacity_ * sizeof(T); }
+    T* data() { return data_; }
+    const T* data() const { return data_; }
+    T& operator[](std::size_t i) { return data_[i]; }
+    const T& operator[](std::size_t i) const { return data_[i]; }
+    T* begin() { return data_; }
+    T* end() { return data_ + size_; }
+    const T* begin() const { return data_; }
+    const T* end() const { return data_ + size_; }
+    const T& back() const { return data_[size_ - 1]; }
+
+    void reserve(std::size_t n) {
+        if (n > capacity_) allocate(n);
+    }
+    void resize(std::size_t n) {
+        reserve(n);
+        size_ = n;
+    }
+    void assign(std::size_t n, T value) {
+        resize(n);
+        for (std::size_t i = 0; i < n; ++i) data_[i] = value;
+    }
+    void push_back(T value) {
+        grow(1);
+        data_[size_++] = value;
+    }
+    void append(const T* values, std::size_t n) {
+        if (n == 0) return;
+        grow(n);
+        std::memcpy(data_ + size_, values, n * sizeof(T));
+        size_ += n;
+    }
+    void shrink_to_fit() {
+        if (capacity_ > size_) allocate(size_);
+    }
+    void clear() { size_ = 0; }
+
+ private:
+    void swap(Array& other) noexcept {
+        std::swap(data_, other.data_);
+        std::swap(size_, other.size_);
+        std::swap(capacity_, other.capacity_);
+    }
+    // Room for n more, growing by half at least.
+    void grow(std::size_t n) {
+        if (size_ + n > capacity_) allocate(size_ + (n > capacity_ / 2 ? n : capacity_ / 2));
+    }
+    void allocate(std::size_t n) {
+        if (n > static_cast<std::size_t>(-1) / 2 / sizeof(T)) throw std::bad_alloc();
+        const std::size_t n_bytes = (n * sizeof(T) + kLine - 1) / kLine * kLine;
+        if (n == 0) {
+            std::free(std::exchange(data_, nullptr));
+        } else if (data_ == nullptr) {
+            data_ = fresh(n_bytes);
+        } else {
+            void* moved = std::realloc(static_cast<void*>(data_), n_bytes);
+            if (moved == nullptr) throw std::bad_alloc();
+            data_ = static_cast<T*>(moved);
+            if (reinterpret_cast<std::uintptr_t>(moved) % kLine != 0) {  // realloc knows nothing of cache lines
+                T* aligned = fresh(n_bytes);
+                std::memcpy(static_cast<void*>(aligned), moved, n_bytes);
+                std::free(std::exchange(data_, aligned));
+            }
+        }
+        capacity_ = n;
+        advise(n_bytes);
+    }
+    // Large pages spare most of the address look-ups of searches that jump about.
+    void advise([[maybe_unused]] std::size_t n_bytes) {
+#if defined(__linux__)
+        constexpr std::size_t kPage = 4096, kWorthIt = std::size_t{4} << 20;
+        if (n_bytes < kWorthIt) return;
+        const std::uintptr_t begin = (reinterpret_cast<std::uintptr_t>(data_) + kPage - 1) / kPage * kPage;
+        const std::uintptr_t end = (reinterpret_cast<std::uintptr_t>(data_) + n_bytes) / kPage * kPage;
+        madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // advice: it may be refused
+#endif
+    }
+
+    static T* fresh(std::size_t n_bytes) {
+        void* data = std::aligned_alloc(kLine, n_bytes);
+        if (data == nullptr) throw std::bad_alloc();
+        return static_cast<T*>(data);
+    }
+
+    static constexpr std::size_t kLine = 64;
+
+    T* data_ = nullptr;
+    std::size_t size_ = 0;
+    std::size_t capacity_ = 0;
+};
+
+}  // namespace fasthash

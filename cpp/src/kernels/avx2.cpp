@@ -1,0 +1,166 @@
+// AVX2: counts the bits of 32 bytes at once by looking up half-bytes.
+#include "kernels/rows.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define AVX2 __attribute__((target("avx2,popcnt,bmi,bmi2")))
+#define AVX2_INLINE AVX2 inline __attribute__((always_inline))
+
+namespace fasthash {
+namespace {
+
+constexpr std::size_t kPrepared = 32;
+constexpr std::size_t kHalf = kGroup / 2;
+
+// For each half of a query byte the table of its distances to all 16 half-bytes: a look-up then is the distance, and
+// the half-bytes of the codes serve all queries of a block.
+void prepare(const std::uint8_t* query, std::size_t n_bytes, std::uint8_t* prepared) {
+    for (std::size_t b = 0; b < n_bytes; ++b) {
+        for (unsigned half = 0; half < 16; ++half) {
+            const unsigned low = half ^ (query[b] & 15u), high = half ^ (query[b] >> 4u);
+            prepared[b * kPrepared + half] = static_cast<std::uint8_t>(__builtin_popcount(low));
+            prepared[b * kPrepared + 16 + half] = static_cast<std::uint8_t>(__builtin_popcount(high));
+        }
+    }
+}
+
+AVX2_INLINE __m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+
+AVX2_INLINE __m256i table(const std::uint8_t* p) {
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+
+// Half-bytes of one byte of 32 codes, low and high.
+struct Halves {
+    __m256i low, high;
+};
+
+AVX2_INLINE Halves split(const std::uint8_t* codes) {
+    const __m256i mask = _mm256_set1_epi8(15), bytes = load(codes);
+    return {_mm256_and_si256(bytes, mask), _mm256_and_si256(_mm256_srli_epi16(bytes, 4), mask)};
+}
+
+AVX2_INLINE __m256i look_up(const Halves& codes, const std::uint8_t* prepared) {
+    return _mm256_add_epi8(_mm256_shuffle_epi8(table(prepared), codes.low),
+                           _mm256_shuffle_epi8(table(prepared + 16), codes.high));
+}
+
+// Up to 31 bytes: the distance fits a byte. `n_bytes` is a constant where it matters.
+AVX2_INLINE void scan_narrow(const GroupScan& scan, std::size_t n_bytes) {
+    for (std::size_t g = 0; g < scan.n_groups; ++g) {
+        const std::uint8_t* group = scan.groups + g * kGroup * n_bytes;
+        prefetch_ahead(group, kGroup * n_bytes, scan.n_queries);
+        Halves halves[2][31];
+        for (std::size_t b = 0; b < n_bytes; ++b) {
+            halves[0][b] = split(group + b * kGroup);
+            halves[1][b] = split(group + b * kGroup + kHalf);
+        }
+        const std::uint8_t* query = scan.prepared;
+        for (std::size_t q = 0; q < scan.n_queries; ++q, query += n_bytes * kPrepared) {
+            __m256i sums[2] = {look_up(halves[0][0], query), look_up(halves[1][0], query)};
+            for (std::size_t b = 1; b < n_bytes; ++b) {
+                sums[0] = _mm256_add_epi8(sums[0], look_up(halves[0][b], query + b * kPrepared));
+                sums[1] = _mm256_add_epi8(sums[1], look_up(halves[1][b], query + b * kPrepared));
+            }
+            // There is no unsigned comparison: a number at or above the bound is the larger of the two.
+            const __m256i bound = _mm256_set1_epi8(static_cast<char>(scan.bounds[q]));
+            const __m256i least = _mm256_min_epu8(sums[0], sums[1]);
+            const __m256i beyond = _mm256_cmpeq_epi8(_mm256_max_epu8(least, bound), least);
+            if (__builtin_expect(_mm256_movemask_epi8(beyond) == -1, 1)) continue;
+            std::uint16_t distances[kGroup];
+            std::uint64_t rows = 0;
+            for (std::size_t half = 0; half < 2; ++half) {
+                const __m256i out = _mm256_cmpeq_epi8(_mm256_max_epu8(sums[half], bound), sums[half]);
+                rows |= std::uint64_t{~static_cast<std::uint32_t>(_mm256_movemask_epi8(out))} << (half * kHalf);
+                alignas(32) std::uint8_t bytes[kHalf];
+                _mm256_store_si256(reinterpret_cast<__m256i*>(bytes), sums[half]);
+                for (std::size_t i = 0; i < kHalf; ++i) distances[half * kHalf + i] = bytes[i];
+            }
+            scan.sink->take(q, g, rows, distances);
+        }
+    }
+}
+
+// 32 bytes and more: distances as 16-bit numbers, those of even and of odd rows. A query leaves a group when no code of
+// it can come within the bound any more.
+AVX2 void scan_wide(const GroupScan& scan) {
+    constexpr std::size_t kBlock = 16;
+    const __m256i low = _mm256_set1_epi16(0xff);
+    for (std::size_t g = 0; g < scan.n_groups; ++g) {
+        const std::uint8_t* group = scan.groups + g * kGroup * scan.n_bytes;
+        prefetch_ahead(group, kGroup * scan.n_bytes, scan.n_queries);
+        const std::uint8_t* query = scan.prepared;
+        for (std::size_t q = 0; q < scan.n_queries; ++q, query += scan.n_bytes * kPrepared) {
+            const __m256i bound = _mm256_set1_epi16(static_cast<short>(scan.bounds[q]));
+            __m256i even[2] = {}, odd[2] = {};
+            bool within = scan.bounds[q] > 0;
+            for (std::size_t begin = 0; begin < scan.n_bytes && within; begin += kBlock) {
+                const std::size_t end = begin + kBlock < scan.n_bytes ? begin + kBlock : scan.n_bytes;
+                __m256i sums[2] = {};
+                for (std::size_t b = begin; b < end; ++b) {
+                    const std::uint8_t* codes = group + b * kGroup;
+                    sums[0] = _mm256_add_epi8(sums[0], look_up(split(codes), query + b * kPrepared));
+                    sums[1] = _mm256_add_epi8(sums[1], look_up(split(codes + kHalf), query + b * kPrepared));
+                }
+                for (std::size_t half = 0; half < 2; ++half) {
+                    even[half] = _mm256_add_epi16(even[half], _mm256_and_si256(sums[half], low));
+                    odd[half] = _mm256_add_epi16(odd[half], _mm256_srli_epi16(sums[half], 8));
+                }
+                const __m256i least =
+                    _mm256_min_epu16(_mm256_min_epu16(even[0], odd[0]), _mm256_min_epu16(even[1], odd[1]));
+                // Distances and bounds are at most 4097, so that a signed comparison will do.
+                within = _mm256_movemask_epi8(_mm256_cmpgt_epi16(bound, least)) != 0;
+            }
+            if (__builtin_expect(!within, 1)) continue;
+            std::uint16_t halves[4][kHalf / 2], distances[kGroup];
+            for (std::size_t half = 0; half < 2; ++half) {
+                _mm256_storeu_si256(reinterpret_cast<__m256i*>(halves[2 * half]), even[half]);
+                _mm256_storeu_si256(reinterpret_cast<__m256i*>(halves[2 * half + 1]), odd[half]);
+            }
+            std::uint64_t rows = 0;
+            for (std::size_t i = 0; i < kGroup; ++i) {
+                distances[i] = halves[i / kHalf * 2 + i % 2][i % kHalf / 2];
+                rows |= std::uint64_t{distances[i] < scan.bounds[q]} << i;
+            }
+            scan.sink->take(q, g, rows, distances);
+        }
+    }
+}
+
+AVX2 void scan_groups(const GroupScan& scan) {
+    switch (scan.n_bytes) {
+        case 2:
+            return scan_narrow(scan, 2);
+        case 4:
+            return scan_narrow(scan, 4);
+        case 8:
+            return scan_narrow(scan, 8);
+        case 16:
+            return scan_narrow(scan, 16);
+        default:
+            return scan.n_bytes < 32 ? scan_narrow(scan, scan.n_bytes) : scan_wide(scan);
+    }
+}
+
+FASTHASH_ROW_KERNELS(AVX2, rows::Builtin)
+
+FASTHASH_VALUE_KERNELS(AVX2)
+
+}  // namespace
+
+const Kernels* avx2_kernels() {
+    static constexpr Kernels table = {SimdLevel::avx2, kPrepared, prepare,       scan_groups,
+                                      scan_rows,       distances, count_at_most, find_between};
+    return &table;
+}
+
+}  // namespace fasthash
+
+#else
+
+namespace fasthash {
+const Kernels* avx2_kernels() { return nullptr; }
+}  // namespace fasthash
+
+#endif

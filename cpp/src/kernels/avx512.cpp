@@ -1,0 +1,254 @@
+// AVX-512 with VPOPCNTDQ and BITALG (Intel since Ice Lake, AMD since Zen 4): counts the bits of 64 bytes at once.
+#include "kernels/rows.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define AVX512 \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,avx512bitalg,popcnt,bmi,bmi2")))
+#define AVX512_INLINE AVX512 inline __attribute__((always_inline))
+
+namespace fasthash {
+namespace {
+
+// Every byte of a query eight times, so that one broadcast from memory fills a register with it.
+void prepare(const std::uint8_t* query, std::size_t n_bytes, std::uint8_t* prepared) {
+    for (std::size_t b = 0; b < n_bytes; ++b) std::memset(prepared + b * 8, query[b], 8);
+}
+
+AVX512_INLINE __m512i load(const void* p) { return _mm512_loadu_si512(p); }
+
+AVX512_INLINE __m512i query_byte(const std::uint8_t* prepared, std::size_t b) {
+    long long word;
+    std::memcpy(&word, prepared + b * 8, 8);
+    return _mm512_set1_epi64(word);
+}
+
+AVX512_INLINE __m512i count(const std::uint8_t* group, const std::uint8_t* query, std::size_t b) {
+    return _mm512_popcnt_epi8(_mm512_xor_si512(load(group + b * kGroup), query_byte(query, b)));
+}
+
+AVX512 __attribute__((noinline)) void give_narrow(const GroupScan& scan, std::size_t q, std::size_t g, __m512i sums) {
+    const __m512i bound = _mm512_set1_epi8(static_cast<char>(scan.bounds[q]));  // may be lower than it was
+    const __mmask64 rows = _mm512_cmplt_epu8_mask(sums, bound);
+    if (rows == 0) return;
+    std::uint8_t bytes[kGroup];
+    std::uint16_t distances[kGroup];
+    _mm512_storeu_si512(bytes, sums);
+    for (std::size_t i = 0; i < kGroup; ++i) distances[i] = bytes[i];
+    scan.sink->take(q, g, rows, distances);
+}
+
+template <std::size_t kBytes>
+AVX512_INLINE __m512i group_sums(const std::uint8_t* group, const std::uint8_t* query, std::size_t any_bytes) {
+    const std::size_t n_bytes = kBytes ? kBytes : any_bytes;
+    __m512i sums = count(group, query, 0);
+#pragma GCC unroll 16
+    for (std::size_t b = 1; b < n_bytes; ++b) sums = _mm512_add_epi8(sums, count(group, query, b));
+    return sums;
+}
+
+// Up to 31 bytes: the distance fits a byte. kBytes: the width, or 0 for any. Four groups share one comparison: seldom
+// does any of their codes come within the bound.
+template <std::size_t kBytes>
+AVX512_INLINE void scan_narrow(const GroupScan& scan) {
+    constexpr std::size_t kTogether = 4;
+    const std::size_t n_bytes = kBytes ? kBytes : scan.n_bytes;
+    const std::size_t group_bytes = kGroup * n_bytes;
+    std::size_t g = 0;
+    for (; g + kTogether <= scan.n_groups; g += kTogether) {
+        const std::uint8_t* group = scan.groups + g * group_bytes;
+        const std::uint8_t* query = scan.prepared;
+        prefetch_ahead(group, kTogether * group_bytes, scan.n_queries);
+        for (std::size_t q = 0; q < scan.n_queries; ++q, query += n_bytes * 8) {
+            __m512i sums[kTogether];
+#pragma GCC unroll 4
+            for (std::size_t i = 0; i < kTogether; ++i) {
+                sums[i] = group_sums<kBytes>(group + i * group_bytes, query, n_bytes);
+            }
+            const __m512i least = _mm512_min_epu8(_mm512_min_epu8(sums[0], sums[1]), _mm512_min_epu8(sums[2], sums[3]));
+            const __m512i bound = _mm512_set1_epi8(static_cast<char>(scan.bounds[q]));
+            if (__builtin_expect(_mm512_cmplt_epu8_mask(least, bound) == 0, 1)) continue;
+            for (std::size_t i = 0; i < kTogether; ++i) give_narrow(scan, q, g + i, sums[i]);
+        }
+    }
+    for (; g < scan.n_groups; ++g) {
+        const std::uint8_t* query = scan.prepared;
+        for (std::size_t q = 0; q < scan.n_queries; ++q, query += n_bytes * 8) {
+            give_narrow(scan, q, g, group_sums<kBytes>(scan.groups + g * group_bytes, query, n_bytes));
+        }
+    }
+}
+
+AVX512 __attribute__((noinline)) void give_wide(const GroupScan& scan, std::size_t q, std::size_t g, __mmask32 even,
+                                                __mmask32 odd, __m512i even_sums, __m512i odd_sums) {
+    std::uint16_t halves[2][kGroup / 2], distances[kGroup];
+    _mm512_storeu_si512(halves[0], even_sums);
+    _mm512_storeu_si512(halves[1], odd_sums);
+    for (std::size_t i = 0; i < kGroup; ++i) distances[i] = halves[i % 2][i / 2];
+    const std::uint64_t rows = _pdep_u64(even, 0x5555555555555555u) | _pdep_u64(odd, 0xaaaaaaaaaaaaaaaau);
+    scan.sink->take(q, g, rows, distances);
+}
+
+// 32 bytes and more: distances as 16-bit numbers, those of the even and of the odd rows. A query leaves a group when no
+// code of it can come within the bound any more.
+template <std::size_t kBytes>
+AVX512_INLINE void scan_wide(const GroupScan& scan) {
+    const std::size_t n_bytes = kBytes ? kBytes : scan.n_bytes;
+    constexpr std::size_t kBlock = 16;
+    const __m512i low = _mm512_set1_epi16(0xff);
+    for (std::size_t g = 0; g < scan.n_groups; ++g) {
+        const std::uint8_t* group = scan.groups + g * kGroup * n_bytes;
+        const std::uint8_t* query = scan.prepared;
+        prefetch_ahead(group, kGroup * n_bytes, scan.n_queries);
+        for (std::size_t q = 0; q < scan.n_queries; ++q, query += n_bytes * 8) {
+            const __m512i bound = _mm512_set1_epi16(static_cast<short>(scan.bounds[q]));
+            __m512i even_sums = _mm512_setzero_si512(), odd_sums = even_sums;
+            __mmask32 even = 0, odd = 0;
+            std::size_t b = 0;
+            while (b < n_bytes) {
+                __m512i sums = count(group, query, b++);
+                if (b + kBlock <= n_bytes + 1) {
+#pragma GCC unroll 16
+                    for (std::size_t i = 1; i < kBlock; ++i) sums = _mm512_add_epi8(sums, count(group, query, b++));
+                } else {
+                    while (b < n_bytes) sums = _mm512_add_epi8(sums, count(group, query, b++));
+                }
+                even_sums = _mm512_add_epi16(even_sums, _mm512_and_si512(sums, low));
+                odd_sums = _mm512_add_epi16(odd_sums, _mm512_srli_epi16(sums, 8));
+                even = _mm512_cmplt_epu16_mask(even_sums, bound);
+                odd = _mm512_cmplt_epu16_mask(odd_sums, bound);
+                if ((even | odd) == 0) break;
+            }
+            if (__builtin_expect((even | odd) != 0, 0)) give_wide(scan, q, g, even, odd, even_sums, odd_sums);
+        }
+    }
+}
+
+#define WIDTH(BYTES, FUNCTION) \
+    AVX512 void FUNCTION##_##BYTES(const GroupScan& scan) { FUNCTION<BYTES>(scan); }
+WIDTH(1, scan_narrow)
+WIDTH(2, scan_narrow)
+WIDTH(4, scan_narrow)
+WIDTH(8, scan_narrow)
+WIDTH(16, scan_narrow)
+WIDTH(0, scan_narrow)
+WIDTH(0, scan_wide)
+#undef WIDTH
+
+void scan_groups(const GroupScan& scan) {
+    switch (scan.n_bytes) {
+        case 1:
+            return scan_narrow_1(scan);
+        case 2:
+            return scan_narrow_2(scan);
+        case 4:
+            return scan_narrow_4(scan);
+        case 8:
+            return scan_narrow_8(scan);
+        case 16:
+            return scan_narrow_16(scan);
+        default:
+            return scan.n_bytes < 32 ? scan_narrow_0(scan) : scan_wide_0(scan);
+    }
+}
+
+// Codes of 64 bits as rows: eight in a register.
+AVX512 void scan_rows_8(const std::uint8_t* query, const std::uint8_t* codes, const RowRange* ranges,
+                        std::size_t n_ranges, std::int32_t first_limit, RowSink& sink) {
+    long long word;
+    std::memcpy(&word, query, 8);
+    const __m512i wanted = _mm512_set1_epi64(word);
+    rows::HitBuffer buffer(first_limit, sink);
+    __m512i limit = _mm512_set1_epi64(buffer.limit);
+    for (std::size_t r = 0; r < n_ranges; ++r) {
+        for (std::uint32_t row = ranges[r].begin; row < ranges[r].end; row += 8) {
+            const std::uint32_t n_left = ranges[r].end - row;
+            const auto valid = static_cast<__mmask8>(n_left < 8 ? (1u << n_left) - 1 : 0xff);
+            const __m512i flips = _mm512_xor_si512(_mm512_maskz_loadu_epi64(valid, codes + row * 8ul), wanted);
+            const __m512i sums = _mm512_popcnt_epi64(flips);
+            unsigned within = _mm512_mask_cmple_epi64_mask(valid, sums, limit);
+            if (__builtin_expect(within == 0, 1)) continue;
+            std::int64_t distances[8];
+            _mm512_storeu_si512(distances, sums);
+            for (; within != 0; within &= within - 1) {
+                const int i = __builtin_ctz(within);
+                buffer.push(row + static_cast<std::uint32_t>(i), static_cast<std::int32_t>(distances[i]));
+            }
+            limit = _mm512_set1_epi64(buffer.limit);
+        }
+        if (buffer.end_range()) limit = _mm512_set1_epi64(buffer.limit);
+    }
+}
+
+AVX512 void scan_rows(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n_bytes, const RowRange* ranges,
+                      std::size_t n_ranges, std::int32_t limit, RowSink& sink) {
+    if (n_bytes == 8) return scan_rows_8(query, codes, ranges, n_ranges, limit, sink);
+    rows::scan_any<rows::Builtin>(query, codes, n_bytes, ranges, n_ranges, limit, sink);
+}
+
+AVX512_INLINE __mmask32 first_of(std::size_t n) { return n < 32 ? (1u << n) - 1 : ~0u; }
+
+// 16 bits: keys of the levels of HDHash.
+AVX512 void distances_2(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n, std::uint16_t bound,
+                        std::uint16_t* out) {
+    std::uint16_t word;
+    std::memcpy(&word, query, 2);
+    const __m512i wanted = _mm512_set1_epi16(static_cast<short>(word));
+    const __m512i base = _mm512_set1_epi16(static_cast<short>(bound));
+    for (std::size_t i = 0; i < n; i += 32) {
+        const __mmask32 valid = first_of(n - i);
+        const __m512i flips = _mm512_xor_si512(_mm512_maskz_loadu_epi16(valid, codes + i * 2), wanted);
+        _mm512_mask_storeu_epi16(out + i, valid, _mm512_add_epi16(_mm512_popcnt_epi16(flips), base));
+    }
+}
+
+AVX512 void distances(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n, std::size_t n_bytes,
+                      std::uint16_t bound, std::uint16_t* out) {
+    if (n_bytes == 2) return distances_2(query, codes, n, bound, out);
+    rows::distances_any<rows::Builtin>(query, codes, n, n_bytes, bound, out);
+}
+
+AVX512 std::size_t count_at_most(const std::uint16_t* values, std::size_t n, std::uint16_t largest) {
+    const __m512i limit = _mm512_set1_epi16(static_cast<short>(largest));
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < n; i += 32) {
+        const __mmask32 valid = first_of(n - i);
+        const __m512i block = _mm512_maskz_loadu_epi16(valid, values + i);
+        count += static_cast<std::size_t>(__builtin_popcount(_mm512_mask_cmple_epu16_mask(valid, block, limit)));
+    }
+    return count;
+}
+
+AVX512 std::size_t find_between(const std::uint16_t* values, std::size_t n, std::uint16_t first, std::uint16_t last,
+                                std::uint32_t* positions) {
+    const __m512i base = _mm512_set1_epi16(static_cast<short>(first));
+    const __m512i width = _mm512_set1_epi16(static_cast<short>(last - first));
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < n; i += 32) {
+        const __mmask32 valid = first_of(n - i);
+        const __m512i block = _mm512_sub_epi16(_mm512_maskz_loadu_epi16(valid, values + i), base);
+        for (unsigned found = _mm512_mask_cmple_epu16_mask(valid, block, width); found != 0; found &= found - 1) {
+            positions[count++] = static_cast<std::uint32_t>(i) + static_cast<std::uint32_t>(__builtin_ctz(found));
+        }
+    }
+    return count;
+}
+
+}  // namespace
+
+const Kernels* avx512_kernels() {
+    static constexpr Kernels table = {SimdLevel::avx512, 8,         prepare,       scan_groups,
+                                      scan_rows,         distances, count_at_most, find_between};
+    return &table;
+}
+
+}  // namespace fasthash
+
+#else
+
+namespace fasthash {
+const Kernels* avx512_kernels() { return nullptr; }
+}  // namespace fasthash
+
+#endif

@@ -1,0 +1,76 @@
+// NEON, which every 64-bit ARM has: counts the bits of 16 bytes at once.
+#include "kernels/rows.h"
+
+#if defined(__aarch64__)
+#include <arm_neon.h>
+
+namespace fasthash {
+namespace {
+
+constexpr std::size_t kVectors = kGroup / 16;
+
+void prepare(const std::uint8_t* query, std::size_t n_bytes, std::uint8_t* prepared) {
+    std::memcpy(prepared, query, n_bytes);
+}
+
+inline uint8x16_t count(const std::uint8_t* group, const std::uint8_t* query, std::size_t b, std::size_t i) {
+    return vcntq_u8(veorq_u8(vld1q_u8(group + b * kGroup + i * 16), vdupq_n_u8(query[b])));
+}
+
+void give(const GroupScan& scan, std::size_t q, std::size_t g, const std::uint16_t* distances) {
+    std::uint64_t rows = 0;
+    for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{distances[i] < scan.bounds[q]} << i;
+    scan.sink->take(q, g, rows, distances);
+}
+
+// Distances as 16-bit numbers after every block of bytes. A query leaves a group when no code of it can come within the
+// bound any more.
+void scan_groups(const GroupScan& scan) {
+    constexpr std::size_t kBlock = 31;  // their counts fit a byte
+    for (std::size_t g = 0; g < scan.n_groups; ++g) {
+        const std::uint8_t* group = scan.groups + g * kGroup * scan.n_bytes;
+        const std::uint8_t* query = scan.prepared;
+        for (std::size_t q = 0; q < scan.n_queries; ++q, query += scan.n_bytes) {
+            uint16x8_t sums[2 * kVectors] = {};
+            bool within = true;
+            for (std::size_t begin = 0; begin < scan.n_bytes && within; begin += kBlock) {
+                const std::size_t end = begin + kBlock < scan.n_bytes ? begin + kBlock : scan.n_bytes;
+                uint16x8_t least = vdupq_n_u16(UINT16_MAX);
+                for (std::size_t i = 0; i < kVectors; ++i) {
+                    uint8x16_t bytes = count(group, query, begin, i);
+                    for (std::size_t b = begin + 1; b < end; ++b) bytes = vaddq_u8(bytes, count(group, query, b, i));
+                    sums[2 * i] = vaddw_u8(sums[2 * i], vget_low_u8(bytes));
+                    sums[2 * i + 1] = vaddw_u8(sums[2 * i + 1], vget_high_u8(bytes));
+                    least = vminq_u16(least, vminq_u16(sums[2 * i], sums[2 * i + 1]));
+                }
+                within = vminvq_u16(least) < scan.bounds[q];
+            }
+            if (!within) continue;
+            std::uint16_t distances[kGroup];
+            for (std::size_t i = 0; i < 2 * kVectors; ++i) vst1q_u16(distances + i * 8, sums[i]);
+            give(scan, q, g, distances);
+        }
+    }
+}
+
+FASTHASH_ROW_KERNELS(, rows::Builtin)
+
+FASTHASH_VALUE_KERNELS()
+
+}  // namespace
+
+const Kernels* neon_kernels() {
+    static constexpr Kernels table = {SimdLevel::neon, 1,         prepare,       scan_groups,
+                                      scan_rows,       distances, count_at_most, find_between};
+    return &table;
+}
+
+}  // namespace fasthash
+
+#else
+
+namespace fasthash {
+const Kernels* neon_kernels() { return nullptr; }
+}  // namespace fasthash
+
+#endif

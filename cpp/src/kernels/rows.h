@@ -1,0 +1,227 @@
+// Kernels over rows of codes, written once: each instruction set includes them with its own way to count the bits of a
+// word. They are forced inline, so that each copy is compiled for the function that calls it.
+#pragma once
+
+#include <cstring>
+
+#include "kernels/kernels.h"
+
+#define FASTHASH_INLINE inline __attribute__((always_inline))
+
+namespace fasthash {
+
+/// Ask for a group long before it is read: left to themselves, processors do not keep enough reads under way. Many
+/// queries keep a processor busy for longer than the reads take.
+FASTHASH_INLINE void prefetch_ahead(const std::uint8_t* group, std::size_t group_bytes, std::size_t n_queries) {
+    if (n_queries > 8) return;
+    constexpr std::size_t kAhead = 4096, kLine = 64;
+    for (std::size_t i = 0; i < group_bytes; i += kLine) __builtin_prefetch(group + kAhead + i);
+}
+
+namespace rows {
+
+template <typename Word>
+FASTHASH_INLINE std::uint64_t xor_word(const std::uint8_t* a, const std::uint8_t* b) {
+    Word x, y;
+    std::memcpy(&x, a, sizeof x);  // codes have no alignment
+    std::memcpy(&y, b, sizeof y);
+    return static_cast<Word>(x ^ y);
+}
+
+/// One instruction, where it is compiled for a target that has it.
+struct Builtin {
+    static FASTHASH_INLINE std::uint64_t count(std::uint64_t x) {
+        return static_cast<std::uint64_t>(__builtin_popcountll(x));
+    }
+};
+
+/// Count has a static function count(std::uint64_t).
+template <typename Count>
+FASTHASH_INLINE std::int32_t distance(const std::uint8_t* a, const std::uint8_t* b, std::size_t n_bytes) {
+    std::uint64_t sum = 0;
+    std::size_t i = 0;
+    for (; i + 8 <= n_bytes; i += 8) sum += Count::count(xor_word<std::uint64_t>(a + i, b + i));
+    std::uint64_t rest = 0;
+    if (n_bytes & 4) {
+        rest = xor_word<std::uint32_t>(a + i, b + i);
+        i += 4;
+    }
+    if (n_bytes & 2) {
+        rest = rest << 16 | xor_word<std::uint16_t>(a + i, b + i);
+        i += 2;
+    }
+    if (n_bytes & 1) rest = rest << 8 | xor_word<std::uint8_t>(a + i, b + i);
+    if (n_bytes & 7) sum += Count::count(rest);
+    return static_cast<std::int32_t>(sum);
+}
+
+/// Hits on their way to the sink: handed over whenever a range ends or the buffer is full.
+class HitBuffer {
+ public:
+    HitBuffer(std::int32_t first_limit, RowSink& sink) : limit(first_limit), sink_(sink) {}
+
+    FASTHASH_INLINE void push(std::uint32_t row, std::int32_t distance) {
+        hits_[n_++] = {row, distance};
+        if (n_ == kMostHits) flush();
+    }
+    /// True if the limit may have changed.
+    FASTHASH_INLINE bool end_range() {
+        if (n_ == 0) return false;
+        flush();
+        return true;
+    }
+
+    std::int32_t limit;
+
+ private:
+    __attribute__((noinline)) void flush() {
+        limit = sink_.take(hits_, n_);
+        n_ = 0;
+    }
+
+    RowSink& sink_;
+    std::size_t n_ = 0;
+    RowHit hits_[kMostHits];
+};
+
+/// Codes shorter than a word, from the one on that ends eight bytes or more behind the first byte of all: the word that
+/// ends with the code holds it, after bytes of codes before.
+template <typename Count>
+FASTHASH_INLINE std::int32_t short_distance(const std::uint8_t* end, std::uint64_t query, unsigned shift) {
+    std::uint64_t word;
+    std::memcpy(&word, end - 8, 8);
+    return static_cast<std::int32_t>(Count::count((word >> shift) ^ query));
+}
+
+template <typename Count>
+FASTHASH_INLINE void scan_short(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n_bytes,
+                                const RowRange* ranges, std::size_t n_ranges, std::int32_t limit, RowSink& sink) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, query, n_bytes);
+    const auto shift = static_cast<unsigned>(8 * (8 - n_bytes));
+    HitBuffer buffer(limit, sink);
+    for (std::size_t r = 0; r < n_ranges; ++r) {
+        for (std::size_t row = ranges[r].begin; row < ranges[r].end; ++row) {
+            const std::size_t end = (row + 1) * n_bytes;
+            const std::int32_t d = end >= 8 ? short_distance<Count>(codes + end, word, shift)
+                                            : distance<Count>(query, codes + end - n_bytes, n_bytes);
+            if (d <= buffer.limit) buffer.push(static_cast<std::uint32_t>(row), d);
+        }
+        buffer.end_range();
+    }
+}
+
+/// kBytes: the width, or 0 for any; a known width unrolls `distance` into a few instructions.
+template <typename Count, std::size_t kBytes>
+FASTHASH_INLINE void scan(const std::uint8_t* query, const std::uint8_t* codes, std::size_t any_bytes,
+                          const RowRange* ranges, std::size_t n_ranges, std::int32_t limit, RowSink& sink) {
+    const std::size_t n_bytes = kBytes ? kBytes : any_bytes;
+    HitBuffer buffer(limit, sink);
+    for (std::size_t r = 0; r < n_ranges; ++r) {
+        for (std::uint32_t row = ranges[r].begin; row < ranges[r].end; ++row) {
+            const std::int32_t d = distance<Count>(query, codes + row * n_bytes, n_bytes);
+            if (d <= buffer.limit) buffer.push(row, d);
+        }
+        buffer.end_range();
+    }
+}
+
+template <typename Count, std::size_t kBytes>
+FASTHASH_INLINE void distances(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n,
+                               std::size_t any_bytes, std::uint16_t bound, std::uint16_t* out) {
+    const std::size_t n_bytes = kBytes ? kBytes : any_bytes;
+    for (std::size_t i = 0; i < n; ++i) {
+        out[i] = static_cast<std::uint16_t>(bound + distance<Count>(query, codes + i * n_bytes, n_bytes));
+    }
+}
+
+template <typename Count>
+FASTHASH_INLINE void scan_any(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n_bytes,
+                              const RowRange* ranges, std::size_t n_ranges, std::int32_t limit, RowSink& sink) {
+    switch (n_bytes) {
+        case 8:
+            return scan<Count, 8>(query, codes, n_bytes, ranges, n_ranges, limit, sink);
+        case 16:
+            return scan<Count, 16>(query, codes, n_bytes, ranges, n_ranges, limit, sink);
+        case 32:
+            return scan<Count, 32>(query, codes, n_bytes, ranges, n_ranges, limit, sink);
+        default:
+            if (n_bytes < 8) return scan_short<Count>(query, codes, n_bytes, ranges, n_ranges, limit, sink);
+            return scan<Count, 0>(query, codes, n_bytes, ranges, n_ranges, limit, sink);
+    }
+}
+
+template <typename Count>
+FASTHASH_INLINE void distances_any(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n,
+                                   std::size_t n_bytes, std::uint16_t bound, std::uint16_t* out) {
+    switch (n_bytes) {
+        case 1:
+            return distances<Count, 1>(query, codes, n, n_bytes, bound, out);
+        case 2:
+            return distances<Count, 2>(query, codes, n, n_bytes, bound, out);
+        default:
+            return distances<Count, 0>(query, codes, n, n_bytes, bound, out);
+    }
+}
+
+// Loops over blocks, which compilers turn into vector instructions of the target.
+constexpr std::size_t kBlock = 64;
+
+FASTHASH_INLINE std::size_t count_at_most(const std::uint16_t* values, std::size_t n, std::uint16_t largest) {
+    std::size_t count = 0, i = 0;
+    for (; i + kBlock <= n; i += kBlock) {
+        std::uint16_t in_block = 0;
+        for (std::size_t j = 0; j < kBlock; ++j) {
+            in_block = static_cast<std::uint16_t>(in_block + (values[i + j] <= largest));
+        }
+        count += in_block;
+    }
+    for (; i < n; ++i) count += values[i] <= largest;
+    return count;
+}
+
+FASTHASH_INLINE std::size_t find_between(const std::uint16_t* values, std::size_t n, std::uint16_t first,
+                                         std::uint16_t last, std::uint32_t* positions) {
+    const auto width = static_cast<std::uint16_t>(last - first);
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < n; i += kBlock) {
+        const std::size_t n_block = n - i < kBlock ? n - i : kBlock;
+        if (n_block == kBlock) {
+            std::uint16_t any = 0;
+            for (std::size_t j = 0; j < kBlock; ++j) {
+                any |= static_cast<std::uint16_t>(values[i + j] - first) <= width ? 0xffff : 0;
+            }
+            if (any == 0) continue;
+        }
+        for (std::size_t j = 0; j < n_block; ++j) {
+            positions[count] = static_cast<std::uint32_t>(i + j);
+            count += static_cast<std::uint16_t>(values[i + j] - first) <= width;
+        }
+    }
+    return count;
+}
+
+}  // namespace rows
+
+// Defines count_at_most and find_between for one instruction set.
+#define FASTHASH_VALUE_KERNELS(TARGET)                                                                    \
+    TARGET std::size_t count_at_most(const std::uint16_t* values, std::size_t n, std::uint16_t largest) { \
+        return rows::count_at_most(values, n, largest);                                                   \
+    }                                                                                                     \
+    TARGET std::size_t find_between(const std::uint16_t* values, std::size_t n, std::uint16_t first,      \
+                                    std::uint16_t last, std::uint32_t* positions) {                       \
+        return rows::find_between(values, n, first, last, positions);                                     \
+    }
+
+// Defines scan_rows and distances for one instruction set.
+#define FASTHASH_ROW_KERNELS(TARGET, COUNT)                                                                         \
+    TARGET void scan_rows(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n_bytes,                \
+                          const RowRange* ranges, std::size_t n_ranges, std::int32_t limit, RowSink& sink) {        \
+        rows::scan_any<COUNT>(query, codes, n_bytes, ranges, n_ranges, limit, sink);                                \
+    }                                                                                                               \
+    TARGET void distances(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n, std::size_t n_bytes, \
+                          std::uint16_t bound, std::uint16_t* out) {                                                \
+        rows::distances_any<COUNT>(query, codes, n, n_bytes, bound, out);                                           \
+    }
+
+}  // namespace fasthash

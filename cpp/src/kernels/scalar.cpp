@@ -1,0 +1,140 @@
+// Portable kernels: what every other table is compared with, and what runs where nothing better does.
+#include "kernels/rows.h"
+
+namespace fasthash {
+namespace {
+
+constexpr std::uint64_t kPairs = 0x5555555555555555u;
+constexpr std::uint64_t kNibbles = 0x3333333333333333u;
+constexpr std::uint64_t kBytes = 0x0f0f0f0f0f0f0f0fu;
+constexpr std::uint64_t kEvenBytes = 0x00ff00ff00ff00ffu;
+constexpr std::uint64_t kEachByte = 0x0101010101010101u;
+constexpr std::uint64_t kEachPair = 0x0001000100010001u;
+
+// Bits per four bits of a word: at most 4 in each.
+FASTHASH_INLINE std::uint64_t count_nibbles(std::uint64_t x) {
+    x -= (x >> 1) & kPairs;
+    return (x & kNibbles) + ((x >> 2) & kNibbles);
+}
+
+struct Swar {
+    static FASTHASH_INLINE std::uint64_t count(std::uint64_t x) {
+        x = count_nibbles(x);
+        return (((x + (x >> 4)) & kBytes) * kEachByte) >> 56;
+    }
+};
+
+void prepare(const std::uint8_t* query, std::size_t n_bytes, std::uint8_t* prepared) {
+    for (std::size_t b = 0; b < n_bytes; ++b) {
+        const std::uint64_t word = query[b] * kEachByte;
+        std::memcpy(prepared + b * sizeof word, &word, sizeof word);
+    }
+}
+
+// Sixteen bytes at a time: compilers turn this into vector instructions where the ABI's baseline has them (SSE2 on
+// x86-64), and into plain words elsewhere.
+using Words = std::uint64_t __attribute__((vector_size(16)));
+constexpr std::size_t kWords = kGroup / sizeof(Words);
+
+FASTHASH_INLINE Words count_nibbles(Words x) {
+    x -= (x >> 1) & kPairs;
+    return (x & kNibbles) + ((x >> 2) & kNibbles);
+}
+
+// Adds the distances of the 64 codes of a group over the bytes from `begin` to `end`, as one byte each.
+FASTHASH_INLINE void add_bytes(const std::uint8_t* group, const std::uint8_t* prepared, std::size_t begin,
+                               std::size_t end, Words* sums) {
+#pragma GCC unroll 4
+    for (std::size_t b = begin; b < end;) {
+        Words nibbles[kWords] = {};  // three counts of at most 4 fit four bits
+#pragma GCC unroll 3
+        for (const std::size_t stop = b + 3 < end ? b + 3 : end; b < stop; ++b) {
+            std::uint64_t query;
+            std::memcpy(&query, prepared + b * 8, sizeof query);
+            for (std::size_t i = 0; i < kWords; ++i) {
+                Words codes;
+                std::memcpy(&codes, group + b * kGroup + i * sizeof codes, sizeof codes);
+                nibbles[i] += count_nibbles(codes ^ query);
+            }
+        }
+        for (std::size_t i = 0; i < kWords; ++i) sums[i] += (nibbles[i] & kBytes) + ((nibbles[i] >> 4) & kBytes);
+    }
+}
+
+// Whether any number in some words is below the bound. `each` has a 1 in every number; its top bits are free.
+template <std::size_t kCount>
+FASTHASH_INLINE bool any_below(const Words* words, std::uint64_t bound, std::uint64_t each, std::uint64_t top) {
+    const std::uint64_t offset = (top - bound) * each;  // brings the bound to where the top bit begins
+    Words all = words[0] + offset;
+    for (std::size_t i = 1; i < kCount; ++i) all &= words[i] + offset;
+    return ((all[0] & all[1]) & top * each) != top * each;
+}
+
+void give(const GroupScan& scan, std::size_t q, std::size_t g, const std::uint16_t* distances) {
+    std::uint64_t rows = 0;
+    for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{distances[i] < scan.bounds[q]} << i;
+    scan.sink->take(q, g, rows, distances);
+}
+
+// Up to 15 bytes: distances are bytes with a free top bit. kWidth: the width, or 0 for any.
+template <std::size_t kWidth>
+void scan_narrow(const GroupScan& scan) {
+    const std::size_t n_bytes = kWidth ? kWidth : scan.n_bytes;
+    for (std::size_t g = 0; g < scan.n_groups; ++g) {
+        const std::uint8_t* group = scan.groups + g * kGroup * n_bytes;
+        for (std::size_t q = 0; q < scan.n_queries; ++q) {
+            Words sums[kWords] = {};
+            add_bytes(group, scan.prepared + q * n_bytes * 8, 0, n_bytes, sums);
+            if (!any_below<kWords>(sums, scan.bounds[q], kEachByte, 0x80)) continue;
+            std::uint8_t narrow[kGroup];
+            std::uint16_t distances[kGroup];
+            std::memcpy(narrow, sums, kGroup);
+            for (std::size_t i = 0; i < kGroup; ++i) distances[i] = narrow[i];
+            give(scan, q, g, distances);
+        }
+    }
+}
+
+// 16 bytes and more: distances of even and odd rows as 16-bit numbers. A query leaves a group when no code of it can
+// come within the bound any more.
+void scan_wide(const GroupScan& scan) {
+    constexpr std::size_t kBlock = 30;  // their counts fit a byte
+    for (std::size_t g = 0; g < scan.n_groups; ++g) {
+        const std::uint8_t* group = scan.groups + g * kGroup * scan.n_bytes;
+        for (std::size_t q = 0; q < scan.n_queries; ++q) {
+            Words both[2 * kWords] = {};
+            bool within = true;
+            for (std::size_t b = 0; b < scan.n_bytes && within; b += kBlock) {
+                const std::size_t end = b + kBlock < scan.n_bytes ? b + kBlock : scan.n_bytes;
+                Words sums[kWords] = {};
+                add_bytes(group, scan.prepared + q * scan.n_bytes * 8, b, end, sums);
+                for (std::size_t i = 0; i < kWords; ++i) {
+                    both[i] += sums[i] & kEvenBytes;
+                    both[kWords + i] += (sums[i] >> 8) & kEvenBytes;
+                }
+                within = any_below<2 * kWords>(both, scan.bounds[q], kEachPair, 0x8000);
+            }
+            if (!within) continue;
+            std::uint16_t halves[2][kGroup / 2], distances[kGroup];
+            std::memcpy(halves, both, sizeof halves);
+            for (std::size_t i = 0; i < kGroup; ++i) distances[i] = halves[i % 2][i / 2];
+            give(scan, q, g, distances);
+        }
+    }
+}
+
+void scan_groups(const GroupScan& scan) {
+    if (scan.n_bytes == 8) return scan_narrow<8>(scan);
+    return scan.n_bytes < 16 ? scan_narrow<0>(scan) : scan_wide(scan);
+}
+
+FASTHASH_ROW_KERNELS(, Swar)
+
+FASTHASH_VALUE_KERNELS()
+
+}  // namespace
+
+const Kernels kScalarKernels = {SimdLevel::scalar, 8,         prepare,       scan_groups,
+                                scan_rows,         distances, count_at_most, find_between};
+
+}  // namespace fasthash

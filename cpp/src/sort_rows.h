@@ -1,0 +1,12 @@
+// The order of codes by their bytes: a radix sort on the leading bits, then each bucket by itself, on all threads.
+#pragma once
+
+#include "array.h"
+#include "fasthash/codes.h"
+
+namespace fasthash {
+
+/// Rows in the order of (code, id); `ids` null stands for ids that ascend with the rows. Fewer than 2^32 codes.
+Array<std::uint32_t> sort_rows(CodeView codes, const std::int64_t* ids);
+
+}  // namespace fasthash
