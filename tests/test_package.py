@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fasthash._core import simd_levels
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -87,7 +89,11 @@ def test_the_core_builds_and_works_without_python(tmp_path):
         [cmake, "-S", ROOT, "-B", tmp_path, "-DFASTHASH_PYTHON=OFF", "-DFASTHASH_TESTS=ON", "-DCMAKE_BUILD_TYPE=Debug"],
         [cmake, "--build", tmp_path, "--parallel", "2"],
         [tmp_path / "core_test"],
+        [tmp_path / "kernels_test"],
     ):
         result = run(*command, **options)
         assert result.returncode == 0, result.stdout + result.stderr
-    assert "core_test: all passed" in result.stdout
+        if command[0] == tmp_path / "core_test":
+            assert "core_test: all passed" in result.stdout
+    # Every instruction set that the machine offers was tested.
+    assert f"kernels_test: all passed, levels: {' '.join(simd_levels())}" in result.stdout

@@ -157,11 +157,15 @@ PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Pl
             best = {plan, n_parts, part_bits, cost};
         }
     };
-    for (const std::size_t part_bits : {8, 12, 16, 20, 24}) {
+    for (std::size_t part_bits = 8; part_bits <= kMaxPartBits; part_bits += 4) {
         if (part_bits <= std::min(most_bits, n_bits)) consider(1, part_bits);
     }
     for (std::size_t n_parts = 2; n_parts <= kMostParts && n_bits / n_parts >= 8; ++n_parts) {
-        consider(n_parts, std::min(most_bits, n_bits / n_parts));
+        // Shorter parts read more codes, but their directories take less.
+        const std::size_t longest = std::min(most_bits, n_bits / n_parts);
+        for (std::size_t shorter = 0; shorter <= 4 && longest >= 8 + shorter; shorter += 2) {
+            consider(n_parts, longest - shorter);
+        }
     }
     return best;
 }
@@ -169,7 +173,7 @@ PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Pl
 bool scan_pays(std::size_t n_codes, std::size_t n_bytes, std::size_t n_queries, double plan_cost) {
     if (n_queries < kFewestForScan) return false;
     const double slicing = kCostOfSlicing / static_cast<double>(std::min<std::size_t>(n_queries, 512));
-    return (kCostOfByteInCache + slicing) * static_cast<double>(n_codes * n_bytes) < plan_cost;
+    return kCostOfQuery + (kCostOfByteInCache + slicing) * static_cast<double>(n_codes * n_bytes) < plan_cost;
 }
 
 std::unique_ptr<PartIndex> carry_out(const PlanChoice& choice, SortedCodes codes, Memory memory) {

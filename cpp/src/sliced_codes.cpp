@@ -58,7 +58,7 @@ SlicedCodes SlicedCodes::from_rows(Array<std::uint8_t> rows, std::size_t n_bytes
     sliced.data_ = std::move(rows);
     const std::size_t n_old = sliced.data_.size();
     sliced.data_.resize(sliced.padded_bytes(sliced.n_));
-    std::memset(sliced.data_.data() + n_old, 0, sliced.data_.size() - n_old);
+    if (!sliced.data_.empty()) std::memset(sliced.data_.data() + n_old, 0, sliced.data_.size() - n_old);
     Array<std::uint8_t> rows_of_group(kGroup * n_bytes);
     for (std::size_t g = 0; g < sliced.n_groups(); ++g) {
         std::uint8_t* group = sliced.data_.data() + g * rows_of_group.size();
@@ -77,7 +77,7 @@ void SlicedCodes::append(CodeView codes) {
     make_room(codes.n);
     const std::size_t old_bytes = data_.size();
     data_.resize(padded_bytes(n_ + codes.n));
-    std::memset(data_.data() + old_bytes, 0, data_.size() - old_bytes);
+    if (!data_.empty()) std::memset(data_.data() + old_bytes, 0, data_.size() - old_bytes);
     // Rows one by one up to a whole group, then groups at once.
     std::size_t i = 0;
     for (; i < codes.n && n_ % kGroup != 0; ++i, ++n_) {

@@ -162,10 +162,10 @@ AVX512 void scan_rows_8(const std::uint8_t* query, const std::uint8_t* codes, co
     rows::HitBuffer buffer(first_limit, sink);
     __m512i limit = _mm512_set1_epi64(buffer.limit);
     for (std::size_t r = 0; r < n_ranges; ++r) {
-        for (std::uint32_t row = ranges[r].begin; row < ranges[r].end; row += 8) {
-            const std::uint32_t n_left = ranges[r].end - row;
+        for (std::size_t row = ranges[r].begin; row < ranges[r].end; row += 8) {
+            const std::size_t n_left = ranges[r].end - row;
             const auto valid = static_cast<__mmask8>(n_left < 8 ? (1u << n_left) - 1 : 0xff);
-            const __m512i flips = _mm512_xor_si512(_mm512_maskz_loadu_epi64(valid, codes + row * 8ul), wanted);
+            const __m512i flips = _mm512_xor_si512(_mm512_maskz_loadu_epi64(valid, codes + row * 8), wanted);
             const __m512i sums = _mm512_popcnt_epi64(flips);
             unsigned within = _mm512_mask_cmple_epi64_mask(valid, sums, limit);
             if (__builtin_expect(within == 0, 1)) continue;
@@ -173,7 +173,8 @@ AVX512 void scan_rows_8(const std::uint8_t* query, const std::uint8_t* codes, co
             _mm512_storeu_si512(distances, sums);
             for (; within != 0; within &= within - 1) {
                 const int i = __builtin_ctz(within);
-                buffer.push(row + static_cast<std::uint32_t>(i), static_cast<std::int32_t>(distances[i]));
+                buffer.push(static_cast<std::uint32_t>(row) + static_cast<std::uint32_t>(i),
+                            static_cast<std::int32_t>(distances[i]));
             }
             limit = _mm512_set1_epi64(buffer.limit);
         }

@@ -20,7 +20,8 @@ const Kernels* table_of(SimdLevel level) {
 #if defined(__x86_64__)
         case SimdLevel::avx2:
             __builtin_cpu_init();
-            return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt")
+            return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+                           __builtin_cpu_supports("popcnt")
                        ? avx2_kernels()
                        : nullptr;
         case SimdLevel::avx512:

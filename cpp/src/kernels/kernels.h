@@ -27,7 +27,8 @@ class GroupSink {
 struct GroupScan {
     const std::uint8_t* prepared;  ///< n_queries queries, prepared by Kernels::prepare
     std::size_t n_queries;
-    const std::uint16_t* bounds;  ///< per query: codes nearer than this are wanted; read anew for every group
+    const std::uint16_t* bounds;  ///< per query: codes nearer than this are wanted, at most n_bits + 1;
+                                  ///< read anew for every group
     const std::uint8_t* groups;
     std::size_t n_groups;
     std::size_t n_bytes;
@@ -51,7 +52,7 @@ constexpr std::size_t kMostHits = 64;
 /// Receives rows within the limit.
 class RowSink {
  public:
-    /// Returns the limit from now on.
+    /// In the order of the ranges. Returns the limit from now on; a few rows that are compared already may still come.
     virtual std::int32_t take(const RowHit* hits, std::size_t n) = 0;
 
  protected:
@@ -64,7 +65,7 @@ struct Kernels {
     /// Bytes that one query byte takes in the form that scan_groups reads.
     std::size_t prepared_bytes;
     void (*prepare)(const std::uint8_t* query, std::size_t n_bytes, std::uint8_t* prepared);
-    /// Hand every code nearer than its query's bound to the sink.
+    /// Hand every code nearer than its query's bound to the sink, for each query in the order of the groups.
     void (*scan_groups)(const GroupScan& scan);
 
     /// Hand the codes within the limit in some ranges of rows to the sink. Codes are rows of n_bytes without gaps.
@@ -77,7 +78,8 @@ struct Kernels {
 
     /// How many values are at most `largest`.
     std::size_t (*count_at_most)(const std::uint16_t* values, std::size_t n, std::uint16_t largest);
-    /// Write the positions of the values from `first` to `last` in order; returns how many.
+    /// Write the positions of the values from `first` to `last`, which is not below it, in order; returns how many.
+    /// There is room for n + 1 positions.
     std::size_t (*find_between)(const std::uint16_t* values, std::size_t n, std::uint16_t first, std::uint16_t last,
                                 std::uint32_t* positions);
 };

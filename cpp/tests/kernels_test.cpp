@@ -1,0 +1,295 @@
+// Every table of kernels that this machine offers, compared with counting bit by bit. What the kernels read and write
+// stands next to pages that must not be touched: a step outside ends the test.
+#include "kernels/kernels.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <vector>
+
+namespace fasthash {
+namespace {
+
+constexpr std::size_t kQueries = 5, kGroups = 9, kRows = kGroups * kGroup, kMaxBytes = 512, kOffsets = 16;
+
+std::mt19937 generator(1);
+std::size_t width = 0;  // of the codes under test
+
+void check(bool condition, const char* what) {
+    if (condition) return;
+    std::printf("kernels_test: FAILED: %s (%s, %zu bytes)\n", what, simd_name(kernels().level), width);
+    std::exit(1);
+}
+
+// Memory between two fences: pages that must not be touched.
+struct Fenced {
+    static constexpr std::size_t kFence = 64 * 1024, kInside = 8 * kFence;  // whole pages, whatever their size
+    std::uint8_t *begin, *end;
+
+    Fenced() {
+        void* memory = mmap(nullptr, kInside + 2 * kFence, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        check(memory != MAP_FAILED, "mmap");
+        begin = static_cast<std::uint8_t*>(memory) + kFence;
+        end = begin + kInside;
+        check(mprotect(begin, kInside, PROT_READ | PROT_WRITE) == 0, "mprotect");
+    }
+
+    // So far behind the first fence, or so that the last of n ends at the second.
+    template <typename T = std::uint8_t>
+    T* place(std::size_t n, std::size_t offset = kOffsets) const {
+        return offset == kOffsets ? reinterpret_cast<T*>(end) - n : reinterpret_cast<T*>(begin) + offset;
+    }
+};
+
+const Fenced for_codes, for_queries, for_results;
+
+// Queries and codes of one width, and all distances between them.
+struct Data {
+    std::vector<std::uint8_t> queries, codes;
+    std::vector<int> distances;  // of query q to row i: q * kRows + i
+
+    Data() : queries(kQueries * width), codes(kRows * width), distances(kQueries * kRows) {
+        for (auto& byte : queries) byte = static_cast<std::uint8_t>(generator());
+        for (auto& byte : codes) byte = static_cast<std::uint8_t>(generator());
+        for (std::size_t i = 0; i < kRows; i += 1 + generator() % 4) place_near(i);
+        for (std::size_t i = 0; i < distances.size(); ++i) {
+            const std::uint8_t *a = query(i / kRows), *b = codes.data() + i % kRows * width;
+            for (std::size_t bit = 0; bit < width * 8; ++bit) {
+                distances[i] += ((a[bit / 8] ^ b[bit / 8]) >> bit % 8) & 1;
+            }
+        }
+    }
+
+    const std::uint8_t* query(std::size_t q) const { return queries.data() + q * width; }
+
+    // Next to a query or to its opposite: the smallest and the largest distances.
+    void place_near(std::size_t row) {
+        const std::uint8_t* near = query(generator() % kQueries);
+        const int flips = generator() % 2 ? 0xff : 0;
+        for (std::size_t b = 0; b < width; ++b) codes[row * width + b] = static_cast<std::uint8_t>(near[b] ^ flips);
+        codes[row * width + generator() % width] ^= static_cast<std::uint8_t>(generator() % 4);
+    }
+};
+
+// Expects the rows nearer than the bound that held when the kernel came to the group. That is known, as only the rows
+// of a query lower its bound.
+class GroupCheck final : public GroupSink {
+ public:
+    std::vector<std::uint16_t> bounds;
+
+    GroupCheck(const Data& data, std::size_t n_queries, std::size_t n_groups, std::size_t first_bound, bool lowers)
+        : data_(data), n_groups_(n_groups), lowers_(lowers), next_(n_queries) {
+        const std::size_t n_bits = width * 8, each[] = {0, 1, n_bits / 2, generator() % (n_bits + 2), n_bits + 1};
+        for (std::size_t q = 0; q < n_queries; ++q) {
+            bounds.push_back(static_cast<std::uint16_t>(each[(first_bound + q) % 5]));
+        }
+    }
+
+    void take(std::size_t q, std::size_t g, std::uint64_t rows, const std::uint16_t* distances) override {
+        check(q < bounds.size() && g < n_groups_ && g >= next_[q], "scan_groups: groups of a query in order");
+        pass(q, g);
+        next_[q] = g + 1;
+        check(rows != 0 && rows == nearer(q, g), "scan_groups: rows nearer than the bound");
+        std::uint16_t farthest = 0;
+        for (; rows != 0; rows &= rows - 1) {
+            const auto i = static_cast<std::size_t>(__builtin_ctzll(rows));
+            check(distances[i] == group_distances(q, g)[i], "scan_groups: distance");
+            farthest = std::max(farthest, distances[i]);
+        }
+        if (lowers_) bounds[q] = farthest;
+    }
+    void finish() {
+        for (std::size_t q = 0; q < bounds.size(); ++q) pass(q, n_groups_);
+    }
+
+ private:
+    // The queries and groups of a scan are the last ones of all: those that end at the fence.
+    const int* group_distances(std::size_t q, std::size_t g) const {
+        return &data_.distances[(kQueries - bounds.size() + q) * kRows + (kGroups - n_groups_ + g) * kGroup];
+    }
+    std::uint64_t nearer(std::size_t q, std::size_t g) const {
+        std::uint64_t rows = 0;
+        for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{group_distances(q, g)[i] < bounds[q]} << i;
+        return rows;
+    }
+    void pass(std::size_t q, std::size_t end) const {
+        for (std::size_t g = next_[q]; g < end; ++g) check(nearer(q, g) == 0, "scan_groups: no row left out");
+    }
+
+    const Data& data_;
+    std::size_t n_groups_;
+    bool lowers_;
+    std::vector<std::size_t> next_;  // per query: the group after the last that was handed over
+};
+
+void test_scan_groups(const Data& data) {
+    const std::size_t prepared_bytes = width * kernels().prepared_bytes;
+    for (std::size_t q = 0; q < kQueries; ++q) {
+        kernels().prepare(data.query(q), width, for_queries.place((kQueries - q) * prepared_bytes));
+    }
+    for (const bool at_fence : {true, false}) {  // else without any alignment
+        std::uint8_t* groups = for_codes.place(kRows * width, at_fence ? kOffsets : 1);
+        for (std::size_t i = 0; i < kRows * width; ++i) {
+            const std::size_t row = i / width, b = i % width;
+            groups[(row / kGroup * width + b) * kGroup + row % kGroup] = data.codes[i];
+        }
+        for (std::size_t n_groups = at_fence ? 0 : kGroups; n_groups <= kGroups; ++n_groups) {
+            for (std::size_t i = 0; i < kQueries * 5 * 2; ++i) {
+                const std::size_t n_queries = 1 + i % kQueries;
+                GroupCheck sink(data, n_queries, n_groups, i / kQueries % 5, i / kQueries >= 5);
+                kernels().scan_groups({for_queries.place(n_queries * prepared_bytes), n_queries, sink.bounds.data(),
+                                       groups + (kGroups - n_groups) * kGroup * width, n_groups, width, &sink});
+                sink.finish();
+            }
+        }
+    }
+}
+
+// Expects the rows within the limit in the order of the ranges.
+class RowCheck final : public RowSink {
+ public:
+    RowCheck(const int* distances, const std::vector<RowRange>& ranges, std::int32_t limit, bool lowers)
+        : distances_(distances), limit_(limit), old_limit_(limit), lowers_(lowers) {
+        for (const RowRange& range : ranges) {
+            for (std::uint32_t row = range.begin; row < range.end; ++row) rows_.push_back(row);
+        }
+    }
+
+    std::int32_t take(const RowHit* hits, std::size_t n) override {
+        check(n > 0 && n <= kMostHits, "scan_rows: number of hits");
+        // A kernel that compares eight rows at once may turn to the new limit after them.
+        const std::size_t end_of_old = next_ + 7;
+        std::int32_t farthest = 0;
+        for (std::size_t i = 0; i < n; ++i) {
+            pass(hits[i].row);
+            check(hits[i].distance == distances_[hits[i].row], "scan_rows: distance");
+            check(hits[i].distance <= (next_ < end_of_old ? old_limit_ : limit_), "scan_rows: row within the limit");
+            farthest = std::max(farthest, hits[i].distance);
+            ++next_;
+        }
+        old_limit_ = limit_;
+        if (lowers_) limit_ = std::min(limit_, farthest - 1);
+        return limit_;
+    }
+    void finish() { pass(UINT32_MAX); }
+
+ private:
+    void pass(std::uint32_t row) {
+        for (; next_ < rows_.size() && rows_[next_] != row; ++next_) {
+            check(distances_[rows_[next_]] > limit_, "scan_rows: no row left out");
+        }
+        check(next_ < rows_.size() || row == UINT32_MAX, "scan_rows: rows in order");
+    }
+
+    const int* distances_;
+    std::int32_t limit_, old_limit_;
+    bool lowers_;
+    std::vector<std::uint32_t> rows_;
+    std::size_t next_ = 0;
+};
+
+void test_scan_rows(const Data& data) {
+    constexpr std::uint32_t n = 203;  // of the rows: more than three times kMostHits
+    static const std::vector<std::vector<RowRange>> each_ranges{
+        {}, {{0, n}}, {{0, 0}, {n, n}}, {{n - 1, n}, {0, 1}, {5, 5}, {7, 8}, {1, 7}, {20, 37}, {90, 190}, {40, 75}}};
+    const auto n_bits = static_cast<std::int32_t>(width * 8);
+    std::uint8_t* query = for_queries.place(width);
+    for (std::size_t offset = 0; offset <= kOffsets; ++offset) {
+        const std::size_t q = offset % kQueries;
+        std::memcpy(query, data.query(q), width);
+        std::uint8_t* codes = for_codes.place(n * width, offset);
+        std::memcpy(codes, data.codes.data(), n * width);
+        for (const auto& ranges : each_ranges) {
+            for (const std::int32_t limit : {0, n_bits / 2, n_bits}) {
+                for (const bool lowers : {false, true}) {
+                    RowCheck sink(data.distances.data() + q * kRows, ranges, limit, lowers);
+                    kernels().scan_rows(query, codes, width, ranges.data(), ranges.size(), limit, sink);
+                    sink.finish();
+                }
+            }
+        }
+    }
+}
+
+void test_distances(const Data& data) {
+    std::uint8_t* query = for_queries.place(width);
+    for (std::size_t offset = 0; offset <= kOffsets; ++offset) {
+        const std::size_t q = offset % kQueries;
+        std::memcpy(query, data.query(q), width);
+        for (std::size_t n = 0; n <= 70; ++n) {
+            std::uint8_t* codes = for_codes.place(n * width, offset);
+            std::memcpy(codes, data.codes.data(), n * width);
+            const auto bound = static_cast<std::uint16_t>(1 + n * 7);
+            auto* out = for_results.place<std::uint16_t>(n);
+            kernels().distances(query, codes, n, width, bound, out);
+            for (std::size_t i = 0; i < n; ++i) check(out[i] == bound + data.distances[q * kRows + i], "distances");
+        }
+    }
+}
+
+void compare_values(const std::uint16_t* values, std::size_t n, std::uint16_t first, std::uint16_t last) {
+    std::vector<std::uint32_t> expected;
+    std::size_t n_at_most = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+        n_at_most += values[i] <= last;
+        if (values[i] >= first && values[i] <= last) expected.push_back(static_cast<std::uint32_t>(i));
+    }
+    // A position may be written before it is known to count.
+    auto* positions = for_results.place<std::uint32_t>(n + 1);
+    check(kernels().count_at_most(values, n, last) == n_at_most, "count_at_most");
+    check(kernels().find_between(values, n, first, last, positions) == expected.size(), "find_between: how many");
+    check(std::equal(expected.begin(), expected.end(), positions), "find_between: positions");
+}
+
+void test_values() {
+    constexpr std::uint16_t kBetween[][2] = {{0, 0}, {0, 4096}, {4096, 4096}, {1000, 1300}, {2000, 2000}, {0, 65535}};
+    for (const unsigned n_values : {1u, 3u, 4097u, 65536u}) {  // few: many hits; many: blocks without any
+        const unsigned step = n_values == 3 ? 2048 : 1;
+        for (std::size_t offset = 0; offset <= kOffsets; ++offset) {
+            for (std::size_t n = 0; n <= 200; ++n) {
+                auto* values = for_codes.place<std::uint16_t>(n, offset);
+                std::generate(values, values + n, [&] { return generator() % n_values * step; });
+                for (const auto& between : kBetween) compare_values(values, n, between[0], between[1]);
+            }
+        }
+    }
+}
+
+// Calls `test` with every level that is offered; returns which ran.
+template <typename Test>
+std::vector<SimdLevel> for_each_level(Test test) {
+    std::vector<SimdLevel> ran;
+    for (const SimdLevel level : simd_levels()) {
+        set_simd_level(simd_name(level));
+        check(kernels().level == level, "the level asked for");
+        test();
+        ran.push_back(kernels().level);
+    }
+    check(ran == simd_levels() && ran[0] == SimdLevel::scalar, "every level ran");
+    return ran;
+}
+
+}  // namespace
+}  // namespace fasthash
+
+int main() {
+    using namespace fasthash;
+    for (width = 1; width <= kMaxBytes; ++width) {
+        if (width > 129 && width % 256 != 0 && width % 256 != 255) continue;
+        const Data data;
+        for_each_level([&] {
+            test_scan_groups(data);
+            test_scan_rows(data);
+            test_distances(data);
+        });
+    }
+    width = 0;
+    const auto levels = for_each_level(test_values);
+    std::printf("kernels_test: all passed, levels:");
+    for (const SimdLevel level : levels) std::printf(" %s", simd_name(level));
+    std::puts("");
+}
