@@ -6,10 +6,10 @@
 
 import numpy as np
 import pytest
-from workloads import learned_like
 
 import fasthash as fh
 from fasthash import _core
+from workloads import learned_like
 
 N_CODES, N_QUERIES, K = 200_000, 100, 10
 
@@ -32,11 +32,9 @@ def faiss_flat(codes):
 
 def usearch_exact(codes):
     index_module = pytest.importorskip("usearch.index", reason="usearch is not installed")
-    return lambda queries: (
-        index_module.search(
-            codes, queries, K, index_module.MetricKind.Hamming, exact=True, threads=1
-        ).distances.astype(np.int32)
-    )
+    return lambda queries: index_module.search(
+        codes, queries, K, index_module.MetricKind.Hamming, exact=True, threads=1
+    ).distances.astype(np.int32)
 
 
 def pynear_exact(codes):

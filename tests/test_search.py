@@ -122,11 +122,12 @@ def test_smaller_keep_compares_fewer_codes():
 
 
 def test_stats_of_the_exact_search():
-    codes, queries, ids = make(6, (8, 16, 40), 5000, "clustered", nq=10)
+    n = 50_000
+    codes, queries, ids = make(6, (8, 16, 40), n, "clustered", nq=10)
     flat = fh.FlatIndex(64)
     flat.add(codes, ids)
     _, scan = flat.search(queries, 10, stats=True)
-    np.testing.assert_array_equal(scan.codes_compared, 5000)
+    np.testing.assert_array_equal(scan.codes_compared, n)
     np.testing.assert_array_equal(scan.nodes_visited, 0)
     assert set(scan.plan) == {"scan"}
     for plan in ("prefix", "multi-index"):
@@ -134,23 +135,24 @@ def test_stats_of_the_exact_search():
         hier.add(codes, ids)
         result, work = hier.search(queries, 10, stats=True)
         assert set(work.plan) == {plan}
-        assert work.codes_compared.mean() < 5000 * 0.6  # clustered codes: the bound must spare many of them
+        assert (work.codes_compared < n / 2).all()  # clustered codes: the bound must spare many of them
         assert (work.nodes_visited >= 1).all()
         assert_same(result, *flat.search(queries, 10))
 
 
 def test_a_prefix_search_opens_just_the_prefixes_it_must():
     """Those as near as the k-th distance: any other exact search opens them too, to order ties by id."""
-    codes, queries, ids = make(7, (64,), 3000, "clustered", nq=20)
+    codes, queries, ids = make(7, (64,), 50_000, "clustered", nq=10)
     index = fh.HierIndex((64,), plan="prefix")
     index.add(codes, ids)
     result, stats = index.search(queries, 10, stats=True)
+    assert (stats.plan == "prefix").sum() > 3  # others ended as a scan
     bits = index.stats()["part_bits"]
     prefixes = np.packbits(np.unpackbits(codes, axis=1)[:, :bits], axis=1)
     wanted = np.packbits(np.unpackbits(queries, axis=1)[:, :bits], axis=1)
-    for query, furthest, visited, compared in zip(
-        wanted, result.distances[:, -1], stats.nodes_visited, stats.codes_compared, strict=True
-    ):
+    for query, furthest, plan, visited, compared in zip(wanted, result.distances[:, -1], *stats, strict=True):
+        if plan != "prefix":
+            continue
         near = reference.hamming(query[None], prefixes)[0] <= furthest
         assert visited == len(np.unique(prefixes[near], axis=0))
         assert compared == len(np.unique(codes[near], axis=0))

@@ -36,6 +36,7 @@ class FlatItems final : public RowItems {
     void prefetch(std::size_t row) const override {
         if (!ids_.empty()) __builtin_prefetch(&ids_[row]);
     }
+    std::int64_t least_id(std::size_t) const override { return INT64_MIN; }  // not kept
     IdOrder order() const override { return ids_ascend_ ? IdOrder::ascending : IdOrder::any; }
 
  private:

@@ -51,7 +51,7 @@ QueryStats PartSearch::run(const std::uint8_t* query, TopK& nearest) {
     double probes = 1;  // n_bits over `distance`: values of a part at that distance
     for (unsigned distance = 0; distance <= n_bits; ++distance) {
         for (std::size_t part = 0; part < n_parts; ++part) {
-            if (cost_ + probes * kCostOfProbe > kWorthwhile * scan_cost_ && index_.sorted.n_dropped() == 0) {
+            if (too_dear(probes * kCostOfProbe)) {
                 scan_all();
                 return stats_;
             }
@@ -89,9 +89,13 @@ void PartSearch::visit(std::size_t part, unsigned distance) {
     cost_ += kCostOfProbe * static_cast<double>(n_probes);
 }
 
+// Tails cannot be scanned in a row: their search goes on to the end.
+bool PartSearch::too_dear(double more) const {
+    return index_.sorted.n_dropped() == 0 && cost_ + more > kWorthwhile * scan_cost_;
+}
+
 void PartSearch::read_ranges() {
-    const std::int32_t limit = nearest_->bound() - 1 - bound_;
-    if (n_ranges_ == 0 || limit < 0) {
+    if (n_ranges_ == 0 || limit() < 0) {
         n_ranges_ = 0;
         return;
     }
@@ -103,17 +107,41 @@ void PartSearch::read_ranges() {
     stats_.nodes_visited += static_cast<std::int64_t>(n_ranges_);
     stats_.codes_compared += static_cast<std::int64_t>(n_codes);
     cost_ += kCostOfBucket * static_cast<double>(n_ranges_) + kCostOfByte * static_cast<double>(n_codes * width);
-    kernels().scan_rows(query_ + sorted.n_dropped(), codes, width, ranges_, n_ranges_, limit, *this);
+    kernels().scan_rows(query_ + sorted.n_dropped(), codes, width, ranges_, n_ranges_, limit(), *this);
     n_ranges_ = 0;
 }
 
 void PartSearch::scan_all() {
+    constexpr std::size_t kTogether = 64;  // groups
     stats_.gave_up = true;
     part_ = 0;
     bound_ = 0;
-    ranges_[n_ranges_++] = {0, static_cast<std::uint32_t>(index_.sorted.n_rows())};
-    read_ranges();
+    const SortedCodes& sorted = index_.sorted;
+    const std::int64_t n_visited = stats_.nodes_visited;
+    for (std::size_t first = 0; first < sorted.n_groups(); first += kTogether) {
+        const std::size_t end = std::min(first + kTogether, sorted.n_groups());
+        const std::int64_t id_limit = nearest_->id_limit();
+        // Where no id is small enough, codes at the limit itself are left out: there may be very many.
+        for (const bool ties : {true, false}) {
+            for (std::size_t group = first; group < end; ++group) {
+                if ((sorted.least_id(group) < id_limit) != ties) continue;
+                const auto begin_row = static_cast<std::uint32_t>(group * kGroup);
+                const auto end_row = static_cast<std::uint32_t>(std::min((group + 1) * kGroup, sorted.n_rows()));
+                if (n_ranges_ > 0 && ranges_[n_ranges_ - 1].end == begin_row) {
+                    ranges_[n_ranges_ - 1].end = end_row;
+                } else {
+                    ranges_[n_ranges_++] = {begin_row, end_row};
+                }
+            }
+            ties_wanted_ = ties;
+            read_ranges();
+        }
+    }
+    ties_wanted_ = true;
+    stats_.nodes_visited = n_visited;
 }
+
+std::int32_t PartSearch::limit() const { return nearest_->bound() - 1 - bound_ - (ties_wanted_ ? 0 : 1); }
 
 // A code is found again in every part that is near enough. It counts where it was found first.
 bool PartSearch::seen_before(const std::uint8_t* code) const {
@@ -132,11 +160,12 @@ std::int32_t PartSearch::take(const RowHit* hits, std::size_t n) {
     const PartTable* table = part_ == 0 ? nullptr : &index_.tables[part_ - 1];
     const std::uint8_t* codes = table == nullptr ? sorted.tails() : table->codes.data();
     const bool may_come_again = !index_.tables.empty() || stats_.gave_up;
-    const std::int32_t limit = std::min(nearest_->bound() - 1 - bound_, limit_of(hits, n));
+    const std::int32_t nearest_of_all = std::min(limit(), limit_of(hits, n));
+    cost_ += kCostOfHit * static_cast<double>(n);
     RowHit wanted[kMostHits];
     std::size_t n_wanted = 0;
     for (std::size_t i = 0; i < n; ++i) {
-        if (hits[i].distance > limit) continue;
+        if (hits[i].distance > nearest_of_all) continue;
         if (may_come_again && seen_before(codes + hits[i].row * sorted.tail_bytes())) continue;
         if (table != nullptr) table->rows.prefetch(hits[i].row);
         wanted[n_wanted++] = hits[i];
@@ -146,13 +175,14 @@ std::int32_t PartSearch::take(const RowHit* hits, std::size_t n) {
         sorted.prefetch(wanted[i].row);
     }
     for (std::size_t i = 0; i < n_wanted; ++i) sorted.push(wanted[i].row, wanted[i].distance + bound_, *nearest_);
-    return nearest_->bound() - 1 - bound_;
+    return limit();
 }
 
 // The k-th smallest distance of some hits: the k nearest of all are within it. While nothing has been found yet, that
 // spares most of the work.
 std::int32_t PartSearch::limit_of(const RowHit* hits, std::size_t n) const {
-    if (n <= nearest_->k()) return INT32_MAX;
+    if (n <= nearest_->k() || nearest_->limit() < static_cast<std::int32_t>(index_.sorted.n_bytes() * 8))
+        return INT32_MAX;
     std::int32_t distances[kMostHits];
     for (std::size_t i = 0; i < n; ++i) distances[i] = hits[i].distance;
     std::int32_t* last = distances + nearest_->k() - 1;

@@ -50,9 +50,11 @@ class PartSearch final : private RowSink {
     static constexpr std::size_t kRanges = 64;  // looked up, and asked of memory, before the first one is read
 
     void visit(std::size_t part, unsigned distance);
+    bool too_dear(double more) const;
     void read_ranges();
     void scan_all();
     std::int32_t take(const RowHit* hits, std::size_t n) override;
+    std::int32_t limit() const;
     std::int32_t limit_of(const RowHit* hits, std::size_t n) const;
     bool seen_before(const std::uint8_t* code) const;
 
@@ -65,8 +67,9 @@ class PartSearch final : private RowSink {
     QueryStats stats_;
     double cost_ = 0;
 
-    std::size_t part_ = 0;    // what is being visited
-    std::int32_t bound_ = 0;  // distance of the bits that the rows do not hold
+    std::size_t part_ = 0;     // what is being visited
+    std::int32_t bound_ = 0;   // distance of the bits that the rows do not hold
+    bool ties_wanted_ = true;  // codes at the limit itself
     RowRange ranges_[kRanges];
     std::size_t n_ranges_ = 0;
 };

@@ -17,6 +17,12 @@ constexpr std::size_t kMaxPreparedBytes = 256 * 1024;
 // A part of the codes that is worth a thread of its own.
 constexpr std::size_t kMinPartBytes = 1024 * 1024;
 
+std::uint64_t nearer_than(std::int32_t limit, const std::uint16_t* distances) {
+    std::uint64_t rows = 0;
+    for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{distances[i] < limit} << i;
+    return rows;
+}
+
 // The nearest codes of a block of queries in some groups.
 class BlockScan final : public GroupSink {
  public:
@@ -51,6 +57,10 @@ class BlockScan final : public GroupSink {
     // What stands behind a row may be far away in memory: hits wait until it has come.
     void take(std::size_t query, std::size_t group, std::uint64_t rows, const std::uint16_t* distances) override {
         const std::size_t first_row = (first_group_ + group) * kGroup;
+        const TopK& nearest = nearest_[query];
+        if (items_.order() == IdOrder::any && items_.least_id(first_group_ + group) >= nearest.id_limit()) {
+            rows &= nearer_than(nearest.limit(), distances);  // without ties, of which there may be very many
+        }
         for (; rows != 0; rows &= rows - 1) {
             const auto i = static_cast<std::size_t>(__builtin_ctzll(rows));
             if (first_row + i >= codes_.size()) break;  // what fills up the last group

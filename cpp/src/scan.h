@@ -14,6 +14,8 @@ class RowItems {
     virtual void push(std::size_t row, std::int32_t distance, TopK& nearest) const = 0;
     /// A push of the row is to come.
     virtual void prefetch(std::size_t row) const = 0;
+    /// No item behind the rows of a group of kGroup has a smaller id.
+    virtual std::int64_t least_id(std::size_t group) const = 0;
     /// Whether later rows have larger ids.
     virtual IdOrder order() const = 0;
 

@@ -11,6 +11,7 @@ constexpr double kCostOfQuery = 5000;  // finding and ordering k of them, whatev
 constexpr double kCostOfProbe = 1.2;   // looking up one value of a part
 constexpr double kCostOfBucket = 15;   // turning to codes elsewhere in memory
 constexpr double kCostOfByte = 0.06;   // reading such codes
+constexpr double kCostOfHit = 8;       // a code within the limit, whether it stays among the k or not
 constexpr double kCostOfScan = 0.033;  // reading a byte of codes that all stand in a row
 
 // A scan for many queries at once.
@@ -23,6 +24,6 @@ inline double cost_of_scan(std::size_t n_codes, std::size_t n_bytes) {
 }
 
 /// A search by parts has to promise less than this share of the scan to be tried, and is given up when it took it.
-constexpr double kWorthwhile = 0.6;
+constexpr double kWorthwhile = 0.75;
 
 }  // namespace fasthash

@@ -9,7 +9,7 @@ namespace fasthash {
 
 std::size_t SortedCodes::nbytes() const {
     return tails_.nbytes() + (slices_ ? slices_->nbytes() : 0) + directory_.begin.nbytes() + runs_.nbytes() +
-           ids_.nbytes();
+           ids_.nbytes() + least_ids_.nbytes();
 }
 
 CodeView SortedCodes::codes(std::size_t first, std::size_t end, Array<std::uint8_t>& scratch) const {
@@ -75,6 +75,7 @@ SortedCodesBuilder::SortedCodesBuilder(std::size_t n_bytes, std::size_t n_items,
                                        std::int64_t largest_id)
     : sorted_(n_bytes) {
     sorted_.ids_ = PackedNumbers(smallest_id, largest_id);
+    sorted_.least_ids_ = PackedNumbers(smallest_id, largest_id);
     sorted_.ids_.reserve(n_items);
     sorted_.tails_.reserve(n_items * n_bytes);  // room alone: pages that no code reaches take no memory
 }
@@ -95,6 +96,13 @@ bool SortedCodesBuilder::append(const std::uint8_t* code, std::int64_t id) {
         sorted_.runs_.push_row();
     }
     sorted_.ids_.push_back(id);
+    PackedNumbers& least = sorted_.least_ids_;
+    const std::size_t group = (sorted_.n_rows() - 1) / kGroup;
+    if (group == least.size()) {
+        least.push_back(id);
+    } else if (id < least[group]) {
+        least.set(group, id);
+    }
     last_id_ = id;
     return true;
 }
@@ -103,6 +111,7 @@ SortedCodes SortedCodesBuilder::finish() {
     sorted_.tails_.shrink_to_fit();
     sorted_.runs_.shrink_to_fit();
     sorted_.ids_.shrink_to_fit();
+    sorted_.least_ids_.shrink_to_fit();
     return std::move(sorted_);
 }
 

@@ -65,6 +65,7 @@ class SortedCodes final : public RowItems, public GroupSource {
         runs_.prefetch(row);
         ids_.prefetch(row);  // near enough where few codes come twice
     }
+    std::int64_t least_id(std::size_t group) const override { return least_ids_[group]; }
     IdOrder order() const override { return IdOrder::any; }
 
  private:
@@ -77,6 +78,7 @@ class SortedCodes final : public RowItems, public GroupSource {
     PrefixDirectory directory_;
     ItemRuns runs_;
     PackedNumbers ids_;
+    PackedNumbers least_ids_;  // of each kGroup rows
 };
 
 /// Builds them from items that arrive in the order of (code, id).

@@ -61,6 +61,30 @@ void TopK::compact() {
     std::fill(counts_.begin() + limit_ + 1, counts_.end(), 0);
 }
 
+// Many ids are sorted byte by byte, the lowest first, which takes time in proportion to their number.
+void TopK::sort_ids(std::int64_t* ids, std::size_t n) {
+    constexpr std::size_t kFew = 512, kValues = 256;
+    if (n < kFew) {
+        std::sort(ids, ids + n);
+        return;
+    }
+    const auto [smallest, largest] = std::minmax_element(ids, ids + n);
+    const auto base = static_cast<std::uint64_t>(*smallest);
+    const std::uint64_t range = static_cast<std::uint64_t>(*largest) - base;
+    ties_.resize(n);
+    for (unsigned shift = 0; shift < 64 && range >> shift != 0; shift += 8) {
+        const auto value_of = [base, shift](std::int64_t id) {
+            return ((static_cast<std::uint64_t>(id) - base) >> shift) % kValues;
+        };
+        std::size_t next[kValues] = {};
+        for (std::size_t i = 0; i < n; ++i) ++next[value_of(ids[i])];
+        std::size_t begin = 0;
+        for (std::size_t& count : next) begin += std::exchange(count, begin);
+        for (std::size_t i = 0; i < n; ++i) ties_[next[value_of(ids[i])]++] = ids[i];
+        std::copy(ties_.begin(), ties_.end(), ids);
+    }
+}
+
 void TopK::write(std::int32_t* distances, std::int64_t* ids) {
     compact();
     // The counts say where the pairs of each distance begin.
@@ -75,7 +99,7 @@ void TopK::write(std::int32_t* distances, std::int64_t* ids) {
     if (order_ == IdOrder::any) {
         for (std::size_t row = 0; row < pairs_.size();) {
             const std::size_t end = next[static_cast<std::size_t>(distances[row])];
-            std::sort(ids + row, ids + end);
+            sort_ids(ids + row, end - row);
             row = end;
         }
     }

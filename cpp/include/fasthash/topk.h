@@ -27,6 +27,9 @@ class TopK {
     /// enter by its id; unless ids ascend.
     std::int32_t bound() const { return limit_ + (order_ == IdOrder::any || n_within_ < k_ ? 1 : 0); }
 
+    /// A pair at the limit itself can enter only if its id is below this.
+    std::int64_t id_limit() const { return id_limit_; }
+
     /// False if the pair cannot be among the k; then no pair of equal distance and larger id can.
     bool push(std::int32_t distance, std::int64_t id) {
         const bool wanted = distance < bound() && (distance < limit_ || id < id_limit_);
@@ -47,6 +50,7 @@ class TopK {
 
     void keep(std::int32_t distance, std::int64_t id);
     void compact();
+    void sort_ids(std::int64_t* ids, std::size_t n);
 
     std::size_t k_;
     IdOrder order_;

@@ -1,0 +1,604 @@
+"""Measures the figures that README quotes, beside faiss-cpu on the same arrays, and draws them.
+
+    python benchmarks/report.py [--quick]
+
+writes report.json, report.md and pictures into benchmarks/results/. One thread and k = 10 unless a row says otherwise;
+ratios are of medians of runs that took turns in one process. About ten minutes and 4 GB; --quick: a tenth of the codes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import faiss
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+
+import fasthash as fh
+from fasthash import _core
+from workloads import interleaved, learned_like, one_by_one, orb
+
+RESULTS = Path(__file__).parent / "results"
+LEVEL_BITS = (8, 16, 40)
+NAMES = {None: "uniform", 0.02: "p = .02", 0.04: "p = .04", 0.12: "p = .12"}
+
+BUILD = """
+import resource, sys, time
+import numpy as np
+import fasthash as fh
+from workloads import learned_like
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+n, p, memory, n_threads = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+codes, _ = learned_like(n, 1, None if p == "None" else float(p))
+fh.set_num_threads(n_threads)
+open("/proc/self/clear_refs", "w").write("5")  # the peak is counted anew from here
+before = resident()
+index = fh.HierIndex((8, 16, 40), memory=memory)
+begin = time.perf_counter()
+index.add(codes)
+seconds = time.perf_counter() - begin
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) * 1024
+print(seconds, index.nbytes / n, (resident() - before) / n, (peak - before) / index.nbytes)
+"""
+
+
+def cpu_name():
+    with open("/proc/cpuinfo") as file:
+        return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+
+
+def us(seconds, n_queries=1):
+    return seconds / n_queries * 1e6
+
+
+def faiss_flat(codes):
+    index = faiss.IndexBinaryFlat(codes.shape[1] * 8)
+    index.add(codes)
+    return index
+
+
+def flat(codes):
+    index = fh.FlatIndex(codes.shape[1] * 8)
+    index.add(codes)
+    return index
+
+
+def hier(codes, memory, level_bits=LEVEL_BITS):
+    index = fh.HierIndex(level_bits, memory=memory)
+    index.add(codes)
+    return index
+
+
+def exact_share(distances, exact):
+    """Share of queries whose k distances are all right."""
+    return float((np.sort(distances, axis=1) == exact).all(axis=1).mean())
+
+
+def ivf_curve(codes, queries, exact, n_lists):
+    """(nprobe, exact share, seconds a query) of IndexBinaryIVF, up to all queries exact."""
+    quantizer = faiss.IndexBinaryFlat(codes.shape[1] * 8)
+    index = faiss.IndexBinaryIVF(quantizer, codes.shape[1] * 8, n_lists)
+    index.train(codes[:: max(1, len(codes) // (n_lists * 50))])
+    index.add(codes)
+    curve = []
+    for nprobe in (1, 2, 4, 8, 16, 32, 64, 128, 256):
+        index.nprobe = nprobe
+        distances, _ = index.search(queries, 10)
+        few = queries[:200]
+        seconds = interleaved({"ivf": one_by_one(index.search, few)}, 3)["ivf"] / len(few)
+        curve.append((nprobe, exact_share(distances, exact), seconds))
+        if curve[-1][1] >= 0.9995 or seconds > 0.01:
+            break
+    return curve
+
+
+def cheapest(curve, share):
+    """The first (nprobe, share, seconds) that reaches a share of exact results, or None."""
+    return next((point for point in curve if point[1] >= share), None)
+
+
+def flat_widths(n):
+    rows = []
+    for n_bits in (16, 32, 64, 128, 256, 512, 1024):
+        codes, queries = learned_like(n, 1000, None, n_bits)
+        rival, own = faiss_flat(codes), flat(codes)
+        n_rival = 1000 if n_bits <= 64 else 200
+        seconds = interleaved(
+            {"faiss": lambda: rival.search(queries[:n_rival], 10), "own": lambda: own.search(queries, 10)}, 5
+        )
+        row = {"bits": n_bits, "faiss": us(seconds["faiss"], n_rival), "fasthash": us(seconds["own"], 1000)}
+        rows.append(row | {"ratio": row["faiss"] / row["fasthash"]})
+    return rows
+
+
+def flat_single(n):
+    codes, queries = learned_like(n, 200, None)
+    rival, own = faiss_flat(codes), flat(codes)
+    few = queries[:50]
+    rows = []
+    for level in reversed(_core.simd_levels()):
+        _core.set_simd_level(level)
+        seconds = interleaved({"faiss": one_by_one(rival.search, few), "own": one_by_one(own.search, few)})
+        rows.append({"row": f"one query a call, {level}", **compare(seconds, len(few))})
+    _core.set_simd_level(_core.simd_levels()[-1])
+    seconds = interleaved({"faiss": lambda: rival.search(queries, 1000), "own": lambda: own.search(queries, 1000)})
+    rows.append({"row": "k = 1,000, batch of 200", **compare(seconds, len(queries))})
+    return rows
+
+
+def compare(seconds, n_queries):
+    rival, own = us(seconds["faiss"], n_queries), us(seconds["own"], n_queries)
+    return {"faiss": rival, "fasthash": own, "ratio": rival / own}
+
+
+def two_threads(n):
+    codes, queries = learned_like(n, 20, None)
+    own = flat(codes)
+
+    def with_threads(n_threads):
+        def call():
+            fh.set_num_threads(n_threads)
+            one_by_one(own.search, queries)()
+
+        return call
+
+    seconds = interleaved({"one": with_threads(1), "two": with_threads(2)}, 7)
+    fh.set_num_threads(1)
+    return {"one": us(seconds["one"], 20), "two": us(seconds["two"], 20), "ratio": seconds["one"] / seconds["two"]}
+
+
+def hierarchical(n):
+    rows = []
+    for p in (0.02, 0.04, 0.12, None):
+        codes, queries = learned_like(n, 1000, p)
+        rival, own_flat = faiss_flat(codes), flat(codes)
+        exact = own_flat.search(queries, 10)
+        point = None
+        if p is not None:
+            point = cheapest(ivf_curve(codes, queries, exact.distances, 1024 if n <= 1_000_000 else 4096), 0.999)
+        few, fewer = queries[:300], queries[:8]
+        for memory in ("compact", "default", "fast"):
+            index = hier(codes, memory)
+            result, work = index.search(queries, 10, stats=True)
+            np.testing.assert_array_equal(result.ids, exact.ids)
+            stats = index.stats()
+            seconds = interleaved(
+                {
+                    "faiss": one_by_one(rival.search, fewer),
+                    "flat": one_by_one(own_flat.search, fewer),
+                    "flat batch": lambda: own_flat.search(queries, 10),
+                    "one": one_by_one(index.search, few if p is not None or memory == "fast" else fewer),
+                    "batch": lambda index=index: index.search(queries, 10),
+                },
+                3,
+            )
+            one = us(seconds["one"], len(few) if p is not None or memory == "fast" else len(fewer))
+            row = {
+                "n": n,
+                "codes": NAMES[p],
+                "memory": memory,
+                "plan": stats["plan"],
+                "parts": f"{stats['n_parts']} x {stats['part_bits']}" if stats["n_parts"] else "",
+                "bytes_per_code": stats["bytes_per_code"],
+                "one": one,
+                "batch": us(seconds["batch"], 1000),
+                "faiss_one": us(seconds["faiss"], len(fewer)),
+                "flat_one": us(seconds["flat"], len(fewer)),
+                "flat_batch": us(seconds["flat batch"], 1000),
+                "to_faiss": us(seconds["faiss"], len(fewer)) / one,
+                "to_flat": us(seconds["flat"], len(fewer)) / one,
+                "codes_compared": float(work.codes_compared.mean()),
+                "ivf": None if point is None else {"nprobe": point[0], "exact": point[1], "us": us(point[2])},
+            }
+            if p in (0.02, 0.04):
+                index.search(queries[:1], 10, keep=0.3)
+                pruned = interleaved(
+                    {
+                        "keep": lambda index=index: index.search(queries, 10, keep=0.3),
+                        "flat": lambda: own_flat.search(queries, 10),
+                    },
+                    3,
+                )
+                found = index.search(queries, 10, keep=0.3).ids
+                row["keep"] = us(pruned["keep"], 1000)
+                row["keep_to_flat_batch"] = pruned["flat"] / pruned["keep"]
+                row["keep_to_flat_one"] = row["flat_one"] / row["keep"]
+                row["keep_recall"] = float(
+                    np.mean([len(np.intersect1d(a, b)) for a, b in zip(found, exact.ids, strict=True)]) / 10
+                )
+            rows.append(row)
+            print(f"  {n:>10,} {NAMES[p]:8s} {memory:8s} {one:8.1f} us", flush=True)
+    return rows
+
+
+def builds(n):
+    rows = []
+    for p in (0.02, 0.04, None):
+        for memory in ("compact", "default", "fast"):
+            times = []
+            for n_threads in (1, 2):
+                run = subprocess.run(
+                    [sys.executable, "-c", BUILD, str(n), str(p), memory, str(n_threads)],
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                    cwd=Path(__file__).parent,
+                )
+                seconds, nbytes, resident, peak = map(float, run.stdout.split())
+                times.append(seconds)
+            rows.append(
+                {
+                    "codes": NAMES[p],
+                    "memory": memory,
+                    "seconds_1": times[0],
+                    "seconds_2": times[1],
+                    "bytes_per_code": nbytes,
+                    "resident_per_code": resident,
+                    "peak_to_result": peak,
+                }
+            )
+    return rows
+
+
+def scaling(largest):
+    sizes = [n for n in (10_000, 31_623, 100_000, 316_228, 1_000_000, 3_162_278, 10_000_000) if n <= largest]
+    rows = []
+    for n in sizes:
+        row = {"n": n}
+        for p in (0.02, 0.04, 0.12):
+            codes, queries = learned_like(n, 500, p)
+            index = hier(codes, "fast")
+            calls = {"hier": one_by_one(index.search, queries)}
+            if p == 0.04:
+                own, rival = flat(codes), faiss_flat(codes)
+                few = queries[:20]
+                calls |= {"flat": one_by_one(own.search, few), "faiss": one_by_one(rival.search, few)}
+            seconds = interleaved(calls, 5)
+            row[NAMES[p]] = us(seconds["hier"], len(queries))
+            if p == 0.04:
+                row |= {"FlatIndex": us(seconds["flat"], 20), "faiss IndexBinaryFlat": us(seconds["faiss"], 20)}
+        rows.append(row)
+    logs = np.log([row["n"] for row in rows])
+    exponents = {
+        name: float(np.polyfit(logs, np.log([row[name] for row in rows]), 1)[0]) for name in rows[0] if name != "n"
+    }
+    return {"rows": rows, "exponents": exponents}
+
+
+def recall_against_time(n):
+    """All contestants on codes of medium difficulty; the approximate ones at several settings."""
+    codes, queries = learned_like(n, 500, 0.12)
+    exact = flat(codes).search(queries, 10)
+    curves = {
+        "faiss IndexBinaryIVF": [(share, us(s)) for _, share, s in ivf_curve(codes, queries, exact.distances, 512)]
+    }
+    index = faiss.IndexBinaryHNSW(64, 16)
+    index.hnsw.efConstruction = 80
+    index.add(codes)
+    curves["faiss IndexBinaryHNSW"] = []
+    for ef in (16, 32, 64, 128, 256):
+        index.hnsw.efSearch = ef
+        share = exact_share(index.search(queries, 10)[0], exact.distances)
+        curves["faiss IndexBinaryHNSW"].append(
+            (share, us(interleaved({"hnsw": one_by_one(index.search, queries)}, 3)["hnsw"], len(queries)))
+        )
+    try:
+        from usearch.index import Index
+    except ImportError:
+        pass
+    else:
+        index = Index(ndim=64, metric="hamming", dtype="b1", connectivity=16, expansion_add=80)
+        index.add(np.arange(n), codes, threads=2)
+        curves["usearch HNSW"] = []
+        for ef in (16, 64, 256):
+            index.expansion_search = ef
+            distances = np.asarray(index.search(queries, 10, threads=1).distances, dtype=np.int64)
+
+            def search(query, k, index=index):
+                return index.search(query, k, threads=1)
+
+            seconds = interleaved({"usearch": one_by_one(search, queries)}, 3)["usearch"]
+            curves["usearch HNSW"].append((exact_share(distances, exact.distances), us(seconds, len(queries))))
+    for memory in ("default", "fast"):
+        own = hier(codes, memory)
+        seconds = interleaved({"own": one_by_one(own.search, queries)}, 3)["own"]
+        curves[f"fasthash HierIndex, {memory}"] = [(1.0, us(seconds, len(queries)))]
+    return {"n": n, "curves": curves}
+
+
+def orb_descriptors():
+    both = orb()
+    if both is None:
+        return None
+    codes, queries = np.ascontiguousarray(both[0]), np.ascontiguousarray(both[1][:1000])
+    own, rival, own_flat = hier(codes, "default", (256,)), faiss_flat(codes), flat(codes)
+    exact = own.search(queries, 10)
+    seconds = interleaved(
+        {
+            "faiss": lambda: rival.search(queries[:200], 10),
+            "own": lambda: own.search(queries, 10),
+            "flat": lambda: own_flat.search(queries, 10),
+            "own one": one_by_one(own.search, queries[:50]),
+            "faiss one": one_by_one(rival.search, queries[:20]),
+        },
+        3,
+    )
+    point = cheapest(ivf_curve(codes, queries, exact.distances, 1024), 0.99)
+    return {
+        "plan": own.stats()["plan"],
+        "batch": us(seconds["own"], 1000),
+        "flat_batch": us(seconds["flat"], 1000),
+        "faiss_batch": us(seconds["faiss"], 200),
+        "ratio_batch": seconds["faiss"] / 200 / (seconds["own"] / 1000),
+        "one": us(seconds["own one"], 50),
+        "faiss_one": us(seconds["faiss one"], 20),
+        "ivf": None if point is None else {"nprobe": point[0], "exact": point[1], "us": us(point[2])},
+    }
+
+
+def worst_cases(n):
+    rng = np.random.default_rng(0)
+    half = np.zeros((n, 64), np.uint8)
+    half[:, :32] = 1
+    galleries = {
+        "all codes equal": np.zeros((n, 8), np.uint8),
+        "all at one distance": np.packbits(rng.permuted(half, axis=1), axis=1),
+        "one code a prefix": learned_like(n, 1, None)[0],
+    }
+    queries = np.zeros((8, 8), np.uint8)
+    queries[1:] = rng.integers(0, 256, (7, 8), dtype=np.uint8)
+    rows = []
+    for name, codes in galleries.items():
+        own_flat = flat(codes)
+        for memory in ("default", "fast"):
+            index = hier(codes, memory)
+            for k in (10, n):
+                some = queries if k == 10 else queries[:2]
+                seconds = interleaved(
+                    {
+                        "scan": lambda k=k, some=some: own_flat.search(some[:1], k),
+                        "hier": lambda k=k, some=some, index=index: index.search(some[:1], k),
+                    },
+                    3,
+                )
+                rows.append(
+                    {
+                        "codes": name,
+                        "memory": memory,
+                        "k": "n" if k == n else k,
+                        "scan": us(seconds["scan"]),
+                        "hier": us(seconds["hier"]),
+                        "ratio": seconds["hier"] / seconds["scan"],
+                    }
+                )
+    return rows
+
+
+def table(header, rows):
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" + " ---: |" * (len(header) - 1)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def number(value):
+    return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def page(report):
+    parts = [
+        "# Measured speed and memory",
+        f"`{report['command']}`: {report['cpu']}, {report['simd']} kernels, Python {report['python']}, "
+        + ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+        + ". Microseconds a query unless stated; one thread, k = 10; medians of runs that took turns.",
+        f"## FlatIndex, {report['n']:,} uniform codes, batch of 1,000 queries",
+        table(
+            ["bits", "faiss IndexBinaryFlat", "FlatIndex", "ratio"],
+            [
+                [str(r["bits"]), number(r["faiss"]), number(r["fasthash"]), f"{r['ratio']:.1f}"]
+                for r in report["flat_widths"]
+            ],
+        ),
+        f"## FlatIndex, {report['n']:,} uniform codes of 64 bits",
+        table(
+            ["", "faiss IndexBinaryFlat", "FlatIndex", "ratio"],
+            [[r["row"], number(r["faiss"]), number(r["fasthash"]), f"{r['ratio']:.1f}"] for r in report["flat_single"]],
+        ),
+        f"Two threads on one query, {report['n_large']:,} codes: {number(report['two_threads']['two'])} us against "
+        f"{number(report['two_threads']['one'])} us on one, {report['two_threads']['ratio']:.2f} times.",
+        "## HierIndex (8, 16, 40), exact, one query a call",
+        table(
+            [
+                "codes, memory",
+                "plan",
+                "bytes a code",
+                "one query",
+                "in a batch",
+                "times faiss Flat",
+                "times own Flat",
+                "IndexBinaryIVF at >= 99.9 %",
+            ],
+            [
+                [
+                    f"{r['n']:,} {r['codes']}, {r['memory']}",
+                    f"{r['plan']} {r['parts']}",
+                    number(r["bytes_per_code"]),
+                    number(r["one"]),
+                    number(r["batch"]),
+                    number(r["to_faiss"]),
+                    number(r["to_flat"]),
+                    f"{number(r['ivf']['us'])} (nprobe {r['ivf']['nprobe']})" if r["ivf"] else "",
+                ]
+                for r in report["hierarchical"]
+            ],
+        ),
+        "## keep = 0.3, node_ratio, batches of 1,000",
+        table(
+            ["codes, memory", "us", "times own Flat in a batch", "times own Flat, one query a call", "recall@10"],
+            [
+                [
+                    f"{r['n']:,} {r['codes']}, {r['memory']}",
+                    number(r["keep"]),
+                    number(r["keep_to_flat_batch"]),
+                    number(r["keep_to_flat_one"]),
+                    f"{r['keep_recall']:.4f}",
+                ]
+                for r in report["hierarchical"]
+                if "keep" in r
+            ],
+        ),
+        f"## Building from {report['n_large']:,} codes, counted ids",
+        table(
+            [
+                "codes, memory",
+                "s, 1 thread",
+                "s, 2 threads",
+                "bytes a code",
+                "resident, bytes a code",
+                "peak over result",
+            ],
+            [
+                [
+                    f"{r['codes']}, {r['memory']}",
+                    f"{r['seconds_1']:.2f}",
+                    f"{r['seconds_2']:.2f}",
+                    number(r["bytes_per_code"]),
+                    number(r["resident_per_code"]),
+                    f"{r['peak_to_result']:.2f}",
+                ]
+                for r in report["builds"]
+            ],
+        ),
+        "## Growth with n, one query a call, memory = fast",
+        table(
+            list(report["scaling"]["rows"][0]),
+            [[f"{v:,}" if k == "n" else number(v) for k, v in row.items()] for row in report["scaling"]["rows"]]
+            + [["fitted exponent", *(f"{v:.2f}" for v in report["scaling"]["exponents"].values())]],
+        ),
+        "## Worst cases, one query a call, against FlatIndex",
+        table(
+            ["codes, memory, k", "FlatIndex", "HierIndex", "ratio"],
+            [
+                [
+                    f"{r['codes']}, {r['memory']}, k = {r['k']}",
+                    number(r["scan"]),
+                    number(r["hier"]),
+                    f"{r['ratio']:.2f}",
+                ]
+                for r in report["worst_cases"]
+            ],
+        ),
+    ]
+    if (r := report["orb"]) is not None:
+        ivf = f"; IndexBinaryIVF at {r['ivf']['exact']:.1%} exact {number(r['ivf']['us'])}" if r["ivf"] else ""
+        parts.append(
+            "## 1,000,000 ORB descriptors of 256 bits\n\n"
+            f"HierIndex (plan: {r['plan']}) {number(r['batch'])} us a query in batches of 1,000, {number(r['one'])} "
+            f"one by one; faiss IndexBinaryFlat {number(r['faiss_batch'])} and {number(r['faiss_one'])}: "
+            f"{r['ratio_batch']:.1f} times in batches{ivf}."
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def draw(report):
+    mpl.rcParams |= {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "fasthash"}
+    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    rows = report["scaling"]["rows"]
+    colours = {"FlatIndex": "0.35", "faiss IndexBinaryFlat": "0.7"}
+    for name, exponent in report["scaling"]["exponents"].items():
+        label = f"HierIndex, {name}" if name.startswith("p") else name
+        axes.loglog(
+            [r["n"] for r in rows],
+            [r[name] for r in rows],
+            marker="o",
+            markersize=4,
+            color=colours.get(name),
+            label=f"{label}: n^{exponent:.2f}",
+        )
+    axes.set(xlabel="codes of 64 bits", ylabel="µs per exact query, one thread, k = 10")
+    axes.legend(frameon=False)
+    figure.savefig(RESULTS / "scaling.png", dpi=150)
+    plt.close(figure)
+
+    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    for name, points in report["recall"]["curves"].items():
+        own = name.startswith("fasthash")
+        axes.plot(
+            *zip(*points, strict=True), "*" if own else "o-", markersize=13 if own else 4, label=name, clip_on=False
+        )
+    axes.set(
+        yscale="log",
+        xlabel=f"share of queries with all ten distances right ({report['recall']['n']:,} codes, p = .12)",
+        ylabel="µs per query, one thread",
+    )
+    axes.legend(frameon=False)
+    figure.savefig(RESULTS / "recall.png", dpi=150)
+    plt.close(figure)
+
+    figure, axes = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
+    largest = [r for r in report["hierarchical"] if r["n"] == report["n_large"]]
+    names = list(dict.fromkeys(r["codes"] for r in largest))
+    for i, memory in enumerate(("compact", "default", "fast")):
+        heights = [
+            next(r["bytes_per_code"] for r in largest if (r["codes"], r["memory"]) == (c, memory)) for c in names
+        ]
+        bars = axes.bar(np.arange(len(names)) + 0.27 * (i - 1), heights, 0.25, label=memory)
+        axes.bar_label(bars, fmt="%.1f", fontsize=8)
+    axes.axhline(8, color="0.5", linewidth=0.8, linestyle="--")
+    axes.set_xticks(range(len(names)), names)
+    axes.set(ylabel=f"bytes a code, ids included\n({report['n_large']:,} codes of 64 bits)")
+    axes.legend(frameon=False, title="memory=")
+    figure.savefig(RESULTS / "memory.png", dpi=150)
+    plt.close(figure)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a tenth of the codes")
+    quick = parser.parse_args().quick
+    n, n_large = (100_000, 1_000_000) if quick else (1_000_000, 10_000_000)
+    faiss.omp_set_num_threads(1)
+    fh.set_num_threads(1)
+    RESULTS.mkdir(exist_ok=True)
+    report = {
+        "command": "python benchmarks/report.py" + (" --quick" if quick else ""),
+        "cpu": cpu_name(),
+        "simd": fh.simd_level(),
+        "python": platform.python_version(),
+        "versions": {
+            name: importlib.metadata.version(name) for name in ("fasthash-search", "faiss-cpu", "usearch", "numpy")
+        },
+        "n": n,
+        "n_large": n_large,
+    }
+    begin = time.perf_counter()
+    for name, measure in {
+        "flat_widths": lambda: flat_widths(n),
+        "flat_single": lambda: flat_single(n),
+        "two_threads": lambda: two_threads(n_large),
+        "orb": orb_descriptors,
+        "hierarchical": lambda: hierarchical(n) + hierarchical(n_large),
+        "builds": lambda: builds(n_large),
+        "scaling": lambda: scaling(n_large),
+        "recall": lambda: recall_against_time(n // 5),
+        "worst_cases": lambda: worst_cases(n),
+    }.items():
+        report[name] = measure()
+        print(f"{name}: {time.perf_counter() - begin:.0f} s", flush=True)
+        (RESULTS / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    (RESULTS / "report.md").write_text(page(report))
+    draw(report)
+
+
+if __name__ == "__main__":
+    main()
