@@ -16,7 +16,8 @@
 namespace fasthash {
 
 /// Like std::vector, but for trivial types alone: it begins at a cache line, resize leaves new values undefined,
-/// and in a large one room that was reserved but not written takes no memory.
+/// shrinking a large array hands its pages back without a copy, and room that was reserved but not written takes no
+/// memory.
 template <typename T>
 class Array {
     static_assert(std::is_trivially_copyable_v<T>);
@@ -29,7 +30,7 @@ class Array {
         swap(other);
         return *this;
     }
-    ~Array() { release(data_, rounded(capacity_)); }
+    ~Array() { std::free(data_); }
 
     std::size_t size() const { return size_; }
     bool empty() const { return size_ == 0; }
@@ -82,60 +83,42 @@ class Array {
     }
     void allocate(std::size_t n) {
         if (n > static_cast<std::size_t>(-1) / 2 / sizeof(T)) throw std::bad_alloc();
-        const std::size_t old_bytes = rounded(capacity_), n_bytes = rounded(n);
-        if (is_mapped(old_bytes) && is_mapped(n_bytes)) {
-            data_ = static_cast<T*>(remap(data_, old_bytes, n_bytes));
+        const std::size_t n_bytes = (n * sizeof(T) + kLine - 1) / kLine * kLine;
+        if (n == 0) {
+            std::free(std::exchange(data_, nullptr));
+        } else if (data_ == nullptr) {
+            data_ = fresh(n_bytes);
         } else {
-            T* moved = n == 0 ? nullptr : static_cast<T*>(fresh(n_bytes));
-            if (moved != nullptr && size_ > 0) {
-                std::memcpy(static_cast<void*>(moved), data_, (size_ < n ? size_ : n) * sizeof(T));
+            void* moved = std::realloc(static_cast<void*>(data_), n_bytes);
+            if (moved == nullptr) throw std::bad_alloc();
+            data_ = static_cast<T*>(moved);
+            if (reinterpret_cast<std::uintptr_t>(moved) % kLine != 0) {  // realloc knows nothing of cache lines
+                T* aligned = fresh(n_bytes);
+                std::memcpy(static_cast<void*>(aligned), moved, n_bytes);
+                std::free(std::exchange(data_, aligned));
             }
-            release(data_, old_bytes);
-            data_ = moved;
         }
         capacity_ = n;
+        advise(n_bytes);
+    }
+    // Large pages spare most of the address look-ups of searches that jump about.
+    void advise([[maybe_unused]] std::size_t n_bytes) {
+#if defined(__linux__)
+        constexpr std::size_t kPage = 4096, kWorthIt = std::size_t{4} << 20;
+        if (n_bytes < kWorthIt) return;
+        const std::uintptr_t begin = (reinterpret_cast<std::uintptr_t>(data_) + kPage - 1) / kPage * kPage;
+        const std::uintptr_t end = (reinterpret_cast<std::uintptr_t>(data_) + n_bytes) / kPage * kPage;
+        madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // advice: it may be refused
+#endif
+    }
+
+    static T* fresh(std::size_t n_bytes) {
+        void* data = std::aligned_alloc(kLine, n_bytes);
+        if (data == nullptr) throw std::bad_alloc();
+        return static_cast<T*>(data);
     }
 
     static constexpr std::size_t kLine = 64;
-    static std::size_t rounded(std::size_t n) { return (n * sizeof(T) + kLine - 1) / kLine * kLine; }
-
-    static void* checked(void* data) {
-        if (data == nullptr) throw std::bad_alloc();
-        return data;
-    }
-
-#if defined(__linux__)
-    // Large arrays are mappings of their own: they grow without a copy, shrink at once, and never begin with used pages
-    // of the heap, so that the system can give them large pages, which spare searches that jump about most of their
-    // address look-ups.
-    static constexpr std::size_t kMapped = std::size_t{4} << 20;
-    static bool is_mapped(std::size_t n_bytes) { return n_bytes >= kMapped; }
-
-    static void* fresh(std::size_t n_bytes) {
-        if (!is_mapped(n_bytes)) return checked(std::aligned_alloc(kLine, n_bytes));
-        void* data = mmap(nullptr, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (data == MAP_FAILED) throw std::bad_alloc();
-        madvise(data, n_bytes, MADV_HUGEPAGE);  // advice: it may be refused
-        return data;
-    }
-    static void* remap(void* data, std::size_t old_bytes, std::size_t n_bytes) {
-        void* moved = mremap(data, old_bytes, n_bytes, MREMAP_MAYMOVE);
-        if (moved == MAP_FAILED) throw std::bad_alloc();
-        return moved;
-    }
-    static void release(void* data, std::size_t n_bytes) {
-        if (is_mapped(n_bytes)) {
-            munmap(data, n_bytes);
-        } else {
-            std::free(data);
-        }
-    }
-#else
-    static bool is_mapped(std::size_t) { return false; }
-    static void* fresh(std::size_t n_bytes) { return checked(std::aligned_alloc(kLine, n_bytes)); }
-    static void* remap(void* data, std::size_t, std::size_t) { return data; }
-    static void release(void* data, std::size_t) { std::free(data); }
-#endif
 
     T* data_ = nullptr;
     std::size_t size_ = 0;
