@@ -231,7 +231,8 @@ class HierIndex(_Index):
         level_bits: widths of the levels in bits, coarse first; each a positive multiple of 8, together at most 4096.
         memory: what the index may spend, ids included: `"compact"` as little as possible; `"default"` up to twice,
             `"fast"` up to six times the bytes of the codes, where that makes the exact search faster.
-        plan: `"auto"`, or the plan to take whatever the codes and the memory.
+        plan: `"auto"`, or the plan to take whatever the codes and the memory. Codes of 8 bits have no several parts and
+            are scanned instead.
 
     Raises:
         TypeError: `level_bits` is not a sequence of integers.
