@@ -66,7 +66,9 @@ void SortedCodes::drop_prefix(std::size_t n_bytes) {
 
 void SortedCodes::push(std::size_t row, std::int32_t distance, TopK& nearest) const {
     const NumberRange range = items(row);
-    for (std::size_t item = range.begin; item < range.end; ++item) {
+    // Of equal codes no more than k can be wanted.
+    const std::size_t end = range.begin + std::min(range.size(), nearest.k());
+    for (std::size_t item = range.begin; item < end; ++item) {
         if (!nearest.push(distance, ids_[item])) break;  // ids ascend: none that follows can enter
     }
 }
