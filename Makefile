@@ -16,7 +16,7 @@ demo: $(VENV)/demo.stamp ## Train, index and search on real images; writes demo-
 test: $(VENV)/test.stamp ## Run all tests
 	$(BIN)/python -m pytest $(TESTS)
 
-bench: $(VENV)/bench.stamp ## Time the engine beside other libraries; writes benchmarks/results/ in 10 to 15 minutes
+bench: $(VENV)/bench.stamp ## Time the engine beside other libraries; writes benchmarks/results/ in some 7 minutes
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-max-time=0.3 --benchmark-columns=median,iqr
 	$(BIN)/python benchmarks/report.py $(BENCH)
 

@@ -3,7 +3,7 @@
     python benchmarks/report.py [--quick]
 
 writes report.json, report.md and pictures into benchmarks/results/. One thread and k = 10 unless a row says otherwise;
-ratios are of medians of runs that took turns in one process. About ten minutes and 4 GB; --quick: a tenth of the codes.
+ratios are of medians of runs that took turns in one process. About six minutes and 4 GB; --quick: a tenth of the codes.
 """
 
 from __future__ import annotations

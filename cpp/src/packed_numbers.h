@@ -19,7 +19,6 @@ class PackedNumbers {
 
     std::size_t size() const { return bytes_.size() < kSlack ? 0 : (bytes_.size() - kSlack) / width_; }
     std::size_t nbytes() const { return bytes_.nbytes(); }
-    std::int64_t smallest() const { return smallest_; }
 
     void reserve(std::size_t n) { bytes_.reserve(n * width_ + kSlack); }
     void resize(std::size_t n) { bytes_.resize(n * width_ + kSlack); }
