@@ -31,6 +31,26 @@ def search(queries, codes, ids, k):
     return _stack(rows, k)
 
 
+def range_search(queries, codes, ids, radius):
+    """All within a radius: offsets (nq + 1,), then distances and ids of all queries, one after the other."""
+    n_bits = codes.shape[1] * 8
+    rows = [rank(row, ids, int((row <= min(radius, n_bits)).sum()), n_bits) for row in hamming(queries, codes)]
+    offsets = np.cumsum([0, *(len(distances) for distances, _ in rows)], dtype=np.int64)
+    distances = np.concatenate([np.zeros(0, np.int32), *(row[0] for row in rows)])
+    return offsets, distances, np.concatenate([np.zeros(0, np.int64), *(row[1] for row in rows)])
+
+
+def count_within(queries, codes, radius):
+    return (hamming(queries, codes) <= min(radius, codes.shape[1] * 8)).sum(axis=1, dtype=np.int64)
+
+
+def allowed(codes, ids, allow):
+    """What a filter leaves of codes and ids; `allow` holds ids, or is a mask of them."""
+    allow = np.asarray(allow)
+    kept = np.isin(ids, np.flatnonzero(allow) if allow.dtype == bool else allow)
+    return codes[kept], ids[kept]
+
+
 def pruned_search(queries, codes, ids, k, level_bits, keep, keep_mode):
     """HDHash's coarse-to-fine search as the documentation of `HierIndex.search` words it.
 

@@ -88,3 +88,34 @@ def test_a_missing_extra_is_one_line(monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "fasthash.cli", raising=False)
     with pytest.raises(SystemExit, match=r"^fasthash: .*pip install 'fasthash-search\[cli\]'$"):
         main()
+
+
+def test_verify(run, saved):
+    result = run("verify", saved)
+    assert result.exit_code == 0
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert [(row[0], row[-1]) for row in rows[1:]] == [
+        (name, "ok") for name in ("levels", "codes", "runs", "ids", "content")
+    ]
+    assert int(rows[2][1]) == 192
+    assert int(rows[2][2]) == 80
+
+
+def test_verify_names_what_is_damaged(run, saved):
+    data = bytearray(saved.read_bytes())
+    data[200] ^= 1
+    saved.write_bytes(data)
+    result = run("verify", saved)
+    assert result.exit_code == 1
+    assert [line.split()[0] for line in result.stdout.splitlines() if line.endswith("DAMAGED")] == ["codes"]
+    assert result.stdout.splitlines()[-1].split(maxsplit=1)[1] == "checksum of the section 'codes' does not match"
+    report = json.loads(run("verify", saved, "--json").stdout)
+    assert [part["name"] for part in report["sections"] if not part["intact"]] == ["codes"]
+    assert "codes" in report["fault"]
+
+
+def test_verify_of_what_is_no_index(run, tmp_path):
+    (tmp_path / "foreign").write_bytes(b"x" * 200)
+    result = run("verify", tmp_path / "foreign")
+    assert result.exit_code == 1
+    assert "does not begin with 'FASTHASH'" in result.stderr

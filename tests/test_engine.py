@@ -1,7 +1,8 @@
 """The engine's choices - plan, memory, threads, instruction set - change its speed and never its answers."""
 
-import contextlib
+import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,46 +11,15 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import fasthash as fh
 import reference
+from bad_input import NO_INTEGERS, named
 from fasthash import _core
 from galleries import GALLERIES, clustered, constant, uniform
-
-PLANS = ["scan", "prefix", "multi-index"]
-MEMORIES = ["compact", "default", "fast"]
-LEVELS = _core.simd_levels()
-
-
-@contextlib.contextmanager
-def simd(level):
-    before = fh.simd_level()
-    _core.set_simd_level(level)
-    try:
-        assert fh.simd_level() == level
-        yield
-    finally:
-        _core.set_simd_level(before)
-
-
-@contextlib.contextmanager
-def threads(n):
-    before = fh.get_num_threads()
-    fh.set_num_threads(n)
-    try:
-        yield
-    finally:
-        fh.set_num_threads(before)
-
-
-def assert_same(result, expected):
-    np.testing.assert_array_equal(result.distances, expected.distances)
-    np.testing.assert_array_equal(result.ids, expected.ids)
-
-
-def filled(index, codes, ids=None):
-    index.add(codes, ids)
-    return index
+from indices import LEVELS, MEMORIES, PLANS, assert_same, filled, indices, problems, simd, threads
 
 
 def offered_by_the_processor():
@@ -198,6 +168,28 @@ def test_threads_agree(n_threads, n_queries):
             assert_same(filled(fh.HierIndex((8, 56), plan=plan), codes, ids).search(queries, 50), expected)
 
 
+@settings(max_examples=50, deadline=None)
+@given(problems(), st.data())
+def test_threads_and_instruction_sets_agree(problem, data):
+    layout, codes, queries, ids, k = problem
+    index = data.draw(indices(layout, codes, ids))
+    radius = data.draw(st.integers(0, sum(layout)), label="radius")
+    allow = ids[::2]
+    left = reference.allowed(codes, ids, allow)
+    nearest, within = reference.search(queries, codes, ids, k), reference.range_search(queries, codes, ids, radius)
+    nearest_left, within_left = reference.search(queries, *left, k), reference.range_search(queries, *left, radius)
+    for level, n in itertools.product(LEVELS, (1, 2, 3, 7, 16)):
+        with simd(level), threads(n):
+            assert_same(index.search(queries, k), nearest)
+            assert_same(index.search(queries, k, allow=allow), nearest_left)
+            assert_same(index.range_search(queries, radius), within)
+            assert_same(index.range_search(queries, radius, allow=allow), within_left)
+            assert_same([index.count_within(queries, radius)], [np.diff(within[0])])
+            assert_same([index.count_within(queries, radius, allow=allow)], [np.diff(within_left[0])])
+            if isinstance(index, fh.HierIndex):
+                assert_same(index.search(queries, k, keep=1), nearest)
+
+
 @pytest.mark.parametrize("memory", MEMORIES)
 def test_threads_build_the_same_index(memory):
     codes = clustered(np.random.default_rng(12), 300_000, 8, 100, 0.04)
@@ -207,10 +199,19 @@ def test_threads_build_the_same_index(memory):
         assert filled(fh.HierIndex((8, 16, 40), memory=memory), codes).stats() == one
 
 
-@pytest.mark.parametrize(("n", "error"), [(0, ValueError), (-1, ValueError), (1025, ValueError), (2.0, TypeError)])
-def test_refused_numbers_of_threads(n, error):
-    with pytest.raises(error, match="n must be"):
+@pytest.mark.parametrize(
+    ("n", "error", "message"),
+    [
+        *((n, ValueError, f"n must be at least 1, got {n}") for n in (0, -1, -(2**64))),
+        *((n, ValueError, f"n must be at most 1024, got {n}") for n in (1025, 10_000, 2**32 + 1, 2**64)),
+        *named("n", NO_INTEGERS),
+    ],
+)
+def test_refused_numbers_of_threads(n, error, message):
+    before = fh.get_num_threads()
+    with pytest.raises(error, match=re.escape(message)):
         fh.set_num_threads(n)
+    assert fh.get_num_threads() == before
 
 
 def test_callers_that_search_at_once_do_not_disturb_each_other():
@@ -282,6 +283,49 @@ def test_ctrl_c_ends_a_long_search(plan):
         [sys.executable, "-c", INTERRUPTED, plan], capture_output=True, text=True, timeout=120, check=False
     )
     assert result.stdout.strip() == "interrupted True True", result.stderr
+
+
+INTERRUPTED_CHANGE = """
+import os, signal, sys, threading, time
+import numpy as np
+import fasthash as fh
+
+rng = np.random.default_rng(0)
+codes = rng.integers(0, 256, (3_000_000, 8), dtype=np.uint8)
+index = fh.HierIndex((64,), plan=sys.argv[2])
+index.add(codes[:1000])
+call = {
+    "add": lambda: index.add(codes),
+    "compact": lambda: index.compact(),
+    "save": lambda: index.save(sys.argv[3]),
+}[sys.argv[1]]
+if sys.argv[1] in ("compact", "save"):
+    index.add(codes)
+    index.add(codes[:10_000])
+n = len(index)
+before = time.monotonic()
+threading.Timer(0.15, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    while True:
+        call()
+        if sys.argv[1] == "add":
+            index = fh.HierIndex((64,), plan=sys.argv[2])
+            n = 0
+except KeyboardInterrupt:
+    late = time.monotonic() - before - 0.15
+    print("interrupted", late < 5, len(index) == n, (index.search(codes[:1], 1).distances <= 64).all() or n == 0)
+"""
+
+
+@pytest.mark.parametrize("call", ["add", "compact", "save"])
+@pytest.mark.parametrize("plan", ["scan", "multi-index"])
+def test_ctrl_c_ends_a_long_change_which_then_has_not_happened(call, plan, tmp_path):
+    arguments = [call, plan, str(tmp_path / "index.fh")]
+    result = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_CHANGE, *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.stdout.strip() == "interrupted True True True", result.stderr
+    assert [path.name for path in tmp_path.iterdir()] in ([], ["index.fh"])
 
 
 def one_distance(rng, n):

@@ -1,6 +1,7 @@
 """Ids, sizes and bad input of the indices."""
 
 import math
+import re
 import sys
 import threading
 import time
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 
 import fasthash as fh
+from bad_input import CODE_ARRAYS, CODES, NO_INTEGERS, named
 from galleries import GALLERIES
+from indices import assert_same, filled, forms
 
-CODES = np.arange(24, dtype=np.uint8).reshape(3, 8)
 INT64_MAX = 2**63 - 1
 
 
@@ -70,14 +72,37 @@ def test_k_defaults_to_10(index):
     assert index.search(CODES).ids.shape == (3, 10)
 
 
-def test_codes_need_not_be_contiguous(index):
-    wide = np.zeros((6, 16), np.uint8)
-    wide[::2, ::2] = CODES
-    index.add(wide[::2, ::2])
-    index.add(np.asfortranarray(CODES))
-    readonly = CODES[::-1].copy()
-    readonly.flags.writeable = False
-    np.testing.assert_array_equal(index.search(readonly, 2).ids, [[2, 5], [1, 4], [0, 3]])
+def test_arrays_may_stand_in_memory_in_any_way(index, tmp_path):
+    rng = np.random.default_rng(0)
+    codes, ids = rng.integers(0, 256, (20, 8), dtype=np.uint8), rng.permutation(90)[:20]
+    index.add(codes, ids)
+    nearest, within, counts = index.search(codes, 3), index.range_search(codes, 20), index.count_within(codes, 20)
+    for form in forms(codes, tmp_path / "codes"):
+        assert_same(index.search(form, 3), nearest)
+        assert_same(index.search(form, 3, stats=True)[0], nearest)
+        assert_same(index.range_search(form, 20), within)
+        assert_same([index.count_within(form, 20)], [counts])
+        other = type(index).from_arrays(form, ids)
+        assert_same(other.to_arrays(), index.to_arrays())
+        other.update(ids, ~codes)
+        other.update(ids, form)
+        assert_same(other.search(codes, 3), nearest)
+    for form in forms(ids, tmp_path / "ids"):
+        other = filled(fh.HierIndex(index.level_bits), codes, form)
+        assert_same(other.search(codes, 3), nearest)
+        assert_same([other.reconstruct(form)], [codes])
+        other.update(form, ~codes)
+        other.remove(form)
+        assert len(other) == 0
+
+
+def test_tensors_are_arrays(index):
+    torch = pytest.importorskip("torch", reason="needs the extra train")
+    index.add(torch.from_numpy(CODES.copy()), torch.tensor([4, 9, 2]))
+    found = index.search(torch.from_numpy(CODES.T.copy()).T, 2, allow=torch.tensor([4, 2]))
+    assert_same(found, index.search(CODES, 2, allow=[4, 2]))
+    with pytest.raises(TypeError, match="codes must be a uint8 array of packed bits, got dtype float32"):
+        index.add(torch.zeros(3, 8))
 
 
 def test_properties(index):
@@ -191,6 +216,53 @@ def test_a_refused_add_changes_nothing(index, codes, ids, error, message, before
     assert ids_of(index) - held == {max(held) + 1}
 
 
+RAGGED = [[0, 1], [2]]
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("codes", lambda index: index.add(RAGGED)),
+        ("ids", lambda index: index.add(CODES[:2], RAGGED)),
+        ("ids", lambda index: index.remove(RAGGED)),
+        ("queries", lambda index: index.search(RAGGED)),
+        ("allow", lambda index: index.search(CODES, allow=RAGGED)),
+        ("allowed", lambda index: fh.IdFilter(RAGGED)),
+    ],
+)
+def test_lists_that_are_no_arrays(index, name, call):
+    index.add(CODES)
+    with pytest.raises((TypeError, ValueError), match=f"^{name} must"):
+        call(index)
+
+
+METHODS = {
+    "add": (CODES,),
+    "remove": ([1],),
+    "update": ([1], CODES[:1]),
+    "merge": (fh.FlatIndex(64),),
+    "reconstruct": ([1],),
+    "search": (CODES,),
+    "range_search": (CODES, 3),
+    "count_within": (CODES, 3),
+    "save": ("never.fh",),
+    "__contains__": (1,),
+    **dict.fromkeys(["compact", "copy", "to_arrays", "to_bytes", "stats", "__len__", "__repr__", "__reduce__"], ()),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("how", [fh.FlatIndex, fh.HierIndex])
+def test_an_index_that_was_never_made_is_no_crash(how, method):
+    index = how.__new__(how)
+    with pytest.raises(AttributeError, match="_impl"):
+        getattr(index, method)(*METHODS[method])
+    with pytest.raises(AttributeError, match="_impl"):
+        fh.FlatIndex(64).merge(index)
+    with pytest.raises(AttributeError, match="_impl"):
+        fh.FlatIndex(64).search(CODES, allow=fh.IdFilter.__new__(fh.IdFilter))
+
+
 def test_ids_at_the_end_of_int64(index):
     index.add(CODES[:1], [INT64_MAX])
     with pytest.raises(ValueError, match="it holds 9223372036854775807 already"):
@@ -202,26 +274,19 @@ def test_ids_at_the_end_of_int64(index):
 
 
 BAD_SEARCHES = [
-    ((CODES.astype(np.int16), 1), TypeError, "queries must be a uint8 array.*int16"),
-    ((CODES[0], 1), ValueError, r"queries must have shape \(n, 8\)"),
-    ((CODES[:, :4], 1), ValueError, r"queries must have shape \(n, 8\) for 64 bits, got \(3, 4\)"),
-    ((CODES, 0), ValueError, "k must be at least 1, got 0"),
-    ((CODES, -1), ValueError, "k must be at least 1, got -1"),
-    ((CODES, True), TypeError, "k must be an integer, got True"),
-    ((CODES, np.True_), TypeError, "k must be an integer"),
-    ((CODES, 2.0), TypeError, "k must be an integer, got 2.0"),
-    ((CODES, "3"), TypeError, "k must be an integer, got '3'"),
-    ((CODES, None), TypeError, "k must be an integer, got None"),
-    ((CODES, 2**31), ValueError, "k must be at most 2147483647, got 2147483648"),
-    ((CODES, 2**64), ValueError, "k must be at most 2147483647, got 18446744073709551616"),
+    *(((queries, 1), error, message) for queries, error, message in named("queries", CODE_ARRAYS)),
+    *(((CODES, k), error, message) for k, error, message in named("k", NO_INTEGERS)),
+    *(((CODES, k), ValueError, f"k must be at least 1, got {k}") for k in (0, -1, np.int8(-3), -(2**64))),
+    *(((CODES, k), ValueError, f"k must be at most 2147483647, got {k}") for k in (2**31, np.int64(2**40), 2**64)),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "error", "message"), BAD_SEARCHES)
 def test_refused_searches(index, arguments, error, message):
     index.add(CODES)
-    with pytest.raises(error, match=message):
-        index.search(*arguments)
+    for options in ({}, {"stats": True}):
+        with pytest.raises(error, match=re.escape(message)):
+            index.search(*arguments, **options)
 
 
 def test_numpy_integers_are_integers(index):
@@ -240,6 +305,18 @@ def test_numpy_integers_are_integers(index):
         ("0.3", "radius", TypeError, "keep must be a number, got '0.3'"),
         (0.3, "nodes", ValueError, "keep_mode must be one of 'node_ratio', 'gallery_ratio', 'radius', got 'nodes'"),
         (None, "nodes", ValueError, "keep_mode must be one of"),
+        (-math.inf, "radius", ValueError, "keep must be above 0 and at most 1, got -inf"),
+        (2, "radius", ValueError, "keep must be above 0 and at most 1, got 2"),
+        (0.0, "radius", ValueError, "keep must be above 0 and at most 1, got 0.0"),
+        (np.False_, "radius", TypeError, "keep must be a number, got"),
+        (0.3j, "radius", TypeError, "keep must be a number, got 0.3j"),
+        ([0.3], "radius", TypeError, r"keep must be a number, got \[0.3\]"),
+        (np.array([0.3, 0.4]), "radius", TypeError, r"keep must be a number, got array\(\[0.3, 0.4\]\)"),
+        (0.3, "NODE_RATIO", ValueError, "keep_mode must be one of .*, got 'NODE_RATIO'"),
+        (0.3, "", ValueError, "keep_mode must be one of .*, got ''"),
+        (0.3, None, ValueError, "keep_mode must be one of .*, got None"),
+        (0.3, 1, ValueError, "keep_mode must be one of .*, got 1"),
+        (0.3, ["radius"], ValueError, r"keep_mode must be one of .*, got \['radius'\]"),
     ],
 )
 def test_refused_pruning(keep, mode, error, message):
@@ -263,6 +340,15 @@ def test_a_flat_index_has_no_levels_to_prune():
         (64.0, TypeError, "n_bits must be an integer, got 64.0"),
         ("64", TypeError, "n_bits must be an integer, got '64'"),
         (True, TypeError, "n_bits must be an integer, got True"),
+        (None, TypeError, "n_bits must be an integer, got None"),
+        (math.nan, TypeError, "n_bits must be an integer, got nan"),
+        (math.inf, TypeError, "n_bits must be an integer, got inf"),
+        (b"8", TypeError, "n_bits must be an integer, got b'8'"),
+        (8j, TypeError, "n_bits must be an integer, got 8j"),
+        (np.float32(8), TypeError, "n_bits must be an integer, got"),
+        (2**63, ValueError, "n_bits must be at most 4096, got 9223372036854775808"),
+        (2**64 + 8, ValueError, "n_bits must be at most 4096, got 18446744073709551624"),
+        (-(2**63), ValueError, "n_bits must be at least 8, got -9223372036854775808"),
     ],
 )
 def test_refused_widths(n_bits, error, message):
@@ -282,6 +368,18 @@ def test_refused_widths(n_bits, error, message):
         ("88", TypeError, "level_bits must be a sequence of integers, got '88'"),
         ({8, 16}, TypeError, "level_bits must be a sequence of integers"),
         ([[8, 8]], TypeError, r"level_bits must be an integer, got \[8, 8\]"),
+        (None, TypeError, "level_bits must be a sequence of integers, got None"),
+        (True, TypeError, "level_bits must be a sequence of integers, got True"),
+        ({8: 16}, TypeError, "level_bits must be a sequence of integers, got {8: 16}"),
+        (b"\x08", TypeError, "level_bits must be a sequence of integers, got b'"),
+        (iter((8, 8)), TypeError, "level_bits must be a sequence of integers, got <tuple_iterator"),
+        (np.zeros(0, int), ValueError, r"level_bits must name at least one level, got array\(\[\]"),
+        ([], ValueError, r"level_bits must name at least one level, got \[\]"),
+        (np.array([8.0, 16.0]), TypeError, "level_bits must be an integer, got"),
+        ((8, None), TypeError, "level_bits must be an integer, got None"),
+        (("8", "16"), TypeError, "level_bits must be an integer, got '8'"),
+        ((8, -8, 64), ValueError, "level_bits must be at least 8, got -8"),
+        ((2048, 2048, 8), ValueError, r"level_bits must sum to at most 4096 bits, got \(2048, 2048, 8\)"),
     ],
 )
 def test_refused_levels(level_bits, error, message):
@@ -294,6 +392,14 @@ def test_refused_levels(level_bits, error, message):
     [
         ({"memory": "small"}, "memory must be one of 'compact', 'default', 'fast', got 'small'"),
         ({"plan": "tree"}, "plan must be one of 'auto', 'scan', 'prefix', 'multi-index', got 'tree'"),
+        ({"memory": None}, "memory must be one of .*, got None"),
+        ({"memory": "FAST"}, "memory must be one of .*, got 'FAST'"),
+        ({"memory": 2}, "memory must be one of .*, got 2"),
+        ({"plan": None}, "plan must be one of .*, got None"),
+        ({"plan": "multi_index"}, "plan must be one of .*, got 'multi_index'"),
+        ({"plan": ""}, "plan must be one of .*, got ''"),
+        ({"plan": 0}, "plan must be one of .*, got 0"),
+        ({"plan": ["scan"]}, r"plan must be one of .*, got \['scan'\]"),
     ],
 )
 def test_refused_options(options, message):
@@ -309,16 +415,34 @@ def test_the_widest_and_the_narrowest_codes():
         assert index.search(code * 0, 1).distances[0, 0] == sum(layout)
 
 
-@pytest.mark.parametrize("call", ["add", "search", "save", "load"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        *("add", "remove", "update", "merge", "compact", "reconstruct", "to_arrays", "search", "range_search"),
+        *("count_within", "filtered", "save", "load", "to_bytes", "from_bytes"),
+    ],
+)
 def test_the_core_runs_without_the_gil(call, tmp_path):
     """Another Python thread makes progress although the interpreter would not switch to it by itself."""
     index = fh.FlatIndex(4096)
     codes = np.zeros((20_000, 512), np.uint8)
     index.add(codes)
     index.save(tmp_path / "index.fh")
+    ids, data = np.arange(len(codes)), index.to_bytes()
     calls = {
         "add": lambda: fh.HierIndex((8,) * 512).add(codes[:2000]),
+        "remove": lambda: index.copy().remove(ids[::5]),
+        "update": lambda: index.copy().update(ids[::5], codes[::5]),
+        "merge": lambda: fh.FlatIndex(4096).merge(index),
+        "compact": lambda: filled(index.copy(), codes[:1]).compact(),
+        "reconstruct": lambda: index.reconstruct(ids),
+        "to_arrays": index.to_arrays,
         "search": lambda: index.search(codes[:20], 1),
+        "range_search": lambda: index.range_search(codes[:20], 1),
+        "count_within": lambda: index.count_within(codes[:20], 1),
+        "filtered": lambda: index.search(codes[:1], 1, allow=ids[::100]),
+        "to_bytes": index.to_bytes,
+        "from_bytes": lambda: fh.FlatIndex.from_bytes(data),
         "save": lambda: index.save(tmp_path / "index.fh"),
         "load": lambda: fh.load(tmp_path / "index.fh"),
     }

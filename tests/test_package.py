@@ -79,21 +79,29 @@ def test_the_stubs_of_the_compiled_module_are_right():
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_the_core_builds_and_works_without_python(tmp_path):
+@pytest.fixture(scope="module")
+def core_tests(tmp_path_factory):
+    """The folder of the core's own tests, built without Python."""
     cmake = Path(sys.executable).parent / "cmake"
     if not cmake.exists():
         pytest.skip("needs cmake in the environment")
+    folder = tmp_path_factory.mktemp("core")
     path = os.pathsep.join([str(cmake.parent), os.environ["PATH"]])
-    options = {"env": os.environ | {"PATH": path}}
     for command in (
-        [cmake, "-S", ROOT, "-B", tmp_path, "-DFASTHASH_PYTHON=OFF", "-DFASTHASH_TESTS=ON", "-DCMAKE_BUILD_TYPE=Debug"],
-        [cmake, "--build", tmp_path, "--parallel", "2"],
-        [tmp_path / "core_test"],
-        [tmp_path / "kernels_test"],
+        [cmake, "-S", ROOT, "-B", folder, "-DFASTHASH_PYTHON=OFF", "-DFASTHASH_TESTS=ON", "-DCMAKE_BUILD_TYPE=Debug"],
+        [cmake, "--build", folder, "--parallel", "2"],
     ):
-        result = run(*command, **options)
+        result = run(*command, env=os.environ | {"PATH": path})
         assert result.returncode == 0, result.stdout + result.stderr
-        if command[0] == tmp_path / "core_test":
-            assert "core_test: all passed" in result.stdout
-    # Every instruction set that the machine offers was tested.
-    assert f"kernels_test: all passed, levels: {' '.join(simd_levels())}" in result.stdout
+    return folder
+
+
+@pytest.mark.parametrize("command", ["core_test", "kernels_test", "faults_test", "stress_test 3"])
+def test_the_core_works_without_python(core_tests, tmp_path, command):
+    name, *arguments = command.split()
+    result = run(core_tests / name, *arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"{name}: all passed" in result.stdout
+    if name == "kernels_test":
+        # Every instruction set that the machine offers was tested.
+        assert f"kernels_test: all passed, levels: {' '.join(simd_levels())}" in result.stdout

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-SEARCH, IMAGES, TRAIN = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+SEARCH, CHANGE, IMAGES, TRAIN = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 def run(code, folder):
@@ -20,6 +20,15 @@ def run(code, folder):
 
 def test_searching_codes(tmp_path):
     assert run(SEARCH, tmp_path).splitlines()[0] == "[0 1 2 3 4] [8 8 8 8 8]"
+
+
+def test_changing_filtering_looking_around(tmp_path):
+    assert run(CHANGE, tmp_path).splitlines() == [
+        "100000 True False True",
+        "[0 1 2 3] [7] [1 1 1]",
+        "True",
+        "100000 100000 100000",
+    ]
 
 
 def test_from_images(tmp_path):

@@ -8,38 +8,7 @@ from hypothesis import strategies as st
 import fasthash as fh
 import reference
 from galleries import GALLERIES
-
-LAYOUTS = [(8,), (64,), (4096,), (8, 8), (8, 16, 40), (16, 48), (8, 8, 8, 8), (40, 16, 8), (24, 104), (8,) * 12]
-MODES = ["node_ratio", "gallery_ratio", "radius"]
-# Memory and plan: every form in which codes are held, and every way to search them.
-WAYS = [("default", "auto"), ("default", "prefix"), ("compact", "prefix"), ("default", "multi-index"), ("fast", "scan")]
-
-
-def assert_same(result, distances, ids):
-    assert result.distances.dtype == np.int32
-    assert result.ids.dtype == np.int64
-    np.testing.assert_array_equal(result.distances, distances)
-    np.testing.assert_array_equal(result.ids, ids)
-
-
-def make(seed, layout, n, kind, nq=3):
-    """Codes, queries (one of them in the gallery) and shuffled ids, some of them negative."""
-    rng = np.random.default_rng(seed)
-    n_bytes = sum(layout) // 8
-    both = GALLERIES[kind](rng, n + nq, n_bytes)
-    codes, queries = both[:n], both[n:].copy()
-    if n:
-        queries[0] = codes[rng.integers(n)]
-    ids = rng.choice(np.arange(-n - 2, 3 * n + 2), n + 2, replace=False) if n else np.arange(2)
-    return codes, queries, ids[ids != -1][:n].astype(np.int64)
-
-
-@st.composite
-def problems(draw):
-    layout = draw(st.sampled_from(LAYOUTS))
-    n = draw(st.integers(0, 60) | st.integers(0, 1500 if sum(layout) < 1000 else 100))
-    codes, queries, ids = make(draw(st.integers(0, 2**32)), layout, n, draw(st.sampled_from(list(GALLERIES))))
-    return layout, codes, queries, ids, draw(st.integers(1, n + 5))
+from indices import KINDS, MODES, WAYS, assert_same, empty, filled, indices, make, problems
 
 
 @settings(max_examples=200, deadline=None)
@@ -49,12 +18,15 @@ def test_exact_search_equals_the_oracle(problem):
     expected = reference.search(queries, codes, ids, k)
     for index in (fh.FlatIndex(sum(layout)), *(fh.HierIndex(layout, memory=m, plan=p) for m, p in WAYS)):
         index.add(codes, ids)
-        assert_same(index.search(queries, k), *expected)
+        assert_same(index.search(queries, k), expected)
 
 
 @settings(max_examples=200, deadline=None)
 @given(
-    problems(), st.sampled_from(MODES), st.sampled_from([0.01, 0.1, 0.29, 0.3, 0.5, 0.9, 1.0]), st.sampled_from(WAYS)
+    problems(),
+    st.sampled_from(MODES),
+    st.sampled_from([0.01, 0.1, 0.29, 0.3, 0.5, 0.9, 1.0]),
+    st.sampled_from(WAYS),
 )
 def test_pruned_search_equals_the_oracle(problem, keep_mode, keep, way):
     layout, codes, queries, ids, k = problem
@@ -62,7 +34,7 @@ def test_pruned_search_equals_the_oracle(problem, keep_mode, keep, way):
     index.add(codes, ids)
     result, stats = index.search(queries, k, keep=keep, keep_mode=keep_mode, stats=True)
     *expected, compared = reference.pruned_search(queries, codes, ids, k, layout, keep, keep_mode)
-    assert_same(result, *expected)
+    assert_same(result, expected)
     if len(layout) > 1:  # else there is nothing to prune, and the exact search answers
         assert (stats.codes_compared <= compared).all()  # what can no longer be among the k is left out
 
@@ -76,8 +48,8 @@ def test_tree_and_scan_agree_for_every_k(kind, layout):
     hier.add(codes, ids)
     for k in range(1, len(codes) + 6):
         expected = flat.search(queries, k)
-        assert_same(expected, *reference.search(queries, codes, ids, k))
-        assert_same(hier.search(queries, k), *expected)
+        assert_same(expected, reference.search(queries, codes, ids, k))
+        assert_same(hier.search(queries, k), expected)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -85,7 +57,7 @@ def test_keep_1_is_exact(mode):
     codes, queries, ids = make(2, (8, 16, 40), 500, "clustered")
     index = fh.HierIndex((8, 16, 40))
     index.add(codes, ids)
-    assert_same(index.search(queries, 20, keep=1, keep_mode=mode), *index.search(queries, 20))
+    assert_same(index.search(queries, 20, keep=1, keep_mode=mode), index.search(queries, 20))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -137,7 +109,7 @@ def test_stats_of_the_exact_search():
         assert set(work.plan) == {plan}
         assert (work.codes_compared < n / 2).all()  # clustered codes: the bound must spare many of them
         assert (work.nodes_visited >= 1).all()
-        assert_same(result, *flat.search(queries, 10))
+        assert_same(result, flat.search(queries, 10))
 
 
 def test_a_prefix_search_opens_just_the_prefixes_it_must():
@@ -168,7 +140,7 @@ def test_shares_are_not_spoilt_by_rounding():
     for mode in MODES:
         result = index.search(queries, 1, keep=0.07, keep_mode=mode)
         *expected, _ = reference.pruned_search(queries, codes, np.arange(100), 1, (8, 8), 0.07, mode)
-        assert_same(result, *expected)
+        assert_same(result, expected)
     # 0.29 * 200 = 57.99999999999999: a node 58 bits away stays, and holds the nearest code.
     query, near, other = np.zeros((3, 26), np.uint8)
     near[:7], near[7] = 255, 0b11
@@ -179,31 +151,122 @@ def test_shares_are_not_spoilt_by_rounding():
     assert (result.distances[0, 0], result.ids[0, 0]) == (58, 1)
 
 
-@settings(max_examples=100, deadline=None)
-@given(problems(), st.integers(0, 255))
-def test_flipping_the_same_bits_everywhere_changes_nothing(problem, mask):
+# ---- relations between searches ----
+
+
+@settings(max_examples=200, deadline=None)
+@given(problems(), st.data())
+def test_flipping_the_same_bits_everywhere_changes_nothing(problem, data):
     layout, codes, queries, ids, k = problem
-    index, flipped = fh.HierIndex(layout), fh.HierIndex(layout)
-    index.add(codes, ids)
-    flipped.add(codes ^ np.uint8(mask), ids)
-    assert_same(flipped.search(queries ^ np.uint8(mask), k), *index.search(queries, k))
+    mask = np.frombuffer(data.draw(st.binary(min_size=sum(layout) // 8, max_size=sum(layout) // 8)), np.uint8)
+    index = data.draw(indices(layout, codes, ids))
+    flipped = data.draw(indices(layout, codes ^ mask, ids))
+    assert_same(flipped.search(queries ^ mask, k), index.search(queries, k))
+    radius = data.draw(st.integers(0, sum(layout)), label="radius")
+    assert_same(flipped.range_search(queries ^ mask, radius), index.range_search(queries, radius))
+    assert_same([flipped.count_within(queries ^ mask, radius)], [index.count_within(queries, radius)])
 
 
-@settings(max_examples=100, deadline=None)
-@given(problems(), st.integers(0, 2**32))
-def test_pieces_and_order_of_adding_change_nothing(problem, seed):
+@settings(max_examples=200, deadline=None)
+@given(problems(), st.sampled_from(KINDS), st.integers(0, 2**32))
+def test_pieces_and_order_of_adding_change_nothing(problem, kind, seed):
     layout, codes, queries, ids, k = problem
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(codes))
     cuts = np.sort(rng.integers(0, len(codes) + 1, 2))
-    for make_index in (
-        lambda: fh.HierIndex(layout),
-        lambda: fh.HierIndex(layout, memory="compact", plan="prefix"),
-        lambda: fh.FlatIndex(sum(layout)),
-    ):
-        whole, pieces = make_index(), make_index()
-        whole.add(codes, ids)
-        for rows in np.split(order, cuts):
-            pieces.add(codes[rows], ids[rows])
-        assert len(pieces) == len(codes)
-        assert_same(pieces.search(queries, k), *whole.search(queries, k))
+    whole, pieces = filled(empty(kind, layout), codes, ids), empty(kind, layout)
+    for rows in np.split(order, cuts):
+        pieces.add(codes[rows], ids[rows])
+    assert len(pieces) == len(codes)
+    assert_same(pieces.search(queries, k), whole.search(queries, k))
+    assert_same(pieces.range_search(queries, k), whole.range_search(queries, k))
+    pieces.compact()
+    assert_same(pieces.search(queries, k), whole.search(queries, k))
+
+
+@settings(max_examples=200, deadline=None)
+@given(problems(), st.data())
+def test_a_larger_k_finds_the_same_and_more(problem, data):
+    layout, codes, queries, ids, k = problem
+    index = data.draw(indices(layout, codes, ids))
+    fewer, more = index.search(queries, k), index.search(queries, k + 1)
+    assert_same(fewer, [rows[:, :k] for rows in more])
+    assert (np.diff(more.distances) >= 0).all()
+    assert (np.diff(more.ids)[(np.diff(more.distances) == 0) & (more.ids[:, 1:] >= 0)] > 0).all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(problems(), st.data())
+def test_a_larger_radius_finds_the_same_and_more(problem, data):
+    layout, codes, queries, ids, _ = problem
+    index = data.draw(indices(layout, codes, ids))
+    radius = data.draw(st.integers(0, sum(layout) - 1), label="radius")
+    fewer, more = index.range_search(queries, radius), index.range_search(queries, radius + 1)
+    nearest = index.search(queries, len(codes) + 1)
+    counts = index.count_within(queries, radius)
+    assert_same([np.diff(fewer.offsets)], [counts])
+    for q, n in enumerate(counts):
+        of_fewer, of_more = slice(*fewer.offsets[q : q + 2]), slice(*more.offsets[q : q + 2])
+        found = fewer.distances[of_fewer], fewer.ids[of_fewer]
+        assert_same(found, (more.distances[of_more][:n], more.ids[of_more][:n]))
+        assert_same(found, (nearest.distances[q, :n], nearest.ids[q, :n]))
+        assert (more.distances[of_more][n:] == radius + 1).all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(problems(), st.data())
+def test_what_is_near_a_query_is_far_from_its_opposite(problem, data):
+    layout, codes, queries, ids, _ = problem
+    index = data.draw(indices(layout, codes, ids))
+    radius = data.draw(st.integers(0, sum(layout) - 1), label="radius")
+    near, far = index.count_within(queries, radius), index.count_within(~queries, sum(layout) - radius - 1)
+    assert_same([near + far], [np.full(len(queries), len(codes))])
+
+
+@settings(max_examples=200, deadline=None)
+@given(problems(), st.data())
+def test_two_filters_share_out_what_is_found(problem, data):
+    layout, codes, queries, ids, k = problem
+    index = data.draw(indices(layout, codes, ids))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    chosen = rng.random(len(ids)) < rng.random()
+    halves = ids[chosen], fh.IdFilter(ids[~chosen])
+    radius = data.draw(st.integers(0, sum(layout)), label="radius")
+    counts = [index.count_within(queries, radius, allow=half) for half in halves]
+    assert_same([sum(counts)], [index.count_within(queries, radius)])
+    results = [index.search(queries, k, allow=half) for half in halves]
+    both = [np.concatenate(rows, axis=1) for rows in zip(*results, strict=True)]
+    order = np.lexsort(both[::-1])[:, :k]
+    assert_same(index.search(queries, k), [np.take_along_axis(rows, order, axis=1) for rows in both])
+
+
+@settings(max_examples=200, deadline=None)
+@given(problems(), st.sampled_from(KINDS), st.data())
+def test_the_work_is_bounded(problem, kind, data):
+    """A scan compares all distinct codes; a plan each of them at most once for every part, and a scan after it."""
+    layout, codes, queries, ids, k = problem
+    index = filled(empty(kind, layout), codes, ids)
+    radius = data.draw(st.integers(0, sum(layout) + 1), label="radius")
+    shape = index.stats()
+    n = len(codes) if kind == "flat" else shape["n_distinct_codes"]
+    for _, work in (index.search(queries, k, stats=True), index.range_search(queries, radius, stats=True)):
+        for plan, visited, compared in zip(*work, strict=True):
+            if plan == "scan":  # also where a radius is too large for the plan
+                assert (visited, compared) == (0, n)
+            else:
+                assert plan.split("+")[0] == shape["plan"]
+                assert visited <= compared <= n * (shape["n_parts"] + plan.endswith("+scan"))
+
+
+@settings(max_examples=200, deadline=None)
+@given(problems(), st.data())
+def test_a_scan_of_several_segments_compares_all_their_codes(problem, data):
+    layout, codes, queries, ids, k = problem
+    index = data.draw(indices(layout, codes, ids, ["flat", ("fast", "scan")]))
+    stats = index.stats()
+    for _, work in (index.search(queries, k, stats=True), index.range_search(queries, 1, stats=True)):
+        assert (work.nodes_visited == 0).all()
+        assert (work.codes_compared >= len(np.unique(codes, axis=0))).all()
+        assert (work.codes_compared <= stats["n_codes"] + stats["n_removed"]).all()
+        if stats["kind"] == "flat":
+            assert (work.codes_compared == stats["n_codes"] + stats["n_removed"]).all()

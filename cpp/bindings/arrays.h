@@ -4,11 +4,14 @@
 
 #include <pybind11/numpy.h>
 
+#include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "fasthash/codes.h"
 #include "fasthash/error.h"
+#include "fasthash/threads.h"
 
 namespace fasthash::python {
 
@@ -16,19 +19,54 @@ namespace py = pybind11;
 
 using CodeArray = py::array_t<std::uint8_t, py::array::c_style>;
 using IdArray = py::array_t<std::int64_t, py::array::c_style>;
+using MaskArray = py::array_t<bool, py::array::c_style>;
 
 inline CodeView code_view(const char* name, const CodeArray& codes) {
     if (codes.ndim() != 2) throw ArgumentError(std::string(name) + " must have two axes (n, n_bits / 8)");
     return {codes.data(), static_cast<std::size_t>(codes.shape(0)), static_cast<std::size_t>(codes.shape(1))};
 }
 
+inline std::size_t n_ids(const IdArray& ids) {
+    if (ids.ndim() != 1) throw ArgumentError("ids must have one axis");
+    return static_cast<std::size_t>(ids.shape(0));
+}
+
 /// Null for no ids.
 inline const std::int64_t* id_pointer(const std::optional<IdArray>& ids, std::size_t n) {
     if (!ids) return nullptr;
-    if (ids->ndim() != 1 || static_cast<std::size_t>(ids->shape(0)) != n) {
-        throw ArgumentError("ids must have one axis with one id for each code");
-    }
+    if (n_ids(*ids) != n) throw ArgumentError("ids must have one id for each code");
     return ids->data();
+}
+
+/// An array that takes the values over, without a copy.
+template <typename T>
+py::array_t<T> to_array(std::vector<T> values, std::vector<py::ssize_t> shape) {
+    auto owner = std::make_unique<std::vector<T>>(std::move(values));
+    const T* data = owner->data();
+    const py::capsule capsule(owner.get(), [](void* held) { delete static_cast<std::vector<T>*>(held); });
+    owner.release();
+    return py::array_t<T>(std::move(shape), data, capsule);
+}
+
+template <typename T>
+py::array_t<T> to_array(std::vector<T> values) {
+    const auto n = static_cast<py::ssize_t>(values.size());
+    return to_array(std::move(values), {n});
+}
+
+/// Runs call(interrupt) without the GIL. Ctrl-C ends it.
+template <typename Call>
+auto run(Call call) {
+    const Interrupt interrupt = [] {
+        const py::gil_scoped_acquire acquire;
+        return PyErr_CheckSignals() != 0;
+    };
+    try {
+        const py::gil_scoped_release release;
+        return call(interrupt);
+    } catch (const Interrupted&) {
+        throw py::error_already_set();  // what the signal's handler raised
+    }
 }
 
 }  // namespace fasthash::python

@@ -6,10 +6,10 @@
 
 #include <cstring>
 
-#include "arrays.h"
 #include "fasthash/flat_index.h"
 #include "fasthash/hier_index.h"
 #include "fasthash/simd.h"
+#include "searches.h"
 
 namespace fasthash::python {
 namespace {
@@ -19,65 +19,61 @@ using ReleaseGil = py::call_guard<py::gil_scoped_release>;
 void add(Index& index, const CodeArray& codes, const std::optional<IdArray>& ids) {
     const CodeView view = code_view("codes", codes);
     const std::int64_t* id_data = id_pointer(ids, view.n);
+    run([&](const Interrupt& interrupt) { index.add(view, id_data, interrupt); });
+}
+
+void remove(Index& index, const IdArray& ids) {
+    const std::size_t n = n_ids(ids);
+    run([&, data = ids.data()](const Interrupt& interrupt) { index.remove(data, n, interrupt); });
+}
+
+void update(Index& index, const IdArray& ids, const CodeArray& codes) {
+    const CodeView view = code_view("codes", codes);
+    const std::int64_t* id_data = id_pointer(ids, view.n);
+    run([&](const Interrupt& interrupt) { index.update(id_data, view, interrupt); });
+}
+
+py::array_t<std::uint8_t> reconstruct(const Index& index, const IdArray& ids) {
+    const std::size_t n = n_ids(ids);
+    py::array_t<std::uint8_t> codes({n, index.layout().n_bytes()});
+    run([&, from = ids.data(), to = codes.mutable_data()](const Interrupt&) { index.reconstruct(from, n, to); });
+    return codes;
+}
+
+// (codes, ids) in the order of the ids
+py::tuple to_arrays(const Index& index) {
+    Export items = run([&](const Interrupt&) { return index.export_items(); });
+    const auto n = static_cast<py::ssize_t>(items.ids.size());
+    return py::make_tuple(to_array(std::move(items.codes), {n, static_cast<py::ssize_t>(index.layout().n_bytes())}),
+                          to_array(std::move(items.ids)));
+}
+
+py::bytes to_bytes(const Index& index) {
+    const std::vector<std::uint8_t> bytes = run([&](const Interrupt& interrupt) { return index.to_bytes(interrupt); });
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+std::unique_ptr<Index> from_bytes(const py::buffer& data) {
+    const py::buffer_info info = data.request();
+    if (info.itemsize != 1 || info.ndim != 1 || info.strides[0] != 1) {
+        throw ArgumentError("data must be bytes that stand one after the other");
+    }
     const py::gil_scoped_release release;
-    index.add(view, id_data);
+    return index_from_bytes(static_cast<const std::uint8_t*>(info.ptr), static_cast<std::size_t>(info.size));
 }
 
-struct Found {
-    Found(py::ssize_t rows, py::ssize_t columns) : distances({rows, columns}), ids({rows, columns}) {}
-
-    py::array_t<std::int32_t> distances;
-    py::array_t<std::int64_t> ids;
-};
-
-// Searches without the GIL; Ctrl-C ends a long search.
-Found run_search(const Index& index, CodeView queries, std::size_t k, const std::optional<Pruning>& pruning,
-                 QueryStats* stats) {
-    Found found(static_cast<py::ssize_t>(queries.n), static_cast<py::ssize_t>(k));
-    std::int32_t* distances = found.distances.mutable_data();
-    std::int64_t* ids = found.ids.mutable_data();
-    const Interrupt interrupt = [] {
-        const py::gil_scoped_acquire acquire;
-        return PyErr_CheckSignals() != 0;
-    };
-    try {
-        const py::gil_scoped_release release;
-        index.search(queries, k, pruning, distances, ids, stats, interrupt);
-    } catch (const Interrupted&) {
-        throw py::error_already_set();  // what the signal's handler raised
-    }
-    return found;
+std::unique_ptr<IdFilter> filter_of_mask(const MaskArray& mask) {
+    if (mask.ndim() != 1) throw ArgumentError("mask must have one axis");
+    const auto* data = reinterpret_cast<const std::uint8_t*>(mask.data());
+    const py::gil_scoped_release release;
+    return IdFilter::from_mask(data, static_cast<std::size_t>(mask.shape(0)));
 }
 
-// (distances, ids) of an exact search, or None if the queries are not just as they must be: Python then says why.
-py::object search_exact(const Index& index, const py::object& queries, std::size_t k) {
-    if (!py::isinstance<CodeArray>(queries)) return py::none();
-    const auto array = py::reinterpret_borrow<CodeArray>(queries);
-    if (array.ndim() != 2 || static_cast<std::size_t>(array.shape(1)) != index.layout().n_bytes()) return py::none();
-    const Found found = run_search(index, code_view("queries", array), k, std::nullopt, nullptr);
-    return py::make_tuple(found.distances, found.ids);
-}
-
-// (distances, ids, plan, gave_up, nodes_visited, codes_compared)
-py::tuple search(const Index& index, const CodeArray& queries, std::size_t k, std::optional<double> keep,
-                 KeepMode keep_mode) {
-    const CodeView view = code_view("queries", queries);
-    std::optional<Pruning> pruning;
-    if (keep) pruning = Pruning{*keep, keep_mode};
-    std::vector<QueryStats> stats(view.n);
-    const Found found = run_search(index, view, k, pruning, stats.data());
-    const auto rows = static_cast<py::ssize_t>(view.n);
-    py::array_t<std::uint8_t> plan(rows);
-    py::array_t<bool> gave_up(rows);
-    py::array_t<std::int64_t> nodes_visited(rows), codes_compared(rows);
-    for (py::ssize_t q = 0; q < rows; ++q) {
-        const QueryStats& of_query = stats[static_cast<std::size_t>(q)];
-        plan.mutable_at(q) = static_cast<std::uint8_t>(of_query.plan);
-        gave_up.mutable_at(q) = of_query.gave_up;
-        nodes_visited.mutable_at(q) = of_query.nodes_visited;
-        codes_compared.mutable_at(q) = of_query.codes_compared;
-    }
-    return py::make_tuple(found.distances, found.ids, plan, gave_up, nodes_visited, codes_compared);
+std::unique_ptr<IdFilter> filter_of_ids(const IdArray& ids) {
+    const std::size_t n = n_ids(ids);
+    const std::int64_t* data = ids.data();
+    const py::gil_scoped_release release;
+    return std::make_unique<IdFilter>(std::vector<std::int64_t>(data, data + n));
 }
 
 std::vector<std::string> simd_level_names() {
@@ -149,11 +145,38 @@ PYBIND11_MODULE(_core, module) {
         .def_property_readonly("n_bits", [](const Index& index) { return index.layout().n_bits(); })
         .def("nbytes", &Index::nbytes, ReleaseGil())
         .def("__len__", &Index::size, ReleaseGil())
+        .def("mapped_bytes", &Index::mapped_bytes, ReleaseGil())
+        .def("next_id", &Index::next_id, ReleaseGil())
+        .def("n_segments", &Index::n_segments, ReleaseGil())
+        .def("n_removed", &Index::n_removed, ReleaseGil())
         .def("add", &add, py::arg("codes").noconvert(), py::arg("ids").noconvert() = py::none())
-        .def("search_exact", &search_exact, py::arg("queries"), py::arg("k"))
+        .def("remove", &remove, py::arg("ids").noconvert())
+        .def("update", &update, py::arg("ids").noconvert(), py::arg("codes").noconvert())
+        .def(
+            "merge",
+            [](Index& index, const Index& other) {
+                run([&](const Interrupt& interrupt) { index.merge(other, interrupt); });
+            },
+            py::arg("other"))
+        .def("compact", [](Index& index) { run([&](const Interrupt& interrupt) { index.compact(interrupt); }); })
+        .def("__contains__", &Index::contains, py::arg("id"), ReleaseGil())
+        .def("reconstruct", &reconstruct, py::arg("ids").noconvert())
+        .def("to_arrays", &to_arrays)
+        .def("copy", &Index::copy, ReleaseGil())
+        .def("search_exact", &search_exact, py::arg("queries"), py::arg("k"), py::arg("allow") = py::none())
         .def("search", &search, py::arg("queries").noconvert(), py::arg("k"), py::arg("keep") = py::none(),
-             py::arg("keep_mode") = KeepMode::node_ratio)
-        .def("save", &Index::save, py::arg("path"), ReleaseGil());
+             py::arg("keep_mode") = KeepMode::node_ratio, py::arg("allow") = py::none())
+        .def("range_search", &range_search, py::arg("queries").noconvert(), py::arg("radius"),
+             py::arg("allow") = py::none())
+        .def("count_within", &count_within, py::arg("queries").noconvert(), py::arg("radius"),
+             py::arg("allow") = py::none())
+        .def(
+            "save",
+            [](const Index& index, const std::string& path) {
+                run([&](const Interrupt& interrupt) { index.save(path, interrupt); });
+            },
+            py::arg("path"))
+        .def("to_bytes", &to_bytes);
 
     py::class_<FlatIndex, Index>(module, "FlatIndex").def(py::init<std::size_t>(), py::arg("n_bits"));
     py::class_<HierIndex::Shape>(module, "HierShape")
@@ -167,6 +190,7 @@ PYBIND11_MODULE(_core, module) {
              }),
              py::arg("level_bits"), py::arg("memory") = Memory::standard, py::arg("plan") = py::none())
         .def_property_readonly("memory", &HierIndex::memory)
+        .def_property_readonly("forced_plan", &HierIndex::forced_plan)
         .def("shape", &HierIndex::shape, ReleaseGil());
 
     py::class_<FileInfo>(module, "FileInfo")
@@ -178,14 +202,35 @@ PYBIND11_MODULE(_core, module) {
         .def_readonly("format_minor", &FileInfo::format_minor)
         .def_readonly("file_bytes", &FileInfo::file_bytes);
 
+    py::class_<FileSection>(module, "FileSection")
+        .def_readonly("name", &FileSection::name)
+        .def_readonly("offset", &FileSection::offset)
+        .def_readonly("n_bytes", &FileSection::n_bytes)
+        .def_readonly("checksum", &FileSection::checksum)
+        .def_readonly("intact", &FileSection::intact);
+    py::class_<FileReport>(module, "FileReport")
+        .def_readonly("info", &FileReport::info)
+        .def_readonly("sections", &FileReport::sections)
+        .def_readonly("fault", &FileReport::fault);
+
+    py::class_<IdFilter>(module, "IdFilter")
+        .def_static("of_ids", &filter_of_ids, py::arg("ids").noconvert())
+        .def_static("of_mask", &filter_of_mask, py::arg("mask").noconvert())
+        .def("__len__", &IdFilter::size)
+        .def("__contains__", &IdFilter::contains, py::arg("id"))
+        .def("nbytes", &IdFilter::nbytes, ReleaseGil())
+        .def("set_reusable", &IdFilter::set_reusable);
+
     module.def("simd_level", [] { return std::string(simd_name(simd_level())); });
     module.def("simd_levels", &simd_level_names);
     module.def("set_simd_level", [](const std::string& name) { set_simd_level(name); }, py::arg("name"));
     module.def("get_num_threads", &num_threads);
     module.def("set_num_threads", &set_num_threads, py::arg("n"));
 
-    module.def("load", &load_index, py::arg("path"), ReleaseGil());
+    module.def("load", &load_index, py::arg("path"), py::arg("mmap") = false, ReleaseGil());
+    module.def("from_bytes", &from_bytes, py::arg("data"));
     module.def("peek", &peek_file, py::arg("path"), ReleaseGil());
+    module.def("verify", &verify_file, py::arg("path"), ReleaseGil());
 }
 
 }  // namespace fasthash::python

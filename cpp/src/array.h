@@ -17,7 +17,7 @@ namespace fasthash {
 
 /// Like std::vector, but for trivial types alone: it begins at a cache line, resize leaves new values undefined,
 /// shrinking a large array hands its pages back without a copy, and room that was reserved but not written takes no
-/// memory.
+/// memory. It may also be a view of values that somebody else owns, a mapped file for one, which is only read.
 template <typename T>
 class Array {
     static_assert(std::is_trivially_copyable_v<T>);
@@ -30,11 +30,21 @@ class Array {
         swap(other);
         return *this;
     }
-    ~Array() { std::free(data_); }
+    ~Array() {
+        if (!is_view_) std::free(data_);
+    }
+    static Array view(const T* values, std::size_t n) {
+        Array array;
+        array.data_ = const_cast<T*>(values);
+        array.size_ = array.capacity_ = n;
+        array.is_view_ = true;
+        return array;
+    }
 
     std::size_t size() const { return size_; }
     bool empty() const { return size_ == 0; }
-    std::size_t nbytes() const { return capacity_ * sizeof(T); }
+    /// Bytes of memory that it owns.
+    std::size_t nbytes() const { return is_view_ ? 0 : capacity_ * sizeof(T); }
     T* data() { return data_; }
     const T* data() const { return data_; }
     T& operator[](std::size_t i) { return data_[i]; }
@@ -76,6 +86,7 @@ class Array {
         std::swap(data_, other.data_);
         std::swap(size_, other.size_);
         std::swap(capacity_, other.capacity_);
+        std::swap(is_view_, other.is_view_);
     }
     // Room for n more, growing by half at least.
     void grow(std::size_t n) {
@@ -123,6 +134,7 @@ class Array {
     T* data_ = nullptr;
     std::size_t size_ = 0;
     std::size_t capacity_ = 0;
+    bool is_view_ = false;
 };
 
 }  // namespace fasthash

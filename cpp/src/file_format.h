@@ -2,43 +2,28 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "fasthash/index.h"
-#include "files.h"
-#include "xxh64.h"
+#include "fasthash/hier_index.h"
 
 namespace fasthash {
 
-struct IndexHeader {
+struct State;
+class Stopper;
+
+/// What an index was made with, beside the levels.
+struct IndexSettings {
     IndexKind kind;
-    LevelLayout layout;
-    std::uint64_t n_codes;
-    bool has_ids;
-    std::uint8_t memory = 0;  // of a hierarchical index
+    Memory memory;
+    std::optional<Plan> plan;
 };
 
-/// Writes an index: all codes, then all ids if it has any, both in any number of pieces, then finish.
-class IndexWriter {
- public:
-    IndexWriter(const std::string& path, IndexHeader header);
-
-    void codes(const std::uint8_t* data, std::size_t n_bytes);
-    void ids(const std::int64_t* data, std::size_t n);
-    void finish();
-
- private:
-    void append(Xxh64& hash, const void* data, std::size_t n_bytes);
-    void pad();
-    void flush();
-
-    IndexHeader header_;
-    AtomicFile file_;
-    std::vector<std::uint8_t> buffer_;  // of bytes to be written at position_
-    std::uint64_t position_;
-    bool ids_begun_ = false;
-    Xxh64 levels_hash_, codes_hash_, ids_hash_;
-};
+/// Throws IoError, or Interrupted when `stopper` said so.
+void save_index(const std::string& path, const LevelLayout& layout, const IndexSettings& settings, const State& state,
+                Stopper& stopper);
+std::vector<std::uint8_t> index_bytes(const LevelLayout& layout, const IndexSettings& settings, const State& state,
+                                      Stopper& stopper);
 
 }  // namespace fasthash

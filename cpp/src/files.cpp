@@ -1,6 +1,7 @@
 #include "files.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -8,6 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <random>
 
 #include "fasthash/error.h"
@@ -52,7 +54,11 @@ int sync_to_disk(int descriptor) {
 
 }  // namespace
 
-AtomicFile::AtomicFile(const std::string& path) : path_(save_target(path)), temporary_(temporary_beside(path_)) {
+int (*file_step_hook)(const char* step) = nullptr;
+
+AtomicFile::AtomicFile(const std::string& path)
+    : path_(save_target(path)), temporary_(temporary_beside(path_)), folder_(directory_of(path_)) {
+    begin("cannot create a file to save to");
     descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (descriptor_ < 0) fail("cannot create a file to save to");
     struct stat old;
@@ -69,6 +75,7 @@ AtomicFile::~AtomicFile() {
 void AtomicFile::write(const void* data, std::size_t n_bytes, std::uint64_t offset) {
     const char* p = static_cast<const char*>(data);
     while (n_bytes > 0) {
+        begin("cannot write");
         const ssize_t n = ::pwrite(descriptor_, p, std::min(n_bytes, kMaxTransfer), static_cast<off_t>(offset));
         if (n < 0) {
             if (errno == EINTR) continue;
@@ -81,12 +88,15 @@ void AtomicFile::write(const void* data, std::size_t n_bytes, std::uint64_t offs
 }
 
 void AtomicFile::commit() {
+    begin("cannot flush to disk");
     if (sync_to_disk(descriptor_) != 0) fail("cannot flush to disk");
+    begin("cannot move the new file into place");
     if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot move the new file into place");
     ::close(descriptor_);
     descriptor_ = -1;
     // The new name is durable once the folder is.
-    const int folder = ::open(directory_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    begin("cannot flush the folder");
+    const int folder = ::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0) fail("cannot open the folder to flush it");
     const int result = sync_to_disk(folder);
     const int code = errno;
@@ -94,6 +104,12 @@ void AtomicFile::commit() {
     errno = code;
     // Some file systems cannot flush folders and say EINVAL; their renames are as durable as they can be.
     if (result != 0 && errno != EINVAL) fail("cannot flush the folder");
+}
+
+void AtomicFile::begin(const char* step) const {
+    if (file_step_hook == nullptr) return;
+    errno = file_step_hook(step);
+    if (errno != 0) fail(step);
 }
 
 void AtomicFile::fail(const char* step) const { throw IoError(errno, step, path_); }
@@ -130,6 +146,33 @@ void InputFile::read(void* data, std::size_t n_bytes, std::uint64_t offset) cons
         offset += static_cast<std::uint64_t>(n);
         n_bytes -= static_cast<std::size_t>(n);
     }
+}
+
+MappedFile::MappedFile(const std::string& path) {
+    const InputFile file(path);
+    size_ = file.size();
+    if (size_ == 0) return;
+    void* data = ::mmap(nullptr, static_cast<std::size_t>(size_), PROT_READ, MAP_SHARED, file.descriptor_, 0);
+    if (data == MAP_FAILED) throw IoError(errno, "cannot map", path);
+    data_ = static_cast<const std::uint8_t*>(data);
+}
+
+MappedFile::~MappedFile() {
+    if (data_ != nullptr) ::munmap(const_cast<std::uint8_t*>(data_), static_cast<std::size_t>(size_));
+}
+
+void MappedFile::read(void* data, std::size_t n_bytes, std::uint64_t offset) const {
+    if (n_bytes > 0) std::memcpy(data, data_ + offset, n_bytes);
+}
+
+void MemorySource::read(void* data, std::size_t n_bytes, std::uint64_t offset) const {
+    if (n_bytes > 0) std::memcpy(data, data_ + offset, n_bytes);
+}
+
+void MemorySink::write(const void* data, std::size_t n_bytes, std::uint64_t offset) {
+    if (n_bytes == 0) return;
+    if (offset + n_bytes > bytes_.size()) bytes_.resize(static_cast<std::size_t>(offset) + n_bytes);
+    std::memcpy(bytes_.data() + offset, data, n_bytes);
 }
 
 }  // namespace fasthash

@@ -4,46 +4,112 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace fasthash {
 
+/// Where bytes are written to.
+class ByteSink {
+ public:
+    virtual ~ByteSink() = default;
+    virtual void write(const void* data, std::size_t n_bytes, std::uint64_t offset) = 0;
+    /// All has been written.
+    virtual void commit() = 0;
+};
+
+/// Bytes that can be read, of a length that is known.
+class ByteSource {
+ public:
+    virtual ~ByteSource() = default;
+    virtual std::uint64_t size() const = 0;
+    /// Read exactly these bytes, which are within the size.
+    virtual void read(void* data, std::size_t n_bytes, std::uint64_t offset) const = 0;
+};
+
+/// Called before each step of writing a file, with its name; what it returns but 0 is the error that the step then
+/// fails with. Null but in tests of crashes and broken disks.
+extern int (*file_step_hook)(const char* step);
+
 /// A new file that takes the place of `path` in one step. Until commit has returned the old file is intact; dropped
 /// without commit it leaves nothing behind.
-class AtomicFile {
+class AtomicFile final : public ByteSink {
  public:
     explicit AtomicFile(const std::string& path);
-    ~AtomicFile();
+    ~AtomicFile() override;
     AtomicFile(const AtomicFile&) = delete;
     AtomicFile& operator=(const AtomicFile&) = delete;
 
-    void write(const void* data, std::size_t n_bytes, std::uint64_t offset);
+    void write(const void* data, std::size_t n_bytes, std::uint64_t offset) override;
     /// Make the content durable, then move it to `path`.
-    void commit();
+    void commit() override;
 
  private:
+    void begin(const char* step) const;
     [[noreturn]] void fail(const char* step) const;
 
     std::string path_;
     std::string temporary_;
+    std::string folder_;
     int descriptor_ = -1;
 };
 
 /// An existing regular file, open for reading.
-class InputFile {
+class InputFile final : public ByteSource {
  public:
     explicit InputFile(std::string path);
-    ~InputFile();
+    ~InputFile() override;
     InputFile(const InputFile&) = delete;
     InputFile& operator=(const InputFile&) = delete;
 
-    std::uint64_t size() const { return size_; }
-    /// Read exactly these bytes. Throws FormatError if the file ends before, which it did not when it was opened.
-    void read(void* data, std::size_t n_bytes, std::uint64_t offset) const;
+    std::uint64_t size() const override { return size_; }
+    /// Throws FormatError if the file ends before, which it did not when it was opened.
+    void read(void* data, std::size_t n_bytes, std::uint64_t offset) const override;
 
  private:
+    friend class MappedFile;
+
     std::string path_;
     int descriptor_ = -1;
     std::uint64_t size_ = 0;
+};
+
+/// An existing regular file as memory that is read alone; processes that map it share the pages.
+class MappedFile final : public ByteSource {
+ public:
+    explicit MappedFile(const std::string& path);
+    ~MappedFile() override;
+    MappedFile(const MappedFile&) = delete;
+    MappedFile& operator=(const MappedFile&) = delete;
+
+    std::uint64_t size() const override { return size_; }
+    void read(void* data, std::size_t n_bytes, std::uint64_t offset) const override;
+    const std::uint8_t* data() const { return data_; }
+
+ private:
+    const std::uint8_t* data_ = nullptr;
+    std::uint64_t size_ = 0;
+};
+
+/// Bytes in memory that somebody else owns.
+class MemorySource final : public ByteSource {
+ public:
+    MemorySource(const std::uint8_t* data, std::size_t n_bytes) : data_(data), size_(n_bytes) {}
+    std::uint64_t size() const override { return size_; }
+    void read(void* data, std::size_t n_bytes, std::uint64_t offset) const override;
+
+ private:
+    const std::uint8_t* data_;
+    std::uint64_t size_;
+};
+
+class MemorySink final : public ByteSink {
+ public:
+    void write(const void* data, std::size_t n_bytes, std::uint64_t offset) override;
+    void commit() override {}
+    std::vector<std::uint8_t> take() { return std::move(bytes_); }
+
+ private:
+    std::vector<std::uint8_t> bytes_;
 };
 
 }  // namespace fasthash

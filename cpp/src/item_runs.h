@@ -14,6 +14,23 @@ class ItemRuns {
     std::size_t n_items() const { return n_items_; }
     std::size_t nbytes() const { return marks_.nbytes() + ranks_.nbytes() + extras_.nbytes(); }
 
+    ItemRuns() = default;
+    /// Rows with one item each.
+    explicit ItemRuns(std::size_t n_rows) : n_rows_(n_rows), n_items_(n_rows) {}
+    /// As they stand in a file, where they have been checked: as many extras as marks, which grow.
+    ItemRuns(std::size_t n_rows, std::size_t n_items, Array<std::uint64_t> marks, Array<std::uint32_t> extras)
+        : n_rows_(n_rows), n_items_(n_items), marks_(std::move(marks)), extras_(std::move(extras)) {
+        if (extras_.empty()) return;
+        ranks_.resize(marks_.size());
+        std::uint32_t rank = 0;
+        for (std::size_t i = 0; i < marks_.size(); ++i) {
+            ranks_[i] = rank;
+            rank += count_bits(marks_[i]);
+        }
+    }
+    const Array<std::uint64_t>& marks() const { return marks_; }
+    const Array<std::uint32_t>& extras() const { return extras_; }
+
     /// One more row with its first item.
     void push_row() {
         if (n_rows_ % 64 == 0) {
@@ -45,6 +62,8 @@ class ItemRuns {
         extras_.shrink_to_fit();
     }
 
+    /// Whether a row has several items.
+    bool is_shared(std::size_t row) const { return !extras_.empty() && (marks_[row / 64] >> row % 64 & 1) != 0; }
     /// First item of a row; of the row after the last: the number of items.
     std::size_t begin(std::size_t row) const {
         if (extras_.empty()) return row;
@@ -59,10 +78,19 @@ class ItemRuns {
         __builtin_prefetch(ranks_.data() + row / 64);
     }
 
-    std::size_t row_of(std::size_t item) const {
-        std::size_t low = 0, high = n_rows_;  // the row is among low .. high
+    /// Found fastest from a row that is not far before it.
+    std::size_t row_of(std::size_t item, std::size_t row_before = 0) const {
+        if (extras_.empty()) return item;
+        // In growing steps of 64 rows, for which no bits need be counted, then by bisection: it is among low .. high.
+        std::size_t low = row_before / 64 * 64, step = 64;
+        while (low + step < n_rows_ && begin(low + step) <= item) {
+            low += step;
+            step *= 2;
+        }
+        std::size_t high = low + step < n_rows_ ? low + step : n_rows_;
         while (high - low > 1) {
-            const std::size_t middle = low + (high - low) / 2;
+            std::size_t middle = low + (high - low) / 2;
+            if (high - low >= 128) middle = middle / 64 * 64;
             (begin(middle) <= item ? low : high) = middle;
         }
         return low;

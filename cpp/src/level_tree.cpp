@@ -6,7 +6,16 @@
 namespace fasthash {
 namespace {
 
-// Calls visit(row, code, first level at which the code leaves the path of the one before) for every row.
+// The first level at which a code leaves the path of the one before; the number of levels if they are equal.
+std::size_t first_new_level(const std::uint8_t* code, const std::uint8_t* before, const LevelLayout& layout) {
+    const auto byte = static_cast<std::size_t>(std::mismatch(code, code + layout.n_bytes(), before).first - code);
+    if (byte == layout.n_bytes()) return layout.n_levels();
+    std::size_t level = 0;
+    while (layout.offset(level + 1) <= byte) ++level;
+    return level;
+}
+
+// Calls visit(row, code, first new level) for every row.
 template <typename Visit>
 void for_each_row(const SortedCodes& codes, const LevelLayout& layout, Visit visit) {
     constexpr std::size_t kPiece = 4096;
@@ -15,15 +24,8 @@ void for_each_row(const SortedCodes& codes, const LevelLayout& layout, Visit vis
     for (std::size_t begin = 0; begin < codes.n_rows(); begin += kPiece) {
         const CodeView piece = codes.codes(begin, std::min(begin + kPiece, codes.n_rows()), scratch);
         for (std::size_t i = 0; i < piece.n; ++i) {
-            const std::uint8_t* code = piece.row(i);
             const std::uint8_t* before = i > 0 ? piece.row(i - 1) : last.data();
-            std::size_t first_new = 0;
-            if (begin + i > 0) {
-                const auto byte =
-                    static_cast<std::size_t>(std::mismatch(code, code + piece.n_bytes, before).first - code);
-                while (first_new + 1 < layout.n_levels() && layout.offset(first_new + 1) <= byte) ++first_new;
-            }
-            visit(begin + i, code, first_new);
+            visit(begin + i, piece.row(i), begin + i == 0 ? 0 : first_new_level(piece.row(i), before, layout));
         }
         last.assign(piece.row(piece.n - 1), piece.row(piece.n - 1) + piece.n_bytes);
     }
@@ -64,11 +66,14 @@ std::size_t LevelTree::nbytes() const {
     return bytes;
 }
 
-std::vector<std::size_t> count_nodes(const SortedCodes& codes, const LevelLayout& layout) {
+std::vector<std::size_t> count_nodes(MergeCursor items, const LevelLayout& layout) {
     std::vector<std::size_t> nodes(layout.n_levels());
-    for_each_row(codes, layout, [&nodes](std::size_t, const std::uint8_t*, std::size_t first_new) {
-        for (std::size_t depth = first_new; depth < nodes.size(); ++depth) ++nodes[depth];
-    });
+    std::vector<std::uint8_t> last;
+    for (; !items.done(); items.next()) {
+        std::size_t level = last.empty() ? 0 : first_new_level(items.code(), last.data(), layout);
+        if (level < nodes.size()) last.assign(items.code(), items.code() + layout.n_bytes());
+        for (; level < nodes.size(); ++level) ++nodes[level];
+    }
     return nodes;
 }
 

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "fasthash/codes.h"
+#include "merge.h"
 #include "number_range.h"
 #include "sorted_codes.h"
 
@@ -35,7 +36,7 @@ class LevelTree {
     std::vector<LevelNodes> levels_;
 };
 
-/// How many nodes each level has, the last one included, without building the tree.
-std::vector<std::size_t> count_nodes(const SortedCodes& codes, const LevelLayout& layout);
+/// How many nodes each level has, the last one included, without building the tree. Uses the cursor up.
+std::vector<std::size_t> count_nodes(MergeCursor items, const LevelLayout& layout);
 
 }  // namespace fasthash

@@ -6,7 +6,7 @@
 
 namespace fasthash {
 
-PartTable make_part_table(const SortedCodes& sorted, std::size_t first_bit, std::size_t n_bits) {
+PartTable make_part_table(const SortedCodes& sorted, std::size_t first_bit, std::size_t n_bits, Stopper& stopper) {
     const std::size_t n = sorted.n_rows(), n_bytes = sorted.n_bytes();
     const std::uint8_t* codes = sorted.tails();
     const auto value_of = [&](std::size_t row) { return code_bits(codes + row * n_bytes, n_bytes, first_bit, n_bits); };
@@ -15,9 +15,16 @@ PartTable make_part_table(const SortedCodes& sorted, std::size_t first_bit, std:
     // begin[v + 1] counts up from the begin of v to that of v + 1 while the rows are put in place.
     const std::size_t n_values = std::size_t{1} << n_bits;
     table.begin.assign(n_values + 2, 0);
-    for (std::size_t row = 0; row < n; ++row) ++table.begin[value_of(row) + 2];
+    const auto between = [&stopper](std::size_t row) {
+        if (row % 65536 == 0) stopper.check();
+    };
+    for (std::size_t row = 0; row < n; ++row) {
+        between(row);
+        ++table.begin[value_of(row) + 2];
+    }
     for (std::size_t value = 2; value < n_values + 2; ++value) table.begin[value] += table.begin[value - 1];
     for (std::size_t row = 0; row < n; ++row) {
+        between(row);
         const std::size_t entry = table.begin[value_of(row) + 1]++;
         std::memcpy(table.codes.data() + entry * n_bytes, codes + row * n_bytes, n_bytes);
         table.rows.set(entry, static_cast<std::int64_t>(row));
@@ -31,8 +38,9 @@ std::size_t PartIndex::nbytes() const {
     return bytes;
 }
 
-PartSearch::PartSearch(const PartIndex& index)
+PartSearch::PartSearch(const PartIndex& index, Admission admission)
     : index_(index),
+      items_(index.sorted, admission),
       scan_cost_(cost_of_scan(index.sorted.n_rows(), index.sorted.n_bytes())),
       query_parts_(index.n_parts()),
       n_visited_(index.n_parts()) {}
@@ -124,7 +132,7 @@ void PartSearch::scan_all() {
         // Where no id is small enough, codes at the limit itself are left out: there may be very many.
         for (const bool ties : {true, false}) {
             for (std::size_t group = first; group < end; ++group) {
-                if ((sorted.least_id(group) < id_limit) != ties) continue;
+                if ((sorted.least_id(group) <= id_limit) != ties) continue;
                 const auto begin_row = static_cast<std::uint32_t>(group * kGroup);
                 const auto end_row = static_cast<std::uint32_t>(std::min((group + 1) * kGroup, sorted.n_rows()));
                 if (n_ranges_ > 0 && ranges_[n_ranges_ - 1].end == begin_row) {
@@ -174,14 +182,15 @@ std::int32_t PartSearch::take(const RowHit* hits, std::size_t n) {
         if (table != nullptr) wanted[i].row = static_cast<std::uint32_t>(table->rows[wanted[i].row]);
         sorted.prefetch(wanted[i].row);
     }
-    for (std::size_t i = 0; i < n_wanted; ++i) sorted.push(wanted[i].row, wanted[i].distance + bound_, *nearest_);
+    for (std::size_t i = 0; i < n_wanted; ++i) items_.push(wanted[i].row, wanted[i].distance + bound_, *nearest_);
     return limit();
 }
 
 // The k-th smallest distance of some hits: the k nearest of all are within it. While nothing has been found yet, that
 // spares most of the work.
 std::int32_t PartSearch::limit_of(const RowHit* hits, std::size_t n) const {
-    if (n <= nearest_->k() || nearest_->limit() < static_cast<std::int32_t>(index_.sorted.n_bytes() * 8))
+    if (items_.restricted() || n <= nearest_->k() ||
+        nearest_->limit() < static_cast<std::int32_t>(index_.sorted.n_bytes() * 8))
         return INT32_MAX;
     std::int32_t distances[kMostHits];
     for (std::size_t i = 0; i < n; ++i) distances[i] = hits[i].distance;

@@ -19,7 +19,7 @@ struct PartTable {
     std::size_t nbytes() const { return begin.nbytes() + codes.nbytes() + rows.nbytes(); }
 };
 
-PartTable make_part_table(const SortedCodes& sorted, std::size_t first_bit, std::size_t n_bits);
+PartTable make_part_table(const SortedCodes& sorted, std::size_t first_bit, std::size_t n_bits, Stopper& stopper);
 
 /// Codes, and tables by which parts of them are looked up. Part 0 are the first bits, for which the sorted codes and
 /// their directory serve; part i has table i - 1. All parts have as many bits as the directory.
@@ -41,7 +41,7 @@ class PartIndex {
 /// have been found. Parts need not cover the code: what they leave out can only add to the distance.
 class PartSearch final : private RowSink {
  public:
-    explicit PartSearch(const PartIndex& index);
+    PartSearch(const PartIndex& index, Admission admission);
 
     /// Scans what is left where the parts turn out to be no help.
     QueryStats run(const std::uint8_t* query, TopK& nearest);
@@ -59,6 +59,7 @@ class PartSearch final : private RowSink {
     bool seen_before(const std::uint8_t* code) const;
 
     const PartIndex& index_;
+    const SortedItems items_;
     const double scan_cost_;
     std::vector<std::uint32_t> query_parts_;
     std::vector<unsigned> n_visited_;  // per part: all values at smaller distances have been visited

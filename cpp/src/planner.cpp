@@ -46,15 +46,21 @@ std::vector<std::size_t> sample_rows(const SortedCodes& codes, std::size_t wante
 // How far the neighbours of a few codes of the gallery are.
 class NeighbourDistances final : private RowSink {
  public:
-    static std::vector<std::int32_t> of(const SortedCodes& codes, const std::vector<std::size_t>& rows) {
+    static std::vector<std::int32_t> of(const SortedCodes& codes, const std::vector<std::size_t>& rows,
+                                        Stopper& stopper) {
         std::vector<std::int32_t> limits(rows.size());
-        parallel_for(rows.size(), [&](std::size_t i) { limits[i] = NeighbourDistances(codes).of(rows[i]); });
+        parallel_for(rows.size(), [&](std::size_t i) {
+            stopper.check();
+            limits[i] = NeighbourDistances(codes).of(rows[i]);
+        });
         return limits;
     }
 
  private:
     explicit NeighbourDistances(const SortedCodes& codes)
-        : codes_(codes), nearest_(kNeighbours + 1, codes.n_bytes() * 8) {}  // a code of the gallery finds itself
+        : codes_(codes),
+          items_(codes, {}),
+          nearest_({kNeighbours + 1}, codes.n_bytes() * 8) {}  // a code of the gallery finds itself
 
     std::int32_t of(std::size_t row) {
         const RowRange all{0, static_cast<std::uint32_t>(codes_.n_rows())};
@@ -63,13 +69,24 @@ class NeighbourDistances final : private RowSink {
         return nearest_.limit();
     }
     std::int32_t take(const RowHit* hits, std::size_t n) override {
-        for (std::size_t i = 0; i < n; ++i) codes_.push(hits[i].row, hits[i].distance, nearest_);
+        for (std::size_t i = 0; i < n; ++i) items_.push(hits[i].row, hits[i].distance, nearest_);
         return nearest_.bound() - 1;
     }
 
     const SortedCodes& codes_;
+    const SortedItems items_;
     TopK nearest_;
 };
+
+// Values of so many bits that differ in at most `reach` of them.
+double values_within(std::size_t reach, std::size_t n_bits) {
+    double n = 0, at_distance = 1;
+    for (std::size_t d = 0; d <= std::min(reach, n_bits); ++d) {
+        n += at_distance;
+        at_distance = at_distance * static_cast<double>(n_bits - d) / static_cast<double>(d + 1);
+    }
+    return n;
+}
 
 // What a search by parts costs on average, found by looking which of the sampled codes it would read.
 double cost_by_parts(const SortedCodes& codes, std::size_t n_parts, std::size_t part_bits,
@@ -90,11 +107,7 @@ double cost_by_parts(const SortedCodes& codes, std::size_t n_parts, std::size_t 
             const std::size_t last_distance = limit / n_parts, last_part = limit % n_parts;
             if (part > last_part && last_distance == 0) continue;
             const std::size_t reach = std::min(part <= last_part ? last_distance : last_distance - 1, part_bits);
-            double probes = 0, at_distance = 1;
-            for (std::size_t d = 0; d <= reach; ++d) {
-                probes += at_distance;
-                at_distance = at_distance * static_cast<double>(part_bits - d) / static_cast<double>(d + 1);
-            }
+            const double probes = values_within(reach, part_bits);
             const std::uint32_t value = value_of(queries[q]);
             std::size_t n_read = 0;
             for (const std::uint32_t other : values) {
@@ -125,13 +138,15 @@ std::size_t most_compact_prefix(const SortedCodes& codes) {
 
 }  // namespace
 
-PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Plan> wanted) {
+PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Plan> wanted, Stopper& stopper) {
     const PlanChoice scan{Plan::scan, 0, 0, cost_of_scan(codes.n_rows(), codes.n_bytes())};
     const std::size_t n_bits = codes.n_bytes() * 8;
     if (wanted == Plan::scan || codes.n_rows() == 0) return scan;
+    // Of few codes no plan can be worthwhile, whatever they are.
+    if (!wanted && memory != Memory::compact && kWorthwhile * scan.cost < kCostOfQuery) return scan;
     const std::vector<std::size_t> queries = sample_rows(codes, kQueries);
     const std::vector<std::size_t> sample = spread(codes.n_rows(), kSample);
-    const std::vector<std::int32_t> limits = NeighbourDistances::of(codes, queries);
+    const std::vector<std::int32_t> limits = NeighbourDistances::of(codes, queries, stopper);
     if (memory == Memory::compact && wanted.value_or(Plan::prefix) == Plan::prefix) {
         const std::size_t bytes = most_compact_prefix(codes);
         if (bytes > 0) {
@@ -151,6 +166,7 @@ PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Pl
         const Plan plan = n_parts == 1 ? Plan::prefix : Plan::multi_index;
         if (wanted ? plan != *wanted : bytes_needed(codes, n_parts, part_bits) > bytes_allowed(memory, codes.n_bytes()))
             return;
+        stopper.check();
         const double cost = cost_by_parts(codes, n_parts, part_bits, queries, limits, sample);
         if (cost < least) {
             least = cost;
@@ -170,13 +186,29 @@ PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Pl
     return best;
 }
 
+PlanChoice plan_of_mapped(const SortedCodes& codes) {
+    if (codes.n_rows() == 0) return {Plan::scan, 0, 0, 0};
+    constexpr std::size_t kMostBits = 20;  // 4 MiB of memory for each process
+    const auto bits = static_cast<std::size_t>(std::log2(static_cast<double>(codes.n_rows())));
+    const std::size_t part_bits = std::min(std::clamp<std::size_t>(bits, 8, kMostBits), codes.n_bytes() * 8);
+    return {Plan::prefix, 1, part_bits, kWorthwhile * cost_of_scan(codes.n_rows(), codes.n_bytes())};
+}
+
 bool scan_pays(std::size_t n_codes, std::size_t n_bytes, std::size_t n_queries, double plan_cost) {
     if (n_queries < kFewestForScan) return false;
     const double slicing = kCostOfSlicing / static_cast<double>(std::min<std::size_t>(n_queries, 512));
     return kCostOfQuery + (kCostOfByteInCache + slicing) * static_cast<double>(n_codes * n_bytes) < plan_cost;
 }
 
-std::unique_ptr<PartIndex> carry_out(const PlanChoice& choice, SortedCodes codes, Memory memory) {
+bool reaches_too_far(const PlanChoice& choice, std::int32_t radius, std::size_t n_codes, std::size_t n_bytes) {
+    // All parts are searched up to one bit less than this, some of them up to it.
+    const std::size_t reach = static_cast<std::size_t>(radius) / choice.n_parts;
+    if (reach == 0) return false;
+    const double probes = values_within(reach - 1, choice.part_bits) * static_cast<double>(choice.n_parts);
+    return probes * kCostOfProbe > kWorthwhile * cost_of_scan(n_codes, n_bytes);
+}
+
+std::unique_ptr<PartIndex> carry_out(const PlanChoice& choice, SortedCodes codes, Memory memory, Stopper& stopper) {
     auto index = std::make_unique<PartIndex>(std::move(codes));
     SortedCodes& sorted = index->sorted;
     if (choice.plan == Plan::scan) {
@@ -186,7 +218,7 @@ std::unique_ptr<PartIndex> carry_out(const PlanChoice& choice, SortedCodes codes
     sorted.add_directory(choice.part_bits);
     index->tables.resize(choice.n_parts - 1);
     parallel_for(index->tables.size(), [&](std::size_t i) {
-        index->tables[i] = make_part_table(sorted, (i + 1) * choice.part_bits, choice.part_bits);
+        index->tables[i] = make_part_table(sorted, (i + 1) * choice.part_bits, choice.part_bits, stopper);
     });
     if (memory == Memory::compact && choice.plan == Plan::prefix && choice.part_bits < sorted.n_bytes() * 8 &&
         choice.part_bits % 8 == 0) {

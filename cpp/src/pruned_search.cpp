@@ -20,9 +20,9 @@ std::size_t share_down(double keep, std::size_t total) {
 }  // namespace
 
 PrunedSearch::PrunedSearch(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, Pruning pruning)
-    : codes_(codes), tree_(tree), layout_(layout), pruning_(pruning) {}
+    : codes_(codes), items_(codes, {}), tree_(tree), layout_(layout), pruning_(pruning) {}
 
-QueryStats PrunedSearch::run(const std::uint8_t* query, std::size_t k, TopK& nearest) {
+QueryStats PrunedSearch::run(const std::uint8_t* query, TopK& nearest) {
     query_ = query;
     nearest_ = &nearest;
     stats_ = {};
@@ -32,7 +32,7 @@ QueryStats PrunedSearch::run(const std::uint8_t* query, std::size_t k, TopK& nea
     add_family({0, tree_.level(0).n_nodes()}, 0);
     for (std::size_t depth = 0;; ++depth) {
         score(depth);
-        const std::uint16_t largest = cut(depth, k);
+        const std::uint16_t largest = cut(depth);
         if (depth + 1 == tree_.n_levels()) {
             compare_codes(largest);
             return stats_;
@@ -67,7 +67,7 @@ void PrunedSearch::score(std::size_t depth) {
     }
 }
 
-std::uint16_t PrunedSearch::cut(std::size_t depth, std::size_t k) {
+std::uint16_t PrunedSearch::cut(std::size_t depth) {
     const LevelNodes& level = tree_.level(depth);
     const auto items = [&](std::size_t node) {
         const NumberRange rows = level.rows(node);
@@ -86,7 +86,7 @@ std::uint16_t PrunedSearch::cut(std::size_t depth, std::size_t k) {
             break;
     }
     // Whatever the mode, the subtrees kept must hold k items, so that the search can return k. No node is empty.
-    const std::size_t needed = std::min(k, codes_.n_items());
+    const std::size_t needed = std::min(nearest_->k(), codes_.n_items());
     if (kernels().count_at_most(scores_.data(), n_scores_, score) >= needed) return score;
     return std::max(score, reach(needed, items));
 }
@@ -173,7 +173,7 @@ void PrunedSearch::read_ranges() {
 }
 
 std::int32_t PrunedSearch::take(const RowHit* hits, std::size_t n) {
-    for (std::size_t i = 0; i < n; ++i) codes_.push(first_row_ + hits[i].row, hits[i].distance, *nearest_);
+    for (std::size_t i = 0; i < n; ++i) items_.push(first_row_ + hits[i].row, hits[i].distance, *nearest_);
     return nearest_->bound() - 1;
 }
 

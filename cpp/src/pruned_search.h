@@ -13,7 +13,7 @@ namespace fasthash {
 class PrunedSearch final : private RowSink {
  public:
     PrunedSearch(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, Pruning pruning);
-    QueryStats run(const std::uint8_t* query, std::size_t k, TopK& nearest);
+    QueryStats run(const std::uint8_t* query, TopK& nearest);
 
  private:
     // Children of one node that stayed in the race; the root's to begin with.
@@ -26,7 +26,7 @@ class PrunedSearch final : private RowSink {
     void add_family(NumberRange nodes, std::uint16_t distance);
     void score(std::size_t depth);
     // The largest score that stays in the race.
-    std::uint16_t cut(std::size_t depth, std::size_t k);
+    std::uint16_t cut(std::size_t depth);
     const Array<std::uint32_t>& find(const std::uint16_t* scores, std::size_t n, std::uint16_t first,
                                      std::uint16_t last);
     std::uint16_t smallest_with(std::size_t n_candidates, std::size_t largest_score) const;
@@ -41,6 +41,7 @@ class PrunedSearch final : private RowSink {
     bool by_level() const { return pruning_.mode == KeepMode::radius; }
 
     const SortedCodes& codes_;
+    const SortedItems items_;
     const LevelTree& tree_;
     const LevelLayout& layout_;
     Pruning pruning_;

@@ -68,27 +68,6 @@ SlicedCodes SlicedCodes::from_rows(Array<std::uint8_t> rows, std::size_t n_bytes
     return sliced;
 }
 
-void SlicedCodes::make_room(std::size_t n_more) {
-    const std::size_t needed = padded_bytes(n_ + n_more);
-    if (needed > data_.nbytes()) data_.reserve(std::max(needed, data_.nbytes() + data_.nbytes() / 2));
-}
-
-void SlicedCodes::append(CodeView codes) {
-    make_room(codes.n);
-    const std::size_t old_bytes = data_.size();
-    data_.resize(padded_bytes(n_ + codes.n));
-    if (!data_.empty()) std::memset(data_.data() + old_bytes, 0, data_.size() - old_bytes);
-    // Rows one by one up to a whole group, then groups at once.
-    std::size_t i = 0;
-    for (; i < codes.n && n_ % kGroup != 0; ++i, ++n_) {
-        std::uint8_t* slot = data_.data() + n_ / kGroup * kGroup * n_bytes_ + n_ % kGroup;
-        for (std::size_t b = 0; b < n_bytes_; ++b) slot[b * kGroup] = codes.row(i)[b];
-    }
-    if (i == codes.n) return;
-    slice_rows({codes.row(i), codes.n - i, n_bytes_}, data_.data() + n_ * n_bytes_);
-    n_ += codes.n - i;
-}
-
 void SlicedCodes::copy_rows(std::size_t begin, std::size_t n, std::uint8_t* rows) const {
     for (std::size_t i = 0; i < n; ++i) {
         const std::size_t row = begin + i;

@@ -31,6 +31,9 @@ class SlicedCodes final : public GroupSource {
  public:
     explicit SlicedCodes(std::size_t n_bytes) : n_bytes_(n_bytes) {}
 
+    /// Groups that are made already, padded with zeros.
+    SlicedCodes(std::size_t n_bytes, std::size_t n, Array<std::uint8_t> groups)
+        : n_bytes_(n_bytes), n_(n), data_(std::move(groups)) {}
     /// Takes the memory of rows over: a group of slices has the bytes of 64 rows.
     static SlicedCodes from_rows(Array<std::uint8_t> rows, std::size_t n_bytes);
 
@@ -41,26 +44,8 @@ class SlicedCodes final : public GroupSource {
     }
     std::size_t nbytes() const { return data_.nbytes(); }
 
-    /// Room for so many codes more, so that append cannot fail; grown by half at least if it must grow at all.
-    void make_room(std::size_t n_more);
-    void append(CodeView codes);
-    void shrink_to_fit() { data_.shrink_to_fit(); }
-
     /// Codes begin .. begin + n as rows.
     void copy_rows(std::size_t begin, std::size_t n, std::uint8_t* rows) const;
-
-    /// All codes as rows, piece by piece: call(CodeView).
-    template <typename Call>
-    void for_each_piece(Call call) const {
-        constexpr std::size_t kPieceBytes = 1 << 20;
-        const std::size_t n_piece = kPieceBytes / n_bytes_;
-        Array<std::uint8_t> rows(std::min(n_, n_piece) * n_bytes_);
-        for (std::size_t begin = 0; begin < n_; begin += n_piece) {
-            const std::size_t n = std::min(n_piece, n_ - begin);
-            copy_rows(begin, n, rows.data());
-            call(CodeView{rows.data(), n, n_bytes_});
-        }
-    }
 
  private:
     const std::uint8_t* group(std::size_t g) const { return data_.data() + g * kGroup * n_bytes_; }

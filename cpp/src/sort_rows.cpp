@@ -64,7 +64,7 @@ class BucketSorter {
 
 }  // namespace
 
-Array<std::uint32_t> sort_rows(CodeView codes, const std::int64_t* ids) {
+Array<std::uint32_t> sort_rows(CodeView codes, const std::int64_t* ids, Stopper* stopper) {
     const std::size_t n_bits = codes.n_bytes > 1 && codes.n >= 1 << 16 ? 16 : 8;
     const std::size_t n_values = std::size_t{1} << n_bits;
     const std::size_t n_slices = std::min(num_threads(), codes.n / 65536 + 1);
@@ -103,11 +103,13 @@ Array<std::uint32_t> sort_rows(CodeView codes, const std::int64_t* ids) {
     }
     if (tasks.back() != n_values) tasks.push_back(n_values);
     parallel_for(tasks.size() - 1, [&](std::size_t t) {
+        if (stopper != nullptr && stopper->stopped()) return;
         BucketSorter sorter(codes, ids);
         for (std::size_t value = tasks[t]; value < tasks[t + 1]; ++value) {
             sorter.sort(rows.data() + begin[value], begin[value + 1] - begin[value]);
         }
     });
+    if (stopper != nullptr) stopper->finish();
     return rows;
 }
 

@@ -4,8 +4,19 @@
 #include <cstring>
 
 #include "code_bits.h"
+#include "fasthash/threads.h"
 
 namespace fasthash {
+
+SortedCodes::SortedCodes(std::size_t n_bytes, Array<std::uint8_t> rows, ItemRuns runs, PackedNumbers ids,
+                         IdSummary summary)
+    : n_bytes_(n_bytes),
+      tails_(std::move(rows)),
+      runs_(std::move(runs)),
+      smallest_id_(ids.number_at(summary.smallest)),
+      largest_id_(ids.number_at(summary.largest)),
+      ids_(std::move(ids)),
+      least_ids_(std::move(summary.least)) {}
 
 std::size_t SortedCodes::nbytes() const {
     return tails_.nbytes() + (slices_ ? slices_->nbytes() : 0) + directory_.begin.nbytes() + runs_.nbytes() +
@@ -46,12 +57,22 @@ void SortedCodes::add_directory(std::size_t n_bits) {
     directory_.n_bits = n_bits;
     const std::size_t n_values = std::size_t{1} << n_bits;
     directory_.begin.resize(n_values + 1);
-    std::size_t value = 0;  // all up to this one have their begin
-    for (std::size_t row = 0; row < n_rows(); ++row) {
-        const std::size_t of_row = code_bits(tails_.data() + row * n_bytes_, n_bytes_, 0, n_bits) + std::size_t{1};
-        for (; value < of_row; ++value) directory_.begin[value] = static_cast<std::uint32_t>(row);
+    const auto value_of = [&](std::size_t row) -> std::size_t {
+        return code_bits(tails_.data() + row * n_bytes_, n_bytes_, 0, n_bits);
+    };
+    // Each row is the first of its value, unless the row before has it too, and of those that no row has before it.
+    constexpr std::size_t kPieces = 16;
+    parallel_for(kPieces, [&](std::size_t piece) {
+        const NumberRange rows = piece_of(n_rows(), kPieces, piece);
+        std::size_t value = rows.begin == 0 || rows.size() == 0 ? 0 : value_of(rows.begin - 1) + 1;
+        for (std::size_t row = rows.begin; row < rows.end; ++row) {
+            const std::size_t end = value_of(row) + 1;
+            for (; value < end; ++value) directory_.begin[value] = static_cast<std::uint32_t>(row);
+        }
+    });
+    for (std::size_t value = n_rows() == 0 ? 0 : value_of(n_rows() - 1) + 1; value <= n_values; ++value) {
+        directory_.begin[value] = static_cast<std::uint32_t>(n_rows());
     }
-    for (; value <= n_values; ++value) directory_.begin[value] = static_cast<std::uint32_t>(n_rows());
 }
 
 void SortedCodes::drop_prefix(std::size_t n_bytes) {
@@ -64,12 +85,18 @@ void SortedCodes::drop_prefix(std::size_t n_bytes) {
     n_dropped_ = n_bytes;
 }
 
-void SortedCodes::push(std::size_t row, std::int32_t distance, TopK& nearest) const {
-    const NumberRange range = items(row);
-    // Of equal codes no more than k can be wanted.
-    const std::size_t end = range.begin + std::min(range.size(), nearest.k());
-    for (std::size_t item = range.begin; item < end; ++item) {
-        if (!nearest.push(distance, ids_[item])) break;  // ids ascend: none that follows can enter
+void SortedItems::push(std::size_t row, std::int32_t distance, TopK& nearest) const {
+    const NumberRange range = codes_.items(row);
+    if (nearest.counts_only() && admission_.filter == nullptr) {
+        nearest.count(admission_.live == nullptr ? range.size() : admission_.live->count(range));
+        return;
+    }
+    std::size_t n_wanted = nearest.k();  // of equal codes no more can be wanted
+    for (std::size_t item = range.begin; item < range.end && n_wanted > 0; ++item) {
+        const std::int64_t id = codes_.id(item);
+        if (!admission_.admits(item, id)) continue;
+        if (!nearest.push(distance, id)) break;  // ids ascend: none that follows can enter
+        --n_wanted;
     }
 }
 
@@ -97,6 +124,8 @@ bool SortedCodesBuilder::append(const std::uint8_t* code, std::int64_t id) {
         sorted_.tails_.append(code, n_bytes);
         sorted_.runs_.push_row();
     }
+    sorted_.smallest_id_ = sorted_.n_items() == 1 ? id : std::min(sorted_.smallest_id_, id);
+    sorted_.largest_id_ = sorted_.n_items() == 1 ? id : std::max(sorted_.largest_id_, id);
     sorted_.ids_.push_back(id);
     PackedNumbers& least = sorted_.least_ids_;
     const std::size_t group = (sorted_.n_rows() - 1) / kGroup;

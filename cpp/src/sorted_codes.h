@@ -4,8 +4,10 @@
 #include <optional>
 #include <vector>
 
+#include "admission.h"
 #include "array.h"
 #include "fasthash/codes.h"
+#include "id_summary.h"
 #include "item_runs.h"
 #include "number_range.h"
 #include "packed_numbers.h"
@@ -25,9 +27,12 @@ struct PrefixDirectory {
 /// rows: one after the other, for searches that jump to a prefix;
 /// tails: rows without their first bytes, which the directory tells, for least memory;
 /// slices: in the layout of exhaustive scans.
-class SortedCodes final : public RowItems, public GroupSource {
+class SortedCodes final : public GroupSource {
  public:
     explicit SortedCodes(std::size_t n_bytes) : n_bytes_(n_bytes) {}
+
+    /// Rows in order, runs and ids as they stand in a file, where they have been checked.
+    SortedCodes(std::size_t n_bytes, Array<std::uint8_t> rows, ItemRuns runs, PackedNumbers ids, IdSummary summary);
 
     std::size_t size() const override { return n_rows(); }
     std::size_t n_bytes() const override { return n_bytes_; }
@@ -36,9 +41,14 @@ class SortedCodes final : public RowItems, public GroupSource {
     std::size_t nbytes() const;
 
     std::int64_t id(std::size_t item) const { return ids_[item]; }
+    /// Bounds of the ids.
+    std::int64_t smallest_id() const { return smallest_id_; }
+    std::int64_t largest_id() const { return largest_id_; }
     NumberRange items(std::size_t row) const { return {runs_.begin(row), runs_.end(row)}; }
+    const ItemRuns& runs() const { return runs_; }
+    const PackedNumbers& ids() const { return ids_; }
     /// The row of an item.
-    std::size_t row_of(std::size_t item) const { return runs_.row_of(item); }
+    std::size_t row_of(std::size_t item, std::size_t row_before = 0) const { return runs_.row_of(item, row_before); }
     /// Items of some rows.
     std::size_t n_items(std::size_t first_row, std::size_t end_row) const {
         return runs_.begin(end_row) - runs_.begin(first_row);
@@ -60,13 +70,12 @@ class SortedCodes final : public RowItems, public GroupSource {
     /// The directory must cover just these bytes.
     void drop_prefix(std::size_t n_bytes);
 
-    void push(std::size_t row, std::int32_t distance, TopK& nearest) const override;
-    void prefetch(std::size_t row) const override {
+    void prefetch(std::size_t row) const {
         runs_.prefetch(row);
         ids_.prefetch(row);  // near enough where few codes come twice
     }
-    std::int64_t least_id(std::size_t group) const override { return least_ids_[group]; }
-    IdOrder order() const override { return IdOrder::any; }
+    /// No item behind the rows of a group of kGroup has a smaller id.
+    std::int64_t least_id(std::size_t group) const { return least_ids_[group]; }
 
  private:
     friend class SortedCodesBuilder;
@@ -77,8 +86,27 @@ class SortedCodes final : public RowItems, public GroupSource {
     std::optional<SlicedCodes> slices_;
     PrefixDirectory directory_;
     ItemRuns runs_;
+    std::int64_t smallest_id_ = 0;
+    std::int64_t largest_id_ = -1;
     PackedNumbers ids_;
     PackedNumbers least_ids_;  // of each kGroup rows
+};
+
+/// The items behind the rows that a search may find.
+class SortedItems final : public RowItems {
+ public:
+    SortedItems(const SortedCodes& codes, Admission admission) : codes_(codes), admission_(admission) {}
+
+    /// Whether some items must not be found.
+    bool restricted() const { return !admission_.all(); }
+    void push(std::size_t row, std::int32_t distance, TopK& nearest) const override;
+    void prefetch(std::size_t row) const override { codes_.prefetch(row); }
+    std::int64_t least_id(std::size_t group) const override { return codes_.least_id(group); }
+    std::uint64_t wanted_rows(std::size_t) const override { return ~std::uint64_t{0}; }
+
+ private:
+    const SortedCodes& codes_;
+    Admission admission_;
 };
 
 /// Builds them from items that arrive in the order of (code, id).

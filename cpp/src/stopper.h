@@ -11,7 +11,8 @@ namespace fasthash {
 
 class Stopper {
  public:
-    explicit Stopper(const Interrupt& interrupt) : interrupt_(interrupt) {}
+    /// Never stops without an interrupt.
+    explicit Stopper(Interrupt interrupt = {}) : interrupt_(std::move(interrupt)) {}
 
     /// To be asked every millisecond or so, by any thread. Only the one that made this object asks the caller.
     bool stopped() {
@@ -24,13 +25,18 @@ class Stopper {
         return stop_;
     }
 
+    /// Throws Interrupted if the work is to end.
+    void check() {
+        if (stopped()) throw Interrupted();
+    }
+
     /// Throws Interrupted if the work was stopped.
     void finish() const {
         if (stop_) throw Interrupted();
     }
 
  private:
-    const Interrupt& interrupt_;
+    const Interrupt interrupt_;
     const std::thread::id owner_ = std::this_thread::get_id();
     std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
     std::atomic<bool> stop_{false};

@@ -3,26 +3,30 @@
 #include <algorithm>
 #include <utility>
 
-#include "fasthash/ids.h"
-
 namespace fasthash {
 
-TopK::TopK(std::size_t k, std::size_t n_bits, IdOrder order)
-    : k_(k),
+TopK::TopK(Wanted wanted, std::size_t n_bits, IdOrder order)
+    : k_(wanted.k),
+      // Twice k and a little: each compaction is paid for by the pairs that came since the last.
+      n_kept_(k_ > kAll / 4 ? kAll : 2 * k_ + 64),
+      count_only_(wanted.count_only),
       order_(order),
-      max_distance_(static_cast<std::int32_t>(n_bits)),
-      limit_(max_distance_),
-      counts_(n_bits + 1) {}
+      radius_(std::min(wanted.radius, static_cast<std::int32_t>(n_bits))),
+      limit_(radius_),
+      counts_(n_bits + 1) {
+    pairs_.reserve(std::min<std::size_t>(n_kept_, count_only_ ? 0 : 128));
+}
 
 void TopK::clear() {
     std::fill(counts_.begin(), counts_.end(), 0);
     pairs_.clear();
     n_within_ = 0;
-    limit_ = max_distance_;
+    limit_ = radius_;
     id_limit_ = INT64_MAX;
 }
 
 void TopK::keep(std::int32_t distance, std::int64_t id) {
+    if (count_only_) return count(1);
     pairs_.push_back({distance, id});
     ++counts_[static_cast<std::size_t>(distance)];
     ++n_within_;
@@ -31,11 +35,11 @@ void TopK::keep(std::int32_t distance, std::int64_t id) {
         n_within_ -= counts_[static_cast<std::size_t>(limit_--)];
         id_limit_ = INT64_MAX;
     }
-    // Twice k and a little: each compaction is paid for by the pairs that came since the last.
-    if (pairs_.size() >= 2 * k_ + 64) compact();
+    if (pairs_.size() >= n_kept_) compact();
 }
 
 void TopK::push_all(const TopK& other) {
+    if (count_only_) return count(other.n_within_);
     for (const Pair& pair : other.pairs_) push(pair.distance, pair.id);
 }
 
@@ -85,8 +89,13 @@ void TopK::sort_ids(std::int64_t* ids, std::size_t n) {
     }
 }
 
-void TopK::write(std::int32_t* distances, std::int64_t* ids) {
+std::size_t TopK::finish() {
+    if (count_only_) return n_within_;
     compact();
+    return pairs_.size();
+}
+
+void TopK::write(std::int32_t* distances, std::int64_t* ids) {
     // The counts say where the pairs of each distance begin.
     std::vector<std::size_t>& next = counts_;
     std::size_t begin = 0;
@@ -103,8 +112,6 @@ void TopK::write(std::int32_t* distances, std::int64_t* ids) {
             row = end;
         }
     }
-    std::fill(distances + pairs_.size(), distances + k_, max_distance_ + 1);
-    std::fill(ids + pairs_.size(), ids + k_, kNoId);
 }
 
 }  // namespace fasthash

@@ -7,16 +7,21 @@
 from fasthash._core import FormatError, __version__
 from fasthash._extras import MissingExtraError
 from fasthash.codes import pack_bits, sign_codes, unpack_bits
-from fasthash.index import FlatIndex, HierIndex, load, peek
-from fasthash.results import FileInfo, SearchResult, SearchStats
+from fasthash.filters import IdFilter
+from fasthash.index import FlatIndex, HierIndex, load, peek, verify
+from fasthash.results import FileInfo, FileReport, FileSection, RangeResult, SearchResult, SearchStats
 from fasthash.threads import get_num_threads, set_num_threads, simd_level
 
 __all__ = [
     "FileInfo",
+    "FileReport",
+    "FileSection",
     "FlatIndex",
     "FormatError",
     "HierIndex",
+    "IdFilter",
     "MissingExtraError",
+    "RangeResult",
     "SearchResult",
     "SearchStats",
     "__version__",
@@ -28,4 +33,5 @@ __all__ = [
     "sign_codes",
     "simd_level",
     "unpack_bits",
+    "verify",
 ]

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 __all__ = [
     "MAX_BITS",
+    "as_array",
+    "check_bool",
     "check_choice",
     "check_codes",
     "check_fraction",
@@ -19,16 +21,24 @@ __all__ = [
     "check_level_bits",
     "check_real",
     "check_width",
+    "is_int64",
 ]
 
 MAX_BITS = 4096
 
-_INT64_MAX = 2**63 - 1
+
+def as_array(name: str, value: Any) -> NDArray[Any]:
+    """What numpy makes of it; an empty list, which has no type of its own, as int64."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # lists of unequal lengths
+        raise ValueError(f"{name} must be an array: {error}") from None
+    return array.astype(np.int64) if array.size == 0 and not isinstance(value, np.ndarray) else array
 
 
 def check_codes(name: str, codes: Any, n_bytes: int) -> NDArray[np.uint8]:
     """Packed codes `(n, n_bytes)` as a contiguous uint8 array; a copy is made only where they are not contiguous."""
-    array = np.asarray(codes)
+    array = as_array(name, codes)
     if array.dtype != np.uint8:
         hint = "; fasthash.pack_bits packs booleans" if array.dtype == bool else ""
         raise TypeError(f"{name} must be a uint8 array of packed bits, got dtype {array.dtype}{hint}")
@@ -38,30 +48,36 @@ def check_codes(name: str, codes: Any, n_bytes: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(array)
 
 
-def check_ids(ids: Any, n: int) -> NDArray[np.int64]:
-    """Ids `(n,)` as a contiguous int64 array. Their values are checked by the index."""
-    array = np.asarray(ids)
-    if array.size == 0 and not isinstance(ids, np.ndarray):
-        array = array.astype(np.int64)  # an empty list has no type of its own
+def check_ids(ids: Any, n: int | None = None) -> NDArray[np.int64]:
+    """Ids `(n,)`, or any number of them, as a contiguous int64 array. Their values are checked by the index."""
+    array = as_array("ids", ids)
     if array.dtype != np.int64:
         raise TypeError(f"ids must be an int64 array, got dtype {array.dtype}")
-    if array.shape != (n,):
+    if n is None and array.ndim != 1:
+        raise ValueError(f"ids must have one axis, got shape {array.shape}")
+    if n is not None and array.shape != (n,):
         raise ValueError(f"ids must have shape ({n},), one for each code, got {array.shape}")
     return np.ascontiguousarray(array)
 
 
-def check_int(name: str, value: Any, minimum: int, maximum: int = _INT64_MAX) -> int:
-    """A whole number between two bounds, both included; booleans and floats are refused."""
+def check_int(name: str, value: Any, minimum: int | None = None, maximum: int | None = None) -> int:
+    """A whole number between two bounds, both included, if there are any; booleans and floats are refused."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     try:
         number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    if not minimum <= number <= maximum:
-        bound = f"at least {minimum}" if number < minimum else f"at most {maximum}"
-        raise ValueError(f"{name} must be {bound}, got {number}")
+    if minimum is not None and number < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {number}")
+    if maximum is not None and number > maximum:
+        raise ValueError(f"{name} must be at most {maximum}, got {number}")
     return number
+
+
+def is_int64(number: int) -> bool:
+    """Whether a whole number fits into 64 bits."""
+    return -(2**63) <= number < 2**63
 
 
 def check_real(name: str, value: Any) -> float:
@@ -99,7 +115,13 @@ def check_level_bits(level_bits: Any) -> tuple[int, ...]:
     return widths
 
 
+def check_bool(name: str, value: Any) -> None:
+    """True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+
+
 def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
     """One of some words."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 from fasthash import FormatError, peek
+from fasthash import verify as verify_file
 from fasthash._extras import needs_extra
 
 with needs_extra("cli"):
@@ -103,6 +104,32 @@ def info(
         return
     for name, value in facts.items():
         typer.echo(f"{name.replace('_', ' '):20s} {_plain(value)}")
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help="An index file.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check every byte of an index file, section by section. Exit code 1 if anything is wrong.
+
+    Example:
+
+        fasthash verify demo-report/gallery.fh
+    """
+    with _one_line_errors():
+        report = verify_file(file)
+    if as_json:
+        sections = [part._asdict() | {"checksum": f"{part.checksum:016x}"} for part in report.sections]
+        typer.echo(json.dumps({"sections": sections, "fault": report.fault or None}))
+    else:
+        typer.echo(f"{'section':10s} {'offset':>14s} {'bytes':>14s}  {'XXH64':16s}")
+        for part in report.sections:
+            outcome = "ok" if part.intact else "DAMAGED"
+            typer.echo(f"{part.name:10s} {part.offset:14d} {part.n_bytes:14d}  {part.checksum:016x}  {outcome}")
+        typer.echo(f"{'content':10s} {report.fault or 'ok'}")
+    if report.fault:
+        raise typer.Exit(1)
 
 
 def _plain(value: Any) -> str:

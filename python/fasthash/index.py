@@ -1,7 +1,8 @@
 """The indices: packed codes in, exact nearest neighbours out.
 
-No algorithm is here: arguments are checked, the compiled core does the work. Any number of threads may use one index;
-searches run at the same time and without the GIL, `add` waits until it has the index alone.
+No algorithm is here: arguments are checked, the compiled core does the work. Any number of threads may use one index,
+without the GIL. A search sees what the index held when it began and waits for nobody; changes take turns, and each
+happens as a whole or, if it raises, not at all.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fasthash import _core
 from fasthash._checks import (
+    as_array,
+    check_bool,
     check_choice,
     check_codes,
     check_fraction,
@@ -22,17 +25,20 @@ from fasthash._checks import (
     check_int,
     check_level_bits,
     check_width,
+    is_int64,
 )
-from fasthash.results import FileInfo, SearchResult, SearchStats
+from fasthash.filters import IdFilter, core_filter
+from fasthash.results import FileInfo, FileReport, FileSection, RangeResult, SearchResult, SearchStats
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["FlatIndex", "HierIndex", "KeepMode", "load", "peek"]
+__all__ = ["FlatIndex", "HierIndex", "KeepMode", "load", "peek", "verify"]
 
 KeepMode: TypeAlias = Literal["node_ratio", "gallery_ratio", "radius"]
 Memory: TypeAlias = Literal["compact", "default", "fast"]
 Plan: TypeAlias = Literal["auto", "scan", "prefix", "multi-index"]
+Allow: TypeAlias = "ArrayLike | IdFilter | None"
 StrPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 
 _KEEP_MODES: dict[str, _core.KeepMode] = {
@@ -80,7 +86,7 @@ class _Index:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that codes, ids and tree take, reserved room included."""
+        """Bytes of memory that codes, ids and tables take, those of a mapped file not included."""
         return self._impl.nbytes()
 
     @property
@@ -110,8 +116,163 @@ class _Index:
         array = check_codes("codes", codes, self.n_bits // 8)
         self._impl.add(array, None if ids is None else check_ids(ids, len(array)))
 
+    def remove(self, ids: ArrayLike) -> None:
+        """Remove codes.
+
+        The codes are marked as removed, and dropped when more than an eighth of a segment is.
+
+        Args:
+            ids: int64 array `(n,)` of distinct ids that the index holds.
+
+        Raises:
+            TypeError: wrong dtype.
+            ValueError: an id that the index does not hold or that comes twice. Nothing is removed then.
+        """
+        self._impl.remove(check_ids(ids))
+
+    def update(self, ids: ArrayLike, codes: ArrayLike) -> None:
+        """Give ids that the index holds other codes, all at once.
+
+        Args:
+            ids: int64 array `(n,)` of distinct ids that the index holds.
+            codes: uint8 array `(n, n_bits / 8)`.
+
+        Raises:
+            TypeError: wrong dtype.
+            ValueError: wrong shape, or an id that the index does not hold or that comes twice. Nothing changes then.
+        """
+        array = check_codes("codes", codes, self.n_bits // 8)
+        self._impl.update(check_ids(ids, len(array)), array)
+
+    def merge(self, other: _Index) -> None:
+        """Add all codes of another index under their ids; the other index stays as it is.
+
+        Args:
+            other: a flat or hierarchical index with the same levels.
+
+        Raises:
+            TypeError: `other` is no index.
+            ValueError: other levels, or an id that both hold. Nothing is added then.
+        """
+        if not isinstance(other, _Index):
+            raise TypeError(f"other must be a FlatIndex or HierIndex, got {type(other).__name__}")
+        self._impl.merge(other._impl)
+
+    def compact(self) -> None:
+        """Bring all codes together and drop the removed ones, as if the index were built anew.
+
+        It happens by itself as codes come and go; afterwards searches are as fast as they can be. No result changes.
+        """
+        self._impl.compact()
+
+    def reconstruct(self, ids: ArrayLike) -> NDArray[np.uint8]:
+        """The codes of some ids.
+
+        Args:
+            ids: int64 array `(n,)` of ids that the index holds, in any order, also several times.
+
+        Returns:
+            uint8 array `(n, n_bits / 8)`.
+
+        Raises:
+            TypeError: wrong dtype.
+            ValueError: an id that the index does not hold.
+        """
+        return self._impl.reconstruct(check_ids(ids))
+
+    def __contains__(self, id: Any) -> bool:
+        return is_int64(check_int("id", id)) and id in self._impl
+
+    def to_arrays(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """All codes `(n, n_bits / 8)` and their ids `(n,)`, in the order of the ids."""
+        return self._impl.to_arrays()
+
+    @overload
+    def range_search(
+        self, queries: ArrayLike, radius: int, *, allow: Allow = ..., stats: Literal[False] = ...
+    ) -> RangeResult: ...
+    @overload
+    def range_search(
+        self, queries: ArrayLike, radius: int, *, allow: Allow = ..., stats: Literal[True]
+    ) -> tuple[RangeResult, SearchStats]: ...
+    def range_search(
+        self, queries: ArrayLike, radius: int, *, allow: Allow = None, stats: bool = False
+    ) -> RangeResult | tuple[RangeResult, SearchStats]:
+        """Find all codes within a radius of each query, exactly, ordered by (distance, id).
+
+        Args:
+            queries: uint8 array `(nq, n_bits / 8)`.
+            radius: largest distance in bits that is found, from 0; n_bits and more find all codes.
+            allow: only these ids, as in `search`.
+            stats: also return the work done.
+
+        Returns:
+            `RangeResult`, or with `stats=True` the pair (`RangeResult`, `SearchStats`).
+
+        Raises:
+            TypeError: wrong dtype of `queries` or `allow`, or `radius` is not an integer.
+            ValueError: wrong shape, or `radius` is negative.
+        """
+        array = check_codes("queries", queries, self.n_bits // 8)
+        offsets, distances, ids, work = self._impl.range_search(array, self._radius(radius), self._filter(allow))
+        result = RangeResult(offsets, distances, ids)
+        return (result, _search_stats(work)) if stats else result
+
+    def count_within(self, queries: ArrayLike, radius: int, *, allow: Allow = None) -> NDArray[np.int64]:
+        """Count the codes within a radius of each query, without listing them.
+
+        Args:
+            queries: uint8 array `(nq, n_bits / 8)`.
+            radius: largest distance in bits that counts, from 0; n_bits and more count all codes.
+            allow: only these ids, as in `search`.
+
+        Returns:
+            int64 array `(nq,)`.
+
+        Raises:
+            TypeError: wrong dtype of `queries` or `allow`, or `radius` is not an integer.
+            ValueError: wrong shape, or `radius` is negative.
+        """
+        array = check_codes("queries", queries, self.n_bits // 8)
+        return self._impl.count_within(array, self._radius(radius), self._filter(allow))
+
+    def copy(self) -> Self:
+        """An index of its own with the same codes. It takes no time: what neither index has changed is there once."""
+        return self._of(self._impl.copy())
+
+    __copy__ = copy
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self.copy()
+
+    def to_bytes(self) -> bytes:
+        """What `save` would write into a file."""
+        return self._impl.to_bytes()
+
+    @classmethod
+    def from_bytes(cls, data: bytes | bytearray | memoryview) -> Self:
+        """An index from the bytes of a file, all of which are checked first.
+
+        Args:
+            data: what `to_bytes` gave, or the content of a file.
+
+        Raises:
+            FormatError: the bytes are no index, are damaged, or were written by a newer fasthash.
+            TypeError: `data` is not bytes, or holds an index of the other kind.
+        """
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"data must be bytes, got {type(data).__name__}")
+        return cls._expected(_core.from_bytes(data))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).from_bytes, (self.to_bytes(),)
+
     def stats(self) -> dict[str, Any]:
-        """Size and shape of the index as a dictionary of plain numbers, ready for JSON."""
+        """Size and shape of the index as a dictionary of plain numbers, ready for JSON.
+
+        `n_segments` is how many parts the codes stand in, `n_removed` how many removed codes are still among them,
+        `mapped_bytes` the size of a file that is mapped.
+        """
         n = len(self)
         return {
             "kind": self._impl.kind.name,
@@ -120,6 +281,9 @@ class _Index:
             "level_bits": list(self.level_bits),
             "nbytes": self.nbytes,
             "bytes_per_code": self.nbytes / n if n else 0.0,
+            "mapped_bytes": self._impl.mapped_bytes(),
+            "n_segments": self._impl.n_segments(),
+            "n_removed": self._impl.n_removed(),
         }
 
     def save(self, path: StrPath) -> None:
@@ -136,11 +300,27 @@ class _Index:
         """
         self._impl.save(_path_bytes(path))
 
+    @classmethod
+    def _expected(cls, core: _core.Index) -> Self:
+        index = _wrap(core)
+        if not isinstance(index, cls):
+            raise TypeError(f"data must hold a {cls.__name__}, holds a {type(index).__name__}")
+        return index
+
+    def _radius(self, radius: Any) -> int:
+        return min(check_int("radius", radius, minimum=0), self.n_bits)  # nothing is farther
+
+    def _filter(self, allow: Any) -> _core.IdFilter | None:
+        if allow is None:
+            return None
+        return allow._impl if isinstance(allow, IdFilter) else core_filter("allow", allow, self._impl.next_id())
+
     def _search(
-        self, queries: ArrayLike, k: int, keep: float | None, keep_mode: str, stats: bool
+        self, queries: ArrayLike, k: int, keep: float | None, keep_mode: str, allow: Any, stats: bool
     ) -> SearchResult | tuple[SearchResult, SearchStats]:
-        if type(k) is int and 0 < k <= _MAX_K and keep is None and not stats and keep_mode in _KEEP_MODES:
-            found = self._impl.search_exact(queries, k)  # the short way: a search may take a few microseconds
+        if keep is None and not stats and type(k) is int and 0 < k <= _MAX_K and keep_mode == "node_ratio":
+            # The short way: a search may take a few microseconds.
+            found = self._impl.search_exact(queries, k, self._filter(allow))
             if found is not None:
                 return SearchResult(*found)
         array = check_codes("queries", queries, self.n_bits // 8)
@@ -148,15 +328,14 @@ class _Index:
         if keep is not None:
             keep = check_fraction("keep", keep)
         check_choice("keep_mode", keep_mode, _KEEP_MODES)
-        distances, ids, plan, gave_up, nodes, compared = self._impl.search(
-            array, n_neighbors, keep, _KEEP_MODES[keep_mode]
-        )
+        distances, ids, work = self._impl.search(array, n_neighbors, keep, _KEEP_MODES[keep_mode], self._filter(allow))
         result = SearchResult(distances, ids)
         if not stats:
             return result
-        names = np.array([name for _, name in sorted((plan.value, name) for plan, name in _PLAN_NAMES.items())])
-        plans = np.where(gave_up, np.char.add(names, "+scan")[plan], names[plan])
-        return result, SearchStats(plans if keep is None else np.full(len(plans), "pruned"), nodes, compared)
+        of_queries = _search_stats(work)
+        if keep is not None:
+            of_queries = of_queries._replace(plan=np.full(len(array), "pruned"))
+        return result, of_queries
 
 
 class FlatIndex(_Index):
@@ -179,31 +358,56 @@ class FlatIndex(_Index):
     def __init__(self, n_bits: int) -> None:
         self._impl = _core.FlatIndex(check_width("n_bits", n_bits))
 
+    @classmethod
+    def from_arrays(cls, codes: ArrayLike, ids: ArrayLike | None = None) -> Self:
+        """An index of these codes.
+
+        Args:
+            codes: uint8 array `(n, n_bytes)`.
+            ids: as in `add`.
+
+        Raises:
+            TypeError, ValueError: as in `add`.
+        """
+        array = as_array("codes", codes)
+        index = cls(array.shape[1] * 8 if array.ndim == 2 else 8)
+        index.add(codes, ids)
+        return index
+
     def __repr__(self) -> str:
         return f"FlatIndex(n_bits={self.n_bits}) with {len(self)} codes"
 
     @overload
-    def search(self, queries: ArrayLike, k: int = ..., *, stats: Literal[False] = ...) -> SearchResult: ...
-    @overload
-    def search(self, queries: ArrayLike, k: int = ..., *, stats: Literal[True]) -> tuple[SearchResult, SearchStats]: ...
     def search(
-        self, queries: ArrayLike, k: int = 10, *, stats: bool = False
+        self, queries: ArrayLike, k: int = ..., *, allow: Allow = ..., stats: Literal[False] = ...
+    ) -> SearchResult: ...
+    @overload
+    def search(
+        self, queries: ArrayLike, k: int = ..., *, allow: Allow = ..., stats: Literal[True]
+    ) -> tuple[SearchResult, SearchStats]: ...
+    def search(
+        self, queries: ArrayLike, k: int = 10, *, allow: Allow = None, stats: bool = False
     ) -> SearchResult | tuple[SearchResult, SearchStats]:
         """Find the k nearest codes of each query, exactly, ordered by (distance, id).
+
+        A larger k gives the same rows and more, so pages are slices: the second page of ten is
+        `search(queries, k=20).ids[:, 10:]`.
 
         Args:
             queries: uint8 array `(nq, n_bits / 8)`.
             k: how many neighbours, from 1 to 2^31 - 1; may exceed the number of codes.
+            allow: only these: int64 array of ids; or bool mask with `mask[i]` for id i, an entry for every id so far;
+                or an `IdFilter`, for a set that is used again.
             stats: also return the work done.
 
         Returns:
             `SearchResult`, or with `stats=True` the pair (`SearchResult`, `SearchStats`).
 
         Raises:
-            TypeError: wrong dtype of `queries`, or `k` is not an integer.
-            ValueError: wrong shape of `queries`, or `k` out of range.
+            TypeError: wrong dtype of `queries` or `allow`, or `k` is not an integer.
+            ValueError: wrong shape, or `k` out of range.
         """
-        return self._search(queries, k, None, "node_ratio", stats)
+        return self._search(queries, k, None, "node_ratio", allow, stats)
 
 
 class HierIndex(_Index):
@@ -222,15 +426,17 @@ class HierIndex(_Index):
     A search whose plan turns out not to pay ends as a scan. All plans give the same result.
 
     With `keep=` a search is the pruned coarse-to-fine search of HDHash (ICPR 2020) over the levels instead; the first
-    such search builds their tree.
+    such search after a change compacts the index and builds the tree of its levels.
 
-    Each `add` merges the new codes into the sorted ones in time proportional to the whole, so add in large batches. An
+    What is added later is collected beside the sorted codes and merged with them as it grows (docs/updates.md). An
     index holds at most 2^32 - 1 codes.
 
     Args:
         level_bits: widths of the levels in bits, coarse first; each a positive multiple of 8, together at most 4096.
         memory: what the index may spend, ids included: `"compact"` as little as possible; `"default"` up to twice,
-            `"fast"` up to six times the bytes of the codes, where that makes the exact search faster.
+            `"fast"` up to six times the bytes of the codes, where that makes the exact search faster. What has been
+            added since the codes were last brought together, at most a 32nd of them, is searched in the same way
+            whatever it takes, and so is the map of ids that the first look-up makes.
         plan: `"auto"`, or the plan to take whatever the codes and the memory. Codes of 8 bits have no several parts and
             are scanned instead.
 
@@ -255,6 +461,35 @@ class HierIndex(_Index):
         check_choice("plan", plan, _PLANS)
         self._impl = _core.HierIndex(widths, _MEMORIES[memory], _PLANS[plan])
 
+    @classmethod
+    def from_arrays(
+        cls,
+        codes: ArrayLike,
+        ids: ArrayLike | None = None,
+        *,
+        level_bits: Sequence[int] | None = None,
+        memory: Memory = "default",
+        plan: Plan = "auto",
+    ) -> Self:
+        """An index of these codes.
+
+        Args:
+            codes: uint8 array `(n, n_bytes)`.
+            ids: as in `add`.
+            level_bits: None for a single level, else as in the class.
+            memory: as in the class.
+            plan: as in the class.
+
+        Raises:
+            TypeError, ValueError: as in the class and in `add`.
+        """
+        array = as_array("codes", codes)
+        if level_bits is None:
+            level_bits = (array.shape[1] * 8 if array.ndim == 2 else 8,)
+        index = cls(level_bits, memory=memory, plan=plan)
+        index.add(codes, ids)
+        return index
+
     def __repr__(self) -> str:
         return f"HierIndex(level_bits={self.level_bits}, memory={self.memory!r}) with {len(self)} codes"
 
@@ -271,6 +506,7 @@ class HierIndex(_Index):
         *,
         keep: float | None = ...,
         keep_mode: KeepMode = ...,
+        allow: Allow = ...,
         stats: Literal[False] = ...,
     ) -> SearchResult: ...
     @overload
@@ -281,6 +517,7 @@ class HierIndex(_Index):
         *,
         keep: float | None = ...,
         keep_mode: KeepMode = ...,
+        allow: Allow = ...,
         stats: Literal[True],
     ) -> tuple[SearchResult, SearchStats]: ...
     def search(
@@ -290,9 +527,13 @@ class HierIndex(_Index):
         *,
         keep: float | None = None,
         keep_mode: KeepMode = "node_ratio",
+        allow: Allow = None,
         stats: bool = False,
     ) -> SearchResult | tuple[SearchResult, SearchStats]:
         """Find the k nearest codes of each query, ordered by (distance, id); exactly, unless `keep` is given.
+
+        A larger k gives the same rows and more, so pages are slices: the second page of ten is
+        `search(queries, k=20).ids[:, 10:]`.
 
         Args:
             queries: uint8 array `(nq, n_bits / 8)`.
@@ -304,16 +545,18 @@ class HierIndex(_Index):
                 `"gallery_ratio"`: all codes, by taking nodes in the order of their distance so far until the subtrees
                 hold that share. `"radius"`: the bits of the level, keeping nodes within that distance on the level
                 alone. Used only with `keep`.
+            allow: only these: int64 array of ids; or bool mask with `mask[i]` for id i, an entry for every id so far;
+                or an `IdFilter`, for a set that is used again. With `keep` the race is among the allowed codes.
             stats: also return the work done.
 
         Returns:
             `SearchResult`, or with `stats=True` the pair (`SearchResult`, `SearchStats`).
 
         Raises:
-            TypeError: wrong dtype of `queries`, `k` is not an integer, `keep` is not a number.
-            ValueError: wrong shape of `queries`, `k` or `keep` out of range, unknown `keep_mode`.
+            TypeError: wrong dtype of `queries` or `allow`, `k` is not an integer, `keep` is not a number.
+            ValueError: wrong shape, `k` or `keep` out of range, unknown `keep_mode`.
         """
-        return self._search(queries, k, keep, keep_mode, stats)
+        return self._search(queries, k, keep, keep_mode, allow, stats)
 
     def stats(self) -> dict[str, Any]:
         """Size and shape of the index as a dictionary of plain numbers and names, ready for JSON.
@@ -333,11 +576,15 @@ class HierIndex(_Index):
         }
 
 
-def load(path: StrPath) -> FlatIndex | HierIndex:
+def load(path: StrPath, mmap: bool = False) -> FlatIndex | HierIndex:
     """Load an index from a file; every byte of it is checked first.
 
     Args:
         path: a file that `save` wrote.
+        mmap: leave codes and ids in the file, mapped into memory. That is faster than reading it, and processes that
+            map the same file share its memory. A mapped `HierIndex` searches by prefix, without tables of its own.
+            The index can be changed; the file is not. It must not be overwritten in place while it is mapped (`save`
+            replaces it, which is fine).
 
     Returns:
         The index, of the kind that was saved.
@@ -346,10 +593,8 @@ def load(path: StrPath) -> FlatIndex | HierIndex:
         FormatError: the file is no index, is damaged, or was written by a newer fasthash; the message says where.
         OSError: the file cannot be read.
     """
-    core = _core.load(_path_bytes(path))
-    if isinstance(core, _core.HierIndex):
-        return HierIndex._of(core)
-    return FlatIndex._of(core)
+    check_bool("mmap", mmap)
+    return _wrap(_core.load(_path_bytes(path), mmap))
 
 
 def peek(path: StrPath) -> FileInfo:
@@ -362,7 +607,33 @@ def peek(path: StrPath) -> FileInfo:
         FormatError: the file is no index, its header is damaged, or its length is not what the header implies.
         OSError: the file cannot be read.
     """
-    info = _core.peek(_path_bytes(path))
+    return _file_info(_core.peek(_path_bytes(path)))
+
+
+def verify(path: StrPath) -> FileReport:
+    """Check an index file section by section; see `FileReport.fault` for the outcome.
+
+    Args:
+        path: a file that `save` wrote.
+
+    Raises:
+        FormatError: the file is no index, its header is damaged, or its length is not what the header implies.
+        OSError: the file cannot be read.
+    """
+    report = _core.verify(_path_bytes(path))
+    sections = (
+        FileSection(part.name, part.offset, part.n_bytes, part.checksum, part.intact) for part in report.sections
+    )
+    return FileReport(_file_info(report.info), tuple(sections), report.fault)
+
+
+def _wrap(core: _core.Index) -> FlatIndex | HierIndex:
+    if isinstance(core, _core.HierIndex):
+        return HierIndex._of(core)
+    return FlatIndex._of(core)
+
+
+def _file_info(info: _core.FileInfo) -> FileInfo:
     return FileInfo(
         kind=info.kind.name,
         level_bits=tuple(info.level_bits),
@@ -371,6 +642,12 @@ def peek(path: StrPath) -> FileInfo:
         format_version=f"{info.format_major}.{info.format_minor}",
         file_bytes=info.file_bytes,
     )
+
+
+def _search_stats(work: _core.Work) -> SearchStats:
+    plan, gave_up, nodes, compared = work
+    names = np.array([name for _, name in sorted((plan.value, name) for plan, name in _PLAN_NAMES.items())])
+    return SearchStats(np.where(gave_up, np.char.add(names, "+scan")[plan], names[plan]), nodes, compared)
 
 
 def _path_bytes(path: StrPath) -> bytes:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FileInfo", "SearchResult", "SearchStats"]
+__all__ = ["FileInfo", "FileReport", "FileSection", "RangeResult", "SearchResult", "SearchStats"]
 
 
 class SearchResult(NamedTuple):
@@ -20,12 +20,26 @@ class SearchResult(NamedTuple):
     """`(nq, k)`; -1 where fewer than k codes were found."""
 
 
+class RangeResult(NamedTuple):
+    """All codes within a radius of each query: those of query q are rows `offsets[q]` to `offsets[q + 1]`."""
+
+    offsets: NDArray[np.int64]
+    """`(nq + 1,)`, from 0 to the number of results."""
+
+    distances: NDArray[np.int32]
+    """`(offsets[-1],)`, Hamming distances in bits, of each query ordered by (distance, id)."""
+
+    ids: NDArray[np.int64]
+    """`(offsets[-1],)`"""
+
+
 class SearchStats(NamedTuple):
     """The work that each query took."""
 
     plan: NDArray[np.str_]
-    """`(nq,)`, what was done: `"scan"`, `"prefix"`, `"multi-index"`, or `"prefix+scan"` and `"multi-index+scan"` where
-    the plan did not pay and all codes were compared after all; `"pruned"` with `keep=`."""
+    """`(nq,)`, what was done in the segment that holds most codes: `"scan"`, `"prefix"`, `"multi-index"`;
+    `"prefix+scan"` and `"multi-index+scan"` where the plan did not pay and all codes were compared after all;
+    `"pruned"` with `keep=`."""
 
     nodes_visited: NDArray[np.int64]
     """`(nq,)`, prefixes or parts opened that hold codes; with `keep=` the nodes of the levels that stayed in the race
@@ -47,7 +61,7 @@ class FileInfo(NamedTuple):
 
     n_codes: int
     has_ids: bool
-    """False where the ids are 0 .. n_codes - 1 in the order of the codes and take no room."""
+    """False where the ids follow one another in the order of the codes and take no room."""
 
     format_version: str
     file_bytes: int
@@ -56,3 +70,27 @@ class FileInfo(NamedTuple):
     def n_bits(self) -> int:
         """Width of a code in bits."""
         return sum(self.level_bits)
+
+
+class FileSection(NamedTuple):
+    """One section of an index file."""
+
+    name: str
+    offset: int
+    """First byte in the file."""
+
+    n_bytes: int
+    checksum: int
+    """XXH64, as the header says."""
+
+    intact: bool
+    """Whether the bytes have that checksum."""
+
+
+class FileReport(NamedTuple):
+    """What a check of an index file found."""
+
+    info: FileInfo
+    sections: tuple[FileSection, ...]
+    fault: str
+    """What is wrong with the file; empty if nothing is."""

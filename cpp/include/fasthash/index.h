@@ -45,12 +45,38 @@ struct QueryStats {
     std::int64_t codes_compared = 0;  ///< full codes whose distance to the query was computed
 };
 
+class IdFilter;
+class Segment;
 class Stopper;
+struct IndexSettings;
+struct LiveSegment;
+struct NewItems;
+struct SearchTask;
+struct State;
+template <typename T>
+class Published;
+class ForkSafeMutex;
 
-/// Any number of threads may use an index at once: searches share it, add takes it alone.
+/// What a search by radius found: the items of query q are offsets[q] .. offsets[q + 1], by (distance, id).
+struct RangeResult {
+    std::vector<std::int64_t> offsets;
+    std::vector<std::int32_t> distances;
+    std::vector<std::int64_t> ids;
+};
+
+/// Codes and ids out of an index.
+struct Export {
+    std::vector<std::uint8_t> codes;  ///< rows
+    std::vector<std::int64_t> ids;
+};
+
+/// Any number of threads may use an index at once. A search looks at what the index held when it began and waits for
+/// nobody; changes take turns, and each happens as a whole or, if it throws, not at all.
+///
+/// An index is a list of segments, which never change. A change makes new ones and a new list; see docs/updates.md.
 class Index {
  public:
-    virtual ~Index() = default;
+    virtual ~Index();
     Index(const Index&) = delete;
     Index& operator=(const Index&) = delete;
 
@@ -59,38 +85,83 @@ class Index {
     std::size_t size() const;
     /// Bytes of memory that the index holds.
     std::size_t nbytes() const;
+    /// Bytes of the file that it has mapped, of which the system keeps in memory what is used.
+    std::size_t mapped_bytes() const;
+    /// In how many segments the codes stand, and how many of their codes are removed ones.
+    std::size_t n_segments() const;
+    std::size_t n_removed() const;
 
     /// Add codes with their ids: any distinct values but -1 that the index does not hold yet. With `ids` null they go
-    /// on from one past the largest id so far, from 0 in a fresh index. Throws ArgumentError, and then holds what it
-    /// held before.
-    void add(CodeView codes, const std::int64_t* ids);
+    /// on from one past the largest id so far, from 0 in a fresh index. Throws ArgumentError or Interrupted.
+    void add(CodeView codes, const std::int64_t* ids, const Interrupt& interrupt = {});
+    /// Remove the codes with these ids. Throws ArgumentError for an id that the index does not hold or that comes
+    /// twice.
+    void remove(const std::int64_t* ids, std::size_t n, const Interrupt& interrupt = {});
+    /// Give ids that the index holds other codes, at once. Throws as remove does.
+    void update(const std::int64_t* ids, CodeView codes, const Interrupt& interrupt = {});
+    /// Add all codes of another index with their ids. Throws as add does.
+    void merge(const Index& other, const Interrupt& interrupt = {});
+    /// Put all codes into one segment, as if they had been added at once. Changes speed and memory, no result.
+    void compact(const Interrupt& interrupt = {});
 
-    /// The k nearest codes of each query: exactly, or by the pruned search where `pruning` is given.
-    /// `distances` and `ids` take queries.n * k values, `stats` queries.n or null. Throws ArgumentError, or Interrupted
-    /// when `interrupt` said so.
-    void search(CodeView queries, std::size_t k, const std::optional<Pruning>& pruning, std::int32_t* distances,
-                std::int64_t* ids, QueryStats* stats, const Interrupt& interrupt = {}) const;
+    bool contains(std::int64_t id) const;
+    /// Where counting of ids goes on: one past the largest so far, also if it has been removed.
+    std::uint64_t next_id() const;
+    /// Write the codes of these ids as rows. Throws ArgumentError for an id that the index does not hold.
+    void reconstruct(const std::int64_t* ids, std::size_t n, std::uint8_t* codes) const;
+    /// All codes and ids, in the order of the ids.
+    Export export_items() const;
+    /// An index of its own that holds the same; what neither has changed is there once.
+    std::unique_ptr<Index> copy() const;
+
+    /// The k nearest codes of each query: exactly, or by the pruned search where `pruning` is given. Of the ids in
+    /// `filter`, if one is given. `distances` and `ids` take queries.n * k values, `stats` queries.n or null. Throws
+    /// ArgumentError, or Interrupted when `interrupt` said so.
+    void search(CodeView queries, std::size_t k, const std::optional<Pruning>& pruning, const IdFilter* filter,
+                std::int32_t* distances, std::int64_t* ids, QueryStats* stats, const Interrupt& interrupt = {}) const;
+    /// All codes within a distance of each query.
+    RangeResult range_search(CodeView queries, std::int32_t radius, const IdFilter* filter, QueryStats* stats,
+                             const Interrupt& interrupt = {}) const;
+    /// How many there are.
+    void count_within(CodeView queries, std::int32_t radius, const IdFilter* filter, std::int64_t* counts,
+                      const Interrupt& interrupt = {}) const;
+
+    /// Hold this from now on: for who reads a file.
+    void adopt(std::shared_ptr<const State> state);
 
     /// Write the index into one file, atomically: after a failure the old file is intact. Throws IoError.
-    void save(const std::string& path) const;
+    void save(const std::string& path, const Interrupt& interrupt = {}) const;
+    /// The bytes of that file.
+    std::vector<std::uint8_t> to_bytes(const Interrupt& interrupt = {}) const;
 
  protected:
-    explicit Index(LevelLayout layout) : layout_(std::move(layout)) {}
+    explicit Index(LevelLayout layout);
 
-    // The work itself; the callers above have checked the arguments and hold the lock.
-    virtual std::size_t do_size() const = 0;
-    virtual std::size_t do_nbytes() const = 0;
-    virtual void do_add(CodeView codes, const std::int64_t* ids) = 0;
-    virtual void do_search(CodeView queries, std::size_t k, const std::optional<Pruning>& pruning,
-                           std::int32_t* distances, std::int64_t* ids, QueryStats* stats, Stopper& stopper) const = 0;
-    virtual void do_save(const std::string& path) const = 0;
+    std::shared_ptr<const State> state() const;
+    /// Puts all codes into one segment first, if they are not.
+    std::shared_ptr<const State> compacted(Stopper& stopper) const;
+    /// The items that a filter allows, as `build` makes a segment of them or in the simplest form; null if there are
+    /// none.
+    std::shared_ptr<const Segment> filtered(const std::shared_ptr<const State>& state, const IdFilter& filter,
+                                            bool built) const;
 
-    std::shared_lock<std::shared_mutex> read_lock() const;
+    /// A segment of what is left of some segments, and of new items after it; there is at least one item. `first`: the
+    /// segment that is searched before it, null if there is none.
+    virtual LiveSegment build(const std::vector<LiveSegment>& parts, const NewItems& items, const Segment* first,
+                              Stopper& stopper) const = 0;
+    void search_exact(const IdFilter* filter, const SearchTask& task, Stopper& stopper) const;
+    virtual void search_pruned(const Pruning& pruning, const IdFilter* filter, const SearchTask& task,
+                               Stopper& stopper) const = 0;
+    virtual std::unique_ptr<Index> empty_copy() const = 0;
+    virtual IndexSettings settings() const = 0;
 
  private:
+    NewItems nothing_new() const;
+    void append(State& draft, CodeView codes, const std::int64_t* ids, Stopper& stopper) const;
+    void remove(State& draft, const std::int64_t* ids, std::size_t n, Stopper& stopper) const;
     LevelLayout layout_;
-    mutable std::shared_mutex mutex_;
-    mutable std::mutex gate_;  // taken before mutex_, so that a stream of readers cannot keep a writer waiting
+    const std::unique_ptr<Published<State>> state_;
+    const std::unique_ptr<ForkSafeMutex> writer_;  // held while a change is made
 };
 
 /// What a file says about itself, read from its first bytes.
@@ -98,16 +169,38 @@ struct FileInfo {
     IndexKind kind;
     std::vector<std::size_t> level_bits;
     std::uint64_t n_codes;
-    bool has_ids;  ///< false: the ids are 0 .. n_codes - 1 in the order of the codes
+    bool has_ids;  ///< false: the ids follow one another in the order of the codes
     int format_major;
     int format_minor;
     std::uint64_t file_bytes;
 };
 
-/// Read and check a whole file. Throws IoError, or FormatError that says what is wrong where.
-std::unique_ptr<Index> load_index(const std::string& path);
+/// One section of a file.
+struct FileSection {
+    std::string name;
+    std::uint64_t offset;
+    std::uint64_t n_bytes;
+    std::uint64_t checksum;  ///< as the header says
+    bool intact;             ///< and as the bytes are
+};
+
+struct FileReport {
+    FileInfo info;
+    std::vector<FileSection> sections;
+    std::string fault;  ///< what is wrong with the content; empty if nothing is
+};
+
+/// Read and check a whole file. `mapped`: leave codes and ids in the file, mapped into memory, which other processes
+/// share. Throws IoError, or FormatError that says what is wrong where.
+std::unique_ptr<Index> load_index(const std::string& path, bool mapped = false);
+
+/// The same of bytes in memory, which are copied.
+std::unique_ptr<Index> index_from_bytes(const std::uint8_t* data, std::size_t n);
 
 /// Read the description alone, in constant time; the codes behind it are not checked.
 FileInfo peek_file(const std::string& path);
+
+/// Check a file section by section. Throws if not even its header can be read.
+FileReport verify_file(const std::string& path);
 
 }  // namespace fasthash

@@ -1,0 +1,74 @@
+"""Which ids a search may return."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fasthash import _core
+from fasthash._checks import as_array, check_int, is_int64
+
+__all__ = ["IdFilter"]
+
+
+class IdFilter:
+    """A set of ids that a search may return, made once for any number of searches.
+
+    A search with a filter finds what it would find in an index of these ids alone. What the first search with a narrow
+    filter prepares - the allowed codes in a small index of their own - the filter keeps for the next, until the index
+    changes. Several threads may use one filter.
+
+    Args:
+        allowed: int64 array of ids, in any order, also several times; or bool array `mask`, where `mask[i]` tells
+            whether id i is allowed. Ids that an index does not hold do no harm.
+
+    Raises:
+        TypeError: neither int64 nor bool.
+        ValueError: not one-dimensional.
+
+    Example:
+        >>> index = FlatIndex(n_bits=8)
+        >>> index.add(np.array([[0], [1], [3]], dtype=np.uint8))
+        >>> index.search(np.array([[0]], dtype=np.uint8), k=1, allow=IdFilter([1, 2]))
+        SearchResult(distances=array([[1]], dtype=int32), ids=array([[1]]))
+    """
+
+    _impl: _core.IdFilter
+
+    def __init__(self, allowed: ArrayLike) -> None:
+        self._impl = core_filter("allowed", allowed)
+        self._impl.set_reusable()
+
+    def __len__(self) -> int:
+        return len(self._impl)
+
+    def __bool__(self) -> bool:
+        return True  # a filter that allows nothing is a filter
+
+    def __contains__(self, id: Any) -> bool:
+        return is_int64(check_int("id", id)) and id in self._impl
+
+    def __repr__(self) -> str:
+        return f"IdFilter of {len(self)} ids"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory, those included that searches have prepared."""
+        return self._impl.nbytes()
+
+
+def core_filter(name: str, allowed: Any, n_ids: int = 0) -> _core.IdFilter:
+    """A filter of the core; a mask must have an entry for each of `n_ids` ids."""
+    array = as_array(name, allowed)
+    if array.dtype != np.int64 and array.dtype != bool:
+        raise TypeError(f"{name} must be an int64 array of ids or a bool mask, got dtype {array.dtype}")
+    if array.ndim != 1:
+        raise ValueError(f"{name} must have one axis, got shape {array.shape}")
+    array = np.ascontiguousarray(array)
+    if array.dtype == np.int64:
+        return _core.IdFilter.of_ids(array)
+    if len(array) < n_ids:
+        raise ValueError(f"{name} must have an entry for every id up to {n_ids - 1}, got {len(array)} entries")
+    return _core.IdFilter.of_mask(array)

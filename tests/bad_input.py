@@ -1,0 +1,77 @@
+"""What no call may take, as (value, error, message); a message begins after the name of the argument."""
+
+import datetime
+import fractions
+import math
+
+import numpy as np
+
+CODES = np.arange(24, dtype=np.uint8).reshape(3, 8)
+
+# For codes of 64 bits, whatever holds them: the gallery or queries.
+CODE_ARRAYS = [
+    (CODES.astype(bool), TypeError, "must be a uint8 array of packed bits, got dtype bool; fasthash.pack_bits packs"),
+    (CODES.astype(np.int8), TypeError, "must be a uint8 array of packed bits, got dtype int8"),
+    (CODES.astype(np.uint16), TypeError, "must be a uint8 array of packed bits, got dtype uint16"),
+    (CODES.astype(np.int64), TypeError, "must be a uint8 array of packed bits, got dtype int64"),
+    (CODES.astype(np.float32), TypeError, "must be a uint8 array of packed bits, got dtype float32"),
+    (CODES.astype(complex), TypeError, "must be a uint8 array of packed bits, got dtype complex128"),
+    (CODES.astype(object), TypeError, "must be a uint8 array of packed bits, got dtype object"),
+    (CODES.astype(str), TypeError, "must be a uint8 array of packed bits, got dtype <U"),
+    (CODES.view("S8"), TypeError, "must be a uint8 array of packed bits, got dtype |S8"),
+    (CODES.view([("a", "u1"), ("b", "u1", 7)]), TypeError, "must be a uint8 array of packed bits, got dtype [("),
+    (CODES.view("M8[s]"), TypeError, "must be a uint8 array of packed bits, got dtype datetime64[s]"),
+    (CODES.tolist(), TypeError, "must be a uint8 array of packed bits, got dtype int64"),
+    (b"12345678", TypeError, "must be a uint8 array of packed bits, got dtype |S8"),
+    (None, TypeError, "must be a uint8 array of packed bits, got dtype object"),
+    (np.uint8(3), ValueError, "must have shape (n, 8) for 64 bits, got ()"),
+    (CODES[0], ValueError, "must have shape (n, 8) for 64 bits, got (8,); for a single code use code[None]"),
+    (CODES[None], ValueError, "must have shape (n, 8) for 64 bits, got (1, 3, 8)"),
+    (CODES[:, :0], ValueError, "must have shape (n, 8) for 64 bits, got (3, 0)"),
+    (CODES[:, :7], ValueError, "must have shape (n, 8) for 64 bits, got (3, 7)"),
+    (np.zeros((3, 9), np.uint8), ValueError, "must have shape (n, 8) for 64 bits, got (3, 9)"),
+    (CODES.T, ValueError, "must have shape (n, 8) for 64 bits, got (8, 3)"),
+]
+
+_NO_IDS = [
+    (np.arange(3, dtype=np.int32), "int32"),
+    (np.arange(3, dtype=np.uint64), "uint64"),
+    (np.arange(3, dtype=">i8"), ">i8"),
+    (np.arange(3, dtype="m8[s]"), "timedelta64[s]"),
+    (np.zeros(0), "float64"),
+    ([0.0, 1.0, 2.0], "float64"),
+    ([0, math.nan, 2], "float64"),
+    ([2**63, 2**63 + 1, 2**63 + 2], "uint64"),
+    ([2**64, 0, 1], "object"),
+    (["0", "1", "2"], "<U1"),
+    ("012", "<U3"),
+    ([None, 1, 2], "object"),
+    ({0, 1, 2}, "object"),
+    (None, "object"),
+]
+_NO_MASKS = [([True, False, True], "bool")]
+# Arrays of ids, and filters of ids.
+ID_ARRAYS = [(ids, TypeError, f"must be an int64 array, got dtype {dtype}") for ids, dtype in _NO_IDS + _NO_MASKS]
+FILTERS = [
+    (ids, TypeError, f"must be an int64 array of ids or a bool mask, got dtype {dtype}")
+    for ids, dtype in _NO_IDS
+    if ids is not None  # no filter
+] + [
+    (0, ValueError, "must have one axis, got shape ()"),
+    (np.bool_(True), ValueError, "must have one axis, got shape ()"),
+    ([[0, 1]], ValueError, "must have one axis, got shape (1, 2)"),
+    ([[]], ValueError, "must have one axis, got shape (1, 0)"),
+    (np.ones((3, 1), bool), ValueError, "must have one axis, got shape (3, 1)"),
+]
+NO_INTEGERS = [
+    (value, TypeError, f"must be an integer, got {value!r}")
+    for value in (
+        *(1.0, 1.5, math.nan, math.inf, "3", None, True, np.True_, [3], np.array([3, 4]), np.float32(3), 3j, b"3"),
+        *(fractions.Fraction(3), datetime.timedelta(3)),
+    )
+]
+
+
+def named(name, table):
+    """The same with the name of the argument."""
+    return [(value, error, f"{name} {message}") for value, error, message in table]
