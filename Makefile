@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard cpp/include/fasthash/* cpp/src/*.* cpp/src/*/* cpp/bindings/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint clean
+.PHONY: help demo test stress bench lint clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -16,9 +16,13 @@ demo: $(VENV)/demo.stamp ## Train, index and search on real images; writes demo-
 test: $(VENV)/test.stamp ## Run all tests
 	$(BIN)/python -m pytest $(TESTS)
 
-bench: $(VENV)/bench.stamp ## Time the engine beside other libraries; writes benchmarks/results/ in some 7 minutes
+stress: $(VENV)/test.stamp ## Run the long tests, under sanitizers; some 20 minutes
+	tests/stress.sh $(BIN)
+
+bench: $(VENV)/bench.stamp ## Time the engine beside other libraries; writes benchmarks/results/ in some 12 minutes
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-max-time=0.3 --benchmark-columns=median,iqr
 	$(BIN)/python benchmarks/report.py $(BENCH)
+	$(BIN)/python benchmarks/updates.py $(BENCH)
 
 lint: $(VENV)/dev.stamp ## Check style and types
 	$(BIN)/ruff check

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# The long battery, `make stress`: what `make test` does not do for want of time. Builds below build/stress.
+#     tests/stress.sh BIN    (the folder of the environment's programs)
+set -euo pipefail
+bin=$(cd "$1" && pwd)
+cd "$(dirname "$0")/.."
+out=$PWD/build/stress
+mkdir -p "$out"
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+flags="-O1 -g -fno-omit-frame-pointer"
+memory="-fsanitize=address,undefined -fno-sanitize-recover=all"
+
+say() { printf '\n== %s\n' "$*"; }
+
+build() { # folder, compiler flags, further options
+  PATH="$bin:$PATH" "$bin/cmake" -S . -B "$out/$1" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DFASTHASH_PYTHON=OFF \
+    -DFASTHASH_TESTS=ON -DFASTHASH_FUZZ=ON -DCMAKE_CXX_FLAGS="$flags $2" "${@:3}" > /dev/null
+  PATH="$bin:$PATH" "$bin/cmake" --build "$out/$1" > "$out/$1.log" || { tail -n 50 "$out/$1.log"; return 1; }
+}
+
+say "8 readers, 1 writer, ThreadSanitizer"
+build tsan "-fsanitize=thread"
+(cd "$out/tsan" && ./stress_test 20)
+
+say "core, kernels, faults, 8 readers and 1 writer; AddressSanitizer and UndefinedBehaviorSanitizer"
+build asan "$memory"
+for test in core_test kernels_test faults_test "stress_test 20"; do (cd "$out/asan" && ./$test); done
+
+say "fuzzing, 60 s each; the same sanitizers"
+for target in load_fuzz search_fuzz; do (cd "$out/asan" && ./$target -max_total_time=60); done
+
+say "the engine's Python tests; the same sanitizers in the extension"
+"$bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target "$out/sanitized" \
+  -C build-dir="$out/extension" -C cmake.define.CMAKE_CXX_FLAGS="$flags $memory" .
+# The environment's own fasthash comes first, unless its finder is taken out.
+run='import sys, pytest
+sys.path.insert(0, sys.argv.pop(1))
+sys.meta_path[:] = [finder for finder in sys.meta_path if "ScikitBuild" not in type(finder).__name__]
+import fasthash
+assert "sanitized" in fasthash.__file__, fasthash.__file__
+sys.exit(pytest.main(sys.argv[1:]))'
+LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+  "$bin/python" -c "$run" "$out/sanitized" -q -p no:cacheprovider --timeout=1200 -k "not ctrl_c and not fork" \
+  tests/test_search.py tests/test_index.py tests/test_engine.py tests/test_updates.py tests/test_range.py \
+  tests/test_filters.py tests/test_files.py tests/test_fixtures.py
+
+say "hostile files"
+(cd tests && "$bin/python" hostile.py --rounds 10)
+
+say "a million searches, ten thousand indices"
+(cd tests && "$bin/python" soak.py)
+
+say "all passed"
