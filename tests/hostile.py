@@ -63,9 +63,7 @@ FIELDS = {  # name: (first byte, bytes)
     "rest 2": (112, 8),
     "sum of header": (120, 8),
 }
-
-
-EVERY_BIT = ("flat", "flat, ids", "hier", "hier, shared codes")
+EVERY_BIT = ("flat", "flat, ids", "hier", "hier, shared codes")  # of these valid files is flipped
 
 
 class Hostile(NamedTuple):
@@ -171,7 +169,7 @@ def repaired_flips(files):
     for name, data in files.items():
         header, sections = ref.split(data)
         for i, section in enumerate(sections):
-            step = 1 if i != 1 else 4 if header.kind == ref.FLAT else 2
+            step = 1 if i != 1 else 8 if header.kind == ref.FLAT else 4
             for byte in range(0, len(section), step):
                 flipped = bytearray(section)
                 flipped[byte] ^= 1 << int(rng.integers(8))
@@ -212,10 +210,20 @@ def header_fields(files):
             yield from with_fields("header field", name, data, {field: value})
 
 
-def header_pairs(files):
-    for (name, data), (a, b) in itertools.product(files.items(), itertools.combinations(FIELDS, 2)):
-        for first, second in itertools.product(hostile_values(data, a), hostile_values(data, b)):
+def header_pairs(files, fields=FIELDS, values=hostile_values):
+    for (name, data), (a, b) in itertools.product(files.items(), itertools.combinations(fields, 2)):
+        for first, second in itertools.product(values(data, a), values(data, b)):
             yield from with_fields("pair of header fields", name, data, {a: first, b: second})
+
+
+def near_values(data, field):
+    old, n = get(data, field), get(data, "n_codes")
+    return sorted({value for value in (0, 1, old - 1, old + 1, n - 1, n, n + 1) if 0 <= value < 256} - {old})
+
+
+def pairs_of_sizes(files):
+    some = {name: files[name] for name in EVERY_BIT}
+    return header_pairs(some, ("kind", "id_bytes", "n_codes", "n_rows", "n_runs"), near_values)
 
 
 def buffers(rng, n):
@@ -464,6 +472,7 @@ def tampered(rng, data):
 
 FAMILIES = (
     header_fields,
+    pairs_of_sizes,
     splices,
     swapped_sections,
     wrong_lengths,
@@ -590,7 +599,6 @@ class Trial:
         self.proofs = 0
         self.failures = []
         self.n_files = 0
-        self.n_files = 0
         self.largest = 0
         # What is on offer stands here when the process dies of it.
         with open(folder / "last", "wb") as file:
@@ -604,8 +612,6 @@ class Trial:
         self.files[hostile.family] += 1
         self.n_files += 1
         fh.set_num_threads(2 if self.n_files % 8 == 0 else 1)  # threads that wait for each other take time
-        self.n_files += 1
-        fh.set_num_threads(2 if self.n_files % 8 == 0 else 1)
         self.largest = max(self.largest, len(hostile.data))
         signal.setitimer(signal.ITIMER_PROF, SECONDS_PER_FILE)
         try:
@@ -716,28 +722,26 @@ def large_files():
     yield "hier, far ids", ref.assemble(header, [*sections, ref.pack_ids(ids, header)]), True
     ids[-1] = ids[0]
     yield "hier, an id twice", ref.assemble(header, [*sections, ref.pack_ids(ids, header)]), False
-    ids = rng.permutation(n)
-    header = header._replace(id_bytes=3)
-    yield "hier, near ids", ref.assemble(header, [*sections, ref.pack_ids(ids, header)]), True
-    ids[-1] = ids[0]
-    yield "hier, a near id twice", ref.assemble(header, [*sections, ref.pack_ids(ids, header)]), False
 
 
 def memory_of_large_files(folder):
     """Memory that loading takes, beside the size of the file."""
     report = []
     path = folder / "large.fh"
-    for (name, data, valid), mapped in itertools.product(large_files(), (False, True)):
+    for name, data, valid in large_files():
         path.unlink(missing_ok=True)
         path.write_bytes(data)
-        watch = MemoryWatch()
-        try:
-            index = fh.load(path, mmap=mapped)
-        except fh.FormatError:
-            index = None
-        growth, right = watch.growth(), (index is not None) == valid
-        report.append({"name": name, "size": len(data), "growth": growth, "right": right})
-        del index
+        size = len(data)
+        del data
+        for mapped in (False, True):
+            watch = MemoryWatch()
+            try:
+                index = fh.load(path, mmap=mapped)
+            except fh.FormatError:
+                index = None
+            growth, right = watch.growth(), (index is not None) == valid
+            report.append({"name": name, "size": size, "growth": growth, "right": right})
+            del index
     path.unlink()
     return report
 
@@ -757,18 +761,18 @@ def run(folder, rounds=0, keep=None):
             trial.offer(hostile, (WAYS[i % 3],))
 
     for i, hostile in enumerate(truncations(files)):
-        trial.offer(hostile, ("bytes", WAYS[1 + i % 2]))
+        trial.offer(hostile, ("bytes", WAYS[1 + i % 2]) if i % 3 == 0 else ("bytes",))
     for i, hostile in enumerate(flips(files)):
         by_file = i % 8 == i // 8 % 8  # one bit of each byte
         trial.offer(hostile, (WAYS[1 + i // 8 % 2] if by_file else "bytes",))
     for family in FAMILIES:
-        for hostile in family(files):
-            trial.offer(hostile)
+        for i, hostile in enumerate(family(files)):
+            trial.offer(hostile, ("bytes", WAYS[1 + i % 2]))
     offer_by_turns(repaired_flips(files))
     offer_by_turns(buffers(np.random.default_rng(4), 1000))
     offer_by_turns(random_files(np.random.default_rng(5), 3000))
     if rounds > 0:
-        offer_by_turns(header_pairs(files))
+        offer_by_turns(header_pairs({name: files[name] for name in ("flat, ids", "hier, shared codes")}))
     for seed in range(rounds):
         offer_by_turns(buffers(np.random.default_rng([6, seed]), 20_000))
         offer_by_turns(random_files(np.random.default_rng([7, seed]), 50_000))

@@ -1,11 +1,18 @@
-// Load, then use: files that are nearly right. An input names a good file and edits of it; where it says so, all
-// checksums are made right again, so that the checks behind them are reached. What loads must work.
+// Load, then use: files that are nearly right. An input names a good file and edits of it, or is a file itself; where
+// it says so, lengths and checksums are made right again, so that the checks behind them are reached. What loads must
+// work.
 #include <cstring>
-#include <optional>
 
 #include "../tests/testing.h"
+#include "fasthash/threads.h"
 #include "file_layout.h"
+#include "input.h"
 #include "xxh64.h"
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
 
 namespace fasthash::testing {
 
@@ -26,6 +33,7 @@ std::vector<Bytes> good_files() {
             if (n < 4) continue;
             const std::vector<std::int64_t> gone{1, 64, 100};
             index->remove(gone.data(), gone.size());
+            files.push_back(index->to_bytes());
             const std::vector<std::int64_t> ids{INT64_MIN, -2, INT64_MAX};
             index->add({codes.data(), 3, 3}, ids.data());
             files.push_back(index->to_bytes());
@@ -33,25 +41,6 @@ std::vector<Bytes> good_files() {
     }
     return files;
 }
-
-// The input, read from the front.
-class Input {
- public:
-    Input(const std::uint8_t* data, std::size_t size) : data_(data), size_(size) {}
-
-    bool empty() const { return position_ >= size_; }
-    std::uint64_t number(std::size_t n_bytes) {
-        std::uint64_t value = 0;
-        for (std::size_t i = 0; i < n_bytes; ++i) value |= std::uint64_t{byte()} << 8 * i;
-        return value;
-    }
-    std::uint8_t byte() { return empty() ? std::uint8_t{0} : data_[position_++]; }
-
- private:
-    const std::uint8_t* data_;
-    std::size_t size_;
-    std::size_t position_ = 0;
-};
 
 void edit(Bytes& file, Input& input) {
     constexpr std::uint64_t kHostile[] = {0,          1,
@@ -64,32 +53,35 @@ void edit(Bytes& file, Input& input) {
     const unsigned what = input.byte() % 8;
     // The header is where most decisions are.
     const std::size_t limit = what < 4 ? std::min<std::size_t>(file.size(), sizeof(RawHeader)) : file.size();
-    const std::size_t at = limit == 0 ? 0 : static_cast<std::size_t>(input.number(2)) % limit;
+    if (limit == 0) return file.resize(input.byte());
+    const std::size_t at = static_cast<std::size_t>(input.number(2)) % limit;
     const std::size_t width = std::min<std::size_t>(std::size_t{1} << input.byte() % 4, file.size() - at);
     switch (what) {
         case 0:
         case 4: {  // another value
-            const std::uint64_t value = input.number(8);
+            const std::uint64_t value = input.number(width);
             std::memcpy(file.data() + at, &value, width);
             break;
         }
         case 1:
         case 5:  // a hostile one
-            std::memcpy(file.data() + at, &kHostile[input.byte() % std::size(kHostile)], width);
+            std::memcpy(file.data() + at, &kHostile[input.below(std::size(kHostile))], width);
             break;
         case 2:
         case 6:  // a little more
-            if (!file.empty()) file[at] = static_cast<std::uint8_t>(file[at] + input.byte());
+            file[at] = static_cast<std::uint8_t>(file[at] + input.byte());
             break;
         case 3:  // a bit
-            if (!file.empty()) file[at] ^= static_cast<std::uint8_t>(1 << input.byte() % 8);
+            file[at] ^= static_cast<std::uint8_t>(1 << input.byte() % 8);
             break;
         default:  // another length
-            file.resize(file.size() + input.byte() % 200 - std::min<std::size_t>(file.size(), input.byte() % 200));
+            file.resize(file.size() + input.byte() % 200);
+            file.resize(file.size() - std::min<std::size_t>(file.size(), input.byte() % 200));
     }
 }
 
-void repair(Bytes& file) {
+// As far as the header can be understood.
+void repair(Bytes& file, bool length_too) {
     if (file.size() < sizeof(RawHeader)) return;
     RawHeader raw;
     std::memcpy(&raw, file.data(), sizeof raw);
@@ -102,6 +94,8 @@ void repair(Bytes& file) {
             n_bytes += bits / 8;
         }
         const SectionTable table(raw, std::min<std::size_t>(n_bytes, kMaxBits / 8));
+        constexpr std::uint64_t kLongest = 1 << 16;
+        if (length_too && table.file_bytes() <= kLongest) file.resize(static_cast<std::size_t>(table.file_bytes()));
         for (std::size_t i = 0; i < kSections; ++i) {
             if (table[i].end() > file.size()) continue;
             raw.hashes[i] = xxh64(file.data() + table[i].begin, static_cast<std::size_t>(table[i].n_bytes));
@@ -112,31 +106,75 @@ void repair(Bytes& file) {
 }
 
 // Whatever was loaded must be an index like any other.
-void use(Index& index) {
+void use(Index& index, Input& input) {
+    std::mt19937 generator(input.byte());
     const std::size_t n_bytes = index.layout().n_bytes();
     const Export items = index.export_items();
     PlainIndex plain(n_bytes);
     plain.add({items.codes.data(), items.ids.size(), n_bytes}, items.ids.data());
     check(plain.size() == index.size() && plain.next_id() <= index.next_id(), "size and next id");
-    std::mt19937 generator(2);
-    const auto queries = random_codes(2 * n_bytes, generator);
+    auto queries = random_codes(2 * n_bytes, generator, 3);
+    if (plain.size() > 0) std::copy_n(items.codes.begin(), n_bytes, queries.begin());
     Expected(plain, view(queries, n_bytes)).check_searches(index, "loaded");
 
     const Bytes again = index.to_bytes();
-    const auto same = index_from_bytes(again.data(), again.size());
-    check(same->to_bytes() == again, "saved, loaded and saved again");
-    if (index.size() > 0) {
-        const std::int64_t first = items.ids[items.ids.size() / 2];
-        index.remove(&first, 1);
-        plain.remove({first});
+    check(index_from_bytes(again.data(), again.size())->to_bytes() == again, "saved, loaded and saved again");
+    if (items.ids.size() > 0) {
+        std::vector<std::int64_t> some;
+        for (const std::int64_t id : items.ids) {
+            if (input.one_in(4)) some.push_back(id);
+        }
+        const auto codes = random_codes(some.size() * n_bytes, generator, 3);
+        index.update(some.data(), view(codes, n_bytes));
+        plain.update(some, view(codes, n_bytes));
+        some.resize(some.size() / 2);
+        index.remove(some.data(), some.size());
+        plain.remove(some);
     }
     if (!index.contains(5)) {
         const std::int64_t added = 5;
         index.add({queries.data(), 1, n_bytes}, &added);
         plain.add({queries.data(), 1, n_bytes}, &added);
     }
-    Expected(plain, view(queries, n_bytes)).check_searches(index, "changed");
+    const Expected expected(plain, view(queries, n_bytes));
+    expected.check_searches(index, "changed");
+    index.compact();
+    expected.check_searches(index, "changed and compacted");
+    const std::vector<std::int64_t> rest = plain.ids();
+    index.remove(rest.data(), rest.size());
+    check(index.size() == 0 && index.export_items().ids.empty(), "emptied");
 }
+
+#if defined(__linux__)
+// A file that is nowhere on a disk.
+std::string file_of(const Bytes& bytes) {
+    static const int descriptor = memfd_create("load_fuzz", MFD_CLOEXEC);
+    check(descriptor >= 0 && ftruncate(descriptor, 0) == 0, "memfd_create");
+    check(pwrite(descriptor, bytes.data(), bytes.size(), 0) == static_cast<ssize_t>(bytes.size()), "pwrite");
+    return "/proc/self/fd/" + std::to_string(descriptor);
+}
+
+// Mapped it is the same index, or as bad a file.
+void check_mapped(const Bytes& file, const Index* loaded, Input& input) {
+    const std::string path = file_of(file);
+    std::unique_ptr<Index> mapped;
+    try {
+        mapped = load_index(path, true);
+    } catch (const FormatError&) {
+    }
+    check((mapped == nullptr) == (loaded == nullptr), "a file is good, mapped or not");
+    try {
+        check(verify_file(path).fault.empty() == (loaded != nullptr), "what verifying tells");
+    } catch (const FormatError&) {
+        check(loaded == nullptr, "a file that cannot be verified");
+    }
+    if (mapped == nullptr) return;
+    check(mapped->to_bytes() == loaded->to_bytes(), "mapped");
+    use(*mapped, input);
+}
+#else
+void check_mapped(const Bytes&, const Index*, Input&) {}
+#endif
 
 }  // namespace
 }  // namespace fasthash::testing
@@ -146,16 +184,22 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     using namespace fasthash::testing;
     static const std::vector<Bytes> files = good_files();
     Input input(data, size);
-    const bool repaired = input.byte() % 4 != 0;
-    Bytes file = files[input.byte() % files.size()];
-    while (!input.empty()) edit(file, input);
-    if (repaired) repair(file);
+    const unsigned how = input.byte();
+    set_num_threads(how % 16 == 0 ? 3 : 1);
+    Bytes file;
+    if (how / 16 == 0) {
+        file.assign(input.rest(), input.rest() + input.n_rest());
+    } else {
+        file = files[input.below(files.size())];
+        while (!input.empty()) edit(file, input);
+    }
+    if (how / 16 % 4 != 0) repair(file, how / 16 % 4 == 1);
     std::unique_ptr<Index> index;
     try {
         index = index_from_bytes(file.data(), file.size());
     } catch (const FormatError&) {
-        return 0;
     }
-    use(*index);
+    if (how % 16 < 4) check_mapped(file, index.get(), input);
+    if (index != nullptr) use(*index, input);
     return 0;
 }

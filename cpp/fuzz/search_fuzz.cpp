@@ -1,5 +1,8 @@
-// Search against scan: an input is a history of changes; afterwards indices of every kind and plain loops must agree.
+// Search against search: an input is a history of changes, after each of which indices of several kinds and plain loops
+// must agree.
 #include "../tests/testing.h"
+#include "fasthash/threads.h"
+#include "input.h"
 
 namespace fasthash::testing {
 
@@ -7,41 +10,171 @@ const char* const kTestName = "search_fuzz";
 
 namespace {
 
-constexpr std::size_t kMostCodes = 400;
-
-// Numbers from the input, then from a generator that the input has seeded.
-class Input {
- public:
-    Input(const std::uint8_t* data, std::size_t size) : data_(data), size_(size), generator_(size > 0 ? data[0] : 0u) {}
-
-    bool empty() const { return position_ >= size_; }
-    std::size_t below(std::size_t n) {
-        return (empty() ? generator_() : data_[position_++] + std::size_t{256} * (generator_() % 4)) % n;
-    }
-
- private:
-    const std::uint8_t* data_;
-    std::size_t size_;
-    std::size_t position_ = 0;
-    std::mt19937 generator_;
-};
+constexpr std::size_t kMostCodes = 700;
+constexpr std::size_t kHier = 4;  // indices of that kind at once
 
 std::vector<std::uint8_t> codes_of(Input& input, std::size_t n, std::size_t n_bytes) {
-    const std::size_t n_values = input.below(2) == 0 ? 2 : 256;
+    const std::size_t n_values = input.one_in(2) ? 2 : 256;
+    std::mt19937 generator(input.byte());
     std::vector<std::uint8_t> codes(n * n_bytes);
-    for (auto& byte : codes) byte = static_cast<std::uint8_t>(input.below(n_values));
+    for (auto& byte : codes) byte = static_cast<std::uint8_t>(generator() % n_values);
     return codes;
 }
 
 std::vector<std::int64_t> held_ids(Input& input, const PlainIndex& plain) {
+    const std::size_t one_of = 1 + input.below(12), offset = input.below(12);
     const std::vector<std::int64_t> all = plain.ids();
     std::vector<std::int64_t> some;
-    const std::size_t one_of = 1 + input.below(10);
-    for (const std::int64_t id : all) {
-        if (input.below(one_of) == 0) some.push_back(id);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        if ((i * i + offset) % one_of == 0) some.push_back(all[i]);
     }
+    std::shuffle(some.begin(), some.end(), std::mt19937(input.byte()));
     return some;
 }
+
+std::vector<std::int64_t> new_ids(Input& input, const PlainIndex& plain) {
+    const std::int64_t bases[] = {-1000, 0, INT64_MIN, std::int64_t{1} << 40};
+    const std::int64_t base = bases[input.below(4)];
+    std::vector<std::int64_t> ids;
+    for (std::size_t n = input.below(20); n > 0; --n) {
+        const std::int64_t id = base + static_cast<std::int64_t>(input.below(1100));
+        if (id != -1 && !plain.contains(id) && std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
+    }
+    return ids;
+}
+
+std::vector<std::unique_ptr<IdFilter>> filters_of(Input& input, const PlainIndex& plain) {
+    std::vector<std::unique_ptr<IdFilter>> filters;
+    for (std::size_t i = 0; i < 2; ++i) {
+        std::vector<std::int64_t> ids = held_ids(input, plain);
+        if (input.one_in(2)) ids.resize(std::min<std::size_t>(ids.size(), input.below(64)));
+        if (input.one_in(2)) ids.push_back(input.one_in(2) ? INT64_MIN : 123456789);
+        filters.push_back(std::make_unique<IdFilter>(std::move(ids)));
+        if (input.one_in(2)) filters.back()->set_reusable();
+    }
+    return filters;
+}
+
+// The flat index and some others.
+std::vector<std::unique_ptr<Index>> indices_of(Input& input, const LevelLayout& layout) {
+    auto all = indices_of_every_kind(layout);
+    std::vector<std::unique_ptr<Index>> some;
+    some.push_back(std::move(all[0]));
+    for (std::size_t i = 1, first = input.below(12); i <= kHier; ++i)
+        some.push_back(std::move(all[1 + (first + 5 * i) % 12]));
+    return some;
+}
+
+class History {
+ public:
+    History(Input& input, const LevelLayout& layout)
+        : input_(input),
+          layout_(layout),
+          n_bytes_(layout.n_bytes()),
+          indices_(indices_of(input, layout)),
+          plain_(n_bytes_) {}
+
+    void step() {
+        switch (input_.below(12)) {
+            case 0:
+            case 1:
+                return add(1 + input_.below(250));
+            case 2:
+            case 3:
+                return add(1 + input_.below(12));
+            case 4:
+                return add(new_ids(input_, plain_));
+            case 5:
+                return merge(new_ids(input_, plain_));
+            case 6:
+            case 7: {
+                const std::vector<std::int64_t> ids = held_ids(input_, plain_);
+                for (const auto& index : indices_) index->remove(ids.data(), ids.size());
+                return plain_.remove(ids);
+            }
+            case 8:
+            case 9: {
+                const std::vector<std::int64_t> ids = held_ids(input_, plain_);
+                const auto codes = codes_of(input_, ids.size(), n_bytes_);
+                for (const auto& index : indices_) index->update(ids.data(), view(codes, n_bytes_));
+                return plain_.update(ids, view(codes, n_bytes_));
+            }
+            case 10:
+                indices_[input_.below(indices_.size())]->compact();
+                return;
+            default:
+                replace(indices_[input_.below(indices_.size())]);
+        }
+    }
+
+    void check_now() {
+        auto queries = codes_of(input_, 3, n_bytes_);
+        if (plain_.size() > 0) std::copy_n(plain_.codes().begin()->second.begin(), n_bytes_, queries.begin());
+        const CodeView asked = view(queries, n_bytes_);
+        const Expected expected(plain_, asked, filters_of(input_, plain_));
+        for (const auto& index : indices_) expected.check_all(*index, "after a history");
+    }
+
+    // Pruned searches end the history: they put everything into one segment.
+    void check_pruned() {
+        const auto queries = codes_of(input_, 2, n_bytes_);
+        const CodeView asked = view(queries, n_bytes_);
+        const std::size_t k = 1 + input_.below(20);
+        const auto filters = filters_of(input_, plain_);
+        const IdFilter* filter = input_.one_in(2) ? nullptr : filters[0].get();
+        const auto mode = static_cast<KeepMode>(input_.below(3));
+        const double keep = static_cast<double>(1 + input_.below(100)) / 100;
+        const Found exact = search(*indices_[0], asked, k, filter);
+        const Found pruned = search(*indices_[1], asked, k, filter, Pruning{keep, mode});
+        for (std::size_t i = 1; i < indices_.size(); ++i) {
+            check(search(*indices_[i], asked, k, filter, Pruning{1.0}) == exact, "keep = 1 is exact");
+            check(search(*indices_[i], asked, k, filter, Pruning{keep, mode}) == pruned, "pruned alike");
+        }
+    }
+
+ private:
+    void add(std::size_t n) {
+        n = std::min(n, kMostCodes - std::min(plain_.size(), kMostCodes));
+        if (plain_.next_id() > std::uint64_t{1} << 62) return;
+        const auto codes = codes_of(input_, n, n_bytes_);
+        for (const auto& index : indices_) index->add(view(codes, n_bytes_), nullptr);
+        plain_.add(view(codes, n_bytes_));
+    }
+    void add(const std::vector<std::int64_t>& ids) {
+        const auto codes = codes_of(input_, ids.size(), n_bytes_);
+        for (const auto& index : indices_) index->add(view(codes, n_bytes_), ids.data());
+        plain_.add(view(codes, n_bytes_), ids.data());
+    }
+    void merge(const std::vector<std::int64_t>& ids) {
+        const auto codes = codes_of(input_, ids.size(), n_bytes_);
+        for (const auto& index : indices_) {
+            FlatIndex flat(layout_.n_bits());
+            HierIndex hier(layout_);
+            Index& other = index->kind() == IndexKind::flat ? static_cast<Index&>(flat) : hier;
+            other.add(view(codes, n_bytes_), ids.data());
+            index->merge(other);
+        }
+        plain_.add(view(codes, n_bytes_), ids.data());
+    }
+    // By what must be the same.
+    void replace(std::unique_ptr<Index>& index) {
+        if (input_.one_in(2)) {
+            const std::unique_ptr<Index> old = std::exchange(index, index->copy());
+            const std::vector<std::int64_t> ids = held_ids(input_, plain_);
+            old->remove(ids.data(), ids.size());
+            old->compact();
+        } else {
+            const auto bytes = index->to_bytes();
+            index = index_from_bytes(bytes.data(), bytes.size());
+        }
+    }
+
+    Input& input_;
+    const LevelLayout& layout_;
+    std::size_t n_bytes_;
+    std::vector<std::unique_ptr<Index>> indices_;
+    PlainIndex plain_;
+};
 
 }  // namespace
 }  // namespace fasthash::testing
@@ -49,60 +182,18 @@ std::vector<std::int64_t> held_ids(Input& input, const PlainIndex& plain) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace fasthash;
     using namespace fasthash::testing;
-    const std::vector<std::vector<std::size_t>> layouts = {{8}, {8, 8}, {64}, {8, 16, 40}, {24, 80}, {136}};
+    static const std::vector<std::vector<std::size_t>> layouts = {{8},      {8, 8}, {64},    {8, 16, 40},
+                                                                  {24, 80}, {136},  {8, 512}};
     Input input(data, size);
-    const LevelLayout layout(layouts[input.below(layouts.size())]);
-    const std::size_t n_bytes = layout.n_bytes();
-    const auto indices = indices_of_every_kind(layout);
-    PlainIndex plain(n_bytes);
-    for (int step = 0; step < 12 && !input.empty(); ++step) {
-        switch (input.below(6)) {
-            case 0:
-            case 1: {
-                const std::size_t n = std::min(1 + input.below(200), kMostCodes - std::min(plain.size(), kMostCodes));
-                const auto codes = codes_of(input, n, n_bytes);
-                for (const auto& index : indices) index->add(view(codes, n_bytes), nullptr);
-                plain.add(view(codes, n_bytes));
-                break;
-            }
-            case 2: {
-                std::vector<std::int64_t> ids;
-                const std::int64_t bases[] = {-1000, 0, INT64_MIN, std::int64_t{1} << 40};
-                const std::int64_t base = bases[input.below(4)];
-                for (std::size_t i = 0; i < 1 + input.below(20); ++i) {
-                    const std::int64_t id = base + static_cast<std::int64_t>(input.below(900));
-                    const bool known = std::find(ids.begin(), ids.end(), id) != ids.end();
-                    if (id != -1 && !known && !plain.contains(id)) ids.push_back(id);
-                }
-                const auto codes = codes_of(input, ids.size(), n_bytes);
-                for (const auto& index : indices) index->add(view(codes, n_bytes), ids.data());
-                plain.add(view(codes, n_bytes), ids.data());
-                break;
-            }
-            case 3: {
-                const std::vector<std::int64_t> ids = held_ids(input, plain);
-                for (const auto& index : indices) index->remove(ids.data(), ids.size());
-                plain.remove(ids);
-                break;
-            }
-            case 4: {
-                const std::vector<std::int64_t> ids = held_ids(input, plain);
-                const auto codes = codes_of(input, ids.size(), n_bytes);
-                for (const auto& index : indices) index->update(ids.data(), view(codes, n_bytes));
-                plain.update(ids, view(codes, n_bytes));
-                break;
-            }
-            default:
-                for (const auto& index : indices) index->compact();
-        }
+    const unsigned how = input.byte();
+    set_num_threads(how % 8 == 0 ? 3 : 1);
+    const LevelLayout layout(layouts[how / 8 % layouts.size()]);
+    History history(input, layout);
+    for (int step = 0; step < 16 && !input.empty(); ++step) {
+        history.step();
+        if (input.one_in(4)) history.check_now();
     }
-    auto queries = codes_of(input, 2, n_bytes);
-    if (plain.size() > 0) std::copy_n(plain.codes().begin()->second.begin(), n_bytes, queries.begin());
-    const Expected expected(plain, view(queries, n_bytes));
-    for (const auto& index : indices) {
-        expected.check_all(*index, "after a history");
-        const auto bytes = index->to_bytes();
-        expected.check_all(*index_from_bytes(bytes.data(), bytes.size()), "after a history, saved and loaded");
-    }
+    history.check_now();
+    history.check_pruned();
     return 0;
 }

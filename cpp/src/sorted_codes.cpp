@@ -92,10 +92,17 @@ void SortedItems::push(std::size_t row, std::int32_t distance, TopK& nearest) co
         return;
     }
     std::size_t n_wanted = nearest.k();  // of equal codes no more can be wanted
+    if (admission_.all()) {
+        const std::size_t end = range.begin + std::min(range.size(), n_wanted);
+        for (std::size_t item = range.begin; item < end; ++item) {
+            if (!nearest.push(distance, codes_.id(item))) return;  // ids ascend: none that follows can enter
+        }
+        return;
+    }
     for (std::size_t item = range.begin; item < range.end && n_wanted > 0; ++item) {
         const std::int64_t id = codes_.id(item);
         if (!admission_.admits(item, id)) continue;
-        if (!nearest.push(distance, id)) break;  // ids ascend: none that follows can enter
+        if (!nearest.push(distance, id)) return;
         --n_wanted;
     }
 }
