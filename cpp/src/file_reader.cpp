@@ -169,8 +169,9 @@ void check_distinct(const PackedNumbers& ids, std::uint64_t largest) {
         return;
     }
     // Part by part, each sorted. A factor that no file can foresee spreads the ids evenly over the parts.
-    const std::uint64_t factor = std::uint64_t{std::random_device{}()} << 32 | std::random_device{}() | 1;
     const std::size_t n_parts = n * sizeof(std::uint64_t) / kMostMemory + 1;
+    std::uint64_t factor = 1;
+    if (n_parts > 1) factor = std::uint64_t{std::random_device{}()} << 32 | std::random_device{}() | 1;
     Array<std::uint64_t> part;
     for (std::size_t p = 0; p < n_parts; ++p) {
         part.clear();

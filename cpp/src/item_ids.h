@@ -12,7 +12,7 @@ class ItemIds {
  public:
     /// first, first + 1, ...
     ItemIds(std::int64_t first, std::size_t n)
-        : n_(n), smallest_(first), largest_(first + static_cast<std::int64_t>(n) - 1) {}
+        : n_(n), smallest_(first), largest_(first + (static_cast<std::int64_t>(n) - 1)) {}
     ItemIds(const std::int64_t* ids, std::size_t n);
     /// As they stand in a file.
     ItemIds(PackedNumbers ids, IdSummary summary);
