@@ -24,6 +24,7 @@ CODE_ARRAYS = [
     (CODES.tolist(), TypeError, "must be a uint8 array of packed bits, got dtype int64"),
     (b"12345678", TypeError, "must be a uint8 array of packed bits, got dtype |S8"),
     (None, TypeError, "must be a uint8 array of packed bits, got dtype object"),
+    (np.ma.masked_array(CODES, CODES > 9), TypeError, "must be an array without a mask, got a masked array"),
     (np.uint8(3), ValueError, "must have shape (n, 8) for 64 bits, got ()"),
     (CODES[0], ValueError, "must have shape (n, 8) for 64 bits, got (8,); for a single code use code[None]"),
     (CODES[None], ValueError, "must have shape (n, 8) for 64 bits, got (1, 3, 8)"),

@@ -131,6 +131,13 @@ class Sections {
         for (const auto& [data, n_bytes] : pieces) hash.update(data, n_bytes);
         if (hash.digest() != opened_.raw.hashes[section]) OpenedFile::refuse_section(section);
     }
+    /// The two large sections, at the same time.
+    void check_codes_and_ids(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& ids) const {
+        parallel_for(2, [&](std::size_t i) {
+            const Array<std::uint8_t>& bytes = i == 0 ? codes : ids;
+            check_hash(i == 0 ? 1 : 3, {{bytes.data(), bytes.size()}});
+        });
+    }
 
  private:
     const OpenedFile& opened_;
@@ -149,41 +156,56 @@ void check_next_id(const RawHeader& raw, std::uint64_t largest) {
     }
 }
 
+// Whether all ids are distinct and none is `none`, by a bit for each number up to the largest: as many bits as ids.
+bool bits_show_distinct(const PackedNumbers& ids, std::uint64_t largest, std::uint64_t none, std::size_t n_pieces) {
+    const std::size_t n = ids.size(), n_words = static_cast<std::size_t>(largest / 64 + 1);
+    std::vector<std::vector<std::uint64_t>> pieces(n_pieces);
+    parallel_for(n_pieces, [&](std::size_t p) {
+        std::vector<std::uint64_t> seen(n_words);
+        const NumberRange piece = piece_of(n, n_pieces, p);
+        for (std::size_t i = piece.begin; i < piece.end; ++i) {
+            const std::uint64_t offset = ids.offset(i);
+            seen[offset / 64] |= std::uint64_t{1} << offset % 64;
+        }
+        pieces[p] = std::move(seen);
+    });
+    std::size_t n_seen = 0;
+    for (std::size_t i = 0; i < n_words; ++i) {
+        std::uint64_t word = 0;
+        for (const auto& seen : pieces) word |= seen[i];
+        if (none / 64 == i && (word >> none % 64 & 1) != 0) return false;
+        n_seen += count_bits(word);
+    }
+    return n_seen == n;
+}
+
 // Ids are distinct and none is -1. Takes no more than kMostMemory for that.
 void check_distinct(const PackedNumbers& ids, std::uint64_t largest) {
-    constexpr std::size_t kMostMemory = std::size_t{32} << 20;
+    constexpr std::uint64_t kMostMemory = std::uint64_t{32} << 20, kMostPieces = 4;
     const std::size_t n = ids.size();
     const std::uint64_t none = static_cast<std::uint64_t>(kNoId) - static_cast<std::uint64_t>(ids.smallest());
-    const auto refuse_twice = [&ids](std::uint64_t offset) {
-        refuse("ids must be distinct, got " + std::to_string(ids.number_at(offset)) + " twice");
-    };
-    if (largest / 8 < kMostMemory && largest / 64 <= n) {  // a bit for each number takes no more than 8 bytes an id
-        std::vector<std::uint64_t> seen(static_cast<std::size_t>(largest / 64 + 1));
-        for (std::size_t i = 0; i < n; ++i) {
-            const std::uint64_t offset = ids.offset(i), bit = std::uint64_t{1} << offset % 64;
-            std::uint64_t& word = seen[offset / 64];
-            if ((word & bit) != 0) refuse_twice(offset);
-            word |= bit;
-        }
-        if (none <= largest && (seen[none / 64] >> none % 64 & 1) != 0) refuse("ids must not hold -1");
-        return;
+    const std::uint64_t n_fitting = kMostMemory / (largest / 8 + sizeof(std::uint64_t));
+    if (n_fitting > 0 && largest / 64 <= n) {  // the bits take no more than 8 bytes an id
+        const std::uint64_t n_pieces = n < kMostPieces * kGroup ? 1 : std::min(n_fitting, kMostPieces);
+        if (bits_show_distinct(ids, largest, none, static_cast<std::size_t>(n_pieces))) return;
     }
     // Part by part, each sorted. A factor that no file can foresee spreads the ids evenly over the parts.
-    const std::size_t n_parts = n * sizeof(std::uint64_t) / kMostMemory + 1;
+    const std::size_t n_parts =
+        static_cast<std::size_t>(n * sizeof(std::uint64_t) / (kMostMemory / 2 / num_threads()) + 1);
     std::uint64_t factor = 1;
     if (n_parts > 1) factor = std::uint64_t{std::random_device{}()} << 32 | std::random_device{}() | 1;
-    Array<std::uint64_t> part;
-    for (std::size_t p = 0; p < n_parts; ++p) {
-        part.clear();
+    parallel_for(n_parts, [&](std::size_t p) {
+        Array<std::uint64_t> part;
         for (std::size_t i = 0; i < n; ++i) {
             const std::uint64_t offset = ids.offset(i);
             if (offset == none) refuse("ids must not hold -1");
-            if ((offset * factor >> 32) % n_parts == p) part.push_back(offset);
+            if ((offset * factor >> 32) * n_parts >> 32 == p) part.push_back(offset);
         }
         std::sort(part.begin(), part.end());
         const std::uint64_t* twice = std::adjacent_find(part.begin(), part.end());
-        if (twice != part.end()) refuse_twice(*twice);
-    }
+        if (twice != part.end())
+            refuse("ids must be distinct, got " + std::to_string(ids.number_at(*twice)) + " twice");
+    });
 }
 
 PackedNumbers read_ids(const OpenedFile& opened, const Sections& sections) {
@@ -194,38 +216,14 @@ PackedNumbers read_ids(const OpenedFile& opened, const Sections& sections) {
     return PackedNumbers::of_width(opened.raw.first_id, opened.raw.id_bytes, std::move(bytes));
 }
 
-// What a check finds wrong; empty if nothing.
-template <typename Check>
-std::string fault_of(Check check) {
-    try {
-        check();
-    } catch (const FormatError& error) {
-        return error.what();
-    }
-    return {};
-}
-
-// Checks the checksums of codes and ids, then the content of both: of a damaged file it is told where the damage is.
-IdSummary check_content(const OpenedFile& opened, const Sections& sections, const Array<std::uint8_t>& codes,
-                        const std::function<void()>& check_codes, const ItemRuns& runs, const PackedNumbers& ids) {
-    const std::string fault_of_codes = fault_of(check_codes);
+// The ids of a file, checked.
+IdSummary check_ids(const RawHeader& raw, const ItemRuns& runs, const PackedNumbers& ids) {
     IdSummary summary = summarize(runs, ids);
-    std::string faults[3];
-    parallel_for(std::size(faults), [&](std::size_t i) {
-        faults[i] = fault_of([&] {
-            if (i == 0) check_distinct(ids, summary.largest);  // takes longest
-            if (i == 1) sections.check_hash(1, {{codes.data(), codes.size()}});
-            if (i == 2) sections.check_hash(3, {{ids.bytes().data(), ids.bytes().size()}});
-        });
-    });
-    for (const std::string& fault : {faults[1], faults[2], fault_of_codes}) {
-        if (!fault.empty()) refuse(fault);
-    }
-    check_next_id(opened.raw, summary.largest);
+    check_next_id(raw, summary.largest);
     if (summary.out_of_order != SIZE_MAX) {
         refuse("ids of equal codes are out of order at code " + std::to_string(summary.out_of_order));
     }
-    if (!faults[0].empty()) refuse(faults[0]);
+    check_distinct(ids, summary.largest);
     return summary;
 }
 
@@ -237,27 +235,24 @@ LiveSegment load_flat(const OpenedFile& opened, const std::shared_ptr<const Mapp
     auto groups = sections.values<std::uint8_t>(1, 0, static_cast<std::size_t>(opened.table()[1].n_bytes));
     sections.check_gaps();
     sections.check_hash(2, {});
-    const auto check_last_group = [&] {
-        const std::uint8_t* last = groups.end() - kGroup * n_bytes;
-        for (std::size_t b = 0; b < n_bytes && n % kGroup != 0; ++b) {
-            if (!all_zero(last + b * kGroup + n % kGroup, kGroup - n % kGroup)) {
-                refuse("bytes after the last code are not zero");
-            }
+    PackedNumbers stored;  // if the ids do not count up from the first
+    if (raw.id_bytes > 0) stored = read_ids(opened, sections);
+    sections.check_codes_and_ids(groups, stored.bytes());
+    const std::uint8_t* last_group = groups.end() - kGroup * n_bytes;
+    for (std::size_t b = 0; b < n_bytes && n % kGroup != 0; ++b) {
+        if (!all_zero(last_group + b * kGroup + n % kGroup, kGroup - n % kGroup)) {
+            refuse("bytes after the last code are not zero");
         }
-    };
+    }
     std::optional<ItemIds> ids;
     if (raw.id_bytes == 0) {
-        sections.check_hash(1, {{groups.data(), groups.size()}});
-        sections.check_hash(3, {});
-        check_last_group();
         check_next_id(raw, n - 1);
         if (static_cast<std::uint64_t>(kNoId) - static_cast<std::uint64_t>(raw.first_id) < n) {
             refuse("ids must not hold -1");
         }
         ids.emplace(raw.first_id, n);
     } else {
-        PackedNumbers stored = read_ids(opened, sections);
-        IdSummary summary = check_content(opened, sections, groups, check_last_group, ItemRuns(n), stored);
+        IdSummary summary = check_ids(raw, ItemRuns(n), stored);
         ids.emplace(std::move(stored), std::move(summary));
     }
     return LiveSegment(
@@ -278,6 +273,17 @@ std::size_t first_out_of_order(const Array<std::uint8_t>& codes, std::size_t n_b
         }
     }
     return rows.end;
+}
+
+void check_order(const Array<std::uint8_t>& codes, std::size_t n_bytes, std::size_t n_rows) {
+    constexpr std::size_t kPieces = 16;
+    std::size_t wrong[kPieces];
+    parallel_for(kPieces,
+                 [&](std::size_t i) { wrong[i] = first_out_of_order(codes, n_bytes, piece_of(n_rows, kPieces, i)); });
+    for (std::size_t i = 0; i < kPieces; ++i) {
+        if (wrong[i] == piece_of(n_rows, kPieces, i).end) continue;
+        refuse("codes are out of order at row " + std::to_string(wrong[i]));
+    }
 }
 
 void check_runs(const RawHeader& raw, const Array<std::uint64_t>& marks, const Array<std::uint32_t>& extras) {
@@ -309,19 +315,10 @@ LiveSegment load_hier(const OpenedFile& opened, const std::shared_ptr<const Mapp
     sections.check_gaps();
     sections.check_hash(2, {{marks.data(), n_marks * sizeof marks[0]}, {extras.data(), n_runs * sizeof extras[0]}});
     check_runs(raw, marks, extras);
-    const auto check_order = [&] {
-        constexpr std::size_t kPieces = 16;
-        std::size_t wrong[kPieces];
-        parallel_for(kPieces, [&](std::size_t i) {
-            wrong[i] = first_out_of_order(rows, n_bytes, piece_of(n_rows, kPieces, i));
-        });
-        for (std::size_t i = 0; i < kPieces; ++i) {
-            if (wrong[i] == piece_of(n_rows, kPieces, i).end) continue;
-            refuse("codes are out of order at row " + std::to_string(wrong[i]));
-        }
-    };
+    sections.check_codes_and_ids(rows, ids.bytes());
+    check_order(rows, n_bytes, n_rows);
     ItemRuns runs(n_rows, n, std::move(marks), std::move(extras));
-    IdSummary summary = check_content(opened, sections, rows, check_order, runs, ids);
+    IdSummary summary = check_ids(raw, runs, ids);
     SortedCodes sorted(n_bytes, std::move(rows), std::move(runs), std::move(ids), std::move(summary));
     Stopper stopper;
     return LiveSegment(mapped ? std::make_shared<const SortedSegment>(std::move(sorted), mapped)

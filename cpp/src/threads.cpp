@@ -36,7 +36,7 @@ struct Job {
     const std::function<void(std::size_t)>* task;
     std::size_t n_tasks;
     std::atomic<std::size_t> next{0};
-    std::size_t n_helpers_left;  // guarded by the pool's mutex, as is the exception
+    std::size_t n_helpers{0};  // guarded by the pool's mutex, as is the exception
     std::exception_ptr error;
 };
 
@@ -60,16 +60,15 @@ class Pool {
                 }
                 ++n_workers_;
             }
-            job.n_helpers_left = std::min(n_helpers, n_workers_);
-            n_active_ = job.n_helpers_left;
+            n_active_ = std::min(n_helpers, n_workers_);
             job_ = &job;
             ++generation_;
         }
         wake_.notify_all();
         take_part(job);
         std::unique_lock lock(mutex_);
-        done_.wait(lock, [&job] { return job.n_helpers_left == 0; });
-        job_ = nullptr;
+        job_ = nullptr;  // who has not come yet is not waited for: little work is over before another thread wakes
+        done_.wait(lock, [&job] { return job.n_helpers == 0; });
         if (job.error) std::rethrow_exception(job.error);
         return true;
     }
@@ -84,10 +83,11 @@ class Pool {
                 wake_.wait(lock, [&] { return generation_ != seen && job_ != nullptr && id < n_active_; });
                 seen = generation_;
                 job = job_;
+                ++job->n_helpers;
             }
             take_part(*job);
             const std::lock_guard lock(mutex_);
-            if (--job->n_helpers_left == 0) done_.notify_one();
+            if (--job->n_helpers == 0) done_.notify_one();
         }
     }
 

@@ -30,10 +30,18 @@ inline std::uint64_t round(std::uint64_t lane, std::uint64_t input) {
 
 Xxh64::Xxh64() : lanes_{kPrime1 + kPrime2, kPrime2, 0, 0 - kPrime1} {}
 
-void Xxh64::stripe(const std::uint8_t* p) {
-    for (std::size_t i = 0; i < 4; ++i) {
-        lanes_[i] = round(lanes_[i], read_word<std::uint64_t>(p + 8 * i));
+const std::uint8_t* Xxh64::stripes(const std::uint8_t* p, std::size_t n) {
+    std::array<std::uint64_t, 4> lanes = lanes_;  // in registers
+    for (; n > 0; --n) {
+        // Processors do not read ahead past a page: without this a mapped file takes twice as long.
+        __builtin_prefetch(p + 2048);
+        for (std::uint64_t& lane : lanes) {
+            lane = round(lane, read_word<std::uint64_t>(p));
+            p += sizeof lane;
+        }
     }
+    lanes_ = lanes;
+    return p;
 }
 
 void Xxh64::update(const void* data, std::size_t n_bytes) {
@@ -46,12 +54,11 @@ void Xxh64::update(const void* data, std::size_t n_bytes) {
         p += n_fill;
         n_bytes -= n_fill;
         if (n_rest_ < rest_.size()) return;
-        stripe(rest_.data());
-        n_rest_ = 0;
+        stripes(rest_.data(), 1);
     }
-    for (; n_bytes >= rest_.size(); p += rest_.size(), n_bytes -= rest_.size()) stripe(p);
-    if (n_bytes > 0) std::memcpy(rest_.data(), p, n_bytes);
-    n_rest_ = n_bytes;
+    p = stripes(p, n_bytes / rest_.size());
+    n_rest_ = n_bytes % rest_.size();
+    if (n_rest_ > 0) std::memcpy(rest_.data(), p, n_rest_);
 }
 
 std::uint64_t Xxh64::digest() const {

@@ -15,7 +15,8 @@ class Xxh64 {
     std::uint64_t digest() const;
 
  private:
-    void stripe(const std::uint8_t* p);
+    /// Takes in n stripes of 32 bytes; returns their end.
+    const std::uint8_t* stripes(const std::uint8_t* p, std::size_t n);
 
     std::array<std::uint64_t, 4> lanes_;
     std::array<std::uint8_t, 32> rest_{};  // bytes that do not fill a stripe yet

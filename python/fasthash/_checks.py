@@ -15,6 +15,7 @@ __all__ = [
     "check_bool",
     "check_choice",
     "check_codes",
+    "check_codes_of_any_width",
     "check_fraction",
     "check_ids",
     "check_int",
@@ -29,6 +30,8 @@ MAX_BITS = 4096
 
 def as_array(name: str, value: Any) -> NDArray[Any]:
     """What numpy makes of it; an empty list, which has no type of its own, as int64."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be an array without a mask, got a masked array")
     try:
         array = np.asarray(value)
     except ValueError as error:  # lists of unequal lengths
@@ -38,14 +41,27 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
 
 def check_codes(name: str, codes: Any, n_bytes: int) -> NDArray[np.uint8]:
     """Packed codes `(n, n_bytes)` as a contiguous uint8 array; a copy is made only where they are not contiguous."""
-    array = as_array(name, codes)
-    if array.dtype != np.uint8:
-        hint = "; fasthash.pack_bits packs booleans" if array.dtype == bool else ""
-        raise TypeError(f"{name} must be a uint8 array of packed bits, got dtype {array.dtype}{hint}")
+    array = _packed(name, codes)
     if array.ndim != 2 or array.shape[1] != n_bytes:
         hint = "; for a single code use code[None]" if array.ndim == 1 else ""
         raise ValueError(f"{name} must have shape (n, {n_bytes}) for {n_bytes * 8} bits, got {array.shape}{hint}")
     return np.ascontiguousarray(array)
+
+
+def check_codes_of_any_width(name: str, codes: Any) -> NDArray[np.uint8]:
+    """Packed codes `(n, n_bytes)` that tell how wide codes are."""
+    array = _packed(name, codes)
+    if array.ndim != 2 or not 1 <= array.shape[1] <= MAX_BITS // 8:
+        raise ValueError(f"{name} must have shape (n, n_bytes) with 1 to {MAX_BITS // 8} bytes, got {array.shape}")
+    return np.ascontiguousarray(array)
+
+
+def _packed(name: str, codes: Any) -> NDArray[Any]:
+    array = as_array(name, codes)
+    if array.dtype != np.uint8:
+        hint = "; fasthash.pack_bits packs booleans" if array.dtype == bool else ""
+        raise TypeError(f"{name} must be a uint8 array of packed bits, got dtype {array.dtype}{hint}")
+    return array
 
 
 def check_ids(ids: Any, n: int | None = None) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import check_int
+from fasthash._checks import as_array, check_int
 
 __all__ = ["pack_bits", "sign_codes", "unpack_bits"]
 
@@ -32,7 +32,7 @@ def pack_bits(bits: ArrayLike) -> NDArray[np.uint8]:
         >>> pack_bits([[1, 0, 0, 0, 0, 0, 0, 1]])
         array([[129]], dtype=uint8)
     """
-    array = np.asarray(bits)
+    array = as_array("bits", bits)
     if array.dtype.kind not in "biu":
         raise TypeError(f"bits must be a bool or integer array of zeros and ones, got dtype {array.dtype}")
     _check_bit_axis("bits", array.shape)
@@ -60,7 +60,7 @@ def unpack_bits(codes: ArrayLike, n_bits: int | None = None) -> NDArray[np.uint8
         >>> unpack_bits(np.array([129], dtype=np.uint8))
         array([1, 0, 0, 0, 0, 0, 0, 1], dtype=uint8)
     """
-    array = np.asarray(codes)
+    array = as_array("codes", codes)
     if array.dtype != np.uint8:
         raise TypeError(f"codes must be a uint8 array of packed bits, got dtype {array.dtype}")
     if array.ndim not in (1, 2) or array.shape[-1] == 0:
@@ -89,7 +89,7 @@ def sign_codes(z: ArrayLike) -> NDArray[np.uint8]:
         >>> sign_codes(np.array([0.3, -1.0, -2.0, -0.1, -0.5, -7.0, -1.0, 0.0]))
         array([129], dtype=uint8)
     """
-    array = np.asarray(z)
+    array = as_array("z", z)
     if array.dtype.kind != "f":
         raise TypeError(f"z must be a float array, got dtype {array.dtype}")
     _check_bit_axis("z", array.shape)

@@ -16,10 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from fasthash import _core
 from fasthash._checks import (
-    as_array,
     check_bool,
     check_choice,
     check_codes,
+    check_codes_of_any_width,
     check_fraction,
     check_ids,
     check_int,
@@ -214,6 +214,7 @@ class _Index:
             ValueError: wrong shape, or `radius` is negative.
         """
         array = check_codes("queries", queries, self.n_bits // 8)
+        check_bool("stats", stats)
         offsets, distances, ids, work = self._impl.range_search(array, self._radius(radius), self._filter(allow))
         result = RangeResult(offsets, distances, ids)
         return (result, _search_stats(work)) if stats else result
@@ -318,7 +319,8 @@ class _Index:
     def _search(
         self, queries: ArrayLike, k: int, keep: float | None, keep_mode: str, allow: Any, stats: bool
     ) -> SearchResult | tuple[SearchResult, SearchStats]:
-        if keep is None and not stats and type(k) is int and 0 < k <= _MAX_K and keep_mode == "node_ratio":
+        plain = type(queries) is np.ndarray and type(k) is int and 0 < k <= _MAX_K
+        if plain and keep is None and keep_mode == "node_ratio" and stats is False:
             # The short way: a search may take a few microseconds.
             found = self._impl.search_exact(queries, k, self._filter(allow))
             if found is not None:
@@ -328,6 +330,7 @@ class _Index:
         if keep is not None:
             keep = check_fraction("keep", keep)
         check_choice("keep_mode", keep_mode, _KEEP_MODES)
+        check_bool("stats", stats)
         distances, ids, work = self._impl.search(array, n_neighbors, keep, _KEEP_MODES[keep_mode], self._filter(allow))
         result = SearchResult(distances, ids)
         if not stats:
@@ -369,9 +372,9 @@ class FlatIndex(_Index):
         Raises:
             TypeError, ValueError: as in `add`.
         """
-        array = as_array("codes", codes)
-        index = cls(array.shape[1] * 8 if array.ndim == 2 else 8)
-        index.add(codes, ids)
+        array = check_codes_of_any_width("codes", codes)
+        index = cls(array.shape[1] * 8)
+        index.add(array, ids)
         return index
 
     def __repr__(self) -> str:
@@ -483,11 +486,9 @@ class HierIndex(_Index):
         Raises:
             TypeError, ValueError: as in the class and in `add`.
         """
-        array = as_array("codes", codes)
-        if level_bits is None:
-            level_bits = (array.shape[1] * 8 if array.ndim == 2 else 8,)
-        index = cls(level_bits, memory=memory, plan=plan)
-        index.add(codes, ids)
+        array = check_codes_of_any_width("codes", codes)
+        index = cls((array.shape[1] * 8,) if level_bits is None else level_bits, memory=memory, plan=plan)
+        index.add(array, ids)
         return index
 
     def __repr__(self) -> str:
