@@ -522,15 +522,6 @@ def test_searches_while_another_thread_adds(index):
     assert problems == []
 
 
-@pytest.mark.parametrize("cls", [fh.FlatIndex, fh.HierIndex])
-@pytest.mark.parametrize("shape", [(), (8,), (3, 0), (3, 513), (1, 3, 8)])
-def test_from_arrays_needs_codes_that_tell_their_width(cls, shape):
-    with pytest.raises(
-        ValueError, match=re.escape(f"codes must have shape (n, n_bytes) with 1 to 512 bytes, got {shape}")
-    ):
-        cls.from_arrays(np.zeros(shape, np.uint8))
-
-
 @pytest.mark.parametrize("index", [fh.FlatIndex(64), fh.HierIndex()], ids=["flat", "hier"])
 @pytest.mark.parametrize("wrong", [1, 0, "no", None])
 def test_stats_is_true_or_false(index, wrong):

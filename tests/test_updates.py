@@ -778,11 +778,11 @@ def test_refused_questions_for_an_id(id, error, message):
     [
         *((codes, None, e, m) for codes, e, m in BAD_CODES if e is TypeError),
         *((CODES, ids, e, m) for ids, e, m in BAD_IDS + NOT_ONE_EACH + NOT_DISTINCT if ids is not None),
-        (CODES[0], None, ValueError, "codes must have shape (n, 1) for 8 bits, got (8,); for a single code use"),
-        (CODES[None], None, ValueError, "codes must have shape (n, 1) for 8 bits, got (1, 3, 8)"),
-        (np.uint8(3), None, ValueError, "codes must have shape (n, 1) for 8 bits, got ()"),
-        (CODES[:, :0], None, ValueError, "bits must be at least 8, got 0"),
-        (np.zeros((1, 513), np.uint8), None, ValueError, "bits must be at most 4096, got 4104"),
+        (CODES[0], None, ValueError, "codes must have shape (n, n_bytes) with 1 to 512 bytes, got (8,)"),
+        (CODES[None], None, ValueError, "codes must have shape (n, n_bytes) with 1 to 512 bytes, got (1, 3, 8)"),
+        (np.uint8(3), None, ValueError, "codes must have shape (n, n_bytes) with 1 to 512 bytes, got ()"),
+        (CODES[:, :0], None, ValueError, "codes must have shape (n, n_bytes) with 1 to 512 bytes, got (3, 0)"),
+        (np.zeros((1, 513), np.uint8), None, ValueError, "with 1 to 512 bytes, got (1, 513)"),
     ],
 )
 @pytest.mark.parametrize("how", [fh.FlatIndex, fh.HierIndex])
