@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <random>
 
 #include "fasthash/error.h"
@@ -38,11 +39,9 @@ std::string save_target(const std::string& path) {
     if (::stat(path.c_str(), &old) != 0) return path;  // nothing there yet, or nothing that can be reached
     if (S_ISDIR(old.st_mode)) throw IoError(EISDIR, "cannot save", path);
     if (!S_ISREG(old.st_mode)) throw IoError(EINVAL, "cannot save over what is not a regular file", path);
-    char* resolved = ::realpath(path.c_str(), nullptr);
+    const std::unique_ptr<char, decltype(&std::free)> resolved(::realpath(path.c_str(), nullptr), &std::free);
     if (resolved == nullptr) throw IoError(errno, "cannot follow the path", path);
-    std::string target = resolved;
-    std::free(resolved);
-    return target;
+    return resolved.get();
 }
 
 int sync_to_disk(int descriptor) {
