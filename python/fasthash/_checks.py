@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -20,8 +21,11 @@ __all__ = [
     "check_ids",
     "check_int",
     "check_level_bits",
+    "check_not_negative",
+    "check_positive",
     "check_real",
     "check_width",
+    "in_words",
     "is_int64",
 ]
 
@@ -73,7 +77,12 @@ def check_ids(ids: Any, n: int | None = None) -> NDArray[np.int64]:
         raise ValueError(f"ids must have one axis, got shape {array.shape}")
     if n is not None and array.shape != (n,):
         raise ValueError(f"ids must have shape ({n},), one for each code, got {array.shape}")
-    return np.ascontiguousarray(array)
+    return in_words(array)
+
+
+def in_words(array: NDArray[Any]) -> NDArray[Any]:
+    """The same array, contiguous and where the processor likes its numbers to stand; a copy only where it must be."""
+    return np.require(array, requirements=["C", "A"])
 
 
 def check_int(name: str, value: Any, minimum: int | None = None, maximum: int | None = None) -> int:
@@ -101,6 +110,22 @@ def check_real(name: str, value: Any) -> float:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name} must be a number, got {value!r}")
     return float(value)
+
+
+def check_positive(name: str, value: Any) -> float:
+    """A finite real number above 0."""
+    number = check_real(name, value)
+    if not 0 < number < math.inf:
+        raise ValueError(f"{name} must be positive and finite, got {value!r}")
+    return number
+
+
+def check_not_negative(name: str, value: Any) -> float:
+    """A finite real number of at least 0."""
+    number = check_real(name, value)
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{name} must be finite and not negative, got {value!r}")
+    return number
 
 
 def check_fraction(name: str, value: Any) -> float:

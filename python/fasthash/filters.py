@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fasthash import _core
-from fasthash._checks import as_array, check_int, is_int64
+from fasthash._checks import as_array, check_int, in_words, is_int64
 
 __all__ = ["IdFilter"]
 
@@ -66,7 +66,7 @@ def core_filter(name: str, allowed: Any, n_ids: int = 0) -> _core.IdFilter:
         raise TypeError(f"{name} must be an int64 array of ids or a bool mask, got dtype {array.dtype}")
     if array.ndim != 1:
         raise ValueError(f"{name} must have one axis, got shape {array.shape}")
-    array = np.ascontiguousarray(array)
+    array = in_words(array)
     if array.dtype == np.int64:
         return _core.IdFilter.of_ids(array)
     if len(array) < n_ids:
