@@ -13,8 +13,11 @@ pytest.importorskip("accelerate", reason="training needs the extra 'train'")
 
 from torch.utils.data import Dataset, TensorDataset
 
+from fasthash.codes import unpack_bits
 from fasthash.encoder import HashEncoder
-from fasthash.losses import HashLoss, HashNetLoss, HierarchicalLoss
+from fasthash.heads import HEAD_KINDS, HashHead
+from fasthash.losses import CNNHLoss, HashLoss, HashNetLoss, HierarchicalLoss
+from fasthash.metrics import mean_average_precision
 from fasthash.train import SCHEDULES, train
 
 
@@ -48,11 +51,11 @@ class Stub(HashLoss):
         self.batches = []
         self.z_dtypes = set()
 
-    def forward(self, z, labels):
+    def forward(self, z, labels, index=None):
         self.z_dtypes.add(z.dtype)  # before the base class turns it into float32
-        return super().forward(z, labels)
+        return super().forward(z, labels, index)
 
-    def batch_loss(self, z, labels):
+    def batch_loss(self, z, labels, index):
         self.calls.append("loss")
         self.labels.append(labels)
         self.batches.append(z.detach().clone())
@@ -66,6 +69,27 @@ class Stub(HashLoss):
 def make(level_bits=(8,)):
     torch.manual_seed(0)
     return HashEncoder("resnet10t", level_bits, image_size=32)
+
+
+def make_head(**kwargs):
+    torch.manual_seed(0)
+    return HashHead(12, (8, 16), **kwargs)
+
+
+def feature_blobs(n=128, n_classes=4):
+    """Features and classes; a third of the features tells of the class, the others are loud noise."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(n) % n_classes
+    centres = 2 * torch.randn(n_classes, 4, generator=generator)
+    telling = centres[labels] + 0.5 * torch.randn(n, 4, generator=generator)
+    return torch.cat([telling, 3 * torch.randn(n, 8, generator=generator)], dim=1), labels
+
+
+def quality(model, inputs, labels):
+    """mAP of all codes among themselves."""
+    bits = np.unpackbits(model.encode(inputs), axis=1).astype(int)
+    distances = (bits[:, None] != bits).sum(axis=2)
+    return mean_average_precision(distances, (labels[:, None] == labels).numpy())
 
 
 def run(encoder=None, loss=None, dataset=None, **settings):
@@ -121,6 +145,44 @@ def test_same_seed_same_codes():
     np.testing.assert_array_equal(first.encode(Blobs()), other.encode(Blobs()))
 
 
+def test_heads_learn_from_features():
+    features, labels = feature_blobs()
+    for arguments in ({}, {"kind": "sliced"}, {"batch_norm": True}):
+        head = make_head(**arguments)
+        before = quality(head, features, labels)
+        settings = {"epochs": 15, "batch_size": 32, "lr": 1e-3, "progress": False}
+        record = train(head, HierarchicalLoss(HashNetLoss(), (8, 16)), TensorDataset(features, labels), **settings)
+        assert record.losses[-1] < record.losses[0]
+        after = quality(head, features, labels)
+        assert before < 0.5
+        assert after > 0.9
+        assert not head.training
+        expected = {"backbone": None, "level_bits": [8, 16], "head": head.kind, "batch_norm": head.batch_norm}
+        assert expected.items() <= record.settings.items()
+
+
+@pytest.mark.parametrize("kind", HEAD_KINDS)
+def test_same_seed_same_codes_of_heads(kind):
+    features, labels = feature_blobs()
+    first, other, third = (make_head(kind=kind, batch_norm=True) for _ in range(3))
+    for head, seed in ((first, 1), (other, 1), (third, 2)):
+        run(head, HierarchicalLoss(HashNetLoss(), (8, 16)), TensorDataset(features, labels), seed=seed, lr=1e-3)
+    assert same(first.state_dict(), other.state_dict())
+    assert not same(first.state_dict(), third.state_dict())
+    np.testing.assert_array_equal(first.encode(features), other.encode(features))
+
+
+def test_encoders_with_other_heads_train():
+    torch.manual_seed(0)
+    encoder = HashEncoder("resnet10t", (8,), image_size=32, head="sliced", batch_norm=True)
+    before = state(encoder)
+    _, _, record = run(encoder, lr=1e-3)
+    assert not torch.equal(before["head.norm.running_mean"], encoder.head.norm.running_mean)
+    assert not torch.equal(before["head.layers.0.weight"], encoder.head.layers[0].weight)
+    assert not torch.equal(before["head.layers.2.weight"], encoder.head.layers[2].weight)
+    assert (record.settings["head"], record.settings["batch_norm"]) == ("sliced", True)
+
+
 def test_the_seed_covers_random_augmentation():
     def draws(seed):
         drawn = []
@@ -165,9 +227,16 @@ def test_learning_rates_of_the_groups(optimizers):
     groups = [(set(map(id, group["params"])), group["lr"]) for group in optimizer.param_groups]
     assert groups == [
         (set(map(id, encoder.backbone.parameters())), 1e-3),
-        (set(map(id, encoder.heads.parameters())), 4e-3),
+        (set(map(id, encoder.head.parameters())), 4e-3),
         ({id(loss.centre)}, 4e-3),
     ]
+
+
+def test_the_learning_rate_of_a_head_on_features(optimizers):
+    head = make_head()
+    train(head, HashNetLoss(), TensorDataset(*feature_blobs()), epochs=1, lr=1e-3, hash_lr_mult=4.0, progress=False)
+    (optimizer,) = optimizers
+    assert [(len(group["params"]), group["initial_lr"]) for group in optimizer.param_groups] == [(4, 4e-3)]
 
 
 def test_defaults_are_those_of_hhnet(optimizers):
@@ -200,7 +269,7 @@ def test_everything_that_should_learn_learns():
     run(encoder, loss)
     after = encoder.state_dict()
     assert not torch.equal(before["backbone.conv1.0.weight"], after["backbone.conv1.0.weight"])
-    assert not torch.equal(before["heads.0.weight"], after["heads.0.weight"])
+    assert not torch.equal(before["head.layers.0.weight"], after["head.layers.0.weight"])
     assert not torch.equal(loss.centre, torch.ones(8))
 
 
@@ -284,6 +353,8 @@ def test_record():
     assert settings == {
         "backbone": "resnet10t",
         "level_bits": [8],
+        "head": "linear",
+        "batch_norm": False,
         "loss": "Stub",
         "images": 24,
         "epochs": 2,
@@ -318,7 +389,7 @@ def test_a_loss_that_is_not_finite_stops_the_training():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"encoder": torch.nn.Linear(1, 1)}, TypeError, "encoder must be a HashEncoder, got Linear"),
+        ({"model": torch.nn.Linear(1, 1)}, TypeError, "model must be a HashEncoder or a HashHead, got Linear"),
         ({"loss": torch.nn.MSELoss()}, TypeError, "loss must be a HashLoss, got MSELoss"),
         ({"dataset": iter(())}, TypeError, "dataset must have a length and items, got tuple_iterator"),
         ({"dataset": TensorDataset(torch.zeros(4, 3, 32, 32))}, TypeError, "dataset must hold pairs .* got tuple"),
@@ -337,6 +408,26 @@ def test_a_loss_that_is_not_finite_stops_the_training():
     ],
 )
 def test_bad_arguments(arguments, error, message):
-    arguments = {"encoder": make(), "loss": Stub(), "dataset": Blobs(4), "progress": False} | arguments
+    arguments = {"model": make(), "loss": Stub(), "dataset": Blobs(4), "progress": False} | arguments
     with pytest.raises(error, match=message):
-        train(arguments.pop("encoder"), arguments.pop("loss"), arguments.pop("dataset"), **arguments)
+        train(arguments.pop("model"), arguments.pop("loss"), arguments.pop("dataset"), **arguments)
+
+
+def test_losses_that_know_images_again_get_their_numbers():
+    """A head learns the codes that CNNH gave to each image, in whatever order the images come."""
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.where(torch.randn(12, 8, generator=generator) >= 0, 1.0, -1.0)
+    head = HashHead(12, (8,))
+    data = TensorDataset(torch.eye(12), torch.arange(12) % 3)
+    train(
+        head,
+        CNNHLoss(codes),
+        data,
+        epochs=300,
+        batch_size=5,
+        lr=0.05,
+        hash_lr_mult=1.0,
+        weight_decay=0.0,
+        progress=False,
+    )
+    assert (unpack_bits(head.encode(torch.eye(12))) == (codes.numpy() > 0)).all()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
-import textwrap
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from fasthash._checkpoint import brief
 from fasthash._extras import needs_extra
 
 with needs_extra("train"):
@@ -15,9 +17,11 @@ with needs_extra("train"):
     import torchvision
     from safetensors import SafetensorError
     from safetensors.torch import load_file
+    from timm.models.hrnet import HighResolutionNet
     from torch import nn
+    from torch.nn import functional as F
 
-__all__ = ["FEATURE_WIDTHS", "brief", "make_backbone"]
+__all__ = ["FEATURE_WIDTHS", "make_backbone"]
 
 # The networks of the papers and the width of their features; any other timm model has whatever width it gives.
 FEATURE_WIDTHS = {
@@ -56,7 +60,21 @@ def make_backbone(name: str, pretrained: bool | str | os.PathLike[str]) -> nn.Mo
     if not isinstance(pretrained, bool):
         classifier = "classifier.6" if name in _TORCHVISION else timm.get_pretrained_cfg_value(name, "classifier")
         _load_backbone(backbone, Path(pretrained), [classifier] if isinstance(classifier, str) else classifier or [])
+    if isinstance(backbone, HighResolutionNet):
+        # Its branches halve the image five times, and what they give must have the same size when enlarged again.
+        backbone.register_forward_pre_hook(partial(_pad, multiple=32))
+    elif name == "alexnet":
+        backbone.register_forward_pre_hook(partial(_pad, at_least=63))
     return backbone
+
+
+def _pad(network: nn.Module, inputs: tuple[Any, ...], multiple: int = 1, at_least: int = 1) -> Any:
+    """Enlarge images `(B, 3, H, W)` with zeros at the right and the bottom: the mean colour of normalised images."""
+    (images,) = inputs
+    height, width = (max(-(-side // multiple) * multiple, at_least) for side in images.shape[2:])
+    if (height, width) == images.shape[2:]:
+        return None  # which leaves them as they are
+    return F.pad(images, (0, width - images.shape[3], 0, height - images.shape[2]))
 
 
 def _load_backbone(backbone: nn.Module, path: Path, classifier: Sequence[str]) -> None:
@@ -75,9 +93,3 @@ def _load_backbone(backbone: nn.Module, path: Path, classifier: Sequence[str]) -
         raise ValueError(f"pretrained={str(path)!r} is not a safetensors file: {brief(error)}") from error
     except RuntimeError as error:
         raise ValueError(f"pretrained={str(path)!r} does not fit the backbone: {brief(error)}") from error
-
-
-def brief(error: Exception) -> str:
-    """The beginning of an error's text, on one line."""
-    # torch lists every key that does not fit: hundreds for a wrong backbone, of which the first few tell enough.
-    return textwrap.shorten(str(error), width=300)

@@ -17,13 +17,16 @@ with needs_extra("train"):
     import torch
     from PIL import Image
     from torch.utils.data import Dataset
-    from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+    from torchvision.datasets.folder import make_dataset
     from torchvision.transforms.v2.functional import pil_to_tensor
     from tqdm import tqdm
+
+    from fasthash.folders import IMAGE_SUFFIXES, read_photo
 
 __all__ = ["ImageSet", "Split", "load_digits", "load_folder"]
 
 Transform = Callable[[Image.Image], torch.Tensor]
+_SUFFIXES = tuple(sorted(IMAGE_SUFFIXES))
 
 
 class ImageSet(Dataset[tuple[torch.Tensor, int]]):
@@ -71,7 +74,7 @@ class ImageSet(Dataset[tuple[torch.Tensor, int]]):
     def image(self, index: int) -> Image.Image:
         """Image as it is, without the transform, in RGB: for display."""
         image = self.images[index]
-        return Image.fromarray(image).convert("RGB") if isinstance(image, np.ndarray) else _read(image)
+        return Image.fromarray(image).convert("RGB") if isinstance(image, np.ndarray) else read_photo(image)
 
     def subset(self, chosen: NDArray[np.bool_]) -> ImageSet:
         """Set of the images where the bool array `chosen (n,)` is true, in the same order."""
@@ -161,7 +164,7 @@ def load_folder(
 
     images, part_of, skipped = _readable_images(parts, class_names, transform, progress)
     if not len(images):
-        raise ValueError(f"path={str(path)!r} holds no readable images ({', '.join(IMG_EXTENSIONS)})")
+        raise ValueError(f"path={str(path)!r} holds no readable images ({', '.join(_SUFFIXES)})")
     if skipped:
         names = ", ".join(skipped[:3]) + (", ..." if len(skipped) > 3 else "")
         warnings.warn(f"skipped {len(skipped)} image files that cannot be read: {names}", stacklevel=2)
@@ -186,12 +189,6 @@ def load_folder(
     return Split(images.subset(train), images.subset(~query), images.subset(query), protocol, tuple(skipped))
 
 
-def _read(path: str | os.PathLike[str]) -> Image.Image:
-    with Image.open(path) as image:
-        rgb: Image.Image = image.convert("RGB")
-        return rgb
-
-
 def _folders_in(folder: Path) -> list[str]:
     # Hidden folders are never classes: notebooks and file managers leave some behind.
     return (
@@ -207,13 +204,13 @@ def _readable_images(
     found = [
         (file, label, part)
         for part, folder in parts.items()
-        for file, label in make_dataset(str(folder), class_to_index, extensions=IMG_EXTENSIONS, allow_empty=True)
+        for file, label in make_dataset(str(folder), class_to_index, extensions=_SUFFIXES, allow_empty=True)
     ]
     good, skipped = [], []
     for item in tqdm(found, desc="check images", unit="image", disable=not progress):
         try:
             # Image.verify would be cheaper, but passes truncated JPEG files.
-            _read(item[0])
+            read_photo(item[0])
             good.append(item)
         except Exception:  # Pillow's decoders raise anything from OSError to SyntaxError on broken files
             skipped.append(item[0])

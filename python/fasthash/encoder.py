@@ -1,59 +1,59 @@
-"""Images to codes: a backbone and one linear hash head per level.
+"""Images to codes: a backbone and a hash layer.
 
-The network of HHNet (HRNet features and a linear hash layer) with the parallel heads of HDHash: every level is a
-`Linear(width, bits)` on the same features, and the code of an image is the signs of all levels side by side.
+The network of HHNet (HRNet features and a linear hash layer) with the parallel levels of HDHash: every level is
+computed from the same features, and the code of an image is the signs of all levels side by side.
 """
 
 from __future__ import annotations
 
-import json
+import math
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._checks import check_int, check_level_bits
+from fasthash._checkpoint import brief
+from fasthash._checks import check_choice, check_int, check_real
 from fasthash._extras import needs_extra
-from fasthash.codes import sign_codes
+from fasthash.folders import EncodedFolder, encode_folder
 
 with needs_extra("train"):
     import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_model, save_model
-    from torch import nn
-    from torch.utils.data import DataLoader, Dataset, TensorDataset
+    from torch.utils.data import Dataset
     from torchvision.transforms import v2
-    from tqdm import tqdm
 
-    from fasthash.backbones import FEATURE_WIDTHS, brief, make_backbone
+    from fasthash._hasher import Hasher, evaluating, in_batches
+    from fasthash.backbones import FEATURE_WIDTHS, make_backbone
+    from fasthash.heads import HEAD_KINDS, HashHead
 
-__all__ = ["HashEncoder"]
+__all__ = ["EncodedFolder", "HashEncoder"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-_CARD_VERSION = 1
-_CARD_FIELDS = ("backbone", "level_bits", "image_size", "mean", "std")
 
-
-class HashEncoder(nn.Module):
+class HashEncoder(Hasher):
     """Network from images to hash codes of one or more levels.
 
     Args:
-        backbone: one of `FEATURE_WIDTHS`, or the name of any other timm model.
+        backbone: one of `FEATURE_WIDTHS`, or the name of any other timm model. HRNets take images of any size:
+            these are padded to multiples of 32 px with zeros, the mean colour, at the right and at the bottom. AlexNet
+            takes any size in the same way, padded to 63 px where a side has less; VGG takes 32 px or more.
         level_bits: bits of each level, coarse first; positive multiples of 8, 8 to 4096 in total.
         pretrained: False for random weights, True for ImageNet weights (downloaded by timm or torchvision), or the
             path of a local `.safetensors` file with the weights of the backbone.
         image_size: side in pixels of the square images that `transform` makes.
         mean, std: normalisation of the three channels in `transform`; by default ImageNet's.
+        head: `"linear"` or `"sliced"`, see `HashHead`.
+        batch_norm: whether batch norm follows the head, see `HashHead`.
 
     Attributes:
         backbone: module from images `(B, 3, H, W)` to features `(B, width)`.
-        heads: one `nn.Linear(width, bits)` per level, weights drawn from N(0, 0.01^2), biases zero.
+        head: the `HashHead` from features to outputs.
+        record: the training that the checkpoint it was loaded from tells of, or None.
 
     Raises:
         ConnectionError: `pretrained=True`, and the weights cannot be downloaded.
@@ -66,6 +66,8 @@ class HashEncoder(nn.Module):
         (5, 8)
     """
 
+    _CARD_FIELDS: ClassVar = ("backbone", "level_bits", "image_size", "mean", "std", "head", "batch_norm")
+
     def __init__(
         self,
         backbone: str = "hrnet_w18",
@@ -75,12 +77,15 @@ class HashEncoder(nn.Module):
         image_size: int = 224,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
+        head: str = "linear",
+        batch_norm: bool = False,
     ) -> None:
-        super().__init__()
-        self._level_bits = check_level_bits(level_bits)
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise ValueError(f"mean and std must be three numbers each, std positive, got mean={mean!r}, std={std!r}")
-        self.image_size, self.mean, self.std = check_int("image_size", image_size, 1), tuple(mean), tuple(std)
+        super().__init__(level_bits)
+        self.image_size = check_int("image_size", image_size, 1)
+        self.mean, self.std = _three_numbers("mean", mean), _three_numbers("std", std)
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive, got {std!r}")
+        check_choice("head", head, HEAD_KINDS)
 
         self._backbone_name = backbone
         self.backbone = make_backbone(backbone, pretrained)
@@ -88,26 +93,12 @@ class HashEncoder(nn.Module):
         width = self._feature_width(image_size, image_size)
         if width != FEATURE_WIDTHS.get(backbone, width):
             raise RuntimeError(f"{backbone} must give {FEATURE_WIDTHS[backbone]} features, here it gives {width}")
-        heads = [nn.Linear(width, bits) for bits in self._level_bits]
-        for head in heads:
-            nn.init.normal_(head.weight, std=0.01)
-            nn.init.zeros_(head.bias)
-        self.heads = nn.ModuleList(heads)
+        self.head = HashHead(width, level_bits, kind=head, batch_norm=batch_norm)
 
     @property
     def backbone_name(self) -> str:
         """Name that the backbone was made by."""
         return self._backbone_name
-
-    @property
-    def level_bits(self) -> tuple[int, ...]:
-        """Bits of each level, coarse first."""
-        return self._level_bits
-
-    @property
-    def n_bits(self) -> int:
-        """Bits of a whole code: the sum of `level_bits`."""
-        return sum(self._level_bits)
 
     @property
     def transform(self) -> v2.Transform:
@@ -141,8 +132,8 @@ class HashEncoder(nn.Module):
             TypeError, ValueError: `images` has another dtype or shape, or a size that the backbone cannot take.
         """
         self._check_images(images)
-        features = self.backbone(images)
-        return torch.cat([head(features) for head in self.heads], dim=1)
+        z: torch.Tensor = self.head(self.backbone(images))
+        return z
 
     def encode(
         self, images: torch.Tensor | Dataset[Any], batch_size: int = 64, progress: bool = False
@@ -164,64 +155,58 @@ class HashEncoder(nn.Module):
         check_int("batch_size", batch_size, 1)
         if isinstance(images, torch.Tensor):
             self._check_images(images)
-            images = TensorDataset(images)
-        if not isinstance(images, Dataset):
+        elif not isinstance(images, Dataset):
             raise TypeError(
                 f"images must be a float tensor (n, 3, H, W) or a torch Dataset, got {type(images).__name__}"
             )
+        return self._codes(in_batches(images, batch_size), "images", progress)
 
-        codes = [np.empty((0, self.n_bits // 8), np.uint8)]
-        device = self.heads[0].weight.device
-        with _evaluating(self), torch.inference_mode():
-            batches = DataLoader(images, batch_size)
-            for step, batch in enumerate(tqdm(batches, desc="encode", unit="batch", disable=not progress)):
-                inputs = batch[0] if isinstance(batch, (list, tuple)) else batch
-                z = self(inputs.to(device)).float().cpu().numpy()
-                try:
-                    codes.append(sign_codes(z))
-                except ValueError as error:
-                    raise ValueError(f"outputs for the images from number {step * batch_size} on: {error}") from error
-        return np.concatenate(codes)
+    def encode_folder(
+        self, folder: str | os.PathLike[str], *, batch_size: int = 64, num_workers: int = 0, progress: bool = True
+    ) -> EncodedFolder:
+        """Compute packed codes of all images in a folder and the folders below, each read, transformed and let go.
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the encoder into `folder`: the weights as model.safetensors, all the rest as card.json."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_model(self, str(folder / "model.safetensors"))
-        values = (self.backbone_name, self.level_bits, self.image_size, self.mean, self.std)
-        card = {"version": _CARD_VERSION, **dict(zip(_CARD_FIELDS, values, strict=True))}
-        (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+        Every file with a suffix of `fasthash.folders.IMAGE_SUFFIXES`, in either case, is in one of two lists: `paths`
+        of what was encoded, or `broken`. Broken are files that cannot be read whole as an image, those that Pillow
+        takes for decompression bombs, strips more than 100 times as long as wide, and those of float or 32-bit pixels,
+        whose range nobody knows; and folders below that cannot be read. Links to files are followed, links to folders
+        are not. Photos are turned upright as their EXIF data says, 16 bits become 8, transparency is ignored, and of
+        an animation the first picture counts.
 
-    @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> HashEncoder:
-        """Read an encoder that `save` wrote; it comes on the CPU and in eval mode.
+        Args:
+            folder: where to look.
+            batch_size: images per step, see `encode`.
+            num_workers: processes that read images; 0 reads them in this one.
+            progress: show a progress bar.
+
+        Returns:
+            Codes uint8 `(n, n_bits / 8)`; `paths`, relative to `folder`, in sorted order, one for each code; and
+            `broken`, pairs (path, reason), sorted too.
 
         Raises:
-            FileNotFoundError: `folder` lacks card.json or model.safetensors.
-            ValueError: one of these files is not what `save` writes.
+            FileNotFoundError: `folder` is not a folder.
+            PermissionError: `folder` itself cannot be read.
+            TypeError, ValueError: an argument is not as described, `folder` holds no image files, or an output is NaN.
         """
-        card_path, weights_path = Path(folder) / "card.json", Path(folder) / "model.safetensors"
-        for path in (card_path, weights_path):
-            if not path.is_file():
-                raise FileNotFoundError(f"folder={str(folder)!r} holds no saved encoder: {path.name} is missing")
-        try:
-            card = json.loads(card_path.read_text())
-            if card["version"] != _CARD_VERSION:
-                raise ValueError(f"version is {card['version']!r}, this release reads {_CARD_VERSION}")
-            encoder = cls(**{field: card[field] for field in _CARD_FIELDS})
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{card_path} is not the card of an encoder: {error!r}") from error
-        try:
-            load_model(encoder, str(weights_path))
-        except (SafetensorError, RuntimeError) as error:
-            raise ValueError(f"{weights_path} does not fit {card_path.name}: {brief(error)}") from error
-        return encoder.eval()
+        encode = partial(self._codes, name="images", progress=False)
+        return encode_folder(folder, self.transform, encode, batch_size, num_workers, progress)
+
+    def _arguments(self) -> dict[str, Any]:
+        return {
+            "backbone": self.backbone_name,
+            "level_bits": self.level_bits,
+            "image_size": self.image_size,
+            "mean": self.mean,
+            "std": self.std,
+            "head": self.head.kind,
+            "batch_norm": self.head.batch_norm,
+        }
 
     def _check_images(self, images: torch.Tensor) -> None:
-        dtype = self.heads[0].weight.dtype
+        dtype = self._weight().dtype
         if images.dtype != dtype:
             raise TypeError(f"images must be {dtype} like the weights (see transform), got {images.dtype}")
-        if images.ndim != 4 or images.shape[1] != 3:
+        if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
             raise ValueError(f"images must have shape (n, 3, H, W), got {tuple(images.shape)}")
         self._feature_width(*images.shape[2:])
 
@@ -231,12 +216,12 @@ class HashEncoder(nn.Module):
             parameter = next(self.backbone.parameters())
             image = torch.zeros(1, 3, height, width, dtype=parameter.dtype, device=parameter.device)
             try:
-                with _evaluating(self.backbone), torch.no_grad():
+                with evaluating(self.backbone), torch.no_grad():
                     features = self.backbone(image)
             except (RuntimeError, AssertionError) as error:
                 raise ValueError(
-                    f"{self.backbone_name} cannot take images of {height} x {width} px (AlexNet needs 63 px or more, "
-                    f"VGG 32 px or more, HRNet multiples of 32 px): {brief(error)}"
+                    f"{self.backbone_name} cannot take images of {height} x {width} px (VGG needs 32 px or more): "
+                    f"{brief(error)}"
                 ) from error
             if features.ndim != 2:
                 raise ValueError(
@@ -246,13 +231,8 @@ class HashEncoder(nn.Module):
         return self._feature_widths[height, width]
 
 
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module in eval mode for a while; each part gets its own mode back, since some may have been frozen."""
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
+def _three_numbers(name: str, values: Sequence[float]) -> tuple[float, ...]:
+    numbers = tuple(check_real(name, value) for value in values)
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"{name} must be three finite numbers, got {values!r}")
+    return numbers

@@ -238,7 +238,7 @@ def test_bad_batches(z, labels, error, message):
             ValueError,
             "similar_fraction must be None where weights='none'",
         ),
-        ({"pairs": "cross"}, ValueError, "pairs must be one of 'offdiag', 'all', got 'cross'"),
+        ({"pairs": "bank"}, ValueError, "pairs must be one of 'offdiag', 'all', 'cross', got 'bank'"),
     ],
 )
 def test_bad_options(options, error, message):

@@ -74,7 +74,7 @@ def test_half_precision_is_computed_in_float32(z):
 
 def test_any_loss_can_be_the_base(z):
     class Mean(HashLoss):
-        def batch_loss(self, z, labels):
+        def batch_loss(self, z, labels, index):
             return z.mean()
 
     expected = (z[:, :8].mean() + z[:, 8:].mean()) / 2
@@ -92,7 +92,7 @@ def test_z_must_hold_all_levels(z):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"base": torch.nn.Identity()}, TypeError, r"base must be a HashLoss, got Identity\(\)"),
+        ({"base": torch.nn.Identity()}, TypeError, r"base must be a HashLoss or a sequence of them, got Identity\(\)"),
         ({"level_bits": ()}, ValueError, r"level_bits must name at least one level, got \(\)"),
         ({"level_bits": (8, 0, 8)}, ValueError, "level_bits must be at least 8, got 0"),
         ({"level_bits": (8, 3.0, 8)}, TypeError, "level_bits must be an integer, got 3.0"),

@@ -101,7 +101,7 @@ def run_demo(
             augment=None if images is None else _photo_augmentation(image_size),
             progress=progress,
         )
-    encoder.save(folder / "encoder")
+    encoder.save(folder / "encoder", record)
 
     say("encoding gallery and queries")
     with clock("encode"):

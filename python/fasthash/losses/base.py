@@ -1,44 +1,50 @@
-"""The contract of all losses, and what losses on pairs of images share."""
+"""The contract of all losses, and what they share on labels."""
 
 from __future__ import annotations
-
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["HashLoss", "Pairs", "pair_mask", "similarity"]
-
-Pairs = Literal["offdiag", "all"]
+__all__ = ["HashLoss", "multi_hot", "similarity"]
 
 
 class HashLoss(nn.Module):
     """A loss on the raw outputs of a hash network.
 
     A loss is called as `loss(z, labels)` and returns a scalar, finite for every finite batch. The trainer calls
-    `loss.step()` once after each optimiser step. A subclass implements `batch_loss`, and `step` if it has a schedule.
+    `loss.step()` once after each optimiser step, and passes `index` where `needs_index` is true. Parameters that a loss
+    has (proxies, a classifier) are trained with the network. A subclass implements `batch_loss`, and `step` if it has a
+    schedule.
     """
 
-    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+    @property
+    def needs_index(self) -> bool:
+        """Whether a call takes `index`: the loss remembers something of every image."""
+        return False
+
+    def forward(self, z: Tensor, labels: Tensor, index: Tensor | None = None) -> Tensor:
         """Loss of one batch.
 
         Args:
             z: float `(B, n_bits)`, the outputs before any tanh or sign. Half precision is computed in float32, under
                 autocast too. NaN is not looked for, which would make the GPU wait.
             labels: int64 `(B,)` classes, or multi-hot `(B, C)` of zeros and ones, C at least 2, any real dtype.
+            index: int64 `(B,)`, the numbers of the images in the training set, for a loss that `needs_index`.
 
         Returns:
             A scalar, float32 or the float64 of `z`.
 
         Raises:
-            TypeError: `z` is no float tensor, or `labels` no tensor of a fitting dtype.
-            ValueError: a shape does not fit.
+            TypeError: `z` is no float tensor, or `labels` or `index` no tensor of a fitting dtype.
+            ValueError: a shape does not fit, or `index` is missing.
         """
         _check_batch(z, labels)
+        if self.needs_index:
+            _check_index(index, len(z))
         with torch.autocast(z.device.type, enabled=False):
-            return self.batch_loss(z.float() if z.dtype.itemsize < 4 else z, labels)
+            return self.batch_loss(z.float() if z.dtype.itemsize < 4 else z, labels, index)
 
-    def batch_loss(self, z: Tensor, labels: Tensor) -> Tensor:
+    def batch_loss(self, z: Tensor, labels: Tensor, index: Tensor | None) -> Tensor:
         """The loss itself, given checked arguments and `z` in float32 or float64."""
         raise NotImplementedError(f"{type(self).__name__} must implement batch_loss")
 
@@ -46,22 +52,32 @@ class HashLoss(nn.Module):
         """Move the schedules of the loss by one iteration; a loss without any does nothing."""
 
 
-def similarity(labels: Tensor) -> Tensor:
-    """Bool `(B, B)`: true where two images share a label.
+def similarity(labels: Tensor, others: Tensor | None = None) -> Tensor:
+    """Bool `(A, B)`: true where two images share a label.
 
     Args:
-        labels: int64 `(B,)` classes, or multi-hot `(B, C)`.
+        labels: int64 `(A,)` classes, or multi-hot `(A, C)`.
+        others: the same of B images; None compares the images with themselves.
     """
+    others = labels if others is None else others
     if labels.ndim == 1:
-        return labels[:, None] == labels
-    sets = labels.float()
-    return sets @ sets.T > 0
+        return labels[:, None] == others
+    return labels.float() @ others.float().T > 0
 
 
-def pair_mask(batch: int, pairs: Pairs, device: torch.device) -> Tensor:
-    """Bool `(batch, batch)`, true for the ordered pairs that count: "all", or "offdiag" for all but the diagonal."""
-    mask = torch.ones(batch, batch, dtype=torch.bool, device=device)
-    return mask if pairs == "all" else mask.fill_diagonal_(False)
+def multi_hot(labels: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
+    """Labels of either form as `(B, n_classes)` of zeros and ones.
+
+    Raises:
+        ValueError: a class is not below `n_classes`, or multi-hot labels have another width.
+    """
+    if labels.ndim == 2:
+        if labels.shape[1] != n_classes:
+            raise ValueError(f"labels must have n_classes = {n_classes} columns, got {labels.shape[1]}")
+        return labels.to(dtype)
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < n_classes:
+        raise ValueError(f"labels must lie in 0 .. {n_classes - 1}, got {int(labels.min())} .. {int(labels.max())}")
+    return nn.functional.one_hot(labels, n_classes).to(dtype)
 
 
 def _check_batch(z: Tensor, labels: Tensor) -> None:
@@ -79,3 +95,12 @@ def _check_batch(z: Tensor, labels: Tensor) -> None:
         raise TypeError(f"labels of shape (B,) must be int64 classes, got {labels.dtype}")
     if len(labels) != len(z):
         raise ValueError(f"labels must match the {len(z)} rows of z, got {len(labels)}")
+
+
+def _check_index(index: Tensor | None, batch: int) -> None:
+    if index is None:
+        raise ValueError("index must be given: this loss remembers something of every image, got None")
+    if not isinstance(index, Tensor) or index.dtype != torch.int64:
+        raise TypeError(f"index must be an int64 tensor, got {getattr(index, 'dtype', type(index).__name__)}")
+    if index.shape != (batch,):
+        raise ValueError(f"index must have shape ({batch},), got {tuple(index.shape)}")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fasthash._checks import check_choice, check_level_bits, check_real
 from fasthash.losses.base import HashLoss
@@ -19,12 +19,12 @@ Mode = Literal["parallel", "prefix"]
 
 
 class HierarchicalLoss(HashLoss):
-    """Weighted sum over the levels of a code, `sum_i w_i base(z_i, labels)`; of HashNet losses, that of HDHash.
+    """Weighted sum over the levels of a code, `sum_i w_i base_i(z_i, labels)`; of HashNet losses, that of HDHash.
 
     HDHash, ICPR 2020, doi:10.1109/ICPR48806.2021.9412826.
 
     Args:
-        base: the loss of each level, the same for all.
+        base: the loss of every level; or one for each, as those need that have parameters or memories of a width.
         level_bits: widths of the levels in bits, positive multiples of 8, coarse first, as `z` holds them side by side.
         weights: w, one for each level, positive and never increasing from coarse to fine; normalised to a sum of 1.
             None takes 1, 1/2, 1/4, ...
@@ -32,43 +32,56 @@ class HierarchicalLoss(HashLoss):
             that has come down to level i ranks.
 
     Raises:
-        TypeError: `base` is no `HashLoss`, or a width is no integer.
-        ValueError: a width, a weight or their number is wrong, or `mode` is unknown; when called, `z` has not
-            `sum(level_bits)` columns.
+        TypeError: `base` is neither a `HashLoss` nor a sequence of them, or a width is no integer.
+        ValueError: a width, a weight or the number of losses or weights is wrong, or `mode` is unknown; when called,
+            `z` has not `sum(level_bits)` columns.
 
     Example:
         >>> loss = HierarchicalLoss(HashNetLoss(), level_bits=(8, 16, 40))
         >>> value = loss(torch.randn(4, 64), torch.tensor([0, 0, 1, 2]))
+        >>> loss = HierarchicalLoss([HyP2Loss(bits, n_classes=10) for bits in (8, 16, 40)], level_bits=(8, 16, 40))
     """
 
     def __init__(
         self,
-        base: HashLoss,
+        base: HashLoss | Sequence[HashLoss],
         level_bits: Sequence[int],
         weights: Sequence[float] | None = None,
         mode: Mode = "parallel",
     ) -> None:
         super().__init__()
-        if not isinstance(base, HashLoss):
-            raise TypeError(f"base must be a HashLoss, got {base!r}")
-        check_choice("mode", mode, get_args(Mode))
-        self.base = base
         self.level_bits = check_level_bits(level_bits)
+        bases = base if isinstance(base, Sequence) else [base]
+        if not bases or not all(isinstance(one, HashLoss) for one in bases):
+            raise TypeError(f"base must be a HashLoss or a sequence of them, got {base!r}")
+        if isinstance(base, Sequence) and len(bases) != len(self.level_bits):
+            raise ValueError(f"base must hold one loss for each of the {len(self.level_bits)} levels, got {len(bases)}")
+        check_choice("mode", mode, get_args(Mode))
+        self.bases = nn.ModuleList(bases)
         self.weights = _normalise(weights, len(self.level_bits))
         self.mode = mode
 
-    def step(self) -> None:
-        """Move the schedules of the base, once for all levels."""
-        self.base.step()
+    def _base(self, level: int) -> HashLoss:
+        return cast(HashLoss, self.bases[level % len(self.bases)])
 
-    def batch_loss(self, z: Tensor, labels: Tensor) -> Tensor:
+    @property
+    def needs_index(self) -> bool:
+        """Whether the loss of a level needs it."""
+        return any(self._base(level).needs_index for level in range(len(self.bases)))
+
+    def step(self) -> None:
+        """Move the schedules of each base once."""
+        for level in range(len(self.bases)):
+            self._base(level).step()
+
+    def batch_loss(self, z: Tensor, labels: Tensor, index: Tensor | None) -> Tensor:
         """See `HashLoss.forward`."""
         if z.shape[1] != sum(self.level_bits):
             raise ValueError(f"z must have sum(level_bits) = {sum(self.level_bits)} columns, got {z.shape[1]}")
         losses = []
-        for weight, bits, end in zip(self.weights, self.level_bits, accumulate(self.level_bits), strict=True):
+        for level, (bits, end) in enumerate(zip(self.level_bits, accumulate(self.level_bits), strict=True)):
             start = 0 if self.mode == "prefix" else end - bits
-            losses.append(weight * self.base(z[:, start:end], labels))
+            losses.append(self.weights[level] * self._base(level)(z[:, start:end], labels, index))
         return torch.stack(losses).sum()
 
 

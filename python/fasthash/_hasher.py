@@ -1,0 +1,138 @@
+"""What an encoder of images and a head on features share: levels, codes of batches, checkpoints."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasthash._checkpoint import CARD_NAME, read_card, read_weights, write_checkpoint
+from fasthash._checks import check_level_bits
+from fasthash._extras import needs_extra
+from fasthash.codes import sign_codes
+from fasthash.record import TrainingRecord
+
+with needs_extra("train"):
+    import torch
+    from torch import nn
+    from torch.utils.data import DataLoader, Dataset
+    from tqdm import tqdm
+
+__all__ = ["Hasher", "evaluating", "in_batches"]
+
+_Model = TypeVar("_Model", bound="Hasher")
+Batches = Iterable[Any]  # of tensors, of float32 arrays, or of lists that begin with a tensor
+
+
+class Hasher(nn.Module):
+    """Network to raw outputs `(B, n_bits)`, the levels side by side, coarse first.
+
+    Attributes:
+        record: the training that the checkpoint it was loaded from tells of, or None.
+    """
+
+    _CARD_FIELDS: ClassVar[tuple[str, ...]]  # arguments that make the same network again, as the card keeps them
+
+    def __init__(self, level_bits: Sequence[int]) -> None:
+        super().__init__()
+        self._level_bits = check_level_bits(level_bits)
+        self.record: TrainingRecord | None = None
+
+    @property
+    def level_bits(self) -> tuple[int, ...]:
+        """Bits of each level, coarse first."""
+        return self._level_bits
+
+    @property
+    def n_bits(self) -> int:
+        """Bits of a whole code: the sum of `level_bits`."""
+        return sum(self._level_bits)
+
+    def save(self, folder: str | os.PathLike[str], record: TrainingRecord | None = None) -> None:
+        """Write the network into `folder`: the weights as safetensors, all the rest as card.json.
+
+        A save that fails or is killed at any point leaves the checkpoint that was there. One process saves into a
+        folder at a time.
+
+        Args:
+            folder: made if missing; a checkpoint in it is replaced.
+            record: of its training, as `fasthash.train.train` returns it; kept in the card.
+
+        Raises:
+            TypeError: `record` is neither a TrainingRecord nor None.
+            OSError: a file cannot be written.
+        """
+        if not isinstance(record, (TrainingRecord, type(None))):
+            raise TypeError(f"record must be a TrainingRecord or None, got {type(record).__name__}")
+        training = None if record is None else asdict(record)
+        card = {"class": type(self).__name__, **self._arguments(), "training": training}
+        write_checkpoint(folder, self, card)
+
+    @classmethod
+    def load(cls: type[_Model], folder: str | os.PathLike[str]) -> _Model:
+        """Read what `save` wrote; it comes on the CPU and in eval mode.
+
+        Raises:
+            FileNotFoundError: `folder` lacks the card or the weights.
+            ValueError: one of these files is not what `save` writes.
+        """
+        card = read_card(folder, cls.__name__)
+        try:
+            model = cls(**{field: card[field] for field in cls._CARD_FIELDS})
+            model.record = None if card["training"] is None else TrainingRecord(**card["training"])
+            weights = card["weights"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{os.path.join(folder, CARD_NAME)} is not the card of a {cls.__name__}: {error!r}"
+            ) from error
+        read_weights(folder, model, weights)
+        return model.eval()
+
+    def _arguments(self) -> dict[str, Any]:
+        """Values of `_CARD_FIELDS`."""
+        raise NotImplementedError
+
+    def _weight(self) -> torch.Tensor:
+        """Any parameter: all have the same dtype and device."""
+        return next(self.parameters())
+
+    def _codes(self, batches: Batches, name: str, progress: bool) -> NDArray[np.uint8]:
+        """Packed codes of all batches, in eval mode and without gradients; `name` says what they hold, in errors."""
+        codes = [np.empty((0, self.n_bits // 8), np.uint8)]
+        device, done = self._weight().device, 0
+        with evaluating(self), torch.inference_mode():
+            for batch in tqdm(batches, desc="encode", unit="batch", disable=not progress):
+                inputs = batch[0] if isinstance(batch, (list, tuple)) else batch
+                if isinstance(inputs, np.ndarray):
+                    inputs = torch.from_numpy(inputs.copy())  # one batch: the whole may be a file that is mapped
+                z = self(inputs.to(device)).float().cpu().numpy()
+                try:
+                    codes.append(sign_codes(z))
+                except ValueError as error:
+                    raise ValueError(f"outputs for the {name} from number {done} on: {error}") from error
+                done += len(z)
+        return np.concatenate(codes)
+
+
+def in_batches(items: torch.Tensor | NDArray[Any] | Dataset[Any], batch_size: int) -> Batches:
+    """Batches of the rows of an array or of the items of a data set, in order."""
+    if isinstance(items, Dataset):
+        return DataLoader(items, batch_size)
+    return [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module in eval mode for a while; each part gets its own mode back, since some may have been frozen."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True

@@ -1,0 +1,200 @@
+"""Supervised hashing with kernels: bits learned one after the other from pairs of labelled items."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import NDArray
+
+from fasthash._checks import check_int, check_positive
+from fasthash.baselines.base import (
+    Floats,
+    SignBaseline,
+    Training,
+    check_varied,
+    in_blocks,
+    label_matrix,
+    mean_distance,
+    rbf,
+)
+
+__all__ = ["KSH"]
+
+# Nesterov's method ends where the objective, over the number of labelled points, moves by no more than this.
+_TOLERANCE = 1e-2
+_MAX_DOUBLINGS = 50  # of the step's inverse length, in one iteration
+
+
+class KSH(SignBaseline):
+    """Signs of kernel functions, fitted greedily to the similarity of labelled pairs.
+
+    With k(x) the Gaussian kernels of x and the anchors, centred over the training features, bit i is the sign of
+    `k(x) a_i`. On l labelled points with kernels K and similarities S (1 where two share a label, else -1) the codes H
+    are to minimise `|H H' - n_bits S|²`. One bit y at a time, with residue Q = n_bits S - (sum of y y' so far):
+
+    1. a is the leading generalised eigenvector of (K'QK, K'K), scaled to |K a|² = l: the relaxation without sign.
+    2. Nesterov's accelerated gradient method with back-tracking, from there, raises `f'Qf` with f = tanh(K a / 2).
+    3. Of both results the one with the larger `y'Qy`, y = sign(K a), is kept, and its y y' taken off Q.
+
+    Liu, Wang, Ji, Jiang and Chang, Supervised Hashing with Kernels, CVPR 2012; defaults are those of the authors' code.
+
+    Args:
+        n_bits: width of the codes, a multiple of 8.
+        n_anchors: anchors, drawn from the training features; all of them where there are fewer.
+        n_labelled: l, points drawn from the training features; all of them where there are fewer.
+        sigma: width of the kernels `exp(-|x - a|² / (2 sigma²))`. None takes the root of the mean squared distance
+            between training features and anchors, which suits features of any scale. (It is the square of this number
+            that the paper calls sigma.)
+        max_iter: most iterations of step 2, at least 0; 0 leaves the eigenvectors.
+        random_state: None, int or RandomState; draws the anchors and the labelled points.
+
+    Attributes:
+        anchors_: float64 `(n_anchors, D)`, less `mean_`.
+        sigma_: the width that was used.
+        kernel_mean_: float64 `(n_anchors,)`, mean kernels of the training features.
+        projection_: float64 `(n_anchors, n_bits)`, the columns a_i.
+        objective_: list of float, `|Q|² / (n_bits l)²` after each bit, from 1 without any.
+        refined_: bool `(n_bits,)`, true where step 2 did better than step 1.
+        mean_, n_features_in_: see `Baseline`.
+
+    Raises (in `fit`):
+        TypeError: `labels` or an argument of the constructor has the wrong type.
+        ValueError: `labels` are None or do not fit, the features are all equal, or an argument is out of range.
+
+    Example:
+        >>> features = np.random.default_rng(0).normal(size=(100, 32))
+        >>> KSH(n_bits=16, random_state=0).fit(features, features.argmax(axis=1)).encode(features).shape
+        (100, 2)
+    """
+
+    anchors_: Floats
+    sigma_: float
+    kernel_mean_: Floats
+    projection_: Floats
+    objective_: list[float]
+    refined_: NDArray[np.bool_]
+
+    def __init__(
+        self,
+        n_bits: int = 64,
+        *,
+        n_anchors: int = 300,
+        n_labelled: int = 2000,
+        sigma: float | None = None,
+        max_iter: int = 500,
+        random_state: int | RandomState | None = None,
+    ) -> None:
+        self.n_bits = n_bits
+        self.n_anchors = n_anchors
+        self.n_labelled = n_labelled
+        self.sigma = sigma
+        self.max_iter = max_iter
+        self.random_state = random_state
+
+    def learn(self, data: Training) -> None:
+        """See `Baseline.fit`."""
+        centred, n = data.centred, len(data.centred)
+        n_anchors = min(check_int("n_anchors", self.n_anchors, minimum=1), n)
+        n_labelled = min(check_int("n_labelled", self.n_labelled, minimum=1), n)
+        max_iter = check_int("max_iter", self.max_iter, minimum=0)
+        if self.sigma is not None:
+            check_positive("sigma", self.sigma)
+        targets = label_matrix(data.labels, n)
+        check_varied(centred)
+
+        anchors = centred[data.random.permutation(n)[:n_anchors]]
+        labelled = data.random.permutation(n)[:n_labelled]
+        sigma = mean_distance(centred, anchors) if self.sigma is None else self.sigma
+        kernel_mean = in_blocks(lambda block: rbf(block, anchors, sigma).sum(axis=0, keepdims=True), centred)
+        kernel_mean = kernel_mean.sum(axis=0) / n
+        kernels = rbf(centred[labelled], anchors, sigma) - kernel_mean
+        if not kernels.any():
+            raise ValueError(f"sigma must tell features from anchors, but with sigma = {sigma} all kernels are equal")
+
+        # In an orthonormal basis of the columns of K, K'K is the identity; it may well be singular for the anchors.
+        left, singular, right = np.linalg.svd(kernels, full_matrices=False)
+        regular = singular > singular[0] * max(kernels.shape) * np.finfo(np.float64).eps
+        basis, to_anchors = left[:, regular], right[regular].T / singular[regular]
+        residue = _Residue(targets[labelled], self.n_bits)
+        columns, objective, refined = [], [], []
+        for _ in range(self.n_bits):
+            leading = np.linalg.eigh(basis.T @ residue.times(basis))[1][:, -1]
+            relaxed = to_anchors @ leading * math.sqrt(n_labelled)
+            found = relaxed, _refine(kernels, residue, relaxed, max_iter)
+            bits = [np.where(kernels @ a >= 0, 1.0, -1.0) for a in found]
+            best = int(residue.form(bits[1]) > residue.form(bits[0]))
+            residue.deflate(bits[best])
+            columns.append(found[best])
+            refined.append(best == 1)
+            objective.append(residue.squared_norm / (self.n_bits * n_labelled) ** 2)
+
+        self.anchors_, self.sigma_, self.kernel_mean_ = anchors, float(sigma), kernel_mean
+        self.projection_ = np.stack(columns, axis=1)
+        self.objective_, self.refined_ = objective, np.array(refined)
+
+    def project_centred(self, centred: Floats) -> Floats:
+        """See `SignBaseline.project`."""
+        return (rbf(centred, self.anchors_, self.sigma_) - self.kernel_mean_) @ self.projection_
+
+
+class _Residue:
+    """Q = n_bits S - (sum of y y'), never written out: S has one row for each distinct set of labels, Y few columns."""
+
+    def __init__(self, targets: Floats, n_bits: int) -> None:
+        sets, self._group = np.unique(targets, axis=0, return_inverse=True)
+        self._group = self._group.reshape(-1)  # numpy 2.0 gave it a second axis
+        self._similarity = n_bits * np.where(sets @ sets.T > 0, 1.0, -1.0)
+        self._members = (self._group == np.arange(len(sets))[:, None]).astype(np.float64)  # (sets, l)
+        self._bits = np.zeros((len(targets), 0))
+        self.squared_norm = float((n_bits * len(targets)) ** 2)
+
+    def times(self, x: Floats) -> Floats:
+        """Q x, for a vector `(l,)` or a matrix `(l, m)`."""
+        return (self._similarity @ (self._members @ x))[self._group] - self._bits @ (self._bits.T @ x)
+
+    def form(self, x: Floats) -> float:
+        """x'Qx, of a vector."""
+        return float(x @ self.times(x))
+
+    def deflate(self, bit: Floats) -> None:
+        """Take y y' off; the bit y holds -1 and 1."""
+        self.squared_norm += len(bit) ** 2 - 2 * self.form(bit)
+        self._bits = np.column_stack((self._bits, bit))
+
+
+def _refine(kernels: Floats, residue: _Residue, start: Floats, max_iter: int) -> Floats:
+    """Lower -f'Qf, f = tanh(K a / 2), from `start` on.
+
+    Nesterov, A Method of Solving a Convex Programming Problem with Convergence Rate O(1/k²), 1983.
+    """
+
+    def value_and_gradient(a: Floats) -> tuple[float, Floats]:
+        f = np.tanh(kernels @ a / 2)
+        product = residue.times(f)
+        return -float(f @ product), -((1 - f**2) * product) @ kernels
+
+    previous = current = start
+    value = value_and_gradient(start)[0]
+    momentum_before, momentum = 0.0, 1.0
+    curvature = 1.0  # the inverse length of a step
+    for _ in range(max_iter):
+        ahead = current + (momentum_before - 1) / momentum * (current - previous)
+        value_ahead, gradient = value_and_gradient(ahead)
+        slope = float(gradient @ gradient)
+        for _ in range(_MAX_DOUBLINGS):
+            candidate = ahead - gradient / curvature
+            f = np.tanh(kernels @ candidate / 2)
+            value_there = -residue.form(f)
+            if value_there <= value_ahead - slope / (2 * curvature):
+                break
+            curvature *= 2
+        else:
+            break  # no step is short enough: nothing to gain
+        previous, current = current, candidate
+        momentum_before, momentum = momentum, (1 + math.sqrt(1 + 4 * momentum**2)) / 2
+        change, value = abs(value_there - value), value_there
+        if change / len(kernels) <= _TOLERANCE:
+            break
+    return current

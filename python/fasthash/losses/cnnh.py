@@ -1,0 +1,137 @@
+"""CNNH: codes from similarities first, a network that regresses them after."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fasthash._checks import check_int
+from fasthash.losses.base import HashLoss
+from fasthash.losses.terms import sign
+
+__all__ = ["CNNHLoss", "cnnh_codes"]
+
+
+def cnnh_codes(labels: Tensor, n_bits: int, *, sweeps: int = 10, seed: int = 0) -> Tensor:
+    """First stage of CNNH: codes of the training set whose inner products follow its similarities.
+
+    H in [-1, 1] lowers `|S - H H' / n_bits|^2`, S = 1 where two images share a label and -1 elsewhere, one entry after
+    the other in random order, each by a Newton step. The sums over the training set that a step needs are kept, so that
+    it takes O(n_bits) time, and no n x n matrix is made. A sweep that raises the objective is undone and ends it.
+
+    Xia, Pan, Lai, Liu and Yan, Supervised Hashing for Image Retrieval via Image Representation Learning, AAAI 2014.
+
+    Args:
+        labels: int64 `(n,)` or multi-hot `(n, C)`.
+        n_bits: width of the codes.
+        sweeps: times that all entries are visited.
+        seed: of the beginning and the order.
+
+    Returns:
+        float32 `(n, n_bits)` of -1 and +1, the signs of H.
+
+    Raises:
+        TypeError, ValueError: an argument is not as described.
+    """
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"labels must be a torch tensor, got {type(labels).__name__}")
+    if labels.ndim not in (1, 2):
+        raise ValueError(f"labels must have shape (n,) or (n, C), got {tuple(labels.shape)}")
+    check_int("n_bits", n_bits, 1)
+    check_int("sweeps", sweeps, 1)
+    rng = np.random.default_rng(seed)
+    classes = labels.cpu().numpy()
+    h = rng.uniform(-1, 1, (len(classes), n_bits))
+    objective = _objective(h, classes)
+    for _ in range(sweeps):
+        before = h.copy()
+        _sweep(h, classes, rng)
+        previous, objective = objective, _objective(h, classes)
+        if objective > previous:
+            h = before
+            break
+    return sign(torch.from_numpy(h)).float()
+
+
+def newton_step(h: NDArray[np.float64], gram: NDArray[np.float64], pull: NDArray[np.float64], k: int) -> float:
+    """By how much entry k of a row h of H should change: `-g / c`, kept so that it stays in [-1, 1].
+
+    g and c are the first and the second derivative of `|H H' - n_bits S|^2`.
+
+    Args:
+        h: `(n_bits,)`, the row.
+        gram: `(n_bits, n_bits)`, H' H.
+        pull: `(n_bits,)`, the row of S H.
+        k: the entry.
+    """
+    n_bits = len(h)
+    slope = 4 * (h @ gram[:, k] - n_bits * pull[k])
+    curvature = 4 * (gram[k, k] + h[k] * h[k] + h @ h - n_bits)
+    # With few images the objective may curve downwards; then the far end of the slope is lowest.
+    step = -slope / curvature if curvature > 0 else -np.copysign(np.inf, slope)
+    return float(min(max(step, -1 - h[k]), 1 - h[k]))
+
+
+def _sweep(h: NDArray[np.float64], classes: NDArray[np.generic], rng: np.random.Generator) -> None:
+    gram = h.T @ h
+    for i in rng.permutation(len(h)):
+        row = h[i]
+        pull = _similarities(classes, i) @ h
+        for k in rng.permutation(len(row)):
+            step = newton_step(row, gram, pull, k)
+            gram[k] += step * row
+            gram[:, k] += step * row
+            gram[k, k] += step * step
+            pull[k] += step  # an image is similar to itself
+            row[k] += step
+
+
+def _similarities(classes: NDArray[np.generic], i: int) -> NDArray[np.float64]:
+    """Row i of S."""
+    similar = classes == classes[i] if classes.ndim == 1 else classes @ classes[i] > 0
+    similar[i] = True  # without labels too
+    return np.where(similar, 1.0, -1.0)
+
+
+def _objective(h: NDArray[np.float64], classes: NDArray[np.generic]) -> float:
+    """`|S - H H' / n_bits|^2`, but for the constant |S|^2."""
+    n_bits = h.shape[1]
+    crossed = sum(float(_similarities(classes, i) @ h @ h[i]) for i in range(len(h)))
+    return float(np.square(h.T @ h).sum()) / n_bits**2 - 2 * crossed / n_bits
+
+
+class CNNHLoss(HashLoss):
+    """Second stage of CNNH: the network regresses the codes of the first.
+
+    The mean over images and bits of `(u - h)^2`, `u = tanh(z)`, h the code that `cnnh_codes` gave the image.
+
+    Args:
+        codes: float `(n, n_bits)` of -1 and +1, those of the training set, in its order.
+
+    Raises:
+        TypeError, ValueError: `codes` is no tensor of -1 and +1.
+    """
+
+    codes: Tensor
+
+    def __init__(self, codes: Tensor) -> None:
+        super().__init__()
+        if not isinstance(codes, Tensor):
+            raise TypeError(f"codes must be a torch tensor, got {type(codes).__name__}")
+        if codes.ndim != 2 or not codes.abs().eq(1).all():
+            raise ValueError(f"codes must have shape (n, n_bits) and hold -1 and +1, got {codes!r}")
+        self.register_buffer("codes", codes.float())
+
+    @property
+    def needs_index(self) -> bool:
+        """Always: each image of the training set has its code."""
+        return True
+
+    def batch_loss(self, z: Tensor, labels: Tensor, index: Tensor | None) -> Tensor:
+        """See `HashLoss.forward`."""
+        assert index is not None  # forward has checked it
+        if z.shape[1] != self.codes.shape[1]:
+            raise ValueError(f"z must have the {self.codes.shape[1]} columns of the codes, got {z.shape[1]}")
+        return (torch.tanh(z) - self.codes[index].to(z.dtype)).square().sum() / max(z.numel(), 1)

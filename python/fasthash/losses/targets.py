@@ -1,0 +1,94 @@
+"""Codes given to the classes beforehand, which images are drawn to."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from fasthash._checks import check_choice, check_int
+from fasthash.losses.base import HashLoss, multi_hot
+
+__all__ = ["TargetLoss", "class_codes"]
+
+
+def class_codes(n_classes: int, n_bits: int, *, kind: str = "auto", seed: int = 0) -> Tensor:
+    """Codes of -1 and +1 for classes, far apart.
+
+    Args:
+        n_classes: number of codes.
+        n_bits: their width.
+        kind: "hadamard" takes rows of a Hadamard matrix and then of its negative, any two n_bits / 2 or more apart,
+            which needs n_bits to be a power of 2 and n_classes at most 2 n_bits; "random" draws every bit; "auto" takes
+            the first where it can.
+        seed: of the random bits.
+
+    Returns:
+        float32 `(n_classes, n_bits)`.
+
+    Raises:
+        TypeError, ValueError: an argument is not as described.
+    """
+    check_int("n_classes", n_classes, 1)
+    check_int("n_bits", n_bits, 1)
+    check_choice("kind", kind, ("auto", "hadamard", "random"))
+    fits = n_bits & (n_bits - 1) == 0 and n_classes <= 2 * n_bits
+    if kind == "hadamard" and not fits:
+        raise ValueError(
+            "kind='hadamard' needs n_bits to be a power of 2 and n_classes at most 2 n_bits, "
+            f"got n_bits={n_bits}, n_classes={n_classes}"
+        )
+    if kind == "random" or not fits:
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randint(0, 2, (n_classes, n_bits), generator=generator).float() * 2 - 1
+    matrix = torch.ones(1, 1)
+    for _ in range(int(math.log2(n_bits))):  # Sylvester's construction
+        matrix = torch.kron(torch.tensor([[1.0, 1.0], [1.0, -1.0]]), matrix)
+    return torch.cat([matrix, -matrix])[:n_classes]
+
+
+class TargetLoss(HashLoss):
+    """A loss that draws outputs to the codes of their classes.
+
+    Args:
+        n_bits: columns of `z`.
+        n_classes: number of classes.
+        codes: float `(n_classes, n_bits)` of -1 and +1; None makes them by `class_codes`.
+        seed: of the random bits, and of those that settle ties.
+
+    Attributes:
+        codes: buffer `(n_classes, n_bits)`.
+
+    Raises:
+        TypeError, ValueError: an argument is not as described; when called, `z` or `labels` has another width.
+    """
+
+    codes: Tensor
+    ties: Tensor
+
+    def __init__(self, n_bits: int, n_classes: int, *, codes: Tensor | None = None, seed: int = 0) -> None:
+        super().__init__()
+        if codes is None:
+            codes = class_codes(n_classes, n_bits, seed=seed)
+        elif not isinstance(codes, Tensor) or codes.shape != (n_classes, n_bits) or not codes.abs().eq(1).all():
+            raise ValueError(f"codes must be a tensor ({n_classes}, {n_bits}) of -1 and +1, got {codes!r}")
+        self.register_buffer("codes", codes.float())
+        # Drawn once: a target that changed from epoch to epoch would draw an image both ways.
+        self.register_buffer("ties", class_codes(1, n_bits, kind="random", seed=seed + 1)[0])
+
+    def check_columns(self, z: Tensor) -> None:
+        """Refuses outputs of another width than the codes."""
+        if z.shape[1] != self.codes.shape[1]:
+            raise ValueError(f"z must have n_bits = {self.codes.shape[1]} columns, got {z.shape[1]}")
+
+    def sets(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Multi-hot labels `(B, n_classes)` in the dtype of `z`."""
+        return multi_hot(labels, len(self.codes), z.dtype)
+
+    def targets(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Code that each image is drawn to, `(B, n_bits)`: that of its class, or the majority of those of its classes
+        in every bit, ties settled by a fixed draw."""
+        self.check_columns(z)
+        votes = self.sets(z, labels) @ self.codes.to(z.dtype)
+        return torch.where(votes == 0, self.ties.to(z.dtype), votes.sign())

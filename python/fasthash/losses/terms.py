@@ -1,0 +1,42 @@
+"""Terms that several losses share."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["log_cosh", "logistic", "ones_error", "sign", "sign_error", "straight_through_sign"]
+
+
+def logistic(theta: Tensor, similar: Tensor) -> Tensor:
+    """Negative log-likelihood of the similarities given the logits, `softplus(t) - s t`."""
+    # That is softplus(-t) where s = 1; in this form it neither overflows nor cancels.
+    return -F.logsigmoid(torch.where(similar, theta, -theta))
+
+
+def log_cosh(x: Tensor) -> Tensor:
+    """log cosh x, a smooth |x|, without overflow."""
+    return x.abs() + F.softplus(-2 * x.abs()) - math.log(2)
+
+
+def sign(z: Tensor) -> Tensor:
+    """-1 or +1, and +1 at zero, as codes are made; without a gradient."""
+    return torch.where(z >= 0, 1.0, -1.0).to(z.dtype)
+
+
+def straight_through_sign(z: Tensor) -> Tensor:
+    """`sign` with the gradient of the identity."""
+    return z + (sign(z) - z).detach()
+
+
+def sign_error(u: Tensor) -> Tensor:
+    """Squared distance of outputs from their signs, summed over the bits, mean over the images; 0 for none."""
+    return (u - sign(u)).square().sum() / max(len(u), 1)
+
+
+def ones_error(u: Tensor) -> Tensor:
+    """Distance of |u| from 1, mean over images and bits; 0 for none."""
+    return (u.abs() - 1).abs().sum() / max(u.numel(), 1)
