@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard cpp/include/fasthash/* cpp/src/*.* cpp/src/*/* cpp/bindings/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stress bench lint clean
+.PHONY: help demo test stress bench results lint clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ bench: $(VENV)/bench.stamp ## Time the engine beside other libraries; writes ben
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-max-time=0.3 --benchmark-columns=median,iqr
 	$(BIN)/python benchmarks/report.py $(BENCH)
 	$(BIN)/python benchmarks/updates.py $(BENCH)
+
+results: $(VENV)/demo.stamp ## Measure every hashing method on FEATURES=file.npz; fills docs/results.md in some 25 minutes
+	$(BIN)/python benchmarks/methods.py $(FEATURES)
 
 lint: $(VENV)/dev.stamp ## Check style and types
 	$(BIN)/ruff check

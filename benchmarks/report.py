@@ -23,7 +23,7 @@ import numpy as np
 import fasthash as fh
 from fasthash import _core
 from report_page import draw, page
-from workloads import interleaved, learned_like, one_by_one, orb
+from workloads import cpu_name, interleaved, learned_like, one_by_one, orb
 
 RESULTS = Path(__file__).parent / "results"
 LEVEL_BITS = (8, 16, 40)
@@ -51,11 +51,6 @@ seconds = time.perf_counter() - begin
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) * 1024
 print(seconds, index.nbytes / n, (resident() - before) / n, (peak - before) / index.nbytes)
 """
-
-
-def cpu_name():
-    with open("/proc/cpuinfo") as file:
-        return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
 
 
 def us(seconds, n_queries=1):

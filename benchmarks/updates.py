@@ -21,8 +21,7 @@ import faiss
 import numpy as np
 
 import fasthash as fh
-from report import cpu_name
-from workloads import interleaved, learned_like, one_by_one
+from workloads import cpu_name, interleaved, learned_like, one_by_one
 
 RESULTS = Path(__file__).parent / "results"
 LEVEL_BITS = (8, 16, 40)

@@ -1,4 +1,4 @@
-"""The codes that benchmarks run on, and how they take time."""
+"""The codes that benchmarks run on, how they take time, and where."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from pathlib import Path
 import numpy as np
 
 ORB = Path(__file__).parent.parent.parent / "shared" / "data" / "orb_descriptors"
+
+
+def cpu_name():
+    with open("/proc/cpuinfo") as file:
+        return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
 
 
 def learned_like(n, n_queries, p, n_bits=64, seed=0):

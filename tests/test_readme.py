@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-SEARCH, CHANGE, IMAGES, TRAIN = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+SEARCH, CHANGE, IMAGES, TRAIN, FEATURES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 def run(code, folder):
@@ -49,3 +49,10 @@ index.save("demo-report/gallery.fh")
 """
     run(build, tmp_path)
     assert re.fullmatch(r"0\.\d{3} of the neighbours have the query's class\n", run(IMAGES, tmp_path))
+
+
+def test_from_features(tmp_path):
+    pytest.importorskip("torch", reason="needs the extra train")
+    pytest.importorskip("sklearn", reason="needs the extra baselines")
+    shapes = run(re.sub(r"^codes = .*$", r"\g<0>; print(codes.shape)", FEATURES, flags=re.MULTILINE), tmp_path)
+    assert shapes.splitlines() == ["(1797, 4)"] * 3

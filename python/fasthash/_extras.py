@@ -30,9 +30,10 @@ def needs_extra(extra: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         # Our own modules are never an extra: a failure inside them is a bug and must look like one.
-        if (error.name or "").split(".")[0] == "fasthash":
+        package = (error.name or "").split(".")[0]
+        if package == "fasthash":
             raise
         raise MissingExtraError(
-            f"this part of fasthash needs the package {error.name!r}; "
+            f"this part of fasthash needs the package {package!r}; "
             f"install it with: pip install 'fasthash-search[{extra}]'"
         ) from error

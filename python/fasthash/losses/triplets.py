@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,12 +16,20 @@ from fasthash.losses.terms import sign_error
 __all__ = ["DNNHLoss", "DTSHLoss"]
 
 
-def _triplet_mean(values: Tensor, labels: Tensor) -> Tensor:
-    """Mean of `values[a, p, n]` over all triplets: p another image similar to a, n a dissimilar one; 0 for none."""
+def _triplet_mean(of_pairs: Tensor, labels: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+    """Mean of `loss(x[a, p] - x[a, n])` over all triplets: p another image similar to a, n dissimilar; 0 for none.
+
+    Args:
+        of_pairs: x, `(B, B)`.
+        labels: classes or multi-hot.
+        loss: from differences to their losses, one by one.
+    """
     similar = similarity(labels)
     others = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    mask = ((similar & others)[:, :, None] & ~similar[:, None, :] & others[:, None, :]).to(values.dtype)
-    return (values * mask).sum() / mask.sum().clamp(min=1)
+    anchor, positive = (similar & others).nonzero(as_tuple=True)  # far fewer than all pairs, as a rule
+    losses = loss(of_pairs[anchor, positive][:, None] - of_pairs[anchor])
+    mask = (~similar & others)[anchor].to(losses.dtype)
+    return (losses * mask).sum() / mask.sum().clamp(min=1)
 
 
 def _among(u: Tensor, labels: Tensor) -> PairBatch:
@@ -54,7 +64,7 @@ class DNNHLoss(HashLoss):
         """See `HashLoss.forward`."""
         codes = ((torch.sigmoid(z) - 0.5) / (2 * self.epsilon) + 0.5).clamp(0, 1)
         distances = _among(codes, labels).squared_distances()
-        return _triplet_mean((1 + distances[:, :, None] - distances[:, None, :]).clamp(min=0), labels)
+        return _triplet_mean(distances, labels, lambda excess: (1 + excess).clamp(min=0))
 
 
 class DTSHLoss(HashLoss):
@@ -81,5 +91,5 @@ class DTSHLoss(HashLoss):
     def batch_loss(self, z: Tensor, labels: Tensor, index: Tensor | None) -> Tensor:
         """See `HashLoss.forward`."""
         theta = _among(z, labels).products() / 2
-        excess = theta[:, :, None] - theta[:, None, :] - self.margin
-        return _triplet_mean(-F.logsigmoid(excess), labels) + self.quantization * sign_error(z) / z.shape[1]
+        triplets = _triplet_mean(theta, labels, lambda excess: -F.logsigmoid(excess - self.margin))
+        return triplets + self.quantization * sign_error(z) / z.shape[1]
