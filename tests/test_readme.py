@@ -54,5 +54,5 @@ index.save("demo-report/gallery.fh")
 def test_from_features(tmp_path):
     pytest.importorskip("torch", reason="needs the extra train")
     pytest.importorskip("sklearn", reason="needs the extra baselines")
-    shapes = run(re.sub(r"^codes = .*$", r"\g<0>; print(codes.shape)", FEATURES, flags=re.MULTILINE), tmp_path)
+    shapes = run(re.sub(r"^codes = .*$", r"\g<0>\nprint(codes.shape)", FEATURES, flags=re.MULTILINE), tmp_path)
     assert shapes.splitlines() == ["(1797, 4)"] * 3
