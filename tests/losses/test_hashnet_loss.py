@@ -8,23 +8,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the losses need torch, which the extra 'train' brings")
 
+import loss_formulas as formulas
 from fasthash._extras import MissingExtraError
 from fasthash.losses import HashLoss, HashNetLoss
 
-Z = torch.tensor(
-    [
-        [0.5, -1.2, 0.3, 0.8],
-        [1.0, -0.4, -0.6, 0.2],
-        [-0.7, 0.9, 0.1, -1.1],
-        [0.2, 0.6, -1.5, 0.4],
-        [0.9, -0.8, -0.2, 1.3],
-        [-0.4, 1.1, 0.6, -0.5],
-    ],
-    dtype=torch.float64,
-)
-LABEL_SETS = torch.tensor(
-    [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 1], [1, 0, 0, 0]], dtype=torch.int64
-)
+Z = torch.tensor(formulas.Z, dtype=torch.float64)
+LABEL_SETS = torch.tensor(formulas.LABEL_SETS)
 CLASSES = torch.tensor([0, 1, 0, 2, 2, 0])
 
 

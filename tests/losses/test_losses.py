@@ -9,19 +9,9 @@ torch = pytest.importorskip("torch", reason="the losses need torch, which the ex
 import loss_formulas as by_hand
 from fasthash import losses, metrics
 
-Z = torch.tensor(
-    [
-        [0.5, -1.2, 0.3, 0.8],
-        [1.0, -0.4, -0.6, 0.2],
-        [-0.7, 0.9, 0.1, -1.1],
-        [0.2, 0.6, -1.5, 0.4],
-        [0.9, -0.8, -0.2, 1.3],
-        [-0.4, 1.1, 0.6, -0.5],
-    ],
-    dtype=torch.float64,
-)
+Z = torch.tensor(by_hand.Z, dtype=torch.float64)
 U = torch.tanh(Z)
-LABEL_SETS = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 1], [1, 0, 0, 0]])
+LABEL_SETS = torch.tensor(by_hand.LABEL_SETS)
 CLASSES = torch.tensor([0, 1, 0, 2, 2, 0])
 FEATURES = torch.tensor(
     [[1.0, 0.2, 0.1], [0.9, 0.1, 0.4], [-0.2, 1.0, 0.3], [0.1, 0.8, -0.5], [-1.0, 0.1, 0.2], [0.7, 0.3, 0.9]],

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fasthash._checks import check_not_negative, check_positive
 from fasthash.losses.pairs import PairBatch, PairLoss, PairSet, check_fraction_of_similar
-from fasthash.losses.variants import Variant, check_variant
+from fasthash.losses.variants import Variant
 
 __all__ = ["DCHLoss"]
 
@@ -44,10 +44,9 @@ class DCHLoss(PairLoss):
         similar_fraction: float | None = None,
         pairs: PairSet | None = None,
     ) -> None:
-        hhnet = check_variant(variant)
-        super().__init__(pairs or ("all" if hhnet else "offdiag"))
-        self.gamma = check_positive("gamma", (10.0 if hhnet else 20.0) if gamma is None else gamma)
-        default = 0.01 if hhnet else 0.1
+        super().__init__(pairs, variant)
+        self.gamma = check_positive("gamma", (10.0 if self.hhnet else 20.0) if gamma is None else gamma)
+        default = 0.01 if self.hhnet else 0.1
         self.quantization = check_not_negative("quantization", default if quantization is None else quantization)
         self.similar_fraction = check_fraction_of_similar(similar_fraction)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from fasthash._checks import check_not_negative
 from fasthash.losses.pairs import PairLoss, PairSet
 from fasthash.losses.terms import log_cosh, logistic
-from fasthash.losses.variants import Variant, check_variant
+from fasthash.losses.variants import Variant
 
 __all__ = ["DHNLoss"]
 
@@ -39,9 +39,7 @@ class DHNLoss(PairLoss):
         quantization: float = 0.01,
         pairs: PairSet | None = None,
     ) -> None:
-        hhnet = check_variant(variant)
-        super().__init__(pairs or ("all" if hhnet else "offdiag"))
-        self.hhnet = hhnet
+        super().__init__(pairs, variant)
         self.quantization = check_not_negative("quantization", quantization)
 
     def batch_loss(self, z: Tensor, labels: Tensor, index: Tensor | None) -> Tensor:

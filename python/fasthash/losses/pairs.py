@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fasthash._checks import check_choice, check_int, check_real
 from fasthash.losses.base import HashLoss, similarity
+from fasthash.losses.variants import Variant, check_variant
 
 __all__ = ["OutputBank", "PairBatch", "PairLoss", "PairSet", "check_fraction_of_similar"]
 
@@ -112,11 +113,15 @@ class PairLoss(HashLoss):
     Args:
         pairs: which pairs count: "offdiag" all ordered pairs of different images of a batch; "all" those of an image
             with itself too; "cross" those between the first half of a batch and the rest, two independent batches; an
-            `OutputBank` those between the batch and all images seen so far.
+            `OutputBank` those between the batch and all images seen so far. None takes those of the variant.
+        variant: "original" (which takes "offdiag"), or "hhnet" (which takes "all").
     """
 
-    def __init__(self, pairs: PairSet) -> None:
+    def __init__(self, pairs: PairSet | None, variant: Variant = "original") -> None:
         super().__init__()
+        self.hhnet = check_variant(variant)
+        if pairs is None:
+            pairs = "all" if self.hhnet else "offdiag"
         if not isinstance(pairs, OutputBank):
             check_choice("pairs", pairs, get_args(_Names))
         self.pairs = pairs

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from fasthash._checks import check_not_negative, check_positive
 from fasthash.losses.pairs import PairLoss, PairSet, check_fraction_of_similar
 from fasthash.losses.terms import sign_error
-from fasthash.losses.variants import Variant, check_variant
+from fasthash.losses.variants import Variant
 
 __all__ = ["WGLHHLoss"]
 
@@ -49,9 +49,7 @@ class WGLHHLoss(PairLoss):
         similar_fraction: float | None = None,
         pairs: PairSet | None = None,
     ) -> None:
-        hhnet = check_variant(variant)
-        super().__init__(pairs or ("all" if hhnet else "offdiag"))
-        self.hhnet = hhnet
+        super().__init__(pairs, variant)
         self.alpha = check_positive("alpha", alpha)
         self.pos_weight = check_not_negative("pos_weight", pos_weight)
         self.quantization = check_not_negative("quantization", quantization)
