@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.kernel_approximation import Nystroem
+from sklearn.linear_model import LogisticRegression
 from torch.utils.data import TensorDataset
 
 import fasthash as fh
@@ -191,6 +192,25 @@ def run_hdhash(path: Path, name: str, bits: int, seed: int) -> dict[str, float]:
     return found
 
 
+def references(path: Path, bits: tuple[int, ...]) -> list[list[str]]:
+    """What explains the others: the axes that SH takes, the features that OPQ codes, a classifier on them."""
+    data = images(path)
+    centred = data.features - data.features[data.train].mean(axis=0)
+    axes = np.linalg.eigh(centred[data.train].T @ centred[data.train])[1][:, ::-1]
+    signs = [map_of_codes(data, fh.sign_codes(centred @ axes[:, :width])) for width in bits]
+    query, gallery = torch.from_numpy(data.features[data.query]), torch.from_numpy(data.features[data.database])
+    order = torch.cdist(query, gallery).numpy().argsort(axis=1, kind="stable")
+    exact = mean_average_precision(order.argsort(axis=1, kind="stable"), data.relevance)
+    classifier = LogisticRegression(C=10, max_iter=1000).fit(data.features[data.train], data.labels[data.train])
+    right = classifier.score(data.features[data.query], data.labels[data.query])
+    widths = ", ".join(map(str, bits))
+    return [
+        [f"mAP@ALL of the signs of the principal axes, {widths} bits", ", ".join(f"{value:.3f}" for value in signs)],
+        ["mAP@ALL of exact search in the features", f"{exact:.3f}"],
+        ["query images that logistic regression classifies right", f"{right:.3f}"],
+    ]
+
+
 RUNS = {"baseline": run_baseline, "head": run_head, "kernel": run_kernel_head, "hdhash": run_hdhash}
 
 
@@ -219,7 +239,9 @@ def grid(found: dict[Any, Any], kind: str, names: Any, bits: tuple[int, ...], se
     return table([f"mAP@ALL, {len(seeds)} seeds", *(f"{width} bits" for width in bits)], rows)
 
 
-def tables(found: dict[Any, Any], bits: tuple[int, ...], seeds: tuple[int, ...], minutes: float) -> dict[str, str]:
+def tables(
+    found: dict[Any, Any], references: list[list[str]], bits: tuple[int, ...], seeds: tuple[int, ...], minutes: float
+) -> dict[str, str]:
     versions = ", ".join(
         f"{package} {importlib.metadata.version(package)}"
         for package in ("torch", "scikit-learn", "numpy", "fasthash-search")
@@ -236,6 +258,7 @@ def tables(found: dict[Any, Any], bits: tuple[int, ...], seeds: tuple[int, ...],
         "baselines": grid(found, "baseline", BASELINES, bits, seeds),
         "heads": grid(found, "head", LOSSES, bits, seeds),
         "kernels": grid(found, "kernel", LOSSES, bits[-1:], seeds),
+        "references": table(["", ""], references),
         "hdhash": table(["", *names], hdhash),
     }
 
@@ -267,7 +290,7 @@ def main() -> None:
         for job, (value, seconds) in zip(jobs, pool.map(partial(run, path=options.features), jobs), strict=True):
             found[job] = value
             print(*job, value, f"{seconds:.1f} s", flush=True)
-    parts = tables(found, bits, seeds, (time.perf_counter() - begin) / 60)
+    parts = tables(found, references(options.features, bits), bits, seeds, (time.perf_counter() - begin) / 60)
     if options.quick:
         print(*parts.values(), sep="\n\n")
     else:
