@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-SEARCH, CHANGE, IMAGES, TRAIN, FEATURES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+SEARCH, CHANGE, IMAGES, TRAIN, AUDIT, FEATURES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 def run(code, folder):
@@ -49,6 +49,12 @@ index.save("demo-report/gallery.fh")
 """
     run(build, tmp_path)
     assert re.fullmatch(r"0\.\d{3} of the neighbours have the query's class\n", run(IMAGES, tmp_path))
+
+
+def test_auditing_a_split(tmp_path):
+    pytest.importorskip("torch", reason="needs the extra train")
+    pytest.importorskip("sklearn", reason="needs the extra demo")
+    assert "53,000" in run(AUDIT, tmp_path)
 
 
 def test_from_features(tmp_path):

@@ -18,7 +18,7 @@ from fasthash.encoder import HashEncoder
 from fasthash.heads import HEAD_KINDS, HashHead
 from fasthash.losses import CNNHLoss, HashLoss, HashNetLoss, HierarchicalLoss
 from fasthash.metrics import mean_average_precision
-from fasthash.train import SCHEDULES, train
+from fasthash.train import OPTIMIZERS, SCHEDULES, train
 
 
 class Blobs(Dataset):
@@ -122,7 +122,7 @@ def optimizers(monkeypatch):
             self.rates.append([group["lr"] for group in self.param_groups])
             return super().step(*args, **kwargs)
 
-    monkeypatch.setattr("fasthash.train.torch.optim.Adam", Adam)
+    monkeypatch.setitem(OPTIMIZERS, "adam", Adam)
     return made
 
 
@@ -236,7 +236,7 @@ def test_the_learning_rate_of_a_head_on_features(optimizers):
     head = make_head()
     train(head, HashNetLoss(), TensorDataset(*feature_blobs()), epochs=1, lr=1e-3, hash_lr_mult=4.0, progress=False)
     (optimizer,) = optimizers
-    assert [(len(group["params"]), group["initial_lr"]) for group in optimizer.param_groups] == [(4, 4e-3)]
+    assert [(len(group["params"]), group["lr"]) for group in optimizer.param_groups] == [(4, 4e-3)]
 
 
 def test_defaults_are_those_of_hhnet(optimizers):
@@ -253,6 +253,24 @@ def test_schedules(optimizers, schedule):
     rates = [step[0] for step in optimizers[0].rates]
     expected = {"constant": [1] * 6, "cosine": [(1 + math.cos(math.pi * step / 6)) / 2 for step in range(6)]}
     assert rates == pytest.approx([1e-3 * factor for factor in expected[schedule]])
+
+
+def test_sgd_with_momentum():
+    """Two steps of a batch that stays the same, by hand."""
+    features, labels = torch.eye(12)[:8], torch.arange(8) % 2
+    head = HashHead(12, (8,))
+    expected = copy.deepcopy(head)
+    options = {"epochs": 2, "batch_size": 8, "lr": 0.5, "hash_lr_mult": 1.0, "weight_decay": 0.0, "progress": False}
+    train(head, HashNetLoss(), TensorDataset(features, labels), optimizer="sgd", **options)
+    loss, speed = HashNetLoss(), [0.0, 0.0]
+    for _ in range(2):
+        gradients = torch.autograd.grad(loss(expected(features), labels), list(expected.parameters()))
+        with torch.no_grad():
+            for number, (parameter, gradient) in enumerate(zip(expected.parameters(), gradients, strict=True)):
+                speed[number] = 0.9 * speed[number] + gradient
+                parameter -= 0.5 * speed[number]
+    for parameter, other in zip(head.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(parameter, other)
 
 
 def test_weight_decay_shrinks_weights():
@@ -357,6 +375,7 @@ def test_record():
         "batch_norm": False,
         "loss": "Stub",
         "images": 24,
+        "optimizer": "adam",
         "epochs": 2,
         "batch_size": 8,
         "processes": 1,
@@ -403,6 +422,7 @@ def test_a_loss_that_is_not_finite_stops_the_training():
         ({"lr": math.nan}, ValueError, "lr must be positive and finite, got nan"),
         ({"hash_lr_mult": -1}, ValueError, "hash_lr_mult must be positive and finite, got -1"),
         ({"weight_decay": -1}, ValueError, "weight_decay must be finite and not negative, got -1"),
+        ({"optimizer": "lion"}, ValueError, "optimizer must be one of 'adam', 'sgd', got 'lion'"),
         ({"schedule": "step"}, ValueError, "schedule must be one of 'constant', 'cosine', got 'step'"),
         ({"mixed_precision": "fp8"}, ValueError, "mixed_precision must be one of 'no', 'bf16', 'fp16', got 'fp8'"),
     ],

@@ -77,6 +77,139 @@ def demo(
 
 
 @app.command()
+def train(
+    output: Annotated[Path, typer.Argument(help="Folder for the experiment.", show_default=False)],
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
+    preset: Annotated[str | None, typer.Option(help="hhnet, hashnet, hdhash, hyp2 or wglhh.")] = None,
+    data: Annotated[str | None, typer.Option(help="digits, folder, cifar10, parts, lists or split.")] = None,
+    root: Annotated[str | None, typer.Option(help="Folder of the images.")] = None,
+    lists: Annotated[str | None, typer.Option(help="Lists, or a split file.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Name, such as cifar10-hhnet.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Network, such as hrnet_w18.")] = None,
+    weights: Annotated[str | None, typer.Option(help="'imagenet', 'none', or a .safetensors file.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Pixels.")] = None,
+    bits: Annotated[str | None, typer.Option(help="Levels, such as 64 or 8,16,40.")] = None,
+    loss: Annotated[str | None, typer.Option(help="Name, such as hashnet.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adam or sgd.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per step and process.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate of the backbone.")] = None,
+    hash_lr_mult: Annotated[float | None, typer.Option(help="That of the head, as a multiple.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="constant or cosine.")] = None,
+    mixed_precision: Annotated[str | None, typer.Option(help="no, bf16 or fp16.")] = None,
+    augment: Annotated[str | None, typer.Option(help="none, flip or crop_flip.")] = None,
+    hold_out: Annotated[float | None, typer.Option(help="Share of training images for validation.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Epochs without a better validation mAP.")] = None,
+    num_workers: Annotated[int | None, typer.Option(help="Processes that load images.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of split, weights and order.")] = None,
+) -> None:
+    """Train an encoder; run it again to go on where it was stopped.
+
+    Settings come from the preset, then from the file, then from the options. Start it with `torchrun` or `accelerate
+    launch` for several processes.
+
+    Examples:
+
+        fasthash train runs/a --backbone hrnet_w18_small --image-size 32 --bits 8,16,40 --lr 5e-4 --epochs 5
+
+        fasthash train runs/b --preset hhnet --data cifar10 --root data --protocol cifar10-hhnet
+    """
+    with _one_line_errors():
+        from fasthash.experiment import read_config, run_training
+
+        experiment = read_config(
+            config,
+            preset,
+            data=data,
+            root=root,
+            lists=lists,
+            protocol=protocol,
+            backbone=backbone,
+            weights=weights,
+            image_size=image_size,
+            level_bits=None if bits is None else _whole_numbers(bits),
+            loss=loss,
+            optimizer=optimizer,
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=lr,
+            hash_lr_mult=hash_lr_mult,
+            schedule=schedule,
+            mixed_precision=mixed_precision,
+            augment=augment,
+            hold_out=hold_out,
+            patience=patience,
+            num_workers=num_workers,
+            seed=seed,
+        )
+        record = run_training(experiment, output, typer.echo)
+    typer.echo(f"{len(record.losses)} epochs, {record.seconds:.0f} s on {record.device}, loss {record.losses[-1]:.4f}")
+    typer.echo(f"encoder in {output / 'encoder'}; measure it with: fasthash eval {output}")
+
+
+@app.command(name="eval")
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="What `fasthash train` wrote.", show_default=False)],
+    at: Annotated[int | None, typer.Option(help="R of mAP@R. Default: the protocol's, or all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure what the codes of a trained encoder find; writes results.json into its folder.
+
+    Example:
+
+        fasthash eval runs/a
+    """
+    with _one_line_errors():
+        from fasthash.experiment import evaluate as measure
+
+        figures, _ = measure(folder, at, progress=not as_json)
+        text = json.dumps(figures, indent=2)
+        (folder / "results.json").write_text(text + "\n")
+    if as_json:
+        typer.echo(text)
+        return
+    typer.echo(figures["protocol"])
+    for name, value in figures.items():
+        if isinstance(value, float):
+            typer.echo(f"  {name:22s} {value:.4f}")
+
+
+@app.command()
+def encode(
+    encoder: Annotated[Path, typer.Argument(help="Folder of a checkpoint.", show_default=False)],
+    images: Annotated[Path, typer.Argument(help="Folder of photos.", show_default=False)],
+    output: Annotated[Path, typer.Argument(help="File for codes and paths, .npz.", show_default=False)],
+    index: Annotated[Path | None, typer.Option(help="Index file to write, too; ids count the paths.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Images per step.")] = 64,
+    num_workers: Annotated[int, typer.Option(help="Processes that load images.")] = 0,
+) -> None:
+    """Encode all photos in a folder: codes uint8 (n, bytes) and their paths. Broken files are listed and left out.
+
+    Example:
+
+        fasthash encode runs/a/encoder photos codes.npz --index photos.fh
+    """
+    with _one_line_errors():
+        import numpy as np
+
+        from fasthash import HierIndex
+        from fasthash.encoder import HashEncoder
+
+        if output.suffix != ".npz":
+            raise ValueError(f"output must end with .npz, got {str(output)!r}")
+        network = HashEncoder.load(encoder)
+        found = network.encode_folder(images, batch_size=batch_size, num_workers=num_workers)
+        np.savez(output, codes=found.codes, paths=np.array(found.paths, dtype=np.str_))
+        if index is not None:
+            hierarchical = HierIndex(network.level_bits)
+            hierarchical.add(found.codes)
+            hierarchical.save(index)
+    for path, reason in found.broken:
+        typer.echo(f"skipped {path}: {reason}", err=True)
+    typer.echo(f"{len(found.paths)} images in {output}, {len(found.broken)} files skipped")
+
+
+@app.command()
 def info(
     file: Annotated[Path, typer.Argument(help="An index file.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -130,6 +263,13 @@ def verify(
         typer.echo(f"{'content':10s} {report.fault or 'ok'}")
     if report.fault:
         raise typer.Exit(1)
+
+
+def _whole_numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"bits must be whole numbers with commas between, such as 8,16,40, got {text!r}") from None
 
 
 def _plain(value: Any) -> str:

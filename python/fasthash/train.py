@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from fasthash._checks import check_choice, check_int, check_real
@@ -13,19 +16,28 @@ from fasthash._extras import needs_extra
 from fasthash.record import TrainingRecord
 
 with needs_extra("train"):
+    import numpy as np
     import torch
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
-    from accelerate.utils import set_seed
+    from accelerate.utils import broadcast_object_list, set_seed
     from torch import nn
     from torch.utils.data import DataLoader, Dataset
+    from torch.utils.tensorboard import SummaryWriter
     from tqdm import tqdm
 
+    from fasthash._hasher import evaluating
+    from fasthash._resume import read_state, write_state
     from fasthash.encoder import HashEncoder
     from fasthash.heads import HashHead
     from fasthash.losses.base import HashLoss
 
-__all__ = ["SCHEDULES", "TrainingRecord", "train"]
+__all__ = ["OPTIMIZERS", "SCHEDULES", "TrainingRecord", "train"]
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "sgd": partial(torch.optim.SGD, momentum=0.9),
+}
 
 # Factor on the learning rates when the share t of all steps is done, 0 <= t < 1.
 SCHEDULES: dict[str, Callable[[float], float]] = {
@@ -39,6 +51,7 @@ def train(
     loss: HashLoss,
     dataset: Dataset[Any],
     *,
+    optimizer: str = "adam",
     epochs: int = 20,
     batch_size: int = 128,
     lr: float = 1e-5,
@@ -49,14 +62,19 @@ def train(
     augment: Callable[[torch.Tensor], torch.Tensor] | None = None,
     mixed_precision: str = "no",
     num_workers: int = 0,
+    validate: Callable[[HashEncoder | HashHead], float] | None = None,
+    patience: int | None = None,
+    state: str | os.PathLike[str] | None = None,
+    log_folder: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> TrainingRecord:
-    """Train an encoder, or a head on features, in place with Adam; the defaults are those of HHNet's code.
+    """Train an encoder, or a head on features, in place; the defaults are those of HHNet's code.
 
     Afterwards the model is in eval mode, on the device that accelerate chose. The images are shuffled in
     every epoch, and those at its end that fill no batch are left out. Under several processes (`torchrun`,
     `accelerate launch`) each takes its own batches, and a pair loss sees the pairs inside one process only. Python's,
-    numpy's and torch's global generators are seeded; on the CPU the same seed gives the same codes.
+    numpy's and torch's global generators are seeded anew for each epoch; on the CPU the same seed gives the same codes,
+    whether the training ran through or was stopped and resumed.
 
     Args:
         model: network to train.
@@ -64,20 +82,28 @@ def train(
             the optimizer. What it remembers of the images under several processes is what its own process saw.
         dataset: pairs (float tensor, label), such as a `TensorDataset(features, labels)`: images `(3, H, W)` for an
             encoder, features `(n_features,)` for a head. The label is an integer or a multi-hot tensor `(C,)`.
+        optimizer: `"adam"`, or `"sgd"` with momentum 0.9.
         epochs: passes over the data.
         batch_size: images per step and process, at least 2; a smaller data set makes one batch.
         lr: learning rate of the backbone.
         hash_lr_mult: learning rate of the head, and of any parameters of the loss, as a multiple of `lr`.
-        weight_decay: L2 penalty in Adam, for all parameters.
+        weight_decay: L2 penalty, for all parameters.
         schedule: `"constant"`, or `"cosine"` from the full learning rates down to zero.
         seed: of shuffling, dropout and augmentation.
         augment: applied to every tensor of the data set on its own, before the batch is put together.
         mixed_precision: `"no"`, `"bf16"` or `"fp16"` (GPU only), for the network; the loss is computed in float32.
         num_workers: processes that load images; 0 loads them in this one.
+        validate: called after each epoch with the model in eval mode; returns a figure of merit, such as mAP on images
+            held out. The model ends with the weights of the best epoch.
+        patience: epochs without a better figure after which the training ends; None goes on to the last.
+        state: file that is replaced after each epoch with all that the training needs to go on. If it is there at the
+            beginning, the training resumes from it; it must be of the same settings, but for `epochs` of a constant
+            schedule.
+        log_folder: where TensorBoard finds loss, learning rate and figure of merit of each epoch.
         progress: show a progress bar.
 
     Returns:
-        Losses, time, device and settings.
+        Losses, figures of merit, time, device and settings.
 
     Raises:
         FloatingPointError: the loss became NaN or infinite.
@@ -93,11 +119,15 @@ def train(
             raise ValueError(f"{name} must be positive and finite, got {rate!r}")
     if not 0 <= check_real("weight_decay", weight_decay) < math.inf:
         raise ValueError(f"weight_decay must be finite and not negative, got {weight_decay!r}")
+    check_choice("optimizer", optimizer, OPTIMIZERS)
     check_choice("schedule", schedule, tuple(SCHEDULES))
     check_choice("mixed_precision", mixed_precision, ("no", "bf16", "fp16"))
+    if patience is not None and validate is None:
+        raise ValueError(f"patience must be None without validate, got {patience!r}")
+    if patience is not None:
+        check_int("patience", patience, 1)
 
     with _accelerator(mixed_precision) as accelerator:
-        set_seed(seed)
         share = n_images // accelerator.num_processes
         if share < 2:
             raise ValueError(f"dataset must hold at least 2 images for every process, got {n_images}")
@@ -106,7 +136,7 @@ def train(
             batch_size=min(batch_size, share),
             shuffle=True,
             drop_last=True,  # a last batch of one image would break batch norm
-            generator=torch.Generator().manual_seed(seed),
+            generator=torch.Generator(),
             num_workers=num_workers,
         )
         settings = {
@@ -116,6 +146,7 @@ def train(
             "batch_norm": _head(model).batch_norm,
             "loss": type(loss).__name__,
             "images": n_images,
+            "optimizer": optimizer,
             "epochs": epochs,
             "batch_size": loader.batch_size,
             "processes": accelerator.num_processes,
@@ -127,10 +158,12 @@ def train(
             "augment": None if augment is None else repr(augment),
             "mixed_precision": mixed_precision,
         }
-        optimizer = _adam(model, loss, lr, lr * hash_lr_mult, weight_decay)
-        losses = _run(accelerator, _Task(model, loss), loader, optimizer, SCHEDULES[schedule], epochs, progress)
+        stepper = OPTIMIZERS[optimizer](_groups(model, loss, lr, lr * hash_lr_mult), weight_decay=weight_decay)
+        run = _Run(accelerator, _Task(model, loss), stepper, loader, settings, validate, state, log_folder)
+        run.to_the_end(patience, progress)
         model.eval()
-        return TrainingRecord(losses, time.perf_counter() - started, str(accelerator.device), settings)
+        seconds = time.perf_counter() - started
+        return TrainingRecord(run.losses, seconds, str(accelerator.device), settings, run.scores)
 
 
 @contextmanager
@@ -171,52 +204,128 @@ class _Task(nn.Module):
         return value
 
 
-def _run(
-    accelerator: Accelerator,
-    task: _Task,
-    loader: DataLoader[Any],
-    optimizer: torch.optim.Optimizer,
-    schedule: Callable[[float], float],
-    epochs: int,
-    progress: bool,
-) -> list[float]:
-    """Train the task and return the mean loss of each epoch."""
-    model, stepper, loader = accelerator.prepare(task, optimizer, loader)
-    n_steps = epochs * len(loader)
-    # The scheduler is not prepared: accelerate would move it by one step for every process.
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step / n_steps))
-    model.train()
-    losses = []
-    with tqdm(total=n_steps, desc="train", unit="step", disable=not (progress and accelerator.is_main_process)) as bar:
-        for epoch in range(1, epochs + 1):
-            total = 0.0
-            for step, batch in enumerate(loader, start=1):
-                loss = model(*batch)
-                value = loss.item()
-                if not math.isfinite(value):
-                    raise FloatingPointError(
-                        f"the loss is {value} in epoch {epoch}, step {step}; a smaller lr may help"
-                    )
-                accelerator.backward(loss)
-                stepper.step()
-                stepper.zero_grad()
-                scheduler.step()
-                task.loss.step()
-                total += value
-                bar.set_postfix(epoch=f"{epoch}/{epochs}", loss=f"{value:.4f}", refresh=False)
-                bar.update()
-            mean = torch.tensor(total / len(loader), device=accelerator.device)
-            losses.append(accelerator.reduce(mean, reduction="mean").item())
-    return losses
+class _Run:
+    """A training under way: what is done, epoch by epoch, and how it goes on."""
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        task: _Task,
+        optimizer: torch.optim.Optimizer,
+        loader: DataLoader[Any],
+        settings: dict[str, Any],
+        validate: Callable[[Any], float] | None,
+        state: str | os.PathLike[str] | None,
+        log_folder: str | os.PathLike[str] | None,
+    ) -> None:
+        self.accelerator, self.task, self.optimizer, self.settings = accelerator, task, optimizer, settings
+        self.shuffle = loader.generator
+        self.validate = validate
+        self.state = None if state is None else Path(state)
+        self.losses: list[float] = []
+        self.scores: list[float] = []
+        self.best: dict[str, torch.Tensor] | None = None  # the weights of the model with the best score
+        # All groups share a schedule; it is not accelerate's, which would move by one step for every process.
+        self.rates = [group["lr"] for group in optimizer.param_groups]
+        self.model, self.stepper, self.loader = accelerator.prepare(task, optimizer, loader)
+        if self.state is not None and self.state.exists():
+            self._resume(self.state)
+        main = accelerator.is_main_process
+        self.log = SummaryWriter(str(log_folder)) if log_folder is not None and main else None
+
+    def to_the_end(self, patience: int | None, progress: bool) -> None:
+        """Train all epochs that are left, or until the scores have not risen for so many."""
+        n_steps, epochs = len(self.loader), self.settings["epochs"]
+        shown = progress and self.accelerator.is_main_process
+        begun = len(self.losses)
+        with tqdm(total=epochs * n_steps, initial=begun * n_steps, desc="train", unit="step", disable=not shown) as bar:
+            for epoch in range(begun, epochs):
+                if patience is not None and self._epochs_since_best() >= patience:
+                    break
+                self._epoch(epoch, bar)
+        if self.best is not None and self.validate is not None:
+            self.task.model.load_state_dict(self.best)
+        if self.log is not None:
+            self.log.close()
+
+    def _epoch(self, epoch: int, bar: Any) -> None:
+        # Each epoch has seeds of its own, so that a training which resumes draws what it would have drawn.
+        seed = int(np.random.SeedSequence([self.settings["seed"], epoch]).generate_state(1)[0])
+        set_seed(seed)
+        self.shuffle.manual_seed(seed)
+        self.model.train()
+        total, n_steps, epochs = 0.0, len(self.loader), self.settings["epochs"]
+        for step, batch in enumerate(self.loader):
+            share = (epoch * n_steps + step) / (epochs * n_steps)
+            for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+                group["lr"] = rate * SCHEDULES[self.settings["schedule"]](share)
+            loss = self.model(*batch)
+            value = loss.item()
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"the loss is {value} in epoch {epoch + 1}, step {step + 1}; a smaller lr may help"
+                )
+            self.accelerator.backward(loss)
+            self.stepper.step()
+            self.stepper.zero_grad()
+            self.task.loss.step()
+            total += value
+            bar.set_postfix(epoch=f"{epoch + 1}/{epochs}", loss=f"{value:.4f}", refresh=False)
+            bar.update()
+        mean = torch.tensor(total / n_steps, device=self.accelerator.device)
+        self.losses.append(self.accelerator.reduce(mean, reduction="mean").item())
+        if self.validate is not None:
+            self._score(self.validate)
+        self._write()
+        if self.log is not None:
+            self.log.add_scalar("loss", self.losses[-1], epoch + 1)
+            self.log.add_scalar("learning rate", self.optimizer.param_groups[-1]["lr"], epoch + 1)
+            if self.scores:
+                self.log.add_scalar("validation", self.scores[-1], epoch + 1)
+
+    def _score(self, validate: Callable[[Any], float]) -> None:
+        found = [math.nan]
+        if self.accelerator.is_main_process:
+            with evaluating(self.task.model):
+                found = [float(validate(self.task.model))]
+        (score,) = broadcast_object_list(found)  # so that all processes decide alike
+        if not math.isfinite(score):
+            raise ValueError(f"validate must return a finite number, got {score}")
+        if score > max(self.scores, default=-math.inf):
+            self.best = {name: tensor.detach().clone() for name, tensor in self.task.model.state_dict().items()}
+        self.scores.append(score)
+
+    def _epochs_since_best(self) -> int:
+        return len(self.scores) - 1 - self.scores.index(max(self.scores)) if self.scores else 0
+
+    def _write(self) -> None:
+        if self.state is None:
+            return
+        if self.accelerator.is_main_process:
+            scaler = None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict()
+            facts = {"settings": self.settings, "losses": self.losses, "scores": self.scores, "scaler": scaler}
+            write_state(self.state, self.task, self.optimizer, self.best, facts)
+        self.accelerator.wait_for_everyone()
+
+    def _resume(self, state: Path) -> None:
+        facts, self.best = read_state(state, self.task, self.optimizer)
+        was, now = dict(facts["settings"]), dict(self.settings)
+        if now["schedule"] == "constant":
+            was["epochs"] = now["epochs"]
+        differ = [f"{name} is {now.get(name)!r}, was {was.get(name)!r}" for name in now if now[name] != was.get(name)]
+        if differ:
+            raise ValueError(f"state={str(state)!r} is of a training with other settings: {'; '.join(differ)}")
+        self.losses, self.scores = facts["losses"], facts["scores"]
+        if facts["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(facts["scaler"])
 
 
-def _adam(
-    model: HashEncoder | HashHead, loss: HashLoss, lr: float, hash_lr: float, weight_decay: float
-) -> torch.optim.Adam:
+def _groups(model: HashEncoder | HashHead, loss: HashLoss, lr: float, hash_lr: float) -> list[dict[str, Any]]:
+    """Parameters with their learning rates."""
     backbone = model.backbone if isinstance(model, HashEncoder) else nn.Identity()
     groups = [(backbone, lr), (_head(model), hash_lr), (loss, hash_lr)]
     parameters = [{"params": list(module.parameters()), "lr": rate} for module, rate in groups]
-    return torch.optim.Adam([group for group in parameters if group["params"]], weight_decay=weight_decay)
+    return [group for group in parameters if group["params"]]
 
 
 def _head(model: HashEncoder | HashHead) -> HashHead:

@@ -1,0 +1,74 @@
+"""What a training needs to go on after it was stopped: one safetensors file, replaced after every epoch."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from fasthash._checkpoint import brief
+from fasthash._extras import needs_extra
+
+with needs_extra("train"):
+    import torch
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import save_file
+    from torch import Tensor, nn
+
+__all__ = ["read_state", "write_state"]
+
+_VERSION = 1
+
+
+def write_state(
+    path: Path, task: nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, Tensor] | None, facts: dict[str, Any]
+) -> None:
+    """Write weights, moments of the optimizer, the best weights so far, and some facts that are plain JSON values.
+
+    A kill leaves the old file or the new one.
+    """
+    tensors = {f"task.{name}": tensor for name, tensor in task.state_dict().items()}
+    for number, values in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in values.items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in (best or {}).items()}
+    draft = path.with_name(path.name + ".tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Clones, since safetensors refuses tensors that share memory.
+    save_file(
+        {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()},
+        str(draft),
+        {"fasthash": json.dumps({"version": _VERSION, **facts})},
+    )
+    with open(draft, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(draft, path)
+
+
+def read_state(
+    path: Path, task: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[dict[str, Any], dict[str, Tensor] | None]:
+    """Put what `write_state` wrote into the task and the optimizer; return the facts and the best weights.
+
+    Raises:
+        ValueError: the file is not such a state, or that of another network, loss or optimizer.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            facts = json.loads((file.metadata() or {})["fasthash"])
+            if facts.pop("version") != _VERSION:
+                raise ValueError("it is of another version")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+        task.load_state_dict(_below("task", tensors))
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _below("optimizer", tensors).items():
+            number, key = name.split(".")
+            state.setdefault(int(number), {})[key] = tensor
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} does not hold this training: {brief(error)}") from error
+    return facts, _below("best", tensors) or None
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.split(".", 1)[1]: tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}

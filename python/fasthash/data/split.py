@@ -1,0 +1,100 @@
+"""The sets of a retrieval experiment, and their file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fasthash.data import split_file
+from fasthash.data.images import ImageSet, Transform
+from fasthash.data.protocols import Protocol
+
+__all__ = ["Split"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Sets of a retrieval experiment.
+
+    Attributes:
+        train: images that the encoder learns from.
+        gallery: images that are searched.
+        query: images that are searched for. What this library draws is never in `train` or `gallery`; of published
+            lists, `audit` tells.
+        protocol: how the split was made, in one sentence.
+        skipped: image files that could not be read and are in no set.
+        validation: images to choose settings with, if the protocol has some.
+        rules: the protocol that the split follows, if it has a name.
+        seed: of the random choice, if there was one.
+    """
+
+    train: ImageSet
+    gallery: ImageSet
+    query: ImageSet
+    protocol: str
+    skipped: tuple[str, ...] = ()
+    validation: ImageSet | None = None
+    rules: Protocol | None = None
+    seed: int | None = None
+
+    @property
+    def parts(self) -> dict[str, ImageSet]:
+        """The sets by name: "train", "gallery", "query", and "validation" if there is one."""
+        parts = {"train": self.train, "gallery": self.gallery, "query": self.query}
+        return parts if self.validation is None else {**parts, "validation": self.validation}
+
+    @property
+    def sha256(self) -> str:
+        """Hash of everything that `save` writes: names and labels of the images in each set, in order, how they were
+        chosen, and the classes. Two splits with one hash are the same experiment."""
+        return split_file.digest(self._record())
+
+    def without_queries(self) -> Split:
+        """The same split, all images that are queries taken out of training set and gallery, by name.
+
+        This is how to evaluate on lists whose gallery has the queries in it, where each finds itself first.
+        """
+        queries = set(self.query.names) - {None}
+
+        def rest(images: ImageSet) -> ImageSet:
+            return images.subset(np.array([name not in queries for name in images.names], bool))
+
+        protocol = f"{self.protocol} Queries were taken out of training set and gallery."
+        return replace(self, train=rest(self.train), gallery=rest(self.gallery), protocol=protocol)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the split, not the images, as one JSON file with its hash; an older file is replaced at once.
+
+        Raises:
+            OSError: the file cannot be written.
+            ValueError: the sets have different classes.
+        """
+        split_file.write(path, self._record())
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        images: str | os.PathLike[str] | ImageSet | None = None,
+        transform: Transform | None = None,
+    ) -> Split:
+        """Read what `save` wrote; the hash is checked.
+
+        Args:
+            path: the file.
+            images: folder below which the names are paths; or a set that has all images by name, such as
+                `read_cifar10` gives; None takes the names as paths as they are.
+            transform: see `ImageSet`; None takes that of `images`, if it is a set.
+
+        Raises:
+            OSError: the file cannot be read.
+            TypeError: `images` is none of these.
+            ValueError: it is no such file, or was changed since it was written, or `images` lacks an image or has
+                other labels.
+        """
+        return cls(**split_file.load(path, images, transform))
+
+    def _record(self) -> split_file.Record:
+        return split_file.make_record(self.parts, self.protocol, self.skipped, self.rules, self.seed)

@@ -1,0 +1,110 @@
+"""How well codes use their bits."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fasthash._checks import as_array, check_codes_of_any_width, check_width
+
+__all__ = ["CodeDiagnostics", "code_diagnostics"]
+
+# Codes unpacked at a time; float32 counts them exactly.
+_BLOCK = 1 << 16
+
+
+class CodeDiagnostics(NamedTuple):
+    """What `code_diagnostics` finds.
+
+    Attributes:
+        bit_balance: float64 `(n_bits,)`, share of the codes that have each bit set; 0.5 is balanced.
+        largest_correlation: largest absolute correlation of two bits over the codes, 0 to 1; bits that never change
+            have none and are left out.
+        mean_correlation: mean absolute correlation over all pairs of such bits; 0 where there is no pair.
+        n_distinct: number of distinct codes.
+        effective_branching: 2^H, where H in bits is the entropy of the first level of the codes: as many equally full
+            nodes of a tree divide the codes as much.
+        quantisation_error: mean of (z - b)² over codes and bits, for real outputs z and codes b of -1 and +1; None
+            without outputs.
+    """
+
+    bit_balance: NDArray[np.float64]
+    largest_correlation: float
+    mean_correlation: float
+    n_distinct: int
+    effective_branching: float
+    quantisation_error: float | None
+
+
+def code_diagnostics(codes: ArrayLike, *, first_level: int = 8, outputs: ArrayLike | None = None) -> CodeDiagnostics:
+    """Balance and correlation of bits, variety of codes, and what binarising lost.
+
+    Balanced and uncorrelated bits are the aims of spectral hashing (Weiss, Torralba and Fergus, NIPS 2008); the
+    quantisation error is ITQ's (Gong and Lazebnik, CVPR 2011), for each bit.
+
+    Args:
+        codes: packed codes, uint8 `(n, n_bits / 8)`, n at least 1.
+        first_level: width in bits of the first level, a multiple of 8, at most n_bits.
+        outputs: real outputs that the codes were made of, float `(n, n_bits)`.
+
+    Returns:
+        `CodeDiagnostics`.
+
+    Raises:
+        TypeError: `codes` is not uint8, `outputs` no float array, or `first_level` no integer.
+        ValueError: a shape does not fit, there are no codes, `first_level` is no width of these codes, or an output is
+            NaN or infinite.
+
+    Example:
+        >>> code_diagnostics(np.array([[0b00000000], [0b11000000]], dtype=np.uint8)).largest_correlation
+        1.0
+    """
+    array = check_codes_of_any_width("codes", codes)
+    n, n_bytes = array.shape
+    if n == 0:
+        raise ValueError(f"codes must have at least one code, got shape {array.shape}")
+    if check_width("first_level", first_level) > n_bytes * 8:
+        raise ValueError(f"first_level must be at most the {n_bytes * 8} bits of codes, got {first_level}")
+    balance, correlation = _moments(array)
+    pairs = np.abs(correlation[np.triu_indices(len(correlation), 1)])
+    share = np.unique(array[:, : first_level // 8], axis=0, return_counts=True)[1] / n
+    return CodeDiagnostics(
+        bit_balance=balance,
+        largest_correlation=float(pairs.max(initial=0)),
+        mean_correlation=float(pairs.mean()) if pairs.size else 0.0,
+        n_distinct=len(np.unique(array, axis=0)),
+        effective_branching=float(2 ** -np.sum(share * np.log2(share))),
+        quantisation_error=None if outputs is None else _quantisation_error(array, outputs),
+    )
+
+
+def _moments(codes: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Share of ones of each bit, and the correlation of the bits that change."""
+    both = np.zeros((codes.shape[1] * 8,) * 2)
+    for begin in range(0, len(codes), _BLOCK):
+        bits = np.unpackbits(codes[begin : begin + _BLOCK], axis=1).astype(np.float32)
+        both += bits.T @ bits
+    both /= len(codes)
+    balance = np.diag(both).copy()
+    changes = (balance > 0) & (balance < 1)
+    ones = balance[changes]
+    deviation = np.sqrt(ones * (1 - ones))
+    correlation = (both[np.ix_(changes, changes)] - np.outer(ones, ones)) / np.outer(deviation, deviation)
+    return balance, np.clip(correlation, -1, 1)
+
+
+def _quantisation_error(codes: NDArray[np.uint8], outputs: Any) -> float:
+    z = as_array("outputs", outputs)
+    if z.dtype.kind != "f":
+        raise TypeError(f"outputs must be a float array, got dtype {z.dtype}")
+    if z.shape != (len(codes), codes.shape[1] * 8):
+        raise ValueError(f"outputs must have shape ({len(codes)}, {codes.shape[1] * 8}) as the codes, got {z.shape}")
+    if not np.isfinite(z).all():
+        raise ValueError(f"outputs must be finite, found {z[~np.isfinite(z)][0]}")
+    total = 0.0
+    for begin in range(0, len(codes), _BLOCK):
+        signs = np.unpackbits(codes[begin : begin + _BLOCK], axis=1) * 2.0 - 1
+        total += float(np.sum((z[begin : begin + _BLOCK] - signs) ** 2))
+    return total / z.size

@@ -1,0 +1,238 @@
+"""Experiments from settings: what every setting reaches, and the commands train, eval and encode from end to end."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
+pytest.importorskip("timm", reason="training needs the extra 'train'")
+pytest.importorskip("sklearn", reason="the digits need the extra 'demo'")
+typer = pytest.importorskip("typer", reason="the command line needs the extra 'cli'")
+
+from PIL import Image
+from typer.testing import CliRunner
+
+import fasthash as fh
+from fasthash import experiment as experiments
+from fasthash.cli import app
+from fasthash.data import ImageSet, Split
+from fasthash.experiment import LOSSES, PRESETS, Experiment, evaluate, read_config, run_training
+from fasthash.losses import HierarchicalLoss
+
+SMALL = {"backbone": "resnet10t", "image_size": 32, "lr": 1e-3, "batch_size": 64, "epochs": 1}
+
+
+@pytest.fixture
+def few_digits(monkeypatch):
+    """A split that trains in a moment."""
+
+    def few(seed=0, transform=None):
+        rng = np.random.default_rng(seed)
+        labels = np.arange(240) % 3
+        images = [np.full((8, 8), 80 * label, np.uint8) + rng.integers(0, 60, (8, 8), np.uint8) for label in labels]
+        everything = ImageSet(images, labels, "abc", transform)
+        query = np.arange(240) < 30
+        return Split(everything.subset(~query), everything.subset(~query), everything.subset(query), "few.", seed=seed)
+
+    monkeypatch.setattr(experiments, "load_digits", few)
+
+
+def run(*arguments):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return result.exit_code, result.output
+
+
+def flags(**settings):
+    return [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", value)]
+
+
+def test_train_eval_encode(few_digits, tmp_path):
+    folder = tmp_path / "run"
+    code, output = run(
+        "train", folder, *flags(**SMALL | {"epochs": 3}), "--bits", "8,16", "--hold-out", 0.2, "--seed", 3
+    )
+    assert code == 0, output
+    assert "query 30, train 210, gallery 210" in output
+    settings = json.loads((folder / "experiment.json").read_text())
+    assert settings == dataclasses.asdict(Experiment(**SMALL | {"epochs": 3}, level_bits=[8, 16], hold_out=0.2, seed=3))
+    assert any((folder / "log").iterdir())
+
+    code, output = run("eval", folder)
+    assert code == 0, output
+    results = json.loads((folder / "results.json").read_text())
+    assert {"mAP@ALL, 8 bits", "mAP@ALL, 24 bits", "precision@100", "P@H<=2"} <= set(results)
+    assert results["mAP@ALL, 24 bits"] > 0.8
+    assert len(results["training"]["losses"]) == len(results["training"]["scores"]) == 3
+    assert results["training"]["settings"]["images"] == 168  # 42 are held out
+    code, output = run("eval", folder, "--at", 5, "--json")
+    assert "mAP@5, 24 bits" in json.loads(output)
+
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(3):
+        Image.fromarray(np.full((40, 30, 3), 80 * number, np.uint8)).save(photos / f"{number}.png")
+    (photos / "broken.jpg").write_bytes(b"no photo")
+    code, output = run("encode", folder / "encoder", photos, tmp_path / "codes.npz", "--index", tmp_path / "photos.fh")
+    assert code == 0, output
+    assert "3 images" in output
+    assert "skipped broken.jpg" in output
+    with np.load(tmp_path / "codes.npz", allow_pickle=False) as found:
+        assert found["paths"].tolist() == ["0.png", "1.png", "2.png"]
+        assert found["codes"].shape == (3, 3)
+        assert (fh.load(tmp_path / "photos.fh").reconstruct([0, 1, 2]) == found["codes"]).all()
+
+
+def test_a_training_that_was_stopped_goes_on(few_digits, tmp_path, monkeypatch):
+    settings = Experiment(**SMALL | {"epochs": 3})
+    through = run_training(settings, tmp_path / "through", say=lambda line: None, progress=False)
+
+    def kill(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiments.HashEncoder, "save", kill)  # at the very end: all is done but the checkpoint
+        with pytest.raises(KeyboardInterrupt):
+            run_training(settings, tmp_path / "stopped", say=lambda line: None, progress=False)
+    assert not (tmp_path / "stopped" / "encoder").exists()
+    resumed = run_training(settings, tmp_path / "stopped", say=lambda line: None, progress=False)
+    assert resumed.losses == through.losses
+    first, second = (evaluate(tmp_path / name, progress=False)[0] for name in ("through", "stopped"))
+    assert first["mAP@ALL, 64 bits"] == second["mAP@ALL, 64 bits"]
+
+
+def test_going_on_in_another_experiment_is_refused(few_digits, tmp_path):
+    run_training(Experiment(**SMALL), tmp_path, say=lambda line: None, progress=False)
+    with pytest.raises(ValueError, match="holds another experiment"):
+        run_training(Experiment(**SMALL | {"lr": 2e-3}), tmp_path, say=lambda line: None, progress=False)
+    again = run_training(Experiment(**SMALL), tmp_path, say=lambda line: None, progress=False)
+    assert len(again.losses) == 1
+
+
+def test_images_that_changed_are_noticed(few_digits, tmp_path, monkeypatch):
+    run_training(Experiment(**SMALL), tmp_path, say=lambda line: None, progress=False)
+    few = experiments.load_digits
+    monkeypatch.setattr(experiments, "load_digits", lambda seed, transform: few(seed + 1, transform))
+    with pytest.raises(ValueError, match=r"split.json is of other images"):
+        evaluate(tmp_path, progress=False)
+
+
+def test_later_settings_count(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text('epochs = 7\nlr = 1e-3\nbackbone = "vgg16"\n')
+    found = read_config(file, "hdhash", lr=5e-3, epochs=None)
+    assert (found.epochs, found.lr, found.backbone, found.level_bits) == (7, 5e-3, "vgg16", [8, 16, 40])
+    (tmp_path / "config.json").write_text(json.dumps({"seed": 4}))
+    assert read_config(tmp_path / "config.json").seed == 4
+    assert read_config() == Experiment()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_make_a_loss(preset):
+    found = read_config(preset=preset, data="digits")
+    images = ImageSet([None] * 6, np.arange(6) % 3, "abc")
+    loss = found.make_loss(images)
+    assert isinstance(loss, HierarchicalLoss) == (len(found.level_bits) > 1)
+    z = torch.randn(6, sum(found.level_bits), requires_grad=True)
+    loss(z, torch.from_numpy(images.labels)).backward()
+
+
+@pytest.mark.parametrize("mode", ["parallel", "prefix"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_on_levels(name, mode):
+    images = ImageSet([None] * 6, np.arange(6) % 3, "abc")
+    options = {"cel": {}, "dpsh": {"variant": "hhnet"}}.get(name, {})
+    loss = Experiment(level_bits=[8, 16], loss=name, level_mode=mode, loss_options=options).make_loss(images)
+    z = torch.randn(6, 24, requires_grad=True)
+    value = loss(z, torch.from_numpy(images.labels), torch.arange(6))
+    value.backward()
+    assert z.grad.abs().sum() > 0
+
+
+def test_settings_reach_the_network_and_the_loss():
+    encoder = Experiment(
+        backbone="resnet10t", image_size=64, head="sliced", batch_norm=True, level_bits=[8, 8]
+    ).make_encoder()
+    assert (encoder.image_size, encoder.head.kind, encoder.head.batch_norm, encoder.level_bits) == (
+        64,
+        "sliced",
+        True,
+        (8, 8),
+    )
+    images = ImageSet([None] * 6, np.arange(6) % 3, "abc")
+    loss = Experiment(loss="dch", loss_options={"gamma": 3.0, "pairs": "all"}).make_loss(images)
+    assert (loss.gamma, loss.pairs) == (3.0, "all")
+    loss = Experiment(level_bits=[8, 8], level_weights=[3.0, 1.0], level_mode="prefix").make_loss(images)
+    assert (loss.weights, loss.mode) == ((0.75, 0.25), "prefix")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"data": "web"}, "data must be one of 'digits'"),
+        ({"data": "folder"}, "root must name the folder of the images for data='folder', got None"),
+        ({"data": "lists", "root": "x"}, "lists must name the lists or the split file for data='lists', got None"),
+        ({"loss": "magic"}, "loss must be one of"),
+        ({"augment": "cutout"}, "augment must be one of 'none', 'flip', 'crop_flip', got 'cutout'"),
+        ({"level_bits": [12]}, "level_bits must be a multiple of 8, got 12"),
+        ({"hold_out": 1.5}, "hold_out must be above 0 and at most 1, got 1.5"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"preset": "best"}, "preset must be one of 'hhnet'"),
+        ({"colour": "red"}, "settings must be among .* got colour"),
+    ],
+)
+def test_wrong_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        read_config(**settings)
+
+
+def test_wrong_loss_options():
+    images = ImageSet([None] * 6, np.arange(6) % 3, "abc")
+    with pytest.raises(
+        ValueError, match=r"loss_options must be among \['gamma', .*\] for dch, got \['n_bits', 'speed'\]"
+    ):
+        Experiment(loss="dch", loss_options={"speed": 3, "n_bits": 4}).make_loss(images)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "OUT", "--bits", "8,x"], "bits must be whole numbers with commas between"),
+        (["train", "OUT", "--config", "missing.toml"], "missing.toml"),
+        (["train", "OUT", "--data", "parts", "--root", "x"], "protocol must say how the images are split"),
+        (
+            ["train", "OUT", "--patience", "3", "--backbone", "resnet10t", "--image-size", "32"],
+            "needs validation images",
+        ),
+        (["eval", "OUT"], "experiment.json"),
+        (["encode", "OUT", "OUT", "codes.txt"], "output must end with .npz, got 'codes.txt'"),
+        (["encode", "OUT", "OUT", "codes.npz"], "holds no saved HashEncoder"),
+    ],
+)
+def test_mistakes_end_with_one_line(few_digits, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, output = run(*[str(tmp_path / "out") if part == "OUT" else part for part in arguments])
+    assert code == 1
+    assert output.strip().splitlines()[-1].startswith("fasthash: ")
+    assert message in output
+
+
+def test_several_labels_are_held_out_too(few_digits, tmp_path, monkeypatch):
+    few = experiments.load_digits
+
+    def several(seed, transform):
+        split = few(seed, transform)
+        parts = [
+            ImageSet(
+                part.images, np.eye(3, dtype=np.uint8)[part.labels] | (part.labels[:, None] == 0), "abc", transform
+            )
+            for part in (split.train, split.gallery, split.query)
+        ]
+        return Split(*parts, "several.", seed=seed)
+
+    monkeypatch.setattr(experiments, "load_digits", several)
+    record = run_training(Experiment(**SMALL, hold_out=0.3), tmp_path, say=lambda line: None, progress=False)
+    assert record.settings["images"] == 147
+    assert len(record.scores) == 1
+    assert "mAP@ALL, 64 bits" in evaluate(tmp_path, progress=False)[0]
