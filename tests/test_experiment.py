@@ -59,15 +59,20 @@ def test_train_eval_encode(few_digits, tmp_path):
     assert settings == dataclasses.asdict(Experiment(**SMALL | {"epochs": 3}, level_bits=[8, 16], hold_out=0.2, seed=3))
     assert any((folder / "log").iterdir())
 
-    code, output = run("eval", folder)
+    code, output = run("eval", folder, "--plots")
     assert code == 0, output
     results = json.loads((folder / "results.json").read_text())
-    assert {"mAP@ALL, 8 bits", "mAP@ALL, 24 bits", "precision@100", "P@H<=2"} <= set(results)
-    assert results["mAP@ALL, 24 bits"] > 0.8
+    assert {"precision@100", "recall@210", "P@H<=2"} <= set(results)
+    assert [row["n_bits"] for row in results["prefixes"]] == [8, 24]
+    assert results["prefixes"][1]["mAP@ALL"] > 0.8
+    assert f"mAP@ALL at 24 bits   {results['prefixes'][1]['mAP@ALL']:.4f}" in output
+    for picture in ("pr_curves.png", "training.png"):
+        with Image.open(folder / picture) as image:
+            assert min(image.size) > 300
     assert len(results["training"]["losses"]) == len(results["training"]["scores"]) == 3
     assert results["training"]["settings"]["images"] == 168  # 42 are held out
     code, output = run("eval", folder, "--at", 5, "--json")
-    assert "mAP@5, 24 bits" in json.loads(output)
+    assert "mAP@5" in json.loads(output)["prefixes"][0]
 
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -98,8 +103,8 @@ def test_a_training_that_was_stopped_goes_on(few_digits, tmp_path, monkeypatch):
     assert not (tmp_path / "stopped" / "encoder").exists()
     resumed = run_training(settings, tmp_path / "stopped", say=lambda line: None, progress=False)
     assert resumed.losses == through.losses
-    first, second = (evaluate(tmp_path / name, progress=False)[0] for name in ("through", "stopped"))
-    assert first["mAP@ALL, 64 bits"] == second["mAP@ALL, 64 bits"]
+    first, second = (evaluate(tmp_path / name, progress=False) for name in ("through", "stopped"))
+    assert first["prefixes"] == second["prefixes"]
 
 
 def test_going_on_in_another_experiment_is_refused(few_digits, tmp_path):
@@ -108,6 +113,12 @@ def test_going_on_in_another_experiment_is_refused(few_digits, tmp_path):
         run_training(Experiment(**SMALL | {"lr": 2e-3}), tmp_path, say=lambda line: None, progress=False)
     again = run_training(Experiment(**SMALL), tmp_path, say=lambda line: None, progress=False)
     assert len(again.losses) == 1
+
+
+def test_a_wrong_setting_can_be_put_right(few_digits, tmp_path):
+    with pytest.raises(ValueError, match="lr must be positive and finite"):
+        run_training(Experiment(**SMALL | {"lr": -1.0}), tmp_path, say=lambda line: None, progress=False)
+    run_training(Experiment(**SMALL), tmp_path, say=lambda line: None, progress=False)
 
 
 def test_images_that_changed_are_noticed(few_digits, tmp_path, monkeypatch):
@@ -235,4 +246,4 @@ def test_several_labels_are_held_out_too(few_digits, tmp_path, monkeypatch):
     record = run_training(Experiment(**SMALL, hold_out=0.3), tmp_path, say=lambda line: None, progress=False)
     assert record.settings["images"] == 147
     assert len(record.scores) == 1
-    assert "mAP@ALL, 64 bits" in evaluate(tmp_path, progress=False)[0]
+    assert 0 < evaluate(tmp_path, progress=False)["prefixes"][0]["mAP@ALL"] <= 1

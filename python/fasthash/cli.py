@@ -151,6 +151,7 @@ def train(
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="What `fasthash train` wrote.", show_default=False)],
     at: Annotated[int | None, typer.Option(help="R of mAP@R. Default: the protocol's, or all.")] = None,
+    plots: Annotated[bool, typer.Option(help="Draw pr_curves.png and training.png, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure what the codes of a trained encoder find; writes results.json into its folder.
@@ -162,16 +163,23 @@ def evaluate(
     with _one_line_errors():
         from fasthash.experiment import evaluate as measure
 
-        figures, _ = measure(folder, at, progress=not as_json)
+        figures = measure(folder, at, progress=not as_json)
         text = json.dumps(figures, indent=2)
         (folder / "results.json").write_text(text + "\n")
+        if plots:
+            from fasthash.demo.figures import draw_pr_curves, draw_training
+
+            draw_pr_curves(folder / "pr_curves.png", figures["prefixes"])
+            draw_training(folder / "training.png", figures["training"])
     if as_json:
         typer.echo(text)
         return
     typer.echo(figures["protocol"])
+    for row in figures["prefixes"]:
+        typer.echo("".join(f"  {name} at {row['n_bits']} bits   {row[name]:.4f}" for name in row if "mAP" in name))
     for name, value in figures.items():
         if isinstance(value, float):
-            typer.echo(f"  {name:22s} {value:.4f}")
+            typer.echo(f"  {name:14s} {value:.4f}")
 
 
 @app.command()

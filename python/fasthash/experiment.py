@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 import math
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from fasthash._checks import check_choice, check_fraction, check_int, check_level_bits, check_real
 from fasthash._extras import needs_extra
-from fasthash.metrics import Histograms, code_diagnostics, histograms
+from fasthash.metrics import code_diagnostics, histograms
 
 with needs_extra("train"):
     import torch
@@ -75,6 +76,7 @@ LOSSES: dict[str, Callable[..., losses.HashLoss]] = {
     "orthohash": losses.OrthoHashLoss,
     "wglhh": losses.WGLHHLoss,
 }
+_STATE = "state.safetensors"
 _SUBSETS, _SUBSET_SIZE, _SUBSET_QUERIES = 5, 1000, 0.1  # of validation, as in HHNet's code
 
 
@@ -241,16 +243,17 @@ def run_training(
         ValueError: the folder holds another experiment, or patience is given without validation images.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    settings, file = dataclasses.asdict(experiment), folder / "experiment.json"
-    if file.exists() and json.loads(file.read_text()) != settings:
+    state, settings, file = folder / _STATE, dataclasses.asdict(experiment), folder / "experiment.json"
+    if state.exists() and json.loads(file.read_text()) != settings:
         raise ValueError(f"{folder} holds another experiment; take another folder, or remove it")
-    file.write_text(json.dumps(settings, indent=2) + "\n")
-
     encoder = experiment.make_encoder()
     split = experiment.split(encoder.transform)
-    split.save(folder / "split.json")
-    say(f"{split.protocol}\n{audit(split)}")
+    writes = int(os.environ.get("RANK", 0)) == 0  # the first of several processes writes for all
+    if writes:
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(settings, indent=2) + "\n")
+        split.save(folder / "split.json")
+        say(f"{split.protocol}\n{audit(split)}")
     images, validation = split.train, split.validation
     if experiment.hold_out:
         held = _held_out(images, experiment.hold_out, experiment.seed)
@@ -277,15 +280,16 @@ def run_training(
         num_workers=experiment.num_workers,
         validate=validate,
         patience=experiment.patience,
-        state=folder / "state.safetensors",
+        state=state,
         log_folder=folder / "log",
         progress=progress,
     )
-    encoder.save(folder / "encoder", record)
+    if writes:
+        encoder.save(folder / "encoder", record)
     return record
 
 
-def evaluate(folder: str | Path, at: int | None = None, progress: bool = True) -> tuple[dict[str, Any], Histograms]:
+def evaluate(folder: str | Path, at: int | None = None, progress: bool = True) -> dict[str, Any]:
     """Encode the gallery and the queries of a trained experiment, and measure what the codes find.
 
     Args:
@@ -293,8 +297,8 @@ def evaluate(folder: str | Path, at: int | None = None, progress: bool = True) -
         at: R of mAP@R; None takes the protocol's, or the whole gallery.
 
     Returns:
-        Figures by name, ready for JSON: mAP of each prefix of levels, precision, recall, code diagnostics; and the
-        histograms of all levels together.
+        Figures by name, ready for JSON: of each prefix of levels its mAP and curve of precision and recall; precision,
+        recall and diagnostics of whole codes; the training record.
 
     Raises:
         OSError, ValueError: the folder does not hold a trained experiment.
@@ -317,19 +321,23 @@ def evaluate(folder: str | Path, at: int | None = None, progress: bool = True) -
         "denominator": "retrieved",
         "level_bits": list(encoder.level_bits),
     }
+    rows = []
     for n_bits in accumulate(encoder.level_bits):
         part = slice(n_bits // 8)
         counts = histograms(queries[:, part], gallery[:, part], split.query.labels, split.gallery.labels)
-        figures[f"{name}, {n_bits} bits"] = counts.mean_average_precision(at=cut)
+        curve = _plain(counts.precision_recall_curve()._asdict())
+        rows.append({"n_bits": n_bits, name: counts.mean_average_precision(at=cut), "pr_curve": curve})
+    near, far = min(100, len(gallery)), min(1000, len(gallery))
     figures |= {
-        "precision@100": counts.precision_at_k(min(100, len(gallery))),
-        "recall@1000": counts.recall_at_k(min(1000, len(gallery))),
+        "prefixes": rows,
+        f"precision@{near}": counts.precision_at_k(near),
+        f"recall@{far}": counts.recall_at_k(far),
         "P@H<=2": counts.precision_within(2),
         "mAP@H<=2": counts.mean_average_precision_within(2),
         "codes": _plain(code_diagnostics(gallery, first_level=encoder.level_bits[0])._asdict()),
         "training": None if encoder.record is None else dataclasses.asdict(encoder.record),
     }
-    return figures, counts
+    return figures
 
 
 def _held_out(images: ImageSet, share: float, seed: int) -> NDArray[np.bool_]:

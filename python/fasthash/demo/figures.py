@@ -10,11 +10,12 @@ import matplotlib
 matplotlib.use("Agg")  # files only: no screen is needed
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from fasthash.data import ImageSet
 from fasthash.results import SearchResult
 
-__all__ = ["draw_map", "draw_neighbours", "draw_pr_curves", "draw_searches"]
+__all__ = ["draw_map", "draw_neighbours", "draw_pr_curves", "draw_searches", "draw_training"]
 
 RIGHT, WRONG, PLAIN = "#1a7f4b", "#c62828", "#30475e"
 SHADES = ["#9fb8cc", "#5c87a8", "#1f4e79", "#0b2239"]
@@ -60,6 +61,23 @@ def draw_pr_curves(path: Path, rows: list[dict[str, Any]]) -> None:
     axis.set(xlim=(0, 1.02), ylim=(0, 1.04), xlabel="recall", ylabel="precision")
     axis.set_title("precision and recall by Hamming radius")
     axis.legend(frameon=False)
+    _save(figure, path)
+
+
+def draw_training(path: Path, record: dict[str, Any]) -> None:
+    """Loss of each epoch, and the figure of merit on validation images if there was one."""
+    figure, axis = plt.subplots(figsize=(5.2, 3.6))
+    epochs = np.arange(1, len(record["losses"]) + 1)
+    lines = axis.plot(epochs, record["losses"], marker=".", color=SHADES[2], label="loss")
+    axis.set(xlabel="epoch", ylabel="mean loss", title=f"{record['settings']['loss']}, {record['seconds']:,.0f} s")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if record["scores"]:
+        other = axis.twinx()
+        lines += other.plot(
+            epochs[: len(record["scores"])], record["scores"], marker=".", color=RIGHT, label="validation mAP"
+        )
+        other.set(ylim=(0, 1.04), ylabel="validation mAP")
+    axis.legend(handles=lines, frameon=False)
     _save(figure, path)
 
 
