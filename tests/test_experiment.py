@@ -139,6 +139,29 @@ def test_later_settings_count(tmp_path):
     assert read_config() == Experiment()
 
 
+def test_settings_of_another_loss_are_dropped():
+    found = read_config(preset="wglhh", loss="dch")
+    assert (found.loss, found.loss_options) == ("dch", {})
+    assert read_config(preset="wglhh", epochs=3).loss_options == {"pos_weight": 70.0}
+    images = ImageSet([None] * 6, np.arange(6) % 3, "abc")
+    for name in LOSSES:
+        loss = read_config(preset="hhnet", loss=name).make_loss(images)
+        if name in ("dch", "dhn", "dpsh", "wglhh", "hyp2"):
+            assert loss.hhnet
+        elif name in ("hashnet", "cel", "dsh", "idhn", "mihash"):
+            assert loss.pairs == "all"
+    assert read_config(loss="cel", loss_options={"margin": 0.1}).make_loss(images).margin == 0.1
+    assert read_config(preset="hdhash", level_bits=[8, 8]).make_loss(images).weights == (2 / 3, 1 / 3)
+
+
+def test_what_may_change_when_an_experiment_goes_on(few_digits, tmp_path):
+    quiet = {"say": lambda line: None, "progress": False}
+    run_training(Experiment(**SMALL, hold_out=0.2, patience=2), tmp_path, **quiet)
+    longer = Experiment(**SMALL | {"epochs": 2}, hold_out=0.2, patience=3, level_bits=(64,))
+    record = run_training(longer, tmp_path, **quiet)
+    assert len(record.losses) == 2
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_make_a_loss(preset):
     found = read_config(preset=preset, data="digits")
@@ -189,6 +212,8 @@ def test_settings_reach_the_network_and_the_loss():
         ({"level_bits": [12]}, "level_bits must be a multiple of 8, got 12"),
         ({"hold_out": 1.5}, "hold_out must be above 0 and at most 1, got 1.5"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"level_mode": "nested"}, "level_mode must be one of 'parallel', 'prefix', got 'nested'"),
+        ({"variant": "best"}, "variant must be one of 'original', 'hhnet', got 'best'"),
         ({"preset": "best"}, "preset must be one of 'hhnet'"),
         ({"colour": "red"}, "settings must be among .* got colour"),
     ],
@@ -217,12 +242,14 @@ def test_wrong_loss_options():
             "needs validation images",
         ),
         (["eval", "OUT"], "experiment.json"),
+        (["train", "OUT", "--config", "wrong.toml"], "level_bits must be a sequence of integers, got 64"),
         (["encode", "OUT", "OUT", "codes.txt"], "output must end with .npz, got 'codes.txt'"),
         (["encode", "OUT", "OUT", "codes.npz"], "holds no saved HashEncoder"),
     ],
 )
 def test_mistakes_end_with_one_line(few_digits, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "wrong.toml").write_text("level_bits = 64")
     code, output = run(*[str(tmp_path / "out") if part == "OUT" else part for part in arguments])
     assert code == 1
     assert output.strip().splitlines()[-1].startswith("fasthash: ")

@@ -147,7 +147,7 @@ def test_modes(tmp_path, mode):
         image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
     path = write(tmp_path / ("image.tif" if mode in ("CMYK", "YCbCr") else "image.png"), image)
     with Image.open(path) as saved:
-        assert saved.mode == mode
+        assert saved.mode == mode or mode == "YCbCr"  # Pillow 12 makes that RGB itself
     assert read_photo(path).mode == "RGB"
     np.testing.assert_array_equal(np.asarray(read_photo(path)), np.asarray(expected))
 

@@ -152,6 +152,17 @@ def test_a_finished_training_is_not_repeated(data, tmp_path):
     assert same(weights(longer), weights(through))
 
 
+def test_functions_without_a_name_of_their_own_resume(data, tmp_path):
+    """Where an augmentation stands in memory is no setting."""
+    options = OPTIONS | {"epochs": 2, "state": tmp_path / "state"}
+    first = train(make_head(), HashNetLoss(), data, augment=lambda x: x + 0, **options)
+    with safe_open(str(tmp_path / "state"), framework="pt") as file:
+        before = json.loads(file.metadata()["fasthash"])["seconds"]
+    again = train(make_head(), HashNetLoss(), data, augment=lambda x: x + 0, **options)
+    assert again.losses == first.losses
+    assert again.seconds > before > 0  # what was before the stop counts
+
+
 def test_a_state_of_another_training_is_refused(data, tmp_path):
     options = OPTIONS | {"epochs": 2, "state": tmp_path / "state"}
     train(make_head(), HashNetLoss(), data, **options)

@@ -381,10 +381,11 @@ def test_record():
         "processes": 1,
         "lr": 2e-5,
         "hash_lr_mult": 10.0,
+        "loss_lr_mult": 10.0,
         "weight_decay": 5e-4,
         "schedule": "constant",
         "seed": 3,
-        "augment": repr(torch.abs),
+        "augment": "<built-in method abs of type object>",
         "mixed_precision": "no",
     }
 

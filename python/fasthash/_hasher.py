@@ -53,6 +53,10 @@ class Hasher(nn.Module):
         """Bits of a whole code: the sum of `level_bits`."""
         return sum(self._level_bits)
 
+    def to_best_device(self: _Model) -> _Model:
+        """Move to the first GPU, if CUDA has one, and else to the CPU; returns itself."""
+        return self.to("cuda" if torch.cuda.is_available() else "cpu")
+
     def save(self, folder: str | os.PathLike[str], record: TrainingRecord | None = None) -> None:
         """Write the network into `folder`: the weights as safetensors, all the rest as card.json.
 
@@ -119,10 +123,10 @@ class Hasher(nn.Module):
         return np.concatenate(codes)
 
 
-def in_batches(items: torch.Tensor | NDArray[Any] | Dataset[Any], batch_size: int) -> Batches:
+def in_batches(items: torch.Tensor | NDArray[Any] | Dataset[Any], batch_size: int, num_workers: int = 0) -> Batches:
     """Batches of the rows of an array or of the items of a data set, in order."""
     if isinstance(items, Dataset):
-        return DataLoader(items, batch_size)
+        return DataLoader(items, batch_size, num_workers=num_workers)
     return [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
 
 

@@ -205,7 +205,7 @@ def encode(
 
         if output.suffix != ".npz":
             raise ValueError(f"output must end with .npz, got {str(output)!r}")
-        network = HashEncoder.load(encoder)
+        network = HashEncoder.load(encoder).to_best_device()
         found = network.encode_folder(images, batch_size=batch_size, num_workers=num_workers)
         np.savez(output, codes=found.codes, paths=np.array(found.paths, dtype=np.str_))
         if index is not None:
@@ -292,7 +292,7 @@ def _plain(value: Any) -> str:
 def _one_line_errors() -> Iterator[None]:
     try:
         yield
-    except (FormatError, OSError, ValueError, FloatingPointError) as error:
+    except (FormatError, OSError, TypeError, ValueError, FloatingPointError) as error:
         _fail(str(error))
 
 

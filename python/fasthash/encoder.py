@@ -136,7 +136,7 @@ class HashEncoder(Hasher):
         return z
 
     def encode(
-        self, images: torch.Tensor | Dataset[Any], batch_size: int = 64, progress: bool = False
+        self, images: torch.Tensor | Dataset[Any], batch_size: int = 64, progress: bool = False, *, num_workers: int = 0
     ) -> NDArray[np.uint8]:
         """Compute packed codes in eval mode, without gradients, on the device of the encoder.
 
@@ -145,6 +145,7 @@ class HashEncoder(Hasher):
                 (tensor, label).
             batch_size: images per step; but for rounding of outputs next to zero the codes do not depend on it.
             progress: show a progress bar.
+            num_workers: processes that read the images of a Dataset; 0 reads them in this one.
 
         Returns:
             uint8 array `(n, n_bits / 8)`: the signs of the outputs, see `fasthash.sign_codes`.
@@ -153,13 +154,14 @@ class HashEncoder(Hasher):
             TypeError, ValueError: `images` has another type, dtype or shape, an output is NaN, or `batch_size` < 1.
         """
         check_int("batch_size", batch_size, 1)
+        check_int("num_workers", num_workers, 0)
         if isinstance(images, torch.Tensor):
             self._check_images(images)
         elif not isinstance(images, Dataset):
             raise TypeError(
                 f"images must be a float tensor (n, 3, H, W) or a torch Dataset, got {type(images).__name__}"
             )
-        return self._codes(in_batches(images, batch_size), "images", progress)
+        return self._codes(in_batches(images, batch_size, num_workers), "images", progress)
 
     def encode_folder(
         self, folder: str | os.PathLike[str], *, batch_size: int = 64, num_workers: int = 0, progress: bool = True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-import math
 import os
 import sys
 from collections.abc import Callable
@@ -94,9 +93,11 @@ class Experiment:
         backbone, weights, image_size, head, batch_norm, level_bits: see `HashEncoder`; weights are None or "none",
             "imagenet", or a path.
         loss: name in `LOSSES`; `loss_options` are arguments of it.
+        variant: "original", or "hhnet" for the form of HHNet's code: for losses on pairs that have no such variant, all
+            pairs of a batch.
         level_mode, level_weights: see `HierarchicalLoss`, which takes part where there are several levels.
-        optimizer, epochs, batch_size, lr, hash_lr_mult, weight_decay, schedule, mixed_precision, num_workers: see
-            `fasthash.train.train`.
+        optimizer, epochs, batch_size, lr, hash_lr_mult, loss_lr_mult, weight_decay, schedule, mixed_precision,
+            num_workers: see `fasthash.train.train`.
         augment: "none", "flip", or "crop_flip" for random crops of the image padded by an eighth, and flips.
         hold_out: share of each class of the training set that is held out for validation; 0 takes the protocol's
             validation images, if it has some.
@@ -115,6 +116,7 @@ class Experiment:
     batch_norm: bool = False
     level_bits: list[int] = field(default_factory=lambda: [64])
     loss: str = "hashnet"
+    variant: str = "original"
     loss_options: dict[str, Any] = field(default_factory=dict)
     level_mode: str = "parallel"
     level_weights: list[float] | None = None
@@ -123,6 +125,7 @@ class Experiment:
     batch_size: int = 128
     lr: float = 1e-5
     hash_lr_mult: float = 10.0
+    loss_lr_mult: float | None = None
     weight_decay: float = 5e-4
     schedule: str = "constant"
     mixed_precision: str = "no"
@@ -136,6 +139,8 @@ class Experiment:
         check_choice("data", self.data, DATA)
         check_choice("loss", self.loss, LOSSES)
         check_choice("augment", self.augment, AUGMENTATIONS)
+        check_choice("variant", self.variant, ("original", "hhnet"))
+        check_choice("level_mode", self.level_mode, ("parallel", "prefix"))
         check_level_bits(self.level_bits)
         check_int("seed", self.seed, 0)
         if check_real("hold_out", self.hold_out) != 0:
@@ -199,7 +204,12 @@ class Experiment:
             raise ValueError(
                 f"loss_options must be among {sorted(set(asked) - set(known))} for {self.loss}, got {wrong}"
             )
-        return make(**{name: known[name] for name in known if name in asked}, **self.loss_options)
+        options = dict(self.loss_options)
+        if self.variant == "hhnet":
+            options = (
+                {"variant": "hhnet"} if "variant" in asked else {"pairs": "all"} if "pairs" in asked else {}
+            ) | options
+        return make(**{name: known[name] for name in known if name in asked}, **options)
 
 
 def read_config(path: str | Path | None = None, preset: str | None = None, **given: Any) -> Experiment:
@@ -214,17 +224,22 @@ def read_config(path: str | Path | None = None, preset: str | None = None, **giv
         OSError: the file cannot be read.
         TypeError, ValueError: the file is no TOML or JSON, or a setting is unknown or wrong.
     """
-    settings: dict[str, Any] = {}
+    layers: list[dict[str, Any]] = []
     if preset is not None:
         check_choice("preset", preset, PRESETS)
-        settings |= tomllib.loads((resources.files("fasthash") / "presets" / f"{preset}.toml").read_text())
+        layers.append(tomllib.loads((resources.files("fasthash") / "presets" / f"{preset}.toml").read_text()))
     if path is not None:
         text = Path(path).read_text(encoding="utf-8")
         try:
-            settings |= json.loads(text) if Path(path).suffix == ".json" else tomllib.loads(text)
+            layers.append(json.loads(text) if Path(path).suffix == ".json" else tomllib.loads(text))
         except ValueError as error:
             raise ValueError(f"{path} cannot be read: {error}") from error
-    settings |= {name: value for name, value in given.items() if value is not None}
+    layers.append({name: value for name, value in given.items() if value is not None})
+    settings: dict[str, Any] = {}
+    for layer in layers:
+        if layer.get("loss", settings.get("loss")) != settings.get("loss"):
+            settings.pop("loss_options", None)  # they were of another loss
+        settings |= layer
     known = {entry.name for entry in dataclasses.fields(Experiment)}
     if unknown := sorted(set(settings) - known):
         raise ValueError(f"settings must be among {', '.join(sorted(known))}, got {', '.join(unknown)}")
@@ -244,7 +259,7 @@ def run_training(
     """
     folder = Path(folder)
     state, settings, file = folder / _STATE, dataclasses.asdict(experiment), folder / "experiment.json"
-    if state.exists() and json.loads(file.read_text()) != settings:
+    if state.exists() and _essence(json.loads(file.read_text())) != _essence(settings):
         raise ValueError(f"{folder} holds another experiment; take another folder, or remove it")
     encoder = experiment.make_encoder()
     split = experiment.split(encoder.transform)
@@ -272,6 +287,7 @@ def run_training(
         batch_size=experiment.batch_size,
         lr=experiment.lr,
         hash_lr_mult=experiment.hash_lr_mult,
+        loss_lr_mult=experiment.loss_lr_mult,
         weight_decay=experiment.weight_decay,
         schedule=experiment.schedule,
         seed=experiment.seed,
@@ -305,14 +321,16 @@ def evaluate(folder: str | Path, at: int | None = None, progress: bool = True) -
     """
     folder = Path(folder)
     experiment = read_config(folder / "experiment.json")
-    encoder = HashEncoder.load(folder / "encoder")
+    encoder = HashEncoder.load(folder / "encoder").to_best_device()
     split = experiment.split(encoder.transform)
     saved = Split.load(folder / "split.json")
     if split.sha256 != saved.sha256:
         raise ValueError(f"{folder}/split.json is of other images than those that are there now")
-    gallery = encoder.encode(split.gallery, progress=progress)
-    queries = encoder.encode(split.query, progress=progress)
-    cut = at or (split.rules.map_at if split.rules is not None else None)
+    gallery, queries = (
+        encoder.encode(images, num_workers=experiment.num_workers, progress=progress)
+        for images in (split.gallery, split.query)
+    )
+    cut = at if at is not None or split.rules is None else split.rules.map_at
     name = f"mAP@{'ALL' if cut is None else cut}"
     figures: dict[str, Any] = {
         "protocol": split.protocol,
@@ -340,10 +358,16 @@ def evaluate(folder: str | Path, at: int | None = None, progress: bool = True) -
     return figures
 
 
+def _essence(settings: dict[str, Any]) -> Any:
+    """What two runs of an experiment must share, as JSON knows it."""
+    free = {"num_workers", "patience"} | ({"epochs"} if settings["schedule"] == "constant" else set())
+    return json.loads(json.dumps({name: value for name, value in settings.items() if name not in free}))
+
+
 def _held_out(images: ImageSet, share: float, seed: int) -> NDArray[np.bool_]:
     """True for a share of the images: of each class, or of all where they have several."""
     labels = np.zeros(len(images), np.int64) if images.multi_label else images.labels
-    return held_out(labels, seed, lambda n: math.ceil(share * n))
+    return held_out(labels, seed, lambda n: min(max(round(share * n), 1), n - 1))
 
 
 def _validation_map(encoder: Any, images: ImageSet, seed: int) -> float:
@@ -351,7 +375,7 @@ def _validation_map(encoder: Any, images: ImageSet, seed: int) -> float:
     codes = encoder.encode(images)
     rng = np.random.default_rng(seed)
     found = []
-    for _ in range(_SUBSETS if len(images) > _SUBSET_SIZE else 1):
+    for _ in range(_SUBSETS):
         rows = rng.permutation(len(images))[:_SUBSET_SIZE]
         n_queries = max(1, round(_SUBSET_QUERIES * len(rows)))
         query, gallery = rows[:n_queries], rows[n_queries:]

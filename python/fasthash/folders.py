@@ -136,6 +136,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         raise ValueError("pixels are floats, whose range is not known")
     if not image.mode.startswith("I"):
         return image
+    if image.mode == "I" and image.format not in ("PNG", "PPM"):  # which Pillow reads so for want of a mode of 16 bits
+        raise ValueError("pixels have 32 bits, whose range is not known")
     pixels = np.asarray(image)
     if pixels.min() < 0 or pixels.max() > 65535:
         raise ValueError("pixels have 32 bits, whose range is not known")

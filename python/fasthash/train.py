@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ with needs_extra("train"):
     from accelerate.state import AcceleratorState
     from accelerate.utils import broadcast_object_list, set_seed
     from torch import nn
+    from torch.nn.parallel import DistributedDataParallel
     from torch.utils.data import DataLoader, Dataset
     from torch.utils.tensorboard import SummaryWriter
     from tqdm import tqdm
@@ -56,6 +58,7 @@ def train(
     batch_size: int = 128,
     lr: float = 1e-5,
     hash_lr_mult: float = 10.0,
+    loss_lr_mult: float | None = None,
     weight_decay: float = 5e-4,
     schedule: str = "constant",
     seed: int = 0,
@@ -86,7 +89,8 @@ def train(
         epochs: passes over the data.
         batch_size: images per step and process, at least 2; a smaller data set makes one batch.
         lr: learning rate of the backbone.
-        hash_lr_mult: learning rate of the head, and of any parameters of the loss, as a multiple of `lr`.
+        hash_lr_mult: learning rate of the head, as a multiple of `lr`.
+        loss_lr_mult: that of parameters of the loss, such as HyP2's proxies; None takes `hash_lr_mult`.
         weight_decay: L2 penalty, for all parameters.
         schedule: `"constant"`, or `"cosine"` from the full learning rates down to zero.
         seed: of shuffling, dropout and augmentation.
@@ -98,7 +102,7 @@ def train(
         patience: epochs without a better figure after which the training ends; None goes on to the last.
         state: file that is replaced after each epoch with all that the training needs to go on. If it is there at the
             beginning, the training resumes from it; it must be of the same settings, but for `epochs` of a constant
-            schedule.
+            schedule. The options of the loss are not compared.
         log_folder: where TensorBoard finds loss, learning rate and figure of merit of each epoch.
         progress: show a progress bar.
 
@@ -114,7 +118,8 @@ def train(
     check_int("epochs", epochs, 1)
     check_int("batch_size", batch_size, 2)
     check_int("num_workers", num_workers, 0)
-    for name, rate in (("lr", lr), ("hash_lr_mult", hash_lr_mult)):
+    loss_lr_mult = hash_lr_mult if loss_lr_mult is None else loss_lr_mult
+    for name, rate in (("lr", lr), ("hash_lr_mult", hash_lr_mult), ("loss_lr_mult", loss_lr_mult)):
         if not 0 < check_real(name, rate) < math.inf:
             raise ValueError(f"{name} must be positive and finite, got {rate!r}")
     if not 0 <= check_real("weight_decay", weight_decay) < math.inf:
@@ -152,18 +157,20 @@ def train(
             "processes": accelerator.num_processes,
             "lr": lr,
             "hash_lr_mult": hash_lr_mult,
+            "loss_lr_mult": loss_lr_mult,
             "weight_decay": weight_decay,
             "schedule": schedule,
             "seed": seed,
-            "augment": None if augment is None else repr(augment),
+            "augment": None if augment is None else re.sub(r" at 0x[0-9a-f]+", "", repr(augment)),
             "mixed_precision": mixed_precision,
         }
-        stepper = OPTIMIZERS[optimizer](_groups(model, loss, lr, lr * hash_lr_mult), weight_decay=weight_decay)
-        run = _Run(accelerator, _Task(model, loss), stepper, loader, settings, validate, state, log_folder)
+        stepper = OPTIMIZERS[optimizer](
+            _groups(model, loss, lr, lr * hash_lr_mult, lr * loss_lr_mult), weight_decay=weight_decay
+        )
+        run = _Run(accelerator, _Task(model, loss), stepper, loader, settings, validate, state, log_folder, started)
         run.to_the_end(patience, progress)
         model.eval()
-        seconds = time.perf_counter() - started
-        return TrainingRecord(run.losses, seconds, str(accelerator.device), settings, run.scores)
+        return TrainingRecord(run.losses, run.seconds, str(accelerator.device), settings, run.scores)
 
 
 @contextmanager
@@ -172,7 +179,9 @@ def _accelerator(mixed_precision: str) -> Iterator[Accelerator]:
     final; so a state that began here ends here."""
     fresh = not AcceleratorState._shared_state
     try:
-        yield Accelerator(mixed_precision=mixed_precision)
+        # By itself accelerate joins the processes of torchrun on GPUs only, and each would train a model of its own.
+        several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+        yield Accelerator(mixed_precision=mixed_precision, cpu=several and not torch.cuda.is_available())
     finally:
         if fresh:
             AcceleratorState._reset_state()
@@ -217,6 +226,7 @@ class _Run:
         validate: Callable[[Any], float] | None,
         state: str | os.PathLike[str] | None,
         log_folder: str | os.PathLike[str] | None,
+        started: float,
     ) -> None:
         self.accelerator, self.task, self.optimizer, self.settings = accelerator, task, optimizer, settings
         self.shuffle = loader.generator
@@ -224,14 +234,23 @@ class _Run:
         self.state = None if state is None else Path(state)
         self.losses: list[float] = []
         self.scores: list[float] = []
+        self._begun, self._seconds_before = started, 0.0
         self.best: dict[str, torch.Tensor] | None = None  # the weights of the model with the best score
         # All groups share a schedule; it is not accelerate's, which would move by one step for every process.
         self.rates = [group["lr"] for group in optimizer.param_groups]
+        # What a loss remembers is of the images of its own process: the first one's must not take its place.
+        memories = [f"loss.{name}" for name, _ in task.loss.named_buffers()]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(task, memories)  # type: ignore[no-untyped-call]
         self.model, self.stepper, self.loader = accelerator.prepare(task, optimizer, loader)
         if self.state is not None and self.state.exists():
             self._resume(self.state)
         main = accelerator.is_main_process
         self.log = SummaryWriter(str(log_folder)) if log_folder is not None and main else None
+
+    @property
+    def seconds(self) -> float:
+        """Time of the whole training, what was before it was stopped included."""
+        return self._seconds_before + time.perf_counter() - self._begun
 
     def to_the_end(self, patience: int | None, progress: bool) -> None:
         """Train all epochs that are left, or until the scores have not risen for so many."""
@@ -303,7 +322,13 @@ class _Run:
             return
         if self.accelerator.is_main_process:
             scaler = None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict()
-            facts = {"settings": self.settings, "losses": self.losses, "scores": self.scores, "scaler": scaler}
+            facts = {
+                "settings": self.settings,
+                "losses": self.losses,
+                "scores": self.scores,
+                "seconds": self.seconds,
+                "scaler": scaler,
+            }
             write_state(self.state, self.task, self.optimizer, self.best, facts)
         self.accelerator.wait_for_everyone()
 
@@ -315,15 +340,17 @@ class _Run:
         differ = [f"{name} is {now.get(name)!r}, was {was.get(name)!r}" for name in now if now[name] != was.get(name)]
         if differ:
             raise ValueError(f"state={str(state)!r} is of a training with other settings: {'; '.join(differ)}")
-        self.losses, self.scores = facts["losses"], facts["scores"]
+        self.losses, self.scores, self._seconds_before = facts["losses"], facts["scores"], facts["seconds"]
         if facts["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(facts["scaler"])
 
 
-def _groups(model: HashEncoder | HashHead, loss: HashLoss, lr: float, hash_lr: float) -> list[dict[str, Any]]:
+def _groups(
+    model: HashEncoder | HashHead, loss: HashLoss, lr: float, hash_lr: float, loss_lr: float
+) -> list[dict[str, Any]]:
     """Parameters with their learning rates."""
     backbone = model.backbone if isinstance(model, HashEncoder) else nn.Identity()
-    groups = [(backbone, lr), (_head(model), hash_lr), (loss, hash_lr)]
+    groups = [(backbone, lr), (_head(model), hash_lr), (loss, loss_lr)]
     parameters = [{"params": list(module.parameters()), "lr": rate} for module, rate in groups]
     return [group for group in parameters if group["params"]]
 

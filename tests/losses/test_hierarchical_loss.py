@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the losses need torch, which the extra 'train' brings")
 
-from fasthash.losses import HashLoss, HashNetLoss, HierarchicalLoss
+from fasthash.losses import DPSHLoss, HashLoss, HashNetLoss, HierarchicalLoss, OutputBank
 
 LEVEL_BITS = (8, 16, 8)
 LABELS = torch.tensor([0, 1, 0, 2, 2, 0])
@@ -87,6 +87,17 @@ def test_z_must_hold_all_levels(z):
         loss(z[:, :8], LABELS)
     with pytest.raises(ValueError, match="labels must match the 6 rows of z, got 5"):
         loss(z, LABELS[:5])
+
+
+def test_a_base_given_several_times_steps_once():
+    base = HashNetLoss(step_size=1)
+    HierarchicalLoss([base] * 3, LEVEL_BITS).step()
+    assert base.iteration.item() == 1
+
+
+def test_a_base_that_remembers_images_serves_one_level():
+    with pytest.raises(ValueError, match="base must hold one loss for each level where it remembers images"):
+        HierarchicalLoss(DPSHLoss(pairs=OutputBank(LABELS, 8)), (8, 8))
 
 
 @pytest.mark.parametrize(

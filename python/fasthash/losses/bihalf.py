@@ -42,7 +42,8 @@ class BiHalfLoss(PairLoss):
             raise ValueError(
                 f"labels must be the float features (B, D) of the images, got {labels.dtype} {tuple(labels.shape)}"
             )
-        pairs = self.pair_up(_BiHalf.apply(z, self.gamma), labels, index)
+        halves = _BiHalf.apply(z)
+        pairs = self.pair_up(halves, labels, index)
         of_features = PairBatch(
             pairs.left_labels.to(z.dtype),
             pairs.right_labels.to(z.dtype),
@@ -50,20 +51,19 @@ class BiHalfLoss(PairLoss):
             pairs.right_labels,
             pairs.mask,
         )
-        return pairs.mean((pairs.cosines() - of_features.cosines()).square())
+        # Worth 0, with the added gradient as its slope.
+        pull = self.gamma / 2 * (z - halves.detach()).square().sum() / max(z.numel(), 1)
+        return pairs.mean((pairs.cosines() - of_features.cosines()).square()) + pull - pull.detach()
 
 
 class _BiHalf(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, z: Tensor, gamma: float) -> Tensor:
-        halves = torch.full_like(z, -1)
-        upper = z.argsort(dim=0, descending=True, stable=True)[: len(z) // 2]
-        halves.scatter_(0, upper, 1)
-        ctx.save_for_backward(z, halves)
-        ctx.gamma = gamma
-        return halves
+    """+1 for the upper half of each column, -1 for the rest, with the gradient of the identity."""
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        z, halves = ctx.saved_tensors
-        return gradient + ctx.gamma * (z - halves) / max(z.numel(), 1), None
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        upper = z.argsort(dim=0, descending=True, stable=True)[: len(z) // 2]
+        return torch.full_like(z, -1).scatter_(0, upper, 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient

@@ -20,19 +20,19 @@ class CELLoss(PairLoss):
 
     Args:
         n_classes: number of classes, from which and from the width of `z` the margin follows, see `code_margin`.
-        margin: the margin itself, in [-1, 1]; None takes that of `n_classes`.
+        margin: the margin itself, in [-1, 1], whatever `n_classes`; None takes that of `n_classes`.
         pairs: which pairs count, see `PairLoss`.
 
     Raises:
-        ValueError: neither or both of `n_classes` and `margin` are given, or one is out of range.
+        ValueError: neither `n_classes` nor `margin` is given, or one is out of range.
     """
 
     def __init__(
         self, n_classes: int | None = None, *, margin: float | None = None, pairs: PairSet = "offdiag"
     ) -> None:
         super().__init__(pairs)
-        if (n_classes is None) == (margin is None):
-            raise ValueError(f"either n_classes or margin must be given, got {n_classes!r} and {margin!r}")
+        if n_classes is None and margin is None:
+            raise ValueError("n_classes or margin must be given, got None for both")
         if margin is not None and not -1 <= check_real("margin", margin) <= 1:
             raise ValueError(f"margin must lie in [-1, 1], got {margin!r}")
         self.n_classes = None if n_classes is None else check_int("n_classes", n_classes, 1)

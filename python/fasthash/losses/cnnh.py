@@ -134,4 +134,6 @@ class CNNHLoss(HashLoss):
         assert index is not None  # forward has checked it
         if z.shape[1] != self.codes.shape[1]:
             raise ValueError(f"z must have the {self.codes.shape[1]} columns of the codes, got {z.shape[1]}")
+        if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self.codes):
+            raise ValueError(f"index must lie in 0 .. {len(self.codes) - 1}, got {index.tolist()}")
         return (torch.tanh(z) - self.codes[index].to(z.dtype)).square().sum() / max(z.numel(), 1)

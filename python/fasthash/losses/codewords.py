@@ -41,7 +41,7 @@ def code_margin(n_bits: int, n_classes: int) -> float:
     if n_bits in _LARGEST_DISTANCE and 4 <= k <= 7:
         d = _LARGEST_DISTANCE[n_bits][k - 4]
     else:
-        d = max((d for d in range(1, n_bits + 1) if _griesmer(d, k) <= n_bits), default=0)
+        d = max((d for d in range(1, n_bits + 1) if _griesmer(d, k) <= n_bits), default=1)
     return 1 - 2 * d / n_bits
 
 

@@ -56,6 +56,8 @@ class HierarchicalLoss(HashLoss):
             raise TypeError(f"base must be a HashLoss or a sequence of them, got {base!r}")
         if isinstance(base, Sequence) and len(bases) != len(self.level_bits):
             raise ValueError(f"base must hold one loss for each of the {len(self.level_bits)} levels, got {len(bases)}")
+        if not isinstance(base, Sequence) and base.needs_index and len(self.level_bits) > 1:
+            raise ValueError("base must hold one loss for each level where it remembers images, got one for all")
         check_choice("mode", mode, get_args(Mode))
         self.bases = nn.ModuleList(bases)
         self.weights = _normalise(weights, len(self.level_bits))
@@ -71,8 +73,8 @@ class HierarchicalLoss(HashLoss):
 
     def step(self) -> None:
         """Move the schedules of each base once."""
-        for level in range(len(self.bases)):
-            self._base(level).step()
+        for base in self.bases.children():  # each once, however many levels it has
+            cast(HashLoss, base).step()
 
     def batch_loss(self, z: Tensor, labels: Tensor, index: Tensor | None) -> Tensor:
         """See `HashLoss.forward`."""

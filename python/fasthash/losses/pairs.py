@@ -104,7 +104,7 @@ class OutputBank(nn.Module):
         self.outputs[index] = u.detach().to(self.outputs.dtype)
         self.seen[index] = True
         mask = self.seen.to(u.dtype).expand(len(u), -1)
-        return PairBatch(u, self.outputs.to(u.dtype), labels, self.labels, mask)
+        return PairBatch(u, self.outputs.to(u.dtype, copy=True), labels, self.labels, mask)
 
 
 class PairLoss(HashLoss):
