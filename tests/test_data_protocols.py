@@ -17,6 +17,7 @@ SIZES = {
     "cifar10": (1_000, 5_000, 0, 54_000, None),
     "cifar10-1": (1_000, 5_000, 0, 59_000, None),
     "cifar10-2": (10_000, 50_000, 0, 50_000, None),
+    "fashionmnist": (10_000, 60_000, 0, 60_000, None),
     "nuswide21-hhnet": (2_100, 10_500, 2_100, None, 5_000),
     "nuswide21": (2_100, 10_500, 0, 193_734, 5_000),
     "nuswide21-hyp2": (2_100, 10_500, 0, None, 5_000),
@@ -34,6 +35,8 @@ def data_set(name):
     """Labels of the size that a data set has when it is whole: all images but the official test images, and these."""
     if name.startswith("cifar10"):
         return shuffled_classes(10, 5_000, "train"), shuffled_classes(10, 1_000, "test", seed=1)
+    if name == "fashionmnist":
+        return shuffled_classes(10, 6_000, "train"), shuffled_classes(10, 1_000, "test", seed=1)
     if name.startswith("imagenet100"):
         labels = np.concatenate((np.repeat(np.arange(100), 1_285), [0, 1, 2]))
         return named(labels, "train"), shuffled_classes(100, 50, "val")

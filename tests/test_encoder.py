@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import Dataset, TensorDataset
 
 import fasthash.backbones
+from fasthash._hasher import evaluating
 from fasthash.backbones import FEATURE_WIDTHS
 from fasthash.codes import sign_codes
 from fasthash.encoder import HashEncoder
@@ -211,6 +212,16 @@ def test_codes_do_not_depend_on_the_batch_size(encoder, images, batch_size):
     np.testing.assert_array_equal(codes, sign_codes(z.detach().numpy()))
 
 
+def test_codes_are_the_signs_of_the_outputs(encoder, images):
+    outputs = encoder.outputs(images, batch_size=2)
+    assert outputs.shape == (len(images), encoder.n_bits)
+    assert outputs.dtype == np.float32
+    assert (sign_codes(outputs) == encoder.encode(images, batch_size=2)).all()
+    with evaluating(encoder), torch.inference_mode():
+        np.testing.assert_allclose(outputs, encoder(images).numpy(), atol=1e-5)
+    assert encoder.outputs(images[:0]).shape == (0, encoder.n_bits)
+
+
 def test_batch_size_is_used(encoder, images):
     sizes = []
     handle = encoder.backbone.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
@@ -266,7 +277,7 @@ def test_progress_bar(encoder, capsys):
         (torch.zeros(3, 32, 32), ValueError, r"images must have shape \(n, 3, H, W\), got \(3, 32, 32\)"),
         (torch.zeros(0, 1, 32, 32), ValueError, r"images must have shape \(n, 3, H, W\), got \(0, 1, 32, 32\)"),
         (torch.zeros(1, 3, 0, 32), ValueError, r"images must have shape \(n, 3, H, W\), got \(1, 3, 0, 32\)"),
-        (torch.full((1, 3, 32, 32), math.nan), ValueError, "images from number 0 on: z must not hold NaN"),
+        (torch.full((1, 3, 32, 32), math.nan), ValueError, "images must not hold NaN, found one for number"),
         (np.zeros((1, 3, 32, 32), np.float32), TypeError, "images must be a float tensor .* got ndarray"),
     ],
 )

@@ -18,8 +18,10 @@ import fasthash as fh
 from fasthash import experiment as experiments
 from fasthash.cli import app
 from fasthash.data import ImageSet, Split
-from fasthash.experiment import LOSSES, PRESETS, Experiment, evaluate, read_config, run_training
+from fasthash.evaluation import evaluate
+from fasthash.experiment import LOSSES, PRESETS, Experiment, read_config, run_training
 from fasthash.losses import HierarchicalLoss
+from fasthash.metrics import histograms
 
 SMALL = {"backbone": "resnet10t", "image_size": 32, "lr": 1e-3, "batch_size": 64, "epochs": 1}
 
@@ -66,7 +68,7 @@ def test_train_eval_encode(few_digits, tmp_path):
     assert [row["n_bits"] for row in results["prefixes"]] == [8, 24]
     assert results["prefixes"][1]["mAP@ALL"] > 0.8
     assert f"mAP@ALL at 24 bits   {results['prefixes'][1]['mAP@ALL']:.4f}" in output
-    for picture in ("pr_curves.png", "training.png"):
+    for picture in ("pr_curves.png", "training.png", "neighbours.png"):
         with Image.open(folder / picture) as image:
             assert min(image.size) > 300
     assert len(results["training"]["losses"]) == len(results["training"]["scores"]) == 3
@@ -87,6 +89,26 @@ def test_train_eval_encode(few_digits, tmp_path):
         assert found["paths"].tolist() == ["0.png", "1.png", "2.png"]
         assert found["codes"].shape == (3, 3)
         assert (fh.load(tmp_path / "photos.fh").reconstruct([0, 1, 2]) == found["codes"]).all()
+
+
+def test_ties_and_queries_without_relevant_images(few_digits, tmp_path):
+    hardly = Experiment(**SMALL | {"lr": 1e-6}, level_bits=[8, 8], ties="feature")
+    run_training(hardly, tmp_path, say=lambda line: None, progress=False)
+    own = evaluate(tmp_path, progress=False)
+    with np.load(tmp_path / "codes.npz", allow_pickle=False) as codes:
+        assert codes["gallery"].shape == (210, 2)
+        assert codes["query"].shape == (30, 2)
+        counts = histograms(*(codes[name] for name in ("query", "gallery", "query_labels", "gallery_labels")))
+    assert (own["ties"], own["empty"]) == ("feature", "zero")
+    values = {
+        ties: evaluate(tmp_path, ties=ties, empty="drop", progress=False)["prefixes"][-1]["mAP@ALL"]
+        for ties in ("worst", "expected", "best", "feature")
+    }
+    assert values["feature"] == own["prefixes"][-1]["mAP@ALL"]  # each query has relevant images
+    assert values["worst"] < values["expected"] < values["best"]
+    assert values["worst"] < values["feature"] <= values["best"]
+    assert values["expected"] == counts.mean_average_precision()
+    assert json.loads((tmp_path / "results.json").read_text())["ties"] == "feature"
 
 
 def test_a_training_that_was_stopped_goes_on(few_digits, tmp_path, monkeypatch):
@@ -213,6 +235,8 @@ def test_settings_reach_the_network_and_the_loss():
         ({"hold_out": 1.5}, "hold_out must be above 0 and at most 1, got 1.5"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
         ({"level_mode": "nested"}, "level_mode must be one of 'parallel', 'prefix', got 'nested'"),
+        ({"ties": "lucky"}, "ties must be one of 'expected', 'best', 'worst', 'feature', got 'lucky'"),
+        ({"empty": "skip"}, "empty must be one of 'zero', 'drop', got 'skip'"),
         ({"variant": "best"}, "variant must be one of 'original', 'hhnet', got 'best'"),
         ({"preset": "best"}, "preset must be one of 'hhnet'"),
         ({"colour": "red"}, "settings must be among .* got colour"),

@@ -167,7 +167,7 @@ def test_bad_arguments(arguments, error, message):
         (torch.zeros(0, 21), ValueError, r"features must have shape \(n, 20\), got \(0, 21\)"),
         (np.zeros((1, 19), np.float32), ValueError, r"features must have shape \(n, 20\), got \(1, 19\)"),
         (TensorDataset(torch.zeros(3, 19)), ValueError, r"features must have shape \(n, 20\), got \(3, 19\)"),
-        (torch.full((1, 20), math.nan), ValueError, "features from number 0 on: z must not hold NaN"),
+        (torch.full((1, 20), math.nan), ValueError, "features must not hold NaN, found one for number"),
     ],
 )
 def test_bad_features(features, error, message):
@@ -178,7 +178,7 @@ def test_bad_features(features, error, message):
 def test_nan_is_found_in_its_batch():
     features = some_features()
     features[33] = math.nan
-    with pytest.raises(ValueError, match="outputs for the features from number 30 on: z must not hold NaN"):
+    with pytest.raises(ValueError, match="outputs for the features must not hold NaN, found one for number 3"):
         make().encode(features, batch_size=30)
 
 

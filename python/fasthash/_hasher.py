@@ -23,7 +23,7 @@ with needs_extra("train"):
     from torch.utils.data import DataLoader, Dataset
     from tqdm import tqdm
 
-__all__ = ["Hasher", "evaluating", "in_batches"]
+__all__ = ["Batches", "Hasher", "evaluating", "in_batches"]
 
 _Model = TypeVar("_Model", bound="Hasher")
 Batches = Iterable[Any]  # of tensors, of float32 arrays, or of lists that begin with a tensor
@@ -106,8 +106,12 @@ class Hasher(nn.Module):
         return next(self.parameters())
 
     def _codes(self, batches: Batches, name: str, progress: bool) -> NDArray[np.uint8]:
-        """Packed codes of all batches, in eval mode and without gradients; `name` says what they hold, in errors."""
-        codes = [np.empty((0, self.n_bits // 8), np.uint8)]
+        """Packed codes of all batches; arguments as of `_outputs`."""
+        empty = np.empty((0, self.n_bits // 8), np.uint8)
+        return np.concatenate([empty, *map(sign_codes, self._outputs(batches, name, progress))])
+
+    def _outputs(self, batches: Batches, name: str, progress: bool) -> Iterator[NDArray[np.float32]]:
+        """Raw outputs of each batch, in eval mode and without gradients; `name` says what they hold, in errors."""
         device, done = self._weight().device, 0
         with evaluating(self), torch.inference_mode():
             for batch in tqdm(batches, desc="encode", unit="batch", disable=not progress):
@@ -115,12 +119,13 @@ class Hasher(nn.Module):
                 if isinstance(inputs, np.ndarray):
                     inputs = torch.from_numpy(inputs.copy())  # one batch: the whole may be a file that is mapped
                 z = self(inputs.to(device)).float().cpu().numpy()
-                try:
-                    codes.append(sign_codes(z))
-                except ValueError as error:
-                    raise ValueError(f"outputs for the {name} from number {done} on: {error}") from error
+                if np.isnan(z).any():
+                    row, bit = np.argwhere(np.isnan(z))[0].tolist()
+                    raise ValueError(
+                        f"outputs for the {name} must not hold NaN, found one for number {done + row}, bit {bit}"
+                    )
+                yield z
                 done += len(z)
-        return np.concatenate(codes)
 
 
 def in_batches(items: torch.Tensor | NDArray[Any] | Dataset[Any], batch_size: int, num_workers: int = 0) -> Batches:

@@ -151,28 +151,25 @@ def train(
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="What `fasthash train` wrote.", show_default=False)],
     at: Annotated[int | None, typer.Option(help="R of mAP@R. Default: the protocol's, or all.")] = None,
-    plots: Annotated[bool, typer.Option(help="Draw pr_curves.png and training.png, too.")] = False,
+    ties: Annotated[str | None, typer.Option(help="expected, best, worst, or feature (HHNet's).")] = None,
+    empty: Annotated[str | None, typer.Option(help="Queries without relevant images: zero or drop.")] = None,
+    plots: Annotated[bool, typer.Option(help="Draw curves and a contact sheet of neighbours, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure what the codes of a trained encoder find; writes results.json into its folder.
+    """Measure what the codes of a trained encoder find; writes results.json and codes.npz into its folder.
 
-    Example:
+    Examples:
 
-        fasthash eval runs/a
+        fasthash eval runs/a --plots
+
+        fasthash eval runs/a --at 5000 --ties feature
     """
     with _one_line_errors():
-        from fasthash.experiment import evaluate as measure
+        from fasthash.evaluation import evaluate as measure
 
-        figures = measure(folder, at, progress=not as_json)
-        text = json.dumps(figures, indent=2)
-        (folder / "results.json").write_text(text + "\n")
-        if plots:
-            from fasthash.demo.figures import draw_pr_curves, draw_training
-
-            draw_pr_curves(folder / "pr_curves.png", figures["prefixes"])
-            draw_training(folder / "training.png", figures["training"])
+        figures = measure(folder, at, ties, empty, plots=plots, progress=not as_json)
     if as_json:
-        typer.echo(text)
+        typer.echo(json.dumps(figures, indent=2))
         return
     typer.echo(figures["protocol"])
     for row in figures["prefixes"]:

@@ -25,7 +25,7 @@ with needs_extra("train"):
     from torch.utils.data import Dataset
     from torchvision.transforms import v2
 
-    from fasthash._hasher import Hasher, evaluating, in_batches
+    from fasthash._hasher import Batches, Hasher, evaluating, in_batches
     from fasthash.backbones import FEATURE_WIDTHS, make_backbone
     from fasthash.heads import HEAD_KINDS, HashHead
 
@@ -153,15 +153,26 @@ class HashEncoder(Hasher):
         Raises:
             TypeError, ValueError: `images` has another type, dtype or shape, an output is NaN, or `batch_size` < 1.
         """
-        check_int("batch_size", batch_size, 1)
-        check_int("num_workers", num_workers, 0)
-        if isinstance(images, torch.Tensor):
-            self._check_images(images)
-        elif not isinstance(images, Dataset):
-            raise TypeError(
-                f"images must be a float tensor (n, 3, H, W) or a torch Dataset, got {type(images).__name__}"
-            )
-        return self._codes(in_batches(images, batch_size, num_workers), "images", progress)
+        return self._codes(self._batches(images, batch_size, num_workers), "images", progress)
+
+    def outputs(
+        self, images: torch.Tensor | Dataset[Any], batch_size: int = 64, progress: bool = False, *, num_workers: int = 0
+    ) -> NDArray[np.float32]:
+        """Compute the raw outputs whose signs are the codes: `encode(images) == sign_codes(outputs(images))`.
+
+        Some protocols break ties of Hamming distance by them, see `fasthash.metrics.mean_average_precision_of_outputs`.
+
+        Args:
+            images, batch_size, progress, num_workers: as of `encode`.
+
+        Returns:
+            float32 array `(n, n_bits)`.
+
+        Raises:
+            TypeError, ValueError: as `encode`.
+        """
+        batches = self._outputs(self._batches(images, batch_size, num_workers), "images", progress)
+        return np.concatenate([np.empty((0, self.n_bits), np.float32), *batches])
 
     def encode_folder(
         self, folder: str | os.PathLike[str], *, batch_size: int = 64, num_workers: int = 0, progress: bool = True
@@ -192,6 +203,17 @@ class HashEncoder(Hasher):
         """
         encode = partial(self._codes, name="images", progress=False)
         return encode_folder(folder, self.transform, encode, batch_size, num_workers, progress)
+
+    def _batches(self, images: torch.Tensor | Dataset[Any], batch_size: int, num_workers: int) -> Batches:
+        check_int("batch_size", batch_size, 1)
+        check_int("num_workers", num_workers, 0)
+        if isinstance(images, torch.Tensor):
+            self._check_images(images)
+        elif not isinstance(images, Dataset):
+            raise TypeError(
+                f"images must be a float tensor (n, 3, H, W) or a torch Dataset, got {type(images).__name__}"
+            )
+        return in_batches(images, batch_size, num_workers)
 
     def _arguments(self) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""Experiments by name: what the command line trains and evaluates, as plain values in a TOML file."""
+"""Experiments by name: what the command line trains, as plain values in a TOML file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from functools import partial
 from importlib import resources
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasthash._checks import check_choice, check_fraction, check_int, check_level_bits, check_real
 from fasthash._extras import needs_extra
-from fasthash.metrics import code_diagnostics, histograms
+from fasthash.metrics import histograms
+from fasthash.metrics.from_histograms import Empty
 
 with needs_extra("train"):
     import torch
@@ -49,11 +50,21 @@ else:
     with needs_extra("cli"):
         import tomli as tomllib
 
-__all__ = ["AUGMENTATIONS", "DATA", "LOSSES", "PRESETS", "Experiment", "evaluate", "read_config", "run_training"]
+__all__ = [
+    "AUGMENTATIONS",
+    "DATA",
+    "LOSSES",
+    "PRESETS",
+    "Experiment",
+    "Ties",
+    "read_config",
+    "run_training",
+]
 
 DATA = ("digits", "folder", "cifar10", "parts", "lists", "split")
 PRESETS = ("hhnet", "hashnet", "hdhash", "hyp2", "wglhh")
 AUGMENTATIONS = ("none", "flip", "crop_flip")
+Ties = Literal["expected", "best", "worst", "feature"]
 
 # Those that learn from labels alone.
 LOSSES: dict[str, Callable[..., losses.HashLoss]] = {
@@ -102,6 +113,9 @@ class Experiment:
         hold_out: share of each class of the training set that is held out for validation; 0 takes the protocol's
             validation images, if it has some.
         patience: epochs without a better validation mAP after which training ends; needs validation images.
+        ties: how `evaluate` counts items at one distance: "expected", "best", "worst", or "feature" for the order of
+            HHNet's code, see `fasthash.metrics.mean_average_precision_of_outputs`.
+        empty: what becomes of queries without relevant images: "zero", or "drop" as in HashNet's code.
         seed: of split, weights, order and augmentation.
     """
 
@@ -133,6 +147,8 @@ class Experiment:
     augment: str = "none"
     hold_out: float = 0.0
     patience: int | None = None
+    ties: Ties = "expected"
+    empty: Empty = "zero"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -141,6 +157,8 @@ class Experiment:
         check_choice("augment", self.augment, AUGMENTATIONS)
         check_choice("variant", self.variant, ("original", "hhnet"))
         check_choice("level_mode", self.level_mode, ("parallel", "prefix"))
+        check_choice("ties", self.ties, get_args(Ties))
+        check_choice("empty", self.empty, get_args(Empty))
         check_level_bits(self.level_bits)
         check_int("seed", self.seed, 0)
         if check_real("hold_out", self.hold_out) != 0:
@@ -305,62 +323,9 @@ def run_training(
     return record
 
 
-def evaluate(folder: str | Path, at: int | None = None, progress: bool = True) -> dict[str, Any]:
-    """Encode the gallery and the queries of a trained experiment, and measure what the codes find.
-
-    Args:
-        folder: what `run_training` wrote.
-        at: R of mAP@R; None takes the protocol's, or the whole gallery.
-
-    Returns:
-        Figures by name, ready for JSON: of each prefix of levels its mAP and curve of precision and recall; precision,
-        recall and diagnostics of whole codes; the training record.
-
-    Raises:
-        OSError, ValueError: the folder does not hold a trained experiment.
-    """
-    folder = Path(folder)
-    experiment = read_config(folder / "experiment.json")
-    encoder = HashEncoder.load(folder / "encoder").to_best_device()
-    split = experiment.split(encoder.transform)
-    saved = Split.load(folder / "split.json")
-    if split.sha256 != saved.sha256:
-        raise ValueError(f"{folder}/split.json is of other images than those that are there now")
-    gallery, queries = (
-        encoder.encode(images, num_workers=experiment.num_workers, progress=progress)
-        for images in (split.gallery, split.query)
-    )
-    cut = at if at is not None or split.rules is None else split.rules.map_at
-    name = f"mAP@{'ALL' if cut is None else cut}"
-    figures: dict[str, Any] = {
-        "protocol": split.protocol,
-        "split_sha256": split.sha256,
-        "ties": "expected",
-        "denominator": "retrieved",
-        "level_bits": list(encoder.level_bits),
-    }
-    rows = []
-    for n_bits in accumulate(encoder.level_bits):
-        part = slice(n_bits // 8)
-        counts = histograms(queries[:, part], gallery[:, part], split.query.labels, split.gallery.labels)
-        curve = _plain(counts.precision_recall_curve()._asdict())
-        rows.append({"n_bits": n_bits, name: counts.mean_average_precision(at=cut), "pr_curve": curve})
-    near, far = min(100, len(gallery)), min(1000, len(gallery))
-    figures |= {
-        "prefixes": rows,
-        f"precision@{near}": counts.precision_at_k(near),
-        f"recall@{far}": counts.recall_at_k(far),
-        "P@H<=2": counts.precision_within(2),
-        "mAP@H<=2": counts.mean_average_precision_within(2),
-        "codes": _plain(code_diagnostics(gallery, first_level=encoder.level_bits[0])._asdict()),
-        "training": None if encoder.record is None else dataclasses.asdict(encoder.record),
-    }
-    return figures
-
-
 def _essence(settings: dict[str, Any]) -> Any:
     """What two runs of an experiment must share, as JSON knows it."""
-    free = {"num_workers", "patience"} | ({"epochs"} if settings["schedule"] == "constant" else set())
+    free = {"num_workers", "patience", "ties", "empty"} | ({"epochs"} if settings["schedule"] == "constant" else set())
     return json.loads(json.dumps({name: value for name, value in settings.items() if name not in free}))
 
 
@@ -382,11 +347,6 @@ def _validation_map(encoder: Any, images: ImageSet, seed: int) -> float:
         counts = histograms(codes[query], codes[gallery], images.labels[query], images.labels[gallery])
         found.append(counts.mean_average_precision())
     return float(np.mean(found))
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """The same with lists and numbers for arrays."""
-    return {name: np.asarray(value).tolist() for name, value in values.items()}
 
 
 def _augmentation(name: str, image_size: int) -> Callable[[torch.Tensor], torch.Tensor] | None:

@@ -12,6 +12,7 @@ from fasthash._extras import needs_extra
 
 # Every import of a module of this package passes here first, so that torch is asked for in this one place.
 with needs_extra("train"):
+    from fasthash._labels import relevance
     from fasthash.data.auditor import Audit, audit
     from fasthash.data.cifar10 import read_cifar10
     from fasthash.data.coco import read_coco
@@ -19,7 +20,6 @@ with needs_extra("train"):
     from fasthash.data.draw import draw_split
     from fasthash.data.folder import load_folder, read_folder
     from fasthash.data.images import ImageSet
-    from fasthash.data.labels import relevance
     from fasthash.data.lists import load_lists, read_image_list
     from fasthash.data.protocols import PROTOCOLS, Protocol
     from fasthash.data.split import Split

@@ -15,7 +15,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from fasthash.data.labels import check_labels
+from fasthash._labels import check_labels
 from fasthash.folders import read_photo
 
 __all__ = ["ImageSet", "Transform", "content_hash"]

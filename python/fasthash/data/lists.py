@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash._labels import check_labels
 from fasthash.data.draw import every_second
 from fasthash.data.images import ImageSet, Transform
-from fasthash.data.labels import check_labels
 from fasthash.data.protocols import Protocol, find_protocol
 from fasthash.data.split import Split
 

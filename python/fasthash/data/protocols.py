@@ -82,6 +82,7 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol("cifar10-1", f"{_DEEPHASH}, as DPSH", 10, 1_000, 5_000, 59_000, "per class"),
         # DeepHash-pytorch itself draws as many per class of all images; the official parts are the usual reading.
         Protocol("cifar10-2", _DEEPHASH, 10, 10_000, 50_000, 50_000, "official"),
+        Protocol("fashionmnist", "its official parts", 10, 10_000, 60_000, 60_000, "official"),
         Protocol(
             "nuswide21-hhnet",
             _HHNET,

@@ -16,13 +16,13 @@ from accelerate.utils import set_seed
 from torchvision.transforms import v2
 
 from fasthash.data import Split, load_digits, load_folder
-from fasthash.demo.figures import draw_map, draw_neighbours, draw_pr_curves, draw_searches
-from fasthash.demo.measure import Codes, compare_searches, memory_per_code, prefix_quality, right_neighbours
+from fasthash.demo.measure import Codes, compare_searches, memory_per_code, prefix_quality
 from fasthash.demo.page import write_page
 from fasthash.demo.provenance import command_line, machine, versions
 from fasthash.encoder import HashEncoder
 from fasthash.index import HierIndex, load
 from fasthash.losses import HashNetLoss, HierarchicalLoss
+from fasthash.plots import choose_queries, draw_map, draw_neighbours, draw_pr_curves, draw_searches
 from fasthash.results import SearchResult
 from fasthash.train import train
 
@@ -212,22 +212,10 @@ def _chance(gallery_labels: np.ndarray, query_labels: np.ndarray) -> float:
 
 
 def _write_report(folder: Path, report: dict[str, Any], split: Split, result: SearchResult) -> None:
-    chosen = _choose(split, result, report["seed"])
+    chosen = choose_queries(split, result, report["seed"])
     draw_neighbours(folder / "neighbours.png", split.query, split.gallery, result, chosen)
     draw_map(folder / "map.png", report["quality"], report["chance"])
     draw_pr_curves(folder / "pr_curve.png", report["quality"])
     draw_searches(folder / "searches.png", report["searches"], K)
     write_page(folder, report)
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-
-
-def _choose(split: Split, result: SearchResult, seed: int) -> list[int]:
-    """Queries to draw: one of each of at most ten classes, then the one with the most wrong neighbours."""
-    rng = np.random.default_rng(seed)
-    classes = np.unique(split.query.labels)
-    if len(classes) > 10:
-        classes = np.sort(rng.choice(classes, 10, replace=False))
-    chosen = [int(rng.choice(np.flatnonzero(split.query.labels == label))) for label in classes]
-    wrong = K - right_neighbours(result, split.gallery.labels, split.query.labels).sum(axis=1)
-    worst = int(wrong.argmax())
-    return chosen + [worst] * bool(wrong[worst] and worst not in chosen)

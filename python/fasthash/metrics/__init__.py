@@ -21,6 +21,7 @@ from fasthash.metrics.from_matrices import (
     precision_within,
     recall_at_k,
 )
+from fasthash.metrics.from_outputs import mean_average_precision_of_outputs
 
 __all__ = [
     "CodeDiagnostics",
@@ -30,6 +31,7 @@ __all__ = [
     "code_diagnostics",
     "histograms",
     "mean_average_precision",
+    "mean_average_precision_of_outputs",
     "mean_average_precision_within",
     "precision_at_k",
     "precision_recall_by_rank",

@@ -1,39 +1,72 @@
-"""The pictures of the demo's report, as PNG files."""
+"""Pictures of what a training learned and what searches find, as PNG files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")  # files only: no screen is needed
-import matplotlib.pyplot as plt
-import numpy as np
-from matplotlib.ticker import MaxNLocator
-
-from fasthash.data import ImageSet
+from fasthash._extras import needs_extra
 from fasthash.results import SearchResult
 
-__all__ = ["draw_map", "draw_neighbours", "draw_pr_curves", "draw_searches", "draw_training"]
+with needs_extra("demo"):
+    import matplotlib
+
+    matplotlib.use("Agg")  # files only: no screen is needed
+    import matplotlib.pyplot as plt
+    import numpy as np
+    from matplotlib.ticker import MaxNLocator
+
+    from fasthash.data import ImageSet, Split, relevance
+
+__all__ = [
+    "choose_queries",
+    "draw_map",
+    "draw_map_by_bits",
+    "draw_neighbours",
+    "draw_pr_curves",
+    "draw_recall_by_time",
+    "draw_searches",
+    "draw_training",
+]
 
 RIGHT, WRONG, PLAIN = "#1a7f4b", "#c62828", "#30475e"
 SHADES = ["#9fb8cc", "#5c87a8", "#1f4e79", "#0b2239"]
 
 
+def choose_queries(split: Split, result: SearchResult, seed: int) -> list[int]:
+    """Queries to draw: one of each of at most ten classes, then the one with the most wrong neighbours."""
+    rng = np.random.default_rng(seed)
+    labels = split.query.labels
+    first = labels.argmax(axis=1) if split.query.multi_label else labels
+    classes = np.unique(first)
+    if len(classes) > 10:
+        classes = np.sort(rng.choice(classes, 10, replace=False))
+    chosen = [int(rng.choice(np.flatnonzero(first == label))) for label in classes]
+    right = [
+        np.count_nonzero(relevance(labels[query : query + 1], split.gallery.labels[found[found >= 0]]))
+        for query, found in enumerate(result.ids)
+    ]
+    worst = int(np.argmin(right))
+    some_wrong = right[worst] < result.ids.shape[1]
+    return [*chosen, worst] if some_wrong and worst not in chosen else chosen
+
+
 def draw_neighbours(path: Path, queries: ImageSet, gallery: ImageSet, result: SearchResult, chosen: list[int]) -> None:
-    """One row per chosen query: the query, then its neighbours with their distances, right and wrong ones marked."""
+    """One row per chosen query: the query, then its neighbours with their distances, right and wrong ones marked.
+
+    A neighbour is right if it shares a class with the query; ids count the rows of the gallery.
+    """
     k = result.ids.shape[1]
     figure, axes = plt.subplots(len(chosen), k + 1, figsize=(1.05 * (k + 1), 1.32 * len(chosen)), squeeze=False)
     for row, query in zip(axes, chosen, strict=True):
-        label = queries.labels[query]
-        _show(row[0], queries, query, PLAIN, f"query: {queries.class_names[label]}")
+        label = queries.labels[query : query + 1]
+        _show(row[0], queries, query, PLAIN, f"query: {_classes(queries, query)}")
         for axis, distance, found in zip(row[1:], result.distances[query], result.ids[query], strict=True):
             if found < 0:  # fewer than k codes in the gallery
                 axis.axis("off")
                 continue
-            right = gallery.labels[found] == label
-            mark = "✓" if right else f"✗ {gallery.class_names[gallery.labels[found]]}"
+            right = relevance(label, gallery.labels[found : found + 1]).item()
+            mark = "✓" if right else f"✗ {_classes(gallery, int(found))}"
             _show(axis, gallery, int(found), RIGHT if right else WRONG, f"{mark}  d={distance}")
     figure.tight_layout(pad=0.4)
     _save(figure, path)
@@ -48,6 +81,31 @@ def draw_map(path: Path, rows: list[dict[str, Any]], chance: float) -> None:
     axis.axhline(chance, color=WRONG, linestyle="--", linewidth=1.2, label=f"random ranking: {chance:.3f}")
     axis.set(ylim=(0, 1.2), ylabel="mAP@ALL, expected under ties", title="mAP by prefix of the code")
     axis.legend(frameon=False, loc="upper left")
+    _save(figure, path)
+
+
+def draw_map_by_bits(path: Path, curves: dict[str, dict[int, float]], ylabel: str = "mAP@ALL") -> None:
+    """mAP over the width of the codes, a curve `{bits: mAP}` for each name."""
+    figure, axis = plt.subplots(figsize=(5.2, 3.6))
+    for (name, curve), colour in zip(curves.items(), _colours(len(curves)), strict=True):
+        axis.plot(list(curve), list(curve.values()), marker=".", color=colour, label=name)
+    axis.set(xlabel="bits", ylabel=ylabel, xticks=sorted({bits for curve in curves.values() for bits in curve}))
+    axis.set_ylim(bottom=0)
+    axis.set_title("mAP by width of the code")
+    axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    _save(figure, path)
+
+
+def draw_recall_by_time(path: Path, curves: dict[str, list[tuple[float, float]]], k: int, title: str = "") -> None:
+    """Recall over the time of a query: for each name points (recall, microseconds), joined in their order."""
+    figure, axis = plt.subplots(figsize=(5.2, 3.6))
+    for (name, points), colour in zip(curves.items(), _colours(len(curves)), strict=True):
+        recall, microseconds = zip(*points, strict=True)
+        axis.plot(microseconds, recall, marker="o", markersize=4, color=colour, label=name)
+    axis.set(xscale="log", xlabel="microseconds per query, one thread", ylabel=f"recall@{k}", title=title)
+    axis.set_ylim(0, 1.04)
+    axis.grid(alpha=0.25)
+    axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     _save(figure, path)
 
 
@@ -99,6 +157,17 @@ def draw_searches(path: Path, rows: list[dict[str, Any]], k: int) -> None:
     axes[0].invert_yaxis()
     figure.tight_layout()
     _save(figure, path)
+
+
+def _colours(n: int) -> Any:
+    return plt.get_cmap("viridis")(np.linspace(0, 0.85, n))
+
+
+def _classes(images: ImageSet, index: int) -> str:
+    """Names of the classes of an image."""
+    label = images.labels[index]
+    chosen = np.flatnonzero(label) if images.multi_label else [label]
+    return ", ".join(images.class_names[number] for number in chosen) or "no class"
 
 
 def _show(axis: Any, images: ImageSet, index: int, colour: str, title: str) -> None:

@@ -1,0 +1,119 @@
+"""What the codes of a trained experiment find: metrics, codes and pictures in its folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fasthash._extras import needs_extra
+from fasthash.codes import sign_codes
+from fasthash.experiment import read_config
+from fasthash.index import HierIndex
+from fasthash.metrics import code_diagnostics, histograms, mean_average_precision_of_outputs
+
+with needs_extra("train"):
+    from fasthash.data import Split
+    from fasthash.encoder import HashEncoder
+
+__all__ = ["evaluate"]
+
+_NEIGHBOURS = 10  # of each query in the contact sheet
+
+
+def evaluate(
+    folder: str | Path,
+    at: int | None = None,
+    ties: str | None = None,
+    empty: str | None = None,
+    *,
+    plots: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Encode the gallery and the queries of a trained experiment, and measure what the codes find.
+
+    The folder gets `results.json`, the figures, and `codes.npz` with the packed codes `gallery` and `query` and the
+    labels `gallery_labels` and `query_labels`.
+
+    Args:
+        folder: what `run_training` wrote.
+        at: R of mAP@R; None takes the protocol's, or the whole gallery.
+        ties: how items at one distance count, see `Experiment`; None takes the experiment's.
+        empty: what becomes of queries without relevant images; None takes the experiment's.
+        plots: draw `pr_curves.png`, `training.png` and the contact sheet `neighbours.png`, too: queries with what an
+            exact search finds for them.
+        progress: show a progress bar.
+
+    Returns:
+        Figures by name, ready for JSON: of each prefix of levels its mAP and curve of precision and recall; precision,
+        recall and diagnostics of whole codes; the training record.
+
+    Raises:
+        OSError, ValueError: the folder does not hold a trained experiment, or an option is unknown.
+    """
+    folder = Path(folder)
+    experiment = read_config(folder / "experiment.json", ties=ties, empty=empty)
+    counted = experiment.empty
+    encoder = HashEncoder.load(folder / "encoder").to_best_device()
+    split = experiment.split(encoder.transform)
+    saved = Split.load(folder / "split.json")
+    if split.sha256 != saved.sha256:
+        raise ValueError(f"{folder}/split.json is of other images than those that are there now")
+    gallery_outputs, query_outputs = (
+        encoder.outputs(images, num_workers=experiment.num_workers, progress=progress)
+        for images in (split.gallery, split.query)
+    )
+    gallery, queries = sign_codes(gallery_outputs), sign_codes(query_outputs)
+    labels = split.query.labels, split.gallery.labels
+    np.savez(folder / "codes.npz", gallery=gallery, query=queries, gallery_labels=labels[1], query_labels=labels[0])
+    cut = at if at is not None or split.rules is None else split.rules.map_at
+    name = f"mAP@{'ALL' if cut is None else cut}"
+    rows = []
+    for n_bits in accumulate(encoder.level_bits):
+        part = slice(n_bits // 8)
+        counts = histograms(queries[:, part], gallery[:, part], *labels)
+        if experiment.ties == "feature":
+            value = mean_average_precision_of_outputs(
+                query_outputs[:, :n_bits], gallery_outputs[:, :n_bits], *labels, at=cut, empty=counted
+            )
+        else:
+            value = counts.mean_average_precision(cut, experiment.ties, empty=counted)
+        curve = _plain(counts.precision_recall_curve(empty=counted)._asdict())
+        rows.append({"n_bits": n_bits, name: value, "pr_curve": curve})
+    near, far = min(100, len(gallery)), min(1000, len(gallery))
+    figures: dict[str, Any] = {
+        "protocol": split.protocol,
+        "split_sha256": split.sha256,
+        "ties": experiment.ties,
+        "denominator": "retrieved",
+        "empty": counted,
+        "level_bits": list(encoder.level_bits),
+        "prefixes": rows,
+        f"precision@{near}": counts.precision_at_k(near, counted),
+        f"recall@{far}": counts.recall_at_k(far, counted),
+        "P@H<=2": counts.precision_within(2, counted),
+        "mAP@H<=2": counts.mean_average_precision_within(2, empty=counted),
+        "codes": _plain(code_diagnostics(gallery, first_level=encoder.level_bits[0])._asdict()),
+        "training": None if encoder.record is None else dataclasses.asdict(encoder.record),
+    }
+    (folder / "results.json").write_text(json.dumps(figures, indent=2) + "\n")
+    if plots:
+        from fasthash.plots import choose_queries, draw_neighbours, draw_pr_curves, draw_training
+
+        index = HierIndex(encoder.level_bits)
+        index.add(gallery)
+        found = index.search(queries, min(_NEIGHBOURS, len(gallery)))
+        chosen = choose_queries(split, found, experiment.seed)
+        draw_neighbours(folder / "neighbours.png", split.query, split.gallery, found, chosen)
+        draw_pr_curves(folder / "pr_curves.png", rows)
+        draw_training(folder / "training.png", figures["training"])
+    return figures
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """The same with lists and numbers for arrays."""
+    return {name: np.asarray(value).tolist() for name, value in values.items()}

@@ -1,0 +1,92 @@
+"""The pictures: what is drawn, and that files come of it."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib", reason="pictures need the extra 'demo'")
+pytest.importorskip("torch", reason="image sets need the extra 'train'")
+
+from matplotlib import pyplot as plt
+from PIL import Image
+
+from fasthash import plots
+from fasthash.data import ImageSet, Split
+from fasthash.results import SearchResult
+
+PIXELS = [np.full((4, 4), 40 * number, np.uint8) for number in range(6)]
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that are saved, kept open."""
+    figures = []
+    monkeypatch.setattr(plt, "close", figures.append)
+    yield figures
+    monkeypatch.undo()
+    plt.close("all")
+
+
+def split_of(query_labels, gallery_labels):
+    gallery = ImageSet(PIXELS[: len(gallery_labels)], gallery_labels, "abc")
+    query = ImageSet(PIXELS[: len(query_labels)], query_labels, "abc")
+    return Split(gallery, gallery, query, "made up.")
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_neighbours_are_marked_by_shared_classes(several, drawn, tmp_path):
+    eye = np.eye(3, dtype=np.uint8)
+    query, gallery = np.array([0, 1, 2]), np.array([0, 0, 1, 2])
+    split = split_of(*((eye[query], eye[gallery]) if several else (query, gallery)))
+    result = SearchResult(np.array([[0, 1], [0, 4], [2, 64]]), ids=np.array([[0, 1], [2, 3], [3, -1]]))
+    chosen = plots.choose_queries(split, result, seed=0)
+    assert chosen == [0, 1, 2]
+    plots.draw_neighbours(tmp_path / "sheet.png", split.query, split.gallery, result, chosen)
+    titles = [axis.get_title() for axis in drawn[0].axes]
+    assert titles == ["query: a", "✓  d=0", "✓  d=1", "query: b", "✓  d=0", "✗ c  d=4", "query: c", "✓  d=2", ""]
+    with Image.open(tmp_path / "sheet.png") as image:
+        assert min(image.size) > 300
+
+
+def test_images_of_several_classes_and_of_none(drawn, tmp_path):
+    labels = np.array([[1, 0, 1], [0, 0, 0]], np.uint8)
+    split = split_of(labels, labels)
+    result = SearchResult(np.zeros((2, 2), np.int64), ids=np.array([[0, 1], [1, 0]]))
+    plots.draw_neighbours(tmp_path / "sheet.png", split.query, split.gallery, result, [0, 1])
+    titles = [axis.get_title() for axis in drawn[0].axes]
+    assert titles == ["query: a, c", "✓  d=0", "✗ no class  d=0", "query: no class", "✗ no class  d=0", "✗ a, c  d=0"]
+
+
+def test_the_worst_query_comes_last():
+    query, gallery = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
+    split = split_of(query, gallery)
+    result = SearchResult(np.zeros((4, 2), np.int64), ids=np.array([[0, 1], [0, 1], [2, 3], [2, 3]]))
+    for seed in range(5):
+        chosen = plots.choose_queries(split, result, seed)
+        assert chosen[1] == 3
+        assert chosen[0] == 2 or chosen[2:] == [2]
+
+
+def test_at_most_ten_classes_are_drawn():
+    labels = np.arange(15)
+    images = ImageSet(PIXELS * 3, np.arange(18) % 15, [str(label) for label in labels])
+    split = Split(images, images, images.subset(np.arange(18) < 15), "made up.")
+    result = SearchResult(np.zeros((15, 1), np.int64), ids=np.arange(15)[:, None])
+    chosen = plots.choose_queries(split, result, seed=0)
+    assert len(set(chosen)) == 10
+
+
+def test_map_by_bits(drawn, tmp_path):
+    plots.draw_map_by_bits(tmp_path / "bits.png", {"HyP2": {16: 0.4, 32: 0.5}, "HashNet": {32: 0.6}})
+    (axis,) = drawn[0].axes
+    lines = {line.get_label(): line.get_xydata().tolist() for line in axis.get_lines()}
+    assert lines == {"HyP2": [[16, 0.4], [32, 0.5]], "HashNet": [[32, 0.6]]}
+    assert axis.get_xticks().tolist() == [16, 32]
+    assert (tmp_path / "bits.png").stat().st_size > 1000
+
+
+def test_recall_by_time(drawn, tmp_path):
+    plots.draw_recall_by_time(tmp_path / "time.png", {"keep": [(0.9, 2.0), (0.99, 5.0)], "exact": [(1.0, 3.0)]}, k=10)
+    (axis,) = drawn[0].axes
+    lines = {line.get_label(): line.get_xydata().tolist() for line in axis.get_lines()}
+    assert lines == {"keep": [[2.0, 0.9], [5.0, 0.99]], "exact": [[3.0, 1.0]]}
+    assert axis.get_ylabel() == "recall@10"
