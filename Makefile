@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard cpp/include/fasthash/* cpp/src/*.* cpp/src/*/* cpp/bindings/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stress bench results lint clean
+.PHONY: help demo test stress bench results experiments lint clean
 
 help: ## Show the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 demo: $(VENV)/demo.stamp ## Train, index and search on real images; writes demo-report/
 	$(BIN)/fasthash demo $(DEMO)
@@ -26,6 +26,11 @@ bench: $(VENV)/bench.stamp ## Time the engine beside other libraries; writes ben
 
 results: $(VENV)/demo.stamp ## Measure every hashing method on FEATURES=file.npz; fills docs/results.md in some 25 minutes
 	$(BIN)/python benchmarks/methods.py $(FEATURES)
+
+experiments: $(VENV)/bench.stamp ## Train encoders on the images below DATA=folder, search their codes; two hours
+	$(BIN)/python benchmarks/images.py $(DATA)
+	$(BIN)/python benchmarks/levels.py runs
+	$(BIN)/python benchmarks/backbones.py
 
 lint: $(VENV)/dev.stamp ## Check style and types
 	$(BIN)/ruff check

@@ -2,13 +2,12 @@
 
     python benchmarks/backbones.py [--device cuda] [--image-size 224]
 
-writes backbones.md into benchmarks/results/. Each network has a process of its own. Some three minutes on two cores.
+fills the table of docs/results.md for this device. Each network has a process of its own. Three minutes on two cores.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import resource
 import statistics
@@ -17,10 +16,10 @@ import sys
 import time
 from pathlib import Path
 
+from pages import fill, table, versions
 from workloads import cpu_name
 
 BACKBONES = ("hrnet_w18_small", "hrnet_w18", "hrnet_w32", "hrnet_w48", "hrnet_w64", "alexnet", "vgg16")
-RESULTS = Path(__file__).parent / "results"
 BATCH = 8
 REPEATS = 5
 
@@ -91,28 +90,23 @@ def main() -> None:
         command = [sys.executable, __file__, "--only", backbone, "--device", options.device]
         command += ["--image-size", str(options.image_size)]
         found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        rows.append(
-            f"| {backbone} | {found['parameters'] / 1e6:.1f} | {found['operations']:.2f} | {found['encode']:.1f} | "
-            f"{found['encode_mib']:,.0f} | {found['train']:.1f} | {found['train_mib']:,.0f} |"
-        )
+        sizes = [f"{found['parameters'] / 1e6:.1f}", f"{found['operations']:.2f}"]
+        encode = [f"{found['encode']:.1f}", f"{found['encode_mib']:,.0f}"]
+        rows.append([backbone, *sizes, *encode, f"{found['train']:.1f}", f"{found['train_mib']:,.0f}"])
         print(rows[-1], flush=True)
-    device = cpu_name() if options.device == "cpu" else __import__("torch").cuda.get_device_name()
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "timm", "torchvision"))
-    command = " ".join(["python benchmarks/backbones.py", *sys.argv[1:]])
-    lines = [
-        "# What the backbones cost",
-        "",
-        f"`{command}`: {device}, {versions}. Images of {options.image_size} px in batches of {BATCH}, float32, "
-        f"64 bits, medians of {REPEATS}; random weights, which cost what trained ones cost. An operation is a "
-        "multiplication with its addition, as the papers count. Memory is the largest of the process"
-        + (" (resident)." if options.device == "cpu" else " (PyTorch's allocator)."),
-        "",
-        "| backbone | M parameters | G operations an image | encode, images / s | MiB | train, images / s | MiB |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-        *rows,
-    ]
-    name = "backbones.md" if options.device == "cpu" else "backbones-gpu.md"
-    (RESULTS / name).write_text("\n".join(lines) + "\n")
+    on_cpu = options.device == "cpu"
+    device = cpu_name() if on_cpu else __import__("torch").cuda.get_device_name()
+    head = ["", "M parameters", "G operations an image", "encode, images / s", "MiB", "train, images / s", "MiB"]
+    text = (
+        f"`{' '.join(['python benchmarks/backbones.py', *sys.argv[1:]])}`: {device}, "
+        f"{versions('torch', 'timm', 'torchvision')}. Images of {options.image_size} px in batches of {BATCH}, "
+        f"float32, 64 bits, medians of {REPEATS} runs on all cores; random weights, which cost what trained ones cost. "
+        "An operation is a multiplication with its addition, as the papers count. Memory is the most that the process "
+        f"{'had resident' if on_cpu else 'held of the GPU'}."
+    )
+    page = Path(__file__).parent.parent / "docs" / "results.md"
+    part = "backbones cpu" if on_cpu else "backbones gpu"
+    page.write_text(fill(page.read_text(), {part: f"{text}\n\n{table(head, rows)}"}))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ fills the tables of docs/results.md. FEATURES.npz holds `pca128`, `labels`, `que
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import itertools
 import time
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from fasthash import baselines, losses
 from fasthash.heads import HashHead
 from fasthash.metrics import mean_average_precision
 from fasthash.train import train
+from pages import fill, share, table, versions
 from workloads import cpu_name
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
@@ -226,12 +226,7 @@ def summary(values: list[float]) -> str:
     """Mean and largest distance from it, three decimals without the zero before the point."""
     mean = float(np.mean(values))
     spread = max(abs(value - mean) for value in values)
-    return f"{mean:.3f} ± {spread:.3f}".replace("0.", ".")
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+    return f"{share(mean)} ± {share(spread)}"
 
 
 def grid(found: dict[Any, Any], kind: str, names: Any, bits: tuple[int, ...], seeds: tuple[int, ...]) -> str:
@@ -242,10 +237,6 @@ def grid(found: dict[Any, Any], kind: str, names: Any, bits: tuple[int, ...], se
 def tables(
     found: dict[Any, Any], references: list[list[str]], bits: tuple[int, ...], seeds: tuple[int, ...], minutes: float
 ) -> dict[str, str]:
-    versions = ", ".join(
-        f"{package} {importlib.metadata.version(package)}"
-        for package in ("torch", "scikit-learn", "numpy", "fasthash-search")
-    )
     columns = [f"{width}{what}" for width in itertools.accumulate(LEVEL_BITS) for what in ("", " exact", " pruned")]
     names = [f"{c} bits, @ALL" if c.isdigit() else f"@1000, {c.split()[1]}" for c in columns]
     hdhash = [
@@ -253,7 +244,8 @@ def tables(
         for name in ["HashNet", *HDHASH]
     ]
     return {
-        "machine": f"{cpu_name()}, two processes of one thread each, {minutes:.0f} minutes; {versions}.",
+        "machine": f"{cpu_name()}, two processes of one thread each, {minutes:.0f} minutes; "
+        f"{versions('torch', 'scikit-learn', 'numpy', 'fasthash-search')}.",
         "recipe": "Adam, " + ", ".join(f"{name} {value}" for name, value in RECIPE.items()) + ".",
         "baselines": grid(found, "baseline", BASELINES, bits, seeds),
         "heads": grid(found, "head", LOSSES, bits, seeds),
@@ -261,15 +253,6 @@ def tables(
         "references": table(["", ""], references),
         "hdhash": table(["", *names], hdhash),
     }
-
-
-def fill(text: str, parts: dict[str, str]) -> str:
-    """Put each part between the marks of its name."""
-    for name, part in parts.items():
-        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
-        before, rest = text.split(begin)
-        text = before + begin + part + end + rest.split(end)[1]
-    return text
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from fasthash.experiment import LOSSES, PRESETS, Experiment, read_config, run_tr
 from fasthash.losses import HierarchicalLoss
 from fasthash.metrics import histograms
 
+SETTINGS = Path(__file__).parent.parent / "benchmarks" / "experiments"
 SMALL = {"backbone": "resnet10t", "image_size": 32, "lr": 1e-3, "batch_size": 64, "epochs": 1}
 
 
@@ -192,6 +194,13 @@ def test_presets_make_a_loss(preset):
     assert isinstance(loss, HierarchicalLoss) == (len(found.level_bits) > 1)
     z = torch.randn(6, sum(found.level_bits), requires_grad=True)
     loss(z, torch.from_numpy(images.labels)).backward()
+
+
+@pytest.mark.parametrize("file", sorted(SETTINGS.glob("*.toml")), ids=lambda file: file.stem)
+def test_the_settings_of_the_benchmarks(file):
+    found = read_config(file, root="images")
+    loss = found.make_loss(ImageSet([None] * 6, np.arange(6) % 3, "abc"))
+    loss(torch.randn(6, sum(found.level_bits)), torch.arange(6) % 3)
 
 
 @pytest.mark.parametrize("mode", ["parallel", "prefix"])

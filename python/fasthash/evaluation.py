@@ -97,7 +97,9 @@ def evaluate(
         f"recall@{far}": counts.recall_at_k(far, counted),
         "P@H<=2": counts.precision_within(2, counted),
         "mAP@H<=2": counts.mean_average_precision_within(2, empty=counted),
-        "codes": _plain(code_diagnostics(gallery, first_level=encoder.level_bits[0])._asdict()),
+        "codes": _plain(
+            code_diagnostics(gallery, first_level=encoder.level_bits[0], outputs=gallery_outputs)._asdict()
+        ),
         "training": None if encoder.record is None else dataclasses.asdict(encoder.record),
     }
     (folder / "results.json").write_text(json.dumps(figures, indent=2) + "\n")

@@ -1,0 +1,229 @@
+"""Trains encoders on images and measures their codes: fills the part of docs/results.md on images.
+
+    python benchmarks/images.py DATA [--runs runs] [--tables]
+
+DATA holds `cifar10_jpeg/cifar10_jpeg.npz`, `fashion_mnist/fashion_mnist.npz` and
+`clothing_small_224/clothing_small_224.tar`; they are laid out as folders of images below RUNS. Each experiment is two
+commands, `fasthash train` and `fasthash eval`, printed as they run, two experiments at a time; what is done already is
+not done again, and a training that was stopped goes on. Some two hours on two cores. --tables: only fill the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pages import fill, share, table, versions
+from workloads import cpu_name
+
+HERE = Path(__file__).parent
+DOCS = HERE.parent / "docs"
+SETTINGS = HERE / "experiments"
+BACKBONES = {"w18s": "HRNet-W18-small", "alexnet": "AlexNet", "vgg16": "VGG-16"}
+GRID_LOSSES = {"hashnet": "HashNet", "hyp2": "HyP2"}
+LOSSES = {
+    "cel": "CEL",
+    "dch": "DCH",
+    "dhn": "DHN",
+    "dpsh": "DPSH",
+    "hashnet": "HashNet",
+    "wglhh": "WGLHH",
+    "hyp2": "HyP2",
+}
+# AlexNet and VGG-16 have no batch norm and take smaller steps.
+NETWORKS = {"w18s": "", "alexnet": "--backbone alexnet --lr 3e-4", "vgg16": "--backbone vgg16 --lr 3e-4"}
+# The settings, the images and further options of each experiment.
+RUNS = {
+    "levels-hdhash": ("levels", "cifar10", ""),
+    "levels-hashnet64": ("levels", "cifar10", "--bits 64"),
+    **{
+        f"cifar10-{network}-{loss}": ("cifar10", "cifar10", f"{options} --loss {loss}")
+        for network, options in NETWORKS.items()
+        for loss in GRID_LOSSES
+    },
+    **{f"fashion-{loss}": ("fashion", "fashion", f"--loss {loss}") for loss in LOSSES},
+    "clothing": ("clothing", "clothing", ""),
+}
+
+
+def lay_out(data: Path, runs: Path) -> None:
+    """Class folders of image files from the archives; a folder that is there is whole."""
+    makers = {"cifar10": _cifar10, "fashion": _fashion, "clothing": _clothing}
+    for name, make in makers.items():
+        folder = runs / "images" / name
+        if not folder.exists():
+            half = folder.with_suffix(".half")
+            shutil.rmtree(half, ignore_errors=True)
+            make(data, half)
+            half.rename(folder)
+
+
+def _cifar10(data: Path, folder: Path) -> None:
+    with np.load(data / "cifar10_jpeg" / "cifar10_jpeg.npz", allow_pickle=False) as file:
+        blob, offsets, is_test = file["blob"], file["offsets"], file["is_test"]
+        names = file["classes"][file["labels"]]
+        for i, (name, number) in enumerate(zip(names, file["number"], strict=True)):
+            place = folder / ("test" if is_test[i] else "train") / str(name)
+            place.mkdir(parents=True, exist_ok=True)
+            (place / f"{number:04d}.jpg").write_bytes(blob[offsets[i] : offsets[i + 1]].tobytes())
+
+
+def _fashion(data: Path, folder: Path) -> None:
+    with np.load(data / "fashion_mnist" / "fashion_mnist.npz", allow_pickle=False) as file:
+        classes = [str(name).replace("/", " or ") for name in file["classes"]]
+        for part in ("train", "test"):
+            images, labels = file[f"{part}_images"], file[f"{part}_labels"]
+            for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+                place = folder / part / classes[label]
+                place.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image).save(place / f"{number:05d}.png", compress_level=1)
+
+
+def _clothing(data: Path, folder: Path) -> None:
+    with tarfile.open(data / "clothing_small_224" / "clothing_small_224.tar") as file:
+        for member in file.getmembers():
+            parts = Path(member.name).parts
+            if member.isfile() and len(parts) >= 3:  # [...,] part, class, photo
+                place = folder.joinpath(*parts[-3:])
+                place.parent.mkdir(parents=True, exist_ok=True)
+                content = file.extractfile(member)
+                assert content is not None
+                place.write_bytes(content.read())
+
+
+def run(name: str, runs: Path) -> None:
+    settings, images, options = RUNS[name]
+    folder = runs / name
+    if (folder / "results.json").exists():
+        return
+    train = ["train", str(folder), "--config", str(SETTINGS / f"{settings}.toml")]
+    train += ["--root", str(runs / "images" / images), *shlex.split(options)]
+    folder.mkdir(parents=True, exist_ok=True)
+    threads = str(max(1, (os.cpu_count() or 2) // 2))
+    for command in (train, ["eval", str(folder), "--plots"]):
+        print("fasthash", *command, flush=True)
+        with open(folder / f"{command[0]}.log", "w") as log:
+            subprocess.run(
+                [sys.executable, "-m", "fasthash", *command],
+                check=True,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Threads that spin for work take it from the other experiment.
+                env=os.environ | {"OMP_NUM_THREADS": threads, "GOMP_SPINCOUNT": "10000"},
+            )
+
+
+def results(runs: Path, name: str) -> dict:
+    return json.loads((runs / name / "results.json").read_text())
+
+
+def of_prefixes(found: dict, name: str = "mAP@ALL") -> dict[int, float]:
+    return {row["n_bits"]: row[name] for row in found["prefixes"]}
+
+
+def grid(runs: Path) -> tuple[str, dict[str, dict[int, float]]]:
+    rows, curves = [], {}
+    for network, network_name in BACKBONES.items():
+        for loss, loss_name in GRID_LOSSES.items():
+            found = results(runs, f"cifar10-{network}-{loss}")
+            name = f"{network_name}, {loss_name}"
+            curves[name] = of_prefixes(found)
+            minutes = f"{found['training']['seconds'] / 60:.0f}"
+            rows.append([name, *map(share, curves[name].values()), minutes])
+    bits = [f"{width} bits" for width in next(iter(curves.values()))]
+    return table(["mAP@ALL", *bits, "minutes of training"], rows), curves
+
+
+def levels(runs: Path) -> str:
+    rows = []
+    for name, run_name in (("HDHash, levels of 8, 16 and 40", "hdhash"), ("HashNet, 64 in one level", "hashnet64")):
+        found = results(runs, f"levels-{run_name}")
+        prefixes = of_prefixes(found)
+        training = found["training"]
+        rows.append(
+            [
+                name,
+                *(share(prefixes[width]) if width in prefixes else "" for width in (8, 24, 64)),
+                share(found["P@H<=2"]),
+                share(found["precision@100"]),
+                f"{training['seconds'] / 60:.0f}",
+            ]
+        )
+    head = ["", "8 bits", "24 bits", "64 bits", "P@H≤2", "precision@100", "minutes of training"]
+    return table(head, rows)
+
+
+def losses(runs: Path) -> str:
+    rows = []
+    for loss, name in LOSSES.items():
+        found = results(runs, f"fashion-{loss}")
+        codes = found["codes"]
+        figures = [of_prefixes(found)[32], found["mAP@H<=2"], found["P@H<=2"], found["precision@100"]]
+        rows.append([name, *map(share, figures), f"{codes['n_distinct']:,}", f"{codes['effective_branching']:.0f}"])
+    head = ["", "mAP@ALL", "mAP@H≤2", "P@H≤2", "precision@100", "distinct codes", "effective branching"]
+    return table(head, rows)
+
+
+def clothing(runs: Path) -> str:
+    found = results(runs, "clothing")
+    row = [share(value) for value in of_prefixes(found).values()]
+    row += [share(found["precision@100"]), f"{found['training']['seconds'] / 60:.0f}"]
+    head = ["", *(f"{width} bits" for width in of_prefixes(found)), "precision@100", "minutes of training"]
+    return table(head, [["mAP@ALL", *row]])
+
+
+def pictures(runs: Path, curves: dict[str, dict[int, float]]) -> None:
+    from fasthash.plots import draw_map_by_bits
+
+    draw_map_by_bits(DOCS / "images" / "map_by_bits.png", curves)
+    for name, source in (
+        ("training_hdhash", runs / "levels-hdhash" / "training.png"),
+        ("pr_curves_hdhash", runs / "levels-hdhash" / "pr_curves.png"),
+    ):
+        shutil.copy(source, DOCS / "images" / f"{name}.png")
+    # The contact sheet as JPEG: its photos would be megabytes as PNG.
+    with Image.open(runs / "clothing" / "neighbours.png") as sheet:
+        buffer = io.BytesIO()
+        sheet.convert("RGB").resize((sheet.width * 2 // 3, sheet.height * 2 // 3)).save(buffer, "JPEG", quality=80)
+    (DOCS / "images" / "clothing_neighbours.jpg").write_bytes(buffer.getvalue())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--tables", action="store_true")
+    options = parser.parse_args()
+    if not options.tables:
+        lay_out(options.data, options.runs)
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(partial(run, runs=options.runs), RUNS))
+    grid_table, curves = grid(options.runs)
+    parts = {
+        "images machine": f"{cpu_name()}, two experiments at a time of one thread each; "
+        f"{versions('torch', 'timm', 'torchvision', 'fasthash-search')}.",
+        "images grid": grid_table,
+        "images levels": levels(options.runs),
+        "images losses": losses(options.runs),
+        "images clothing": clothing(options.runs),
+    }
+    page = DOCS / "results.md"
+    page.write_text(fill(page.read_text(), parts))
+    pictures(options.runs, curves)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""Tables in Markdown, and the places on a page that they fill."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def fill(text: str, parts: dict[str, str]) -> str:
+    """Put each part between the marks of its name."""
+    for name, part in parts.items():
+        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+        before, rest = text.split(begin)
+        text = before + begin + part + end + rest.split(end)[1]
+    return text
+
+
+def versions(*packages: str) -> str:
+    return ", ".join(f"{package} {importlib.metadata.version(package)}" for package in packages)
+
+
+def share(value: float) -> str:
+    """A number from 0 to 1 with three decimals, without the zero before the point."""
+    return f"{value:.3f}".removeprefix("0")
