@@ -100,7 +100,7 @@ def core_tests(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("command", ["core_test", "kernels_test", "faults_test", "stress_test 3"])
+@pytest.mark.parametrize("command", ["core_test", "kernels_test", "faults_test", "gpu_test", "stress_test 3"])
 def test_the_core_works_without_python(core_tests, tmp_path, command):
     name, *arguments = command.split()
     result = run(core_tests / name, *arguments, cwd=tmp_path)

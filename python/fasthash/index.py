@@ -33,6 +33,8 @@ from fasthash.results import FileInfo, FileReport, FileSection, RangeResult, Sea
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from fasthash.gpu import GpuFlatIndex
+
 __all__ = ["FlatIndex", "HierIndex", "KeepMode", "load", "peek", "verify"]
 
 KeepMode: TypeAlias = Literal["node_ratio", "gallery_ratio", "radius"]
@@ -379,6 +381,25 @@ class FlatIndex(_Index):
 
     def __repr__(self) -> str:
         return f"FlatIndex(n_bits={self.n_bits}) with {len(self)} codes"
+
+    def to(self, device: Any) -> FlatIndex | GpuFlatIndex:
+        """An index with the same codes on a GPU, which finds the same, byte for byte.
+
+        Args:
+            device: `"cuda"`, `"cuda:1"` and so on, or a `torch.device`; `"cpu"` gives this index itself.
+
+        Returns:
+            A `fasthash.gpu.GpuFlatIndex`, or this index.
+
+        Raises:
+            ValueError: `device` is none of these.
+            RuntimeError: fasthash was built without CUDA, or the GPU cannot be used; the message says why.
+            MemoryError: the GPU has too little memory.
+        """
+        from fasthash.gpu import GpuFlatIndex, check_device
+
+        number = check_device(device)
+        return self if number is None else GpuFlatIndex(self, number)
 
     @overload
     def search(

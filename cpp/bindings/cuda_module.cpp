@@ -1,0 +1,161 @@
+// The module fasthash._cuda: galleries on a GPU. Memory of the device comes and goes as addresses: Python has checked
+// where it is and what it holds.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <optional>
+
+#include "arrays.h"
+#include "gpu/device.h"
+#include "gpu/flat_gallery.h"
+
+namespace fasthash::python {
+namespace {
+
+template <typename T>
+T* pointer(std::uintptr_t address) {
+    return reinterpret_cast<T*>(address);
+}
+
+gpu::Stream stream_at(std::uintptr_t address) { return pointer<CUstream_st>(address); }
+
+/// Values on the device that a search writes, on their way into an array.
+template <typename T>
+py::array_t<T> to_host(const gpu::Buffer<T>& buffer, std::vector<py::ssize_t> shape, gpu::Stream stream) {
+    py::array_t<T> array(std::move(shape));
+    T* data = array.mutable_data();
+    const py::gil_scoped_release release;
+    gpu::copy_to_host(data, buffer.data(), buffer.nbytes(), stream);
+    gpu::finish(stream);
+    return array;
+}
+
+/// A gallery and the device it is on. One thread at a time uses it: the streams of two would mix.
+class Gallery {
+ public:
+    Gallery(int device, const CodeArray& codes, const std::optional<IdArray>& ids, std::int64_t first_id)
+        : device_(device) {
+        const CodeView view = code_view("codes", codes);
+        const std::int64_t* id_data = id_pointer(ids, view.n);
+        const py::gil_scoped_release release;
+        const gpu::OnDevice on(device_);
+        gallery_ = std::make_unique<gpu::FlatGallery>(view, id_data, first_id, nullptr);
+    }
+    ~Gallery() {
+        try {
+            const gpu::OnDevice on(device_);
+            gallery_.reset();
+        } catch (const gpu::DeviceError&) {
+            gallery_.release();  // the driver is gone, and its memory with it
+        }
+    }
+
+    std::size_t nbytes() const { return gallery_->nbytes(); }
+
+    /// Queries of the host; (distances, ids).
+    py::tuple search(const CodeArray& queries, std::uint32_t k, const IdFilter* allow) const {
+        const CodeView view = checked(queries);
+        const gpu::OnDevice on(device_);
+        gpu::Buffer<std::int32_t> distances(view.n * k, nullptr);
+        gpu::Buffer<std::int64_t> ids(view.n * k, nullptr);
+        run([&](const Interrupt&) { gallery_->search(view, k, allow, distances.data(), ids.data(), nullptr); });
+        const std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(view.n), static_cast<py::ssize_t>(k)};
+        return py::make_tuple(to_host(distances, shape, nullptr), to_host(ids, shape, nullptr));
+    }
+    /// Queries and results on the device.
+    void search_there(std::uintptr_t queries, std::size_t n, std::uint32_t k, const IdFilter* allow,
+                      std::uintptr_t distances, std::uintptr_t ids, std::uintptr_t stream) const {
+        const gpu::OnDevice on(device_);
+        run([&](const Interrupt&) {
+            gallery_->search(view_at(queries, n), k, allow, pointer<std::int32_t>(distances),
+                             pointer<std::int64_t>(ids), stream_at(stream));
+        });
+    }
+
+    py::array_t<std::int64_t> count_within(const CodeArray& queries, std::int32_t radius, const IdFilter* allow) const {
+        return count(checked(queries), radius, allow, nullptr);
+    }
+    py::array_t<std::int64_t> count_within_there(std::uintptr_t queries, std::size_t n, std::int32_t radius,
+                                                 const IdFilter* allow, std::uintptr_t stream) const {
+        return count(view_at(queries, n), radius, allow, stream_at(stream));
+    }
+
+    /// (distances, ids) of what count_within counted, whose running sums are the offsets.
+    py::tuple range_search(const CodeArray& queries, std::int32_t radius, const IdFilter* allow,
+                           const IdArray& offsets) const {
+        const CodeView view = checked(queries);
+        const auto n = static_cast<std::size_t>(last_of(offsets, view.n));
+        const gpu::OnDevice on(device_);
+        gpu::Buffer<std::int32_t> distances(n, nullptr);
+        gpu::Buffer<std::int64_t> ids(n, nullptr);
+        run([&, sums = offsets.data()](const Interrupt&) {
+            gallery_->range_search(view, radius, allow, sums, distances.data(), ids.data(), nullptr);
+        });
+        const std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(n)};
+        return py::make_tuple(to_host(distances, shape, nullptr), to_host(ids, shape, nullptr));
+    }
+    void range_search_there(std::uintptr_t queries, std::size_t n, std::int32_t radius, const IdFilter* allow,
+                            const IdArray& offsets, std::uintptr_t distances, std::uintptr_t ids,
+                            std::uintptr_t stream) const {
+        last_of(offsets, n);
+        const gpu::OnDevice on(device_);
+        run([&, sums = offsets.data()](const Interrupt&) {
+            gallery_->range_search(view_at(queries, n), radius, allow, sums, pointer<std::int32_t>(distances),
+                                   pointer<std::int64_t>(ids), stream_at(stream));
+        });
+    }
+
+ private:
+    CodeView checked(const CodeArray& queries) const {
+        const CodeView view = code_view("queries", queries);
+        if (view.n_bytes != gallery_->n_bytes()) throw ArgumentError("queries must be as wide as the codes");
+        return view;
+    }
+    CodeView view_at(std::uintptr_t queries, std::size_t n) const {
+        return {pointer<const std::uint8_t>(queries), n, gallery_->n_bytes()};
+    }
+    static std::int64_t last_of(const IdArray& offsets, std::size_t n) {
+        if (n_ids(offsets) != n + 1) throw ArgumentError("offsets must be one more than the queries");
+        return offsets.data()[n];
+    }
+    py::array_t<std::int64_t> count(CodeView queries, std::int32_t radius, const IdFilter* allow,
+                                    gpu::Stream stream) const {
+        py::array_t<std::int64_t> counts(static_cast<py::ssize_t>(queries.n));
+        const gpu::OnDevice on(device_);
+        run([&, data = counts.mutable_data()](const Interrupt&) {
+            gallery_->count_within(queries, radius, allow, data, stream);
+        });
+        return counts;
+    }
+
+    int device_;
+    std::unique_ptr<gpu::FlatGallery> gallery_;
+};
+
+}  // namespace
+
+PYBIND11_MODULE(_cuda, module) {
+    py::register_exception<gpu::DeviceError>(module, "DeviceError", PyExc_RuntimeError);
+    py::register_exception<gpu::OutOfMemory>(module, "OutOfMemory", PyExc_MemoryError);
+    py::register_local_exception<ArgumentError>(module, "ArgumentError", PyExc_ValueError);
+    module.def("n_devices", &gpu::n_devices);
+    module.def("device_name", &gpu::device_name, py::arg("device"));
+    py::class_<Gallery>(module, "Gallery")
+        .def(py::init<int, const CodeArray&, const std::optional<IdArray>&, std::int64_t>(), py::arg("device"),
+             py::arg("codes"), py::arg("ids"), py::arg("first_id"))
+        .def("nbytes", &Gallery::nbytes)
+        .def("search", &Gallery::search, py::arg("queries"), py::arg("k"), py::arg("allow"))
+        .def("search_there", &Gallery::search_there, py::arg("queries"), py::arg("n"), py::arg("k"), py::arg("allow"),
+             py::arg("distances"), py::arg("ids"), py::arg("stream"))
+        .def("count_within", &Gallery::count_within, py::arg("queries"), py::arg("radius"), py::arg("allow"))
+        .def("count_within_there", &Gallery::count_within_there, py::arg("queries"), py::arg("n"), py::arg("radius"),
+             py::arg("allow"), py::arg("stream"))
+        .def("range_search", &Gallery::range_search, py::arg("queries"), py::arg("radius"), py::arg("allow"),
+             py::arg("offsets"))
+        .def("range_search_there", &Gallery::range_search_there, py::arg("queries"), py::arg("n"), py::arg("radius"),
+             py::arg("allow"), py::arg("offsets"), py::arg("distances"), py::arg("ids"), py::arg("stream"));
+}
+
+}  // namespace fasthash::python

@@ -1,0 +1,263 @@
+// Kernels of exhaustive search: distances are compared with a bound as they are computed, and few are kept.
+#pragma once
+
+#include "gpu/launch.h"
+#include "gpu/planes.h"
+
+namespace fasthash::gpu {
+
+constexpr unsigned kScanThreads = 256;
+constexpr unsigned kTile = 64;  // queries whose words the threads of a block share
+
+/// Word w of four neighbouring codes.
+struct alignas(16) Quad {
+    std::uint32_t word[kQuad];
+};
+
+/// Where the planes are; passed to kernels.
+struct PlaneView {
+    const std::uint32_t* words;
+    std::size_t stride;  ///< from a word of a code to its next; a multiple of kQuad
+
+    FASTHASH_DEVICE Quad quad(std::size_t first, std::size_t w) const {
+        return *reinterpret_cast<const Quad*>(words + w * stride + first);
+    }
+    FASTHASH_DEVICE std::uint32_t word(std::size_t row, std::size_t w) const { return words[w * stride + row]; }
+};
+
+/// Word w of a row of bytes; those that it lacks are zero.
+FASTHASH_DEVICE std::uint32_t word_of_row(const std::uint8_t* row, std::size_t n_bytes, std::size_t w) {
+    std::uint32_t word = 0;
+    for (std::size_t b = 0; b < 4 && 4 * w + b < n_bytes; ++b) word |= std::uint32_t{row[4 * w + b]} << 8 * b;
+    return word;
+}
+
+/// A pair (distance, row) as one number, so that pairs are ordered as numbers are.
+FASTHASH_DEVICE std::uint64_t pair_key(int distance, std::uint64_t row) {
+    return static_cast<std::uint64_t>(distance) << 48 | row;
+}
+FASTHASH_DEVICE int key_distance(std::uint64_t key) { return static_cast<int>(key >> 48); }
+FASTHASH_DEVICE std::uint64_t key_row(std::uint64_t key) { return key & ((std::uint64_t{1} << 48) - 1); }
+constexpr std::uint64_t kNoKey = ~std::uint64_t{0};
+
+/// Queries of a batch: rows of words, and what each still looks for.
+struct QueryView {
+    const std::uint32_t* words;  ///< (n, n_words)
+    std::size_t n;
+    const std::int32_t* bounds;  ///< what is farther cannot be among the k nearest; -1 for nothing more
+};
+
+/// What has been found for each query: the first of its keys.
+struct Candidates {
+    std::uint64_t* keys;    ///< (n_queries, capacity)
+    std::uint32_t* counts;  ///< (n_queries,): those found, also where they exceed the capacity
+    std::uint32_t capacity;
+
+    FASTHASH_DEVICE void push(std::size_t query, int distance, std::size_t row) const {
+        const std::uint32_t place = add_to(counts + query, 1);
+        if (place < capacity) keys[query * capacity + place] = pair_key(distance, row);
+    }
+};
+
+/// A bit for each row that may be found; null for all.
+struct RowMask {
+    const std::uint32_t* bits;
+
+    FASTHASH_DEVICE bool admits(std::size_t row) const {
+        return bits == nullptr || (bits[row / 32] >> row % 32 & 1) != 0;
+    }
+};
+
+/// Compares the codes of rows first .. end with the queries. kWords is how many words a code has, 0 for any number.
+/// Blocks share the rows along x, and take a tile of the queries each along y.
+template <unsigned kWords>
+struct Scan {
+    PlaneView codes;
+    unsigned n_words;
+    std::size_t first;  ///< a multiple of kQuad
+    std::size_t end;
+    QueryView queries;
+    RowMask mask;
+    Candidates found;
+
+    static std::size_t shared_bytes(unsigned n_words) { return kTile * (n_words + 1) * sizeof(std::uint32_t); }
+
+    FASTHASH_KERNEL void operator()(const Block& block) const {
+        const unsigned width = kWords != 0 ? kWords : n_words;
+        auto* const words = static_cast<std::uint32_t*>(block.shared());
+        auto* const bounds = reinterpret_cast<std::int32_t*>(words + kTile * width);
+        const std::size_t first_query = std::size_t{block.y()} * kTile;
+        const unsigned n = static_cast<unsigned>(queries.n - first_query < kTile ? queries.n - first_query : kTile);
+        for (unsigned i = block.thread(); i < n * width; i += block.n_threads()) {
+            words[i] = queries.words[first_query * width + i];
+        }
+        for (unsigned q = block.thread(); q < n; q += block.n_threads()) bounds[q] = queries.bounds[first_query + q];
+        block.sync();
+
+        const std::size_t step = std::size_t{block.n_x()} * block.n_threads() * kQuad;
+        for (std::size_t row = first + (std::size_t{block.x()} * block.n_threads() + block.thread()) * kQuad; row < end;
+             row += step) {
+            if constexpr (kWords != 0) {
+                Quad quads[kWords];
+                for (unsigned w = 0; w < kWords; ++w) quads[w] = codes.quad(row, w);
+                for (unsigned q = 0; q < n; ++q) {
+                    int distances[kQuad] = {};
+                    for (unsigned w = 0; w < kWords; ++w) add(quads[w], words[q * kWords + w], distances);
+                    keep(distances, bounds[q], first_query + q, row);
+                }
+            } else {
+                // Too many words for registers: they are read again for every kGroup queries.
+                constexpr unsigned kGroup = 4;
+                for (unsigned q = 0; q < n; q += kGroup) {
+                    int distances[kGroup][kQuad] = {};
+                    for (unsigned w = 0; w < width; ++w) {
+                        const Quad quad = codes.quad(row, w);
+                        for (unsigned g = 0; g < kGroup; ++g) {
+                            // Behind the last query anything may stand in the tile; it is not kept.
+                            add(quad, words[(q + g) % kTile * width + w], distances[g]);
+                        }
+                    }
+                    for (unsigned g = 0; g < kGroup && q + g < n; ++g) {
+                        keep(distances[g], bounds[q + g], first_query + q + g, row);
+                    }
+                }
+            }
+        }
+    }
+
+ private:
+    FASTHASH_DEVICE static void add(const Quad& quad, std::uint32_t word, int* distances) {
+        for (unsigned r = 0; r < kQuad; ++r) distances[r] += count_bits(quad.word[r] ^ word);
+    }
+
+    FASTHASH_DEVICE void keep(const int* distances, int bound, std::size_t query, std::size_t row) const {
+        for (unsigned r = 0; r < kQuad; ++r) {
+            if (distances[r] <= bound && row + r < end && mask.admits(row + r))
+                found.push(query, distances[r], row + r);
+        }
+    }
+};
+
+/// Sorts what was found for each query, a block for each, and leaves the k nearest: what the rest of the rows must come
+/// below is the bound then. Rows that are scanned later are behind those before, so that one at the k-th distance
+/// itself is too late.
+struct Tighten {
+    Candidates found;
+    std::uint32_t k;
+    std::int32_t* bounds;
+    std::uint8_t* overflowed;  ///< set where there was no room for all that was found: what is left may be wrong
+
+    FASTHASH_KERNEL void operator()(const Block& block) const {
+        const std::size_t query = block.x();
+        std::uint64_t* const keys = found.keys + query * found.capacity;
+        const std::uint32_t n_found = found.counts[query];
+        const std::uint32_t n = n_found < found.capacity ? n_found : found.capacity;
+        std::uint32_t padded = 1;
+        while (padded < n) padded *= 2;  // at most the capacity, a power of two
+        for (std::uint32_t i = n + block.thread(); i < padded; i += block.n_threads()) keys[i] = kNoKey;
+        block.sync();
+        // Bitonic sort: runs of length `run` are merged over distances that halve.
+        for (std::uint32_t run = 2; run <= padded; run *= 2) {
+            for (std::uint32_t gap = run / 2; gap > 0; gap /= 2) {
+                for (std::uint32_t i = block.thread(); i < padded / 2; i += block.n_threads()) {
+                    const std::uint32_t low = i / gap * gap * 2 + i % gap, high = low + gap;
+                    const bool ascending = (low & run) == 0;
+                    const std::uint64_t a = keys[low], b = keys[high];
+                    if ((a > b) == ascending) {
+                        keys[low] = b;
+                        keys[high] = a;
+                    }
+                }
+                block.sync();
+            }
+        }
+        if (block.thread() == 0) {
+            if (n_found > found.capacity) overflowed[query] = 1;
+            found.counts[query] = n < k ? n : k;
+            if (n >= k) bounds[query] = key_distance(keys[k - 1]) - 1;
+        }
+    }
+};
+
+/// Turns keys into distances and ids; what is missing to k is n_bits + 1 and -1.
+struct Write {
+    Candidates found;
+    std::size_t n_queries;
+    std::uint32_t k;
+    std::int32_t n_bits;
+    const std::int64_t* ids;  ///< by row; null for first_id, first_id + 1, ...
+    std::int64_t first_id;
+    std::int32_t* distances;
+    std::int64_t* found_ids;
+
+    FASTHASH_KERNEL void operator()(const Block& block) const {
+        const std::size_t step = std::size_t{block.n_x()} * block.n_threads();
+        for (std::size_t i = std::size_t{block.x()} * block.n_threads() + block.thread(); i < n_queries * k;
+             i += step) {
+            const std::size_t query = i / k, rank = i % k;
+            const bool some = rank < found.counts[query];
+            const std::uint64_t key = some ? found.keys[query * found.capacity + rank] : kNoKey;
+            const std::uint64_t row = key_row(key);
+            distances[i] = some ? key_distance(key) : n_bits + 1;
+            found_ids[i] = !some ? -1 : ids == nullptr ? first_id + static_cast<std::int64_t>(row) : ids[row];
+        }
+    }
+};
+
+/// Turns the sorted keys of each query, a row of blocks for each, into distances and ids from its offset on.
+struct WriteRange {
+    Candidates found;
+    const std::int64_t* offsets;
+    const std::int64_t* ids;
+    std::int64_t first_id;
+    std::int32_t* distances;
+    std::int64_t* found_ids;
+
+    FASTHASH_KERNEL void operator()(const Block& block) const {
+        const std::size_t query = block.y(), step = std::size_t{block.n_x()} * block.n_threads();
+        for (std::size_t i = std::size_t{block.x()} * block.n_threads() + block.thread(); i < found.counts[query];
+             i += step) {
+            const std::uint64_t key = found.keys[query * found.capacity + i];
+            const std::uint64_t row = key_row(key);
+            distances[offsets[query] + i] = key_distance(key);
+            found_ids[offsets[query] + i] = ids == nullptr ? first_id + static_cast<std::int64_t>(row) : ids[row];
+        }
+    }
+};
+
+/// Counts the codes within a radius of each query.
+struct CountWithin {
+    PlaneView codes;
+    unsigned n_words;
+    std::size_t n;
+    QueryView queries;  ///< the bounds are the radius
+    RowMask mask;
+    std::uint32_t* counts;
+
+    FASTHASH_KERNEL void operator()(const Block& block) const {
+        const std::size_t query = block.y();
+        auto* const shared = static_cast<std::uint32_t*>(block.shared());
+        if (block.thread() == 0) *shared = 0;
+        block.sync();
+        std::uint32_t own = 0;
+        const std::size_t step = std::size_t{block.n_x()} * block.n_threads() * kQuad;
+        for (std::size_t row = (std::size_t{block.x()} * block.n_threads() + block.thread()) * kQuad; row < n;
+             row += step) {
+            int distances[kQuad] = {};
+            for (unsigned w = 0; w < n_words; ++w) {
+                const Quad quad = codes.quad(row, w);
+                for (unsigned r = 0; r < kQuad; ++r) {
+                    distances[r] += count_bits(quad.word[r] ^ queries.words[query * n_words + w]);
+                }
+            }
+            for (unsigned r = 0; r < kQuad; ++r) {
+                own += distances[r] <= queries.bounds[query] && row + r < n && mask.admits(row + r);
+            }
+        }
+        if (own != 0) add_to(shared, own);
+        block.sync();
+        if (block.thread() == 0 && *shared != 0) add_to(counts + query, *shared);
+    }
+};
+
+}  // namespace fasthash::gpu

@@ -1,0 +1,51 @@
+#include <algorithm>
+
+#include "gpu/flat_kernels.h"
+#include "gpu/planes.h"
+
+namespace fasthash::gpu {
+namespace {
+
+constexpr unsigned kThreads = 256;
+constexpr std::size_t kBlockBytes = 64 << 20;  // of codes that are on their way at once
+
+/// Rows of bytes to planes of words.
+struct Transpose {
+    const std::uint8_t* rows;
+    std::size_t n;
+    std::size_t n_bytes;
+    std::uint32_t* words;
+    std::size_t stride;
+    std::size_t first;
+
+    FASTHASH_KERNEL void operator()(const Block& block) const {
+        const std::size_t n_words = (n_bytes + 3) / 4;
+        const std::size_t step = std::size_t{block.n_x()} * block.n_threads();
+        for (std::size_t i = std::size_t{block.x()} * block.n_threads() + block.thread(); i < n * n_words; i += step) {
+            const std::size_t row = i % n, w = i / n;
+            words[w * stride + first + row] = word_of_row(rows + row * n_bytes, n_bytes, w);
+        }
+    }
+};
+
+}  // namespace
+
+Planes::Planes(CodeView codes, Stream stream)
+    : n_(codes.n),
+      n_bytes_(codes.n_bytes),
+      stride_((codes.n + kQuad - 1) / kQuad * kQuad),
+      words_(stride_ * words_of(codes.n_bytes), stream) {
+    words_.clear();
+    const std::size_t n_at_once = std::max<std::size_t>(1, std::min(n_, kBlockBytes / n_bytes_));
+    Buffer<std::uint8_t> rows(n_at_once * n_bytes_, stream);
+    for (std::size_t first = 0; first < n_; first += n_at_once) {
+        const std::size_t n = std::min(n_at_once, n_ - first);
+        rows.load(codes.row(first), n * n_bytes_);
+        const std::size_t n_blocks = (n * n_words() + kThreads - 1) / kThreads;
+        launch(Transpose{rows.data(), n, n_bytes_, words_.data(), stride_, first},
+               {static_cast<unsigned>(std::min<std::size_t>(n_blocks, 65535))}, kThreads, 0, stream);
+    }
+    finish(stream);  // the codes may go away now
+}
+
+}  // namespace fasthash::gpu

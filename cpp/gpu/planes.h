@@ -1,0 +1,33 @@
+// Codes on the device: word w of all codes stands together, so that neighbouring threads read neighbouring memory.
+#pragma once
+
+#include "fasthash/codes.h"
+#include "gpu/memory.h"
+
+namespace fasthash::gpu {
+
+constexpr std::size_t kQuad = 4;  // codes that a thread reads at once
+
+inline std::size_t words_of(std::size_t n_bytes) { return (n_bytes + 3) / 4; }
+
+/// Codes of a fixed width. Bytes that a code lacks to whole words are zero.
+class Planes {
+ public:
+    Planes(CodeView codes, Stream stream);
+
+    std::size_t n() const { return n_; }
+    std::size_t n_bytes() const { return n_bytes_; }
+    std::size_t n_words() const { return words_of(n_bytes_); }
+    std::size_t nbytes() const { return words_.nbytes(); }
+    /// Word w of row i is words()[w * stride() + i]; the stride is a multiple of kQuad.
+    const std::uint32_t* words() const { return words_.data(); }
+    std::size_t stride() const { return stride_; }
+
+ private:
+    std::size_t n_;
+    std::size_t n_bytes_;
+    std::size_t stride_;
+    Buffer<std::uint32_t> words_;
+};
+
+}  // namespace fasthash::gpu

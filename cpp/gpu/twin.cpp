@@ -1,0 +1,134 @@
+#include "gpu/twin.h"
+
+#include <ucontext.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <stdexcept>
+#include <vector>
+
+#include "gpu/device.h"
+#include "gpu/memory.h"
+
+namespace fasthash::gpu {
+
+namespace {
+
+constexpr std::size_t kStackBytes = 64 << 10;
+
+}  // namespace
+
+/// A block under way: each thread has a stack of its own and gives way at sync.
+class TwinBlock {
+ public:
+    TwinBlock(unsigned n_threads, std::size_t shared_bytes)
+        : contexts_(n_threads), stacks_(n_threads * kStackBytes), done_(n_threads), shared_(shared_bytes / 16 + 1) {}
+
+    void run(const std::vector<Block>& threads, const std::function<void(const Block&)>& body) {
+        body_ = &body;
+        threads_ = &threads;
+        // What a kernel does not write is not zero on a device either.
+        std::memset(shared_.data(), 0xA5, shared_.size() * sizeof(shared_[0]));
+        std::fill(done_.begin(), done_.end(), false);
+        for (std::size_t t = 0; t < threads.size(); ++t) start(t);
+        std::size_t n_done = 0;
+        for (bool forth = false; n_done < threads.size(); forth = !forth) {
+            n_done = 0;
+            for (std::size_t turn = 0; turn < threads.size(); ++turn) {
+                // Back and forth, so that a sync that is missing shows in one of the two.
+                current_ = forth ? turn : threads.size() - 1 - turn;
+                if (!done_[current_]) swapcontext(&scheduler_, &contexts_[current_]);
+                if (error_) std::rethrow_exception(error_);
+                n_done += done_[current_];
+            }
+            // A thread that has ended waits for nobody; others would wait for it for ever.
+            if (n_done > 0 && n_done < threads.size())
+                throw std::logic_error("a thread left before a sync of its block");
+        }
+    }
+
+    void sync() { swapcontext(&contexts_[current_], &scheduler_); }
+    void* shared() { return shared_.data(); }
+
+ private:
+    struct alignas(16) Chunk {
+        unsigned char bytes[16];
+    };
+
+    void start(std::size_t t) {
+        getcontext(&contexts_[t]);
+        contexts_[t].uc_stack.ss_sp = stacks_.data() + t * kStackBytes;
+        contexts_[t].uc_stack.ss_size = kStackBytes;
+        contexts_[t].uc_link = &scheduler_;
+        const auto address = reinterpret_cast<std::uintptr_t>(this);
+        makecontext(&contexts_[t], reinterpret_cast<void (*)()>(&TwinBlock::enter), 2,
+                    static_cast<unsigned>(address >> 32), static_cast<unsigned>(address));
+    }
+
+    static void enter(unsigned high, unsigned low) {
+        auto* block = reinterpret_cast<TwinBlock*>(static_cast<std::uintptr_t>(high) << 32 | low);
+        try {
+            (*block->body_)((*block->threads_)[block->current_]);
+        } catch (...) {
+            block->error_ = std::current_exception();
+        }
+        block->done_[block->current_] = true;
+    }
+
+    std::vector<ucontext_t> contexts_;
+    std::vector<unsigned char> stacks_;
+    std::vector<char> done_;
+    std::vector<Chunk> shared_;
+    ucontext_t scheduler_{};
+    std::size_t current_ = 0;
+    const std::vector<Block>* threads_ = nullptr;
+    const std::function<void(const Block&)>* body_ = nullptr;
+    std::exception_ptr error_;
+};
+
+void Block::sync() const { block_.sync(); }
+void* Block::shared() const { return block_.shared(); }
+
+void run_blocks(unsigned n_x, unsigned n_y, unsigned n_threads, std::size_t shared_bytes,
+                const std::function<void(const Block&)>& thread) {
+    TwinBlock block(n_threads, shared_bytes);
+    for (unsigned y = n_y; y-- > 0;) {
+        for (unsigned x = n_x; x-- > 0;) {
+            std::vector<Block> threads;
+            for (unsigned t = 0; t < n_threads; ++t) threads.emplace_back(block, x, y, n_x, t, n_threads);
+            block.run(threads, thread);
+        }
+    }
+}
+
+void* allocate(std::size_t n_bytes, Stream) {
+    void* memory = std::aligned_alloc(256, (n_bytes + 256) / 256 * 256);
+    if (memory == nullptr) throw OutOfMemory("the twin has no memory left");
+    std::memset(memory, 0xA5, n_bytes);  // as above
+    return memory;
+}
+void release(void* memory, Stream) noexcept { std::free(memory); }
+void copy_to_device(void* to, const void* from, std::size_t n_bytes, Stream) {
+    if (n_bytes != 0) std::memcpy(to, from, n_bytes);
+}
+void copy_to_host(void* to, const void* from, std::size_t n_bytes, Stream) {
+    if (n_bytes != 0) std::memcpy(to, from, n_bytes);
+}
+void copy_on_device(void* to, const void* from, std::size_t n_bytes, Stream) {
+    if (n_bytes != 0) std::memmove(to, from, n_bytes);
+}
+void fill_bytes(void* memory, int value, std::size_t n_bytes, Stream) {
+    if (n_bytes != 0) std::memset(memory, value, n_bytes);
+}
+void finish(Stream) {}
+
+int n_devices() { return 1; }
+std::string device_name(int) { return "the GPU's twin on the CPU"; }
+OnDevice::OnDevice(int device) {
+    if (device != 0) throw DeviceError("the GPU cannot be used: invalid device ordinal");
+}
+OnDevice::~OnDevice() = default;
+
+}  // namespace fasthash::gpu

@@ -1,0 +1,35 @@
+// The CPU twin of a GPU: runs the threads of a block one at a time, each until it waits for the others.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+
+namespace fasthash::gpu {
+
+class TwinBlock;
+
+/// The threads of a block, seen by one of them.
+class Block {
+ public:
+    Block(TwinBlock& block, unsigned x, unsigned y, unsigned n_x, unsigned thread, unsigned n_threads)
+        : block_(block), x_(x), y_(y), n_x_(n_x), thread_(thread), n_threads_(n_threads) {}
+
+    unsigned x() const { return x_; }
+    unsigned y() const { return y_; }
+    unsigned n_x() const { return n_x_; }
+    unsigned thread() const { return thread_; }
+    unsigned n_threads() const { return n_threads_; }
+    void sync() const;
+    void* shared() const;
+
+ private:
+    TwinBlock& block_;
+    unsigned x_, y_, n_x_, thread_, n_threads_;
+};
+
+/// Runs `thread` for each thread of each block of the grid. Blocks follow one another, last ones first: no kernel may
+/// rely on their order.
+void run_blocks(unsigned n_x, unsigned n_y, unsigned n_threads, std::size_t shared_bytes,
+                const std::function<void(const Block&)>& thread);
+
+}  // namespace fasthash::gpu

@@ -1,0 +1,3 @@
+// The kernels and what starts them, compiled for the twin.
+#include "gpu/flat_gallery.cu"
+#include "gpu/planes.cu"

@@ -1,0 +1,112 @@
+// The GPU's kernels, run by their twin on the CPU, find what the index on the CPU finds.
+#include <numeric>
+
+#include "gpu/flat_gallery.h"
+#include "testing.h"
+
+namespace fasthash::testing {
+
+const char* const kTestName = "gpu_test";
+
+namespace {
+
+Found on_cpu(const std::vector<std::uint8_t>& codes, const std::vector<std::int64_t>& ids,
+             const std::vector<std::uint8_t>& queries, std::size_t n_bytes, std::size_t k) {
+    FlatIndex index(n_bytes * 8);
+    index.add(view(codes, n_bytes), ids.data());
+    return search(index, view(queries, n_bytes), k);
+}
+
+Found on_twin(const gpu::FlatGallery& gallery, const std::vector<std::uint8_t>& queries, std::size_t k,
+              const IdFilter* filter = nullptr) {
+    const std::size_t n = queries.size() / gallery.n_bytes() * k;
+    Found found{std::vector<std::int32_t>(n), std::vector<std::int64_t>(n)};
+    gallery.search(view(queries, gallery.n_bytes()), static_cast<std::uint32_t>(k), filter, found.distances.data(),
+                   found.ids.data(), {});
+    return found;
+}
+
+void search_is_the_cpu_s() {
+    std::mt19937 generator(0);
+    for (const std::size_t n_bytes : {1, 2, 3, 4, 5, 8, 12, 16, 32, 40, 128, 512}) {
+        for (const std::size_t n : {0, 1, 3, 31, 32, 33, 1000}) {
+            const auto codes = random_codes(n * n_bytes, generator, n % 2 == 0 ? 256 : 3);
+            const auto queries = random_codes(5 * n_bytes, generator, 4);
+            std::vector<std::int64_t> ids(n);
+            std::iota(ids.begin(), ids.end(), -5000);
+            for (std::size_t i = n / 2; i < n; ++i) ids[i] += 1000;
+            const gpu::FlatGallery gallery(view(codes, n_bytes), ids.data(), 0, {});
+            for (const std::size_t k : {std::size_t{1}, std::size_t{10}, std::size_t{1000}, n + 1}) {
+                check(on_twin(gallery, queries, k) == on_cpu(codes, ids, queries, n_bytes, k),
+                      "search, " + std::to_string(n_bytes) + " bytes, n = " + std::to_string(n) +
+                          ", k = " + std::to_string(k));
+            }
+        }
+    }
+}
+
+/// Many codes at one distance, first few and then more than there is room for; and all of them equal.
+void bursts_are_survived() {
+    std::mt19937 generator(1);
+    const std::size_t n = 60000;
+    for (const bool equal : {false, true}) {
+        auto codes = random_codes(n * 8, generator, equal ? 1 : 256);
+        for (std::size_t i = 20000; i < 50000 && !equal; ++i) {
+            std::fill_n(codes.begin() + static_cast<std::ptrdiff_t>(i * 8), 8, static_cast<std::uint8_t>(i % 3 == 0));
+        }
+        const auto queries = random_codes(66 * 8, generator, 2);
+        std::vector<std::int64_t> ids(n);
+        std::iota(ids.begin(), ids.end(), 7);
+        const gpu::FlatGallery gallery(view(codes, 8), nullptr, 7, {});
+        for (const std::size_t k : {std::size_t{1}, std::size_t{100}, std::size_t{3000}}) {
+            check(on_twin(gallery, queries, k) == on_cpu(codes, ids, queries, 8, k),
+                  "a burst, k = " + std::to_string(k));
+        }
+    }
+}
+
+void filters_and_radii_are_kept() {
+    std::mt19937 generator(2);
+    const std::size_t n = 9000;
+    const auto codes = random_codes(n * 4, generator, 3), queries = random_codes(3 * 4, generator, 3);
+    for (const bool counted : {true, false}) {
+        std::vector<std::int64_t> ids(n);
+        for (std::size_t i = 0; i < n; ++i) ids[i] = static_cast<std::int64_t>(counted ? i + 7 : 3 * i);
+        std::vector<std::int64_t> allowed{-5, 1, 1000000};  // and some that are not there
+        for (const std::int64_t id : ids) {
+            if (generator() % 5 == 0) allowed.push_back(id);
+        }
+        FlatIndex index(32);
+        index.add(view(codes, 4), ids.data());
+        const gpu::FlatGallery gallery(view(codes, 4), counted ? nullptr : ids.data(), 7, nullptr);
+        const IdFilter some(allowed), none({-5});
+        for (const IdFilter* filter : {static_cast<const IdFilter*>(nullptr), &some, &none}) {
+            for (const std::size_t k : {1, 50, 2500}) {
+                check(on_twin(gallery, queries, k, filter) == search(index, view(queries, 4), k, filter), "a filter");
+            }
+            for (const std::int32_t radius : {0, 3, 7, 32}) {
+                std::vector<std::int64_t> counts(3), offsets{0};
+                gallery.count_within(view(queries, 4), radius, filter, counts.data(), nullptr);
+                for (const std::int64_t count : counts) offsets.push_back(offsets.back() + count);
+                const RangeResult range = index.range_search(view(queries, 4), radius, filter, nullptr);
+                check(offsets == range.offsets, "counts within a radius");
+                Found found{std::vector<std::int32_t>(range.ids.size()), std::vector<std::int64_t>(range.ids.size())};
+                gallery.range_search(view(queries, 4), radius, filter, offsets.data(), found.distances.data(),
+                                     found.ids.data(), nullptr);
+                check(found == Found{range.distances, range.ids}, "all within a radius");
+            }
+        }
+    }
+}
+
+}  // namespace
+
+}  // namespace fasthash::testing
+
+int main() {
+    using namespace fasthash::testing;
+    search_is_the_cpu_s();
+    bursts_are_survived();
+    filters_and_radii_are_kept();
+    std::printf("gpu_test: all passed\n");
+}

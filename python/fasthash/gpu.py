@@ -1,0 +1,240 @@
+"""Indices on a GPU: the same searches with the same results, byte for byte."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fasthash._checks import check_codes, check_int
+from fasthash.filters import IdFilter, core_filter
+from fasthash.results import RangeResult, SearchResult
+
+if TYPE_CHECKING:
+    import torch
+
+    from fasthash.index import Allow, FlatIndex
+
+__all__ = ["GpuFlatIndex", "check_device"]
+
+_MAX_K = 2**31 - 1
+
+
+class GpuFlatIndex:
+    """A `FlatIndex` on a GPU, as `FlatIndex.to` makes it.
+
+    The index on the CPU stays behind it: it is changed there, and the codes on the GPU are built anew.
+
+    Queries are numpy arrays or anything that numpy takes, with results of numpy; or memory of this GPU, such as CUDA
+    tensors of torch and all that has `__cuda_array_interface__` or `__dlpack__`, which is read where it is, in the
+    order of torch's current stream; results are CUDA tensors of torch then. One search runs at a time.
+
+    Attributes:
+        device: number of the GPU.
+    """
+
+    def __init__(self, index: FlatIndex, device: int) -> None:
+        self._index = index.copy()
+        self.device = device
+        self._gallery: Any = None
+        self._build()
+
+    def _build(self) -> None:
+        codes, ids = self._index.to_arrays()
+        first_id = int(ids[0]) if len(ids) else 0
+        counted = len(ids) == 0 or int(ids[-1]) - first_id == len(ids) - 1
+        self._gallery = _cuda().Gallery(self.device, codes, None if counted else ids, first_id)
+
+    @property
+    def n_bits(self) -> int:
+        """Width of a code in bits."""
+        return self._index.n_bits
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the GPU's memory that codes and ids take."""
+        return int(self._gallery.nbytes())
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __contains__(self, id: Any) -> bool:
+        return id in self._index
+
+    def __repr__(self) -> str:
+        return f"GpuFlatIndex(n_bits={self.n_bits}, device='cuda:{self.device}') with {len(self)} codes"
+
+    def to(self, device: Any) -> FlatIndex | GpuFlatIndex:
+        """The index on a device, as of `FlatIndex.to`; with `"cpu"` a copy of the index that it came from."""
+        number = check_device(device)
+        if number == self.device:
+            return self
+        return self._index.copy() if number is None else GpuFlatIndex(self._index, number)
+
+    def add(self, codes: ArrayLike, ids: ArrayLike | None = None) -> None:
+        """As `FlatIndex.add`; the codes on the GPU are built anew."""
+        self._change(lambda index: index.add(codes, ids))
+
+    def remove(self, ids: ArrayLike) -> None:
+        """As `FlatIndex.remove`; the codes on the GPU are built anew."""
+        self._change(lambda index: index.remove(ids))
+
+    def update(self, ids: ArrayLike, codes: ArrayLike) -> None:
+        """As `FlatIndex.update`; the codes on the GPU are built anew."""
+        self._change(lambda index: index.update(ids, codes))
+
+    def reconstruct(self, ids: ArrayLike) -> NDArray[np.uint8]:
+        """As `FlatIndex.reconstruct`, from the CPU."""
+        return self._index.reconstruct(ids)
+
+    def to_arrays(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """As `FlatIndex.to_arrays`, from the CPU."""
+        return self._index.to_arrays()
+
+    def search(self, queries: Any, k: int = 10, *, allow: Allow = None) -> SearchResult:
+        """Find the k nearest codes of each query, ordered by (distance, id), exactly.
+
+        Args:
+            queries: uint8 `(nq, n_bits / 8)`, on the CPU or on this GPU.
+            k: number of neighbours, at least 1.
+            allow: only these ids, as of `FlatIndex.search`.
+
+        Returns:
+            Distances int32 and ids int64, both `(nq, k)`, where the queries are; n_bits + 1 and -1 where fewer than k
+            codes were found.
+
+        Raises:
+            TypeError: wrong dtype of `queries` or `allow`, or `k` is not an integer.
+            ValueError: wrong shape, `k` < 1, or the queries are on another GPU.
+            MemoryError: the GPU has too little memory; the index can be used as before.
+            RuntimeError: the GPU failed.
+        """
+        k, only = check_int("k", k, minimum=1, maximum=_MAX_K), self._filter(allow)
+        there = _on_gpu(queries, self.n_bits // 8, self.device)
+        if there is None:
+            return SearchResult(*self._gallery.search(check_codes("queries", queries, self.n_bits // 8), k, only))
+        torch = sys.modules["torch"]
+        shape = (len(there), k)
+        distances = torch.empty(shape, dtype=torch.int32, device=there.device)
+        ids = torch.empty(shape, dtype=torch.int64, device=there.device)
+        self._gallery.search_there(
+            there.data_ptr(), len(there), k, only, distances.data_ptr(), ids.data_ptr(), _stream(there)
+        )
+        return SearchResult(distances, ids)
+
+    def count_within(self, queries: Any, radius: int, *, allow: Allow = None) -> NDArray[np.int64]:
+        """Count the codes within a radius of each query; arguments and errors as of `search`.
+
+        Returns:
+            int64 array `(nq,)`, of numpy.
+        """
+        radius, only = min(check_int("radius", radius, minimum=0), self.n_bits), self._filter(allow)
+        counts: NDArray[np.int64]
+        there = _on_gpu(queries, self.n_bits // 8, self.device)
+        if there is None:
+            counts = self._gallery.count_within(check_codes("queries", queries, self.n_bits // 8), radius, only)
+        else:
+            counts = self._gallery.count_within_there(there.data_ptr(), len(there), radius, only, _stream(there))
+        return counts
+
+    def range_search(self, queries: Any, radius: int, *, allow: Allow = None) -> RangeResult:
+        """Find all codes within a radius of each query, ordered by (distance, id); arguments and errors as of `search`.
+
+        Returns:
+            `RangeResult`, whose distances and ids are where the queries are; the offsets are of numpy.
+        """
+        offsets = np.concatenate(([0], np.cumsum(self.count_within(queries, radius, allow=allow))))
+        radius, only = min(radius, self.n_bits), self._filter(allow)
+        there = _on_gpu(queries, self.n_bits // 8, self.device)
+        if there is None:
+            array = check_codes("queries", queries, self.n_bits // 8)
+            return RangeResult(offsets, *self._gallery.range_search(array, radius, only, offsets))
+        torch = sys.modules["torch"]
+        distances = torch.empty(int(offsets[-1]), dtype=torch.int32, device=there.device)
+        ids = torch.empty(int(offsets[-1]), dtype=torch.int64, device=there.device)
+        self._gallery.range_search_there(
+            there.data_ptr(),
+            len(there),
+            radius,
+            only,
+            offsets,
+            distances.data_ptr(),
+            ids.data_ptr(),
+            _stream(there),
+        )
+        return RangeResult(offsets, distances, ids)
+
+    def _change(self, change: Any) -> None:
+        """Nothing is changed if the GPU has no room for it."""
+        before, self._index = self._index, self._index.copy()
+        try:
+            change(self._index)
+            self._build()
+        except BaseException:
+            self._index = before
+            raise
+
+    def _filter(self, allow: Any) -> Any:
+        if allow is None or isinstance(allow, IdFilter):
+            return None if allow is None else allow._impl
+        return core_filter("allow", allow, self._index._impl.next_id())
+
+
+def check_device(device: Any) -> int | None:
+    """Number of the GPU that `"cuda"`, `"cuda:1"` or a torch.device means; None for the CPU."""
+    text = str(device)
+    found = re.fullmatch(r"cuda(?::(\d+))?", text)
+    if text != "cpu" and found is None:
+        raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:N', got {device!r}")
+    return None if found is None else int(found[1] or 0)
+
+
+def _cuda() -> Any:
+    try:
+        return importlib.import_module("fasthash._cuda")
+    except ImportError as error:
+        raise RuntimeError(
+            "this fasthash was built without CUDA; install it from source where nvcc is found"
+        ) from error
+
+
+def _on_gpu(queries: Any, n_bytes: int, device: int) -> torch.Tensor | None:
+    """Queries in the memory of a GPU as a tensor, without a copy; None where they are on the CPU."""
+    tensor = _tensor_on_gpu(queries)
+    if tensor is None:
+        return None
+    torch = sys.modules["torch"]
+    if tensor.dtype != torch.uint8:
+        raise TypeError(f"queries must be uint8, got {tensor.dtype}")
+    if tensor.ndim != 2 or tensor.shape[1] != n_bytes:
+        raise ValueError(f"queries must have shape (nq, {n_bytes}), got {tuple(tensor.shape)}")
+    if tensor.device.index != device:
+        raise ValueError(f"queries must be on the CPU or on cuda:{device}, where the index is, got {tensor.device}")
+    return tensor.contiguous()
+
+
+def _tensor_on_gpu(queries: Any) -> torch.Tensor | None:
+    if isinstance(queries, np.ndarray):
+        return None
+    if hasattr(queries, "__cuda_array_interface__"):  # torch's own tensors have it where they are on a GPU
+        import torch
+
+        return torch.as_tensor(queries)
+    device = getattr(queries, "__dlpack_device__", None)
+    if device is not None and device()[0] == 2:  # kDLCUDA
+        import torch
+
+        return torch.utils.dlpack.from_dlpack(queries)
+    return None
+
+
+def _stream(tensor: torch.Tensor) -> int:
+    """torch's current stream, in the order of which the queries are written."""
+    return int(sys.modules["torch"].cuda.current_stream(tensor.device).cuda_stream)

@@ -1,0 +1,222 @@
+"""Indices on a GPU: what surrounds the kernels, with the GPU's twin on the CPU; and on a card, where there is one."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fasthash as fh
+from fasthash import gpu
+from indices import assert_same
+
+ROOT = Path(__file__).parent.parent
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory):
+    """The module _cuda, built for the twin."""
+    cmake = Path(sys.executable).parent / "cmake"
+    pybind = pytest.importorskip("pybind11", reason="needs pybind11 in the environment")
+    if not cmake.exists():
+        pytest.skip("needs cmake in the environment")
+    folder = tmp_path_factory.mktemp("twin")
+    environment = os.environ | {"PATH": os.pathsep.join([str(cmake.parent), os.environ["PATH"]])}
+    settings = [
+        "-DFASTHASH_TWIN=ON",
+        f"-Dpybind11_DIR={pybind.get_cmake_dir()}",
+        f"-DPython_EXECUTABLE={sys.executable}",
+    ]
+    for command in (
+        [cmake, "-S", ROOT, "-B", folder, *settings],
+        [cmake, "--build", folder, "--target", "_cuda", "--parallel", "2"],
+    ):
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
+    (path,) = folder.glob("_cuda.*so")
+    specification = importlib.util.spec_from_file_location("_cuda", path)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def has_card():
+    try:
+        return gpu._cuda().n_devices() > 0
+    except RuntimeError:
+        return False
+
+
+CARD = has_card()
+
+
+@pytest.fixture(params=["twin", "card"])
+def device(request, monkeypatch):
+    """`"cuda"`, once played by the twin and once the real one."""
+    if request.param == "twin":
+        module = request.getfixturevalue("twin")
+        monkeypatch.setattr(gpu, "_cuda", lambda: module)
+    elif not CARD:
+        pytest.skip("needs a GPU")
+    return "cuda"
+
+
+def filled(n=3000, n_bits=64, ids=None):
+    index = fh.FlatIndex(n_bits)
+    index.add(RNG.integers(0, 4, (n, n_bits // 8), np.uint8), ids)
+    return index
+
+
+@pytest.mark.parametrize("n_bits", [8, 16, 24, 64, 72, 256, 4096])
+def test_searches_find_the_same(device, n_bits):
+    ids = np.sort(RNG.choice(10**12, 2000, replace=False)) - 10**11
+    index = filled(2000, n_bits, RNG.permutation(ids))
+    there = index.to(device)
+    queries = RNG.integers(0, 4, (7, n_bits // 8), np.uint8)
+    for allow in (None, ids[::3], fh.IdFilter(ids[:50])):
+        for k in (1, 10, 2500):
+            assert_same(there.search(queries, k, allow=allow), index.search(queries, k, allow=allow))
+        for radius in (0, n_bits // 8, n_bits):
+            assert (
+                there.count_within(queries, radius, allow=allow) == index.count_within(queries, radius, allow=allow)
+            ).all()
+            assert_same(
+                there.range_search(queries, radius, allow=allow), index.range_search(queries, radius, allow=allow)
+            )
+    mask = np.arange(3000) % 2 == 0
+    counted = filled(3000, n_bits)
+    assert_same(counted.to(device).search(queries, 5, allow=mask), counted.search(queries, 5, allow=mask))
+
+
+@pytest.mark.parametrize("n", [0, 1, 31, 32, 33])
+def test_few_codes(device, n):
+    index = filled(n)
+    queries = RNG.integers(0, 256, (2, 8), np.uint8)
+    for k in (1, 10, max(n, 1)):
+        assert_same(index.to(device).search(queries, k), index.search(queries, k))
+    assert_same(index.to(device).range_search(queries, 20), index.range_search(queries, 20))
+    assert_same(index.to(device).search(queries[:0], 3), index.search(queries[:0], 3))
+
+
+def test_changes(device):
+    index = filled(500)
+    there = index.to(device)
+    queries = RNG.integers(0, 4, (3, 8), np.uint8)
+    for change in (
+        lambda one: one.add(queries),
+        lambda one: one.remove(np.array([3, 4])),
+        lambda one: one.update(np.array([7]), queries[:1]),
+    ):
+        change(there)
+        assert not np.array_equal(there.search(queries, 5).ids, index.search(queries, 5).ids) or len(there) != len(
+            index
+        )
+        change(index)
+        assert_same(there.search(queries, 5), index.search(queries, 5))
+        assert len(there) == len(index)
+    assert (there.reconstruct(np.array([7])) == queries[:1]).all()
+    assert 500 in there
+    assert 3 not in there
+    with pytest.raises(ValueError, match="ids"):
+        there.remove(np.array([3]))
+    assert_same(there.search(queries, 5), index.search(queries, 5))
+
+
+def test_a_change_that_finds_no_room_changes_nothing(device, monkeypatch):
+    there = filled(100).to(device)
+
+    def no_room():
+        raise MemoryError("memory of the GPU: out of memory")
+
+    monkeypatch.setattr(there, "_build", no_room)
+    with pytest.raises(MemoryError):
+        there.add(np.zeros((1, 8), np.uint8))
+    assert len(there) == 100
+    assert there.search(np.zeros((1, 8), np.uint8), 200).ids.max() == 99
+
+
+def test_where_it_is(device):
+    index = filled(100)
+    there = index.to(f"{device}:0")
+    assert repr(there) == "GpuFlatIndex(n_bits=64, device='cuda:0') with 100 codes"
+    assert there.to("cuda") is there
+    assert index.to("cpu") is index
+    back = there.to("cpu")
+    assert isinstance(back, fh.FlatIndex)
+    assert (back.to_arrays()[0] == index.to_arrays()[0]).all()
+    assert there.nbytes == 100 * 8
+    assert bool(filled(0).to(device))
+
+
+def test_queries_on_the_gpu(device, request, monkeypatch):
+    torch = pytest.importorskip("torch", reason="results on the GPU are tensors of torch")
+    index = filled(1000)
+    there = index.to(device)
+    queries = RNG.integers(0, 4, (5, 8), np.uint8)
+    tensor = torch.from_numpy(queries)
+    if request.node.callspec.params["device"] == "card":
+        tensor = tensor.cuda()
+    else:  # the twin's memory is the CPU's
+        monkeypatch.setattr(gpu, "_on_gpu", lambda given, *_: given)
+        monkeypatch.setattr(gpu, "_stream", lambda given: 0)
+    for found, expected in (
+        (there.search(tensor, 9), index.search(queries, 9)),
+        (there.range_search(tensor, 14), index.range_search(queries, 14)),
+    ):
+        assert found.ids.device == found.distances.device == tensor.device
+        assert found.distances.dtype == torch.int32
+        assert (found.ids.cpu().numpy() == expected.ids).all()
+        assert (found.distances.cpu().numpy() == expected.distances).all()
+    assert (there.count_within(tensor, 14) == index.count_within(queries, 14)).all()
+
+
+def test_tensors_of_the_cpu_are_arrays(device):
+    torch = pytest.importorskip("torch", reason="tensors need torch")
+    index = filled(100)
+    queries = RNG.integers(0, 4, (5, 8), np.uint8)
+    found = index.to(device).search(torch.from_numpy(queries), 3)
+    assert isinstance(found.ids, np.ndarray)
+    assert_same(found, index.search(queries, 3))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda index: index.search(np.zeros((1, 7), np.uint8)), ValueError, r"queries must have shape \(n, 8\)"),
+        (lambda index: index.search(np.zeros((1, 8), np.int8)), TypeError, "queries must be .*uint8"),
+        (lambda index: index.search(np.zeros((1, 8), np.uint8), 0), ValueError, "k must be at least 1, got 0"),
+        (lambda index: index.count_within(np.zeros((1, 8), np.uint8), -1), ValueError, "radius must be at least 0"),
+        (
+            lambda index: index.search(np.zeros((1, 8), np.uint8), allow=[0.5]),
+            TypeError,
+            "allow must be an int64 array",
+        ),
+        (lambda index: index.to("gpu"), ValueError, "device must be 'cpu', 'cuda' or 'cuda:N', got 'gpu'"),
+        (lambda index: index.to("cuda:77"), RuntimeError, "the GPU cannot be used: invalid device ordinal"),
+    ],
+)
+def test_mistakes(device, call, error, message):
+    index = filled(50).to(device)
+    with pytest.raises(error, match=message):
+        call(index)
+    assert index.search(np.zeros((1, 8), np.uint8), 1).ids.shape == (1, 1)
+
+
+def test_devices():
+    assert gpu.check_device("cpu") is None
+    assert gpu.check_device("cuda") == 0
+    assert gpu.check_device("cuda:12") == 12
+    for wrong in ("cuda:", "cuda:-1", "CUDA", "mps", 0, None):
+        with pytest.raises(ValueError, match="device must be"):
+            filled(1).to(wrong)
+
+
+def test_without_a_gpu_it_says_so():
+    if CARD:
+        pytest.skip("there is a GPU")
+    with pytest.raises(RuntimeError, match=r"built without CUDA|no GPU can be used"):
+        filled(1).to("cuda")
