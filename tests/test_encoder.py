@@ -313,6 +313,19 @@ def test_pretrained_file(weights_file, kind):
     assert all(torch.equal(value, weights[key]) for key, value in state.items())
 
 
+def test_pretrained_by_a_saved_encoder(encoder, tmp_path):
+    encoder.save(tmp_path)
+    other = make(level_bits=(24,), pretrained=tmp_path)
+    state = encoder.backbone.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in other.backbone.state_dict().items())
+    assert other.level_bits == (24,)
+    with pytest.raises(ValueError, match=r"pretrained='.*' does not fit the backbone"):
+        HashEncoder("resnet10t", (8,), pretrained=tmp_path, image_size=32)
+    (tmp_path / "card.json").unlink()
+    with pytest.raises(FileNotFoundError, match="holds no saved HashEncoder"):
+        make(pretrained=tmp_path)
+
+
 def test_pretrained_file_of_a_torchvision_network(tmp_path):
     path = tmp_path / "alexnet.safetensors"
     whole = torchvision.models.alexnet()
@@ -347,7 +360,9 @@ def test_pickles_are_refused_unread(tmp_path, suffix):
 
     path = tmp_path / f"weights{suffix}"
     path.write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(ValueError, match=r"must be a .safetensors file: pickles .* are refused, because"):
+    with pytest.raises(
+        ValueError, match=r"must be a .safetensors file or a saved encoder: pickles .* are refused, because"
+    ):
         make(pretrained=path)
 
 

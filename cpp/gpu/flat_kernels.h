@@ -44,7 +44,7 @@ constexpr std::uint64_t kNoKey = ~std::uint64_t{0};
 struct QueryView {
     const std::uint32_t* words;  ///< (n, n_words)
     std::size_t n;
-    const std::int32_t* bounds;  ///< what is farther cannot be among the k nearest; -1 for nothing more
+    const std::uint64_t* bounds;  ///< what is wanted must come before this key
 };
 
 /// What has been found for each query: the first of its keys.

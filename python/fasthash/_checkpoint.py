@@ -21,7 +21,7 @@ with needs_extra("train"):
     from safetensors.torch import load_model, save_model
     from torch import nn
 
-__all__ = ["CARD_NAME", "brief", "read_card", "read_weights", "write_checkpoint"]
+__all__ = ["CARD_NAME", "brief", "read_card", "read_weights", "weights_path", "write_checkpoint"]
 
 CARD_NAME = "card.json"
 _VERSION = 1
@@ -67,18 +67,29 @@ def read_card(folder: str | os.PathLike[str], kind: str) -> dict[str, Any]:
     return card
 
 
-def read_weights(folder: str | os.PathLike[str], model: nn.Module, name: Any) -> None:
-    """Read the weights that the card names into the model.
+def weights_path(folder: str | os.PathLike[str], card: dict[str, Any]) -> Path:
+    """The file of weights that a card names.
 
     Raises:
-        FileNotFoundError: the file is missing.
-        ValueError: the name is none that `write_checkpoint` gives, or the weights do not fit the model.
+        FileNotFoundError: it is missing.
+        ValueError: the name is none that `write_checkpoint` gives.
     """
+    name = card.get("weights")
     if not isinstance(name, str) or not _OUR_FILES.fullmatch(name):  # so never a path that leads elsewhere
         raise ValueError(f"{Path(folder) / CARD_NAME} names no file of weights but {name!r}")
     path = Path(folder) / name
     if not path.is_file():
-        raise FileNotFoundError(f"folder={str(folder)!r} holds no saved {type(model).__name__}: {name} is missing")
+        raise FileNotFoundError(f"folder={str(folder)!r} holds no saved {card['class']}: {name} is missing")
+    return path
+
+
+def read_weights(folder: str | os.PathLike[str], model: nn.Module, card: dict[str, Any]) -> None:
+    """Read the weights that the card names into the model.
+
+    Raises:
+        FileNotFoundError, ValueError: as `weights_path`; the weights do not fit the model.
+    """
+    path = weights_path(folder, card)
     try:
         load_model(model, str(path))
     except (SafetensorError, RuntimeError) as error:

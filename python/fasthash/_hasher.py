@@ -89,12 +89,11 @@ class Hasher(nn.Module):
         try:
             model = cls(**{field: card[field] for field in cls._CARD_FIELDS})
             model.record = None if card["training"] is None else TrainingRecord(**card["training"])
-            weights = card["weights"]
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{os.path.join(folder, CARD_NAME)} is not the card of a {cls.__name__}: {error!r}"
             ) from error
-        read_weights(folder, model, weights)
+        read_weights(folder, model, card)
         return model.eval()
 
     def _arguments(self) -> dict[str, Any]:

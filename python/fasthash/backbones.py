@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fasthash._checkpoint import brief
+from fasthash._checkpoint import brief, read_card, weights_path
 from fasthash._extras import needs_extra
 
 with needs_extra("train"):
     import timm
+    import torch
     import torchvision
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -78,18 +79,30 @@ def _pad(network: nn.Module, inputs: tuple[Any, ...], multiple: int = 1, at_leas
 
 
 def _load_backbone(backbone: nn.Module, path: Path, classifier: Sequence[str]) -> None:
-    """Read the weights of the backbone from a file, which may hold those of the classifier, cut off here, too."""
-    if path.suffix != ".safetensors":
+    """Read the weights of the backbone, from a saved encoder or from a file; the classifier, cut off here, may be in it
+    too."""
+    if path.is_dir():
+        prefix = "backbone."
+        weights = _read(weights_path(path, read_card(path, "HashEncoder")), path)
+        state = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    elif path.suffix != ".safetensors":
         raise ValueError(
-            f"pretrained={str(path)!r} must be a .safetensors file: pickles (.pt, .pth, .bin) are refused, because "
-            "loading one can run any code in it; convert it once with safetensors.torch.save_file"
+            f"pretrained={str(path)!r} must be a .safetensors file or a saved encoder: pickles (.pt, .pth, .bin) are "
+            "refused, because loading one can run any code in it; convert it once with safetensors.torch.save_file"
         )
-    if not path.is_file():
+    elif not path.is_file():
         raise FileNotFoundError(f"pretrained={str(path)!r} does not exist")
-    cut_off = tuple(f"{part}." for part in classifier)
+    else:
+        cut_off = tuple(f"{part}." for part in classifier)
+        state = {key: value for key, value in _read(path, path).items() if not key.startswith(cut_off)}
     try:
-        backbone.load_state_dict({key: value for key, value in load_file(path).items() if not key.startswith(cut_off)})
-    except SafetensorError as error:
-        raise ValueError(f"pretrained={str(path)!r} is not a safetensors file: {brief(error)}") from error
+        backbone.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(f"pretrained={str(path)!r} does not fit the backbone: {brief(error)}") from error
+
+
+def _read(file: Path, given: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise ValueError(f"pretrained={str(given)!r} is not a safetensors file: {brief(error)}") from error

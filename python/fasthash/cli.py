@@ -86,7 +86,9 @@ def train(
     lists: Annotated[str | None, typer.Option(help="Lists, or a split file.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Name, such as cifar10-hhnet.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Network, such as hrnet_w18.")] = None,
-    weights: Annotated[str | None, typer.Option(help="'imagenet', 'none', or a .safetensors file.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="'imagenet', 'none', a .safetensors file, or a saved encoder.")
+    ] = None,
     image_size: Annotated[int | None, typer.Option(help="Pixels.")] = None,
     bits: Annotated[str | None, typer.Option(help="Levels, such as 64 or 8,16,40.")] = None,
     loss: Annotated[str | None, typer.Option(help="Name, such as hashnet.")] = None,

@@ -44,7 +44,8 @@ class HashEncoder(Hasher):
             takes any size in the same way, padded to 63 px where a side has less; VGG takes 32 px or more.
         level_bits: bits of each level, coarse first; positive multiples of 8, 8 to 4096 in total.
         pretrained: False for random weights, True for ImageNet weights (downloaded by timm or torchvision), or the
-            path of a local `.safetensors` file with the weights of the backbone.
+            path of a local `.safetensors` file with the weights of the backbone, or of an encoder that `save` wrote,
+            whose backbone is taken.
         image_size: side in pixels of the square images that `transform` makes.
         mean, std: normalisation of the three channels in `transform`; by default ImageNet's.
         head: `"linear"` or `"sliced"`, see `HashHead`.
@@ -57,7 +58,7 @@ class HashEncoder(Hasher):
 
     Raises:
         ConnectionError: `pretrained=True`, and the weights cannot be downloaded.
-        FileNotFoundError: the file that `pretrained` names does not exist.
+        FileNotFoundError: what `pretrained` names does not exist.
         TypeError, ValueError: an argument is not as described; the message names it.
 
     Example:
