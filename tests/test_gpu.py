@@ -65,16 +65,21 @@ def device(request, monkeypatch):
     return "cuda"
 
 
-def filled(n=3000, n_bits=64, ids=None):
-    index = fh.FlatIndex(n_bits)
+@pytest.fixture(params=["flat", "hier"])
+def kind(request):
+    return request.param
+
+
+def filled(kind, n=3000, n_bits=64, ids=None):
+    index = fh.FlatIndex(n_bits) if kind == "flat" else fh.HierIndex((8, n_bits - 8) if n_bits > 8 else (8,))
     index.add(RNG.integers(0, 4, (n, n_bits // 8), np.uint8), ids)
     return index
 
 
 @pytest.mark.parametrize("n_bits", [8, 16, 24, 64, 72, 256, 4096])
-def test_searches_find_the_same(device, n_bits):
+def test_searches_find_the_same(device, kind, n_bits):
     ids = np.sort(RNG.choice(10**12, 2000, replace=False)) - 10**11
-    index = filled(2000, n_bits, RNG.permutation(ids))
+    index = filled(kind, 2000, n_bits, RNG.permutation(ids))
     there = index.to(device)
     queries = RNG.integers(0, 4, (7, n_bits // 8), np.uint8)
     for allow in (None, ids[::3], fh.IdFilter(ids[:50])):
@@ -88,13 +93,13 @@ def test_searches_find_the_same(device, n_bits):
                 there.range_search(queries, radius, allow=allow), index.range_search(queries, radius, allow=allow)
             )
     mask = np.arange(3000) % 2 == 0
-    counted = filled(3000, n_bits)
+    counted = filled(kind, 3000, n_bits)
     assert_same(counted.to(device).search(queries, 5, allow=mask), counted.search(queries, 5, allow=mask))
 
 
 @pytest.mark.parametrize("n", [0, 1, 31, 32, 33])
-def test_few_codes(device, n):
-    index = filled(n)
+def test_few_codes(device, kind, n):
+    index = filled(kind, n)
     queries = RNG.integers(0, 256, (2, 8), np.uint8)
     for k in (1, 10, max(n, 1)):
         assert_same(index.to(device).search(queries, k), index.search(queries, k))
@@ -102,8 +107,8 @@ def test_few_codes(device, n):
     assert_same(index.to(device).search(queries[:0], 3), index.search(queries[:0], 3))
 
 
-def test_changes(device):
-    index = filled(500)
+def test_changes(device, kind):
+    index = filled(kind, 500)
     there = index.to(device)
     queries = RNG.integers(0, 4, (3, 8), np.uint8)
     for change in (
@@ -127,7 +132,7 @@ def test_changes(device):
 
 
 def test_a_change_that_finds_no_room_changes_nothing(device, monkeypatch):
-    there = filled(100).to(device)
+    there = filled("hier", 100).to(device)
 
     def no_room():
         raise MemoryError("memory of the GPU: out of memory")
@@ -140,21 +145,24 @@ def test_a_change_that_finds_no_room_changes_nothing(device, monkeypatch):
 
 
 def test_where_it_is(device):
-    index = filled(100)
+    index = filled("flat", 100)
     there = index.to(f"{device}:0")
-    assert repr(there) == "GpuFlatIndex(n_bits=64, device='cuda:0') with 100 codes"
+    assert repr(there) == "GpuFlatIndex(level_bits=(64,), device='cuda:0') with 100 codes"
     assert there.to("cuda") is there
     assert index.to("cpu") is index
     back = there.to("cpu")
     assert isinstance(back, fh.FlatIndex)
     assert (back.to_arrays()[0] == index.to_arrays()[0]).all()
     assert there.nbytes == 100 * 8
-    assert bool(filled(0).to(device))
+    assert bool(filled("flat", 0).to(device))
+    levels = filled("hier", 100).to(device)
+    assert repr(levels) == "GpuHierIndex(level_bits=(8, 56), device='cuda:0') with 100 codes"
+    assert isinstance(levels.to("cpu"), fh.HierIndex)
 
 
-def test_queries_on_the_gpu(device, request, monkeypatch):
+def test_queries_on_the_gpu(device, kind, request, monkeypatch):
     torch = pytest.importorskip("torch", reason="results on the GPU are tensors of torch")
-    index = filled(1000)
+    index = filled(kind, 1000)
     there = index.to(device)
     queries = RNG.integers(0, 4, (5, 8), np.uint8)
     tensor = torch.from_numpy(queries)
@@ -174,9 +182,24 @@ def test_queries_on_the_gpu(device, request, monkeypatch):
     assert (there.count_within(tensor, 14) == index.count_within(queries, 14)).all()
 
 
+def test_pruned_searches(device, request, monkeypatch):
+    torch = pytest.importorskip("torch", reason="results on the GPU are tensors of torch")
+    index = filled("hier", 1000)
+    there = index.to(device)
+    queries = RNG.integers(0, 4, (5, 8), np.uint8)
+    expected = index.search(queries, 9, keep=0.1, keep_mode="radius")
+    assert_same(there.search(queries, 9, keep=0.1, keep_mode="radius"), expected)
+    if request.node.callspec.params["device"] == "twin":
+        monkeypatch.setattr(gpu, "_on_gpu", lambda given, *_: given)
+    tensor = torch.from_numpy(queries).to("cpu" if request.node.callspec.params["device"] == "twin" else "cuda")
+    found = there.search(tensor, 9, keep=0.1, keep_mode="radius")
+    assert found.ids.device == tensor.device
+    assert (found.ids.cpu().numpy() == expected.ids).all()
+
+
 def test_tensors_of_the_cpu_are_arrays(device):
     torch = pytest.importorskip("torch", reason="tensors need torch")
-    index = filled(100)
+    index = filled("flat", 100)
     queries = RNG.integers(0, 4, (5, 8), np.uint8)
     found = index.to(device).search(torch.from_numpy(queries), 3)
     assert isinstance(found.ids, np.ndarray)
@@ -199,8 +222,8 @@ def test_tensors_of_the_cpu_are_arrays(device):
         (lambda index: index.to("cuda:77"), RuntimeError, "the GPU cannot be used: invalid device ordinal"),
     ],
 )
-def test_mistakes(device, call, error, message):
-    index = filled(50).to(device)
+def test_mistakes(device, kind, call, error, message):
+    index = filled(kind, 50).to(device)
     with pytest.raises(error, match=message):
         call(index)
     assert index.search(np.zeros((1, 8), np.uint8), 1).ids.shape == (1, 1)
@@ -212,11 +235,11 @@ def test_devices():
     assert gpu.check_device("cuda:12") == 12
     for wrong in ("cuda:", "cuda:-1", "CUDA", "mps", 0, None):
         with pytest.raises(ValueError, match="device must be"):
-            filled(1).to(wrong)
+            filled("flat", 1).to(wrong)
 
 
 def test_without_a_gpu_it_says_so():
     if CARD:
         pytest.skip("there is a GPU")
     with pytest.raises(RuntimeError, match=r"built without CUDA|no GPU can be used"):
-        filled(1).to("cuda")
+        filled("hier", 1).to("cuda")

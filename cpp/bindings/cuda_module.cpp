@@ -9,7 +9,7 @@
 
 #include "arrays.h"
 #include "gpu/device.h"
-#include "gpu/flat_gallery.h"
+#include "gpu/tree_gallery.h"
 
 namespace fasthash::python {
 namespace {
@@ -35,13 +35,17 @@ py::array_t<T> to_host(const gpu::Buffer<T>& buffer, std::vector<py::ssize_t> sh
 /// A gallery and the device it is on. One thread at a time uses it: the streams of two would mix.
 class Gallery {
  public:
-    Gallery(int device, const CodeArray& codes, const std::optional<IdArray>& ids, std::int64_t first_id)
+    Gallery(int device, const CodeArray& codes, const std::optional<IdArray>& ids, std::int64_t first_id, bool tree)
         : device_(device) {
         const CodeView view = code_view("codes", codes);
         const std::int64_t* id_data = id_pointer(ids, view.n);
         const py::gil_scoped_release release;
         const gpu::OnDevice on(device_);
-        gallery_ = std::make_unique<gpu::FlatGallery>(view, id_data, first_id, nullptr);
+        if (tree && view.n != 0) {
+            gallery_ = std::make_unique<gpu::TreeGallery>(view, id_data, first_id, nullptr);
+        } else {
+            gallery_ = std::make_unique<gpu::FlatGallery>(view, id_data, first_id, nullptr);
+        }
     }
     ~Gallery() {
         try {
@@ -143,8 +147,8 @@ PYBIND11_MODULE(_cuda, module) {
     module.def("n_devices", &gpu::n_devices);
     module.def("device_name", &gpu::device_name, py::arg("device"));
     py::class_<Gallery>(module, "Gallery")
-        .def(py::init<int, const CodeArray&, const std::optional<IdArray>&, std::int64_t>(), py::arg("device"),
-             py::arg("codes"), py::arg("ids"), py::arg("first_id"))
+        .def(py::init<int, const CodeArray&, const std::optional<IdArray>&, std::int64_t, bool>(), py::arg("device"),
+             py::arg("codes"), py::arg("ids"), py::arg("first_id"), py::arg("tree"))
         .def("nbytes", &Gallery::nbytes)
         .def("search", &Gallery::search, py::arg("queries"), py::arg("k"), py::arg("allow"))
         .def("search_there", &Gallery::search_there, py::arg("queries"), py::arg("n"), py::arg("k"), py::arg("allow"),

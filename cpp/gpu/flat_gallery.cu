@@ -1,7 +1,5 @@
-#include <algorithm>
-
 #include "gpu/flat_gallery.h"
-#include "gpu/flat_kernels.h"
+#include "gpu/query_batch.h"
 
 namespace fasthash::gpu {
 
@@ -9,8 +7,6 @@ namespace {
 
 constexpr std::size_t kKeyBytes = std::size_t{256} << 20;  // of the candidates of all queries of a group
 constexpr std::size_t kLeastCapacity = 4096;
-constexpr unsigned kSortThreads = 512;
-constexpr std::size_t kMostBlocks = 2048;  // along x: enough to fill any GPU, few enough to share the queries' words
 
 std::size_t power_of_two(std::size_t n) {
     std::size_t power = 1;
@@ -20,97 +16,12 @@ std::size_t power_of_two(std::size_t n) {
 
 PlaneView view_of(const Planes& codes) { return {codes.words(), codes.stride()}; }
 
-template <typename T>
-Buffer<T> loaded(const T* values, std::size_t n, Stream stream) {
-    Buffer<T> buffer(n, stream);
-    if (n != 0) buffer.load(values, n);
-    return buffer;
-}
-
-unsigned blocks_for(std::size_t n_threads, unsigned per_block) {
-    return static_cast<unsigned>(std::clamp<std::size_t>((n_threads + per_block - 1) / per_block, 1, kMostBlocks));
-}
-
-/// Rows of bytes to rows of whole words.
-struct Widen {
-    const std::uint8_t* rows;
-    std::size_t n;
-    std::size_t n_bytes;
-    std::uint32_t* words;
-
-    FASTHASH_KERNEL void operator()(const Block& block) const {
-        const std::size_t n_words = (n_bytes + 3) / 4;
-        const std::size_t step = std::size_t{block.n_x()} * block.n_threads();
-        for (std::size_t i = std::size_t{block.x()} * block.n_threads() + block.thread(); i < n * n_words; i += step) {
-            words[i] = word_of_row(rows + i / n_words * n_bytes, n_bytes, i % n_words);
-        }
-    }
-};
-
-/// The same value for all.
-struct Fill {
-    std::int32_t* values;
-    std::size_t n;
-    std::int32_t value;
-
-    FASTHASH_KERNEL void operator()(const Block& block) const {
-        const std::size_t step = std::size_t{block.n_x()} * block.n_threads();
-        for (std::size_t i = std::size_t{block.x()} * block.n_threads() + block.thread(); i < n; i += step) {
-            values[i] = value;
-        }
-    }
-};
-
-}  // namespace
-
-/// Queries that are searched together, and what has been found for them.
-struct QueryBatch {
-    QueryBatch(CodeView queries, std::int32_t radius, std::size_t n_keys, RowMask row_mask, Stream on)
-        : n(queries.n),
-          n_words(static_cast<unsigned>(words_of(queries.n_bytes))),
-          stream(on),
-          mask(row_mask),
-          words(queries.n * n_words, on),
-          bounds(queries.n, on),
-          counts(queries.n, on),
-          overflowed(queries.n, on),
-          keys(queries.n * n_keys, on),
-          capacity(static_cast<std::uint32_t>(n_keys)) {
-        Buffer<std::uint8_t> rows(n * queries.n_bytes, on);
-        rows.load(queries.data, n * queries.n_bytes);
-        launch(Widen{rows.data(), n, queries.n_bytes, words.data()}, {blocks_for(n * n_words, kScanThreads)},
-               kScanThreads, 0, on);
-        launch(Fill{bounds.data(), n, radius}, {blocks_for(n, kScanThreads)}, kScanThreads, 0, on);
-        counts.clear();
-        overflowed.clear();
-    }
-
-    QueryView view(std::size_t query, std::size_t n_queries) const {
-        return {words.data() + query * n_words, n_queries, bounds.data() + query};
-    }
-    Candidates candidates(std::size_t query) const {
-        return {keys.data() + query * capacity, counts.data() + query, capacity};
-    }
-
-    std::size_t n;
-    unsigned n_words;
-    Stream stream;
-    RowMask mask;
-    Buffer<std::uint32_t> words;
-    Buffer<std::int32_t> bounds;
-    Buffer<std::uint32_t> counts;
-    Buffer<std::uint8_t> overflowed;
-    Buffer<std::uint64_t> keys;
-    std::uint32_t capacity;
-};
-
-namespace {
-
 template <unsigned kWords>
 void launch_scan(PlaneView codes, const QueryBatch& batch, std::size_t first, std::size_t end, std::size_t query,
                  std::size_t n_queries) {
-    const Scan<kWords> kernel{codes,      batch.n_words,          first, end, batch.view(query, n_queries),
-                              batch.mask, batch.candidates(query)};
+    const Scan<kWords> kernel{
+        codes,      batch.n_words,           first,  end, batch.view(query, n_queries), batch.runs,
+        batch.mask, batch.candidates(query), batch.k};
     const auto n_tiles = static_cast<unsigned>((n_queries + kTile - 1) / kTile);
     launch(kernel, {blocks_for((end - first + kQuad - 1) / kQuad, kScanThreads), n_tiles}, kScanThreads,
            Scan<kWords>::shared_bytes(batch.n_words), batch.stream);
@@ -133,11 +44,6 @@ void scan(PlaneView codes, const QueryBatch& batch, std::size_t first, std::size
     }
 }
 
-void tighten(const QueryBatch& batch, std::size_t query, std::size_t n_queries, std::uint32_t k) {
-    launch(Tighten{batch.candidates(query), k, batch.bounds.data() + query, batch.overflowed.data() + query},
-           {static_cast<unsigned>(n_queries)}, kSortThreads, 0, batch.stream);
-}
-
 template <typename T>
 T value_at(const Buffer<T>& buffer, std::size_t i, Stream stream) {
     T value;
@@ -149,8 +55,15 @@ T value_at(const Buffer<T>& buffer, std::size_t i, Stream stream) {
 }  // namespace
 
 FlatGallery::FlatGallery(CodeView codes, const std::int64_t* ids, std::int64_t first_id, Stream stream)
-    : codes_(codes, stream),
-      host_ids_(ids, ids == nullptr ? nullptr : ids + codes.n),
+    : FlatGallery(codes, {}, ids, codes.n, first_id, stream) {}
+
+FlatGallery::FlatGallery(CodeView rows, const HostRuns& runs, const std::int64_t* ids, std::size_t n,
+                         std::int64_t first_id, Stream stream)
+    : codes_(rows, stream),
+      begins_(loaded(runs.begins.data(), runs.begins.size(), stream)),
+      items_(loaded(runs.items.data(), runs.items.size(), stream)),
+      n_(n),
+      host_ids_(ids, ids == nullptr ? nullptr : ids + n),
       ids_(loaded(ids, host_ids_.size(), stream)),
       first_id_(first_id) {
     finish(stream);
@@ -160,74 +73,81 @@ Buffer<std::uint32_t> FlatGallery::mask(const IdFilter* filter, Stream stream) c
     if (filter == nullptr) return {};
     std::vector<std::uint32_t> bits((n() + 31) / 32);
     for (const std::int64_t id : filter->ids()) {
-        std::size_t row = n();
+        std::size_t item = n();
         if (host_ids_.empty()) {
-            if (id >= first_id_) row = static_cast<std::size_t>(id - first_id_);
+            if (id >= first_id_) item = static_cast<std::size_t>(id - first_id_);
         } else {
             const auto place = std::lower_bound(host_ids_.begin(), host_ids_.end(), id);
-            if (place != host_ids_.end() && *place == id) row = static_cast<std::size_t>(place - host_ids_.begin());
+            if (place != host_ids_.end() && *place == id) item = static_cast<std::size_t>(place - host_ids_.begin());
         }
-        if (row < n()) bits[row / 32] |= std::uint32_t{1} << row % 32;
+        if (item < n()) bits[item / 32] |= std::uint32_t{1} << item % 32;
     }
     Buffer<std::uint32_t> mask = loaded(bits.data(), bits.size(), stream);
     finish(stream);  // the bits go away
     return mask;
 }
 
-void FlatGallery::search_group(QueryBatch& batch, std::uint32_t k) const {
-    // After r rows the k-th distance is known among them; of `growth` times as many further rows about growth * k are
-    // nearer, for which there is room twice over.
-    const std::size_t growth = std::max<std::size_t>(1, batch.capacity / (2 * std::size_t{k}));
-    std::size_t first = 0, end = std::min<std::size_t>(n(), batch.capacity);
-    while (first < n()) {
-        gpu::scan(view_of(codes_), batch, first, end, 0, batch.n);
-        tighten(batch, 0, batch.n, k);
+/// Compares all rows, for all queries of a batch.
+void FlatGallery::scan_all(QueryBatch& batch) const {
+    // After some rows the k-th distance is known among them; of `growth` times as many further rows about growth * k
+    // are nearer, for which there is room twice over.
+    const std::size_t growth = std::max<std::size_t>(1, batch.capacity / (2 * std::size_t{batch.k}));
+    const std::size_t n_fit = batch.capacity / ((n() + n_rows() - 1) / n_rows());  // rows whose items all have room
+    std::size_t first = 0, end = std::min(n_rows(), std::max(kQuad, n_fit / kQuad * kQuad));
+    while (first < n_rows()) {
+        scan(view_of(codes_), batch, first, end, 0, batch.n);
+        tighten(batch, 0, batch.n);
         first = end;
-        end = std::min(n(), end + end * growth);
+        end = std::min(n_rows(), end + end * growth);
     }
     std::vector<std::uint8_t> overflowed(batch.n);
     copy_to_host(overflowed.data(), batch.overflowed.data(), batch.n, batch.stream);
     finish(batch.stream);
     for (std::size_t query = 0; query < batch.n; ++query) {
-        if (overflowed[query] != 0) search_again(batch, query, k);
+        if (overflowed[query] != 0) scan_carefully(batch, query);
     }
 }
 
 /// The careful way for a query that so many codes are near to that there was no room: in steps that are made smaller
 /// where there is none again.
-void FlatGallery::search_again(QueryBatch& batch, std::size_t query, std::uint32_t k) const {
-    // Its k-th distance is no larger than the one that was found last.
-    const std::int32_t bound = value_at(batch.bounds, query, batch.stream) + 1;
+void FlatGallery::scan_carefully(QueryBatch& batch, std::size_t query) const {
+    // The last of the k that were found, though not the nearest, is a bound. It may be the very one that is looked for.
+    const std::uint64_t bound = value_at(batch.bounds, query, batch.stream) + 1;
     copy_to_device(batch.bounds.data() + query, &bound, sizeof(bound), batch.stream);
     std::uint32_t n_kept = 0;
-    const std::size_t safe = (batch.capacity - k) / kQuad * kQuad;  // rows for which there is always room
-    for (std::size_t first = 0, step = safe; first < n();) {
+    // Of each row at most k items are taken, of a row without a run one: for so many there is always room.
+    const std::size_t per_row = begins_.size() == 0 ? 1 : batch.k;
+    const std::size_t safe = std::max(kQuad, (batch.capacity - batch.k) / per_row / kQuad * kQuad);
+    for (std::size_t first = 0, step = safe; first < n_rows();) {
         copy_to_device(batch.counts.data() + query, &n_kept, sizeof(n_kept), batch.stream);
-        const std::size_t end = std::min(n(), first + step);
-        gpu::scan(view_of(codes_), batch, first, end, query, 1);
+        const std::size_t end = std::min(n_rows(), first + step);
+        scan(view_of(codes_), batch, first, end, query, 1);
         if (value_at(batch.counts, query, batch.stream) > batch.capacity) {
             step = std::max(safe, step / 4 / kQuad * kQuad);
             continue;
         }
-        tighten(batch, query, 1, k);
+        tighten(batch, query, 1);
         n_kept = value_at(batch.counts, query, batch.stream);
         first = end;
         step *= 2;
     }
 }
 
+void FlatGallery::find(QueryBatch& batch) const { scan_all(batch); }
+
 void FlatGallery::search(CodeView queries, std::uint32_t k, const IdFilter* filter, std::int32_t* distances,
                          std::int64_t* ids, Stream stream) const {
     const auto n_bits = static_cast<std::int32_t>(n_bytes() * 8);
     const Buffer<std::uint32_t> bits = mask(filter, stream);
     const std::size_t most = std::min<std::size_t>(k, n());  // that a query can find
-    // Room for k and for at least as many further rows as are read at once.
-    const std::size_t capacity = power_of_two(std::max(kLeastCapacity, std::min(8 * most, n() + most) + kQuad));
+    // Room for k and for more than as many from further rows, or for everything.
+    const std::size_t capacity = power_of_two(std::max(kLeastCapacity, std::min(8 * most, n() + most)));
     const std::size_t group = std::max<std::size_t>(1, kKeyBytes / (capacity * sizeof(std::uint64_t)));
     for (std::size_t first = 0; first < queries.n; first += group) {
         const CodeView part{queries.row(first), std::min(group, queries.n - first), queries.n_bytes};
-        QueryBatch batch(part, n_bits, capacity, {filter == nullptr ? nullptr : bits.data()}, stream);
-        if (n() != 0) search_group(batch, static_cast<std::uint32_t>(most));
+        QueryBatch batch(part, n_bits, capacity, static_cast<std::uint32_t>(most), runs(),
+                         {filter == nullptr ? nullptr : bits.data()}, stream);
+        if (n() != 0) find(batch);
         launch(Write{batch.candidates(0), part.n, k, n_bits, ids_.size() == 0 ? nullptr : ids_.data(), first_id_,
                      distances + first * k, ids + first * k},
                {blocks_for(part.n * k, kScanThreads)}, kScanThreads, 0, stream);
@@ -241,9 +161,10 @@ void FlatGallery::count_within(CodeView queries, std::int32_t radius, const IdFi
     constexpr std::size_t kGroup = 32768;  // blocks along y
     for (std::size_t first = 0; first < queries.n; first += kGroup) {
         const CodeView part{queries.row(first), std::min(kGroup, queries.n - first), queries.n_bytes};
-        QueryBatch batch(part, radius, 0, {filter == nullptr ? nullptr : bits.data()}, stream);
-        launch(CountWithin{view_of(codes_), batch.n_words, n(), batch.view(0, part.n), batch.mask, batch.counts.data()},
-               {blocks_for((n() + kQuad - 1) / kQuad, kScanThreads), static_cast<unsigned>(part.n)}, kScanThreads,
+        QueryBatch batch(part, radius, 0, 0, runs(), {filter == nullptr ? nullptr : bits.data()}, stream);
+        launch(CountWithin{view_of(codes_), batch.n_words, n_rows(), batch.view(0, part.n), radius, batch.runs,
+                           batch.mask, batch.counts.data()},
+               {blocks_for((n_rows() + kQuad - 1) / kQuad, kScanThreads), static_cast<unsigned>(part.n)}, kScanThreads,
                sizeof(std::uint32_t), stream);
         std::vector<std::uint32_t> found(part.n);
         copy_to_host(found.data(), batch.counts.data(), part.n * sizeof(std::uint32_t), stream);
@@ -268,14 +189,19 @@ void FlatGallery::range_search(CodeView queries, std::int32_t radius, const IdFi
             ++end;
         }
         const CodeView part{queries.row(first), end - first, queries.n_bytes};
-        QueryBatch batch(part, radius, capacity, {filter == nullptr ? nullptr : bits.data()}, stream);
-        gpu::scan(view_of(codes_), batch, 0, n(), 0, part.n);
-        tighten(batch, 0, part.n, batch.capacity);
+        QueryBatch batch(part, radius, capacity, static_cast<std::uint32_t>(capacity), runs(),
+                         {filter == nullptr ? nullptr : bits.data()}, stream);
+        scan(view_of(codes_), batch, 0, n_rows(), 0, part.n);
+        tighten(batch, 0, part.n);
         launch(WriteRange{batch.candidates(0), starts.data() + first, ids_.size() == 0 ? nullptr : ids_.data(),
                           first_id_, distances, ids},
                {blocks_for(capacity, kScanThreads), static_cast<unsigned>(part.n)}, kScanThreads, 0, stream);
     }
     finish(stream);
+}
+
+ItemRuns FlatGallery::runs() const {
+    return begins_.size() == 0 ? ItemRuns{nullptr, nullptr} : ItemRuns{begins_.data(), items_.data()};
 }
 
 }  // namespace fasthash::gpu

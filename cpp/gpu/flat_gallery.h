@@ -9,21 +9,29 @@
 
 namespace fasthash::gpu {
 
+struct ItemRuns;
 struct QueryBatch;
 
-/// Results are those of FlatIndex on the CPU, byte for byte. One search at a time.
+/// The items behind distinct codes, on the host: those of row i are items[begins[i]] .. items[begins[i + 1] - 1], in
+/// ascending order. Items are numbered as their ids ascend. Nothing where row i is item i.
+struct HostRuns {
+    std::vector<std::uint32_t> begins;
+    std::vector<std::uint32_t> items;
+};
+
+/// Results are those of an index on the CPU, byte for byte. One search at a time.
 class FlatGallery {
  public:
     /// `ids` ascend; null for first_id, first_id + 1, ... Both are copied. Fewer than 2^32 codes.
     FlatGallery(CodeView codes, const std::int64_t* ids, std::int64_t first_id, Stream stream);
+    virtual ~FlatGallery() = default;
 
-    std::size_t n() const { return codes_.n(); }
+    std::size_t n() const { return n_; }
     std::size_t n_bytes() const { return codes_.n_bytes(); }
-    std::size_t nbytes() const { return codes_.nbytes() + ids_.nbytes(); }
+    virtual std::size_t nbytes() const { return codes_.nbytes() + begins_.nbytes() + items_.nbytes() + ids_.nbytes(); }
 
     /// The k nearest of each query, on the device: `distances` and `ids` take queries.n * k values there. `queries` are
-    /// rows of bytes, on the host or the device. `filter`: only
-    /// its ids; null for all.
+    /// rows of bytes, on the host or the device. `filter`: only its ids; null for all.
     void search(CodeView queries, std::uint32_t k, const IdFilter* filter, std::int32_t* distances, std::int64_t* ids,
                 Stream stream) const;
     /// How many are within a distance of each query; `counts` takes queries.n values on the host.
@@ -34,13 +42,28 @@ class FlatGallery {
     void range_search(CodeView queries, std::int32_t radius, const IdFilter* filter, const std::int64_t* offsets,
                       std::int32_t* distances, std::int64_t* ids, Stream stream) const;
 
+ protected:
+    /// Distinct codes, with runs of `n` items.
+    FlatGallery(CodeView rows, const HostRuns& runs, const std::int64_t* ids, std::size_t n, std::int64_t first_id,
+                Stream stream);
+
+    /// Finds the k nearest of each query of a batch.
+    virtual void find(QueryBatch& batch) const;
+    void scan_carefully(QueryBatch& batch, std::size_t query) const;
+
+    std::size_t n_rows() const { return codes_.n(); }
+    const Planes& codes() const { return codes_; }
+
  private:
-    void search_group(QueryBatch& batch, std::uint32_t k) const;
-    /// A bit for each code that a filter allows; nothing for no filter.
+    void scan_all(QueryBatch& batch) const;
+    ItemRuns runs() const;
+    /// A bit for each item that a filter allows; nothing for no filter.
     Buffer<std::uint32_t> mask(const IdFilter* filter, Stream stream) const;
-    void search_again(QueryBatch& batch, std::size_t query, std::uint32_t k) const;
 
     Planes codes_;
+    Buffer<std::uint32_t> begins_;
+    Buffer<std::uint32_t> items_;
+    std::size_t n_;
     std::vector<std::int64_t> host_ids_;  // none where they follow one another
     Buffer<std::int64_t> ids_;
     std::int64_t first_id_;

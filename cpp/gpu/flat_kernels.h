@@ -32,12 +32,13 @@ FASTHASH_DEVICE std::uint32_t word_of_row(const std::uint8_t* row, std::size_t n
     return word;
 }
 
-/// A pair (distance, row) as one number, so that pairs are ordered as numbers are.
-FASTHASH_DEVICE std::uint64_t pair_key(int distance, std::uint64_t row) {
-    return static_cast<std::uint64_t>(distance) << 48 | row;
+/// A pair (distance, item) as one number, so that pairs are ordered as numbers are. Items are numbered as their ids
+/// ascend.
+FASTHASH_ANYWHERE std::uint64_t pair_key(int distance, std::uint64_t item) {
+    return static_cast<std::uint64_t>(distance) << 48 | item;
 }
 FASTHASH_DEVICE int key_distance(std::uint64_t key) { return static_cast<int>(key >> 48); }
-FASTHASH_DEVICE std::uint64_t key_row(std::uint64_t key) { return key & ((std::uint64_t{1} << 48) - 1); }
+FASTHASH_DEVICE std::uint64_t key_item(std::uint64_t key) { return key & ((std::uint64_t{1} << 48) - 1); }
 constexpr std::uint64_t kNoKey = ~std::uint64_t{0};
 
 /// Queries of a batch: rows of words, and what each still looks for.
@@ -47,26 +48,51 @@ struct QueryView {
     const std::uint64_t* bounds;  ///< what is wanted must come before this key
 };
 
+/// A bit for each item that may be found; null for all.
+struct ItemMask {
+    const std::uint32_t* bits;
+
+    FASTHASH_DEVICE bool admits(std::size_t item) const {
+        return bits == nullptr || (bits[item / 32] >> item % 32 & 1) != 0;
+    }
+};
+
+/// The items that have the code of a row: one of the same number, or several in a run, in ascending order.
+struct ItemRuns {
+    const std::uint32_t* begins;  ///< of the runs; null where row i is item i
+    const std::uint32_t* items;
+};
+
 /// What has been found for each query: the first of its keys.
 struct Candidates {
     std::uint64_t* keys;    ///< (n_queries, capacity)
     std::uint32_t* counts;  ///< (n_queries,): those found, also where they exceed the capacity
     std::uint32_t capacity;
 
-    FASTHASH_DEVICE void push(std::size_t query, int distance, std::size_t row) const {
+    FASTHASH_DEVICE void push(std::size_t query, std::uint64_t key) const {
         const std::uint32_t place = add_to(counts + query, 1);
-        if (place < capacity) keys[query * capacity + place] = pair_key(distance, row);
+        if (place < capacity) keys[query * capacity + place] = key;
     }
 };
 
-/// A bit for each row that may be found; null for all.
-struct RowMask {
-    const std::uint32_t* bits;
-
-    FASTHASH_DEVICE bool admits(std::size_t row) const {
-        return bits == nullptr || (bits[row / 32] >> row % 32 & 1) != 0;
+/// Calls take(key) for the items of a row that come before a bound, at most k of them: further ones have larger ids.
+template <typename Take>
+FASTHASH_DEVICE void take_items(const ItemRuns& runs, const ItemMask& mask, std::size_t row, int distance,
+                                std::uint64_t bound, std::uint32_t k, const Take& take) {
+    if (runs.begins == nullptr) {
+        const std::uint64_t key = pair_key(distance, row);
+        if (key < bound && mask.admits(row)) take(key);
+        return;
     }
-};
+    std::uint32_t n_taken = 0;
+    for (std::uint32_t i = runs.begins[row]; i < runs.begins[row + 1] && n_taken < k; ++i) {
+        const std::uint64_t key = pair_key(distance, runs.items[i]);
+        if (key >= bound) break;
+        if (!mask.admits(runs.items[i])) continue;
+        take(key);
+        ++n_taken;
+    }
+}
 
 /// Compares the codes of rows first .. end with the queries. kWords is how many words a code has, 0 for any number.
 /// Blocks share the rows along x, and take a tile of the queries each along y.
@@ -77,8 +103,10 @@ struct Scan {
     std::size_t first;  ///< a multiple of kQuad
     std::size_t end;
     QueryView queries;
-    RowMask mask;
+    ItemRuns runs;
+    ItemMask mask;
     Candidates found;
+    std::uint32_t k;
 
     static std::size_t shared_bytes(unsigned n_words) { return kTile * (n_words + 1) * sizeof(std::uint32_t); }
 
@@ -91,7 +119,9 @@ struct Scan {
         for (unsigned i = block.thread(); i < n * width; i += block.n_threads()) {
             words[i] = queries.words[first_query * width + i];
         }
-        for (unsigned q = block.thread(); q < n; q += block.n_threads()) bounds[q] = queries.bounds[first_query + q];
+        for (unsigned q = block.thread(); q < n; q += block.n_threads()) {
+            bounds[q] = key_distance(queries.bounds[first_query + q]);  // that of the bound itself may do, by its item
+        }
         block.sync();
 
         const std::size_t step = std::size_t{block.n_x()} * block.n_threads() * kQuad;
@@ -132,19 +162,42 @@ struct Scan {
 
     FASTHASH_DEVICE void keep(const int* distances, int bound, std::size_t query, std::size_t row) const {
         for (unsigned r = 0; r < kQuad; ++r) {
-            if (distances[r] <= bound && row + r < end && mask.admits(row + r))
-                found.push(query, distances[r], row + r);
+            if (distances[r] > bound || row + r >= end) continue;
+            take_items(runs, mask, row + r, distances[r], queries.bounds[query], k,
+                       [&](std::uint64_t key) { found.push(query, key); });
         }
     }
 };
 
-/// Sorts what was found for each query, a block for each, and leaves the k nearest: what the rest of the rows must come
-/// below is the bound then. Rows that are scanned later are behind those before, so that one at the k-th distance
-/// itself is too late.
+/// Sorts keys by all threads of a block, up to a power of two of them: what is behind `n` becomes kNoKey.
+FASTHASH_DEVICE void sort_keys(const Block& block, std::uint64_t* keys, std::uint32_t n) {
+    std::uint32_t padded = 1;
+    while (padded < n) padded *= 2;
+    for (std::uint32_t i = n + block.thread(); i < padded; i += block.n_threads()) keys[i] = kNoKey;
+    block.sync();
+    // Bitonic: runs of length `run` are merged over gaps that halve.
+    for (std::uint32_t run = 2; run <= padded; run *= 2) {
+        for (std::uint32_t gap = run / 2; gap > 0; gap /= 2) {
+            for (std::uint32_t i = block.thread(); i < padded / 2; i += block.n_threads()) {
+                const std::uint32_t low = i / gap * gap * 2 + i % gap, high = low + gap;
+                const bool ascending = (low & run) == 0;
+                const std::uint64_t a = keys[low], b = keys[high];
+                if ((a > b) == ascending) {
+                    keys[low] = b;
+                    keys[high] = a;
+                }
+            }
+            block.sync();
+        }
+    }
+}
+
+/// Sorts what was found for each query, a block for each, and leaves the k nearest, which bound what may still come.
+/// The capacity is a power of two.
 struct Tighten {
     Candidates found;
     std::uint32_t k;
-    std::int32_t* bounds;
+    std::uint64_t* bounds;
     std::uint8_t* overflowed;  ///< set where there was no room for all that was found: what is left may be wrong
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
@@ -152,29 +205,11 @@ struct Tighten {
         std::uint64_t* const keys = found.keys + query * found.capacity;
         const std::uint32_t n_found = found.counts[query];
         const std::uint32_t n = n_found < found.capacity ? n_found : found.capacity;
-        std::uint32_t padded = 1;
-        while (padded < n) padded *= 2;  // at most the capacity, a power of two
-        for (std::uint32_t i = n + block.thread(); i < padded; i += block.n_threads()) keys[i] = kNoKey;
-        block.sync();
-        // Bitonic sort: runs of length `run` are merged over distances that halve.
-        for (std::uint32_t run = 2; run <= padded; run *= 2) {
-            for (std::uint32_t gap = run / 2; gap > 0; gap /= 2) {
-                for (std::uint32_t i = block.thread(); i < padded / 2; i += block.n_threads()) {
-                    const std::uint32_t low = i / gap * gap * 2 + i % gap, high = low + gap;
-                    const bool ascending = (low & run) == 0;
-                    const std::uint64_t a = keys[low], b = keys[high];
-                    if ((a > b) == ascending) {
-                        keys[low] = b;
-                        keys[high] = a;
-                    }
-                }
-                block.sync();
-            }
-        }
+        sort_keys(block, keys, n);
         if (block.thread() == 0) {
             if (n_found > found.capacity) overflowed[query] = 1;
             found.counts[query] = n < k ? n : k;
-            if (n >= k) bounds[query] = key_distance(keys[k - 1]) - 1;
+            if (n >= k) bounds[query] = keys[k - 1];
         }
     }
 };
@@ -185,7 +220,7 @@ struct Write {
     std::size_t n_queries;
     std::uint32_t k;
     std::int32_t n_bits;
-    const std::int64_t* ids;  ///< by row; null for first_id, first_id + 1, ...
+    const std::int64_t* ids;  ///< by item; null for first_id, first_id + 1, ...
     std::int64_t first_id;
     std::int32_t* distances;
     std::int64_t* found_ids;
@@ -197,9 +232,9 @@ struct Write {
             const std::size_t query = i / k, rank = i % k;
             const bool some = rank < found.counts[query];
             const std::uint64_t key = some ? found.keys[query * found.capacity + rank] : kNoKey;
-            const std::uint64_t row = key_row(key);
+            const std::uint64_t item = key_item(key);
             distances[i] = some ? key_distance(key) : n_bits + 1;
-            found_ids[i] = !some ? -1 : ids == nullptr ? first_id + static_cast<std::int64_t>(row) : ids[row];
+            found_ids[i] = !some ? -1 : ids == nullptr ? first_id + static_cast<std::int64_t>(item) : ids[item];
         }
     }
 };
@@ -218,20 +253,22 @@ struct WriteRange {
         for (std::size_t i = std::size_t{block.x()} * block.n_threads() + block.thread(); i < found.counts[query];
              i += step) {
             const std::uint64_t key = found.keys[query * found.capacity + i];
-            const std::uint64_t row = key_row(key);
+            const std::uint64_t item = key_item(key);
             distances[offsets[query] + i] = key_distance(key);
-            found_ids[offsets[query] + i] = ids == nullptr ? first_id + static_cast<std::int64_t>(row) : ids[row];
+            found_ids[offsets[query] + i] = ids == nullptr ? first_id + static_cast<std::int64_t>(item) : ids[item];
         }
     }
 };
 
-/// Counts the codes within a radius of each query.
+/// Counts the items within a radius of each query.
 struct CountWithin {
     PlaneView codes;
     unsigned n_words;
     std::size_t n;
-    QueryView queries;  ///< the bounds are the radius
-    RowMask mask;
+    QueryView queries;
+    std::int32_t radius;
+    ItemRuns runs;
+    ItemMask mask;
     std::uint32_t* counts;
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
@@ -251,7 +288,8 @@ struct CountWithin {
                 }
             }
             for (unsigned r = 0; r < kQuad; ++r) {
-                own += distances[r] <= queries.bounds[query] && row + r < n && mask.admits(row + r);
+                if (distances[r] > radius || row + r >= n) continue;
+                take_items(runs, mask, row + r, distances[r], kNoKey, ~std::uint32_t{0}, [&](std::uint64_t) { ++own; });
             }
         }
         if (own != 0) add_to(shared, own);

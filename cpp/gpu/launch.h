@@ -7,10 +7,12 @@
 #ifdef __CUDACC__
 #include <cuda_runtime.h>
 #define FASTHASH_DEVICE __device__ __forceinline__
+#define FASTHASH_ANYWHERE __host__ __device__ __forceinline__
 #define FASTHASH_KERNEL __device__
 #else
 #include "gpu/twin.h"
 #define FASTHASH_DEVICE inline
+#define FASTHASH_ANYWHERE inline
 #define FASTHASH_KERNEL
 #endif
 

@@ -2,6 +2,7 @@
 #include <numeric>
 
 #include "gpu/flat_gallery.h"
+#include "gpu/tree_gallery.h"
 #include "testing.h"
 
 namespace fasthash::testing {
@@ -35,13 +36,45 @@ void search_is_the_cpu_s() {
             std::vector<std::int64_t> ids(n);
             std::iota(ids.begin(), ids.end(), -5000);
             for (std::size_t i = n / 2; i < n; ++i) ids[i] += 1000;
-            const gpu::FlatGallery gallery(view(codes, n_bytes), ids.data(), 0, {});
+            const gpu::FlatGallery flat(view(codes, n_bytes), ids.data(), 0, nullptr);
+            const gpu::TreeGallery tree(view(codes, n_bytes), ids.data(), 0, nullptr);
             for (const std::size_t k : {std::size_t{1}, std::size_t{10}, std::size_t{1000}, n + 1}) {
-                check(on_twin(gallery, queries, k) == on_cpu(codes, ids, queries, n_bytes, k),
-                      "search, " + std::to_string(n_bytes) + " bytes, n = " + std::to_string(n) +
-                          ", k = " + std::to_string(k));
+                const Found expected = on_cpu(codes, ids, queries, n_bytes, k);
+                const std::string where =
+                    std::to_string(n_bytes) + " bytes, n = " + std::to_string(n) + ", k = " + std::to_string(k);
+                check(on_twin(flat, queries, k) == expected, "scan, " + where);
+                check(on_twin(tree, queries, k) == expected, "tree, " + where);
             }
         }
+    }
+}
+
+/// Codes around a few centres, where a tree reads few of them.
+void trees_find_what_is_near() {
+    std::mt19937 generator(3);
+    const std::size_t n = 20000, n_bytes = 8;
+    const auto centres = random_codes(20 * n_bytes, generator, 256);
+    const auto around = [&](std::size_t n_codes) {
+        std::vector<std::uint8_t> codes;
+        for (std::size_t i = 0; i < n_codes; ++i) {
+            const std::size_t centre = generator() % 20;
+            for (std::size_t b = 0; b < n_bytes; ++b) {
+                const auto flips = static_cast<unsigned>(generator() & generator() & generator());
+                codes.push_back(static_cast<std::uint8_t>(centres[centre * n_bytes + b] ^ flips));
+            }
+        }
+        return codes;
+    };
+    const auto codes = around(n), queries = around(30);
+    std::vector<std::int64_t> ids(n);
+    std::iota(ids.begin(), ids.end(), 0);
+    const gpu::TreeGallery tree(view(codes, n_bytes), nullptr, 0, nullptr);
+    const gpu::TreeGallery deep(view(codes, n_bytes), nullptr, 0, nullptr, 20);
+    check(tree.prefix_bits() > 4 && deep.n_prefixes() > 3000, "prefixes");
+    for (const std::size_t k : {1, 10, 500, 12000}) {
+        const Found expected = on_cpu(codes, ids, queries, n_bytes, k);
+        check(on_twin(tree, queries, k) == expected, "tree, k = " + std::to_string(k));
+        check(on_twin(deep, queries, k) == expected, "a deep tree, k = " + std::to_string(k));
     }
 }
 
@@ -57,11 +90,31 @@ void bursts_are_survived() {
         const auto queries = random_codes(66 * 8, generator, 2);
         std::vector<std::int64_t> ids(n);
         std::iota(ids.begin(), ids.end(), 7);
-        const gpu::FlatGallery gallery(view(codes, 8), nullptr, 7, {});
-        for (const std::size_t k : {std::size_t{1}, std::size_t{100}, std::size_t{3000}}) {
-            check(on_twin(gallery, queries, k) == on_cpu(codes, ids, queries, 8, k),
-                  "a burst, k = " + std::to_string(k));
+        const gpu::FlatGallery flat(view(codes, 8), nullptr, 7, nullptr);
+        const gpu::TreeGallery tree(view(codes, 8), nullptr, 7, nullptr);
+        for (const std::size_t k : {1, 100, 3000}) {
+            const Found expected = on_cpu(codes, ids, queries, 8, k);
+            check(on_twin(flat, queries, k) == expected, "a burst in a scan, k = " + std::to_string(k));
+            check(on_twin(tree, queries, k) == expected, "a burst in a tree, k = " + std::to_string(k));
         }
+    }
+}
+
+void finds_what_the_index_finds(const gpu::FlatGallery& gallery, const FlatIndex& index,
+                                const std::vector<std::uint8_t>& queries, const IdFilter* filter) {
+    const CodeView wanted = view(queries, gallery.n_bytes());
+    for (const std::size_t k : {1, 50, 2500}) {
+        check(on_twin(gallery, queries, k, filter) == search(index, wanted, k, filter), "a filter");
+    }
+    for (const std::int32_t radius : {0, 3, 7, 32}) {
+        const RangeResult range = index.range_search(wanted, radius, filter, nullptr);
+        std::vector<std::int64_t> counts(wanted.n), offsets{0};
+        gallery.count_within(wanted, radius, filter, counts.data(), nullptr);
+        for (const std::int64_t count : counts) offsets.push_back(offsets.back() + count);
+        check(offsets == range.offsets, "counts within a radius");
+        Found found{std::vector<std::int32_t>(range.ids.size()), std::vector<std::int64_t>(range.ids.size())};
+        gallery.range_search(wanted, radius, filter, offsets.data(), found.distances.data(), found.ids.data(), nullptr);
+        check(found == Found{range.distances, range.ids}, "all within a radius");
     }
 }
 
@@ -78,23 +131,12 @@ void filters_and_radii_are_kept() {
         }
         FlatIndex index(32);
         index.add(view(codes, 4), ids.data());
-        const gpu::FlatGallery gallery(view(codes, 4), counted ? nullptr : ids.data(), 7, nullptr);
         const IdFilter some(allowed), none({-5});
+        const gpu::FlatGallery flat(view(codes, 4), counted ? nullptr : ids.data(), 7, nullptr);
+        const gpu::TreeGallery tree(view(codes, 4), counted ? nullptr : ids.data(), 7, nullptr);
         for (const IdFilter* filter : {static_cast<const IdFilter*>(nullptr), &some, &none}) {
-            for (const std::size_t k : {1, 50, 2500}) {
-                check(on_twin(gallery, queries, k, filter) == search(index, view(queries, 4), k, filter), "a filter");
-            }
-            for (const std::int32_t radius : {0, 3, 7, 32}) {
-                std::vector<std::int64_t> counts(3), offsets{0};
-                gallery.count_within(view(queries, 4), radius, filter, counts.data(), nullptr);
-                for (const std::int64_t count : counts) offsets.push_back(offsets.back() + count);
-                const RangeResult range = index.range_search(view(queries, 4), radius, filter, nullptr);
-                check(offsets == range.offsets, "counts within a radius");
-                Found found{std::vector<std::int32_t>(range.ids.size()), std::vector<std::int64_t>(range.ids.size())};
-                gallery.range_search(view(queries, 4), radius, filter, offsets.data(), found.distances.data(),
-                                     found.ids.data(), nullptr);
-                check(found == Found{range.distances, range.ids}, "all within a radius");
-            }
+            finds_what_the_index_finds(flat, index, queries, filter);
+            finds_what_the_index_finds(tree, index, queries, filter);
         }
     }
 }
@@ -106,6 +148,7 @@ void filters_and_radii_are_kept() {
 int main() {
     using namespace fasthash::testing;
     search_is_the_cpu_s();
+    trees_find_what_is_near();
     bursts_are_survived();
     filters_and_radii_are_kept();
     std::printf("gpu_test: all passed\n");

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,27 +17,19 @@ from fasthash.results import RangeResult, SearchResult
 if TYPE_CHECKING:
     import torch
 
-    from fasthash.index import Allow, FlatIndex
+    from fasthash.index import Allow, FlatIndex, HierIndex, KeepMode
 
-__all__ = ["GpuFlatIndex", "check_device"]
+__all__ = ["GpuFlatIndex", "GpuHierIndex", "check_device"]
 
 _MAX_K = 2**31 - 1
 
 
-class GpuFlatIndex:
-    """A `FlatIndex` on a GPU, as `FlatIndex.to` makes it.
+class _GpuIndex:
+    """What both share."""
 
-    The index on the CPU stays behind it: it is changed there, and the codes on the GPU are built anew.
+    _tree: bool
 
-    Queries are numpy arrays or anything that numpy takes, with results of numpy; or memory of this GPU, such as CUDA
-    tensors of torch and all that has `__cuda_array_interface__` or `__dlpack__`, which is read where it is, in the
-    order of torch's current stream; results are CUDA tensors of torch then. One search runs at a time.
-
-    Attributes:
-        device: number of the GPU.
-    """
-
-    def __init__(self, index: FlatIndex, device: int) -> None:
+    def __init__(self, index: FlatIndex | HierIndex, device: int) -> None:
         self._index = index.copy()
         self.device = device
         self._gallery: Any = None
@@ -47,12 +39,17 @@ class GpuFlatIndex:
         codes, ids = self._index.to_arrays()
         first_id = int(ids[0]) if len(ids) else 0
         counted = len(ids) == 0 or int(ids[-1]) - first_id == len(ids) - 1
-        self._gallery = _cuda().Gallery(self.device, codes, None if counted else ids, first_id)
+        self._gallery = _cuda().Gallery(self.device, codes, None if counted else ids, first_id, self._tree)
 
     @property
     def n_bits(self) -> int:
         """Width of a code in bits."""
         return self._index.n_bits
+
+    @property
+    def level_bits(self) -> tuple[int, ...]:
+        """Widths of the levels in bits, coarse first; a flat index has one."""
+        return self._index.level_bits
 
     @property
     def nbytes(self) -> int:
@@ -69,14 +66,13 @@ class GpuFlatIndex:
         return id in self._index
 
     def __repr__(self) -> str:
-        return f"GpuFlatIndex(n_bits={self.n_bits}, device='cuda:{self.device}') with {len(self)} codes"
+        return (
+            f"{type(self).__name__}(level_bits={self.level_bits}, device='cuda:{self.device}') with {len(self)} codes"
+        )
 
-    def to(self, device: Any) -> FlatIndex | GpuFlatIndex:
+    def to(self, device: Any) -> Any:
         """The index on a device, as of `FlatIndex.to`; with `"cpu"` a copy of the index that it came from."""
-        number = check_device(device)
-        if number == self.device:
-            return self
-        return self._index.copy() if number is None else GpuFlatIndex(self._index, number)
+        return self if check_device(device) == self.device else self._index.copy().to(device)
 
     def add(self, codes: ArrayLike, ids: ArrayLike | None = None) -> None:
         """As `FlatIndex.add`; the codes on the GPU are built anew."""
@@ -98,24 +94,7 @@ class GpuFlatIndex:
         """As `FlatIndex.to_arrays`, from the CPU."""
         return self._index.to_arrays()
 
-    def search(self, queries: Any, k: int = 10, *, allow: Allow = None) -> SearchResult:
-        """Find the k nearest codes of each query, ordered by (distance, id), exactly.
-
-        Args:
-            queries: uint8 `(nq, n_bits / 8)`, on the CPU or on this GPU.
-            k: number of neighbours, at least 1.
-            allow: only these ids, as of `FlatIndex.search`.
-
-        Returns:
-            Distances int32 and ids int64, both `(nq, k)`, where the queries are; n_bits + 1 and -1 where fewer than k
-            codes were found.
-
-        Raises:
-            TypeError: wrong dtype of `queries` or `allow`, or `k` is not an integer.
-            ValueError: wrong shape, `k` < 1, or the queries are on another GPU.
-            MemoryError: the GPU has too little memory; the index can be used as before.
-            RuntimeError: the GPU failed.
-        """
+    def _search(self, queries: Any, k: int, allow: Any) -> SearchResult:
         k, only = check_int("k", k, minimum=1, maximum=_MAX_K), self._filter(allow)
         there = _on_gpu(queries, self.n_bits // 8, self.device)
         if there is None:
@@ -185,6 +164,72 @@ class GpuFlatIndex:
         if allow is None or isinstance(allow, IdFilter):
             return None if allow is None else allow._impl
         return core_filter("allow", allow, self._index._impl.next_id())
+
+
+class GpuFlatIndex(_GpuIndex):
+    """A `FlatIndex` on a GPU, as `FlatIndex.to` makes it.
+
+    The index on the CPU stays behind it: it is changed there, and the codes on the GPU are built anew.
+
+    Queries are numpy arrays or anything that numpy takes, with results of numpy; or memory of this GPU, such as CUDA
+    tensors of torch and all that has `__cuda_array_interface__` or `__dlpack__`, which is read where it is, in the
+    order of torch's current stream; results are CUDA tensors of torch then. One search runs at a time.
+
+    Attributes:
+        device: number of the GPU.
+    """
+
+    _tree = False
+
+    def search(self, queries: Any, k: int = 10, *, allow: Allow = None) -> SearchResult:
+        """Find the k nearest codes of each query, ordered by (distance, id), exactly.
+
+        Args:
+            queries: uint8 `(nq, n_bits / 8)`, on the CPU or on this GPU.
+            k: number of neighbours, at least 1.
+            allow: only these ids, as of `FlatIndex.search`.
+
+        Returns:
+            Distances int32 and ids int64, both `(nq, k)`, where the queries are; n_bits + 1 and -1 where fewer than k
+            codes were found.
+
+        Raises:
+            TypeError: wrong dtype of `queries` or `allow`, or `k` is not an integer.
+            ValueError: wrong shape, `k` < 1, or the queries are on another GPU.
+            MemoryError: the GPU has too little memory; the index can be used as before.
+            RuntimeError: the GPU failed.
+        """
+        return self._search(queries, k, allow)
+
+
+class GpuHierIndex(_GpuIndex):
+    """A `HierIndex` on a GPU, as `HierIndex.to` makes it; all that is said of `GpuFlatIndex` holds.
+
+    The GPU keeps distinct codes once, in their order. A search opens their prefixes from the nearest on; one that would
+    compare more than a quarter of the codes compares all of them instead. Searches by radius compare all.
+    """
+
+    _tree = True
+
+    def search(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        keep: float | None = None,
+        keep_mode: KeepMode = "node_ratio",
+        allow: Allow = None,
+    ) -> SearchResult:
+        """As `GpuFlatIndex.search`; with `keep` HDHash's pruned search, as `HierIndex.search`, made by the CPU."""
+        if keep is None:
+            return self._search(queries, k, allow)
+        there = _on_gpu(queries, self.n_bits // 8, self.device)
+        index = cast("HierIndex", self._index)
+        if there is None:
+            return index.search(queries, k, keep=keep, keep_mode=keep_mode, allow=allow)
+        torch = sys.modules["torch"]
+        found = index.search(there.cpu().numpy(), k, keep=keep, keep_mode=keep_mode, allow=allow)
+        return SearchResult(*(torch.from_numpy(part).to(there.device) for part in found))
 
 
 def check_device(device: Any) -> int | None:

@@ -33,7 +33,7 @@ from fasthash.results import FileInfo, FileReport, FileSection, RangeResult, Sea
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from fasthash.gpu import GpuFlatIndex
+    from fasthash.gpu import GpuFlatIndex, GpuHierIndex
 
 __all__ = ["FlatIndex", "HierIndex", "KeepMode", "load", "peek", "verify"]
 
@@ -514,6 +514,17 @@ class HierIndex(_Index):
 
     def __repr__(self) -> str:
         return f"HierIndex(level_bits={self.level_bits}, memory={self.memory!r}) with {len(self)} codes"
+
+    def to(self, device: Any) -> HierIndex | GpuHierIndex:
+        """An index with the same codes on a GPU; device and errors as of `FlatIndex.to`.
+
+        Returns:
+            A `fasthash.gpu.GpuHierIndex`, or this index.
+        """
+        from fasthash.gpu import GpuHierIndex, check_device
+
+        number = check_device(device)
+        return self if number is None else GpuHierIndex(self, number)
 
     @property
     def memory(self) -> Memory:

@@ -1,0 +1,129 @@
+// The exact search of distinct codes that stand in order: prefixes are opened by their distance, which is a lower
+// bound.
+#pragma once
+
+#include "gpu/flat_kernels.h"
+
+namespace fasthash::gpu {
+
+constexpr unsigned kTreeThreads = 256;
+constexpr unsigned kLanes = 32;    // threads that read the rows of a prefix together
+constexpr unsigned kQueue = 2048;  // prefixes that are looked through at a time
+
+/// The values that the leading bits of the codes have, in ascending order.
+struct PrefixView {
+    const std::uint32_t* values;
+    const std::uint32_t* begins;  ///< first row of each, and the number of rows
+    std::uint32_t n;
+    unsigned n_bits;  ///< at most 32
+};
+
+/// One block for each query. The threads gather the prefixes at distance 0, 1, 2, ... and compare the codes below them,
+/// until the distance passes that of the k-th nearest so far.
+struct TreeSearch {
+    PrefixView prefixes;
+    PlaneView codes;
+    unsigned n_words;
+    unsigned n_bits;
+    QueryView queries;
+    const std::uint32_t* query_prefixes;
+    ItemRuns runs;
+    ItemMask mask;
+    Candidates found;
+    std::uint32_t k;
+    std::uint32_t most_rows;  ///< to compare; a query that needs more gives up
+    std::uint8_t* given_up;
+    std::uint32_t* rows_read;  ///< statistics, a number for each query
+
+    struct Shared {
+        std::uint64_t bound;  ///< what is wanted comes before this key
+        std::uint32_t n_queued;
+        std::uint32_t n_rows;
+        std::uint32_t stop;
+        std::uint32_t queue[kQueue];
+    };
+
+    static std::size_t shared_bytes(unsigned n_words, unsigned n_bits) {
+        return sizeof(Shared) + (n_words + n_bits + 1) * sizeof(std::uint32_t);
+    }
+
+    FASTHASH_KERNEL void operator()(const Block& block) const {
+        auto& shared = *static_cast<Shared*>(block.shared());
+        auto* const counts = reinterpret_cast<std::uint32_t*>(&shared + 1);  // items found by distance
+        auto* const words = counts + n_bits + 1;
+        const std::size_t query = block.x();
+        for (unsigned w = block.thread(); w < n_words; w += block.n_threads()) {
+            words[w] = queries.words[query * n_words + w];
+        }
+        for (unsigned d = block.thread(); d <= n_bits; d += block.n_threads()) counts[d] = 0;
+        if (block.thread() == 0) {
+            shared.bound = queries.bounds[query];
+            shared.n_queued = 0;
+            shared.n_rows = 0;
+            shared.stop = 0;
+        }
+        block.sync();
+        const std::uint32_t own = query_prefixes[query];
+        for (unsigned distance = 0; distance <= prefixes.n_bits; ++distance) {
+            // Every code below a prefix at this distance is at least as far.
+            if (pair_key(static_cast<int>(distance), 0) >= shared.bound || shared.stop != 0) break;
+            for (std::uint32_t first = 0; first < prefixes.n; first += kQueue) {
+                const std::uint32_t end = first + kQueue < prefixes.n ? first + kQueue : prefixes.n;
+                for (std::uint32_t i = first + block.thread(); i < end; i += block.n_threads()) {
+                    if (count_bits(prefixes.values[i] ^ own) == static_cast<int>(distance)) {
+                        shared.queue[add_to(&shared.n_queued, 1)] = i;
+                    }
+                }
+                block.sync();
+                const bool some = shared.n_queued != 0;
+                block.sync();  // before the first of the next round are queued
+                if (!some) continue;
+                read_queue(block, shared, counts, words, query);
+                if (shared.stop != 0) break;
+            }
+            block.sync();
+        }
+        block.sync();
+        if (block.thread() == 0) {
+            rows_read[query] = shared.n_rows;
+            given_up[query] = shared.stop != 0 || found.counts[query] > found.capacity ? 1 : 0;
+        }
+    }
+
+ private:
+    FASTHASH_DEVICE void read_queue(const Block& block, Shared& shared, std::uint32_t* counts,
+                                    const std::uint32_t* words, std::size_t query) const {
+        const std::uint64_t bound = shared.bound;
+        const unsigned n_groups = block.n_threads() / kLanes != 0 ? block.n_threads() / kLanes : 1;
+        for (std::uint32_t i = block.thread() / kLanes; i < shared.n_queued; i += n_groups) {
+            const std::uint32_t begin = prefixes.begins[shared.queue[i]], end = prefixes.begins[shared.queue[i] + 1];
+            if (block.thread() % kLanes == 0) add_to(&shared.n_rows, end - begin);
+            for (std::uint32_t row = begin + block.thread() % kLanes; row < end; row += kLanes) {
+                int distance = 0;
+                for (unsigned w = 0; w < n_words; ++w) distance += count_bits(codes.word(row, w) ^ words[w]);
+                if (distance > key_distance(bound)) continue;
+                take_items(runs, mask, row, distance, bound, k, [&](std::uint64_t key) {
+                    found.push(query, key);
+                    add_to(counts + distance, 1);
+                });
+            }
+        }
+        block.sync();
+        if (block.thread() == 0) {
+            shared.n_queued = 0;
+            if (shared.n_rows > most_rows || found.counts[query] > found.capacity) shared.stop = 1;
+            // Nothing beyond the k-th distance so far is wanted any more; at that distance some may be, by their ids.
+            std::uint32_t n_near = 0;
+            for (unsigned d = 0; d <= n_bits; ++d) {
+                n_near += counts[d];
+                if (n_near < k) continue;
+                const std::uint64_t beyond = pair_key(static_cast<int>(d) + 1, 0);
+                if (beyond < shared.bound) shared.bound = beyond;
+                break;
+            }
+        }
+        block.sync();
+    }
+};
+
+}  // namespace fasthash::gpu
