@@ -182,19 +182,42 @@ def test_queries_on_the_gpu(device, kind, request, monkeypatch):
     assert (there.count_within(tensor, 14) == index.count_within(queries, 14)).all()
 
 
-def test_pruned_searches(device, request, monkeypatch):
+@pytest.mark.parametrize("mode", ["node_ratio", "gallery_ratio", "radius"])
+def test_pruned_searches(device, mode, request, monkeypatch):
     torch = pytest.importorskip("torch", reason="results on the GPU are tensors of torch")
-    index = filled("hier", 1000)
+    index = fh.HierIndex((8, 16, 40))
+    index.add(RNG.integers(0, 3, (3000, 8), np.uint8))
     there = index.to(device)
     queries = RNG.integers(0, 4, (5, 8), np.uint8)
-    expected = index.search(queries, 9, keep=0.1, keep_mode="radius")
-    assert_same(there.search(queries, 9, keep=0.1, keep_mode="radius"), expected)
-    if request.node.callspec.params["device"] == "twin":
-        monkeypatch.setattr(gpu, "_on_gpu", lambda given, *_: given)
-    tensor = torch.from_numpy(queries).to("cpu" if request.node.callspec.params["device"] == "twin" else "cuda")
-    found = there.search(tensor, 9, keep=0.1, keep_mode="radius")
-    assert found.ids.device == tensor.device
-    assert (found.ids.cpu().numpy() == expected.ids).all()
+    on_card = request.node.callspec.params["device"] == "card"
+    tensor = torch.from_numpy(queries).to("cuda" if on_card else "cpu")
+    for allow in (None, np.arange(100)):
+        expected = index.search(queries, 9, keep=0.1, keep_mode=mode, allow=allow)
+        assert_same(there.search(queries, 9, keep=0.1, keep_mode=mode, allow=allow), expected)
+        with monkeypatch.context() as patch:
+            if not on_card:
+                patch.setattr(gpu, "_on_gpu", lambda given, *_: given)
+                patch.setattr(gpu, "_stream", lambda given: 0)
+            found = there.search(tensor, 9, keep=0.1, keep_mode=mode, allow=allow)
+        assert found.ids.device == tensor.device
+        assert (found.ids.cpu().numpy() == expected.ids).all()
+        assert (found.distances.cpu().numpy() == expected.distances).all()
+    with pytest.raises(ValueError, match="keep must be"):
+        there.search(queries, 9, keep=1.5)
+    with pytest.raises(ValueError, match="keep_mode must be one of"):
+        there.search(queries, 9, keep=0.5, keep_mode="best")
+
+
+def test_what_the_gpu_has_no_room_for_is_found(device):
+    index = fh.HierIndex((8, 16, 40))
+    codes = RNG.integers(0, 256, (6000, 8), np.uint8)
+    codes[:5000, :3] = 0  # one node, which holds more codes than a query has room for
+    index.add(codes)
+    queries = codes[[0, -1]]
+    there = index.to(device)
+    assert there._gallery.search_pruned(queries, 1, 0.01, 0)[2].tolist() == [True, False]
+    for k in (1, 20):
+        assert_same(there.search(queries, k, keep=0.01), index.search(queries, k, keep=0.01))
 
 
 def test_tensors_of_the_cpu_are_arrays(device):

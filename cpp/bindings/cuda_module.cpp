@@ -35,14 +35,17 @@ py::array_t<T> to_host(const gpu::Buffer<T>& buffer, std::vector<py::ssize_t> sh
 /// A gallery and the device it is on. One thread at a time uses it: the streams of two would mix.
 class Gallery {
  public:
-    Gallery(int device, const CodeArray& codes, const std::optional<IdArray>& ids, std::int64_t first_id, bool tree)
+    Gallery(int device, const CodeArray& codes, const std::optional<IdArray>& ids, std::int64_t first_id,
+            const std::vector<std::size_t>& level_bits, bool tree)
         : device_(device) {
         const CodeView view = code_view("codes", codes);
         const std::int64_t* id_data = id_pointer(ids, view.n);
         const py::gil_scoped_release release;
         const gpu::OnDevice on(device_);
         if (tree && view.n != 0) {
-            gallery_ = std::make_unique<gpu::TreeGallery>(view, id_data, first_id, nullptr);
+            auto made = std::make_unique<gpu::TreeGallery>(view, LevelLayout(level_bits), id_data, first_id, nullptr);
+            tree_ = made.get();
+            gallery_ = std::move(made);
         } else {
             gallery_ = std::make_unique<gpu::FlatGallery>(view, id_data, first_id, nullptr);
         }
@@ -76,6 +79,24 @@ class Gallery {
             gallery_->search(view_at(queries, n), k, allow, pointer<std::int32_t>(distances),
                              pointer<std::int64_t>(ids), stream_at(stream));
         });
+    }
+
+    /// (distances, ids, failed) of a gallery of several levels that is not empty.
+    py::tuple search_pruned(const CodeArray& queries, std::uint32_t k, double keep, int keep_mode) const {
+        const CodeView view = checked(queries);
+        const gpu::OnDevice on(device_);
+        gpu::Buffer<std::int32_t> distances(view.n * k, nullptr);
+        gpu::Buffer<std::int64_t> ids(view.n * k, nullptr);
+        const py::array_t<bool> failed = prune(view, k, keep, keep_mode, distances.data(), ids.data(), nullptr);
+        const std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(view.n), static_cast<py::ssize_t>(k)};
+        return py::make_tuple(to_host(distances, shape, nullptr), to_host(ids, shape, nullptr), failed);
+    }
+    py::array_t<bool> search_pruned_there(std::uintptr_t queries, std::size_t n, std::uint32_t k, double keep,
+                                          int keep_mode, std::uintptr_t distances, std::uintptr_t ids,
+                                          std::uintptr_t stream) const {
+        const gpu::OnDevice on(device_);
+        return prune(view_at(queries, n), k, keep, keep_mode, pointer<std::int32_t>(distances),
+                     pointer<std::int64_t>(ids), stream_at(stream));
     }
 
     py::array_t<std::int64_t> count_within(const CodeArray& queries, std::int32_t radius, const IdFilter* allow) const {
@@ -124,6 +145,16 @@ class Gallery {
         if (n_ids(offsets) != n + 1) throw ArgumentError("offsets must be one more than the queries");
         return offsets.data()[n];
     }
+    py::array_t<bool> prune(CodeView queries, std::uint32_t k, double keep, int keep_mode, std::int32_t* distances,
+                            std::int64_t* ids, gpu::Stream stream) const {
+        if (tree_ == nullptr) throw ArgumentError("a pruned search needs levels and codes");
+        const Pruning pruning{keep, static_cast<KeepMode>(keep_mode)};
+        py::array_t<bool> failed(static_cast<py::ssize_t>(queries.n));
+        run([&, data = failed.mutable_data()](const Interrupt&) {
+            tree_->search_pruned(queries, k, pruning, distances, ids, data, stream);
+        });
+        return failed;
+    }
     py::array_t<std::int64_t> count(CodeView queries, std::int32_t radius, const IdFilter* allow,
                                     gpu::Stream stream) const {
         py::array_t<std::int64_t> counts(static_cast<py::ssize_t>(queries.n));
@@ -136,6 +167,7 @@ class Gallery {
 
     int device_;
     std::unique_ptr<gpu::FlatGallery> gallery_;
+    const gpu::TreeGallery* tree_ = nullptr;  // the same, if it is one
 };
 
 }  // namespace
@@ -147,12 +179,18 @@ PYBIND11_MODULE(_cuda, module) {
     module.def("n_devices", &gpu::n_devices);
     module.def("device_name", &gpu::device_name, py::arg("device"));
     py::class_<Gallery>(module, "Gallery")
-        .def(py::init<int, const CodeArray&, const std::optional<IdArray>&, std::int64_t, bool>(), py::arg("device"),
-             py::arg("codes"), py::arg("ids"), py::arg("first_id"), py::arg("tree"))
+        .def(py::init<int, const CodeArray&, const std::optional<IdArray>&, std::int64_t,
+                      const std::vector<std::size_t>&, bool>(),
+             py::arg("device"), py::arg("codes"), py::arg("ids"), py::arg("first_id"), py::arg("level_bits"),
+             py::arg("tree"))
         .def("nbytes", &Gallery::nbytes)
         .def("search", &Gallery::search, py::arg("queries"), py::arg("k"), py::arg("allow"))
         .def("search_there", &Gallery::search_there, py::arg("queries"), py::arg("n"), py::arg("k"), py::arg("allow"),
              py::arg("distances"), py::arg("ids"), py::arg("stream"))
+        .def("search_pruned", &Gallery::search_pruned, py::arg("queries"), py::arg("k"), py::arg("keep"),
+             py::arg("keep_mode"))
+        .def("search_pruned_there", &Gallery::search_pruned_there, py::arg("queries"), py::arg("n"), py::arg("k"),
+             py::arg("keep"), py::arg("keep_mode"), py::arg("distances"), py::arg("ids"), py::arg("stream"))
         .def("count_within", &Gallery::count_within, py::arg("queries"), py::arg("radius"), py::arg("allow"))
         .def("count_within_there", &Gallery::count_within_there, py::arg("queries"), py::arg("n"), py::arg("radius"),
              py::arg("allow"), py::arg("stream"))

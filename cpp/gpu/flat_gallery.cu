@@ -137,6 +137,11 @@ void FlatGallery::find(QueryBatch& batch) const { scan_all(batch); }
 
 void FlatGallery::search(CodeView queries, std::uint32_t k, const IdFilter* filter, std::int32_t* distances,
                          std::int64_t* ids, Stream stream) const {
+    search_by([&](QueryBatch& batch, std::size_t) { find(batch); }, queries, k, filter, distances, ids, stream);
+}
+
+void FlatGallery::search_by(const Find& find_nearest, CodeView queries, std::uint32_t k, const IdFilter* filter,
+                            std::int32_t* distances, std::int64_t* ids, Stream stream) const {
     const auto n_bits = static_cast<std::int32_t>(n_bytes() * 8);
     const Buffer<std::uint32_t> bits = mask(filter, stream);
     const std::size_t most = std::min<std::size_t>(k, n());  // that a query can find
@@ -147,7 +152,7 @@ void FlatGallery::search(CodeView queries, std::uint32_t k, const IdFilter* filt
         const CodeView part{queries.row(first), std::min(group, queries.n - first), queries.n_bytes};
         QueryBatch batch(part, n_bits, capacity, static_cast<std::uint32_t>(most), runs(),
                          {filter == nullptr ? nullptr : bits.data()}, stream);
-        if (n() != 0) find(batch);
+        if (n() != 0) find_nearest(batch, first);
         launch(Write{batch.candidates(0), part.n, k, n_bits, ids_.size() == 0 ? nullptr : ids_.data(), first_id_,
                      distances + first * k, ids + first * k},
                {blocks_for(part.n * k, kScanThreads)}, kScanThreads, 0, stream);

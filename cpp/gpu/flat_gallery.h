@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "fasthash/id_filter.h"
@@ -47,8 +48,11 @@ class FlatGallery {
     FlatGallery(CodeView rows, const HostRuns& runs, const std::int64_t* ids, std::size_t n, std::int64_t first_id,
                 Stream stream);
 
-    /// Finds the k nearest of each query of a batch.
+    /// Finds the k nearest of each query of a batch; `first` is the number of its first query.
+    using Find = std::function<void(QueryBatch& batch, std::size_t first)>;
     virtual void find(QueryBatch& batch) const;
+    void search_by(const Find& find, CodeView queries, std::uint32_t k, const IdFilter* filter, std::int32_t* distances,
+                   std::int64_t* ids, Stream stream) const;
     void scan_carefully(QueryBatch& batch, std::size_t query) const;
 
     std::size_t n_rows() const { return codes_.n(); }

@@ -1,5 +1,6 @@
 #include <cstring>
 
+#include "gpu/pruned_kernel.h"
 #include "gpu/query_batch.h"
 #include "gpu/tree_gallery.h"
 #include "gpu/tree_kernels.h"
@@ -9,9 +10,10 @@ namespace fasthash::gpu {
 
 namespace {
 
-constexpr std::size_t kRowsPerPrefix = 64;  // as many as keep the lanes busy
-constexpr unsigned kMostPrefixBits = 20;    // all prefixes are looked through for each distance
-constexpr std::size_t kGiveUp = 4;          // a query that compares more than a 4th of the rows is scanned instead
+constexpr std::size_t kRowsPerPrefix = 64;                     // as many as keep the lanes busy
+constexpr unsigned kMostPrefixBits = 20;                       // all prefixes are looked through for each distance
+constexpr std::size_t kScratchBytes = std::size_t{256} << 20;  // of the nodes that stay in the race, for all queries
+constexpr std::size_t kGiveUp = 4;  // a query that compares more than a 4th of the rows is scanned instead
 
 /// The leading bits of a code as a number.
 std::uint32_t prefix_of(const std::uint8_t* code, std::size_t n_bytes, unsigned n_bits) {
@@ -77,16 +79,130 @@ struct TreeGallery::Sorted {
     std::vector<std::uint32_t> begins;
 };
 
-TreeGallery::TreeGallery(CodeView codes, const std::int64_t* ids, std::int64_t first_id, Stream stream,
-                         unsigned prefix_bits)
-    : TreeGallery(Sorted(codes, prefix_bits), ids, first_id, stream) {}
+/// The nodes of a level: one for each distinct prefix of whole levels.
+struct TreeGallery::Level {
+    Level(const Sorted& sorted, const LevelLayout& layout, std::size_t depth, Stream stream)
+        : Level(nodes_of(sorted, layout, depth), layout, depth, stream) {}
 
-TreeGallery::TreeGallery(const Sorted& sorted, const std::int64_t* ids, std::int64_t first_id, Stream stream)
+    LevelView view() const {
+        return {{keys.words(), keys.stride()},
+                static_cast<unsigned>(keys.n_bytes()),
+                offset,
+                static_cast<std::uint32_t>(keys.n()),
+                child_begins.size() == 0 ? nullptr : child_begins.data(),
+                row_begins.data()};
+    }
+    std::size_t nbytes() const { return keys.nbytes() + child_begins.nbytes() + row_begins.nbytes(); }
+
+    struct Nodes {
+        std::vector<std::uint8_t> keys;
+        std::vector<std::uint32_t> row_begins;
+        std::vector<std::uint32_t> child_begins;
+    };
+
+    static Nodes nodes_of(const Sorted& sorted, const LevelLayout& layout, std::size_t depth) {
+        const CodeView rows = sorted.view();
+        const std::size_t offset = layout.offset(depth), end = layout.offset(depth + 1);
+        const bool last = depth + 2 == layout.n_levels();
+        const std::size_t child_end = last ? end : layout.offset(depth + 2);
+        Nodes nodes;
+        std::uint32_t n_children = 0;
+        for (std::size_t row = 0; row < rows.n; ++row) {
+            const std::uint8_t* code = rows.row(row);
+            const bool first = row == 0;
+            if (first || std::memcmp(code, code - rows.n_bytes, end) != 0) {
+                nodes.keys.insert(nodes.keys.end(), code + offset, code + end);
+                nodes.row_begins.push_back(static_cast<std::uint32_t>(row));
+                if (!last) nodes.child_begins.push_back(n_children);
+            }
+            if (first || std::memcmp(code, code - rows.n_bytes, child_end) != 0) ++n_children;
+        }
+        nodes.row_begins.push_back(static_cast<std::uint32_t>(rows.n));
+        if (!last) nodes.child_begins.push_back(n_children);
+        return nodes;
+    }
+
+    Level(const Nodes& nodes, const LevelLayout& layout, std::size_t depth, Stream stream)
+        : keys({nodes.keys.data(), nodes.row_begins.size() - 1, layout.level_bytes(depth)}, stream),
+          offset(static_cast<unsigned>(layout.offset(depth))),
+          child_begins(loaded(nodes.child_begins.data(), nodes.child_begins.size(), stream)),
+          row_begins(loaded(nodes.row_begins.data(), nodes.row_begins.size(), stream)) {
+        finish(stream);  // the nodes go away
+    }
+
+    Planes keys;
+    unsigned offset;
+    Buffer<std::uint32_t> child_begins;
+    Buffer<std::uint32_t> row_begins;
+};
+
+TreeGallery::TreeGallery(CodeView codes, const LevelLayout& layout, const std::int64_t* ids, std::int64_t first_id,
+                         Stream stream, unsigned prefix_bits)
+    : TreeGallery(Sorted(codes, prefix_bits), layout, ids, first_id, stream) {}
+
+TreeGallery::TreeGallery(const Sorted& sorted, const LevelLayout& layout, const std::int64_t* ids,
+                         std::int64_t first_id, Stream stream)
     : FlatGallery(sorted.view(), sorted.runs, ids, sorted.n_items, first_id, stream),
       prefix_bits_(sorted.prefix_bits),
       values_(loaded(sorted.values.data(), sorted.values.size(), stream)),
       begins_(loaded(sorted.begins.data(), sorted.begins.size(), stream)) {
+    for (std::size_t depth = 0; depth + 1 < layout.n_levels() && sorted.n_items != 0; ++depth) {
+        levels_.emplace_back(sorted, layout, depth, stream);
+    }
     finish(stream);
+}
+
+TreeGallery::~TreeGallery() = default;
+
+std::size_t TreeGallery::nbytes() const {
+    std::size_t sum = FlatGallery::nbytes() + values_.nbytes() + begins_.nbytes();
+    for (const Level& level : levels_) sum += level.nbytes();
+    return sum;
+}
+
+void TreeGallery::search_pruned(CodeView queries, std::uint32_t k, const Pruning& pruning, std::int32_t* distances,
+                                std::int64_t* ids, bool* failed, Stream stream) const {
+    std::vector<LevelView> views;
+    std::size_t n_scratch = 1;  // nodes of all levels but the last may be kept
+    for (const Level& level : levels_) {
+        views.push_back(level.view());
+        if (views.size() < levels_.size()) n_scratch = std::max(n_scratch, level.keys.n());
+    }
+    const Buffer<LevelView> levels = loaded(views.data(), views.size(), stream);
+    const auto n_bits = static_cast<unsigned>(n_bytes() * 8);
+    const auto find_pruned = [&](QueryBatch& batch, std::size_t first) {
+        const std::size_t at_once =
+            std::clamp<std::size_t>(kScratchBytes / (2 * n_scratch * sizeof(KeptNode)), 1, batch.n);
+        Buffer<KeptNode> scratch(at_once * 2 * n_scratch, stream);
+        Buffer<std::uint8_t> overflowed(batch.n, stream);
+        for (std::size_t query = 0; query < batch.n; query += at_once) {
+            const std::size_t n_here = std::min(at_once, batch.n - query);
+            const PrunedSearch kernel{levels.data(),
+                                      static_cast<unsigned>(levels_.size()),
+                                      {codes().words(), codes().stride()},
+                                      batch.n_words,
+                                      n_bits,
+                                      static_cast<std::uint32_t>(n()),
+                                      batch.view(query, n_here),
+                                      batch.runs,
+                                      batch.candidates(query),
+                                      batch.k,
+                                      pruning.keep,
+                                      pruning.mode,
+                                      scratch.data(),
+                                      static_cast<std::uint32_t>(n_scratch),
+                                      overflowed.data() + query};
+            launch(kernel, {static_cast<unsigned>(n_here)}, kPrunedThreads,
+                   PrunedSearch::shared_bytes(batch.n_words, n_bits), stream);
+        }
+        tighten(batch, 0, batch.n);
+        std::vector<std::uint8_t> full(batch.n);
+        copy_to_host(full.data(), overflowed.data(), batch.n, stream);
+        finish(stream);
+        for (std::size_t query = 0; query < batch.n; ++query) failed[first + query] = full[query] != 0;
+    };
+    std::fill_n(failed, queries.n, false);
+    search_by(find_pruned, queries, k, nullptr, distances, ids, stream);
 }
 
 void TreeGallery::find(QueryBatch& batch) const {

@@ -37,7 +37,7 @@ void search_is_the_cpu_s() {
             std::iota(ids.begin(), ids.end(), -5000);
             for (std::size_t i = n / 2; i < n; ++i) ids[i] += 1000;
             const gpu::FlatGallery flat(view(codes, n_bytes), ids.data(), 0, nullptr);
-            const gpu::TreeGallery tree(view(codes, n_bytes), ids.data(), 0, nullptr);
+            const gpu::TreeGallery tree(view(codes, n_bytes), LevelLayout({n_bytes * 8}), ids.data(), 0, nullptr);
             for (const std::size_t k : {std::size_t{1}, std::size_t{10}, std::size_t{1000}, n + 1}) {
                 const Found expected = on_cpu(codes, ids, queries, n_bytes, k);
                 const std::string where =
@@ -68,14 +68,57 @@ void trees_find_what_is_near() {
     const auto codes = around(n), queries = around(30);
     std::vector<std::int64_t> ids(n);
     std::iota(ids.begin(), ids.end(), 0);
-    const gpu::TreeGallery tree(view(codes, n_bytes), nullptr, 0, nullptr);
-    const gpu::TreeGallery deep(view(codes, n_bytes), nullptr, 0, nullptr, 20);
+    const LevelLayout layout({8, 16, 40});
+    const gpu::TreeGallery tree(view(codes, n_bytes), layout, nullptr, 0, nullptr);
+    const gpu::TreeGallery deep(view(codes, n_bytes), layout, nullptr, 0, nullptr, 20);
     check(tree.prefix_bits() > 4 && deep.n_prefixes() > 3000, "prefixes");
     for (const std::size_t k : {1, 10, 500, 12000}) {
         const Found expected = on_cpu(codes, ids, queries, n_bytes, k);
         check(on_twin(tree, queries, k) == expected, "tree, k = " + std::to_string(k));
         check(on_twin(deep, queries, k) == expected, "a deep tree, k = " + std::to_string(k));
     }
+}
+
+void pruning_keeps_what_it_keeps_on_the_cpu() {
+    std::mt19937 generator(4);
+    std::size_t n_done = 0;
+    for (const auto& level_bits :
+         std::vector<std::vector<std::size_t>>{{8, 8}, {8, 16, 40}, {16, 8, 8, 8}, {24, 104}}) {
+        const LevelLayout layout(level_bits);
+        const std::size_t n_bytes = layout.n_bytes();
+        for (const std::size_t n : {1, 50, 3000}) {
+            const auto codes = random_codes(n * n_bytes, generator, n == 50 ? 256 : 3);
+            const auto queries = random_codes(9 * n_bytes, generator, 4);
+            HierIndex index(layout);
+            index.add(view(codes, n_bytes), nullptr);
+            const gpu::TreeGallery tree(view(codes, n_bytes), layout, nullptr, 0, nullptr);
+            for (const KeepMode mode : {KeepMode::node_ratio, KeepMode::gallery_ratio, KeepMode::radius}) {
+                for (const double keep : {0.01, 0.29, 0.5, 1.0}) {
+                    for (const std::size_t k : {1, 10, 700}) {
+                        const Pruning pruning{keep, mode};
+                        const Found expected = search(index, view(queries, n_bytes), k, nullptr, pruning);
+                        Found found{std::vector<std::int32_t>(9 * k), std::vector<std::int64_t>(9 * k)};
+                        bool failed[9];
+                        tree.search_pruned(view(queries, n_bytes), static_cast<std::uint32_t>(k), pruning,
+                                           found.distances.data(), found.ids.data(), failed, nullptr);
+                        for (std::size_t q = 0; q < 9; ++q) {
+                            if (failed[q]) continue;
+                            ++n_done;
+                            const auto at = static_cast<std::ptrdiff_t>(q * k),
+                                       end = static_cast<std::ptrdiff_t>((q + 1) * k);
+                            check(std::equal(found.ids.begin() + at, found.ids.begin() + end,
+                                             expected.ids.begin() + at) &&
+                                      std::equal(found.distances.begin() + at, found.distances.begin() + end,
+                                                 expected.distances.begin() + at),
+                                  "pruned, " + layout.str() + ", n = " + std::to_string(n) +
+                                      ", keep = " + std::to_string(keep) + ", k = " + std::to_string(k));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    check(n_done > 3800, "most pruned searches have room, these had: " + std::to_string(n_done));
 }
 
 /// Many codes at one distance, first few and then more than there is room for; and all of them equal.
@@ -91,7 +134,7 @@ void bursts_are_survived() {
         std::vector<std::int64_t> ids(n);
         std::iota(ids.begin(), ids.end(), 7);
         const gpu::FlatGallery flat(view(codes, 8), nullptr, 7, nullptr);
-        const gpu::TreeGallery tree(view(codes, 8), nullptr, 7, nullptr);
+        const gpu::TreeGallery tree(view(codes, 8), LevelLayout({64}), nullptr, 7, nullptr);
         for (const std::size_t k : {1, 100, 3000}) {
             const Found expected = on_cpu(codes, ids, queries, 8, k);
             check(on_twin(flat, queries, k) == expected, "a burst in a scan, k = " + std::to_string(k));
@@ -133,7 +176,7 @@ void filters_and_radii_are_kept() {
         index.add(view(codes, 4), ids.data());
         const IdFilter some(allowed), none({-5});
         const gpu::FlatGallery flat(view(codes, 4), counted ? nullptr : ids.data(), 7, nullptr);
-        const gpu::TreeGallery tree(view(codes, 4), counted ? nullptr : ids.data(), 7, nullptr);
+        const gpu::TreeGallery tree(view(codes, 4), LevelLayout({8, 24}), counted ? nullptr : ids.data(), 7, nullptr);
         for (const IdFilter* filter : {static_cast<const IdFilter*>(nullptr), &some, &none}) {
             finds_what_the_index_finds(flat, index, queries, filter);
             finds_what_the_index_finds(tree, index, queries, filter);
@@ -149,6 +192,7 @@ int main() {
     using namespace fasthash::testing;
     search_is_the_cpu_s();
     trees_find_what_is_near();
+    pruning_keeps_what_it_keeps_on_the_cpu();
     bursts_are_survived();
     filters_and_radii_are_kept();
     std::printf("gpu_test: all passed\n");

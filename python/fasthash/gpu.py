@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import check_codes, check_int
+from fasthash._checks import check_choice, check_codes, check_fraction, check_int
 from fasthash.filters import IdFilter, core_filter
 from fasthash.results import RangeResult, SearchResult
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["GpuFlatIndex", "GpuHierIndex", "check_device"]
 
 _MAX_K = 2**31 - 1
+KEEP_MODES = ("node_ratio", "gallery_ratio", "radius")  # in the order of the core
 
 
 class _GpuIndex:
@@ -39,7 +41,9 @@ class _GpuIndex:
         codes, ids = self._index.to_arrays()
         first_id = int(ids[0]) if len(ids) else 0
         counted = len(ids) == 0 or int(ids[-1]) - first_id == len(ids) - 1
-        self._gallery = _cuda().Gallery(self.device, codes, None if counted else ids, first_id, self._tree)
+        self._gallery = _cuda().Gallery(
+            self.device, codes, None if counted else ids, first_id, self.level_bits, self._tree
+        )
 
     @property
     def n_bits(self) -> int:
@@ -99,10 +103,7 @@ class _GpuIndex:
         there = _on_gpu(queries, self.n_bits // 8, self.device)
         if there is None:
             return SearchResult(*self._gallery.search(check_codes("queries", queries, self.n_bits // 8), k, only))
-        torch = sys.modules["torch"]
-        shape = (len(there), k)
-        distances = torch.empty(shape, dtype=torch.int32, device=there.device)
-        ids = torch.empty(shape, dtype=torch.int64, device=there.device)
+        distances, ids = _room(there, len(there), k)
         self._gallery.search_there(
             there.data_ptr(), len(there), k, only, distances.data_ptr(), ids.data_ptr(), _stream(there)
         )
@@ -135,9 +136,7 @@ class _GpuIndex:
         if there is None:
             array = check_codes("queries", queries, self.n_bits // 8)
             return RangeResult(offsets, *self._gallery.range_search(array, radius, only, offsets))
-        torch = sys.modules["torch"]
-        distances = torch.empty(int(offsets[-1]), dtype=torch.int32, device=there.device)
-        ids = torch.empty(int(offsets[-1]), dtype=torch.int64, device=there.device)
+        distances, ids = _room(there, int(offsets[-1]))
         self._gallery.range_search_there(
             there.data_ptr(),
             len(there),
@@ -220,16 +219,39 @@ class GpuHierIndex(_GpuIndex):
         keep_mode: KeepMode = "node_ratio",
         allow: Allow = None,
     ) -> SearchResult:
-        """As `GpuFlatIndex.search`; with `keep` HDHash's pruned search, as `HierIndex.search`, made by the CPU."""
-        if keep is None:
+        """As `GpuFlatIndex.search`; with `keep` HDHash's pruned search, as `HierIndex.search`.
+
+        Pruned searches with `allow`, and queries for which the GPU has no room, are left to the CPU.
+        """
+        check_choice("keep_mode", keep_mode, KEEP_MODES)
+        if keep is not None:
+            keep = check_fraction("keep", keep)
+        if keep is None or len(self.level_bits) == 1:  # one level leaves nothing to prune
             return self._search(queries, k, allow)
+        k, on_cpu = check_int("k", k, minimum=1, maximum=_MAX_K), allow is not None or len(self) == 0
+        mode = list(KEEP_MODES).index(keep_mode)
+        prune = partial(cast("HierIndex", self._index).search, k=k, keep=keep, keep_mode=keep_mode, allow=allow)
         there = _on_gpu(queries, self.n_bits // 8, self.device)
-        index = cast("HierIndex", self._index)
         if there is None:
-            return index.search(queries, k, keep=keep, keep_mode=keep_mode, allow=allow)
+            array = check_codes("queries", queries, self.n_bits // 8)
+            if on_cpu:
+                return prune(array)
+            distances, ids, failed = self._gallery.search_pruned(array, k, keep, mode)
+            if failed.any():
+                distances[failed], ids[failed] = prune(array[failed])
+            return SearchResult(distances, ids)
         torch = sys.modules["torch"]
-        found = index.search(there.cpu().numpy(), k, keep=keep, keep_mode=keep_mode, allow=allow)
-        return SearchResult(*(torch.from_numpy(part).to(there.device) for part in found))
+        distances, ids = _room(there, len(there), k)
+        failed = np.ones(len(there), bool)
+        if not on_cpu:
+            failed = self._gallery.search_pruned_there(
+                there.data_ptr(), len(there), k, keep, mode, distances.data_ptr(), ids.data_ptr(), _stream(there)
+            )
+        if failed.any():
+            rows = torch.from_numpy(failed).to(there.device)
+            found = prune(there[rows].cpu().numpy())
+            distances[rows], ids[rows] = (torch.from_numpy(part).to(there.device) for part in found)
+        return SearchResult(distances, ids)
 
 
 def check_device(device: Any) -> int | None:
@@ -278,6 +300,13 @@ def _tensor_on_gpu(queries: Any) -> torch.Tensor | None:
 
         return torch.utils.dlpack.from_dlpack(queries)
     return None
+
+
+def _room(there: torch.Tensor, *shape: int) -> tuple[Any, Any]:
+    """Distances and ids of this shape, to be written, on the device of a tensor."""
+    torch = sys.modules["torch"]
+    options = {"device": there.device}
+    return torch.empty(shape, dtype=torch.int32, **options), torch.empty(shape, dtype=torch.int64, **options)
 
 
 def _stream(tensor: torch.Tensor) -> int:
