@@ -11,7 +11,6 @@ not done again, and a training that was stopped goes on. Some two hours on two c
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import shlex
@@ -26,11 +25,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fasthash.plots import draw_map_by_bits
 from pages import fill, share, table, versions
 from workloads import cpu_name
 
 HERE = Path(__file__).parent
-DOCS = HERE.parent / "docs"
+PAGE = HERE.parent / "docs" / "results.md"
+IMAGES = PAGE.parent / "images"
 SETTINGS = HERE / "experiments"
 BACKBONES = {"w18s": "HRNet-W18-small", "alexnet": "AlexNet", "vgg16": "VGG-16"}
 GRID_LOSSES = {"hashnet": "HashNet", "hyp2": "HyP2"}
@@ -56,6 +57,10 @@ RUNS = {
     **{f"fashion-{loss}": ("fashion", "fashion", f"--loss {loss}") for loss in LOSSES},
     "clothing": ("clothing", "clothing", ""),
 }
+CONTACT_SHEET = """Queries of each class, and what an exact search finds for them; the last row is the query with the
+fewest right neighbours.
+
+![a query of each class with its ten nearest photos](images/clothing_neighbours.jpg)"""
 # Those that begin from the backbone of another one.
 LATER_RUNS = {
     "levels-hdhash": ("levels", "cifar10", "--weights {runs}/long/encoder"),
@@ -138,7 +143,7 @@ def of_prefixes(found: dict, name: str = "mAP@ALL") -> dict[int, float]:
     return {row["n_bits"]: row[name] for row in found["prefixes"]}
 
 
-def grid(runs: Path) -> tuple[str, dict[str, dict[int, float]]]:
+def grid(runs: Path) -> str:
     rows, curves = [], {}
     for network, network_name in BACKBONES.items():
         for loss, loss_name in GRID_LOSSES.items():
@@ -147,15 +152,20 @@ def grid(runs: Path) -> tuple[str, dict[str, dict[int, float]]]:
             curves[name] = of_prefixes(found)
             minutes = f"{found['training']['seconds'] / 60:.0f}"
             rows.append([name, *map(share, curves[name].values()), minutes])
+    draw_map_by_bits(IMAGES / "map_by_bits.png", curves)
     bits = [f"{width} bits" for width in next(iter(curves.values()))]
-    return table(["mAP@ALL", *bits, "minutes of training"], rows), curves
+    picture = "![mAP over the width of the codes](images/map_by_bits.png)"
+    return f"{table(['mAP@ALL', *bits, 'minutes of training'], rows)}\n\n{picture}"
 
 
 def long(runs: Path) -> str:
     found = results(runs, "long")
-    row = [share(of_prefixes(found)[64]), share(found["precision@100"]), share(found["P@H<=2"])]
-    head = ["HRNet-W18-small, HyP2", "mAP@ALL, 64 bits", "precision@100", "P@H≤2", "minutes of training"]
-    return table(head, [["", *row, f"{found['training']['seconds'] / 60:.0f}"]])
+    minutes = f"{found['training']['seconds'] / 60:.0f}"
+    row = [share(of_prefixes(found)[64]), share(found["precision@100"]), share(found["P@H<=2"]), minutes]
+    head = ["", "mAP@ALL", "precision@100", "P@H≤2", "minutes of training"]
+    shutil.copy(runs / "long" / "training.png", IMAGES / "training.png")
+    picture = "![loss and validation mAP over the epochs](images/training.png)"
+    return f"{table(head, [['HRNet-W18-small, HyP2', *row]])}\n\n{picture}"
 
 
 def levels(runs: Path) -> str:
@@ -173,8 +183,9 @@ def levels(runs: Path) -> str:
                 f"{training['seconds'] / 60:.0f}",
             ]
         )
+    shutil.copy(runs / "levels-hdhash" / "pr_curves.png", IMAGES / "pr_curves_hdhash.png")
     head = ["", "8 bits", "24 bits", "64 bits", "P@H≤2", "precision@100", "minutes of training"]
-    return table(head, rows)
+    return f"{table(head, rows)}\n\n![precision and recall of HDHash by radius](images/pr_curves_hdhash.png)"
 
 
 def losses(runs: Path) -> str:
@@ -193,23 +204,11 @@ def clothing(runs: Path) -> str:
     row = [share(value) for value in of_prefixes(found).values()]
     row += [share(found["precision@100"]), f"{found['training']['seconds'] / 60:.0f}"]
     head = ["", *(f"{width} bits" for width in of_prefixes(found)), "precision@100", "minutes of training"]
-    return table(head, [["mAP@ALL", *row]])
-
-
-def pictures(runs: Path, curves: dict[str, dict[int, float]]) -> None:
-    from fasthash.plots import draw_map_by_bits
-
-    draw_map_by_bits(DOCS / "images" / "map_by_bits.png", curves)
-    for name, source in (
-        ("training", runs / "long" / "training.png"),
-        ("pr_curves_hdhash", runs / "levels-hdhash" / "pr_curves.png"),
-    ):
-        shutil.copy(source, DOCS / "images" / f"{name}.png")
     # The contact sheet as JPEG: its photos would be megabytes as PNG.
     with Image.open(runs / "clothing" / "neighbours.png") as sheet:
-        buffer = io.BytesIO()
-        sheet.convert("RGB").resize((sheet.width * 2 // 3, sheet.height * 2 // 3)).save(buffer, "JPEG", quality=80)
-    (DOCS / "images" / "clothing_neighbours.jpg").write_bytes(buffer.getvalue())
+        small = sheet.convert("RGB").resize((sheet.width * 2 // 3, sheet.height * 2 // 3))
+        small.save(IMAGES / "clothing_neighbours.jpg", quality=80)
+    return f"{table(head, [['mAP@ALL', *row]])}\n\n{CONTACT_SHEET}"
 
 
 def main() -> None:
@@ -223,19 +222,22 @@ def main() -> None:
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(partial(run, runs=options.runs), RUNS))
             list(pool.map(partial(run, runs=options.runs), LATER_RUNS))
-    grid_table, curves = grid(options.runs)
     parts = {
         "images machine": f"{cpu_name()}, two experiments at a time of one thread each; "
-        f"{versions('torch', 'timm', 'torchvision', 'fasthash-search')}.",
-        "images grid": grid_table,
-        "images long": long(options.runs),
-        "images levels": levels(options.runs),
-        "images losses": losses(options.runs),
-        "images clothing": clothing(options.runs),
+        f"{versions('torch', 'timm', 'torchvision', 'fasthash-search')}."
     }
-    page = DOCS / "results.md"
-    page.write_text(fill(page.read_text(), parts))
-    pictures(options.runs, curves)
+    for name, part in (
+        ("grid", grid),
+        ("long", long),
+        ("levels", levels),
+        ("losses", losses),
+        ("clothing", clothing),
+    ):
+        try:
+            parts[f"images {name}"] = part(options.runs)
+        except FileNotFoundError as error:
+            print(f"images {name}: left as it is, {error.filename} is missing")
+    PAGE.write_text(fill(PAGE.read_text(), parts))
 
 
 if __name__ == "__main__":
