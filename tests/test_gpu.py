@@ -97,6 +97,34 @@ def test_searches_find_the_same(device, kind, n_bits):
     assert_same(counted.to(device).search(queries, 5, allow=mask), counted.search(queries, 5, allow=mask))
 
 
+@pytest.mark.skipif(not CARD, reason="needs a GPU")
+@pytest.mark.parametrize("shape", ["uniform", "clustered", "equal", "burst"])
+def test_many_codes_and_queries(shape, kind):
+    """Several rounds of a scan, several tiles and groups of queries, searches made again; on streams of torch."""
+    torch = pytest.importorskip("torch", reason="streams are torch's")
+    codes = RNG.integers(0, 256, (300_000, 8), np.uint8)
+    if shape == "clustered":
+        codes = codes[RNG.integers(0, 50, len(codes))] ^ (
+            codes & RNG.integers(0, 256, codes.shape, np.uint8) & codes[::-1]
+        )
+    elif shape == "equal":
+        codes[:] = 7
+    elif shape == "burst":
+        codes[100_000:200_000] = RNG.integers(0, 2, (100_000, 8), np.uint8)
+    index = fh.FlatIndex(64) if kind == "flat" else fh.HierIndex((8, 16, 40))
+    index.add(codes)
+    there = index.to("cuda")
+    for n_queries, k in ((70, 1), (70, 100), (70, 3000), (9000, 10)):
+        queries = codes[RNG.integers(0, len(codes), n_queries)] ^ RNG.integers(0, 2, (n_queries, 8), np.uint8)
+        expected = index.search(queries, k)
+        assert_same(there.search(queries, k), expected)
+        with torch.cuda.stream(torch.cuda.Stream()):
+            found = there.search(torch.from_numpy(queries).cuda(), k)
+            assert (found.ids.cpu().numpy() == expected.ids).all()
+    assert_same(there.range_search(queries[:3000], 9), index.range_search(queries[:3000], 9))
+    assert (there.count_within(queries, 12) == index.count_within(queries, 12)).all()
+
+
 @pytest.mark.parametrize("n", [0, 1, 31, 32, 33])
 def test_few_codes(device, kind, n):
     index = filled(kind, n)

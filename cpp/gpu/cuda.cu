@@ -1,11 +1,16 @@
 // Memory and devices by CUDA.
 #include <cuda_runtime.h>
 
+#include <mutex>
+#include <set>
+
 #include "gpu/device.h"
 #include "gpu/launch.h"
 
 namespace fasthash::gpu {
 namespace {
+
+constexpr std::uint64_t kKeptBytes = std::uint64_t{1} << 30;
 
 void check(cudaError_t error, const char* step) {
     if (error == cudaSuccess) return;
@@ -13,6 +18,28 @@ void check(cudaError_t error, const char* step) {
     const std::string message = std::string(step) + ": " + cudaGetErrorString(error);
     if (error == cudaErrorMemoryAllocation) throw OutOfMemory(message);
     throw DeviceError(message);
+}
+
+/// For steps that may fail without harm: an error that nobody asks for would be told of the next step.
+void forget(cudaError_t error) noexcept {
+    if (error != cudaSuccess) cudaGetLastError();
+}
+
+/// Memory that a search gave back is kept for the next one, instead of being asked of the driver again.
+void keep_memory(int device) {
+    static std::mutex lock;
+    static std::set<int> known;
+    const std::lock_guard<std::mutex> guard(lock);
+    if (!known.insert(device).second) return;
+    cudaMemPool_t pool;
+    std::uint64_t kept = 0;
+    if (cudaDeviceGetDefaultMemPool(&pool, device) != cudaSuccess ||
+        cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &kept) != cudaSuccess) {
+        cudaGetLastError();
+    } else if (kept < kKeptBytes) {  // others in this process may want more
+        kept = kKeptBytes;
+        forget(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &kept));
+    }
 }
 
 }  // namespace
@@ -25,21 +52,25 @@ void* allocate(std::size_t n_bytes, Stream stream) {
     return memory;
 }
 
-void release(void* memory, Stream stream) noexcept { cudaFreeAsync(memory, stream); }
+void release(void* memory, Stream stream) noexcept { forget(cudaFreeAsync(memory, stream)); }
 
 void copy_to_device(void* to, const void* from, std::size_t n_bytes, Stream stream) {
+    if (n_bytes == 0) return;
     check(cudaMemcpyAsync(to, from, n_bytes, cudaMemcpyDefault, stream), "a copy to the GPU");
 }
 
 void copy_to_host(void* to, const void* from, std::size_t n_bytes, Stream stream) {
+    if (n_bytes == 0) return;
     check(cudaMemcpyAsync(to, from, n_bytes, cudaMemcpyDefault, stream), "a copy from the GPU");
 }
 
 void copy_on_device(void* to, const void* from, std::size_t n_bytes, Stream stream) {
+    if (n_bytes == 0) return;
     check(cudaMemcpyAsync(to, from, n_bytes, cudaMemcpyDeviceToDevice, stream), "a copy on the GPU");
 }
 
 void fill_bytes(void* memory, int value, std::size_t n_bytes, Stream stream) {
+    if (n_bytes == 0) return;
     check(cudaMemsetAsync(memory, value, n_bytes, stream), "clearing memory of the GPU");
 }
 
@@ -57,11 +88,15 @@ std::string device_name(int device) {
     return properties.name;
 }
 
-OnDevice::OnDevice(int device) {
+OnDevice::OnDevice(int device) : device_(device) {
     check(cudaGetDevice(&before_), "no GPU can be used");
-    check(cudaSetDevice(device), "the GPU cannot be used");
+    if (before_ != device) check(cudaSetDevice(device), "the GPU cannot be used");
+    keep_memory(device);
 }
 
-OnDevice::~OnDevice() { cudaSetDevice(before_); }
+OnDevice::~OnDevice() {
+    // Not without need: to name a device is to begin using it.
+    if (before_ != device_) forget(cudaSetDevice(before_));
+}
 
 }  // namespace fasthash::gpu

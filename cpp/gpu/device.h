@@ -21,6 +21,7 @@ class OnDevice {
     OnDevice& operator=(const OnDevice&) = delete;
 
  private:
+    int device_;
     int before_ = 0;
 };
 

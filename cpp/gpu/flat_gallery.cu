@@ -14,6 +14,10 @@ std::size_t power_of_two(std::size_t n) {
     return power;
 }
 
+void check_room(std::size_t n_keys) {
+    if (n_keys > kMostKeys) throw OutOfMemory("a query finds too many codes for the GPU to sort");
+}
+
 PlaneView view_of(const Planes& codes) { return {codes.words(), codes.stride()}; }
 
 template <unsigned kWords>
@@ -75,7 +79,7 @@ Buffer<std::uint32_t> FlatGallery::mask(const IdFilter* filter, Stream stream) c
     for (const std::int64_t id : filter->ids()) {
         std::size_t item = n();
         if (host_ids_.empty()) {
-            if (id >= first_id_) item = static_cast<std::size_t>(id - first_id_);
+            if (id >= first_id_) item = static_cast<std::uint64_t>(id) - static_cast<std::uint64_t>(first_id_);
         } else {
             const auto place = std::lower_bound(host_ids_.begin(), host_ids_.end(), id);
             if (place != host_ids_.end() && *place == id) item = static_cast<std::size_t>(place - host_ids_.begin());
@@ -90,8 +94,8 @@ Buffer<std::uint32_t> FlatGallery::mask(const IdFilter* filter, Stream stream) c
 /// Compares all rows, for all queries of a batch.
 void FlatGallery::scan_all(QueryBatch& batch) const {
     // After some rows the k-th distance is known among them; of `growth` times as many further rows about growth * k
-    // are nearer, for which there is room twice over.
-    const std::size_t growth = std::max<std::size_t>(1, batch.capacity / (2 * std::size_t{batch.k}));
+    // are nearer, seldom more than twice as many and a few.
+    const std::size_t growth = std::max<std::size_t>(1, batch.capacity / (2 * std::size_t{batch.k} + 24));
     const std::size_t n_fit = batch.capacity / ((n() + n_rows() - 1) / n_rows());  // rows whose items all have room
     std::size_t first = 0, end = std::min(n_rows(), std::max(kQuad, n_fit / kQuad * kQuad));
     while (first < n_rows()) {
@@ -108,8 +112,8 @@ void FlatGallery::scan_all(QueryBatch& batch) const {
     }
 }
 
-/// The careful way for a query that so many codes are near to that there was no room: in steps that are made smaller
-/// where there is none again.
+/// The careful way for a query that so many codes are near to that there was no room: with what is known of its k-th
+/// distance, and in steps that are made smaller where there is none again.
 void FlatGallery::scan_carefully(QueryBatch& batch, std::size_t query) const {
     // The last of the k that were found, though not the nearest, is a bound. It may be the very one that is looked for.
     const std::uint64_t bound = value_at(batch.bounds, query, batch.stream) + 1;
@@ -118,7 +122,7 @@ void FlatGallery::scan_carefully(QueryBatch& batch, std::size_t query) const {
     // Of each row at most k items are taken, of a row without a run one: for so many there is always room.
     const std::size_t per_row = begins_.size() == 0 ? 1 : batch.k;
     const std::size_t safe = std::max(kQuad, (batch.capacity - batch.k) / per_row / kQuad * kQuad);
-    for (std::size_t first = 0, step = safe; first < n_rows();) {
+    for (std::size_t first = 0, step = (n_rows() + kQuad - 1) / kQuad * kQuad; first < n_rows();) {
         copy_to_device(batch.counts.data() + query, &n_kept, sizeof(n_kept), batch.stream);
         const std::size_t end = std::min(n_rows(), first + step);
         scan(view_of(codes_), batch, first, end, query, 1);
@@ -147,6 +151,7 @@ void FlatGallery::search_by(const Find& find_nearest, CodeView queries, std::uin
     const std::size_t most = std::min<std::size_t>(k, n());  // that a query can find
     // Room for k and for more than as many from further rows, or for everything.
     const std::size_t capacity = power_of_two(std::max(kLeastCapacity, std::min(8 * most, n() + most)));
+    check_room(capacity);
     const std::size_t group = std::max<std::size_t>(1, kKeyBytes / (capacity * sizeof(std::uint64_t)));
     for (std::size_t first = 0; first < queries.n; first += group) {
         const CodeView part{queries.row(first), std::min(group, queries.n - first), queries.n_bytes};
@@ -163,14 +168,13 @@ void FlatGallery::search_by(const Find& find_nearest, CodeView queries, std::uin
 void FlatGallery::count_within(CodeView queries, std::int32_t radius, const IdFilter* filter, std::int64_t* counts,
                                Stream stream) const {
     const Buffer<std::uint32_t> bits = mask(filter, stream);
-    constexpr std::size_t kGroup = 32768;  // blocks along y
+    constexpr std::size_t kGroup = 65536;
     for (std::size_t first = 0; first < queries.n; first += kGroup) {
         const CodeView part{queries.row(first), std::min(kGroup, queries.n - first), queries.n_bytes};
-        QueryBatch batch(part, radius, 0, 0, runs(), {filter == nullptr ? nullptr : bits.data()}, stream);
-        launch(CountWithin{view_of(codes_), batch.n_words, n_rows(), batch.view(0, part.n), radius, batch.runs,
-                           batch.mask, batch.counts.data()},
-               {blocks_for((n_rows() + kQuad - 1) / kQuad, kScanThreads), static_cast<unsigned>(part.n)}, kScanThreads,
-               sizeof(std::uint32_t), stream);
+        // Without room for any of them, they are counted nevertheless.
+        QueryBatch batch(part, radius, 0, ~std::uint32_t{0}, runs(), {filter == nullptr ? nullptr : bits.data()},
+                         stream);
+        scan(view_of(codes_), batch, 0, n_rows(), 0, part.n);
         std::vector<std::uint32_t> found(part.n);
         copy_to_host(found.data(), batch.counts.data(), part.n * sizeof(std::uint32_t), stream);
         finish(stream);
@@ -182,7 +186,7 @@ void FlatGallery::range_search(CodeView queries, std::int32_t radius, const IdFi
                                const std::int64_t* offsets, std::int32_t* distances, std::int64_t* ids,
                                Stream stream) const {
     const Buffer<std::uint32_t> bits = mask(filter, stream);
-    const Buffer<std::int64_t> starts = loaded(offsets, queries.n, stream);
+    const Buffer<std::int64_t> starts = loaded(offsets, queries.n + 1, stream);
     for (std::size_t first = 0, end = 0; first < queries.n; first = end) {
         // As many queries as there is room for, each with that of the one that finds most.
         std::size_t capacity = 1;
@@ -193,6 +197,7 @@ void FlatGallery::range_search(CodeView queries, std::int32_t radius, const IdFi
             capacity = wider;
             ++end;
         }
+        check_room(capacity);
         const CodeView part{queries.row(first), end - first, queries.n_bytes};
         QueryBatch batch(part, radius, capacity, static_cast<std::uint32_t>(capacity), runs(),
                          {filter == nullptr ? nullptr : bits.data()}, stream);

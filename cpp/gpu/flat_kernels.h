@@ -160,7 +160,14 @@ struct Scan {
         for (unsigned r = 0; r < kQuad; ++r) distances[r] += count_bits(quad.word[r] ^ word);
     }
 
+    FASTHASH_DEVICE static int smallest(const int* distances) {
+        const int a = distances[0] < distances[1] ? distances[0] : distances[1];
+        const int b = distances[2] < distances[3] ? distances[2] : distances[3];
+        return a < b ? a : b;
+    }
+
     FASTHASH_DEVICE void keep(const int* distances, int bound, std::size_t query, std::size_t row) const {
+        if (smallest(distances) > bound) return;
         for (unsigned r = 0; r < kQuad; ++r) {
             if (distances[r] > bound || row + r >= end) continue;
             take_items(runs, mask, row + r, distances[r], queries.bounds[query], k,
@@ -168,6 +175,11 @@ struct Scan {
         }
     }
 };
+
+/// At most so many keys can be sorted.
+constexpr std::uint32_t kMostKeys = std::uint32_t{1} << 30;
+/// So many are sorted in the memory that a block shares.
+constexpr std::uint32_t kSharedKeys = 4096;
 
 /// Sorts keys by all threads of a block, up to a power of two of them: what is behind `n` becomes kNoKey.
 FASTHASH_DEVICE void sort_keys(const Block& block, std::uint64_t* keys, std::uint32_t n) {
@@ -179,7 +191,7 @@ FASTHASH_DEVICE void sort_keys(const Block& block, std::uint64_t* keys, std::uin
     for (std::uint32_t run = 2; run <= padded; run *= 2) {
         for (std::uint32_t gap = run / 2; gap > 0; gap /= 2) {
             for (std::uint32_t i = block.thread(); i < padded / 2; i += block.n_threads()) {
-                const std::uint32_t low = i / gap * gap * 2 + i % gap, high = low + gap;
+                const std::uint32_t low = 2 * i - (i & (gap - 1)), high = low + gap;
                 const bool ascending = (low & run) == 0;
                 const std::uint64_t a = keys[low], b = keys[high];
                 if ((a > b) == ascending) {
@@ -205,7 +217,16 @@ struct Tighten {
         std::uint64_t* const keys = found.keys + query * found.capacity;
         const std::uint32_t n_found = found.counts[query];
         const std::uint32_t n = n_found < found.capacity ? n_found : found.capacity;
-        sort_keys(block, keys, n);
+        if (n <= kSharedKeys) {
+            auto* const shared = static_cast<std::uint64_t*>(block.shared());
+            for (std::uint32_t i = block.thread(); i < n; i += block.n_threads()) shared[i] = keys[i];
+            block.sync();
+            sort_keys(block, shared, n);
+            for (std::uint32_t i = block.thread(); i < n; i += block.n_threads()) keys[i] = shared[i];
+            block.sync();
+        } else {
+            sort_keys(block, keys, n);
+        }
         if (block.thread() == 0) {
             if (n_found > found.capacity) overflowed[query] = 1;
             found.counts[query] = n < k ? n : k;
@@ -242,7 +263,7 @@ struct Write {
 /// Turns the sorted keys of each query, a row of blocks for each, into distances and ids from its offset on.
 struct WriteRange {
     Candidates found;
-    const std::int64_t* offsets;
+    const std::int64_t* offsets;  ///< and the end of the last
     const std::int64_t* ids;
     std::int64_t first_id;
     std::int32_t* distances;
@@ -250,51 +271,15 @@ struct WriteRange {
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
         const std::size_t query = block.y(), step = std::size_t{block.n_x()} * block.n_threads();
-        for (std::size_t i = std::size_t{block.x()} * block.n_threads() + block.thread(); i < found.counts[query];
-             i += step) {
+        // The queries may have been written to since they were counted: there is room for those alone.
+        const auto room = static_cast<std::size_t>(offsets[query + 1] - offsets[query]);
+        const std::size_t n = found.counts[query] < room ? found.counts[query] : room;
+        for (std::size_t i = std::size_t{block.x()} * block.n_threads() + block.thread(); i < n; i += step) {
             const std::uint64_t key = found.keys[query * found.capacity + i];
             const std::uint64_t item = key_item(key);
             distances[offsets[query] + i] = key_distance(key);
             found_ids[offsets[query] + i] = ids == nullptr ? first_id + static_cast<std::int64_t>(item) : ids[item];
         }
-    }
-};
-
-/// Counts the items within a radius of each query.
-struct CountWithin {
-    PlaneView codes;
-    unsigned n_words;
-    std::size_t n;
-    QueryView queries;
-    std::int32_t radius;
-    ItemRuns runs;
-    ItemMask mask;
-    std::uint32_t* counts;
-
-    FASTHASH_KERNEL void operator()(const Block& block) const {
-        const std::size_t query = block.y();
-        auto* const shared = static_cast<std::uint32_t*>(block.shared());
-        if (block.thread() == 0) *shared = 0;
-        block.sync();
-        std::uint32_t own = 0;
-        const std::size_t step = std::size_t{block.n_x()} * block.n_threads() * kQuad;
-        for (std::size_t row = (std::size_t{block.x()} * block.n_threads() + block.thread()) * kQuad; row < n;
-             row += step) {
-            int distances[kQuad] = {};
-            for (unsigned w = 0; w < n_words; ++w) {
-                const Quad quad = codes.quad(row, w);
-                for (unsigned r = 0; r < kQuad; ++r) {
-                    distances[r] += count_bits(quad.word[r] ^ queries.words[query * n_words + w]);
-                }
-            }
-            for (unsigned r = 0; r < kQuad; ++r) {
-                if (distances[r] > radius || row + r >= n) continue;
-                take_items(runs, mask, row + r, distances[r], kNoKey, ~std::uint32_t{0}, [&](std::uint64_t) { ++own; });
-            }
-        }
-        if (own != 0) add_to(shared, own);
-        block.sync();
-        if (block.thread() == 0 && *shared != 0) add_to(counts + query, *shared);
     }
 };
 

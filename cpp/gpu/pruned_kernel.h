@@ -199,6 +199,7 @@ struct PrunedSearch {
         for (unsigned lower = 0; lower <= n_bits; ++lower) {
             const std::uint64_t bound = shared.bound;
             if (pair_key(static_cast<int>(lower), 0) >= bound || shared.full != 0) break;
+            if (!by_level() && lower > largest) break;
             each_candidate(
                 block, n_levels - 1, parents, n_parents, part, [&](std::uint32_t node, unsigned score, unsigned above) {
                     if (score > largest || score + (by_level() ? above : 0) != lower) return;

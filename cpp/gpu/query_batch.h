@@ -99,7 +99,7 @@ struct QueryBatch {
 
 inline void tighten(const QueryBatch& batch, std::size_t query, std::size_t n_queries) {
     launch(Tighten{batch.candidates(query), batch.k, batch.bounds.data() + query, batch.overflowed.data() + query},
-           {static_cast<unsigned>(n_queries)}, kSortThreads, 0, batch.stream);
+           {static_cast<unsigned>(n_queries)}, kSortThreads, kSharedKeys * sizeof(std::uint64_t), batch.stream);
 }
 
 }  // namespace fasthash::gpu

@@ -126,7 +126,7 @@ void finish(Stream) {}
 
 int n_devices() { return 1; }
 std::string device_name(int) { return "the GPU's twin on the CPU"; }
-OnDevice::OnDevice(int device) {
+OnDevice::OnDevice(int device) : device_(device) {
     if (device != 0) throw DeviceError("the GPU cannot be used: invalid device ordinal");
 }
 OnDevice::~OnDevice() = default;

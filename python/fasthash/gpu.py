@@ -130,23 +130,17 @@ class _GpuIndex:
         Returns:
             `RangeResult`, whose distances and ids are where the queries are; the offsets are of numpy.
         """
-        offsets = np.concatenate(([0], np.cumsum(self.count_within(queries, radius, allow=allow))))
-        radius, only = min(radius, self.n_bits), self._filter(allow)
+        radius, only = min(check_int("radius", radius, minimum=0), self.n_bits), self._filter(allow)
+        gallery = self._gallery  # one and the same for counting and for finding, whatever is changed meanwhile
         there = _on_gpu(queries, self.n_bits // 8, self.device)
         if there is None:
             array = check_codes("queries", queries, self.n_bits // 8)
-            return RangeResult(offsets, *self._gallery.range_search(array, radius, only, offsets))
+            offsets = _offsets(gallery.count_within(array, radius, only))
+            return RangeResult(offsets, *gallery.range_search(array, radius, only, offsets))
+        place = there.data_ptr(), len(there), radius, only
+        offsets = _offsets(gallery.count_within_there(*place, _stream(there)))
         distances, ids = _room(there, int(offsets[-1]))
-        self._gallery.range_search_there(
-            there.data_ptr(),
-            len(there),
-            radius,
-            only,
-            offsets,
-            distances.data_ptr(),
-            ids.data_ptr(),
-            _stream(there),
-        )
+        gallery.range_search_there(*place, offsets, distances.data_ptr(), ids.data_ptr(), _stream(there))
         return RangeResult(offsets, distances, ids)
 
     def _change(self, change: Any) -> None:
@@ -274,7 +268,7 @@ def _cuda() -> Any:
 
 def _on_gpu(queries: Any, n_bytes: int, device: int) -> torch.Tensor | None:
     """Queries in the memory of a GPU as a tensor, without a copy; None where they are on the CPU."""
-    tensor = _tensor_on_gpu(queries)
+    tensor = _tensor_on_gpu(queries, device)
     if tensor is None:
         return None
     torch = sys.modules["torch"]
@@ -287,19 +281,29 @@ def _on_gpu(queries: Any, n_bytes: int, device: int) -> torch.Tensor | None:
     return tensor.contiguous()
 
 
-def _tensor_on_gpu(queries: Any) -> torch.Tensor | None:
+def _tensor_on_gpu(queries: Any, device: int) -> torch.Tensor | None:
     if isinstance(queries, np.ndarray):
         return None
-    if hasattr(queries, "__cuda_array_interface__"):  # torch's own tensors have it where they are on a GPU
-        import torch
-
-        return torch.as_tensor(queries)
-    device = getattr(queries, "__dlpack_device__", None)
-    if device is not None and device()[0] == 2:  # kDLCUDA
-        import torch
+    torch_if_loaded: Any = sys.modules.get("torch")
+    if torch_if_loaded is not None and isinstance(queries, torch_if_loaded.Tensor):
+        return queries if queries.is_cuda else None
+    placed = getattr(queries, "__dlpack_device__", None)
+    if placed is not None and placed()[0] == 2:  # kDLCUDA; it orders the streams, too
+        import torch.utils.dlpack
 
         return torch.utils.dlpack.from_dlpack(queries)
-    return None
+    interface = getattr(queries, "__cuda_array_interface__", None)
+    if interface is None:
+        return None
+    import torch
+
+    if interface.get("stream") is not None:  # what writes the queries may be under way
+        torch.cuda.synchronize(device)
+    return torch.as_tensor(queries, device=f"cuda:{device}")
+
+
+def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
 
 
 def _room(there: torch.Tensor, *shape: int) -> tuple[Any, Any]:
