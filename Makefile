@@ -36,7 +36,7 @@ lint: $(VENV)/dev.stamp ## Check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'cpp/*.h' 'cpp/*.cpp')
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'cpp/*.h' 'cpp/*.cpp' 'cpp/*.cu')
 
 clean: ## Remove the environment and everything built
 	rm -rf $(VENV) build demo-report

@@ -94,6 +94,20 @@ FASTHASH_DEVICE void take_items(const ItemRuns& runs, const ItemMask& mask, std:
     }
 }
 
+/// The bound that items found so far, counted by distance, leave: nothing beyond the k-th distance is wanted any more;
+/// at that distance some may be, by their ids.
+FASTHASH_DEVICE std::uint64_t tightened(std::uint64_t bound, const std::uint32_t* counts, unsigned n_bits,
+                                        std::uint32_t k) {
+    std::uint32_t n_near = 0;
+    for (unsigned distance = 0; distance <= n_bits; ++distance) {
+        n_near += counts[distance];
+        if (n_near < k) continue;
+        const std::uint64_t beyond = pair_key(static_cast<int>(distance) + 1, 0);
+        return beyond < bound ? beyond : bound;
+    }
+    return bound;
+}
+
 /// Compares the codes of rows first .. end with the queries. kWords is how many words a code has, 0 for any number.
 /// Blocks share the rows along x, and take a tile of the queries each along y.
 template <unsigned kWords>
@@ -124,9 +138,8 @@ struct Scan {
         }
         block.sync();
 
-        const std::size_t step = std::size_t{block.n_x()} * block.n_threads() * kQuad;
-        for (std::size_t row = first + (std::size_t{block.x()} * block.n_threads() + block.thread()) * kQuad; row < end;
-             row += step) {
+        const std::size_t step = block.threads_of_row() * kQuad;
+        for (std::size_t row = first + block.thread_of_row() * kQuad; row < end; row += step) {
             if constexpr (kWords != 0) {
                 Quad quads[kWords];
                 for (unsigned w = 0; w < kWords; ++w) quads[w] = codes.quad(row, w);
@@ -247,9 +260,8 @@ struct Write {
     std::int64_t* found_ids;
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
-        const std::size_t step = std::size_t{block.n_x()} * block.n_threads();
-        for (std::size_t i = std::size_t{block.x()} * block.n_threads() + block.thread(); i < n_queries * k;
-             i += step) {
+        const std::size_t step = block.threads_of_row();
+        for (std::size_t i = block.thread_of_row(); i < n_queries * k; i += step) {
             const std::size_t query = i / k, rank = i % k;
             const bool some = rank < found.counts[query];
             const std::uint64_t key = some ? found.keys[query * found.capacity + rank] : kNoKey;
@@ -270,11 +282,11 @@ struct WriteRange {
     std::int64_t* found_ids;
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
-        const std::size_t query = block.y(), step = std::size_t{block.n_x()} * block.n_threads();
+        const std::size_t query = block.y(), step = block.threads_of_row();
         // The queries may have been written to since they were counted: there is room for those alone.
         const auto room = static_cast<std::size_t>(offsets[query + 1] - offsets[query]);
         const std::size_t n = found.counts[query] < room ? found.counts[query] : room;
-        for (std::size_t i = std::size_t{block.x()} * block.n_threads() + block.thread(); i < n; i += step) {
+        for (std::size_t i = block.thread_of_row(); i < n; i += step) {
             const std::uint64_t key = found.keys[query * found.capacity + i];
             const std::uint64_t item = key_item(key);
             distances[offsets[query] + i] = key_distance(key);

@@ -34,6 +34,9 @@ class Block {
     FASTHASH_DEVICE unsigned x() const { return blockIdx.x; }
     FASTHASH_DEVICE unsigned y() const { return blockIdx.y; }
     FASTHASH_DEVICE unsigned n_x() const { return gridDim.x; }
+    /// Number of this thread among those of all blocks along x, and how many they are.
+    FASTHASH_DEVICE std::size_t thread_of_row() const { return std::size_t{x()} * n_threads() + thread(); }
+    FASTHASH_DEVICE std::size_t threads_of_row() const { return std::size_t{n_x()} * n_threads(); }
     FASTHASH_DEVICE unsigned thread() const { return threadIdx.x; }
     FASTHASH_DEVICE unsigned n_threads() const { return blockDim.x; }
     FASTHASH_DEVICE void sync() const { __syncthreads(); }

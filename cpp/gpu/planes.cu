@@ -20,8 +20,8 @@ struct Transpose {
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
         const std::size_t n_words = (n_bytes + 3) / 4;
-        const std::size_t step = std::size_t{block.n_x()} * block.n_threads();
-        for (std::size_t i = std::size_t{block.x()} * block.n_threads() + block.thread(); i < n * n_words; i += step) {
+        const std::size_t step = block.threads_of_row();
+        for (std::size_t i = block.thread_of_row(); i < n * n_words; i += step) {
             const std::size_t row = i % n, w = i / n;
             words[w * stride + first + row] = word_of_row(rows + row * n_bytes, n_bytes, w);
         }

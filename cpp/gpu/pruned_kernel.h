@@ -209,14 +209,7 @@ struct PrunedSearch {
                 });
             block.sync();
             if (block.thread() == 0) {
-                std::uint32_t n_near = 0;
-                for (unsigned d = 0; d <= n_bits; ++d) {
-                    n_near += counts[d];
-                    if (n_near < k) continue;
-                    const std::uint64_t beyond = pair_key(static_cast<int>(d) + 1, 0);
-                    if (beyond < shared.bound) shared.bound = beyond;
-                    break;
-                }
+                shared.bound = tightened(shared.bound, counts, n_bits, k);
                 if (found.counts[query] > found.capacity) shared.full = 1;
             }
             block.sync();

@@ -31,8 +31,8 @@ struct QueryPrefixes {
     std::uint32_t* values;
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
-        const std::size_t step = std::size_t{block.n_x()} * block.n_threads();
-        for (std::size_t i = std::size_t{block.x()} * block.n_threads() + block.thread(); i < n; i += step) {
+        const std::size_t step = block.threads_of_row();
+        for (std::size_t i = block.thread_of_row(); i < n; i += step) {
             const std::uint32_t word = words[i * n_words];
             const std::uint32_t turned = word << 24 | (word & 0xff00) << 8 | (word >> 8 & 0xff00) | word >> 24;
             values[i] = turned >> (32 - n_bits);

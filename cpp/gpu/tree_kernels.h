@@ -112,15 +112,7 @@ struct TreeSearch {
         if (block.thread() == 0) {
             shared.n_queued = 0;
             if (shared.n_rows > most_rows || found.counts[query] > found.capacity) shared.stop = 1;
-            // Nothing beyond the k-th distance so far is wanted any more; at that distance some may be, by their ids.
-            std::uint32_t n_near = 0;
-            for (unsigned d = 0; d <= n_bits; ++d) {
-                n_near += counts[d];
-                if (n_near < k) continue;
-                const std::uint64_t beyond = pair_key(static_cast<int>(d) + 1, 0);
-                if (beyond < shared.bound) shared.bound = beyond;
-                break;
-            }
+            shared.bound = tightened(shared.bound, counts, n_bits, k);
         }
         block.sync();
     }

@@ -17,6 +17,9 @@ class Block {
     unsigned x() const { return x_; }
     unsigned y() const { return y_; }
     unsigned n_x() const { return n_x_; }
+    /// Number of this thread among those of all blocks along x, and how many they are.
+    std::size_t thread_of_row() const { return std::size_t{x()} * n_threads() + thread(); }
+    std::size_t threads_of_row() const { return std::size_t{n_x()} * n_threads(); }
     unsigned thread() const { return thread_; }
     unsigned n_threads() const { return n_threads_; }
     void sync() const;
