@@ -48,9 +48,10 @@ class FlatGallery {
     FlatGallery(CodeView rows, const HostRuns& runs, const std::int64_t* ids, std::size_t n, std::int64_t first_id,
                 Stream stream);
 
-    /// Finds the k nearest of each query of a batch; `first` is the number of its first query.
-    using Find = std::function<void(QueryBatch& batch, std::size_t first)>;
+    /// Finds the k nearest of each query of a batch.
     virtual void find(QueryBatch& batch) const;
+    /// The same in a search of another kind; `first` is the number of the batch's first query.
+    using Find = std::function<void(QueryBatch& batch, std::size_t first)>;
     void search_by(const Find& find, CodeView queries, std::uint32_t k, const IdFilter* filter, std::int32_t* distances,
                    std::int64_t* ids, Stream stream) const;
     void scan_carefully(QueryBatch& batch, std::size_t query) const;
