@@ -64,11 +64,6 @@ void copy_to_host(void* to, const void* from, std::size_t n_bytes, Stream stream
     check(cudaMemcpyAsync(to, from, n_bytes, cudaMemcpyDefault, stream), "a copy from the GPU");
 }
 
-void copy_on_device(void* to, const void* from, std::size_t n_bytes, Stream stream) {
-    if (n_bytes == 0) return;
-    check(cudaMemcpyAsync(to, from, n_bytes, cudaMemcpyDeviceToDevice, stream), "a copy on the GPU");
-}
-
 void fill_bytes(void* memory, int value, std::size_t n_bytes, Stream stream) {
     if (n_bytes == 0) return;
     check(cudaMemsetAsync(memory, value, n_bytes, stream), "clearing memory of the GPU");

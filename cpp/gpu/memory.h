@@ -31,7 +31,6 @@ void* allocate(std::size_t n_bytes, Stream stream);
 void release(void* memory, Stream stream) noexcept;
 void copy_to_device(void* to, const void* from, std::size_t n_bytes, Stream stream);
 void copy_to_host(void* to, const void* from, std::size_t n_bytes, Stream stream);
-void copy_on_device(void* to, const void* from, std::size_t n_bytes, Stream stream);
 void fill_bytes(void* memory, int value, std::size_t n_bytes, Stream stream);
 /// Waits until all that was asked of the stream is done.
 void finish(Stream stream);

@@ -207,7 +207,7 @@ void TreeGallery::search_pruned(CodeView queries, std::uint32_t k, const Pruning
 
 void TreeGallery::find(QueryBatch& batch) const {
     const Stream stream = batch.stream;
-    Buffer<std::uint32_t> prefixes(batch.n, stream), rows_read(batch.n, stream);
+    Buffer<std::uint32_t> prefixes(batch.n, stream);
     Buffer<std::uint8_t> given_up(batch.n, stream);
     launch(QueryPrefixes{batch.words.data(), batch.n, batch.n_words, prefix_bits_, prefixes.data()},
            {blocks_for(batch.n, kScanThreads)}, kScanThreads, 0, stream);
@@ -223,8 +223,7 @@ void TreeGallery::find(QueryBatch& batch) const {
                             batch.candidates(0),
                             batch.k,
                             static_cast<std::uint32_t>(n_rows() / kGiveUp + 1024),
-                            given_up.data(),
-                            rows_read.data()};
+                            given_up.data()};
     launch(kernel, {static_cast<unsigned>(batch.n)}, kTreeThreads, TreeSearch::shared_bytes(batch.n_words, n_bits),
            stream);
     tighten(batch, 0, batch.n);

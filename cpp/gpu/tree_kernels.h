@@ -33,7 +33,6 @@ struct TreeSearch {
     std::uint32_t k;
     std::uint32_t most_rows;  ///< to compare; a query that needs more gives up
     std::uint8_t* given_up;
-    std::uint32_t* rows_read;  ///< statistics, a number for each query
 
     struct Shared {
         std::uint64_t bound;  ///< what is wanted comes before this key
@@ -85,7 +84,6 @@ struct TreeSearch {
         }
         block.sync();
         if (block.thread() == 0) {
-            rows_read[query] = shared.n_rows;
             given_up[query] = shared.stop != 0 || found.counts[query] > found.capacity ? 1 : 0;
         }
     }

@@ -116,9 +116,6 @@ void copy_to_device(void* to, const void* from, std::size_t n_bytes, Stream) {
 void copy_to_host(void* to, const void* from, std::size_t n_bytes, Stream) {
     if (n_bytes != 0) std::memcpy(to, from, n_bytes);
 }
-void copy_on_device(void* to, const void* from, std::size_t n_bytes, Stream) {
-    if (n_bytes != 0) std::memmove(to, from, n_bytes);
-}
 void fill_bytes(void* memory, int value, std::size_t n_bytes, Stream) {
     if (n_bytes != 0) std::memset(memory, value, n_bytes);
 }
