@@ -97,6 +97,68 @@ def test_searches_find_the_same(device, kind, n_bits):
     assert_same(counted.to(device).search(queries, 5, allow=mask), counted.search(queries, 5, allow=mask))
 
 
+@pytest.mark.parametrize("unit", ["popcount", "tensor"])
+def test_both_units_find_the_same(device, kind, unit, monkeypatch):
+    monkeypatch.setenv("FASTHASH_GPU_SCAN", unit)
+    for n_bits in (32, 56, 64, 128, 256):
+        index = filled(kind, 500, n_bits)
+        there = index.to(device)
+        queries = RNG.integers(0, 4, (33, n_bits // 8), np.uint8)
+        assert_same(there.search(queries, 7), index.search(queries, 7))
+        assert_same(there.range_search(queries, n_bits // 9), index.range_search(queries, n_bits // 9))
+
+
+def test_a_unit_that_is_not_known(device, monkeypatch):
+    monkeypatch.setenv("FASTHASH_GPU_SCAN", "abacus")
+    with pytest.raises(ValueError, match="FASTHASH_GPU_SCAN must be 'popcount' or 'tensor', got 'abacus'"):
+        filled("flat", 5).to(device)
+
+
+@pytest.mark.parametrize("memory", [500, 8_000])
+def test_codes_beyond_the_memory_are_streamed(device, kind, memory):
+    index = filled(kind, 2000, ids=RNG.permutation(10**6)[:2000])
+    there = index.to(device, memory=memory)
+    assert there.streamed
+    assert not index.to(device).streamed
+    assert there.nbytes < index.to(device).nbytes
+    queries = RNG.integers(0, 4, (40, 8), np.uint8)
+    for k in (1, 3000):
+        assert_same(there.search(queries, k), index.search(queries, k))
+    assert_same(there.range_search(queries, 11), index.range_search(queries, 11))
+    there.remove(index.search(queries, 1).ids[:1, 0])
+    assert there.streamed
+    assert len(there) == 1999
+    if kind == "hier":
+        assert_same(there.search(queries, 5, keep=0.5), there.to("cpu").search(queries, 5, keep=0.5))
+    with pytest.raises(ValueError, match="memory must be at least 0, got -1"):
+        index.to(device, memory=-1)
+
+
+def test_a_filter_is_sent_once(device, kind, monkeypatch):
+    index = filled(kind, 300)
+    there = index.to(device)
+    queries, some = index.to_arrays()[0][:4], fh.IdFilter(np.arange(0, 300, 7))
+    sent = []
+
+    class Counted:
+        def __init__(self, gallery):
+            self.gallery = gallery
+
+        def __getattr__(self, name):
+            if name == "allowed":
+                sent.append(name)
+            return getattr(self.gallery, name)
+
+    there._gallery = Counted(there._gallery[0]), there._gallery[1]
+    for k in (1, 2):
+        assert_same(there.search(queries, k, allow=some), index.search(queries, k, allow=some))
+    assert len(sent) == 1
+    for change in (lambda one: one.remove([7]), lambda one: one.add(queries)):  # items are others then
+        change(there)
+        change(index)
+        assert_same(there.search(queries, 5, allow=some), index.search(queries, 5, allow=some))
+
+
 @pytest.mark.skipif(not CARD, reason="needs a GPU")
 @pytest.mark.parametrize("shape", ["uniform", "clustered", "equal", "burst"])
 def test_many_codes_and_queries(shape, kind):
@@ -243,7 +305,7 @@ def test_what_the_gpu_has_no_room_for_is_found(device):
     index.add(codes)
     queries = codes[[0, -1]]
     there = index.to(device)
-    assert there._gallery.search_pruned(queries, 1, 0.01, 0)[2].tolist() == [True, False]
+    assert there._gallery[0].search_pruned(queries, 1, 0.01, 0)[2].tolist() == [True, False]
     for k in (1, 20):
         assert_same(there.search(queries, k, keep=0.01), index.search(queries, k, keep=0.01))
 

@@ -70,11 +70,13 @@ def test_the_version_is_that_of_the_distribution():
     assert fasthash.__version__ == version("fasthash-search")
 
 
-def test_the_stubs_of_the_compiled_module_are_right():
+@pytest.mark.parametrize("name", ["_core", "_cuda"])
+def test_the_stubs_of_the_compiled_modules_are_right(name):
     pytest.importorskip("mypy", reason="needs mypy")
+    pytest.importorskip(f"fasthash.{name}", reason=f"this installation has no {name}")
     result = run(
         sys.executable,
-        *("-m", "mypy.stubtest", "fasthash._core"),
+        *("-m", "mypy.stubtest", f"fasthash.{name}"),
         *("--mypy-config-file", ROOT / "pyproject.toml"),
         *("--allowlist", ROOT / "tests/stubtest_allowlist.txt", "--ignore-unused-allowlist"),
         env=os.environ | {"MYPYPATH": str(ROOT / "python")},

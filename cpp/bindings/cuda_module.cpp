@@ -32,22 +32,47 @@ py::array_t<T> to_host(const gpu::Buffer<T>& buffer, std::vector<py::ssize_t> sh
     return array;
 }
 
+/// The ids of a filter, prepared for the searches of one gallery.
+class AllowedIds {
+ public:
+    AllowedIds(int device, const void* gallery, gpu::Allowed items)
+        : device_(device), gallery_(gallery), items_(std::move(items)) {}
+    AllowedIds(AllowedIds&&) = default;
+    ~AllowedIds() {
+        try {
+            const gpu::OnDevice on(device_);
+            items_ = {};
+        } catch (const gpu::DeviceError&) {  // the driver is gone, and its memory with it
+        }
+    }
+    const gpu::Allowed& of(const void* gallery) const {
+        if (gallery != gallery_) throw ArgumentError("allow was prepared for another gallery");
+        return items_;
+    }
+
+ private:
+    int device_;
+    const void* gallery_;
+    gpu::Allowed items_;
+};
+
 /// A gallery and the device it is on. One thread at a time uses it: the streams of two would mix.
 class Gallery {
  public:
     Gallery(int device, const CodeArray& codes, const std::optional<IdArray>& ids, std::int64_t first_id,
-            const std::vector<std::size_t>& level_bits, bool tree)
+            const std::vector<std::size_t>& level_bits, bool tree, std::size_t room)
         : device_(device) {
         const CodeView view = code_view("codes", codes);
         const std::int64_t* id_data = id_pointer(ids, view.n);
         const py::gil_scoped_release release;
         const gpu::OnDevice on(device_);
         if (tree && view.n != 0) {
-            auto made = std::make_unique<gpu::TreeGallery>(view, LevelLayout(level_bits), id_data, first_id, nullptr);
+            auto made =
+                std::make_unique<gpu::TreeGallery>(view, LevelLayout(level_bits), id_data, first_id, nullptr, room);
             tree_ = made.get();
             gallery_ = std::move(made);
         } else {
-            gallery_ = std::make_unique<gpu::FlatGallery>(view, id_data, first_id, nullptr);
+            gallery_ = std::make_unique<gpu::FlatGallery>(view, id_data, first_id, nullptr, room);
         }
     }
     ~Gallery() {
@@ -60,24 +85,33 @@ class Gallery {
     }
 
     std::size_t nbytes() const { return gallery_->nbytes(); }
+    bool streamed() const { return gallery_->streamed(); }
+
+    AllowedIds allowed(const IdFilter& filter) const {
+        const py::gil_scoped_release release;
+        const gpu::OnDevice on(device_);
+        return {device_, gallery_.get(), gallery_->allowed(filter, nullptr)};
+    }
 
     /// Queries of the host; (distances, ids).
-    py::tuple search(const CodeArray& queries, std::uint32_t k, const IdFilter* allow) const {
+    py::tuple search(const CodeArray& queries, std::uint32_t k, const AllowedIds* allow) const {
         const CodeView view = checked(queries);
         const gpu::OnDevice on(device_);
         gpu::Buffer<std::int32_t> distances(view.n * k, nullptr);
         gpu::Buffer<std::int64_t> ids(view.n * k, nullptr);
-        run([&](const Interrupt&) { gallery_->search(view, k, allow, distances.data(), ids.data(), nullptr); });
+        run([&](const Interrupt& interrupt) {
+            gallery_->search(view, k, items_of(allow), distances.data(), ids.data(), nullptr, interrupt);
+        });
         const std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(view.n), static_cast<py::ssize_t>(k)};
         return py::make_tuple(to_host(distances, shape, nullptr), to_host(ids, shape, nullptr));
     }
     /// Queries and results on the device.
-    void search_there(std::uintptr_t queries, std::size_t n, std::uint32_t k, const IdFilter* allow,
+    void search_there(std::uintptr_t queries, std::size_t n, std::uint32_t k, const AllowedIds* allow,
                       std::uintptr_t distances, std::uintptr_t ids, std::uintptr_t stream) const {
         const gpu::OnDevice on(device_);
-        run([&](const Interrupt&) {
-            gallery_->search(view_at(queries, n), k, allow, pointer<std::int32_t>(distances),
-                             pointer<std::int64_t>(ids), stream_at(stream));
+        run([&](const Interrupt& interrupt) {
+            gallery_->search(view_at(queries, n), k, items_of(allow), pointer<std::int32_t>(distances),
+                             pointer<std::int64_t>(ids), stream_at(stream), interrupt);
         });
     }
 
@@ -99,40 +133,45 @@ class Gallery {
                      pointer<std::int64_t>(ids), stream_at(stream));
     }
 
-    py::array_t<std::int64_t> count_within(const CodeArray& queries, std::int32_t radius, const IdFilter* allow) const {
+    py::array_t<std::int64_t> count_within(const CodeArray& queries, std::int32_t radius,
+                                           const AllowedIds* allow) const {
         return count(checked(queries), radius, allow, nullptr);
     }
     py::array_t<std::int64_t> count_within_there(std::uintptr_t queries, std::size_t n, std::int32_t radius,
-                                                 const IdFilter* allow, std::uintptr_t stream) const {
+                                                 const AllowedIds* allow, std::uintptr_t stream) const {
         return count(view_at(queries, n), radius, allow, stream_at(stream));
     }
 
     /// (distances, ids) of what count_within counted, whose running sums are the offsets.
-    py::tuple range_search(const CodeArray& queries, std::int32_t radius, const IdFilter* allow,
+    py::tuple range_search(const CodeArray& queries, std::int32_t radius, const AllowedIds* allow,
                            const IdArray& offsets) const {
         const CodeView view = checked(queries);
         const auto n = static_cast<std::size_t>(last_of(offsets, view.n));
         const gpu::OnDevice on(device_);
         gpu::Buffer<std::int32_t> distances(n, nullptr);
         gpu::Buffer<std::int64_t> ids(n, nullptr);
-        run([&, sums = offsets.data()](const Interrupt&) {
-            gallery_->range_search(view, radius, allow, sums, distances.data(), ids.data(), nullptr);
+        run([&, sums = offsets.data()](const Interrupt& interrupt) {
+            gallery_->range_search(view, radius, items_of(allow), sums, distances.data(), ids.data(), nullptr,
+                                   interrupt);
         });
         const std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(n)};
         return py::make_tuple(to_host(distances, shape, nullptr), to_host(ids, shape, nullptr));
     }
-    void range_search_there(std::uintptr_t queries, std::size_t n, std::int32_t radius, const IdFilter* allow,
+    void range_search_there(std::uintptr_t queries, std::size_t n, std::int32_t radius, const AllowedIds* allow,
                             const IdArray& offsets, std::uintptr_t distances, std::uintptr_t ids,
                             std::uintptr_t stream) const {
         last_of(offsets, n);
         const gpu::OnDevice on(device_);
-        run([&, sums = offsets.data()](const Interrupt&) {
-            gallery_->range_search(view_at(queries, n), radius, allow, sums, pointer<std::int32_t>(distances),
-                                   pointer<std::int64_t>(ids), stream_at(stream));
+        run([&, sums = offsets.data()](const Interrupt& interrupt) {
+            gallery_->range_search(view_at(queries, n), radius, items_of(allow), sums, pointer<std::int32_t>(distances),
+                                   pointer<std::int64_t>(ids), stream_at(stream), interrupt);
         });
     }
 
  private:
+    const gpu::Allowed* items_of(const AllowedIds* allow) const {
+        return allow == nullptr ? nullptr : &allow->of(gallery_.get());
+    }
     CodeView checked(const CodeArray& queries) const {
         const CodeView view = code_view("queries", queries);
         if (view.n_bytes != gallery_->n_bytes()) throw ArgumentError("queries must be as wide as the codes");
@@ -150,17 +189,17 @@ class Gallery {
         if (tree_ == nullptr) throw ArgumentError("a pruned search needs levels and codes");
         const Pruning pruning{keep, static_cast<KeepMode>(keep_mode)};
         py::array_t<bool> failed(static_cast<py::ssize_t>(queries.n));
-        run([&, data = failed.mutable_data()](const Interrupt&) {
-            tree_->search_pruned(queries, k, pruning, distances, ids, data, stream);
+        run([&, data = failed.mutable_data()](const Interrupt& interrupt) {
+            tree_->search_pruned(queries, k, pruning, distances, ids, data, stream, interrupt);
         });
         return failed;
     }
-    py::array_t<std::int64_t> count(CodeView queries, std::int32_t radius, const IdFilter* allow,
+    py::array_t<std::int64_t> count(CodeView queries, std::int32_t radius, const AllowedIds* allow,
                                     gpu::Stream stream) const {
         py::array_t<std::int64_t> counts(static_cast<py::ssize_t>(queries.n));
         const gpu::OnDevice on(device_);
-        run([&, data = counts.mutable_data()](const Interrupt&) {
-            gallery_->count_within(queries, radius, allow, data, stream);
+        run([&, data = counts.mutable_data()](const Interrupt& interrupt) {
+            gallery_->count_within(queries, radius, items_of(allow), data, stream, interrupt);
         });
         return counts;
     }
@@ -178,12 +217,22 @@ PYBIND11_MODULE(_cuda, module) {
     py::register_local_exception<ArgumentError>(module, "ArgumentError", PyExc_ValueError);
     module.def("n_devices", &gpu::n_devices);
     module.def("device_name", &gpu::device_name, py::arg("device"));
+    module.def(
+        "free_bytes",
+        [](int device) {
+            const gpu::OnDevice on(device);
+            return gpu::free_bytes();
+        },
+        py::arg("device"));
+    py::class_<AllowedIds>(module, "AllowedIds");
     py::class_<Gallery>(module, "Gallery")
         .def(py::init<int, const CodeArray&, const std::optional<IdArray>&, std::int64_t,
-                      const std::vector<std::size_t>&, bool>(),
+                      const std::vector<std::size_t>&, bool, std::size_t>(),
              py::arg("device"), py::arg("codes"), py::arg("ids"), py::arg("first_id"), py::arg("level_bits"),
-             py::arg("tree"))
+             py::arg("tree"), py::arg("room"))
         .def("nbytes", &Gallery::nbytes)
+        .def("streamed", &Gallery::streamed)
+        .def("allowed", &Gallery::allowed, py::arg("filter"))
         .def("search", &Gallery::search, py::arg("queries"), py::arg("k"), py::arg("allow"))
         .def("search_there", &Gallery::search_there, py::arg("queries"), py::arg("n"), py::arg("k"), py::arg("allow"),
              py::arg("distances"), py::arg("ids"), py::arg("stream"))

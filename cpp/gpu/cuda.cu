@@ -1,6 +1,7 @@
 // Memory and devices by CUDA.
 #include <cuda_runtime.h>
 
+#include <cub/device/device_radix_sort.cuh>
 #include <mutex>
 #include <set>
 
@@ -46,13 +47,20 @@ void keep_memory(int device) {
 
 void check_launch() { check(cudaGetLastError(), "a kernel could not be started"); }
 
-void* allocate(std::size_t n_bytes, Stream stream) {
+void* allocate(std::size_t n_bytes, Stream stream, Place place) {
     void* memory = nullptr;
-    check(cudaMallocAsync(&memory, n_bytes == 0 ? 1 : n_bytes, stream), "memory of the GPU");
+    n_bytes = n_bytes == 0 ? 1 : n_bytes;
+    if (place == Place::host) {
+        check(cudaHostAlloc(&memory, n_bytes, cudaHostAllocPortable), "pinned memory of the host");
+    } else {
+        check(cudaMallocAsync(&memory, n_bytes, stream), "memory of the GPU");
+    }
     return memory;
 }
 
-void release(void* memory, Stream stream) noexcept { forget(cudaFreeAsync(memory, stream)); }
+void release(void* memory, Stream stream, Place place) noexcept {
+    forget(place == Place::host ? cudaFreeHost(memory) : cudaFreeAsync(memory, stream));
+}
 
 void copy_to_device(void* to, const void* from, std::size_t n_bytes, Stream stream) {
     if (n_bytes == 0) return;
@@ -62,6 +70,53 @@ void copy_to_device(void* to, const void* from, std::size_t n_bytes, Stream stre
 void copy_to_host(void* to, const void* from, std::size_t n_bytes, Stream stream) {
     if (n_bytes == 0) return;
     check(cudaMemcpyAsync(to, from, n_bytes, cudaMemcpyDefault, stream), "a copy from the GPU");
+}
+
+void copy_rows(void* to, std::size_t to_stride, const void* from, std::size_t from_stride, std::size_t n_bytes,
+               std::size_t n_rows, Stream stream) {
+    if (n_bytes == 0 || n_rows == 0) return;
+    // One by one: in one call rows may be 2 GiB apart at most.
+    for (std::size_t row = 0; row < n_rows; ++row) {
+        check(cudaMemcpyAsync(static_cast<char*>(to) + row * to_stride,
+                              static_cast<const char*>(from) + row * from_stride, n_bytes, cudaMemcpyDefault, stream),
+              "a copy of codes");
+    }
+}
+
+void sort_ascending(std::uint64_t* keys, std::size_t n, Stream stream) {
+    Buffer<std::uint64_t> other(n, stream);
+    cub::DoubleBuffer<std::uint64_t> both(keys, other.data());
+    const auto sort = [&](void* memory, std::size_t& n_bytes) {
+        check(cub::DeviceRadixSort::SortKeys(memory, n_bytes, both, n, 0, 62, stream), "a sort on the GPU");
+    };
+    std::size_t n_bytes = 0;
+    sort(nullptr, n_bytes);  // tells how much memory it takes
+    const Buffer<std::uint8_t> memory(n_bytes, stream);
+    sort(memory.data(), n_bytes);
+    if (both.Current() != keys) copy_to_device(keys, both.Current(), n * sizeof(std::uint64_t), stream);
+}
+
+void follow(Stream later, Stream earlier) {
+    cudaEvent_t event;
+    check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "the order of two streams");
+    const cudaError_t recorded = cudaEventRecord(event, earlier);
+    const cudaError_t waiting = cudaStreamWaitEvent(later, event, 0);
+    forget(cudaEventDestroy(event));
+    check(recorded, "the order of two streams");
+    check(waiting, "the order of two streams");
+}
+
+std::size_t free_bytes() {
+    std::size_t n_free = 0, n_all = 0;
+    check(cudaMemGetInfo(&n_free, &n_all), "the GPU tells nothing of its memory");
+    return n_free;
+}
+
+SideStream::SideStream() { check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "a stream of the GPU"); }
+
+SideStream::~SideStream() {
+    forget(cudaStreamSynchronize(stream_));
+    forget(cudaStreamDestroy(stream_));
 }
 
 void fill_bytes(void* memory, int value, std::size_t n_bytes, Stream stream) {

@@ -5,7 +5,8 @@ namespace fasthash::gpu {
 
 namespace {
 
-constexpr std::size_t kKeyBytes = std::size_t{256} << 20;  // of the candidates of all queries of a group
+constexpr std::size_t kKeyBytes = std::size_t{256} << 20;     // of the candidates of all queries of a group
+constexpr std::size_t kStreamBytes = std::size_t{256} << 20;  // of streamed codes
 constexpr std::size_t kLeastCapacity = 4096;
 
 std::size_t power_of_two(std::size_t n) {
@@ -18,35 +19,13 @@ void check_room(std::size_t n_keys) {
     if (n_keys > kMostKeys) throw OutOfMemory("a query finds too many codes for the GPU to sort");
 }
 
-PlaneView view_of(const Planes& codes) { return {codes.words(), codes.stride()}; }
-
-template <unsigned kWords>
-void launch_scan(PlaneView codes, const QueryBatch& batch, std::size_t first, std::size_t end, std::size_t query,
-                 std::size_t n_queries) {
-    const Scan<kWords> kernel{
-        codes,      batch.n_words,           first,  end, batch.view(query, n_queries), batch.runs,
-        batch.mask, batch.candidates(query), batch.k};
-    const auto n_tiles = static_cast<unsigned>((n_queries + kTile - 1) / kTile);
-    launch(kernel, {blocks_for((end - first + kQuad - 1) / kQuad, kScanThreads), n_tiles}, kScanThreads,
-           Scan<kWords>::shared_bytes(batch.n_words), batch.stream);
+/// That a gallery takes, wherever it is.
+std::size_t bytes_of(CodeView rows, const HostRuns& runs, std::size_t n_ids) {
+    return Planes::bytes_for(rows.n, rows.n_bytes) + (runs.begins.size() + runs.items.size()) * sizeof(std::uint32_t) +
+           n_ids * sizeof(std::int64_t);
 }
 
-/// The one place that decides which kernel compares.
-void scan(PlaneView codes, const QueryBatch& batch, std::size_t first, std::size_t end, std::size_t query,
-          std::size_t n_queries) {
-    switch (batch.n_words) {
-        case 1:
-            return launch_scan<1>(codes, batch, first, end, query, n_queries);
-        case 2:
-            return launch_scan<2>(codes, batch, first, end, query, n_queries);
-        case 4:
-            return launch_scan<4>(codes, batch, first, end, query, n_queries);
-        case 8:
-            return launch_scan<8>(codes, batch, first, end, query, n_queries);
-        default:
-            return launch_scan<0>(codes, batch, first, end, query, n_queries);
-    }
-}
+ItemMask mask_of(const Allowed* allowed) { return {allowed == nullptr ? nullptr : allowed->data()}; }
 
 template <typename T>
 T value_at(const Buffer<T>& buffer, std::size_t i, Stream stream) {
@@ -58,25 +37,26 @@ T value_at(const Buffer<T>& buffer, std::size_t i, Stream stream) {
 
 }  // namespace
 
-FlatGallery::FlatGallery(CodeView codes, const std::int64_t* ids, std::int64_t first_id, Stream stream)
-    : FlatGallery(codes, {}, ids, codes.n, first_id, stream) {}
+FlatGallery::FlatGallery(CodeView codes, const std::int64_t* ids, std::int64_t first_id, Stream stream,
+                         std::size_t room)
+    : FlatGallery(codes, {}, ids, codes.n, first_id, stream, room) {}
 
 FlatGallery::FlatGallery(CodeView rows, const HostRuns& runs, const std::int64_t* ids, std::size_t n,
-                         std::int64_t first_id, Stream stream)
-    : codes_(rows, stream),
-      begins_(loaded(runs.begins.data(), runs.begins.size(), stream)),
-      items_(loaded(runs.items.data(), runs.items.size(), stream)),
+                         std::int64_t first_id, Stream stream, std::size_t room)
+    : codes_(rows, stream, bytes_of(rows, runs, ids == nullptr ? 0 : n) > room ? Place::host : Place::device),
+      settings_{wanted_unit(), std::min(room / 2, kStreamBytes)},
+      begins_(loaded(runs.begins.data(), runs.begins.size(), stream, codes_.place())),
+      items_(loaded(runs.items.data(), runs.items.size(), stream, codes_.place())),
       n_(n),
       host_ids_(ids, ids == nullptr ? nullptr : ids + n),
-      ids_(loaded(ids, host_ids_.size(), stream)),
+      ids_(loaded(ids, host_ids_.size(), stream, codes_.place())),
       first_id_(first_id) {
     finish(stream);
 }
 
-Buffer<std::uint32_t> FlatGallery::mask(const IdFilter* filter, Stream stream) const {
-    if (filter == nullptr) return {};
+Allowed FlatGallery::allowed(const IdFilter& filter, Stream stream) const {
     std::vector<std::uint32_t> bits((n() + 31) / 32);
-    for (const std::int64_t id : filter->ids()) {
+    for (const std::int64_t id : filter.ids()) {
         std::size_t item = n();
         if (host_ids_.empty()) {
             if (id >= first_id_) item = static_cast<std::uint64_t>(id) - static_cast<std::uint64_t>(first_id_);
@@ -86,12 +66,11 @@ Buffer<std::uint32_t> FlatGallery::mask(const IdFilter* filter, Stream stream) c
         }
         if (item < n()) bits[item / 32] |= std::uint32_t{1} << item % 32;
     }
-    Buffer<std::uint32_t> mask = loaded(bits.data(), bits.size(), stream);
+    Allowed there = loaded(bits.data(), bits.size(), stream);
     finish(stream);  // the bits go away
-    return mask;
+    return there;
 }
 
-/// Compares all rows, for all queries of a batch.
 void FlatGallery::scan_all(QueryBatch& batch) const {
     // After some rows the k-th distance is known among them; of `growth` times as many further rows about growth * k
     // are nearer, seldom more than twice as many and a few.
@@ -99,7 +78,7 @@ void FlatGallery::scan_all(QueryBatch& batch) const {
     const std::size_t n_fit = batch.capacity / ((n() + n_rows() - 1) / n_rows());  // rows whose items all have room
     std::size_t first = 0, end = std::min(n_rows(), std::max(kQuad, n_fit / kQuad * kQuad));
     while (first < n_rows()) {
-        scan(view_of(codes_), batch, first, end, 0, batch.n);
+        scan(codes_, settings_, batch, first, end, 0, batch.n);
         tighten(batch, 0, batch.n);
         first = end;
         end = std::min(n_rows(), end + end * growth);
@@ -125,7 +104,7 @@ void FlatGallery::scan_carefully(QueryBatch& batch, std::size_t query) const {
     for (std::size_t first = 0, step = (n_rows() + kQuad - 1) / kQuad * kQuad; first < n_rows();) {
         copy_to_device(batch.counts.data() + query, &n_kept, sizeof(n_kept), batch.stream);
         const std::size_t end = std::min(n_rows(), first + step);
-        scan(view_of(codes_), batch, first, end, query, 1);
+        scan(codes_, settings_, batch, first, end, query, 1);
         if (value_at(batch.counts, query, batch.stream) > batch.capacity) {
             step = std::max(safe, step / 4 / kQuad * kQuad);
             continue;
@@ -139,15 +118,17 @@ void FlatGallery::scan_carefully(QueryBatch& batch, std::size_t query) const {
 
 void FlatGallery::find(QueryBatch& batch) const { scan_all(batch); }
 
-void FlatGallery::search(CodeView queries, std::uint32_t k, const IdFilter* filter, std::int32_t* distances,
-                         std::int64_t* ids, Stream stream) const {
-    search_by([&](QueryBatch& batch, std::size_t) { find(batch); }, queries, k, filter, distances, ids, stream);
+void FlatGallery::search(CodeView queries, std::uint32_t k, const Allowed* allowed, std::int32_t* distances,
+                         std::int64_t* ids, Stream stream, const Interrupt& interrupt) const {
+    search_by([&](QueryBatch& batch, std::size_t) { find(batch); }, queries, k, allowed, distances, ids, stream,
+              interrupt);
 }
 
-void FlatGallery::search_by(const Find& find_nearest, CodeView queries, std::uint32_t k, const IdFilter* filter,
-                            std::int32_t* distances, std::int64_t* ids, Stream stream) const {
+void FlatGallery::search_by(const Find& find_nearest, CodeView queries, std::uint32_t k, const Allowed* allowed,
+                            std::int32_t* distances, std::int64_t* ids, Stream stream,
+                            const Interrupt& interrupt) const {
     const auto n_bits = static_cast<std::int32_t>(n_bytes() * 8);
-    const Buffer<std::uint32_t> bits = mask(filter, stream);
+    Stopper stopper(interrupt);
     const std::size_t most = std::min<std::size_t>(k, n());  // that a query can find
     // Room for k and for more than as many from further rows, or for everything.
     const std::size_t capacity = power_of_two(std::max(kLeastCapacity, std::min(8 * most, n() + most)));
@@ -155,8 +136,8 @@ void FlatGallery::search_by(const Find& find_nearest, CodeView queries, std::uin
     const std::size_t group = std::max<std::size_t>(1, kKeyBytes / (capacity * sizeof(std::uint64_t)));
     for (std::size_t first = 0; first < queries.n; first += group) {
         const CodeView part{queries.row(first), std::min(group, queries.n - first), queries.n_bytes};
-        QueryBatch batch(part, n_bits, capacity, static_cast<std::uint32_t>(most), runs(),
-                         {filter == nullptr ? nullptr : bits.data()}, stream);
+        QueryBatch batch(part, n_bits, capacity, static_cast<std::uint32_t>(most), runs(), mask_of(allowed), stopper,
+                         stream);
         if (n() != 0) find_nearest(batch, first);
         launch(Write{batch.candidates(0), part.n, k, n_bits, ids_.size() == 0 ? nullptr : ids_.data(), first_id_,
                      distances + first * k, ids + first * k},
@@ -165,16 +146,15 @@ void FlatGallery::search_by(const Find& find_nearest, CodeView queries, std::uin
     finish(stream);
 }
 
-void FlatGallery::count_within(CodeView queries, std::int32_t radius, const IdFilter* filter, std::int64_t* counts,
-                               Stream stream) const {
-    const Buffer<std::uint32_t> bits = mask(filter, stream);
+void FlatGallery::count_within(CodeView queries, std::int32_t radius, const Allowed* allowed, std::int64_t* counts,
+                               Stream stream, const Interrupt& interrupt) const {
+    Stopper stopper(interrupt);
     constexpr std::size_t kGroup = 65536;
     for (std::size_t first = 0; first < queries.n; first += kGroup) {
         const CodeView part{queries.row(first), std::min(kGroup, queries.n - first), queries.n_bytes};
         // Without room for any of them, they are counted nevertheless.
-        QueryBatch batch(part, radius, 0, ~std::uint32_t{0}, runs(), {filter == nullptr ? nullptr : bits.data()},
-                         stream);
-        scan(view_of(codes_), batch, 0, n_rows(), 0, part.n);
+        QueryBatch batch(part, radius, 0, ~std::uint32_t{0}, runs(), mask_of(allowed), stopper, stream);
+        scan(codes_, settings_, batch, 0, n_rows(), 0, part.n);
         std::vector<std::uint32_t> found(part.n);
         copy_to_host(found.data(), batch.counts.data(), part.n * sizeof(std::uint32_t), stream);
         finish(stream);
@@ -182,10 +162,10 @@ void FlatGallery::count_within(CodeView queries, std::int32_t radius, const IdFi
     }
 }
 
-void FlatGallery::range_search(CodeView queries, std::int32_t radius, const IdFilter* filter,
-                               const std::int64_t* offsets, std::int32_t* distances, std::int64_t* ids,
-                               Stream stream) const {
-    const Buffer<std::uint32_t> bits = mask(filter, stream);
+void FlatGallery::range_search(CodeView queries, std::int32_t radius, const Allowed* allowed,
+                               const std::int64_t* offsets, std::int32_t* distances, std::int64_t* ids, Stream stream,
+                               const Interrupt& interrupt) const {
+    Stopper stopper(interrupt);
     const Buffer<std::int64_t> starts = loaded(offsets, queries.n + 1, stream);
     for (std::size_t first = 0, end = 0; first < queries.n; first = end) {
         // As many queries as there is room for, each with that of the one that finds most.
@@ -199,9 +179,9 @@ void FlatGallery::range_search(CodeView queries, std::int32_t radius, const IdFi
         }
         check_room(capacity);
         const CodeView part{queries.row(first), end - first, queries.n_bytes};
-        QueryBatch batch(part, radius, capacity, static_cast<std::uint32_t>(capacity), runs(),
-                         {filter == nullptr ? nullptr : bits.data()}, stream);
-        scan(view_of(codes_), batch, 0, n_rows(), 0, part.n);
+        QueryBatch batch(part, radius, capacity, static_cast<std::uint32_t>(capacity), runs(), mask_of(allowed),
+                         stopper, stream);
+        scan(codes_, settings_, batch, 0, n_rows(), 0, part.n);
         tighten(batch, 0, part.n);
         launch(WriteRange{batch.candidates(0), starts.data() + first, ids_.size() == 0 ? nullptr : ids_.data(),
                           first_id_, distances, ids},
@@ -209,6 +189,8 @@ void FlatGallery::range_search(CodeView queries, std::int32_t radius, const IdFi
     }
     finish(stream);
 }
+
+PlaneView FlatGallery::codes() const { return {codes_.words(), codes_.stride()}; }
 
 ItemRuns FlatGallery::runs() const {
     return begins_.size() == 0 ? ItemRuns{nullptr, nullptr} : ItemRuns{begins_.data(), items_.data()};

@@ -6,12 +6,14 @@
 #include <vector>
 
 #include "fasthash/id_filter.h"
+#include "fasthash/threads.h"
 #include "gpu/planes.h"
+#include "gpu/scan.h"
 
 namespace fasthash::gpu {
 
 struct ItemRuns;
-struct QueryBatch;
+struct PlaneView;
 
 /// The items behind distinct codes, on the host: those of row i are items[begins[i]] .. items[begins[i + 1] - 1], in
 /// ascending order. Items are numbered as their ids ascend. Nothing where row i is item i.
@@ -20,52 +22,67 @@ struct HostRuns {
     std::vector<std::uint32_t> items;
 };
 
-/// Results are those of an index on the CPU, byte for byte. One search at a time.
+/// A bit for each item of a gallery that a search may find.
+using Allowed = Buffer<std::uint32_t>;
+
+/// Results are those of an index on the CPU, byte for byte. One search at a time. Searches throw Interrupted when
+/// `interrupt` says so.
 class FlatGallery {
  public:
-    /// `ids` ascend; null for first_id, first_id + 1, ... Both are copied. Fewer than 2^32 codes.
-    FlatGallery(CodeView codes, const std::int64_t* ids, std::int64_t first_id, Stream stream);
+    /// `ids` ascend; null for first_id, first_id + 1, ... Both are copied. Fewer than 2^32 codes. If all of it
+    /// takes more bytes of the device than `room`, it stays in pinned memory of the host: scans stream the codes.
+    FlatGallery(CodeView codes, const std::int64_t* ids, std::int64_t first_id, Stream stream,
+                std::size_t room = kAllRoom);
     virtual ~FlatGallery() = default;
+    static constexpr std::size_t kAllRoom = ~std::size_t{0};
 
     std::size_t n() const { return n_; }
     std::size_t n_bytes() const { return codes_.n_bytes(); }
-    virtual std::size_t nbytes() const { return codes_.nbytes() + begins_.nbytes() + items_.nbytes() + ids_.nbytes(); }
+    /// Of the device.
+    virtual std::size_t nbytes() const {
+        return codes_.device_nbytes() + begins_.device_nbytes() + items_.device_nbytes() + ids_.device_nbytes();
+    }
+    /// Whether the codes are on the host.
+    bool streamed() const { return codes_.place() == Place::host; }
+
+    /// What a filter allows, for searches of this gallery.
+    Allowed allowed(const IdFilter& filter, Stream stream) const;
 
     /// The k nearest of each query, on the device: `distances` and `ids` take queries.n * k values there. `queries` are
-    /// rows of bytes, on the host or the device. `filter`: only its ids; null for all.
-    void search(CodeView queries, std::uint32_t k, const IdFilter* filter, std::int32_t* distances, std::int64_t* ids,
-                Stream stream) const;
+    /// rows of bytes, on the host or the device. `allowed`: null for all.
+    void search(CodeView queries, std::uint32_t k, const Allowed* allowed, std::int32_t* distances, std::int64_t* ids,
+                Stream stream, const Interrupt& interrupt = {}) const;
     /// How many are within a distance of each query; `counts` takes queries.n values on the host.
-    void count_within(CodeView queries, std::int32_t radius, const IdFilter* filter, std::int64_t* counts,
-                      Stream stream) const;
+    void count_within(CodeView queries, std::int32_t radius, const Allowed* allowed, std::int64_t* counts,
+                      Stream stream, const Interrupt& interrupt = {}) const;
     /// Which they are: those of query q from offsets[q] on, by (distance, id). `offsets`, queries.n + 1 values on the
     /// host, are the running sums of what count_within found; `distances` and `ids` are on the device.
-    void range_search(CodeView queries, std::int32_t radius, const IdFilter* filter, const std::int64_t* offsets,
-                      std::int32_t* distances, std::int64_t* ids, Stream stream) const;
+    void range_search(CodeView queries, std::int32_t radius, const Allowed* allowed, const std::int64_t* offsets,
+                      std::int32_t* distances, std::int64_t* ids, Stream stream, const Interrupt& interrupt = {}) const;
 
  protected:
     /// Distinct codes, with runs of `n` items.
     FlatGallery(CodeView rows, const HostRuns& runs, const std::int64_t* ids, std::size_t n, std::int64_t first_id,
-                Stream stream);
+                Stream stream, std::size_t room);
 
     /// Finds the k nearest of each query of a batch.
     virtual void find(QueryBatch& batch) const;
     /// The same in a search of another kind; `first` is the number of the batch's first query.
     using Find = std::function<void(QueryBatch& batch, std::size_t first)>;
-    void search_by(const Find& find, CodeView queries, std::uint32_t k, const IdFilter* filter, std::int32_t* distances,
-                   std::int64_t* ids, Stream stream) const;
-    void scan_carefully(QueryBatch& batch, std::size_t query) const;
+    void search_by(const Find& find, CodeView queries, std::uint32_t k, const Allowed* allowed, std::int32_t* distances,
+                   std::int64_t* ids, Stream stream, const Interrupt& interrupt) const;
+    /// Compares all rows, for all queries of a batch.
+    void scan_all(QueryBatch& batch) const;
 
     std::size_t n_rows() const { return codes_.n(); }
-    const Planes& codes() const { return codes_; }
+    PlaneView codes() const;
 
  private:
-    void scan_all(QueryBatch& batch) const;
+    void scan_carefully(QueryBatch& batch, std::size_t query) const;
     ItemRuns runs() const;
-    /// A bit for each item that a filter allows; nothing for no filter.
-    Buffer<std::uint32_t> mask(const IdFilter* filter, Stream stream) const;
 
     Planes codes_;
+    ScanSettings settings_;
     Buffer<std::uint32_t> begins_;
     Buffer<std::uint32_t> items_;
     std::size_t n_;

@@ -9,11 +9,13 @@
 #define FASTHASH_DEVICE __device__ __forceinline__
 #define FASTHASH_ANYWHERE __host__ __device__ __forceinline__
 #define FASTHASH_KERNEL __device__
+#define FASTHASH_UNROLL _Pragma("unroll")
 #else
 #include "gpu/twin.h"
 #define FASTHASH_DEVICE inline
 #define FASTHASH_ANYWHERE inline
 #define FASTHASH_KERNEL
+#define FASTHASH_UNROLL
 #endif
 
 namespace fasthash::gpu {
@@ -40,6 +42,7 @@ class Block {
     FASTHASH_DEVICE unsigned thread() const { return threadIdx.x; }
     FASTHASH_DEVICE unsigned n_threads() const { return blockDim.x; }
     FASTHASH_DEVICE void sync() const { __syncthreads(); }
+    FASTHASH_DEVICE void sync_warp() const { __syncwarp(); }
     /// Memory that the block's threads share, as much as the launch asked for.
     FASTHASH_DEVICE void* shared() const {
         extern __shared__ __align__(16) unsigned char memory[];
@@ -49,6 +52,23 @@ class Block {
 
 FASTHASH_DEVICE std::uint32_t add_to(std::uint32_t* counter, std::uint32_t n) { return atomicAdd(counter, n); }
 FASTHASH_DEVICE int count_bits(std::uint32_t word) { return __popc(word); }
+
+// By all lanes of a warp at once:
+/// The sum of the values of lanes 4 g .. 4 g + 3, for each of them.
+FASTHASH_DEVICE std::uint32_t sum_of_four_lanes(const Block&, std::uint32_t value) {
+    value += __shfl_xor_sync(~0u, value, 1);
+    return value + __shfl_xor_sync(~0u, value, 2);
+}
+/// Adds to sums (16, 8) how many bits rows of a (16, 128 bits) and columns of b (128 bits, 8) have in common. Of lane
+/// 4 g + t are word t of the rows g and g + 8, word t of column g, and the sums of those rows with columns 2 t, 2 t
+/// + 1.
+FASTHASH_DEVICE void add_common_bits(const Block&, const std::uint32_t (&rows)[2], std::uint32_t column,
+                                     int (&sums)[4]) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k128.row.col.s32.b1.b1.s32.and.popc {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+        : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
+        : "r"(rows[0]), "r"(rows[1]), "r"(column));
+}
 
 template <typename Kernel>
 __global__ void run_kernel(const Kernel kernel) {

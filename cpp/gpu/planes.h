@@ -1,4 +1,4 @@
-// Codes on the device: word w of all codes stands together, so that neighbouring threads read neighbouring memory.
+// Codes for the device: word w of all codes stands together, so that neighbouring threads read neighbouring memory.
 #pragma once
 
 #include "fasthash/codes.h"
@@ -10,15 +10,22 @@ constexpr std::size_t kQuad = 4;  // codes that a thread reads at once
 
 inline std::size_t words_of(std::size_t n_bytes) { return (n_bytes + 3) / 4; }
 
-/// Codes of a fixed width. Bytes that a code lacks to whole words are zero.
+/// Codes of a fixed width, on the device or in pinned memory of the host. Bytes that a code lacks to whole words are
+/// zero.
 class Planes {
  public:
-    Planes(CodeView codes, Stream stream);
+    Planes(CodeView codes, Stream stream, Place place = Place::device);
+
+    /// Bytes that the planes of so many codes take.
+    static std::size_t bytes_for(std::size_t n, std::size_t n_bytes) {
+        return (n + kQuad - 1) / kQuad * kQuad * words_of(n_bytes) * sizeof(std::uint32_t);
+    }
 
     std::size_t n() const { return n_; }
     std::size_t n_bytes() const { return n_bytes_; }
     std::size_t n_words() const { return words_of(n_bytes_); }
-    std::size_t nbytes() const { return words_.nbytes(); }
+    std::size_t device_nbytes() const { return words_.device_nbytes(); }
+    Place place() const { return words_.place(); }
     /// Word w of row i is words()[w * stride() + i]; the stride is a multiple of kQuad.
     const std::uint32_t* words() const { return words_.data(); }
     std::size_t stride() const { return stride_; }

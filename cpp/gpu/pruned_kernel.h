@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "fasthash/index.h"
-#include "gpu/flat_kernels.h"
+#include "gpu/search_kernels.h"
 
 namespace fasthash::gpu {
 

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <algorithm>
+#include <vector>
 
-#include "gpu/flat_kernels.h"
+#include "gpu/search_kernels.h"
+#include "stopper.h"
 
 namespace fasthash::gpu {
 
@@ -15,8 +17,8 @@ inline unsigned blocks_for(std::size_t n_threads, unsigned per_block) {
 }
 
 template <typename T>
-Buffer<T> loaded(const T* values, std::size_t n, Stream stream) {
-    Buffer<T> buffer(n, stream);
+Buffer<T> loaded(const T* values, std::size_t n, Stream stream, Place place = Place::device) {
+    Buffer<T> buffer(n, stream, place);
     if (n != 0) buffer.load(values, n);
     return buffer;
 }
@@ -51,29 +53,71 @@ struct Fill {
     }
 };
 
+/// Queries of some numbers, of a batch that has them all.
+struct TakeQueries {
+    const std::uint32_t* numbers;
+    std::size_t n;
+    unsigned n_words;
+    const std::uint32_t* all_words;
+    std::uint32_t* words;
+    const std::uint64_t* all_bounds;
+    std::uint64_t* bounds;
+
+    FASTHASH_KERNEL void operator()(const Block& block) const {
+        const std::size_t step = block.threads_of_row();
+        for (std::size_t i = block.thread_of_row(); i < n * n_words; i += step) {
+            const std::size_t query = i / n_words, w = i % n_words;
+            words[i] = all_words[std::size_t{numbers[query]} * n_words + w];
+            // The last of the k that were found is a bound, though they may not be the nearest: it may be wanted
+            // itself.
+            if (w == 0) bounds[query] = all_bounds[numbers[query]] + 1;
+        }
+    }
+};
+
+/// Their nearest, to the batch that has them all.
+struct GiveBack {
+    const std::uint32_t* numbers;
+    std::size_t n;
+    Candidates found;
+    std::uint32_t k;
+    Candidates all;
+
+    FASTHASH_KERNEL void operator()(const Block& block) const {
+        const std::size_t step = block.threads_of_row();
+        for (std::size_t i = block.thread_of_row(); i < n * k; i += step) {
+            const std::size_t query = i / k, rank = i % k, to = numbers[query];
+            if (rank < found.counts[query])
+                all.keys[to * all.capacity + rank] = found.keys[query * found.capacity + rank];
+            if (rank == 0) all.counts[to] = found.counts[query];
+        }
+    }
+};
+
 /// Queries that are searched together, and what has been found for them.
 struct QueryBatch {
     QueryBatch(CodeView queries, std::int32_t radius, std::size_t n_keys, std::uint32_t n_wanted, ItemRuns item_runs,
-               ItemMask item_mask, Stream on)
-        : n(queries.n),
-          n_words(static_cast<unsigned>(words_of(queries.n_bytes))),
-          stream(on),
-          k(n_wanted),
-          runs(item_runs),
-          mask(item_mask),
-          words(queries.n * n_words, on),
-          bounds(queries.n, on),
-          counts(queries.n, on),
-          overflowed(queries.n, on),
-          keys(queries.n * n_keys, on),
-          capacity(static_cast<std::uint32_t>(n_keys)) {
+               ItemMask item_mask, Stopper& ended_by, Stream on)
+        : QueryBatch(queries.n, static_cast<unsigned>(words_of(queries.n_bytes)), n_keys, n_wanted, item_runs,
+                     item_mask, ended_by, on) {
         Buffer<std::uint8_t> rows(n * queries.n_bytes, on);
         rows.load(queries.data, n * queries.n_bytes);
         launch(Widen{rows.data(), n, queries.n_bytes, words.data()}, {blocks_for(n * n_words, kScanThreads)},
                kScanThreads, 0, on);
         launch(Fill{bounds.data(), n, pair_key(radius + 1, 0)}, {blocks_for(n, kScanThreads)}, kScanThreads, 0, on);
-        counts.clear();
-        overflowed.clear();
+    }
+
+    /// Some of the queries of another batch, which have found nothing yet.
+    QueryBatch(const QueryBatch& all, const Buffer<std::uint32_t>& numbers)
+        : QueryBatch(numbers.size(), all.n_words, all.capacity, all.k, all.runs, all.mask, all.stopper, all.stream) {
+        launch(
+            TakeQueries{numbers.data(), n, n_words, all.words.data(), words.data(), all.bounds.data(), bounds.data()},
+            {blocks_for(n * n_words, kScanThreads)}, kScanThreads, 0, stream);
+    }
+    /// What those have found, in order, becomes what the queries of the other batch have found.
+    void give_back(QueryBatch& all, const Buffer<std::uint32_t>& numbers) const {
+        launch(GiveBack{numbers.data(), n, candidates(0), k, all.candidates(0)}, {blocks_for(n * k, kScanThreads)},
+               kScanThreads, 0, stream);
     }
 
     QueryView view(std::size_t query, std::size_t n_queries) const {
@@ -86,6 +130,7 @@ struct QueryBatch {
     std::size_t n;
     unsigned n_words;
     Stream stream;
+    Stopper& stopper;
     std::uint32_t k;
     ItemRuns runs;
     ItemMask mask;
@@ -95,9 +140,38 @@ struct QueryBatch {
     Buffer<std::uint8_t> overflowed;
     Buffer<std::uint64_t> keys;
     std::uint32_t capacity;
+
+ private:
+    QueryBatch(std::size_t n_queries, unsigned words_of_query, std::size_t n_keys, std::uint32_t n_wanted,
+               ItemRuns item_runs, ItemMask item_mask, Stopper& ended_by, Stream on)
+        : n(n_queries),
+          n_words(words_of_query),
+          stream(on),
+          stopper(ended_by),
+          k(n_wanted),
+          runs(item_runs),
+          mask(item_mask),
+          words(n * n_words, on),
+          bounds(n, on),
+          counts(n, on),
+          overflowed(n, on),
+          keys(n * n_keys, on),
+          capacity(static_cast<std::uint32_t>(n_keys)) {
+        counts.clear();
+        overflowed.clear();
+    }
 };
 
 inline void tighten(const QueryBatch& batch, std::size_t query, std::size_t n_queries) {
+    if (batch.capacity > kBlockKeys) {
+        std::vector<std::uint32_t> n_found(n_queries);
+        copy_to_host(n_found.data(), batch.counts.data() + query, n_queries * sizeof(std::uint32_t), batch.stream);
+        finish(batch.stream);
+        for (std::size_t i = 0; i < n_queries; ++i) {
+            const std::uint32_t n = std::min(n_found[i], batch.capacity);
+            if (n > kBlockKeys) sort_ascending(batch.candidates(query + i).keys, n, batch.stream);
+        }
+    }
     launch(Tighten{batch.candidates(query), batch.k, batch.bounds.data() + query, batch.overflowed.data() + query},
            {static_cast<unsigned>(n_queries)}, kSortThreads, kSharedKeys * sizeof(std::uint64_t), batch.stream);
 }

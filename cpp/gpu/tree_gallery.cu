@@ -13,7 +13,7 @@ namespace {
 constexpr std::size_t kRowsPerPrefix = 64;                     // as many as keep the lanes busy
 constexpr unsigned kMostPrefixBits = 20;                       // all prefixes are looked through for each distance
 constexpr std::size_t kScratchBytes = std::size_t{256} << 20;  // of the nodes that stay in the race, for all queries
-constexpr std::size_t kGiveUp = 4;  // a query that compares more than a 4th of the rows is scanned instead
+constexpr std::size_t kGiveUp = 4;  // a query that reads more than a 4th of the rows compares all of them instead
 
 /// The leading bits of a code as a number.
 std::uint32_t prefix_of(const std::uint8_t* code, std::size_t n_bytes, unsigned n_bits) {
@@ -92,7 +92,7 @@ struct TreeGallery::Level {
                 child_begins.size() == 0 ? nullptr : child_begins.data(),
                 row_begins.data()};
     }
-    std::size_t nbytes() const { return keys.nbytes() + child_begins.nbytes() + row_begins.nbytes(); }
+    std::size_t nbytes() const { return keys.device_nbytes() + child_begins.nbytes() + row_begins.nbytes(); }
 
     struct Nodes {
         std::vector<std::uint8_t> keys;
@@ -137,12 +137,12 @@ struct TreeGallery::Level {
 };
 
 TreeGallery::TreeGallery(CodeView codes, const LevelLayout& layout, const std::int64_t* ids, std::int64_t first_id,
-                         Stream stream, unsigned prefix_bits)
-    : TreeGallery(Sorted(codes, prefix_bits), layout, ids, first_id, stream) {}
+                         Stream stream, std::size_t room, unsigned prefix_bits)
+    : TreeGallery(Sorted(codes, prefix_bits), layout, ids, first_id, stream, room) {}
 
 TreeGallery::TreeGallery(const Sorted& sorted, const LevelLayout& layout, const std::int64_t* ids,
-                         std::int64_t first_id, Stream stream)
-    : FlatGallery(sorted.view(), sorted.runs, ids, sorted.n_items, first_id, stream),
+                         std::int64_t first_id, Stream stream, std::size_t room)
+    : FlatGallery(sorted.view(), sorted.runs, ids, sorted.n_items, first_id, stream, room),
       prefix_bits_(sorted.prefix_bits),
       values_(loaded(sorted.values.data(), sorted.values.size(), stream)),
       begins_(loaded(sorted.begins.data(), sorted.begins.size(), stream)) {
@@ -161,7 +161,7 @@ std::size_t TreeGallery::nbytes() const {
 }
 
 void TreeGallery::search_pruned(CodeView queries, std::uint32_t k, const Pruning& pruning, std::int32_t* distances,
-                                std::int64_t* ids, bool* failed, Stream stream) const {
+                                std::int64_t* ids, bool* failed, Stream stream, const Interrupt& interrupt) const {
     std::vector<LevelView> views;
     std::size_t n_scratch = 1;  // nodes of all levels but the last may be kept
     for (const Level& level : levels_) {
@@ -179,7 +179,7 @@ void TreeGallery::search_pruned(CodeView queries, std::uint32_t k, const Pruning
             const std::size_t n_here = std::min(at_once, batch.n - query);
             const PrunedSearch kernel{levels.data(),
                                       static_cast<unsigned>(levels_.size()),
-                                      {codes().words(), codes().stride()},
+                                      codes(),
                                       batch.n_words,
                                       n_bits,
                                       static_cast<std::uint32_t>(n()),
@@ -192,6 +192,7 @@ void TreeGallery::search_pruned(CodeView queries, std::uint32_t k, const Pruning
                                       scratch.data(),
                                       static_cast<std::uint32_t>(n_scratch),
                                       overflowed.data() + query};
+            batch.stopper.check();
             launch(kernel, {static_cast<unsigned>(n_here)}, kPrunedThreads,
                    PrunedSearch::shared_bytes(batch.n_words, n_bits), stream);
         }
@@ -202,7 +203,7 @@ void TreeGallery::search_pruned(CodeView queries, std::uint32_t k, const Pruning
         for (std::size_t query = 0; query < batch.n; ++query) failed[first + query] = full[query] != 0;
     };
     std::fill_n(failed, queries.n, false);
-    search_by(find_pruned, queries, k, nullptr, distances, ids, stream);
+    search_by(find_pruned, queries, k, nullptr, distances, ids, stream, interrupt);
 }
 
 void TreeGallery::find(QueryBatch& batch) const {
@@ -213,7 +214,7 @@ void TreeGallery::find(QueryBatch& batch) const {
            {blocks_for(batch.n, kScanThreads)}, kScanThreads, 0, stream);
     const auto n_bits = static_cast<unsigned>(n_bytes() * 8);
     const TreeSearch kernel{{values_.data(), begins_.data(), static_cast<std::uint32_t>(values_.size()), prefix_bits_},
-                            {codes().words(), codes().stride()},
+                            codes(),
                             batch.n_words,
                             n_bits,
                             batch.view(0, batch.n),
@@ -230,9 +231,16 @@ void TreeGallery::find(QueryBatch& batch) const {
     std::vector<std::uint8_t> scanned(batch.n);
     copy_to_host(scanned.data(), given_up.data(), batch.n, stream);
     finish(stream);
+    std::vector<std::uint32_t> queries;
     for (std::size_t query = 0; query < batch.n; ++query) {
-        if (scanned[query] != 0) scan_carefully(batch, query);
+        if (scanned[query] != 0) queries.push_back(static_cast<std::uint32_t>(query));
     }
+    if (queries.empty()) return;
+    const Buffer<std::uint32_t> numbers = loaded(queries.data(), queries.size(), stream);
+    QueryBatch rest(batch, numbers);
+    scan_all(rest);
+    rest.give_back(batch, numbers);
+    finish(stream);  // the numbers go away
 }
 
 }  // namespace fasthash::gpu

@@ -2,7 +2,7 @@
 // bound.
 #pragma once
 
-#include "gpu/flat_kernels.h"
+#include "gpu/search_kernels.h"
 
 namespace fasthash::gpu {
 

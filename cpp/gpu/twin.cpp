@@ -2,9 +2,11 @@
 
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <limits>
 #include <memory>
 #include <stdexcept>
 #include <vector>
@@ -17,6 +19,7 @@ namespace fasthash::gpu {
 namespace {
 
 constexpr std::size_t kStackBytes = 64 << 10;
+constexpr std::size_t kLanes = 32;
 
 }  // namespace
 
@@ -50,6 +53,21 @@ class TwinBlock {
     }
 
     void sync() { swapcontext(&contexts_[current_], &scheduler_); }
+
+    /// What a lane shows to the others of its warp.
+    struct Shown {
+        std::uint32_t words[3];
+    };
+    /// Shows words to the other lanes, and calls look(lanes) once all have shown theirs.
+    template <typename Look>
+    void exchange(const Shown& shown, const Look& look) {
+        if (contexts_.size() != kLanes) throw std::logic_error("a block of the twin that exchanges must be a warp");
+        // What they show next goes elsewhere, so that nobody need wait until all have looked.
+        Shown* const shows = shown_[n_shown_[current_]++ % 2];
+        shows[current_] = shown;
+        sync();
+        look(shows);
+    }
     void* shared() { return shared_.data(); }
 
  private:
@@ -81,6 +99,8 @@ class TwinBlock {
     std::vector<unsigned char> stacks_;
     std::vector<char> done_;
     std::vector<Chunk> shared_;
+    Shown shown_[2][kLanes];
+    std::size_t n_shown_[kLanes] = {};
     ucontext_t scheduler_{};
     std::size_t current_ = 0;
     const std::vector<Block>* threads_ = nullptr;
@@ -90,6 +110,27 @@ class TwinBlock {
 
 void Block::sync() const { block_.sync(); }
 void* Block::shared() const { return block_.shared(); }
+
+std::uint32_t sum_of_four_lanes(const Block& block, std::uint32_t value) {
+    std::uint32_t sum = 0;
+    const unsigned first = block.thread() / 4 * 4;
+    block.state().exchange({{value}}, [&](const TwinBlock::Shown* lanes) {
+        for (unsigned lane = first; lane < first + 4; ++lane) sum += lanes[lane].words[0];
+    });
+    return sum;
+}
+
+void add_common_bits(const Block& block, const std::uint32_t (&rows)[2], std::uint32_t column, int (&sums)[4]) {
+    const unsigned g = block.thread() / 4, t = block.thread() % 4;
+    block.state().exchange({{rows[0], rows[1], column}}, [&](const TwinBlock::Shown* lanes) {
+        for (unsigned i = 0; i < 4; ++i) {
+            for (unsigned word = 0; word < 4; ++word) {
+                const std::uint32_t row = lanes[4 * g + word].words[i / 2];
+                sums[i] += __builtin_popcount(row & lanes[4 * (2 * t + i % 2) + word].words[2]);
+            }
+        }
+    });
+}
 
 void run_blocks(unsigned n_x, unsigned n_y, unsigned n_threads, std::size_t shared_bytes,
                 const std::function<void(const Block&)>& thread) {
@@ -103,13 +144,13 @@ void run_blocks(unsigned n_x, unsigned n_y, unsigned n_threads, std::size_t shar
     }
 }
 
-void* allocate(std::size_t n_bytes, Stream) {
+void* allocate(std::size_t n_bytes, Stream, Place) {
     void* memory = std::aligned_alloc(256, (n_bytes + 256) / 256 * 256);
     if (memory == nullptr) throw OutOfMemory("the twin has no memory left");
     std::memset(memory, 0xA5, n_bytes);  // as above
     return memory;
 }
-void release(void* memory, Stream) noexcept { std::free(memory); }
+void release(void* memory, Stream, Place) noexcept { std::free(memory); }
 void copy_to_device(void* to, const void* from, std::size_t n_bytes, Stream) {
     if (n_bytes != 0) std::memcpy(to, from, n_bytes);
 }
@@ -119,7 +160,19 @@ void copy_to_host(void* to, const void* from, std::size_t n_bytes, Stream) {
 void fill_bytes(void* memory, int value, std::size_t n_bytes, Stream) {
     if (n_bytes != 0) std::memset(memory, value, n_bytes);
 }
+void copy_rows(void* to, std::size_t to_stride, const void* from, std::size_t from_stride, std::size_t n_bytes,
+               std::size_t n_rows, Stream) {
+    for (std::size_t row = 0; row < n_rows; ++row) {
+        std::memcpy(static_cast<char*>(to) + row * to_stride, static_cast<const char*>(from) + row * from_stride,
+                    n_bytes);
+    }
+}
+void sort_ascending(std::uint64_t* keys, std::size_t n, Stream) { std::sort(keys, keys + n); }
 void finish(Stream) {}
+void follow(Stream, Stream) {}
+std::size_t free_bytes() { return std::numeric_limits<std::size_t>::max(); }
+SideStream::SideStream() = default;
+SideStream::~SideStream() = default;
 
 int n_devices() { return 1; }
 std::string device_name(int) { return "the GPU's twin on the CPU"; }

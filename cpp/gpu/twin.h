@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 
 namespace fasthash::gpu {
@@ -23,12 +24,18 @@ class Block {
     unsigned thread() const { return thread_; }
     unsigned n_threads() const { return n_threads_; }
     void sync() const;
+    void sync_warp() const {}  // what lanes do together waits for all of them
     void* shared() const;
+    TwinBlock& state() const { return block_; }
 
  private:
     TwinBlock& block_;
     unsigned x_, y_, n_x_, thread_, n_threads_;
 };
+
+// What the lanes of a warp do together, as CUDA's twin of it says; a block is one warp here.
+std::uint32_t sum_of_four_lanes(const Block& block, std::uint32_t value);
+void add_common_bits(const Block& block, const std::uint32_t (&rows)[2], std::uint32_t column, int (&sums)[4]);
 
 /// Runs `thread` for each thread of each block of the grid. Blocks follow one another, last ones first: no kernel may
 /// rely on their order.

@@ -19,10 +19,10 @@ Found on_cpu(const std::vector<std::uint8_t>& codes, const std::vector<std::int6
 }
 
 Found on_twin(const gpu::FlatGallery& gallery, const std::vector<std::uint8_t>& queries, std::size_t k,
-              const IdFilter* filter = nullptr) {
+              const gpu::Allowed* allowed = nullptr) {
     const std::size_t n = queries.size() / gallery.n_bytes() * k;
     Found found{std::vector<std::int32_t>(n), std::vector<std::int64_t>(n)};
-    gallery.search(view(queries, gallery.n_bytes()), static_cast<std::uint32_t>(k), filter, found.distances.data(),
+    gallery.search(view(queries, gallery.n_bytes()), static_cast<std::uint32_t>(k), allowed, found.distances.data(),
                    found.ids.data(), {});
     return found;
 }
@@ -70,7 +70,7 @@ void trees_find_what_is_near() {
     std::iota(ids.begin(), ids.end(), 0);
     const LevelLayout layout({8, 16, 40});
     const gpu::TreeGallery tree(view(codes, n_bytes), layout, nullptr, 0, nullptr);
-    const gpu::TreeGallery deep(view(codes, n_bytes), layout, nullptr, 0, nullptr, 20);
+    const gpu::TreeGallery deep(view(codes, n_bytes), layout, nullptr, 0, nullptr, gpu::FlatGallery::kAllRoom, 20);
     check(tree.prefix_bits() > 4 && deep.n_prefixes() > 3000, "prefixes");
     for (const std::size_t k : {1, 10, 500, 12000}) {
         const Found expected = on_cpu(codes, ids, queries, n_bytes, k);
@@ -146,17 +146,21 @@ void bursts_are_survived() {
 void finds_what_the_index_finds(const gpu::FlatGallery& gallery, const FlatIndex& index,
                                 const std::vector<std::uint8_t>& queries, const IdFilter* filter) {
     const CodeView wanted = view(queries, gallery.n_bytes());
+    gpu::Allowed there;
+    if (filter != nullptr) there = gallery.allowed(*filter, nullptr);
+    const gpu::Allowed* const allowed = filter == nullptr ? nullptr : &there;
     for (const std::size_t k : {1, 50, 2500}) {
-        check(on_twin(gallery, queries, k, filter) == search(index, wanted, k, filter), "a filter");
+        check(on_twin(gallery, queries, k, allowed) == search(index, wanted, k, filter), "a filter");
     }
     for (const std::int32_t radius : {0, 3, 7, 32}) {
         const RangeResult range = index.range_search(wanted, radius, filter, nullptr);
         std::vector<std::int64_t> counts(wanted.n), offsets{0};
-        gallery.count_within(wanted, radius, filter, counts.data(), nullptr);
+        gallery.count_within(wanted, radius, allowed, counts.data(), nullptr);
         for (const std::int64_t count : counts) offsets.push_back(offsets.back() + count);
         check(offsets == range.offsets, "counts within a radius");
         Found found{std::vector<std::int32_t>(range.ids.size()), std::vector<std::int64_t>(range.ids.size())};
-        gallery.range_search(wanted, radius, filter, offsets.data(), found.distances.data(), found.ids.data(), nullptr);
+        gallery.range_search(wanted, radius, allowed, offsets.data(), found.distances.data(), found.ids.data(),
+                             nullptr);
         check(found == Found{range.distances, range.ids}, "all within a radius");
     }
 }
@@ -184,16 +188,88 @@ void filters_and_radii_are_kept() {
     }
 }
 
+/// Codes that have no room on the device, in blocks that hold few of them.
+void streamed_codes_are_found() {
+    std::mt19937 generator(5);
+    const std::size_t n = 2000;
+    for (const std::size_t n_bytes : {3, 8, 32}) {
+        const auto codes = random_codes(n * n_bytes, generator, 3), queries = random_codes(9 * n_bytes, generator, 4);
+        std::vector<std::int64_t> ids(n);
+        std::iota(ids.begin(), ids.end(), 5);
+        for (const std::size_t room : {100 * n_bytes, 1300 * n_bytes, n * n_bytes - 1}) {
+            const LevelLayout layout({n_bytes * 8});
+            const gpu::FlatGallery flat(view(codes, n_bytes), ids.data(), 0, nullptr, room);
+            const gpu::TreeGallery tree(view(codes, n_bytes), layout, nullptr, 5, nullptr, room);
+            check(flat.streamed() && flat.nbytes() == 0, "codes on the host");
+            for (const std::size_t k : {1, 30, 1500}) {
+                const Found expected = on_cpu(codes, ids, queries, n_bytes, k);
+                check(on_twin(flat, queries, k) == expected, "streamed, k = " + std::to_string(k));
+                check(on_twin(tree, queries, k) == expected, "a streamed tree, k = " + std::to_string(k));
+            }
+        }
+    }
+}
+
+/// Widths that the tensor cores take, codes that are all zeros, all ones and anything, in tiles that are not full.
+void products_are_those_of_the_bits() {
+    std::mt19937 generator(6);
+    for (const std::size_t n_bytes : {4, 7, 8, 15, 16, 30, 32}) {
+        for (const std::size_t n : {5, 333}) {
+            auto codes = random_codes(n * n_bytes, generator, 256),
+                 queries = random_codes(65 * n_bytes, generator, 256);
+            const auto end_of_first = static_cast<std::ptrdiff_t>(n_bytes);
+            std::fill(codes.begin(), codes.begin() + end_of_first, std::uint8_t{255});
+            std::fill(codes.end() - end_of_first, codes.end(), std::uint8_t{0});
+            std::fill(queries.begin(), queries.begin() + end_of_first, std::uint8_t{255});
+            std::fill(queries.end() - end_of_first, queries.end(), std::uint8_t{0});
+            std::vector<std::int64_t> ids(n);
+            std::iota(ids.begin(), ids.end(), 0);
+            FlatIndex index(n_bytes * 8);
+            index.add(view(codes, n_bytes), ids.data());
+            const gpu::FlatGallery flat(view(codes, n_bytes), nullptr, 0, nullptr);
+            for (std::int32_t radius = 0; radius <= static_cast<std::int32_t>(n_bytes * 8); radius += n < 10 ? 1 : 7) {
+                std::vector<std::int64_t> expected(65), counts(65);
+                index.count_within(view(queries, n_bytes), radius, nullptr, expected.data());
+                flat.count_within(view(queries, n_bytes), radius, nullptr, counts.data(), nullptr);
+                check(counts == expected,
+                      "products, " + std::to_string(n_bytes) + " bytes, radius " + std::to_string(radius));
+            }
+        }
+    }
+}
+
+void interrupts_end_searches() {
+    std::mt19937 generator(7);
+    const auto codes = random_codes(100000 * 8, generator), queries = random_codes(64 * 8, generator);
+    const gpu::FlatGallery flat(view(codes, 8), nullptr, 0, nullptr);
+    std::vector<std::int32_t> distances(640);
+    std::vector<std::int64_t> ids(640);
+    bool ended = false;
+    try {
+        flat.search(view(queries, 8), 10, nullptr, distances.data(), ids.data(), nullptr, [] { return true; });
+    } catch (const Interrupted&) {
+        ended = true;
+    }
+    check(ended, "an interrupt ends a search");
+}
+
 }  // namespace
 
 }  // namespace fasthash::testing
 
 int main() {
     using namespace fasthash::testing;
-    search_is_the_cpu_s();
+    for (const char* const unit : {"popcount", "tensor"}) {
+        setenv("FASTHASH_GPU_SCAN", unit, 1);
+        search_is_the_cpu_s();
+        streamed_codes_are_found();
+        filters_and_radii_are_kept();
+    }
+    products_are_those_of_the_bits();
+    setenv("FASTHASH_GPU_SCAN", "popcount", 1);  // their twin is the faster one
+    bursts_are_survived();
     trees_find_what_is_near();
     pruning_keeps_what_it_keeps_on_the_cpu();
-    bursts_are_survived();
-    filters_and_radii_are_kept();
+    interrupts_end_searches();
     std::printf("gpu_test: all passed\n");
 }

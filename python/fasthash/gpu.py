@@ -6,7 +6,9 @@ import importlib
 import re
 import sys
 from functools import partial
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +20,7 @@ from fasthash.results import RangeResult, SearchResult
 if TYPE_CHECKING:
     import torch
 
+    from fasthash._cuda import AllowedIds, Gallery
     from fasthash.index import Allow, FlatIndex, HierIndex, KeepMode
 
 __all__ = ["GpuFlatIndex", "GpuHierIndex", "check_device"]
@@ -31,19 +34,22 @@ class _GpuIndex:
 
     _tree: bool
 
-    def __init__(self, index: FlatIndex | HierIndex, device: int) -> None:
+    def __init__(self, index: FlatIndex | HierIndex, device: int, memory: int | None = None) -> None:
         self._index = index.copy()
         self.device = device
-        self._gallery: Any = None
+        self._memory = None if memory is None else check_int("memory", memory, minimum=0)
         self._build()
 
     def _build(self) -> None:
         codes, ids = self._index.to_arrays()
         first_id = int(ids[0]) if len(ids) else 0
         counted = len(ids) == 0 or int(ids[-1]) - first_id == len(ids) - 1
-        self._gallery = _cuda().Gallery(
-            self.device, codes, None if counted else ids, first_id, self.level_bits, self._tree
+        room = _room_for_codes(self.device) if self._memory is None else self._memory
+        gallery = _cuda().Gallery(
+            self.device, codes, None if counted else ids, first_id, list(self.level_bits), self._tree, room
         )
+        # With it what filters allow of it, which is prepared once for those that are used again.
+        self._gallery: tuple[Gallery, WeakKeyDictionary[IdFilter, AllowedIds]] = gallery, WeakKeyDictionary()
 
     @property
     def n_bits(self) -> int:
@@ -58,7 +64,12 @@ class _GpuIndex:
     @property
     def nbytes(self) -> int:
         """Bytes of the GPU's memory that codes and ids take."""
-        return int(self._gallery.nbytes())
+        return int(self._gallery[0].nbytes())
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the codes stay in pinned memory of the host because the GPU's is too small for them."""
+        return bool(self._gallery[0].streamed())
 
     def __len__(self) -> int:
         return len(self._index)
@@ -76,7 +87,10 @@ class _GpuIndex:
 
     def to(self, device: Any) -> Any:
         """The index on a device, as of `FlatIndex.to`; with `"cpu"` a copy of the index that it came from."""
-        return self if check_device(device) == self.device else self._index.copy().to(device)
+        number = check_device(device)
+        if number == self.device:
+            return self
+        return self._index.copy() if number is None else type(self)(self._index, number, self._memory)
 
     def add(self, codes: ArrayLike, ids: ArrayLike | None = None) -> None:
         """As `FlatIndex.add`; the codes on the GPU are built anew."""
@@ -99,12 +113,13 @@ class _GpuIndex:
         return self._index.to_arrays()
 
     def _search(self, queries: Any, k: int, allow: Any) -> SearchResult:
-        k, only = check_int("k", k, minimum=1, maximum=_MAX_K), self._filter(allow)
+        k = check_int("k", k, minimum=1, maximum=_MAX_K)
+        gallery, only = self._prepared(allow)
         there = _on_gpu(queries, self.n_bits // 8, self.device)
         if there is None:
-            return SearchResult(*self._gallery.search(check_codes("queries", queries, self.n_bits // 8), k, only))
+            return SearchResult(*gallery.search(check_codes("queries", queries, self.n_bits // 8), k, only))
         distances, ids = _room(there, len(there), k)
-        self._gallery.search_there(
+        gallery.search_there(
             there.data_ptr(), len(there), k, only, distances.data_ptr(), ids.data_ptr(), _stream(there)
         )
         return SearchResult(distances, ids)
@@ -115,13 +130,14 @@ class _GpuIndex:
         Returns:
             int64 array `(nq,)`, of numpy.
         """
-        radius, only = min(check_int("radius", radius, minimum=0), self.n_bits), self._filter(allow)
+        radius = min(check_int("radius", radius, minimum=0), self.n_bits)
+        gallery, only = self._prepared(allow)
         counts: NDArray[np.int64]
         there = _on_gpu(queries, self.n_bits // 8, self.device)
         if there is None:
-            counts = self._gallery.count_within(check_codes("queries", queries, self.n_bits // 8), radius, only)
+            counts = gallery.count_within(check_codes("queries", queries, self.n_bits // 8), radius, only)
         else:
-            counts = self._gallery.count_within_there(there.data_ptr(), len(there), radius, only, _stream(there))
+            counts = gallery.count_within_there(there.data_ptr(), len(there), radius, only, _stream(there))
         return counts
 
     def range_search(self, queries: Any, radius: int, *, allow: Allow = None) -> RangeResult:
@@ -130,8 +146,8 @@ class _GpuIndex:
         Returns:
             `RangeResult`, whose distances and ids are where the queries are; the offsets are of numpy.
         """
-        radius, only = min(check_int("radius", radius, minimum=0), self.n_bits), self._filter(allow)
-        gallery = self._gallery  # one and the same for counting and for finding, whatever is changed meanwhile
+        radius = min(check_int("radius", radius, minimum=0), self.n_bits)
+        gallery, only = self._prepared(allow)  # the same for counting and for finding, whatever is changed meanwhile
         there = _on_gpu(queries, self.n_bits // 8, self.device)
         if there is None:
             array = check_codes("queries", queries, self.n_bits // 8)
@@ -153,10 +169,17 @@ class _GpuIndex:
             self._index = before
             raise
 
-    def _filter(self, allow: Any) -> Any:
-        if allow is None or isinstance(allow, IdFilter):
-            return None if allow is None else allow._impl
-        return core_filter("allow", allow, self._index._impl.next_id())
+    def _prepared(self, allow: Any) -> tuple[Gallery, AllowedIds | None]:
+        """The gallery, and what a filter allows of it."""
+        gallery, kept = self._gallery
+        if allow is None:
+            return gallery, None
+        if not isinstance(allow, IdFilter):
+            return gallery, gallery.allowed(core_filter("allow", allow, self._index._impl.next_id()))
+        only = kept.get(allow)
+        if only is None:
+            only = kept[allow] = gallery.allowed(allow._impl)
+        return gallery, only
 
 
 class GpuFlatIndex(_GpuIndex):
@@ -167,6 +190,10 @@ class GpuFlatIndex(_GpuIndex):
     Queries are numpy arrays or anything that numpy takes, with results of numpy; or memory of this GPU, such as CUDA
     tensors of torch and all that has `__cuda_array_interface__` or `__dlpack__`, which is read where it is, in the
     order of torch's current stream; results are CUDA tensors of torch then. One search runs at a time.
+
+    Batches are compared by the tensor cores' products of bits, few queries and unusual widths by popcounts;
+    `FASTHASH_GPU_SCAN=popcount` or `tensor` in the environment forces one of them for indices made from then on. An
+    `IdFilter` is sent to the GPU once.
 
     Attributes:
         device: number of the GPU.
@@ -225,12 +252,13 @@ class GpuHierIndex(_GpuIndex):
         k, on_cpu = check_int("k", k, minimum=1, maximum=_MAX_K), allow is not None or len(self) == 0
         mode = list(KEEP_MODES).index(keep_mode)
         prune = partial(cast("HierIndex", self._index).search, k=k, keep=keep, keep_mode=keep_mode, allow=allow)
+        gallery, _ = self._gallery
         there = _on_gpu(queries, self.n_bits // 8, self.device)
         if there is None:
             array = check_codes("queries", queries, self.n_bits // 8)
             if on_cpu:
                 return prune(array)
-            distances, ids, failed = self._gallery.search_pruned(array, k, keep, mode)
+            distances, ids, failed = gallery.search_pruned(array, k, keep, mode)
             if failed.any():
                 distances[failed], ids[failed] = prune(array[failed])
             return SearchResult(distances, ids)
@@ -238,7 +266,7 @@ class GpuHierIndex(_GpuIndex):
         distances, ids = _room(there, len(there), k)
         failed = np.ones(len(there), bool)
         if not on_cpu:
-            failed = self._gallery.search_pruned_there(
+            failed = gallery.search_pruned_there(
                 there.data_ptr(), len(there), k, keep, mode, distances.data_ptr(), ids.data_ptr(), _stream(there)
             )
         if failed.any():
@@ -257,13 +285,22 @@ def check_device(device: Any) -> int | None:
     return None if found is None else int(found[1] or 0)
 
 
-def _cuda() -> Any:
+def _cuda() -> ModuleType:
     try:
         return importlib.import_module("fasthash._cuda")
     except ImportError as error:
         raise RuntimeError(
             "this fasthash was built without CUDA; install it from source where nvcc is found"
         ) from error
+
+
+def _room_for_codes(device: int) -> int:
+    """Bytes of a GPU's memory that codes may take: what is free, but for what searches need."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()  # gives back what torch keeps without using it
+    n_free = int(_cuda().free_bytes(device))
+    return n_free - min(2 << 30, n_free // 4)
 
 
 def _on_gpu(queries: Any, n_bytes: int, device: int) -> torch.Tensor | None:

@@ -382,24 +382,27 @@ class FlatIndex(_Index):
     def __repr__(self) -> str:
         return f"FlatIndex(n_bits={self.n_bits}) with {len(self)} codes"
 
-    def to(self, device: Any) -> FlatIndex | GpuFlatIndex:
+    def to(self, device: Any, *, memory: int | None = None) -> FlatIndex | GpuFlatIndex:
         """An index with the same codes on a GPU, which finds the same, byte for byte.
 
         Args:
             device: `"cuda"`, `"cuda:1"` and so on, or a `torch.device`; `"cpu"` gives this index itself.
+            memory: bytes of the GPU's memory that codes and ids may take; by default what is free, but for a reserve.
+                Codes that need more stay in pinned memory of the host, and searches stream them.
 
         Returns:
             A `fasthash.gpu.GpuFlatIndex`, or this index.
 
         Raises:
-            ValueError: `device` is none of these.
+            TypeError: `memory` is not an integer.
+            ValueError: `device` is none of these, or `memory` is negative.
             RuntimeError: fasthash was built without CUDA, or the GPU cannot be used; the message says why.
             MemoryError: the GPU has too little memory.
         """
         from fasthash.gpu import GpuFlatIndex, check_device
 
         number = check_device(device)
-        return self if number is None else GpuFlatIndex(self, number)
+        return self if number is None else GpuFlatIndex(self, number, memory)
 
     @overload
     def search(
@@ -515,8 +518,10 @@ class HierIndex(_Index):
     def __repr__(self) -> str:
         return f"HierIndex(level_bits={self.level_bits}, memory={self.memory!r}) with {len(self)} codes"
 
-    def to(self, device: Any) -> HierIndex | GpuHierIndex:
-        """An index with the same codes on a GPU; device and errors as of `FlatIndex.to`.
+    def to(self, device: Any, *, memory: int | None = None) -> HierIndex | GpuHierIndex:
+        """An index with the same codes on a GPU; arguments and errors as of `FlatIndex.to`.
+
+        Of codes in pinned memory a search reads over the bus what is below the prefixes that it opens.
 
         Returns:
             A `fasthash.gpu.GpuHierIndex`, or this index.
@@ -524,7 +529,7 @@ class HierIndex(_Index):
         from fasthash.gpu import GpuHierIndex, check_device
 
         number = check_device(device)
-        return self if number is None else GpuHierIndex(self, number)
+        return self if number is None else GpuHierIndex(self, number, memory)
 
     @property
     def memory(self) -> Memory:

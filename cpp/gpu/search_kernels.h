@@ -1,4 +1,4 @@
-// Kernels of exhaustive search: distances are compared with a bound as they are computed, and few are kept.
+// What searches on a GPU share: codes, queries and what is found for them, and the kernels that bring it into order.
 #pragma once
 
 #include "gpu/launch.h"
@@ -7,7 +7,6 @@
 namespace fasthash::gpu {
 
 constexpr unsigned kScanThreads = 256;
-constexpr unsigned kTile = 64;  // queries whose words the threads of a block share
 
 /// Word w of four neighbouring codes.
 struct alignas(16) Quad {
@@ -17,12 +16,15 @@ struct alignas(16) Quad {
 /// Where the planes are; passed to kernels.
 struct PlaneView {
     const std::uint32_t* words;
-    std::size_t stride;  ///< from a word of a code to its next; a multiple of kQuad
+    std::size_t stride;     ///< from a word of a code to its next; a multiple of kQuad
+    std::size_t begin = 0;  ///< the row that is first in the words; a multiple of kQuad
 
     FASTHASH_DEVICE Quad quad(std::size_t first, std::size_t w) const {
-        return *reinterpret_cast<const Quad*>(words + w * stride + first);
+        return *reinterpret_cast<const Quad*>(words + w * stride + (first - begin));
     }
-    FASTHASH_DEVICE std::uint32_t word(std::size_t row, std::size_t w) const { return words[w * stride + row]; }
+    FASTHASH_DEVICE std::uint32_t word(std::size_t row, std::size_t w) const {
+        return words[w * stride + (row - begin)];
+    }
 };
 
 /// Word w of a row of bytes; those that it lacks are zero.
@@ -108,10 +110,9 @@ FASTHASH_DEVICE std::uint64_t tightened(std::uint64_t bound, const std::uint32_t
     return bound;
 }
 
-/// Compares the codes of rows first .. end with the queries. kWords is how many words a code has, 0 for any number.
-/// Blocks share the rows along x, and take a tile of the queries each along y.
-template <unsigned kWords>
-struct Scan {
+/// What a scan does: it compares the codes of rows first .. end with the queries, and keeps what comes before their
+/// bounds.
+struct ScanTask {
     PlaneView codes;
     unsigned n_words;
     std::size_t first;  ///< a multiple of kQuad
@@ -122,70 +123,9 @@ struct Scan {
     Candidates found;
     std::uint32_t k;
 
-    static std::size_t shared_bytes(unsigned n_words) { return kTile * (n_words + 1) * sizeof(std::uint32_t); }
-
-    FASTHASH_KERNEL void operator()(const Block& block) const {
-        const unsigned width = kWords != 0 ? kWords : n_words;
-        auto* const words = static_cast<std::uint32_t*>(block.shared());
-        auto* const bounds = reinterpret_cast<std::int32_t*>(words + kTile * width);
-        const std::size_t first_query = std::size_t{block.y()} * kTile;
-        const unsigned n = static_cast<unsigned>(queries.n - first_query < kTile ? queries.n - first_query : kTile);
-        for (unsigned i = block.thread(); i < n * width; i += block.n_threads()) {
-            words[i] = queries.words[first_query * width + i];
-        }
-        for (unsigned q = block.thread(); q < n; q += block.n_threads()) {
-            bounds[q] = key_distance(queries.bounds[first_query + q]);  // that of the bound itself may do, by its item
-        }
-        block.sync();
-
-        const std::size_t step = block.threads_of_row() * kQuad;
-        for (std::size_t row = first + block.thread_of_row() * kQuad; row < end; row += step) {
-            if constexpr (kWords != 0) {
-                Quad quads[kWords];
-                for (unsigned w = 0; w < kWords; ++w) quads[w] = codes.quad(row, w);
-                for (unsigned q = 0; q < n; ++q) {
-                    int distances[kQuad] = {};
-                    for (unsigned w = 0; w < kWords; ++w) add(quads[w], words[q * kWords + w], distances);
-                    keep(distances, bounds[q], first_query + q, row);
-                }
-            } else {
-                // Too many words for registers: they are read again for every kGroup queries.
-                constexpr unsigned kGroup = 4;
-                for (unsigned q = 0; q < n; q += kGroup) {
-                    int distances[kGroup][kQuad] = {};
-                    for (unsigned w = 0; w < width; ++w) {
-                        const Quad quad = codes.quad(row, w);
-                        for (unsigned g = 0; g < kGroup; ++g) {
-                            // Behind the last query anything may stand in the tile; it is not kept.
-                            add(quad, words[(q + g) % kTile * width + w], distances[g]);
-                        }
-                    }
-                    for (unsigned g = 0; g < kGroup && q + g < n; ++g) {
-                        keep(distances[g], bounds[q + g], first_query + q + g, row);
-                    }
-                }
-            }
-        }
-    }
-
- private:
-    FASTHASH_DEVICE static void add(const Quad& quad, std::uint32_t word, int* distances) {
-        for (unsigned r = 0; r < kQuad; ++r) distances[r] += count_bits(quad.word[r] ^ word);
-    }
-
-    FASTHASH_DEVICE static int smallest(const int* distances) {
-        const int a = distances[0] < distances[1] ? distances[0] : distances[1];
-        const int b = distances[2] < distances[3] ? distances[2] : distances[3];
-        return a < b ? a : b;
-    }
-
-    FASTHASH_DEVICE void keep(const int* distances, int bound, std::size_t query, std::size_t row) const {
-        if (smallest(distances) > bound) return;
-        for (unsigned r = 0; r < kQuad; ++r) {
-            if (distances[r] > bound || row + r >= end) continue;
-            take_items(runs, mask, row + r, distances[r], queries.bounds[query], k,
-                       [&](std::uint64_t key) { found.push(query, key); });
-        }
+    FASTHASH_DEVICE void keep(std::size_t query, std::size_t row, int distance) const {
+        take_items(runs, mask, row, distance, queries.bounds[query], k,
+                   [&](std::uint64_t key) { found.push(query, key); });
     }
 };
 
@@ -217,8 +157,11 @@ FASTHASH_DEVICE void sort_keys(const Block& block, std::uint64_t* keys, std::uin
     }
 }
 
+/// More than these one block sorts too slowly: the device is to have sorted them.
+constexpr std::uint32_t kBlockKeys = 65536;
+
 /// Sorts what was found for each query, a block for each, and leaves the k nearest, which bound what may still come.
-/// The capacity is a power of two.
+/// The capacity is a power of two. Of more than kBlockKeys the keys are in order already.
 struct Tighten {
     Candidates found;
     std::uint32_t k;
@@ -237,7 +180,7 @@ struct Tighten {
             sort_keys(block, shared, n);
             for (std::uint32_t i = block.thread(); i < n; i += block.n_threads()) keys[i] = shared[i];
             block.sync();
-        } else {
+        } else if (n <= kBlockKeys) {
             sort_keys(block, keys, n);
         }
         if (block.thread() == 0) {

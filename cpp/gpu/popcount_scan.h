@@ -1,0 +1,84 @@
+// Exhaustive search by counting bits: distances are compared with a bound as they are computed, and few are kept.
+#pragma once
+
+#include "gpu/search_kernels.h"
+
+namespace fasthash::gpu {
+
+constexpr unsigned kTile = 64;  // queries whose words the threads of a block share
+
+/// A scan by popcounts. kWords is how many words a code has, 0 for any number. Blocks share the rows along x, and take
+/// a tile of the queries each along y.
+template <unsigned kWords>
+struct PopcountScan {
+    ScanTask task;
+
+    static std::size_t shared_bytes(unsigned n_words) { return kTile * (n_words + 1) * sizeof(std::uint32_t); }
+
+    FASTHASH_KERNEL void operator()(const Block& block) const {
+        const QueryView& queries = task.queries;
+        const unsigned width = kWords != 0 ? kWords : task.n_words;
+        auto* const words = static_cast<std::uint32_t*>(block.shared());
+        auto* const bounds = reinterpret_cast<std::int32_t*>(words + kTile * width);
+        const std::size_t first_query = std::size_t{block.y()} * kTile;
+        const unsigned n = static_cast<unsigned>(queries.n - first_query < kTile ? queries.n - first_query : kTile);
+        for (unsigned i = block.thread(); i < n * width; i += block.n_threads()) {
+            words[i] = queries.words[first_query * width + i];
+        }
+        for (unsigned q = block.thread(); q < n; q += block.n_threads()) {
+            bounds[q] = key_distance(queries.bounds[first_query + q]);  // that of the bound itself may do, by its item
+        }
+        block.sync();
+
+        const std::size_t step = block.threads_of_row() * kQuad;
+        for (std::size_t row = task.first + block.thread_of_row() * kQuad; row < task.end; row += step) {
+            if constexpr (kWords != 0) {
+                Quad quads[kWords];
+                for (unsigned w = 0; w < kWords; ++w) quads[w] = task.codes.quad(row, w);
+                for (unsigned q = 0; q < n; ++q) {
+                    int distances[kQuad] = {};
+                    for (unsigned w = 0; w < kWords; ++w) add(quads[w], words[q * kWords + w], distances);
+                    keep(distances, bounds[q], first_query + q, row);
+                }
+            } else {
+                // Too many words for registers: they are read again for every kGroup queries.
+                constexpr unsigned kGroup = 4;
+                for (unsigned q = 0; q < n; q += kGroup) {
+                    int distances[kGroup][kQuad] = {};
+                    for (unsigned w = 0; w < width; ++w) {
+                        const Quad quad = task.codes.quad(row, w);
+                        FASTHASH_UNROLL
+                        for (unsigned g = 0; g < kGroup; ++g) {
+                            // Behind the last query anything may stand in the tile; it is not kept.
+                            add(quad, words[(q + g) % kTile * width + w], distances[g]);
+                        }
+                    }
+                    FASTHASH_UNROLL
+                    for (unsigned g = 0; g < kGroup; ++g) {
+                        if (q + g < n) keep(distances[g], bounds[q + g], first_query + q + g, row);
+                    }
+                }
+            }
+        }
+    }
+
+ private:
+    FASTHASH_DEVICE static void add(const Quad& quad, std::uint32_t word, int* distances) {
+        for (unsigned r = 0; r < kQuad; ++r) distances[r] += count_bits(quad.word[r] ^ word);
+    }
+
+    FASTHASH_DEVICE static int smallest(const int* distances) {
+        const int a = distances[0] < distances[1] ? distances[0] : distances[1];
+        const int b = distances[2] < distances[3] ? distances[2] : distances[3];
+        return a < b ? a : b;
+    }
+
+    FASTHASH_DEVICE void keep(const int* distances, int bound, std::size_t query, std::size_t row) const {
+        if (smallest(distances) > bound) return;
+        for (unsigned r = 0; r < kQuad; ++r) {
+            if (distances[r] <= bound && row + r < task.end) task.keep(query, row + r, distances[r]);
+        }
+    }
+};
+
+}  // namespace fasthash::gpu

@@ -1,0 +1,139 @@
+// Exhaustive search by the tensor cores' products of bits.
+#pragma once
+
+#include "gpu/search_kernels.h"
+
+namespace fasthash::gpu {
+
+constexpr unsigned kWarp = 32;
+constexpr unsigned kTileQueries = 16;                       // of a product
+constexpr unsigned kTiles = 4;                              // products that take the same codes
+constexpr unsigned kTensorQueries = kTiles * kTileQueries;  // of a block
+constexpr unsigned kTileRows = 8;                           // of a product
+constexpr std::size_t kWarpRows = kTileRows * kQuad;        // that a warp takes at once
+
+/// A scan by products. A product of queries (16, 128 bits) and codes (128 bits, 8) counts the bits that both have.
+/// A query q and a code c are |q| + |c| - 2 |q & c| apart, which is at most d only if
+///
+///     |q & c| + ceil((n_bits - |c|) / 2) >= ceil((n_bits + |q| - d) / 2).
+///
+/// The second term comes from the product too: it stands behind the code as ones, and behind the query all bits are
+/// set. The right side is taken off beforehand, in the sums that the product adds to. So a sum that is not negative
+/// tells of a code that may be near enough; those few are compared by popcounts, since parity may let in one too far.
+///
+/// Blocks share the rows along x and take a tile of queries each along y. Lane 4 g + t of a warp holds, as the
+/// instruction asks for it, word t of the queries g and g + 8 and of code g, and the sums of these queries with the
+/// codes 2 t and 2 t + 1.
+template <unsigned kWords>
+struct TensorScan {
+    ScanTask task;
+
+    static constexpr unsigned kSpare = (kWords + 1) / 2;           // words for half as many ones as a code has bits
+    static constexpr unsigned kSteps = (kWords + kSpare + 3) / 4;  // products of 4 words each
+    static constexpr int kBits = static_cast<int>(kWords * 32);
+
+    FASTHASH_KERNEL void operator()(const Block& block) const {
+        const unsigned lane = block.thread() % kWarp, g = lane / 4, t = lane % 4;
+        const std::size_t first_query = std::size_t{block.y()} * kTensorQueries;
+        std::uint32_t wanted[kTiles][kSteps][2];
+        int floors[kTiles][2];
+        FASTHASH_UNROLL
+        for (unsigned tile = 0; tile < kTiles; ++tile) {
+            FASTHASH_UNROLL
+            for (unsigned half = 0; half < 2; ++half) {
+                const std::size_t query = first_query + tile * kTileQueries + half * 8 + g;
+                floors[tile][half] = floor_of(query);
+                FASTHASH_UNROLL
+                for (unsigned s = 0; s < kSteps; ++s) wanted[tile][s][half] = word_of_query(query, 4 * s + t);
+            }
+        }
+        const std::size_t warp = block.thread_of_row() / kWarp, n_warps = block.threads_of_row() / kWarp;
+        for (std::size_t first = task.first + warp * kWarpRows; first < task.end; first += n_warps * kWarpRows) {
+            Quad parts[kSteps];
+            FASTHASH_UNROLL
+            for (unsigned s = 0; s < kSteps; ++s) parts[s] = part_of_codes(first + g * kQuad, 4 * s + t);
+            int ones[kQuad];
+            count_ones(block, parts, ones);
+            FASTHASH_UNROLL
+            for (unsigned r = 0; r < kQuad; ++r) {
+                std::uint32_t codes[kSteps];
+                FASTHASH_UNROLL
+                for (unsigned s = 0; s < kSteps; ++s) {
+                    const int behind = static_cast<int>(4 * s + t) - static_cast<int>(kWords);
+                    codes[s] = behind < 0 ? parts[s].word[r] : ones_below((kBits - ones[r] + 1) / 2 - 32 * behind);
+                }
+                int sums[kTiles][4];
+                int all = -1;
+                FASTHASH_UNROLL
+                for (unsigned tile = 0; tile < kTiles; ++tile) {
+                    FASTHASH_UNROLL
+                    for (unsigned i = 0; i < 4; ++i) sums[tile][i] = floors[tile][i / 2];
+                    FASTHASH_UNROLL
+                    for (unsigned s = 0; s < kSteps; ++s) add_common_bits(block, wanted[tile][s], codes[s], sums[tile]);
+                    all &= sums[tile][0] & sums[tile][1] & sums[tile][2] & sums[tile][3];
+                }
+                if (all >= 0) compare(sums, first_query + g, first + 2 * t * kQuad + r);
+                block.sync_warp();
+            }
+        }
+    }
+
+ private:
+    /// What the sums of a query begin with; so little that nothing comes of it where there is no query.
+    FASTHASH_DEVICE int floor_of(std::size_t query) const {
+        if (query >= task.queries.n) return -(1 << 20);
+        int n_ones = 0;
+        for (unsigned w = 0; w < kWords; ++w) n_ones += count_bits(task.queries.words[query * kWords + w]);
+        return -((kBits + n_ones - key_distance(task.queries.bounds[query]) + 1) >> 1);
+    }
+
+    FASTHASH_DEVICE std::uint32_t word_of_query(std::size_t query, unsigned w) const {
+        if (query >= task.queries.n || w >= kWords + kSpare) return 0;
+        return w < kWords ? task.queries.words[query * kWords + w] : ~std::uint32_t{0};
+    }
+
+    FASTHASH_DEVICE Quad part_of_codes(std::size_t row, unsigned w) const {
+        return w < kWords && row < task.end ? task.codes.quad(row, w) : Quad{};
+    }
+
+    /// Ones in the codes whose words four neighbouring lanes hold.
+    FASTHASH_DEVICE static void count_ones(const Block& block, const Quad* parts, int* ones) {
+        std::uint32_t pairs[kQuad / 2] = {};  // two counts in a word
+        FASTHASH_UNROLL
+        for (unsigned s = 0; s < kSteps; ++s) {
+            FASTHASH_UNROLL
+            for (unsigned r = 0; r < kQuad; ++r) {
+                pairs[r / 2] += static_cast<std::uint32_t>(count_bits(parts[s].word[r])) << 16 * (r % 2);
+            }
+        }
+        FASTHASH_UNROLL
+        for (unsigned pair = 0; pair < kQuad / 2; ++pair) {
+            const std::uint32_t both = sum_of_four_lanes(block, pairs[pair]);
+            ones[2 * pair] = static_cast<int>(both & 0xffff);
+            ones[2 * pair + 1] = static_cast<int>(both >> 16);
+        }
+    }
+
+    FASTHASH_DEVICE static std::uint32_t ones_below(int n) {
+        return n <= 0 ? 0 : n >= 32 ? ~std::uint32_t{0} : (std::uint32_t{1} << n) - 1;
+    }
+
+    /// Looks at the codes behind the sums of a lane; the first of them are those of a query and a row.
+    FASTHASH_DEVICE void compare(const int (&sums)[kTiles][4], std::size_t first_query, std::size_t first_row) const {
+        std::uint32_t near = 0;
+        FASTHASH_UNROLL
+        for (unsigned i = 0; i < kTiles * 4; ++i) near |= (sums[i / 4][i % 4] >= 0 ? 1u : 0u) << i;
+        for (unsigned i = 0; near != 0; ++i, near >>= 1) {
+            const std::size_t row = first_row + i % 2 * kQuad;
+            if ((near & 1) == 0 || row >= task.end) continue;
+            const std::size_t query = first_query + i / 4 * kTileQueries + i / 2 % 2 * 8;
+            int distance = 0;
+            for (unsigned w = 0; w < kWords; ++w) {
+                distance += count_bits(task.codes.word(row, w) ^ task.queries.words[query * kWords + w]);
+            }
+            if (distance <= key_distance(task.queries.bounds[query])) task.keep(query, row, distance);
+        }
+    }
+};
+
+}  // namespace fasthash::gpu

@@ -1,0 +1,61 @@
+# Types of the compiled module for GPUs, which not every installation has; a test compares them with it where it is.
+import numpy as np
+from numpy.typing import NDArray
+
+from fasthash._core import IdFilter
+
+class ArgumentError(ValueError): ...
+class DeviceError(RuntimeError): ...
+class OutOfMemory(MemoryError): ...  # noqa: N818
+
+def n_devices() -> int: ...
+def device_name(device: int) -> str: ...
+def free_bytes(device: int) -> int: ...
+
+class AllowedIds: ...
+
+# Of methods whose name ends in "there", queries and results are addresses of the device's memory.
+class Gallery:
+    def __init__(
+        self,
+        device: int,
+        codes: NDArray[np.uint8],
+        ids: NDArray[np.int64] | None,
+        first_id: int,
+        level_bits: list[int],
+        tree: bool,
+        room: int,
+    ) -> None: ...
+    def nbytes(self) -> int: ...
+    def streamed(self) -> bool: ...
+    def allowed(self, filter: IdFilter) -> AllowedIds: ...
+    def search(
+        self, queries: NDArray[np.uint8], k: int, allow: AllowedIds | None
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]: ...
+    def search_there(
+        self, queries: int, n: int, k: int, allow: AllowedIds | None, distances: int, ids: int, stream: int
+    ) -> None: ...
+    def search_pruned(
+        self, queries: NDArray[np.uint8], k: int, keep: float, keep_mode: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.bool_]]: ...
+    def search_pruned_there(
+        self, queries: int, n: int, k: int, keep: float, keep_mode: int, distances: int, ids: int, stream: int
+    ) -> NDArray[np.bool_]: ...
+    def count_within(self, queries: NDArray[np.uint8], radius: int, allow: AllowedIds | None) -> NDArray[np.int64]: ...
+    def count_within_there(
+        self, queries: int, n: int, radius: int, allow: AllowedIds | None, stream: int
+    ) -> NDArray[np.int64]: ...
+    def range_search(
+        self, queries: NDArray[np.uint8], radius: int, allow: AllowedIds | None, offsets: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]: ...
+    def range_search_there(
+        self,
+        queries: int,
+        n: int,
+        radius: int,
+        allow: AllowedIds | None,
+        offsets: NDArray[np.int64],
+        distances: int,
+        ids: int,
+        stream: int,
+    ) -> None: ...
