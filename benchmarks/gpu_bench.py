@@ -10,6 +10,7 @@ the machine's; --quick: a hundredth of the codes.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -48,10 +49,11 @@ def uniform(n: int, n_bits: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 2**64, (n, n_bits // 64), np.uint64).view(np.uint8)
 
 
-def flat(codes: np.ndarray) -> GpuFlatIndex:
+def flat(codes: np.ndarray, unit: str = "", memory: int | None = None) -> GpuFlatIndex:
     index = fh.FlatIndex(codes.shape[1] * 8)
     index.add(codes)
-    there = index.to("cuda")
+    os.environ["FASTHASH_GPU_SCAN"] = unit
+    there = index.to("cuda", memory=memory)
     assert isinstance(there, GpuFlatIndex)
     return there
 
@@ -124,6 +126,44 @@ def many_queries(n: int, n_bits: int, k: int) -> list[str]:
     ]
 
 
+def units(n: int) -> list[list[str]]:
+    """Popcounts and products of bits beside each other: where the one becomes the better one."""
+    rows = []
+    for n_bits in (32, 64, 128, 256):
+        codes = uniform(n, max(n_bits, 64))[:, : n_bits // 8].copy()
+        both = [flat(codes, unit) for unit in ("popcount", "tensor")]
+        for n_queries in (1, 8, 16, 32, 64, 256, 1024):
+            queries = on_card(codes[:n_queries] ^ 5)
+            found = [index.search(queries, 10) for index in both]
+            assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+            popcounts, products = (seconds(lambda index=index: index.search(queries, 10)) for index in both)
+            rows.append(
+                [
+                    f"{n_queries} queries, {n:,} x {n_bits}",
+                    f"popcounts {popcounts * 1e3:.2f} ms",
+                    f"products {products * 1e3:.2f} ms",
+                    f"{popcounts / products:.1f} times",
+                ]
+            )
+    return rows
+
+
+def streamed(n: int) -> list[str]:
+    """Codes that stay in pinned memory of the host."""
+    codes = uniform(n, 64)
+    queries = on_card(codes[:64] ^ 5)
+    here, there = flat(codes, memory=4 * n), flat(codes)
+    assert here.streamed  # half of what the codes need
+    assert all(torch.equal(a, b) for a, b in zip(here.search(queries, 10), there.search(queries, 10), strict=True))
+    took = seconds(lambda: here.search(queries, 10))
+    return [
+        f"streamed, 64 queries, {n:,} x 64",
+        f"{took * 1e3:.1f} ms",
+        f"{8 * n / took / 1e9:.0f} GB/s over the bus",
+        "",
+    ]
+
+
 def flat_seconds(codes: np.ndarray, queries: torch.Tensor, k: int) -> float:
     index = flat(codes)
     return seconds(lambda: index.search(queries, k))
@@ -165,6 +205,8 @@ def main() -> None:
         many_queries(100_000_000 // scale, 64, 100),
         many_queries(10_000_000 // scale, 256, 100),
         *hierarchical(100_000_000 // scale),
+        streamed(400_000_000 // scale),
+        *units(20_000_000 // scale),
     ]
     print(f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}, {cpu_name()}; {versions('torch', 'numpy')}.\n")
     print(table(["", "time", "", ""], rows))
