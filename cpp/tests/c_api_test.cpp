@@ -229,17 +229,20 @@ void test_results(const IndexHandle& index, std::unique_ptr<Index> core) {
 }
 
 void test_memory() {
-    const auto codes = random_codes(20000 * kWidth, generator, 256);
+    const auto codes = random_codes(60000 * kWidth, generator);
     const std::pair<std::int32_t, Memory> memories[] = {{FASTHASH_MEMORY_DEFAULT, Memory::standard},
                                                         {FASTHASH_MEMORY_COMPACT, Memory::compact},
                                                         {FASTHASH_MEMORY_FAST, Memory::fast}};
+    std::vector<std::size_t> sizes;
     for (const auto& [memory, core_memory] : memories) {
         const IndexHandle index = hier(memory);
         HierIndex core(LevelLayout({8, 16, 40}), core_memory);
         ok(fasthash_index_add(index.get(), codes_of(codes), nullptr));
         core.add(view(codes, kWidth), nullptr);
         check(fasthash_index_nbytes(index.get()) == core.nbytes(), "what a memory setting takes");
+        sizes.push_back(core.nbytes());
     }
+    check(sizes[1] < sizes[0] && sizes[0] < sizes[2], "the settings differ");
 }
 
 void test_machine() {
