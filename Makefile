@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml CMakeLists.txt $(wildcard cpp/include/fasthash/* cpp/src/*.* cpp/src/*/* cpp/bindings/*)
+SOURCES := pyproject.toml CMakeLists.txt \
+  $(wildcard cmake/* cpp/include/fasthash/* cpp/src/*.* cpp/src/*/* cpp/bindings/*)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test stress bench results experiments lint clean
@@ -36,7 +37,7 @@ lint: $(VENV)/dev.stamp ## Check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'cpp/*.h' 'cpp/*.cpp' 'cpp/*.cu')
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.h' '*.c' '*.cpp' '*.cu')
 
 clean: ## Remove the environment and everything built
 	rm -rf $(VENV) build demo-report

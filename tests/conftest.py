@@ -2,5 +2,24 @@
 
 import os
 
+import pytest
+
+from native_build import ROOT, call
+
 # As the command line does: without it, tests that train crawl where another program uses the same cores.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
+@pytest.fixture(scope="session")
+def core_build(tmp_path_factory):
+    """The folder in which the core and its own tests are built, without Python."""
+    folder = tmp_path_factory.mktemp("core")
+    options = {
+        "CMAKE_BUILD_TYPE": "Debug",
+        "CMAKE_EXPORT_COMPILE_COMMANDS": "ON",
+        "FASTHASH_PYTHON": "OFF",
+        "FASTHASH_TESTS": "ON",
+    }
+    call("cmake", "-S", ROOT, "-B", folder, *(f"-D{name}={value}" for name, value in options.items()))
+    call("cmake", "--build", folder, "--parallel", "2")
+    return folder

@@ -1,20 +1,12 @@
 """The package as a whole: what importing it needs, its types, and a core that stands without Python."""
 
 import ast
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from fasthash._core import simd_levels
-
-ROOT = Path(__file__).parent.parent
-
-
-def run(*command, **options):
-    return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=250, **options)
+from native_build import ROOT, run
 
 
 def test_import_needs_numpy_alone():
@@ -79,33 +71,18 @@ def test_the_stubs_of_the_compiled_modules_are_right(name):
         *("-m", "mypy.stubtest", f"fasthash.{name}"),
         *("--mypy-config-file", ROOT / "pyproject.toml"),
         *("--allowlist", ROOT / "tests/stubtest_allowlist.txt", "--ignore-unused-allowlist"),
-        env=os.environ | {"MYPYPATH": str(ROOT / "python")},
+        env={"MYPYPATH": str(ROOT / "python")},
         cwd=ROOT,
     )
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.fixture(scope="module")
-def core_tests(tmp_path_factory):
-    """The folder of the core's own tests, built without Python."""
-    cmake = Path(sys.executable).parent / "cmake"
-    if not cmake.exists():
-        pytest.skip("needs cmake in the environment")
-    folder = tmp_path_factory.mktemp("core")
-    path = os.pathsep.join([str(cmake.parent), os.environ["PATH"]])
-    for command in (
-        [cmake, "-S", ROOT, "-B", folder, "-DFASTHASH_PYTHON=OFF", "-DFASTHASH_TESTS=ON", "-DCMAKE_BUILD_TYPE=Debug"],
-        [cmake, "--build", folder, "--parallel", "2"],
-    ):
-        result = run(*command, env=os.environ | {"PATH": path})
-        assert result.returncode == 0, result.stdout + result.stderr
-    return folder
-
-
-@pytest.mark.parametrize("command", ["core_test", "kernels_test", "faults_test", "gpu_test", "stress_test 3"])
-def test_the_core_works_without_python(core_tests, tmp_path, command):
+@pytest.mark.parametrize(
+    "command", ["core_test", "c_api_test", "kernels_test", "faults_test", "gpu_test", "stress_test 3"]
+)
+def test_the_core_works_without_python(core_build, tmp_path, command):
     name, *arguments = command.split()
-    result = run(core_tests / name, *arguments, cwd=tmp_path)
+    result = run(core_build / name, *arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     assert f"{name}: all passed" in result.stdout
     if name == "kernels_test":

@@ -1,0 +1,228 @@
+"""The installed package as programs in C and C++ find it, and what the examples print beside Python's results."""
+
+import ctypes
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fasthash as fh
+from native_build import PATH, ROOT, call, need, run
+
+EXAMPLES = {"c": "search", "cpp": "duplicates"}
+DOCS = (ROOT / "docs/c.md").read_text(encoding="utf-8")
+STRICT = ["-Wall", "-Wextra", "-pedantic", "-Werror"]
+
+
+@pytest.fixture(scope="module")
+def prefix(core_build, tmp_path_factory):
+    """Where the package is installed; moved since."""
+    folder = tmp_path_factory.mktemp("installed")
+    call("cmake", "--install", core_build, "--prefix", folder / "first")
+    (folder / "first").rename(folder / "then")
+    return folder / "then"
+
+
+@pytest.fixture(scope="module")
+def programs(prefix, tmp_path_factory):
+    """The examples, built by find_package."""
+    folder = tmp_path_factory.mktemp("programs")
+    for language in EXAMPLES:
+        strict = " ".join(STRICT)
+        flags = f"-DCMAKE_C_FLAGS=-std=c99 {strict}" if language == "c" else f"-DCMAKE_CXX_FLAGS={strict}"
+        source = ROOT / "examples" / language
+        call("cmake", "-S", source, "-B", folder / language, f"-DCMAKE_PREFIX_PATH={prefix}", flags)
+        call("cmake", "--build", folder / language)
+    return {name: folder / language / name for language, name in EXAMPLES.items()}
+
+
+@pytest.fixture(scope="module")
+def programs_of_the_docs(tmp_path_factory):
+    """The examples, built by the commands of docs/c.md against the installed Python package."""
+    need("pkg-config")
+    folder = tmp_path_factory.mktemp("docs")
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    python = folder / "bin/python"  # which need not be the name of the one that runs the tests
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    of_the_core, *of_programs = re.findall(r"```sh\n(.*?)```", DOCS, flags=re.DOTALL)
+    assert "-DFASTHASH_PYTHON=OFF" in of_the_core  # what `core_build` does
+    path = os.pathsep.join([str(python.parent), PATH])
+    call("sh", "-e", "-c", "\n".join(of_programs), cwd=folder, env={"PATH": path})
+    return folder
+
+
+@pytest.fixture(params=[500, 12_000])
+def gallery(request, tmp_path):
+    """Codes with ties and near-duplicates, written for the examples."""
+    rng = np.random.default_rng(5)
+    codes = rng.integers(0, 256, (request.param, 16), dtype=np.uint8)
+    codes[-200:] = codes[:200] ^ (rng.random((200, 16)) < 0.1)
+    queries = codes[:20] ^ np.uint8(9)
+    codes.tofile(tmp_path / "codes.bin")
+    queries.tofile(tmp_path / "queries.bin")
+    return codes, queries
+
+
+def expected_search(codes, queries):
+    index = fh.FlatIndex(codes.shape[1] * 8)
+    index.add(codes)
+    found = index.search(queries, k=10)
+    rows = [
+        " ".join(f"{i}:{d}" for i, d in zip(*row, strict=True)) for row in zip(found.ids, found.distances, strict=True)
+    ]
+    return [f"{len(codes)} codes of {index.n_bits} bits", *rows]
+
+
+def expected_duplicates(codes, radius, first):
+    index = fh.FlatIndex(codes.shape[1] * 8)
+    index.add(codes)
+    found = index.range_search(codes, radius)
+    queries = np.repeat(np.arange(len(codes)), np.diff(found.offsets))
+    rows = zip(queries, found.ids, found.distances, strict=True)
+    pairs = [f"{a} {b} {d}" for a, b, d in rows if b > a and b >= first]
+    return [f"{len(codes)} codes of {index.n_bits} bits", *pairs]
+
+
+def test_the_c_example_finds_what_python_finds(programs, gallery, tmp_path):
+    output = call(programs["search"], "128", "codes.bin", "queries.bin", "index.fh", cwd=tmp_path)
+    assert output.splitlines() == expected_search(*gallery)
+    codes, ids = fh.load(tmp_path / "index.fh").to_arrays()
+    assert (codes == gallery[0]).all()
+    assert (ids == np.arange(len(codes))).all()
+
+
+@pytest.mark.parametrize("first", [None, 0, 450, 20_000])
+def test_the_cpp_example_finds_what_python_finds(programs, gallery, tmp_path, first):
+    more = [] if first is None else [first]
+    output = call(programs["duplicates"], "128", "codes.bin", "12", *more, cwd=tmp_path)
+    expected = expected_duplicates(gallery[0], 12, first or 0)
+    assert output.splitlines() == expected
+    assert first == 20_000 or len(expected) > 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search"], "usage: search N_BITS CODES QUERIES INDEX"),
+        (["search", "63", "codes.bin", "codes.bin", "i"], "level_bits must be positive multiples of 8, got (63)"),
+        (["search", "64", "none", "codes.bin", "i"], "none: No such file or directory"),
+        (["search", "64", "codes.bin", "codes.bin", "no/i"], "No such file or directory: no/i"),
+        (["search", "64", "codes.bin", "odd.bin", "i"], "odd.bin: ends within a code"),
+        (["duplicates"], "usage: duplicates N_BITS CODES RADIUS [FIRST]"),
+        (["duplicates", "0", "codes.bin", "1"], "level_bits must be positive multiples of 8, got (0)"),
+        (["duplicates", "64", "codes.bin", "-1"], "radius must be at least 0, got -1"),
+        (["duplicates", "64", "none", "1"], "cannot open none"),
+        (["duplicates", "64", "odd.bin", "1"], "odd.bin ends within a code"),
+    ],
+)
+def test_the_examples_say_what_is_wrong(programs, tmp_path, arguments, message):
+    (tmp_path / "codes.bin").write_bytes(bytes(64))
+    (tmp_path / "odd.bin").write_bytes(bytes(63))
+    result = run(programs[arguments[0]], *arguments[1:], cwd=tmp_path)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert result.stdout == ""
+
+
+def test_the_commands_of_the_docs_build_programs_that_work(programs_of_the_docs, tmp_path):
+    codes = np.random.default_rng(6).integers(0, 4, (300, 8), dtype=np.uint8)
+    codes.tofile(tmp_path / "codes.bin")
+    arguments = ["64", "codes.bin", "codes.bin", "index.fh"]
+    for program in ("search", "build/search/search"):
+        output = call(programs_of_the_docs / program, *arguments, cwd=tmp_path)
+        assert output.splitlines() == expected_search(codes, codes)
+    output = call(programs_of_the_docs / "duplicates", "64", "codes.bin", "4", cwd=tmp_path)
+    assert output.splitlines() == expected_duplicates(codes, 4, 0)
+
+
+def test_the_docs_quote_the_examples():
+    blocks = re.findall(r"```(c|cpp|cmake)\n(.*?)```", DOCS, flags=re.DOTALL)
+    texts = {
+        "c": (ROOT / "examples/c/search.c").read_text(encoding="utf-8"),
+        "cpp": (ROOT / "examples/cpp/duplicates.cpp").read_text(encoding="utf-8"),
+        "cmake": (ROOT / "examples/c/CMakeLists.txt").read_text(encoding="utf-8"),
+    }
+    assert {language for language, _ in blocks} == set(texts)
+    for language, block in blocks:
+        assert block in texts[language]
+
+
+def test_pkg_config_knows_where_the_package_has_moved_to(prefix):
+    need("pkg-config")
+    env = {"PKG_CONFIG_PATH": str(prefix / "lib/pkgconfig")}
+    assert call("pkg-config", "--modversion", "fasthash", env=env).strip() == fh.__version__
+    folder = call("pkg-config", "--variable=includedir", "fasthash", env=env).strip()
+    assert (Path(folder) / "fasthash/fasthash.h").samefile(prefix / "include/fasthash/fasthash.h")
+
+
+def test_every_header_stands_alone(prefix, tmp_path):
+    headers = sorted(path.name for path in (prefix / "include/fasthash").iterdir())
+    assert headers == sorted(path.name for path in (ROOT / "cpp/include/fasthash").iterdir())
+    for name in headers:
+        source = tmp_path / f"{name}.cpp"
+        source.write_text(f"#include <fasthash/{name}>\n#include <fasthash/{name}>\n")
+        call("c++", "-std=c++17", *STRICT, "-fsyntax-only", f"-I{prefix / 'include'}", source)
+
+
+@pytest.mark.parametrize("standard", ["c99", "c11", "c17"])
+def test_the_header_of_c_is_strict_c(prefix, tmp_path, standard):
+    source = tmp_path / "header.c"
+    source.write_text("#include <fasthash/fasthash.h>\nint main(void) { return FASTHASH_OK; }\n")
+    flags = [f"-std={standard}", *STRICT, "-Wstrict-prototypes", "-Wc++-compat"]
+    call("cc", *flags, "-fsyntax-only", f"-I{prefix / 'include'}", source)
+
+
+def test_the_library_is_compiled_for_every_processor_and_for_shared_libraries(core_build):
+    commands = json.loads((core_build / "compile_commands.json").read_text())
+    library = [entry["command"] for entry in commands if "fasthash.dir" in entry["command"]]
+    assert len(library) > 30
+    for command in library:
+        assert " -fPIC " in command
+        assert not re.search(r" -m(?!acosx-version-min)", command), command
+
+
+def test_the_package_carries_headers_and_library():
+    assert (Path(fh.get_include()) / "fasthash/fasthash.h").is_file()
+    assert (Path(fh.get_include()) / "fasthash/hier_index.h").is_file()
+    assert (Path(fh.get_cmake_dir()) / "fasthash-config.cmake").is_file()
+    assert (Path(fh.get_cmake_dir()) / "fasthash-config-version.cmake").is_file()
+    assert (Path(fh.get_pkgconfig_dir()) / "fasthash.pc").is_file()
+    assert (Path(fh.get_pkgconfig_dir()).parent / "libfasthash.a").is_file()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="linked as on Linux")
+def test_the_library_of_the_package_works_in_a_shared_library(tmp_path):
+    """As another language would call it."""
+    library = Path(fh.get_pkgconfig_dir()).parent / "libfasthash.a"
+    shared = tmp_path / "shared.so"
+    call("c++", "-shared", "-o", shared, "-Wl,--whole-archive", library, "-Wl,--no-whole-archive", "-pthread")
+    core = ctypes.CDLL(str(shared))
+    core.fasthash_version.restype = core.fasthash_last_error.restype = ctypes.c_char_p
+    assert core.fasthash_version().decode() == fh.__version__
+
+    class Codes(ctypes.Structure):
+        _fields_ = [("data", ctypes.c_void_p), ("n", ctypes.c_size_t), ("n_bytes", ctypes.c_size_t)]
+
+    codes = np.random.default_rng(7).integers(0, 4, (300, 8), dtype=np.uint8)
+    passed = Codes(codes.ctypes.data, *codes.shape)
+    index = ctypes.c_void_p()
+    assert core.fasthash_flat_create(ctypes.c_size_t(64), ctypes.byref(index)) == 0
+    assert core.fasthash_index_add(index, passed, None) == 0
+    distances, ids = np.empty((300, 3), np.int32), np.empty((300, 3), np.int64)
+    out = [ctypes.c_void_p(array.ctypes.data) for array in (distances, ids)]
+    assert core.fasthash_index_search(index, passed, ctypes.c_size_t(3), None, *out) == 0
+    assert core.fasthash_index_search(index, passed, ctypes.c_size_t(0), None, *out) == 1
+    assert core.fasthash_last_error() == b"k must be at least 1, got 0"
+    core.fasthash_index_free(index)
+    same = fh.FlatIndex(64)
+    same.add(codes)
+    expected = same.search(codes, k=3)
+    assert (distances == expected.distances).all()
+    assert (ids == expected.ids).all()
