@@ -9,6 +9,7 @@ from fasthash._extras import MissingExtraError
 from fasthash.codes import pack_bits, sign_codes, unpack_bits
 from fasthash.filters import IdFilter
 from fasthash.index import FlatIndex, HierIndex, load, peek, verify
+from fasthash.interop import from_faiss, to_faiss
 from fasthash.results import FileInfo, FileReport, FileSection, RangeResult, SearchResult, SearchStats
 from fasthash.threads import get_num_threads, set_num_threads, simd_level
 
@@ -25,6 +26,7 @@ __all__ = [
     "SearchResult",
     "SearchStats",
     "__version__",
+    "from_faiss",
     "get_num_threads",
     "load",
     "pack_bits",
@@ -32,6 +34,7 @@ __all__ = [
     "set_num_threads",
     "sign_codes",
     "simd_level",
+    "to_faiss",
     "unpack_bits",
     "verify",
 ]
