@@ -85,7 +85,7 @@ def to_faiss(
         kind: `"flat"`: `IndexBinaryFlat`, for the ids 0 .. n-1 alone, since it keeps none. `"idmap"` and `"idmap2"`:
             the same in an `IndexBinaryIDMap`, or in an `IndexBinaryIDMap2`, which can reconstruct. `"ivf"`:
             `IndexBinaryIVF` trained on the codes, with nprobe = nlist, so that it is exact until you lower nprobe.
-        nlist: lists of `"ivf"`, from 1 to n; None takes the root of n.
+        nlist: lists of `"ivf"`, from 1 to n; None takes the square root of n.
 
     Raises:
         TypeError: `index` is no index of fasthash on the CPU, or `nlist` no integer.
