@@ -34,6 +34,7 @@ print(sorted(name for name in outside if not name.startswith("_")))
         ("fasthash.folders", "PIL", "train"),
         ("fasthash.baselines", "sklearn", "baselines"),
         ("fasthash.baselines.itq", "sklearn", "baselines"),
+        ("fasthash.neighbors", "sklearn", "sklearn"),
         ("fasthash.demo", "matplotlib", "demo"),
         ("fasthash.cli", "typer", "cli"),
     ],

@@ -2,20 +2,12 @@
 
 import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-SEARCH, CHANGE, IMAGES, TRAIN, AUDIT, FEATURES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+from documents import python_blocks, run
 
-
-def run(code, folder):
-    result = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=250)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+SEARCH, CHANGE, IMAGES, TRAIN, AUDIT, FEATURES = python_blocks("README.md")
 
 
 def test_searching_codes(tmp_path):

@@ -9,6 +9,7 @@ from fasthash._extras import MissingExtraError
 from fasthash.codes import pack_bits, sign_codes, unpack_bits
 from fasthash.filters import IdFilter
 from fasthash.index import FlatIndex, HierIndex, load, peek, verify
+from fasthash.interop import from_faiss, to_faiss
 from fasthash.native import get_cmake_dir, get_include, get_pkgconfig_dir
 from fasthash.results import FileInfo, FileReport, FileSection, RangeResult, SearchResult, SearchStats
 from fasthash.threads import get_num_threads, set_num_threads, simd_level
@@ -26,6 +27,7 @@ __all__ = [
     "SearchResult",
     "SearchStats",
     "__version__",
+    "from_faiss",
     "get_cmake_dir",
     "get_include",
     "get_num_threads",
@@ -36,6 +38,7 @@ __all__ = [
     "set_num_threads",
     "sign_codes",
     "simd_level",
+    "to_faiss",
     "unpack_bits",
     "verify",
 ]

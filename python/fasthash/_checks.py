@@ -33,14 +33,21 @@ MAX_BITS = 4096
 
 
 def as_array(name: str, value: Any) -> NDArray[Any]:
-    """What numpy makes of it; an empty list, which has no type of its own, as int64."""
+    """What numpy makes of it; an empty list, which has no type of its own, as int64.
+
+    Memory on the CPU that an object shows by the buffer protocol, by `__array__` or by DLPack is not copied.
+    """
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must be an array without a mask, got a masked array")
+    only_dlpack = hasattr(value, "__dlpack__") and not hasattr(value, "__array__")
     try:
-        array = np.asarray(value)
+        array = np.from_dlpack(value) if only_dlpack else np.asarray(value)
     except ValueError as error:  # lists of unequal lengths
         raise ValueError(f"{name} must be an array: {error}") from None
-    return array.astype(np.int64) if array.size == 0 and not isinstance(value, np.ndarray) else array
+    except (BufferError, RuntimeError, TypeError) as error:  # on a GPU, or a tensor that wants a gradient
+        raise TypeError(f"{name} must be an array that numpy can read: {error}") from error
+    untyped = array.size == 0 and array.dtype == np.float64 and not hasattr(value, "dtype")
+    return array.astype(np.int64) if untyped else array
 
 
 def check_codes(name: str, codes: Any, n_bytes: int) -> NDArray[np.uint8]:

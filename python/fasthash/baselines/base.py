@@ -114,7 +114,7 @@ class Baseline(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit
         return self._centred_blocks(self.encode_centred, features)
 
     def transform(self, features: ArrayLike) -> NDArray[np.uint8]:
-        """`encode` under the name that a scikit-learn pipeline calls."""
+        """`encode` under the name that a scikit-learn pipeline calls, for `HammingNeighbors(packed=True)`."""
         return self.encode(features)
 
     def learn(self, data: Training) -> None:

@@ -1,0 +1,176 @@
+"""To and from the indices of other libraries: codes and ids as they are."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasthash._checks import check_choice, check_int, check_width
+from fasthash._core import FormatError
+from fasthash._extras import needs_extra
+from fasthash.index import FlatIndex, HierIndex, StrPath
+
+if TYPE_CHECKING:
+    import faiss
+
+__all__ = ["from_faiss", "to_faiss"]
+
+_Index = TypeVar("_Index", FlatIndex, HierIndex)
+_KINDS = ("flat", "idmap", "idmap2", "ivf")
+
+
+@overload
+def from_faiss(source: faiss.IndexBinary | StrPath) -> HierIndex: ...
+@overload
+def from_faiss(source: faiss.IndexBinary | StrPath, into: _Index) -> _Index: ...
+def from_faiss(source: faiss.IndexBinary | StrPath, into: FlatIndex | HierIndex | None = None) -> FlatIndex | HierIndex:
+    """Take over all codes of a binary index of faiss, under the ids that its searches return.
+
+    Needs the extra `fasthash-search[faiss]`.
+
+    Args:
+        source: a faiss `IndexBinaryFlat`, `IndexBinaryIVF`, `IndexBinaryHNSW` or `IndexBinaryMultiHash`, or an
+            `IndexBinaryIDMap` or `IndexBinaryIDMap2` over one of them; or a file that `faiss.write_index_binary` wrote.
+            faiss itself reads the file: what it does with a hostile one is up to it.
+        into: index to add the codes to, of the same width; it may hold others. None makes a `HierIndex` of one level.
+
+    Returns:
+        `into`, or the new index.
+
+    Raises:
+        TypeError: `source` is no binary index, or of another type, whose codes cannot be read.
+        ValueError: the width is above 4096 bits or not that of `into`; an id comes twice, is -1 or in `into` already;
+            the ids of an `IndexBinaryIDMap` do not fit the index below it. `into` is then what it was before.
+        FormatError: the file holds no binary index, or a damaged one.
+        OSError: the file cannot be read.
+
+    Example:
+        >>> theirs = faiss.IndexBinaryFlat(16)
+        >>> theirs.add(np.array([[0, 0], [255, 255]], dtype=np.uint8))
+        >>> from_faiss(theirs)
+        HierIndex(level_bits=(16,), memory='default') with 2 codes
+    """
+    with needs_extra("faiss"):
+        import faiss
+    found = _read(source) if isinstance(source, (str, bytes, os.PathLike)) else source
+    if not isinstance(found, faiss.IndexBinary):
+        raise TypeError(f"source must be a binary index of faiss or the path of one, got {type(source).__name__}")
+    n_bits = check_width("source.d", found.d)
+    index = HierIndex((n_bits,)) if into is None else into
+    if not isinstance(index, (FlatIndex, HierIndex)):
+        raise TypeError(f"into must be a FlatIndex, a HierIndex or None, got {type(into).__name__}")
+    if index.n_bits != n_bits:
+        raise ValueError(f"into must have the {n_bits} bits of source, got an index of {index.n_bits}")
+    codes, ids = _items(found)
+    try:
+        index.add(codes, ids)
+    except ValueError as error:
+        raise ValueError(f"source holds ids that cannot be taken over: {error}") from error
+    return index
+
+
+def to_faiss(
+    index: FlatIndex | HierIndex, kind: Literal["flat", "idmap", "idmap2", "ivf"] = "idmap2", nlist: int | None = None
+) -> faiss.IndexBinary:
+    """A binary index of faiss with the same codes and ids; `faiss.write_index_binary` makes a file of it.
+
+    Needs the extra `fasthash-search[faiss]`.
+
+    Args:
+        index: the index; it stays as it is.
+        kind: `"flat"`: `IndexBinaryFlat`, for the ids 0 .. n-1 alone, since it keeps none. `"idmap"` and `"idmap2"`:
+            the same in an `IndexBinaryIDMap`, or in an `IndexBinaryIDMap2`, which can reconstruct. `"ivf"`:
+            `IndexBinaryIVF` trained on the codes, with nprobe = nlist, so that it is exact until you lower nprobe.
+        nlist: lists of `"ivf"`, from 1 to n; None takes the square root of n.
+
+    Raises:
+        TypeError: `index` is no index of fasthash on the CPU, or `nlist` no integer.
+        ValueError: `kind` is unknown; the ids are not 0 .. n-1 for `"flat"`; there is no code to train `"ivf"` with;
+            `nlist` is out of range or given for another kind.
+
+    Example:
+        >>> ours = FlatIndex.from_arrays(np.array([[0, 0], [255, 255]], dtype=np.uint8), ids=[7, -9])
+        >>> to_faiss(ours).reconstruct(-9)
+        array([255, 255], dtype=uint8)
+    """
+    with needs_extra("faiss"):
+        import faiss
+    if not isinstance(index, (FlatIndex, HierIndex)):
+        raise TypeError(f"index must be a FlatIndex or HierIndex, got {type(index).__name__}")
+    check_choice("kind", kind, _KINDS)
+    if nlist is not None and kind != "ivf":
+        raise ValueError(f"nlist must be None for kind={kind!r}, which has no lists, got {nlist!r}")
+    codes, ids = index.to_arrays()
+    if kind == "ivf":
+        return _ivf(codes, ids, nlist)
+    flat = faiss.IndexBinaryFlat(index.n_bits)
+    if kind == "flat":
+        if not np.array_equal(ids, np.arange(len(ids))):
+            raise ValueError("index must have the ids 0 .. n-1 for kind='flat', which keeps no ids; take 'idmap2'")
+        flat.add(codes)
+        return flat
+    made = faiss.IndexBinaryIDMap(flat) if kind == "idmap" else faiss.IndexBinaryIDMap2(flat)
+    made.add_with_ids(codes, ids)
+    return made
+
+
+def _ivf(codes: NDArray[np.uint8], ids: NDArray[np.int64], nlist: int | None) -> faiss.IndexBinaryIVF:
+    import faiss
+
+    n, n_bytes = codes.shape
+    if n == 0:
+        raise ValueError("index must hold a code to train kind='ivf' with, got an empty one")
+    nlist = check_int("nlist", math.isqrt(n) if nlist is None else nlist, minimum=1, maximum=n)
+    made = faiss.IndexBinaryIVF(faiss.IndexBinaryFlat(n_bytes * 8), n_bytes * 8, nlist)
+    made.cp.min_points_per_centroid = 1  # how many codes a list should have is for the caller to say, not a warning
+    made.train(codes)
+    made.nprobe = nlist
+    made.add_with_ids(codes, ids)
+    return made
+
+
+def _read(path: StrPath) -> faiss.IndexBinary:
+    import faiss
+
+    with open(path, "rb"):  # else the operating system's refusal would be one of faiss's RuntimeErrors
+        pass
+    try:
+        return faiss.read_index_binary(os.fsdecode(path))
+    except RuntimeError as error:
+        raise FormatError(f"{os.fsdecode(path)} holds no binary index of faiss, or a damaged one: {error}") from error
+
+
+def _items(index: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Codes `(n, d / 8)` and the ids under which searches find them."""
+    import faiss
+    from faiss.contrib.inspect_tools import get_invlist
+
+    known = faiss.downcast_IndexBinary(index)  # an index that holds another one gives it as the base class
+    if isinstance(known, faiss.IndexBinaryIDMap):  # and IDMap2, derived from it
+        codes, rows = _items(known.index)
+        ids = faiss.vector_to_array(known.id_map)
+        # Else ids were removed over an index that does not count the later ones down, and faiss mistakes them.
+        if not np.array_equal(np.sort(rows), np.arange(len(ids))):
+            raise ValueError(
+                f"source must have an id for each code, but the {len(ids)} ids of its {type(known).__name__} do not "
+                f"fit the {len(rows)} codes below; faiss leaves it so when codes are removed over an IndexBinaryIVF"
+            )
+        return codes, ids[rows]
+    if isinstance(known, faiss.IndexBinaryIVF):
+        empty = np.empty(0, np.int64), np.empty((0, known.code_size), np.uint8)
+        lists = [empty, *(get_invlist(known.invlists, i) for i in range(known.nlist))]
+        return np.concatenate([codes for _, codes in lists]), np.concatenate([ids for ids, _ in lists])
+    if isinstance(known, (faiss.IndexBinaryHNSW, faiss.IndexBinaryMultiHash)):
+        return _items(known.storage)
+    if isinstance(known, faiss.IndexBinaryFlat):
+        codes = faiss.vector_to_array(known.xb).reshape(-1, known.code_size)
+        return codes, np.arange(len(codes))
+    kind = type(index if type(known) is faiss.IndexBinary else known)  # some are not known to it
+    raise TypeError(
+        "source must be an IndexBinaryFlat, IndexBinaryIVF, IndexBinaryHNSW, IndexBinaryMultiHash, "
+        f"or an IndexBinaryIDMap or IDMap2 over one of them, got {kind.__name__}"
+    )

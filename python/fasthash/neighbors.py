@@ -1,0 +1,279 @@
+"""Nearest neighbours by Hamming distance as an estimator of scikit-learn, with an exact index below."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fasthash._checks import MAX_BITS, check_bool, check_choice, check_int, check_not_negative
+from fasthash._extras import needs_extra
+from fasthash.index import FlatIndex, HierIndex, Memory
+from fasthash.results import RangeResult, SearchResult
+
+with needs_extra("sklearn"):
+    from scipy.sparse import csr_matrix
+    from sklearn.base import BaseEstimator, TransformerMixin
+    from sklearn.utils import check_array
+    from sklearn.utils.validation import check_is_fitted, validate_data
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["HammingNeighbors"]
+
+Mode = Literal["connectivity", "distance"]
+
+
+class HammingNeighbors(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
+    """What `sklearn.neighbors.NearestNeighbors(metric="hamming")` finds, from an index of fasthash.
+
+    Neighbours are ordered by (distance, row), so that ties have one order. As scikit-learn has it, the constructor only
+    stores its arguments and `fit` checks them; a search without `X` is for the training samples, none of which is its
+    own neighbour. In a pipeline it hands the graph of the neighbours on (see `transform`).
+
+    Args:
+        n_neighbors: neighbours that `kneighbors` finds, at least 1.
+        radius: largest distance that `radius_neighbors` finds, itself included; in the unit of the distances.
+        packed: False: samples are bits, `X` of shape `(n, n_bits)` in bool, integers or floats, all 0 or 1. True:
+            samples are packed codes, `X` uint8 `(n, n_bits / 8)`, as `fasthash.pack_bits` and the `transform` of
+            `fasthash.baselines` give.
+        normalize: True: distances are the share of bits that differ, float64 from 0 to 1, as scikit-learn's metric
+            "hamming" has them. False: they are bits, int32.
+        algorithm: `"auto"`: a `HierIndex`, which skips most samples where it can. `"brute"`: a `FlatIndex`. Both find
+            the same.
+        memory: what the index of `"auto"` may spend, as of `HierIndex`.
+
+    Attributes:
+        index_: the index; its ids are the rows of the training samples. Bits that are no multiple of 8 are padded
+            with zeros, which change no distance.
+        n_bits_: width of a sample in bits, at most 4096.
+        n_features_in_: columns of `X`: bits, or bytes where `packed`.
+        n_samples_fit_: number of training samples.
+        feature_names_in_: names of the columns, where `X` had any.
+
+    Example:
+        >>> neighbors = HammingNeighbors(n_neighbors=1).fit([[0, 0, 1, 1], [1, 1, 1, 1]])
+        >>> neighbors.kneighbors([[0, 1, 1, 1]])
+        (array([[0.25]]), array([[0]]))
+    """
+
+    index_: FlatIndex | HierIndex
+    n_bits_: int
+    n_features_in_: int
+    n_samples_fit_: int
+
+    def __init__(
+        self,
+        *,
+        n_neighbors: int = 5,
+        radius: float = 1.0,
+        packed: bool = False,
+        normalize: bool = True,
+        algorithm: Literal["auto", "brute"] = "auto",
+        memory: Memory = "default",
+    ) -> None:
+        self.n_neighbors = n_neighbors
+        self.radius = radius
+        self.packed = packed
+        self.normalize = normalize
+        self.algorithm = algorithm
+        self.memory = memory
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []  # distances have a dtype of their own
+        return tags
+
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
+        """Index the training samples.
+
+        Args:
+            X: samples `(n, n_features)`, n at least 1; see `packed`.
+            y: not looked at.
+
+        Returns:
+            The estimator itself.
+
+        Raises:
+            TypeError: `X` has a wrong dtype or is sparse, or an argument of the constructor has the wrong type.
+            ValueError: `X` has a wrong shape or holds anything but 0 and 1, or an argument of the constructor is out of
+                range.
+        """
+        check_int("n_neighbors", self.n_neighbors, minimum=1)
+        check_not_negative("radius", self.radius)
+        check_bool("packed", self.packed)
+        check_bool("normalize", self.normalize)
+        check_choice("algorithm", self.algorithm, ("auto", "brute"))
+        check_choice("memory", self.memory, get_args(Memory))
+        codes, n_bits = self._codes(X, reset=True)
+        brute = self.algorithm == "brute"
+        self.index_ = FlatIndex.from_arrays(codes) if brute else HierIndex.from_arrays(codes, memory=self.memory)
+        self.n_bits_, self.n_samples_fit_ = n_bits, len(codes)
+        return self
+
+    def kneighbors(
+        self, X: ArrayLike | None = None, n_neighbors: int | None = None, return_distance: bool = True
+    ) -> Any:
+        """Find the nearest training samples of each sample, ordered by (distance, row).
+
+        Args:
+            X: samples `(nq, n_features)`; None for the training samples.
+            n_neighbors: from 1 to the number of training samples, without `X` to one less; None takes the
+                constructor's.
+            return_distance: also return the distances.
+
+        Returns:
+            Distances `(nq, n_neighbors)`, float64 or int32 (see `normalize`), and rows, int64 `(nq, n_neighbors)`; the
+            rows alone with `return_distance=False`.
+
+        Raises:
+            NotFittedError: `fit` was not called.
+            TypeError, ValueError: as of `fit`; `X` has other columns than the training samples; `n_neighbors` is out of
+                range.
+        """
+        distances, rows = self._nearest(X, n_neighbors)
+        return (self._in_unit(distances), rows) if return_distance else rows
+
+    def radius_neighbors(
+        self, X: ArrayLike | None = None, radius: float | None = None, return_distance: bool = True
+    ) -> Any:
+        """Find all training samples within a radius of each sample, always ordered by (distance, row).
+
+        Args:
+            X: samples `(nq, n_features)`; None for the training samples.
+            radius: largest distance that is found, from 0, in the unit of the distances; None takes the constructor's.
+            return_distance: also return the distances.
+
+        Returns:
+            Distances and rows, object arrays `(nq,)` of arrays as of `kneighbors`; the rows alone with
+            `return_distance=False`.
+
+        Raises:
+            NotFittedError: `fit` was not called.
+            TypeError, ValueError: as of `fit`; `X` has other columns than the training samples; `radius` is negative or
+                not finite.
+        """
+        offsets, distances, rows = self._within(X, radius)
+        found = _split(rows, offsets)
+        return (_split(self._in_unit(distances), offsets), found) if return_distance else found
+
+    def kneighbors_graph(
+        self, X: ArrayLike | None = None, n_neighbors: int | None = None, mode: Mode = "connectivity"
+    ) -> csr_matrix:
+        """The graph of `kneighbors` as a sparse matrix.
+
+        Args:
+            X: as of `kneighbors`.
+            n_neighbors: as of `kneighbors`.
+            mode: `"connectivity"`: edges are 1. `"distance"`: edges are distances.
+
+        Returns:
+            CSR matrix `(nq, n_samples_fit_)`; the edges of a row are ordered by (distance, column).
+
+        Raises:
+            NotFittedError, TypeError, ValueError: as of `kneighbors`; `mode` is unknown.
+        """
+        check_choice("mode", mode, ("connectivity", "distance"))
+        distances, rows = self._nearest(X, n_neighbors)
+        offsets = np.arange(len(rows) + 1) * rows.shape[1]
+        return self._graph(RangeResult(offsets, distances.ravel(), rows.ravel()), mode)
+
+    def radius_neighbors_graph(
+        self, X: ArrayLike | None = None, radius: float | None = None, mode: Mode = "connectivity"
+    ) -> csr_matrix:
+        """The graph of `radius_neighbors` as a sparse matrix.
+
+        Args:
+            X: as of `radius_neighbors`.
+            radius: as of `radius_neighbors`.
+            mode: as of `kneighbors_graph`.
+
+        Returns:
+            As `kneighbors_graph`.
+
+        Raises:
+            NotFittedError, TypeError, ValueError: as of `radius_neighbors`; `mode` is unknown.
+        """
+        check_choice("mode", mode, ("connectivity", "distance"))
+        return self._graph(self._within(X, radius), mode)
+
+    def transform(self, X: ArrayLike) -> csr_matrix:
+        """`kneighbors_graph(X, mode="distance")`, for estimators of a pipeline that take `metric="precomputed"`.
+
+        As with scikit-learn's `KNeighborsTransformer`, a training sample is its own neighbour here.
+        """
+        return self.kneighbors_graph(X, mode="distance")
+
+    def _nearest(self, X: ArrayLike | None, n_neighbors: int | None) -> SearchResult:
+        queries = self._queries(X)
+        k = check_int("n_neighbors", self.n_neighbors if n_neighbors is None else n_neighbors, minimum=1)
+        n_others = self.n_samples_fit_ - (X is None)
+        if k > n_others:
+            # n_samples, n_samples_fit: words that the checks of scikit-learn look for
+            raise ValueError(
+                f"n_neighbors must be at most {n_others}, got {k}: n_samples_fit = {self.n_samples_fit_}, "
+                f"n_samples = {len(queries)}" + (", of which none is its own neighbour" if X is None else "")
+            )
+        if X is not None:
+            return self.index_.search(queries, k)
+        found = self.index_.search(queries, k + 1)
+        own = found.ids == np.arange(len(queries))[:, None]
+        own[~own.any(axis=1), -1] = True  # more equal samples than k come before: the last is one too many instead
+        return SearchResult(found.distances[~own].reshape(-1, k), found.ids[~own].reshape(-1, k))
+
+    def _within(self, X: ArrayLike | None, radius: float | None) -> RangeResult:
+        queries = self._queries(X)
+        limit = check_not_negative("radius", self.radius if radius is None else radius)
+        # Compared with the distances as they are returned, so that a radius that is one of them finds it.
+        possible = self._in_unit(np.arange(self.n_bits_ + 1, dtype=np.int32))
+        n_bits = int(np.searchsorted(possible, limit, side="right")) - 1
+        found = self.index_.range_search(queries, n_bits)
+        if X is not None:
+            return found
+        others = found.ids != np.repeat(np.arange(len(queries)), np.diff(found.offsets))
+        offsets = found.offsets - np.arange(len(queries) + 1)  # each has found itself
+        return RangeResult(offsets, found.distances[others], found.ids[others])
+
+    def _graph(self, found: RangeResult, mode: Mode) -> csr_matrix:
+        edges = np.ones(len(found.ids)) if mode == "connectivity" else self._in_unit(found.distances)
+        return csr_matrix((edges, found.ids, found.offsets), shape=(len(found.offsets) - 1, self.n_samples_fit_))
+
+    def _in_unit(self, distances: NDArray[np.int32]) -> NDArray[Any]:
+        return distances / self.n_bits_ if self.normalize else distances
+
+    def _queries(self, X: ArrayLike | None) -> NDArray[np.uint8]:
+        check_is_fitted(self)
+        return self.index_.to_arrays()[0] if X is None else self._codes(X, reset=False)[0]
+
+    def _codes(self, X: ArrayLike, reset: bool) -> tuple[NDArray[np.uint8], int]:
+        """Packed codes of checked samples, and their width in bits before padding."""
+        array = check_array(X, dtype=None if self.packed else "numeric", input_name="X", estimator=self)
+        bits_of_column = 8 if self.packed else 1
+        if array.shape[1] * bits_of_column > MAX_BITS:
+            raise ValueError(f"X must have at most {MAX_BITS // bits_of_column} columns, got shape {array.shape}")
+        codes = _checked_codes(array) if self.packed else _packed_bits(array)
+        validate_data(self, X, reset=reset, skip_check_array=True)  # number and names of the columns
+        return codes, array.shape[1] * bits_of_column
+
+
+def _checked_codes(array: NDArray[Any]) -> NDArray[np.uint8]:
+    if array.dtype != np.uint8:
+        raise TypeError(f"X must be a uint8 array of packed bits where packed=True, got dtype {array.dtype}")
+    return np.ascontiguousarray(array)
+
+
+def _packed_bits(array: NDArray[Any]) -> NDArray[np.uint8]:
+    ones = array.astype(bool, copy=False)
+    if array.dtype != bool and (array != ones).any():
+        wrong = array[array != ones][0]
+        raise ValueError(f"X must hold only zeros and ones where packed=False, found {wrong}")
+    return np.packbits(ones, axis=1)  # pads with zeros
+
+
+def _split(values: NDArray[Any], offsets: NDArray[np.int64]) -> NDArray[np.object_]:
+    """An array of arrays, also where all are of one length."""
+    parts = np.empty(len(offsets) - 1, dtype=object)
+    parts[:] = np.split(values, offsets[1:-1])
+    return parts
