@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -349,6 +350,14 @@ def test_devices():
     for wrong in ("cuda:", "cuda:-1", "CUDA", "mps", 0, None):
         with pytest.raises(ValueError, match="device must be"):
             filled("flat", 1).to(wrong)
+
+
+def test_the_module_is_built_where_nvcc_is():
+    if shutil.which("nvcc") is None:
+        pytest.skip("needs nvcc")
+    if importlib.util.find_spec("fasthash._cuda") is None:
+        pytest.skip("installed with FASTHASH_CUDA=OFF, or this nvcc does not work")
+    assert issubclass(gpu._cuda().OutOfMemory, MemoryError)
 
 
 def test_without_a_gpu_it_says_so():
