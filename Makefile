@@ -6,7 +6,7 @@ SOURCES := pyproject.toml CMakeLists.txt \
   $(wildcard cmake/* cpp/include/fasthash/* cpp/src/*.* cpp/src/*/* cpp/bindings/* cpp/gpu/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stress bench results experiments lint clean
+.PHONY: help demo test stress bench results experiments docs lint clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ experiments: $(VENV)/bench.stamp ## Train encoders on the images below DATA=fold
 	$(BIN)/python benchmarks/images.py $(DATA)
 	$(BIN)/python benchmarks/levels.py runs
 	$(BIN)/python benchmarks/backbones.py
+
+docs: $(VENV)/docs.stamp ## Build the documentation as a site, build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 lint: $(VENV)/dev.stamp ## Check style and types
 	$(BIN)/ruff check

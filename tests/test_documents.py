@@ -6,6 +6,46 @@ import pytest
 
 from documents import ROOT, python_blocks, run
 
+PAGES = [*sorted(path for path in (ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+
+
+def anchors(page):
+    """What a link may name on a page: its headings, as GitHub and mkdocs write them."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", text)
+    for link in filter(lambda link: "://" not in link, map("".join, links)):
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_site_has_every_page():
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
+    pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES if ROOT / "docs" in page.parents}
+    assert set(re.findall(r"[\w/]+\.md", navigation)) == pages
+
+
+def test_getting_started(tmp_path):
+    pytest.importorskip("timm", reason="needs the extra train")
+    assert run("".join(python_blocks("docs/index.md")), tmp_path).splitlines() == [
+        "[0 1 2] [0 0 0]",
+        "[   0  352 1095 1875]",
+        "prefix True",
+        "(4, 8)",
+    ]
+
+
+def test_choosing_a_width(tmp_path):
+    assert run("".join(python_blocks("docs/width.md")), tmp_path).splitlines() == ["0.02 200.0", "0.1 1700.0"]
+
 
 def test_coming_from_faiss(tmp_path):
     pytest.importorskip("faiss", reason="needs the extra faiss")

@@ -107,8 +107,8 @@ class Experiment:
         variant: "original", or "hhnet" for the form of HHNet's code: for losses on pairs that have no such variant, all
             pairs of a batch.
         level_mode, level_weights: see `HierarchicalLoss`, which takes part where there are several levels.
-        optimizer, epochs, batch_size, lr, hash_lr_mult, loss_lr_mult, weight_decay, schedule, mixed_precision,
-            num_workers: see `fasthash.train.train`.
+        optimizer, epochs, batch_size, lr, hash_lr_mult, loss_lr_mult: see `fasthash.train.train`.
+        weight_decay, schedule, mixed_precision, num_workers: likewise.
         augment: "none", "flip", or "crop_flip" for random crops of the image padded by an eighth, and flips.
         hold_out: share of each class of the training set that is held out for validation; 0 takes the protocol's
             validation images, if it has some.

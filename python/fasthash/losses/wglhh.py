@@ -33,7 +33,8 @@ class WGLHHLoss(PairLoss):
             classes and less than 1 for the many labels of COCO); the hhnet form has none and needs 0.
         quantization: weight of the term on the signs.
         similar_fraction: fraction of similar pairs for the class balance of the hhnet form; None counts it on each
-        batch. pairs: which pairs count, see `PairLoss`; None takes "offdiag", or that of the variant.
+            batch.
+        pairs: which pairs count, see `PairLoss`; None takes "offdiag", or that of the variant.
 
     Raises:
         ValueError: an argument is out of range, or does not belong to the variant.
