@@ -13,8 +13,10 @@ def python_blocks(name):
     return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
-def run(code, folder):
+def run(code, folder, *arguments):
     """What some code prints, run by a Python of its own."""
-    result = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=250)
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True, timeout=250
+    )
     assert result.returncode == 0, result.stderr
     return result.stdout

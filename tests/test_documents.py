@@ -2,8 +2,10 @@
 
 import re
 
+import numpy as np
 import pytest
 
+import fasthash as fh
 from documents import ROOT, python_blocks, run
 
 PAGES = [*sorted(path for path in (ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
@@ -70,3 +72,23 @@ def test_codes_of_a_data_set(tmp_path):
     printed = run((ROOT / "examples/torch_dataset.py").read_text(encoding="utf-8"), tmp_path)
     share = re.search(r"(0\.\d{3}) of the neighbours", printed)
     assert float(share[1]) > 0.8
+
+
+def test_deep_hashing_from_a_folder(tmp_path):
+    """On few images, one epoch: what it says is for a real run."""
+    pytest.importorskip("timm", reason="needs the extra demo")
+    pytest.importorskip("matplotlib", reason="needs the extra demo")
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    for colour in range(3):
+        for number in range(12):
+            place = tmp_path / "photos" / f"class {colour}" / f"{number}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            pixels = random.integers(0, 60, (32, 32, 3), np.uint8)
+            pixels[..., colour] += 150
+            Image.fromarray(pixels).save(place)
+    printed = run((ROOT / "examples/deep_hashing.py").read_text(encoding="utf-8"), tmp_path, "photos", "1")
+    assert "mAP@ALL at 64 bits" in printed
+    assert (tmp_path / "neighbours.png").stat().st_size > 5000
+    assert len(fh.load(tmp_path / "my-gallery.fh")) == 33
