@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -241,6 +242,22 @@ def test_a_reader_that_has_seen_enough(codes, tmp_path):
     result = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert result.stdout.count("\n") == 2
     assert result.stderr == ""
+
+
+def test_progress_shows_in_a_terminal_alone(codes, tmp_path):
+    pty = pytest.importorskip("pty", reason="needs terminals as POSIX has them")
+    screen, terminal = pty.openpty()
+    command = [sys.executable, "-m", "fasthash", "build", "hashes.txt"]
+    done = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=terminal, text=True, timeout=60)
+    os.close(terminal)
+    shown = os.read(screen, 10_000).decode()
+    os.close(screen)
+    assert done.returncode == 0, shown
+    assert "reading hashes.txt" in shown
+    assert "100%" in shown
+    assert "indexing 3,000 codes" in shown
+    again = subprocess.run([*command, "--force"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert again.stderr == ""
 
 
 def examples(command):

@@ -16,12 +16,25 @@ from numpy.typing import NDArray
 
 from fasthash._checks import MAX_BITS, check_choice, check_codes_of_any_width, check_width
 
-__all__ = ["FORMATS", "read_codes"]
+__all__ = ["FORMATS", "format_of", "read_codes"]
 
 FORMATS = ("npy", "npz", "hex", "raw")
 
 _ENDINGS = {".npy": "npy", ".npz": "npz", ".hex": "hex", ".txt": "hex", ".bin": "raw", ".raw": "raw"}
 _LINES = 1 << 16  # that are read at once
+
+
+def format_of(path: str | os.PathLike[str]) -> str:
+    """The format that the ending of a file tells, one of `FORMATS`.
+
+    Raises:
+        ValueError: the ending tells none.
+    """
+    try:
+        return _ENDINGS[Path(path).suffix.lower()]
+    except KeyError:
+        message = f"the ending of {path} does not tell what it holds; name one of {', '.join(FORMATS)}"
+        raise ValueError(message) from None
 
 
 def read_codes(
@@ -56,9 +69,7 @@ def read_codes(
     """
     name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "standard input"
     if format is None:
-        format = _ENDINGS.get(Path(name).suffix.lower()) if isinstance(source, (str, os.PathLike)) else "hex"
-        if format is None:
-            raise ValueError(f"the ending of {name} does not tell what it holds; name one of {', '.join(FORMATS)}")
+        format = format_of(source) if isinstance(source, (str, os.PathLike)) else "hex"
     check_choice("format", format, FORMATS)
     n_bytes = None if n_bits is None else check_width("bits", n_bits) // 8
     if format == "hex":

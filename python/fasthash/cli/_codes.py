@@ -40,13 +40,12 @@ def read(path: Path, format: CodeFormat | None, bits: int | None, array: str) ->
     Raises:
         OSError, TypeError, ValueError: as `fasthash.code_files.read_codes`.
     """
-    from fasthash.code_files import read_codes
+    from fasthash.code_files import format_of, read_codes
 
-    name = None if format is None else format.value
     if str(path) == "-":
-        return read_codes(sys.stdin.buffer, name, bits, array=array)
-    length = path.stat().st_size
-    with bar(length, f"reading {path.name}") as watch:
+        return read_codes(sys.stdin.buffer, "hex" if format is None else format.value, bits, array=array)
+    name = format_of(path) if format is None else format.value
+    with bar(path.stat().st_size, f"reading {path.name}", shown=name == "hex") as watch:
         return read_codes(path, name, bits, array=array, watch=watch)
 
 
