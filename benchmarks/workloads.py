@@ -1,20 +1,16 @@
-"""The codes that benchmarks run on, how they take time, and where."""
+"""The codes that benchmarks run on; how they take time, and where, is as in `fasthash bench`."""
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from fasthash.bench.timing import cpu_name, interleaved, one_by_one
+
+__all__ = ["ORB", "cpu_name", "interleaved", "learned_like", "one_by_one", "orb"]
+
 ORB = Path(__file__).parent.parent.parent / "shared" / "data" / "orb_descriptors"
-
-
-def cpu_name():
-    with open("/proc/cpuinfo") as file:
-        return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
 
 
 def learned_like(n, n_queries, p, n_bits=64, seed=0):
@@ -37,24 +33,3 @@ def orb():
     if not ORB.exists():
         return None
     return np.load(ORB / "base_1M_x256bit.npy"), np.load(ORB / "query_10k_x256bit.npy")
-
-
-def interleaved(calls: dict[str, Callable[[], object]], rounds: int = 5) -> dict[str, float]:
-    """Median seconds of each call; the calls take turns, so that what else the machine does hits them alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            begin = time.perf_counter()
-            call()
-            seconds[name].append(time.perf_counter() - begin)
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
-
-def one_by_one(search, queries, k=10):
-    """A call that searches each query by itself."""
-
-    def call():
-        for i in range(len(queries)):
-            search(queries[i : i + 1], k)
-
-    return call

@@ -1,4 +1,8 @@
 import json
+import os
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -79,15 +83,44 @@ def test_help_names_the_commands(run):
     assert "fasthash demo --images photos" in run("demo", "--help").output
 
 
-def test_a_missing_extra_is_one_line(monkeypatch, capsys):
-    import sys
+def test_a_missing_extra_is_one_line():
+    code = "import sys; sys.modules['typer'] = None; from fasthash.__main__ import main; main()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    assert re.fullmatch(r"fasthash: .*pip install 'fasthash-search\[cli\]'\n", result.stderr)
 
-    from fasthash.__main__ import main
 
-    monkeypatch.setitem(sys.modules, "typer", None)
-    monkeypatch.delitem(sys.modules, "fasthash.cli", raising=False)
-    with pytest.raises(SystemExit, match=r"^fasthash: .*pip install 'fasthash-search\[cli\]'$"):
-        main()
+def test_the_version_and_a_start_without_torch():
+    code = """
+import sys
+from fasthash.__main__ import main
+sys.argv[1:] = [{!r}]
+try:
+    main()
+finally:
+    print(sorted({{"torch", "matplotlib", "faiss"}} & set(sys.modules)))
+"""
+    for argument, words in (("--version", f"fasthash {fh.__version__}"), ("--help", "Usage: fasthash [OPTIONS]")):
+        command = [sys.executable, "-c", code.format(argument)]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert result.returncode == 0, result.stderr
+        assert words in result.stdout
+        assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_completion_in_bash(tmp_path):
+    """The lines that `fasthash --show-completion bash` prints, asked as bash asks them."""
+    command = tmp_path / "fasthash"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m fasthash "$@"\n')
+    command.chmod(0o755)
+    lines = subprocess.run(
+        [command], env=os.environ | {"_FASTHASH_COMPLETE": "source_bash"}, capture_output=True, text=True, timeout=60
+    ).stdout
+    for words, expected in (("fasthash ver", ["verify"]), ("fasthash search --keep-m", ["--keep-mode"])):
+        asked = f'COMP_WORDS=({words}); COMP_CWORD={words.count(" ")}; _fasthash_completion "{command}"'
+        script = f'{lines}\n{asked}\necho "${{COMPREPLY[@]}}"'
+        result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+        assert result.stdout.split() == expected, result.stderr
 
 
 def test_verify(run, saved):
@@ -119,3 +152,21 @@ def test_verify_of_what_is_no_index(run, tmp_path):
     result = run("verify", tmp_path / "foreign")
     assert result.exit_code == 1
     assert "does not begin with 'FASTHASH'" in result.stderr
+
+
+def test_verify_of_several_names_each_that_is_damaged(run, saved, tmp_path):
+    (tmp_path / "foreign").write_bytes(b"x" * 200)
+    damaged = tmp_path / "damaged.fh"
+    data = bytearray(saved.read_bytes())
+    data[200] ^= 1
+    damaged.write_bytes(data)
+    files = (saved, tmp_path / "foreign", damaged, tmp_path / "missing")
+    result = run("verify", *files)
+    assert result.exit_code == 1
+    assert [line for line in result.stdout.splitlines() if line.endswith(".fh")] == [str(saved), str(damaged)]
+    assert result.stdout.count("DAMAGED") == 1
+    assert [line.split(":")[0] for line in result.stderr.splitlines()] == ["fasthash", "fasthash"]
+    assert str(files[1]) in result.stderr.splitlines()[0]
+    reports = [json.loads(line) for line in run("verify", "--json", *files).stdout.splitlines()]
+    assert [report["file"] for report in reports] == [str(file) for file in files]
+    assert [bool(report["fault"]) for report in reports] == [False, True, True, True]

@@ -16,7 +16,7 @@ def main() -> None:
     try:
         from fasthash.cli import app
 
-        app()
+        app(prog_name="fasthash")  # under `python -m` too, for usage lines and completion
     except MissingExtraError as error:
         sys.exit(f"fasthash: {error}")
 

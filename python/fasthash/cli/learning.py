@@ -1,29 +1,16 @@
-"""The command line. A mistake of the user ends with one line on stderr and exit code 1, wrong usage with 2."""
+"""The commands from images to codes: `train`, `eval`, `encode` and `demo`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
-from fasthash import FormatError, peek
-from fasthash import verify as verify_file
-from fasthash._extras import needs_extra
+import typer
 
-with needs_extra("cli"):
-    import typer
+from fasthash.cli._app import app, one_line_errors, whole_numbers
 
-__all__ = ["app"]
-
-app = typer.Typer(
-    name="fasthash",
-    help="Short binary codes for images, and exact nearest neighbours among millions of them.",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-)
+__all__: list[str] = []
 
 
 @app.command()
@@ -50,7 +37,7 @@ def demo(
 
         fasthash demo --images photos --image-size 96 --epochs 20
     """
-    with _one_line_errors():
+    with one_line_errors():
         from fasthash.demo import run_demo
 
         report = run_demo(
@@ -116,7 +103,7 @@ def train(
 
         fasthash train runs/b --preset hhnet --data cifar10 --root data --protocol cifar10-hhnet
     """
-    with _one_line_errors():
+    with one_line_errors():
         from fasthash.experiment import read_config, run_training
 
         experiment = read_config(
@@ -129,7 +116,7 @@ def train(
             backbone=backbone,
             weights=weights,
             image_size=image_size,
-            level_bits=None if bits is None else _whole_numbers(bits),
+            level_bits=None if bits is None else whole_numbers("bits", bits),
             loss=loss,
             optimizer=optimizer,
             epochs=epochs,
@@ -166,7 +153,7 @@ def evaluate(
 
         fasthash eval runs/a --at 5000 --ties feature
     """
-    with _one_line_errors():
+    with one_line_errors():
         from fasthash.evaluation import evaluate as measure
 
         figures = measure(folder, at, ties, empty, plots=plots, progress=not as_json)
@@ -196,7 +183,7 @@ def encode(
 
         fasthash encode runs/a/encoder photos codes.npz --index photos.fh
     """
-    with _one_line_errors():
+    with one_line_errors():
         import numpy as np
 
         from fasthash import HierIndex
@@ -214,87 +201,3 @@ def encode(
     for path, reason in found.broken:
         typer.echo(f"skipped {path}: {reason}", err=True)
     typer.echo(f"{len(found.paths)} images in {output}, {len(found.broken)} files skipped")
-
-
-@app.command()
-def info(
-    file: Annotated[Path, typer.Argument(help="An index file.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Tell what an index file holds, from its header alone.
-
-    Example:
-
-        fasthash info demo-report/gallery.fh
-    """
-    with _one_line_errors():
-        found = peek(file)
-    facts = {
-        "kind": found.kind,
-        "codes": found.n_codes,
-        "bits": found.n_bits,
-        "levels": list(found.level_bits),
-        "ids": "stored" if found.has_ids else "counted",
-        "format": found.format_version,
-        "file_bytes": found.file_bytes,
-        "file_bytes_per_code": found.file_bytes / found.n_codes if found.n_codes else None,
-    }
-    if as_json:
-        typer.echo(json.dumps(facts))
-        return
-    for name, value in facts.items():
-        typer.echo(f"{name.replace('_', ' '):20s} {_plain(value)}")
-
-
-@app.command()
-def verify(
-    file: Annotated[Path, typer.Argument(help="An index file.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Check every byte of an index file, section by section. Exit code 1 if anything is wrong.
-
-    Example:
-
-        fasthash verify demo-report/gallery.fh
-    """
-    with _one_line_errors():
-        report = verify_file(file)
-    if as_json:
-        sections = [part._asdict() | {"checksum": f"{part.checksum:016x}"} for part in report.sections]
-        typer.echo(json.dumps({"sections": sections, "fault": report.fault or None}))
-    else:
-        typer.echo(f"{'section':10s} {'offset':>14s} {'bytes':>14s}  {'XXH64':16s}")
-        for part in report.sections:
-            outcome = "ok" if part.intact else "DAMAGED"
-            typer.echo(f"{part.name:10s} {part.offset:14d} {part.n_bytes:14d}  {part.checksum:016x}  {outcome}")
-        typer.echo(f"{'content':10s} {report.fault or 'ok'}")
-    if report.fault:
-        raise typer.Exit(1)
-
-
-def _whole_numbers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueError(f"bits must be whole numbers with commas between, such as 8,16,40, got {text!r}") from None
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, list):
-        return " + ".join(map(str, value))
-    if isinstance(value, float):
-        return f"{value:.2f}"
-    return "-" if value is None else str(value)
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    try:
-        yield
-    except (FormatError, OSError, TypeError, ValueError, FloatingPointError) as error:
-        _fail(str(error))
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"fasthash: {message}", err=True)
-    raise typer.Exit(1)

@@ -1,0 +1,41 @@
+"""How benchmarks take time, and where."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["cpu_name", "interleaved", "one_by_one"]
+
+
+def cpu_name() -> str:
+    """What the processor calls itself."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def interleaved(calls: dict[str, Callable[[], object]], rounds: int = 5) -> dict[str, float]:
+    """Median seconds of each call; the calls take turns, so that what else the machine does hits them alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            begin = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - begin)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def one_by_one(search: Callable[[Any, int], object], queries: Any, k: int = 10) -> Callable[[], None]:
+    """A call that searches each query by itself."""
+
+    def call() -> None:
+        for i in range(len(queries)):
+            search(queries[i : i + 1], k)
+
+    return call

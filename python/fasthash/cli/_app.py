@@ -1,0 +1,87 @@
+"""What all commands share: the application, errors of one line, files that are not overwritten by mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from fasthash import FormatError, __version__
+
+__all__ = ["app", "complain", "fail", "new_file", "one_line_errors", "use_threads", "whole_numbers"]
+
+app = typer.Typer(name="fasthash", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fasthash {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Short binary codes for images, and exact nearest neighbours among millions of them."""
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """What a user can put right ends the command with one line and exit code 1."""
+    try:
+        yield
+    except BrokenPipeError:  # who reads the output has seen enough
+        raise
+    except (FormatError, OSError, TypeError, ValueError, FloatingPointError, MemoryError) as error:
+        fail(str(error) or type(error).__name__)
+
+
+def complain(message: str) -> None:
+    """Say on stderr what is wrong."""
+    typer.echo(f"fasthash: {message}", err=True)
+
+
+def fail(message: str) -> NoReturn:
+    """Say on stderr what is wrong and end with exit code 1."""
+    complain(message)
+    raise typer.Exit(1)
+
+
+def new_file(path: Path, force: bool) -> Path:
+    """A file that may be written; checked first, not after the work of minutes.
+
+    Raises:
+        OSError: it is there already and `force` is not set, or it has no folder to stand in.
+    """
+    if path.exists() and not force:
+        raise FileExistsError(f"{path} exists; --force overwrites it")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent} is no folder, so that {path.name} cannot be written there")
+    return path
+
+
+def use_threads(n: int | None) -> int:
+    """Set the number of threads, if one is given; tells how many there are."""
+    from fasthash import get_num_threads, set_num_threads
+
+    if n is not None:
+        set_num_threads(n)
+    return get_num_threads()
+
+
+def whole_numbers(name: str, text: str) -> list[int]:
+    """Numbers with commas between.
+
+    Raises:
+        ValueError: `text` is something else.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"{name} must be whole numbers with commas between, such as 8,16,40, got {text!r}") from None

@@ -1,0 +1,75 @@
+"""What searches found, as text for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fasthash.results import RangeResult, SearchResult, SearchStats
+
+__all__ = ["Result", "csv_lines", "json_lines", "summary", "table", "write_npz"]
+
+Result = SearchResult | RangeResult
+
+
+def neighbours(result: Result) -> Iterator[tuple[list[int], list[int]]]:
+    """Distances and ids of each query, without the places that stayed empty."""
+    if isinstance(result, RangeResult):
+        for begin, end in pairwise(result.offsets):
+            yield result.distances[begin:end].tolist(), result.ids[begin:end].tolist()
+    else:
+        for distances, ids in zip(*result, strict=True):
+            there = ids != -1
+            yield distances[there].tolist(), ids[there].tolist()
+
+
+def json_lines(result: Result, first: int) -> Iterator[str]:
+    """An object for each query."""
+    for query, (distances, ids) in enumerate(neighbours(result), start=first):
+        yield json.dumps({"query": query, "ids": ids, "distances": distances})
+
+
+def csv_lines(result: Result, first: int) -> Iterator[str]:
+    """A line for each neighbour: query, rank, distance, id."""
+    for query, found in enumerate(neighbours(result), start=first):
+        for rank, (distance, id) in enumerate(zip(*found, strict=True), start=1):
+            yield f"{query},{rank},{distance},{id}"
+
+
+def table(result: Result, first: int) -> Iterator[str]:
+    """The same in columns."""
+    for line in csv_lines(result, first):
+        query, rank, distance, id = line.split(",")
+        yield f"{query:>5s}  {rank:>4s}  {distance:>8s}  {id}"
+
+
+def write_npz(path: Path, results: list[Result]) -> None:
+    """All results in one archive, under the names that they have in Python."""
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(result, name) for result in results]) for name in ("distances", "ids")
+    }
+    if isinstance(results[0], RangeResult):
+        counts = np.concatenate([np.diff(result.offsets) for result in results if isinstance(result, RangeResult)])
+        arrays["offsets"] = np.concatenate([[0], np.cumsum(counts)])
+    with open(path, "wb") as file:  # numpy would add .npz to a name that lacks it
+        np.savez(file, **arrays)
+
+
+def summary(works: list[SearchStats], seconds: float, n_threads: int) -> str:
+    """What the searches took, on one line."""
+    n = sum(len(work.plan) for work in works)
+    if n == 0:
+        return "no queries"
+    plans = Counter(str(plan) for work in works for plan in work.plan)
+    plan = ", ".join(name if count == n else f"{name} ({count:,})" for name, count in plans.most_common())
+    compared = sum(int(work.codes_compared.sum()) for work in works) / n
+    return (
+        f"queries: {n:,}, {seconds / n * 1e6:,.1f} us each; threads: {n_threads}; plan: {plan}, "
+        f"{compared:,.1f} codes compared a query"
+    )

@@ -1,0 +1,303 @@
+"""The commands around an index file: `build`, `search`, `info` and `verify`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from fasthash import FlatIndex, FormatError, HierIndex, IdFilter, load, peek
+from fasthash import verify as verify_file
+from fasthash.cli import _codes
+from fasthash.cli._app import app, complain, new_file, one_line_errors, use_threads, whole_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fasthash.cli._found import Result
+    from fasthash.results import SearchStats
+
+__all__: list[str] = []
+
+FEW = 10  # queries whose neighbours are a table to read
+BLOCK = 4096  # queries of one call
+
+
+class Memory(str, Enum):
+    """What an index may spend; see `HierIndex`."""
+
+    compact = "compact"
+    default = "default"
+    fast = "fast"
+
+
+class KeepMode(str, Enum):
+    """Share of what; see `HierIndex.search`."""
+
+    node_ratio = "node_ratio"
+    gallery_ratio = "gallery_ratio"
+    radius = "radius"
+
+
+Threads = Annotated[int | None, typer.Option(help="Threads to use. Default: as many as there are processors.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+IndexFile = Annotated[Path, typer.Argument(help="An index file.", show_default=False)]
+
+
+@app.command()
+def build(
+    codes: Annotated[Path, typer.Argument(help="Codes; - for standard input.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Index file. Default: beside the codes, ending .fh.")
+    ] = None,
+    levels: Annotated[
+        str | None, typer.Option(help="Bits of the levels, such as 8,16,40, for --keep. Default: one level.")
+    ] = None,
+    flat: Annotated[bool, typer.Option("--flat", help="An index that always compares all codes.")] = False,
+    ids: Annotated[Path | None, typer.Option(help="Ids, .npy of int64. Default: 0, 1, 2, ...")] = None,
+    memory: Annotated[Memory | None, typer.Option(help="What it may spend for speed. Default: default.")] = None,
+    format: _codes.Format = None,
+    bits: _codes.Bits = None,
+    array: _codes.Array = "codes",
+    threads: Threads = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build an index file from codes.
+
+    Codes are uint8 (n, bits / 8) in an .npy file or, as `fasthash encode` writes them, in an .npz file; hexadecimal
+    text with a code a line, .hex or .txt; or raw bytes with --bits, .bin or .raw.
+
+    Examples:
+
+        fasthash build codes.npy -o codes.fh
+
+        fasthash build codes.npy -o levels.fh --levels 8,16,40 --memory fast
+
+        fasthash build hashes.txt --ids ids.npy
+
+        cat hashes.txt | fasthash build - -o piped.fh --flat
+    """
+    if flat and (levels is not None or memory is not None):
+        raise typer.BadParameter("a flat index has neither --levels nor --memory")
+    if output is None and str(codes) == "-":
+        raise typer.BadParameter("standard input needs --output")
+    with one_line_errors():
+        use_threads(threads)
+        output = new_file(codes.with_suffix(".fh") if output is None else output, force)
+        gallery = _codes.read(codes, format, bits, array)
+        n_bits = gallery.shape[1] * 8
+        level_bits = [n_bits] if levels is None else whole_numbers("levels", levels)
+        if sum(level_bits) != n_bits:
+            raise ValueError(f"levels must sum to the {n_bits} bits of the codes, got {levels}")
+        if flat:
+            index: FlatIndex | HierIndex = FlatIndex(n_bits)
+        else:
+            index = HierIndex(level_bits, memory="default" if memory is None else memory.value)
+        if sys.stderr.isatty():
+            typer.echo(f"indexing {len(gallery):,} codes", err=True)
+        begin = time.perf_counter()
+        # All at once: added in four parts, ten million codes take 1.6 times as long and more memory at the peak, since
+        # the index merges what it has.
+        index.add(gallery, None if ids is None else _codes.read_array(ids))
+        seconds = time.perf_counter() - begin
+        index.save(output)
+        facts = _facts(output) | {"seconds": seconds}
+    if as_json:
+        typer.echo(json.dumps(facts))
+    else:
+        typer.echo(
+            f"{len(index):,} codes of {n_bits} bits in {output}: {facts['file_bytes']:,} bytes, indexed in"
+            f" {seconds:.2f} s"
+        )
+
+
+@app.command()
+def search(
+    index: IndexFile,
+    queries: Annotated[Path, typer.Argument(help="Codes as in `build`; - for standard input.", show_default=False)],
+    k: Annotated[int | None, typer.Option("-k", help="Neighbours of each query. Default: 10.")] = None,
+    radius: Annotated[int | None, typer.Option(help="All codes within so many bits, instead of k.")] = None,
+    keep: Annotated[
+        float | None, typer.Option(help="HDHash's pruned search: the share kept after each level; not exact.")
+    ] = None,
+    keep_mode: Annotated[KeepMode, typer.Option(help="Share of what.")] = KeepMode.node_ratio,
+    allow: Annotated[
+        Path | None, typer.Option(help="Only these: .npy of int64 ids, or of bool with an entry for each id.")
+    ] = None,
+    format: _codes.Format = None,
+    bits: _codes.Bits = None,
+    array: _codes.Array = "codes",
+    mmap: Annotated[
+        bool, typer.Option("--mmap", help="Leave the index in its file: ready at once, slower for many queries.")
+    ] = False,
+    threads: Threads = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each query.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print query,rank,distance,id.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write distances and ids into this .npz file instead.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Find the nearest codes of each query, exactly unless --keep is given.
+
+    Prints a table for up to ten queries and JSON lines for more; what the search took goes to stderr.
+
+    Examples:
+
+        fasthash search codes.fh queries.npy -k 3
+
+        fasthash search codes.fh queries.npy --radius 12 --csv
+
+        fasthash search levels.fh queries.npy --keep 0.3 --json
+
+        fasthash search codes.fh queries.npy --allow allowed.npy -o found.npz
+
+        echo 00000000000000ff | fasthash search codes.fh - --mmap
+    """
+    if as_json + as_csv + (output is not None) > 1:
+        raise typer.BadParameter("--json, --csv and --output exclude each other")
+    if radius is not None and (k is not None or keep is not None):
+        raise typer.BadParameter("--radius excludes -k and --keep")
+    with one_line_errors():
+        from fasthash.cli import _found
+
+        n_threads = use_threads(threads)
+        if output is not None:
+            new_file(output, force)
+        gallery = load(index, mmap=mmap)
+        wanted = _codes.read(queries, format, bits, array)
+        find = _finder(gallery, 10 if k is None else k, radius, keep, keep_mode, allow)
+        find(wanted[:0])  # what is wrong with the arguments shows before anything is printed
+        lines = _found.json_lines
+        if as_csv or (not as_json and len(wanted) <= FEW):
+            lines = _found.csv_lines if as_csv else _found.table
+        if output is None and lines is not _found.json_lines:
+            typer.echo("query,rank,distance,id" if as_csv else "query  rank  distance  id")
+        results, works, seconds = [], [], 0.0
+        quiet = output is not None or not sys.stdout.isatty()
+        with _codes.bar(len(wanted), "searching", shown=quiet) as step:
+            for first in range(0, len(wanted), BLOCK):
+                block = wanted[first : first + BLOCK]
+                begin = time.perf_counter()
+                result, work = find(block)
+                seconds += time.perf_counter() - begin
+                works.append(work)
+                if output is not None:
+                    results.append(result)
+                elif text := "\n".join(lines(result, first)):
+                    typer.echo(text)
+                step(len(block))
+        if output is not None:
+            _found.write_npz(output, results or [find(wanted)[0]])
+        typer.echo(_found.summary(works, seconds, n_threads), err=True)
+
+
+def _finder(
+    index: FlatIndex | HierIndex,
+    k: int,
+    radius: int | None,
+    keep: float | None,
+    keep_mode: KeepMode,
+    allow: Path | None,
+) -> Callable[[Any], tuple[Result, SearchStats]]:
+    """The search that was asked for, of one block of queries."""
+    allowed: Any = None
+    if allow is not None:
+        ids = _codes.read_array(allow)
+        index.count_within(np.empty((0, index.n_bits // 8), np.uint8), 0, allow=ids)  # it must fit the index
+        allowed = IdFilter(ids)
+    if radius is not None:
+        return lambda queries: index.range_search(queries, radius, allow=allowed, stats=True)
+    if keep is None:
+        return lambda queries: index.search(queries, k, allow=allowed, stats=True)
+    if not isinstance(index, HierIndex):
+        raise ValueError(f"keep must be left out for a flat index, got {keep}")
+    return lambda queries: index.search(queries, k, keep=keep, keep_mode=keep_mode.value, allow=allowed, stats=True)
+
+
+@app.command()
+def info(file: IndexFile, as_json: AsJson = False) -> None:
+    """Tell what an index file holds, from its header alone.
+
+    Example:
+
+        fasthash info codes.fh
+    """
+    with one_line_errors():
+        facts = _facts(file)
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        typer.echo(f"{name.replace('_', ' '):20s} {_plain(value)}")
+
+
+@app.command()
+def verify(
+    files: Annotated[list[Path], typer.Argument(help="Index files.", show_default=False)], as_json: AsJson = False
+) -> None:
+    """Check every byte of index files, section by section. Exit code 1 if anything is wrong with any of them.
+
+    With --json a line for each file.
+
+    Examples:
+
+        fasthash verify codes.fh
+
+        fasthash verify codes.fh levels.fh --json
+    """
+    wrong = False
+    for file in files:
+        try:
+            report = verify_file(file)
+        except (FormatError, OSError, ValueError) as error:
+            wrong = True
+            if as_json:
+                typer.echo(json.dumps({"file": str(file), "sections": [], "fault": str(error)}))
+            else:
+                complain(str(error))
+            continue
+        wrong |= bool(report.fault)
+        if as_json:
+            sections = [part._asdict() | {"checksum": f"{part.checksum:016x}"} for part in report.sections]
+            typer.echo(json.dumps({"file": str(file), "sections": sections, "fault": report.fault or None}))
+            continue
+        if len(files) > 1:
+            typer.echo(file)
+        typer.echo(f"{'section':10s} {'offset':>14s} {'bytes':>14s}  {'XXH64':16s}")
+        for part in report.sections:
+            outcome = "ok" if part.intact else "DAMAGED"
+            typer.echo(f"{part.name:10s} {part.offset:14d} {part.n_bytes:14d}  {part.checksum:016x}  {outcome}")
+        typer.echo(f"{'content':10s} {report.fault or 'ok'}")
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _facts(file: Path) -> dict[str, Any]:
+    found = peek(file)
+    return {
+        "kind": found.kind,
+        "codes": found.n_codes,
+        "bits": found.n_bits,
+        "levels": list(found.level_bits),
+        "ids": "stored" if found.has_ids else "counted",
+        "format": found.format_version,
+        "file_bytes": found.file_bytes,
+        "file_bytes_per_code": found.file_bytes / found.n_codes if found.n_codes else None,
+    }
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return " + ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return "-" if value is None else str(value)

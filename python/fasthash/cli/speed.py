@@ -1,0 +1,71 @@
+"""The command `bench`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fasthash.cli import _codes
+from fasthash.cli._app import app, new_file, one_line_errors
+
+__all__: list[str] = []
+
+
+@app.command()
+def bench(
+    codes: Annotated[Path, typer.Argument(help="Codes as in `build`; - for standard input.", show_default=False)],
+    queries: Annotated[
+        Path | None, typer.Option(help="Codes to search for. Default: up to 1,000 taken out of the codes.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="Neighbours of each query.")] = 10,
+    threads: Annotated[int, typer.Option(help="Threads of each contestant.")] = 1,
+    rounds: Annotated[int, typer.Option(help="Rounds of which medians are taken.")] = 5,
+    rivals: Annotated[
+        str | None, typer.Option(help="Some of faiss,usearch,numpy,sklearn. Default: all that are installed.")
+    ] = None,
+    format: _codes.Format = None,
+    bits: _codes.Bits = None,
+    array: _codes.Array = "codes",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for bench.json, bench.md and bench.png.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure the speed of the indices on your codes, beside other libraries that are installed.
+
+    Microseconds a query, one query a call and all in one call; recall counts ties; times are medians of rounds in
+    which all take turns.
+
+    Examples:
+
+        fasthash bench codes.npy
+
+        fasthash bench codes.npy --queries queries.npy --rivals faiss,numpy --json
+
+        fasthash bench codes.npy --rounds 3 -o report
+    """
+    with one_line_errors():
+        from fasthash.bench import draw, markdown, run_bench, text_table
+
+        if output is not None:
+            output.mkdir(parents=True, exist_ok=True)
+            for name in ("bench.json", "bench.md", "bench.png"):
+                new_file(output / name, force)
+        report = run_bench(
+            _codes.read(codes, format, bits, array),
+            None if queries is None else _codes.read(queries, format, bits, array),
+            k,
+            threads=threads,
+            rounds=rounds,
+            rivals=None if rivals is None else rivals.split(","),
+            say=lambda line: typer.echo(line, err=True),
+        )
+        if output is not None:
+            (output / "bench.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            (output / "bench.md").write_text(markdown(report, "bench.png"), encoding="utf-8")
+            draw(output / "bench.png", report)
+    typer.echo(json.dumps(report) if as_json else text_table(report))

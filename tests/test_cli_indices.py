@@ -1,0 +1,281 @@
+"""`fasthash build` and `fasthash search`: every format in and out, every option, every mistake."""
+
+import csv
+import io
+import json
+import os
+import shlex
+import subprocess
+import sys
+from itertools import chain
+
+import numpy as np
+import pytest
+
+import fasthash as fh
+from galleries import clustered
+
+typer_testing = pytest.importorskip("typer.testing", reason="needs the extra cli")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    from fasthash.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    before = fh.get_num_threads()
+    yield lambda line, **options: typer_testing.CliRunner().invoke(app, shlex.split(line), **options)
+    fh.set_num_threads(before)
+
+
+@pytest.fixture
+def codes(tmp_path):
+    """The files that the examples of `--help` name."""
+    codes = clustered(np.random.default_rng(1), 3000, 8)
+    queries = codes[:4] ^ np.uint8(1)
+    np.save(tmp_path / "codes.npy", codes)
+    np.save(tmp_path / "queries.npy", queries)
+    np.save(tmp_path / "ids.npy", np.arange(3000) * 7 - 51)
+    np.save(tmp_path / "allowed.npy", np.arange(0, 3000, 3))
+    (tmp_path / "hashes.txt").write_text("".join(f"{code.tobytes().hex()}\n" for code in codes))
+    return codes
+
+
+def ok(result):
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def same(path, codes, ids=None):
+    found_codes, found_ids = fh.load(path).to_arrays()
+    np.testing.assert_array_equal(found_ids, np.arange(len(codes)) if ids is None else ids)
+    np.testing.assert_array_equal(found_codes, codes)
+
+
+@pytest.mark.parametrize("form", ["npy", "npz", "hex", "raw", "pipe"])
+def test_build_from_every_format(run, codes, tmp_path, form):
+    if form == "npz":
+        np.savez(tmp_path / "gallery.npz", codes=codes, paths=np.array(["a"]))
+        ok(run("build gallery.npz -o out.fh"))
+    elif form == "raw":
+        codes.tofile(tmp_path / "gallery.bin")
+        ok(run("build gallery.bin --bits 64 -o out.fh"))
+    elif form == "pipe":
+        ok(run("build - --output out.fh --format raw --bits 64", input=codes.tobytes()))
+    else:
+        ok(run(f"build {'codes.npy' if form == 'npy' else 'hashes.txt'} -o out.fh"))
+    same(tmp_path / "out.fh", codes)
+    assert fh.peek(tmp_path / "out.fh").level_bits == (64,)
+
+
+def test_build_options(run, codes, tmp_path):
+    assert "3,000 codes of 64 bits in codes.fh" in ok(
+        run("build codes.npy --ids ids.npy --levels 8,56 --memory compact")
+    )
+    same(tmp_path / "codes.fh", codes, np.arange(3000) * 7 - 51)
+    index = fh.load(tmp_path / "codes.fh")
+    assert (index.level_bits, index.memory) == ((8, 56), "compact")
+    facts = json.loads(ok(run("build codes.npy --flat --json --threads 1 --force")))
+    assert facts["kind"] == "flat"
+    assert facts["codes"] == 3000
+    assert facts["seconds"] > 0
+    assert fh.get_num_threads() == 1
+    assert isinstance(fh.load(tmp_path / "codes.fh"), fh.FlatIndex)
+    np.savez(tmp_path / "two.npz", gallery=codes, query=codes[:5])
+    ok(run("build two.npz --array query"))
+    same(tmp_path / "two.fh", codes[:5])
+
+
+def test_nothing_is_overwritten_without_force(run, codes, tmp_path):
+    for name in ("codes.fh", "found.npz"):
+        (tmp_path / name).write_text("precious")
+    ok(run("build codes.npy -o other.fh"))
+    for line in ("build codes.npy", "search other.fh queries.npy -o found.npz"):
+        result = run(line)
+        assert result.exit_code == 1
+        assert "exists; --force overwrites it" in result.stderr
+    assert (tmp_path / "codes.fh").read_text() == (tmp_path / "found.npz").read_text() == "precious"
+    ok(run("build codes.npy --force"))
+    ok(run("search codes.fh queries.npy -o found.npz --force"))
+    assert np.load(tmp_path / "found.npz")["ids"].shape == (4, 10)
+
+
+@pytest.fixture
+def index(run, codes):
+    ok(run("build codes.npy --levels 8,16,40"))
+    return fh.load("codes.fh")
+
+
+def test_search_prints_a_table_for_few_queries_and_json_for_more(run, codes, index):
+    queries = np.load("queries.npy")
+    expected = index.search(queries, k=3)
+    result = run("search codes.fh queries.npy -k 3")
+    head, *rows = [line.split() for line in ok(result).splitlines()]
+    assert head == ["query", "rank", "distance", "id"]
+    assert [row[:2] for row in rows] == [[str(q), str(r)] for q in range(4) for r in (1, 2, 3)]
+    assert [int(row[2]) for row in rows] == expected.distances.ravel().tolist()
+    assert [int(row[3]) for row in rows] == expected.ids.ravel().tolist()
+    assert "queries: 4, " in result.stderr
+
+    expected = index.search(codes)
+    for line in ("search codes.fh codes.npy", "search codes.fh codes.npy --json --mmap"):
+        found = [json.loads(row) for row in ok(run(line)).splitlines()]
+        assert [row["query"] for row in found] == list(range(3000))
+        assert [row["ids"] for row in found] == expected.ids.tolist()
+        assert [row["distances"] for row in found] == expected.distances.tolist()
+
+
+def test_blocks_of_queries_make_one_result(run, codes, index, monkeypatch):
+    monkeypatch.setattr("fasthash.cli.indices.BLOCK", 700)
+    ok(run("search codes.fh codes.npy -o found.npz -k 4"))
+    expected = index.search(codes, k=4)
+    with np.load("found.npz") as found:
+        np.testing.assert_array_equal(found["ids"], expected.ids)
+        np.testing.assert_array_equal(found["distances"], expected.distances)
+    ok(run("search codes.fh codes.npy -o near.npz --radius 6"))
+    with np.load("near.npz") as found:
+        for name, value in index.range_search(codes, 6)._asdict().items():
+            np.testing.assert_array_equal(found[name], value)
+    text = ok(run("search codes.fh codes.npy --csv -k 1"))
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [int(row["query"]) for row in rows] == list(range(3000))
+    assert [int(row["id"]) for row in rows] == expected.ids[:, 0].tolist()
+
+
+def test_search_options(run, codes, index):
+    queries = np.load("queries.npy")
+    allowed = np.load("allowed.npy")
+    mask = np.zeros(3000, dtype=bool)
+    mask[allowed] = True
+    np.save("mask.npy", mask)
+
+    def found(options):
+        lines = ok(run(f"search codes.fh queries.npy --json {options}")).splitlines()
+        return [json.loads(line)["ids"] for line in lines]
+
+    assert (
+        found("--allow allowed.npy") == found("--allow mask.npy") == index.search(queries, allow=allowed).ids.tolist()
+    )
+    narrow = index.search(queries, 5, keep=0.01, keep_mode="gallery_ratio").ids.tolist()
+    assert found("-k 5 --keep 0.01 --keep-mode gallery_ratio") == narrow
+    assert found("-k 5 --keep 0.01") == index.search(queries, 5, keep=0.01).ids.tolist()
+    assert "plan: pruned" in run("search codes.fh queries.npy --keep 0.3").stderr
+    near = index.range_search(queries, 3, allow=allowed)
+    assert list(chain(*found("--radius 3 --allow mask.npy"))) == near.ids.tolist()
+    assert "threads: 1;" in run("search codes.fh queries.npy --threads 1").stderr
+
+
+def test_places_that_stay_empty_are_left_out(run, tmp_path, codes):
+    np.save(tmp_path / "two.npy", codes[:2])
+    ok(run("build two.npy"))
+    line = json.loads(ok(run("search two.fh - -k 5 --json", input=codes[0].tobytes().hex())))
+    assert line == {"query": 0, "ids": [0, 1], "distances": [0, int(np.unpackbits(codes[0] ^ codes[1]).sum())]}
+    result = run("search two.fh - --bits 64", input="# nothing\n")
+    assert ok(result).splitlines() == ["query  rank  distance  id"]
+    assert result.stderr == "no queries\n"
+    ok(run("search two.fh - --bits 64 -o none.npz", input=""))
+    assert np.load("none.npz")["ids"].shape == (0, 10)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("build missing.npy", "No such file or directory: 'missing.npy'"),
+        ("build codes.npy --levels 8,16", "levels must sum to the 64 bits of the codes, got 8,16"),
+        ("build codes.npy --levels 8+56", "levels must be whole numbers with commas between"),
+        ("build codes.npy --bits 32", "codes.npy holds codes of 64 bits, expected 32"),
+        ("build codes.npy --threads 0", "n must be at least 1, got 0"),
+        ("build codes.npy --ids allowed.npy", "ids must have shape (3000,), one for each code, got (1000,)"),
+        ("build codes.npy --ids hashes.txt", "hashes.txt is no .npy file"),
+        ("build codes.npy -o nowhere/codes.fh", "nowhere is no folder"),
+        ("build flat.fh -o out.fh", "the ending of flat.fh does not tell what it holds"),
+        ("search codes.npy queries.npy", "codes.npy"),
+        ("search flat.fh queries.npy --keep 0.3", "keep must be left out for a flat index, got 0.3"),
+        ("search flat.fh queries.npy -k 0", "k must be at least 1, got 0"),
+        ("search flat.fh queries.npy --radius -1", "radius must be at least 0, got -1"),
+        ("search flat.fh queries.npy --allow codes.npy", "allow must be an int64 array of ids or a bool mask"),
+        ("search flat.fh queries.npy --allow short.npy", "allow must have an entry for every id up to 2999"),
+        ("search flat.fh short.npy", "short.npy must be a uint8 array of packed bits, got dtype bool"),
+        ("search flat.fh narrow.npy", "queries must have shape (n, 8) for 64 bits, got"),
+    ],
+)
+def test_a_mistake_is_one_line(run, codes, tmp_path, line, message):
+    np.save("short.npy", np.ones(5, dtype=bool))
+    np.save("narrow.npy", codes[:3, :4])
+    ok(run("build codes.npy --flat -o flat.fh"))
+    result = run(line)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("fasthash: ")
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "codes.fh").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "build",
+        "build -",
+        "build codes.npy --flat --levels 64",
+        "build codes.npy --flat --memory fast",
+        "build codes.npy --format csv",
+        "search codes.fh queries.npy --json --csv",
+        "search codes.fh queries.npy --csv -o found.npz",
+        "search codes.fh queries.npy --radius 3 -k 3",
+        "search codes.fh queries.npy --radius 3 --keep 0.3",
+        "search codes.fh queries.npy --keep-mode best",
+        "verify",
+    ],
+)
+def test_wrong_usage_has_its_own_exit_code(run, line):
+    result = run(line)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+
+
+def test_a_reader_that_has_seen_enough(codes, tmp_path):
+    """`| head` closes the pipe early: no traceback, no message."""
+    fasthash = f"{shlex.quote(sys.executable)} -m fasthash"
+    np.save(tmp_path / "many.npy", np.tile(codes, (20, 1)))
+    line = f"{fasthash} build codes.npy && {fasthash} search codes.fh many.npy | head -n 1"
+    result = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert result.stdout.count("\n") == 2
+    assert result.stderr == ""
+
+
+def test_progress_shows_in_a_terminal_alone(codes, tmp_path):
+    pty = pytest.importorskip("pty", reason="needs terminals as POSIX has them")
+    screen, terminal = pty.openpty()
+    command = [sys.executable, "-m", "fasthash", "build", "hashes.txt"]
+    done = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=terminal, text=True, timeout=60)
+    os.close(terminal)
+    shown = os.read(screen, 10_000).decode()
+    os.close(screen)
+    assert done.returncode == 0, shown
+    assert "reading hashes.txt" in shown
+    assert "100%" in shown
+    assert "indexing 3,000 codes" in shown
+    again = subprocess.run([*command, "--force"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert again.stderr == ""
+
+
+def examples(command):
+    """The lines of the help text that begin with what a shell can run."""
+    from fasthash.cli import app
+
+    callback = next(entry.callback for entry in app.registered_commands if entry.callback.__name__ == command)
+    lines = [line.strip() for line in callback.__doc__.splitlines() if line.startswith("        ")]
+    assert all("fasthash " in line for line in lines)
+    return lines
+
+
+def test_the_examples_of_help_run(codes, tmp_path):
+    lines = [line for command in ("build", "search", "info", "verify", "bench") for line in examples(command)]
+    assert len(lines) >= 14
+    script = "\n".join(["set -e", f'fasthash() {{ {shlex.quote(sys.executable)} -m fasthash "$@"; }}', *lines])
+    result = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=250)
+    assert result.returncode == 0, result.stderr
+    assert {"codes.fh", "levels.fh", "hashes.fh", "piped.fh", "found.npz", "report"} <= {
+        path.name for path in tmp_path.iterdir()
+    }
