@@ -9,7 +9,16 @@ from fasthash._extras import MissingExtraError
 from fasthash.codes import pack_bits, sign_codes, unpack_bits
 from fasthash.filters import IdFilter
 from fasthash.index import FlatIndex, HierIndex, load, peek, verify
-from fasthash.results import FileInfo, FileReport, FileSection, RangeResult, SearchResult, SearchStats
+from fasthash.rescoring import RescoringIndex
+from fasthash.results import (
+    FileInfo,
+    FileReport,
+    FileSection,
+    RangeResult,
+    RescoredResult,
+    SearchResult,
+    SearchStats,
+)
 from fasthash.threads import get_num_threads, set_num_threads, simd_level
 
 __all__ = [
@@ -22,6 +31,8 @@ __all__ = [
     "IdFilter",
     "MissingExtraError",
     "RangeResult",
+    "RescoredResult",
+    "RescoringIndex",
     "SearchResult",
     "SearchStats",
     "__version__",
