@@ -7,6 +7,7 @@
 from fasthash._core import FormatError, __version__
 from fasthash._extras import MissingExtraError
 from fasthash.codes import pack_bits, sign_codes, unpack_bits
+from fasthash.duplicates import near_duplicates, perceptual_codes
 from fasthash.filters import IdFilter
 from fasthash.index import FlatIndex, HierIndex, load, peek, verify
 from fasthash.rescoring import RescoringIndex
@@ -38,8 +39,10 @@ __all__ = [
     "__version__",
     "get_num_threads",
     "load",
+    "near_duplicates",
     "pack_bits",
     "peek",
+    "perceptual_codes",
     "set_num_threads",
     "sign_codes",
     "simd_level",
