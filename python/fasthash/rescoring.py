@@ -301,11 +301,10 @@ class RescoringIndex:
             places = state.places[np.searchsorted(state.ids, np.where(found, ids, state.ids[0]))]
             scores[found] = state.score(vectors, places)[found]
         best = np.lexsort((ids, -scores), axis=-1)[:, :k]
-        scores, ids = np.take_along_axis(scores, best, 1), np.take_along_axis(ids, best, 1)
-        missing = ((0, 0), (0, k - ids.shape[1]))
-        return RescoredResult(
-            np.pad(scores, missing, constant_values=-np.inf), np.pad(ids, missing, constant_values=-1)
-        )
+        result = RescoredResult(np.full((len(vectors), k), -np.inf, np.float32), np.full((len(vectors), k), -1))
+        result.scores[:, : best.shape[1]] = np.take_along_axis(scores, best, axis=1)
+        result.ids[:, : best.shape[1]] = np.take_along_axis(ids, best, axis=1)
+        return result
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the index into a folder, which is made if missing; a save that fails leaves what was there.
