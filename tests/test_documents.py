@@ -92,3 +92,40 @@ def test_deep_hashing_from_a_folder(tmp_path):
     assert "mAP@ALL at 64 bits" in printed
     assert (tmp_path / "neighbours.png").stat().st_size > 5000
     assert len(fh.load(tmp_path / "my-gallery.fh")) == 33
+
+
+def test_embeddings(tmp_path):
+    first, recall, *others = run("".join(python_blocks("docs/embeddings.md")), tmp_path).splitlines()
+    assert first == "1.0"
+    assert 0.5 < float(recall) < 1
+    assert others == [
+        "5000 ''",
+        "1.0",
+        "True",
+        "0",
+        "128 (100, 10)",
+    ]
+
+
+def test_near_duplicates(tmp_path):
+    assert run("".join(python_blocks("docs/dedup.md")), tmp_path).splitlines() == [
+        "[array([0, 1, 3]), array([2, 4])]",
+        "[array([11, 13]), array([12, 14])]",
+    ]
+
+
+def test_embeddings_of_text(tmp_path):
+    pytest.importorskip("sklearn", reason="needs the extra sklearn")
+    printed = run((ROOT / "examples/embeddings.py").read_text(encoding="utf-8"), tmp_path)
+    recalls = [float(recall) for recall in re.findall(r"recall@10 (\S+)", printed)]
+    assert len(recalls) == 3
+    assert recalls == sorted(recalls)
+    assert recalls[1] > 0.8
+    assert re.search(r"days between two dates: calendar\.Calendar", printed)
+
+
+def test_near_duplicates_of_photos(tmp_path):
+    pytest.importorskip("imagehash", reason="needs the extra dedup")
+    pytest.importorskip("sklearn", reason="needs the extra sklearn")
+    printed = run((ROOT / "examples/near_duplicates.py").read_text(encoding="utf-8"), tmp_path)
+    assert "rows 6 18\n12 photos, 12 hashed, 0 groups\n18 photos, 7 hashed, 7 groups\n" in printed

@@ -36,6 +36,9 @@ print(sorted(name for name in outside if not name.startswith("_")))
         ("fasthash.baselines.itq", "sklearn", "baselines"),
         ("fasthash.neighbors", "sklearn", "sklearn"),
         ("fasthash.demo", "matplotlib", "demo"),
+        ("fasthash.dedup", "imagehash", "dedup"),
+        ("fasthash.dedup", "PIL", "dedup"),
+        ("fasthash._contact_sheet", "jinja2", "dedup"),
         ("fasthash.cli", "typer", "cli"),
     ],
 )

@@ -7,11 +7,21 @@
 from fasthash._core import FormatError, __version__
 from fasthash._extras import MissingExtraError
 from fasthash.codes import pack_bits, sign_codes, unpack_bits
+from fasthash.duplicates import near_duplicates, perceptual_codes
 from fasthash.filters import IdFilter
 from fasthash.index import FlatIndex, HierIndex, load, peek, verify
 from fasthash.interop import from_faiss, to_faiss
 from fasthash.native import get_cmake_dir, get_include, get_pkgconfig_dir
-from fasthash.results import FileInfo, FileReport, FileSection, RangeResult, SearchResult, SearchStats
+from fasthash.rescoring import RescoringIndex
+from fasthash.results import (
+    FileInfo,
+    FileReport,
+    FileSection,
+    RangeResult,
+    RescoredResult,
+    SearchResult,
+    SearchStats,
+)
 from fasthash.threads import get_num_threads, set_num_threads, simd_level
 
 __all__ = [
@@ -24,6 +34,8 @@ __all__ = [
     "IdFilter",
     "MissingExtraError",
     "RangeResult",
+    "RescoredResult",
+    "RescoringIndex",
     "SearchResult",
     "SearchStats",
     "__version__",
@@ -33,8 +45,10 @@ __all__ = [
     "get_num_threads",
     "get_pkgconfig_dir",
     "load",
+    "near_duplicates",
     "pack_bits",
     "peek",
+    "perceptual_codes",
     "set_num_threads",
     "sign_codes",
     "simd_level",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fasthash._extras import needs_extra
+from fasthash._saved_folder import sync
 
 with needs_extra("train"):
     from safetensors import SafetensorError
@@ -39,9 +40,9 @@ def write_checkpoint(folder: str | os.PathLike[str], model: nn.Module, card: dic
         save_model(model, str(weights))
         draft.write_text(text + "\n", encoding="utf-8")
         for path in (weights, draft):
-            _sync(path)
+            sync(path)
         os.replace(draft, folder / CARD_NAME)
-        _sync(folder)
+        sync(folder)
     finally:
         _remove_leftovers(folder)
 
@@ -100,15 +101,6 @@ def brief(error: Exception) -> str:
     """The beginning of an error's text, on one line."""
     # torch lists every key that does not fit: hundreds for a wrong backbone, of which the first few tell enough.
     return textwrap.shorten(str(error), width=300)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk: a card must not outlive the weights that it names."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove_leftovers(folder: Path) -> None:

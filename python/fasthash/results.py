@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FileInfo", "FileReport", "FileSection", "RangeResult", "SearchResult", "SearchStats"]
+__all__ = ["FileInfo", "FileReport", "FileSection", "RangeResult", "RescoredResult", "SearchResult", "SearchStats"]
 
 
 class SearchResult(NamedTuple):
@@ -31,6 +31,16 @@ class RangeResult(NamedTuple):
 
     ids: NDArray[np.int64]
     """`(offsets[-1],)`"""
+
+
+class RescoredResult(NamedTuple):
+    """The k best embeddings for each query, ordered by (score descending, id)."""
+
+    scores: NDArray[np.float32]
+    """`(nq, k)`, cosines or inner products; minus infinity where fewer than k embeddings were found."""
+
+    ids: NDArray[np.int64]
+    """`(nq, k)`; -1 where fewer than k embeddings were found."""
 
 
 class SearchStats(NamedTuple):

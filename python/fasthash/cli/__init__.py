@@ -6,7 +6,7 @@ from fasthash._extras import needs_extra
 
 # What a command works with is imported when it runs, so that `fasthash --help` needs no torch.
 with needs_extra("cli"):
-    from fasthash.cli import indices, learning, speed
+    from fasthash.cli import dedup, indices, learning, speed
     from fasthash.cli._app import app
 
-__all__ = ["app", "indices", "learning", "speed"]
+__all__ = ["app", "dedup", "indices", "learning", "speed"]

@@ -1,0 +1,106 @@
+"""What was found in a folder, as JSON, as CSV and as one self-contained page with thumbnails."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from fasthash._extras import needs_extra
+from fasthash._photos import read_photo
+from fasthash.dedup import Duplicates
+
+with needs_extra("dedup"):
+    import jinja2
+    from PIL import Image
+
+__all__ = ["as_dict", "printable", "write_report"]
+
+_THUMBNAIL = 128  # px
+MAX_PER_GROUP = 24
+MAX_THUMBNAILS = 2_000  # some 10 MB; what is beyond has a name and no picture
+
+
+def as_dict(found: Duplicates) -> dict[str, Any]:
+    """What was found, ready for JSON."""
+    return {
+        "radius": found.radius,
+        "hash": "phash",
+        "hash_bits": found.hash_bits,
+        "n_photos": found.n_photos,
+        "n_hashed": found.n_hashed,
+        "groups": [[photo._asdict() for photo in group] for group in found.groups],
+        "broken": [{"path": path, "reason": why} for path, why in found.broken],
+    }
+
+
+def write_report(
+    found: Duplicates, folder: str | os.PathLike[str], output: str | os.PathLike[str]
+) -> tuple[Path, Path, Path]:
+    """Write index.html, duplicates.json and duplicates.csv.
+
+    Args:
+        found: by `find_duplicates`.
+        folder: where the photos are.
+        output: folder for the three files, made if missing.
+    """
+    output = Path(output)
+    output.mkdir(parents=True, exist_ok=True)
+    page, as_json, as_csv = (output / name for name in ("index.html", "duplicates.json", "duplicates.csv"))
+    as_json.write_text(json.dumps(as_dict(found), indent=1) + "\n", encoding="utf-8")
+    with open(as_csv, "w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["group", "path", "bytes", "distance"])
+        for number, group in enumerate(found.groups, start=1):
+            rows.writerows([number, printable(photo.path), photo.n_bytes, photo.distance] for photo in group)
+    page.write_text(_page(found, folder, output), encoding="utf-8")
+    return page, as_json, as_csv
+
+
+def printable(path: str) -> str:
+    """A path that may hold bytes of no encoding, as text that can be written anywhere."""
+    return path.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _page(found: Duplicates, folder: str | os.PathLike[str], output: Path) -> str:
+    room = MAX_THUMBNAILS
+    groups = []
+    for group in found.groups:
+        shown = []
+        for photo in group[:MAX_PER_GROUP]:
+            path = os.path.join(folder, photo.path)
+            picture = _thumbnail(path) if room > 0 else None
+            room -= 1
+            shown.append(
+                {"name": printable(photo.path), "link": _link(path, output), "picture": picture, **photo._asdict()}
+            )
+        groups.append({"photos": shown, "size": len(group)})
+    broken = [(printable(path), why) for path, why in found.broken]
+    template = files("fasthash").joinpath("contact_sheet.html").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(template).render(
+        found=found, groups=groups, broken=broken, folder=printable(os.fspath(folder)), no_pictures=room < 0
+    )
+
+
+def _link(path: str, output: Path) -> str:
+    # Relative, so that report and photos may move together; every name is quoted, and none can pass for a scheme.
+    return quote(os.fsencode(os.path.join(os.curdir, os.path.relpath(path, output))))
+
+
+def _thumbnail(path: str) -> str | None:
+    """The photo as a small JPEG inside a URL; None if it can no longer be read."""
+    try:
+        image = read_photo(path)
+    except Exception:  # of any kind, as when it was hashed; it was sound then
+        return None
+    image.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BICUBIC)
+    with io.BytesIO() as file:
+        image.save(file, "JPEG", quality=70)
+        return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,109 @@
+"""Photos of all sorts: found in a folder, and read one by one whatever is wrong with them."""
+
+from __future__ import annotations
+
+import os
+import stat
+import textwrap
+import warnings
+
+import numpy as np
+
+from fasthash._extras import needs_extra
+
+with needs_extra("dedup"):
+    from PIL import ExifTags, Image
+
+__all__ = ["IMAGE_SUFFIXES", "Broken", "find_photos", "read_photo", "reason"]
+
+# What Pillow decodes by itself: for others it runs programs (EPS) or reads headers alone (MPEG, HDF5). The format is
+# told from a file's bytes, so the list holds for files that are named .jpg, too. Some builds of Pillow lack some.
+Image.init()
+_WANTED = "AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"
+_FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)
+
+# Suffixes of image files in lower case, as Pillow registers them: .jpg, .png, .tif, .webp, .gif and so on.
+IMAGE_SUFFIXES = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in _FORMATS)
+
+# A strip of 1 x 65535 px would grow to gigabytes where its shorter side is brought to that of the network.
+_MAX_RATIO = 100
+
+# From the orientation in EXIF data to what turns the image upright.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Pairs (path, reason).
+Broken = list[tuple[str, str]]
+
+
+def read_photo(path: str | os.PathLike[str]) -> Image.Image:
+    """Read an image file as 8-bit RGB, upright as its EXIF data says; of an animation the first picture.
+
+    Raises:
+        Exception: whatever Pillow raises on broken files; ValueError where this function finds fault.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError("not a regular file")  # opening a pipe would wait for ever
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd metadata; images too large to be photos are errors
+        with Image.open(path, formats=_FORMATS) as image:
+            if max(image.size) > _MAX_RATIO * min(image.size):
+                raise ValueError(f"{image.width} x {image.height} px is more than {_MAX_RATIO} times as long as wide")
+            image.load()
+            turn = _UPRIGHT.get(_orientation(image))
+            rgb = _eight_bits(image).convert("RGB")
+            return rgb if turn is None else rgb.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # any kind, from broken EXIF data: the picture itself is sound
+        return 1
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale 16 bits to 8, which Pillow's `convert` would cut off at 255."""
+    if image.mode == "F":
+        raise ValueError("pixels are floats, whose range is not known")
+    if not image.mode.startswith("I"):
+        return image
+    if image.mode == "I" and image.format not in ("PNG", "PPM"):  # which Pillow reads so for want of a mode of 16 bits
+        raise ValueError("pixels have 32 bits, whose range is not known")
+    pixels = np.asarray(image)
+    if pixels.min() < 0 or pixels.max() > 65535:
+        raise ValueError("pixels have 32 bits, whose range is not known")
+    return Image.fromarray((pixels // 257).astype(np.uint8))
+
+
+def find_photos(folder: str | os.PathLike[str]) -> tuple[list[str], Broken]:
+    """Paths of all image files, relative to the folder and sorted, and the folders below that cannot be read."""
+    paths: list[str] = []
+    broken: Broken = []
+
+    def unreadable(error: OSError) -> None:
+        inside = os.path.relpath(error.filename, folder)
+        if inside == os.curdir:
+            raise error
+        broken.append((inside, reason(error)))
+
+    for place, _, names in os.walk(folder, onerror=unreadable):
+        inside = os.path.relpath(place, folder)
+        paths += [
+            os.path.normpath(os.path.join(inside, name))
+            for name in names
+            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+        ]
+    return sorted(paths), broken
+
+
+def reason(error: Exception) -> str:
+    """What is wrong, on one line."""
+    return f"{type(error).__name__}: {textwrap.shorten(str(error), width=300)}"

@@ -1,0 +1,50 @@
+"""The command that finds near-duplicate photos."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fasthash.cli._app import app, one_line_errors
+
+
+@app.command()
+def dedup(
+    folder: Annotated[Path, typer.Argument(help="Folder of photos.", show_default=False)],
+    radius: Annotated[
+        int | None, typer.Option(help="Bits between near-duplicates, at most. Default: a sixteenth of the hash.")
+    ] = None,
+    hash_bits: Annotated[int, typer.Option(help="Width of the pHash: 64 or 256.")] = 64,
+    output: Annotated[Path, typer.Option(help="Folder for the contact sheet and the lists.")] = Path("dedup-report"),
+    index: Annotated[
+        Path | None, typer.Option(help="Folder that keeps the hashes: the next run reads only new and changed photos.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Find near-duplicate photos by their perceptual hashes; nothing is deleted. Broken files are listed and left out.
+
+    Writes index.html, duplicates.json and duplicates.csv. Exit code 0 whether or not there are duplicates.
+
+    Examples:
+
+        fasthash dedup photos
+
+        fasthash dedup photos --hash-bits 256 --radius 24 --index photo-hashes
+    """
+    with one_line_errors():
+        from fasthash._contact_sheet import as_dict, printable, write_report
+        from fasthash.dedup import find_duplicates
+
+        found = find_duplicates(folder, radius, hash_bits=hash_bits, state=index, progress=not as_json)
+        page, *_ = write_report(found, folder, output)
+    if as_json:
+        typer.echo(json.dumps(as_dict(found), indent=2))
+        return
+    for path, reason in found.broken:
+        typer.echo(f"skipped {printable(path)}: {reason}", err=True)
+    n_grouped = sum(map(len, found.groups))
+    typer.echo(f"{found.n_photos} photos, {found.n_hashed} of them hashed now, {len(found.broken)} files skipped")
+    typer.echo(f"{len(found.groups)} groups of near-duplicates, {n_grouped} photos in them; open {page}")

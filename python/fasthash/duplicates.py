@@ -1,0 +1,133 @@
+"""Groups of near-duplicates among codes, whatever made them: perceptual hashes such as pHash and PDQ, or a network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fasthash._checks import as_array, check_codes_of_any_width, check_int
+from fasthash.codes import pack_bits
+from fasthash.index import FlatIndex, HierIndex
+
+__all__ = ["near_duplicates", "perceptual_codes"]
+
+_BATCH = 1 << 10  # codes whose neighbours are listed at once
+
+
+def perceptual_codes(hashes: Any) -> NDArray[np.uint8]:
+    """Codes of perceptual hashes as other packages give them.
+
+    Args:
+        hashes: sequence of hashes of one kind and width: `imagehash.ImageHash` objects; hex digits, as of PDQ or of
+            `str(ImageHash)`; bytes; or arrays of bool. What comes first in a hash comes first in its code.
+
+    Returns:
+        uint8 array `(n, n_bits / 8)`. The hash of an `ImageHash` of 8 x 8 has 64 bits, that of PDQ 256.
+
+    Raises:
+        TypeError: a hash is none of these, or there are several kinds.
+        ValueError: no hashes at all, several widths, a width that is no multiple of 8, or digits that are not hex.
+
+    Example:
+        >>> perceptual_codes(["8f01", "8F03"])
+        array([[143,   1],
+               [143,   3]], dtype=uint8)
+    """
+    if isinstance(hashes, (str, bytes)) or hasattr(hashes, "hash"):
+        raise TypeError(f"hashes must be a sequence of hashes, got a single {type(hashes).__name__}; use [hash]")
+    hashes = list(hashes)
+    if not hashes:
+        raise ValueError("hashes must hold at least one hash, which tells their width")
+    rows = [_bits_or_bytes(i, item) for i, item in enumerate(hashes)]
+    if len({row.dtype for row in rows}) > 1:
+        kinds = sorted({type(item).__name__ for item in hashes})
+        raise TypeError(f"hashes must be of one kind, got {', '.join(kinds)}")
+    odd = next((i for i, row in enumerate(rows) if len(row) != len(rows[0])), None)
+    if odd is not None:
+        scale = 1 if rows[0].dtype == bool else 8
+        raise ValueError(
+            f"hashes must have one width, got {len(rows[0]) * scale} bits in hash 0 and {len(rows[odd]) * scale} "
+            f"in hash {odd}"
+        )
+    bits = np.stack(rows)
+    if bits.dtype == bool and bits.shape[1] % 8:
+        raise ValueError(f"hashes must have a width that is a multiple of 8, got {bits.shape[1]} bits")
+    return check_codes_of_any_width("hashes", pack_bits(bits) if bits.dtype == bool else bits)
+
+
+def near_duplicates(
+    codes: ArrayLike | FlatIndex | HierIndex, radius: int, ids: ArrayLike | None = None
+) -> list[NDArray[np.int64]]:
+    """Group codes that are near one another: every two within the radius come into one group.
+
+    Nearness chains: a group may hold codes that are farther apart than the radius, if others lie between them. So the
+    radius decides more than it does for a pair, and with one that is too large everything becomes one group.
+
+    Equal codes cost no more than one. A code that has no other near it is in no group.
+
+    Args:
+        codes: uint8 array `(n, n_bits / 8)`, see `perceptual_codes`; or an index of them, which may be one that grows.
+        radius: largest distance in bits between two near-duplicates, from 0, which groups equal codes. For PDQ 31 of
+            256 bits is customary; for pHash 4 of 64, 16 of 256.
+        ids: int64 array `(n,)`, distinct; None for the rows of `codes`. An index has its own.
+
+    Returns:
+        A list of int64 arrays: the ids of each group, at least two, in ascending order. The groups are ordered by their
+        first ids, and do not depend on the order of the codes.
+
+    Raises:
+        TypeError: wrong dtype of `codes` or `ids`, or `radius` is not an integer.
+        ValueError: wrong shape, ids that are not distinct or given beside an index, or `radius` is negative.
+
+    Example:
+        >>> near_duplicates(perceptual_codes(["00ff", "ff00", "00fe", "01fe"]), radius=1)
+        [array([0, 2, 3])]
+    """
+    radius = check_int("radius", radius, minimum=0)
+    if isinstance(codes, (FlatIndex, HierIndex)):
+        if ids is not None:
+            raise ValueError("ids must be None for an index, which has its own")
+        index = codes
+    else:
+        index = HierIndex.from_arrays(codes, ids)
+    array, names = index.to_arrays()
+    labels = np.arange(len(names))
+    distinct, first = np.unique(array, axis=0, return_index=True)  # neighbours of equal codes are listed once
+    for i in range(0, len(distinct), _BATCH):
+        found = index.range_search(distinct[i : i + _BATCH], radius)
+        near = np.searchsorted(names, found.ids)
+        labels = _joined(labels, np.repeat(first[i : i + _BATCH], np.diff(found.offsets)), near)
+    order = np.argsort(labels, kind="stable")  # a label is the first row of its group, so groups come in order, too
+    groups = np.split(names[order], np.flatnonzero(np.diff(labels[order])) + 1)
+    return [group for group in groups if len(group) > 1]
+
+
+def _joined(labels: NDArray[np.int64], a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Labels with the groups of rows `a[i]` and `b[i]` made one; each is the smallest row of its group."""
+    while True:
+        low, high = np.minimum(labels[a], labels[b]), np.maximum(labels[a], labels[b])
+        if (low == high).all():
+            return labels
+        labels = labels.copy()
+        np.minimum.at(labels, high, low)
+        while ((above := labels[labels]) != labels).any():
+            labels = above
+
+
+def _bits_or_bytes(i: int, item: Any) -> NDArray[Any]:
+    """One hash as bool `(n_bits,)` or uint8 `(n_bytes,)`."""
+    if isinstance(item, str):
+        try:
+            return np.frombuffer(bytes.fromhex(item), np.uint8)
+        except ValueError:
+            raise ValueError(f"hashes must be hex digits, two for each byte, got {item!r} at {i}") from None
+    if isinstance(item, (bytes, bytearray, memoryview)):
+        return np.frombuffer(item, np.uint8)
+    array = as_array("hashes", getattr(item, "hash", item))
+    if array.dtype != bool:
+        raise TypeError(
+            f"hashes must be ImageHash objects, hex digits, bytes or arrays of bool, got {type(item).__name__} at {i}"
+        )
+    return array.reshape(-1)

@@ -1,0 +1,221 @@
+"""Groups of near-duplicates among codes, and codes of perceptual hashes as other packages give them."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fasthash as fh
+
+PDQ = Path(__file__).parent.parent.parent / "shared" / "data" / "pdq_near_duplicates"
+
+
+def clustered(n, n_bytes, seed=0):
+    """Codes around centres, some of them equal."""
+    rng = np.random.default_rng(seed)
+    centres = rng.integers(0, 256, (max(1, n // 6), n_bytes), dtype=np.uint8)
+    flips = rng.random((n, n_bytes * 8)) < 0.03
+    return centres[rng.integers(0, len(centres), n)] ^ np.packbits(flips, axis=1)
+
+
+def slow_groups(codes, radius, ids):
+    """The slow path: a walk from each code over all within the radius of one that was reached."""
+    left, groups = set(range(len(codes))), []
+    bits = np.unpackbits(codes, axis=1).astype(int)
+    while left:
+        reached, edge = set(), {left.pop()}
+        while edge:
+            row = edge.pop()
+            reached.add(row)
+            near = {i for i in left if np.abs(bits[i] - bits[row]).sum() <= radius}
+            left -= near
+            edge |= near
+        if len(reached) > 1:
+            groups.append(sorted(ids[row] for row in reached))
+    return sorted(groups)
+
+
+def as_lists(groups):
+    assert all(group.dtype == np.int64 for group in groups)
+    return [group.tolist() for group in groups]
+
+
+@pytest.mark.parametrize("radius", [0, 1, 3, 5, 9, 64])
+@pytest.mark.parametrize("seed", range(3))
+def test_groups_are_those_of_a_walk(radius, seed, monkeypatch):
+    monkeypatch.setattr("fasthash.duplicates._BATCH", 7)
+    codes = clustered(90, 4, seed)
+    expected = slow_groups(codes, radius, np.arange(90).tolist())
+    assert as_lists(fh.near_duplicates(codes, radius)) == expected
+    ids = np.random.default_rng(seed).permutation(90) * 5 - 77
+    expected = slow_groups(codes, radius, ids.tolist())
+    assert as_lists(fh.near_duplicates(codes, radius, ids)) == expected
+    for index in (fh.FlatIndex.from_arrays(codes, ids), fh.HierIndex.from_arrays(codes, ids)):
+        assert as_lists(fh.near_duplicates(index, radius)) == expected
+    order = np.random.default_rng(9).permutation(90)
+    assert as_lists(fh.near_duplicates(codes[order], radius, ids[order])) == expected
+
+
+def test_a_long_chain_is_one_group():
+    """Each code is one bit from the next; the ends are as far apart as codes can be."""
+    bits = np.tri(2049, 2048, -1, dtype=np.uint8)
+    codes = fh.pack_bits(bits[np.random.default_rng(0).permutation(2049)])
+    assert as_lists(fh.near_duplicates(codes, 1)) == [list(range(2049))]
+    assert fh.near_duplicates(codes, 0) == []
+
+
+def test_equal_codes_by_the_thousand():
+    codes = np.zeros((100_000, 8), dtype=np.uint8)
+    codes[70_000:] = 255
+    first, second = fh.near_duplicates(codes, 3)
+    assert (len(first), len(second)) == (70_000, 30_000)
+
+
+def test_an_index_that_grows():
+    codes = clustered(80, 8)
+    index = fh.HierIndex.from_arrays(codes[:50])
+    index.add(codes[50:])
+    index.remove(np.arange(0, 80, 4))
+    left = np.setdiff1d(np.arange(80), np.arange(0, 80, 4))
+    assert as_lists(fh.near_duplicates(index, 4)) == slow_groups(codes[left], 4, left.tolist())
+
+
+def test_no_codes():
+    assert fh.near_duplicates(np.empty((0, 8), np.uint8), 3) == []
+    assert fh.near_duplicates(fh.HierIndex(), 3) == []
+    assert fh.near_duplicates(np.zeros((1, 8), np.uint8), 3) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((np.zeros((3, 8)), 1), TypeError, "codes must be a uint8 array of packed bits, got dtype float64"),
+        ((["00ff"], 1), TypeError, "codes must be a uint8 array of packed bits, got dtype <U4"),
+        ((np.zeros(8, np.uint8), 1), ValueError, "codes must have shape (n, n_bytes)"),
+        ((np.zeros((3, 8), np.uint8), -1), ValueError, "radius must be at least 0, got -1"),
+        ((np.zeros((3, 8), np.uint8), 1.0), TypeError, "radius must be an integer, got 1.0"),
+        ((np.zeros((3, 8), np.uint8), 1, [1, 2]), ValueError, "ids must have shape (3,)"),
+        ((np.zeros((3, 8), np.uint8), 1, [1, 2, 2]), ValueError, "ids must be distinct, got 2 twice"),
+        ((fh.FlatIndex(8), 1, [1]), ValueError, "ids must be None for an index, which has its own"),
+    ],
+)
+def test_what_has_no_groups(arguments, error, message):
+    with pytest.raises(error) as caught:
+        fh.near_duplicates(*arguments)
+    assert str(caught.value).startswith(message)
+
+
+# Codes of perceptual hashes
+
+
+def test_codes_of_hex_digits_bytes_and_bits():
+    expected = np.random.default_rng(0).integers(0, 256, (5, 32), dtype=np.uint8)
+    texts = [row.tobytes().hex() for row in expected]
+    for hashes in (
+        texts,
+        [text.upper() for text in texts],
+        np.array(texts),
+        [row.tobytes() for row in expected],
+        list(np.unpackbits(expected, axis=1).astype(bool)),
+        np.unpackbits(expected, axis=1).astype(bool),
+        (text for text in texts),
+    ):
+        np.testing.assert_array_equal(fh.perceptual_codes(hashes), expected)
+
+
+@pytest.mark.parametrize("hash_size", [8, 16])
+def test_codes_of_imagehash(hash_size):
+    imagehash = pytest.importorskip("imagehash", reason="needs the extra dedup")
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 40, 40), dtype=np.uint8)
+    for function in (imagehash.phash, imagehash.dhash, imagehash.average_hash):
+        hashes = [function(Image.fromarray(picture), hash_size=hash_size) for picture in pixels]
+        codes = fh.perceptual_codes(hashes)
+        assert codes.shape == (6, hash_size**2 // 8)
+        np.testing.assert_array_equal(codes, fh.perceptual_codes([str(item) for item in hashes]))
+        distances = fh.FlatIndex.from_arrays(codes).search(codes[:1], 6)
+        assert dict(zip(distances.ids[0].tolist(), distances.distances[0].tolist(), strict=True)) == {
+            i: hashes[0] - item for i, item in enumerate(hashes)
+        }
+
+
+@pytest.mark.parametrize(
+    ("hashes", "error", "message"),
+    [
+        ([], ValueError, "hashes must hold at least one hash, which tells their width"),
+        ("00ff", TypeError, "hashes must be a sequence of hashes, got a single str; use [hash]"),
+        (b"ab", TypeError, "hashes must be a sequence of hashes, got a single bytes; use [hash]"),
+        (["00ff", "00fg"], ValueError, "hashes must be hex digits, two for each byte, got '00fg' at 1"),
+        (["00ff", "00f"], ValueError, "hashes must be hex digits, two for each byte, got '00f' at 1"),
+        (["00ff", "00"], ValueError, "hashes must have one width, got 16 bits in hash 0 and 8 in hash 1"),
+        (["00", np.ones(8, bool)], TypeError, "hashes must be of one kind, got ndarray, str"),
+        ([np.ones(8, bool), np.ones(9, bool)], ValueError, "hashes must have one width, got 8 bits in hash 0 and 9"),
+        ([np.ones(9, bool)], ValueError, "hashes must have a width that is a multiple of 8, got 9 bits"),
+        (
+            [np.ones(8, np.uint8)],
+            TypeError,
+            "hashes must be ImageHash objects, hex digits, bytes or arrays of bool, got",
+        ),
+        ([3], TypeError, "hashes must be ImageHash objects, hex digits, bytes or arrays of bool, got int at 0"),
+        ([""], ValueError, "hashes must have shape (n, n_bytes) with 1 to 512 bytes, got (1, 0)"),
+    ],
+)
+def test_what_are_no_hashes(hashes, error, message):
+    with pytest.raises(error) as caught:
+        fh.perceptual_codes(hashes)
+    assert str(caught.value).startswith(message)
+
+
+# Meta's test data of PDQ
+
+
+def pdq_codes(name):
+    path = PDQ / "data" / "reg-test-input" / name
+    if not path.exists():
+        pytest.skip("needs pdq_near_duplicates in ../shared/data")
+    return fh.perceptual_codes(path.read_text().split())
+
+
+def test_pdq_of_photos_that_were_changed():
+    """One photo in 12 versions, of other sharpness, colours and size, a copy of it, and three other pictures."""
+    path = PDQ / "wasm" / "test" / "TestData" / "PDQMD5TestData.csv"
+    if not path.exists():
+        pytest.skip("needs pdq_near_duplicates in ../shared/data")
+    with open(path, newline="") as file:
+        rows = [row for row in csv.DictReader(file) if len(row["Hash"]) == 64]  # others are MD5 of videos
+    same_photo = [
+        i for i, row in enumerate(rows) if "bridge-mods" in row["FilePath"] or row["FilePath"].endswith("/b.jpg")
+    ]
+    assert (len(rows), len(same_photo)) == (16, 13)
+    codes = fh.perceptual_codes([row["Hash"] for row in rows])
+    assert as_lists(fh.near_duplicates(codes, 31)) == [same_photo]  # every pair, and no other
+    distances = fh.FlatIndex.from_arrays(codes).search(codes[same_photo[:1]], 16).distances[0]
+    assert distances[12] <= 31 < 90 < distances[13]
+
+
+def test_pdq_needles_in_a_haystack():
+    """100 needles, of which the last 350 codes of the haystack are copies: 50 equal ones, then three times all 100, the
+    more bits changed the later. Each copy is that of the one needle that it is nearest to by far."""
+    needles, haystack = pdq_codes("needles.txt"), pdq_codes("haystack.txt")
+    by_needle = fh.FlatIndex.from_arrays(needles).search(haystack[1000:], 2)
+    owners = by_needle.ids[:, 0]
+    np.testing.assert_array_equal(owners[:50], np.arange(50))
+    for block in range(3):  # a copy of each needle in each block, so the truth does not rest on a radius
+        np.testing.assert_array_equal(np.sort(owners[50 + 100 * block :][:100]), np.arange(100))
+    assert (by_needle.distances[:, 1] - by_needle.distances[:, 0]).min() > 30
+    true = {(needle, 1000 + i) for i, needle in enumerate(owners.tolist())}
+
+    found = fh.HierIndex.from_arrays(haystack).range_search(needles, 31)
+    pairs = set(zip(np.repeat(np.arange(100), np.diff(found.offsets)).tolist(), found.ids.tolist(), strict=True))
+    assert pairs <= true  # precision 1
+    assert len(pairs) / len(true) == 250 / 350  # recall: the last block is farther away than 31
+    assert {row for _, row in true - pairs} == set(range(1250, 1350))
+
+    groups = fh.near_duplicates(np.concatenate([needles, haystack[1000:]]), 31)
+    expected = [[i] for i in range(100)]
+    for i, needle in enumerate(owners[:250].tolist()):
+        expected[needle].append(100 + i)
+    found_groups = [group for group in as_lists(groups) if group[0] < 100]
+    assert found_groups == expected

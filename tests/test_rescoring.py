@@ -1,0 +1,654 @@
+"""Embeddings searched by the codes of their signs and scored again by their vectors."""
+
+import itertools
+import json
+import os
+import pickle
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fasthash as fh
+from fasthash import _saved_folder
+
+DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+DTYPES = ["int8", "float16", "float32"]
+KINDS = list(itertools.product(DTYPES, ["cosine", "inner_product"]))
+
+
+def embeddings(n=300, n_dims=40, seed=0):
+    """Around few centres, as those of texts are."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((10, n_dims))
+    return (centres[rng.integers(0, 10, n)] + 0.7 * rng.standard_normal((n, n_dims))).astype(np.float32)
+
+
+def brute_force(index, ids, queries, k):
+    """The slow path: every stored vector scored one by one, in double precision."""
+    vectors = index.reconstruct(ids).astype(np.float64)
+    all_scores, all_ids = [], []
+    for query in queries.astype(np.float64):
+        if index.metric == "cosine":
+            query = query / np.sqrt((query**2).sum())
+        scores = [float(query @ vector) for vector in vectors]
+        best = sorted(range(len(ids)), key=lambda i: (-np.float32(scores[i]), ids[i]))[:k]
+        all_scores.append([scores[i] for i in best])
+        all_ids.append([ids[i] for i in best])
+    return np.array(all_scores), np.array(all_ids)
+
+
+def filled(dtype="float32", metric="cosine", n=300, ids=None, **options):
+    index = fh.RescoringIndex(40, dtype=dtype, metric=metric, **options)
+    index.add(embeddings(n), ids)
+    return index
+
+
+def same(found, expected):
+    np.testing.assert_array_equal(found.ids, expected.ids)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+
+
+# Codes
+
+
+def test_codes_are_those_of_sentence_transformers():
+    vectors = embeddings(20, 24)
+    vectors[0, :3] = 0, -0.0, 1e-30  # a bit is 1 above 0 alone
+    index = fh.RescoringIndex(24, metric="inner_product")
+    index.add(vectors)
+    codes, ids = index.codes.to_arrays()
+    np.testing.assert_array_equal(codes, np.packbits(vectors > 0, axis=-1))
+    np.testing.assert_array_equal(ids, np.arange(20))
+    assert codes[0, 0] >> 5 == 0b001
+
+
+@pytest.mark.parametrize(("n_dims", "n_bits"), [(1, 8), (8, 8), (9, 16), (300, 304), (4096, 4096), (5000, 4096)])
+def test_by_default_all_dimensions_have_bits(n_dims, n_bits):
+    index = fh.RescoringIndex(n_dims)
+    vectors = embeddings(5, n_dims)
+    index.add(vectors)
+    assert index.level_bits == (n_bits,)
+    expected = np.packbits(vectors > 0, axis=-1)[:, : n_bits // 8]
+    np.testing.assert_array_equal(index.codes.reconstruct(np.arange(5)), expected)
+
+
+def test_levels_are_prefixes():
+    index = filled(level_bits=(8, 16))
+    assert (index.level_bits, index.n_bits, index.n_dims) == ((8, 16), 24, 40)
+    np.testing.assert_array_equal(index.codes.to_arrays()[0], np.packbits(embeddings()[:, :24] > 0, axis=-1))
+
+
+# Searches
+
+
+@pytest.mark.parametrize(("dtype", "metric"), KINDS)
+def test_with_all_codes_scored_it_is_the_exhaustive_search(dtype, metric):
+    vectors = embeddings()
+    vectors[100:120] = vectors[7]  # equal scores, which ids decide
+    ids = np.random.default_rng(1).permutation(300) * 3 - 200
+    ids[ids == -1] = 10_000
+    index = fh.RescoringIndex(40, dtype=dtype, metric=metric)
+    index.add(vectors, ids)
+    queries = np.concatenate([embeddings(20, seed=2), vectors[7:8]])
+    scores, expected = brute_force(index, ids, queries, 30)
+    found = index.search(queries, 30, rescore_multiplier=10)
+    np.testing.assert_array_equal(found.ids, expected)
+    np.testing.assert_allclose(found.scores, scores, rtol=1e-5, atol=1e-5)
+    assert found.scores.dtype == np.float32
+    assert found.ids.dtype == np.int64
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("multiplier", [1, 3])
+def test_the_nearest_codes_are_scored(dtype, multiplier):
+    index, queries = filled(dtype, level_bits=(8, 8)), embeddings(20, seed=2)
+    found = index.search(queries, 5, rescore_multiplier=multiplier)
+    flat = fh.FlatIndex.from_arrays(np.packbits(embeddings()[:, :16] > 0, axis=-1))
+    nearest = flat.search(np.packbits(queries[:, :16] > 0, axis=-1), 5 * multiplier).ids
+    for i, ids in enumerate(nearest):
+        np.testing.assert_array_equal(found.ids[i], brute_force(index, ids, queries[i : i + 1], 5)[1][0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_score_does_not_depend_on_what_is_searched_beside_it(dtype, monkeypatch):
+    index, queries = filled(dtype), embeddings(50, seed=2)
+    whole = index.search(queries, 10)
+    for i in range(50):
+        same(index.search(queries[i : i + 1], 10), fh.RescoredResult(whole.scores[i : i + 1], whole.ids[i : i + 1]))
+    more = index.search(queries, 20, rescore_multiplier=2)
+    same(fh.RescoredResult(more.scores[:, :10], more.ids[:, :10]), whole)
+    monkeypatch.setattr("fasthash.rescoring._BLOCK", 130)
+    same(index.search(queries, 10), whole)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_scores_are_near_those_of_the_embeddings(dtype):
+    index, vectors, queries = filled(dtype), embeddings(), embeddings(20, seed=2)
+    cosines = (queries @ vectors.T) / np.linalg.norm(queries, axis=1)[:, None] / np.linalg.norm(vectors, axis=1)
+    found = index.search(queries, 10)
+    error = np.abs(found.scores - np.take_along_axis(cosines, found.ids, 1)).max()
+    assert error < {"int8": 0.01, "float16": 0.001, "float32": 1e-6}[dtype]
+
+
+def test_float64_and_float16_queries():
+    index, queries = filled(), embeddings(5, seed=2)
+    found = index.search(queries, 3)
+    np.testing.assert_array_equal(index.search(queries.astype(np.float64), 3).ids, found.ids)
+    np.testing.assert_allclose(index.search(queries.astype(np.float16), 3).scores, found.scores, atol=1e-3)
+
+
+def test_filters():
+    index, queries = filled(ids=np.arange(300) + 1000), embeddings(5, seed=2)
+    allowed = np.arange(1000, 1300, 7)
+    expected = brute_force(index, allowed, queries, 5)[1]
+    mask = np.zeros(1300, dtype=bool)
+    mask[allowed] = True
+    for allow in (allowed, mask, fh.IdFilter(allowed)):
+        np.testing.assert_array_equal(index.search(queries, 5, rescore_multiplier=60, allow=allow).ids, expected)
+    few = index.search(queries, 4, allow=np.array([1003, 1001]))
+    np.testing.assert_array_equal(np.sort(few.ids[:, :2]), [[1001, 1003]] * 5)
+    assert (few.ids[:, 2:] == -1).all()
+    assert (few.scores[:, 2:] == -np.inf).all()
+
+
+def test_fewer_than_k_and_none_at_all():
+    index = fh.RescoringIndex(8)
+    assert index.search(np.ones((2, 8)), 3).ids.tolist() == [[-1] * 3] * 2
+    assert index.search(np.ones((0, 8)), 3).ids.shape == (0, 3)
+    index.add(np.eye(8)[:2])
+    found = index.search(np.eye(8)[1:2], 3)
+    assert found.ids.tolist() == [[1, 0, -1]]
+    assert found.scores.tolist() == [[1, 0, -np.inf]]
+
+
+def test_recall_grows_with_the_multiplier_on_features_of_photos():
+    path = DATA / "deep_features_mobilenet" / "cifar10_mobilenetv1.npz"
+    if not path.exists():
+        pytest.skip("needs deep_features_mobilenet in ../shared/data")
+    with np.load(path, allow_pickle=False) as file:
+        gallery = file["pca128"][file["database_index"][:5000]].astype(np.float32)
+        queries = file["pca128"][file["query_index"][:100]].astype(np.float32)
+    index = fh.RescoringIndex(128, dtype="int8")
+    index.add(gallery)
+    unit = gallery / np.linalg.norm(gallery, axis=1, keepdims=True)
+    exact = np.argsort(-(queries @ unit.T), axis=1, kind="stable")[:, :10]
+    recalls = []
+    for multiplier in (1, 4, 16, 500):
+        found = index.search(queries, 10, rescore_multiplier=multiplier).ids
+        recalls.append(np.mean([np.isin(a, b).mean() for a, b in zip(exact, found, strict=True)]))
+    assert recalls == sorted(recalls)
+    assert recalls[1] > recalls[0] + 0.1
+    assert recalls[3] > 0.97  # what int8 costs
+
+
+# int8
+
+
+def test_steps_of_int8_are_those_of_sentence_transformers():
+    vectors = embeddings(200, 16)
+    vectors[:, 3] = 0.5  # a dimension without any width
+    index = fh.RescoringIndex(16, dtype="int8", metric="inner_product")
+    index.add(vectors)
+    starts, ends = vectors.min(axis=0), vectors.max(axis=0)
+    np.testing.assert_array_equal(index.ranges, [starts, ends])
+    for row, vector in zip(index.reconstruct(np.arange(200)), vectors, strict=True):
+        for value, x, start, end in zip(row, vector, starts, ends, strict=True):
+            width = (end - start) / np.float32(255) or np.float32(1)
+            step = np.floor((x - start) / width)  # 0 to 255; sentence-transformers stores it less 128
+            assert value == pytest.approx(start + (step + 0.5) * width, abs=1e-5)
+
+
+def test_given_ranges_hold_from_the_first_embedding_and_clip():
+    ranges = np.stack([np.full(8, -1.0), np.full(8, 1.0)])
+    index = fh.RescoringIndex(8, dtype="int8", metric="inner_product", ranges=ranges)
+    index.add(np.array([[-5, -1, -0.5, 0, 0.25, 0.5, 1, 5]]))
+    np.testing.assert_allclose(index.reconstruct([0])[0], [-1, -1, -0.5, 0, 0.25, 0.5, 1, 1], atol=2 / 255)
+
+
+def test_the_first_embeddings_calibrate_and_must_be_enough():
+    index = fh.RescoringIndex(40, dtype="int8")
+    index.add(np.empty((0, 40)))
+    assert index.ranges is None
+    with pytest.raises(
+        ValueError, match=r"^embeddings must be at least 100 at the first call, .* got 99; or give ranges="
+    ):
+        index.add(embeddings(99))
+    assert (len(index), index.ranges) == (0, None)
+    index.add(embeddings(100))
+    before = index.ranges
+    index.add(embeddings(1, seed=5) * 9)
+    np.testing.assert_array_equal(index.ranges, before)
+
+
+# Changes
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("seed", range(3))
+def test_any_history_equals_an_index_made_at_once(dtype, seed, tmp_path):
+    rng = np.random.default_rng(seed)
+    pool = embeddings(2000, seed=seed)
+    ranges = np.stack([np.full(40, -0.6), np.full(40, 0.6)]) if dtype == "int8" else None
+    index, held = fh.RescoringIndex(40, dtype=dtype, ranges=ranges), {}
+    queries = embeddings(10, seed=9)
+    next_id = 0
+    for step in range(40):
+        rows = rng.integers(0, 2000, rng.integers(0, 60))
+        known = np.array(sorted(held), dtype=np.int64)
+        some = rng.permutation(known)[: len(known) // 3]
+        action = rng.choice(["add", "count", "remove", "update", "save"])
+        if action == "add":
+            ids = rng.permutation(np.setdiff1d(np.arange(-5000, 5000), [*known, -1]))[: len(rows)]
+            index.add(pool[rows], ids)
+            held |= zip(ids.tolist(), rows, strict=True)
+        elif action == "count":
+            ids = next_id + np.arange(len(rows))
+            index.add(pool[rows])
+            held |= zip(ids.tolist(), rows, strict=True)
+        elif action == "remove":
+            index.remove(some)
+            for id in some.tolist():
+                del held[id]
+        elif action == "update":
+            rows = rng.integers(0, 2000, len(some))
+            index.update(some, pool[rows])
+            held |= zip(some.tolist(), rows, strict=True)
+        else:
+            index.save(tmp_path / "index")
+            assert fh.RescoringIndex.verify(tmp_path / "index") == ""
+            index = fh.RescoringIndex.load(tmp_path / "index", mmap=bool(step % 2))
+        next_id = max([next_id, *(id + 1 for id in held)])
+        fresh = fh.RescoringIndex(40, dtype=dtype, ranges=ranges)
+        ids = np.array(sorted(held), dtype=np.int64)
+        fresh.add(pool[[held[id] for id in ids.tolist()]] if held else np.empty((0, 40)), ids)
+        assert len(index) == len(held)
+        same(index.search(queries, 7), fresh.search(queries, 7))
+        np.testing.assert_array_equal(index.reconstruct(ids), fresh.reconstruct(ids))
+
+
+def test_removed_vectors_give_their_memory_back():
+    index = filled(n=2000)
+    before = index.nbytes
+    index.remove(np.arange(1900))
+    assert index.nbytes < before / 4
+    for _ in range(20):
+        index.update(np.arange(1900, 2000), embeddings(100, seed=3))
+    assert index.nbytes < before / 4
+    assert 1950 in index
+    assert 3 not in index
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda i: i.add(embeddings(2), [5, 600]), "ids must be new"),
+        (lambda i: i.add(embeddings(2), [600, 600]), "600"),
+        (lambda i: i.add(embeddings(2), [600, -1]), "-1"),
+        (lambda i: i.remove([5, 600]), "600"),
+        (lambda i: i.update([5, 600], embeddings(2)), "600"),
+        (lambda i: i.update([5], embeddings(2)), "ids must have shape"),
+        (lambda i: i.reconstruct([5, 600]), "600"),
+    ],
+)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_refused_call_leaves_the_index_as_it_was(dtype, change, message):
+    index, queries = filled(dtype), embeddings(5, seed=2)
+    before = index.search(queries)
+    with pytest.raises(ValueError, match=message):
+        change(index)
+    assert len(index) == 300
+    same(index.search(queries), before)
+    index.add(embeddings(1, seed=4))
+    assert 300 in index
+
+
+def test_a_search_sees_a_change_as_a_whole():
+    """Two states take turns in one thread; in others, every result is that of one of them."""
+    ids, states = np.arange(100), [embeddings(100, seed=seed) for seed in (1, 2)]
+    index = fh.RescoringIndex(40, dtype="float32")
+    index.add(states[0])
+    query = embeddings(1, seed=3)
+    expected = []
+    for state in states:
+        index.update(ids, state)
+        expected.append(index.search(query, 5).scores.tobytes())
+    wrong, done = [], threading.Event()
+
+    def search():
+        while not done.is_set():
+            if (scores := index.search(query, 5).scores).tobytes() not in expected:
+                wrong.append(scores)
+
+    readers = [threading.Thread(target=search) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for i in range(200):
+        index.update(ids, states[i % 2])
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert not wrong
+    assert expected[0] != expected[1]
+
+
+# Files
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+@pytest.mark.parametrize(("dtype", "metric"), KINDS)
+def test_saved_and_loaded(dtype, metric, mmap, tmp_path):
+    index = filled(dtype, metric, ids=np.arange(300)[::-1] * 2, level_bits=(8, 32), memory="compact")
+    index.save(tmp_path / "index")
+    loaded = fh.RescoringIndex.load(tmp_path / "index", mmap=mmap)
+    assert repr(loaded) == repr(index)
+    assert loaded.codes.memory == "compact"
+    same(loaded.search(embeddings(9, seed=2)), index.search(embeddings(9, seed=2)))
+    if mmap:
+        assert loaded.nbytes < index.nbytes - 300 * 40 * np.dtype(dtype).itemsize / 2
+
+
+def test_an_empty_index_is_saved(tmp_path):
+    fh.RescoringIndex(40, dtype="int8").save(tmp_path / "index")
+    for mmap in (True, False):
+        loaded = fh.RescoringIndex.load(tmp_path / "index", mmap)
+        assert (len(loaded), loaded.ranges) == (0, None)
+        loaded.add(embeddings(100))
+
+
+def test_the_file_of_vectors_is_one_of_numpy(tmp_path):
+    index = filled("float16", ids=np.arange(300)[::-1].copy())
+    index.save(tmp_path)
+    (path,) = tmp_path.glob("vectors-*.npy")
+    np.testing.assert_array_equal(np.load(path), index.reconstruct(np.arange(300)).astype(np.float16))
+    same_file = path.with_suffix(".other")
+    with open(same_file, "wb") as file:
+        np.save(file, np.load(path))
+    assert path.read_bytes() == same_file.read_bytes()
+
+
+def test_an_index_is_saved_over_the_file_that_it_maps(tmp_path):
+    filled().save(tmp_path)
+    loaded = fh.RescoringIndex.load(tmp_path)
+    other = fh.RescoringIndex.load(tmp_path)
+    loaded.remove([0, 1, 2])
+    loaded.save(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+    same(other.search(embeddings(5, seed=2)), filled().search(embeddings(5, seed=2)))
+    assert len(fh.RescoringIndex.load(tmp_path)) == 297
+
+
+@pytest.mark.parametrize(
+    ("step", "call"),
+    [("_checksum", 1), ("_checksum", 2), ("sync", 1), ("sync", 2), ("sync", 3), ("os.replace", 1)],
+)
+def test_a_save_that_fails_leaves_the_old_index(step, call, tmp_path, monkeypatch):
+    filled().save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    place = os if step == "os.replace" else _saved_folder
+    name = step.removeprefix("os.")
+    real, calls = getattr(place, name), []
+
+    def fail(*arguments):
+        calls.append(arguments)
+        if len(calls) >= call:
+            raise OSError("disk full")
+        return real(*arguments)
+
+    monkeypatch.setattr(place, name, fail)
+    with pytest.raises(OSError, match="disk full"):
+        filled("int8").save(tmp_path)
+    monkeypatch.undo()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    same(fh.RescoringIndex.load(tmp_path).search(embeddings(5)), filled().search(embeddings(5)))
+
+
+def test_what_killed_saves_left_is_removed_and_nothing_else(tmp_path):
+    for name in ("codes-0123456789abcdef.fh", "vectors-0123456789abcdef.npy", "card-0123456789abcdef.json"):
+        (tmp_path / name).write_bytes(b"half")
+    (tmp_path / "photo-0123456789abcdef.jpg").write_bytes(b"a photo")
+    (tmp_path / "codes.fh").write_bytes(b"of somebody")
+    filled().save(tmp_path)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert [name for name in names if "0123" in name] == ["photo-0123456789abcdef.jpg"]
+    assert len(names) == 5
+
+
+def test_other_cards_are_not_overwritten(tmp_path):
+    (tmp_path / "card.json").write_text(json.dumps({"version": 1, "class": "HashEncoder"}))
+    with pytest.raises(FileExistsError, match=r"holds something else: .*HashEncoder"):
+        filled().save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["card.json"]
+
+
+def found_only_by_verify(folder):
+    """The place of a byte that the sample does not hold."""
+    (path,) = folder.glob("vectors-*.npy")
+    index = fh.RescoringIndex(2048, dtype="float32")
+    index.add(embeddings(300, 2048))
+    index.save(folder)
+    (path,) = folder.glob("vectors-*.npy")
+    sampled = np.zeros(path.stat().st_size, dtype=bool)
+    sampled[: _saved_folder._HEAD] = True
+    for i in range(_saved_folder._N_SAMPLES):
+        start = (len(sampled) - _saved_folder._SAMPLE) * i // (_saved_folder._N_SAMPLES - 1)
+        sampled[start : start + _saved_folder._SAMPLE] = True
+    assert sampled[-1]
+    return path, int(np.flatnonzero(~sampled)[1000])
+
+
+def test_a_flipped_bit_between_the_samples_is_found_by_verify_and_by_reading_all(tmp_path):
+    filled().save(tmp_path)
+    path, place = found_only_by_verify(tmp_path)
+    assert fh.RescoringIndex.verify(tmp_path) == ""
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+    fh.RescoringIndex.load(tmp_path, mmap=True)
+    with pytest.raises(fh.FormatError, match=r"vectors-.* is damaged, or of another save"):
+        fh.RescoringIndex.load(tmp_path, mmap=False)
+    assert "vectors-" in fh.RescoringIndex.verify(tmp_path)
+
+
+def change_byte(path, place=-1):
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGE = {
+    "vectors cut short": lambda f, o: os.truncate(f / f.names["vectors.npy"], 1000),
+    "vectors longer": lambda f, o: os.truncate(f / f.names["vectors.npy"], 1 << 20),
+    "vectors of another index": lambda f, o: shutil.copy(o / o.names["vectors.npy"], f / f.names["vectors.npy"]),
+    "vectors missing": lambda f, o: os.remove(f / f.names["vectors.npy"]),
+    "vectors changed": lambda f, o: change_byte(f / f.names["vectors.npy"]),
+    "header of vectors changed": lambda f, o: change_byte(f / f.names["vectors.npy"], 10),
+    "codes of another index": lambda f, o: shutil.copy(o / o.names["codes.fh"], f / f.names["codes.fh"]),
+    "codes cut short": lambda f, o: os.truncate(f / f.names["codes.fh"], 1000),
+    "codes changed": lambda f, o: change_byte(f / f.names["codes.fh"]),
+    "codes missing": lambda f, o: os.remove(f / f.names["codes.fh"]),
+    "card changed": lambda f, o: change_byte(f / "card.json", 90),
+    "card cut short": lambda f, o: os.truncate(f / "card.json", 90),
+    "card empty": lambda f, o: os.truncate(f / "card.json", 0),
+    "card of another index": lambda f, o: shutil.copy(o / "card.json", f / "card.json"),
+    "card no object": lambda f, o: (f / "card.json").write_text("[]"),
+    "card nested": lambda f, o: (f / "card.json").write_text("[" * 100_000),
+}
+
+
+class Saved(type(Path())):
+    """A folder of a saved index, and the names of its files."""
+
+    @property
+    def names(self):
+        return {name: entry["name"] for name, entry in json.loads((self / "card.json").read_text())["files"].items()}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("mmap", [True, False])
+def test_damage_is_found(damage, mmap, tmp_path):
+    folders = [Saved(tmp_path / name) for name in ("one", "other")]
+    for seed, folder in enumerate(folders):
+        index = fh.RescoringIndex(40, dtype="float32")
+        index.add(embeddings(seed=seed))
+        index.save(folder)
+    DAMAGE[damage](*folders)
+    with pytest.raises(fh.FormatError, match=r"one"):
+        fh.RescoringIndex.load(folders[0], mmap=mmap)
+    assert fh.RescoringIndex.verify(folders[0])
+    assert fh.RescoringIndex.verify(folders[1]) == ""
+
+
+def forge(folder, change):
+    """Change a card and make its checksum right."""
+    card = json.loads((folder / "card.json").read_text())
+    del card["sha256"]
+    change(card)
+    (folder / "card.json").write_text(json.dumps(card | {"sha256": _saved_folder._checksum_of(card)}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda card: card["files"]["vectors.npy"].update(name="../elsewhere.npy"),
+        lambda card: card["files"]["vectors.npy"].update(name=3),
+        lambda card: card["files"].pop("codes.fh"),
+        lambda card: card.update(files=[]),
+        lambda card: card.update(n_dims=41),
+        lambda card: card.update(n_dims="40"),
+        lambda card: card.update(dtype="float16"),
+        lambda card: card.update(metric="hamming"),
+        lambda card: card.update(ranges=[[0.0] * 40] * 2),
+        lambda card: card.update(version=2),
+        lambda card: card.pop("metric"),
+    ],
+)
+def test_forged_cards_are_refused(change, tmp_path):
+    filled().save(tmp_path)
+    forge(tmp_path, change)
+    with pytest.raises(fh.FormatError):
+        fh.RescoringIndex.load(tmp_path)
+    assert fh.RescoringIndex.verify(tmp_path)
+
+
+def test_a_folder_without_an_index(tmp_path):
+    for call in (fh.RescoringIndex.load, fh.RescoringIndex.verify):
+        with pytest.raises(FileNotFoundError, match=r"holds no saved RescoringIndex: card\.json is missing"):
+            call(tmp_path)
+
+
+# Bad input
+
+
+NAN = embeddings(3)
+NAN[1, 2] = np.nan
+ZERO = embeddings(3)
+ZERO[2] = 0
+INFINITE = embeddings(3)
+INFINITE[0, 39] = -np.inf
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (embeddings(3).astype(int), TypeError, "must be a float16, float32 or float64 array, got dtype int64"),
+        (embeddings(3).astype(">f4"), TypeError, "must be a float16, float32 or float64 array, got dtype >f4"),
+        (embeddings(3).astype(np.longdouble), TypeError, "must be a float16, float32 or float64 array, got dtype"),
+        (np.packbits(embeddings(3) > 0, axis=1), TypeError, "must be a float16, float32 or float64 array, got dtype"),
+        (None, TypeError, "must be a float16, float32 or float64 array, got dtype object"),
+        (embeddings(3)[0], ValueError, r"must have shape (n, 40), got (40,); for a single embedding use "),
+        (embeddings(3, 41), ValueError, "must have shape (n, 40), got (3, 41)"),
+        (NAN, ValueError, "must be finite, found nan at index [1, 2]"),
+        (INFINITE, ValueError, "must be finite, found -inf at index [0, 39]"),
+        (ZERO, ValueError, "must have a length for the metric 'cosine', found 0.0 in row 2"),
+    ],
+)
+def test_what_are_no_embeddings(value, error, message):
+    index = filled()
+    for name, call in {
+        "embeddings": index.add,
+        "queries": index.search,
+        "embeddings ": lambda value: index.update([0, 1, 2], value),
+    }.items():
+        with pytest.raises(error) as caught:
+            call(value)
+        assert str(caught.value).startswith(f"{name.strip()} {message}")
+    assert len(index) == 300
+
+
+def test_numbers_that_the_dtype_cannot_hold():
+    index = fh.RescoringIndex(8, metric="inner_product")
+    index.add(np.full((1, 8), 65504.0))
+    with pytest.raises(ValueError, match=r"^embeddings must be at most 65504 in size for dtype 'float16', found 70000"):
+        index.add(np.full((1, 8), 70000.0))
+    index = fh.RescoringIndex(8, metric="inner_product", dtype="float32")
+    with pytest.raises(ValueError, match=r"^queries must be at most 1e\+15 in size for dtype 'float32', found 1e\+16"):
+        index.search(np.full((1, 8), 1e16))
+    fh.RescoringIndex(8).add(np.full((1, 8), 1e100))  # of which the direction counts
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"n_dims": 0}, ValueError, "n_dims must be at least 1, got 0"),
+        ({"n_dims": 65537}, ValueError, "n_dims must be at most 65536, got 65537"),
+        ({"n_dims": 8.0}, TypeError, "n_dims must be an integer, got 8.0"),
+        ({"dtype": "bfloat16"}, ValueError, "dtype must be one of 'int8', 'float16', 'float32', got 'bfloat16'"),
+        ({"metric": "l2"}, ValueError, "metric must be one of 'cosine', 'inner_product', got 'l2'"),
+        ({"level_bits": (8, 40)}, ValueError, "level_bits must sum to at most 40 for n_dims = 40, got (8, 40)"),
+        ({"level_bits": (7,)}, ValueError, "level_bits must be at least 8, got 7"),
+        ({"memory": "huge"}, ValueError, "memory must be one of"),
+        ({"ranges": np.zeros((2, 40))}, ValueError, "ranges must be None for dtype = 'float16', got ndarray"),
+        ({"dtype": "int8", "ranges": np.zeros((2, 41))}, ValueError, "ranges must have shape (2, 40), got (2, 41)"),
+        (
+            {"dtype": "int8", "ranges": np.zeros((2, 40), int)},
+            TypeError,
+            "ranges must be a float16, float32 or float64",
+        ),
+        (
+            {"dtype": "int8", "ranges": -np.arange(80.0).reshape(2, 40)},
+            ValueError,
+            "ranges must be at most 1e+15 in size",
+        ),
+        ({"dtype": "int8", "ranges": np.full((2, 40), np.nan)}, ValueError, "ranges must be at most 1e+15 in size"),
+    ],
+)
+def test_what_makes_no_index(options, error, message):
+    with pytest.raises(error) as caught:
+        fh.RescoringIndex(**{"n_dims": 40} | options)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"k": 0}, ValueError, "k must be at least 1, got 0"),
+        ({"k": 2.0}, TypeError, "k must be an integer, got 2.0"),
+        ({"rescore_multiplier": 0}, ValueError, "rescore_multiplier must be at least 1, got 0"),
+        ({"rescore_multiplier": 1.5}, TypeError, "rescore_multiplier must be an integer, got 1.5"),
+        ({"allow": [0.5]}, TypeError, "allow must be an int64 array of ids or a bool mask, got dtype float64"),
+        ({"allow": [True]}, ValueError, "allow must have an entry for every id up to 299, got 1 entries"),
+    ],
+)
+def test_what_is_no_search(options, error, message):
+    with pytest.raises(error) as caught:
+        filled().search(embeddings(1), **options)
+    assert str(caught.value) == message
+
+
+def test_it_is_no_list():
+    index = fh.RescoringIndex(8)
+    assert index
+    assert repr(index) == "RescoringIndex(8, dtype='float16', metric='cosine', level_bits=(8,)) with 0 embeddings"
+
+
+def test_pickles_are_indices_of_their_own(tmp_path):
+    filled("int8").save(tmp_path)
+    index = fh.RescoringIndex.load(tmp_path)
+    other = pickle.loads(pickle.dumps(index))
+    other.remove(np.arange(100))
+    other.add(embeddings(5, seed=4))
+    assert (len(index), len(other)) == (300, 205)
+    same(index.search(embeddings(5, seed=2)), filled("int8").search(embeddings(5, seed=2)))
