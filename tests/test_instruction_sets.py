@@ -74,11 +74,10 @@ def test_avx512_is_found_among_the_kernels_for_avx2(tmp_path):
     assert any("which AVX2 does not have" in line for line in faults(local))
 
 
-@pytest.mark.parametrize(
-    ("processor", "levels"), [("kvm64", "scalar"), ("Nehalem", "scalar"), ("Haswell", "scalar avx2")]
-)
-def test_the_core_runs_on_older_processors(core_build, processor, levels):
+@pytest.mark.parametrize("processor", ["kvm64", "Nehalem", "Haswell"])
+def test_the_core_runs_on_older_processors(core_build, tmp_path, processor):
+    """Emulated ones: without SSE3, without AVX, without AVX-512."""
     emulator = shutil.which("qemu-x86_64", path=PATH) or pytest.skip("needs qemu-x86_64")
-    result = run(emulator, "-cpu", processor, core_build / "kernels_test")
+    result = run(emulator, "-cpu", processor, core_build / "c_api_test", cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.endswith(f"kernels_test: all passed, levels: {levels}\n")
+    assert "c_api_test: all passed" in result.stdout
