@@ -2,16 +2,12 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <type_traits>
 #include <utility>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include "os.h"
 
 namespace fasthash {
 
@@ -31,7 +27,7 @@ class Array {
         return *this;
     }
     ~Array() {
-        if (!is_view_) std::free(data_);
+        if (!is_view_) os::release(data_);
     }
     static Array view(const T* values, std::size_t n) {
         Array array;
@@ -94,42 +90,16 @@ class Array {
     }
     void allocate(std::size_t n) {
         if (n > static_cast<std::size_t>(-1) / 2 / sizeof(T)) throw std::bad_alloc();
-        const std::size_t n_bytes = (n * sizeof(T) + kLine - 1) / kLine * kLine;
         if (n == 0) {
-            std::free(std::exchange(data_, nullptr));
-        } else if (data_ == nullptr) {
-            data_ = fresh(n_bytes);
+            os::release(std::exchange(data_, nullptr));
         } else {
-            void* moved = std::realloc(static_cast<void*>(data_), n_bytes);
-            if (moved == nullptr) throw std::bad_alloc();
-            data_ = static_cast<T*>(moved);
-            if (reinterpret_cast<std::uintptr_t>(moved) % kLine != 0) {  // realloc knows nothing of cache lines
-                T* aligned = fresh(n_bytes);
-                std::memcpy(static_cast<void*>(aligned), moved, n_bytes);
-                std::free(std::exchange(data_, aligned));
-            }
+            void* memory = data_ == nullptr ? os::allocate(n * sizeof(T))
+                                            : os::reallocate(static_cast<void*>(data_), n * sizeof(T));
+            if (memory == nullptr) throw std::bad_alloc();
+            data_ = static_cast<T*>(memory);
         }
         capacity_ = n;
-        advise(n_bytes);
     }
-    // Large pages spare most of the address look-ups of searches that jump about.
-    void advise([[maybe_unused]] std::size_t n_bytes) {
-#if defined(__linux__)
-        constexpr std::size_t kPage = 4096, kWorthIt = std::size_t{4} << 20;
-        if (n_bytes < kWorthIt) return;
-        const std::uintptr_t begin = (reinterpret_cast<std::uintptr_t>(data_) + kPage - 1) / kPage * kPage;
-        const std::uintptr_t end = (reinterpret_cast<std::uintptr_t>(data_) + n_bytes) / kPage * kPage;
-        madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // advice: it may be refused
-#endif
-    }
-
-    static T* fresh(std::size_t n_bytes) {
-        void* data = std::aligned_alloc(kLine, n_bytes);
-        if (data == nullptr) throw std::bad_alloc();
-        return static_cast<T*>(data);
-    }
-
-    static constexpr std::size_t kLine = 64;
 
     T* data_ = nullptr;
     std::size_t size_ = 0;

@@ -1,6 +1,6 @@
 #include "fork_safe.h"
 
-#include <pthread.h>
+#include "os.h"
 
 namespace fasthash {
 namespace {
@@ -13,11 +13,11 @@ struct Gate {
 Gate& gate() {
     static Gate* const the_gate = [] {
         static Gate* const made = new Gate;  // never destroyed: threads may outlive every other object
-        pthread_atfork([] { made->mutex.lock(); }, [] { made->mutex.unlock(); },
-                       [] {
-                           ++made->generation;
-                           made->mutex.unlock();
-                       });
+        os::at_fork([] { made->mutex.lock(); }, [] { made->mutex.unlock(); },
+                    [] {
+                        ++made->generation;
+                        made->mutex.unlock();
+                    });
         return made;
     }();
     return *the_gate;

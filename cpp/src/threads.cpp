@@ -1,7 +1,5 @@
 #include "fasthash/threads.h"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
@@ -12,23 +10,12 @@
 #include <thread>
 #include <vector>
 
-#if defined(__linux__)
-#include <sched.h>
-#endif
+#include "os.h"
 
 namespace fasthash {
 namespace {
 
 constexpr std::size_t kMaxThreads = 1024;
-
-std::size_t processors() {
-#if defined(__linux__)
-    cpu_set_t set;  // the processors that this process may use, fewer in a container
-    if (sched_getaffinity(0, sizeof set, &set) == 0) return static_cast<std::size_t>(CPU_COUNT(&set));
-#endif
-    const unsigned n = std::thread::hardware_concurrency();
-    return n > 0 ? n : 1;
-}
 
 std::atomic<std::size_t> wanted{0};  // 0: as many as there are processors
 
@@ -118,7 +105,7 @@ Pool& the_pool() {
     std::call_once(once, [] {
         pool = new Pool;
         // A child has none of its parent's threads, and the parent's locks may be held: it starts afresh.
-        pthread_atfork(nullptr, nullptr, [] { pool = new Pool; });
+        os::at_fork(nullptr, nullptr, [] { pool = new Pool; });
     });
     return *pool;
 }
@@ -127,7 +114,7 @@ Pool& the_pool() {
 
 std::size_t num_threads() {
     const std::size_t n = wanted;
-    return n > 0 ? n : std::min(processors(), kMaxThreads);
+    return n > 0 ? n : std::clamp<std::size_t>(os::n_processors(), 1, kMaxThreads);
 }
 
 void set_num_threads(std::size_t n) {

@@ -1,10 +1,9 @@
 // The C interface: the same results as the classes of C++, every error by its status and message, and no exception that
 // comes out, whatever is thrown within.
-#include <unistd.h>
-
 #include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 #include <functional>
 #include <new>
 #include <thread>
@@ -431,7 +430,7 @@ void test_files() {
 
     const std::string path = "c_api_test.fh";
     ok(fasthash_index_save(flat().get(), path.c_str()));
-    check(truncate(path.c_str(), 100) == 0, "truncate");
+    std::filesystem::resize_file(path, 100);
     for (const bool mapped : {false, true}) {
         refused(fasthash_index_load(path.c_str(), mapped, &index), FASTHASH_ERROR_FORMAT, "");
         check(index == nullptr && std::strlen(fasthash_last_error()) > 0, "a truncated file");

@@ -2,14 +2,14 @@
 // stands next to pages that must not be touched: a step outside ends the test.
 #include "kernels/kernels.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <random>
 #include <vector>
+
+#include "fences.h"
 
 namespace fasthash {
 namespace {
@@ -25,18 +25,12 @@ void check(bool condition, const char* what) {
     std::exit(1);
 }
 
-// Memory between two fences: pages that must not be touched.
+// Memory between two fences.
 struct Fenced {
-    static constexpr std::size_t kFence = 64 * 1024, kInside = 8 * kFence;  // whole pages, whatever their size
+    static constexpr std::size_t kInside = 8 * kFence;
     std::uint8_t *begin, *end;
 
-    Fenced() {
-        void* memory = mmap(nullptr, kInside + 2 * kFence, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        check(memory != MAP_FAILED, "mmap");
-        begin = static_cast<std::uint8_t*>(memory) + kFence;
-        end = begin + kInside;
-        check(mprotect(begin, kInside, PROT_READ | PROT_WRITE) == 0, "mprotect");
-    }
+    Fenced() : begin(fenced(kInside)), end(begin + kInside) { check(begin != nullptr, "memory between fences"); }
 
     // So far behind the first fence, or so that the last of n ends at the second.
     template <typename T = std::uint8_t>

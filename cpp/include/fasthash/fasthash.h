@@ -11,7 +11,7 @@
  * Ownership. What a function hands out through `fasthash_index**`, `fasthash_filter**` or `fasthash_range_result**` is
  * the caller's and goes back to the function that ends in _free; if the call fails it is NULL. Codes, ids and paths
  * that are passed in are read or copied during the call and never kept; arrays that results go into are the caller's.
- * An array of no elements may be NULL.
+ * An array of no elements may be NULL. Paths are UTF-8 on Windows, elsewhere what the system takes.
  *
  * Threads. Any number of threads may call any functions on one index or filter at once, only not _free while another
  * call uses it. A search sees what the index held when it began; changes take turns, and each happens as a whole. */
