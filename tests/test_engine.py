@@ -267,6 +267,7 @@ index.add(codes)
 queries = np.tile(codes[:1000] ^ np.uint8(0x55), (100, 1))
 if sys.argv[1] == "prefix":
     queries = queries[:15].repeat(200, axis=0)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have background jobs ignore it
 threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
 begin = time.monotonic()
 try:
@@ -304,6 +305,7 @@ if sys.argv[1] in ("compact", "save"):
     index.add(codes[:10_000])
 n = len(index)
 before = time.monotonic()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as above
 threading.Timer(0.15, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
     while True:
