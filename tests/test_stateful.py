@@ -111,7 +111,8 @@ class Machine(RuleBasedStateMachine):
                 self.index.add(codes)
             return
         self.index.add(codes)
-        self.hold(codes, np.arange(self.next_id, self.next_id + n))
+        # Counted from 0: beyond the last id numpy has no integer to end with.
+        self.hold(codes, self.next_id + np.arange(n))
 
     @rule(n=SIZES, seed=SEEDS)
     def add_with_ids(self, n, seed):
