@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from pages import fill, table, versions
+from pages import fill_page, table, versions
 from workloads import cpu_name
 
 BACKBONES = ("hrnet_w18_small", "hrnet_w18", "hrnet_w32", "hrnet_w48", "hrnet_w64", "alexnet", "vgg16")
@@ -106,7 +106,7 @@ def main() -> None:
     )
     page = Path(__file__).parent.parent / "docs" / "results.md"
     part = "backbones cpu" if on_cpu else "backbones gpu"
-    page.write_text(fill(page.read_text(), {part: f"{text}\n\n{table(head, rows)}"}))
+    fill_page(page, {part: f"{text}\n\n{table(head, rows)}"})
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 import fasthash as fh
-from pages import fill, share, table, versions
+from pages import fill_page, share, table, versions
 from workloads import cpu_name, interleaved, one_by_one
 
 try:
@@ -160,10 +160,7 @@ def main() -> None:
         if made is not None:
             parts["network"] = measured(*made, rounds, Path(folder) / "network")
         parts["components"] = measured(*pca_features(options.data), rounds, Path(folder) / "components")
-    if options.quick:
-        print(*parts.values(), sep="\n\n")
-    else:
-        PAGE.write_text(fill(PAGE.read_text(), parts))
+    fill_page(PAGE, parts, only_print=options.quick)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from fasthash.plots import draw_map_by_bits
-from pages import fill, share, table, versions
+from pages import fill_page, share, table, versions
 from workloads import cpu_name
 
 HERE = Path(__file__).parent
@@ -237,7 +237,7 @@ def main() -> None:
             parts[f"images {name}"] = part(options.runs)
         except FileNotFoundError as error:
             print(f"images {name}: left as it is, {error.filename} is missing")
-    PAGE.write_text(fill(PAGE.read_text(), parts))
+    fill_page(PAGE, parts)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import numpy as np
 
 import fasthash as fh
 from fasthash.plots import draw_recall_by_time
-from pages import fill, table, versions
+from pages import fill_page, table, versions
 from workloads import cpu_name, interleaved
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -162,8 +162,7 @@ def main() -> None:
         DOCS / "images" / "recall_by_time.png", curves, K, f"{options.large:,} learned codes of 64 bits"
     )
     parts["levels 10 M"] += "\n\n![recall over time of the pruned and the exact search](images/recall_by_time.png)"
-    page = DOCS / "results.md"
-    page.write_text(fill(page.read_text(), parts))
+    fill_page(DOCS / "results.md", parts)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from fasthash import baselines, losses
 from fasthash.heads import HashHead
 from fasthash.metrics import mean_average_precision
 from fasthash.train import train
-from pages import fill, share, table, versions
+from pages import fill_page, share, table, versions
 from workloads import cpu_name
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
@@ -274,10 +274,7 @@ def main() -> None:
             found[job] = value
             print(*job, value, f"{seconds:.1f} s", flush=True)
     parts = tables(found, references(options.features, bits), bits, seeds, (time.perf_counter() - begin) / 60)
-    if options.quick:
-        print(*parts.values(), sep="\n\n")
-    else:
-        PAGE.write_text(fill(PAGE.read_text(), parts))
+    fill_page(PAGE, parts, only_print=options.quick)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from pathlib import Path
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -17,6 +18,14 @@ def fill(text: str, parts: dict[str, str]) -> str:
         before, rest = text.split(begin)
         text = before + begin + part + end + rest.split(end)[1]
     return text
+
+
+def fill_page(page: Path, parts: dict[str, str], *, only_print: bool = False) -> None:
+    """Put the parts into a page, or print them instead."""
+    if only_print:
+        print(*parts.values(), sep="\n\n")
+    else:
+        page.write_text(fill(page.read_text(), parts))
 
 
 def versions(*packages: str) -> str:

@@ -382,7 +382,7 @@ def test_an_index_is_saved_over_the_file_that_it_maps(tmp_path):
 
 @pytest.mark.parametrize(
     ("step", "call"),
-    [("_checksum", 1), ("_checksum", 2), ("sync", 1), ("sync", 2), ("sync", 3), ("os.replace", 1)],
+    [("_checksum", 1), ("_checksum", 2), ("_sync", 1), ("_sync", 2), ("_sync", 3), ("os.replace", 1)],
 )
 def test_a_save_that_fails_leaves_the_old_index(step, call, tmp_path, monkeypatch):
     filled().save(tmp_path)

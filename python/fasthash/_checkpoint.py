@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fasthash._extras import needs_extra
-from fasthash._saved_folder import sync
+from fasthash._saved_folder import CARD_NAME, card_of, put_card
 
 with needs_extra("train"):
     from safetensors import SafetensorError
@@ -24,7 +24,6 @@ with needs_extra("train"):
 
 __all__ = ["CARD_NAME", "brief", "read_card", "read_weights", "weights_path", "write_checkpoint"]
 
-CARD_NAME = "card.json"
 _VERSION = 1
 _OUR_FILES = re.compile(r"weights-[0-9a-f]{8}\.(safetensors|json)")
 
@@ -39,10 +38,7 @@ def write_checkpoint(folder: str | os.PathLike[str], model: nn.Module, card: dic
     try:
         save_model(model, str(weights))
         draft.write_text(text + "\n", encoding="utf-8")
-        for path in (weights, draft):
-            sync(path)
-        os.replace(draft, folder / CARD_NAME)
-        sync(folder)
+        put_card(draft, [weights])
     finally:
         _remove_leftovers(folder)
 
@@ -54,9 +50,7 @@ def read_card(folder: str | os.PathLike[str], kind: str) -> dict[str, Any]:
         FileNotFoundError: `folder` lacks card.json.
         ValueError: it is not the card of such a checkpoint.
     """
-    path = Path(folder) / CARD_NAME
-    if not path.is_file():
-        raise FileNotFoundError(f"folder={str(folder)!r} holds no saved {kind}: {CARD_NAME} is missing")
+    path = card_of(folder, kind)
     try:
         card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if card["version"] != _VERSION:

@@ -12,13 +12,13 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from fasthash._core import FormatError
 
-__all__ = ["CARD_NAME", "check_file", "read_card", "sync", "write_folder"]
+__all__ = ["CARD_NAME", "card_of", "check_file", "put_card", "read_card", "write_folder"]
 
 CARD_NAME = "card.json"
 _VERSION = 1
@@ -53,21 +53,42 @@ def write_folder(
     token = secrets.token_hex(8)
     draft = folder / f"card-{token}.json"
     try:
-        files = {}
+        files, paths = {}, []
         for name, write in writers.items():
             stem, suffix = name.split(".")
             path = folder / f"{stem}-{token}.{suffix}"
             write(path)
-            sync(path)
+            paths.append(path)
             files[name] = {"name": path.name, "bytes": path.stat().st_size}
             files[name] |= {"sample": _sample(path), "sha256": _checksum(path)}
         card = {"version": _VERSION, "class": kind, **facts, "files": files}
         draft.write_text(json.dumps(card | {"sha256": _checksum_of(card)}, indent=1, allow_nan=False), encoding="utf-8")
-        sync(draft)
-        os.replace(draft, folder / CARD_NAME)
-        sync(folder)
+        put_card(draft, paths)
     finally:
         _remove_leftovers(folder)
+
+
+def put_card(draft: Path, files: Iterable[Path]) -> None:
+    """Make a draft the card of its folder, which it replaces as a whole.
+
+    The card must not outlive the files that it names: all are on the disk before.
+    """
+    for path in (*files, draft):
+        _sync(path)
+    os.replace(draft, draft.with_name(CARD_NAME))
+    _sync(draft.parent)
+
+
+def card_of(folder: str | os.PathLike[str], kind: str) -> Path:
+    """The card of a folder that holds something of a kind, the name of a class.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    path = Path(folder) / CARD_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"folder={os.fspath(folder)!r} holds no saved {kind}: {CARD_NAME} is missing")
+    return path
 
 
 def read_card(folder: str | os.PathLike[str], kind: str) -> dict[str, Any]:
@@ -77,9 +98,7 @@ def read_card(folder: str | os.PathLike[str], kind: str) -> dict[str, Any]:
         FileNotFoundError: `folder` lacks card.json.
         FormatError: it is the card of something else, or damaged.
     """
-    path = Path(folder) / CARD_NAME
-    if not path.is_file():
-        raise FileNotFoundError(f"folder={os.fspath(folder)!r} holds no saved {kind}: {CARD_NAME} is missing")
+    path = card_of(folder, kind)
     try:
         card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if card["class"] != kind:
@@ -115,8 +134,8 @@ def check_file(folder: str | os.PathLike[str], card: Mapping[str, Any], name: st
     return path
 
 
-def sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk: a card must not outlive the files that it names."""
+def _sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -278,7 +278,7 @@ class RescoringIndex:
             k: how many neighbours, from 1 to 2^31 - 1; may exceed the number of embeddings.
             rescore_multiplier: the `rescore_multiplier * k` nearest codes are scored, of those at the last distance the
                 ones with the smallest ids; from 1. With as many as there are embeddings the search is exhaustive.
-                (sentence-transformers has 2 by default, and 4 in its examples.)
+                (sentence-transformers has 2 by default.)
             allow: only these ids, as in `HierIndex.search`.
 
         Returns:
