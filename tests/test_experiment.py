@@ -91,6 +91,11 @@ def test_train_eval_encode(few_digits, tmp_path):
         assert found["paths"].tolist() == ["0.png", "1.png", "2.png"]
         assert found["codes"].shape == (3, 3)
         assert (fh.load(tmp_path / "photos.fh").reconstruct([0, 1, 2]) == found["codes"]).all()
+    code, output = run("encode", folder / "encoder", photos, tmp_path / "codes.npz")
+    assert code == 1
+    assert "codes.npz exists; --force overwrites it" in output
+    code, output = run("encode", folder / "encoder", photos, tmp_path / "codes.npz", "--force")
+    assert code == 0, output
 
 
 def test_ties_and_queries_without_relevant_images(few_digits, tmp_path):

@@ -11,9 +11,12 @@ import typer
 
 from fasthash import FormatError, __version__
 
-__all__ = ["app", "complain", "fail", "new_file", "one_line_errors", "use_threads", "whole_numbers"]
+__all__ = ["Force", "app", "complain", "fail", "new_file", "one_line_errors", "use_threads", "whole_numbers"]
 
 app = typer.Typer(name="fasthash", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
+
+
+Force = Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")]
 
 
 def _print_version(wanted: bool) -> None:

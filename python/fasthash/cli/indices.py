@@ -15,7 +15,7 @@ import typer
 from fasthash import FlatIndex, FormatError, HierIndex, IdFilter, load, peek
 from fasthash import verify as verify_file
 from fasthash.cli import _codes
-from fasthash.cli._app import app, complain, new_file, one_line_errors, use_threads, whole_numbers
+from fasthash.cli._app import Force, app, complain, new_file, one_line_errors, use_threads, whole_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,6 @@ class KeepMode(str, Enum):
 
 
 Threads = Annotated[int | None, typer.Option(help="Threads to use. Default: as many as there are processors.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 IndexFile = Annotated[Path, typer.Argument(help="An index file.", show_default=False)]
 

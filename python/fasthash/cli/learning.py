@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fasthash.cli._app import app, one_line_errors, whole_numbers
+from fasthash.cli._app import Force, app, new_file, one_line_errors, whole_numbers
 
 __all__: list[str] = []
 
@@ -176,6 +176,7 @@ def encode(
     index: Annotated[Path | None, typer.Option(help="Index file to write, too; ids count the paths.")] = None,
     batch_size: Annotated[int, typer.Option(help="Images per step.")] = 64,
     num_workers: Annotated[int, typer.Option(help="Processes that load images.")] = 0,
+    force: Force = False,
 ) -> None:
     """Encode all photos in a folder: codes uint8 (n, bytes) and their paths. Broken files are listed and left out.
 
@@ -191,6 +192,9 @@ def encode(
 
         if output.suffix != ".npz":
             raise ValueError(f"output must end with .npz, got {str(output)!r}")
+        for file in (output, index):
+            if file is not None:
+                new_file(file, force)
         network = HashEncoder.load(encoder).to_best_device()
         found = network.encode_folder(images, batch_size=batch_size, num_workers=num_workers)
         np.savez(output, codes=found.codes, paths=np.array(found.paths, dtype=np.str_))

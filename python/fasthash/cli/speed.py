@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fasthash.cli import _codes
-from fasthash.cli._app import app, new_file, one_line_errors
+from fasthash.cli._app import Force, app, new_file, one_line_errors
 
 __all__: list[str] = []
 
@@ -32,7 +32,7 @@ def bench(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for bench.json, bench.md and bench.png.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+    force: Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure the speed of the indices on your codes, beside other libraries that are installed.
