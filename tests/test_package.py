@@ -2,6 +2,7 @@
 
 import ast
 import sys
+import sysconfig
 
 import pytest
 
@@ -19,6 +20,13 @@ print(sorted(name for name in outside if not name.startswith("_")))
     result = run(sys.executable, "-I", "-c", code)
     assert result.returncode == 0, result.stderr
     assert ast.literal_eval(result.stdout) == ["fasthash", "numpy"]
+
+
+def test_free_threaded_python_stays_free():
+    if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+        pytest.skip("this Python always has a global interpreter lock")
+    result = run(sys.executable, "-W", "error", "-c", "import sys, fasthash; print(sys._is_gil_enabled())")
+    assert result.stdout.split() == ["False"], result.stderr
 
 
 @pytest.mark.parametrize(

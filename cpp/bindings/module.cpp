@@ -112,7 +112,8 @@ void register_errors(py::module_& module) {
 
 }  // namespace
 
-PYBIND11_MODULE(_core, module) {
+// Free-threaded Python keeps its GIL off: the core relies on locks of its own, and no function here keeps state.
+PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
     module.doc() = "Compiled core of fasthash; use the classes of the package instead.";
     module.attr("__version__") = FASTHASH_VERSION;
     register_errors(module);
