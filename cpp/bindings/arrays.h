@@ -54,18 +54,22 @@ py::array_t<T> to_array(std::vector<T> values) {
     return to_array(std::move(values), {n});
 }
 
-/// Runs call(interrupt) without the GIL. Ctrl-C ends it.
+/// Runs call(interrupt) without the GIL. Ctrl-C ends it, and so does an error of `progress`, which is told the share of
+/// the work that is done.
 template <typename Call>
-auto run(Call call) {
-    const Interrupt interrupt = [] {
+auto run(Call call, const std::optional<py::function>& progress = std::nullopt) {
+    const Interrupt interrupt = [&progress](double done) {
         const py::gil_scoped_acquire acquire;
-        return PyErr_CheckSignals() != 0;
+        if (PyErr_CheckSignals() != 0) return true;
+        if (!progress) return false;
+        const py::float_ share(done);
+        return py::reinterpret_steal<py::object>(PyObject_CallOneArg(progress->ptr(), share.ptr())).ptr() == nullptr;
     };
     try {
         const py::gil_scoped_release release;
         return call(interrupt);
     } catch (const Interrupted&) {
-        throw py::error_already_set();  // what the signal's handler raised
+        throw py::error_already_set();  // what the signal's handler or `progress` raised
     }
 }
 

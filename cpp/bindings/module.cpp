@@ -16,10 +16,11 @@ namespace {
 
 using ReleaseGil = py::call_guard<py::gil_scoped_release>;
 
-void add(Index& index, const CodeArray& codes, const std::optional<IdArray>& ids) {
+void add(Index& index, const CodeArray& codes, const std::optional<IdArray>& ids,
+         const std::optional<py::function>& progress) {
     const CodeView view = code_view("codes", codes);
     const std::int64_t* id_data = id_pointer(ids, view.n);
-    run([&](const Interrupt& interrupt) { index.add(view, id_data, interrupt); });
+    run([&](const Interrupt& interrupt) { index.add(view, id_data, interrupt); }, progress);
 }
 
 void remove(Index& index, const IdArray& ids) {
@@ -150,7 +151,8 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
         .def("next_id", &Index::next_id, ReleaseGil())
         .def("n_segments", &Index::n_segments, ReleaseGil())
         .def("n_removed", &Index::n_removed, ReleaseGil())
-        .def("add", &add, py::arg("codes").noconvert(), py::arg("ids").noconvert() = py::none())
+        .def("add", &add, py::arg("codes").noconvert(), py::arg("ids").noconvert() = py::none(),
+             py::arg("progress") = py::none())
         .def("remove", &remove, py::arg("ids").noconvert())
         .def("update", &update, py::arg("ids").noconvert(), py::arg("codes").noconvert())
         .def(

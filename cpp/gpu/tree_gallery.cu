@@ -44,14 +44,17 @@ struct QueryPrefixes {
 
 struct TreeGallery::Sorted {
     Sorted(CodeView codes, unsigned wanted_bits) : n_items(codes.n), n_bytes(codes.n_bytes) {
-        const auto order = sort_rows(codes, nullptr);
-        for (std::size_t i = 0; i < codes.n; ++i) {
-            const std::uint8_t* code = codes.row(order[i]);
-            if (i == 0 || std::memcmp(code, rows.data() + rows.size() - n_bytes, n_bytes) != 0) {
-                runs.begins.push_back(static_cast<std::uint32_t>(i));
-                rows.insert(rows.end(), code, code + n_bytes);
+        Stopper stopper;
+        SortedRanges sorted(codes, nullptr, stopper);
+        while (sorted.next()) {
+            for (std::size_t i = 0; i < sorted.n(); ++i) {
+                const std::uint8_t* code = sorted.code(i);
+                if (rows.empty() || std::memcmp(code, rows.data() + rows.size() - n_bytes, n_bytes) != 0) {
+                    runs.begins.push_back(static_cast<std::uint32_t>(runs.items.size()));
+                    rows.insert(rows.end(), code, code + n_bytes);
+                }
+                runs.items.push_back(sorted.row(i));
             }
-            runs.items.push_back(order[i]);
         }
         const std::size_t n_rows = runs.begins.size();
         runs.begins.push_back(static_cast<std::uint32_t>(codes.n));

@@ -9,6 +9,24 @@
 #include "state.h"
 
 namespace fasthash {
+namespace {
+
+SortedCodes merged(MergeCursor items, std::size_t n_bytes, Stopper& stopper) {
+    constexpr std::size_t kBetweenStops = 65536;
+    constexpr double kShare = .9;  // of the time to build an index; the plan and its tables take the rest
+    SortedCodesBuilder builder(n_bytes, items.n_items(), items.smallest_id(), items.largest_id());
+    for (std::size_t n = 1; !items.done(); items.next(), ++n) {
+        if (!builder.append(items.code(), items.id())) {
+            throw ArgumentError("codes must not change while they are added");
+        }
+        if (n % kBetweenStops != 0) continue;
+        stopper.note_done(kShare * static_cast<double>(n) / static_cast<double>(items.n_items()));
+        stopper.check();
+    }
+    return builder.finish();
+}
+
+}  // namespace
 
 HierIndex::Shape HierIndex::shape() const {
     const std::shared_ptr<const State> held = state();
@@ -26,19 +44,12 @@ HierIndex::Shape HierIndex::shape() const {
 
 LiveSegment HierIndex::build(const std::vector<LiveSegment>& parts, const NewItems& items, const Segment* first,
                              Stopper& stopper) const {
-    MergeCursor merged(parts, items, stopper);
-    SortedCodesBuilder builder(layout().n_bytes(), merged.n_items(), merged.smallest_id(), merged.largest_id());
-    constexpr std::size_t kBetweenStops = 65536;
-    for (std::size_t n = 1; !merged.done(); merged.next(), ++n) {
-        if (!builder.append(merged.code(), merged.id()))
-            throw ArgumentError("codes must not change while they are added");
-        if (n % kBetweenStops == 0) stopper.check();
-    }
     // After a first segment that needs no scan none is needed: how far the search has to go is known by then.
     std::optional<Plan> plan = forced_plan_;
     const auto* leading = dynamic_cast<const SortedSegment*>(first);
     if (!plan && leading != nullptr && leading->plan() != Plan::scan) plan = leading->plan();
-    return LiveSegment(std::make_shared<const SortedSegment>(builder.finish(), memory_, plan, stopper));
+    SortedCodes codes = merged(MergeCursor(parts, items, stopper), layout().n_bytes(), stopper);
+    return LiveSegment(std::make_shared<const SortedSegment>(std::move(codes), memory_, plan, stopper));
 }
 
 void HierIndex::search_pruned(const Pruning& pruning, const IdFilter* filter, const SearchTask& task,

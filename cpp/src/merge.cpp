@@ -36,19 +36,22 @@ class MergeCursor::OfSorted final : public Source {
 
 class MergeCursor::OfNew final : public Source {
  public:
-    OfNew(const NewItems& items, Array<std::uint32_t> order) : items_(items), order_(std::move(order)) {}
+    OfNew(const NewItems& items, Stopper& stopper) : items_(items), sorted_(items.codes, items.ids, stopper) {}
 
     bool next() override {
-        if (next_ == order_.size()) return false;
-        const std::size_t row = order_[next_++];
-        code = items_.codes.row(row);
-        id = items_.id(row);
+        while (next_ == sorted_.n()) {
+            if (!sorted_.next()) return false;
+            next_ = 0;
+        }
+        code = sorted_.code(next_);
+        id = items_.id(sorted_.row(next_));
+        ++next_;
         return true;
     }
 
  private:
     const NewItems items_;
-    Array<std::uint32_t> order_;
+    SortedRanges sorted_;
     std::size_t next_ = 0;
 };
 
@@ -81,7 +84,7 @@ MergeCursor::MergeCursor(std::vector<LiveSegment> parts, const NewItems& items, 
         unsorted = loose_.view(n_bytes_);
     }
     if (unsorted.codes.n > 0) {
-        join(std::make_unique<OfNew>(unsorted, sort_rows(unsorted.codes, unsorted.ids, &stopper)));
+        join(std::make_unique<OfNew>(unsorted, stopper));
     }
 }
 

@@ -11,7 +11,7 @@ namespace fasthash {
 /// Walks what is left of some segments, and new items, in the order of (code, id).
 class MergeCursor {
  public:
-    /// The codes of the new items must outlive the cursor.
+    /// The codes of the new items and the stopper must outlive the cursor.
     MergeCursor(std::vector<LiveSegment> parts, const NewItems& items, Stopper& stopper);
 
     std::size_t n_items() const { return n_items_; }

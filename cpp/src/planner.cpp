@@ -188,9 +188,11 @@ PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Pl
 
 PlanChoice plan_of_mapped(const SortedCodes& codes) {
     if (codes.n_rows() == 0) return {Plan::scan, 0, 0, 0};
-    constexpr std::size_t kMostBits = 20;  // 4 MiB of memory for each process
-    const auto bits = static_cast<std::size_t>(std::log2(static_cast<double>(codes.n_rows())));
-    const std::size_t part_bits = std::min(std::clamp<std::size_t>(bits, 8, kMostBits), codes.n_bytes() * 8);
+    // The directory takes memory of each process: 4 MiB, or a sixteenth of what the codes take if that is more.
+    const auto n_rows = static_cast<double>(codes.n_rows());
+    const double most_bits = std::max(20.0, std::log2(n_rows * static_cast<double>(codes.n_bytes()) / 64));
+    const auto bits = static_cast<std::size_t>(std::min(std::log2(n_rows), most_bits));
+    const std::size_t part_bits = std::min(std::clamp<std::size_t>(bits, 8, kMaxPartBits), codes.n_bytes() * 8);
     return {Plan::prefix, 1, part_bits, kWorthwhile * cost_of_scan(codes.n_rows(), codes.n_bytes())};
 }
 

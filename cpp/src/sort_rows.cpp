@@ -1,9 +1,10 @@
 #include "sort_rows.h"
 
 #include <algorithm>
-#include <vector>
+#include <atomic>
+#include <cstring>
 
-#include "code_bits.h"
+#include "fasthash/error.h"
 #include "fasthash/threads.h"
 #include "number_range.h"
 
@@ -11,6 +12,9 @@ namespace fasthash {
 namespace {
 
 constexpr std::size_t kKeyBytes = 8;
+constexpr std::size_t kFewRows = std::size_t{1} << 22;  // make one range
+constexpr std::size_t kRanges = 16;
+constexpr std::size_t kBetweenStops = 65536;
 
 // The first bytes of a code as a number that orders as they do.
 std::uint64_t key_of(const std::uint8_t* code, std::size_t n_bytes) {
@@ -26,91 +30,126 @@ std::uint64_t key_of(const std::uint8_t* code, std::size_t n_bytes) {
 struct Entry {
     std::uint64_t key;
     std::uint32_t row;
-    std::uint32_t local;  // where its further bytes stand
+    std::uint32_t local;  // where its code stands
 };
 
-// Sorts one bucket. What is compared is copied first: the order must be one even if the caller's memory changes.
+// Sorts one bucket.
 class BucketSorter {
  public:
-    BucketSorter(CodeView codes, const std::int64_t* ids) : codes_(codes), ids_(ids) {}
+    BucketSorter(std::size_t n_bytes, const std::int64_t* ids) : n_bytes_(n_bytes), ids_(ids) {}
 
-    void sort(std::uint32_t* rows, std::size_t n) {
+    void sort(std::uint8_t* codes, std::uint32_t* rows, std::size_t n) {
         if (n < 2) return;
-        const std::size_t n_rest = codes_.n_bytes - std::min(codes_.n_bytes, kKeyBytes);
+        copy_.resize(n * n_bytes_);
+        std::memcpy(copy_.data(), codes, n * n_bytes_);
         entries_.resize(n);
-        rest_.resize(n * n_rest);
         for (std::size_t i = 0; i < n; ++i) {
-            const std::uint8_t* code = codes_.row(rows[i]);
-            entries_[i] = {key_of(code, codes_.n_bytes), rows[i], static_cast<std::uint32_t>(i)};
-            if (n_rest > 0) std::memcpy(rest_.data() + i * n_rest, code + kKeyBytes, n_rest);
+            entries_[i] = {key_of(code(i), n_bytes_), rows[i], static_cast<std::uint32_t>(i)};
         }
-        std::sort(entries_.begin(), entries_.end(), [this, n_rest](const Entry& a, const Entry& b) {
+        std::sort(entries_.begin(), entries_.end(), [this](const Entry& a, const Entry& b) {
             if (a.key != b.key) return a.key < b.key;
-            if (n_rest > 0) {
-                const int order = std::memcmp(rest_.data() + a.local * n_rest, rest_.data() + b.local * n_rest, n_rest);
+            if (n_bytes_ > kKeyBytes) {
+                const int order =
+                    std::memcmp(code(a.local) + kKeyBytes, code(b.local) + kKeyBytes, n_bytes_ - kKeyBytes);
                 if (order != 0) return order < 0;
             }
             return ids_ == nullptr ? a.row < b.row : ids_[a.row] < ids_[b.row];
         });
-        for (std::size_t i = 0; i < n; ++i) rows[i] = entries_[i].row;
+        for (std::size_t i = 0; i < n; ++i) {
+            std::memcpy(codes + i * n_bytes_, code(entries_[i].local), n_bytes_);
+            rows[i] = entries_[i].row;
+        }
     }
 
  private:
-    CodeView codes_;
+    const std::uint8_t* code(std::size_t i) const { return copy_.data() + i * n_bytes_; }
+
+    std::size_t n_bytes_;
     const std::int64_t* ids_;
     Array<Entry> entries_;
-    Array<std::uint8_t> rest_;
+    Array<std::uint8_t> copy_;
 };
+
+[[noreturn]] void throw_changed() { throw ArgumentError("codes must not change while they are added"); }
 
 }  // namespace
 
-Array<std::uint32_t> sort_rows(CodeView codes, const std::int64_t* ids, Stopper* stopper) {
-    const std::size_t n_bits = codes.n_bytes > 1 && codes.n >= 1 << 16 ? 16 : 8;
-    const std::size_t n_values = std::size_t{1} << n_bits;
-    const std::size_t n_slices = std::min(num_threads(), codes.n / 65536 + 1);
-    // The bucket of each code is read once: buckets and counts must agree whatever happens to the caller's memory.
-    Array<std::uint16_t> bucket(codes.n);
-    std::vector<Array<std::size_t>> next(n_slices);
-    parallel_for(n_slices, [&](std::size_t s) {
-        next[s].assign(n_values, 0);
-        const NumberRange slice = piece_of(codes.n, n_slices, s);
+SortedRanges::SortedRanges(CodeView codes, const std::int64_t* ids, Stopper& stopper)
+    : codes_(codes),
+      ids_(ids),
+      stopper_(stopper),
+      two_bytes_(codes.n_bytes > 1 && codes.n >= 1 << 16),
+      begin_(std::min(num_threads(), codes.n / 65536 + 1) + 1) {
+    for (auto& counts : begin_) counts.assign(n_values() + 1, 0);
+    parallel_for(n_slices(), [this](std::size_t s) {
+        const NumberRange slice = piece_of(codes_.n, n_slices(), s);
         for (std::size_t row = slice.begin; row < slice.end; ++row) {
-            bucket[row] = static_cast<std::uint16_t>(code_bits(codes.row(row), codes.n_bytes, 0, n_bits));
-            ++next[s][bucket[row]];
+            if (row % kBetweenStops == 0 && stopper_.stopped()) return;
+            ++begin_[s][value_of(codes_.row(row))];
         }
     });
-    std::vector<std::size_t> begin(n_values + 1);
+    stopper_.finish();
     std::size_t total = 0;
-    for (std::size_t value = 0; value < n_values; ++value) {
-        begin[value] = total;
-        for (auto& counts : next) total += std::exchange(counts[value], total);
+    for (std::size_t value = 0; value <= n_values(); ++value) {
+        for (auto& counts : begin_) total += std::exchange(counts[value], total);
     }
-    begin[n_values] = total;
+}
 
-    Array<std::uint32_t> rows(codes.n);
-    parallel_for(n_slices, [&](std::size_t s) {
-        const NumberRange slice = piece_of(codes.n, n_slices, s);
-        for (std::size_t row = slice.begin; row < slice.end; ++row) {
-            rows[next[s][bucket[row]]++] = static_cast<std::uint32_t>(row);
-        }
-    });
-    bucket = {};
+bool SortedRanges::next() {
+    if (value_ == n_values()) return false;
+    const Array<std::size_t>& begin = begin_[0];
+    const std::size_t first_value = value_, most = std::max(kFewRows, codes_.n / kRanges);
+    do {
+        ++value_;
+    } while (value_ < n_values() && begin[value_ + 1] - begin[first_value] <= most);
+    rows_.resize(begin[value_] - begin[first_value]);
+    sorted_.resize(rows_.size() * codes_.n_bytes);
+    parallel_for(n_slices(), [&](std::size_t s) { gather(s, first_value, value_); });
+    stopper_.finish();
+    sort_buckets(first_value, value_);
+    stopper_.finish();
+    return true;
+}
 
-    // Buckets of some hundred rows together make a task.
-    std::vector<std::size_t> tasks{0};
-    for (std::size_t value = 0; value < n_values; ++value) {
+// The caller's memory may change meanwhile: nothing is written but where the counts say, and all of that.
+void SortedRanges::gather(std::size_t s, std::size_t first_value, std::size_t end_value) {
+    const std::size_t n_bytes = codes_.n_bytes, before = begin_[0][first_value];
+    Array<std::size_t> next;
+    next.append(begin_[s].data() + first_value, end_value - first_value);
+    const NumberRange slice = piece_of(codes_.n, n_slices(), s);
+    for (std::size_t row = slice.begin; row < slice.end; ++row) {
+        if (row % kBetweenStops == 0 && stopper_.stopped()) return;
+        const std::uint8_t* code = codes_.row(row);
+        const std::size_t value = value_of(code);
+        if (value < first_value || value >= end_value) continue;
+        const std::size_t place = next[value - first_value]++;
+        if (place >= begin_[s + 1][value]) throw_changed();
+        rows_[place - before] = static_cast<std::uint32_t>(row);
+        std::memcpy(sorted_.data() + (place - before) * n_bytes, code, n_bytes);
+    }
+    for (std::size_t value = first_value; value < end_value; ++value) {
+        if (next[value - first_value] != begin_[s + 1][value]) throw_changed();
+    }
+}
+
+// Buckets of some hundred rows together make a task.
+void SortedRanges::sort_buckets(std::size_t first_value, std::size_t end_value) {
+    const Array<std::size_t>& begin = begin_[0];
+    std::vector<std::size_t> tasks{first_value};
+    for (std::size_t value = first_value; value < end_value; ++value) {
         if (begin[value + 1] - begin[tasks.back()] >= 16384) tasks.push_back(value + 1);
     }
-    if (tasks.back() != n_values) tasks.push_back(n_values);
-    parallel_for(tasks.size() - 1, [&](std::size_t t) {
-        if (stopper != nullptr && stopper->stopped()) return;
-        BucketSorter sorter(codes, ids);
-        for (std::size_t value = tasks[t]; value < tasks[t + 1]; ++value) {
-            sorter.sort(rows.data() + begin[value], begin[value + 1] - begin[value]);
+    if (tasks.back() != end_value) tasks.push_back(end_value);
+    std::atomic<std::size_t> next_task{0};
+    parallel_for(n_slices(), [&](std::size_t) {
+        BucketSorter sorter(codes_.n_bytes, ids_);  // one for many tasks: its memory comes from the system each time
+        for (std::size_t t = next_task++; t + 1 < tasks.size() && !stopper_.stopped(); t = next_task++) {
+            for (std::size_t value = tasks[t]; value < tasks[t + 1]; ++value) {
+                const std::size_t i = begin[value] - begin[first_value], n = begin[value + 1] - begin[value];
+                sorter.sort(sorted_.data() + i * codes_.n_bytes, rows_.data() + i, n);
+            }
         }
     });
-    if (stopper != nullptr) stopper->finish();
-    return rows;
 }
 
 }  // namespace fasthash

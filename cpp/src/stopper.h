@@ -21,9 +21,12 @@ class Stopper {
         const auto now = std::chrono::steady_clock::now();
         if (now - last_ < std::chrono::milliseconds(50)) return false;
         last_ = now;
-        if (interrupt_()) stop_ = true;
+        if (interrupt_(done_)) stop_ = true;
         return stop_;
     }
+
+    /// The share of the work that is done, for the caller to hear when it is asked; told by its own thread.
+    void note_done(double share) { done_ = share; }
 
     /// Throws Interrupted if the work is to end.
     void check() {
@@ -39,6 +42,7 @@ class Stopper {
     const Interrupt interrupt_;
     const std::thread::id owner_ = std::this_thread::get_id();
     std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+    double done_ = 0;
     std::atomic<bool> stop_{false};
 };
 

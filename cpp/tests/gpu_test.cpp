@@ -246,7 +246,7 @@ void interrupts_end_searches() {
     std::vector<std::int64_t> ids(640);
     bool ended = false;
     try {
-        flat.search(view(queries, 8), 10, nullptr, distances.data(), ids.data(), nullptr, [] { return true; });
+        flat.search(view(queries, 8), 10, nullptr, distances.data(), ids.data(), nullptr, [](double) { return true; });
     } catch (const Interrupted&) {
         ended = true;
     }

@@ -8,7 +8,8 @@ happens as a whole or, if it raises, not at all.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, overload
 
 import numpy as np
@@ -103,20 +104,61 @@ class _Index:
         # An index is a thing, not a list: `if index:` must not depend on what has been added.
         return True
 
-    def add(self, codes: ArrayLike, ids: ArrayLike | None = None) -> None:
+    def add(
+        self, codes: ArrayLike, ids: ArrayLike | None = None, *, progress: Callable[[float], object] | None = None
+    ) -> None:
         """Add codes to the gallery.
 
         Args:
-            codes: uint8 array `(n, n_bits / 8)`, the levels side by side, coarse first. Copied.
+            codes: uint8 array `(n, n_bits / 8)`, the levels side by side, coarse first. Copied. It may be mapped from a
+                file: it is read from its beginning to its end, several times if it is large.
             ids: int64 array `(n,)` of values that are distinct, new to the index and not -1. None counts on from one
                 past the largest id so far: 0 .. n-1 in a fresh index.
+            progress: called now and then with the share of the work that is done, up to 1.0 at the end. What it raises
+                ends the work, and the index is what it was before.
 
         Raises:
             TypeError: wrong dtype; nothing is cast.
             ValueError: wrong shape or unacceptable ids. The index is then what it was before.
         """
         array = check_codes("codes", codes, self.n_bits // 8)
-        self._impl.add(array, None if ids is None else check_ids(ids, len(array)))
+        if progress is not None and not callable(progress):
+            raise TypeError(f"progress must be callable, got {type(progress).__name__}")
+        self._impl.add(array, None if ids is None else check_ids(ids, len(array)), progress)
+        if progress is not None:
+            progress(1.0)
+
+    def add_chunks(
+        self,
+        chunks: Iterable[ArrayLike],
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        progress: Callable[[float], object] | None = None,
+    ) -> None:
+        """Add codes that come in pieces, more than fit into memory beside the index; ids count on.
+
+        An index that gets its codes one `add` after the other merges them now and then, for which it needs twice its
+        memory. Here the pieces go into a temporary file first, and from there into the index at once.
+
+        Args:
+            chunks: uint8 arrays `(n, n_bits / 8)`, any number of any lengths.
+            folder: where the temporary file may be, as large as the codes. None: where the system has such files.
+            progress: as in `add`, called once all pieces are in the file.
+
+        Raises:
+            OSError: the temporary file cannot be written.
+            TypeError: wrong dtype; nothing is cast.
+            ValueError: wrong shape. The index is then what it was before, as it is if `chunks` raises something.
+        """
+        n_bytes = self.n_bits // 8
+        if not isinstance(chunks, Iterable):
+            raise TypeError(f"chunks must be an iterable of arrays, got {type(chunks).__name__}")
+        with tempfile.TemporaryFile(dir=folder) as file:
+            for i, chunk in enumerate(chunks):
+                check_codes(f"chunks[{i}]", chunk, n_bytes).tofile(file)
+            file.flush()
+            codes = np.empty(0, np.uint8) if file.tell() == 0 else np.memmap(file, np.uint8, "r")
+            self.add(codes.reshape(-1, n_bytes), progress=progress)
 
     def remove(self, ids: ArrayLike) -> None:
         """Remove codes.

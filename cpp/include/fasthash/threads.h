@@ -17,8 +17,9 @@ void set_num_threads(std::size_t n);
 /// While another call uses the other threads, the calling thread does all of it.
 void parallel_for(std::size_t n_tasks, const std::function<void(std::size_t)>& task);
 
-/// Asked now and then by the thread that called; true ends the work early.
-using Interrupt = std::function<bool()>;
+/// Asked now and then by the thread that called, with the share of the work that is done where that is known, else 0;
+/// true ends the work early.
+using Interrupt = std::function<bool(double done)>;
 
 /// The work was interrupted.
 class Interrupted : public Error {

@@ -72,3 +72,18 @@ def bar(length: int, label: str, shown: bool = True) -> Iterator[Callable[[int],
         return
     with typer.progressbar(length=length, label=label, file=sys.stderr) as progress:
         yield progress.update
+
+
+@contextmanager
+def share_bar(label: str) -> Iterator[Callable[[float], object]]:
+    """The same for work that tells which share of it is done."""
+    steps = 1000
+    with bar(steps, label) as step:
+        done = 0
+
+        def tell(share: float) -> None:
+            nonlocal done
+            step(round(share * steps) - done)
+            done = round(share * steps)
+
+        yield tell

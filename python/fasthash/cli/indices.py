@@ -100,12 +100,9 @@ def build(
             index: FlatIndex | HierIndex = FlatIndex(n_bits)
         else:
             index = HierIndex(level_bits, memory="default" if memory is None else memory.value)
-        if sys.stderr.isatty():
-            typer.echo(f"indexing {len(gallery):,} codes", err=True)
         begin = time.perf_counter()
-        # All at once: added in four parts, ten million codes take 1.6 times as long and more memory at the peak, since
-        # the index merges what it has.
-        index.add(gallery, None if ids is None else _codes.read_array(ids))
+        with _codes.share_bar(f"indexing {len(gallery):,} codes") as tell:
+            index.add(gallery, None if ids is None else _codes.read_array(ids), progress=tell)
         seconds = time.perf_counter() - begin
         index.save(output)
         facts = _facts(output) | {"seconds": seconds}
