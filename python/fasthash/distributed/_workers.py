@@ -6,6 +6,7 @@ import logging
 import pickle
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def encoded_by_workers(
         rows = [{"number": number, "names": pickle.dumps(names)} for number, names in tasks.items()]
         made = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             _Worker,
-            fn_constructor_args=(ray.put(encoder), source, batch_size),
+            fn_constructor_args=(ray.put(deepcopy(encoder).cpu()), source, batch_size),
             batch_size=1,
             num_cpus=num_cpus,
             num_gpus=num_gpus,

@@ -177,6 +177,6 @@ def _listing(source: Source, tasks: list[list[str]]) -> str:
     """SHA-256 of the names of all files and of the sizes of shards, by which another source is noticed."""
     digest = hashlib.sha256()
     for name in chain.from_iterable(tasks):
-        size = -1 if source.format == "images" else os.path.getsize(os.path.join(source.path, name))
+        size = -1 if source.format == "images" else os.path.getsize(source.file(name))
         digest.update(json.dumps([name, size]).encode())
     return digest.hexdigest()

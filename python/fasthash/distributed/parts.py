@@ -75,9 +75,7 @@ class EncodedParts:
         folder = Path(folder)
         if not (folder / CARD_NAME).exists():
             if folder.is_dir() and any(folder.glob("part-*.npz")):
-                raise FileExistsError(
-                    f"output={os.fspath(folder)!r} holds parts, but no {CARD_NAME} that tells of what"
-                )
+                raise FileExistsError(f"output={os.fspath(folder)!r} holds parts without a {CARD_NAME}")
             write_folder(folder, _KIND, facts, {})
         try:
             parts = cls(folder)

@@ -79,7 +79,7 @@ class Source:
         """
         self.check_there()
         if os.path.isfile(self.path):
-            return [[os.curdir]], []  # so that path/name is the file
+            return [[os.path.basename(self.path)]], []
         suffixes = _SHARDS.get(self.format, tuple(sorted(IMAGE_SUFFIXES)))
         images = self.format == "images"
         wanted = is_photo if images else lambda name: name.lower().endswith(suffixes)
@@ -88,6 +88,10 @@ class Source:
             raise ValueError(f"source={self.path!r} holds no files for format={self.format!r} ({', '.join(suffixes)})")
         size = self.part_size if images else 1
         return [names[start : start + size] for start in range(0, len(names), size)], broken
+
+    def file(self, name: str) -> str:
+        """Path of a file of a part."""
+        return self.path if os.path.isfile(self.path) else os.path.join(self.path, name)
 
     def photos(self, names: list[str]) -> Iterator[Photo]:
         """The images of a part, one by one, in the order in which they lie there.
@@ -98,14 +102,13 @@ class Source:
         """
         self.check_there()
         for name in names:
-            path = os.path.normpath(os.path.join(self.path, name))
-            shard = os.path.basename(path) if name == os.curdir else name
+            path = self.file(name)
             if self.format == "images":
                 yield name, partial(read_photo, path)
             elif self.format == "tar":
-                yield from _members(path, shard)
+                yield from _members(path, name)
             else:
-                yield from _rows(path, shard, self.column or "image", self.key_column)
+                yield from _rows(path, name, self.column or "image", self.key_column)
 
 
 def _members(path: str, shard: str) -> Iterator[Photo]:
