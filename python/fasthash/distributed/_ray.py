@@ -19,7 +19,7 @@ def start(address: str | None = None) -> None:
 
     Args:
         address: `"host:port"` or `"auto"`, as in `ray.init`. None takes the environment variable RAY_ADDRESS, or else
-            starts a Ray of this machine's own, which listens on 127.0.0.1 alone and ends with the process.
+            starts a Ray of this machine's own, which ends with the process.
 
     Raises:
         ConnectionError: no cluster answers at the address.
@@ -27,8 +27,7 @@ def start(address: str | None = None) -> None:
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    options = {"log_to_driver": False, "logging_level": "warning"}
-    if address is None and not os.environ.get("RAY_ADDRESS"):
-        ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", **options)
-    else:
-        ray.init(address=address, **options)
+    alone = address is None and not os.environ.get("RAY_ADDRESS")
+    # "local": without it Ray would join whatever cluster was started on this machine last
+    options = {"address": "local", "include_dashboard": False} if alone else {"address": address}
+    ray.init(log_to_driver=False, logging_level="warning", **options)
