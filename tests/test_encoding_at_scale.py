@@ -321,6 +321,17 @@ def test_errors_of_workers_are_ours(cluster, folder, tmp_path):
         encode(folder, encoder, tmp_path / "codes", workers=1)
 
 
+def test_as_many_workers_as_the_cluster_has_room_for(cluster, monkeypatch):
+    from fasthash.distributed._workers import _room
+
+    assert [_room(n, 0) for n in (2, 1, 0.5, 0.1)] == [1, 2, 4, 20]
+    message = "num_cpus=1 and num_gpus=1 of a worker must be in the cluster, which has 2 cores and 0 GPUs"
+    with pytest.raises(ValueError, match=message):
+        _room(1, 1)
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 16.0, "GPU": 2.0})
+    assert [_room(*wanted) for wanted in ((1, 0.25), (4, 0.25), (1, 1))] == [8, 4, 2]
+
+
 def test_a_host_that_does_not_see_the_source_lists_nothing_as_broken(encoder, tmp_path):
     with pytest.raises(FileNotFoundError, match="is not a folder on "):
         encode_part(encoder, Source(str(tmp_path / "elsewhere"), "images", 8), ["0.png"], 4)

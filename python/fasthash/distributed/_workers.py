@@ -78,10 +78,16 @@ def encoded_by_workers(
 
 
 def _room(num_cpus: float, num_gpus: float) -> int:
-    """For how many workers the cluster has cores and GPUs; 1 at least, which then waits for them."""
-    resources = ray.cluster_resources()
+    """For how many workers the cluster has cores and GPUs."""
     wanted = {"CPU": num_cpus, "GPU": num_gpus}
-    return max(1, min(int(resources.get(name, 0) / n + 1e-9) for name, n in wanted.items() if n > 0))
+    there = {name: ray.cluster_resources().get(name, 0) for name in wanted}
+    room = min(int(there[name] / n + 1e-9) for name, n in wanted.items() if n > 0)
+    if room < 1:
+        raise ValueError(
+            f"num_cpus={num_cpus:g} and num_gpus={num_gpus:g} of a worker must be in the cluster, which has "
+            f"{there['CPU']:g} cores and {there['GPU']:g} GPUs; to wait for more, give workers"
+        )
+    return room
 
 
 @contextmanager

@@ -83,8 +83,8 @@ def encode_images(
         FileExistsError: `output` holds something else.
         FileNotFoundError: `source` is not there, on this host or on that of a worker.
         MissingExtraError: Ray is not installed.
-        TypeError, ValueError: an argument is not as described, `source` holds no such files, an output is NaN, or
-            `output` holds the codes of another source, encoder or cut into parts.
+        TypeError, ValueError: an argument is not as described, `source` holds no such files, an output is NaN, the
+            cluster has no room for a worker, or `output` holds the codes of another source, encoder or cut into parts.
     """
     for name, path in (("source", source), ("output", output)):
         if not isinstance(path, (str, os.PathLike)):
