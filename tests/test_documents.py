@@ -129,3 +129,16 @@ def test_near_duplicates_of_photos(tmp_path):
     pytest.importorskip("sklearn", reason="needs the extra sklearn")
     printed = run((ROOT / "examples/near_duplicates.py").read_text(encoding="utf-8"), tmp_path)
     assert "rows 6 18\n12 photos, 12 hashed, 0 groups\n18 photos, 7 hashed, 7 groups\n" in printed
+
+
+def test_encoding_at_scale(tmp_path):
+    pytest.importorskip("timm", reason="needs the extra train")
+    pytest.importorskip("ray", reason="needs the extra ray")
+    from photos import picture, small_encoder, write
+
+    small_encoder().save(tmp_path / "runs/a/encoder")
+    for seed in range(3):
+        write(tmp_path / "photos" / f"{seed}.png", picture(seed))
+    (tmp_path / "photos/broken.jpg").write_bytes(b"no photo")
+    printed = run("".join(python_blocks("docs/encoding.md")), tmp_path).splitlines()
+    assert printed == ["broken.jpg UnidentifiedImageError", "3 0.png"]

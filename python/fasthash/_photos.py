@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import textwrap
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from fasthash._extras import needs_extra
 with needs_extra("dedup"):
     from PIL import ExifTags, Image
 
-__all__ = ["IMAGE_SUFFIXES", "Broken", "find_photos", "read_photo", "reason"]
+__all__ = ["IMAGE_SUFFIXES", "Broken", "decode_photo", "find_files", "find_photos", "is_photo", "read_photo", "reason"]
 
 # What Pillow decodes by itself: for others it runs programs (EPS) or reads headers alone (MPEG, HDF5). The format is
 # told from a file's bytes, so the list holds for files that are named .jpg, too. Some builds of Pillow lack some.
@@ -51,9 +53,33 @@ def read_photo(path: str | os.PathLike[str]) -> Image.Image:
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("not a regular file")  # opening a pipe would wait for ever
+    return _read(path)
+
+
+def decode_photo(data: bytes, name: str) -> Image.Image:
+    """The same of the bytes of an image file; `name` is what errors call it.
+
+    Raises:
+        Exception: as `read_photo`.
+    """
+    return _read(_NamedBytes(data, name))
+
+
+class _NamedBytes(io.BytesIO):
+    """Pillow's errors show what it read from: a name, where bytes would show their address, which changes."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self._name = name
+
+    def __repr__(self) -> str:
+        return repr(self._name)
+
+
+def _read(source: str | os.PathLike[str] | io.BytesIO) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd metadata; images too large to be photos are errors
-        with Image.open(path, formats=_FORMATS) as image:
+        with Image.open(source, formats=_FORMATS) as image:
             if max(image.size) > _MAX_RATIO * min(image.size):
                 raise ValueError(f"{image.width} x {image.height} px is more than {_MAX_RATIO} times as long as wide")
             image.load()
@@ -83,8 +109,18 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((pixels // 257).astype(np.uint8))
 
 
+def is_photo(name: str) -> bool:
+    """Whether a file's name ends as that of an image."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
 def find_photos(folder: str | os.PathLike[str]) -> tuple[list[str], Broken]:
     """Paths of all image files, relative to the folder and sorted, and the folders below that cannot be read."""
+    return find_files(folder, is_photo)
+
+
+def find_files(folder: str | os.PathLike[str], wanted: Callable[[str], bool]) -> tuple[list[str], Broken]:
+    """As `find_photos`, of files whose names are wanted."""
     paths: list[str] = []
     broken: Broken = []
 
@@ -96,12 +132,8 @@ def find_photos(folder: str | os.PathLike[str]) -> tuple[list[str], Broken]:
 
     for place, _, names in os.walk(folder, onerror=unreadable):
         inside = os.path.relpath(place, folder)
-        paths += [
-            os.path.normpath(os.path.join(inside, name))
-            for name in names
-            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-        ]
-    return sorted(paths), broken
+        paths += [os.path.normpath(os.path.join(inside, name)) for name in names if wanted(name)]
+    return sorted(paths), sorted(broken)
 
 
 def reason(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -102,7 +103,7 @@ def train(
         patience: epochs without a better figure after which the training ends; None goes on to the last.
         state: file that is replaced after each epoch with all that the training needs to go on. If it is there at the
             beginning, the training resumes from it; it must be of the same settings, but for `epochs` of a constant
-            schedule. The options of the loss are not compared.
+            schedule. The options of the loss are not compared. All hosts must see it.
         log_folder: where TensorBoard finds loss, learning rate and figure of merit of each epoch.
         progress: show a progress bar.
 
@@ -110,6 +111,7 @@ def train(
         Losses, figures of merit, time, device and settings.
 
     Raises:
+        FileNotFoundError: `state` is there for the first process, but not for this one, or the other way round.
         FloatingPointError: the loss became NaN or infinite.
         TypeError, ValueError: an argument is not as described; the message names it.
     """
@@ -242,7 +244,7 @@ class _Run:
         memories = [f"loss.{name}" for name, _ in task.loss.named_buffers()]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(task, memories)  # type: ignore[no-untyped-call]
         self.model, self.stepper, self.loader = accelerator.prepare(task, optimizer, loader)
-        if self.state is not None and self.state.exists():
+        if self.state is not None and self._is_there(self.state):
             self._resume(self.state)
         main = accelerator.is_main_process
         self.log = SummaryWriter(str(log_folder)) if log_folder is not None and main else None
@@ -331,6 +333,17 @@ class _Run:
             }
             write_state(self.state, self.task, self.optimizer, self.best, facts)
         self.accelerator.wait_for_everyone()
+
+    @staticmethod
+    def _is_there(state: Path) -> bool:
+        """Whether the training resumes; all processes must agree, on whatever host they are."""
+        (there,) = broadcast_object_list([state.exists()])
+        if there != state.exists():
+            raise FileNotFoundError(
+                f"state={str(state)!r} must be on a file system that all hosts see: "
+                f"it is {'not ' if there else ''}there on {platform.node()}, unlike for the first process"
+            )
+        return there
 
     def _resume(self, state: Path) -> None:
         facts, self.best = read_state(state, self.task, self.optimizer)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -171,37 +172,68 @@ def evaluate(
 @app.command()
 def encode(
     encoder: Annotated[Path, typer.Argument(help="Folder of a checkpoint.", show_default=False)],
-    images: Annotated[Path, typer.Argument(help="Folder of photos.", show_default=False)],
-    output: Annotated[Path, typer.Argument(help="File for codes and paths, .npz.", show_default=False)],
+    images: Annotated[Path, typer.Argument(help="Folder of photos, or of shards.", show_default=False)],
+    output: Annotated[
+        Path, typer.Argument(help="File for codes and paths, .npz; with --ray a folder.", show_default=False)
+    ],
     index: Annotated[Path | None, typer.Option(help="Index file to write, too; ids count the paths.")] = None,
     batch_size: Annotated[int, typer.Option(help="Images per step.")] = 64,
-    num_workers: Annotated[int, typer.Option(help="Processes that load images.")] = 0,
+    num_workers: Annotated[
+        int | None, typer.Option(help="Processes that load images; with --ray those that encode. Default: 0, or all.")
+    ] = None,
     force: Force = False,
+    ray: Annotated[bool, typer.Option("--ray", help="Encode on a Ray cluster; resumes.")] = False,
+    address: Annotated[str | None, typer.Option(help="Of the Ray cluster. Default: RAY_ADDRESS, or here.")] = None,
+    format: Annotated[str | None, typer.Option(help="With --ray: images, tar or parquet.")] = None,
+    column: Annotated[str | None, typer.Option(help="Of the images in parquet files. Default: image.")] = None,
+    key_column: Annotated[str | None, typer.Option(help="Of their names. Default: file and row.")] = None,
+    part_size: Annotated[int | None, typer.Option(help="Photos of a part. Default: 4096.")] = None,
+    num_gpus: Annotated[float | None, typer.Option(help="GPUs of a worker, such as 0.25. Default: 0.")] = None,
 ) -> None:
     """Encode all photos in a folder: codes uint8 (n, bytes) and their paths. Broken files are listed and left out.
 
-    Example:
+    With --ray on all machines of a cluster, into a folder of parts; run it again to go on where it was stopped.
+
+    Examples:
 
         fasthash encode runs/a/encoder photos codes.npz --index photos.fh
+
+        fasthash encode runs/a/encoder shards codes --ray --format tar --address auto --num-gpus 0.25
     """
+    options: dict[str, Any] = {"address": address, "format": format, "column": column, "key_column": key_column}
+    options |= {"part_size": part_size, "num_gpus": num_gpus}
+    at_scale = {name: value for name, value in options.items() if value is not None}
     with one_line_errors():
         import numpy as np
 
         from fasthash import HierIndex
         from fasthash.encoder import HashEncoder
 
-        if output.suffix != ".npz":
+        if not ray and at_scale:
+            raise ValueError(f"--{next(iter(at_scale)).replace('_', '-')} needs --ray")
+        if not ray and output.suffix != ".npz":
             raise ValueError(f"output must end with .npz, got {str(output)!r}")
-        for file in (output, index):
+        for file in (None if ray else output, index):
             if file is not None:
                 new_file(file, force)
         network = HashEncoder.load(encoder).to_best_device()
-        found = network.encode_folder(images, batch_size=batch_size, num_workers=num_workers)
-        np.savez(output, codes=found.codes, paths=np.array(found.paths, dtype=np.str_))
+        parts: Iterable[Any]  # each codes, paths, broken files
+        if ray:
+            from fasthash.distributed import encode_images
+
+            parts = encode_images(images, network, output, batch_size=batch_size, workers=num_workers, **at_scale)
+            broken = parts.broken
+        else:
+            found = network.encode_folder(images, batch_size=batch_size, num_workers=num_workers or 0)
+            np.savez(output, codes=found.codes, paths=np.array(found.paths, dtype=np.str_))
+            parts, broken = [found], found.broken
+        n_images, hierarchical = 0, HierIndex(network.level_bits)
+        for codes, _, _ in parts:
+            n_images += len(codes)
+            if index is not None:
+                hierarchical.add(codes)
         if index is not None:
-            hierarchical = HierIndex(network.level_bits)
-            hierarchical.add(found.codes)
             hierarchical.save(index)
-    for path, reason in found.broken:
+    for path, reason in broken:
         typer.echo(f"skipped {path}: {reason}", err=True)
-    typer.echo(f"{len(found.paths)} images in {output}, {len(found.broken)} files skipped")
+    typer.echo(f"{n_images} images in {output}, {len(broken)} files skipped")
