@@ -40,6 +40,7 @@ print(sorted(name for name in outside if not name.startswith("_")))
         ("fasthash.dedup", "PIL", "dedup"),
         ("fasthash._contact_sheet", "jinja2", "dedup"),
         ("fasthash.cli", "typer", "cli"),
+        ("fasthash.distributed.index", "ray", "ray"),
     ],
 )
 def test_a_missing_extra_is_named(module, missing, extra):

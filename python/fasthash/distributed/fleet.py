@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ __all__ = ["Fleet", "Options", "ShardLostError", "Source", "choose_node"]
 
 _START_SECONDS = 60.0  # in which Ray is to start an actor
 _WATCH_SECONDS = 1.0
+_CHOOSY = 10  # attempts to put a copy on a node of its own
 _THREADS_OF_AN_ACTOR = 8  # calls at once, so that no search waits for a change
 
 
@@ -72,11 +73,13 @@ class Copy:
     """The answer that it owes since longer than patience lasts."""
 
 
-def choose_node(nodes: Sequence[str], twins: Iterable[str], doubtful: Collection[str], load: Mapping[str, int]) -> str:
-    """The node for another copy of a shard: one without a copy of it if there is one, of those one where nothing has
-    failed, of those the least loaded."""
+def choose_node(
+    nodes: Sequence[str], twins: Iterable[str], failures: Mapping[str, int], load: Mapping[str, int]
+) -> str:
+    """The node for another copy of a shard: one without a copy of it if there is one, of those the one whose last
+    failure is longest ago, of those the least loaded."""
     taken = Counter(twins)
-    return min(nodes, key=lambda node: (taken[node], node in doubtful, load.get(node, 0)))
+    return min(nodes, key=lambda node: (taken[node], failures.get(node, 0), load.get(node, 0)))
 
 
 class Fleet:
@@ -95,7 +98,8 @@ class Fleet:
         self._versions = [source.version for source in sources]  # the newest of each shard
         self._copies: list[list[Copy]] = [[] for _ in sources]
         self._lost = ["it has not been started"] * len(sources)  # why a shard without copies has none
-        self._doubtful: set[str] = set()  # nodes where a copy failed, which Ray may think alive for some seconds yet
+        # When a copy failed there last; Ray may think a node alive for some seconds yet.
+        self._failures: dict[str, int] = {}
         self._repairs = [0] * len(sources)  # copies that are being made
         self._turn = itertools.count()
         self._closed = False
@@ -108,8 +112,9 @@ class Fleet:
             for _ in range(self.options.replicas):
                 for shard in range(self.options.n_shards):
                     self._copies[shard].append(self._launch(shard))
-            for copy in itertools.chain.from_iterable(self._copies):
-                self._await(copy)
+            for shard, copies in enumerate(self._copies):
+                for i in range(len(copies)):
+                    copies[i] = self._started(shard, copies[i])
             calls = [[self._load(shard, copy) for copy in copies] for shard, copies in enumerate(self._copies)]
             sizes = [int(ray.get(of_shard)[0]) for of_shard in calls]
         except ray.exceptions.RayTaskError as error:
@@ -192,7 +197,8 @@ class Fleet:
         hurry = False  # some shards have been asked twice: the first answer counts
         while len(answers) + len(gone) < len(arguments):
             timeout = None if once else self.options.patience
-            ready, _ = ray.wait(list(waiting), num_returns=1 if hurry else len(waiting), timeout=timeout)
+            n_awaited = 1 if hurry else len(waiting)
+            ready, slow = ray.wait(list(waiting), num_returns=n_awaited, timeout=timeout)
             for call in ready:
                 shard, copy = waiting.pop(call)
                 if shard in answers:
@@ -205,8 +211,9 @@ class Fleet:
                     self.lose(shard, copy, error)
                     if all(other != shard for other, _ in waiting.values()):
                         ask_one(shard, wait=True)
-            if not ready:
-                for call, (shard, copy) in list(waiting.items()):
+            if len(ready) < n_awaited:
+                for call in slow:
+                    shard, copy = waiting[call]
                     if shard not in answers:
                         copy.late = call
                         ask_one(shard, wait=False)
@@ -236,8 +243,9 @@ class Fleet:
     def _hear_late(self, shard: int) -> None:
         """Take late answers: who gives one is well again, who fails is lost."""
         for copy in self.copies(shard):
-            if copy.late is not None and ray.wait([copy.late], timeout=0, fetch_local=False)[0]:
-                call, copy.late = copy.late, None
+            call = copy.late
+            if call is not None and ray.wait([call], timeout=0, fetch_local=False)[0]:
+                copy.late = None
                 try:
                     ray.get(call)
                 except ray.exceptions.RayTaskError:
@@ -307,7 +315,7 @@ class Fleet:
             if copy not in self._copies[shard]:
                 return
             self._copies[shard].remove(copy)
-            self._doubtful.add(copy.node)
+            self._failures[copy.node] = next(self._turn) + 1
             first_line = str(error).strip().partition("\n")[0]
             self._lost[shard] = (
                 f"its last copy, on node {copy.node[:12]}, failed ({type(error).__name__}: {first_line})"
@@ -343,25 +351,29 @@ class Fleet:
     def _repair(self, shard: int) -> None:
         """Put another copy in the place of a lost one: from its twin, or from a file that holds just the same."""
         done = False
-        while not done and not self._closed:
+        for attempt in itertools.count():
             try:
-                done = self._replace(shard)
+                done = self._replace(shard, choosy=attempt < _CHOOSY)
             except Exception as error:  # Ray has no place for it, or twin or file failed meanwhile
                 with self._changed:
                     if not self._copies[shard]:
                         self._lost[shard] += f"; restoring it failed ({type(error).__name__}: {error})"
                         done = True
-                if not done:
-                    time.sleep(_WATCH_SECONDS)
+            if done or self._closed:
+                break
+            time.sleep(_WATCH_SECONDS)
         with self._changed:
             self._repairs[shard] -= 1
             self._changed.notify_all()
 
-    def _replace(self, shard: int) -> bool:
-        """Whether there is no more to do."""
-        copy = self._launch(shard)
+    def _replace(self, shard: int, choosy: bool) -> bool:
+        """Whether there is no more to do. `choosy`: not on the node of a twin, if there are others."""
+        copy = self._started(shard, self._launch(shard))
+        nodes = {twin.node for twin in self.copies(shard)}
+        if choosy and copy.node in nodes and not nodes.issuperset(_nodes(self.options.num_cpus)):
+            ray.kill(copy.actor)  # the node that was chosen is no more
+            return False
         try:
-            self._await(copy)
             with self.changing:
                 twins = self.copies(shard)
                 copy.since = self._versions[shard]
@@ -377,7 +389,7 @@ class Fleet:
                         ray.kill(copy.actor)
                     else:
                         self._copies[shard].append(copy)
-                        self._doubtful.discard(copy.node)
+                        self._failures.pop(copy.node, None)
                     self._changed.notify_all()
                     return True
         except BaseException:
@@ -389,22 +401,33 @@ class Fleet:
         with self._changed:
             twins = [copy.node for copy in self._copies[shard]]
             load = Counter(copy.node for copies in self._copies for copy in copies)
-        node = choose_node(_nodes(self.options.num_cpus), twins, self._doubtful, load)
+        node = choose_node(_nodes(self.options.num_cpus), twins, self._failures, load)
         affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=True)
         actor = ray.remote(Shard).options(
             num_cpus=self.options.num_cpus, max_concurrency=_THREADS_OF_AN_ACTOR, scheduling_strategy=affinity
         )
         return Copy(actor.remote(*self._index, self.options.threads), node, 0, self._versions[shard])
 
-    def _await(self, copy: Copy) -> None:
-        """Wait until an actor runs, and ask where."""
-        try:
-            copy.node, copy.process = ray.get(copy.actor.place.remote(), timeout=_START_SECONDS)
-        except ray.exceptions.GetTimeoutError:
-            raise TimeoutError(
-                f"Ray has not started a shard within {_START_SECONDS:.0f} s; is there a node with "
-                f"num_cpus={self.options.num_cpus} to spare, and fasthash installed?"
-            ) from None
+    def _started(self, shard: int, copy: Copy) -> Copy:
+        """The actor once it runs, or another if the node dies before."""
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                copy.node, copy.process = ray.get(copy.actor.place.remote(), timeout=deadline - time.monotonic())
+                return copy
+            except ray.exceptions.GetTimeoutError:
+                ray.kill(copy.actor)
+                raise TimeoutError(
+                    f"Ray has not started a shard within {_START_SECONDS:.0f} s; is there a node with "
+                    f"num_cpus={self.options.num_cpus} to spare, and fasthash installed?"
+                ) from None
+            except ray.exceptions.RayActorError as error:
+                if time.monotonic() + _WATCH_SECONDS > deadline:
+                    raise RuntimeError(f"a shard cannot be started: {error}") from error
+            with self._changed:
+                self._failures[copy.node] = next(self._turn) + 1
+            time.sleep(_WATCH_SECONDS)  # until Ray knows
+            copy = self._launch(shard)
 
     def _load(self, shard: int, copy: Copy) -> Any:
         source = self._sources[shard]
