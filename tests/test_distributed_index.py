@@ -60,6 +60,14 @@ def test_what_shards_find_together_is_what_one_index_finds(problem, n_shards, da
     assert_same(merge.merge_ranges(ranges, len(queries)), reference.range_search(queries, *left, radius))
 
 
+def test_cuts_of_another_shape_are_refused():
+    index = fh.HierIndex(LAYOUT)
+    queries = np.zeros((2, 8), np.uint8)
+    for shape in ((2, 1), (1, 2), (2, 3), (4,), (0, 2)):
+        with pytest.raises(ValueError, match=r"cuts must have shape \(n queries, n levels - 1\)"):
+            index._impl.search(queries, 1, 1.0, cuts=np.zeros(shape, np.uint16))
+
+
 def test_ids_are_spread_evenly_and_for_ever_alike():
     ids = np.arange(-50_000, 50_000)
     counts = np.bincount(merge.shard_of(ids, 7), minlength=7)
@@ -280,7 +288,7 @@ def test_the_last_id(cluster):
         same(*indices, codes)
 
 
-def test_bad_arguments_of_the_class(cluster, tmp_path):
+def test_bad_arguments_of_the_class(cluster, tmp_path, monkeypatch):
     from fasthash.distributed import ShardedIndex
 
     for options, error, message in [
@@ -298,6 +306,9 @@ def test_bad_arguments_of_the_class(cluster, tmp_path):
             ShardedIndex(**options)
     with pytest.raises(FileNotFoundError, match="holds no saved ShardedIndex"):
         ShardedIndex.load(tmp_path)
+    monkeypatch.setattr("fasthash.distributed.fleet._START_SECONDS", 2.0)
+    with pytest.raises(TimeoutError, match="Ray has not started a shard within 2 s; is there a node with num_cpus=99"):
+        ShardedIndex(num_cpus=99)
 
 
 def test_save_load_and_other_numbers_of_shards(index, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 import time
 import weakref
@@ -18,7 +19,6 @@ __all__ = ["Fleet", "Options", "ShardLostError", "Source", "choose_node"]
 
 _START_SECONDS = 60.0  # in which Ray is to start an actor
 _WATCH_SECONDS = 1.0
-_CHOOSY = 10  # attempts to put a copy on a node of its own
 _THREADS_OF_AN_ACTOR = 8  # calls at once, so that no search waits for a change
 
 
@@ -351,28 +351,26 @@ class Fleet:
     def _repair(self, shard: int) -> None:
         """Put another copy in the place of a lost one: from its twin, or from a file that holds just the same."""
         done = False
-        for attempt in itertools.count():
+        while ray.is_initialized() and not self._closed:
             try:
-                done = self._replace(shard, choosy=attempt < _CHOOSY)
-            except Exception as error:  # Ray has no place for it, or twin or file failed meanwhile
+                done = self._replace(shard)
+            except ray.exceptions.RayTaskError as error:
                 with self._changed:
-                    if not self._copies[shard]:
-                        self._lost[shard] += f"; restoring it failed ({type(error).__name__}: {error})"
+                    if not self._copies[shard]:  # so it is the file that cannot be read
+                        self._lost[shard] += f"; restoring it failed ({type(error.cause).__name__}: {error.cause})"
                         done = True
-            if done or self._closed:
+            except Exception as error:  # Ray has no place for it yet, or the twin was lost meanwhile
+                logging.getLogger(__name__).warning("shard %d is not restored yet: %r", shard, error)
+            if done:
                 break
             time.sleep(_WATCH_SECONDS)
         with self._changed:
             self._repairs[shard] -= 1
             self._changed.notify_all()
 
-    def _replace(self, shard: int, choosy: bool) -> bool:
-        """Whether there is no more to do. `choosy`: not on the node of a twin, if there are others."""
+    def _replace(self, shard: int) -> bool:
+        """Whether there is no more to do."""
         copy = self._started(shard, self._launch(shard))
-        nodes = {twin.node for twin in self.copies(shard)}
-        if choosy and copy.node in nodes and not nodes.issuperset(_nodes(self.options.num_cpus)):
-            ray.kill(copy.actor)  # the node that was chosen is no more
-            return False
         try:
             with self.changing:
                 twins = self.copies(shard)
@@ -402,7 +400,7 @@ class Fleet:
             twins = [copy.node for copy in self._copies[shard]]
             load = Counter(copy.node for copies in self._copies for copy in copies)
         node = choose_node(_nodes(self.options.num_cpus), twins, self._failures, load)
-        affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=True)
+        affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
         actor = ray.remote(Shard).options(
             num_cpus=self.options.num_cpus, max_concurrency=_THREADS_OF_AN_ACTOR, scheduling_strategy=affinity
         )
@@ -415,15 +413,13 @@ class Fleet:
             try:
                 copy.node, copy.process = ray.get(copy.actor.place.remote(), timeout=deadline - time.monotonic())
                 return copy
-            except ray.exceptions.GetTimeoutError:
+            except ray.exceptions.RayError as error:
                 ray.kill(copy.actor)
-                raise TimeoutError(
-                    f"Ray has not started a shard within {_START_SECONDS:.0f} s; is there a node with "
-                    f"num_cpus={self.options.num_cpus} to spare, and fasthash installed?"
-                ) from None
-            except ray.exceptions.RayActorError as error:
                 if time.monotonic() + _WATCH_SECONDS > deadline:
-                    raise RuntimeError(f"a shard cannot be started: {error}") from error
+                    raise TimeoutError(
+                        f"Ray has not started a shard within {_START_SECONDS:.0f} s; is there a node with "
+                        f"num_cpus={self.options.num_cpus} to spare, and fasthash installed?"
+                    ) from error
             with self._changed:
                 self._failures[copy.node] = next(self._turn) + 1
             time.sleep(_WATCH_SECONDS)  # until Ray knows
@@ -443,7 +439,8 @@ def _nodes(num_cpus: float) -> list[str]:
 
 
 def _watch(reference: Callable[[], Fleet | None]) -> None:
-    while (fleet := reference()) is not None and not fleet._closed:
+    # A call would start Ray anew if it has been shut down.
+    while (fleet := reference()) is not None and not fleet._closed and ray.is_initialized():
         fleet.check()
         del fleet
         time.sleep(_WATCH_SECONDS)
