@@ -238,6 +238,11 @@ def test_changes_at_random(index, seed):
         same(index, one, queries, k=5)
     index.compact()
     same(index, one, queries)
+    import ray
+
+    # Of all these versions each shard keeps the one that is read.
+    held = [index._fleet.copies(shard)[0].actor.__ray_call__ for shard in range(3)]
+    until(lambda: ray.get([call.remote(lambda shard: len(shard._versions)) for call in held]) == [1, 1, 1])
 
 
 def test_bad_input_is_refused_as_by_one_index(index):
