@@ -107,6 +107,16 @@ def test_embeddings(tmp_path):
     ]
 
 
+def test_past_one_machine(tmp_path):
+    pytest.importorskip("ray", reason="needs the extra ray")
+    assert run("".join(python_blocks("docs/scaling.md")), tmp_path).splitlines() == [
+        "True True",
+        "HierIndex",
+        "HierIndex",
+        "ShardedIndex(level_bits=(8, 16, 40), n_shards=1, replicas=1, memory='default') with 9999 codes",
+    ]
+
+
 def test_near_duplicates(tmp_path):
     assert run("".join(python_blocks("docs/dedup.md")), tmp_path).splitlines() == [
         "[array([0, 1, 3]), array([2, 4])]",

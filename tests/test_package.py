@@ -48,6 +48,7 @@ def test_free_threaded_python_stays_free():
         ("fasthash.dedup", "PIL", "dedup"),
         ("fasthash._contact_sheet", "jinja2", "dedup"),
         ("fasthash.cli", "typer", "cli"),
+        ("fasthash.distributed.index", "ray", "ray"),
     ],
 )
 def test_a_missing_extra_is_named(module, missing, extra):

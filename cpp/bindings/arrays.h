@@ -18,6 +18,7 @@ namespace fasthash::python {
 namespace py = pybind11;
 
 using CodeArray = py::array_t<std::uint8_t, py::array::c_style>;
+using CutArray = py::array_t<std::uint16_t, py::array::c_style>;
 using IdArray = py::array_t<std::int64_t, py::array::c_style>;
 using MaskArray = py::array_t<bool, py::array::c_style>;
 

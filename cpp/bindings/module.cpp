@@ -168,7 +168,8 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
         .def("copy", &Index::copy, ReleaseGil())
         .def("search_exact", &search_exact, py::arg("queries"), py::arg("k"), py::arg("allow") = py::none())
         .def("search", &search, py::arg("queries").noconvert(), py::arg("k"), py::arg("keep") = py::none(),
-             py::arg("keep_mode") = KeepMode::node_ratio, py::arg("allow") = py::none())
+             py::arg("keep_mode") = KeepMode::node_ratio, py::arg("allow") = py::none(),
+             py::arg("cuts").noconvert() = py::none())
         .def("range_search", &range_search, py::arg("queries").noconvert(), py::arg("radius"),
              py::arg("allow") = py::none())
         .def("count_within", &count_within, py::arg("queries").noconvert(), py::arg("radius"),
@@ -221,6 +222,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
         .def_static("of_mask", &filter_of_mask, py::arg("mask").noconvert())
         .def("__len__", &IdFilter::size)
         .def("__contains__", &IdFilter::contains, py::arg("id"))
+        .def("ids", [](const IdFilter& filter) { return to_array(filter.ids()); })
         .def("nbytes", &IdFilter::nbytes, ReleaseGil())
         .def("set_reusable", &IdFilter::set_reusable);
 

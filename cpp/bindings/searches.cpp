@@ -48,10 +48,16 @@ py::object search_exact(const Index& index, const py::object& queries, std::size
 }
 
 py::tuple search(const Index& index, const CodeArray& queries, std::size_t k, std::optional<double> keep,
-                 KeepMode keep_mode, const IdFilter* allow) {
+                 KeepMode keep_mode, const IdFilter* allow, const std::optional<CutArray>& cuts) {
     const CodeView view = code_view("queries", queries);
     std::optional<Pruning> pruning;
     if (keep) pruning = Pruning{*keep, keep_mode};
+    if (cuts) {
+        const auto n_cuts = static_cast<py::ssize_t>(index.layout().n_levels() - 1);
+        if (cuts->ndim() != 2 || cuts->shape(0) != queries.shape(0) || cuts->shape(1) != n_cuts)
+            throw ArgumentError("cuts must have shape (n queries, n levels - 1)");
+        pruning = Pruning{1, keep_mode, cuts->data()};
+    }
     std::vector<QueryStats> stats(view.n);
     const Found found = run_search(index, view, k, pruning, allow, stats.data());
     return py::make_tuple(found.distances, found.ids, stats_tuple(stats));

@@ -22,8 +22,9 @@ std::size_t share_down(double keep, std::size_t total) {
 PrunedSearch::PrunedSearch(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, Pruning pruning)
     : codes_(codes), items_(codes, {}), tree_(tree), layout_(layout), pruning_(pruning) {}
 
-QueryStats PrunedSearch::run(const std::uint8_t* query, TopK& nearest) {
+QueryStats PrunedSearch::run(const std::uint8_t* query, const std::uint16_t* cuts, TopK& nearest) {
     query_ = query;
+    cuts_ = cuts;
     nearest_ = &nearest;
     stats_ = {};
     stats_.nodes_visited = 1;  // the root
@@ -68,6 +69,7 @@ void PrunedSearch::score(std::size_t depth) {
 }
 
 std::uint16_t PrunedSearch::cut(std::size_t depth) {
+    if (cuts_ != nullptr) return cuts_[depth];
     const LevelNodes& level = tree_.level(depth);
     const auto items = [&](std::size_t node) {
         const NumberRange rows = level.rows(node);

@@ -13,7 +13,8 @@ namespace fasthash {
 class PrunedSearch final : private RowSink {
  public:
     PrunedSearch(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, Pruning pruning);
-    QueryStats run(const std::uint8_t* query, TopK& nearest);
+    /// `cuts`: of each level of the tree, the largest score that stays in the race; null chooses as `pruning` says.
+    QueryStats run(const std::uint8_t* query, const std::uint16_t* cuts, TopK& nearest);
 
  private:
     // Children of one node that stayed in the race; the root's to begin with.
@@ -47,6 +48,7 @@ class PrunedSearch final : private RowSink {
     Pruning pruning_;
 
     const std::uint8_t* query_ = nullptr;
+    const std::uint16_t* cuts_ = nullptr;
     TopK* nearest_ = nullptr;
     QueryStats stats_;
     std::vector<Family> families_, parents_;

@@ -103,7 +103,9 @@ void search_levels(const SortedSegment* segment, const LevelLayout& layout, Prun
     const std::size_t n_blocks = (task.queries.n + kQueriesPerTask - 1) / kQueriesPerTask;
     parallel_for(n_blocks, [&](std::size_t b) {
         Findings findings(task, piece_of(task.queries.n, n_blocks, b), IdOrder::any);
-        if (segment != nullptr) segment->search_pruned(findings.block(task, true), layout, pruning, stopper);
+        Pruning of_block = pruning;
+        if (of_block.cuts != nullptr) of_block.cuts += findings.first * (layout.n_levels() - 1);
+        if (segment != nullptr) segment->search_pruned(findings.block(task, true), layout, of_block, stopper);
         findings.hand_over(task);
     });
     stopper.finish();

@@ -66,7 +66,8 @@ void SortedSegment::search_pruned(const QueryBlock& block, const LevelLayout& la
     const LevelTree& tree = level_tree_.get([&] { return std::make_unique<const LevelTree>(codes(), layout); });
     PrunedSearch search(codes(), tree, layout, pruning);
     for (std::size_t q = 0; q < block.queries.n && !stopper.stopped(); ++q) {
-        block.note(q, search.run(block.queries.row(q), block.nearest[q]));
+        const std::uint16_t* cuts = pruning.cuts == nullptr ? nullptr : pruning.cuts + q * tree.n_levels();
+        block.note(q, search.run(block.queries.row(q), cuts, block.nearest[q]));
     }
 }
 

@@ -18,11 +18,11 @@ from typing import Any
 
 from fasthash._core import FormatError
 
-__all__ = ["CARD_NAME", "card_of", "check_file", "put_card", "read_card", "write_folder"]
+__all__ = ["CARD_NAME", "card_of", "check_file", "file_entry", "put_card", "read_card", "write_folder"]
 
 CARD_NAME = "card.json"
 _VERSION = 1
-_OUR_FILES = re.compile(r"(codes-[0-9a-f]{16}\.fh|vectors-[0-9a-f]{16}\.npy|card-[0-9a-f]{16}\.json)")
+_OUR_FILES = re.compile(r"((codes|shard-\d{5,})-[0-9a-f]{16}\.fh|vectors-[0-9a-f]{16}\.npy|card-[0-9a-f]{16}\.json)")
 _HEAD = 1 << 12  # holds the header of every file that we write; that of an index file has the checksums of its sections
 _N_SAMPLES, _SAMPLE = 256, 1 << 9
 _BLOCK = 1 << 20
@@ -37,7 +37,9 @@ def write_folder(
         folder: place of its own for this state; of its files only those that a save wrote are ever removed.
         kind: name of what is saved, such as that of a class.
         facts: what the card tells beside the files, ready for JSON.
-        writers: of `"codes.fh"`, `"vectors.npy"` or both: writes the file at a path.
+        writers: of `"codes.fh"`, `"vectors.npy"`, `"shard-00000.fh"` and so on: writes the file at a path. One that has
+            the file written elsewhere, beside the others, gives a function that waits for that and returns what
+            `file_entry` says of it.
 
     Raises:
         FileExistsError: `folder` holds something else that has a card.
@@ -53,19 +55,19 @@ def write_folder(
     token = secrets.token_hex(8)
     draft = folder / f"card-{token}.json"
     try:
-        files, paths = {}, []
-        for name, write in writers.items():
-            stem, suffix = name.split(".")
-            path = folder / f"{stem}-{token}.{suffix}"
-            write(path)
-            paths.append(path)
-            files[name] = {"name": path.name, "bytes": path.stat().st_size}
-            files[name] |= {"sample": _sample(path), "sha256": _checksum(path)}
+        paths = {name: folder / f"-{token}.".join(name.split(".")) for name in writers}
+        written = {name: write(paths[name]) for name, write in writers.items()}
+        files = {name: entry() if callable(entry) else file_entry(paths[name]) for name, entry in written.items()}
         card = {"version": _VERSION, "class": kind, **facts, "files": files}
         draft.write_text(json.dumps(card | {"sha256": _checksum_of(card)}, indent=1, allow_nan=False), encoding="utf-8")
-        put_card(draft, paths)
+        put_card(draft, paths.values())
     finally:
         _remove_leftovers(folder)
+
+
+def file_entry(path: Path) -> dict[str, Any]:
+    """What a card says of a file: its name, its length and its checksums."""
+    return {"name": path.name, "bytes": path.stat().st_size, "sample": _sample(path), "sha256": _checksum(path)}
 
 
 def put_card(draft: Path, files: Iterable[Path]) -> None:

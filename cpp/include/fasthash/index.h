@@ -27,6 +27,10 @@ enum class KeepMode {
 struct Pruning {
     double keep;  ///< in (0, 1]
     KeepMode mode = KeepMode::node_ratio;
+    /// Of each query, of each level but the last: the largest distance that stays in the race, on the level alone for
+    /// `radius`, else so far. For who has chosen among the nodes of a larger gallery, of which the index holds a part;
+    /// `keep` and the length of the list are then disregarded. Null: the index chooses.
+    const std::uint16_t* cuts = nullptr;
 };
 
 /// How an exact search goes about it.

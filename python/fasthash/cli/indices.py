@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fasthash.cli._found import Result
+    from fasthash.distributed import ShardedIndex
     from fasthash.results import SearchStats
 
 __all__: list[str] = []
@@ -47,6 +49,11 @@ class KeepMode(str, Enum):
 
 Threads = Annotated[int | None, typer.Option(help="Threads to use. Default: as many as there are processors.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+OnRay = Annotated[bool, typer.Option("--ray", help="Over actors of a Ray cluster; the index is a folder.")]
+Shards = Annotated[int | None, typer.Option(help="With --ray: parts. Default: 2, or as many as were saved.")]
+Address = Annotated[
+    str | None, typer.Option(help="With --ray: the cluster, such as host:6379. Default: one of this machine's own.")
+]
 IndexFile = Annotated[Path, typer.Argument(help="An index file.", show_default=False)]
 
 
@@ -65,11 +72,14 @@ def build(
     format: _codes.Format = None,
     bits: _codes.Bits = None,
     array: _codes.Array = "codes",
+    ray: OnRay = False,
+    shards: Shards = None,
+    address: Address = None,
     threads: Threads = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Build an index file from codes.
+    """Build an index file from codes, or with --ray a folder of several.
 
     Codes are uint8 (n, bits / 8) in an .npy file or, as `fasthash encode` writes them, in an .npz file; hexadecimal
     text with a code a line, .hex or .txt; or raw bytes with --bits, .bin or .raw.
@@ -83,29 +93,41 @@ def build(
         fasthash build hashes.txt --ids ids.npy
 
         cat hashes.txt | fasthash build - -o piped.fh --flat
+
+        fasthash build codes.npy -o codes.shards --ray --shards 4
     """
     if flat and (levels is not None or memory is not None):
         raise typer.BadParameter("a flat index has neither --levels nor --memory")
+    if flat and ray:
+        raise typer.BadParameter("--flat excludes --ray")
+    _check_options(ray, shards=shards, address=address)
     if output is None and str(codes) == "-":
         raise typer.BadParameter("standard input needs --output")
-    with one_line_errors():
+    with one_line_errors(), ExitStack() as stack:
         use_threads(threads)
-        output = new_file(codes.with_suffix(".fh") if output is None else output, force)
+        output = new_file(codes.with_suffix(".shards" if ray else ".fh") if output is None else output, force)
         gallery = _codes.read(codes, format, bits, array)
         n_bits = gallery.shape[1] * 8
         level_bits = [n_bits] if levels is None else whole_numbers("levels", levels)
         if sum(level_bits) != n_bits:
             raise ValueError(f"levels must sum to the {n_bits} bits of the codes, got {levels}")
-        if flat:
-            index: FlatIndex | HierIndex = FlatIndex(n_bits)
-        else:
-            index = HierIndex(level_bits, memory="default" if memory is None else memory.value)
+        spend: Any = "default" if memory is None else memory.value
+        given = None if ids is None else _codes.read_array(ids)
+        index: FlatIndex | HierIndex | ShardedIndex
         begin = time.perf_counter()
-        with _codes.share_bar(f"indexing {len(gallery):,} codes") as tell:
-            index.add(gallery, None if ids is None else _codes.read_array(ids), progress=tell)
+        if ray:
+            n_shards = 2 if shards is None else shards
+            made = _on_ray(address)(level_bits, memory=spend, n_shards=n_shards, threads=threads)
+            index = stack.enter_context(made)
+            begin = time.perf_counter()
+            index.add(gallery, given)
+        else:
+            index = FlatIndex(n_bits) if flat else HierIndex(level_bits, memory=spend)
+            with _codes.share_bar(f"indexing {len(gallery):,} codes") as tell:
+                index.add(gallery, given, progress=tell)
         seconds = time.perf_counter() - begin
         index.save(output)
-        facts = _facts(output) | {"seconds": seconds}
+        facts = (_facts_of_shards(output) if ray else _facts(output)) | {"seconds": seconds}
     if as_json:
         typer.echo(json.dumps(facts))
     else:
@@ -117,7 +139,7 @@ def build(
 
 @app.command()
 def search(
-    index: IndexFile,
+    index: Annotated[Path, typer.Argument(help="An index file; with --ray a folder.", show_default=False)],
     queries: Annotated[Path, typer.Argument(help="Codes as in `build`; - for standard input.", show_default=False)],
     k: Annotated[int | None, typer.Option("-k", help="Neighbours of each query. Default: 10.")] = None,
     radius: Annotated[int | None, typer.Option(help="All codes within so many bits, instead of k.")] = None,
@@ -134,6 +156,10 @@ def search(
     mmap: Annotated[
         bool, typer.Option("--mmap", help="Leave the index in its file: ready at once, slower for many queries.")
     ] = False,
+    ray: OnRay = False,
+    shards: Shards = None,
+    replicas: Annotated[int | None, typer.Option(help="With --ray: copies of each shard. Default: 1.")] = None,
+    address: Address = None,
     threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each query.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print query,rank,distance,id.")] = False,
@@ -157,18 +183,30 @@ def search(
         fasthash search codes.fh queries.npy --allow allowed.npy -o found.npz
 
         echo 00000000000000ff | fasthash search codes.fh - --mmap
+
+        fasthash search codes.shards queries.npy --ray --replicas 2
     """
     if as_json + as_csv + (output is not None) > 1:
         raise typer.BadParameter("--json, --csv and --output exclude each other")
     if radius is not None and (k is not None or keep is not None):
         raise typer.BadParameter("--radius excludes -k and --keep")
-    with one_line_errors():
+    if ray and mmap:
+        raise typer.BadParameter("--mmap excludes --ray")
+    _check_options(ray, shards=shards, replicas=replicas, address=address)
+    with one_line_errors(), ExitStack() as stack:
         from fasthash.cli import _found
 
         n_threads = use_threads(threads)
         if output is not None:
             new_file(output, force)
-        gallery = load(index, mmap=mmap)
+        gallery: FlatIndex | HierIndex | ShardedIndex
+        if ray:
+            copies = 1 if replicas is None else replicas
+            gallery = stack.enter_context(
+                _on_ray(address).load(index, n_shards=shards, replicas=copies, threads=threads)
+            )
+        else:
+            gallery = load(index, mmap=mmap)
         wanted = _codes.read(queries, format, bits, array)
         find = _finder(gallery, 10 if k is None else k, radius, keep, keep_mode, allow)
         find(wanted[:0])  # what is wrong with the arguments shows before anything is printed
@@ -196,8 +234,23 @@ def search(
         typer.echo(_found.summary(works, seconds, n_threads), err=True)
 
 
+def _check_options(ray: bool, **of_ray: object) -> None:
+    """Options that mean nothing without --ray are refused without it."""
+    for name, value in of_ray.items():
+        if value is not None and not ray:
+            raise typer.BadParameter(f"--{name} needs --ray")
+
+
+def _on_ray(address: str | None) -> type[ShardedIndex]:
+    """The class of sharded indices, once this process is in a cluster."""
+    from fasthash.distributed import ShardedIndex, _ray
+
+    _ray.start(address)
+    return ShardedIndex
+
+
 def _finder(
-    index: FlatIndex | HierIndex,
+    index: FlatIndex | HierIndex | ShardedIndex,
     k: int,
     radius: int | None,
     keep: float | None,
@@ -214,7 +267,7 @@ def _finder(
         return lambda queries: index.range_search(queries, radius, allow=allowed, stats=True)
     if keep is None:
         return lambda queries: index.search(queries, k, allow=allowed, stats=True)
-    if not isinstance(index, HierIndex):
+    if isinstance(index, FlatIndex):
         raise ValueError(f"keep must be left out for a flat index, got {keep}")
     return lambda queries: index.search(queries, k, keep=keep, keep_mode=keep_mode.value, allow=allowed, stats=True)
 
@@ -289,6 +342,19 @@ def _facts(file: Path) -> dict[str, Any]:
         "file_bytes": found.file_bytes,
         "file_bytes_per_code": found.file_bytes / found.n_codes if found.n_codes else None,
     }
+
+
+def _facts_of_shards(folder: Path) -> dict[str, Any]:
+    """What a folder of shards holds, in the same terms; the files that a card names are those that there are."""
+    shards = [_facts(file) for file in sorted(folder.glob("shard-*.fh"))]
+    n, n_bytes = (sum(shard[name] for shard in shards) for name in ("codes", "file_bytes"))
+    counted = {
+        "codes": n,
+        "shards": len(shards),
+        "file_bytes": n_bytes,
+        "file_bytes_per_code": n_bytes / n if n else None,
+    }
+    return shards[0] | {"kind": "sharded"} | counted
 
 
 def _plain(value: Any) -> str:

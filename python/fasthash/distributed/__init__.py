@@ -1,24 +1,33 @@
-"""Past one machine: images encoded by the machines of a Ray cluster. Needs the extras `ray` and `train`."""
+"""Past one machine: codes spread over the machines of a Ray cluster, and images encoded by them.
+
+Needs the extra `ray`, and `train` to encode.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fasthash.distributed.encoding import encode_images
+    from fasthash.distributed.fleet import ShardLostError
+    from fasthash.distributed.index import PartialResult, ShardedIndex
     from fasthash.distributed.parts import EncodedPart, EncodedParts
 
-__all__ = ["EncodedPart", "EncodedParts", "encode_images"]
+__all__ = ["EncodedPart", "EncodedParts", "PartialResult", "ShardLostError", "ShardedIndex", "encode_images"]
+
+# Each is imported when it is asked for: what is pure numpy in here does without Ray, and all but the encoder without torch.
+_MODULES = {
+    "EncodedPart": "parts",
+    "EncodedParts": "parts",
+    "PartialResult": "index",
+    "ShardLostError": "fleet",
+    "ShardedIndex": "index",
+    "encode_images": "encoding",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # torch is imported with what encodes: numpy is all that reading codes needs.
-    if name not in __all__:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "encode_images":
-        from fasthash.distributed import encoding
-
-        return encoding.encode_images
-    from fasthash.distributed import parts
-
-    return getattr(parts, name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,0 +1,446 @@
+"""The actors of all shards: where they stand, who is asked, what happens when one is lost."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fasthash.distributed._ray import ray
+from fasthash.distributed.shard import Shard
+
+__all__ = ["Fleet", "Options", "ShardLostError", "Source", "choose_node"]
+
+_START_SECONDS = 60.0  # in which Ray is to start an actor
+_WATCH_SECONDS = 1.0
+_THREADS_OF_AN_ACTOR = 8  # calls at once, so that no search waits for a change
+
+
+class ShardLostError(RuntimeError):
+    """No copy of a shard is left, and what was saved of it is older than what it held.
+
+    Attributes:
+        shard: its number.
+    """
+
+    def __init__(self, shard: int, n_shards: int, reason: str) -> None:
+        super().__init__(shard, n_shards, reason)
+        self.shard = shard
+
+    def __str__(self) -> str:
+        shard, n_shards, reason = self.args
+        return f"shard {shard} of {n_shards} is gone: {reason}"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How actors are started."""
+
+    n_shards: int
+    replicas: int
+    threads: int | None
+    num_cpus: float
+    patience: float
+    """Seconds without an answer after which another copy is asked too."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that holds just what a version of a shard holds; an empty card for a shard that holds nothing."""
+
+    version: int
+    folder: str
+    card: Mapping[str, Any]
+
+
+@dataclass(eq=False)
+class Copy:
+    """An actor that holds a copy of a shard."""
+
+    actor: Any
+    node: str
+    process: int
+    since: int
+    """The first version that it holds; it has all later ones."""
+
+    late: Any = None
+    """The answer that it owes since longer than patience lasts."""
+
+
+def choose_node(
+    nodes: Sequence[str], twins: Iterable[str], failures: Mapping[str, int], load: Mapping[str, int]
+) -> str:
+    """The node for another copy of a shard: one without a copy of it if there is one, of those the one whose last
+    failure is longest ago, of those the least loaded."""
+    taken = Counter(twins)
+    return min(nodes, key=lambda node: (taken[node], failures.get(node, 0), load.get(node, 0)))
+
+
+class Fleet:
+    """The copies of all shards.
+
+    Args:
+        options: how many, and how they are started.
+        index: what `Shard` takes: level_bits, memory, plan.
+        sources: what each shard holds at first.
+    """
+
+    def __init__(self, options: Options, index: tuple[Any, ...], sources: Sequence[Source]) -> None:
+        self.options = options
+        self._index = index
+        self._sources = list(sources)
+        self._versions = [source.version for source in sources]  # the newest of each shard
+        self._copies: list[list[Copy]] = [[] for _ in sources]
+        self._lost = ["it has not been started"] * len(sources)  # why a shard without copies has none
+        # When a copy failed there last; Ray may think a node alive for some seconds yet.
+        self._failures: dict[str, int] = {}
+        self._repairs = [0] * len(sources)  # copies that are being made
+        self._turn = itertools.count()
+        self._closed = False
+        self._changed = threading.Condition()  # held for moments, never while an actor is asked
+        self.changing = threading.RLock()  # held by who makes a change, and while a new copy is filled
+
+    def start(self) -> list[int]:
+        """Start and fill all copies; tells how many codes each shard has."""
+        try:
+            for _ in range(self.options.replicas):
+                for shard in range(self.options.n_shards):
+                    self._copies[shard].append(self._launch(shard))
+            for shard, copies in enumerate(self._copies):
+                for i in range(len(copies)):
+                    copies[i] = self._started(shard, copies[i])
+            calls = [[self._load(shard, copy) for copy in copies] for shard, copies in enumerate(self._copies)]
+            sizes = [int(ray.get(of_shard)[0]) for of_shard in calls]
+        except ray.exceptions.RayTaskError as error:
+            self.close()
+            raise error.cause from None
+        except BaseException:
+            self.close()
+            raise
+        threading.Thread(target=_watch, args=(weakref.ref(self),), daemon=True).start()
+        return sizes
+
+    def close(self) -> None:
+        """End all actors."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            for copy in itertools.chain.from_iterable(self._copies):
+                if ray.is_initialized():
+                    ray.kill(copy.actor)
+            self._copies = [[] for _ in self._copies]
+            self._lost = ["the index is closed"] * len(self._lost)
+
+    def copies(self, shard: int) -> tuple[Copy, ...]:
+        """The living copies of a shard."""
+        with self._changed:
+            return tuple(self._copies[shard])
+
+    def wait_until_whole(self, seconds: float) -> bool:
+        """Wait until every shard has all its copies."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: all(len(copies) >= self.options.replicas for copies in self._copies), seconds
+            )
+
+    # ---- reading ----
+
+    def ask(
+        self,
+        method: str,
+        arguments: Mapping[int, tuple[Any, ...]],
+        versions: Sequence[int],
+        *,
+        once: bool = False,
+        missing: set[int] | None = None,
+    ) -> dict[int, Any]:
+        """Call a method on one copy of each of some shards.
+
+        Whoever is lost meanwhile is replaced, and a twin is asked. A copy that does not answer in time has its twin
+        asked too; whichever answers first is heard, for all hold the same.
+
+        Args:
+            method: of `Shard`; it gets the version and the arguments.
+            arguments: of each shard that is asked.
+            versions: of each shard, what to read.
+            once: never ask two copies of a shard at a time.
+            missing: takes the shards that are lost; None raises an error for the first.
+
+        Raises:
+            ShardLostError: no copy of a shard is left.
+        """
+        answers: dict[int, Any] = {}
+        waiting: dict[Any, tuple[int, Copy]] = {}
+        asked: dict[int, list[Copy]] = {shard: [] for shard in arguments}
+        gone: set[int] = set()
+
+        def ask_one(shard: int, *, wait: bool) -> None:
+            try:
+                copy = self._choose(shard, versions[shard], asked[shard], wait)
+            except ShardLostError:
+                if missing is None:
+                    raise
+                gone.add(shard)
+                return
+            if copy is not None:
+                asked[shard].append(copy)
+                waiting[getattr(copy.actor, method).remote(versions[shard], *arguments[shard])] = shard, copy
+
+        for shard in arguments:
+            ask_one(shard, wait=True)
+        hurry = False  # some shards have been asked twice: the first answer counts
+        while len(answers) + len(gone) < len(arguments):
+            timeout = None if once else self.options.patience
+            n_awaited = 1 if hurry else len(waiting)
+            ready, slow = ray.wait(list(waiting), num_returns=n_awaited, timeout=timeout)
+            for call in ready:
+                shard, copy = waiting.pop(call)
+                if shard in answers:
+                    continue
+                try:
+                    answers[shard] = ray.get(call)
+                except ray.exceptions.RayTaskError as error:
+                    raise error.cause from None
+                except ray.exceptions.RayError as error:
+                    self.lose(shard, copy, error)
+                    if all(other != shard for other, _ in waiting.values()):
+                        ask_one(shard, wait=True)
+            if len(ready) < n_awaited:
+                for call in slow:
+                    shard, copy = waiting[call]
+                    if shard not in answers:
+                        copy.late = call
+                        ask_one(shard, wait=False)
+                hurry = True
+        if missing is not None:
+            missing |= gone
+        return answers
+
+    def _choose(self, shard: int, version: int, asked: list[Copy], wait: bool) -> Copy | None:
+        """A copy to ask that has not been asked, rather one that owes no answer; None if there is none yet."""
+        self._hear_late(shard)
+        deadline = time.monotonic() + (_START_SECONDS if wait else 0)
+        with self._changed:
+            while True:
+                able = [copy for copy in self._copies[shard] if copy.since <= version and copy not in asked]
+                if able:
+                    turn = next(self._turn)
+                    return min(
+                        (able[(turn + i) % len(able)] for i in range(len(able))), key=lambda copy: copy.late is not None
+                    )
+                if not wait:
+                    return None
+                coming = self._repairs[shard] and self._versions[shard] <= version
+                if not coming or not self._changed.wait(deadline - time.monotonic()):
+                    raise ShardLostError(shard, self.options.n_shards, self._lost[shard])
+
+    def _hear_late(self, shard: int) -> None:
+        """Take late answers: who gives one is well again, who fails is lost."""
+        for copy in self.copies(shard):
+            call = copy.late
+            if call is not None and ray.wait([call], timeout=0, fetch_local=False)[0]:
+                copy.late = None
+                try:
+                    ray.get(call)
+                except ray.exceptions.RayTaskError:
+                    pass
+                except ray.exceptions.RayError as error:
+                    self.lose(shard, copy, error)
+
+    # ---- changing ----
+
+    def change(self, calls: Mapping[int, tuple[Any, ...]], versions: Sequence[int], new: int) -> dict[int, int]:
+        """Have a version made from another by every copy of some shards; `changing` is held.
+
+        Args:
+            calls: of each shard a method of the index and its arguments.
+            versions: of each shard, the one to begin with.
+            new: the number of the version that is made, higher than all before.
+
+        Returns:
+            How many codes each of these shards has then. `publish` or `abandon` must follow.
+
+        Raises:
+            ShardLostError: no copy of a shard is left.
+            Exception: what the index of a shard raised; of the first shard, if several did.
+        """
+        pending = {
+            copy.actor.change.remote(versions[shard], new, *call): (shard, copy)
+            for shard, call in calls.items()
+            for copy in self.copies(shard)
+        }
+        sizes: dict[int, int] = {}
+        refusals: dict[int, BaseException] = {}
+        for made, (shard, copy) in pending.items():
+            try:
+                sizes[shard] = ray.get(made)
+            except ray.exceptions.RayTaskError as error:
+                refusals[shard] = error.cause
+            except ray.exceptions.RayError as error:
+                self.lose(shard, copy, error)
+        if refusals:
+            raise refusals[min(refusals)] from None
+        for shard in calls:
+            if shard not in sizes or not self.copies(shard):
+                raise ShardLostError(shard, self.options.n_shards, self._lost[shard])
+        return sizes
+
+    def publish(self, versions: Sequence[int]) -> None:
+        """These are the newest versions from now on."""
+        with self._changed:
+            self._versions = list(versions)
+
+    def forget(self, versions: Mapping[int, Sequence[int]]) -> None:
+        """Have copies drop versions of some shards; nobody waits for it."""
+        for shard, numbers in versions.items():
+            for copy in self.copies(shard):
+                copy.actor.forget.remote(numbers)
+
+    def set_sources(self, sources: Sequence[Source]) -> None:
+        """These files may be read if all copies of a shard are lost."""
+        with self._changed:
+            self._sources = list(sources)
+
+    # ---- losing and replacing ----
+
+    def lose(self, shard: int, copy: Copy, error: BaseException) -> None:
+        """A copy has failed: it is never asked again, and another is made."""
+        with self._changed:
+            if copy not in self._copies[shard]:
+                return
+            self._copies[shard].remove(copy)
+            self._failures[copy.node] = next(self._turn) + 1
+            first_line = str(error).strip().partition("\n")[0]
+            self._lost[shard] = (
+                f"its last copy, on node {copy.node[:12]}, failed ({type(error).__name__}: {first_line})"
+            )
+            ray.kill(copy.actor)
+            if self._closed or not self._restorable(shard):
+                if not self._closed:
+                    self._lost[shard] += ", and what it held has not been saved since it changed"
+                self._changed.notify_all()
+                return
+            self._repairs[shard] += 1
+        threading.Thread(target=self._repair, args=(shard,), daemon=True).start()
+
+    def check(self) -> None:
+        """Find copies that are lost without anybody having asked them."""
+        pings = {
+            copy.actor.ping.remote(): (shard, copy)
+            for shard in range(self.options.n_shards)
+            for copy in self.copies(shard)
+            if copy.late is None
+        }
+        for shard in range(self.options.n_shards):
+            self._hear_late(shard)
+        ready = ray.wait(list(pings), num_returns=len(pings), timeout=self.options.patience)[0] if pings else []
+        for call, (shard, copy) in pings.items():
+            copy.late = call
+            if call in ready:
+                self._hear_late(shard)
+
+    def _restorable(self, shard: int) -> bool:
+        return bool(self._copies[shard]) or self._sources[shard].version == self._versions[shard]
+
+    def _repair(self, shard: int) -> None:
+        """Put another copy in the place of a lost one: from its twin, or from a file that holds just the same."""
+        done = False
+        while ray.is_initialized() and not self._closed:
+            try:
+                done = self._replace(shard)
+            except ray.exceptions.RayTaskError as error:
+                with self._changed:
+                    if not self._copies[shard]:  # so it is the file that cannot be read
+                        self._lost[shard] += f"; restoring it failed ({type(error.cause).__name__}: {error.cause})"
+                        done = True
+            except Exception as error:  # Ray has no place for it yet, or the twin was lost meanwhile
+                logging.getLogger(__name__).warning("shard %d is not restored yet: %r", shard, error)
+            if done:
+                break
+            time.sleep(_WATCH_SECONDS)
+        with self._changed:
+            self._repairs[shard] -= 1
+            self._changed.notify_all()
+
+    def _replace(self, shard: int) -> bool:
+        """Whether there is no more to do."""
+        copy = self._started(shard, self._launch(shard))
+        try:
+            with self.changing:
+                twins = self.copies(shard)
+                copy.since = self._versions[shard]
+                if twins:
+                    ray.get(copy.actor.put.remote(copy.since, twins[0].actor.content.remote(copy.since)))
+                elif self._restorable(shard):
+                    ray.get(self._load(shard, copy))
+                else:
+                    ray.kill(copy.actor)
+                    return True
+                with self._changed:
+                    if self._closed:
+                        ray.kill(copy.actor)
+                    else:
+                        self._copies[shard].append(copy)
+                        self._failures.pop(copy.node, None)
+                    self._changed.notify_all()
+                    return True
+        except BaseException:
+            ray.kill(copy.actor)
+            raise
+
+    def _launch(self, shard: int) -> Copy:
+        """Ask Ray for an actor, on a node that is chosen here."""
+        with self._changed:
+            twins = [copy.node for copy in self._copies[shard]]
+            load = Counter(copy.node for copies in self._copies for copy in copies)
+        node = choose_node(_nodes(self.options.num_cpus), twins, self._failures, load)
+        affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+        actor = ray.remote(Shard).options(
+            num_cpus=self.options.num_cpus, max_concurrency=_THREADS_OF_AN_ACTOR, scheduling_strategy=affinity
+        )
+        return Copy(actor.remote(*self._index, self.options.threads), node, 0, self._versions[shard])
+
+    def _started(self, shard: int, copy: Copy) -> Copy:
+        """The actor once it runs, or another if the node dies before."""
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                copy.node, copy.process = ray.get(copy.actor.place.remote(), timeout=deadline - time.monotonic())
+                return copy
+            except ray.exceptions.RayError as error:
+                ray.kill(copy.actor)
+                if time.monotonic() + _WATCH_SECONDS > deadline:
+                    raise TimeoutError(
+                        f"Ray has not started a shard within {_START_SECONDS:.0f} s; is there a node with "
+                        f"num_cpus={self.options.num_cpus} to spare, and fasthash installed?"
+                    ) from error
+            with self._changed:
+                self._failures[copy.node] = next(self._turn) + 1
+            time.sleep(_WATCH_SECONDS)  # until Ray knows
+            copy = self._launch(shard)
+
+    def _load(self, shard: int, copy: Copy) -> Any:
+        source = self._sources[shard]
+        names = sorted(source.card["files"]) if source.card else []
+        return copy.actor.load.remote(source.version, source.folder, source.card, names, shard, self.options.n_shards)
+
+
+def _nodes(num_cpus: float) -> list[str]:
+    """The nodes that may hold shards; not those that were told to offer no processor, if there are others."""
+    alive = [(node["NodeID"], node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    offering = [node for node, cpus in alive if cpus > 0 and cpus >= num_cpus]
+    return sorted(offering) or sorted(node for node, _ in alive)
+
+
+def _watch(reference: Callable[[], Fleet | None]) -> None:
+    # A call would start Ray anew if it has been shut down.
+    while (fleet := reference()) is not None and not fleet._closed and ray.is_initialized():
+        fleet.check()
+        del fleet
+        time.sleep(_WATCH_SECONDS)

@@ -1,0 +1,85 @@
+"""What shards found, as one index over all their codes finds it. Results are ordered by (distance, id), a total order:
+so the k best of the shards' k best are the k best of all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasthash.results import RangeResult, SearchResult, SearchStats
+
+__all__ = ["merge_nearest", "merge_ranges", "merge_stats", "rows_of_shards", "shard_of"]
+
+
+def shard_of(ids: NDArray[np.int64], n_shards: int) -> NDArray[np.int64]:
+    """The shard of each id: its hash, the finaliser of splitmix64, modulo the number of shards.
+
+    Args:
+        ids: int64 array `(n,)`.
+        n_shards: from 1.
+
+    Returns:
+        int64 array `(n,)`.
+    """
+    x = ids.astype(np.uint64)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    x ^= x >> np.uint64(31)
+    return (x % np.uint64(n_shards)).astype(np.int64)
+
+
+def rows_of_shards(ids: NDArray[np.int64], n_shards: int) -> list[NDArray[np.int64]]:
+    """The rows of the ids of each shard, in ascending order."""
+    shards = shard_of(ids, n_shards)
+    ends = np.cumsum(np.bincount(shards, minlength=n_shards))
+    return np.split(np.argsort(shards, kind="stable"), ends[:-1])
+
+
+def merge_nearest(parts: Sequence[SearchResult], n_queries: int, k: int, n_bits: int) -> SearchResult:
+    """The k nearest of all parts.
+
+    Args:
+        parts: of each shard, up to k neighbours of each query, ordered by (distance, id).
+        n_queries: nq.
+        k: neighbours of each query.
+        n_bits: width of a code.
+
+    Returns:
+        `SearchResult` of shape `(n_queries, k)`, padded where the parts hold fewer.
+    """
+    result = SearchResult(np.full((n_queries, k), n_bits + 1, np.int32), np.full((n_queries, k), -1, np.int64))
+    if parts:
+        distances = np.concatenate([part.distances for part in parts], axis=1)
+        ids = np.concatenate([part.ids for part in parts], axis=1)
+        # Places that stayed empty are farther than any code, so they come last.
+        best = np.lexsort((ids, distances), axis=-1)[:, :k] if len(parts) > 1 else np.arange(min(k, ids.shape[1]))[None]
+        result.distances[:, : best.shape[1]] = np.take_along_axis(distances, best, axis=1)
+        result.ids[:, : best.shape[1]] = np.take_along_axis(ids, best, axis=1)
+    return result
+
+
+def merge_ranges(parts: Sequence[RangeResult], n_queries: int) -> RangeResult:
+    """All neighbours of all parts, of each query ordered by (distance, id)."""
+    offsets = np.zeros(n_queries + 1, np.int64)
+    if not parts:
+        return RangeResult(offsets, np.empty(0, np.int32), np.empty(0, np.int64))
+    for part in parts:
+        offsets += part.offsets
+    queries = np.concatenate([np.repeat(np.arange(n_queries), np.diff(part.offsets)) for part in parts])
+    distances = np.concatenate([part.distances for part in parts])
+    ids = np.concatenate([part.ids for part in parts])
+    order = np.lexsort((ids, distances, queries))
+    return RangeResult(offsets, distances[order], ids[order])
+
+
+def merge_stats(parts: Sequence[SearchStats], sizes: Sequence[int], n_queries: int) -> SearchStats:
+    """The work of all parts together; the plan is that of the part with most codes."""
+    if not parts:
+        nothing = np.zeros(n_queries, np.int64)
+        return SearchStats(np.full(n_queries, "scan"), nothing, nothing.copy())
+    largest = max(range(len(parts)), key=lambda i: sizes[i])
+    nodes = np.stack([part.nodes_visited for part in parts]).sum(axis=0)
+    compared = np.stack([part.codes_compared for part in parts]).sum(axis=0)
+    return SearchStats(parts[largest].plan.copy(), nodes, compared)

@@ -1,0 +1,162 @@
+"""One copy of one shard: what runs in an actor. Nothing in here knows of the others, and little of Ray."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasthash._saved_folder import check_file, file_entry
+from fasthash.distributed.merge import shard_of
+from fasthash.distributed.race import Nodes, count_nodes
+from fasthash.filters import IdFilter
+from fasthash.index import _KEEP_MODES, HierIndex, Memory, Plan, _search_stats, load
+from fasthash.results import RangeResult, SearchResult, SearchStats
+from fasthash.threads import set_num_threads
+
+__all__ = ["Allowed", "Shard"]
+
+Codes = NDArray[np.uint8]
+Ids = NDArray[np.int64]
+Allowed = tuple[int | None, Ids | None]
+"""The last arguments of searches: a number that tells an `IdFilter` from others, None for an array that is used once;
+and the allowed ids that this shard may hold, None for no filter."""
+
+_MOST_FILTERS = 8
+
+
+class Shard:
+    """The codes of a shard in several versions at once.
+
+    A change makes a new version beside the old one, which searches go on to read: an index and its copy share all
+    that neither has changed. Methods may run in several threads.
+
+    Args:
+        level_bits: as of `HierIndex`.
+        memory: as of `HierIndex`.
+        plan: as of `HierIndex`.
+        threads: threads of a search; None for as many as there are processors.
+    """
+
+    def __init__(self, level_bits: Sequence[int], memory: Memory, plan: Plan, threads: int | None) -> None:
+        if threads is not None:
+            set_num_threads(threads)
+        self._empty = HierIndex(level_bits, memory=memory, plan=plan)
+        self._versions: dict[int, HierIndex] = {}
+        self._filters: OrderedDict[int, IdFilter] = OrderedDict()
+
+    def place(self) -> tuple[str, int]:
+        """Where this runs: Ray's name of the node, and the process."""
+        import ray
+
+        return ray.get_runtime_context().get_node_id(), os.getpid()
+
+    def ping(self) -> None:
+        """Answer."""
+
+    def load(
+        self, version: int, folder: str, card: Mapping[str, Any], names: Sequence[str], number: int, n_shards: int
+    ) -> int:
+        """Take from files of a folder what belongs into shard `number` of `n_shards`; tells how many codes.
+
+        Without names the shard is empty.
+        """
+        index = self._empty.copy()
+        if card and card["n_shards"] == n_shards:
+            names = [name for name in names if name == names[number]]
+            whole = load(check_file(folder, card, names[0], whole=False))
+            if not isinstance(whole, HierIndex):
+                raise TypeError(f"{folder} must hold shards of a HierIndex, {names[0]} is a {type(whole).__name__}")
+            index = whole
+        elif card:
+            # Ids whose hashes are equal modulo both numbers of shards: only these files can hold some.
+            step = math.gcd(card["n_shards"], n_shards)
+            pieces = [(np.empty((0, index.n_bits // 8), np.uint8), np.empty(0, np.int64))]
+            for name in names[number % step :: step]:
+                codes, ids = load(check_file(folder, card, name, whole=False)).to_arrays()
+                ours = shard_of(ids, n_shards) == number
+                pieces.append((codes[ours], ids[ours]))
+            index.add(np.concatenate([codes for codes, _ in pieces]), np.concatenate([ids for _, ids in pieces]))
+        self._versions[version] = index
+        return len(index)
+
+    def save(self, version: int, path: Path) -> dict[str, Any]:
+        """Write a version into a file, of which the card then says this."""
+        self._versions[version].save(path)
+        return file_entry(path)
+
+    def put(self, version: int, data: bytes) -> None:
+        """Hold what another copy holds."""
+        self._versions[version] = HierIndex.from_bytes(data)
+
+    def content(self, version: int) -> bytes:
+        """What another copy is to hold."""
+        return self._versions[version].to_bytes()
+
+    def change(self, old: int, new: int, method: str, *arguments: Any) -> int:
+        """Make a version from another by calling a method of the index; tells how many codes it has."""
+        index = self._versions[old].copy()
+        getattr(index, method)(*arguments)
+        self._versions[new] = index
+        return len(index)
+
+    def forget(self, versions: Sequence[int]) -> None:
+        """Drop versions that nobody will ask for."""
+        for version in versions:
+            self._versions.pop(version, None)
+
+    def read(self, version: int, method: str, *arguments: Any) -> Any:
+        """What a method of the index that changes nothing gives; an attribute that is none, itself."""
+        value = getattr(self._versions[version], method)
+        return value(*arguments) if callable(value) else value
+
+    def search(
+        self,
+        version: int,
+        queries: Codes,
+        k: int,
+        cuts: NDArray[np.uint16] | None,
+        keep_mode: str,
+        *allowed: Any,
+    ) -> tuple[SearchResult, SearchStats]:
+        """Up to k neighbours of each query; with `cuts` of the codes that these leave in the race."""
+        index, allow = self._versions[version], self._filter(*allowed)
+        k = max(1, min(k, len(index)))  # the list is no longer than it can be filled
+        if cuts is None:
+            return index.search(queries, k, allow=allow, stats=True)
+        mode = _KEEP_MODES[keep_mode]
+        distances, ids, work = index._impl.search(queries, k, 1.0, mode, index._filter(allow), cuts)
+        return SearchResult(distances, ids), _search_stats(work)._replace(plan=np.full(len(queries), "pruned"))
+
+    def range_search(self, version: int, queries: Codes, radius: int, *allowed: Any) -> tuple[RangeResult, SearchStats]:
+        """All neighbours within a radius."""
+        return self._versions[version].range_search(queries, radius, allow=self._filter(*allowed), stats=True)
+
+    def count_within(self, version: int, queries: Codes, radius: int, *allowed: Any) -> NDArray[np.int64]:
+        """How many they are."""
+        return self._versions[version].count_within(queries, radius, allow=self._filter(*allowed))
+
+    def nodes(self, version: int, number: int | None, allowed: Ids | None) -> Nodes:
+        """The nodes of the last level but one, of the allowed codes."""
+        index = self._versions[version]
+        codes, ids = index.to_arrays()
+        if allowed is not None:
+            codes = codes[np.isin(ids, allowed)]
+        prefixes = codes[:, : sum(index.level_bits[:-1]) // 8]
+        return count_nodes(np.ascontiguousarray(prefixes), np.ones(len(prefixes), np.int64))
+
+    def _filter(self, number: int | None, ids: Ids | None) -> IdFilter | Ids | None:
+        """What the index takes for `allow=`; an `IdFilter` with what earlier searches have prepared."""
+        if number is None or ids is None:
+            return ids
+        found = self._filters.pop(number, None)
+        self._filters[number] = IdFilter(ids) if found is None else found
+        while len(self._filters) > _MOST_FILTERS:
+            self._filters.popitem(last=False)
+        return self._filters[number]
