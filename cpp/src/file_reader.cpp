@@ -179,19 +179,21 @@ bool bits_show_distinct(const PackedNumbers& ids, std::uint64_t largest, std::ui
     return n_seen == n;
 }
 
-// Ids are distinct and none is -1. Takes no more than kMostMemory for that.
+// Ids are distinct and none is -1. Takes 32 MiB for that, or an eighth of what the ids take: with less, the number of
+// passes over them would grow with them.
 void check_distinct(const PackedNumbers& ids, std::uint64_t largest) {
-    constexpr std::uint64_t kMostMemory = std::uint64_t{32} << 20, kMostPieces = 4;
+    constexpr std::uint64_t kMostPieces = 4;
+    const std::uint64_t most_memory = std::max(std::uint64_t{32} << 20, std::uint64_t{ids.bytes().size()} / 8);
     const std::size_t n = ids.size();
     const std::uint64_t none = static_cast<std::uint64_t>(kNoId) - static_cast<std::uint64_t>(ids.smallest());
-    const std::uint64_t n_fitting = kMostMemory / (largest / 8 + sizeof(std::uint64_t));
+    const std::uint64_t n_fitting = most_memory / (largest / 8 + sizeof(std::uint64_t));
     if (n_fitting > 0 && largest / 64 <= n) {  // the bits take no more than 8 bytes an id
         const std::uint64_t n_pieces = n < kMostPieces * kGroup ? 1 : std::min(n_fitting, kMostPieces);
         if (bits_show_distinct(ids, largest, none, static_cast<std::size_t>(n_pieces))) return;
     }
     // Part by part, each sorted. A factor that no file can foresee spreads the ids evenly over the parts.
     const std::size_t n_parts =
-        static_cast<std::size_t>(n * sizeof(std::uint64_t) / (kMostMemory / 2 / num_threads()) + 1);
+        static_cast<std::size_t>(n * sizeof(std::uint64_t) / (most_memory / 2 / num_threads()) + 1);
     std::uint64_t factor = 1;
     if (n_parts > 1) factor = std::uint64_t{std::random_device{}()} << 32 | std::random_device{}() | 1;
     parallel_for(n_parts, [&](std::size_t p) {

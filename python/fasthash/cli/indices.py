@@ -114,17 +114,15 @@ def build(
         spend: Any = "default" if memory is None else memory.value
         given = None if ids is None else _codes.read_array(ids)
         index: FlatIndex | HierIndex | ShardedIndex
-        begin = time.perf_counter()
         if ray:
             n_shards = 2 if shards is None else shards
             made = _on_ray(address)(level_bits, memory=spend, n_shards=n_shards, threads=threads)
             index = stack.enter_context(made)
-            begin = time.perf_counter()
-            index.add(gallery, given)
         else:
             index = FlatIndex(n_bits) if flat else HierIndex(level_bits, memory=spend)
-            with _codes.share_bar(f"indexing {len(gallery):,} codes") as tell:
-                index.add(gallery, given, progress=tell)
+        begin = time.perf_counter()
+        with _codes.share_bar(f"indexing {len(gallery):,} codes") as tell:
+            index.add(gallery, given, **({} if ray else {"progress": tell}))
         seconds = time.perf_counter() - begin
         index.save(output)
         facts = (_facts_of_shards(output) if ray else _facts(output)) | {"seconds": seconds}

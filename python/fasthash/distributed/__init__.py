@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EncodedPart", "EncodedParts", "PartialResult", "ShardLostError", "ShardedIndex", "encode_images"]
 
-# Each is imported when it is asked for: what is pure numpy in here does without Ray, and all but the encoder without torch.
+# Imported when they are asked for: what is pure numpy does without Ray, and all but the encoder does without torch.
 _MODULES = {
     "EncodedPart": "parts",
     "EncodedParts": "parts",
