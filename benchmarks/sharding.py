@@ -130,11 +130,12 @@ def fitted(codes, queries, measured, rounds):
     singles, blocks = [], []
     for n in sizes:
         index = fh.HierIndex.from_arrays(codes[:n], level_bits=LEVEL_BITS)
-        singles.append(float(np.median([median_of(lambda q=q: index.search(q, K), 5) for q in queries[:50, None]])))
+        new = iter(queries[:BLOCK, None])  # one twice would find its codes in the cache
+        singles.append(median_of(lambda index=index, new=new: index.search(next(new), K), BLOCK - 1))
         blocks.append(median_of(lambda index=index: index.search(queries[:BLOCK], K), max(3, rounds // 5)))
     per_shard, fixed = np.polyfit(SHARDS, [measured[n].empty for n in SHARDS], 1)
     driver = np.polyfit(SHARDS, [measured[n].driver for n in SHARDS], 1)[0]
-    exponent = np.polyfit(np.log(sizes), np.log(blocks), 1)[0]
+    exponent = np.polyfit(np.log(sizes), np.log(singles), 1)[0]  # a block may be scanned, or not, by its size
     return Model(float(fixed), float(per_shard), float(driver), float(exponent), singles[-1], blocks[-1], len(codes))
 
 
