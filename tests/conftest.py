@@ -4,10 +4,19 @@ import os
 
 import pytest
 
+import fasthash
 from native_build import ROOT, call
 
 # As the command line does: without it, tests that train crawl where another program uses the same cores.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
+@pytest.fixture(autouse=True)
+def _same_number_of_threads():
+    """What a test, or a command in it, says of threads ends with it."""
+    before = fasthash.get_num_threads()
+    yield
+    fasthash.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

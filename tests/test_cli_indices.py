@@ -23,9 +23,7 @@ def run(tmp_path, monkeypatch):
     from fasthash.cli import app
 
     monkeypatch.chdir(tmp_path)
-    before = fh.get_num_threads()
-    yield lambda line, **options: typer_testing.CliRunner().invoke(app, shlex.split(line), **options)
-    fh.set_num_threads(before)
+    return lambda line, **options: typer_testing.CliRunner().invoke(app, shlex.split(line), **options)
 
 
 @pytest.fixture

@@ -114,6 +114,7 @@ def test_past_one_machine(tmp_path):
         "HierIndex",
         "HierIndex",
         "ShardedIndex(level_bits=(8, 16, 40), n_shards=1, replicas=1, memory='default') with 9999 codes",
+        "103000 True",
     ]
 
 
