@@ -20,7 +20,7 @@ test: $(VENV)/test.stamp ## Run all tests
 stress: $(VENV)/test.stamp ## Run the long tests, under sanitizers; some 20 minutes
 	tests/stress.sh $(BIN)
 
-large: $(VENV)/test.stamp ## Run the tests on galleries and files past 4 GiB: 16 GB of memory, some 5 minutes
+large: $(VENV)/test.stamp ## Run the tests on galleries and files past 4 GiB: 16 GB of memory, some 12 minutes
 	$(BIN)/python -m pytest -m large tests/test_large.py
 
 wheels: $(VENV)/wheels.stamp ## Build the sdist, a wheel from it, and look at both; a few minutes
