@@ -39,7 +39,7 @@ def grown(index, codes, ids, rng):
     updates, and with some removed and added once more."""
     n = len(codes)
     n_others = int(n * rng.choice([0, 0.05, 0.5])) + rng.integers(3)
-    free = np.setdiff1d(np.arange(-3 * n - 9, 6 * n + 9), [*ids, -1])
+    free = np.setdiff1d(np.arange(-3 * n - 9, 6 * n + 9), np.append(ids, -1), assume_unique=True)
     others = rng.choice(free, n_others, replace=False)
     late = rng.random(n) < rng.choice([0, 0.03, 0.4])  # have another code first
     twice = rng.random(n) < rng.choice([0, 0.03, 0.4])

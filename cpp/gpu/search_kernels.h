@@ -47,7 +47,9 @@ constexpr std::uint64_t kNoKey = ~std::uint64_t{0};
 struct QueryView {
     const std::uint32_t* words;  ///< (n, n_words)
     std::size_t n;
-    const std::uint64_t* bounds;  ///< what is wanted must come before this key
+    /// What is wanted must come before this key. A key is a whole (distance, item) pair, so that the two are always of
+    /// one moment, and it only falls: what fasthash/topk.h asks of a threshold.
+    const std::uint64_t* bounds;
 };
 
 /// A bit for each item that may be found; null for all.

@@ -66,7 +66,7 @@ QueryStats PartSearch::run(const std::uint8_t* query, TopK& nearest) {
             visit(part, distance);
             ++n_visited_[part];
             // Every code this near has been found, those at the k-th distance itself included.
-            if (nearest.limit() <= static_cast<std::int32_t>(n_parts * distance + part)) return stats_;
+            if (nearest.threshold() <= static_cast<std::int32_t>(n_parts * distance + part)) return stats_;
         }
         probes = probes * static_cast<double>(n_bits - distance) / (distance + 1);
     }
@@ -128,11 +128,17 @@ void PartSearch::scan_all() {
     const std::int64_t n_visited = stats_.nodes_visited;
     for (std::size_t first = 0; first < sorted.n_groups(); first += kTogether) {
         const std::size_t end = std::min(first + kTogether, sorted.n_groups());
-        const std::int64_t id_limit = nearest_->id_limit();
-        // Where no id is small enough, codes at the limit itself are left out: there may be very many.
-        for (const bool ties : {true, false}) {
+        // Groups without an id that is small enough for the threshold's distance, at which there may be very many
+        // codes, are read up to the distance below it. Both are of this moment, so they stay right when the threshold
+        // falls.
+        const std::int32_t threshold = nearest_->threshold();
+        std::int32_t largest[kTogether];
+        for (std::size_t group = first; group < end; ++group) {
+            largest[group - first] = nearest_->largest_distance(sorted.least_id(group));
+        }
+        for (const std::int32_t farthest : {threshold, threshold - 1}) {
             for (std::size_t group = first; group < end; ++group) {
-                if ((sorted.least_id(group) <= id_limit) != ties) continue;
+                if (largest[group - first] != farthest) continue;
                 const auto begin_row = static_cast<std::uint32_t>(group * kGroup);
                 const auto end_row = static_cast<std::uint32_t>(std::min((group + 1) * kGroup, sorted.n_rows()));
                 if (n_ranges_ > 0 && ranges_[n_ranges_ - 1].end == begin_row) {
@@ -141,15 +147,15 @@ void PartSearch::scan_all() {
                     ranges_[n_ranges_++] = {begin_row, end_row};
                 }
             }
-            ties_wanted_ = ties;
+            farthest_ = farthest;
             read_ranges();
         }
     }
-    ties_wanted_ = true;
+    farthest_ = INT32_MAX;
     stats_.nodes_visited = n_visited;
 }
 
-std::int32_t PartSearch::limit() const { return nearest_->bound() - 1 - bound_ - (ties_wanted_ ? 0 : 1); }
+std::int32_t PartSearch::limit() const { return std::min(nearest_->largest_distance(), farthest_) - bound_; }
 
 // A code is found again in every part that is near enough. It counts where it was found first.
 bool PartSearch::seen_before(const std::uint8_t* code) const {
@@ -190,7 +196,7 @@ std::int32_t PartSearch::take(const RowHit* hits, std::size_t n) {
 // spares most of the work.
 std::int32_t PartSearch::limit_of(const RowHit* hits, std::size_t n) const {
     if (items_.restricted() || n <= nearest_->k() ||
-        nearest_->limit() < static_cast<std::int32_t>(index_.sorted.n_bytes() * 8))
+        nearest_->threshold() < static_cast<std::int32_t>(index_.sorted.n_bytes() * 8))
         return INT32_MAX;
     std::int32_t distances[kMostHits];
     for (std::size_t i = 0; i < n; ++i) distances[i] = hits[i].distance;

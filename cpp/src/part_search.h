@@ -68,9 +68,9 @@ class PartSearch final : private RowSink {
     QueryStats stats_;
     double cost_ = 0;
 
-    std::size_t part_ = 0;     // what is being visited
-    std::int32_t bound_ = 0;   // distance of the bits that the rows do not hold
-    bool ties_wanted_ = true;  // codes at the limit itself
+    std::size_t part_ = 0;               // what is being visited
+    std::int32_t bound_ = 0;             // distance of the bits that the rows do not hold
+    std::int32_t farthest_ = INT32_MAX;  // rows farther than this are not wanted, whatever the threshold is
     RowRange ranges_[kRanges];
     std::size_t n_ranges_ = 0;
 };

@@ -65,12 +65,12 @@ class NeighbourDistances final : private RowSink {
     std::int32_t of(std::size_t row) {
         const RowRange all{0, static_cast<std::uint32_t>(codes_.n_rows())};
         kernels().scan_rows(codes_.tails() + row * codes_.n_bytes(), codes_.tails(), codes_.n_bytes(), &all, 1,
-                            nearest_.limit(), *this);
-        return nearest_.limit();
+                            nearest_.threshold(), *this);
+        return nearest_.threshold();
     }
     std::int32_t take(const RowHit* hits, std::size_t n) override {
         for (std::size_t i = 0; i < n; ++i) items_.push(hits[i].row, hits[i].distance, nearest_);
-        return nearest_.bound() - 1;
+        return nearest_.largest_distance();
     }
 
     const SortedCodes& codes_;

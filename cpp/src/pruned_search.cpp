@@ -135,7 +135,7 @@ std::uint16_t PrunedSearch::reach(std::size_t needed, Weight weight) {
 void PrunedSearch::compare_codes(std::uint16_t largest) {
     const LevelNodes& level = tree_.level(tree_.n_levels() - 1);
     const auto n_bits = static_cast<std::int32_t>(layout_.n_bits());
-    for (std::int32_t distance = 0; distance <= std::min(n_bits, nearest_->limit()); ++distance) {
+    for (std::int32_t distance = 0; distance <= std::min(n_bits, nearest_->threshold()); ++distance) {
         if (!by_level() && distance > largest) break;
         for (const Family& family : families_) {
             if (family.distance > distance) continue;
@@ -163,20 +163,20 @@ void PrunedSearch::read(NumberRange rows) {
     const CodeView codes = codes_.codes(rows.begin, rows.end, scratch_);
     const RowRange all{0, static_cast<std::uint32_t>(codes.n)};
     first_row_ = rows.begin;
-    kernels().scan_rows(query_, codes.data, codes.n_bytes, &all, 1, nearest_->bound() - 1, *this);
+    kernels().scan_rows(query_, codes.data, codes.n_bytes, &all, 1, nearest_->largest_distance(), *this);
     first_row_ = 0;
 }
 
 void PrunedSearch::read_ranges() {
     if (ranges_.empty()) return;
-    kernels().scan_rows(query_, codes_.tails(), codes_.n_bytes(), ranges_.data(), ranges_.size(), nearest_->bound() - 1,
-                        *this);
+    kernels().scan_rows(query_, codes_.tails(), codes_.n_bytes(), ranges_.data(), ranges_.size(),
+                        nearest_->largest_distance(), *this);
     ranges_.clear();
 }
 
 std::int32_t PrunedSearch::take(const RowHit* hits, std::size_t n) {
     for (std::size_t i = 0; i < n; ++i) items_.push(first_row_ + hits[i].row, hits[i].distance, *nearest_);
-    return nearest_->bound() - 1;
+    return nearest_->largest_distance();
 }
 
 }  // namespace fasthash

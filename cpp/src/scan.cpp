@@ -9,9 +9,10 @@ namespace {
 // Codes per call of the kernel: they stay in the first-level cache while all queries of a block pass over them.
 constexpr std::size_t kChunkBytes = 16 * 1024;
 
-std::uint64_t nearer_than(std::int32_t limit, const std::uint16_t* distances) {
+// Rows of a group at distances up to a limit, as bits.
+std::uint64_t rows_within(std::int32_t limit, const std::uint16_t* distances) {
     std::uint64_t rows = 0;
-    for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{distances[i] < limit} << i;
+    for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{distances[i] <= limit} << i;
     return rows;
 }
 
@@ -31,7 +32,7 @@ class BlockScan final : public GroupSink {
         const std::size_t stride = codes_.n_bytes() * kernel.prepared_bytes;
         for (std::size_t q = 0; q < queries_.n; ++q) {
             kernel.prepare(queries_.row(q), codes_.n_bytes(), prepared_.data() + q * stride);
-            bounds_[q] = static_cast<std::uint16_t>(nearest_[q].bound());
+            bounds_[q] = bound_of(nearest_[q]);
         }
         const std::size_t n_chunk = std::max<std::size_t>(1, kChunkBytes / (kGroup * codes_.n_bytes()));
         std::size_t n_chunks = 0;
@@ -49,9 +50,9 @@ class BlockScan final : public GroupSink {
         const std::size_t first_row = (first_group_ + group) * kGroup;
         const TopK& nearest = nearest_[query];
         rows &= items_.wanted_rows(first_group_ + group);
-        if (items_.least_id(first_group_ + group) > nearest.id_limit()) {
-            rows &= nearer_than(nearest.limit(), distances);  // without ties, of which there may be very many
-        }
+        const std::int32_t largest = nearest.largest_distance(items_.least_id(first_group_ + group));
+        // Skips ties whose ids are too large, of which there may be very many.
+        if (largest + 1 < bounds_[query]) rows &= rows_within(largest, distances);
         for (; rows != 0; rows &= rows - 1) {
             const auto i = static_cast<std::size_t>(__builtin_ctzll(rows));
             if (first_row + i >= codes_.size()) break;  // what fills up the last group
@@ -70,13 +71,18 @@ class BlockScan final : public GroupSink {
         std::int32_t distance;
     };
 
+    // The kernel hands over codes nearer than this.
+    static std::uint16_t bound_of(const TopK& nearest) {
+        return static_cast<std::uint16_t>(nearest.largest_distance() + 1);
+    }
+
     void push_waiting() {
         for (std::size_t i = 0; i < n_waiting_; ++i) {
             const Hit& hit = waiting_[i];
             TopK& nearest = nearest_[hit.query];
-            if (hit.distance >= nearest.bound()) continue;
+            if (hit.distance > nearest.largest_distance()) continue;
             items_.push(hit.row, hit.distance, nearest);
-            bounds_[hit.query] = static_cast<std::uint16_t>(nearest.bound());
+            bounds_[hit.query] = bound_of(nearest);
         }
         n_waiting_ = 0;
     }

@@ -12,7 +12,7 @@ TopK::TopK(Wanted wanted, std::size_t n_bits, IdOrder order)
       count_only_(wanted.count_only),
       order_(order),
       radius_(std::min(wanted.radius, static_cast<std::int32_t>(n_bits))),
-      limit_(radius_),
+      threshold_(radius_),
       counts_(n_bits + 1) {
     pairs_.reserve(std::min<std::size_t>(n_kept_, count_only_ ? 0 : 128));
 }
@@ -21,8 +21,8 @@ void TopK::clear() {
     std::fill(counts_.begin(), counts_.end(), 0);
     pairs_.clear();
     n_within_ = 0;
-    limit_ = radius_;
-    id_limit_ = INT64_MAX;
+    threshold_ = radius_;
+    id_threshold_ = INT64_MAX;
 }
 
 void TopK::keep(std::int32_t distance, std::int64_t id) {
@@ -30,10 +30,10 @@ void TopK::keep(std::int32_t distance, std::int64_t id) {
     pairs_.push_back({distance, id});
     ++counts_[static_cast<std::size_t>(distance)];
     ++n_within_;
-    // The limit is right as long as the pairs strictly within it are fewer than k.
-    while (n_within_ - counts_[static_cast<std::size_t>(limit_)] >= k_) {
-        n_within_ -= counts_[static_cast<std::size_t>(limit_--)];
-        id_limit_ = INT64_MAX;
+    // The threshold falls as soon as k pairs are strictly nearer.
+    while (n_within_ - counts_[static_cast<std::size_t>(threshold_)] >= k_) {
+        n_within_ -= counts_[static_cast<std::size_t>(threshold_--)];
+        id_threshold_ = INT64_MAX;
     }
     if (pairs_.size() >= n_kept_) compact();
 }
@@ -43,26 +43,26 @@ void TopK::push_all(const TopK& other) {
     for (const Pair& pair : other.pairs_) push(pair.distance, pair.id);
 }
 
-// Leaves the k nearest alone. Of the pairs at the limit those of the smallest ids stay.
+// Keeps the k nearest alone: of the pairs at the threshold's distance those with the smallest ids.
 void TopK::compact() {
-    const std::size_t at_limit = counts_[static_cast<std::size_t>(limit_)];
-    const std::size_t ties_kept = k_ - std::min(k_, n_within_ - at_limit);
-    if (ties_kept < at_limit) {
+    const std::size_t n_ties = counts_[static_cast<std::size_t>(threshold_)];
+    const std::size_t ties_kept = k_ - std::min(k_, n_within_ - n_ties);
+    if (ties_kept < n_ties) {
         ties_.clear();
         for (const Pair& pair : pairs_) {
-            if (pair.distance == limit_) ties_.push_back(pair.id);
+            if (pair.distance == threshold_) ties_.push_back(pair.id);
         }
         const auto last = ties_.begin() + static_cast<std::ptrdiff_t>(ties_kept) - 1;  // k_ > 0, so at least one stays
         std::nth_element(ties_.begin(), last, ties_.end());
-        id_limit_ = *last;
-        n_within_ -= at_limit - ties_kept;
-        counts_[static_cast<std::size_t>(limit_)] = ties_kept;
+        id_threshold_ = *last;
+        n_within_ -= n_ties - ties_kept;
+        counts_[static_cast<std::size_t>(threshold_)] = ties_kept;
     }
     const auto fallen_out = [this](const Pair& pair) {
-        return pair.distance > limit_ || (pair.distance == limit_ && pair.id > id_limit_);
+        return pair.distance > threshold_ || (pair.distance == threshold_ && pair.id > id_threshold_);
     };
     pairs_.erase(std::remove_if(pairs_.begin(), pairs_.end(), fallen_out), pairs_.end());
-    std::fill(counts_.begin() + limit_ + 1, counts_.end(), 0);
+    std::fill(counts_.begin() + threshold_ + 1, counts_.end(), 0);
 }
 
 // Many ids are sorted byte by byte, the lowest first, which takes time in proportion to their number.

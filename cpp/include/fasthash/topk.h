@@ -20,8 +20,16 @@ struct Wanted {
 /// In which order a stream brings the ids of pairs of equal distance.
 enum class IdOrder { any, ascending };
 
-/// Selects the k smallest (distance, id) pairs within a radius of a stream by counting: distances are small integers,
-/// so a histogram knows the k-th smallest distance at every moment, and only pairs that can be among the k are kept.
+/// Selects the k smallest (distance, id) pairs within a radius from a stream of pairs. Distances are small integers, so
+/// a histogram gives the k-th smallest distance at every moment, and only pairs that can be among the k are kept.
+///
+/// The threshold is the pair (threshold(), id_threshold()): a pair that comes after it, in the order of (distance, id),
+/// is not among the k.
+///
+/// Invariant: the threshold only falls. So a pair may be skipped exactly if it comes after the threshold of one moment,
+/// now or earlier. Both halves must be of the same moment: when the distance falls, every id is allowed again, so the
+/// distance of now beside the id of an earlier moment is not a threshold, and would skip pairs that are among the k.
+/// Every search that skips pairs asks largest_distance(), the one place that applies this rule.
 class TopK {
  public:
     /// Distances run from 0 to n_bits.
@@ -33,21 +41,22 @@ class TopK {
     std::size_t k() const { return k_; }
     bool counts_only() const { return count_only_; }
     /// Distance of the k-th nearest so far; while there are fewer than k the radius, at most n_bits.
-    std::int32_t limit() const { return limit_; }
-    /// A pair can enter only if its distance is below this. That is one more than the limit, since one at the limit may
-    /// enter by its id; unless ids ascend.
-    std::int32_t bound() const { return limit_ + (order_ == IdOrder::any || n_within_ < k_ ? 1 : 0); }
+    std::int32_t threshold() const { return threshold_; }
 
-    /// A pair at the limit itself can enter only if its id is not above this.
-    std::int64_t id_limit() const { return id_limit_; }
+    /// Largest distance at which a pair whose id is at least `least_id` can still enter; -1 if none can.
+    std::int32_t largest_distance(std::int64_t least_id = INT64_MIN) const {
+        // Ids that ascend are all above those that were kept at the threshold.
+        const bool ties_enter = order_ == IdOrder::any ? least_id <= id_threshold_ : n_within_ < k_;
+        return threshold_ - (ties_enter ? 0 : 1);
+    }
 
     /// False if the pair cannot be among the k; then no pair of equal distance and larger id can.
     bool push(std::int32_t distance, std::int64_t id) {
-        const bool wanted = distance < bound() && (distance < limit_ || id <= id_limit_);
-        if (wanted) keep(distance, id);
-        return wanted;
+        const bool enters = distance <= largest_distance(id);
+        if (enters) keep(distance, id);
+        return enters;
     }
-    /// Several pairs of a distance within the limit, where only their number is wanted.
+    /// Several pairs of a distance within the threshold, where only their number is wanted.
     void count(std::size_t n) { n_within_ += n; }
     /// All pairs that another selection kept, for which the same is wanted.
     void push_all(const TopK& other);
@@ -72,12 +81,12 @@ class TopK {
     bool count_only_;
     IdOrder order_;
     std::int32_t radius_;
-    std::int32_t limit_;
-    std::int64_t id_limit_ = INT64_MAX;  // what the id of a pair at the limit must not exceed
-    std::size_t n_within_ = 0;           // pairs counted at distances up to limit_
-    std::vector<std::size_t> counts_;    // pairs per distance
-    std::vector<Pair> pairs_;            // all pairs that may be among the k, and some that have fallen out since
-    std::vector<std::int64_t> ties_;     // ids, while they are sorted
+    std::int32_t threshold_;
+    std::int64_t id_threshold_ = INT64_MAX;  // a pair at the threshold's distance enters only with an id up to this
+    std::size_t n_within_ = 0;               // pairs counted at distances up to the threshold
+    std::vector<std::size_t> counts_;        // pairs per distance
+    std::vector<Pair> pairs_;                // all pairs that may be among the k, and some that have fallen out since
+    std::vector<std::int64_t> ties_;         // ids, while they are sorted
 };
 
 }  // namespace fasthash
