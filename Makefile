@@ -6,7 +6,7 @@ SOURCES := pyproject.toml CMakeLists.txt \
   $(wildcard cmake/* cpp/include/fasthash/* cpp/src/*.* cpp/src/*/* cpp/bindings/* cpp/gpu/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stress large wheels bench results experiments docs lint clean
+.PHONY: help demo test stress mutants large wheels bench results experiments docs lint clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -19,6 +19,9 @@ test: $(VENV)/test.stamp ## Run all tests
 
 stress: $(VENV)/test.stamp ## Run the long tests, under sanitizers; some 20 minutes
 	tests/stress.sh $(BIN)
+
+mutants: $(VENV)/test.stamp ## Break the selection of the nearest in many places, and see that tests notice; some 15 minutes
+	$(BIN)/python tests/mutants.py
 
 large: $(VENV)/test.stamp ## Run the tests on galleries and files past 4 GiB: 16 GB of memory, some 12 minutes
 	$(BIN)/python -m pytest -m large tests/test_large.py

@@ -32,7 +32,7 @@ LAYOUTS = [(8,), (16,), (24,), (32,), (64,), (128,), (256,), (512,), (8, 16), (8
 # Narrow codes have most ties, and their plans give up most often.
 WEIGHTS = np.array([1, 2, 3, 3, 3, 1, 0.5, 0.5, 3, 2, 2, 2])
 KINDS = ["flat", *itertools.product(MEMORIES, ["auto", *PLANS])]
-FORMS = ["built", "changed", "loaded", "mapped"]
+FORMS = ["built", "in pieces", "changed", "loaded", "mapped"]
 
 
 class Ranking:
@@ -219,7 +219,10 @@ def _indices(problem, rng, n) -> Iterator[tuple[fh.FlatIndex | fh.HierIndex, tup
         kind = KINDS[rng.integers(len(KINDS))] if i else ("default", "auto")
         form = FORMS[rng.integers(len(FORMS))]
         index = empty(kind, problem.layout)
-        if form == "changed":
+        if form == "in pieces":
+            for rows in np.split(np.arange(len(problem.codes)), np.sort(rng.integers(0, len(problem.codes), 3))):
+                index.add(problem.codes[rows], problem.ids[rows])
+        elif form == "changed":
             index = grown(index, problem.codes, problem.ids, rng)
         else:
             index = filled(index, problem.codes, problem.ids)

@@ -24,7 +24,7 @@ build tsan "-fsanitize=thread" -DFASTHASH_FUZZ=OFF
 
 say "core, C interface, kernels, faults, 8 readers and 1 writer; AddressSanitizer and UndefinedBehaviorSanitizer"
 build asan "" -DFASTHASH_FUZZ=ON  # brings the sanitizers
-for test in core_test c_api_test kernels_test faults_test "stress_test 20"; do (cd "$out/asan" && ./$test); done
+for test in core_test c_api_test kernels_test topk_test faults_test "stress_test 20"; do (cd "$out/asan" && ./$test); done
 
 say "fuzzing, 60 s each; the same sanitizers"
 for target in load_fuzz search_fuzz; do (cd "$out/asan" && ./$target -max_total_time=60); done
@@ -43,6 +43,9 @@ LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.s
   "$bin/python" -c "$run" "$out/sanitized" -q -p no:cacheprovider --timeout=1200 -k "not ctrl_c and not fork" \
   tests/test_search.py tests/test_index.py tests/test_engine.py tests/test_updates.py tests/test_range.py \
   tests/test_filters.py tests/test_files.py tests/test_fixtures.py
+
+say "two million queries whose ties and plans are hard, against the slow path"
+(cd tests && "$bin/python" differential.py --queries 2000000)
 
 say "hostile files"
 (cd tests && "$bin/python" hostile.py --rounds 10)

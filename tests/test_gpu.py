@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 import fasthash as fh
+from differential import Ranking
 from fasthash import gpu
-from indices import assert_same
+from galleries import GALLERIES
+from indices import assert_same, shuffled_ids
 
 ROOT = Path(__file__).parent.parent
 RNG = np.random.default_rng(0)
@@ -96,6 +98,24 @@ def test_searches_find_the_same(device, kind, n_bits):
     mask = np.arange(3000) % 2 == 0
     counted = filled(kind, 3000, n_bits)
     assert_same(counted.to(device).search(queries, 5, allow=mask), counted.search(queries, 5, allow=mask))
+
+
+@pytest.mark.parametrize("gallery", ["uniform", "clustered", "duplicated"])
+def test_ties_where_a_tree_gives_up(device, kind, gallery):
+    rng = np.random.default_rng(6)
+    codes = GALLERIES[gallery](rng, 6000, 3)
+    index = fh.FlatIndex(24) if kind == "flat" else fh.HierIndex((8, 16))
+    ids = shuffled_ids(rng, len(codes))
+    index.add(codes, ids)
+    there = index.to(device)
+    queries = np.concatenate([~codes[:6], codes[-3:], GALLERIES["uniform"](rng, 6, 3)])
+    ranking = Ranking(queries, codes, ids)
+    some = rng.random(len(ids)) < 0.5
+    for k in (50, 77, 400):
+        assert_same(there.search(queries, k), ranking.nearest(k))
+        assert_same(there.search(queries, k, allow=ranking.ids[some]), ranking.nearest(k, some))
+        if kind == "hier":
+            assert_same(there.search(queries, k, keep=1.0), ranking.nearest(k))
 
 
 @pytest.mark.parametrize("unit", ["popcount", "tensor"])

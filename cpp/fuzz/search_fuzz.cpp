@@ -1,5 +1,5 @@
 // Search against search: an input is a history of changes, after each of which indices of several kinds and plain loops
-// must agree.
+// must agree; or a gallery of narrow codes in which many are equally far, searched by plans that give up.
 #include "../tests/testing.h"
 #include "fasthash/threads.h"
 #include "input.h"
@@ -176,6 +176,34 @@ class History {
     PlainIndex plain_;
 };
 
+// Plans that are forced on codes that they do not suit, with lists long enough to end among many equal distances.
+void check_plans_that_give_up(Input& input) {
+    static const std::vector<std::vector<std::size_t>> layouts = {{16}, {24}, {32}, {8, 16}};
+    const LevelLayout layout(layouts[input.below(layouts.size())]);
+    const std::size_t n_bytes = layout.n_bytes(), n = 5000 + input.below(3000), k = 50 + input.below(600);
+    const auto codes = codes_of(input, n, n_bytes);
+    auto queries = codes_of(input, 6, n_bytes);
+    for (std::size_t i = 0; i < 3 * n_bytes; ++i) queries[i] = static_cast<std::uint8_t>(~codes[i]);  // far from all
+    std::vector<std::int64_t> ids(n);
+    for (std::size_t i = 0; i < n; ++i) ids[i] = static_cast<std::int64_t>(i);
+    if (input.one_in(2)) std::shuffle(ids.begin(), ids.end(), std::mt19937(input.byte()));
+    PlainIndex plain(n_bytes);
+    plain.add(view(codes, n_bytes), ids.data());
+    const auto filters = filters_of(input, plain);
+    const IdFilter* filter = input.one_in(2) ? nullptr : filters[0].get();
+    for (const Plan plan : {Plan::prefix, Plan::multi_index}) {
+        for (const Memory memory : {Memory::standard, Memory::fast}) {
+            HierIndex index(layout, memory, plan);
+            index.add(view(codes, n_bytes), ids.data());
+            for (std::size_t q = 0; q < 6; ++q) {
+                const CodeView one{queries.data() + q * n_bytes, 1, n_bytes};  // alone: a batch might be scanned
+                const Found expected = first_of(plain.ranking(one.data, filter), k, n_bytes);
+                check(search(index, one, k, filter) == expected, "a plan that gives up");
+            }
+        }
+    }
+}
+
 }  // namespace
 }  // namespace fasthash::testing
 
@@ -187,6 +215,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     Input input(data, size);
     const unsigned how = input.byte();
     set_num_threads(how % 8 == 0 ? 3 : 1);
+    if (how % 8 == 1) {
+        check_plans_that_give_up(input);
+        return 0;
+    }
     const LevelLayout layout(layouts[how / 8 % layouts.size()]);
     History history(input, layout);
     for (int step = 0; step < 16 && !input.empty(); ++step) {

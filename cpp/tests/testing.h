@@ -216,7 +216,7 @@ class Expected {
     }
 
     void check_nearest(const Index& index, const Search& of, const std::string& what) const {
-        for (const std::size_t k : {std::size_t{1}, std::size_t{7}, plain_.size() + 3}) {
+        for (const std::size_t k : {std::size_t{1}, std::size_t{7}, std::size_t{60}, plain_.size() + 3}) {
             const Found found = search(index, queries_, k, of.filter.get());
             for (std::size_t q = 0; q < queries_.n; ++q) {
                 const Found expected = first_of(of.rankings[q], k, plain_.n_bytes());

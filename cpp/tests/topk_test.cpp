@@ -1,0 +1,117 @@
+// The selection of the k nearest alone, against a sort: ties, radii, both orders, pairs skipped by its threshold, and
+// selections that are joined.
+#include "fasthash/topk.h"
+
+#include "testing.h"
+
+namespace fasthash::testing {
+
+const char* const kTestName = "topk_test";
+
+namespace {
+
+using Pair = std::pair<std::int32_t, std::int64_t>;
+
+constexpr std::size_t kBits = 40;
+
+// Distances in a narrow range, so that most pairs are ties.
+std::vector<Pair> stream(std::size_t n, std::int32_t n_distances, IdOrder order, std::mt19937& generator) {
+    std::vector<Pair> pairs(n);
+    for (std::size_t i = 0; i < n; ++i) {
+        const auto distance = static_cast<std::int32_t>(generator() % static_cast<std::uint32_t>(n_distances));
+        pairs[i] = {distance, static_cast<std::int64_t>(i) * 3 - 100};
+    }
+    if (order == IdOrder::any) std::shuffle(pairs.begin(), pairs.end(), generator);
+    return pairs;
+}
+
+std::vector<Pair> nearest_by_sort(std::vector<Pair> pairs, Wanted wanted) {
+    const auto beyond = [&](const Pair& pair) { return pair.first > wanted.radius; };
+    pairs.erase(std::remove_if(pairs.begin(), pairs.end(), beyond), pairs.end());
+    std::sort(pairs.begin(), pairs.end());
+    if (pairs.size() > wanted.k) pairs.resize(wanted.k);
+    return pairs;
+}
+
+std::vector<Pair> kept(TopK& selection) {
+    const std::size_t n = selection.finish();
+    std::vector<std::int32_t> distances(n);
+    std::vector<std::int64_t> ids(n);
+    selection.write(distances.data(), ids.data());
+    std::vector<Pair> pairs(n);
+    for (std::size_t i = 0; i < n; ++i) pairs[i] = {distances[i], ids[i]};
+    return pairs;
+}
+
+void push_all(TopK& selection, const std::vector<Pair>& pairs) {
+    for (const auto& [distance, id] : pairs) {
+        const std::int32_t largest = selection.largest_distance(id), before = selection.threshold();
+        check(largest == before || largest == before - 1, "the largest distance is the threshold, or one less");
+        check(selection.push(distance, id) == (distance <= largest), "a pair enters up to the largest distance");
+        check(selection.threshold() <= before, "the threshold only falls");
+        check(selection.largest_distance() >= selection.largest_distance(id), "smaller ids reach at least as far");
+    }
+}
+
+// As a scan does it that decides for a block of pairs at its start which of them it will push.
+void push_in_blocks(TopK& selection, const std::vector<Pair>& pairs, std::size_t n_block) {
+    for (std::size_t first = 0; first < pairs.size(); first += n_block) {
+        const std::size_t end = std::min(first + n_block, pairs.size());
+        std::int64_t least = INT64_MAX;
+        for (std::size_t i = first; i < end; ++i) least = std::min(least, pairs[i].second);
+        const std::int32_t largest = selection.largest_distance(least);
+        for (std::size_t i = first; i < end; ++i) {
+            if (pairs[i].first <= largest) selection.push(pairs[i].first, pairs[i].second);
+        }
+    }
+}
+
+void test_selections() {
+    std::mt19937 generator(1);
+    for (int round = 0; round < 120; ++round) {
+        const std::size_t n = generator() % 3000;
+        const IdOrder order = generator() % 2 == 0 ? IdOrder::any : IdOrder::ascending;
+        const auto pairs = stream(n, 1 + static_cast<std::int32_t>(generator() % kBits), order, generator);
+        for (const std::size_t k : {std::size_t{1}, std::size_t{50}, std::size_t{77}, n + 1, kAll}) {
+            const std::int32_t radius =
+                generator() % 3 == 0 ? static_cast<std::int32_t>(generator() % kBits) : INT32_MAX;
+            const Wanted wanted{k, radius};
+            const auto expected = nearest_by_sort(pairs, wanted);
+            TopK selection(wanted, kBits, order);
+            push_all(selection, pairs);
+            check(kept(selection) == expected, "one after the other");
+            TopK in_blocks(wanted, kBits, order);
+            push_in_blocks(in_blocks, pairs, 1 + generator() % 200);
+            check(kept(in_blocks) == expected, "in blocks");
+            const auto half = pairs.begin() + static_cast<std::ptrdiff_t>(n / 2);
+            TopK first(wanted, kBits, order), second(wanted, kBits, order);
+            push_all(first, {pairs.begin(), half});
+            push_all(second, {half, pairs.end()});
+            first.push_all(second);
+            check(kept(first) == expected, "joined");
+            TopK counting({kAll, radius, true}, kBits, order);
+            push_all(counting, pairs);
+            check(counting.finish() == nearest_by_sort(pairs, {kAll, radius}).size(), "counted");
+        }
+    }
+}
+
+void test_a_selection_is_used_again() {
+    TopK selection({2}, kBits);
+    for (int round = 0; round < 2; ++round) {
+        push_all(selection, {{5, 9}, {5, 3}, {5, 1}, {4, 8}});
+        check(selection.threshold() == 5 && selection.largest_distance(10) <= 5, "two at most 5 bits away");
+        selection.clear();
+        check(selection.threshold() == kBits && selection.largest_distance(INT64_MAX) == kBits, "cleared");
+    }
+}
+
+}  // namespace
+}  // namespace fasthash::testing
+
+int main() {
+    using namespace fasthash::testing;
+    test_selections();
+    test_a_selection_is_used_again();
+    std::puts("topk_test: all passed");
+}

@@ -1,0 +1,166 @@
+"""Breaks selection and tie handling on purpose, one place at a time, and sees that the tests notice.
+
+    python tests/mutants.py [NAME ...]
+
+Each mutant is one changed line in a copy of the tree. It is caught if a test fails (or the build does) that `make test`
+runs too: the selection's own C++ test, the differential tests, the tests of merging shards, or the test of the GPU's
+kernels. Exit code 1 if any survives.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pybind11
+
+ROOT = Path(__file__).parent.parent
+TOPK, TOPK_H = "cpp/src/topk.cpp", "cpp/include/fasthash/topk.h"
+SCAN, SEARCH, PRUNED = "cpp/src/scan.cpp", "cpp/src/search.cpp", "cpp/src/pruned_search.cpp"
+PART, SORTED = "cpp/src/part_search.cpp", "cpp/src/sorted_codes.cpp"
+MERGE, RESCORING = "python/fasthash/distributed/merge.py", "python/fasthash/rescoring.py"
+GPU, BATCH, FLAT = "cpp/gpu/search_kernels.h", "cpp/gpu/query_batch.h", "cpp/gpu/flat_gallery.cu"
+
+
+class Mutant(NamedTuple):
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+MUTANTS = [
+    Mutant("a tie with the last id is refused", TOPK_H, "least_id <= id_threshold_", "least_id < id_threshold_"),
+    Mutant("the last of ascending ids is refused", TOPK_H, ": n_within_ < k_;", ": n_within_ + 1 < k_;"),
+    Mutant("the id of an earlier threshold stays", TOPK, "        id_threshold_ = INT64_MAX;\n    }", "    }"),
+    Mutant("a cleared selection keeps its id", TOPK, "    threshold_ = radius_;\n    id_threshold_ = INT64_MAX;", "    threshold_ = radius_;"),
+    Mutant("the threshold falls at most one bit", TOPK, "    while (n_within_ -", "    if (n_within_ -"),
+    Mutant("compacting drops the last tie", TOPK, "pair.id > id_threshold_);", "pair.id >= id_threshold_);"),
+    Mutant("compacting keeps the wrong ties", TOPK, "std::nth_element(ties_.begin(), last, ties_.end());", "std::nth_element(ties_.begin(), last, ties_.end(), std::greater<>());"),
+    Mutant("large ids are sorted by their low half", TOPK, "shift < 64 && range >> shift != 0", "shift < 32 && range >> shift != 0"),
+    Mutant("a scan takes the next group's least id", SCAN, "items_.least_id(first_group_ + group)", "items_.least_id(std::min(first_group_ + group + 1, (codes_.size() - 1) / kGroup))"),
+    Mutant("a scan leaves ties out", SCAN, "nearest.largest_distance() + 1);", "nearest.largest_distance());"),
+    Mutant("a skipped group loses a distance", SCAN, "distances[i] <= limit", "distances[i] < limit"),
+    Mutant("waiting ties are dropped", SCAN, "hit.distance > nearest.largest_distance()", "hit.distance >= nearest.largest_distance()"),
+    Mutant("the limit of a later moment", PART, "farthest_ = farthest;", "farthest_ = farthest - (threshold - nearest_->threshold());"),
+    Mutant("held back groups lose two distances", PART, "{threshold, threshold - 1}", "{threshold, threshold - 2}"),
+    Mutant("parts end one bit early", PART, "n_parts * distance + part)) return", "n_parts * distance + part + 1)) return"),
+    Mutant("codes of this distance count as seen", PART, "count_bits(flips) < n_visited_[part]", "count_bits(flips) <= n_visited_[part]"),
+    Mutant("hits at the k-th distance are dropped", PART, "hits[i].distance > nearest_of_all", "hits[i].distance >= nearest_of_all"),
+    Mutant("the k-th of some hits is a nearer one", PART, "distances + nearest_->k() - 1;", "distances + nearest_->k() / 2;"),
+    Mutant("dropped prefixes do not count", PART, "wanted[i].distance + bound_", "wanted[i].distance"),
+    Mutant("equal codes give one id less", SORTED, "std::min(range.size(), n_wanted);", "std::min(range.size(), n_wanted + 1) - 1;"),
+    Mutant("a group's least id is its first", SORTED, "} else if (id < least[group]) {", "} else if (id < least[group] && n_bytes == 0) {"),
+    Mutant("a loaded group's least id is its last", "cpp/src/id_summary.cpp", "least = std::min(least, id);", "least = id;"),
+    Mutant("parts of several segments count as ordered", SEARCH, "order = IdOrder::any;  // threads", "(void)0;  // threads"),
+    Mutant("joined parts lose a query", SEARCH, "part = 1; part < n_parts; ++part) {", "part = 2; part < n_parts; ++part) {"),
+    Mutant("segments in any order count as ordered", "cpp/src/state.cpp", "|| sliced->smallest_id() < last) return", ") return"),
+    Mutant("pruned searches end before ties", PRUNED, "distance <= std::min(n_bits, nearest_->threshold())", "distance < std::min(n_bits, nearest_->threshold())"),
+    Mutant("pruned levels keep fewer than k", PRUNED, "std::min(nearest_->k(), codes_.n_items());", "std::min(nearest_->k(), codes_.n_items()) / 2;"),
+    Mutant("merged shards forget ids", MERGE, "np.lexsort((ids, distances), axis=-1)", "np.argsort(distances, axis=-1)"),
+    Mutant("scored candidates forget ids", RESCORING, "np.lexsort((ids, -scores), axis=-1)", "np.argsort(-scores, axis=-1)"),
+    Mutant("a GPU bound loses ties", GPU, "static_cast<int>(distance) + 1, 0)", "static_cast<int>(distance), 0)"),
+    Mutant("a GPU bound is that of a nearer one", GPU, "bounds[query] = keys[k - 1];", "bounds[query] = keys[k / 2];"),
+    Mutant("a row on the GPU gives one id less", GPU, "n_taken < k; ++i", "n_taken + 1 < k; ++i"),
+    Mutant("queries scanned anew lose their last", BATCH, "all_bounds[numbers[query]] + 1;", "all_bounds[numbers[query]];"),
+    Mutant("a careful scan loses its last", FLAT, "value_at(batch.bounds, query, batch.stream) + 1;", "value_at(batch.bounds, query, batch.stream);"),
+]  # fmt: skip
+
+
+def copy_tree(to: Path) -> None:
+    names = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\n")
+    for name in filter(None, names):
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, to / name)
+
+
+class Trial:
+    """A copy of the tree that is built and tested again for each mutant."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tree, self.build = folder / "tree", folder / "build"
+        copy_tree(self.tree)
+        tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        package = self.tree / "python"
+        self.environment = os.environ | {"PATH": tools, "PYTHONPATH": f"{package}{os.pathsep}{self.tree / 'tests'}"}
+        options = [f"-Dpybind11_DIR={pybind11.get_cmake_dir()}", f"-DPython_EXECUTABLE={sys.executable}"]
+        options += ["-DFASTHASH_TESTS=ON", "-DFASTHASH_CUDA=OFF", "-DCMAKE_BUILD_TYPE=Release", "-GNinja"]
+        self._call("cmake", "-S", self.tree, "-B", self.build, *options)
+
+    def caught_by(self, of_gpu: bool) -> str | None:
+        """The first step that fails."""
+        targets = ["gpu_test"] if of_gpu else ["_core", "topk_test"]
+        if self._fails("cmake", "--build", self.build, "--target", *targets):
+            return "the build"
+        if of_gpu:
+            return "gpu_test" if self._fails(self.build / "gpu_test") else None
+        for module in self.build.glob("_core*.so"):
+            shutil.copy2(module, self.tree / "python/fasthash" / module.name)
+        if self._fails(self.build / "topk_test"):
+            return "topk_test"
+        pytest = [sys.executable, "-c", _PYTEST, "-x", "-q", "-p", "no:cacheprovider"]
+        for step in ("tests/test_differential.py", "tests/test_search.py"):
+            if self._fails(*pytest, step):
+                return step
+        return None
+
+    def _fails(self, *command: object) -> bool:
+        try:
+            return self._run(*command).returncode != 0
+        except subprocess.TimeoutExpired:
+            return True
+
+    def _call(self, *command: object) -> None:
+        result = self._run(*command)
+        if result.returncode != 0:
+            raise RuntimeError(result.stdout + result.stderr)
+
+    def _run(self, *command: object) -> subprocess.CompletedProcess[str]:
+        words = [str(word) for word in command]
+        return subprocess.run(
+            words, cwd=self.tree, env=self.environment, capture_output=True, text=True, timeout=900, check=False
+        )
+
+
+# The environment's own fasthash comes first, unless its finder is taken out.
+_PYTEST = """import sys, pytest
+sys.meta_path[:] = [finder for finder in sys.meta_path if "ScikitBuild" not in type(finder).__name__]
+sys.exit(pytest.main(sys.argv[1:]))"""
+
+
+def main() -> None:
+    wanted = [mutant for mutant in MUTANTS if len(sys.argv) < 2 or mutant.name in sys.argv[1:]]
+    survivors = []
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Trial(Path(folder))
+        for of_gpu in (False, True):
+            if (step := trial.caught_by(of_gpu)) is not None:
+                raise SystemExit(f"without a mutant {step} fails")
+        for mutant in wanted:
+            began, path = time.monotonic(), trial.tree / mutant.file
+            text = path.read_text()
+            if mutant.old not in text:
+                raise SystemExit(f"{mutant.name}: {mutant.file} has no {mutant.old!r}")
+            path.write_text(text.replace(mutant.old, mutant.new))
+            step = trial.caught_by(of_gpu=mutant.file.startswith("cpp/gpu"))
+            path.write_text(text)
+            survivors += [] if step else [mutant.name]
+            print(f"{mutant.name:45} {step or 'SURVIVES':28} {time.monotonic() - began:5.0f} s", flush=True)
+    print(f"{len(wanted) - len(survivors)} of {len(wanted)} mutants caught")
+    sys.exit(bool(survivors))
+
+
+if __name__ == "__main__":
+    main()
