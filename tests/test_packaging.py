@@ -141,6 +141,26 @@ def test_what_the_workflows_install_is_what_was_tried():
         assert [name.split("-")[0] for name in listed] == settings["build"].replace("-*", "").split()
 
 
+def test_only_who_asks_waits_for_cuda(tmp_path):
+    """Compiling the GPU module takes minutes: an nvcc that happens to be there is not even started."""
+    assert PROJECT["tool"]["scikit-build"]["cmake"]["define"]["FASTHASH_CUDA"] == "OFF"
+    assert "SKBUILD_CMAKE_DEFINE=FASTHASH_CUDA=$(CUDA)" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    need("cmake")
+    pybind = pytest.importorskip("pybind11", reason="needs pybind11")
+    nvcc, calls = tmp_path / "bin/nvcc", tmp_path / "calls"
+    nvcc.parent.mkdir()
+    nvcc.write_text(f"#!/bin/sh\necho called >> '{calls}'\nexit 1\n")
+    nvcc.chmod(0o755)
+    found = {"PATH": os.pathsep.join([str(nvcc.parent), PATH]), "CUDACXX": str(nvcc)}
+    paths = (f"-Dpybind11_DIR={pybind.get_cmake_dir()}", f"-DPython_EXECUTABLE={sys.executable}")
+    for options, expected in (((), False), (("-DFASTHASH_CUDA=OFF",), False), (("-DFASTHASH_CUDA=AUTO",), True)):
+        result = run("cmake", "-S", ROOT, "-B", tmp_path / f"build{options}", *paths, *options, env=found)
+        assert result.returncode == 0, result.stderr
+        assert calls.exists() == expected, options
+    result = run("cmake", "-S", ROOT, "-B", tmp_path / "insists", *paths, "-DFASTHASH_CUDA=ON", env=found)
+    assert "FASTHASH_CUDA=ON needs nvcc" in " ".join(result.stderr.split())
+
+
 @pytest.fixture(scope="module")
 def wheel(sources, tmp_path_factory):
     return build("wheel", sources, tmp_path_factory.mktemp("wheel"), PROJECT["tool"]["cibuildwheel"]["config-settings"])
