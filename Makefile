@@ -8,7 +8,7 @@ SOURCES := pyproject.toml CMakeLists.txt \
   $(wildcard cmake/* cpp/include/fasthash/* cpp/src/*.* cpp/src/*/* cpp/bindings/* cpp/gpu/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stress large wheels bench results experiments docs lint clean
+.PHONY: help demo test stress coverage large wheels bench results experiments docs lint clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -21,6 +21,9 @@ test: $(VENV)/test.stamp ## Run all tests
 
 stress: $(VENV)/test.stamp ## Run the long tests, under sanitizers; some 20 minutes
 	tests/stress.sh $(BIN)
+
+coverage: $(VENV)/dev.stamp ## Say which lines the tests run; writes build/coverage/
+	tests/coverage.sh $(BIN) $(TESTS)
 
 large: $(VENV)/test.stamp ## Run the tests on galleries and files past 4 GiB: 16 GB of memory, some 12 minutes
 	$(BIN)/python -m pytest -m large tests/test_large.py
