@@ -76,6 +76,15 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     assert result.returncode == 0, result.stderr
 
 
+def test_examples_of_docstrings_are_a_section():
+    """The site shows the section `Examples:` as code; `Example:` becomes a quoted line."""
+    modules = [*(ROOT / "python/fasthash").rglob("*.py"), *(ROOT / "python/fasthash").rglob("*.pyi")]
+    found = {
+        str(path) for path in modules if re.search(r"^\s+Example:$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert found == set()
+
+
 def test_getting_started(tmp_path):
     pytest.importorskip("timm", reason="needs the extra train")
     assert run("".join(python_blocks("docs/index.md")), tmp_path) == "".join(text_blocks("docs/index.md"))
