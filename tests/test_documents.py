@@ -85,6 +85,10 @@ def test_examples_of_docstrings_are_a_section():
     assert found == set()
 
 
+def test_how_the_search_works(tmp_path):
+    assert run("".join(python_blocks("docs/search.md")), tmp_path) == "".join(text_blocks("docs/search.md"))
+
+
 def test_getting_started(tmp_path):
     pytest.importorskip("timm", reason="needs the extra train")
     assert run("".join(python_blocks("docs/index.md")), tmp_path) == "".join(text_blocks("docs/index.md"))
