@@ -168,6 +168,14 @@ def test_only_who_asks_waits_for_cuda(tmp_path):
     assert "FASTHASH_CUDA=ON needs nvcc" in " ".join(result.stderr.split())
 
 
+def test_ctest_gives_the_tests_no_empty_argument(tmp_path):
+    """They refuse what they do not know; docs/packaging.md and make coverage run them by ctest."""
+    call("cmake", "-S", ROOT, "-B", tmp_path, "-DFASTHASH_PYTHON=OFF", "-DFASTHASH_TESTS=ON")
+    tests = (tmp_path / "CTestTestfile.cmake").read_text(encoding="utf-8")
+    assert "core_test" in tests
+    assert '""' not in tests
+
+
 @pytest.fixture(scope="module")
 def wheel(sources, tmp_path_factory):
     return build("wheel", sources, tmp_path_factory.mktemp("wheel"), PROJECT["tool"]["cibuildwheel"]["config-settings"])
