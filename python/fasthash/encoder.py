@@ -61,7 +61,7 @@ class HashEncoder(Hasher):
         FileNotFoundError: what `pretrained` names does not exist.
         TypeError, ValueError: an argument is not as described; the message names it.
 
-    Example:
+    Examples:
         >>> encoder = HashEncoder("hrnet_w18_small", level_bits=(8, 16, 40), image_size=32)
         >>> encoder.encode(torch.rand(5, 3, 32, 32)).shape
         (5, 8)

@@ -76,7 +76,7 @@ def main(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Short binary codes for images, and exact nearest neighbours among millions of them."""
+    """Find the nearest among millions of binary codes by Hamming distance, exactly; learn such codes from images."""
 
 
 @contextmanager

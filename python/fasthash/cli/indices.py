@@ -275,7 +275,7 @@ def _finder(
 def info(file: IndexFile, as_json: AsJson = False) -> None:
     """Tell what an index file holds, from its header alone.
 
-    Example:
+    Examples:
 
         fasthash info codes.fh
     """
