@@ -22,7 +22,7 @@ _FORMULA = tuple("=+-@＝＋－＠")
 def for_terminal(text: object) -> str:
     r"""One line without hidden characters, each written as an escape: `\x1b`, `\n`, `\u202e`, `\udcff` for byte 255.
 
-    Example:
+    Examples:
         >>> print(for_terminal("a\nb\x1b[31m.png"))
         a\nb\x1b[31m.png
     """
@@ -35,7 +35,7 @@ def for_terminal(text: object) -> str:
 def for_csv(path: str) -> str:
     """The same for a cell of a spreadsheet: `./` stands before a relative path that would be taken for a formula.
 
-    Example:
+    Examples:
         >>> for_csv("=cmd.png")
         './=cmd.png'
     """
