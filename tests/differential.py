@@ -139,7 +139,8 @@ def _queries(rng, codes, n):
     how = rng.integers(0, 4, n)
     queries[how == 1] ^= of_bits[how == 1]
     queries[how == 2] = rng.integers(0, 256, queries[how == 2].shape, np.uint8)
-    queries[how == 3] = ~queries[how == 3] ^ of_bits[how == 3]
+    queries[how == 3] = ~queries[how == 3]
+    queries[(how == 3) & (rng.random(n) < 0.5)] ^= 1
     return queries
 
 
