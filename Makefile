@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt \
-  $(wildcard cmake/* cpp/include/fasthash/* cpp/src/*.* cpp/src/*/* cpp/bindings/* cpp/gpu/*)
+  $(wildcard cmake/* cpp/include/fasthash/* cpp/src/*/* cpp/bindings/* cpp/gpu/*)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test stress mutants large wheels bench results experiments docs lint clean
