@@ -6,15 +6,6 @@
 namespace fasthash {
 namespace {
 
-// The first level at which a code leaves the path of the one before; the number of levels if they are equal.
-std::size_t first_new_level(const std::uint8_t* code, const std::uint8_t* before, const LevelLayout& layout) {
-    const auto byte = static_cast<std::size_t>(std::mismatch(code, code + layout.n_bytes(), before).first - code);
-    if (byte == layout.n_bytes()) return layout.n_levels();
-    std::size_t level = 0;
-    while (layout.offset(level + 1) <= byte) ++level;
-    return level;
-}
-
 // Calls visit(row, code, first new level) for every row.
 template <typename Visit>
 void for_each_row(const SortedCodes& codes, const LevelLayout& layout, Visit visit) {
@@ -32,6 +23,14 @@ void for_each_row(const SortedCodes& codes, const LevelLayout& layout, Visit vis
 }
 
 }  // namespace
+
+std::size_t first_new_level(const std::uint8_t* code, const std::uint8_t* before, const LevelLayout& layout) {
+    const auto byte = static_cast<std::size_t>(std::mismatch(code, code + layout.n_bytes(), before).first - code);
+    if (byte == layout.n_bytes()) return layout.n_levels();
+    std::size_t level = 0;
+    while (layout.offset(level + 1) <= byte) ++level;
+    return level;
+}
 
 LevelTree::LevelTree(const SortedCodes& codes, const LevelLayout& layout) {
     for (std::size_t depth = 0; depth + 1 < layout.n_levels(); ++depth) {
@@ -64,17 +63,6 @@ std::size_t LevelTree::nbytes() const {
         bytes += level.keys.nbytes() + level.child_begin.nbytes() + level.row_begin.nbytes();
     }
     return bytes;
-}
-
-std::vector<std::size_t> count_nodes(MergeCursor items, const LevelLayout& layout) {
-    std::vector<std::size_t> nodes(layout.n_levels());
-    std::vector<std::uint8_t> last;
-    for (; !items.done(); items.next()) {
-        std::size_t level = last.empty() ? 0 : first_new_level(items.code(), last.data(), layout);
-        if (level < nodes.size()) last.assign(items.code(), items.code() + layout.n_bytes());
-        for (; level < nodes.size(); ++level) ++nodes[level];
-    }
-    return nodes;
 }
 
 }  // namespace fasthash

@@ -3,12 +3,14 @@
 
 #include <vector>
 
-#include "fasthash/codes.h"
-#include "segments/merge.h"
-#include "platform/number_range.h"
 #include "codes/sorted_codes.h"
+#include "fasthash/codes.h"
+#include "platform/number_range.h"
 
 namespace fasthash {
+
+/// The first level at which a code leaves the path of the one before; the number of levels if they are equal.
+std::size_t first_new_level(const std::uint8_t* code, const std::uint8_t* before, const LevelLayout& layout);
 
 /// The nodes of one level, in the order of their prefixes.
 struct LevelNodes {
@@ -35,8 +37,5 @@ class LevelTree {
  private:
     std::vector<LevelNodes> levels_;
 };
-
-/// How many nodes each level has, the last one included, without building the tree. Uses the cursor up.
-std::vector<std::size_t> count_nodes(MergeCursor items, const LevelLayout& layout);
 
 }  // namespace fasthash

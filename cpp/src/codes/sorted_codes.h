@@ -4,15 +4,13 @@
 #include <optional>
 #include <vector>
 
-#include "search/admission.h"
-#include "platform/array.h"
-#include "fasthash/codes.h"
 #include "codes/id_summary.h"
 #include "codes/item_runs.h"
-#include "platform/number_range.h"
 #include "codes/packed_numbers.h"
-#include "search/scan.h"
 #include "codes/sliced_codes.h"
+#include "fasthash/codes.h"
+#include "platform/array.h"
+#include "platform/number_range.h"
 
 namespace fasthash {
 
@@ -90,23 +88,6 @@ class SortedCodes final : public GroupSource {
     std::int64_t largest_id_ = -1;
     PackedNumbers ids_;
     PackedNumbers least_ids_;  // of each kGroup rows
-};
-
-/// The items behind the rows that a search may find.
-class SortedItems final : public RowItems {
- public:
-    SortedItems(const SortedCodes& codes, Admission admission) : codes_(codes), admission_(admission) {}
-
-    /// Whether some items must not be found.
-    bool restricted() const { return !admission_.all(); }
-    void push(std::size_t row, std::int32_t distance, TopK& nearest) const override;
-    void prefetch(std::size_t row) const override { codes_.prefetch(row); }
-    std::int64_t least_id(std::size_t group) const override { return codes_.least_id(group); }
-    std::uint64_t wanted_rows(std::size_t) const override { return ~std::uint64_t{0}; }
-
- private:
-    const SortedCodes& codes_;
-    Admission admission_;
 };
 
 /// Builds them from items that arrive in the order of (code, id).

@@ -1,23 +1,12 @@
 #include "fasthash/flat_index.h"
 
-#include "fasthash/error.h"
-#include "io/file_format.h"
-#include "segments/segment_search.h"
-#include "segments/sliced_segment.h"
+#include "index/index_impl.h"
 
 namespace fasthash {
 
-LiveSegment FlatIndex::build(const std::vector<LiveSegment>& parts, const NewItems& items, const Segment*,
-                             Stopper&) const {
-    return SlicedSegment::of(parts, items);
-}
+FlatIndex::FlatIndex(std::size_t n_bits)
+    : Index(std::make_unique<Impl>(LevelLayout({n_bits}), IndexSettings{IndexKind::flat, Memory::standard, {}})) {}
 
-void FlatIndex::search_pruned(const Pruning&, const IdFilter*, const SearchTask&, Stopper&) const {
-    throw ArgumentError("keep must not be given to a flat index, which has no levels to prune");
-}
-
-std::unique_ptr<Index> FlatIndex::empty_copy() const { return std::make_unique<FlatIndex>(layout().n_bits()); }
-
-IndexSettings FlatIndex::settings() const { return {IndexKind::flat, Memory::standard, std::nullopt}; }
+FlatIndex::FlatIndex(std::unique_ptr<Impl> impl) : Index(std::move(impl)) {}
 
 }  // namespace fasthash

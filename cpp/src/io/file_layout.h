@@ -4,10 +4,10 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "fasthash/codes.h"
-#include "fasthash/index.h"
-#include "kernels/kernels.h"
 #include "codes/packed_numbers.h"
+#include "fasthash/codes.h"
+#include "fasthash/search.h"
+#include "kernels/kernels.h"
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "index files are little-endian; a big-endian machine needs a reader that swaps bytes"

@@ -1,24 +1,22 @@
 #include <algorithm>
 #include <cstring>
-#include <random>
 
 #include "codes/code_bits.h"
 #include "fasthash/error.h"
-#include "fasthash/flat_index.h"
 #include "fasthash/ids.h"
+#include "fasthash/index_file.h"
 #include "fasthash/threads.h"
 #include "io/file_format.h"
 #include "io/file_layout.h"
+#include "io/id_checks.h"
+#include "io/xxh64.h"
 #include "platform/files.h"
 #include "segments/sliced_segment.h"
 #include "segments/sorted_segment.h"
 #include "segments/state.h"
-#include "io/xxh64.h"
 
 namespace fasthash {
 namespace {
-
-[[noreturn]] void refuse(const std::string& what) { throw FormatError(what); }
 
 bool all_zero(const std::uint8_t* bytes, std::size_t n) {
     return std::all_of(bytes, bytes + n, [](std::uint8_t byte) { return byte == 0; });
@@ -145,88 +143,12 @@ class Sections {
     const MappedFile* mapped_;
 };
 
-// Ids from first_id up to `largest` more are below the next id.
-void check_next_id(const RawHeader& raw, std::uint64_t largest) {
-    if (largest > static_cast<std::uint64_t>(INT64_MAX) - static_cast<std::uint64_t>(raw.first_id)) {
-        refuse("ids leave the range of int64");
-    }
-    const auto id = static_cast<std::int64_t>(static_cast<std::uint64_t>(raw.first_id) + largest);
-    if (id >= 0 && static_cast<std::uint64_t>(id) >= raw.next_id) {
-        refuse("next id " + std::to_string(raw.next_id) + " is not above the id " + std::to_string(id));
-    }
-}
-
-// Whether all ids are distinct and none is `none`, by a bit for each number up to the largest: as many bits as ids.
-bool bits_show_distinct(const PackedNumbers& ids, std::uint64_t largest, std::uint64_t none, std::size_t n_pieces) {
-    const std::size_t n = ids.size(), n_words = static_cast<std::size_t>(largest / 64 + 1);
-    std::vector<std::vector<std::uint64_t>> pieces(n_pieces);
-    parallel_for(n_pieces, [&](std::size_t p) {
-        std::vector<std::uint64_t> seen(n_words);
-        const NumberRange piece = piece_of(n, n_pieces, p);
-        for (std::size_t i = piece.begin; i < piece.end; ++i) {
-            const std::uint64_t offset = ids.offset(i);
-            seen[offset / 64] |= std::uint64_t{1} << offset % 64;
-        }
-        pieces[p] = std::move(seen);
-    });
-    std::size_t n_seen = 0;
-    for (std::size_t i = 0; i < n_words; ++i) {
-        std::uint64_t word = 0;
-        for (const auto& seen : pieces) word |= seen[i];
-        if (none / 64 == i && (word >> none % 64 & 1) != 0) return false;
-        n_seen += count_bits(word);
-    }
-    return n_seen == n;
-}
-
-// Ids are distinct and none is -1. Takes 32 MiB for that, or an eighth of what the ids take: with less, the number of
-// passes over them would grow with them.
-void check_distinct(const PackedNumbers& ids, std::uint64_t largest) {
-    constexpr std::uint64_t kMostPieces = 4;
-    const std::uint64_t most_memory = std::max(std::uint64_t{32} << 20, std::uint64_t{ids.bytes().size()} / 8);
-    const std::size_t n = ids.size();
-    const std::uint64_t none = static_cast<std::uint64_t>(kNoId) - static_cast<std::uint64_t>(ids.smallest());
-    const std::uint64_t n_fitting = most_memory / (largest / 8 + sizeof(std::uint64_t));
-    if (n_fitting > 0 && largest / 64 <= n) {  // the bits take no more than 8 bytes an id
-        const std::uint64_t n_pieces = n < kMostPieces * kGroup ? 1 : std::min(n_fitting, kMostPieces);
-        if (bits_show_distinct(ids, largest, none, static_cast<std::size_t>(n_pieces))) return;
-    }
-    // Part by part, each sorted. A factor that no file can foresee spreads the ids evenly over the parts.
-    const std::size_t n_parts =
-        static_cast<std::size_t>(n * sizeof(std::uint64_t) / (most_memory / 2 / num_threads()) + 1);
-    std::uint64_t factor = 1;
-    if (n_parts > 1) factor = std::uint64_t{std::random_device{}()} << 32 | std::random_device{}() | 1;
-    parallel_for(n_parts, [&](std::size_t p) {
-        Array<std::uint64_t> part;
-        for (std::size_t i = 0; i < n; ++i) {
-            const std::uint64_t offset = ids.offset(i);
-            if (offset == none) refuse("ids must not hold -1");
-            if ((offset * factor >> 32) * n_parts >> 32 == p) part.push_back(offset);
-        }
-        std::sort(part.begin(), part.end());
-        const std::uint64_t* twice = std::adjacent_find(part.begin(), part.end());
-        if (twice != part.end())
-            refuse("ids must be distinct, got " + std::to_string(ids.number_at(*twice)) + " twice");
-    });
-}
-
 PackedNumbers read_ids(const OpenedFile& opened, const Sections& sections) {
     auto bytes = sections.values<std::uint8_t>(3, 0, static_cast<std::size_t>(opened.table()[3].n_bytes));
     if (!all_zero(bytes.end() - PackedNumbers::kSlack, PackedNumbers::kSlack)) {
         refuse("bytes after the ids are not zero");
     }
     return PackedNumbers::of_width(opened.raw.first_id, opened.raw.id_bytes, std::move(bytes));
-}
-
-// The ids of a file, checked.
-IdSummary check_ids(const RawHeader& raw, const ItemRuns& runs, const PackedNumbers& ids) {
-    IdSummary summary = summarize(runs, ids);
-    check_next_id(raw, summary.largest);
-    if (summary.out_of_order != SIZE_MAX) {
-        refuse("ids of equal codes are out of order at code " + std::to_string(summary.out_of_order));
-    }
-    check_distinct(ids, summary.largest);
-    return summary;
 }
 
 LiveSegment load_flat(const OpenedFile& opened, const std::shared_ptr<const MappedFile>& mapped) {
@@ -327,30 +249,23 @@ LiveSegment load_hier(const OpenedFile& opened, const std::shared_ptr<const Mapp
                               : std::make_shared<const SortedSegment>(std::move(sorted), memory, plan, stopper));
 }
 
-std::unique_ptr<Index> load(const ByteSource& file, const std::shared_ptr<const MappedFile>& mapped) {
+IndexContent read(const ByteSource& file, const std::shared_ptr<const MappedFile>& mapped) {
     const OpenedFile opened(file);
     const RawHeader& raw = opened.raw;
-    const auto memory = static_cast<Memory>(raw.memory);
-    std::optional<Plan> plan;
-    if (raw.plan > 0) plan = static_cast<Plan>(raw.plan - 1);
-    std::unique_ptr<Index> index;
-    if (opened.kind() == IndexKind::flat) {
-        index = std::make_unique<FlatIndex>(opened.layout().n_bits());
-    } else {
-        index = std::make_unique<HierIndex>(opened.layout(), memory, plan);
-    }
+    IndexSettings settings{opened.kind(), static_cast<Memory>(raw.memory), {}};
+    if (raw.plan > 0) settings.plan = static_cast<Plan>(raw.plan - 1);
     auto state = std::make_shared<State>();
     state->next_id = raw.next_id;
     if (raw.n_codes > 0) {
-        state->segments.push_back(opened.kind() == IndexKind::flat ? load_flat(opened, mapped)
-                                                                   : load_hier(opened, mapped, memory, plan));
+        state->segments.push_back(opened.kind() == IndexKind::flat
+                                      ? load_flat(opened, mapped)
+                                      : load_hier(opened, mapped, settings.memory, settings.plan));
     } else {
         const Sections sections(opened, nullptr);
         sections.check_gaps();
         for (std::size_t section = 1; section < kSections; ++section) sections.check_hash(section, {});
     }
-    index->adopt(std::move(state));
-    return index;
+    return {opened.layout(), settings, std::move(state)};
 }
 
 // Runs a reader; what it finds wrong with the file is told with the file's name.
@@ -365,17 +280,15 @@ auto with_path(const std::string& path, Reader reader) {
 
 }  // namespace
 
-std::unique_ptr<Index> load_index(const std::string& path, bool mapped) {
+IndexContent read_index(const std::string& path, bool mapped) {
     return with_path(path, [&] {
-        if (!mapped) return load(InputFile(path), nullptr);
+        if (!mapped) return read(InputFile(path), nullptr);
         const auto file = std::make_shared<const MappedFile>(path);
-        return load(*file, file);
+        return read(*file, file);
     });
 }
 
-std::unique_ptr<Index> index_from_bytes(const std::uint8_t* data, std::size_t n) {
-    return load(MemorySource(data, n), nullptr);
-}
+IndexContent read_index(const std::uint8_t* data, std::size_t n) { return read(MemorySource(data, n), nullptr); }
 
 FileInfo peek_file(const std::string& path) {
     return with_path(path, [&] { return OpenedFile(InputFile(path)).info(); });
@@ -399,7 +312,7 @@ FileReport verify_file(const std::string& path) {
                                        hash.digest() == opened.raw.hashes[i]});
         }
         try {
-            load(file, nullptr);
+            read(file, nullptr);
         } catch (const FormatError& error) {
             report.fault = error.what();
         }

@@ -3,9 +3,10 @@
 
 #include <vector>
 
-#include "fasthash/index.h"
+#include "fasthash/search.h"
+#include "platform/stopper.h"
+#include "search/row_items.h"
 #include "search/search_cost.h"
-#include "codes/sorted_codes.h"
 
 namespace fasthash {
 

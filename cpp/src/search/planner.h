@@ -3,7 +3,7 @@
 
 #include <optional>
 
-#include "fasthash/hier_index.h"
+#include "fasthash/search.h"
 #include "search/part_search.h"
 
 namespace fasthash {

@@ -3,8 +3,9 @@
 
 #include <vector>
 
-#include "fasthash/index.h"
 #include "codes/level_tree.h"
+#include "fasthash/search.h"
+#include "search/row_items.h"
 
 namespace fasthash {
 

@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "codes/level_tree.h"
 #include "codes/sort_rows.h"
-#include "segments/sorted_segment.h"
+#include "codes/sorted_codes.h"
 
 namespace fasthash {
 
@@ -71,8 +72,8 @@ MergeCursor::MergeCursor(std::vector<LiveSegment> parts, const NewItems& items, 
                 if (part.live.contains(item)) count(part.segment->id(item));
             }
         }
-        if (const auto* sorted = dynamic_cast<const SortedSegment*>(part.segment.get())) {
-            join(std::make_unique<OfSorted>(sorted->codes(), part.live));
+        if (const SortedCodes* sorted = part.segment->sorted_codes()) {
+            join(std::make_unique<OfSorted>(*sorted, part.live));
         } else {
             loose_.append(part, n_bytes_);
         }
@@ -111,6 +112,17 @@ void MergeCursor::choose() {
         }
         current_ = source.get();
     }
+}
+
+std::vector<std::size_t> count_nodes(MergeCursor items, const LevelLayout& layout) {
+    std::vector<std::size_t> nodes(layout.n_levels());
+    std::vector<std::uint8_t> last;
+    for (; !items.done(); items.next()) {
+        std::size_t level = last.empty() ? 0 : first_new_level(items.code(), last.data(), layout);
+        if (level < nodes.size()) last.assign(items.code(), items.code() + layout.n_bytes());
+        for (; level < nodes.size(); ++level) ++nodes[level];
+    }
+    return nodes;
 }
 
 }  // namespace fasthash

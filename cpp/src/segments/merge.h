@@ -48,4 +48,7 @@ class MergeCursor {
     Source* current_ = nullptr;
 };
 
+/// How many nodes each level has, the last one included, whose nodes are distinct codes. Uses the cursor up.
+std::vector<std::size_t> count_nodes(MergeCursor items, const LevelLayout& layout);
+
 }  // namespace fasthash

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "codes/sort_rows.h"
-
 namespace fasthash {
 namespace {
 
@@ -57,20 +55,6 @@ void Items::append(const LiveSegment& part, std::size_t n_bytes) {
         }
         append(*part.segment, items, n_bytes);
     }
-}
-
-// Ids are sorted as codes of eight bytes are, the highest first.
-Array<std::uint32_t> order_of_ids(const std::int64_t* ids, std::size_t n) {
-    Array<std::uint64_t> keys(n);
-    for (std::size_t i = 0; i < n; ++i) {
-        keys[i] = __builtin_bswap64(static_cast<std::uint64_t>(ids[i]) ^ std::uint64_t{1} << 63);
-    }
-    Array<std::uint32_t> order;
-    order.reserve(n);
-    Stopper stopper;
-    SortedRanges sorted({reinterpret_cast<const std::uint8_t*>(keys.data()), n, sizeof keys[0]}, nullptr, stopper);
-    while (sorted.next()) order.append(sorted.rows().data(), sorted.n());
-    return order;
 }
 
 }  // namespace fasthash

@@ -5,28 +5,30 @@
 #include <optional>
 #include <vector>
 
-#include "search/admission.h"
-#include "fasthash/index.h"
-#include "platform/fork_safe.h"
 #include "codes/id_map.h"
-#include "search/scan.h"
+#include "fasthash/search.h"
+#include "platform/fork_safe.h"
 #include "platform/stopper.h"
+#include "search/admission.h"
+#include "search/scan.h"
 
 namespace fasthash {
 
 class MappedFile;
 
-class Segment {
+/// How a segment is searched exactly.
+struct SearchPlan {
+    Plan plan = Plan::scan;
+    std::size_t n_parts = 0;    ///< 0 for a scan, 1 for a prefix
+    std::size_t part_bits = 0;  ///< of each part
+};
+
+class Segment : public IdList {
  public:
     virtual ~Segment() = default;
     Segment(const Segment&) = delete;
     Segment& operator=(const Segment&) = delete;
 
-    virtual std::size_t n_items() const = 0;
-    virtual std::int64_t id(std::size_t item) const = 0;
-    /// Bounds of the ids.
-    virtual std::int64_t smallest_id() const = 0;
-    virtual std::int64_t largest_id() const = 0;
     /// Write the codes of some items, which are given in order, as rows.
     virtual void copy_codes(const std::size_t* items, std::size_t n, std::uint8_t* rows) const = 0;
     /// Bytes of memory, and of files that are mapped instead.
@@ -41,6 +43,18 @@ class Segment {
     virtual void scan_part(const QueryBlock& block, Admission admission, std::size_t part, std::size_t n_parts,
                            Stopper& stopper) const = 0;
     virtual void search(const QueryBlock& block, Admission admission, Stopper& stopper) const = 0;
+
+    /// HDHash's search over the levels. A segment without a tree of levels keeps all of its codes.
+    virtual void search_pruned(const QueryBlock& block, Admission admission, const LevelLayout&, Pruning,
+                               Stopper& stopper) const {
+        search(block, admission, stopper);
+    }
+
+    /// The codes in order, if that is how they are held, else null.
+    virtual const SortedCodes* sorted_codes() const { return nullptr; }
+    /// Whether ids ascend from item to item.
+    virtual bool ids_ascend() const { return false; }
+    virtual SearchPlan search_plan() const { return {}; }
 
     /// The item with an id, or IdMap::kNone.
     std::size_t find(std::int64_t id) const;
@@ -91,8 +105,5 @@ struct Items {
     void append(const LiveSegment& part, std::size_t n_bytes);
     void append(const NewItems& items);
 };
-
-/// The numbers 0 .. n - 1 in the order of their ids; fewer than 2^32.
-Array<std::uint32_t> order_of_ids(const std::int64_t* ids, std::size_t n);
 
 }  // namespace fasthash

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "fasthash/threads.h"
-#include "segments/sorted_segment.h"
 
 namespace fasthash {
 namespace {
@@ -98,14 +97,14 @@ void search_segments(const std::vector<SearchedSegment>& segments, IdOrder order
     stopper.finish();
 }
 
-void search_levels(const SortedSegment* segment, const LevelLayout& layout, Pruning pruning, const SearchTask& task,
+void search_levels(const Segment* segment, const LevelLayout& layout, Pruning pruning, const SearchTask& task,
                    Stopper& stopper) {
     const std::size_t n_blocks = (task.queries.n + kQueriesPerTask - 1) / kQueriesPerTask;
     parallel_for(n_blocks, [&](std::size_t b) {
         Findings findings(task, piece_of(task.queries.n, n_blocks, b), IdOrder::any);
         Pruning of_block = pruning;
         if (of_block.cuts != nullptr) of_block.cuts += findings.first * (layout.n_levels() - 1);
-        if (segment != nullptr) segment->search_pruned(findings.block(task, true), layout, of_block, stopper);
+        if (segment != nullptr) segment->search_pruned(findings.block(task, true), {}, layout, of_block, stopper);
         findings.hand_over(task);
     });
     stopper.finish();

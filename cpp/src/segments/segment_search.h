@@ -7,8 +7,6 @@
 
 namespace fasthash {
 
-class SortedSegment;
-
 /// A segment that is to be searched.
 struct SearchedSegment {
     const Segment* segment;
@@ -29,7 +27,7 @@ void search_segments(const std::vector<SearchedSegment>& segments, IdOrder order
                      Stopper& stopper);
 
 /// HDHash's search over the levels of a single segment; null holds nothing.
-void search_levels(const SortedSegment* segment, const LevelLayout& layout, Pruning pruning, const SearchTask& task,
+void search_levels(const Segment* segment, const LevelLayout& layout, Pruning pruning, const SearchTask& task,
                    Stopper& stopper);
 
 }  // namespace fasthash

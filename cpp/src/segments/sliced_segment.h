@@ -2,8 +2,8 @@
 #pragma once
 
 #include "codes/item_ids.h"
-#include "segments/segment.h"
 #include "codes/sliced_codes.h"
+#include "segments/segment.h"
 
 namespace fasthash {
 
@@ -25,6 +25,7 @@ class SlicedSegment final : public Segment {
     std::size_t nbytes() const override { return Segment::nbytes() + codes_.nbytes() + ids_.nbytes(); }
     std::size_t mapped_bytes() const override;
 
+    bool ids_ascend() const override { return ids_.ascend(); }
     bool scans(std::size_t, const Wanted&) const override { return true; }
     std::size_t scan_bytes() const override { return codes_.n_groups() * kGroup * codes_.n_bytes(); }
     void scan_part(const QueryBlock& block, Admission admission, std::size_t part, std::size_t n_parts,

@@ -42,7 +42,8 @@ std::size_t SortedSegment::nbytes() const {
 std::size_t SortedSegment::mapped_bytes() const { return mapped_ ? static_cast<std::size_t>(mapped_->size()) : 0; }
 
 bool SortedSegment::scans(std::size_t n_queries, const Wanted& wanted) const {
-    if (plan() == Plan::scan || scan_pays(codes().n_rows(), codes().n_bytes(), n_queries, choice_.cost)) return true;
+    if (choice_.plan == Plan::scan || scan_pays(codes().n_rows(), codes().n_bytes(), n_queries, choice_.cost))
+        return true;
     return wanted.k == kAll && reaches_too_far(choice_, wanted.radius, codes().n_rows(), codes().n_bytes());
 }
 
@@ -56,12 +57,12 @@ void SortedSegment::search(const QueryBlock& block, Admission admission, Stopper
     PartSearch search(*parts_, admission);
     for (std::size_t q = 0; q < block.queries.n && !stopper.stopped(); ++q) {
         QueryStats work = search.run(block.queries.row(q), block.nearest[q]);
-        work.plan = plan();
+        work.plan = choice_.plan;
         block.note(q, work);
     }
 }
 
-void SortedSegment::search_pruned(const QueryBlock& block, const LevelLayout& layout, Pruning pruning,
+void SortedSegment::search_pruned(const QueryBlock& block, Admission, const LevelLayout& layout, Pruning pruning,
                                   Stopper& stopper) const {
     const LevelTree& tree = level_tree_.get([&] { return std::make_unique<const LevelTree>(codes(), layout); });
     PrunedSearch search(codes(), tree, layout, pruning);

@@ -15,9 +15,6 @@ class SortedSegment final : public Segment {
     SortedSegment(SortedCodes codes, std::shared_ptr<const MappedFile> mapped);
 
     const SortedCodes& codes() const { return parts_->sorted; }
-    Plan plan() const { return choice_.plan; }
-    std::size_t n_parts() const { return choice_.n_parts; }
-    std::size_t part_bits() const { return choice_.part_bits; }
 
     std::size_t n_items() const override { return codes().n_items(); }
     std::int64_t id(std::size_t item) const override { return codes().id(item); }
@@ -32,8 +29,11 @@ class SortedSegment final : public Segment {
     void scan_part(const QueryBlock& block, Admission admission, std::size_t part, std::size_t n_parts,
                    Stopper& stopper) const override;
     void search(const QueryBlock& block, Admission admission, Stopper& stopper) const override;
-    /// HDHash's search over the levels.
-    void search_pruned(const QueryBlock& block, const LevelLayout& layout, Pruning pruning, Stopper& stopper) const;
+    /// There is no admission: the items that a filter allows are in a segment of their own.
+    void search_pruned(const QueryBlock& block, Admission admission, const LevelLayout& layout, Pruning pruning,
+                       Stopper& stopper) const override;
+    const SortedCodes* sorted_codes() const override { return &codes(); }
+    SearchPlan search_plan() const override { return {choice_.plan, choice_.n_parts, choice_.part_bits}; }
 
  private:
     PlanChoice choice_;

@@ -5,7 +5,6 @@
 
 #include "fasthash/error.h"
 #include "fasthash/ids.h"
-#include "segments/sliced_segment.h"
 
 namespace fasthash {
 
@@ -22,9 +21,8 @@ bool State::is_compact() const {
 bool State::ids_ascend() const {
     std::int64_t last = std::numeric_limits<std::int64_t>::min();
     for (const LiveSegment& part : segments) {
-        const auto* sliced = dynamic_cast<const SlicedSegment*>(part.segment.get());
-        if (sliced == nullptr || !sliced->ids().ascend() || sliced->smallest_id() < last) return false;
-        last = sliced->largest_id();
+        if (!part.segment->ids_ascend() || part.segment->smallest_id() < last) return false;
+        last = part.segment->largest_id();
     }
     return true;
 }
