@@ -49,6 +49,7 @@ lint: $(VENV)/dev.stamp ## Check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python tests/layers.py
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.h' '*.c' '*.cpp' '*.cu')
 
 clean: ## Remove the environment and everything built

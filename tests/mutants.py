@@ -22,7 +22,11 @@ import pybind11
 
 ROOT = Path(__file__).parent.parent
 TOPK, TOPK_H = "cpp/src/search/topk.cpp", "cpp/include/fasthash/topk.h"
-SCAN, SEARCH, PRUNED = "cpp/src/search/scan.cpp", "cpp/src/segments/segment_search.cpp", "cpp/src/search/pruned_search.cpp"
+SCAN, SEARCH, PRUNED = (
+    "cpp/src/search/scan.cpp",
+    "cpp/src/segments/segment_search.cpp",
+    "cpp/src/search/pruned_search.cpp",
+)
 PART, SORTED = "cpp/src/search/part_search.cpp", "cpp/src/codes/sorted_codes.cpp"
 MERGE, RESCORING = "python/fasthash/distributed/merge.py", "python/fasthash/rescoring.py"
 GPU, BATCH, FLAT = "cpp/gpu/search_kernels.h", "cpp/gpu/query_batch.h", "cpp/gpu/flat_gallery.cu"
