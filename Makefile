@@ -1,12 +1,14 @@
 # Two commands do everything: `make demo` and `make test`. Both make their own environment in .venv first.
 PYTHON ?= python3
+# The GPU module is compiled where nvcc works, so that it is tested there; CUDA=OFF saves those four minutes.
+CUDA ?= AUTO
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt \
   $(wildcard cmake/* cpp/include/fasthash/* cpp/src/*/* cpp/bindings/* cpp/gpu/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stress mutants large wheels bench results experiments docs lint clean
+.PHONY: help demo test stress coverage mutants large wheels bench results experiments docs lint clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -22,6 +24,9 @@ stress: $(VENV)/test.stamp ## Run the long tests, under sanitizers; some 20 minu
 
 mutants: $(VENV)/test.stamp ## Break the selection of the nearest in many places, and see that tests notice; some 15 minutes
 	$(BIN)/python tests/mutants.py
+
+coverage: $(VENV)/dev.stamp ## Say which lines the tests run; writes build/coverage/
+	tests/coverage.sh $(BIN) $(TESTS)
 
 large: $(VENV)/test.stamp ## Run the tests on galleries and files past 4 GiB: 16 GB of memory, some 12 minutes
 	$(BIN)/python -m pytest -m large tests/test_large.py
@@ -58,7 +63,8 @@ clean: ## Remove the environment and everything built
 # One environment for all: a stamp per extra, made anew when a source of the compiled part changes.
 $(VENV)/%.stamp: $(SOURCES) | $(VENV)/made.stamp
 	@echo "installing fasthash-search[$*] into $(VENV); the first time this fetches PyTorch, a few GB"
-	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[$*]'
+	SKBUILD_CMAKE_DEFINE=FASTHASH_CUDA=$(CUDA) \
+	  $(BIN)/python -m pip install --disable-pip-version-check --editable '.[$*]'
 	@touch $@
 
 $(VENV)/made.stamp:

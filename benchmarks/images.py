@@ -57,7 +57,7 @@ RUNS = {
     **{f"fashion-{loss}": ("fashion", "fashion", f"--loss {loss}") for loss in LOSSES},
     "clothing": ("clothing", "clothing", ""),
 }
-CONTACT_SHEET = """Queries of each class, and what an exact search finds for them; the last row is the query with the
+CONTACT_SHEET = """Queries of each class and their nearest photos by an exact search; the last row is the query with the
 fewest right neighbours.
 
 ![a query of each class with its ten nearest photos](images/clothing_neighbours.jpg)"""

@@ -1,9 +1,10 @@
-"""Measures the figures that README quotes, beside faiss-cpu on the same arrays, and draws them.
+"""Measures the figures of docs/figures.md, beside faiss-cpu and usearch on the same arrays, and draws them.
 
     python benchmarks/report.py [--quick]
 
-writes report.json, report.md and pictures into benchmarks/results/. One thread and k = 10 unless a row says otherwise;
-ratios are of medians of runs that took turns in one process. About six minutes and 4 GB; --quick: a tenth of the codes.
+writes report.json and report.md into benchmarks/results/, the pictures into docs/images/. One thread and k = 10 unless
+a row says otherwise; ratios are of medians of runs that took turns in one process. About six minutes and 4 GB; --quick:
+a tenth of the codes.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from report_page import draw, page
 from workloads import cpu_name, interleaved, learned_like, one_by_one, orb
 
 RESULTS = Path(__file__).parent / "results"
+PICTURES = Path(__file__).parent.parent / "docs" / "images"
 LEVEL_BITS = (8, 16, 40)
 NAMES = {None: "uniform", 0.02: "p = .02", 0.04: "p = .04", 0.12: "p = .12"}
 
@@ -415,7 +417,7 @@ def main():
         print(f"{name}: {time.perf_counter() - begin:.0f} s", flush=True)
         (RESULTS / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     (RESULTS / "report.md").write_text(page(report))
-    draw(report, RESULTS)
+    draw(report, PICTURES)
 
 
 if __name__ == "__main__":

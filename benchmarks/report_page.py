@@ -106,6 +106,15 @@ def page(report):
             [[f"{v:,}" if k == "n" else number(v) for k, v in row.items()] for row in report["scaling"]["rows"]]
             + [["fitted exponent", *(f"{v:.2f}" for v in report["scaling"]["exponents"].values())]],
         ),
+        f"## Exact and approximate search, {report['recall']['n']:,} codes, p = .12, one query a call",
+        table(
+            ["index", "share of queries with all ten distances right", "us"],
+            [
+                [name, f"{share:.3f}", number(microseconds)]
+                for name, points in report["recall"]["curves"].items()
+                for share, microseconds in points
+            ],
+        ),
         "## Worst cases, one query a call, against FlatIndex",
         table(
             ["codes, memory, k", "FlatIndex", "HierIndex", "ratio"],

@@ -187,16 +187,19 @@ def predicted(model, measured, bytes_per_code):
     base = np.maximum(0, measured[1].singles - np.median(measured[1].singles))
     alone, twins = tails(base, n_shards)
     rows = [
-        ["shards, each of codes", f"{n_shards} x {n / 1e9:.1f} billion"],
-        ["memory a node, one copy / two", f"{bytes_per_code * N_CODES / N_NODES / 1e9:,.0f} GB / twice"],
-        ["into the driver for one query", f"{n_shards * size_one / 1e3:,.0f} kB"],
+        ["shards x codes a shard", f"{n_shards} x {n / 1e9:.1f} billion"],
+        ["memory a node, one replica / two", f"{bytes_per_code * N_CODES / N_NODES / 1e9:,.0f} GB / twice"],
+        ["data to the driver for one query", f"{n_shards * size_one / 1e3:,.0f} kB"],
         [f"for {BLOCK:,} queries, at 10 Gbit/s", f"{n_shards * size_block / LINK * 1e3:,.0f} ms"],
         ["one query: fan-out + search + merge, ms", f"{single * 1e3:,.1f}"],
         ["of which fan-out and merge", f"{(call + merge_one) * 1e3:,.1f}"],
         ["and the slowest shard: median / p99, ms", " / ".join(f"+{late * 1e3:.1f}" for late in alone)],
-        [f"with a twin asked after {PATIENCE * 1e3:.0f} ms", " / ".join(f"+{late * 1e3:.1f}" for late in twins)],
+        [
+            f"with a second replica asked after {PATIENCE * 1e3:.0f} ms",
+            " / ".join(f"+{late * 1e3:.1f}" for late in twins),
+        ],
         ["queries a second that one driver can merge", f"{BLOCK / driver:,.0f}"],
-        ["that the shards can search, one thread each", f"{BLOCK / shard:,.0f}"],
+        ["queries a second that the shards can search, one thread each", f"{BLOCK / shard:,.0f}"],
     ]
     return table(["a trillion codes, 100 nodes", "predicted"], rows)
 
@@ -220,8 +223,8 @@ def main() -> None:
         f"The model: a call takes {model.fixed * 1e3:.2f} ms and {model.per_shard * 1e3:.3f} ms for each shard, "
         f"{model.driver * 1e3:.3f} ms of them on the driver's processor; a search grows as n^{model.exponent:.2f} "
         f"({model.single * 1e6:,.0f} us a query of {model.n:,} codes, without Ray); shards take turns on the "
-        "processors that there are; the p99 is that of the slowest shard, were each as late as the only one of one is. "
-        "A trillion codes are far beyond what was measured, so take the orders of magnitude alone.",
+        "available processors; the p99 is that of the slowest shard, if each is as late as a single shard. "
+        "A trillion codes are far beyond the measured sizes, so trust only the orders of magnitude.",
         predicted(model, measured, bytes_per_code),
     ]
     fill_page(PAGE, {"sharding": "\n\n".join(text)}, only_print=quick)

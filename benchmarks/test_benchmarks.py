@@ -1,7 +1,7 @@
 """Kernels, exhaustive and hierarchical search beside other libraries, with pytest-benchmark: part of `make bench`.
 
 200,000 codes, one thread, 100 queries a call, k = 10. faiss-cpu, usearch and pynear take part where they are installed
-(extra `bench`), on the same arrays. benchmarks/report.py measures the figures that README quotes.
+(extra `bench`), on the same arrays. benchmarks/report.py measures the figures of docs/figures.md.
 """
 
 import numpy as np

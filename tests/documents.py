@@ -10,7 +10,17 @@ ROOT = Path(__file__).parent.parent
 
 def python_blocks(name):
     """The Python blocks of a document of the repository, as text."""
-    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), flags=re.DOTALL)
+    return _blocks(name, "python")
+
+
+def text_blocks(name):
+    """The blocks that show what the Python blocks print."""
+    return _blocks(name, "text")
+
+
+def _blocks(name, language):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
 
 
 def run(code, folder, *arguments):

@@ -140,7 +140,12 @@ def test_with_a_state_only_what_changed_is_read(photos, tmp_path, monkeypatch):
 
     read = []
     real = dedup.hash_photo
-    monkeypatch.setattr(dedup, "hash_photo", lambda path, bits: read.append(Path(path).name) or real(path, bits))
+
+    def hash_photo(path, bits, **limits):
+        read.append(Path(path).name)
+        return real(path, bits, **limits)
+
+    monkeypatch.setattr(dedup, "hash_photo", hash_photo)
     state = tmp_path / "state"
 
     def step(*names):

@@ -1,14 +1,21 @@
 """The blocks of each page run, one after the other, as the page says; and so do the examples."""
 
+import importlib.util
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import fasthash as fh
-from documents import ROOT, python_blocks, run
+from documents import ROOT, python_blocks, run, text_blocks
+from native_build import need
+from native_build import run as run_program
 
-PAGES = [*sorted(path for path in (ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+PAGES = [
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
+]
 
 
 def anchors(page):
@@ -35,14 +42,89 @@ def test_the_site_has_every_page():
     assert set(re.findall(r"[\w/]+\.md", navigation)) == pages
 
 
+def test_the_navigation_has_four_groups():
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
+    assert re.findall(r"^  - ([\w ]+):", navigation, flags=re.MULTILINE) == [
+        "Home", "Start", "Guides", "Explanation", "Reference",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("source", "link", "expected"),
+    [
+        ("c.md", "[it](../examples/c/search.c)", "[it](https://host.invalid/o/n/blob/main/examples/c/search.c)"),
+        ("api/index.md", "[it](../../README.md#x)", "[it](https://host.invalid/o/n/blob/main/README.md#x)"),
+        ("api/index.md", "[it](../search.md)", "[it](../search.md)"),
+        ("c.md", "[it](search.md)", "[it](search.md)"),
+    ],
+)
+def test_links_out_of_the_site_lead_into_the_repository(source, link, expected):
+    specification = importlib.util.spec_from_file_location("links", ROOT / "docs/links.py")
+    links = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(links)
+    page = SimpleNamespace(file=SimpleNamespace(src_uri=source))
+    for address in ("https://host.invalid/o/n", ""):
+        made = links.on_page_markdown(f"See {link}.", page=page, config=SimpleNamespace(repo_url=address))
+        assert made == f"See {expected if address or '://' not in expected else 'it'}."
+
+
+def test_the_site_is_built_without_a_warning(tmp_path):
+    need("mkdocs")
+    result = run_program(
+        "mkdocs", "build", "--strict", "--site-dir", tmp_path, cwd=ROOT, env={"NO_MKDOCS_2_WARNING": "1"}
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_examples_of_docstrings_are_a_section():
+    """The site shows the section `Examples:` as code; `Example:` becomes a quoted line."""
+    modules = [*(ROOT / "python/fasthash").rglob("*.py"), *(ROOT / "python/fasthash").rglob("*.pyi")]
+    found = {
+        str(path) for path in modules if re.search(r"^\s+Example:$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert found == set()
+
+
+def test_how_the_search_works(tmp_path):
+    assert run("".join(python_blocks("docs/search.md")), tmp_path) == "".join(text_blocks("docs/search.md"))
+
+
 def test_getting_started(tmp_path):
     pytest.importorskip("timm", reason="needs the extra train")
-    assert run("".join(python_blocks("docs/index.md")), tmp_path).splitlines() == [
-        "[0 1 2] [0 0 0]",
-        "[   0  352 1095 1875]",
-        "prefix True",
-        "(4, 8)",
+    assert run("".join(python_blocks("docs/index.md")), tmp_path) == "".join(text_blocks("docs/index.md"))
+
+
+def test_changing_an_index(tmp_path):
+    assert run("".join(python_blocks("docs/updates.md")), tmp_path).splitlines() == [
+        "100000 True False True",
+        "[0 1 2 3] [7] [1 1 1]",
+        "True",
+        "100000 100000 100000",
     ]
+
+
+def test_learning_codes(tmp_path):
+    """The block that wants the encoder of the demo gets a small one of the same kind, to be quick."""
+    pytest.importorskip("timm", reason="needs the extra train")
+    pytest.importorskip("sklearn", reason="needs the extra demo")
+    search, train, audit, hash_features = python_blocks("docs/learning.md")
+    run(train.replace(").train", ").query"), tmp_path)
+    (tmp_path / "demo-report").mkdir()
+    (tmp_path / "my-encoder").rename(tmp_path / "demo-report/encoder")
+    build = """
+import fasthash as fh
+from fasthash.data import load_digits
+from fasthash.encoder import HashEncoder
+encoder = HashEncoder.load("demo-report/encoder")
+index = fh.HierIndex(encoder.level_bits)
+index.add(encoder.encode(load_digits(transform=encoder.transform).gallery))
+index.save("demo-report/gallery.fh")
+"""
+    run(build, tmp_path)
+    assert re.fullmatch(r"0\.\d{3} of the neighbours have the query's class\n", run(search, tmp_path))
+    assert "53,000" in run(audit, tmp_path)
+    shapes = run(re.sub(r"^codes = .*$", r"\g<0>\nprint(codes.shape)", hash_features, flags=re.MULTILINE), tmp_path)
+    assert shapes.splitlines() == ["(1797, 4)"] * 3
 
 
 def test_choosing_a_width(tmp_path):

@@ -67,7 +67,7 @@ def test_images_are_read_batch_by_batch(encoder, tmp_path, monkeypatch):
     for seed in range(6):
         write(tmp_path / f"{seed}.png", picture(seed))
     events = []
-    monkeypatch.setattr("fasthash.folders.read_photo", lambda path: events.append("read") or picture())
+    monkeypatch.setattr("fasthash.folders.read_photo", lambda path, limits: events.append("read") or picture())
     handle = encoder.backbone.register_forward_pre_hook(lambda module, inputs: events.append(len(inputs[0])))
     encode(encoder, tmp_path, batch_size=4)
     handle.remove()

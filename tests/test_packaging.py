@@ -30,6 +30,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 NAME = f"fasthash_search-{__version__}"
 NOT_HANDED_OUT = (".ci/", ".github/")
+# Jobs with more rights than to read: their rights, and the condition under which they run.
+MAY_PUBLISH = {
+    "publish": ({"id-token": "write"}, "startsWith(github.ref, 'refs/tags/v')"),
+    "deploy": ({"id-token": "write", "pages": "write"}, "github.ref == 'refs/heads/main'"),
+}
 # A build that asks either of them fails.
 OFFLINE = {"PIP_NO_INDEX": "1", **dict.fromkeys(("http_proxy", "https_proxy", "ALL_PROXY"), "http://127.0.0.1:9")}
 
@@ -93,7 +98,8 @@ def test_the_sdist_holds_all_that_is_tracked(sources):
     assert tracked - packed == set()
     new = set(call("git", "ls-files", "--others", "--exclude-standard", cwd=ROOT).splitlines())
     assert packed - tracked - new == {"PKG-INFO"}
-
+    parts = ("CMakeLists.txt", "cmake/install.cmake", "cpp/src/platform/os_windows.cpp", "examples/c/search.c", "LICENSE")
+    for name in parts:
 
 def test_the_sdist_says_what_it_is(sdist, sources):
     assert sdist.name == f"{NAME}.tar.gz"
@@ -118,10 +124,12 @@ def test_workflows(path):
     assert "group" in workflow["concurrency"]
     for name, job in workflow["jobs"].items():
         assert job["timeout-minutes"] <= 90
-        # Whoever may publish builds nothing, and only a tag leads there.
-        assert job.get("permissions", {}) == ({"id-token": "write"} if name == "publish" else {})
-        if name == "publish":
-            assert "startsWith(github.ref, 'refs/tags/v')" in job["if"]
+        # Jobs that may publish build nothing, and only their own event leads there.
+        permissions, condition = MAY_PUBLISH.get(name, ({}, ""))
+        assert job.get("permissions", {}) == permissions
+        if permissions:
+            assert condition in job["if"]
+            assert "github.event_name == 'push'" in job["if"]
             assert not any("run" in step for step in job["steps"])
     actions = re.findall(r"uses: (\S+)(.*)", text)
     assert actions
@@ -145,6 +153,34 @@ def test_what_the_workflows_install_is_what_was_tried():
         options = ("--print-build-identifiers", "--platform", system, "--archs", machine)
         listed = call("cibuildwheel", *options, ROOT).split()
         assert [name.split("-")[0] for name in listed] == settings["build"].replace("-*", "").split()
+
+
+def test_only_who_asks_waits_for_cuda(tmp_path):
+    """Compiling the GPU module takes minutes: an nvcc that happens to be there is not even started."""
+    assert PROJECT["tool"]["scikit-build"]["cmake"]["define"]["FASTHASH_CUDA"] == "OFF"
+    assert "SKBUILD_CMAKE_DEFINE=FASTHASH_CUDA=$(CUDA)" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    need("cmake")
+    pybind = pytest.importorskip("pybind11", reason="needs pybind11")
+    nvcc, calls = tmp_path / "bin/nvcc", tmp_path / "calls"
+    nvcc.parent.mkdir()
+    nvcc.write_text(f"#!/bin/sh\necho called >> '{calls}'\nexit 1\n")
+    nvcc.chmod(0o755)
+    found = {"PATH": os.pathsep.join([str(nvcc.parent), PATH]), "CUDACXX": str(nvcc)}
+    paths = (f"-Dpybind11_DIR={pybind.get_cmake_dir()}", f"-DPython_EXECUTABLE={sys.executable}")
+    for options, expected in (((), False), (("-DFASTHASH_CUDA=OFF",), False), (("-DFASTHASH_CUDA=AUTO",), True)):
+        result = run("cmake", "-S", ROOT, "-B", tmp_path / f"build{options}", *paths, *options, env=found)
+        assert result.returncode == 0, result.stderr
+        assert calls.exists() == expected, options
+    result = run("cmake", "-S", ROOT, "-B", tmp_path / "insists", *paths, "-DFASTHASH_CUDA=ON", env=found)
+    assert "FASTHASH_CUDA=ON needs nvcc" in " ".join(result.stderr.split())
+
+
+def test_ctest_gives_the_tests_no_empty_argument(tmp_path):
+    """They refuse what they do not know; docs/packaging.md and make coverage run them by ctest."""
+    call("cmake", "-S", ROOT, "-B", tmp_path, "-DFASTHASH_PYTHON=OFF", "-DFASTHASH_TESTS=ON")
+    tests = (tmp_path / "CTestTestfile.cmake").read_text(encoding="utf-8")
+    assert "core_test" in tests
+    assert '""' not in tests
 
 
 @pytest.fixture(scope="module")
@@ -231,3 +267,47 @@ def test_the_wheel_can_be_repaired(wheel, tmp_path):
 
 def test_the_installed_version_is_that_of_the_project():
     assert version("fasthash-search") == PROJECT["project"]["version"]
+
+
+def test_the_citation_is_of_this_version():
+    yaml = pytest.importorskip("yaml", reason="needs pyyaml")
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert str(citation["version"]) == PROJECT["project"]["version"]
+    assert citation["license"] == PROJECT["project"]["license"]
+
+
+def test_a_release_has_links_that_work_elsewhere(tmp_path):
+    """On a package index README.md has no files beside it."""
+    script = ROOT / ".ci/release_links.py"
+    if not script.exists():
+        pytest.skip("needs a checkout")
+    for name in ("README.md", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    call(sys.executable, script, "https://host.invalid/owner/name", "abc123", cwd=tmp_path)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r'(?:\]\(|src=")([^)"\s]+)', text)
+    assert len(links) > 20
+    for link in links:
+        where, _, path = link.partition("/abc123/")
+        picture = path.endswith((".png", ".jpg"))
+        assert where == f"https://host.invalid/owner/name/{'raw' if picture else 'blob'}"
+        assert (ROOT / path.partition("#")[0]).exists(), link
+    urls = tomllib.loads((tmp_path / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
+    assert set(urls) == {"Homepage", "Documentation", "Changelog", "Issues"}
+    assert urls["Changelog"] == "https://host.invalid/owner/name/blob/abc123/CHANGELOG.md"
+
+
+def test_classifiers_claim_no_more_than_was_tried():
+    claimed = {
+        each for each in PROJECT["project"]["classifiers"] if each.startswith(("Operating System", "Development"))
+    }
+    assert claimed == {"Operating System :: POSIX :: Linux", "Development Status :: 3 - Alpha"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml")), ids=lambda path: path.name)
+def test_issue_templates(path):
+    yaml = pytest.importorskip("yaml", reason="needs pyyaml")
+    template = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert {"name", "description", "body"} <= set(template)
+    assert all({"type", "attributes"} <= set(part) for part in template["body"])

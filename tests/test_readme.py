@@ -1,56 +1,52 @@
-"""Every Python example of the README runs as it stands there."""
+"""What the README shows is what its code prints, and its figures are those of the measured reports."""
 
-import os
+import json
 import re
 
-import pytest
+from documents import ROOT, python_blocks, run, text_blocks
 
-from documents import python_blocks, run
-
-SEARCH, CHANGE, IMAGES, TRAIN, AUDIT, FEATURES = python_blocks("README.md")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_searching_codes(tmp_path):
-    assert run(SEARCH, tmp_path).splitlines()[0] == "[0 1 2 3 4] [8 8 8 8 8]"
+def test_the_first_example_prints_what_is_shown(tmp_path):
+    (code,), (shown,) = python_blocks("README.md"), text_blocks("README.md")
+    assert run(code, tmp_path) == shown
+    lines = [line for line in code.splitlines() if line and not line.startswith("import")]
+    assert len(lines) <= 10
 
 
-def test_changing_filtering_looking_around(tmp_path):
-    assert run(CHANGE, tmp_path).splitlines() == [
-        "100000 True False True",
-        "[0 1 2 3] [7] [1 1 1]",
-        "True",
-        "100000 100000 100000",
+def test_the_comparison_is_that_of_the_report():
+    report = json.loads((ROOT / "benchmarks/results/report.json").read_text(encoding="utf-8"))
+    (large,) = (
+        row
+        for row in report["hierarchical"]
+        if (row["n"], row["codes"], row["memory"]) == (10_000_000, "p = .04", "default")
+    )
+    curves = report["recall"]["curves"]
+    (_, own), (ivf_share, ivf), (usearch_share, usearch) = (
+        curves[name][-1] for name in ("fasthash HierIndex, fast", "faiss IndexBinaryIVF", "usearch HNSW")
+    )
+    first, second = re.findall(r"^\| [\d,]+ \w+ codes.*$", README, flags=re.MULTILINE)
+    large_ivf = f"{large['ivf']['us']:.0f} ({large['ivf']['exact']:.0%} exact)".replace("%", " %")
+    assert f"**{large['one']:.1f}** | {large['faiss_one']:,.0f} | {large_ivf} | –" in first
+    assert f"{report['recall']['n']:,} scattered" in second
+    assert f"**{own:.1f}** | – | {ivf:.1f} ({ivf_share:.0%} exact) | {usearch:.0f} ({usearch_share:.1%} exact)" in (
+        second.replace("100 %", "100%").replace("99.2 %", "99.2%")
+    )
+
+
+def test_the_first_screen_comes_first():
+    """What it is, how to install the core, a search, a comparison, when not to use it, the two commands."""
+    places = [
+        README.index(text)
+        for text in (
+            "Hamming distance",
+            "pip install .\n",
+            "```python",
+            "faiss",
+            "**Use something else**",
+            "make demo",
+            "\n## ",
+        )
     ]
-
-
-def test_from_images(tmp_path):
-    """On a small encoder of the same kind, to be quick."""
-    pytest.importorskip("torch", reason="needs the extra train")
-    pytest.importorskip("sklearn", reason="needs the extra demo")
-    run(TRAIN.replace(").train", ").query"), tmp_path)
-    os.makedirs(tmp_path / "demo-report")
-    os.rename(tmp_path / "my-encoder", tmp_path / "demo-report" / "encoder")
-    build = """
-import fasthash as fh
-from fasthash.data import load_digits
-from fasthash.encoder import HashEncoder
-encoder = HashEncoder.load("demo-report/encoder")
-index = fh.HierIndex(encoder.level_bits)
-index.add(encoder.encode(load_digits(transform=encoder.transform).gallery))
-index.save("demo-report/gallery.fh")
-"""
-    run(build, tmp_path)
-    assert re.fullmatch(r"0\.\d{3} of the neighbours have the query's class\n", run(IMAGES, tmp_path))
-
-
-def test_auditing_a_split(tmp_path):
-    pytest.importorskip("torch", reason="needs the extra train")
-    pytest.importorskip("sklearn", reason="needs the extra demo")
-    assert "53,000" in run(AUDIT, tmp_path)
-
-
-def test_from_features(tmp_path):
-    pytest.importorskip("torch", reason="needs the extra train")
-    pytest.importorskip("sklearn", reason="needs the extra baselines")
-    shapes = run(re.sub(r"^codes = .*$", r"\g<0>\nprint(codes.shape)", FEATURES, flags=re.MULTILINE), tmp_path)
-    assert shapes.splitlines() == ["(1797, 4)"] * 3
+    assert places == sorted(places)

@@ -1,4 +1,4 @@
-"""Short binary codes for images, and exact nearest neighbours among millions of them.
+"""Find the nearest among millions of binary codes by Hamming distance, exactly; learn such codes from images.
 
 `import fasthash` needs numpy alone. Encoders, losses and training are in the modules `fasthash.encoder`,
 `fasthash.losses` and `fasthash.train` and need the extra `fasthash-search[train]`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -13,6 +14,9 @@ def main() -> None:
     # The OpenMP threads of torch spin while they wait for each other. With another program on the same cores that made
     # training 25 times slower here; spinning 30 times shorter than by default costs nothing on idle ones.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    # A stream of another encoding than UTF-8 shows escapes for what it cannot say, as stderr does.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         from fasthash.cli import app
 

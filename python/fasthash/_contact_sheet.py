@@ -13,14 +13,15 @@ from typing import Any
 from urllib.parse import quote
 
 from fasthash._extras import needs_extra
-from fasthash._photos import read_photo
+from fasthash._photos import DEFAULT_LIMITS, Limits, read_photo
+from fasthash._shown import for_csv, for_html
 from fasthash.dedup import Duplicates
 
 with needs_extra("dedup"):
     import jinja2
     from PIL import Image
 
-__all__ = ["as_dict", "printable", "write_report"]
+__all__ = ["as_dict", "write_report"]
 
 _THUMBNAIL = 128  # px
 MAX_PER_GROUP = 24
@@ -41,7 +42,10 @@ def as_dict(found: Duplicates) -> dict[str, Any]:
 
 
 def write_report(
-    found: Duplicates, folder: str | os.PathLike[str], output: str | os.PathLike[str]
+    found: Duplicates,
+    folder: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    limits: Limits = DEFAULT_LIMITS,
 ) -> tuple[Path, Path, Path]:
     """Write index.html, duplicates.json and duplicates.csv.
 
@@ -49,6 +53,7 @@ def write_report(
         found: by `find_duplicates`.
         folder: where the photos are.
         output: folder for the three files, made if missing.
+        limits: of the photos that are read again for their thumbnails.
     """
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
@@ -58,34 +63,26 @@ def write_report(
         rows = csv.writer(file)
         rows.writerow(["group", "path", "bytes", "distance"])
         for number, group in enumerate(found.groups, start=1):
-            rows.writerows([number, printable(photo.path), photo.n_bytes, photo.distance] for photo in group)
-    page.write_text(_page(found, folder, output), encoding="utf-8")
+            rows.writerows([number, for_csv(photo.path), photo.n_bytes, photo.distance] for photo in group)
+    page.write_text(_page(found, folder, output, limits), encoding="utf-8")
     return page, as_json, as_csv
 
 
-def printable(path: str) -> str:
-    """A path that may hold bytes of no encoding, as text that can be written anywhere."""
-    return path.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _page(found: Duplicates, folder: str | os.PathLike[str], output: Path) -> str:
+def _page(found: Duplicates, folder: str | os.PathLike[str], output: Path, limits: Limits) -> str:
     room = MAX_THUMBNAILS
     groups = []
     for group in found.groups:
         shown = []
         for photo in group[:MAX_PER_GROUP]:
             path = os.path.join(folder, photo.path)
-            picture = _thumbnail(path) if room > 0 else None
+            picture = _thumbnail(path, limits) if room > 0 else None
             room -= 1
-            shown.append(
-                {"name": printable(photo.path), "link": _link(path, output), "picture": picture, **photo._asdict()}
-            )
+            shown.append({"link": _link(path, output), "picture": picture, **photo._asdict()})
         groups.append({"photos": shown, "size": len(group)})
-    broken = [(printable(path), why) for path, why in found.broken]
     template = files("fasthash").joinpath("contact_sheet.html").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, finalize=for_html)
     return environment.from_string(template).render(
-        found=found, groups=groups, broken=broken, folder=printable(os.fspath(folder)), no_pictures=room < 0
+        found=found, groups=groups, folder=os.fspath(folder), no_pictures=room < 0
     )
 
 
@@ -94,10 +91,10 @@ def _link(path: str, output: Path) -> str:
     return quote(os.fsencode(os.path.join(os.curdir, os.path.relpath(path, output))))
 
 
-def _thumbnail(path: str) -> str | None:
+def _thumbnail(path: str, limits: Limits) -> str | None:
     """The photo as a small JPEG inside a URL; None if it can no longer be read."""
     try:
-        image = read_photo(path)
+        image = read_photo(path, limits)
     except Exception:  # of any kind, as when it was hashed; it was sound then
         return None
     image.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BICUBIC)

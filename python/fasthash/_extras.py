@@ -22,7 +22,7 @@ def needs_extra(extra: str) -> Iterator[None]:
     Raises:
         MissingExtraError: an import inside the block failed because the package is not installed.
 
-    Example:
+    Examples:
         >>> with needs_extra("train"):
         ...     import torch
     """

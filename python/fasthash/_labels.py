@@ -29,7 +29,7 @@ def relevance(query_labels: ArrayLike, gallery_labels: ArrayLike) -> NDArray[np.
         TypeError: the labels are not integers, nor booleans `(n, C)`.
         ValueError: labels are of different kinds or widths, or those of shape `(n, C)` hold other values than 0 and 1.
 
-    Example:
+    Examples:
         >>> relevance([[1, 0, 1]], [[0, 1, 0], [0, 1, 1]])
         array([[False,  True]])
     """

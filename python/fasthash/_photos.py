@@ -8,15 +8,34 @@ import stat
 import textwrap
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
+from fasthash._checks import check_int
 from fasthash._extras import needs_extra
 
 with needs_extra("dedup"):
     from PIL import ExifTags, Image
 
-__all__ = ["IMAGE_SUFFIXES", "Broken", "decode_photo", "find_files", "find_photos", "is_photo", "read_photo", "reason"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "IMAGE_SUFFIXES",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "Broken",
+    "Limits",
+    "check_regular",
+    "decode_photo",
+    "find_files",
+    "find_photos",
+    "is_photo",
+    "read_photo",
+    "reason",
+]
+
+MAX_BYTES = 1 << 28  # 256 MiB
+MAX_PIXELS = 1 << 27  # 134 million: phones of 108 megapixels pass
 
 # What Pillow decodes by itself: for others it runs programs (EPS) or reads headers alone (MPEG, HDF5). The format is
 # told from a file's bytes, so the list holds for files that are named .jpg, too. Some builds of Pillow lack some.
@@ -29,6 +48,9 @@ IMAGE_SUFFIXES = frozenset(suffix for suffix, name in Image.registered_extension
 
 # A strip of 1 x 65535 px would grow to gigabytes where its shorter side is brought to that of the network.
 _MAX_RATIO = 100
+
+# Characters of an error that are looked at: a message may quote a file of any length.
+_MAX_REASON = 10_000
 
 # From the orientation in EXIF data to what turns the image upright.
 _UPRIGHT = {
@@ -45,24 +67,71 @@ _UPRIGHT = {
 Broken = list[tuple[str, str]]
 
 
-def read_photo(path: str | os.PathLike[str]) -> Image.Image:
+@dataclass(frozen=True)
+class Limits:
+    """What one image may take; checked before its bytes are read, and before its pixels are decoded.
+
+    Args:
+        max_bytes: of an image file, wherever it lies: in a folder, in a tar, in a row of a parquet file.
+        max_pixels: of the image; decoding takes some 12 bytes of memory for each. Beside it holds the limit of Pillow
+            itself, twice `PIL.Image.MAX_IMAGE_PIXELS`.
+
+    Raises:
+        TypeError, ValueError: a limit is not an integer of at least 1.
+    """
+
+    max_bytes: int = MAX_BYTES
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        check_int("max_bytes", self.max_bytes, 1)
+        check_int("max_pixels", self.max_pixels, 1)
+
+    def check_bytes(self, n_bytes: int) -> None:
+        """Raise ValueError for an image file of so many bytes, if that is too many."""
+        if n_bytes > self.max_bytes:
+            raise ValueError(f"{n_bytes} bytes are more than max_bytes={self.max_bytes}")
+
+    def check_size(self, width: int, height: int) -> None:
+        """Raise ValueError for an image of this size, if that is too large."""
+        if width * height > self.max_pixels:
+            raise ValueError(f"{width} x {height} px are more than max_pixels={self.max_pixels}")
+
+
+DEFAULT_LIMITS = Limits()
+
+
+def read_photo(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Image.Image:
     """Read an image file as 8-bit RGB, upright as its EXIF data says; of an animation the first picture.
 
     Raises:
         Exception: whatever Pillow raises on broken files; ValueError where this function finds fault.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise ValueError("not a regular file")  # opening a pipe would wait for ever
-    return _read(path)
+    limits.check_bytes(check_regular(path))
+    return _read(path, limits)
 
 
-def decode_photo(data: bytes, name: str) -> Image.Image:
+def decode_photo(data: bytes, name: str, limits: Limits = DEFAULT_LIMITS) -> Image.Image:
     """The same of the bytes of an image file; `name` is what errors call it.
 
     Raises:
         Exception: as `read_photo`.
     """
-    return _read(_NamedBytes(data, name))
+    limits.check_bytes(len(data))
+    return _read(_NamedBytes(data, name), limits)
+
+
+def check_regular(path: str | os.PathLike[str]) -> int:
+    """Size in bytes of a regular file.
+
+    Raises:
+        OSError: it cannot be looked at.
+        ValueError: it is a pipe, a device or a folder. Opening a pipe would wait for ever.
+    """
+    facts = os.stat(path)
+    if not stat.S_ISREG(facts.st_mode):
+        raise ValueError("not a regular file")
+    return facts.st_size
 
 
 class _NamedBytes(io.BytesIO):
@@ -76,10 +145,11 @@ class _NamedBytes(io.BytesIO):
         return repr(self._name)
 
 
-def _read(source: str | os.PathLike[str] | io.BytesIO) -> Image.Image:
+def _read(source: str | os.PathLike[str] | io.BytesIO, limits: Limits) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd metadata; images too large to be photos are errors
         with Image.open(source, formats=_FORMATS) as image:
+            limits.check_size(*image.size)
             if max(image.size) > _MAX_RATIO * min(image.size):
                 raise ValueError(f"{image.width} x {image.height} px is more than {_MAX_RATIO} times as long as wide")
             image.load()
@@ -138,4 +208,4 @@ def find_files(folder: str | os.PathLike[str], wanted: Callable[[str], bool]) ->
 
 def reason(error: Exception) -> str:
     """What is wrong, on one line."""
-    return f"{type(error).__name__}: {textwrap.shorten(str(error), width=300)}"
+    return f"{type(error).__name__}: {textwrap.shorten(str(error)[:_MAX_REASON], width=300)}"

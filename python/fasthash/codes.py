@@ -28,7 +28,7 @@ def pack_bits(bits: ArrayLike) -> NDArray[np.uint8]:
         TypeError: `bits` holds neither booleans nor integers.
         ValueError: the shape does not fit, or a value is neither 0 nor 1.
 
-    Example:
+    Examples:
         >>> pack_bits([[1, 0, 0, 0, 0, 0, 0, 1]])
         array([[129]], dtype=uint8)
     """
@@ -56,7 +56,7 @@ def unpack_bits(codes: ArrayLike, n_bits: int | None = None) -> NDArray[np.uint8
         TypeError: `codes` is not uint8, or `n_bits` not an integer.
         ValueError: the shape does not fit `n_bits`.
 
-    Example:
+    Examples:
         >>> unpack_bits(np.array([129], dtype=np.uint8))
         array([1, 0, 0, 0, 0, 0, 0, 1], dtype=uint8)
     """
@@ -85,7 +85,7 @@ def sign_codes(z: ArrayLike) -> NDArray[np.uint8]:
         TypeError: `z` is not a float array.
         ValueError: the shape does not fit, or `z` holds NaN, whose sign means nothing.
 
-    Example:
+    Examples:
         >>> sign_codes(np.array([0.3, -1.0, -2.0, -0.1, -0.5, -7.0, -1.0, 0.0]))
         array([129], dtype=uint8)
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ with needs_extra("dedup"):
     import imagehash
     from tqdm import tqdm
 
-from fasthash._photos import Broken, find_photos, read_photo, reason
+from fasthash._photos import MAX_BYTES, MAX_PIXELS, Broken, Limits, find_photos, read_photo, reason
 
 __all__ = ["HASH_BITS", "Duplicates", "Photo", "find_duplicates", "hash_photo"]
 
@@ -63,22 +64,29 @@ class Duplicates(NamedTuple):
     hash_bits: int
 
 
-def hash_photo(path: str | os.PathLike[str], hash_bits: int = 64) -> NDArray[np.uint8]:
+def hash_photo(
+    path: str | os.PathLike[str],
+    hash_bits: int = 64,
+    *,
+    max_bytes: int = MAX_BYTES,
+    max_pixels: int = MAX_PIXELS,
+) -> NDArray[np.uint8]:
     """The pHash of an image file, upright as its EXIF data says, as a code.
 
     Args:
         path: of an image file that Pillow reads; of an animation the first picture counts.
         hash_bits: 64 or 256.
+        max_bytes, max_pixels: a file of more bytes, or an image of more pixels, is refused.
 
     Returns:
         uint8 array `(hash_bits / 8,)`: the bits of `imagehash.phash`.
 
     Raises:
-        ValueError: `hash_bits` is neither.
+        ValueError: `hash_bits` is neither, or a limit is exceeded.
         Exception: whatever Pillow raises on broken files.
     """
     side = int(_check_hash_bits(hash_bits) ** 0.5)
-    return perceptual_codes([imagehash.phash(read_photo(path), hash_size=side)])[0]
+    return perceptual_codes([imagehash.phash(read_photo(path, Limits(max_bytes, max_pixels)), hash_size=side)])[0]
 
 
 def find_duplicates(
@@ -87,6 +95,8 @@ def find_duplicates(
     *,
     hash_bits: int = 64,
     state: str | os.PathLike[str] | None = None,
+    max_bytes: int = MAX_BYTES,
+    max_pixels: int = MAX_PIXELS,
     progress: bool = True,
 ) -> Duplicates:
     """Find near-duplicate photos in a folder and below; see `near_duplicates` for what a group is.
@@ -98,6 +108,7 @@ def find_duplicates(
         state: folder in which codes and paths are kept, made if missing. With it only photos that are new, or whose
             size or time of writing has changed, are read, and those that have gone are dropped; the result is that of
             a run from nothing.
+        max_bytes, max_pixels: files of more bytes and images of more pixels count as broken when they are read.
         progress: show a progress bar.
 
     Returns:
@@ -105,13 +116,15 @@ def find_duplicates(
 
     Raises:
         TypeError: an argument of another type.
-        ValueError: `radius` is negative, `hash_bits` is neither 64 nor 256, or not that of the state.
+        ValueError: `radius` is negative, a limit is below 1, or `hash_bits` is neither 64 nor 256, or not that of the
+            state.
         FormatError: the state is damaged.
         OSError: `folder` is no folder, or the state cannot be read or written.
     """
     _check_hash_bits(hash_bits)
     radius = hash_bits // 16 if radius is None else check_int("radius", radius, minimum=0)
     check_bool("progress", progress)
+    limits = Limits(max_bytes, max_pixels)
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"folder={os.fspath(folder)!r} is not a folder")
     known = _Known.load(state, hash_bits)
@@ -124,7 +137,7 @@ def find_duplicates(
         except OSError as error:  # it has gone, or is a link to nothing
             broken.append((path, reason(error)))
     fresh = [path for path, stamp in stamps.items() if known.stamps.get(path) != stamp]
-    codes, unreadable = _hash_all(folder, fresh, hash_bits, progress)
+    codes, unreadable = _hash_all(folder, fresh, hash_bits, limits, progress)
     known.change(stamps, codes, dict(unreadable))
     if state is not None:
         known.save(state, hash_bits)
@@ -187,13 +200,13 @@ def _photos(known: _Known, paths: list[str]) -> list[Photo]:
 
 
 def _hash_all(
-    folder: str | os.PathLike[str], paths: list[str], hash_bits: int, progress: bool
+    folder: str | os.PathLike[str], paths: list[str], hash_bits: int, limits: Limits, progress: bool
 ) -> tuple[dict[str, NDArray[np.uint8]], Broken]:
     """Codes of the photos that can be read, and the others with the reason."""
 
     def attempt(path: str) -> NDArray[np.uint8] | str:
         try:
-            return hash_photo(os.path.join(folder, path), hash_bits)
+            return hash_photo(os.path.join(folder, path), hash_bits, **asdict(limits))
         except Exception as error:  # Pillow's decoders raise anything from OSError to SyntaxError on broken files
             return reason(error)
 

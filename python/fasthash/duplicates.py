@@ -30,7 +30,7 @@ def perceptual_codes(hashes: Any) -> NDArray[np.uint8]:
         TypeError: a hash is none of these, or there are several kinds.
         ValueError: no hashes at all, several widths, a width that is no multiple of 8, or digits that are not hex.
 
-    Example:
+    Examples:
         >>> perceptual_codes(["8f01", "8F03"])
         array([[143,   1],
                [143,   3]], dtype=uint8)
@@ -81,7 +81,7 @@ def near_duplicates(
         TypeError: wrong dtype of `codes` or `ids`, or `radius` is not an integer.
         ValueError: wrong shape, ids that are not distinct or given beside an index, or `radius` is negative.
 
-    Example:
+    Examples:
         >>> near_duplicates(perceptual_codes(["00ff", "ff00", "00fe", "01fe"]), radius=1)
         [array([0, 2, 3])]
     """

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fasthash._checkpoint import brief
 from fasthash._checks import check_choice, check_int, check_real
 from fasthash._extras import needs_extra
-from fasthash.folders import EncodedFolder, encode_folder
+from fasthash.folders import MAX_BYTES, MAX_PIXELS, EncodedFolder, Limits, encode_folder
 
 with needs_extra("train"):
     import torch
@@ -61,7 +61,7 @@ class HashEncoder(Hasher):
         FileNotFoundError: what `pretrained` names does not exist.
         TypeError, ValueError: an argument is not as described; the message names it.
 
-    Example:
+    Examples:
         >>> encoder = HashEncoder("hrnet_w18_small", level_bits=(8, 16, 40), image_size=32)
         >>> encoder.encode(torch.rand(5, 3, 32, 32)).shape
         (5, 8)
@@ -176,13 +176,20 @@ class HashEncoder(Hasher):
         return np.concatenate([np.empty((0, self.n_bits), np.float32), *batches])
 
     def encode_folder(
-        self, folder: str | os.PathLike[str], *, batch_size: int = 64, num_workers: int = 0, progress: bool = True
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        batch_size: int = 64,
+        num_workers: int = 0,
+        max_bytes: int = MAX_BYTES,
+        max_pixels: int = MAX_PIXELS,
+        progress: bool = True,
     ) -> EncodedFolder:
         """Compute packed codes of all images in a folder and the folders below, each read, transformed and let go.
 
         Every file with a suffix of `fasthash.folders.IMAGE_SUFFIXES`, in either case, is in one of two lists: `paths`
-        of what was encoded, or `broken`. Broken are files that cannot be read whole as an image, those that Pillow
-        takes for decompression bombs, strips more than 100 times as long as wide, and those of float or 32-bit pixels,
+        of what was encoded, or `broken`. Broken are files that cannot be read whole as an image, those that are
+        larger than the limits, strips more than 100 times as long as wide, and those of float or 32-bit pixels,
         whose range nobody knows; and folders below that cannot be read. Links to files are followed, links to folders
         are not. Photos are turned upright as their EXIF data says, 16 bits become 8, transparency is ignored, and of
         an animation the first picture counts.
@@ -191,6 +198,9 @@ class HashEncoder(Hasher):
             folder: where to look.
             batch_size: images per step, see `encode`.
             num_workers: processes that read images; 0 reads them in this one.
+            max_bytes: files of more bytes are broken.
+            max_pixels: images of more pixels are broken; each process that reads images needs some 12 bytes of memory
+                a pixel. The limit of Pillow, twice `PIL.Image.MAX_IMAGE_PIXELS`, holds beside it.
             progress: show a progress bar.
 
         Returns:
@@ -203,7 +213,8 @@ class HashEncoder(Hasher):
             TypeError, ValueError: an argument is not as described, `folder` holds no image files, or an output is NaN.
         """
         encode = partial(self._codes, name="images", progress=False)
-        return encode_folder(folder, self.transform, encode, batch_size, num_workers, progress)
+        limits = Limits(max_bytes, max_pixels)
+        return encode_folder(folder, self.transform, encode, batch_size, num_workers, limits, progress)
 
     def _batches(self, images: torch.Tensor | Dataset[Any], batch_size: int, num_workers: int) -> Batches:
         check_int("batch_size", batch_size, 1)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from fasthash._checks import check_choice, check_fraction, check_int, check_level_bits, check_real
 from fasthash._extras import needs_extra
+from fasthash._shown import for_terminal
 from fasthash.metrics import histograms
 from fasthash.metrics.from_histograms import Empty
 
@@ -286,7 +287,7 @@ def run_training(
         folder.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(settings, indent=2) + "\n")
         split.save(folder / "split.json")
-        say(f"{split.protocol}\n{audit(split)}")
+        say(f"{for_terminal(split.protocol)}\n{audit(split)}")
     images, validation = split.train, split.validation
     if experiment.hold_out:
         held = _held_out(images, experiment.hold_out, experiment.seed)

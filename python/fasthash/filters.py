@@ -28,7 +28,7 @@ class IdFilter:
         TypeError: neither int64 nor bool.
         ValueError: not one-dimensional.
 
-    Example:
+    Examples:
         >>> index = FlatIndex(n_bits=8)
         >>> index.add(np.array([[0], [1], [3]], dtype=np.uint8))
         >>> index.search(np.array([[0]], dtype=np.uint8), k=1, allow=IdFilter([1, 2]))

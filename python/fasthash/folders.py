@@ -18,9 +18,9 @@ with needs_extra("train"):
     from torch.utils.data import DataLoader, Dataset
     from tqdm import tqdm
 
-from fasthash._photos import IMAGE_SUFFIXES, Broken, find_photos, read_photo, reason
+from fasthash._photos import IMAGE_SUFFIXES, MAX_BYTES, MAX_PIXELS, Broken, Limits, find_photos, read_photo, reason
 
-__all__ = ["IMAGE_SUFFIXES", "EncodedFolder", "encode_folder", "read_photo"]
+__all__ = ["IMAGE_SUFFIXES", "MAX_BYTES", "MAX_PIXELS", "EncodedFolder", "Limits", "encode_folder", "read_photo"]
 
 _Batch = tuple[list[str], list[torch.Tensor], Broken]
 
@@ -45,6 +45,7 @@ def encode_folder(
     encode: Callable[[Iterable[torch.Tensor]], NDArray[np.uint8]],
     batch_size: int,
     num_workers: int,
+    limits: Limits,
     progress: bool,
 ) -> EncodedFolder:
     """Encode a folder; see `HashEncoder.encode_folder`.
@@ -67,7 +68,9 @@ def encode_folder(
     paths: list[str] = []
 
     def batches() -> Iterator[torch.Tensor]:
-        loader = DataLoader(_Photos(folder, found, transform), batch_size, num_workers=num_workers, collate_fn=_collate)
+        loader = DataLoader(
+            _Photos(folder, found, transform, limits), batch_size, num_workers=num_workers, collate_fn=_collate
+        )
         with tqdm(total=len(found), desc="encode", unit="image", disable=not progress) as bar:
             for good, images, bad in loader:
                 paths.extend(good)
@@ -83,9 +86,13 @@ class _Photos(Dataset[_Batch]):
     """Each image file as a batch of one: its path and its tensor, or its path and what is wrong."""
 
     def __init__(
-        self, folder: str | os.PathLike[str], paths: list[str], transform: Callable[[Image.Image], torch.Tensor]
+        self,
+        folder: str | os.PathLike[str],
+        paths: list[str],
+        transform: Callable[[Image.Image], torch.Tensor],
+        limits: Limits,
     ) -> None:
-        self.folder, self.paths, self.transform = folder, paths, transform
+        self.folder, self.paths, self.transform, self.limits = folder, paths, transform, limits
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -93,7 +100,7 @@ class _Photos(Dataset[_Batch]):
     def __getitem__(self, index: int) -> _Batch:
         path = self.paths[index]
         try:
-            return [path], [self.transform(read_photo(os.path.join(self.folder, path)))], []
+            return [path], [self.transform(read_photo(os.path.join(self.folder, path), self.limits))], []
         except Exception as error:  # Pillow's decoders raise anything from OSError to SyntaxError on broken files
             return [], [], [(path, reason(error))]
 

@@ -290,7 +290,8 @@ def _cuda() -> ModuleType:
         return importlib.import_module("fasthash._cuda")
     except ImportError as error:
         raise RuntimeError(
-            "this fasthash was built without CUDA; install it from source where nvcc is found"
+            "this fasthash was built without CUDA; install it from source with pip's option "
+            "-C cmake.define.FASTHASH_CUDA=ON, which needs nvcc"
         ) from error
 
 

@@ -45,7 +45,7 @@ class HashHead(Hasher):
     Raises:
         TypeError, ValueError: an argument is not as described; the message names it.
 
-    Example:
+    Examples:
         >>> head = HashHead(128, level_bits=(8, 24))
         >>> head.encode(np.zeros((5, 128), np.float32)).shape
         (5, 4)

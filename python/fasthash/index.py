@@ -395,7 +395,7 @@ class FlatIndex(_Index):
         TypeError: `n_bits` is not an integer.
         ValueError: `n_bits` is no multiple of 8 or out of range.
 
-    Example:
+    Examples:
         >>> index = FlatIndex(n_bits=16)
         >>> index.add(np.array([[0, 0], [255, 255], [1, 0]], dtype=np.uint8))
         >>> index.search(np.array([[0, 0]], dtype=np.uint8), k=2)
@@ -513,7 +513,7 @@ class HierIndex(_Index):
         TypeError: `level_bits` is not a sequence of integers.
         ValueError: a width is no positive multiple of 8, or the sum is out of range; `memory` or `plan` is unknown.
 
-    Example:
+    Examples:
         >>> index = HierIndex(level_bits=(8, 8))
         >>> index.add(np.array([[0, 0], [255, 255], [1, 0]], dtype=np.uint8), ids=np.array([7, 8, 9]))
         >>> index.search(np.array([[0, 0]], dtype=np.uint8), k=2)

@@ -48,7 +48,7 @@ def from_faiss(source: faiss.IndexBinary | StrPath, into: FlatIndex | HierIndex 
         FormatError: the file holds no binary index, or a damaged one.
         OSError: the file cannot be read.
 
-    Example:
+    Examples:
         >>> theirs = faiss.IndexBinaryFlat(16)
         >>> theirs.add(np.array([[0, 0], [255, 255]], dtype=np.uint8))
         >>> from_faiss(theirs)
@@ -92,7 +92,7 @@ def to_faiss(
         ValueError: `kind` is unknown; the ids are not 0 .. n-1 for `"flat"`; there is no code to train `"ivf"` with;
             `nlist` is out of range or given for another kind.
 
-    Example:
+    Examples:
         >>> ours = FlatIndex.from_arrays(np.array([[0, 0], [255, 255]], dtype=np.uint8), ids=[7, -9])
         >>> to_faiss(ours).reconstruct(-9)
         array([255, 255], dtype=uint8)

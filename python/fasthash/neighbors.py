@@ -53,7 +53,7 @@ class HammingNeighbors(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         n_samples_fit_: number of training samples.
         feature_names_in_: names of the columns, where `X` had any.
 
-    Example:
+    Examples:
         >>> neighbors = HammingNeighbors(n_neighbors=1).fit([[0, 0, 1, 1], [1, 1, 1, 1]])
         >>> neighbors.kneighbors([[0, 1, 1, 1]])
         (array([[0.25]]), array([[0]]))

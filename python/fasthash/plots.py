@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fasthash._extras import needs_extra
+from fasthash._shown import for_terminal
 from fasthash.results import SearchResult
 
 with needs_extra("demo"):
@@ -168,12 +169,12 @@ def _classes(images: ImageSet, index: int) -> str:
     """Names of the classes of an image."""
     label = images.labels[index]
     chosen = np.flatnonzero(label) if images.multi_label else [label]
-    return ", ".join(images.class_names[number] for number in chosen) or "no class"
+    return ", ".join(for_terminal(images.class_names[number]) for number in chosen) or "no class"
 
 
 def _show(axis: Any, images: ImageSet, index: int, colour: str, title: str) -> None:
     axis.imshow(images.image(index))
-    axis.set_title(title, fontsize=6.5, color=colour, pad=2)
+    axis.set_title(title, fontsize=6.5, color=colour, pad=2, parse_math=False)  # names may hold $
     axis.set_xticks([])
     axis.set_yticks([])
     for spine in axis.spines.values():

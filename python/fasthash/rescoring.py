@@ -76,7 +76,7 @@ class RescoringIndex:
         TypeError: an argument of another type.
         ValueError: an argument out of range.
 
-    Example:
+    Examples:
         >>> index = RescoringIndex(8, dtype="float32")
         >>> index.add(np.eye(8), ids=[10, 11, 12, 13, 14, 15, 16, 17])
         >>> index.search(np.eye(8)[2:3] + 0.1 * np.eye(8)[5:6], k=2)

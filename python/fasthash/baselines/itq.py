@@ -34,7 +34,7 @@ class ITQ(SignBaseline):
         TypeError: `n_iter` is no integer.
         ValueError: `n_bits` is above D, there are no more samples than bits, or `n_iter` is out of range.
 
-    Example:
+    Examples:
         >>> features = np.random.default_rng(0).normal(size=(100, 32))
         >>> itq = ITQ(n_bits=16, random_state=0).fit(features)
         >>> itq.objective_[-1] <= itq.objective_[0]

@@ -25,7 +25,7 @@ class LSH(SignBaseline):
         projection_: float64 `(D, n_bits)`, W.
         mean_, n_features_in_: see `Baseline`.
 
-    Example:
+    Examples:
         >>> features = np.random.default_rng(0).normal(size=(100, 32))
         >>> LSH(n_bits=16, random_state=0).fit(features).encode(features).shape
         (100, 2)

@@ -49,7 +49,7 @@ class OPQ(Baseline):
         TypeError: an argument of the constructor has the wrong type.
         ValueError: there are more parts than dimensions, or an argument is out of range.
 
-    Example:
+    Examples:
         >>> features = np.random.default_rng(0).normal(size=(1000, 32))
         >>> opq = OPQ(n_bits=16, random_state=0).fit(features)
         >>> distances, ids = opq.search(features[:3], opq.encode(features), k=10)

@@ -57,7 +57,7 @@ class SDH(SignBaseline):
         TypeError: `labels` or an argument of the constructor has the wrong type.
         ValueError: `labels` are None or do not fit, the features are all equal, or an argument is out of range.
 
-    Example:
+    Examples:
         >>> features = np.random.default_rng(0).normal(size=(100, 32))
         >>> SDH(n_bits=16, random_state=0).fit(features, features.argmax(axis=1)).encode(features).shape
         (100, 2)

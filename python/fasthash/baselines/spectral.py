@@ -37,7 +37,7 @@ class SpectralHashing(SignBaseline):
     Raises (in `fit`):
         ValueError: the features are all equal.
 
-    Example:
+    Examples:
         >>> features = np.random.default_rng(0).uniform(size=(100, 2)) * [4, 1]
         >>> SpectralHashing(n_bits=8).fit(features).axes_.tolist()
         [0, 0, 0, 1, 0, 0, 0, 0]

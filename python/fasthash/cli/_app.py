@@ -5,18 +5,63 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from fasthash import FormatError, __version__
+from fasthash._shown import for_terminal
 
-__all__ = ["Force", "app", "complain", "fail", "new_file", "one_line_errors", "use_threads", "whole_numbers"]
+__all__ = [
+    "Force",
+    "MaxBytes",
+    "MaxPixels",
+    "app",
+    "complain",
+    "fail",
+    "given",
+    "new_file",
+    "one_line_errors",
+    "use_threads",
+    "whole_numbers",
+]
 
-app = typer.Typer(name="fasthash", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
+_UsageError: Any = typer.BadParameter.__base__  # of click, which newer releases of typer hold inside themselves
+
+
+@contextmanager
+def _shown_usage_errors() -> Iterator[None]:
+    """Wrong usage quotes words of the command line, which a shell may have made of names of files."""
+    try:
+        yield
+    except _UsageError as error:
+        error.message = for_terminal(error.message)
+        raise
+
+
+class _Commands(TyperGroup):
+    """All commands: where words become arguments, errors are made fit to be shown."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with _shown_usage_errors():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _shown_usage_errors():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    name="fasthash", cls=_Commands, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False
+)
 
 
 Force = Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")]
+MaxBytes = Annotated[
+    int | None, typer.Option(help="An image file of more bytes counts as broken. Default: 268435456, 256 MiB.")
+]
+MaxPixels = Annotated[int | None, typer.Option(help="An image of more pixels counts as broken. Default: 134217728.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -31,7 +76,7 @@ def main(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Short binary codes for images, and exact nearest neighbours among millions of them."""
+    """Find the nearest among millions of binary codes by Hamming distance, exactly; learn such codes from images."""
 
 
 @contextmanager
@@ -47,7 +92,7 @@ def one_line_errors() -> Iterator[None]:
 
 def complain(message: str) -> None:
     """Say on stderr what is wrong."""
-    typer.echo(f"fasthash: {message}", err=True)
+    typer.echo(f"fasthash: {for_terminal(message)}", err=True)
 
 
 def fail(message: str) -> NoReturn:
@@ -67,6 +112,11 @@ def new_file(path: Path, force: bool) -> Path:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is no folder, so that {path.name} cannot be written there")
     return path
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Options without those that were left out, which keep the default of the function that takes them."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def use_threads(n: int | None) -> int:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fasthash._shown import for_terminal
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -45,7 +47,7 @@ def read(path: Path, format: CodeFormat | None, bits: int | None, array: str) ->
     if str(path) == "-":
         return read_codes(sys.stdin.buffer, "hex" if format is None else format.value, bits, array=array)
     name = format_of(path) if format is None else format.value
-    with bar(path.stat().st_size, f"reading {path.name}", shown=name == "hex") as watch:
+    with bar(path.stat().st_size, f"reading {for_terminal(path.name)}", shown=name == "hex") as watch:
         return read_codes(path, name, bits, array=array, watch=watch)
 
 

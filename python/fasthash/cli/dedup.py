@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from fasthash.cli._app import app, one_line_errors
+from fasthash._shown import for_terminal
+from fasthash.cli._app import MaxBytes, MaxPixels, app, given, one_line_errors
 
 
 @app.command()
@@ -22,6 +23,8 @@ def dedup(
     index: Annotated[
         Path | None, typer.Option(help="Folder that keeps the hashes: the next run reads only new and changed photos.")
     ] = None,
+    max_bytes: MaxBytes = None,
+    max_pixels: MaxPixels = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Find near-duplicate photos by their perceptual hashes; nothing is deleted. Broken files are listed and left out.
@@ -35,16 +38,18 @@ def dedup(
         fasthash dedup photos --hash-bits 256 --radius 24 --index photo-hashes
     """
     with one_line_errors():
-        from fasthash._contact_sheet import as_dict, printable, write_report
+        from fasthash._contact_sheet import as_dict, write_report
+        from fasthash._photos import Limits
         from fasthash.dedup import find_duplicates
 
-        found = find_duplicates(folder, radius, hash_bits=hash_bits, state=index, progress=not as_json)
-        page, *_ = write_report(found, folder, output)
+        limits = given(max_bytes=max_bytes, max_pixels=max_pixels)
+        found = find_duplicates(folder, radius, hash_bits=hash_bits, state=index, progress=not as_json, **limits)
+        page, *_ = write_report(found, folder, output, Limits(**limits))
     if as_json:
         typer.echo(json.dumps(as_dict(found), indent=2))
         return
     for path, reason in found.broken:
-        typer.echo(f"skipped {printable(path)}: {reason}", err=True)
+        typer.echo(f"skipped {for_terminal(path)}: {for_terminal(reason)}", err=True)
     n_grouped = sum(map(len, found.groups))
     typer.echo(f"{found.n_photos} photos, {found.n_hashed} of them hashed now, {len(found.broken)} files skipped")
-    typer.echo(f"{len(found.groups)} groups of near-duplicates, {n_grouped} photos in them; open {page}")
+    typer.echo(f"{len(found.groups)} groups of near-duplicates, {n_grouped} photos in them; open {for_terminal(page)}")

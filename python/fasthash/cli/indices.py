@@ -15,6 +15,7 @@ import typer
 
 from fasthash import FlatIndex, FormatError, HierIndex, IdFilter, load, peek
 from fasthash import verify as verify_file
+from fasthash._shown import for_terminal
 from fasthash.cli import _codes
 from fasthash.cli._app import Force, app, complain, new_file, one_line_errors, use_threads, whole_numbers
 
@@ -130,8 +131,8 @@ def build(
         typer.echo(json.dumps(facts))
     else:
         typer.echo(
-            f"{len(index):,} codes of {n_bits} bits in {output}: {facts['file_bytes']:,} bytes, indexed in"
-            f" {seconds:.2f} s"
+            f"{len(index):,} codes of {n_bits} bits in {for_terminal(output)}: {facts['file_bytes']:,} bytes,"
+            f" indexed in {seconds:.2f} s"
         )
 
 
@@ -274,7 +275,7 @@ def _finder(
 def info(file: IndexFile, as_json: AsJson = False) -> None:
     """Tell what an index file holds, from its header alone.
 
-    Example:
+    Examples:
 
         fasthash info codes.fh
     """
@@ -318,12 +319,12 @@ def verify(
             typer.echo(json.dumps({"file": str(file), "sections": sections, "fault": report.fault or None}))
             continue
         if len(files) > 1:
-            typer.echo(file)
+            typer.echo(for_terminal(file))
         typer.echo(f"{'section':10s} {'offset':>14s} {'bytes':>14s}  {'XXH64':16s}")
         for part in report.sections:
             outcome = "ok" if part.intact else "DAMAGED"
             typer.echo(f"{part.name:10s} {part.offset:14d} {part.n_bytes:14d}  {part.checksum:016x}  {outcome}")
-        typer.echo(f"{'content':10s} {report.fault or 'ok'}")
+        typer.echo(f"{'content':10s} {for_terminal(report.fault or 'ok')}")
     if wrong:
         raise typer.Exit(1)
 

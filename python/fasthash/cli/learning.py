@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from fasthash.cli._app import Force, app, new_file, one_line_errors, whole_numbers
+from fasthash._shown import for_terminal
+from fasthash.cli._app import Force, MaxBytes, MaxPixels, app, given, new_file, one_line_errors, whole_numbers
 
 __all__: list[str] = []
 
@@ -61,7 +62,7 @@ def demo(
             f"  {row['search']:34s} recall@10 {row['recall@10']:.4f}   {row['codes_compared']:7.1f} codes compared"
             f"   {row['microseconds_per_query']:7.2f} us/query"
         )
-    typer.echo(f"\nOpen {output / 'index.html'}")
+    typer.echo(f"\nOpen {for_terminal(output / 'index.html')}")
 
 
 @app.command()
@@ -134,7 +135,7 @@ def train(
         )
         record = run_training(experiment, output, typer.echo)
     typer.echo(f"{len(record.losses)} epochs, {record.seconds:.0f} s on {record.device}, loss {record.losses[-1]:.4f}")
-    typer.echo(f"encoder in {output / 'encoder'}; measure it with: fasthash eval {output}")
+    typer.echo(f"encoder in {for_terminal(output / 'encoder')}; measure it with: fasthash eval {for_terminal(output)}")
 
 
 @app.command(name="eval")
@@ -161,7 +162,7 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(figures, indent=2))
         return
-    typer.echo(figures["protocol"])
+    typer.echo(for_terminal(figures["protocol"]))
     for row in figures["prefixes"]:
         typer.echo("".join(f"  {name} at {row['n_bits']} bits   {row[name]:.4f}" for name in row if "mAP" in name))
     for name, value in figures.items():
@@ -181,6 +182,8 @@ def encode(
     num_workers: Annotated[
         int | None, typer.Option(help="Processes that load images; with --ray those that encode. Default: 0, or all.")
     ] = None,
+    max_bytes: MaxBytes = None,
+    max_pixels: MaxPixels = None,
     force: Force = False,
     ray: Annotated[bool, typer.Option("--ray", help="Encode on a Ray cluster; resumes.")] = False,
     address: Annotated[str | None, typer.Option(help="Of the Ray cluster. Default: RAY_ADDRESS, or here.")] = None,
@@ -200,9 +203,14 @@ def encode(
 
         fasthash encode runs/a/encoder shards codes --ray --format tar --address auto --num-gpus 0.25
     """
-    options: dict[str, Any] = {"address": address, "format": format, "column": column, "key_column": key_column}
-    options |= {"part_size": part_size, "num_gpus": num_gpus}
-    at_scale = {name: value for name, value in options.items() if value is not None}
+    at_scale = given(
+        address=address,
+        format=format,
+        column=column,
+        key_column=key_column,
+        part_size=part_size,
+        num_gpus=num_gpus,
+    )
     with one_line_errors():
         import numpy as np
 
@@ -216,15 +224,17 @@ def encode(
         for file in (None if ray else output, index):
             if file is not None:
                 new_file(file, force)
+        limits = given(max_bytes=max_bytes, max_pixels=max_pixels)
         network = HashEncoder.load(encoder).to_best_device()
         parts: Iterable[Any]  # each codes, paths, broken files
         if ray:
             from fasthash.distributed import encode_images
 
+            at_scale |= limits
             parts = encode_images(images, network, output, batch_size=batch_size, workers=num_workers, **at_scale)
             broken = parts.broken
         else:
-            found = network.encode_folder(images, batch_size=batch_size, num_workers=num_workers or 0)
+            found = network.encode_folder(images, batch_size=batch_size, num_workers=num_workers or 0, **limits)
             np.savez(output, codes=found.codes, paths=np.array(found.paths, dtype=np.str_))
             parts, broken = [found], found.broken
         n_images, hierarchical = 0, HierIndex(network.level_bits)
@@ -235,5 +245,5 @@ def encode(
         if index is not None:
             hierarchical.save(index)
     for path, reason in broken:
-        typer.echo(f"skipped {path}: {reason}", err=True)
-    typer.echo(f"{n_images} images in {output}, {len(broken)} files skipped")
+        typer.echo(f"skipped {for_terminal(path)}: {for_terminal(reason)}", err=True)
+    typer.echo(f"{n_images} images in {for_terminal(output)}, {len(broken)} files skipped")

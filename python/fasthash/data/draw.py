@@ -43,7 +43,7 @@ def draw_split(protocol: str | Protocol, images: ImageSet, test: ImageSet | None
         ValueError: the protocol is unknown or published as lists alone, the images are of other classes or too few,
             `test` is missing, or `seed` is negative.
 
-    Example:
+    Examples:
         >>> split = draw_split("cifar10-hhnet", *read_cifar10("data"))
         >>> split.save("cifar10-hhnet.json")
     """

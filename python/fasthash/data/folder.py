@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torchvision.datasets.folder import make_dataset
 from tqdm import tqdm
 
+from fasthash._shown import for_terminal
 from fasthash.data.draw import held_out
 from fasthash.data.images import ImageSet, Transform
 from fasthash.data.split import Split
@@ -56,7 +57,7 @@ def load_folder(
     if not len(images):
         raise ValueError(f"path={str(path)!r} holds no readable images ({', '.join(_SUFFIXES)})")
     if skipped:
-        names = ", ".join(skipped[:3]) + (", ..." if len(skipped) > 3 else "")
+        names = ", ".join(map(for_terminal, skipped[:3])) + (", ..." if len(skipped) > 3 else "")
         warnings.warn(f"skipped {len(skipped)} image files that cannot be read: {names}", stacklevel=2)
 
     if published:

@@ -9,6 +9,8 @@ from typing import Any
 
 import jinja2
 
+from fasthash._shown import for_html
+
 __all__ = ["write_page"]
 
 
@@ -19,7 +21,8 @@ def write_page(folder: Path, report: dict[str, Any]) -> None:
         name: "data:image/png;base64," + base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
         for name in ("neighbours", "map", "pr_curve", "searches")
     }
-    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(template)
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, finalize=for_html)
+    page = environment.from_string(template)
     exact = next(row for row in report["searches"] if row["search"].startswith("exact"))
     html = page.render(report=report, pictures=pictures, exact=exact)
     (folder / "index.html").write_text(html, encoding="utf-8")

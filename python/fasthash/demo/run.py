@@ -15,6 +15,7 @@ import numpy as np
 from accelerate.utils import set_seed
 from torchvision.transforms import v2
 
+from fasthash._shown import for_terminal
 from fasthash.data import Split, load_digits, load_folder
 from fasthash.demo.measure import Codes, compare_searches, memory_per_code, prefix_quality
 from fasthash.demo.page import write_page
@@ -81,10 +82,11 @@ def run_demo(
         split = _load(images, encoder, seed, progress)
     name = "scikit-learn's handwritten digits" if images is None else Path(images).resolve().name
     for path in split.skipped:
-        say(f"left out, cannot be read: {path}")
-    say(f"{name}: {len(split.train)} training images, {len(split.gallery)} in the gallery, {len(split.query)} queries")
+        say(f"left out, cannot be read: {for_terminal(path)}")
+    sizes = f"{len(split.train)} training images, {len(split.gallery)} in the gallery, {len(split.query)} queries"
+    say(f"{for_terminal(name)}: {sizes}")
 
-    say(f"training {backbone} with HashNet losses on levels of {LEVEL_BITS} bits")
+    say(f"training {for_terminal(backbone)} with HashNet losses on levels of {LEVEL_BITS} bits")
     # Prefix mode trains what is searched: the levels up to each one together.
     loss = HierarchicalLoss(HashNetLoss(), LEVEL_BITS, mode="prefix")
     with clock("train"):

@@ -11,12 +11,12 @@ import hashlib
 import json
 import os
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import chain, islice
 
 from fasthash._checks import check_bool, check_int, check_not_negative, check_positive
 from fasthash._extras import needs_extra
-from fasthash._photos import Broken, reason
+from fasthash._photos import MAX_BYTES, MAX_PIXELS, Broken, Limits, reason
 from fasthash.distributed.parts import EncodedPart, EncodedParts
 from fasthash.distributed.sources import Source
 
@@ -39,6 +39,8 @@ def encode_images(
     key_column: str | None = None,
     batch_size: int = 64,
     part_size: int = 4096,
+    max_bytes: int = MAX_BYTES,
+    max_pixels: int = MAX_PIXELS,
     workers: int | None = None,
     num_cpus: float = 1,
     num_gpus: float = 0,
@@ -67,6 +69,9 @@ def encode_images(
         key_column: of parquet files: what names the image of a row, as text. None takes `file.parquet/row`.
         batch_size: images per step.
         part_size: photos of a part, a multiple of `batch_size`.
+        max_bytes: of the file of one image: in the folder, in a tar, in a row. A larger one is broken, and not read.
+        max_pixels: of one image. A larger one is broken, and not decoded; decoding takes some 12 bytes of memory a
+            pixel in each worker. The limit of Pillow, twice `PIL.Image.MAX_IMAGE_PIXELS`, holds beside it.
         workers: processes that encode, each a part at a time; None takes as many as the cluster has room for. 0
             encodes in this process, on the device of the encoder, without Ray.
         num_cpus: cores, and threads of torch, of each worker.
@@ -83,8 +88,9 @@ def encode_images(
         FileExistsError: `output` holds something else.
         FileNotFoundError: `source` is not there, on this host or on that of a worker.
         MissingExtraError: Ray is not installed.
-        TypeError, ValueError: an argument is not as described, `source` holds no such files, an output is NaN, the
-            cluster has no room for a worker, or `output` holds the codes of another source, encoder or cut into parts.
+        TypeError, ValueError: an argument is not as described, `source` holds no such files or none with these columns,
+            an output is NaN, the cluster has no room for a worker, or `output` holds the codes of another source,
+            encoder, cut into parts or limits.
     """
     for name, path in (("source", source), ("output", output)):
         if not isinstance(path, (str, os.PathLike)):
@@ -97,10 +103,11 @@ def encode_images(
     check_bool("progress", progress)
     if workers is not None:
         check_int("workers", workers, 0)
-    images = Source(os.path.abspath(source), format, part_size, column, key_column)
+    images = Source(os.path.abspath(source), format, part_size, column, key_column, Limits(max_bytes, max_pixels))
     if part_size % batch_size:
         raise ValueError(f"part_size must be a multiple of batch_size={batch_size}, got {part_size}")
     tasks, unreadable = images.parts()
+    images.check_columns(chain.from_iterable(tasks))
     facts = {
         "encoder": _fingerprint(encoder),
         "level_bits": list(encoder.level_bits),
@@ -110,6 +117,8 @@ def encode_images(
         "key_column": key_column,
         "batch_size": batch_size,
         "part_size": part_size,
+        "max_bytes": max_bytes,
+        "max_pixels": max_pixels,
         "n_parts": len(tasks),
         "listing": _listing(images, tasks),
         "unreadable": [list(pair) for pair in unreadable],
@@ -177,6 +186,9 @@ def _listing(source: Source, tasks: list[list[str]]) -> str:
     """SHA-256 of the names of all files and of the sizes of shards, by which another source is noticed."""
     digest = hashlib.sha256()
     for name in chain.from_iterable(tasks):
-        size = -1 if source.format == "images" else os.path.getsize(source.file(name))
+        size = -1
+        if source.format != "images":
+            with suppress(OSError):  # it has gone, or is a link to nothing: its part lists it as broken
+                size = os.path.getsize(source.file(name))
         digest.update(json.dumps([name, size]).encode())
     return digest.hexdigest()

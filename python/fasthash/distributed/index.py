@@ -111,7 +111,7 @@ class ShardedIndex:
         ValueError: an argument out of range.
         TimeoutError: Ray has no place for an actor.
 
-    Example:
+    Examples:
         >>> with ShardedIndex(level_bits=(8, 8), n_shards=2) as index:
         ...     index.add(np.array([[0, 0], [255, 255], [1, 0]], dtype=np.uint8), ids=np.array([7, 8, 9]))
         ...     index.search(np.array([[0, 0]], dtype=np.uint8), k=2)

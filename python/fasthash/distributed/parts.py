@@ -51,7 +51,7 @@ class EncodedParts:
         FileNotFoundError: `folder` has no card.
         FormatError: the card is that of something else, or damaged.
 
-    Example:
+    Examples:
         >>> parts = EncodedParts("codes")
         >>> index = fh.HierIndex(parts.level_bits)
         >>> for codes, keys, broken in parts:

@@ -8,28 +8,20 @@ from __future__ import annotations
 
 import os
 import platform
-import tarfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn
 
 from fasthash._checks import check_choice, check_int
 from fasthash._extras import needs_extra
-from fasthash._photos import IMAGE_SUFFIXES, Broken, decode_photo, find_files, is_photo, read_photo
-
-with needs_extra("train"):
-    from PIL import Image
+from fasthash._photos import DEFAULT_LIMITS, IMAGE_SUFFIXES, Broken, Limits, find_files, is_photo, read_photo
+from fasthash.distributed._shards import MissingColumnError, Photo, check_columns, members, rows
 
 __all__ = ["FORMATS", "Photo", "Source"]
 
 # From the format of a source to the endings of its shards.
 _SHARDS = {"tar": (".tar", ".tar.gz", ".tgz"), "parquet": (".parquet",)}
 FORMATS = ("images", *_SHARDS)
-
-# The key of an image, and what reads it or raises whatever is wrong with it.
-Photo = tuple[str, Callable[[], Image.Image]]
 
 
 @dataclass(frozen=True)
@@ -42,8 +34,10 @@ class Source:
         part_size: photos of a part; a shard is a part by itself.
         column: of parquet files: bytes of image files, or a struct with these as `bytes`.
         key_column: of parquet files: what names the image of a row; None takes `file/row`.
+        limits: of one image.
 
     Raises:
+        MissingExtraError: pyarrow is not installed, which parquet files need.
         TypeError, ValueError: an argument is not as described.
     """
 
@@ -52,6 +46,7 @@ class Source:
     part_size: int
     column: str | None = None
     key_column: str | None = None
+    limits: Limits = DEFAULT_LIMITS
 
     def __post_init__(self) -> None:
         check_choice("format", self.format, FORMATS)
@@ -61,6 +56,9 @@ class Source:
                 raise TypeError(f"{name} must be the name of a column or None, got {value!r}")
             if value is not None and self.format != "parquet":
                 raise ValueError(f"{name} must be None for format={self.format!r}, got {value!r}")
+        if self.format == "parquet":
+            with needs_extra("ray"):  # told here: what goes wrong with a shard only lists it as broken
+                import pyarrow.parquet  # noqa: F401
 
     def check_there(self) -> None:
         """Raise FileNotFoundError where this host does not see the source."""
@@ -89,6 +87,28 @@ class Source:
         size = self.part_size if images else 1
         return [names[start : start + size] for start in range(0, len(names), size)], broken
 
+    def check_columns(self, names: Iterable[str]) -> None:
+        """Raise ValueError where no parquet file has the columns; one that lacks them is listed as broken later."""
+        if self.format != "parquet":
+            return
+        columns = [self._column] if self.key_column is None else [self._column, self.key_column]
+        first: MissingColumnError | None = None
+        for name in names:
+            try:
+                check_columns(self.file(name), columns)
+            except MissingColumnError as error:
+                first = first or error
+            except Exception:  # of any kind: the file is listed as broken when it is read
+                continue
+            else:
+                return
+        if first is not None:
+            raise first
+
+    @property
+    def _column(self) -> str:
+        return self.column or "image"
+
     def file(self, name: str) -> str:
         """Path of a file of a part."""
         return self.path if os.path.isfile(self.path) else os.path.join(self.path, name)
@@ -98,66 +118,13 @@ class Source:
 
         Raises:
             FileNotFoundError: this host does not see the source.
-            ValueError: a parquet file lacks a column.
         """
         self.check_there()
         for name in names:
             path = self.file(name)
             if self.format == "images":
-                yield name, partial(read_photo, path)
+                yield name, partial(read_photo, path, self.limits)
             elif self.format == "tar":
-                yield from _members(path, name)
+                yield from members(path, name, self.limits)
             else:
-                yield from _rows(path, name, self.column or "image", self.key_column)
-
-
-def _members(path: str, shard: str) -> Iterator[Photo]:
-    """The image files in a tar, by their place in it."""
-    try:
-        with tarfile.open(path) as tar:
-            for member in tar:
-                if not is_photo(member.name) or member.isdir():
-                    continue
-                key = f"{shard}/{member.name}"
-                if member.isfile():
-                    yield key, partial(decode_photo, tar.extractfile(member).read(), key)  # type: ignore[union-attr]
-                else:
-                    yield key, partial(_fail, ValueError("not a regular file"))
-            # tarfile takes a damaged header for the end
-            tar.fileobj.seek(tar.offset)
-            if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise tarfile.ReadError(f"damaged or cut off after {tar.offset} bytes")
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        yield shard, partial(_fail, error)
-
-
-def _rows(path: str, shard: str, column: str, key_column: str | None) -> Iterator[Photo]:
-    """The images in a parquet file, row by row."""
-    with needs_extra("ray"):
-        import pyarrow as pa
-        from pyarrow import parquet
-    try:
-        with parquet.ParquetFile(path) as file:
-            columns = [column] if key_column is None else [column, key_column]
-            for name in columns:
-                if name not in file.schema_arrow.names:
-                    raise ValueError(f"{path} has no column {name!r} but {', '.join(file.schema_arrow.names)}")
-            row = 0
-            for batch in file.iter_batches(batch_size=64, columns=columns):
-                for values in batch.to_pylist():
-                    key = f"{shard}/{row}" if key_column is None else str(values[key_column])
-                    yield key, partial(_decode_value, values[column], key)
-                    row += 1
-    except (OSError, pa.ArrowException) as error:
-        yield shard, partial(_fail, error)
-
-
-def _decode_value(value: Any, key: str) -> Image.Image:
-    data = value.get("bytes") if isinstance(value, dict) else value
-    if not isinstance(data, bytes):
-        raise ValueError(f"no bytes of an image but {type(data).__name__}")
-    return decode_photo(data, key)
-
-
-def _fail(error: Exception) -> NoReturn:
-    raise error
+                yield from rows(path, name, self._column, self.key_column, self.limits)

@@ -32,7 +32,7 @@ def code_margin(n_bits: int, n_classes: int) -> float:
     Raises:
         TypeError, ValueError: an argument is no positive integer.
 
-    Example:
+    Examples:
         >>> code_margin(16, 100)
         0.25
     """

@@ -47,7 +47,7 @@ class HashNetLoss(PairLoss):
         TypeError: `step_size` is no integer.
         ValueError: an argument is out of range, or `similar_fraction` is given where weights="none" makes no use of it.
 
-    Example:
+    Examples:
         >>> loss = HashNetLoss(step_size=100)
         >>> value = loss(torch.randn(4, 16, requires_grad=True), torch.tensor([0, 0, 1, 2]))
         >>> value.backward()

@@ -36,7 +36,7 @@ class HierarchicalLoss(HashLoss):
         ValueError: a width, a weight or the number of losses or weights is wrong, or `mode` is unknown; when called,
             `z` has not `sum(level_bits)` columns.
 
-    Example:
+    Examples:
         >>> loss = HierarchicalLoss(HashNetLoss(), level_bits=(8, 16, 40))
         >>> value = loss(torch.randn(4, 64), torch.tensor([0, 0, 1, 2]))
         >>> loss = HierarchicalLoss([HyP2Loss(bits, n_classes=10) for bits in (8, 16, 40)], level_bits=(8, 16, 40))

@@ -51,7 +51,7 @@ def histograms(
         ValueError: the shapes do not fit, labels of several an item are not zeros and ones, or the codes are on
             different devices.
 
-    Example:
+    Examples:
         >>> codes = np.array([[0], [1], [3]], dtype=np.uint8)
         >>> histograms(codes[:1], codes, [7], [7, 7, 5]).relevant
         array([[1, 1, 0, 0, 0, 0, 0, 0, 0]])

@@ -57,7 +57,7 @@ def code_diagnostics(codes: ArrayLike, *, first_level: int = 8, outputs: ArrayLi
         ValueError: a shape does not fit, there are no codes, `first_level` is no width of these codes, or an output is
             NaN or infinite.
 
-    Example:
+    Examples:
         >>> code_diagnostics(np.array([[0b00000000], [0b11000000]], dtype=np.uint8)).largest_correlation
         1.0
     """

@@ -76,7 +76,7 @@ def mean_average_precision(
         ValueError: the shapes differ or are empty, a distance is negative, a feature distance NaN, an option is
             unknown, or all queries are dropped.
 
-    Example:
+    Examples:
         >>> mean_average_precision([[0, 1, 1]], [[False, True, False]])
         0.41666666666666663
     """
@@ -113,7 +113,7 @@ def mean_average_precision_within(
     Raises:
         TypeError, ValueError: as `mean_average_precision`; `radius` is no integer, or negative.
 
-    Example:
+    Examples:
         >>> mean_average_precision_within([[0, 1, 3]], [[False, True, True]])
         0.5
     """
@@ -139,7 +139,7 @@ def precision_at_k(distances: ArrayLike, relevance: ArrayLike, k: int, *, empty:
         ValueError: the shapes differ or are empty, a distance is negative, `k` is out of range, `empty` unknown, or all
             queries are dropped.
 
-    Example:
+    Examples:
         >>> precision_at_k([[0, 1, 1]], [[False, True, False]], k=2)
         0.25
     """
@@ -161,7 +161,7 @@ def recall_at_k(distances: ArrayLike, relevance: ArrayLike, k: int, *, empty: Em
     Raises:
         TypeError, ValueError: as `precision_at_k`.
 
-    Example:
+    Examples:
         >>> recall_at_k([[0, 1, 1]], [[False, True, False]], k=2)
         0.5
     """
@@ -183,7 +183,7 @@ def precision_within(distances: ArrayLike, relevance: ArrayLike, radius: int = 2
     Raises:
         TypeError, ValueError: as `precision_at_k`; `radius` is no integer, or negative.
 
-    Example:
+    Examples:
         >>> precision_within([[0, 1, 3]], [[False, True, True]])
         0.5
     """
@@ -216,7 +216,7 @@ def precision_recall_curve(
         ValueError: the shapes differ or are empty, `n_bits` is below 1, a distance is out of range, an option is
             unknown, or all queries are dropped.
 
-    Example:
+    Examples:
         >>> precision_recall_curve([[0, 1, 1]], [[True, True, False]], n_bits=2).recall
         array([0.5, 1. , 1. ])
     """
@@ -244,7 +244,7 @@ def precision_recall_by_rank(
     Raises:
         TypeError, ValueError: as `precision_at_k`; `ranks` holds no integers, or has not one axis.
 
-    Example:
+    Examples:
         >>> precision_recall_by_rank([[0, 1, 1]], [[False, True, False]], ranks=[2, 3]).recall
         array([0.5, 1. ])
     """

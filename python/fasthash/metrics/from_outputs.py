@@ -46,7 +46,7 @@ def mean_average_precision_of_outputs(
         TypeError: outputs are no floats, or labels neither integers nor booleans.
         ValueError: the shapes do not fit or are empty, an output is NaN, or all queries are dropped.
 
-    Example:
+    Examples:
         >>> gallery = np.array([[1.0] * 8, [2.0] * 4 + [1.0] * 4])
         >>> mean_average_precision_of_outputs(gallery[1:], gallery, [0], [1, 0])
         1.0
