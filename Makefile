@@ -5,7 +5,7 @@ CUDA ?= AUTO
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt \
-  $(wildcard cmake/* cpp/include/fasthash/* cpp/src/*.* cpp/src/*/* cpp/bindings/* cpp/gpu/*)
+  $(wildcard cmake/* cpp/include/fasthash/* cpp/src/*/* cpp/bindings/* cpp/gpu/*)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test stress coverage mutants large wheels bench results experiments docs lint clean
@@ -54,6 +54,7 @@ lint: $(VENV)/dev.stamp ## Check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python tests/layers.py
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.h' '*.c' '*.cpp' '*.cu')
 
 clean: ## Remove the environment and everything built

@@ -21,9 +21,13 @@ from typing import NamedTuple
 import pybind11
 
 ROOT = Path(__file__).parent.parent
-TOPK, TOPK_H = "cpp/src/topk.cpp", "cpp/include/fasthash/topk.h"
-SCAN, SEARCH, PRUNED = "cpp/src/scan.cpp", "cpp/src/search.cpp", "cpp/src/pruned_search.cpp"
-PART, SORTED = "cpp/src/part_search.cpp", "cpp/src/sorted_codes.cpp"
+TOPK, TOPK_H = "cpp/src/search/topk.cpp", "cpp/include/fasthash/topk.h"
+SCAN, SEARCH, PRUNED = (
+    "cpp/src/search/scan.cpp",
+    "cpp/src/segments/segment_search.cpp",
+    "cpp/src/search/pruned_search.cpp",
+)
+PART, SORTED = "cpp/src/search/part_search.cpp", "cpp/src/codes/sorted_codes.cpp"
 MERGE, RESCORING = "python/fasthash/distributed/merge.py", "python/fasthash/rescoring.py"
 GPU, BATCH, FLAT = "cpp/gpu/search_kernels.h", "cpp/gpu/query_batch.h", "cpp/gpu/flat_gallery.cu"
 
@@ -57,10 +61,10 @@ MUTANTS = [
     Mutant("dropped prefixes do not count", PART, "wanted[i].distance + bound_", "wanted[i].distance"),
     Mutant("equal codes give one id less", SORTED, "std::min(range.size(), n_wanted);", "std::min(range.size(), n_wanted + 1) - 1;"),
     Mutant("a group's least id is its first", SORTED, "} else if (id < least[group]) {", "} else if (id < least[group] && n_bytes == 0) {"),
-    Mutant("a loaded group's least id is its last", "cpp/src/id_summary.cpp", "least = std::min(least, id);", "least = id;"),
+    Mutant("a loaded group's least id is its last", "cpp/src/codes/id_summary.cpp", "least = std::min(least, id);", "least = id;"),
     Mutant("parts of several segments count as ordered", SEARCH, "order = IdOrder::any;  // threads", "(void)0;  // threads"),
     Mutant("joined parts lose a query", SEARCH, "part = 1; part < n_parts; ++part) {", "part = 2; part < n_parts; ++part) {"),
-    Mutant("segments in any order count as ordered", "cpp/src/state.cpp", "|| sliced->smallest_id() < last) return", ") return"),
+    Mutant("segments in any order count as ordered", "cpp/src/segments/state.cpp", "|| sliced->smallest_id() < last) return", ") return"),
     Mutant("pruned searches end before ties", PRUNED, "distance <= std::min(n_bits, nearest_->threshold())", "distance < std::min(n_bits, nearest_->threshold())"),
     Mutant("pruned levels keep fewer than k", PRUNED, "std::min(nearest_->k(), codes_.n_items());", "std::min(nearest_->k(), codes_.n_items()) / 2;"),
     Mutant("merged shards forget ids", MERGE, "np.lexsort((ids, distances), axis=-1)", "np.argsort(distances, axis=-1)"),

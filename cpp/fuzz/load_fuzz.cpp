@@ -5,9 +5,9 @@
 
 #include "../tests/testing.h"
 #include "fasthash/threads.h"
-#include "file_layout.h"
+#include "io/file_layout.h"
 #include "input.h"
-#include "xxh64.h"
+#include "io/xxh64.h"
 
 #if defined(__linux__)
 #include <sys/mman.h>

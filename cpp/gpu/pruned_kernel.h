@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "fasthash/index.h"
+#include "fasthash/search.h"
 #include "gpu/search_kernels.h"
 
 namespace fasthash::gpu {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "gpu/search_kernels.h"
-#include "stopper.h"
+#include "platform/stopper.h"
 
 namespace fasthash::gpu {
 

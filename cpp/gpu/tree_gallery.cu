@@ -4,7 +4,7 @@
 #include "gpu/query_batch.h"
 #include "gpu/tree_gallery.h"
 #include "gpu/tree_kernels.h"
-#include "sort_rows.h"
+#include "codes/sort_rows.h"
 
 namespace fasthash::gpu {
 

@@ -1,7 +1,7 @@
 // Codes on a GPU in the order of their bytes, each distinct one once, searched from the nearest prefixes on.
 #pragma once
 
-#include "fasthash/index.h"
+#include "fasthash/search.h"
 #include "gpu/flat_gallery.h"
 
 namespace fasthash::gpu {

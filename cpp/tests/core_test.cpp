@@ -1,6 +1,6 @@
 // The core used from C++ alone: build, change, search, save, load, and its errors. The Python tests go deeper.
 #include "testing.h"
-#include "xxh64.h"
+#include "io/xxh64.h"
 
 namespace fasthash::testing {
 

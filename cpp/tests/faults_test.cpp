@@ -15,7 +15,7 @@
 #include <functional>
 #include <new>
 
-#include "files.h"
+#include "platform/files.h"
 #include "testing.h"
 
 namespace {

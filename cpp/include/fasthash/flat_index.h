@@ -7,17 +7,12 @@ namespace fasthash {
 
 class FlatIndex final : public Index {
  public:
-    explicit FlatIndex(std::size_t n_bits) : Index(LevelLayout({n_bits})) {}
+    explicit FlatIndex(std::size_t n_bits);
 
-    IndexKind kind() const override { return IndexKind::flat; }
+ private:
+    friend class Index;
 
- protected:
-    LiveSegment build(const std::vector<LiveSegment>& parts, const NewItems& items, const Segment* first,
-                      Stopper& stopper) const override;
-    void search_pruned(const Pruning& pruning, const IdFilter* filter, const SearchTask& task,
-                       Stopper& stopper) const override;
-    std::unique_ptr<Index> empty_copy() const override;
-    IndexSettings settings() const override;
+    explicit FlatIndex(std::unique_ptr<Impl> impl);
 };
 
 }  // namespace fasthash

@@ -5,22 +5,13 @@
 
 namespace fasthash {
 
-/// What the index may spend for speed, all included. Beyond a plain copy of the codes only what pays is taken.
-enum class Memory : std::uint8_t {
-    standard,  ///< up to twice the bytes of the codes
-    compact,   ///< as little as possible: codes lose the bytes that their place tells
-    fast,      ///< up to six times the bytes of the codes
-};
-
 class HierIndex final : public Index {
  public:
     /// `plan`: what the exact search does; nothing lets the index choose by its codes.
-    explicit HierIndex(LevelLayout layout, Memory memory = Memory::standard, std::optional<Plan> plan = std::nullopt)
-        : Index(std::move(layout)), memory_(memory), forced_plan_(plan) {}
+    explicit HierIndex(LevelLayout layout, Memory memory = Memory::standard, std::optional<Plan> plan = std::nullopt);
 
-    IndexKind kind() const override { return IndexKind::hier; }
-    Memory memory() const { return memory_; }
-    std::optional<Plan> forced_plan() const { return forced_plan_; }
+    Memory memory() const;
+    std::optional<Plan> forced_plan() const;
 
     struct Shape {
         Plan plan;              ///< of the first segment, which holds most of the codes
@@ -31,17 +22,10 @@ class HierIndex final : public Index {
     };
     Shape shape() const;
 
- protected:
-    LiveSegment build(const std::vector<LiveSegment>& parts, const NewItems& items, const Segment* first,
-                      Stopper& stopper) const override;
-    void search_pruned(const Pruning& pruning, const IdFilter* filter, const SearchTask& task,
-                       Stopper& stopper) const override;
-    std::unique_ptr<Index> empty_copy() const override;
-    IndexSettings settings() const override;
-
  private:
-    Memory memory_;
-    std::optional<Plan> forced_plan_;
+    friend class Index;
+
+    explicit HierIndex(std::unique_ptr<Impl> impl);
 };
 
 }  // namespace fasthash

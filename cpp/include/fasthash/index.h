@@ -4,69 +4,18 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
-#include <shared_mutex>
 #include <string>
 #include <vector>
 
 #include "fasthash/codes.h"
+#include "fasthash/index_file.h"
+#include "fasthash/search.h"
 #include "fasthash/threads.h"
 
 namespace fasthash {
 
-enum class IndexKind : std::uint8_t { flat = 1, hier = 2 };
-
-/// How HDHash's coarse-to-fine search chooses the nodes of a level that stay in the race.
-enum class KeepMode {
-    node_ratio,     ///< this share of the candidate nodes
-    gallery_ratio,  ///< nearest nodes until their subtrees hold this share of the gallery
-    radius,         ///< nodes within this share of the level's bits
-};
-
-struct Pruning {
-    double keep;  ///< in (0, 1]
-    KeepMode mode = KeepMode::node_ratio;
-    /// Of each query, of each level but the last: the largest distance that stays in the race, on the level alone for
-    /// `radius`, else so far. For who has chosen among the nodes of a larger gallery, of which the index holds a part;
-    /// `keep` and the length of the list are then disregarded. Null: the index chooses.
-    const std::uint16_t* cuts = nullptr;
-};
-
-/// How an exact search goes about it.
-enum class Plan : std::uint8_t {
-    scan,         ///< compare all codes
-    prefix,       ///< open the prefixes of the codes in the order of their distance to the query's
-    multi_index,  ///< the same with several parts of the codes, for each of which there is a table of all codes
-};
-
-/// The work one query took.
-struct QueryStats {
-    Plan plan = Plan::scan;
-    bool gave_up = false;  ///< the plan did not pay, and the codes were scanned after all
-    std::int64_t nodes_visited =
-        0;  ///< prefixes (parts) opened that hold codes; nodes of the levels in a pruned search
-    std::int64_t codes_compared = 0;  ///< full codes whose distance to the query was computed
-};
-
 class IdFilter;
-class Segment;
-class Stopper;
-struct IndexSettings;
-struct LiveSegment;
-struct NewItems;
-struct SearchTask;
-struct State;
-template <typename T>
-class Published;
-class ForkSafeMutex;
-
-/// What a search by radius found: the items of query q are offsets[q] .. offsets[q + 1], by (distance, id).
-struct RangeResult {
-    std::vector<std::int64_t> offsets;
-    std::vector<std::int32_t> distances;
-    std::vector<std::int64_t> ids;
-};
 
 /// Codes and ids out of an index.
 struct Export {
@@ -84,8 +33,8 @@ class Index {
     Index(const Index&) = delete;
     Index& operator=(const Index&) = delete;
 
-    virtual IndexKind kind() const = 0;
-    const LevelLayout& layout() const { return layout_; }
+    IndexKind kind() const;
+    const LevelLayout& layout() const;
     std::size_t size() const;
     /// Bytes of memory that the index holds.
     std::size_t nbytes() const;
@@ -130,68 +79,24 @@ class Index {
     void count_within(CodeView queries, std::int32_t radius, const IdFilter* filter, std::int64_t* counts,
                       const Interrupt& interrupt = {}) const;
 
-    /// Hold this from now on: for who reads a file.
-    void adopt(std::shared_ptr<const State> state);
-
     /// Write the index into one file, atomically: after a failure the old file is intact. Throws IoError.
     void save(const std::string& path, const Interrupt& interrupt = {}) const;
     /// The bytes of that file.
     std::vector<std::uint8_t> to_bytes(const Interrupt& interrupt = {}) const;
 
  protected:
-    explicit Index(LevelLayout layout);
+    class Impl;
 
-    std::shared_ptr<const State> state() const;
-    /// Puts all codes into one segment first, if they are not.
-    std::shared_ptr<const State> compacted(Stopper& stopper) const;
-    /// The items that a filter allows, as `build` makes a segment of them or in the simplest form; null if there are
-    /// none.
-    std::shared_ptr<const Segment> filtered(const std::shared_ptr<const State>& state, const IdFilter& filter,
-                                            bool built) const;
+    explicit Index(std::unique_ptr<Impl> impl);
 
-    /// A segment of what is left of some segments, and of new items after it; there is at least one item. `first`: the
-    /// segment that is searched before it, null if there is none.
-    virtual LiveSegment build(const std::vector<LiveSegment>& parts, const NewItems& items, const Segment* first,
-                              Stopper& stopper) const = 0;
-    void search_exact(const IdFilter* filter, const SearchTask& task, Stopper& stopper) const;
-    virtual void search_pruned(const Pruning& pruning, const IdFilter* filter, const SearchTask& task,
-                               Stopper& stopper) const = 0;
-    virtual std::unique_ptr<Index> empty_copy() const = 0;
-    virtual IndexSettings settings() const = 0;
+    const std::unique_ptr<Impl> impl_;
 
  private:
-    NewItems nothing_new() const;
-    void append(State& draft, CodeView codes, const std::int64_t* ids, Stopper& stopper) const;
-    void remove(State& draft, const std::int64_t* ids, std::size_t n, Stopper& stopper) const;
-    LevelLayout layout_;
-    const std::unique_ptr<Published<State>> state_;
-    const std::unique_ptr<ForkSafeMutex> writer_;  // held while a change is made
-};
+    friend std::unique_ptr<Index> load_index(const std::string& path, bool mapped);
+    friend std::unique_ptr<Index> index_from_bytes(const std::uint8_t* data, std::size_t n);
 
-/// What a file says about itself, read from its first bytes.
-struct FileInfo {
-    IndexKind kind;
-    std::vector<std::size_t> level_bits;
-    std::uint64_t n_codes;
-    bool has_ids;  ///< false: the ids follow one another in the order of the codes
-    int format_major;
-    int format_minor;
-    std::uint64_t file_bytes;
-};
-
-/// One section of a file.
-struct FileSection {
-    std::string name;
-    std::uint64_t offset;
-    std::uint64_t n_bytes;
-    std::uint64_t checksum;  ///< as the header says
-    bool intact;             ///< and as the bytes are
-};
-
-struct FileReport {
-    FileInfo info;
-    std::vector<FileSection> sections;
-    std::string fault;  ///< what is wrong with the content; empty if nothing is
+    /// A FlatIndex or a HierIndex, as its settings say.
+    static std::unique_ptr<Index> of(std::unique_ptr<Impl> impl);
 };
 
 /// Read and check a whole file. `mapped`: leave codes and ids in the file, mapped into memory, which other processes
@@ -200,11 +105,5 @@ std::unique_ptr<Index> load_index(const std::string& path, bool mapped = false);
 
 /// The same of bytes in memory, which are copied.
 std::unique_ptr<Index> index_from_bytes(const std::uint8_t* data, std::size_t n);
-
-/// Read the description alone, in constant time; the codes behind it are not checked.
-FileInfo peek_file(const std::string& path);
-
-/// Check a file section by section. Throws if not even its header can be read.
-FileReport verify_file(const std::string& path);
 
 }  // namespace fasthash

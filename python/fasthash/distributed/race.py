@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Census", "Nodes", "count_nodes"]
 
-_ROUNDING = 1e-12  # as in cpp/src/pruned_search.cpp: 0.29 of 100 is 29
+_ROUNDING = 1e-12  # as in cpp/src/search/pruned_search.cpp: 0.29 of 100 is 29
 _BITS_SET = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1).astype(np.int64)
 
 

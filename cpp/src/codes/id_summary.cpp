@@ -1,0 +1,53 @@
+#include "codes/id_summary.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "fasthash/threads.h"
+#include "kernels/kernels.h"
+#include "platform/number_range.h"
+
+namespace fasthash {
+
+IdSummary summarize(const ItemRuns& runs, const PackedNumbers& ids) {
+    constexpr std::size_t kPieces = 16;
+    const std::size_t n_rows = runs.n_rows(), n_groups = (n_rows + kGroup - 1) / kGroup;
+    IdSummary all;
+    all.least = PackedNumbers::of_width(ids.smallest(), ids.width());
+    all.least.resize(n_groups);
+    std::vector<IdSummary> pieces(kPieces);
+    parallel_for(kPieces, [&](std::size_t p) {
+        IdSummary& piece = pieces[p];
+        const NumberRange groups = piece_of(n_groups, kPieces, p);
+        std::size_t item = runs.begin(std::min(groups.begin * kGroup, n_rows));
+        std::uint64_t last = item == 0 ? 0 : ids.offset(item - 1);
+        for (std::size_t group = groups.begin; group < groups.end; ++group) {
+            std::uint64_t least = UINT64_MAX;
+            for (std::size_t row = group * kGroup; row < std::min(n_rows, (group + 1) * kGroup); ++row) {
+                std::uint64_t id = ids.offset(item);
+                // The ids of rows come in any order: no branch, which would often be mispredicted.
+                piece.ascend = piece.ascend & (id > last || item == 0);
+                least = std::min(least, id);
+                const std::size_t end = runs.is_shared(row) ? runs.end(row) : item + 1;
+                while (++item < end) {
+                    last = id;
+                    id = ids.offset(item);
+                    if (id <= last) piece.out_of_order = std::min(piece.out_of_order, item);
+                }
+                piece.largest = std::max(piece.largest, id);
+                last = id;
+            }
+            piece.smallest = std::min(piece.smallest, least);
+            all.least.set_offset(group, least);
+        }
+    });
+    for (const IdSummary& piece : pieces) {
+        all.smallest = std::min(all.smallest, piece.smallest);
+        all.largest = std::max(all.largest, piece.largest);
+        all.ascend = all.ascend && piece.ascend;
+        all.out_of_order = std::min(all.out_of_order, piece.out_of_order);
+    }
+    return all;
+}
+
+}  // namespace fasthash

@@ -1,0 +1,45 @@
+// The ids of items that stand in any order.
+#pragma once
+
+#include "codes/id_summary.h"
+#include "kernels/kernels.h"
+#include "codes/packed_numbers.h"
+
+namespace fasthash {
+
+/// Ids that follow one another take no memory, others as many bytes as their range needs.
+class ItemIds {
+ public:
+    /// first, first + 1, ...
+    ItemIds(std::int64_t first, std::size_t n)
+        : n_(n), smallest_(first), largest_(first + (static_cast<std::int64_t>(n) - 1)) {}
+    ItemIds(const std::int64_t* ids, std::size_t n);
+    /// As they stand in a file.
+    ItemIds(PackedNumbers ids, IdSummary summary);
+
+    std::size_t size() const { return n_; }
+    bool counted() const { return ids_.size() == 0; }
+    std::int64_t operator[](std::size_t i) const {
+        return counted() ? smallest_ + static_cast<std::int64_t>(i) : ids_[i];
+    }
+    /// Each is larger than the one before.
+    bool ascend() const { return ascend_; }
+    std::int64_t smallest() const { return smallest_; }
+    std::int64_t largest() const { return largest_; }
+    /// The smallest of kGroup items.
+    std::int64_t least_of(std::size_t group) const { return ascend_ ? (*this)[group * kGroup] : least_[group]; }
+    void prefetch(std::size_t i) const {
+        if (!counted()) ids_.prefetch(i);
+    }
+    std::size_t nbytes() const { return ids_.nbytes() + least_.nbytes(); }
+
+ private:
+    std::size_t n_ = 0;
+    std::int64_t smallest_;
+    std::int64_t largest_;
+    bool ascend_ = true;
+    PackedNumbers ids_;
+    PackedNumbers least_;  // of each kGroup, unless they ascend
+};
+
+}  // namespace fasthash

@@ -1,0 +1,113 @@
+// Which items stand behind each distinct code: for most codes one, for few of them many.
+#pragma once
+
+#include "platform/array.h"
+#include "codes/code_bits.h"
+
+namespace fasthash {
+
+/// Items in the order of their codes, numbered from 0; each row of distinct codes has one or more of them. Only rows
+/// with several take memory beside a fifth of a byte: a bit marks them, and a list says how many items came before.
+class ItemRuns {
+ public:
+    std::size_t n_rows() const { return n_rows_; }
+    std::size_t n_items() const { return n_items_; }
+    std::size_t nbytes() const { return marks_.nbytes() + ranks_.nbytes() + extras_.nbytes(); }
+
+    ItemRuns() = default;
+    /// Rows with one item each.
+    explicit ItemRuns(std::size_t n_rows) : n_rows_(n_rows), n_items_(n_rows) {}
+    /// As they stand in a file, where they have been checked: as many extras as marks, which grow.
+    ItemRuns(std::size_t n_rows, std::size_t n_items, Array<std::uint64_t> marks, Array<std::uint32_t> extras)
+        : n_rows_(n_rows), n_items_(n_items), marks_(std::move(marks)), extras_(std::move(extras)) {
+        if (extras_.empty()) return;
+        ranks_.resize(marks_.size());
+        std::uint32_t rank = 0;
+        for (std::size_t i = 0; i < marks_.size(); ++i) {
+            ranks_[i] = rank;
+            rank += count_bits(marks_[i]);
+        }
+    }
+    const Array<std::uint64_t>& marks() const { return marks_; }
+    const Array<std::uint32_t>& extras() const { return extras_; }
+
+    /// One more row with its first item.
+    void push_row() {
+        if (n_rows_ % 64 == 0) {
+            marks_.push_back(0);
+            ranks_.push_back(static_cast<std::uint32_t>(extras_.size()));
+        }
+        ++n_rows_;
+        ++n_items_;
+    }
+    /// One more item of the last row.
+    void push_item() {
+        const std::size_t row = n_rows_ - 1;
+        const std::uint64_t bit = std::uint64_t{1} << row % 64;
+        // extras_[i]: items beyond the first of their rows, up to and with the i-th marked row.
+        if ((marks_[row / 64] & bit) == 0) {
+            marks_[row / 64] |= bit;
+            extras_.push_back(extras_.empty() ? 0 : extras_.back());
+        }
+        ++extras_[extras_.size() - 1];
+        ++n_items_;
+    }
+    void shrink_to_fit() {
+        if (extras_.empty()) {  // no code comes twice: an item is its row
+            marks_ = {};
+            ranks_ = {};
+        }
+        marks_.shrink_to_fit();
+        ranks_.shrink_to_fit();
+        extras_.shrink_to_fit();
+    }
+
+    /// Whether a row has several items.
+    bool is_shared(std::size_t row) const { return !extras_.empty() && (marks_[row / 64] >> row % 64 & 1) != 0; }
+    /// First item of a row; of the row after the last: the number of items.
+    std::size_t begin(std::size_t row) const {
+        if (extras_.empty()) return row;
+        if (row == n_rows_) return n_items_;
+        return row + extras_before(row);
+    }
+    std::size_t end(std::size_t row) const { return begin(row + 1); }
+
+    void prefetch(std::size_t row) const {
+        if (extras_.empty()) return;
+        __builtin_prefetch(marks_.data() + row / 64);
+        __builtin_prefetch(ranks_.data() + row / 64);
+    }
+
+    /// Found fastest from a row that is not far before it.
+    std::size_t row_of(std::size_t item, std::size_t row_before = 0) const {
+        if (extras_.empty()) return item;
+        // In growing steps of 64 rows, for which no bits need be counted, then by bisection: it is among low .. high.
+        std::size_t low = row_before / 64 * 64, step = 64;
+        while (low + step < n_rows_ && begin(low + step) <= item) {
+            low += step;
+            step *= 2;
+        }
+        std::size_t high = low + step < n_rows_ ? low + step : n_rows_;
+        while (high - low > 1) {
+            std::size_t middle = low + (high - low) / 2;
+            if (high - low >= 128) middle = middle / 64 * 64;
+            (begin(middle) <= item ? low : high) = middle;
+        }
+        return low;
+    }
+
+ private:
+    std::size_t extras_before(std::size_t row) const {
+        const std::uint64_t below = marks_[row / 64] & ((std::uint64_t{1} << row % 64) - 1);
+        const std::size_t rank = ranks_[row / 64] + count_bits(below);
+        return rank == 0 ? 0 : extras_[rank - 1];
+    }
+
+    std::size_t n_rows_ = 0;
+    std::size_t n_items_ = 0;
+    Array<std::uint64_t> marks_;   // bit per row: it has several items
+    Array<std::uint32_t> ranks_;   // marked rows before each word of marks
+    Array<std::uint32_t> extras_;  // per marked row
+};
+
+}  // namespace fasthash

@@ -1,0 +1,80 @@
+// Whole numbers of a known range, in as many bytes as the range needs.
+#pragma once
+
+#include <cstring>
+
+#include "platform/array.h"
+
+namespace fasthash {
+
+/// Values from `smallest` to `largest`, each in 1 to 8 bytes: ten million counted ids take 3 bytes each.
+class PackedNumbers {
+ public:
+    static constexpr std::size_t kSlack = sizeof(std::uint64_t);  // a value is read as a whole word
+
+    /// Bytes that numbers up to this one need.
+    static std::size_t width_for(std::uint64_t largest) {
+        std::size_t width = 1;
+        while (width < 8 && largest >> (8 * width) != 0) ++width;
+        return width;
+    }
+
+    PackedNumbers() = default;
+    PackedNumbers(std::int64_t smallest, std::int64_t largest) : smallest_(smallest) {
+        const std::uint64_t range = static_cast<std::uint64_t>(largest) - static_cast<std::uint64_t>(smallest);
+        width_ = width_for(range);
+        mask_ = ~std::uint64_t{0} >> (64 - 8 * width_);
+    }
+
+    /// Numbers of `width` bytes each, to which `smallest` is added; `bytes` holds them already, and kSlack bytes more.
+    static PackedNumbers of_width(std::int64_t smallest, std::size_t width, Array<std::uint8_t> bytes = {}) {
+        PackedNumbers numbers;
+        numbers.smallest_ = smallest;
+        numbers.width_ = width;
+        numbers.mask_ = ~std::uint64_t{0} >> (64 - 8 * width);
+        numbers.bytes_ = std::move(bytes);
+        return numbers;
+    }
+
+    std::size_t size() const { return bytes_.size() < kSlack ? 0 : (bytes_.size() - kSlack) / width_; }
+    std::size_t nbytes() const { return bytes_.nbytes(); }
+    std::int64_t smallest() const { return smallest_; }
+    std::size_t width() const { return width_; }
+    /// As they stand in memory, kSlack bytes after them included.
+    const Array<std::uint8_t>& bytes() const { return bytes_; }
+
+    void reserve(std::size_t n) { bytes_.reserve(n * width_ + kSlack); }
+    void resize(std::size_t n) { bytes_.resize(n * width_ + kSlack); }
+    void push_back(std::int64_t value) {
+        resize(size() + 1);
+        set(size() - 1, value);
+    }
+    void shrink_to_fit() { bytes_.shrink_to_fit(); }
+
+    std::int64_t operator[](std::size_t i) const { return number_at(offset(i)); }
+    std::int64_t number_at(std::uint64_t offset) const {
+        return static_cast<std::int64_t>(offset + static_cast<std::uint64_t>(smallest_));
+    }
+    /// What is stored: by how much a number exceeds the smallest.
+    std::uint64_t offset(std::size_t i) const {
+        std::uint64_t word;
+        std::memcpy(&word, bytes_.data() + i * width_, sizeof word);
+        return word & mask_;
+    }
+    /// Neighbours may be set by other threads at the same time.
+    void set(std::size_t i, std::int64_t value) {
+        set_offset(i, static_cast<std::uint64_t>(value) - static_cast<std::uint64_t>(smallest_));
+    }
+    void set_offset(std::size_t i, std::uint64_t offset) {
+        std::memcpy(bytes_.data() + i * width_, &offset, width_);  // little-endian, as the whole library is
+    }
+    void prefetch(std::size_t i) const { __builtin_prefetch(bytes_.data() + i * width_); }
+
+ private:
+    std::int64_t smallest_ = 0;
+    std::size_t width_ = 1;
+    std::uint64_t mask_ = 0xff;
+    Array<std::uint8_t> bytes_;
+};
+
+}  // namespace fasthash

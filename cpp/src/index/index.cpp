@@ -1,0 +1,245 @@
+#include "fasthash/index.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "codes/id_map.h"
+#include "fasthash/error.h"
+#include "fasthash/flat_index.h"
+#include "fasthash/hier_index.h"
+#include "fasthash/ids.h"
+#include "index/index_impl.h"
+
+namespace fasthash {
+namespace {
+
+void check_width(const char* name, const CodeView& codes, const LevelLayout& layout) {
+    if (codes.n_bytes == layout.n_bytes()) return;
+    throw ArgumentError(std::string(name) + " must be " + std::to_string(layout.n_bytes()) + " bytes wide for " +
+                        std::to_string(layout.n_bits()) + " bits, got " + std::to_string(codes.n_bytes) + " bytes");
+}
+
+void check_radius(std::int32_t radius) {
+    if (radius < 0) throw ArgumentError("radius must be at least 0, got " + std::to_string(radius));
+}
+
+}  // namespace
+
+Index::Index(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Index::~Index() = default;
+
+std::unique_ptr<Index> Index::of(std::unique_ptr<Impl> impl) {
+    if (impl->settings.kind == IndexKind::flat) return std::unique_ptr<Index>(new FlatIndex(std::move(impl)));
+    return std::unique_ptr<Index>(new HierIndex(std::move(impl)));
+}
+
+IndexKind Index::kind() const { return impl_->settings.kind; }
+
+const LevelLayout& Index::layout() const { return impl_->layout; }
+
+std::size_t Index::size() const { return impl_->state.get()->size(); }
+
+std::size_t Index::nbytes() const {
+    std::size_t bytes = 0;
+    const std::shared_ptr<const State> held = impl_->state.get();
+    for (const LiveSegment& part : held->segments) bytes += part.segment->nbytes() + part.live.nbytes();
+    return bytes;
+}
+
+std::size_t Index::mapped_bytes() const {
+    std::size_t bytes = 0;
+    const std::shared_ptr<const State> held = impl_->state.get();
+    for (const LiveSegment& part : held->segments) bytes += part.segment->mapped_bytes();
+    return bytes;
+}
+
+std::size_t Index::n_segments() const { return impl_->state.get()->segments.size(); }
+
+std::size_t Index::n_removed() const {
+    std::size_t n = 0;
+    const std::shared_ptr<const State> held = impl_->state.get();
+    for (const LiveSegment& part : held->segments) n += part.segment->n_items() - part.n_live;
+    return n;
+}
+
+// ---- changes ----
+
+void Index::add(CodeView codes, const std::int64_t* ids, const Interrupt& interrupt) {
+    check_width("codes", codes, layout());
+    if (codes.n == 0) return;
+    const std::lock_guard lock(impl_->writer);
+    Stopper stopper(interrupt);
+    auto next = std::make_shared<State>(*impl_->state.get());
+    if (ids == nullptr) {
+        check_room_to_count(codes.n, next->next_id);
+        impl_->append(*next, codes, nullptr, stopper);
+    } else {
+        const std::vector<std::int64_t> copied = given_ids(ids, codes.n);
+        for (const std::int64_t id : copied) {
+            if ((id < 0 || static_cast<std::uint64_t>(id) < next->next_id) && next->find(id).found()) {
+                throw ArgumentError("ids must be new to the index, but it holds " + std::to_string(id) + " already");
+            }
+        }
+        impl_->append(*next, codes, copied.data(), stopper);
+    }
+    impl_->state.set(std::move(next));
+}
+
+void Index::remove(const std::int64_t* ids, std::size_t n, const Interrupt& interrupt) {
+    if (n == 0) return;
+    const std::lock_guard lock(impl_->writer);
+    Stopper stopper(interrupt);
+    auto next = std::make_shared<State>(*impl_->state.get());
+    impl_->remove(*next, given_ids(ids, n).data(), n, stopper);
+    impl_->state.set(std::move(next));
+}
+
+void Index::update(const std::int64_t* ids, CodeView codes, const Interrupt& interrupt) {
+    check_width("codes", codes, layout());
+    if (codes.n == 0) return;
+    const std::lock_guard lock(impl_->writer);
+    Stopper stopper(interrupt);
+    auto next = std::make_shared<State>(*impl_->state.get());
+    const std::vector<std::int64_t> copied = given_ids(ids, codes.n);
+    impl_->remove(*next, copied.data(), codes.n, stopper);
+    impl_->append(*next, codes, copied.data(), stopper);
+    impl_->state.set(std::move(next));
+}
+
+void Index::merge(const Index& other, const Interrupt& interrupt) {
+    if (other.layout().level_bits() != layout().level_bits()) {
+        throw ArgumentError("other must have levels of " + layout().str() + " bits, has " + other.layout().str());
+    }
+    const Export items = other.export_items();
+    add({items.codes.data(), items.ids.size(), layout().n_bytes()}, items.ids.data(), interrupt);
+}
+
+void Index::compact(const Interrupt& interrupt) {
+    Stopper stopper(interrupt);
+    impl_->compacted(stopper);
+}
+
+// ---- looking up ----
+
+bool Index::contains(std::int64_t id) const { return impl_->state.get()->find(id).found(); }
+
+std::uint64_t Index::next_id() const { return impl_->state.get()->next_id; }
+
+void Index::reconstruct(const std::int64_t* ids, std::size_t n, std::uint8_t* codes) const {
+    const std::shared_ptr<const State> held = impl_->state.get();
+    const std::vector<Place> places = held->find_all(ids, n);
+    for (std::size_t i = 0; i < n; ++i) {
+        held->segments[places[i].segment].segment->copy_codes(&places[i].item, 1, codes + i * layout().n_bytes());
+    }
+}
+
+Export Index::export_items() const {
+    const std::shared_ptr<const State> held = impl_->state.get();
+    const std::size_t n_bytes = layout().n_bytes();
+    Items items;
+    for (const LiveSegment& part : held->segments) items.append(part, n_bytes);
+    const Array<std::uint32_t> order = order_of_ids(items.ids.data(), items.n());
+    Export sorted{std::vector<std::uint8_t>(items.codes.size()), std::vector<std::int64_t>(items.n())};
+    for (std::size_t i = 0; i < order.size(); ++i) {
+        std::memcpy(sorted.codes.data() + i * n_bytes, items.codes.data() + order[i] * n_bytes, n_bytes);
+        sorted.ids[i] = items.ids[order[i]];
+    }
+    return sorted;
+}
+
+std::unique_ptr<Index> Index::copy() const {
+    return of(std::make_unique<Impl>(layout(), impl_->settings, impl_->state.get()));
+}
+
+// ---- searching ----
+
+void Index::search(CodeView queries, std::size_t k, const std::optional<Pruning>& pruning, const IdFilter* filter,
+                   std::int32_t* distances, std::int64_t* ids, QueryStats* stats, const Interrupt& interrupt) const {
+    check_width("queries", queries, layout());
+    if (k < 1) throw ArgumentError("k must be at least 1, got 0");
+    if (pruning && !(pruning->keep > 0 && pruning->keep <= 1)) {
+        throw ArgumentError("keep must be above 0 and at most 1, got " + std::to_string(pruning->keep));
+    }
+    const auto no_distance = static_cast<std::int32_t>(layout().n_bits()) + 1;
+    const SearchTask task{queries, {k}, stats, [&](std::size_t q, TopK& nearest) {
+                              const std::size_t n = nearest.finish();
+                              nearest.write(distances + q * k, ids + q * k);
+                              std::fill(distances + q * k + n, distances + (q + 1) * k, no_distance);
+                              std::fill(ids + q * k + n, ids + (q + 1) * k, kNoId);
+                          }};
+    Stopper stopper(interrupt);
+    if (pruning) {
+        impl_->search_pruned(*pruning, filter, task, stopper);
+    } else {
+        impl_->search_exact(filter, task, stopper);
+    }
+}
+
+RangeResult Index::range_search(CodeView queries, std::int32_t radius, const IdFilter* filter, QueryStats* stats,
+                                const Interrupt& interrupt) const {
+    check_width("queries", queries, layout());
+    check_radius(radius);
+    struct Found {
+        std::vector<std::int32_t> distances;
+        std::vector<std::int64_t> ids;
+    };
+    std::vector<Found> found(queries.n);
+    const SearchTask task{queries, {kAll, radius}, stats, [&found](std::size_t q, TopK& nearest) {
+                              const std::size_t n = nearest.finish();
+                              found[q].distances.resize(n);
+                              found[q].ids.resize(n);
+                              nearest.write(found[q].distances.data(), found[q].ids.data());
+                          }};
+    Stopper stopper(interrupt);
+    impl_->search_exact(filter, task, stopper);
+    RangeResult result;
+    result.offsets.push_back(0);
+    for (const Found& of_query : found) {
+        result.offsets.push_back(result.offsets.back() + static_cast<std::int64_t>(of_query.ids.size()));
+    }
+    result.distances.reserve(static_cast<std::size_t>(result.offsets.back()));
+    result.ids.reserve(static_cast<std::size_t>(result.offsets.back()));
+    for (Found& of_query : found) {
+        result.distances.insert(result.distances.end(), of_query.distances.begin(), of_query.distances.end());
+        result.ids.insert(result.ids.end(), of_query.ids.begin(), of_query.ids.end());
+        of_query = {};
+    }
+    return result;
+}
+
+void Index::count_within(CodeView queries, std::int32_t radius, const IdFilter* filter, std::int64_t* counts,
+                         const Interrupt& interrupt) const {
+    check_width("queries", queries, layout());
+    check_radius(radius);
+    const SearchTask task{queries, {kAll, radius, true}, nullptr, [counts](std::size_t q, TopK& nearest) {
+                              counts[q] = static_cast<std::int64_t>(nearest.finish());
+                          }};
+    Stopper stopper(interrupt);
+    impl_->search_exact(filter, task, stopper);
+}
+
+// ---- files ----
+
+void Index::save(const std::string& path, const Interrupt& interrupt) const {
+    Stopper stopper(interrupt);
+    save_index(path, layout(), impl_->settings, *impl_->state.get(), stopper);
+}
+
+std::vector<std::uint8_t> Index::to_bytes(const Interrupt& interrupt) const {
+    Stopper stopper(interrupt);
+    return index_bytes(layout(), impl_->settings, *impl_->state.get(), stopper);
+}
+
+std::unique_ptr<Index> load_index(const std::string& path, bool mapped) {
+    IndexContent content = read_index(path, mapped);
+    return Index::of(std::make_unique<Index::Impl>(content.layout, content.settings, std::move(content.state)));
+}
+
+std::unique_ptr<Index> index_from_bytes(const std::uint8_t* data, std::size_t n) {
+    IndexContent content = read_index(data, n);
+    return Index::of(std::make_unique<Index::Impl>(content.layout, content.settings, std::move(content.state)));
+}
+
+}  // namespace fasthash

@@ -1,0 +1,161 @@
+#include "index/index_impl.h"
+
+#include <algorithm>
+
+#include "fasthash/error.h"
+#include "fasthash/ids.h"
+#include "segments/filtered_gallery.h"
+#include "segments/merge.h"
+#include "segments/sliced_segment.h"
+#include "segments/sorted_segment.h"
+
+namespace fasthash {
+namespace {
+
+// Each segment holds at least so many times what all that follow hold. More makes searches faster and adding slower.
+constexpr std::size_t kGrowth = 32;
+// What is added bit by bit is collected in a small last segment, which is copied by each change.
+constexpr std::size_t kSmallBytes = 64 * 1024;
+constexpr std::size_t kSmallItems = 4096;
+// A segment that has lost more than this share of its items is made anew without them.
+constexpr std::size_t kMostRemoved = 8;
+
+void check_room(std::size_t n_more, std::size_t n_held) {
+    constexpr std::size_t kMaxItems = UINT32_MAX;  // rows are numbered in 32 bits
+    if (n_more <= kMaxItems - n_held) return;
+    throw ArgumentError("codes must leave the index with at most " + std::to_string(kMaxItems) + " codes, got " +
+                        std::to_string(n_more) + " more to " + std::to_string(n_held));
+}
+
+const Segment* leading(const State& state) {
+    return state.segments.empty() ? nullptr : state.segments[0].segment.get();
+}
+
+SortedCodes merged(MergeCursor items, std::size_t n_bytes, Stopper& stopper) {
+    constexpr std::size_t kBetweenStops = 65536;
+    constexpr double kShare = .9;  // of the time to build an index; the plan and its tables take the rest
+    SortedCodesBuilder builder(n_bytes, items.n_items(), items.smallest_id(), items.largest_id());
+    for (std::size_t n = 1; !items.done(); items.next(), ++n) {
+        if (!builder.append(items.code(), items.id())) {
+            throw ArgumentError("codes must not change while they are added");
+        }
+        if (n % kBetweenStops != 0) continue;
+        stopper.note_done(kShare * static_cast<double>(n) / static_cast<double>(items.n_items()));
+        stopper.check();
+    }
+    return builder.finish();
+}
+
+}  // namespace
+
+// The new items go into one segment with those before them that are too small to stay on their own.
+void Index::Impl::append(State& draft, CodeView codes, const std::int64_t* ids, Stopper& stopper) const {
+    std::vector<LiveSegment>& segments = draft.segments;
+    std::size_t n_rest = draft.size(), n_joined = codes.n, first = segments.size();
+    check_room(codes.n, n_rest);
+    const auto join_one_more = [&] {
+        n_joined += segments[--first].n_live;
+        n_rest -= segments[first].n_live;
+    };
+    if (first > 0 && segments[first - 1].small) join_one_more();
+    const bool small =
+        n_joined <= std::min(kSmallItems, kSmallBytes / layout.n_bytes()) && n_rest >= kGrowth * n_joined;
+    while (!small && first > 0 && segments[first - 1].n_live < kGrowth * n_joined) join_one_more();
+
+    const auto begin = segments.begin() + static_cast<std::ptrdiff_t>(first);
+    const std::vector<LiveSegment> joined(begin, segments.end());
+    segments.erase(begin, segments.end());
+    const NewItems items{codes, ids, static_cast<std::int64_t>(draft.next_id)};
+    segments.push_back(small ? SlicedSegment::of(joined, items) : build(joined, items, leading(draft), stopper));
+    segments.back().small = small;
+    draft.next_id = ids == nullptr ? draft.next_id + codes.n : next_after(draft.next_id, ids, codes.n);
+}
+
+void Index::Impl::remove(State& draft, const std::int64_t* ids, std::size_t n, Stopper& stopper) const {
+    draft.remove(draft.find_all(ids, n));
+    std::vector<LiveSegment>& segments = draft.segments;
+    // A segment that has become smaller than what follows it goes into one with that.
+    std::size_t first = segments.size(), n_after = 0;
+    for (std::size_t s = segments.size(); s-- > 0;) {
+        if (segments[s].n_live < n_after) first = s;
+        n_after += segments[s].n_live;
+    }
+    if (first < segments.size()) {
+        const auto begin = segments.begin() + static_cast<std::ptrdiff_t>(first);
+        const std::vector<LiveSegment> joined(begin, segments.end());
+        segments.erase(begin, segments.end());
+        segments.push_back(build(joined, nothing_new(), leading(draft), stopper));
+    }
+    for (LiveSegment& part : segments) {
+        const std::size_t n_items = part.segment->n_items();
+        if ((n_items - part.n_live) * kMostRemoved <= n_items) continue;
+        const bool small = part.small;
+        const Segment* before = &part == &segments[0] ? nullptr : leading(draft);
+        part = small ? SlicedSegment::of({part}, nothing_new()) : build({part}, nothing_new(), before, stopper);
+        part.small = small;
+    }
+}
+
+std::shared_ptr<const State> Index::Impl::compacted(Stopper& stopper) {
+    std::shared_ptr<const State> held = state.get();
+    if (held->is_compact()) return held;
+    const std::lock_guard lock(writer);
+    held = state.get();
+    if (held->is_compact()) return held;
+    auto next = std::make_shared<State>();
+    next->segments.push_back(build(held->segments, nothing_new(), nullptr, stopper));
+    next->next_id = held->next_id;
+    state.set(next);
+    return next;
+}
+
+void Index::Impl::search_exact(const IdFilter* filter, const SearchTask& task, Stopper& stopper) const {
+    const std::shared_ptr<const State> held = state.get();
+    if (filter != nullptr && is_narrow(*filter, held->size())) {
+        const std::shared_ptr<const Segment> allowed = filtered(held, *filter, filter->reusable());
+        std::vector<SearchedSegment> segments;
+        if (allowed) segments.push_back({allowed.get(), {}});
+        search_segments(segments, IdOrder::any, task, stopper);
+        return;
+    }
+    std::vector<SearchedSegment> segments;
+    for (const LiveSegment& part : held->segments) segments.push_back({part.segment.get(), part.admission(filter)});
+    search_segments(segments, held->ids_ascend() ? IdOrder::ascending : IdOrder::any, task, stopper);
+}
+
+std::shared_ptr<const Segment> Index::Impl::filtered(const std::shared_ptr<const State>& held, const IdFilter& filter,
+                                                     bool built) const {
+    return filter.prepared().items_of(held, filter, layout.n_bytes(), [&](const NewItems& items) {
+        if (!built) return SlicedSegment::of({}, items).segment;
+        Stopper stopper;
+        return build({}, items, leading(*held), stopper).segment;
+    });
+}
+
+void Index::Impl::search_pruned(const Pruning& pruning, const IdFilter* filter, const SearchTask& task,
+                                Stopper& stopper) {
+    if (settings.kind == IndexKind::flat) {
+        throw ArgumentError("keep must not be given to a flat index, which has no levels to prune");
+    }
+    if (layout.n_levels() == 1) return search_exact(filter, task, stopper);  // one level leaves nothing to prune
+    const std::shared_ptr<const State> held = compacted(stopper);
+    std::shared_ptr<const Segment> searched;
+    if (filter != nullptr) {
+        searched = filtered(held, *filter, true);
+    } else if (!held->segments.empty()) {
+        searched = held->segments[0].segment;
+    }
+    search_levels(searched.get(), layout, pruning, task, stopper);
+}
+
+LiveSegment Index::Impl::build(const std::vector<LiveSegment>& parts, const NewItems& items, const Segment* first,
+                               Stopper& stopper) const {
+    if (settings.kind == IndexKind::flat) return SlicedSegment::of(parts, items);
+    // After a first segment that needs no scan none is needed: how far the search has to go is known by then.
+    std::optional<Plan> plan = settings.plan;
+    if (!plan && first != nullptr && first->search_plan().plan != Plan::scan) plan = first->search_plan().plan;
+    SortedCodes codes = merged(MergeCursor(parts, items, stopper), layout.n_bytes(), stopper);
+    return LiveSegment(std::make_shared<const SortedSegment>(std::move(codes), settings.memory, plan, stopper));
+}
+
+}  // namespace fasthash

@@ -1,0 +1,323 @@
+#include <algorithm>
+#include <cstring>
+
+#include "codes/code_bits.h"
+#include "fasthash/error.h"
+#include "fasthash/ids.h"
+#include "fasthash/index_file.h"
+#include "fasthash/threads.h"
+#include "io/file_format.h"
+#include "io/file_layout.h"
+#include "io/id_checks.h"
+#include "io/xxh64.h"
+#include "platform/files.h"
+#include "segments/sliced_segment.h"
+#include "segments/sorted_segment.h"
+#include "segments/state.h"
+
+namespace fasthash {
+namespace {
+
+bool all_zero(const std::uint8_t* bytes, std::size_t n) {
+    return std::all_of(bytes, bytes + n, [](std::uint8_t byte) { return byte == 0; });
+}
+
+RawHeader read_header(const ByteSource& file) {
+    RawHeader raw;
+    if (file.size() < sizeof raw) refuse("file has " + std::to_string(file.size()) + " bytes, fewer than a header");
+    file.read(&raw, sizeof raw, 0);
+    if (std::memcmp(raw.magic, kMagic, sizeof kMagic) != 0) refuse("file does not begin with 'FASTHASH'");
+    if (raw.major != kMajor || raw.minor > kMinor) {
+        refuse("file was written by a " + std::string(raw.major < kMajor ? "foreign" : "newer") + " fasthash (format " +
+               std::to_string(raw.major) + "." + std::to_string(raw.minor) + "), this one reads format " +
+               std::to_string(kMajor) + "." + std::to_string(kMinor));
+    }
+    if (xxh64(&raw, offsetof(RawHeader, header_hash)) != raw.header_hash) {
+        refuse("checksum of the header does not match");
+    }
+    if (raw.header_bytes != sizeof raw || !all_zero(raw.reserved_0, sizeof raw.reserved_0) ||
+        !all_zero(raw.reserved_1, sizeof raw.reserved_1)) {
+        refuse("header uses fields that format 1.0 does not have");
+    }
+    const auto check = [](bool good, const char* field, std::uint64_t value, const char* wrong) {
+        if (!good) refuse(std::string(field) + " " + std::to_string(value) + " " + wrong);
+    };
+    const bool flat = raw.kind == static_cast<std::uint8_t>(IndexKind::flat);
+    const bool hier = raw.kind == static_cast<std::uint8_t>(IndexKind::hier);
+    check(flat || hier, "kind of index", raw.kind, "is unknown");
+    check(raw.memory <= (hier ? 2 : 0), "memory setting", raw.memory, "is unknown");
+    check(raw.plan <= (hier ? 3 : 0), "plan", raw.plan, "is unknown");
+    check(raw.n_levels >= 1 && raw.n_levels <= (hier ? kMaxBits / 8 : 1), "number of levels", raw.n_levels,
+          "is out of range");
+    check(raw.n_codes <= kMaxCodes, "number of codes", raw.n_codes, "is out of range");
+    check(flat || raw.n_codes == 0 ? raw.n_rows == raw.n_codes : raw.n_rows >= 1 && raw.n_rows <= raw.n_codes,
+          "number of rows", raw.n_rows, "does not agree with the number of codes");
+    const std::uint64_t n_extra = raw.n_codes - raw.n_rows;
+    check(raw.n_runs <= std::min(n_extra, raw.n_rows) && (raw.n_runs > 0) == (n_extra > 0), "number of runs",
+          raw.n_runs, "does not agree with the numbers of codes and rows");
+    check(raw.id_bytes <= 8 && (raw.n_codes == 0 ? raw.id_bytes == 0 : flat || raw.id_bytes > 0), "bytes of an id",
+          raw.id_bytes, "are out of range");
+    check(raw.next_id <= std::uint64_t{1} << 63, "next id", raw.next_id, "is out of range");
+    check(raw.n_codes > 0 || raw.first_id == 0, "first id", static_cast<std::uint64_t>(raw.first_id),
+          "is that of no code");
+    return raw;
+}
+
+// A file up to its codes, checked, and its length with it.
+struct OpenedFile {
+    const ByteSource& file;
+    RawHeader raw;
+    std::vector<std::size_t> level_bits;
+
+    explicit OpenedFile(const ByteSource& source) : file(source), raw(read_header(source)) {
+        const SectionRange levels = SectionTable(raw, 0)[0];
+        if (file.size() < SectionTable::align(levels.end())) refuse("file ends within the section 'levels'");
+        std::vector<std::uint16_t> widths(raw.n_levels);
+        file.read(widths.data(), static_cast<std::size_t>(levels.n_bytes), levels.begin);
+        if (xxh64(widths.data(), static_cast<std::size_t>(levels.n_bytes)) != raw.hashes[0]) refuse_section(0);
+        level_bits.assign(widths.begin(), widths.end());
+        try {
+            layout();
+        } catch (const ArgumentError& error) {
+            refuse(error.what());
+        }
+        if (const std::uint64_t expected = table().file_bytes(); file.size() != expected) {
+            refuse("file has " + std::to_string(file.size()) + " bytes, its header describes " +
+                   std::to_string(expected));
+        }
+    }
+
+    LevelLayout layout() const { return LevelLayout(level_bits); }
+    IndexKind kind() const { return static_cast<IndexKind>(raw.kind); }
+    SectionTable table() const { return {raw, layout().n_bytes()}; }
+    FileInfo info() const {
+        return {kind(), level_bits, raw.n_codes, raw.id_bytes > 0, raw.major, raw.minor, file.size()};
+    }
+
+    [[noreturn]] static void refuse_section(std::size_t section) {
+        refuse(std::string("checksum of the section '") + kSectionNames[section] + "' does not match");
+    }
+};
+
+// The arrays of a file, in memory or mapped.
+class Sections {
+ public:
+    Sections(const OpenedFile& opened, const MappedFile* mapped)
+        : opened_(opened), table_(opened.table()), mapped_(mapped) {}
+
+    /// n values from byte `offset` of a section on.
+    template <typename T>
+    Array<T> values(std::size_t section, std::uint64_t offset, std::size_t n) const {
+        const std::uint64_t begin = table_[section].begin + offset;
+        if (mapped_ != nullptr) return Array<T>::view(reinterpret_cast<const T*>(mapped_->data() + begin), n);
+        Array<T> read(n);
+        opened_.file.read(read.data(), n * sizeof(T), begin);
+        return read;
+    }
+    /// Zeros fill the gaps between the sections.
+    void check_gaps() const {
+        for (std::size_t i = 0; i + 1 < kSections; ++i) {
+            std::uint8_t gap[SectionTable::kAlignment];
+            const auto n = static_cast<std::size_t>(table_[i + 1].begin - table_[i].end());
+            opened_.file.read(gap, n, table_[i].end());
+            if (!all_zero(gap, n))
+                refuse(std::string("bytes after the section '") + kSectionNames[i] + "' are not zero");
+        }
+    }
+    void check_hash(std::size_t section, std::initializer_list<std::pair<const void*, std::size_t>> pieces) const {
+        Xxh64 hash;
+        for (const auto& [data, n_bytes] : pieces) hash.update(data, n_bytes);
+        if (hash.digest() != opened_.raw.hashes[section]) OpenedFile::refuse_section(section);
+    }
+    /// The two large sections, at the same time.
+    void check_codes_and_ids(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& ids) const {
+        parallel_for(2, [&](std::size_t i) {
+            const Array<std::uint8_t>& bytes = i == 0 ? codes : ids;
+            check_hash(i == 0 ? 1 : 3, {{bytes.data(), bytes.size()}});
+        });
+    }
+
+ private:
+    const OpenedFile& opened_;
+    const SectionTable table_;
+    const MappedFile* mapped_;
+};
+
+PackedNumbers read_ids(const OpenedFile& opened, const Sections& sections) {
+    auto bytes = sections.values<std::uint8_t>(3, 0, static_cast<std::size_t>(opened.table()[3].n_bytes));
+    if (!all_zero(bytes.end() - PackedNumbers::kSlack, PackedNumbers::kSlack)) {
+        refuse("bytes after the ids are not zero");
+    }
+    return PackedNumbers::of_width(opened.raw.first_id, opened.raw.id_bytes, std::move(bytes));
+}
+
+LiveSegment load_flat(const OpenedFile& opened, const std::shared_ptr<const MappedFile>& mapped) {
+    const RawHeader& raw = opened.raw;
+    const Sections sections(opened, mapped.get());
+    const std::size_t n_bytes = opened.layout().n_bytes();
+    const auto n = static_cast<std::size_t>(raw.n_codes);
+    auto groups = sections.values<std::uint8_t>(1, 0, static_cast<std::size_t>(opened.table()[1].n_bytes));
+    sections.check_gaps();
+    sections.check_hash(2, {});
+    PackedNumbers stored;  // if the ids do not count up from the first
+    if (raw.id_bytes > 0) stored = read_ids(opened, sections);
+    sections.check_codes_and_ids(groups, stored.bytes());
+    const std::uint8_t* last_group = groups.end() - kGroup * n_bytes;
+    for (std::size_t b = 0; b < n_bytes && n % kGroup != 0; ++b) {
+        if (!all_zero(last_group + b * kGroup + n % kGroup, kGroup - n % kGroup)) {
+            refuse("bytes after the last code are not zero");
+        }
+    }
+    std::optional<ItemIds> ids;
+    if (raw.id_bytes == 0) {
+        check_next_id(raw, n - 1);
+        if (static_cast<std::uint64_t>(kNoId) - static_cast<std::uint64_t>(raw.first_id) < n) {
+            refuse("ids must not hold -1");
+        }
+        ids.emplace(raw.first_id, n);
+    } else {
+        IdSummary summary = check_ids(raw, ItemRuns(n), stored);
+        ids.emplace(std::move(stored), std::move(summary));
+    }
+    return LiveSegment(
+        std::make_shared<const SlicedSegment>(SlicedCodes(n_bytes, n, std::move(groups)), std::move(*ids), mapped));
+}
+
+// The number of the first row that does not come after the one before; n if there is none.
+std::size_t first_out_of_order(const Array<std::uint8_t>& codes, std::size_t n_bytes, NumberRange rows) {
+    for (std::size_t row = std::max<std::size_t>(rows.begin, 1); row < rows.end; ++row) {
+        const std::uint8_t* code = codes.data() + row * n_bytes;
+        if (n_bytes == 8) {  // in a few instructions
+            std::uint64_t word, before;
+            std::memcpy(&word, code, sizeof word);
+            std::memcpy(&before, code - sizeof before, sizeof before);
+            if (__builtin_bswap64(before) >= __builtin_bswap64(word)) return row;
+        } else if (std::memcmp(code - n_bytes, code, n_bytes) >= 0) {
+            return row;
+        }
+    }
+    return rows.end;
+}
+
+void check_order(const Array<std::uint8_t>& codes, std::size_t n_bytes, std::size_t n_rows) {
+    constexpr std::size_t kPieces = 16;
+    std::size_t wrong[kPieces];
+    parallel_for(kPieces,
+                 [&](std::size_t i) { wrong[i] = first_out_of_order(codes, n_bytes, piece_of(n_rows, kPieces, i)); });
+    for (std::size_t i = 0; i < kPieces; ++i) {
+        if (wrong[i] == piece_of(n_rows, kPieces, i).end) continue;
+        refuse("codes are out of order at row " + std::to_string(wrong[i]));
+    }
+}
+
+void check_runs(const RawHeader& raw, const Array<std::uint64_t>& marks, const Array<std::uint32_t>& extras) {
+    if (raw.n_runs == 0) return;
+    std::size_t n_marks = 0;
+    for (const std::uint64_t word : marks) n_marks += count_bits(word);
+    const bool beyond = raw.n_rows % 64 != 0 && marks.back() >> raw.n_rows % 64 != 0;
+    if (n_marks != raw.n_runs || beyond) refuse("runs do not mark as many rows as the header says");
+    std::uint32_t last = 0;
+    for (const std::uint32_t extra : extras) {
+        if (extra <= last) refuse("runs do not grow");
+        last = extra;
+    }
+    if (last != raw.n_codes - raw.n_rows) refuse("runs do not hold as many codes as the header says");
+}
+
+LiveSegment load_hier(const OpenedFile& opened, const std::shared_ptr<const MappedFile>& mapped, Memory memory,
+                      std::optional<Plan> plan) {
+    const RawHeader& raw = opened.raw;
+    const Sections sections(opened, mapped.get());
+    const std::size_t n_bytes = opened.layout().n_bytes();
+    const auto n = static_cast<std::size_t>(raw.n_codes), n_rows = static_cast<std::size_t>(raw.n_rows);
+    const auto n_runs = static_cast<std::size_t>(raw.n_runs);
+    const std::size_t n_marks = n_runs == 0 ? 0 : (n_rows + 63) / 64;
+    auto rows = sections.values<std::uint8_t>(1, 0, n_rows * n_bytes);
+    auto marks = sections.values<std::uint64_t>(2, 0, n_marks);
+    auto extras = sections.values<std::uint32_t>(2, n_marks * sizeof(std::uint64_t), n_runs);
+    PackedNumbers ids = read_ids(opened, sections);
+    sections.check_gaps();
+    sections.check_hash(2, {{marks.data(), n_marks * sizeof marks[0]}, {extras.data(), n_runs * sizeof extras[0]}});
+    check_runs(raw, marks, extras);
+    sections.check_codes_and_ids(rows, ids.bytes());
+    check_order(rows, n_bytes, n_rows);
+    ItemRuns runs(n_rows, n, std::move(marks), std::move(extras));
+    IdSummary summary = check_ids(raw, runs, ids);
+    SortedCodes sorted(n_bytes, std::move(rows), std::move(runs), std::move(ids), std::move(summary));
+    Stopper stopper;
+    return LiveSegment(mapped ? std::make_shared<const SortedSegment>(std::move(sorted), mapped)
+                              : std::make_shared<const SortedSegment>(std::move(sorted), memory, plan, stopper));
+}
+
+IndexContent read(const ByteSource& file, const std::shared_ptr<const MappedFile>& mapped) {
+    const OpenedFile opened(file);
+    const RawHeader& raw = opened.raw;
+    IndexSettings settings{opened.kind(), static_cast<Memory>(raw.memory), {}};
+    if (raw.plan > 0) settings.plan = static_cast<Plan>(raw.plan - 1);
+    auto state = std::make_shared<State>();
+    state->next_id = raw.next_id;
+    if (raw.n_codes > 0) {
+        state->segments.push_back(opened.kind() == IndexKind::flat
+                                      ? load_flat(opened, mapped)
+                                      : load_hier(opened, mapped, settings.memory, settings.plan));
+    } else {
+        const Sections sections(opened, nullptr);
+        sections.check_gaps();
+        for (std::size_t section = 1; section < kSections; ++section) sections.check_hash(section, {});
+    }
+    return {opened.layout(), settings, std::move(state)};
+}
+
+// Runs a reader; what it finds wrong with the file is told with the file's name.
+template <typename Reader>
+auto with_path(const std::string& path, Reader reader) {
+    try {
+        return reader();
+    } catch (const FormatError& error) {
+        throw FormatError(path + ": " + error.what());
+    }
+}
+
+}  // namespace
+
+IndexContent read_index(const std::string& path, bool mapped) {
+    return with_path(path, [&] {
+        if (!mapped) return read(InputFile(path), nullptr);
+        const auto file = std::make_shared<const MappedFile>(path);
+        return read(*file, file);
+    });
+}
+
+IndexContent read_index(const std::uint8_t* data, std::size_t n) { return read(MemorySource(data, n), nullptr); }
+
+FileInfo peek_file(const std::string& path) {
+    return with_path(path, [&] { return OpenedFile(InputFile(path)).info(); });
+}
+
+FileReport verify_file(const std::string& path) {
+    return with_path(path, [&]() -> FileReport {
+        const InputFile file(path);
+        const OpenedFile opened(file);
+        FileReport report{opened.info(), {}, {}};
+        const SectionTable table = opened.table();
+        std::vector<std::uint8_t> piece;
+        for (std::size_t i = 0; i < kSections; ++i) {
+            Xxh64 hash;
+            for (std::uint64_t position = table[i].begin; position < table[i].end(); position += piece.size()) {
+                piece.resize(static_cast<std::size_t>(std::min<std::uint64_t>(1 << 20, table[i].end() - position)));
+                file.read(piece.data(), piece.size(), position);
+                hash.update(piece.data(), piece.size());
+            }
+            report.sections.push_back({kSectionNames[i], table[i].begin, table[i].n_bytes, opened.raw.hashes[i],
+                                       hash.digest() == opened.raw.hashes[i]});
+        }
+        try {
+            read(file, nullptr);
+        } catch (const FormatError& error) {
+            report.fault = error.what();
+        }
+        return report;
+    });
+}
+
+}  // namespace fasthash

@@ -1,0 +1,152 @@
+#include "platform/files.h"
+
+#include <cerrno>
+#include <cstring>
+#include <random>
+
+#include "fasthash/error.h"
+#include "platform/os.h"
+
+namespace fasthash {
+namespace {
+
+// Where the name begins in a path.
+std::size_t name_in(const std::string& path) { return path.find_last_of(os::kSeparators) + 1; }
+
+std::string directory_of(const std::string& path) {
+    const std::size_t n = name_in(path);
+    return n == 0 ? "." : path.substr(0, n);
+}
+
+// A hidden name beside the target: a rename is atomic only within one file system.
+std::string temporary_beside(const std::string& path) {
+    return path.substr(0, name_in(path)) + ".fasthash-" + std::to_string(os::process_id()) + "-" +
+           std::to_string(std::random_device{}()) + ".tmp";
+}
+
+// Where a save to `path` goes: through symbolic links to the file they name, and never over anything but a file.
+std::string save_target(const std::string& path) {
+    os::FileStatus old;
+    if (os::status(path, old) != 0) return path;  // nothing there yet, or nothing that can be reached
+    if (old.kind == os::FileKind::directory) throw IoError(EISDIR, "cannot save", path);
+    if (old.kind != os::FileKind::regular) throw IoError(EINVAL, "cannot save over what is not a regular file", path);
+    std::string resolved = os::resolve(path);
+    if (resolved.empty()) throw IoError(errno, "cannot follow the path", path);
+    return resolved;
+}
+
+}  // namespace
+
+int (*file_step_hook)(const char* step) = nullptr;
+
+AtomicFile::AtomicFile(const std::string& path)
+    : path_(save_target(path)), temporary_(temporary_beside(path_)), folder_(directory_of(path_)) {
+    begin("cannot create a file to save to");
+    descriptor_ = os::create(temporary_);
+    if (descriptor_ < 0) fail("cannot create a file to save to");
+    os::copy_permissions(path_, descriptor_);
+}
+
+AtomicFile::~AtomicFile() {
+    if (descriptor_ >= 0) {
+        os::close(descriptor_);
+        os::remove(temporary_);
+    }
+}
+
+void AtomicFile::write(const void* data, std::size_t n_bytes, std::uint64_t offset) {
+    const char* p = static_cast<const char*>(data);
+    while (n_bytes > 0) {
+        begin("cannot write");
+        const std::int64_t n = os::write(descriptor_, p, n_bytes, offset);
+        if (n < 0) {
+            if (errno == EINTR) continue;
+            fail("cannot write");
+        }
+        p += n;
+        offset += static_cast<std::uint64_t>(n);
+        n_bytes -= static_cast<std::size_t>(n);
+    }
+}
+
+void AtomicFile::commit() {
+    begin("cannot flush to disk");
+    if (os::flush(descriptor_) != 0) fail("cannot flush to disk");
+    begin("cannot move the new file into place");
+    if (os::replace(temporary_, path_) != 0) fail("cannot move the new file into place");
+    os::close(descriptor_);
+    descriptor_ = -1;
+    // The new name is durable once the folder is.
+    begin("cannot flush the folder");
+    if (os::flush_folder(folder_) != 0) fail("cannot flush the folder");
+}
+
+void AtomicFile::begin(const char* step) const {
+    if (file_step_hook == nullptr) return;
+    errno = file_step_hook(step);
+    if (errno != 0) fail(step);
+}
+
+void AtomicFile::fail(const char* step) const { throw IoError(errno, step, path_); }
+
+InputFile::InputFile(std::string path) : path_(std::move(path)) {
+    descriptor_ = os::open(path_);
+    if (descriptor_ < 0) throw IoError(errno, "cannot open", path_);
+    os::FileStatus info;
+    const int result = os::status(descriptor_, info);
+    const int code = errno;
+    if (result == 0 && info.kind == os::FileKind::regular) {
+        size_ = info.size;
+        return;
+    }
+    os::close(descriptor_);
+    if (result != 0) throw IoError(code, "cannot examine", path_);
+    if (info.kind == os::FileKind::directory) throw IoError(EISDIR, "cannot open", path_);
+    throw FormatError("not a regular file");
+}
+
+InputFile::~InputFile() { os::close(descriptor_); }
+
+void InputFile::read(void* data, std::size_t n_bytes, std::uint64_t offset) const {
+    char* p = static_cast<char*>(data);
+    while (n_bytes > 0) {
+        const std::int64_t n = os::read(descriptor_, p, n_bytes, offset);
+        if (n < 0) {
+            if (errno == EINTR) continue;
+            throw IoError(errno, "cannot read", path_);
+        }
+        if (n == 0) throw FormatError("file ends at byte " + std::to_string(offset));
+        p += n;
+        offset += static_cast<std::uint64_t>(n);
+        n_bytes -= static_cast<std::size_t>(n);
+    }
+}
+
+MappedFile::MappedFile(const std::string& path) {
+    const InputFile file(path);
+    size_ = file.size();
+    if (size_ == 0) return;
+    const void* data = os::map(file.descriptor_, static_cast<std::size_t>(size_));
+    if (data == nullptr) throw IoError(errno, "cannot map", path);
+    data_ = static_cast<const std::uint8_t*>(data);
+}
+
+MappedFile::~MappedFile() {
+    if (data_ != nullptr) os::unmap(data_, static_cast<std::size_t>(size_));
+}
+
+void MappedFile::read(void* data, std::size_t n_bytes, std::uint64_t offset) const {
+    if (n_bytes > 0) std::memcpy(data, data_ + offset, n_bytes);
+}
+
+void MemorySource::read(void* data, std::size_t n_bytes, std::uint64_t offset) const {
+    if (n_bytes > 0) std::memcpy(data, data_ + offset, n_bytes);
+}
+
+void MemorySink::write(const void* data, std::size_t n_bytes, std::uint64_t offset) {
+    if (n_bytes == 0) return;
+    if (offset + n_bytes > bytes_.size()) bytes_.resize(static_cast<std::size_t>(offset) + n_bytes);
+    std::memcpy(bytes_.data() + offset, data, n_bytes);
+}
+
+}  // namespace fasthash

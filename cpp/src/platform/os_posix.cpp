@@ -1,0 +1,154 @@
+// Linux, macOS and their like.
+#if !defined(_WIN32)
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <thread>
+#include <utility>
+
+#include "platform/os.h"
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+namespace fasthash::os {
+namespace {
+
+// macOS refuses to move 2 GiB or more at once.
+constexpr std::size_t kMaxTransfer = std::size_t{1} << 30;
+
+constexpr std::size_t kLine = 64;
+
+int fill(int result, const struct stat& info, FileStatus& status) {
+    if (result != 0) return result;
+    status.kind = S_ISREG(info.st_mode)   ? FileKind::regular
+                  : S_ISDIR(info.st_mode) ? FileKind::directory
+                                          : FileKind::other;
+    status.size = static_cast<std::uint64_t>(info.st_size);
+    return 0;
+}
+
+// Large pages spare most of the address look-ups of searches that jump about.
+void* on_large_pages(void* memory, [[maybe_unused]] std::size_t n_bytes) {
+#if defined(__linux__)
+    constexpr std::size_t kPage = 4096, kWorthIt = std::size_t{4} << 20;
+    if (memory == nullptr || n_bytes < kWorthIt) return memory;
+    const std::uintptr_t begin = (reinterpret_cast<std::uintptr_t>(memory) + kPage - 1) / kPage * kPage;
+    const std::uintptr_t end = (reinterpret_cast<std::uintptr_t>(memory) + n_bytes) / kPage * kPage;
+    madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // advice: it may be refused
+#endif
+    return memory;
+}
+
+}  // namespace
+
+const char* const kSeparators = "/";
+
+int status(const std::string& path, FileStatus& status) {
+    struct stat info;
+    return fill(::stat(path.c_str(), &info), info, status);
+}
+
+int status(int descriptor, FileStatus& status) {
+    struct stat info;
+    return fill(::fstat(descriptor, &info), info, status);
+}
+
+std::string resolve(const std::string& path) {
+    const std::unique_ptr<char, decltype(&std::free)> resolved(::realpath(path.c_str(), nullptr), &std::free);
+    return resolved == nullptr ? "" : resolved.get();
+}
+
+int create(const std::string& path) { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); }
+
+int open(const std::string& path) { return ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC); }
+
+void close(int descriptor) { ::close(descriptor); }
+
+void remove(const std::string& path) { ::unlink(path.c_str()); }
+
+void copy_permissions(const std::string& from, int descriptor) {
+    struct stat info;
+    if (::stat(from.c_str(), &info) == 0) ::fchmod(descriptor, info.st_mode & 07777);
+}
+
+std::int64_t read(int descriptor, void* data, std::size_t n, std::uint64_t offset) {
+    return ::pread(descriptor, data, std::min(n, kMaxTransfer), static_cast<off_t>(offset));
+}
+
+std::int64_t write(int descriptor, const void* data, std::size_t n, std::uint64_t offset) {
+    return ::pwrite(descriptor, data, std::min(n, kMaxTransfer), static_cast<off_t>(offset));
+}
+
+int flush(int descriptor) {
+#ifdef F_FULLFSYNC  // macOS: fsync alone leaves the data in the drive's cache
+    if (::fcntl(descriptor, F_FULLFSYNC) == 0) return 0;
+#endif
+    return ::fsync(descriptor);
+}
+
+int flush_folder(const std::string& path) {
+    const int folder = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0) return -1;
+    const int result = flush(folder);
+    const int code = errno;
+    ::close(folder);
+    errno = code;
+    // Some file systems cannot flush folders and say EINVAL; their renames are as durable as they can be.
+    return result != 0 && errno == EINVAL ? 0 : result;
+}
+
+int replace(const std::string& from, const std::string& to) { return ::rename(from.c_str(), to.c_str()); }
+
+const void* map(int descriptor, std::size_t n) {
+    const void* memory = ::mmap(nullptr, n, PROT_READ, MAP_SHARED, descriptor, 0);
+    return memory == MAP_FAILED ? nullptr : memory;
+}
+
+void unmap(const void* memory, std::size_t n) { ::munmap(const_cast<void*>(memory), n); }
+
+void* allocate(std::size_t n_bytes) {
+    n_bytes = (n_bytes + kLine - 1) / kLine * kLine;
+    return on_large_pages(std::aligned_alloc(kLine, n_bytes), n_bytes);
+}
+
+void* reallocate(void* memory, std::size_t n_bytes) {
+    n_bytes = (n_bytes + kLine - 1) / kLine * kLine;
+    void* moved = std::realloc(memory, n_bytes);
+    if (reinterpret_cast<std::uintptr_t>(moved) % kLine != 0) {  // realloc knows nothing of cache lines
+        if (void* aligned = std::aligned_alloc(kLine, n_bytes)) {
+            std::memcpy(aligned, moved, n_bytes);
+            std::free(std::exchange(moved, aligned));
+        }
+    }
+    return on_large_pages(moved, n_bytes);
+}
+
+void release(void* memory) { std::free(memory); }
+
+unsigned long process_id() { return static_cast<unsigned long>(::getpid()); }
+
+std::size_t n_processors() {
+#if defined(__linux__)
+    cpu_set_t set;  // fewer in a container
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return static_cast<std::size_t>(CPU_COUNT(&set));
+#endif
+    return std::thread::hardware_concurrency();
+}
+
+void at_fork(void (*prepare)(), void (*in_parent)(), void (*in_child)()) {
+    pthread_atfork(prepare, in_parent, in_child);
+}
+
+}  // namespace fasthash::os
+
+#endif

@@ -1,0 +1,182 @@
+// Windows 10 and newer.
+#if defined(_WIN32)
+#define NOMINMAX
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+// After it.
+#include <fcntl.h>
+#include <io.h>
+#include <malloc.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cwchar>
+#include <system_error>
+#include <thread>
+
+#include "platform/os.h"
+
+namespace fasthash::os {
+namespace {
+
+constexpr std::size_t kMaxTransfer = std::size_t{1} << 30;  // a DWORD holds less than 4 GiB
+constexpr std::size_t kLine = 64;
+
+// Sets errno by what Windows said last; -1.
+int failed() {
+    const auto code = static_cast<int>(GetLastError());
+    const std::error_condition condition = std::system_category().default_error_condition(code);
+    errno = condition.category() == std::generic_category() ? condition.value() : EIO;
+    return -1;
+}
+
+std::wstring wide(const std::string& path) {
+    const auto n = static_cast<int>(path.size());
+    std::wstring text(path.size(), L'\0');  // never longer than in UTF-8
+    if (n > 0) text.resize(static_cast<std::size_t>(MultiByteToWideChar(CP_UTF8, 0, path.data(), n, text.data(), n)));
+    return text;
+}
+
+std::string narrow(const std::wstring& path) {
+    const auto n = static_cast<int>(path.size());
+    std::string text(3 * path.size(), '\0');  // at most three bytes for one of two
+    const int n_bytes = static_cast<int>(text.size());
+    if (n > 0) {
+        text.resize(static_cast<std::size_t>(
+            WideCharToMultiByte(CP_UTF8, 0, path.data(), n, text.data(), n_bytes, nullptr, nullptr)));
+    }
+    return text;
+}
+
+HANDLE handle_of(int descriptor) { return reinterpret_cast<HANDLE>(_get_osfhandle(descriptor)); }
+
+// Others may read, replace and remove the file meanwhile, as they may elsewhere.
+HANDLE open_handle(const std::string& path, DWORD access, DWORD creation) {
+    return CreateFileW(wide(path).c_str(), access, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, nullptr,
+                       creation, FILE_FLAG_BACKUP_SEMANTICS,  // without it no folder is opened
+                       nullptr);
+}
+
+int open_descriptor(const std::string& path, DWORD access, DWORD creation, int flags) {
+    const HANDLE handle = open_handle(path, access, creation);
+    if (handle == INVALID_HANDLE_VALUE) return failed();
+    const int descriptor = _open_osfhandle(reinterpret_cast<std::intptr_t>(handle), flags | _O_BINARY | _O_NOINHERIT);
+    if (descriptor < 0) CloseHandle(handle);
+    return descriptor;
+}
+
+int fill(HANDLE handle, FileStatus& status) {
+    BY_HANDLE_FILE_INFORMATION info;
+    if (GetFileType(handle) != FILE_TYPE_DISK) {
+        status = {FileKind::other, 0};
+        return 0;
+    }
+    if (!GetFileInformationByHandle(handle, &info)) return failed();
+    status.kind = info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY ? FileKind::directory : FileKind::regular;
+    status.size = std::uint64_t{info.nFileSizeHigh} << 32 | info.nFileSizeLow;
+    return 0;
+}
+
+OVERLAPPED at(std::uint64_t offset) {
+    OVERLAPPED place = {};
+    place.Offset = static_cast<DWORD>(offset);
+    place.OffsetHigh = static_cast<DWORD>(offset >> 32);
+    return place;
+}
+
+}  // namespace
+
+const char* const kSeparators = "/\\:";
+
+int status(const std::string& path, FileStatus& status) {
+    const HANDLE handle = open_handle(path, FILE_READ_ATTRIBUTES, OPEN_EXISTING);
+    if (handle == INVALID_HANDLE_VALUE) return failed();
+    const int result = fill(handle, status);
+    CloseHandle(handle);
+    return result;
+}
+
+int status(int descriptor, FileStatus& status) { return fill(handle_of(descriptor), status); }
+
+std::string resolve(const std::string& path) {
+    const DWORD attributes = GetFileAttributesW(wide(path).c_str());
+    if (attributes != INVALID_FILE_ATTRIBUTES && !(attributes & FILE_ATTRIBUTE_REPARSE_POINT)) return path;
+    const HANDLE handle = open_handle(path, FILE_READ_ATTRIBUTES, OPEN_EXISTING);
+    if (handle == INVALID_HANDLE_VALUE) return failed(), "";
+    std::wstring resolved(32768, L'\0');  // the longest path there is
+    const DWORD n = GetFinalPathNameByHandleW(handle, resolved.data(), static_cast<DWORD>(resolved.size()), 0);
+    if (n == 0 || n >= resolved.size()) failed();
+    CloseHandle(handle);
+    resolved.resize(n < resolved.size() ? n : 0);
+    return narrow(resolved);
+}
+
+int create(const std::string& path) { return open_descriptor(path, GENERIC_WRITE | DELETE, CREATE_NEW, _O_WRONLY); }
+
+int open(const std::string& path) { return open_descriptor(path, GENERIC_READ, OPEN_EXISTING, _O_RDONLY); }
+
+void close(int descriptor) { _close(descriptor); }
+
+void remove(const std::string& path) { DeleteFileW(wide(path).c_str()); }
+
+void copy_permissions(const std::string&, int) {}  // a new file has those that its folder gives
+
+std::int64_t read(int descriptor, void* data, std::size_t n, std::uint64_t offset) {
+    OVERLAPPED place = at(offset);
+    DWORD n_read = 0;
+    if (ReadFile(handle_of(descriptor), data, static_cast<DWORD>(std::min(n, kMaxTransfer)), &n_read, &place)) {
+        return n_read;
+    }
+    return GetLastError() == ERROR_HANDLE_EOF ? 0 : failed();
+}
+
+std::int64_t write(int descriptor, const void* data, std::size_t n, std::uint64_t offset) {
+    OVERLAPPED place = at(offset);
+    DWORD n_written = 0;
+    const auto n_wanted = static_cast<DWORD>(std::min(n, kMaxTransfer));
+    return WriteFile(handle_of(descriptor), data, n_wanted, &n_written, &place) ? n_written : failed();
+}
+
+int flush(int descriptor) { return FlushFileBuffers(handle_of(descriptor)) ? 0 : failed(); }
+
+int flush_folder(const std::string&) { return 0; }  // `replace` has written through
+
+int replace(const std::string& from, const std::string& to) {
+    const DWORD how = MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH;
+    return MoveFileExW(wide(from).c_str(), wide(to).c_str(), how) ? 0 : failed();
+}
+
+const void* map(int descriptor, std::size_t) {
+    const HANDLE mapping = CreateFileMappingW(handle_of(descriptor), nullptr, PAGE_READONLY, 0, 0, nullptr);
+    if (mapping == nullptr) return failed(), nullptr;
+    const void* memory = MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, 0);
+    if (memory == nullptr) failed();
+    CloseHandle(mapping);  // the view keeps it
+    return memory;
+}
+
+void unmap(const void* memory, std::size_t) { UnmapViewOfFile(memory); }
+
+void* allocate(std::size_t n_bytes) { return _aligned_malloc(n_bytes, kLine); }
+
+void* reallocate(void* memory, std::size_t n_bytes) { return _aligned_realloc(memory, n_bytes, kLine); }
+
+void release(void* memory) { _aligned_free(memory); }
+
+unsigned long process_id() { return GetCurrentProcessId(); }
+
+std::size_t n_processors() {
+    DWORD_PTR ours = 0, all = 0;
+    if (!GetProcessAffinityMask(GetCurrentProcess(), &ours, &all) || ours == 0) {  // 0: of more than 64 processors
+        return std::thread::hardware_concurrency();
+    }
+    std::size_t n = 0;
+    for (; ours != 0; ours &= ours - 1) ++n;
+    return n;
+}
+
+void at_fork(void (*)(), void (*)(), void (*)()) {}
+
+}  // namespace fasthash::os
+
+#endif

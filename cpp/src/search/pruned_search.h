@@ -1,0 +1,66 @@
+// HDHash's coarse-to-fine search (ICPR 2020): level by level, only the most promising nodes stay in the race.
+#pragma once
+
+#include <vector>
+
+#include "codes/level_tree.h"
+#include "fasthash/search.h"
+#include "search/row_items.h"
+
+namespace fasthash {
+
+/// Never returns fewer than k items if there are k. Beyond HDHash, the codes that stay in the race are compared in the
+/// order of their nodes' distance, and no longer than one of them can still be among the k: the result is the same.
+class PrunedSearch final : private RowSink {
+ public:
+    PrunedSearch(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, Pruning pruning);
+    /// `cuts`: of each level of the tree, the largest score that stays in the race; null chooses as `pruning` says.
+    QueryStats run(const std::uint8_t* query, const std::uint16_t* cuts, TopK& nearest);
+
+ private:
+    // Children of one node that stayed in the race; the root's to begin with.
+    struct Family {
+        NumberRange nodes;
+        std::uint16_t distance;  // of the parent, summed over the levels up to it
+        std::size_t offset;      // of the children's scores
+    };
+
+    void add_family(NumberRange nodes, std::uint16_t distance);
+    void score(std::size_t depth);
+    // The largest score that stays in the race.
+    std::uint16_t cut(std::size_t depth);
+    const Array<std::uint32_t>& find(const std::uint16_t* scores, std::size_t n, std::uint16_t first,
+                                     std::uint16_t last);
+    std::uint16_t smallest_with(std::size_t n_candidates, std::size_t largest_score) const;
+    template <typename Weight>
+    std::uint16_t reach(std::size_t needed, Weight weight);
+    void compare_codes(std::uint16_t largest);
+    void read(NumberRange rows);
+    void read_ranges();
+    std::int32_t take(const RowHit* hits, std::size_t n) override;
+
+    // Whether the cut is applied to the distance on the level alone.
+    bool by_level() const { return pruning_.mode == KeepMode::radius; }
+
+    const SortedCodes& codes_;
+    const SortedItems items_;
+    const LevelTree& tree_;
+    const LevelLayout& layout_;
+    Pruning pruning_;
+
+    const std::uint8_t* query_ = nullptr;
+    const std::uint16_t* cuts_ = nullptr;
+    TopK* nearest_ = nullptr;
+    QueryStats stats_;
+    std::vector<Family> families_, parents_;
+    std::size_t n_scores_ = 0;
+    Array<std::uint16_t> scores_;  // per candidate: what the cut is applied to
+    std::vector<std::size_t> weight_at_;
+    Array<std::uint32_t> found_;
+
+    std::vector<RowRange> ranges_;
+    std::size_t first_row_ = 0;  // of the rows that are being read
+    Array<std::uint8_t> scratch_;
+};
+
+}  // namespace fasthash

@@ -1,0 +1,128 @@
+#include "search/scan.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace fasthash {
+namespace {
+
+// Codes per call of the kernel: they stay in the first-level cache while all queries of a block pass over them.
+constexpr std::size_t kChunkBytes = 16 * 1024;
+
+// Rows of a group at distances up to a limit, as bits.
+std::uint64_t rows_within(std::int32_t limit, const std::uint16_t* distances) {
+    std::uint64_t rows = 0;
+    for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{distances[i] <= limit} << i;
+    return rows;
+}
+
+// The nearest codes of a block of queries in some groups.
+class BlockScan final : public GroupSink {
+ public:
+    BlockScan(const GroupSource& codes, const RowItems& items, const QueryBlock& block)
+        : codes_(codes),
+          items_(items),
+          queries_(block.queries),
+          nearest_(block.nearest),
+          bounds_(queries_.n),
+          prepared_(queries_.n * codes.n_bytes() * kernels().prepared_bytes) {}
+
+    void run(NumberRange groups, Stopper& stopper) {
+        const Kernels& kernel = kernels();
+        const std::size_t stride = codes_.n_bytes() * kernel.prepared_bytes;
+        for (std::size_t q = 0; q < queries_.n; ++q) {
+            kernel.prepare(queries_.row(q), codes_.n_bytes(), prepared_.data() + q * stride);
+            bounds_[q] = bound_of(nearest_[q]);
+        }
+        const std::size_t n_chunk = std::max<std::size_t>(1, kChunkBytes / (kGroup * codes_.n_bytes()));
+        std::size_t n_chunks = 0;
+        for (first_group_ = groups.begin; first_group_ < groups.end; first_group_ += n_chunk) {
+            const std::size_t n = std::min(n_chunk, groups.end - first_group_);
+            kernel.scan_groups({prepared_.data(), queries_.n, bounds_.data(), codes_.groups(first_group_, n, scratch_),
+                                n, codes_.n_bytes(), this});
+            push_waiting();
+            if (++n_chunks % 16 == 0 && stopper.stopped()) return;
+        }
+    }
+
+    // What stands behind a row may be far away in memory: hits wait until it has come.
+    void take(std::size_t query, std::size_t group, std::uint64_t rows, const std::uint16_t* distances) override {
+        const std::size_t first_row = (first_group_ + group) * kGroup;
+        const TopK& nearest = nearest_[query];
+        rows &= items_.wanted_rows(first_group_ + group);
+        const std::int32_t largest = nearest.largest_distance(items_.least_id(first_group_ + group));
+        // Skips ties whose ids are too large, of which there may be very many.
+        if (largest + 1 < bounds_[query]) rows &= rows_within(largest, distances);
+        for (; rows != 0; rows &= rows - 1) {
+            const auto i = static_cast<std::size_t>(__builtin_ctzll(rows));
+            if (first_row + i >= codes_.size()) break;  // what fills up the last group
+            items_.prefetch(first_row + i);
+            waiting_[n_waiting_++] = {query, first_row + i, distances[i]};
+            if (n_waiting_ == kMostWaiting) push_waiting();
+        }
+    }
+
+ private:
+    static constexpr std::size_t kMostWaiting = 64;
+
+    struct Hit {
+        std::size_t query;
+        std::size_t row;
+        std::int32_t distance;
+    };
+
+    // The kernel hands over codes nearer than this.
+    static std::uint16_t bound_of(const TopK& nearest) {
+        return static_cast<std::uint16_t>(nearest.largest_distance() + 1);
+    }
+
+    void push_waiting() {
+        for (std::size_t i = 0; i < n_waiting_; ++i) {
+            const Hit& hit = waiting_[i];
+            TopK& nearest = nearest_[hit.query];
+            if (hit.distance > nearest.largest_distance()) continue;
+            items_.push(hit.row, hit.distance, nearest);
+            bounds_[hit.query] = bound_of(nearest);
+        }
+        n_waiting_ = 0;
+    }
+
+    const GroupSource& codes_;
+    const RowItems& items_;
+    CodeView queries_;
+    TopK* nearest_;
+    std::vector<std::uint16_t> bounds_;
+    Array<std::uint8_t> prepared_;
+    Array<std::uint8_t> scratch_;
+    std::size_t first_group_ = 0;
+    Hit waiting_[kMostWaiting];
+    std::size_t n_waiting_ = 0;
+};
+
+}  // namespace
+
+void QueryBlock::note(std::size_t q, const QueryStats& work) const {
+    if (stats == nullptr) return;
+    if (leads) {
+        stats[q].plan = work.plan;
+        stats[q].gave_up = work.gave_up;
+    }
+    stats[q].nodes_visited += work.nodes_visited;
+    stats[q].codes_compared += work.codes_compared;
+}
+
+void scan(const GroupSource& codes, const RowItems& items, const QueryBlock& block, NumberRange groups,
+          Stopper& stopper) {
+    BlockScan(codes, items, block).run(groups, stopper);
+    const std::size_t n_rows =
+        std::min(groups.end * kGroup, codes.size()) - std::min(groups.begin * kGroup, codes.size());
+    const QueryStats work{Plan::scan, false, 0, static_cast<std::int64_t>(n_rows)};
+    for (std::size_t q = 0; q < block.queries.n; ++q) block.note(q, work);
+}
+
+std::size_t most_queries_at_once(std::size_t n_bytes) {
+    constexpr std::size_t kMaxQueries = 512, kMaxPreparedBytes = 256 * 1024;
+    return std::clamp<std::size_t>(kMaxPreparedBytes / (n_bytes * kernels().prepared_bytes), 1, kMaxQueries);
+}
+
+}  // namespace fasthash

@@ -1,0 +1,113 @@
+#include "segments/segment_search.h"
+
+#include <algorithm>
+
+#include "fasthash/threads.h"
+
+namespace fasthash {
+namespace {
+
+// Queries that a thread takes at once, unless they are answered by a scan.
+constexpr std::size_t kQueriesPerTask = 16;
+// A part of the codes that is worth a thread of its own.
+constexpr std::size_t kMinPartBytes = 1024 * 1024;
+
+// What a block of queries has found.
+struct Findings {
+    Findings(const SearchTask& task, NumberRange queries, IdOrder order)
+        : first(queries.begin),
+          nearest(queries.size(), TopK(task.wanted, task.queries.n_bytes * 8, order)),
+          stats(task.stats != nullptr ? queries.size() : 0) {}
+
+    QueryBlock block(const SearchTask& task, bool leads) {
+        const CodeView queries{task.queries.row(first), nearest.size(), task.queries.n_bytes};
+        return {queries, nearest.data(), stats.empty() ? nullptr : stats.data(), leads};
+    }
+    void join(const Findings& other) {
+        for (std::size_t q = 0; q < nearest.size(); ++q) nearest[q].push_all(other.nearest[q]);
+        for (std::size_t q = 0; q < stats.size(); ++q) {
+            stats[q].nodes_visited += other.stats[q].nodes_visited;
+            stats[q].codes_compared += other.stats[q].codes_compared;
+        }
+    }
+    void hand_over(const SearchTask& task) {
+        for (std::size_t q = 0; q < nearest.size(); ++q) task.found(first + q, nearest[q]);
+        if (!stats.empty()) std::copy(stats.begin(), stats.end(), task.stats + first);
+    }
+
+    std::size_t first;
+    std::vector<TopK> nearest;
+    std::vector<QueryStats> stats;
+};
+
+}  // namespace
+
+void search_segments(const std::vector<SearchedSegment>& segments, IdOrder order, const SearchTask& task,
+                     Stopper& stopper) {
+    const std::size_t n = task.queries.n;
+    if (n == 0) return;
+    const std::size_t n_threads = num_threads();
+    const std::size_t per_thread = n / std::min(n, n_threads);
+    std::vector<bool> scanned(segments.size());
+    std::size_t scan_bytes = 0;
+    for (std::size_t s = 0; s < segments.size(); ++s) {
+        scanned[s] = segments[s].segment->scans(per_thread, task.wanted);
+        if (scanned[s]) scan_bytes += segments[s].segment->scan_bytes();
+    }
+    std::size_t per_block = kQueriesPerTask;
+    if (!segments.empty() && scanned[0]) {
+        per_block = std::min(most_queries_at_once(task.queries.n_bytes), (n + n_threads - 1) / n_threads);
+    }
+    const std::size_t n_blocks = (n + per_block - 1) / per_block;
+    // Fewer blocks of queries than threads: what is scanned is shared out among several threads.
+    const std::size_t n_parts =
+        std::max<std::size_t>(1, std::min((n_threads + n_blocks - 1) / n_blocks, scan_bytes / kMinPartBytes));
+    if (n_parts > 1 && segments.size() > 1) order = IdOrder::any;  // threads take parts of all of them
+
+    const auto search_part = [&](Findings& findings, std::size_t part) {
+        for (std::size_t s = 0; s < segments.size() && !stopper.stopped(); ++s) {
+            const QueryBlock block = findings.block(task, s == 0);
+            if (scanned[s]) {
+                segments[s].segment->scan_part(block, segments[s].admission, part, n_parts, stopper);
+            } else if (part == 0) {
+                segments[s].segment->search(block, segments[s].admission, stopper);
+            }
+        }
+    };
+    const auto queries_of = [&](std::size_t block) { return piece_of(n, n_blocks, block); };
+    if (n_parts == 1) {
+        parallel_for(n_blocks, [&](std::size_t b) {
+            Findings findings(task, queries_of(b), order);
+            search_part(findings, 0);
+            findings.hand_over(task);
+        });
+    } else {
+        std::vector<Findings> findings;
+        findings.reserve(n_blocks * n_parts);
+        for (std::size_t i = 0; i < n_blocks * n_parts; ++i)
+            findings.emplace_back(task, queries_of(i / n_parts), order);
+        parallel_for(findings.size(), [&](std::size_t i) { search_part(findings[i], i % n_parts); });
+        for (std::size_t b = 0; b < n_blocks; ++b) {
+            for (std::size_t part = 1; part < n_parts; ++part) {
+                findings[b * n_parts].join(findings[b * n_parts + part]);
+            }
+            findings[b * n_parts].hand_over(task);
+        }
+    }
+    stopper.finish();
+}
+
+void search_levels(const Segment* segment, const LevelLayout& layout, Pruning pruning, const SearchTask& task,
+                   Stopper& stopper) {
+    const std::size_t n_blocks = (task.queries.n + kQueriesPerTask - 1) / kQueriesPerTask;
+    parallel_for(n_blocks, [&](std::size_t b) {
+        Findings findings(task, piece_of(task.queries.n, n_blocks, b), IdOrder::any);
+        Pruning of_block = pruning;
+        if (of_block.cuts != nullptr) of_block.cuts += findings.first * (layout.n_levels() - 1);
+        if (segment != nullptr) segment->search_pruned(findings.block(task, true), {}, layout, of_block, stopper);
+        findings.hand_over(task);
+    });
+    stopper.finish();
+}
+
+}  // namespace fasthash

@@ -1,0 +1,41 @@
+// Codes in the order in which they came, which are searched by comparing all of them.
+#pragma once
+
+#include "codes/item_ids.h"
+#include "codes/sliced_codes.h"
+#include "segments/segment.h"
+
+namespace fasthash {
+
+class SlicedSegment final : public Segment {
+ public:
+    /// `mapped`: the file in which codes and ids stand, if they do not stand in memory.
+    SlicedSegment(SlicedCodes codes, ItemIds ids, std::shared_ptr<const MappedFile> mapped = nullptr);
+    /// What is left of some segments, and new items after it.
+    static LiveSegment of(const std::vector<LiveSegment>& parts, const NewItems& items);
+
+    const SlicedCodes& codes() const { return codes_; }
+    const ItemIds& ids() const { return ids_; }
+
+    std::size_t n_items() const override { return ids_.size(); }
+    std::int64_t id(std::size_t item) const override { return ids_[item]; }
+    std::int64_t smallest_id() const override { return ids_.smallest(); }
+    std::int64_t largest_id() const override { return ids_.largest(); }
+    void copy_codes(const std::size_t* items, std::size_t n, std::uint8_t* rows) const override;
+    std::size_t nbytes() const override { return Segment::nbytes() + codes_.nbytes() + ids_.nbytes(); }
+    std::size_t mapped_bytes() const override;
+
+    bool ids_ascend() const override { return ids_.ascend(); }
+    bool scans(std::size_t, const Wanted&) const override { return true; }
+    std::size_t scan_bytes() const override { return codes_.n_groups() * kGroup * codes_.n_bytes(); }
+    void scan_part(const QueryBlock& block, Admission admission, std::size_t part, std::size_t n_parts,
+                   Stopper& stopper) const override;
+    void search(const QueryBlock& block, Admission admission, Stopper& stopper) const override;
+
+ private:
+    SlicedCodes codes_;
+    ItemIds ids_;
+    std::shared_ptr<const MappedFile> mapped_;
+};
+
+}  // namespace fasthash

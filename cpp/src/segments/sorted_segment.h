@@ -1,0 +1,45 @@
+// Sorted codes, searched by the plan that suits them, or pruned over their levels.
+#pragma once
+
+#include "codes/level_tree.h"
+#include "search/planner.h"
+#include "segments/segment.h"
+
+namespace fasthash {
+
+class SortedSegment final : public Segment {
+ public:
+    /// `plan` null: the one that suits the codes best. Throws Interrupted when `stopper` said so.
+    SortedSegment(SortedCodes codes, Memory memory, std::optional<Plan> plan, Stopper& stopper);
+    /// Codes that stand in a mapped file: no table is made of them.
+    SortedSegment(SortedCodes codes, std::shared_ptr<const MappedFile> mapped);
+
+    const SortedCodes& codes() const { return parts_->sorted; }
+
+    std::size_t n_items() const override { return codes().n_items(); }
+    std::int64_t id(std::size_t item) const override { return codes().id(item); }
+    std::int64_t smallest_id() const override { return codes().smallest_id(); }
+    std::int64_t largest_id() const override { return codes().largest_id(); }
+    void copy_codes(const std::size_t* items, std::size_t n, std::uint8_t* rows) const override;
+    std::size_t nbytes() const override;
+    std::size_t mapped_bytes() const override;
+
+    bool scans(std::size_t n_queries, const Wanted& wanted) const override;
+    std::size_t scan_bytes() const override { return codes().n_rows() * codes().n_bytes(); }
+    void scan_part(const QueryBlock& block, Admission admission, std::size_t part, std::size_t n_parts,
+                   Stopper& stopper) const override;
+    void search(const QueryBlock& block, Admission admission, Stopper& stopper) const override;
+    /// There is no admission: the items that a filter allows are in a segment of their own.
+    void search_pruned(const QueryBlock& block, Admission admission, const LevelLayout& layout, Pruning pruning,
+                       Stopper& stopper) const override;
+    const SortedCodes* sorted_codes() const override { return &codes(); }
+    SearchPlan search_plan() const override { return {choice_.plan, choice_.n_parts, choice_.part_bits}; }
+
+ private:
+    PlanChoice choice_;
+    std::unique_ptr<const PartIndex> parts_;
+    std::shared_ptr<const MappedFile> mapped_;
+    Lazy<LevelTree> level_tree_;
+};
+
+}  // namespace fasthash

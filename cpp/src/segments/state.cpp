@@ -1,0 +1,68 @@
+#include "segments/state.h"
+
+#include <algorithm>
+#include <string>
+
+#include "fasthash/error.h"
+#include "fasthash/ids.h"
+
+namespace fasthash {
+
+std::size_t State::size() const {
+    std::size_t n = 0;
+    for (const LiveSegment& part : segments) n += part.n_live;
+    return n;
+}
+
+bool State::is_compact() const {
+    return segments.empty() || (segments.size() == 1 && segments[0].whole() && !segments[0].small);
+}
+
+bool State::ids_ascend() const {
+    std::int64_t last = std::numeric_limits<std::int64_t>::min();
+    for (const LiveSegment& part : segments) {
+        if (!part.segment->ids_ascend() || part.segment->smallest_id() < last) return false;
+        last = part.segment->largest_id();
+    }
+    return true;
+}
+
+Place State::find(std::int64_t id) const {
+    for (std::size_t s = segments.size(); s-- > 0;) {  // what came last is looked through fastest
+        const std::size_t item = segments[s].segment->find(id);
+        if (item != IdMap::kNone && segments[s].live.contains(item)) return {s, item};
+    }
+    return {};
+}
+
+std::vector<Place> State::find_all(const std::int64_t* ids, std::size_t n) const {
+    std::vector<Place> places(n);
+    for (std::size_t i = 0; i < n; ++i) {
+        places[i] = find(ids[i]);
+        if (!places[i].found()) {
+            throw ArgumentError("ids must be in the index, but it does not hold " + std::to_string(ids[i]));
+        }
+    }
+    return places;
+}
+
+void State::remove(const std::vector<Place>& places) {
+    const std::vector<std::vector<std::size_t>> items = by_segment(places, segments.size());
+    for (std::size_t s = 0; s < segments.size(); ++s) {
+        segments[s].live.remove(items[s], segments[s].segment->n_items());
+        segments[s].n_live -= items[s].size();
+    }
+    const auto nothing_left = [](const LiveSegment& part) { return part.n_live == 0; };
+    segments.erase(std::remove_if(segments.begin(), segments.end(), nothing_left), segments.end());
+}
+
+std::vector<std::vector<std::size_t>> by_segment(const std::vector<Place>& places, std::size_t n_segments) {
+    std::vector<std::vector<std::size_t>> items(n_segments);
+    for (const Place& place : places) {
+        if (place.found()) items[place.segment].push_back(place.item);
+    }
+    for (auto& of_segment : items) std::sort(of_segment.begin(), of_segment.end());
+    return items;
+}
+
+}  // namespace fasthash
