@@ -8,6 +8,7 @@
 #include "fasthash/ids.h"
 #include "file_format.h"
 #include "filtered_gallery.h"
+#include "fork_safe.h"
 #include "merge.h"
 #include "search.h"
 #include "sliced_segment.h"
@@ -88,10 +89,14 @@ std::size_t Index::n_removed() const {
 // ---- changes ----
 
 void Index::add(CodeView codes, const std::int64_t* ids, const Interrupt& interrupt) {
+    add("add", codes, ids, interrupt);
+}
+
+void Index::add(const char* change, CodeView codes, const std::int64_t* ids, const Interrupt& interrupt) {
     check_width("codes", codes, layout_);
     if (codes.n == 0) return;
-    const std::lock_guard lock(*writer_);
     Stopper stopper(interrupt);
+    const ForkSafeLock lock(*writer_, {change}, &stopper);
     auto next = std::make_shared<State>(*state());
     if (ids == nullptr) {
         check_room_to_count(codes.n, next->next_id);
@@ -110,8 +115,8 @@ void Index::add(CodeView codes, const std::int64_t* ids, const Interrupt& interr
 
 void Index::remove(const std::int64_t* ids, std::size_t n, const Interrupt& interrupt) {
     if (n == 0) return;
-    const std::lock_guard lock(*writer_);
     Stopper stopper(interrupt);
+    const ForkSafeLock lock(*writer_, {"remove"}, &stopper);
     auto next = std::make_shared<State>(*state());
     remove(*next, given_ids(ids, n).data(), n, stopper);
     state_->set(std::move(next));
@@ -120,8 +125,8 @@ void Index::remove(const std::int64_t* ids, std::size_t n, const Interrupt& inte
 void Index::update(const std::int64_t* ids, CodeView codes, const Interrupt& interrupt) {
     check_width("codes", codes, layout_);
     if (codes.n == 0) return;
-    const std::lock_guard lock(*writer_);
     Stopper stopper(interrupt);
+    const ForkSafeLock lock(*writer_, {"update"}, &stopper);
     auto next = std::make_shared<State>(*state());
     const std::vector<std::int64_t> copied = given_ids(ids, codes.n);
     remove(*next, copied.data(), codes.n, stopper);
@@ -134,12 +139,14 @@ void Index::merge(const Index& other, const Interrupt& interrupt) {
         throw ArgumentError("other must have levels of " + layout_.str() + " bits, has " + other.layout().str());
     }
     const Export items = other.export_items();
-    add({items.codes.data(), items.ids.size(), layout_.n_bytes()}, items.ids.data(), interrupt);
+    add("merge", {items.codes.data(), items.ids.size(), layout_.n_bytes()}, items.ids.data(), interrupt);
 }
 
 void Index::compact(const Interrupt& interrupt) {
     Stopper stopper(interrupt);
-    compacted(stopper);
+    const ForkSafeLock lock(*writer_, {"compact"}, &stopper);
+    const std::shared_ptr<const State> held = state();
+    if (!held->is_compact()) state_->set(in_one_segment(*held, stopper));
 }
 
 // The new items go into one segment with those before them that are too small to stay on their own.
@@ -190,16 +197,23 @@ void Index::remove(State& draft, const std::int64_t* ids, std::size_t n, Stopper
     }
 }
 
+std::shared_ptr<const State> Index::in_one_segment(const State& held, Stopper& stopper) const {
+    auto next = std::make_shared<State>();
+    next->segments.push_back(build(held.segments, nothing_new(), nullptr, stopper));
+    next->next_id = held.next_id;
+    return next;
+}
+
+// One search does it for all, in turn with the changes. A search in a callback of a change does it for itself alone.
+// What a callback of this search has changed meanwhile stays as it is.
 std::shared_ptr<const State> Index::compacted(Stopper& stopper) const {
     std::shared_ptr<const State> held = state();
     if (held->is_compact()) return held;
-    const std::lock_guard lock(*writer_);
+    const ForkSafeLock lock(*writer_, {"search", true}, &stopper, ForkSafeLock::IfStuck::go_without);
     held = state();
     if (held->is_compact()) return held;
-    auto next = std::make_shared<State>();
-    next->segments.push_back(build(held->segments, nothing_new(), nullptr, stopper));
-    next->next_id = held->next_id;
-    state_->set(next);
+    const std::shared_ptr<const State> next = in_one_segment(*held, stopper);
+    if (lock.held() && state() == held) state_->set(next);
     return next;
 }
 

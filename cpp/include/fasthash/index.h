@@ -75,7 +75,9 @@ struct Export {
 };
 
 /// Any number of threads may use an index at once. A search looks at what the index held when it began and waits for
-/// nobody; changes take turns, and each happens as a whole or, if it throws, not at all.
+/// nobody; changes take turns, and each happens as a whole or, if it throws, not at all. `interrupt`, which is also
+/// asked while a change waits for its turn, may search; a change of the same index that it begins throws ReentryError,
+/// and so does one of another index where threads would then wait for each other.
 ///
 /// An index is a list of segments, which never change. A change makes new ones and a new list; see docs/updates.md.
 class Index {
@@ -142,7 +144,7 @@ class Index {
     explicit Index(LevelLayout layout);
 
     std::shared_ptr<const State> state() const;
-    /// Puts all codes into one segment first, if they are not.
+    /// For a search that needs all codes in one segment: puts them into one, if they are not.
     std::shared_ptr<const State> compacted(Stopper& stopper) const;
     /// The items that a filter allows, as `build` makes a segment of them or in the simplest form; null if there are
     /// none.
@@ -161,8 +163,11 @@ class Index {
 
  private:
     NewItems nothing_new() const;
+    /// `change`: what errors call it.
+    void add(const char* change, CodeView codes, const std::int64_t* ids, const Interrupt& interrupt);
     void append(State& draft, CodeView codes, const std::int64_t* ids, Stopper& stopper) const;
     void remove(State& draft, const std::int64_t* ids, std::size_t n, Stopper& stopper) const;
+    std::shared_ptr<const State> in_one_segment(const State& held, Stopper& stopper) const;
     LevelLayout layout_;
     const std::unique_ptr<Published<State>> state_;
     const std::unique_ptr<ForkSafeMutex> writer_;  // held while a change is made
