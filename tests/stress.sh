@@ -47,6 +47,19 @@ LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.s
 say "two million queries whose ties and plans are hard, against the slow path"
 (cd tests && "$bin/python" differential.py --queries 2000000)
 
+say "sequences of calls: a thousand on large galleries, and on several threads"
+FASTHASH_STATEFUL_EXAMPLES=1000 "$bin/python" -m pytest -q -p no:cacheprovider --timeout=7200 \
+  tests/test_stateful_large.py tests/test_stateful_threads.py
+
+for python in python3.14t python3.13t; do
+  command -v "$python" > /dev/null || continue
+  say "sequences of calls, $python without its lock"
+  "$python" -m venv --clear "$out/$python"
+  "$out/$python/bin/python" -m pip install --quiet --disable-pip-version-check . hypothesis pytest pytest-timeout
+  PYTHON_GIL=0 FASTHASH_STATEFUL_EXAMPLES=300 "$out/$python/bin/python" -m pytest -q -p no:cacheprovider \
+    --timeout=7200 tests/test_stateful.py tests/test_stateful_large.py tests/test_stateful_threads.py
+done
+
 say "hostile files"
 (cd tests && "$bin/python" hostile.py --rounds 10)
 

@@ -7,6 +7,7 @@ import pickle
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 import fasthash as fh
 import reference
+from fasthash._locks import ChangeLock
 from fasthash.distributed import merge
 from fasthash.distributed.race import Census
 from fasthash.distributed.shard import Shard
@@ -88,6 +90,61 @@ def test_ids_are_spread_evenly_and_for_ever_alike():
 def test_nothing_found_anywhere():
     assert_same(merge.merge_nearest([], 2, 3, 8), (np.full((2, 3), 9, np.int32), np.full((2, 3), -1)))
     assert_same(merge.merge_ranges([], 2), (np.zeros(3, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64)))
+
+
+class OneShard:
+    """Stands in for the fleet: what an index asks of it in a change."""
+
+    def __init__(self):
+        self.options, self.changing = SimpleNamespace(n_shards=1), ChangeLock()
+        self.inside = []
+
+    def change(self, calls, versions, new):
+        if self.inside:
+            self.inside.pop()()
+        return dict.fromkeys(calls, new)
+
+    def publish(self, versions):
+        self.versions = versions
+
+    def forget(self, versions):
+        pass
+
+
+def test_a_change_inside_a_change_of_all_shards_is_refused():
+    """It would be lost: the outer one goes on from what was there before it."""
+    pytest.importorskip("ray", reason="needs the extra ray")
+    from fasthash.distributed.index import ShardedIndex
+
+    index = ShardedIndex.__new__(ShardedIndex)
+    index._begin((8,), OneShard(), [0], 0)
+    fleet, messages, codes = index._fleet, [], np.zeros((1, 1), np.uint8)
+    changes = {
+        "add": lambda: index.add(codes),
+        "remove": lambda: index.remove([0]),
+        "update": lambda: index.update([0], codes),
+        "compact": lambda: index.compact(),
+    }
+
+    def inside():
+        for change in changes.values():
+            with pytest.raises(RuntimeError) as caught:
+                change()
+            messages.append(str(caught.value))
+
+    for outer, change in changes.items():
+        fleet.inside.append(inside)
+        change()
+        assert messages == [
+            f"{name} was called while this thread is inside {outer} of the same index; call it once {outer} has "
+            "returned"
+            for name in changes
+        ]
+        messages.clear()
+    assert fleet.versions == index._state.versions == (4,)
+    with index._held(), index._held() as state:  # as in a signal handler inside a search
+        assert state.readers == 2
+    assert state.readers == 0
 
 
 # ---- on a cluster of several nodes on this machine ----

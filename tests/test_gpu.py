@@ -180,6 +180,72 @@ def test_a_filter_is_sent_once(device, kind, monkeypatch):
         assert_same(there.search(queries, 5, allow=some), index.search(queries, 5, allow=some))
 
 
+def test_a_change_inside_a_change_is_refused(device, monkeypatch):
+    """It would be lost: the outer one goes on from what was there before it."""
+    codes = RNG.integers(0, 256, (50, 8), dtype=np.uint8)
+    there = fh.FlatIndex.from_arrays(codes).to(device)
+    built, messages = there._built, []
+
+    def and_more(index):
+        for change in (lambda: there.add(codes), lambda: there.remove([0]), lambda: there.update([0], codes[:1])):
+            with pytest.raises(RuntimeError) as caught:
+                change()
+            messages.append(str(caught.value))
+        assert len(there) == 50  # nobody sees the change before it is whole
+        assert_same(there.search(codes[:3], 1), fh.FlatIndex.from_arrays(codes).search(codes[:3], 1))
+        return built(index)
+
+    monkeypatch.setattr(there, "_built", and_more)
+    there.remove([7])
+    assert messages == [
+        f"{name} was called while this thread is inside remove of the same index; call it once remove has returned"
+        for name in ("add", "remove", "update")
+    ]
+    assert len(there) == 49
+    assert 7 not in there
+
+
+EXIT = """
+import importlib.util, sys, threading
+import numpy as np
+import fasthash as fh
+from fasthash import gpu
+
+specification = importlib.util.spec_from_file_location("_cuda", sys.argv[1])
+module = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(module)
+gpu._cuda = lambda: module
+codes = np.random.default_rng(0).integers(0, 256, (2000, 8), dtype=np.uint8)
+calls = {
+    "search": lambda: there.search(codes[:20], 10),
+    "allow": lambda: there.search(codes[:20], 10, allow=np.arange(99)),
+    "count_within": lambda: there.count_within(codes[:20], 20),
+    "range_search": lambda: there.range_search(codes[:20], 20),
+    "pruned": lambda: there.search(codes[:20], 10, keep=0.5),
+    "build": lambda: index.to("cuda"),
+}
+index = fh.HierIndex((8, 16, 40))
+index.add(codes)
+there = index.to("cuda")
+ready = threading.Event()
+
+def work():
+    while True:
+        calls[sys.argv[2]]()
+        ready.set()
+
+threading.Thread(target=work, daemon=True).start()
+ready.wait(60)
+"""
+
+
+@pytest.mark.parametrize("call", ["search", "allow", "count_within", "range_search", "pruned", "build"])
+def test_a_daemon_thread_inside_a_call_does_not_disturb_the_end(twin, call):
+    command = [sys.executable, "-c", EXIT, twin.__file__, call]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 @pytest.mark.skipif(not CARD, reason="needs a GPU")
 @pytest.mark.parametrize("shape", ["uniform", "clustered", "equal", "burst"])
 def test_many_codes_and_queries(shape, kind):

@@ -11,7 +11,7 @@
 
 #include "fasthash/codes.h"
 #include "fasthash/error.h"
-#include "fasthash/threads.h"
+#include "gil.h"
 
 namespace fasthash::python {
 
@@ -53,25 +53,6 @@ template <typename T>
 py::array_t<T> to_array(std::vector<T> values) {
     const auto n = static_cast<py::ssize_t>(values.size());
     return to_array(std::move(values), {n});
-}
-
-/// Runs call(interrupt) without the GIL. Ctrl-C ends it, and so does an error of `progress`, which is told the share of
-/// the work that is done.
-template <typename Call>
-auto run(Call call, const std::optional<py::function>& progress = std::nullopt) {
-    const Interrupt interrupt = [&progress](double done) {
-        const py::gil_scoped_acquire acquire;
-        if (PyErr_CheckSignals() != 0) return true;
-        if (!progress) return false;
-        const py::float_ share(done);
-        return py::reinterpret_steal<py::object>(PyObject_CallOneArg(progress->ptr(), share.ptr())).ptr() == nullptr;
-    };
-    try {
-        const py::gil_scoped_release release;
-        return call(interrupt);
-    } catch (const Interrupted&) {
-        throw py::error_already_set();  // what the signal's handler or `progress` raised
-    }
 }
 
 }  // namespace fasthash::python

@@ -26,7 +26,7 @@ template <typename T>
 py::array_t<T> to_host(const gpu::Buffer<T>& buffer, std::vector<py::ssize_t> shape, gpu::Stream stream) {
     py::array_t<T> array(std::move(shape));
     T* data = array.mutable_data();
-    const py::gil_scoped_release release;
+    const WithoutGil release;
     gpu::copy_to_host(data, buffer.data(), buffer.nbytes(), stream);
     gpu::finish(stream);
     return array;
@@ -64,7 +64,7 @@ class Gallery {
         : device_(device) {
         const CodeView view = code_view("codes", codes);
         const std::int64_t* id_data = id_pointer(ids, view.n);
-        const py::gil_scoped_release release;
+        const WithoutGil release;
         const gpu::OnDevice on(device_);
         if (tree && view.n != 0) {
             auto made =
@@ -88,7 +88,7 @@ class Gallery {
     bool streamed() const { return gallery_->streamed(); }
 
     AllowedIds allowed(const IdFilter& filter) const {
-        const py::gil_scoped_release release;
+        const WithoutGil release;
         const gpu::OnDevice on(device_);
         return {device_, gallery_.get(), gallery_->allowed(filter, nullptr)};
     }

@@ -6,6 +6,7 @@
 
 #include <cstring>
 
+#include "change_lock.h"
 #include "fasthash/flat_index.h"
 #include "fasthash/hier_index.h"
 #include "fasthash/simd.h"
@@ -14,7 +15,7 @@
 namespace fasthash::python {
 namespace {
 
-using ReleaseGil = py::call_guard<py::gil_scoped_release>;
+using ReleaseGil = py::call_guard<WithoutGil>;
 
 void add(Index& index, const CodeArray& codes, const std::optional<IdArray>& ids,
          const std::optional<py::function>& progress) {
@@ -59,21 +60,21 @@ std::unique_ptr<Index> from_bytes(const py::buffer& data) {
     if (info.itemsize != 1 || info.ndim != 1 || info.strides[0] != 1) {
         throw ArgumentError("data must be bytes that stand one after the other");
     }
-    const py::gil_scoped_release release;
+    const WithoutGil release;
     return index_from_bytes(static_cast<const std::uint8_t*>(info.ptr), static_cast<std::size_t>(info.size));
 }
 
 std::unique_ptr<IdFilter> filter_of_mask(const MaskArray& mask) {
     if (mask.ndim() != 1) throw ArgumentError("mask must have one axis");
     const auto* data = reinterpret_cast<const std::uint8_t*>(mask.data());
-    const py::gil_scoped_release release;
+    const WithoutGil release;
     return IdFilter::from_mask(data, static_cast<std::size_t>(mask.shape(0)));
 }
 
 std::unique_ptr<IdFilter> filter_of_ids(const IdArray& ids) {
     const std::size_t n = n_ids(ids);
     const std::int64_t* data = ids.data();
-    const py::gil_scoped_release release;
+    const WithoutGil release;
     return std::make_unique<IdFilter>(std::vector<std::int64_t>(data, data + n));
 }
 
@@ -118,6 +119,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
     module.doc() = "Compiled core of fasthash; use the classes of the package instead.";
     module.attr("__version__") = FASTHASH_VERSION;
     register_errors(module);
+    register_change_lock(module);
     simd_level();  // a wrong FASTHASH_SIMD is told at import
 
     py::native_enum<IndexKind>(module, "IndexKind", "enum.Enum")

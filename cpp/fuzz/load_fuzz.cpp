@@ -5,8 +5,8 @@
 
 #include "../tests/testing.h"
 #include "fasthash/threads.h"
-#include "io/file_layout.h"
 #include "input.h"
+#include "io/file_layout.h"
 #include "io/xxh64.h"
 
 #if defined(__linux__)

@@ -1,10 +1,10 @@
 #include <cstring>
 
+#include "codes/sort_rows.h"
 #include "gpu/pruned_kernel.h"
 #include "gpu/query_batch.h"
 #include "gpu/tree_gallery.h"
 #include "gpu/tree_kernels.h"
-#include "codes/sort_rows.h"
 
 namespace fasthash::gpu {
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fasthash._checks import check_choice, check_codes, check_fraction, check_int
+from fasthash._locks import ChangeLock
 from fasthash.filters import IdFilter, core_filter
 from fasthash.results import RangeResult, SearchResult
 
@@ -38,18 +39,19 @@ class _GpuIndex:
         self._index = index.copy()
         self.device = device
         self._memory = None if memory is None else check_int("memory", memory, minimum=0)
-        self._build()
+        self._lock = ChangeLock()  # changes take turns
+        self._gallery = self._built(self._index)
 
-    def _build(self) -> None:
-        codes, ids = self._index.to_arrays()
+    def _built(self, index: FlatIndex | HierIndex) -> tuple[Gallery, WeakKeyDictionary[IdFilter, AllowedIds]]:
+        """The codes of an index on the GPU, and what filters allow of them: prepared once for those used again."""
+        codes, ids = index.to_arrays()
         first_id = int(ids[0]) if len(ids) else 0
         counted = len(ids) == 0 or int(ids[-1]) - first_id == len(ids) - 1
         room = _room_for_codes(self.device) if self._memory is None else self._memory
         gallery = _cuda().Gallery(
             self.device, codes, None if counted else ids, first_id, list(self.level_bits), self._tree, room
         )
-        # With it what filters allow of it, which is prepared once for those that are used again.
-        self._gallery: tuple[Gallery, WeakKeyDictionary[IdFilter, AllowedIds]] = gallery, WeakKeyDictionary()
+        return gallery, WeakKeyDictionary()
 
     @property
     def n_bits(self) -> int:
@@ -94,15 +96,15 @@ class _GpuIndex:
 
     def add(self, codes: ArrayLike, ids: ArrayLike | None = None) -> None:
         """As `FlatIndex.add`; the codes on the GPU are built anew."""
-        self._change(lambda index: index.add(codes, ids))
+        self._change("add", lambda index: index.add(codes, ids))
 
     def remove(self, ids: ArrayLike) -> None:
         """As `FlatIndex.remove`; the codes on the GPU are built anew."""
-        self._change(lambda index: index.remove(ids))
+        self._change("remove", lambda index: index.remove(ids))
 
     def update(self, ids: ArrayLike, codes: ArrayLike) -> None:
         """As `FlatIndex.update`; the codes on the GPU are built anew."""
-        self._change(lambda index: index.update(ids, codes))
+        self._change("update", lambda index: index.update(ids, codes))
 
     def reconstruct(self, ids: ArrayLike) -> NDArray[np.uint8]:
         """As `FlatIndex.reconstruct`, from the CPU."""
@@ -159,15 +161,13 @@ class _GpuIndex:
         gallery.range_search_there(*place, offsets, distances.data_ptr(), ids.data_ptr(), _stream(there))
         return RangeResult(offsets, distances, ids)
 
-    def _change(self, change: Any) -> None:
+    def _change(self, name: str, change: Any) -> None:
         """Nothing is changed if the GPU has no room for it."""
-        before, self._index = self._index, self._index.copy()
-        try:
-            change(self._index)
-            self._build()
-        except BaseException:
-            self._index = before
-            raise
+        with self._lock(name):
+            index = self._index.copy()
+            change(index)
+            self._gallery = self._built(index)
+            self._index = index
 
     def _prepared(self, allow: Any) -> tuple[Gallery, AllowedIds | None]:
         """The gallery, and what a filter allows of it."""

@@ -115,11 +115,14 @@ class _Index:
             ids: int64 array `(n,)` of values that are distinct, new to the index and not -1. None counts on from one
                 past the largest id so far: 0 .. n-1 in a fresh index.
             progress: called now and then with the share of the work that is done, up to 1.0 at the end. What it raises
-                ends the work, and the index is what it was before.
+                ends the work, and the index is what it was before. It may search, and change other indices; a change
+                of this index inside it is a RuntimeError, as it is inside a signal handler that interrupts a change.
+                Do not wait in it for another thread that changes this index: that thread waits for this call.
 
         Raises:
             TypeError: wrong dtype; nothing is cast.
             ValueError: wrong shape or unacceptable ids. The index is then what it was before.
+            RuntimeError: called inside a change of the same index, or where threads would wait for each other.
         """
         array = check_codes("codes", codes, self.n_bits // 8)
         if progress is not None and not callable(progress):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
@@ -21,6 +20,7 @@ from fasthash._checks import (
     check_level_bits,
 )
 from fasthash._core import FormatError
+from fasthash._locks import ChangeLock
 from fasthash._saved_folder import check_file, read_card, write_folder
 from fasthash.filters import IdFilter
 from fasthash.index import HierIndex, Memory, load, verify
@@ -109,7 +109,7 @@ class RescoringIndex:
         none = np.empty(0, np.int64)
         rows = _Rows.of(np.empty((0, self._n_dims), dtype))
         self._state = _State(HierIndex(widths, memory=memory), none, none, rows, steps)
-        self._lock = threading.Lock()  # changes take turns; searches take the state that they find
+        self._lock = ChangeLock()  # changes take turns; searches take the state that they find
 
     @property
     def n_dims(self) -> int:
@@ -173,7 +173,7 @@ class RescoringIndex:
 
     def __setstate__(self, attributes: dict[str, Any]) -> None:
         vars(self).update(attributes)
-        self._lock = threading.Lock()
+        self._lock = ChangeLock()
 
     def add(self, embeddings: ArrayLike, ids: ArrayLike | None = None) -> None:
         """Add embeddings to the gallery.
@@ -189,7 +189,7 @@ class RescoringIndex:
                 a calibration takes. The index is then what it was before.
         """
         vectors = self._check("embeddings", embeddings)
-        with self._lock:
+        with self._lock("add"):
             state = self._state
             steps = state.steps
             if self._dtype == "int8" and steps is None and len(vectors):
@@ -216,7 +216,7 @@ class RescoringIndex:
         Raises:
             TypeError, ValueError: as in `HierIndex.remove`; nothing is removed then.
         """
-        with self._lock:
+        with self._lock("remove"):
             state = self._state
             codes = state.codes.copy()
             codes.remove(ids)
@@ -235,7 +235,7 @@ class RescoringIndex:
             TypeError, ValueError: as in `add` and `HierIndex.update`; nothing changes then.
         """
         vectors = self._check("embeddings", embeddings)
-        with self._lock:
+        with self._lock("update"):
             state = self._state
             codes = state.codes.copy()
             codes.update(ids, self._signs(vectors))

@@ -17,6 +17,12 @@ class ArgumentError : public Error {
     using Error::Error;
 };
 
+/// A change was begun by a callback inside a change of the same index, or where threads would wait for each other.
+class ReentryError : public Error {
+ public:
+    using Error::Error;
+};
+
 /// A file is not an index of this library, is damaged, or was written by a newer version.
 class FormatError : public Error {
  public:

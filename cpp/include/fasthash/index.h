@@ -24,7 +24,9 @@ struct Export {
 };
 
 /// Any number of threads may use an index at once. A search looks at what the index held when it began and waits for
-/// nobody; changes take turns, and each happens as a whole or, if it throws, not at all.
+/// nobody; changes take turns, and each happens as a whole or, if it throws, not at all. `interrupt`, which is also
+/// asked while a change waits for its turn, may search; a change of the same index that it begins throws ReentryError,
+/// and so does one of another index where threads would then wait for each other.
 ///
 /// An index is a list of segments, which never change. A change makes new ones and a new list; see docs/updates.md.
 class Index {

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "codes/id_summary.h"
-#include "kernels/kernels.h"
 #include "codes/packed_numbers.h"
+#include "kernels/kernels.h"
 
 namespace fasthash {
 

@@ -1,8 +1,8 @@
 // Which items stand behind each distinct code: for most codes one, for few of them many.
 #pragma once
 
-#include "platform/array.h"
 #include "codes/code_bits.h"
+#include "platform/array.h"
 
 namespace fasthash {
 

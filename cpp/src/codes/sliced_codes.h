@@ -3,9 +3,9 @@
 
 #include <algorithm>
 
-#include "platform/array.h"
 #include "fasthash/codes.h"
 #include "kernels/kernels.h"
+#include "platform/array.h"
 
 namespace fasthash {
 

@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "platform/array.h"
 #include "fasthash/codes.h"
+#include "platform/array.h"
 #include "platform/stopper.h"
 
 namespace fasthash {

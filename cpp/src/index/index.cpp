@@ -68,29 +68,13 @@ std::size_t Index::n_removed() const {
 
 void Index::add(CodeView codes, const std::int64_t* ids, const Interrupt& interrupt) {
     check_width("codes", codes, layout());
-    if (codes.n == 0) return;
-    const std::lock_guard lock(impl_->writer);
-    Stopper stopper(interrupt);
-    auto next = std::make_shared<State>(*impl_->state.get());
-    if (ids == nullptr) {
-        check_room_to_count(codes.n, next->next_id);
-        impl_->append(*next, codes, nullptr, stopper);
-    } else {
-        const std::vector<std::int64_t> copied = given_ids(ids, codes.n);
-        for (const std::int64_t id : copied) {
-            if ((id < 0 || static_cast<std::uint64_t>(id) < next->next_id) && next->find(id).found()) {
-                throw ArgumentError("ids must be new to the index, but it holds " + std::to_string(id) + " already");
-            }
-        }
-        impl_->append(*next, codes, copied.data(), stopper);
-    }
-    impl_->state.set(std::move(next));
+    impl_->add("add", codes, ids, interrupt);
 }
 
 void Index::remove(const std::int64_t* ids, std::size_t n, const Interrupt& interrupt) {
     if (n == 0) return;
-    const std::lock_guard lock(impl_->writer);
     Stopper stopper(interrupt);
+    const ForkSafeLock lock(impl_->writer, {"remove"}, &stopper);
     auto next = std::make_shared<State>(*impl_->state.get());
     impl_->remove(*next, given_ids(ids, n).data(), n, stopper);
     impl_->state.set(std::move(next));
@@ -99,8 +83,8 @@ void Index::remove(const std::int64_t* ids, std::size_t n, const Interrupt& inte
 void Index::update(const std::int64_t* ids, CodeView codes, const Interrupt& interrupt) {
     check_width("codes", codes, layout());
     if (codes.n == 0) return;
-    const std::lock_guard lock(impl_->writer);
     Stopper stopper(interrupt);
+    const ForkSafeLock lock(impl_->writer, {"update"}, &stopper);
     auto next = std::make_shared<State>(*impl_->state.get());
     const std::vector<std::int64_t> copied = given_ids(ids, codes.n);
     impl_->remove(*next, copied.data(), codes.n, stopper);
@@ -113,12 +97,14 @@ void Index::merge(const Index& other, const Interrupt& interrupt) {
         throw ArgumentError("other must have levels of " + layout().str() + " bits, has " + other.layout().str());
     }
     const Export items = other.export_items();
-    add({items.codes.data(), items.ids.size(), layout().n_bytes()}, items.ids.data(), interrupt);
+    impl_->add("merge", {items.codes.data(), items.ids.size(), layout().n_bytes()}, items.ids.data(), interrupt);
 }
 
 void Index::compact(const Interrupt& interrupt) {
     Stopper stopper(interrupt);
-    impl_->compacted(stopper);
+    const ForkSafeLock lock(impl_->writer, {"compact"}, &stopper);
+    const std::shared_ptr<const State> held = impl_->state.get();
+    if (!held->is_compact()) impl_->state.set(impl_->in_one_segment(*held, stopper));
 }
 
 // ---- looking up ----

@@ -48,6 +48,26 @@ SortedCodes merged(MergeCursor items, std::size_t n_bytes, Stopper& stopper) {
 
 }  // namespace
 
+void Index::Impl::add(const char* change, CodeView codes, const std::int64_t* ids, const Interrupt& interrupt) {
+    if (codes.n == 0) return;
+    Stopper stopper(interrupt);
+    const ForkSafeLock lock(writer, {change}, &stopper);
+    auto next = std::make_shared<State>(*state.get());
+    if (ids == nullptr) {
+        check_room_to_count(codes.n, next->next_id);
+        append(*next, codes, nullptr, stopper);
+    } else {
+        const std::vector<std::int64_t> copied = given_ids(ids, codes.n);
+        for (const std::int64_t id : copied) {
+            if ((id < 0 || static_cast<std::uint64_t>(id) < next->next_id) && next->find(id).found()) {
+                throw ArgumentError("ids must be new to the index, but it holds " + std::to_string(id) + " already");
+            }
+        }
+        append(*next, codes, copied.data(), stopper);
+    }
+    state.set(std::move(next));
+}
+
 // The new items go into one segment with those before them that are too small to stay on their own.
 void Index::Impl::append(State& draft, CodeView codes, const std::int64_t* ids, Stopper& stopper) const {
     std::vector<LiveSegment>& segments = draft.segments;
@@ -96,16 +116,23 @@ void Index::Impl::remove(State& draft, const std::int64_t* ids, std::size_t n, S
     }
 }
 
+std::shared_ptr<const State> Index::Impl::in_one_segment(const State& held, Stopper& stopper) const {
+    auto next = std::make_shared<State>();
+    next->segments.push_back(build(held.segments, nothing_new(), nullptr, stopper));
+    next->next_id = held.next_id;
+    return next;
+}
+
+// One search does it for all, in turn with the changes. A search in a callback of a change does it for itself alone.
+// What a callback of this search has changed meanwhile stays as it is.
 std::shared_ptr<const State> Index::Impl::compacted(Stopper& stopper) {
     std::shared_ptr<const State> held = state.get();
     if (held->is_compact()) return held;
-    const std::lock_guard lock(writer);
+    const ForkSafeLock lock(writer, {"search", true}, &stopper, ForkSafeLock::IfStuck::go_without);
     held = state.get();
     if (held->is_compact()) return held;
-    auto next = std::make_shared<State>();
-    next->segments.push_back(build(held->segments, nothing_new(), nullptr, stopper));
-    next->next_id = held->next_id;
-    state.set(next);
+    const std::shared_ptr<const State> next = in_one_segment(*held, stopper);
+    if (lock.held() && state.get() == held) state.set(next);
     return next;
 }
 

@@ -20,10 +20,13 @@ class Index::Impl {
     Published<State> state;
     ForkSafeMutex writer;  // held while a change is made
 
+    /// `change`: the name of it in errors. Throws as Index::add does.
+    void add(const char* change, CodeView codes, const std::int64_t* ids, const Interrupt& interrupt);
     /// Adds items to a draft of the next state. Null ids count on.
     void append(State& draft, CodeView codes, const std::int64_t* ids, Stopper& stopper) const;
     void remove(State& draft, const std::int64_t* ids, std::size_t n, Stopper& stopper) const;
-    /// Puts all codes into one segment first, if they are not.
+    std::shared_ptr<const State> in_one_segment(const State& held, Stopper& stopper) const;
+    /// For a search that needs all codes in one segment: puts them into one, if they are not.
     std::shared_ptr<const State> compacted(Stopper& stopper);
 
     void search_exact(const IdFilter* filter, const SearchTask& task, Stopper& stopper) const;

@@ -1,13 +1,13 @@
 #include <algorithm>
 #include <cstring>
 
+#include "codes/item_runs.h"
 #include "io/file_format.h"
 #include "io/file_layout.h"
+#include "io/xxh64.h"
 #include "platform/files.h"
-#include "codes/item_runs.h"
 #include "segments/merge.h"
 #include "segments/state.h"
-#include "io/xxh64.h"
 
 namespace fasthash {
 namespace {

@@ -1,43 +1,178 @@
 #include "platform/fork_safe.h"
 
+#include <chrono>
+#include <condition_variable>
+
+#include "fasthash/error.h"
 #include "platform/os.h"
 
 namespace fasthash {
 namespace {
 
-struct Gate {
-    std::mutex mutex;
-    unsigned generation = 1;  // of processes: one more in each child
-};
+constexpr std::chrono::milliseconds kBetweenLooks{20};  // of a thread that waits, for what its caller says meanwhile
 
-Gate& gate() {
-    static Gate* const the_gate = [] {
-        static Gate* const made = new Gate;  // never destroyed: threads may outlive every other object
-        os::at_fork([] { made->mutex.lock(); }, [] { made->mutex.unlock(); },
-                    [] {
-                        ++made->generation;
-                        made->mutex.unlock();
-                    });
-        return made;
-    }();
-    return *the_gate;
+/// Another number for each thread; none comes twice, not even in a child.
+std::uint64_t this_thread() {
+    static std::atomic<std::uint64_t> last{0};
+    thread_local std::uint64_t number = 0;
+    if (number == 0) number = ++last;
+    return number;
 }
 
 }  // namespace
 
-std::mutex& fork_gate() { return gate().mutex; }
+/// Who holds and who waits for what, of all locks of the process; all of it is guarded by the gate.
+struct LockTable {
+    struct Wait {
+        std::uint64_t thread;
+        std::uint64_t since;
+        const ForkSafeMutex* mutex;
+        Task task;
+        Wait* next;
+    };
 
-void ForkSafeMutex::lock() {
-    std::mutex* mutex;
-    {
-        const std::lock_guard guard(fork_gate());
-        if (generation_ != gate().generation) {
-            mutex_ = new std::mutex;  // the parent's may be held by nobody: it is left behind
-            generation_ = gate().generation;
+    std::mutex gate;
+    std::condition_variable* released = new std::condition_variable;  // of any lock: waits are rare
+    Wait* waits = nullptr;                                            // the latest first; each is on the stack
+    std::uint64_t n_steps = 0;                                        // holds and waits so far
+    unsigned generation = 1;                                          // of processes: one more in each child
+    std::uint64_t survivor = 0;  // the thread of an earlier generation that lives: the one that forked
+
+    /// In a child: the other threads are gone, with what they held and waited for.
+    void begin_anew() {
+        ++generation;
+        survivor = this_thread();
+        released = new std::condition_variable;  // the parent's may be in use by nobody: it is left behind
+        for (Wait** wait = &waits; *wait != nullptr;) {
+            if ((*wait)->thread == survivor) {
+                wait = &(*wait)->next;
+            } else {
+                *wait = (*wait)->next;
+            }
         }
-        mutex = mutex_;
+        gate.unlock();
     }
-    mutex->lock();
+
+    bool is_held(const ForkSafeMutex& mutex) const {
+        const ForkSafeMutex::Holder& holder = mutex.holder_;
+        return holder.thread != 0 && (holder.generation == generation || holder.thread == survivor);
+    }
+
+    /// The mutex that `thread` holds and on which the holder of `mutex` waits, itself or through others; null if it
+    /// does not. What a thread waits for since before it took a mutex does not keep it from giving that back.
+    const ForkSafeMutex* stuck_on(const ForkSafeMutex& mutex, std::uint64_t thread) const {
+        if (!is_held(mutex)) return nullptr;
+        const ForkSafeMutex::Holder& holder = mutex.holder_;
+        if (holder.thread == thread) return &mutex;
+        for (const Wait* wait = waits; wait != nullptr; wait = wait->next) {
+            if (wait->thread != holder.thread || wait->since < holder.since) continue;
+            if (const ForkSafeMutex* end = stuck_on(*wait->mutex, thread)) return end;
+        }
+        return nullptr;
+    }
+
+    /// The change that a thread waits to begin under a mutex; null if there is none.
+    const Task* awaited(const ForkSafeMutex& mutex, std::uint64_t thread) const {
+        for (const Wait* wait = waits; wait != nullptr; wait = wait->next) {
+            if (wait->thread == thread && wait->mutex == &mutex && !wait->task.nests) return &wait->task;
+        }
+        return nullptr;
+    }
+
+    /// Why a task of a thread must not wait for a mutex; empty if it may.
+    std::string refusal(const ForkSafeMutex& mutex, const Task& task, std::uint64_t thread) const {
+        const std::string begin = std::string(task.name) + " was called while ";
+        if (const Task* outer = task.nests ? nullptr : awaited(mutex, thread)) {
+            return begin + "this thread waits to begin " + outer->name + " of the same index; call it once " +
+                   outer->name + " has returned";
+        }
+        const ForkSafeMutex* end = stuck_on(mutex, thread);
+        if (end == nullptr) return "";
+        const std::string inside = end->holder_.task.name;
+        if (end == &mutex) {
+            return begin + "this thread is inside " + inside + " of the same index; call it once " + inside +
+                   " has returned";
+        }
+        return begin + "another thread is inside " + mutex.holder_.task.name + " of the same index and waits until " +
+               inside + " of another index is over, which this thread is inside; call it once " + inside +
+               " has returned";
+    }
+};
+
+namespace {
+
+LockTable& table() {
+    static LockTable* const the_table = [] {
+        static LockTable* const made = new LockTable;  // never destroyed: threads may outlive every other object
+        os::at_fork([] { made->gate.lock(); }, [] { made->gate.unlock(); }, [] { made->begin_anew(); });
+        return made;
+    }();
+    return *the_table;
+}
+
+/// The entry of a thread that waits, while it does.
+class Waiting {
+ public:
+    Waiting(LockTable& all, const LockTable::Wait& wait) : all_(all), wait_(wait) {
+        wait_.next = all_.waits;
+        all_.waits = &wait_;
+    }
+    ~Waiting() {  // under the gate
+        LockTable::Wait** entry = &all_.waits;
+        while (*entry != &wait_) entry = &(*entry)->next;
+        *entry = wait_.next;
+    }
+
+ private:
+    LockTable& all_;
+    LockTable::Wait wait_;
+};
+
+/// Lets others through a gate for a while.
+class Opened {
+ public:
+    explicit Opened(std::unique_lock<std::mutex>& gate) : gate_(gate) { gate_.unlock(); }
+    ~Opened() { gate_.lock(); }
+
+ private:
+    std::unique_lock<std::mutex>& gate_;
+};
+
+}  // namespace
+
+std::mutex& fork_gate() { return table().gate; }
+
+ForkSafeLock::ForkSafeLock(ForkSafeMutex& mutex, const Task& task, Stopper* stopper, IfStuck if_stuck) : mutex_(mutex) {
+    LockTable& all = table();
+    const std::uint64_t thread = this_thread();
+    std::unique_lock gate(all.gate);
+    const auto is_free = [&] {
+        const ForkSafeMutex::Holder& holder = mutex_.holder_;
+        return !all.is_held(mutex_) || (holder.thread == thread && holder.task.nests);
+    };
+    if (!is_free() || all.awaited(mutex_, thread) != nullptr) {
+        const std::string refusal = all.refusal(mutex_, task, thread);
+        if (!refusal.empty() && if_stuck == IfStuck::go_without) return;
+        if (!refusal.empty()) throw ReentryError(refusal);
+        const Waiting waiting(all, {thread, ++all.n_steps, &mutex_, task, nullptr});
+        while (!is_free()) {
+            all.released->wait_for(gate, kBetweenLooks);
+            if (stopper == nullptr) continue;
+            const Opened opened(gate);
+            stopper->check();
+        }
+    }
+    if (all.is_held(mutex_)) outer_ = mutex_.holder_;
+    mutex_.holder_ = {thread, all.generation, outer_.thread == 0 ? ++all.n_steps : outer_.since, task};
+    held_ = true;
+}
+
+ForkSafeLock::~ForkSafeLock() {
+    if (!held_) return;
+    LockTable& all = table();
+    const std::lock_guard gate(all.gate);
+    mutex_.holder_ = outer_;
+    if (all.waits != nullptr) all.released->notify_all();
 }
 
 }  // namespace fasthash

@@ -1,9 +1,14 @@
-// Locks that a forked child can take although another thread of its parent held them when it forked.
+// Locks that a forked child can take although another thread of its parent held them when it forked, and that refuse a
+// wait which would never end. Callers may be called back under them: by `Interrupt`, hence by signal handlers.
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <mutex>
+#include <string>
+
+#include "platform/stopper.h"
 
 namespace fasthash {
 
@@ -11,20 +16,53 @@ namespace fasthash {
 /// taken.
 std::mutex& fork_gate();
 
-/// For long work. A child has none of the threads that might hold it, and starts with a fresh one.
+/// What a thread does while it holds a ForkSafeMutex.
+struct Task {
+    const char* name;    ///< for errors; lives as long as the lock is held
+    bool nests = false;  ///< callbacks under it may begin another task: a search, which changes nothing by halves
+};
+
+/// For long work, done by one thread at a time. A child has none of the threads that might hold it but the one that
+/// forked. Taken by a ForkSafeLock.
 class ForkSafeMutex {
  public:
     ForkSafeMutex() = default;
-    ~ForkSafeMutex() { delete mutex_; }
     ForkSafeMutex(const ForkSafeMutex&) = delete;
     ForkSafeMutex& operator=(const ForkSafeMutex&) = delete;
 
-    void lock();
-    void unlock() { mutex_->unlock(); }
+ private:
+    friend class ForkSafeLock;
+    friend struct LockTable;
+
+    struct Holder {
+        std::uint64_t thread = 0;  // 0: nobody
+        unsigned generation = 0;   // of processes
+        std::uint64_t since = 0;   // in the order of all holds and waits
+        Task task{nullptr};
+    };
+
+    Holder holder_;  // guarded by the gate
+};
+
+/// Holds a ForkSafeMutex from its construction to its destruction, by the same thread.
+class ForkSafeLock {
+ public:
+    enum class IfStuck { raise, go_without };
+
+    /// Waits while another thread holds the mutex; `stopper` ends the wait by Interrupted. A wait would never end if
+    /// this thread holds the mutex, or another one that its holder waits for: throws ReentryError then, or with
+    /// `go_without` does not hold it. Only a task that nests may be under way already on this thread.
+    ForkSafeLock(ForkSafeMutex& mutex, const Task& task, Stopper* stopper = nullptr, IfStuck if_stuck = IfStuck::raise);
+    ~ForkSafeLock();
+    ForkSafeLock(const ForkSafeLock&) = delete;
+    ForkSafeLock& operator=(const ForkSafeLock&) = delete;
+
+    bool held() const { return held_; }
 
  private:
-    std::mutex* mutex_ = nullptr;
-    unsigned generation_ = 0;
+    ForkSafeMutex& mutex_;
+    ForkSafeMutex::Holder outer_;  // the task of this thread in which this one is nested
+    bool held_ = false;
 };
 
 /// A pointer to something that never changes, which is replaced as a whole: who reads it keeps what it was.
@@ -48,14 +86,14 @@ class Published {
     std::shared_ptr<const T> value_;
 };
 
-/// Something that is made at the first need, once.
+/// Something that is made at the first need, once. `make` must not call the caller back.
 template <typename T>
 class Lazy {
  public:
     template <typename Make>
     const T& get(Make make) const {
         if (const T* ready = ready_.load(std::memory_order_acquire)) return *ready;
-        const std::lock_guard lock(mutex_);
+        const ForkSafeLock lock(mutex_, {"a table for look-ups"});
         if (!value_) {
             value_ = make();
             ready_.store(value_.get(), std::memory_order_release);

@@ -31,10 +31,10 @@ struct Job {
 // operating system takes them, and after a fork the child makes its own.
 class Pool {
  public:
-    // False if the pool is in use.
+    // False if the pool is in use, be it by this very thread: a callback under a search may search.
     bool run(std::size_t n_threads, std::size_t n_tasks, const std::function<void(std::size_t)>& task) {
-        const std::unique_lock busy(busy_, std::try_to_lock);
-        if (!busy) return false;
+        if (busy_.exchange(true, std::memory_order_acquire)) return false;
+        const Turn turn{busy_};
         const std::size_t n_helpers = std::min(n_threads, n_tasks) - 1;
         Job job{&task, n_tasks, {}, 0, nullptr};
         {
@@ -53,6 +53,7 @@ class Pool {
         }
         wake_.notify_all();
         take_part(job);
+        if (!is_current()) return end_in_child(job);
         std::unique_lock lock(mutex_);
         job_ = nullptr;  // who has not come yet is not waited for: little work is over before another thread wakes
         done_.wait(lock, [&job] { return job.n_helpers == 0; });
@@ -83,12 +84,27 @@ class Pool {
             for (std::size_t i; (i = job.next.fetch_add(1)) < job.n_tasks;) (*job.task)(i);
         } catch (...) {
             job.next = job.n_tasks;  // the rest is not begun
+            if (!is_current()) throw;
             const std::lock_guard lock(mutex_);
             if (!job.error) job.error = std::current_exception();
         }
     }
 
-    std::mutex busy_;  // held by the call that uses the pool
+    struct Turn {
+        std::atomic<bool>& busy;
+        ~Turn() { busy.store(false, std::memory_order_release); }
+    };
+
+    bool is_current() const;
+
+    // A callback of a task has forked, and this is the child: helpers are gone, with the tasks that they had begun.
+    static bool end_in_child(const Job& job) {
+        if (job.n_helpers != 0) throw Error("a forked child cannot end what threads of its parent had begun");
+        if (job.error) std::rethrow_exception(job.error);
+        return true;
+    }
+
+    std::atomic<bool> busy_{false};  // a call uses the pool
     std::mutex mutex_;
     std::condition_variable wake_, done_;
     std::size_t n_workers_ = 0;
@@ -98,6 +114,8 @@ class Pool {
 };
 
 std::atomic<Pool*> pool{nullptr};
+
+bool Pool::is_current() const { return this == pool; }
 
 // The pool is never destroyed: its threads may outlive every other object.
 Pool& the_pool() {

@@ -1,8 +1,8 @@
 // Which items of a segment a search may find.
 #pragma once
 
-#include "fasthash/id_filter.h"
 #include "codes/item_set.h"
+#include "fasthash/id_filter.h"
 
 namespace fasthash {
 

@@ -7,6 +7,8 @@
 namespace fasthash {
 namespace {
 
+constexpr Task kPreparing{"the preparation of a filter"};  // during which nobody is called back
+
 Items collect(const State& state, const IdFilter& filter, std::size_t n_bytes) {
     constexpr std::size_t kPiece = 4096;
     const std::vector<std::int64_t>& ids = filter.ids();
@@ -32,7 +34,8 @@ std::shared_ptr<const Segment> FilteredGallery::items_of(const std::shared_ptr<c
         return items.n() == 0 ? nullptr : build(items.view(n_bytes));
     };
     if (!filter.reusable()) return make();
-    const std::lock_guard lock(mutex_);  // who else searches with this filter waits, rather than do the same
+    // Another search with this filter waits, rather than do the same.
+    const ForkSafeLock lock(mutex_, kPreparing);
     if (state_.lock() != state) {
         state_.reset();
         items_ = make();
@@ -42,7 +45,7 @@ std::shared_ptr<const Segment> FilteredGallery::items_of(const std::shared_ptr<c
 }
 
 std::size_t FilteredGallery::nbytes() const {
-    const std::lock_guard lock(mutex_);
+    const ForkSafeLock lock(mutex_, kPreparing);
     return items_ == nullptr ? 0 : items_->nbytes();
 }
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fasthash._locks import ChangeLock, Condition
 from fasthash.distributed._ray import ray
 from fasthash.distributed.shard import Shard
 
@@ -103,8 +104,8 @@ class Fleet:
         self._repairs = [0] * len(sources)  # copies that are being made
         self._turn = itertools.count()
         self._closed = False
-        self._changed = threading.Condition()  # held for moments, never while an actor is asked
-        self.changing = threading.RLock()  # held by who makes a change, and while a new copy is filled
+        self._changed = Condition()  # held for moments, never while an actor is asked
+        self.changing = ChangeLock()  # held by who makes a change, and while a new copy is filled
 
     def start(self) -> list[int]:
         """Start and fill all copies; tells how many codes each shard has."""
@@ -372,7 +373,7 @@ class Fleet:
         """Whether there is no more to do."""
         copy = self._started(shard, self._launch(shard))
         try:
-            with self.changing:
+            with self.changing("the repair of a shard"):
                 twins = self.copies(shard)
                 copy.since = self._versions[shard]
                 if twins:

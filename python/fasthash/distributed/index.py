@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +29,7 @@ from fasthash._checks import (
     is_int64,
 )
 from fasthash._core import FormatError
+from fasthash._locks import ChangeLock
 from fasthash._saved_folder import read_card, write_folder
 from fasthash.distributed import _ray
 from fasthash.distributed._ray import ray
@@ -158,11 +158,16 @@ class ShardedIndex:
             patience=check_positive("patience", patience),
         )
         _ray.start()
-        self._fleet = Fleet(options, (self._level_bits, memory, plan), sources)
-        sizes = self._fleet.start()
-        self._state = _State((0,) * len(sources), tuple(sizes), next_id)
+        fleet = Fleet(options, (self._level_bits, memory, plan), sources)
+        self._begin(self._level_bits, fleet, fleet.start(), next_id)
+
+    def _begin(self, level_bits: tuple[int, ...], fleet: Fleet, sizes: Sequence[int], next_id: int) -> None:
+        """Hold what the shards of a fleet hold, of these sizes."""
+        self._level_bits = level_bits
+        self._fleet = fleet
+        self._state = _State((0,) * len(sizes), tuple(sizes), next_id)
         self._old: list[_State] = []  # states whose versions some shard still holds
-        self._guard = threading.Lock()  # held for moments, when a search begins and ends
+        self._guard = ChangeLock()  # held for moments, when a search begins and ends
         self._numbers = itertools.count(1)  # of versions; none comes twice
         self._filters: weakref.WeakKeyDictionary[IdFilter, dict[int, Allowed]] = weakref.WeakKeyDictionary()
         self._filter_numbers = itertools.count()
@@ -284,7 +289,7 @@ class ShardedIndex:
         """
         array = check_codes("codes", codes, self.n_bits // 8)
         given = None if ids is None else check_ids(ids, len(array))
-        with self._fleet.changing:
+        with self._fleet.changing("add"):
             first = self._state.next_id
             if given is None:
                 if len(array) > _END_OF_IDS - first:
@@ -307,7 +312,7 @@ class ShardedIndex:
             ShardLostError: as in `add`.
         """
         array = check_ids(ids)
-        with self._fleet.changing:
+        with self._fleet.changing("remove"):
             self._change("remove", array, lambda rows: (array[rows],), self._state.next_id)
 
     def update(self, ids: ArrayLike, codes: ArrayLike) -> None:
@@ -324,12 +329,12 @@ class ShardedIndex:
         """
         array = check_codes("codes", codes, self.n_bits // 8)
         given = check_ids(ids, len(array))
-        with self._fleet.changing:
+        with self._fleet.changing("update"):
             self._change("update", given, lambda rows: (given[rows], array[rows]), self._state.next_id)
 
     def compact(self) -> None:
         """Bring the codes of each shard together, as `HierIndex.compact`. No result changes."""
-        with self._fleet.changing:
+        with self._fleet.changing("compact"):
             self._apply(dict.fromkeys(range(self.n_shards), ("compact",)), self._state.next_id)
 
     def _change(
@@ -358,7 +363,7 @@ class ShardedIndex:
         versions = tuple(new if shard in calls else version for shard, version in enumerate(state.versions))
         sizes = tuple(made.get(shard, size) for shard, size in enumerate(state.sizes))
         self._fleet.publish(versions)
-        with self._guard:
+        with self._guard("a search", nests=True):
             self._state = _State(versions, sizes, next_id)
             self._old.append(state)
             idle = [old for old in self._old if old.readers == 0]
@@ -651,13 +656,13 @@ class ShardedIndex:
 
     @contextmanager
     def _held(self) -> Iterator[_State]:
-        with self._guard:
+        with self._guard("a search", nests=True):
             state = self._state
             state.readers += 1
         try:
             yield state
         finally:
-            with self._guard:
+            with self._guard("a search", nests=True):
                 state.readers -= 1
 
     def _read(self, method: str, *first: Any, each: Mapping[int, tuple[Any, ...]] | None = None) -> dict[int, Any]:
