@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "fork_safe.h"
 #include "os.h"
 
 namespace fasthash {
@@ -97,16 +98,19 @@ class Pool {
     Job* job_ = nullptr;
 };
 
-std::atomic<Pool*> pool{nullptr};
+Pool* pool = nullptr;  // guarded by the fork gate
 
 // The pool is never destroyed: its threads may outlive every other object.
 Pool& the_pool() {
-    static std::once_flag once;
-    std::call_once(once, [] {
-        pool = new Pool;
-        // A child has none of its parent's threads, and the parent's locks may be held: it starts afresh.
-        os::at_fork(nullptr, nullptr, [] { pool = new Pool; });
-    });
+    const std::lock_guard lock(fork_gate());
+    static bool watches_forks = false;
+    if (!watches_forks) {
+        // A child has none of its parent's threads, and the parent's locks may be held: it makes a pool of its own, at
+        // the first need, since a child of a process without memory has none either.
+        os::at_fork(nullptr, nullptr, [] { pool = nullptr; });
+        watches_forks = true;
+    }
+    if (pool == nullptr) pool = new Pool;
     return *pool;
 }
 
