@@ -22,9 +22,16 @@ say "8 readers, 1 writer, ThreadSanitizer"
 build tsan "-fsanitize=thread" -DFASTHASH_FUZZ=OFF
 (cd "$out/tsan" && ./stress_test 20)
 
-say "core, C interface, kernels, faults, 8 readers and 1 writer; AddressSanitizer and UndefinedBehaviorSanitizer"
+say "core, C interface, kernels, faults, memory, 8 readers and 1 writer; AddressSanitizer and UndefinedBehaviorSanitizer"
 build asan "" -DFASTHASH_FUZZ=ON  # brings the sanitizers
-for test in core_test c_api_test kernels_test topk_test faults_test "stress_test 20"; do (cd "$out/asan" && ./$test); done
+for test in core_test c_api_test kernels_test topk_test faults_test memory_test "stress_test 20"; do (cd "$out/asan" && ./$test); done
+
+say "memory that runs out at every allocation"
+build plain "" -DFASTHASH_FUZZ=OFF
+(cd "$out/plain" && ./memory_test thorough)
+
+say "every state of the disk after a loss of power"
+FASTHASH_THOROUGH=1 "$bin/python" -m pytest -q -rP -p no:cacheprovider --timeout=1200 tests/test_power_loss.py
 
 say "fuzzing, 60 s each; the same sanitizers"
 for target in load_fuzz search_fuzz; do (cd "$out/asan" && ./$target -max_total_time=60); done

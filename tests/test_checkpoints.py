@@ -118,7 +118,9 @@ def test_a_new_save_replaces_the_old_one_and_nothing_else(tmp_path):
     assert all((tmp_path / name).read_text() == "mine" for name in others)
 
 
-@pytest.mark.parametrize("step", ["_checkpoint.save_model", "_saved_folder._sync", "_saved_folder.os.replace"])
+@pytest.mark.parametrize(
+    "step", ["_checkpoint.save_model", "_saved_folder.flush", "_durable.flush", "_durable.os.replace"]
+)
 def test_a_save_that_fails_leaves_the_old_checkpoint(monkeypatch, tmp_path, step):
     def fail(*args):
         raise OSError("no space left")
@@ -134,7 +136,7 @@ def test_a_save_that_fails_leaves_the_old_checkpoint(monkeypatch, tmp_path, step
     assert files(tmp_path / "new") == []
 
 
-@pytest.mark.parametrize("step", ["save_model", "_sync", "os.replace", "_remove_leftovers"])
+@pytest.mark.parametrize("step", ["save_model", "flush", "os.replace", "_remove_leftovers"])
 @pytest.mark.parametrize("after", [False, True])
 def test_a_killed_save_leaves_the_old_checkpoint_or_the_new_one(monkeypatch, tmp_path, step, after):
     """A child process ends at once before or after a step, as under kill -9: nothing is cleaned up."""
@@ -142,7 +144,7 @@ def test_a_killed_save_leaves_the_old_checkpoint_or_the_new_one(monkeypatch, tmp
     old.save(tmp_path, RECORD)
     child = os.fork()
     if not child:
-        place = {"os.replace": os, "_sync": fasthash._saved_folder}.get(step, fasthash._checkpoint)
+        place = {"os.replace": os, "flush": fasthash._saved_folder}.get(step, fasthash._checkpoint)
         real = getattr(place, step.split(".")[-1])
         monkeypatch.setattr(place, real.__name__, lambda *args: (after and real(*args), os._exit(9)))
         try:

@@ -86,12 +86,12 @@ def test_a_process_that_is_killed_while_it_saves(indices, contents, path):
     assert n_cut_short > 0
 
 
-def test_what_a_killed_process_left_is_in_nobodys_way(indices, contents, path):
+def test_what_a_killed_process_left_is_removed_by_the_next_save(indices, contents, path):
     (path.parent / f".fasthash-{os.getpid()}-1.tmp").write_bytes(contents[1][:5000])
     assert which(path, contents) == 0
     indices[1].save(path)
     assert which(path, contents) == 1
-    assert sweep(path)
+    assert not sweep(path)
 
 
 def test_a_disk_that_is_full(indices, contents, path):

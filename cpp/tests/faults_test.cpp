@@ -1,5 +1,4 @@
-// What is left when a save is killed or refused at any step, and when memory runs out anywhere: of the first 200
-// allocations of everything an index does each fails in turn with `faults_test thorough`, without it a share of them.
+// What is left when a save is killed or refused at any step.
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -7,51 +6,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
-#include <climits>
 #include <csignal>
 #include <cstring>
-#include <functional>
-#include <new>
 
 #include "platform/files.h"
 #include "testing.h"
-
-namespace {
-
-std::atomic<long> n_until_refusal{LONG_MAX};  // allocations, with the one that fails
-std::atomic<bool> all_after{false};           // fail as well
-std::atomic<bool> refused{false};
-
-bool refuse() {
-    const long left = n_until_refusal.fetch_sub(1) - 1;
-    if (left > 0 || (left < 0 && !all_after)) return false;
-    refused = true;
-    return true;
-}
-
-}  // namespace
-
-// Not inlined, so that no compiler takes what one of them calls for a mistake of the other.
-__attribute__((noinline)) void* operator new(std::size_t n) {
-    void* memory = refuse() ? nullptr : std::malloc(n > 0 ? n : 1);
-    if (memory == nullptr) throw std::bad_alloc();
-    return memory;
-}
-__attribute__((noinline)) void operator delete(void* memory) noexcept { std::free(memory); }
-__attribute__((noinline)) void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-
-#if defined(FASTHASH_WRAPPED_ALLOCATION)
-extern "C" {
-void* __real_aligned_alloc(std::size_t alignment, std::size_t n);
-void* __real_realloc(void* memory, std::size_t n);
-void* __wrap_aligned_alloc(std::size_t alignment, std::size_t n) {
-    return refuse() ? nullptr : __real_aligned_alloc(alignment, n);
-}
-void* __wrap_realloc(void* memory, std::size_t n) { return refuse() ? nullptr : __real_realloc(memory, n); }
-}
-#endif
 
 namespace fasthash::testing {
 
@@ -276,277 +236,15 @@ void test_saving() {
     }
 }
 
-// ---- memory that runs out ----
-
-constexpr long kMostAllocations = 200;
-bool thorough = false;
-std::size_t n_failures = 0, n_bad_alloc = 0;
-
-// Runs something while the n-th allocation fails, and all after it if `all`. False if it threw.
-template <typename Call>
-bool run_refused(long n, bool all, Call call) {
-    bool done = false;
-    refused = false;
-    all_after = all;
-    n_until_refusal = n;
-    try {
-        call();
-        done = true;
-        n_until_refusal = LONG_MAX;
-    } catch (const std::bad_alloc&) {
-        n_until_refusal = LONG_MAX;
-        ++n_bad_alloc;
-    } catch (const std::exception&) {
-        n_until_refusal = LONG_MAX;
-    }
-    check(done || refused, "an error without a cause");
-    if (!done) ++n_failures;
-    return done;
-}
-
-// Calls `attempt(n, all)` until there are fewer than n allocations.
-template <typename Attempt>
-void for_each_refusal(Attempt attempt) {
-    for (const bool all : {false, true}) {
-        for (long n = 1; n <= kMostAllocations; n += thorough ? (all ? 7 : 1) : 1 + n / 4) {
-            attempt(n, all);
-            if (!refused) break;
-        }
-    }
-}
-
-/// An index in two segments, with removed codes, and what it must answer.
-struct Subject {
-    std::unique_ptr<Index> index;
-    std::vector<std::uint8_t> bytes, queries;
-    CodeView asked;
-    IdFilter narrow, wide;
-    Found nearest, nearest_narrow, nearest_wide, pruned;
-    RangeResult within;
-
-    explicit Subject(std::unique_ptr<Index> empty, std::size_t n = 1100)
-        : index(std::move(empty)),
-          queries(random_codes(40 * kWidth, generator)),
-          asked{queries.data(), 2, kWidth},
-          narrow(numbers(0, 50)),
-          wide(numbers(20, n - 100)) {
-        index->add({random_codes(n * kWidth, generator).data(), n, kWidth}, nullptr);
-        index->add({random_codes(20 * kWidth, generator).data(), 20, kWidth}, nullptr);
-        const auto gone = numbers(40, 30);
-        index->remove(gone.data(), gone.size());
-        bytes = index->to_bytes();
-        nearest = search(*index, asked, 10);
-        nearest_narrow = search(*index, asked, 10, &narrow);
-        nearest_wide = search(*index, asked, 10, &wide);
-        within = index->range_search(asked, 12, nullptr, nullptr);
-    }
-
-    static std::vector<std::int64_t> numbers(std::int64_t first, std::size_t n) {
-        std::vector<std::int64_t> all(n);
-        for (std::size_t i = 0; i < n; ++i) all[i] = first + static_cast<std::int64_t>(i);
-        return all;
-    }
-    bool has(const RangeResult& found) const {
-        return found.ids == within.ids && found.distances == within.distances && found.offsets == within.offsets;
-    }
-    void check_unchanged(const Index& same, const std::string& what) const {
-        check(same.to_bytes() == bytes, what + ": content");
-        check(search(same, asked, 10) == nearest, what + ": search");
-        check(search(same, asked, 10, &narrow) == nearest_narrow, what + ": search with a filter");
-        check(has(same.range_search(asked, 12, nullptr, nullptr)), what + ": search by radius");
-    }
-};
-
-// A change happens as a whole or not at all.
-void test_change(const Subject& subject, const std::string& what, const std::function<void(Index&)>& change) {
-    const auto changed = subject.index->copy();
-    change(*changed);
-    const std::vector<std::uint8_t> bytes = changed->to_bytes();
-    const Found nearest = search(*changed, subject.asked, 10);
-    for_each_refusal([&](long n, bool all) {
-        const auto index = subject.index->copy();
-        if (run_refused(n, all, [&] { change(*index); })) {
-            check(index->to_bytes() == bytes && search(*index, subject.asked, 10) == nearest, what + ": done");
-        } else {
-            subject.check_unchanged(*index, what + ": not done");
-            change(*index);
-            check(index->to_bytes() == bytes && search(*index, subject.asked, 10) == nearest,
-                  what + ": done afterwards");
-        }
-    });
-}
-
-// What only reads returns what it must or throws. `fresh`: on an index that has nothing prepared yet.
-void test_read(const Subject& subject, const std::string& what, const std::function<bool(const Index&)>& read,
-               bool fresh = false) {
-    for_each_refusal([&](long n, bool all) {
-        const auto index = fresh ? index_from_bytes(subject.bytes.data(), subject.bytes.size()) : subject.index->copy();
-        bool right = true;
-        run_refused(n, all, [&] { right = read(*index); });
-        check(right, what + ": the answer");
-        if (n % 8 == 1) subject.check_unchanged(*index, what);
-        check(read(*index), what + ": afterwards");
-    });
-}
-
-void test_changes_without_memory(const Subject& subject) {
-    const auto codes = random_codes(600 * kWidth, generator);
-    const auto ids = Subject::numbers(100000, 600), few = Subject::numbers(100, 5), many = Subject::numbers(200, 500);
-    FlatIndex flat(kLayout.n_bits());
-    HierIndex hier(kLayout);
-    for (Index* other : {static_cast<Index*>(&flat), static_cast<Index*>(&hier)}) {
-        other->add({codes.data(), 300, kWidth}, ids.data());
-    }
-    const Index& other = subject.index->kind() == IndexKind::flat ? static_cast<const Index&>(flat) : hier;
-    test_change(subject, "add", [&](Index& index) { index.add({codes.data(), 600, kWidth}, nullptr); });
-    test_change(subject, "add a few", [&](Index& index) { index.add({codes.data(), 3, kWidth}, nullptr); });
-    test_change(subject, "add ids", [&](Index& index) { index.add({codes.data(), 600, kWidth}, ids.data()); });
-    test_change(subject, "remove", [&](Index& index) { index.remove(few.data(), few.size()); });
-    test_change(subject, "remove many", [&](Index& index) { index.remove(many.data(), many.size()); });
-    test_change(subject, "update", [&](Index& index) { index.update(few.data(), {codes.data(), few.size(), kWidth}); });
-    test_change(subject, "update many",
-                [&](Index& index) { index.update(many.data(), {codes.data(), many.size(), kWidth}); });
-    test_change(subject, "compact", [&](Index& index) { index.compact(); });
-    test_change(subject, "merge", [&](Index& index) { index.merge(other); });
-}
-
-void test_reads_without_memory(const Subject& subject) {
-    const std::int64_t ids[] = {5, 1110, 900, 5};
-    const CodeView all_queries = view(subject.queries, kWidth);
-    const Found all_nearest = search(*subject.index, all_queries, 1200);
-    const Export items = subject.index->export_items();
-    std::vector<std::uint8_t> codes(4 * kWidth);
-    subject.index->reconstruct(ids, 4, codes.data());
-    test_read(subject, "search",
-              [&](const Index& index) { return search(index, subject.asked, 10) == subject.nearest; });
-    test_read(subject, "search for many",
-              [&](const Index& index) { return search(index, all_queries, 1200) == all_nearest; });
-    test_read(subject, "search by radius",
-              [&](const Index& index) { return subject.has(index.range_search(subject.asked, 12, nullptr, nullptr)); });
-    test_read(subject, "count", [&](const Index& index) {
-        std::int64_t counts[2];
-        index.count_within(subject.asked, 12, nullptr, counts);
-        return counts[0] == subject.within.offsets[1] && counts[0] + counts[1] == subject.within.offsets[2];
-    });
-    test_read(subject, "search with a wide filter", [&](const Index& index) {
-        return search(index, subject.asked, 10, &subject.wide) == subject.nearest_wide;
-    });
-    test_read(
-        subject, "search with a narrow filter",
-        [&](const Index& index) { return search(index, subject.asked, 10, &subject.narrow) == subject.nearest_narrow; },
-        true);
-    test_read(subject, "search with a filter that is kept", [&](const Index& index) {
-        IdFilter kept(subject.narrow.ids());
-        kept.set_reusable();
-        return search(index, subject.asked, 10, &kept) == subject.nearest_narrow &&
-               search(index, subject.asked, 10, &kept) == subject.nearest_narrow;
-    });
-    IdFilter kept(subject.narrow.ids());
-    kept.set_reusable();
-    test_read(subject, "search with one filter after failures",
-              [&](const Index& index) { return search(index, subject.asked, 10, &kept) == subject.nearest_narrow; });
-    if (subject.index->kind() == IndexKind::hier) {
-        test_read(
-            subject, "pruned search",
-            [&](const Index& index) {
-                return search(index, subject.asked, 10, nullptr, Pruning{1.0}) == subject.nearest;
-            },
-            true);
-        test_read(subject, "pruned search with a filter", [&](const Index& index) {
-            return search(index, subject.asked, 10, &subject.narrow, Pruning{1.0}) == subject.nearest_narrow;
-        });
-    }
-    test_read(
-        subject, "contains", [&](const Index& index) { return index.contains(700) && !index.contains(41); }, true);
-    test_read(
-        subject, "reconstruct",
-        [&](const Index& index) {
-            std::vector<std::uint8_t> got(4 * kWidth);
-            index.reconstruct(ids, 4, got.data());
-            return got == codes;
-        },
-        true);
-    test_read(subject, "all items", [&](const Index& index) {
-        const Export got = index.export_items();
-        return got.ids == items.ids && got.codes == items.codes;
-    });
-    test_read(subject, "copy", [&](const Index& index) { return index.copy()->size() == 1090; });
-    test_read(subject, "bytes of memory", [&](const Index& index) { return index.nbytes() > 1090 * kWidth / 2; });
-    test_read(subject, "to_bytes", [&](const Index& index) { return index.to_bytes() == subject.bytes; });
-    test_read(subject, "from bytes", [&](const Index& index) {
-        return index_from_bytes(subject.bytes.data(), subject.bytes.size())->size() == index.size();
-    });
-}
-
-void test_files_without_memory(const Subject& subject) {
-    // Long enough that no name fits into the string itself.
-    const std::string path = folder + "/an index with a name that is not short.fh";
-    FlatIndex old(kLayout.n_bits());
-    const std::vector<std::uint8_t> old_bytes = old.to_bytes();
-    for_each_refusal([&](long n, bool all) {
-        old.save(path);
-        const bool done = run_refused(n, all, [&] { subject.index->save(path); });
-        check(read_file(path) == (done ? subject.bytes : old_bytes), "save: the bytes of the file");
-        check(files_in_folder().size() == 1, "save: nothing is left");
-        subject.check_unchanged(*subject.index, "save");
-    });
-    subject.index->save(path);
-    for (const bool mapped : {false, true}) {
-        test_read(subject, "load",
-                  [&](const Index& index) { return load_index(path, mapped)->size() == index.size(); });
-    }
-    test_read(subject, "peek", [&](const Index& index) { return peek_file(path).n_codes == index.size(); });
-    test_read(subject, "verify", [&](const Index&) { return verify_file(path).fault.empty(); });
-    empty_folder();
-}
-
-void test_filters_without_memory() {
-    const std::uint8_t mask[] = {1, 0, 1};
-    for_each_refusal([&](long n, bool all) {
-        run_refused(n, all, [&] { check(IdFilter({5, 3, 100000}).contains(3), "a filter"); });
-        const bool was_refused = refused;
-        run_refused(n, all, [&] { check(IdFilter::from_mask(mask, 3)->size() == 2, "a mask"); });
-        refused = refused || was_refused;
-    });
-}
-
-void test_memory() {
-    test_filters_without_memory();
-    auto indices = indices_of_every_kind(kLayout);
-    for (std::size_t i = 0; i < indices.size(); ++i) {
-        const auto codes = random_codes(300 * kWidth, generator);
-        // Whatever the plan, from nothing.
-        for_each_refusal([&](long n, bool all) {
-            const auto index = indices[i]->copy();
-            if (!run_refused(n, all, [&] { index->add(view(codes, kWidth), nullptr); })) {
-                check(index->size() == 0 && index->n_segments() == 0 && index->next_id() == 0, "build: not done");
-                index->add(view(codes, kWidth), nullptr);
-            }
-            check(index->size() == 300 && index->contains(299), "build: done");
-        });
-        // One of each kind of segment; for long also with the plans that have tables of their own.
-        if (i > 1 && (!thorough || (i != 7 && i != 12))) continue;
-        const Subject subject(indices[i]->copy());
-        test_changes_without_memory(subject);
-        test_reads_without_memory(subject);
-        test_files_without_memory(subject);
-    }
-    check(n_failures > 500 && n_bad_alloc > n_failures / 2, "memory ran out");
-}
-
 }  // namespace
 }  // namespace fasthash::testing
 
-int main(int argc, char** argv) {
+int main() {
     using namespace fasthash::testing;
-    thorough = argc == 2 && std::strcmp(argv[1], "thorough") == 0;
-    check(argc == 1 || thorough, "usage: faults_test [thorough]");
     folder = "faults_test-" + std::to_string(getpid());
     check(mkdir(folder.c_str(), 0777) == 0, "mkdir");
     fasthash::set_num_threads(3);
     test_saving();
-    test_memory();
     check(rmdir(folder.c_str()) == 0, "rmdir");
-    std::printf("faults_test: memory was refused %zu times\n", n_failures);
     std::puts("faults_test: all passed");
 }

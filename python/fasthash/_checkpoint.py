@@ -14,6 +14,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from fasthash._durable import is_flushed, make_folder
 from fasthash._extras import needs_extra
 from fasthash._saved_folder import CARD_NAME, card_of, put_card
 
@@ -31,7 +32,7 @@ _OUR_FILES = re.compile(r"weights-[0-9a-f]{8}\.(safetensors|json)")
 def write_checkpoint(folder: str | os.PathLike[str], model: nn.Module, card: dict[str, Any]) -> None:
     """Write weights and card into `folder`, which is made if missing; a save that fails leaves the old checkpoint."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     weights = folder / f"weights-{secrets.token_hex(4)}.safetensors"
     draft = weights.with_suffix(".json")
     text = json.dumps({"version": _VERSION, **card, "weights": weights.name}, indent=2, allow_nan=False)
@@ -40,7 +41,7 @@ def write_checkpoint(folder: str | os.PathLike[str], model: nn.Module, card: dic
         draft.write_text(text + "\n", encoding="utf-8")
         put_card(draft, [weights])
     finally:
-        _remove_leftovers(folder)
+        _remove_leftovers(folder, weights.stem)
 
 
 def read_card(folder: str | os.PathLike[str], kind: str) -> dict[str, Any]:
@@ -97,8 +98,12 @@ def brief(error: Exception) -> str:
     return textwrap.shorten(str(error), width=300)
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """Remove what saves left behind, this one and any that was killed: all of our files but the weights in use."""
+def _remove_leftovers(folder: Path, ours: str) -> None:
+    """Remove what saves left behind, this one and any that was killed: all of our files but the weights in use.
+
+    If the card may not be on the disk, remove only files of this name, which are this save's.
+    """
+    removed = "" if is_flushed(folder) else ours
     try:
         in_use = json.loads((folder / CARD_NAME).read_text(encoding="utf-8"))["weights"]
     except FileNotFoundError:
@@ -106,5 +111,5 @@ def _remove_leftovers(folder: Path) -> None:
     except (KeyError, TypeError, ValueError, RecursionError):
         return  # not a card that we wrote, so better keep what lies beside it
     for path in folder.iterdir():
-        if _OUR_FILES.fullmatch(path.name) and path.name != in_use:
+        if _OUR_FILES.fullmatch(path.name) and path.name != in_use and removed in path.name:
             path.unlink(missing_ok=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from fasthash._checkpoint import brief
+from fasthash._durable import make_folder, put
 from fasthash._extras import needs_extra
 
 with needs_extra("train"):
@@ -33,16 +33,14 @@ def write_state(
         tensors |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in values.items()}
     tensors |= {f"best.{name}": tensor for name, tensor in (best or {}).items()}
     draft = path.with_name(path.name + ".tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     # Clones, since safetensors refuses tensors that share memory.
     save_file(
         {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()},
         str(draft),
         {"fasthash": json.dumps({"version": _VERSION, **facts})},
     )
-    with open(draft, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(draft, path)
+    put(draft, path)
 
 
 def read_state(

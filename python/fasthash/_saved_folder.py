@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fasthash._core import FormatError
+from fasthash._durable import flush, is_flushed, make_folder, put
 
 __all__ = ["CARD_NAME", "card_of", "check_file", "file_entry", "put_card", "read_card", "write_folder"]
 
@@ -46,7 +47,7 @@ def write_folder(
         OSError: the operating system refused a step.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if (folder / CARD_NAME).exists():
         try:
             read_card(folder, kind)
@@ -62,7 +63,7 @@ def write_folder(
         draft.write_text(json.dumps(card | {"sha256": _checksum_of(card)}, indent=1, allow_nan=False), encoding="utf-8")
         put_card(draft, paths.values())
     finally:
-        _remove_leftovers(folder)
+        _remove_leftovers(folder, token)
 
 
 def file_entry(path: Path) -> dict[str, Any]:
@@ -73,12 +74,12 @@ def file_entry(path: Path) -> dict[str, Any]:
 def put_card(draft: Path, files: Iterable[Path]) -> None:
     """Make a draft the card of its folder, which it replaces as a whole.
 
-    The card must not outlive the files that it names: all are on the disk before.
+    The card must not come to the disk before the files that it names: they and their names are there before.
     """
-    for path in (*files, draft):
-        _sync(path)
-    os.replace(draft, draft.with_name(CARD_NAME))
-    _sync(draft.parent)
+    for path in files:
+        flush(path)
+    flush(draft.parent)
+    put(draft, draft.with_name(CARD_NAME))
 
 
 def card_of(folder: str | os.PathLike[str], kind: str) -> Path:
@@ -136,15 +137,6 @@ def check_file(folder: str | os.PathLike[str], card: Mapping[str, Any], name: st
     return path
 
 
-def _sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _checksum_of(card: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
 
@@ -169,8 +161,12 @@ def _sample(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """Remove what saves left behind, this one and any that was killed: all of our files but those in use."""
+def _remove_leftovers(folder: Path, token: str) -> None:
+    """Remove what saves left behind, this one and any that was killed: all of our files but those in use.
+
+    If the card may not be on the disk, remove only files with this token, which is in the names of this save's alone.
+    """
+    removed = "" if is_flushed(folder) else token
     try:
         card = json.loads((folder / CARD_NAME).read_text(encoding="utf-8"))
         in_use = {entry["name"] for entry in card["files"].values()}
@@ -179,5 +175,5 @@ def _remove_leftovers(folder: Path) -> None:
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return  # not a card that we wrote, so better keep what lies beside it
     for path in folder.iterdir():
-        if _OUR_FILES.fullmatch(path.name) and path.name not in in_use:
+        if _OUR_FILES.fullmatch(path.name) and path.name not in in_use and removed in path.name:
             path.unlink(missing_ok=True)

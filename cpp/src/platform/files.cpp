@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <new>
 #include <random>
 
 #include "fasthash/error.h"
@@ -18,21 +19,45 @@ std::string directory_of(const std::string& path) {
     return n == 0 ? "." : path.substr(0, n);
 }
 
+[[noreturn]] void refuse(int code, const std::string& step, const std::string& path) {
+    if (code == ENOMEM) throw std::bad_alloc();
+    throw IoError(code, step, path);
+}
+
+const std::string kPrefix = ".fasthash-", kSuffix = ".tmp";
+
 // A hidden name beside the target: a rename is atomic only within one file system.
 std::string temporary_beside(const std::string& path) {
-    return path.substr(0, name_in(path)) + ".fasthash-" + std::to_string(os::process_id()) + "-" +
-           std::to_string(std::random_device{}()) + ".tmp";
+    return path.substr(0, name_in(path)) + kPrefix + std::to_string(os::process_id()) + "-" +
+           std::to_string(std::random_device{}()) + kSuffix;
+}
+
+bool is_temporary(const std::string& name) {
+    if (name.size() < kPrefix.size() + kSuffix.size() || name.compare(0, kPrefix.size(), kPrefix) != 0) return false;
+    const std::size_t end = name.size() - kSuffix.size();
+    if (name.compare(end, kSuffix.size(), kSuffix) != 0) return false;
+    const std::size_t dash = name.find_first_not_of("0123456789", kPrefix.size());
+    if (dash == kPrefix.size() || dash + 1 >= end || name[dash] != '-') return false;
+    return name.find_first_not_of("0123456789", dash + 1) == end;
+}
+
+// Remove the temporary files of saves whose process was killed.
+void remove_leftovers(const std::string& folder, const std::string& beginning_of_path) {
+    for (const std::string& name : os::names_in(folder)) {
+        if (is_temporary(name)) os::remove_abandoned(beginning_of_path + name);
+    }
 }
 
 // Where a save to `path` goes: through symbolic links to the file they name, and never over anything but a file.
 std::string save_target(const std::string& path) {
     os::FileStatus old;
-    if (os::status(path, old) != 0) return path;  // nothing there yet, or nothing that can be reached
-    if (old.kind == os::FileKind::directory) throw IoError(EISDIR, "cannot save", path);
-    if (old.kind != os::FileKind::regular) throw IoError(EINVAL, "cannot save over what is not a regular file", path);
-    std::string resolved = os::resolve(path);
-    if (resolved.empty()) throw IoError(errno, "cannot follow the path", path);
-    return resolved;
+    if (os::status(path, old) == 0) {  // otherwise nothing is there yet, or nothing that can be reached
+        if (old.kind == os::FileKind::directory) refuse(EISDIR, "cannot save", path);
+        if (old.kind != os::FileKind::regular) refuse(EINVAL, "cannot save over what is not a regular file", path);
+    }
+    std::string target = path;
+    if (os::follow_links(target) != 0) refuse(errno, "cannot follow the path", path);
+    return target;
 }
 
 }  // namespace
@@ -41,10 +66,10 @@ int (*file_step_hook)(const char* step) = nullptr;
 
 AtomicFile::AtomicFile(const std::string& path)
     : path_(save_target(path)), temporary_(temporary_beside(path_)), folder_(directory_of(path_)) {
+    remove_leftovers(folder_, path_.substr(0, name_in(path_)));
     begin("cannot create a file to save to");
-    descriptor_ = os::create(temporary_);
+    descriptor_ = os::create(temporary_, path_);
     if (descriptor_ < 0) fail("cannot create a file to save to");
-    os::copy_permissions(path_, descriptor_);
 }
 
 AtomicFile::~AtomicFile() {
@@ -87,11 +112,11 @@ void AtomicFile::begin(const char* step) const {
     if (errno != 0) fail(step);
 }
 
-void AtomicFile::fail(const char* step) const { throw IoError(errno, step, path_); }
+void AtomicFile::fail(const char* step) const { refuse(errno, step, path_); }
 
 InputFile::InputFile(std::string path) : path_(std::move(path)) {
     descriptor_ = os::open(path_);
-    if (descriptor_ < 0) throw IoError(errno, "cannot open", path_);
+    if (descriptor_ < 0) refuse(errno, "cannot open", path_);
     os::FileStatus info;
     const int result = os::status(descriptor_, info);
     const int code = errno;
@@ -100,8 +125,8 @@ InputFile::InputFile(std::string path) : path_(std::move(path)) {
         return;
     }
     os::close(descriptor_);
-    if (result != 0) throw IoError(code, "cannot examine", path_);
-    if (info.kind == os::FileKind::directory) throw IoError(EISDIR, "cannot open", path_);
+    if (result != 0) refuse(code, "cannot examine", path_);
+    if (info.kind == os::FileKind::directory) refuse(EISDIR, "cannot open", path_);
     throw FormatError("not a regular file");
 }
 
@@ -113,7 +138,7 @@ void InputFile::read(void* data, std::size_t n_bytes, std::uint64_t offset) cons
         const std::int64_t n = os::read(descriptor_, p, n_bytes, offset);
         if (n < 0) {
             if (errno == EINTR) continue;
-            throw IoError(errno, "cannot read", path_);
+            refuse(errno, "cannot read", path_);
         }
         if (n == 0) throw FormatError("file ends at byte " + std::to_string(offset));
         p += n;
@@ -127,7 +152,7 @@ MappedFile::MappedFile(const std::string& path) {
     size_ = file.size();
     if (size_ == 0) return;
     const void* data = os::map(file.descriptor_, static_cast<std::size_t>(size_));
-    if (data == nullptr) throw IoError(errno, "cannot map", path);
+    if (data == nullptr) refuse(errno, "cannot map", path);
     data_ = static_cast<const std::uint8_t*>(data);
 }
 

@@ -1,7 +1,10 @@
 // Linux, macOS and their like.
 #if !defined(_WIN32)
+#include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <thread>
 #include <utility>
 
@@ -35,6 +39,24 @@ int fill(int result, const struct stat& info, FileStatus& status) {
                                           : FileKind::other;
     status.size = static_cast<std::uint64_t>(info.st_size);
     return 0;
+}
+
+int lock(int descriptor, int how) {
+    int result;
+    do result = ::flock(descriptor, how);
+    while (result != 0 && errno == EINTR);
+    return result;
+}
+
+// The permissions of the file that a new one replaces. A group that the new file cannot have gets those of all others.
+void take_permissions(int descriptor, const struct stat& model) {
+    mode_t mode = model.st_mode & 0777;
+    struct stat info;
+    if (::fstat(descriptor, &info) != 0) return;
+    if (info.st_gid != model.st_gid && ::fchown(descriptor, static_cast<uid_t>(-1), model.st_gid) != 0) {
+        mode = (mode & 0707) | (mode & 0070 & ((mode & 0007) << 3));
+    }
+    ::fchmod(descriptor, mode);
 }
 
 // Large pages spare most of the address look-ups of searches that jump about.
@@ -63,23 +85,58 @@ int status(int descriptor, FileStatus& status) {
     return fill(::fstat(descriptor, &info), info, status);
 }
 
-std::string resolve(const std::string& path) {
-    const std::unique_ptr<char, decltype(&std::free)> resolved(::realpath(path.c_str(), nullptr), &std::free);
-    return resolved == nullptr ? "" : resolved.get();
+int follow_links(std::string& path) {
+    constexpr int kMostLinks = 40;  // as Linux
+    char target[PATH_MAX];
+    for (int n_links = 0; n_links <= kMostLinks; ++n_links) {
+        const ssize_t n = ::readlink(path.c_str(), target, sizeof target);
+        if (n < 0) return 0;  // no link, or nothing that can be reached
+        const std::string name(target, static_cast<std::size_t>(n));
+        path = (name[0] == '/' ? "" : path.substr(0, path.find_last_of('/') + 1)) + name;
+    }
+    errno = ELOOP;
+    return -1;
 }
 
-int create(const std::string& path) { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); }
+std::vector<std::string> names_in(const std::string& folder) {
+    std::vector<std::string> names;
+    const std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir(folder.c_str()), &::closedir);
+    if (open == nullptr) return names;
+    while (const dirent* entry = ::readdir(open.get())) names.emplace_back(entry->d_name);
+    return names;
+}
+
+int create(const std::string& path, const std::string& model) {
+    struct stat old, info;
+    const bool replaces = ::stat(model.c_str(), &old) == 0;
+    while (true) {
+        const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, replaces ? 0600 : 0666);
+        if (descriptor < 0) return -1;
+        // Before it is locked, `remove_abandoned` of another process may take it: then it has no name, and is made
+        // anew.
+        if (lock(descriptor, LOCK_EX) == 0 && ::fstat(descriptor, &info) == 0 && info.st_nlink == 0) {
+            ::close(descriptor);
+            continue;
+        }
+        if (replaces) take_permissions(descriptor, old);
+        return descriptor;
+    }
+}
+
+void remove_abandoned(const std::string& path) {
+    constexpr int kHow = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+    int descriptor = ::open(path.c_str(), O_WRONLY | kHow);  // which NFS wants for a lock
+    if (descriptor < 0) descriptor = ::open(path.c_str(), O_RDONLY | kHow);
+    if (descriptor < 0) return;
+    if (lock(descriptor, LOCK_EX | LOCK_NB) == 0) ::unlink(path.c_str());  // the process that made it has ended
+    ::close(descriptor);
+}
 
 int open(const std::string& path) { return ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC); }
 
 void close(int descriptor) { ::close(descriptor); }
 
 void remove(const std::string& path) { ::unlink(path.c_str()); }
-
-void copy_permissions(const std::string& from, int descriptor) {
-    struct stat info;
-    if (::stat(from.c_str(), &info) == 0) ::fchmod(descriptor, info.st_mode & 07777);
-}
 
 std::int64_t read(int descriptor, void* data, std::size_t n, std::uint64_t offset) {
     return ::pread(descriptor, data, std::min(n, kMaxTransfer), static_cast<off_t>(offset));
@@ -98,6 +155,10 @@ int flush(int descriptor) {
 
 int flush_folder(const std::string& path) {
     const int folder = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0 && errno == EACCES) {  // names can be changed in a folder that cannot be read
+        ::sync();
+        return 0;
+    }
     if (folder < 0) return -1;
     const int result = flush(folder);
     const int code = errno;
@@ -146,7 +207,7 @@ std::size_t n_processors() {
 }
 
 void at_fork(void (*prepare)(), void (*in_parent)(), void (*in_child)()) {
-    pthread_atfork(prepare, in_parent, in_child);
+    if (pthread_atfork(prepare, in_parent, in_child) != 0) throw std::bad_alloc();
 }
 
 }  // namespace fasthash::os

@@ -51,9 +51,11 @@ std::string narrow(const std::wstring& path) {
 HANDLE handle_of(int descriptor) { return reinterpret_cast<HANDLE>(_get_osfhandle(descriptor)); }
 
 // Others may read, replace and remove the file meanwhile, as they may elsewhere.
+constexpr DWORD kShared = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
+
 HANDLE open_handle(const std::string& path, DWORD access, DWORD creation) {
-    return CreateFileW(wide(path).c_str(), access, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, nullptr,
-                       creation, FILE_FLAG_BACKUP_SEMANTICS,  // without it no folder is opened
+    return CreateFileW(wide(path).c_str(), access, kShared, nullptr, creation,
+                       FILE_FLAG_BACKUP_SEMANTICS,  // without it no folder is opened
                        nullptr);
 }
 
@@ -98,28 +100,49 @@ int status(const std::string& path, FileStatus& status) {
 
 int status(int descriptor, FileStatus& status) { return fill(handle_of(descriptor), status); }
 
-std::string resolve(const std::string& path) {
+int follow_links(std::string& path) {
     const DWORD attributes = GetFileAttributesW(wide(path).c_str());
-    if (attributes != INVALID_FILE_ATTRIBUTES && !(attributes & FILE_ATTRIBUTE_REPARSE_POINT)) return path;
+    if (attributes == INVALID_FILE_ATTRIBUTES || !(attributes & FILE_ATTRIBUTE_REPARSE_POINT)) return 0;
     const HANDLE handle = open_handle(path, FILE_READ_ATTRIBUTES, OPEN_EXISTING);
-    if (handle == INVALID_HANDLE_VALUE) return failed(), "";
-    std::wstring resolved(32768, L'\0');  // the longest path there is
+    if (handle == INVALID_HANDLE_VALUE) return failed();  // a link to nothing is refused here
+    std::wstring resolved(32768, L'\0');                  // the longest path there is
     const DWORD n = GetFinalPathNameByHandleW(handle, resolved.data(), static_cast<DWORD>(resolved.size()), 0);
     if (n == 0 || n >= resolved.size()) failed();
     CloseHandle(handle);
-    resolved.resize(n < resolved.size() ? n : 0);
-    return narrow(resolved);
+    if (n == 0 || n >= resolved.size()) return -1;
+    resolved.resize(n);
+    path = narrow(resolved);
+    return 0;
 }
 
-int create(const std::string& path) { return open_descriptor(path, GENERIC_WRITE | DELETE, CREATE_NEW, _O_WRONLY); }
+std::vector<std::string> names_in(const std::string& folder) {
+    std::vector<std::string> names;
+    WIN32_FIND_DATAW found;
+    const HANDLE search = FindFirstFileW(wide(folder + "/*").c_str(), &found);
+    if (search == INVALID_HANDLE_VALUE) return names;
+    do names.push_back(narrow(found.cFileName));
+    while (FindNextFileW(search, &found));
+    FindClose(search);
+    return names;
+}
+
+// A new file has the permissions that its folder gives.
+int create(const std::string& path, const std::string&) {
+    return open_descriptor(path, GENERIC_WRITE | DELETE, CREATE_NEW, _O_WRONLY);
+}
+
+void remove_abandoned(const std::string& path) {
+    // Sharing it with nobody fails while a process has it open.
+    const HANDLE handle =
+        CreateFileW(wide(path).c_str(), DELETE, 0, nullptr, OPEN_EXISTING, FILE_FLAG_DELETE_ON_CLOSE, nullptr);
+    if (handle != INVALID_HANDLE_VALUE) CloseHandle(handle);
+}
 
 int open(const std::string& path) { return open_descriptor(path, GENERIC_READ, OPEN_EXISTING, _O_RDONLY); }
 
 void close(int descriptor) { _close(descriptor); }
 
 void remove(const std::string& path) { DeleteFileW(wide(path).c_str()); }
-
-void copy_permissions(const std::string&, int) {}  // a new file has those that its folder gives
 
 std::int64_t read(int descriptor, void* data, std::size_t n, std::uint64_t offset) {
     OVERLAPPED place = at(offset);

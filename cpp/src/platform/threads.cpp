@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "platform/fork_safe.h"
 #include "platform/os.h"
 
 namespace fasthash {
@@ -121,10 +122,13 @@ bool Pool::is_current() const { return this == pool; }
 Pool& the_pool() {
     static std::once_flag once;
     std::call_once(once, [] {
-        pool = new Pool;
-        // A child has none of its parent's threads, and the parent's locks may be held: it starts afresh.
-        os::at_fork(nullptr, nullptr, [] { pool = new Pool; });
+        // A child has none of its parent's threads, and the parent's locks may be held: it makes a pool of its own, at
+        // the first need, since a child of a process without memory has none either.
+        os::at_fork(nullptr, nullptr, [] { pool = nullptr; });
     });
+    if (Pool* made = pool) return *made;
+    const std::lock_guard lock(fork_gate());
+    if (pool == nullptr) pool = new Pool;
     return *pool;
 }
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash._durable import put
 from fasthash.data.images import ImageSet, Transform
 from fasthash.data.protocols import Protocol
 
@@ -63,11 +64,11 @@ def digest(record: Record) -> str:
 
 def write(path: str | os.PathLike[str], record: Record) -> None:
     """Write the record with its hash; whoever reads meanwhile sees the old file or the new one."""
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a symbolic link stays
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         draft.write_text(json.dumps({**record, "sha256": digest(record)}) + "\n", encoding="utf-8")
-        os.replace(draft, path)
+        put(draft, path)
     finally:
         draft.unlink(missing_ok=True)
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasthash._core import FormatError
+from fasthash._durable import put
 from fasthash._saved_folder import CARD_NAME, read_card, write_folder
 
 __all__ = ["EncodedPart", "EncodedParts"]
@@ -140,9 +141,7 @@ class EncodedParts:
             keys = np.array(part.keys, np.str_)
             broken = np.array(part.broken, np.str_).reshape(-1, 2)
             np.savez_compressed(file, codes=part.codes, keys=keys, broken=broken)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
+        put(draft, path)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"part-{number:06}.npz"
