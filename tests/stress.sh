@@ -47,6 +47,9 @@ LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.s
 say "hostile files"
 (cd tests && "$bin/python" hostile.py --rounds 10)
 
+say "hostile folders"
+(cd tests && "$bin/python" hostile_folders.py)
+
 say "a million searches, ten thousand indices"
 (cd tests && "$bin/python" soak.py)
 

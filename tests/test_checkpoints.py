@@ -9,7 +9,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="checkpoints need the extra 'train'")
 pytest.importorskip("timm", reason="checkpoints need the extra 'train'")
 
-import fasthash._checkpoint
+import fasthash as fh
+from fasthash import _checkpoint, _saved_folder
 from fasthash.encoder import HashEncoder
 from fasthash.heads import HashHead
 from fasthash.record import TrainingRecord
@@ -142,7 +143,7 @@ def test_a_killed_save_leaves_the_old_checkpoint_or_the_new_one(monkeypatch, tmp
     old.save(tmp_path, RECORD)
     child = os.fork()
     if not child:
-        place = {"os.replace": os, "_sync": fasthash._saved_folder}.get(step, fasthash._checkpoint)
+        place = {"os.replace": os, "save_model": _checkpoint}.get(step, _saved_folder)
         real = getattr(place, step.split(".")[-1])
         monkeypatch.setattr(place, real.__name__, lambda *args: (after and real(*args), os._exit(9)))
         try:
@@ -194,7 +195,7 @@ def test_bad_checkpoints(tmp_path, name, content, error, message):
         path.write_text(json.dumps(json.loads(path.read_text()) | content))
     else:
         path.write_text(content, errors="surrogateescape")
-    with pytest.raises(error, match=message):
+    with pytest.raises(fh.FormatError if error is ValueError else error, match=message):
         HashHead.load(tmp_path)
 
 
@@ -210,7 +211,7 @@ def test_bad_cards_of_encoders(tmp_path, content, message):
     HashEncoder("resnet10t", (8,), image_size=32).save(tmp_path)
     path = tmp_path / "card.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | content))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(fh.FormatError, match=message):
         HashEncoder.load(tmp_path)
 
 
@@ -222,8 +223,24 @@ def test_a_card_cannot_name_pretrained_weights(tmp_path):
     HashEncoder.load(tmp_path)
 
 
+def test_a_checkpoint_does_not_replace_an_index(tmp_path):
+    fh.RescoringIndex(8).save(tmp_path)
+    with pytest.raises(FileExistsError, match=r"holds something else: card\.json describes a RescoringIndex"):
+        make_head().save(tmp_path)
+    assert len(fh.RescoringIndex.load(tmp_path)) == 0
+
+
+def test_shapes_are_compared_before_memory_is_taken(tmp_path, monkeypatch):
+    """A layer of 2^40 features would take 88 TB; the weights say six."""
+    make_head().save(tmp_path)
+    path = tmp_path / "card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"n_features": 2**40}))
+    with pytest.raises(fh.FormatError, match=r"has shape \(8, 6\), expected \(8, 1099511627776\)"):
+        HashHead.load(tmp_path)
+
+
 def test_a_card_of_others_is_not_tidied(tmp_path):
     (tmp_path / "card.json").write_text("not ours")
     (tmp_path / "weights-00000000.safetensors").write_text("perhaps in use")
-    fasthash._checkpoint._remove_leftovers(tmp_path)
+    _saved_folder._remove_leftovers(tmp_path, _checkpoint._OUR_FILES, _checkpoint._weights_of, "")
     assert sorted(os.listdir(tmp_path)) == ["card.json", "weights-00000000.safetensors"]

@@ -9,6 +9,7 @@ from typing import Any
 
 from fasthash._checkpoint import brief
 from fasthash._extras import needs_extra
+from fasthash._folder_lock import locked
 
 with needs_extra("train"):
     import torch
@@ -35,14 +36,12 @@ def write_state(
     draft = path.with_name(path.name + ".tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     # Clones, since safetensors refuses tensors that share memory.
-    save_file(
-        {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()},
-        str(draft),
-        {"fasthash": json.dumps({"version": _VERSION, **facts})},
-    )
-    with open(draft, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(draft, path)
+    clones = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    with locked(path.parent):
+        save_file(clones, str(draft), {"fasthash": json.dumps({"version": _VERSION, **facts})})
+        with open(draft, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(draft, path)
 
 
 def read_state(
