@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -221,6 +222,46 @@ def test_a_card_cannot_name_pretrained_weights(tmp_path):
     path = tmp_path / "card.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"pretrained": "/nowhere.safetensors"}))
     HashEncoder.load(tmp_path)
+
+
+def test_a_load_beside_a_save_reads_the_card_again(tmp_path, monkeypatch):
+    """The card is replaced after it was read, and its weights are removed."""
+    make_head(0).save(tmp_path)
+    points = []
+
+    def save_again(point):
+        points.append(point)
+        if points == ["card read"]:
+            make_head(1, kind="sliced").save(tmp_path)
+
+    monkeypatch.setattr(_saved_folder, "reached", save_again)
+    assert HashHead.load(tmp_path).kind == "sliced"
+    assert points == ["card read", "card replaced", "card read"]
+
+
+def test_threads_save_and_load_one_folder(tmp_path):
+    heads = [make_head(seed) for seed in range(3)]
+    codes = [head.encode(features()).tobytes() for head in heads]
+    heads[0].save(tmp_path)
+    errors = []
+
+    def work(number):
+        try:
+            for i in range(15):
+                if number < 2:
+                    heads[(number + i) % 3].save(tmp_path)
+                elif HashHead.load(tmp_path).encode(features()).tobytes() not in codes:
+                    errors.append("another head")
+        except Exception as error:
+            errors.append(repr(error))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert files(tmp_path) == ["card.json", "weights"]
 
 
 def test_a_checkpoint_does_not_replace_an_index(tmp_path):
