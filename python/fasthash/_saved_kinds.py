@@ -182,7 +182,8 @@ def check_training(value: Any) -> None:
     if value is not None:
         _object("training", value)
         for name, check in _TRAINING.items():
-            check(f"training.{name}", value[name])
+            if name in value:  # what must be there is for TrainingRecord to say
+                check(f"training.{name}", value[name])
 
 
 def shard_names(n_shards: int) -> list[str]:
