@@ -70,6 +70,9 @@ done
 say "hostile files"
 (cd tests && "$bin/python" hostile.py --rounds 10)
 
+say "hostile folders"
+(cd tests && "$bin/python" hostile_folders.py)
+
 say "a million searches, ten thousand indices"
 (cd tests && "$bin/python" soak.py)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="checkpoints need the extra 'train'")
 pytest.importorskip("timm", reason="checkpoints need the extra 'train'")
 
-import fasthash._checkpoint
+import fasthash as fh
+from fasthash import _checkpoint, _saved_folder
 from fasthash.encoder import HashEncoder
 from fasthash.heads import HashHead
 from fasthash.record import TrainingRecord
@@ -144,7 +146,7 @@ def test_a_killed_save_leaves_the_old_checkpoint_or_the_new_one(monkeypatch, tmp
     old.save(tmp_path, RECORD)
     child = os.fork()
     if not child:
-        place = {"os.replace": os, "flush": fasthash._saved_folder}.get(step, fasthash._checkpoint)
+        place = {"os.replace": os, "save_model": _checkpoint}.get(step, _saved_folder)
         real = getattr(place, step.split(".")[-1])
         monkeypatch.setattr(place, real.__name__, lambda *args: (after and real(*args), os._exit(9)))
         try:
@@ -196,7 +198,7 @@ def test_bad_checkpoints(tmp_path, name, content, error, message):
         path.write_text(json.dumps(json.loads(path.read_text()) | content))
     else:
         path.write_text(content, errors="surrogateescape")
-    with pytest.raises(error, match=message):
+    with pytest.raises(fh.FormatError if error is ValueError else error, match=message):
         HashHead.load(tmp_path)
 
 
@@ -212,7 +214,7 @@ def test_bad_cards_of_encoders(tmp_path, content, message):
     HashEncoder("resnet10t", (8,), image_size=32).save(tmp_path)
     path = tmp_path / "card.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | content))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(fh.FormatError, match=message):
         HashEncoder.load(tmp_path)
 
 
@@ -224,8 +226,64 @@ def test_a_card_cannot_name_pretrained_weights(tmp_path):
     HashEncoder.load(tmp_path)
 
 
+def test_a_load_beside_a_save_reads_the_card_again(tmp_path, monkeypatch):
+    """The card is replaced after it was read, and its weights are removed."""
+    make_head(0).save(tmp_path)
+    points = []
+
+    def save_again(point):
+        points.append(point)
+        if points == ["card read"]:
+            make_head(1, kind="sliced").save(tmp_path)
+
+    monkeypatch.setattr(_saved_folder, "reached", save_again)
+    assert HashHead.load(tmp_path).kind == "sliced"
+    assert points == ["card read", "card replaced", "card read"]
+
+
+def test_threads_save_and_load_one_folder(tmp_path):
+    heads = [make_head(seed) for seed in range(3)]
+    codes = [head.encode(features()).tobytes() for head in heads]
+    heads[0].save(tmp_path)
+    errors = []
+
+    def work(number):
+        try:
+            for i in range(15):
+                if number < 2:
+                    heads[(number + i) % 3].save(tmp_path)
+                elif HashHead.load(tmp_path).encode(features()).tobytes() not in codes:
+                    errors.append("another head")
+        except Exception as error:
+            errors.append(repr(error))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert files(tmp_path) == ["card.json", "weights"]
+
+
+def test_a_checkpoint_does_not_replace_an_index(tmp_path):
+    fh.RescoringIndex(8).save(tmp_path)
+    with pytest.raises(FileExistsError, match=r"holds something else: card\.json describes a RescoringIndex"):
+        make_head().save(tmp_path)
+    assert len(fh.RescoringIndex.load(tmp_path)) == 0
+
+
+def test_shapes_are_compared_before_memory_is_taken(tmp_path, monkeypatch):
+    """A layer of 2^40 features would take 88 TB; the weights say six."""
+    make_head().save(tmp_path)
+    path = tmp_path / "card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"n_features": 2**40}))
+    with pytest.raises(fh.FormatError, match=r"has shape \(8, 6\), expected \(8, 1099511627776\)"):
+        HashHead.load(tmp_path)
+
+
 def test_a_card_of_others_is_not_tidied(tmp_path):
     (tmp_path / "card.json").write_text("not ours")
     (tmp_path / "weights-00000000.safetensors").write_text("perhaps in use")
-    fasthash._checkpoint._remove_leftovers(tmp_path)
+    _saved_folder._remove_leftovers(tmp_path, _checkpoint._OUR_FILES, _checkpoint._weights_of, "")
     assert sorted(os.listdir(tmp_path)) == ["card.json", "weights-00000000.safetensors"]

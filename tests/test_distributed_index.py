@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import fasthash as fh
 import reference
+from fasthash import _saved_folder
 from fasthash._locks import ChangeLock
 from fasthash.distributed import merge
 from fasthash.distributed.race import Census
@@ -31,7 +32,7 @@ def in_parts(codes, ids, layout, n_shards):
     shards = []
     for rows in merge.rows_of_shards(ids, n_shards):
         shards.append(Shard(layout, "default", "auto", None))
-        shards[-1].load(0, "", {}, [], 0, n_shards)
+        shards[-1].load(0, "", {}, 0, n_shards)
         shards[-1].change(0, 1, "add", codes[rows], ids[rows])
     return shards
 
@@ -398,6 +399,18 @@ def test_save_load_and_other_numbers_of_shards(index, tmp_path):
                 for each in (loaded, more):
                     each.add(codes[:7])  # counts on from the id that was removed
                 same(loaded, more, queries)
+    first, second = files[0].read_bytes(), files[1].read_bytes()
+    for content in ((second, first), (first, second)):  # exchanged, and back
+        for file, data in zip(files, content, strict=False):
+            file.write_bytes(data)
+        card = json.loads((tmp_path / "card.json").read_text())
+        del card["sha256"]
+        for entry in card["files"].values():
+            entry.update(_saved_folder.file_entry(tmp_path / entry["name"]))
+        (tmp_path / "card.json").write_text(json.dumps(card | {"sha256": _saved_folder._checksum_of(card)}))
+        if content[0] == second:
+            with pytest.raises(fh.FormatError, match=r"shard-00000\.fh holds the id -?\d+ of another shard"):
+                ShardedIndex.load(tmp_path)
     damaged = bytearray(files[1].read_bytes())
     damaged[len(damaged) // 2] ^= 1
     files[1].write_bytes(damaged)
@@ -406,6 +419,67 @@ def test_save_load_and_other_numbers_of_shards(index, tmp_path):
     files[1].unlink()
     with pytest.raises(fh.FormatError, match="is missing, which card"):
         ShardedIndex.load(tmp_path)
+
+
+class Changing:
+    """Gives another array each time."""
+
+    def __init__(self, *arrays):
+        self.arrays = list(arrays)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.arrays.pop(0) if len(self.arrays) > 1 else self.arrays[0]
+
+
+def test_what_is_given_is_read_once(index, monkeypatch):
+    """By an object that changes, and by an array that is written once the shards of its ids are known."""
+    index, one = index
+    rng = np.random.default_rng(8)
+    codes, more = uniform(rng, 40, 8), uniform(rng, 40, 8)
+    first = index._state.next_id
+    ids = np.arange(first, first + 40)
+    index.add(Changing(codes, more), Changing(ids, ids + 1000))
+    one.add(codes, ids)
+    same(index, one, codes[:3])
+    written = ids.copy()
+    real = merge.rows_of_shards
+
+    def rows(given, n_shards):
+        found = real(given, n_shards)
+        thread = threading.Thread(target=written.fill, args=(first,))
+        thread.start()
+        thread.join()
+        return found
+
+    monkeypatch.setattr("fasthash.distributed.index.rows_of_shards", rows)
+    index.update(written, more)
+    monkeypatch.undo()
+    assert (written == first).all()
+    one.update(ids, more)
+    same(index, one, codes[:3])
+    allowed, queries = Changing(ids[:5], ids), Changing(codes[:3], more[:3])
+    assert_same(index.search(queries, 9, keep=0.5, allow=allowed), one.search(codes[:3], 9, keep=0.5, allow=ids[:5]))
+
+
+def test_a_load_beside_a_save_reads_the_card_again(index, tmp_path, monkeypatch):
+    """The card is replaced after it was read, so the actors find no files."""
+    from fasthash.distributed import ShardedIndex
+
+    index, one = index
+    for each in (index, one):
+        each.add(np.arange(80, dtype=np.uint8).reshape(10, 8))
+    index.save(tmp_path)
+    points = []
+
+    def save_again(point):
+        points.append(point)
+        if points == ["card read"]:
+            index.save(tmp_path)
+
+    monkeypatch.setattr(_saved_folder, "reached", save_again)
+    with ShardedIndex.load(tmp_path, threads=1) as loaded:
+        assert_same(loaded.to_arrays(), one.to_arrays())
+    assert points == ["card read", "card replaced", "card read"]
 
 
 def test_stats(index):

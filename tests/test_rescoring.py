@@ -120,7 +120,7 @@ def test_a_score_does_not_depend_on_what_is_searched_beside_it(dtype, monkeypatc
         same(index.search(queries[i : i + 1], 10), fh.RescoredResult(whole.scores[i : i + 1], whole.ids[i : i + 1]))
     more = index.search(queries, 20, rescore_multiplier=2)
     same(fh.RescoredResult(more.scores[:, :10], more.ids[:, :10]), whole)
-    monkeypatch.setattr("fasthash.rescoring._BLOCK", 130)
+    monkeypatch.setattr("fasthash._embedding_state.BLOCK", 130)
     same(index.search(queries, 10), whole)
 
 

@@ -1,6 +1,7 @@
 """Trainings that are validated, stopped early, killed and resumed."""
 
 import json
+import threading
 
 import pytest
 
@@ -11,6 +12,7 @@ pytest.importorskip("accelerate", reason="training needs the extra 'train'")
 from safetensors import safe_open
 from torch.utils.data import TensorDataset
 
+from fasthash._resume import read_state, write_state
 from fasthash.encoder import HashEncoder
 from fasthash.heads import HashHead
 from fasthash.losses import DSDHLoss, HashNetLoss, HyP2Loss
@@ -228,3 +230,26 @@ def test_tensorboard_sees_every_epoch(data, tmp_path):
 def test_bad_arguments(data, options, error, message):
     with pytest.raises(error, match=message):
         train(make_head(), HashNetLoss(), data, epochs=1, **OPTIONS, **options)
+
+
+def test_two_that_write_one_state_take_turns(tmp_path):
+    """Each write is whole; none finds its draft taken by the other."""
+    task = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(task.parameters(), 0.1)
+    errors = []
+
+    def write():
+        try:
+            for epoch in range(20):
+                write_state(tmp_path / "state.safetensors", task, optimizer, None, {"epoch": epoch})
+        except Exception as error:
+            errors.append(repr(error))
+
+    threads = [threading.Thread(target=write) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert read_state(tmp_path / "state.safetensors", task, optimizer)[0] == {"epoch": 19}
+    assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]

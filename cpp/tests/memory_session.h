@@ -5,7 +5,7 @@
 
 #include <functional>
 
-#include "files.h"
+#include "platform/files.h"
 #include "refusals.h"
 #include "testing.h"
 

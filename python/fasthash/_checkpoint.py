@@ -1,7 +1,8 @@
 """Checkpoints: a folder with weights as safetensors and a card, card.json, that tells all the rest. No pickles.
 
 The card names the file of its weights, and every save takes a new name for it. So putting the new card in place of the
-old one is the whole change: before it the folder holds the old checkpoint, after it the new one.
+old one is the whole change: before it the folder holds the old checkpoint, after it the new one. Saves and loads meet
+each other as those of `_saved_folder` do.
 """
 
 from __future__ import annotations
@@ -11,85 +12,127 @@ import os
 import re
 import secrets
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from fasthash._durable import is_flushed, make_folder
+from fasthash import _saved_folder
+from fasthash._core import FormatError
 from fasthash._extras import needs_extra
-from fasthash._saved_folder import CARD_NAME, card_of, put_card
+from fasthash._saved_folder import CARD_NAME, Card, card_of, put_card, saving
 
 with needs_extra("train"):
-    from safetensors import SafetensorError
+    import torch
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_model, save_model
     from torch import nn
 
-__all__ = ["CARD_NAME", "brief", "read_card", "read_weights", "weights_path", "write_checkpoint"]
+__all__ = ["CARD_NAME", "brief", "check_shapes", "read_card", "read_weights", "weights_path", "write_checkpoint"]
 
 _VERSION = 1
 _OUR_FILES = re.compile(r"weights-[0-9a-f]{8}\.(safetensors|json)")
+_UNREADABLE = (SafetensorError, AttributeError, KeyError, OverflowError, RuntimeError, TypeError, ValueError)
 
 
-def write_checkpoint(folder: str | os.PathLike[str], model: nn.Module, card: dict[str, Any]) -> None:
-    """Write weights and card into `folder`, which is made if missing; a save that fails leaves the old checkpoint."""
-    folder = Path(folder)
-    make_folder(folder)
-    weights = folder / f"weights-{secrets.token_hex(4)}.safetensors"
+def write_checkpoint(folder: str | os.PathLike[str], model: nn.Module, card: Card) -> None:
+    """Write weights and card into `folder`, which is made if missing; a save that fails leaves the old checkpoint.
+
+    Raises:
+        FileExistsError: `folder` holds something else that has a card.
+        OSError: the operating system refused a step.
+    """
+    folder, token = Path(folder), secrets.token_hex(4)
+    weights = folder / f"weights-{token}.safetensors"
     draft = weights.with_suffix(".json")
     text = json.dumps({"version": _VERSION, **card, "weights": weights.name}, indent=2, allow_nan=False)
-    try:
+    with saving(folder, _OUR_FILES, _weights_of, token):
+        _refuse_others(folder)
         save_model(model, str(weights))
         draft.write_text(text + "\n", encoding="utf-8")
         put_card(draft, [weights])
-    finally:
-        _remove_leftovers(folder, weights.stem)
+        _saved_folder.reached("card replaced")
 
 
-def read_card(folder: str | os.PathLike[str], kind: str) -> dict[str, Any]:
+def read_card(folder: str | os.PathLike[str], kind: str) -> Card:
     """Read the card of a checkpoint of this kind, the name of a class.
 
     Raises:
         FileNotFoundError: `folder` lacks card.json.
-        ValueError: it is not the card of such a checkpoint.
+        FormatError: it is not the card of such a checkpoint.
     """
     path = card_of(folder, kind)
     try:
-        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        card = _saved_folder.parsed(path.read_text(encoding="utf-8"))
         if card["version"] != _VERSION:
-            raise ValueError(f"version is {card['version']!r}, this release reads {_VERSION}")
+            raise FormatError(f"version is {card['version']!r}, this release reads {_VERSION}")
         if card["class"] != kind:
-            raise ValueError(f"it describes a {card['class']}")
+            raise FormatError(f"it describes a {card['class']}")
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not the card of a {kind}: {error!r}") from error
+        raise FormatError(f"{path} is not the card of a {kind}: {error!r}") from error
     return card
 
 
-def weights_path(folder: str | os.PathLike[str], card: dict[str, Any]) -> Path:
+def weights_path(folder: str | os.PathLike[str], card: Card) -> Path:
     """The file of weights that a card names.
 
     Raises:
         FileNotFoundError: it is missing.
-        ValueError: the name is none that `write_checkpoint` gives.
+        FormatError: the name is none that `write_checkpoint` gives.
     """
     name = card.get("weights")
     if not isinstance(name, str) or not _OUR_FILES.fullmatch(name):  # so never a path that leads elsewhere
-        raise ValueError(f"{Path(folder) / CARD_NAME} names no file of weights but {name!r}")
+        raise FormatError(f"{Path(folder) / CARD_NAME} names no file of weights but {name!r}")
     path = Path(folder) / name
     if not path.is_file():
         raise FileNotFoundError(f"folder={str(folder)!r} holds no saved {card['class']}: {name} is missing")
     return path
 
 
-def read_weights(folder: str | os.PathLike[str], model: nn.Module, card: dict[str, Any]) -> None:
+def check_shapes(folder: str | os.PathLike[str], card: Card, make: Callable[[], nn.Module]) -> None:
+    """Compare the shapes of the weights with those of the model before memory is taken for either.
+
+    A model that cannot be made without memory is not compared; `read_weights` tells then.
+
+    Args:
+        folder: of the checkpoint.
+        card: its card.
+        make: makes the model.
+
+    Raises:
+        FileNotFoundError, FormatError: as `read_weights`.
+    """
+    path = weights_path(folder, card)
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except _UNREADABLE as error:
+        raise FormatError(f"{path} does not fit {CARD_NAME}: {brief(error)}") from error
+    try:
+        with torch.device("meta"):
+            model = make()
+    except Exception:  # the caller's own attempt has the right message, if it fails too
+        return
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    shared = expected.keys() - {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
+    if wrong := sorted(name for name, shape in found.items() if shape != expected.get(name)):
+        raise FormatError(
+            f"{path} does not fit {CARD_NAME}: {wrong[0]} has shape {found[wrong[0]]}, "
+            f"expected {expected.get(wrong[0], 'no such weights')}"
+        )
+    if lacking := sorted(expected.keys() - found.keys() - shared):
+        raise FormatError(f"{path} does not fit {CARD_NAME}: it lacks {lacking[0]}")
+
+
+def read_weights(folder: str | os.PathLike[str], model: nn.Module, card: Card) -> None:
     """Read the weights that the card names into the model.
 
     Raises:
-        FileNotFoundError, ValueError: as `weights_path`; the weights do not fit the model.
+        FileNotFoundError, FormatError: as `weights_path`; the weights do not fit the model.
     """
     path = weights_path(folder, card)
     try:
         load_model(model, str(path))
-    except (SafetensorError, RuntimeError) as error:
-        raise ValueError(f"{path} does not fit {CARD_NAME}: {brief(error)}") from error
+    except _UNREADABLE as error:
+        raise FormatError(f"{path} does not fit {CARD_NAME}: {brief(error)}") from error
 
 
 def brief(error: Exception) -> str:
@@ -98,18 +141,16 @@ def brief(error: Exception) -> str:
     return textwrap.shorten(str(error), width=300)
 
 
-def _remove_leftovers(folder: Path, ours: str) -> None:
-    """Remove what saves left behind, this one and any that was killed: all of our files but the weights in use.
+def _weights_of(card: Card) -> set[str]:
+    return {card["weights"]}
 
-    If the card may not be on the disk, remove only files of this name, which are this save's.
-    """
-    removed = "" if is_flushed(folder) else ours
+
+def _refuse_others(folder: Path) -> None:
+    """Refuse a folder whose card is that of an index or the like; what is no card at all may be replaced."""
     try:
-        in_use = json.loads((folder / CARD_NAME).read_text(encoding="utf-8"))["weights"]
-    except FileNotFoundError:
-        in_use = None
-    except (KeyError, TypeError, ValueError, RecursionError):
-        return  # not a card that we wrote, so better keep what lies beside it
-    for path in folder.iterdir():
-        if _OUR_FILES.fullmatch(path.name) and path.name != in_use and removed in path.name:
-            path.unlink(missing_ok=True)
+        card = _saved_folder.parsed((folder / CARD_NAME).read_text(encoding="utf-8"))
+        other = card["class"] if "files" in card else None
+    except (OSError, KeyError, TypeError, ValueError, RecursionError):
+        return
+    if other is not None:
+        raise FileExistsError(f"folder={os.fspath(folder)!r} holds something else: {CARD_NAME} describes a {other}")

@@ -27,6 +27,8 @@ __all__ = [
     "check_width",
     "in_words",
     "is_int64",
+    "own_array",
+    "own_ids",
 ]
 
 MAX_BITS = 4096
@@ -48,6 +50,19 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
         raise TypeError(f"{name} must be an array that numpy can read: {error}") from error
     untyped = array.size == 0 and array.dtype == np.float64 and not hasattr(value, "dtype")
     return array.astype(np.int64) if untyped else array
+
+
+def own_array(name: str, value: Any) -> NDArray[Any]:
+    """A private copy of what numpy makes of it, so that what is checked is what is used.
+
+    The caller's memory may be written by another thread meanwhile, and an object may give another array each time.
+    """
+    return np.array(as_array(name, value))
+
+
+def own_ids(ids: Any, n: int | None = None) -> NDArray[np.int64]:
+    """A private copy of ids, checked as by `check_ids`."""
+    return check_ids(own_array("ids", ids), n)
 
 
 def check_codes(name: str, codes: Any, n_bytes: int) -> NDArray[np.uint8]:

@@ -11,9 +11,12 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._checkpoint import CARD_NAME, read_card, read_weights, write_checkpoint
+from fasthash._checkpoint import CARD_NAME, brief, check_shapes, read_card, read_weights, write_checkpoint
 from fasthash._checks import check_level_bits
+from fasthash._core import FormatError
 from fasthash._extras import needs_extra
+from fasthash._saved_folder import Card, read_by_card
+from fasthash._saved_kinds import check_training
 from fasthash.codes import sign_codes
 from fasthash.record import TrainingRecord
 
@@ -60,8 +63,8 @@ class Hasher(nn.Module):
     def save(self, folder: str | os.PathLike[str], record: TrainingRecord | None = None) -> None:
         """Write the network into `folder`: the weights as safetensors, all the rest as card.json.
 
-        A save that fails or is killed at any point leaves the checkpoint that was there. One process saves into a
-        folder at a time.
+        A save that fails or is killed at any point leaves the checkpoint that was there. Saves into one folder take
+        turns, and whoever loads meanwhile gets one of them as a whole.
 
         Args:
             folder: made if missing; a checkpoint in it is replaced.
@@ -69,6 +72,7 @@ class Hasher(nn.Module):
 
         Raises:
             TypeError: `record` is neither a TrainingRecord nor None.
+            FileExistsError: `folder` holds another thing that has a card, such as an index.
             OSError: a file cannot be written.
         """
         if not isinstance(record, (TrainingRecord, type(None))):
@@ -83,18 +87,27 @@ class Hasher(nn.Module):
 
         Raises:
             FileNotFoundError: `folder` lacks the card or the weights.
-            ValueError: one of these files is not what `save` writes.
+            FormatError: one of these files is not what `save` writes.
         """
-        card = read_card(folder, cls.__name__)
-        try:
-            model = cls(**{field: card[field] for field in cls._CARD_FIELDS})
-            model.record = None if card["training"] is None else TrainingRecord(**card["training"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{os.path.join(folder, CARD_NAME)} is not the card of a {cls.__name__}: {error!r}"
-            ) from error
-        read_weights(folder, model, card)
-        return model.eval()
+
+        def load(card: Card) -> _Model:
+            try:
+                arguments = {field: card[field] for field in cls._CARD_FIELDS}
+                check_training(card["training"])
+                check_shapes(folder, card, lambda: cls(**arguments))
+                model = cls(**arguments)
+                model.record = None if card["training"] is None else TrainingRecord(**card["training"])
+            except FormatError:
+                raise
+            except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
+                raise FormatError(
+                    f"{os.path.join(folder, CARD_NAME)} is not the card of a {cls.__name__}: "
+                    f"{type(error).__name__}({brief(error)!r})"
+                ) from error
+            read_weights(folder, model, card)
+            return model.eval()
+
+        return read_by_card(lambda: read_card(folder, cls.__name__), load)
 
     def _arguments(self) -> dict[str, Any]:
         """Values of `_CARD_FIELDS`."""

@@ -9,6 +9,7 @@ from typing import Any
 from fasthash._checkpoint import brief
 from fasthash._durable import make_folder, put
 from fasthash._extras import needs_extra
+from fasthash._folder_lock import locked
 
 with needs_extra("train"):
     import torch
@@ -35,12 +36,10 @@ def write_state(
     draft = path.with_name(path.name + ".tmp")
     make_folder(path.parent)
     # Clones, since safetensors refuses tensors that share memory.
-    save_file(
-        {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()},
-        str(draft),
-        {"fasthash": json.dumps({"version": _VERSION, **facts})},
-    )
-    put(draft, path)
+    clones = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    with locked(path.parent):
+        save_file(clones, str(draft), {"fasthash": json.dumps({"version": _VERSION, **facts})})
+        put(draft, path)
 
 
 def read_state(

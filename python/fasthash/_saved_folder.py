@@ -3,6 +3,9 @@
 Every save gives its files new names, so that putting the new card in place of the old one is the whole change: before
 it the folder holds the old state, after it the new one. The card has the length and the SHA-256 of each file and of
 itself, and a SHA-256 of a sample of each file, which takes no time however large the file is.
+
+Saves hold the lock of the folder, so each removes only what no other needs. Loads hold none: one that finds the files
+of its card gone reads the card that has replaced it.
 """
 
 from __future__ import annotations
@@ -12,26 +15,50 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fasthash._core import FormatError
 from fasthash._durable import flush, is_flushed, make_folder, put
+from fasthash._folder_lock import locked
 
-__all__ = ["CARD_NAME", "card_of", "check_file", "file_entry", "put_card", "read_card", "write_folder"]
+__all__ = [
+    "CARD_NAME",
+    "Card",
+    "card_of",
+    "check_file",
+    "file_entry",
+    "parsed",
+    "put_card",
+    "reached",
+    "read_by_card",
+    "read_card",
+    "saving",
+    "write_folder",
+]
+
+Card = dict[str, Any]
+_Loaded = TypeVar("_Loaded")
 
 CARD_NAME = "card.json"
 _VERSION = 1
 _OUR_FILES = re.compile(r"((codes|shard-\d{5,})-[0-9a-f]{16}\.fh|vectors-[0-9a-f]{16}\.npy|card-[0-9a-f]{16}\.json)")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _HEAD = 1 << 12  # holds the header of every file that we write; that of an index file has the checksums of its sections
 _N_SAMPLES, _SAMPLE = 256, 1 << 9
 _BLOCK = 1 << 20
 
 
 def write_folder(
-    folder: str | os.PathLike[str], kind: str, facts: Mapping[str, Any], writers: Mapping[str, Callable[[Path], object]]
-) -> None:
+    folder: str | os.PathLike[str],
+    kind: str,
+    facts: Mapping[str, Any],
+    writers: Mapping[str, Callable[[Path], object]],
+    *,
+    replace: bool = True,
+) -> Card:
     """Write files and a card into `folder`, which is made if missing; a save that fails leaves what was there.
 
     Args:
@@ -41,29 +68,76 @@ def write_folder(
         writers: of `"codes.fh"`, `"vectors.npy"`, `"shard-00000.fh"` and so on: writes the file at a path. One that has
             the file written elsewhere, beside the others, gives a function that waits for that and returns what
             `file_entry` says of it.
+        replace: False leaves a card of this kind that is there already.
+
+    Returns:
+        The card, as `read_card` gives it: that which was written, or that which was left.
 
     Raises:
         FileExistsError: `folder` holds something else that has a card.
         OSError: the operating system refused a step.
     """
-    folder = Path(folder)
-    make_folder(folder)
-    if (folder / CARD_NAME).exists():
-        try:
-            read_card(folder, kind)
-        except FormatError as error:
-            raise FileExistsError(f"folder={os.fspath(folder)!r} holds something else: {error}") from error
-    token = secrets.token_hex(8)
-    draft = folder / f"card-{token}.json"
-    try:
+    folder, token = Path(folder), secrets.token_hex(8)
+    with saving(folder, _OUR_FILES, _files_of, token):
+        if (folder / CARD_NAME).exists():
+            try:
+                old = read_card(folder, kind)
+            except FormatError as error:
+                raise FileExistsError(f"folder={os.fspath(folder)!r} holds something else: {error}") from error
+            if not replace:
+                return old
+        draft = folder / f"card-{token}.json"
         paths = {name: folder / f"-{token}.".join(name.split(".")) for name in writers}
         written = {name: write(paths[name]) for name, write in writers.items()}
         files = {name: entry() if callable(entry) else file_entry(paths[name]) for name, entry in written.items()}
         card = {"version": _VERSION, "class": kind, **facts, "files": files}
         draft.write_text(json.dumps(card | {"sha256": _checksum_of(card)}, indent=1, allow_nan=False), encoding="utf-8")
         put_card(draft, paths.values())
-    finally:
-        _remove_leftovers(folder, token)
+        reached("card replaced")
+    return parsed(json.dumps(card))
+
+
+@contextmanager
+def saving(folder: Path, ours: re.Pattern[str], files_of: Callable[[Card], set[str]], token: str) -> Iterator[None]:
+    """Hold a folder, made if missing, for a save; at the end remove what this save and killed ones left behind.
+
+    Args:
+        folder: where the files go.
+        ours: the names of the files that saves of this sort write, all but the card.
+        files_of: the names of those that a card names.
+        token: what the names of the new files contain, and no others.
+    """
+    make_folder(folder)
+    with locked(folder) as alone:
+        try:
+            yield
+        finally:
+            # While the new card may not be on the disk, the files of the old one may be needed again.
+            removable = alone and is_flushed(folder)
+            _remove_leftovers(folder, ours, files_of, "" if removable else token)
+
+
+def read_by_card(read: Callable[[], Card], load: Callable[[Card], _Loaded]) -> _Loaded:
+    """Load what a card names, or what the new card names if a save has replaced it and removed the files meanwhile.
+
+    Args:
+        read: reads the card.
+        load: reads the files of a card.
+    """
+    card = read()
+    while True:
+        reached("card read")
+        try:
+            return load(card)
+        except (FormatError, OSError):
+            newest = read()
+            if newest == card:
+                raise
+            card = newest
+
+
+def reached(point: str) -> None:
+    """Do nothing at a point where a save or a load may meet another; tests replace this to force them to meet."""
 
 
 def file_entry(path: Path) -> dict[str, Any]:
@@ -94,8 +168,8 @@ def card_of(folder: str | os.PathLike[str], kind: str) -> Path:
     return path
 
 
-def read_card(folder: str | os.PathLike[str], kind: str) -> dict[str, Any]:
-    """Read the card of a folder that holds this kind.
+def read_card(folder: str | os.PathLike[str], kind: str) -> Card:
+    """Read the card of a folder that holds this kind; what it says of its files is sound, the rest is for the caller.
 
     Raises:
         FileNotFoundError: `folder` lacks card.json.
@@ -103,13 +177,17 @@ def read_card(folder: str | os.PathLike[str], kind: str) -> dict[str, Any]:
     """
     path = card_of(folder, kind)
     try:
-        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        card = parsed(path.read_text(encoding="utf-8"))
         if card["class"] != kind:
             raise FormatError(f"it describes a {card['class']}")
         if card["version"] != _VERSION:
             raise FormatError(f"version is {card['version']!r}, this release reads {_VERSION}")
         if card.pop("sha256") != _checksum_of(card):
             raise FormatError("its checksum does not match")
+        for name, entry in card["files"].items():
+            _check_entry(name, entry)
+        if len(_files_of(card)) != len(card["files"]):
+            raise FormatError("it names a file twice")
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise FormatError(f"{path} is not the card of a {kind}: {error!r}") from error
     return card
@@ -121,13 +199,10 @@ def check_file(folder: str | os.PathLike[str], card: Mapping[str, Any], name: st
     Raises:
         FormatError: the file is missing, is not the one that the card was written with, or is damaged.
     """
-    try:
-        entry = card["files"][name]
-        if not _OUR_FILES.fullmatch(entry["name"]):  # so never a path that leads elsewhere
-            raise ValueError(f"{entry['name']!r} is not the name of a file of ours")
-        path = Path(folder) / entry["name"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise FormatError(f"{Path(folder) / CARD_NAME} names no file {name}: {error!r}") from error
+    if name not in card["files"]:
+        raise FormatError(f"{Path(folder) / CARD_NAME} names no file {name}")
+    entry = card["files"][name]
+    path = Path(folder) / entry["name"]
     if not path.is_file():
         raise FormatError(f"{path} is missing, which {CARD_NAME} names")
     if (size := path.stat().st_size) != entry["bytes"]:
@@ -135,6 +210,35 @@ def check_file(folder: str | os.PathLike[str], card: Mapping[str, Any], name: st
     if _sample(path) != entry["sample"] or (whole and _checksum(path) != entry["sha256"]):
         raise FormatError(f"{path} is damaged, or of another save: its checksum does not match")
     return path
+
+
+def parsed(text: str) -> Card:
+    """The content of a card, whatever it is.
+
+    Raises:
+        ValueError: it is not JSON.
+        RecursionError: it is nested too deeply.
+    """
+    card: Card = json.loads(text, parse_constant=_refuse_constant)
+    return card
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _check_entry(name: str, entry: Any) -> None:
+    """What a card says of a file must be what `file_entry` says; so its name is never a path that leads elsewhere."""
+    if entry.keys() != {"name", "bytes", "sample", "sha256"}:
+        raise FormatError(f"of the file {name} it tells {', '.join(entry)}")
+    if not _OUR_FILES.fullmatch(entry["name"]):
+        raise FormatError(f"{entry['name']!r} is not the name of a file of ours")
+    if type(entry["bytes"]) is not int or not all(_DIGEST.fullmatch(entry[sum]) for sum in ("sample", "sha256")):
+        raise FormatError(f"the length or a checksum of the file {name} is none")
+
+
+def _files_of(card: Card) -> set[str]:
+    return {entry["name"] for entry in card["files"].values()}
 
 
 def _checksum_of(card: dict[str, Any]) -> str:
@@ -161,19 +265,23 @@ def _sample(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _remove_leftovers(folder: Path, token: str) -> None:
+def _remove_leftovers(folder: Path, ours: re.Pattern[str], files_of: Callable[[Card], set[str]], token: str) -> None:
     """Remove what saves left behind, this one and any that was killed: all of our files but those in use.
 
-    If the card may not be on the disk, remove only files with this token, which is in the names of this save's alone.
+    Args:
+        folder: that this save holds.
+        ours: names of the files that saves write.
+        files_of: names of those that a card names.
+        token: only names with it; empty for all.
     """
-    removed = "" if is_flushed(folder) else token
     try:
-        card = json.loads((folder / CARD_NAME).read_text(encoding="utf-8"))
-        in_use = {entry["name"] for entry in card["files"].values()}
+        in_use = files_of(parsed((folder / CARD_NAME).read_text(encoding="utf-8")))
     except FileNotFoundError:
         in_use = set()
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return  # not a card that we wrote, so better keep what lies beside it
-    for path in folder.iterdir():
-        if _OUR_FILES.fullmatch(path.name) and path.name not in in_use and removed in path.name:
-            path.unlink(missing_ok=True)
+    with suppress(OSError):  # what cannot be removed now is removed by a later save; this one may have succeeded
+        for path in list(folder.iterdir()):
+            if ours.fullmatch(path.name) and token in path.name and path.name not in in_use:
+                with suppress(OSError):
+                    path.unlink()

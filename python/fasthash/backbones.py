@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from fasthash._checkpoint import brief, read_card, weights_path
+from fasthash._core import FormatError
 from fasthash._extras import needs_extra
+from fasthash._saved_folder import read_by_card
 
 with needs_extra("train"):
     import timm
@@ -83,7 +85,9 @@ def _load_backbone(backbone: nn.Module, path: Path, classifier: Sequence[str]) -
     too."""
     if path.is_dir():
         prefix = "backbone."
-        weights = _read(weights_path(path, read_card(path, "HashEncoder")), path)
+        weights = read_by_card(
+            lambda: read_card(path, "HashEncoder"), lambda card: _read(weights_path(path, card), path)
+        )
         state = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
     elif path.suffix != ".safetensors":
         raise ValueError(
@@ -105,4 +109,4 @@ def _read(file: Path, given: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(file)
     except SafetensorError as error:
-        raise ValueError(f"pretrained={str(given)!r} is not a safetensors file: {brief(error)}") from error
+        raise FormatError(f"pretrained={str(given)!r} is not a safetensors file: {brief(error)}") from error

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash import _saved_folder
 from fasthash._checks import check_bool, check_int
-from fasthash._core import FormatError
 from fasthash._extras import needs_extra
+from fasthash._saved_folder import CARD_NAME, Card, check_file, write_folder
+from fasthash._saved_kinds import HASH_BITS, check_photos, load_codes, load_folder
 from fasthash.duplicates import near_duplicates, perceptual_codes
-from fasthash.index import HierIndex, load
+from fasthash.index import HierIndex
 from fasthash.threads import get_num_threads
 
 with needs_extra("dedup"):
@@ -28,7 +28,6 @@ from fasthash._photos import MAX_BYTES, MAX_PIXELS, Broken, Limits, find_photos,
 
 __all__ = ["HASH_BITS", "Duplicates", "Photo", "find_duplicates", "hash_photo"]
 
-HASH_BITS = (64, 256)
 _KIND = "PhotoHashes"
 
 _Stamp = tuple[int, int]  # of a file: bytes, and nanoseconds when it was last written
@@ -156,23 +155,27 @@ class _Known:
 
     @classmethod
     def load(cls, state: str | os.PathLike[str] | None, hash_bits: int) -> _Known:
-        if state is None or not (Path(state) / _saved_folder.CARD_NAME).exists():
+        if state is None or not (Path(state) / CARD_NAME).exists():
             return cls(HierIndex((hash_bits,)), {}, {})
-        card = _saved_folder.read_card(state, _KIND)
-        if card["hash_bits"] != hash_bits:
+        folder = Path(state)
+
+        def of(card: Card) -> _Known:
+            index = load_codes(check_file(folder, card, "codes.fh", whole=False), len(card["photos"]))
+            check_photos(index, card)
+            ids = {path: id for path, id, *_ in card["photos"]}
+            return cls(index, ids, {path: (n_bytes, time) for path, _, n_bytes, time in card["photos"]})
+
+        known = load_folder(folder, _KIND, of)
+        if known.index.n_bits != hash_bits:
             raise ValueError(
-                f"hash_bits must be {card['hash_bits']}, as in the state {os.fspath(state)!r}, got {hash_bits}"
+                f"hash_bits must be {known.index.n_bits}, as in the state {os.fspath(state)!r}, got {hash_bits}"
             )
-        index = load(_saved_folder.check_file(state, card, "codes.fh", whole=False))
-        ids = {path: id for path, id, *_ in card["photos"]}
-        if not isinstance(index, HierIndex) or sorted(ids.values()) != index.to_arrays()[1].tolist():
-            raise FormatError(f"the state {os.fspath(state)!r} does not hold together: other codes than photos")
-        return cls(index, ids, {path: (n_bytes, time) for path, _, n_bytes, time in card["photos"]})
+        return known
 
     def save(self, state: str | os.PathLike[str], hash_bits: int) -> None:
         photos = [(path, id, *self.stamps[path]) for path, id in self.ids.items()]
         facts = {"hash": "phash", "hash_bits": hash_bits, "photos": photos}
-        _saved_folder.write_folder(state, _KIND, facts, {"codes.fh": self.index.save})
+        write_folder(state, _KIND, facts, {"codes.fh": self.index.save})
 
     def change(
         self, stamps: Mapping[str, _Stamp], codes: Mapping[str, NDArray[np.uint8]], broken: Mapping[str, str]

@@ -33,6 +33,7 @@ __all__ = ["EncodedFolder", "HashEncoder"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_MAX_IMAGE_SIZE = 4096  # so that no card asks for more memory than a machine has
 
 
 class HashEncoder(Hasher):
@@ -46,7 +47,7 @@ class HashEncoder(Hasher):
         pretrained: False for random weights, True for ImageNet weights (downloaded by timm or torchvision), or the
             path of a local `.safetensors` file with the weights of the backbone, or of an encoder that `save` wrote,
             whose backbone is taken.
-        image_size: side in pixels of the square images that `transform` makes.
+        image_size: side in pixels of the square images that `transform` makes, from 1 to 4096.
         mean, std: normalisation of the three channels in `transform`; by default ImageNet's.
         head: `"linear"` or `"sliced"`, see `HashHead`.
         batch_norm: whether batch norm follows the head, see `HashHead`.
@@ -82,7 +83,7 @@ class HashEncoder(Hasher):
         batch_norm: bool = False,
     ) -> None:
         super().__init__(level_bits)
-        self.image_size = check_int("image_size", image_size, 1)
+        self.image_size = check_int("image_size", image_size, 1, _MAX_IMAGE_SIZE)
         self.mean, self.std = _three_numbers("mean", mean), _three_numbers("std", std)
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive, got {std!r}")

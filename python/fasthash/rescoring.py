@@ -5,25 +5,33 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from fasthash._checks import (
-    MAX_BITS,
-    as_array,
-    check_bool,
-    check_choice,
-    check_ids,
-    check_int,
-    check_level_bits,
-)
+from fasthash._checks import MAX_BITS, check_bool, check_choice, check_int, check_level_bits, own_ids
 from fasthash._core import FormatError
+from fasthash._embedding_state import State, merged
 from fasthash._locks import ChangeLock
-from fasthash._saved_folder import check_file, read_card, write_folder
+from fasthash._quantiser import (
+    DTYPES,
+    MAX_DIMS,
+    METRICS,
+    Floats,
+    Metric,
+    Steps,
+    VectorDtype,
+    check_ranges,
+    check_vectors,
+    encode,
+    pack_signs,
+)
+from fasthash._saved_folder import Card, check_file, write_folder
+from fasthash._saved_kinds import check_ranges_of, check_stored_vectors, load_codes, load_folder
+from fasthash._vectors import Rows, open_vectors
 from fasthash.filters import IdFilter
-from fasthash.index import HierIndex, Memory, load, verify
+from fasthash.index import HierIndex, Memory
 from fasthash.results import RescoredResult
 
 if TYPE_CHECKING:
@@ -31,17 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RescoringIndex"]
 
-VectorDtype: TypeAlias = Literal["int8", "float16", "float32"]
-Metric: TypeAlias = Literal["cosine", "inner_product"]
-Floats: TypeAlias = NDArray[np.float32]
-
-_DTYPES = ("int8", "float16", "float32")
-_METRICS = ("cosine", "inner_product")
 _MIN_CALIBRATION = 100
-_FLOATS = (np.float16, np.float32, np.float64)
-_MAX_DIMS = 1 << 16
-_MAX_SIZE = 1e15  # of a number: so that no score overflows
-_BLOCK = 1 << 20  # numbers that are decoded at once, so that they stay in the cache
 
 
 class RescoringIndex:
@@ -93,9 +91,9 @@ class RescoringIndex:
         memory: Memory = "default",
         ranges: ArrayLike | None = None,
     ) -> None:
-        self._n_dims = check_int("n_dims", n_dims, minimum=1, maximum=_MAX_DIMS)
-        check_choice("dtype", dtype, _DTYPES)
-        check_choice("metric", metric, _METRICS)
+        self._n_dims = check_int("n_dims", n_dims, minimum=1, maximum=MAX_DIMS)
+        check_choice("dtype", dtype, DTYPES)
+        check_choice("metric", metric, METRICS)
         self._dtype, self._metric = dtype, metric
         n_bytes = -(-self._n_dims // 8)
         widths = (min(n_bytes * 8, MAX_BITS),) if level_bits is None else check_level_bits(level_bits)
@@ -105,10 +103,10 @@ class RescoringIndex:
             )
         if ranges is not None and dtype != "int8":
             raise ValueError(f"ranges must be None for dtype = {dtype!r}, got {type(ranges).__name__}")
-        steps = None if ranges is None else _Steps(_check_ranges(ranges, self._n_dims))
+        steps = None if ranges is None else Steps(check_ranges(ranges, self._n_dims))
         none = np.empty(0, np.int64)
-        rows = _Rows.of(np.empty((0, self._n_dims), dtype))
-        self._state = _State(HierIndex(widths, memory=memory), none, none, rows, steps)
+        rows = Rows.of(np.empty((0, self._n_dims), dtype))
+        self._state = State(HierIndex(widths, memory=memory), none, none, rows, steps)
         self._lock = ChangeLock()  # changes take turns; searches take the state that they find
 
     @property
@@ -173,6 +171,7 @@ class RescoringIndex:
 
     def __setstate__(self, attributes: dict[str, Any]) -> None:
         vars(self).update(attributes)
+        self._state = self._state._replace(rows=self._state.rows.full())  # copy.copy gives what another index grows
         self._lock = ChangeLock()
 
     def add(self, embeddings: ArrayLike, ids: ArrayLike | None = None) -> None:
@@ -189,6 +188,7 @@ class RescoringIndex:
                 a calibration takes. The index is then what it was before.
         """
         vectors = self._check("embeddings", embeddings)
+        given = None if ids is None else own_ids(ids, len(vectors))
         with self._lock("add"):
             state = self._state
             steps = state.steps
@@ -198,14 +198,14 @@ class RescoringIndex:
                         f"embeddings must be at least {_MIN_CALIBRATION} at the first call, to take the ranges of int8 "
                         f"from, got {len(vectors)}; or give ranges="
                     )
-                steps = _Steps(np.stack([vectors.min(axis=0), vectors.max(axis=0)]))
-            encoded = self._encode(vectors, steps)
+                steps = Steps(np.stack([vectors.min(axis=0), vectors.max(axis=0)]))
+            encoded = encode(vectors, self._dtype, steps)
             codes = state.codes.copy()
-            codes.add(self._signs(vectors), ids)
+            codes.add(pack_signs(vectors, self.n_bits), given)
             n = len(vectors)
-            new_ids = state.codes._impl.next_id() + np.arange(n) if ids is None else check_ids(ids, n)
+            new_ids = state.codes._impl.next_id() + np.arange(n) if given is None else given
             places = state.rows.n + np.arange(n)
-            self._state = _State(codes, *_merged(state, new_ids, places), state.rows.plus(encoded), steps)
+            self._state = State(codes, *merged(state, new_ids, places), state.rows.plus(encoded), steps)
 
     def remove(self, ids: ArrayLike) -> None:
         """Remove embeddings.
@@ -216,12 +216,13 @@ class RescoringIndex:
         Raises:
             TypeError, ValueError: as in `HierIndex.remove`; nothing is removed then.
         """
+        given = own_ids(ids)
         with self._lock("remove"):
             state = self._state
             codes = state.codes.copy()
-            codes.remove(ids)
+            codes.remove(given)
             stay = np.ones(len(state.ids), dtype=bool)
-            stay[np.searchsorted(state.ids, check_ids(ids))] = False
+            stay[np.searchsorted(state.ids, given)] = False
             self._state = state._replace(codes=codes, ids=state.ids[stay], places=state.places[stay]).tidied()
 
     def update(self, ids: ArrayLike, embeddings: ArrayLike) -> None:
@@ -235,13 +236,14 @@ class RescoringIndex:
             TypeError, ValueError: as in `add` and `HierIndex.update`; nothing changes then.
         """
         vectors = self._check("embeddings", embeddings)
+        given = own_ids(ids, len(vectors))
         with self._lock("update"):
             state = self._state
             codes = state.codes.copy()
-            codes.update(ids, self._signs(vectors))
-            encoded = self._encode(vectors, state.steps)
+            codes.update(given, pack_signs(vectors, self.n_bits))
+            encoded = encode(vectors, self._dtype, state.steps)
             places = state.places.copy()
-            places[np.searchsorted(state.ids, check_ids(ids))] = np.arange(state.rows.n, state.rows.n + len(vectors))
+            places[np.searchsorted(state.ids, given)] = np.arange(state.rows.n, state.rows.n + len(vectors))
             self._state = state._replace(codes=codes, places=places, rows=state.rows.plus(encoded)).tidied()
 
     def reconstruct(self, ids: ArrayLike) -> Floats:
@@ -258,7 +260,7 @@ class RescoringIndex:
             ValueError: an id that the index does not hold.
         """
         state = self._state
-        array = check_ids(ids)
+        array = own_ids(ids)
         state.codes.reconstruct(array)  # refuses what the index does not hold
         vectors = state.rows.take(state.places[np.searchsorted(state.ids, array)]).astype(np.float32)
         return vectors if state.steps is None else state.steps.decode(vectors)
@@ -294,7 +296,7 @@ class RescoringIndex:
         state = self._state
         # The list is as long as it would be in a larger index, which it must not pay for.
         n_candidates = max(1, min(k * multiplier, len(state.ids)))
-        ids = state.codes.search(self._signs(vectors), n_candidates, allow=allow).ids
+        ids = state.codes.search(pack_signs(vectors, self.n_bits), n_candidates, allow=allow).ids
         found = ids != -1
         scores = np.full(ids.shape, -np.inf, np.float32)
         if len(state.ids):
@@ -327,7 +329,10 @@ class RescoringIndex:
             "n_embeddings": len(state.ids),
             "ranges": None if state.steps is None else state.steps.ranges.tolist(),
         }
-        writers = {"codes.fh": lambda path: state.codes.save(path), "vectors.npy": state.write_vectors}
+        writers = {
+            "codes.fh": lambda path: state.codes.save(path),
+            "vectors.npy": lambda path: state.rows.write(path, state.places),
+        }
         write_folder(folder, type(self).__name__, facts, writers)
 
     @classmethod
@@ -347,23 +352,25 @@ class RescoringIndex:
             OSError: a file cannot be read.
         """
         check_bool("mmap", mmap)
-        card = read_card(folder, cls.__name__)
-        codes_path = check_file(folder, card, "codes.fh", whole=False)  # its head has the checksums of all the rest
-        vectors_path = check_file(folder, card, "vectors.npy", whole=not mmap)
-        codes = load(codes_path)
+        return load_folder(folder, cls.__name__, lambda card: cls._of(Path(folder), card, mmap, not mmap))
+
+    @classmethod
+    def _of(cls, folder: Path, card: Card, mmap: bool, whole: bool) -> Self:
+        """The index that a card tells of; whether its vectors are mapped, and whether every byte of them is checked."""
+        n, n_dims = card["n_embeddings"], card["n_dims"]
+        codes_path = check_file(folder, card, "codes.fh", whole=whole)  # its head has the checksums of all the rest
+        vectors_path = check_file(folder, card, "vectors.npy", whole=whole)
+        rows = open_vectors(vectors_path, (n, n_dims), card["dtype"], mmap)
+        codes = load_codes(codes_path, n)
         try:
-            # Mapped first, so that the header of the file is held against the card before memory is asked for.
-            vectors = np.load(vectors_path, mmap_mode="r" if card["n_embeddings"] else None, allow_pickle=False)
-            index = cls(card["n_dims"], dtype=card["dtype"], metric=card["metric"], ranges=card["ranges"])
-            if not isinstance(codes, HierIndex) or sum(codes.level_bits) > -(-index.n_dims // 8) * 8:
-                raise ValueError(f"the codes are {codes!r}")
-            if vectors.dtype != np.dtype(index.dtype) or vectors.shape != (len(codes), index.n_dims):
-                raise ValueError(f"the vectors are {vectors.dtype} of shape {vectors.shape}, the codes are {codes!r}")
-        except (KeyError, TypeError, ValueError) as error:
+            arguments = {"dtype": card["dtype"], "metric": card["metric"], "ranges": check_ranges_of(card)}
+            index = cls(n_dims, level_bits=codes.level_bits, **arguments)
+        except ValueError as error:
             raise FormatError(f"folder={os.fspath(folder)!r} does not hold together: {error}") from error
-        rows = _Rows.mapping(np.asarray(vectors)) if mmap and len(vectors) else _Rows.of(np.array(vectors))
-        ids = codes.to_arrays()[1]
-        index._state = _State(codes, ids, np.arange(len(ids)), rows, index._state.steps)
+        packed, ids = codes.to_arrays()
+        steps = index._state.steps
+        check_stored_vectors(vectors_path, rows, packed, steps, card, whole=whole)
+        index._state = State(codes, ids, np.arange(len(ids)), rows, steps)
         return index
 
     @classmethod
@@ -381,182 +388,10 @@ class RescoringIndex:
             OSError: a file cannot be read.
         """
         try:
-            card = read_card(folder, cls.__name__)
-            for name in card["files"]:
-                path = check_file(folder, card, name, whole=True)
-                if name == "codes.fh" and (fault := verify(path).fault):
-                    return fault
-            cls.load(folder)
+            load_folder(folder, cls.__name__, lambda card: cls._of(Path(folder), card, mmap=True, whole=True))
         except FormatError as error:
             return str(error)
         return ""
 
     def _check(self, name: str, embeddings: Any) -> Floats:
-        """Embeddings as finite float32, of length 1 if the metric is the cosine."""
-        array = as_array(name, embeddings)
-        if array.dtype not in _FLOATS:
-            raise TypeError(f"{name} must be a float16, float32 or float64 array, got dtype {array.dtype}")
-        if array.ndim != 2 or array.shape[1] != self._n_dims:
-            hint = f"; for a single embedding use {name}[None]" if array.ndim == 1 else ""
-            raise ValueError(f"{name} must have shape (n, {self._n_dims}), got {array.shape}{hint}")
-        if not np.isfinite(array).all():
-            where = np.argwhere(~np.isfinite(array))[0].tolist()
-            raise ValueError(f"{name} must be finite, found {array[tuple(where)]} at index {where}")
-        if self._metric == "cosine":
-            lengths = np.sqrt(np.einsum("ij,ij->i", array, array, dtype=np.float64))
-            if not ((lengths > 0) & np.isfinite(lengths)).all():
-                row = int(np.argmin((lengths > 0) & np.isfinite(lengths)))
-                raise ValueError(
-                    f"{name} must have a length for the metric 'cosine', found {lengths[row]} in row {row}"
-                )
-            return (array / lengths[:, None]).astype(np.float32)
-        limit = 65504 if self._dtype == "float16" else _MAX_SIZE
-        if array.size and (largest := np.abs(array).max()) > limit:
-            raise ValueError(f"{name} must be at most {limit:g} in size for dtype {self._dtype!r}, found {largest}")
-        return np.ascontiguousarray(array, dtype=np.float32)
-
-    def _signs(self, vectors: Floats) -> NDArray[np.uint8]:
-        return np.packbits(vectors[:, : self.n_bits] > 0, axis=1)
-
-    def _encode(self, vectors: Floats, steps: _Steps | None) -> NDArray[Any]:
-        if self._dtype == "int8":
-            return np.empty((0, self._n_dims), np.int8) if steps is None else steps.encode(vectors)
-        return vectors.astype(self._dtype)
-
-
-class _Steps:
-    """256 steps of equal width in each dimension, as sentence-transformers makes them."""
-
-    def __init__(self, ranges: Floats) -> None:
-        self.ranges = ranges  # (2, n_dims), smallest and largest values
-        self.starts = ranges[0]
-        widths = (ranges[1] - ranges[0]) / 255
-        self.widths = np.where(widths == 0, np.float32(1), widths)
-        self.middles = self.starts + np.float32(128.5) * self.widths  # what an int8 of 0 stands for
-
-    def encode(self, vectors: Floats) -> NDArray[np.int8]:
-        steps = np.clip(np.floor((vectors - self.starts) / self.widths), 0, 255)
-        return (steps - 128).astype(np.int8)
-
-    def decode(self, numbers: Floats) -> Floats:
-        return numbers * self.widths + self.middles
-
-
-class _Rows:
-    """Rows of numbers that never change: those of a mapped file, then those in a buffer that has room for more.
-
-    Buffers are shared by all that came of one another; only the last of them, behind whose rows nothing is, may grow.
-    """
-
-    def __init__(self, mapped: NDArray[Any], buffer: NDArray[Any], n_buffered: int) -> None:
-        self.mapped, self.buffer, self.n_buffered = mapped, buffer, n_buffered
-
-    @classmethod
-    def of(cls, array: NDArray[Any]) -> _Rows:
-        return cls(array[:0], array, len(array))
-
-    @classmethod
-    def mapping(cls, array: NDArray[Any]) -> _Rows:
-        return cls(array, np.empty((0, array.shape[1]), array.dtype), 0)
-
-    @property
-    def n(self) -> int:
-        return len(self.mapped) + self.n_buffered
-
-    @property
-    def nbytes(self) -> int:
-        return self.buffer.nbytes
-
-    def plus(self, array: NDArray[Any]) -> _Rows:
-        end = self.n_buffered + len(array)
-        buffer = self.buffer
-        if end > len(buffer):
-            buffer = np.empty((max(end, len(buffer) * 3 // 2), array.shape[1]), buffer.dtype)
-            buffer[: self.n_buffered] = self.buffer[: self.n_buffered]
-        buffer[self.n_buffered : end] = array
-        return _Rows(self.mapped, buffer, end)
-
-    def take(self, places: NDArray[np.int64]) -> NDArray[Any]:
-        n = len(self.mapped)
-        if self.n_buffered == 0 or n == 0:
-            return (self.buffer if n == 0 else self.mapped)[places]
-        taken = np.empty((*places.shape, self.buffer.shape[1]), self.buffer.dtype)
-        in_file = places < n
-        taken[in_file] = self.mapped[places[in_file]]
-        taken[~in_file] = self.buffer[places[~in_file] - n]
-        return taken
-
-
-class _State(NamedTuple):
-    """All that a search needs. It never changes; a change of the index puts another in its place."""
-
-    codes: HierIndex
-    ids: NDArray[np.int64]  # ascending
-    places: NDArray[np.int64]  # of the vector of each id among the rows
-    rows: _Rows
-    steps: _Steps | None
-
-    def score(self, queries: Floats, places: NDArray[np.int64]) -> Floats:
-        """Inner products `(nq, n)` of queries with the vectors at some places `(nq, n)`."""
-        scores = np.empty(places.shape, np.float32)
-        # Steps are decoded on the side of the query: q . (w * v + m) = (q * w) . v + q . m
-        scaled = queries if self.steps is None else queries * self.steps.widths
-        n_columns = max(1, _BLOCK // queries.shape[1])
-        n_queries = max(1, n_columns // max(1, places.shape[1]))
-        for q in range(0, len(queries), n_queries):
-            for c in range(0, places.shape[1], n_columns):
-                block = slice(q, q + n_queries), slice(c, c + n_columns)
-                vectors = self.rows.take(places[block]).astype(np.float32, copy=False)
-                # Not a product of matrices: its rounding would depend on which rows stand side by side.
-                np.einsum("ij,ikj->ik", scaled[block[0]], vectors, out=scores[block])
-        return scores if self.steps is None else scores + np.einsum("ij,j->i", queries, self.steps.middles)[:, None]
-
-    def tidied(self) -> _State:
-        """The same without what was removed, if that is more than half of the rows in memory."""
-        n = len(self.rows.mapped)
-        in_memory = self.places >= n
-        n_in_memory = int(in_memory.sum())
-        if self.rows.n_buffered <= 2 * n_in_memory:
-            return self
-        places = self.places.copy()
-        buffer = self.rows.buffer[places[in_memory] - n]
-        places[in_memory] = n + np.arange(n_in_memory)
-        return self._replace(places=places, rows=_Rows(self.rows.mapped, buffer, n_in_memory))
-
-    def write_vectors(self, path: Path) -> None:
-        """Write the vectors in the order of their ids, as `numpy.save` does, but in blocks."""
-        n_dims, dtype = self.rows.buffer.shape[1], self.rows.buffer.dtype
-        header = {
-            "shape": (len(self.ids), n_dims),
-            "fortran_order": False,
-            "descr": np.lib.format.dtype_to_descr(dtype),
-        }
-        with open(path, "wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            step = max(1, _BLOCK // n_dims)
-            for i in range(0, len(self.ids), step):
-                file.write(self.rows.take(self.places[i : i + step]).data)
-
-
-def _check_ranges(ranges: Any, n_dims: int) -> Floats:
-    array = as_array("ranges", ranges)
-    if array.dtype not in _FLOATS:
-        raise TypeError(f"ranges must be a float16, float32 or float64 array, got dtype {array.dtype}")
-    if array.shape != (2, n_dims):
-        raise ValueError(f"ranges must have shape (2, {n_dims}), got {array.shape}")
-    if not (np.abs(array) <= _MAX_SIZE).all() or (array[0] > array[1]).any():
-        raise ValueError(
-            f"ranges must be at most {_MAX_SIZE:g} in size, with the smallest values in row 0, got {ranges!r}"
-        )
-    return array.astype(np.float32)
-
-
-def _merged(
-    state: _State, ids: NDArray[np.int64], places: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Ids in ascending order and their places, with new ones among them."""
-    all_ids, all_places = np.concatenate([state.ids, ids]), np.concatenate([state.places, places])
-    if (np.diff(all_ids[max(0, len(state.ids) - 1) :]) > 0).all():  # counted on, as is the rule
-        return all_ids, all_places
-    order = np.argsort(all_ids, kind="stable")
-    return all_ids[order], all_places[order]
+        return check_vectors(name, embeddings, self._n_dims, self._dtype, self._metric)

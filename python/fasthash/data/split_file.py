@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -65,7 +66,7 @@ def digest(record: Record) -> str:
 def write(path: str | os.PathLike[str], record: Record) -> None:
     """Write the record with its hash; whoever reads meanwhile sees the old file or the new one."""
     path = Path(os.path.realpath(path))  # a symbolic link stays
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         draft.write_text(json.dumps({**record, "sha256": digest(record)}) + "\n", encoding="utf-8")
         put(draft, path)

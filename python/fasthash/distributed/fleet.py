@@ -428,8 +428,7 @@ class Fleet:
 
     def _load(self, shard: int, copy: Copy) -> Any:
         source = self._sources[shard]
-        names = sorted(source.card["files"]) if source.card else []
-        return copy.actor.load.remote(source.version, source.folder, source.card, names, shard, self.options.n_shards)
+        return copy.actor.load.remote(source.version, source.folder, source.card, shard, self.options.n_shards)
 
 
 def _nodes(num_cpus: float) -> list[str]:

@@ -21,16 +21,18 @@ from fasthash._checks import (
     check_codes,
     check_codes_of_any_width,
     check_fraction,
-    check_ids,
     check_int,
     check_level_bits,
     check_not_negative,
     check_positive,
     is_int64,
+    own_array,
+    own_ids,
 )
 from fasthash._core import FormatError
 from fasthash._locks import ChangeLock
-from fasthash._saved_folder import read_card, write_folder
+from fasthash._saved_folder import Card, write_folder
+from fasthash._saved_kinds import MAX_SHARDS, SHARD_RULE, load_folder, shard_names
 from fasthash.distributed import _ray
 from fasthash.distributed._ray import ray
 from fasthash.distributed.fleet import Fleet, Options, ShardLostError, Source
@@ -46,7 +48,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PartialResult", "ShardedIndex"]
 
-_MAX_SHARDS = 1 << 16
 _END_OF_IDS = 1 << 63
 _INLINE = 1 << 16  # bytes up to which an array goes along with each call
 _SAVES_AT_ONCE = 64
@@ -130,7 +131,7 @@ class ShardedIndex:
         num_cpus: float = 0,
         patience: float = 1.0,
     ) -> None:
-        n_shards = check_int("n_shards", n_shards, minimum=1, maximum=_MAX_SHARDS)
+        n_shards = check_int("n_shards", n_shards, minimum=1, maximum=MAX_SHARDS)
         sources = [Source(0, "", {})] * n_shards
         self._start(sources, 0, level_bits, memory, plan, replicas, threads, num_cpus, patience)
 
@@ -288,7 +289,7 @@ class ShardedIndex:
             ShardLostError: no copy of a shard is left. Nothing changes then.
         """
         array = check_codes("codes", codes, self.n_bits // 8)
-        given = None if ids is None else check_ids(ids, len(array))
+        given = None if ids is None else own_ids(ids, len(array))
         with self._fleet.changing("add"):
             first = self._state.next_id
             if given is None:
@@ -311,7 +312,7 @@ class ShardedIndex:
             ValueError: an id that the index does not hold or that comes twice. Nothing is removed then.
             ShardLostError: as in `add`.
         """
-        array = check_ids(ids)
+        array = own_ids(ids)
         with self._fleet.changing("remove"):
             self._change("remove", array, lambda rows: (array[rows],), self._state.next_id)
 
@@ -328,7 +329,7 @@ class ShardedIndex:
             ShardLostError: as in `add`.
         """
         array = check_codes("codes", codes, self.n_bits // 8)
-        given = check_ids(ids, len(array))
+        given = own_ids(ids, len(array))
         with self._fleet.changing("update"):
             self._change("update", given, lambda rows: (given[rows], array[rows]), self._state.next_id)
 
@@ -388,7 +389,7 @@ class ShardedIndex:
             ValueError: an id that the index does not hold.
             ShardLostError: no copy of a shard that is asked is left.
         """
-        array = check_ids(ids)
+        array = own_ids(ids)
         rows = rows_of_shards(array, self.n_shards)
         found = self._read("read", "reconstruct", each={s: (array[of],) for s, of in enumerate(rows) if len(of)})
         codes = np.empty((len(array), self.n_bits // 8), np.uint8)
@@ -443,11 +444,12 @@ class ShardedIndex:
             ValueError: wrong shape, `k` or `keep` out of range, unknown `keep_mode`.
             ShardLostError: no copy of a shard is left.
         """
-        array = check_codes("queries", queries, self.n_bits // 8)
+        array = check_codes("queries", own_array("queries", queries), self.n_bits // 8)
         k = check_int("k", k, minimum=1, maximum=_MAX_K)
         share = None if keep is None else check_fraction("keep", keep)
         check_choice("keep_mode", keep_mode, _KEEP_MODES)
         check_bool("stats", stats)
+        allow = _own_filter(allow)
 
         def find(state: _State, missing: set[int] | None) -> tuple[SearchResult, SearchStats]:
             allowed = self._allowed(allow, state)
@@ -483,9 +485,10 @@ class ShardedIndex:
             ValueError: wrong shape, or `radius` is negative.
             ShardLostError: no copy of a shard is left.
         """
-        array = check_codes("queries", queries, self.n_bits // 8)
+        array = check_codes("queries", own_array("queries", queries), self.n_bits // 8)
         radius = min(check_int("radius", radius, minimum=0), self.n_bits)
         check_bool("stats", stats)
+        allow = _own_filter(allow)
 
         def find(state: _State, missing: set[int] | None) -> tuple[RangeResult, SearchStats]:
             allowed, sent = self._allowed(allow, state), _shared(array)
@@ -513,8 +516,9 @@ class ShardedIndex:
             ValueError: wrong shape, or `radius` is negative.
             ShardLostError: no copy of a shard is left.
         """
-        array = check_codes("queries", queries, self.n_bits // 8)
+        array = check_codes("queries", own_array("queries", queries), self.n_bits // 8)
         radius = min(check_int("radius", radius, minimum=0), self.n_bits)
+        allow = _own_filter(allow)
 
         def find(state: _State, missing: set[int] | None) -> tuple[NDArray[np.int64], None]:
             allowed, sent = self._allowed(allow, state), _shared(array)
@@ -565,11 +569,10 @@ class ShardedIndex:
                     "n_shards": self.n_shards,
                     "n_codes": sum(state.sizes),
                     "next_id": state.next_id,
-                    "shard": "splitmix64(id) mod n_shards",
+                    "shard": SHARD_RULE,
                 }
-                writers = {f"shard-{shard:05d}.fh": writer(shard) for shard in range(self.n_shards)}
-                write_folder(path, type(self).__name__, facts, writers)
-                card = read_card(path, type(self).__name__)
+                writers = {name: writer(shard) for shard, name in enumerate(shard_names(self.n_shards))}
+                card = write_folder(path, type(self).__name__, facts, writers)
             self._fleet.set_sources([Source(version, os.fspath(path), card) for version in state.versions])
 
         self._reading(write)
@@ -602,21 +605,19 @@ class ShardedIndex:
             TimeoutError: Ray has no place for an actor.
         """
         path = Path(folder).absolute()
-        card = read_card(path, cls.__name__)
-        try:
-            n_saved, next_id, n_codes = (int(card[name]) for name in ("n_shards", "next_id", "n_codes"))
-            level_bits, memory, plan = check_level_bits(card["level_bits"]), card["memory"], card["plan"]
-            if len(card["files"]) != n_saved or card["shard"] != "splitmix64(id) mod n_shards":
-                raise ValueError("it names other files than its shards")
-        except (KeyError, TypeError, ValueError) as error:
-            raise FormatError(f"{path} holds no {cls.__name__}: {error!r}") from error
-        n = n_saved if n_shards is None else check_int("n_shards", n_shards, minimum=1, maximum=_MAX_SHARDS)
+        wanted = None if n_shards is None else check_int("n_shards", n_shards, minimum=1, maximum=MAX_SHARDS)
+        rest = replicas, threads, num_cpus, patience
+        return load_folder(path, cls.__name__, lambda card: cls._of(path, card, wanted, *rest))
+
+    @classmethod
+    def _of(cls, folder: Path, card: Card, n_shards: int | None, *rest: Any) -> Self:
+        """The index that a card tells of; `rest` are the last arguments of `_start`."""
         index = cls.__new__(cls)
-        sources = [Source(0, os.fspath(path), card)] * n
-        index._start(sources, next_id, level_bits, memory, plan, replicas, threads, num_cpus, patience)
-        if len(index) != n_codes:
+        sources = [Source(0, os.fspath(folder), card)] * (n_shards or card["n_shards"])
+        index._start(sources, card["next_id"], card["level_bits"], card["memory"], card["plan"], *rest)
+        if len(index) != card["n_codes"]:
             index.close()
-            raise FormatError(f"{path} holds {len(index)} codes, expected {n_codes}")
+            raise FormatError(f"{folder} holds {len(index)} codes, expected {card['n_codes']}")
         return index
 
     # ---- its life ----
@@ -714,6 +715,11 @@ class ShardedIndex:
 
     def _split(self, number: int | None, ids: NDArray[np.int64]) -> dict[int, Allowed]:
         return {shard: (number, _shared(ids[rows])) for shard, rows in enumerate(rows_of_shards(ids, self.n_shards))}
+
+
+def _own_filter(allow: Allow) -> Allow:
+    """A filter that stays the same if the search is made twice."""
+    return allow if allow is None or isinstance(allow, IdFilter) else own_array("allow", allow)
 
 
 def _shared(array: Any) -> Any:

@@ -6,7 +6,6 @@ A part is written as a whole or not at all and never changes, so the files that 
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,10 @@ from numpy.typing import NDArray
 
 from fasthash._core import FormatError
 from fasthash._durable import put
-from fasthash._saved_folder import CARD_NAME, read_card, write_folder
+from fasthash._folder_lock import locked
+from fasthash._npy import read_npz
+from fasthash._saved_folder import CARD_NAME, write_folder
+from fasthash._saved_kinds import load_folder
 
 __all__ = ["EncodedPart", "EncodedParts"]
 
@@ -61,7 +63,7 @@ class EncodedParts:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
-        self._card = read_card(folder, _KIND)
+        self._card = load_folder(folder, _KIND, lambda card: card)
         self.level_bits: tuple[int, ...] = tuple(self._card["level_bits"])
         self.source: str = self._card["source"]
 
@@ -77,7 +79,7 @@ class EncodedParts:
         if not (folder / CARD_NAME).exists():
             if folder.is_dir() and any(folder.glob("part-*.npz")):
                 raise FileExistsError(f"output={os.fspath(folder)!r} holds parts without a {CARD_NAME}")
-            write_folder(folder, _KIND, facts, {})
+            write_folder(folder, _KIND, facts, {}, replace=False)
         try:
             parts = cls(folder)
         except FormatError as error:
@@ -127,21 +129,24 @@ class EncodedParts:
             raise IndexError(f"number must be 0 to {len(self) - 1}, got {number}")
         path = self._path(number)
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                codes, keys, broken = (arrays[name] for name in EncodedPart._fields)
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise FormatError(f"{path} is damaged: {error}; remove it and encode again") from error
-        return EncodedPart(codes, keys.tolist(), [(key, reason) for key, reason in broken.tolist()])
+            arrays = read_npz(path, {"codes": ("u", 2), "keys": ("U", 1), "broken": ("U", 2)})
+            codes, keys, broken = (arrays[name] for name in EncodedPart._fields)
+            if codes.dtype != np.uint8 or codes.shape != (len(keys), sum(self.level_bits) // 8) or broken.shape[1] != 2:
+                raise FormatError(f"{path} holds codes of shape {codes.shape} and {len(keys)} keys")
+            return EncodedPart(codes, keys.tolist(), [(key, reason) for key, reason in broken.tolist()])
+        except ValueError as error:  # FormatError, and text that is none
+            raise FormatError(f"{error}; remove it and encode again") from error
 
     def write(self, number: int, part: EncodedPart) -> None:
         """Write the file of a part; a kill leaves no part of it that `missing` would take for the whole."""
         path = self._path(number)
         draft = path.with_suffix(".tmp")
-        with open(draft, "wb") as file:
-            keys = np.array(part.keys, np.str_)
-            broken = np.array(part.broken, np.str_).reshape(-1, 2)
-            np.savez_compressed(file, codes=part.codes, keys=keys, broken=broken)
-        put(draft, path)
+        keys = np.array(part.keys, np.str_)
+        broken = np.array(part.broken, np.str_).reshape(-1, 2)
+        with locked(self.folder):  # another run may be writing the same part
+            with open(draft, "wb") as file:
+                np.savez_compressed(file, codes=part.codes, keys=keys, broken=broken)
+            put(draft, path)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"part-{number:06}.npz"

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash._core import FormatError
 from fasthash._saved_folder import check_file, file_entry
+from fasthash._saved_kinds import check_shard, shard_names
 from fasthash.distributed.merge import shard_of
 from fasthash.distributed.race import Nodes, count_nodes
 from fasthash.filters import IdFilter
@@ -60,31 +62,36 @@ class Shard:
     def ping(self) -> None:
         """Answer."""
 
-    def load(
-        self, version: int, folder: str, card: Mapping[str, Any], names: Sequence[str], number: int, n_shards: int
-    ) -> int:
+    def load(self, version: int, folder: str, card: Mapping[str, Any], number: int, n_shards: int) -> int:
         """Take from files of a folder what belongs into shard `number` of `n_shards`; tells how many codes.
 
-        Without names the shard is empty.
+        Without a card the shard is empty.
         """
         index = self._empty.copy()
         if card and card["n_shards"] == n_shards:
-            names = [name for name in names if name == names[number]]
-            whole = load(check_file(folder, card, names[0], whole=False))
-            if not isinstance(whole, HierIndex):
-                raise TypeError(f"{folder} must hold shards of a HierIndex, {names[0]} is a {type(whole).__name__}")
-            index = whole
+            index, _, _ = self._loaded(folder, card, number)
         elif card:
             # Ids whose hashes are equal modulo both numbers of shards: only these files can hold some.
             step = math.gcd(card["n_shards"], n_shards)
             pieces = [(np.empty((0, index.n_bits // 8), np.uint8), np.empty(0, np.int64))]
-            for name in names[number % step :: step]:
-                codes, ids = load(check_file(folder, card, name, whole=False)).to_arrays()
+            for file in range(number % step, card["n_shards"], step):
+                _, codes, ids = self._loaded(folder, card, file)
                 ours = shard_of(ids, n_shards) == number
                 pieces.append((codes[ours], ids[ours]))
             index.add(np.concatenate([codes for codes, _ in pieces]), np.concatenate([ids for _, ids in pieces]))
         self._versions[version] = index
         return len(index)
+
+    def _loaded(self, folder: str, card: Mapping[str, Any], number: int) -> tuple[HierIndex, Codes, Ids]:
+        """The index in a file of a folder, and all its codes and ids."""
+        name = shard_names(card["n_shards"])[number]
+        path = check_file(folder, card, name, whole=False)
+        index = load(path)
+        if not isinstance(index, HierIndex):
+            raise FormatError(f"{path} holds {index!r}, expected a HierIndex")
+        codes, ids = index.to_arrays()
+        check_shard(index, shard_of(ids, card["n_shards"]), number, ids, card)
+        return index, codes, ids
 
     def save(self, version: int, path: Path) -> dict[str, Any]:
         """Write a version into a file, of which the card then says this."""

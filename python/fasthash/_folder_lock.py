@@ -1,0 +1,124 @@
+"""The lock of a folder: whatever writes into a saved folder holds it, one writer at a time.
+
+It holds over threads and processes, and over hosts where the file system shares its locks. Readers take no lock. The
+operating system frees the lock of a process that is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["LOCK_NAME", "locked"]
+
+LOCK_NAME = ".fasthash.lock"
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.02  # seconds between two attempts; Ctrl-C ends a pause
+
+_Place = tuple[int, int]  # device and number of a folder or file
+_held: dict[int, tuple[_Place, int]] = {}  # folder and thread of each descriptor that has a lock
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[bool]:
+    """Hold the lock of a folder, after whoever holds it now.
+
+    Gives False where the file system has no locks: then the caller must remove nothing that another writer may have
+    written.
+
+    Raises:
+        RuntimeError: this thread holds the lock, as in a signal handler that saves during a save.
+        OSError: the folder is missing or cannot be written.
+    """
+    owner = _place(os.stat(folder)), threading.get_ident()
+    if owner in _held.values():
+        raise RuntimeError(f"folder={os.fspath(folder)!r} is being saved by this thread; save it when that has ended")
+    descriptor = _acquired(folder / LOCK_NAME)
+    if descriptor is None:
+        yield False
+        return
+    _held[descriptor] = owner
+    try:
+        yield True
+    finally:
+        if _held.pop(descriptor, None):  # else this is a forked child, which never had the lock
+            with contextlib.suppress(OSError):  # Windows removes no file that is open
+                os.unlink(folder / LOCK_NAME)
+            _unlock(descriptor)  # a child that was forked meanwhile may have the descriptor too
+            os.close(descriptor)
+
+
+def _acquired(path: Path) -> int | None:
+    """A descriptor of the file at a path, with its lock; None where there are no locks."""
+    pause = _FIRST_PAUSE
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            # The holder before may have removed the file: a lock on it would then keep nobody out.
+            if _try_lock(descriptor) and _is_at(descriptor, path):
+                return descriptor
+        except BaseException as error:
+            os.close(descriptor)
+            if isinstance(error, OSError) and error.errno in _NO_LOCKS:
+                path.unlink(missing_ok=True)
+                return None
+            raise
+        os.close(descriptor)
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return _place(os.fstat(descriptor)) == _place(os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _place(facts: os.stat_result) -> _Place:
+    return facts.st_dev, facts.st_ino
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EDEADLK):
+                return False
+            raise
+        return True
+
+    def _unlock(descriptor: int) -> None:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _unlock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+    def _forget_held() -> None:
+        """A forked child holds no lock; its descriptors would keep that of a parent that is killed."""
+        for descriptor in _held:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        _held.clear()
+
+    os.register_at_fork(after_in_child=_forget_held)

@@ -1,0 +1,310 @@
+"""What saved folders must hold to be loaded: the fields of each kind of card, and the arrays that belong to it.
+
+Called by all that load a folder. Checksums tell accidents; a card that was changed on purpose has right ones. So
+nothing that a folder says is used before it is checked here, and whatever is wrong raises `FormatError`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasthash._checks import check_choice, check_int, check_level_bits, check_real
+from fasthash._core import FormatError
+from fasthash._quantiser import DTYPES, MAX_DIMS, METRICS, Floats, Steps, check_ranges
+from fasthash._saved_folder import CARD_NAME, Card, read_by_card, read_card
+from fasthash._vectors import BLOCK, Rows
+from fasthash.index import _MEMORIES, _PLANS, HierIndex, load
+
+__all__ = [
+    "HASH_BITS",
+    "MAX_SHARDS",
+    "SHARD_RULE",
+    "check_photos",
+    "check_ranges_of",
+    "check_shard",
+    "check_stored_vectors",
+    "check_training",
+    "load_codes",
+    "load_folder",
+    "shard_names",
+]
+
+HASH_BITS = (64, 256)
+MAX_SHARDS = 1 << 16
+SHARD_RULE = "splitmix64(id) mod n_shards"
+_MAX_CODES = 2**32 - 1  # of an index
+_MAX_PARTS = 10_000_000  # which are listed to see what is missing
+_END_OF_IDS = 1 << 63
+_MAX_PHOTO_ID = 1 << 62  # so that many more can be counted on
+_N_SAMPLES = 256  # rows that are looked at where not all are
+_TOLERANCE = 0.01  # of a length of 1: float16 has 11 bits
+
+_Loaded = TypeVar("_Loaded")
+_Check = Callable[[str, Any], object]
+
+
+# ---- fields ----
+
+
+def _integer(minimum: int, maximum: int) -> _Check:
+    return partial(check_int, minimum=minimum, maximum=maximum)
+
+
+def _one_of(choices: Collection[str]) -> _Check:
+    return partial(check_choice, choices=choices)
+
+
+def _text(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, got {value!r}")
+
+
+def _or_none(check: _Check) -> _Check:
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def _list_of(check: _Check) -> _Check:
+    def check_all(name: str, value: Any) -> None:
+        if not isinstance(value, list):
+            raise TypeError(f"{name} must be a list, got {value!r}")
+        for entry in value:
+            check(name, entry)
+
+    return check_all
+
+
+def _row_of(*checks: _Check) -> _Check:
+    def check_row(name: str, value: Any) -> None:
+        if not isinstance(value, list) or len(value) != len(checks):
+            raise TypeError(f"{name} must hold lists of {len(checks)}, got {value!r}")
+        for check, entry in zip(checks, value, strict=True):
+            check(name, entry)
+
+    return check_row
+
+
+def _number(name: str, value: Any) -> None:
+    if not math.isfinite(check_real(name, value)):
+        raise ValueError(f"{name} must be finite, got {value!r}")
+
+
+def _object(name: str, value: Any) -> None:
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} must be an object, got {value!r}")
+
+
+def _levels(name: str, value: Any) -> None:
+    if not isinstance(value, list):
+        raise TypeError(f"{name} must be a list, got {value!r}")
+    check_level_bits(value)
+
+
+_ANY_INT = _integer(-(2**63), 2**63 - 1)
+_SIZE = _integer(0, 2**63 - 1)
+
+_FIELDS: Mapping[str, Mapping[str, _Check]] = {
+    "RescoringIndex": {
+        "n_dims": _integer(1, MAX_DIMS),
+        "dtype": _one_of(DTYPES),
+        "metric": _one_of(METRICS),
+        "n_embeddings": _integer(0, _MAX_CODES),
+        "ranges": _or_none(_list_of(_list_of(_number))),
+    },
+    "ShardedIndex": {
+        "level_bits": _levels,
+        "memory": _one_of(_MEMORIES),
+        "plan": _one_of(_PLANS),
+        "n_shards": _integer(1, MAX_SHARDS),
+        "n_codes": _SIZE,
+        "next_id": _integer(0, _END_OF_IDS),
+        "shard": _one_of((SHARD_RULE,)),
+    },
+    "PhotoHashes": {
+        "hash": _one_of(("phash",)),
+        "hash_bits": _integer(min(HASH_BITS), max(HASH_BITS)),
+        "photos": _list_of(_row_of(_text, _integer(0, _MAX_PHOTO_ID), _SIZE, _ANY_INT)),
+    },
+    "EncodedParts": {
+        "level_bits": _levels,
+        "source": _text,
+        "n_parts": _integer(0, _MAX_PARTS),
+        "unreadable": _list_of(_row_of(_text, _text)),
+    },
+}
+
+_TRAINING: Mapping[str, _Check] = {
+    "losses": _list_of(_number),
+    "seconds": _number,
+    "device": _text,
+    "settings": _object,
+    "scores": _list_of(_number),
+}
+
+
+def load_folder(folder: str | os.PathLike[str], kind: str, load: Callable[[Card], _Loaded]) -> _Loaded:
+    """Load what the card of a folder names, after a check of all its fields.
+
+    Args:
+        folder: that was saved.
+        kind: of what.
+        load: reads the files of a card; called again where a save has replaced the card meanwhile.
+
+    Raises:
+        FileNotFoundError: `folder` lacks card.json.
+        FormatError: the card, or what `load` reads, is damaged or that of something else.
+    """
+
+    def read() -> Card:
+        card = read_card(folder, kind)
+        fields = _FIELDS[kind]
+        try:
+            for name, check in fields.items():
+                check(name, card[name])
+            if (found := set(card["files"])) != (names := _names_of_files(card)):
+                raise ValueError(f"files must be {', '.join(sorted(names))}, got {', '.join(sorted(found))}")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise FormatError(f"{Path(folder) / CARD_NAME} is not the card of a {kind}: {error!r}") from error
+        return card
+
+    return read_by_card(read, load)
+
+
+def check_training(value: Any) -> None:
+    """The training record in the card of a checkpoint, or None."""
+    if value is not None:
+        _object("training", value)
+        for name, check in _TRAINING.items():
+            if name in value:  # what must be there is for TrainingRecord to say
+                check(f"training.{name}", value[name])
+
+
+def shard_names(n_shards: int) -> list[str]:
+    """The names of the files of shards, in their order."""
+    return [f"shard-{shard:05d}.fh" for shard in range(n_shards)]
+
+
+def _names_of_files(card: Card) -> set[str]:
+    names = {"RescoringIndex": ["codes.fh", "vectors.npy"], "PhotoHashes": ["codes.fh"], "EncodedParts": []}
+    return set(shard_names(card["n_shards"]) if card["class"] == "ShardedIndex" else names[card["class"]])
+
+
+# ---- arrays ----
+
+
+def load_codes(path: Path, n_codes: int, level_bits: tuple[int, ...] | None = None) -> HierIndex:
+    """Load an index file that must be a `HierIndex` of so many codes, and of these levels where they are known.
+
+    Raises:
+        FormatError: it is another one.
+    """
+    index = load(path)
+    if not isinstance(index, HierIndex) or len(index) != n_codes or level_bits not in (None, index.level_bits):
+        levels = "" if level_bits is None else f" of level_bits {level_bits}"
+        raise FormatError(f"{path} holds {index!r}, expected a HierIndex with {n_codes} codes{levels}")
+    return index
+
+
+def check_ranges_of(card: Card) -> Floats | None:
+    """The ranges that the card of a `RescoringIndex` has, which int8 vectors cannot be without and others do not have.
+
+    Raises:
+        FormatError: they are missing, or there where none belong, or are no ranges.
+    """
+    given, n = card["ranges"], card["n_embeddings"]
+    try:
+        if (given is not None and card["dtype"] != "int8") or (given is None and card["dtype"] == "int8" and n):
+            raise ValueError(f"ranges do not fit the dtype {card['dtype']} of {n} embeddings")
+        return None if given is None else check_ranges(np.array(given, np.float64), card["n_dims"])
+    except (TypeError, ValueError, OverflowError) as error:
+        raise FormatError(f"{CARD_NAME} is not the card of a RescoringIndex: {error}") from error
+
+
+def check_stored_vectors(
+    path: Path, rows: Rows, codes: NDArray[np.uint8], steps: Steps | None, card: Card, *, whole: bool
+) -> None:
+    """Vectors must be numbers that an index keeps, and those of the codes.
+
+    Args:
+        path: of the file.
+        rows: its rows.
+        codes: of each row.
+        steps: those of int8.
+        card: of the folder.
+        whole: look at all rows, not at 256 that are spread evenly.
+
+    Raises:
+        FormatError: a vector is not finite, has no length of 1 although the metric is the cosine, or has another code.
+    """
+    step = max(1, BLOCK // card["n_dims"])
+    n_looked_at = rows.n if whole else min(rows.n, _N_SAMPLES)
+    places = np.arange(n_looked_at) * max(0, rows.n - 1) // max(1, n_looked_at - 1)
+    for i in range(0, len(places), step):
+        block = places[i : i + step]
+        stored = rows.take(block)
+        if fault := _fault_of(stored, codes[block], steps, card["metric"]):
+            raise FormatError(f"{path} holds vectors {fault}")
+
+
+def _fault_of(stored: NDArray[Any], codes: NDArray[np.uint8], steps: Steps | None, metric: str) -> str:
+    vectors = stored.astype(np.float32)
+    if steps is None:
+        if not np.isfinite(vectors).all():
+            return "that are not finite"
+        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+        if metric == "cosine" and (np.abs(lengths - 1) > _TOLERANCE).any():
+            return "whose length is not 1"
+        positive, negative = vectors > 0, vectors < 0
+    else:
+        # An int8 stands for a step, give or take a rounding; the first and the last for all that lies beyond, too.
+        middles = steps.decode(vectors)
+        positive = (middles > 2 * steps.widths) & (stored > -128)
+        negative = (middles < -2 * steps.widths) & (stored < 127)
+    n_bits = codes.shape[1] * 8
+    wrong = np.packbits(positive[:, :n_bits], axis=1) & ~codes | np.packbits(negative[:, :n_bits], axis=1) & codes
+    return "of other codes" if wrong.any() else ""
+
+
+def check_shard(
+    index: HierIndex, shards: NDArray[np.int64], number: int, ids: NDArray[np.int64], card: Mapping[str, Any]
+) -> None:
+    """A file of a `ShardedIndex` must hold just what belongs into it.
+
+    Args:
+        index: that was loaded.
+        shards: of each id, the shard that it belongs to.
+        number: of the shard of the file.
+        ids: all of the index.
+        card: of the folder.
+
+    Raises:
+        FormatError: the file is that of another shard, or holds an id that is yet to be counted.
+    """
+    if index.level_bits != tuple(card["level_bits"]) or index.memory != card["memory"]:
+        raise FormatError(f"{shard_names(number + 1)[-1]} holds {index!r}, which is not what {CARD_NAME} tells")
+    if (shards != number).any():
+        raise FormatError(f"{shard_names(number + 1)[-1]} holds the id {ids[shards != number][0]} of another shard")
+    if int(ids.max(initial=-1)) >= card["next_id"]:
+        raise FormatError(f"next_id must be above every id, got {card['next_id']}, and an id is {ids.max()}")
+
+
+def check_photos(index: HierIndex, card: Card) -> None:
+    """The photos of a card must be those of the codes, each once.
+
+    Raises:
+        FormatError: they are others, or one comes twice.
+    """
+    photos = card["photos"]
+    if card["hash_bits"] not in HASH_BITS or index.level_bits != (card["hash_bits"],):
+        raise FormatError(f"hash_bits of {CARD_NAME} are {card['hash_bits']}, the codes are {index!r}")
+    if len({path for path, *_ in photos}) != len(photos):
+        raise FormatError(f"{CARD_NAME} names a photo twice")
+    if sorted(id for _, id, *_ in photos) != index.to_arrays()[1].tolist():
+        raise FormatError(f"{CARD_NAME} names other photos than there are codes")
