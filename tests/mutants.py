@@ -43,7 +43,6 @@ MUTANTS = [
     Mutant("a tie with the last id is refused", TOPK_H, "least_id <= id_threshold_", "least_id < id_threshold_"),
     Mutant("the last of ascending ids is refused", TOPK_H, ": n_within_ < k_;", ": n_within_ + 1 < k_;"),
     Mutant("the id of an earlier threshold stays", TOPK, "        id_threshold_ = INT64_MAX;\n    }", "    }"),
-    Mutant("a cleared selection keeps its id", TOPK, "    threshold_ = radius_;\n    id_threshold_ = INT64_MAX;", "    threshold_ = radius_;"),
     Mutant("the threshold falls at most one bit", TOPK, "    while (n_within_ -", "    if (n_within_ -"),
     Mutant("compacting drops the last tie", TOPK, "pair.id > id_threshold_);", "pair.id >= id_threshold_);"),
     Mutant("compacting keeps the wrong ties", TOPK, "std::nth_element(ties_.begin(), last, ties_.end());", "std::nth_element(ties_.begin(), last, ties_.end(), std::greater<>());"),

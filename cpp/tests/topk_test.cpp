@@ -97,22 +97,11 @@ void test_selections() {
     }
 }
 
-void test_a_selection_is_used_again() {
-    TopK selection({2}, kBits);
-    for (int round = 0; round < 2; ++round) {
-        push_all(selection, {{5, 9}, {5, 3}, {5, 1}, {4, 8}});
-        check(selection.threshold() == 5 && selection.largest_distance(10) <= 5, "two at most 5 bits away");
-        selection.clear();
-        check(selection.threshold() == kBits && selection.largest_distance(INT64_MAX) == kBits, "cleared");
-    }
-}
-
 }  // namespace
 }  // namespace fasthash::testing
 
 int main() {
     using namespace fasthash::testing;
     test_selections();
-    test_a_selection_is_used_again();
     std::puts("topk_test: all passed");
 }

@@ -35,9 +35,6 @@ class TopK {
     /// Distances run from 0 to n_bits.
     TopK(Wanted wanted, std::size_t n_bits, IdOrder order = IdOrder::any);
 
-    /// Forget all pairs.
-    void clear();
-
     std::size_t k() const { return k_; }
     bool counts_only() const { return count_only_; }
     /// Distance of the k-th nearest so far; while there are fewer than k the radius, at most n_bits.
@@ -80,7 +77,6 @@ class TopK {
     std::size_t n_kept_;  // pairs at which those that have fallen out are dropped
     bool count_only_;
     IdOrder order_;
-    std::int32_t radius_;
     std::int32_t threshold_;
     std::int64_t id_threshold_ = INT64_MAX;  // a pair at the threshold's distance enters only with an id up to this
     std::size_t n_within_ = 0;               // pairs counted at distances up to the threshold

@@ -11,18 +11,9 @@ TopK::TopK(Wanted wanted, std::size_t n_bits, IdOrder order)
       n_kept_(k_ > kAll / 4 ? kAll : 2 * k_ + 64),
       count_only_(wanted.count_only),
       order_(order),
-      radius_(std::min(wanted.radius, static_cast<std::int32_t>(n_bits))),
-      threshold_(radius_),
+      threshold_(std::min(wanted.radius, static_cast<std::int32_t>(n_bits))),
       counts_(n_bits + 1) {
     pairs_.reserve(std::min<std::size_t>(n_kept_, count_only_ ? 0 : 128));
-}
-
-void TopK::clear() {
-    std::fill(counts_.begin(), counts_.end(), 0);
-    pairs_.clear();
-    n_within_ = 0;
-    threshold_ = radius_;
-    id_threshold_ = INT64_MAX;
 }
 
 void TopK::keep(std::int32_t distance, std::int64_t id) {
