@@ -9,7 +9,7 @@ from differential import Count, Problem, Ranking, check, distances, run
 from fasthash.distributed import merge
 from fasthash.distributed.shard import Shard
 from galleries import GALLERIES, clustered, uniform
-from indices import MEMORIES, PLANS, assert_same, empty, filled, shuffled_ids
+from indices import MEMORIES, PLANS, assert_same, empty, filled, shuffled_ids, threads
 
 
 @pytest.mark.parametrize("kind", GALLERIES)
@@ -73,6 +73,24 @@ def test_queries_far_from_all_codes(plan, memory, flip):
             plans |= set(stats.plan)
     # Codes without their prefix bytes cannot be scanned in a row: their search goes on to the end.
     assert f"{plan}+scan" in plans or (memory, plan) == ("compact", "prefix")
+
+
+@pytest.mark.parametrize("n_threads", [2, 3])
+def test_one_query_on_several_threads_over_several_segments(n_threads):
+    rng = np.random.default_rng(8)
+    codes = clustered(rng, 340_000, 8, 3, 0.02)
+    queries = np.concatenate([codes[:3], ~codes[3:5]])
+    index = fh.FlatIndex(64)
+    for rows in np.split(codes, [331_000]):  # ids ascend over both segments, but not over the threads' parts of them
+        index.add(rows)
+    assert index.stats()["n_segments"] == 2
+    ranking = Ranking(queries, codes, np.arange(len(codes)))
+    for k in (1, 50, 1000):
+        expected = ranking.nearest(k)
+        with threads(n_threads):
+            for one in range(len(queries)):
+                some = slice(one, one + 1)
+                assert_same(index.search(queries[some], k), [part[some] for part in expected])
 
 
 @pytest.mark.parametrize("n_shards", [2, 5])

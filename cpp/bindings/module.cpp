@@ -10,6 +10,7 @@
 #include "fasthash/flat_index.h"
 #include "fasthash/hier_index.h"
 #include "fasthash/simd.h"
+#include "search/keep_rule.h"
 #include "searches.h"
 
 namespace fasthash::python {
@@ -233,6 +234,15 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
     module.def("set_simd_level", [](const std::string& name) { set_simd_level(name); }, py::arg("name"));
     module.def("get_num_threads", &num_threads);
     module.def("set_num_threads", &set_num_threads, py::arg("n"));
+
+    // HDHash's rule for `keep`, for shards, which choose nodes in Python.
+    module.def(
+        "keep_at_least",
+        [](double keep, double total) { return static_cast<std::int64_t>(keep_at_least(keep, total)); },
+        py::arg("keep"), py::arg("total"));
+    module.def(
+        "keep_at_most", [](double keep, double total) { return static_cast<std::int64_t>(keep_at_most(keep, total)); },
+        py::arg("keep"), py::arg("total"));
 
     module.def("load", &load_index, py::arg("path"), py::arg("mmap") = false, ReleaseGil());
     module.def("from_bytes", &from_bytes, py::arg("data"));

@@ -5,6 +5,7 @@
 
 #include "fasthash/search.h"
 #include "gpu/search_kernels.h"
+#include "search/keep_rule.h"
 
 namespace fasthash::gpu {
 
@@ -166,17 +167,15 @@ struct PrunedSearch {
     }
 
     FASTHASH_DEVICE unsigned cut(unsigned depth, const std::uint32_t* nodes_at, const std::uint32_t* items_at) const {
-        constexpr double kRounding = 1e-12;  // as PrunedSearch on the CPU: 0.29 of 100 is 29
         double n_candidates = 0;
         for (unsigned score = 0; score <= n_bits; ++score) n_candidates += nodes_at[score];
         unsigned score = 0;
-        if (mode == KeepMode::node_ratio) score = reach(nodes_at, std::ceil(keep * n_candidates * (1 - kRounding)));
+        if (mode == KeepMode::node_ratio) score = reach(nodes_at, keep_at_least(keep, n_candidates));
         if (mode == KeepMode::gallery_ratio) {
-            score = reach(items_at, std::ceil(keep * static_cast<double>(n_items) * (1 - kRounding)));
+            score = reach(items_at, keep_at_least(keep, static_cast<double>(n_items)));
         }
         if (mode == KeepMode::radius) {
-            score = static_cast<unsigned>(
-                std::floor(keep * static_cast<double>(levels[depth].n_bytes * 8) * (1 + kRounding)));
+            score = static_cast<unsigned>(keep_at_most(keep, static_cast<double>(levels[depth].n_bytes * 8)));
         }
         // The subtrees kept must hold k items, so that the search can return k. No node is empty.
         const double needed = k;

@@ -1,23 +1,10 @@
 #include "search/pruned_search.h"
 
 #include <algorithm>
-#include <cmath>
+
+#include "search/keep_rule.h"
 
 namespace fasthash {
-namespace {
-
-// keep * total as people mean it: 0.29 of 100 is 29, though the product in binary falls short of it.
-constexpr double kRounding = 1e-12;
-
-std::size_t share_up(double keep, std::size_t total) {
-    return static_cast<std::size_t>(std::ceil(keep * static_cast<double>(total) * (1 - kRounding)));
-}
-
-std::size_t share_down(double keep, std::size_t total) {
-    return static_cast<std::size_t>(std::floor(keep * static_cast<double>(total) * (1 + kRounding)));
-}
-
-}  // namespace
 
 PrunedSearch::PrunedSearch(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, Pruning pruning)
     : codes_(codes), items_(codes, {}), tree_(tree), layout_(layout), pruning_(pruning) {}
@@ -71,6 +58,9 @@ void PrunedSearch::score(std::size_t depth) {
 std::uint16_t PrunedSearch::cut(std::size_t depth) {
     if (cuts_ != nullptr) return cuts_[depth];
     const LevelNodes& level = tree_.level(depth);
+    const auto kept = [this](std::size_t total) {
+        return static_cast<std::size_t>(keep_at_least(pruning_.keep, static_cast<double>(total)));
+    };
     const auto items = [&](std::size_t node) {
         const NumberRange rows = level.rows(node);
         return codes_.n_items(rows.begin, rows.end);
@@ -78,13 +68,14 @@ std::uint16_t PrunedSearch::cut(std::size_t depth) {
     std::uint16_t score = 0;
     switch (pruning_.mode) {
         case KeepMode::node_ratio:
-            score = smallest_with(share_up(pruning_.keep, n_scores_), layout_.offset(depth + 1) * 8);
+            score = smallest_with(kept(n_scores_), layout_.offset(depth + 1) * 8);
             break;
         case KeepMode::gallery_ratio:
-            score = reach(share_up(pruning_.keep, codes_.n_items()), items);
+            score = reach(kept(codes_.n_items()), items);
             break;
         case KeepMode::radius:
-            score = static_cast<std::uint16_t>(share_down(pruning_.keep, layout_.level_bytes(depth) * 8));
+            score = static_cast<std::uint16_t>(
+                keep_at_most(pruning_.keep, static_cast<double>(layout_.level_bytes(depth) * 8)));
             break;
     }
     // Whatever the mode, the subtrees kept must hold k items, so that the search can return k. No node is empty.

@@ -7,16 +7,16 @@ query and each level, the largest distance that stays in the race, and the shard
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash._core import keep_at_least, keep_at_most
+
 __all__ = ["Census", "Nodes", "count_nodes"]
 
-_ROUNDING = 1e-12  # as in cpp/src/search/pruned_search.cpp: 0.29 of 100 is 29
 _BITS_SET = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1).astype(np.int64)
 
 
@@ -93,12 +93,12 @@ class Census:
             codes = np.cumsum(np.bincount(score[candidates], weights=level.n_codes[candidates]))
             if keep_mode == "node_ratio":
                 nodes = np.cumsum(np.bincount(score[candidates]))
-                cut = np.searchsorted(nodes, math.ceil(keep * int(nodes[-1]) * (1 - _ROUNDING)))
+                cut = np.searchsorted(nodes, keep_at_least(keep, int(nodes[-1])))
             elif keep_mode == "gallery_ratio":
                 # What is left of the race may hold less than the share; then all of it stays.
-                cut = np.searchsorted(codes, min(math.ceil(keep * self._total * (1 - _ROUNDING)), codes[-1]))
+                cut = np.searchsorted(codes, min(keep_at_least(keep, self._total), codes[-1]))
             else:
-                cut = np.int64(math.floor(keep * (level.end - level.begin) * 8 * (1 + _ROUNDING)))
+                cut = np.int64(keep_at_most(keep, (level.end - level.begin) * 8))
             cuts[depth] = max(cut, np.searchsorted(codes, k))
             alive = candidates & (score <= cuts[depth])
 
