@@ -30,6 +30,7 @@ from fasthash._checks import (
     is_int64,
 )
 from fasthash._core import FormatError
+from fasthash._index_options import KEEP_MODES, MAX_K, MEMORIES, PLANS, Allow, KeepMode, Memory, Plan
 from fasthash._saved_folder import read_card, write_folder
 from fasthash.distributed import _ray
 from fasthash.distributed._ray import ray
@@ -38,7 +39,6 @@ from fasthash.distributed.merge import merge_nearest, merge_ranges, merge_stats,
 from fasthash.distributed.race import Census
 from fasthash.distributed.shard import Allowed
 from fasthash.filters import IdFilter, core_filter
-from fasthash.index import _KEEP_MODES, _MAX_K, _MEMORIES, _PLANS, Allow, KeepMode, Memory, Plan
 from fasthash.results import RangeResult, SearchResult, SearchStats
 
 if TYPE_CHECKING:
@@ -147,8 +147,8 @@ class ShardedIndex:
         patience: float,
     ) -> None:
         self._level_bits = check_level_bits(level_bits)
-        check_choice("memory", memory, _MEMORIES)
-        check_choice("plan", plan, _PLANS)
+        check_choice("memory", memory, MEMORIES)
+        check_choice("plan", plan, PLANS)
         self._memory, self._plan = memory, plan
         options = Options(
             n_shards=len(sources),
@@ -439,9 +439,9 @@ class ShardedIndex:
             ShardLostError: no copy of a shard is left.
         """
         array = check_codes("queries", queries, self.n_bits // 8)
-        k = check_int("k", k, minimum=1, maximum=_MAX_K)
+        k = check_int("k", k, minimum=1, maximum=MAX_K)
         share = None if keep is None else check_fraction("keep", keep)
-        check_choice("keep_mode", keep_mode, _KEEP_MODES)
+        check_choice("keep_mode", keep_mode, KEEP_MODES)
         check_bool("stats", stats)
 
         def find(state: _State, missing: set[int] | None) -> tuple[SearchResult, SearchStats]:
