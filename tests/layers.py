@@ -47,14 +47,17 @@ PUBLIC = {
 
 # Lowest first. A module belongs to the first layer that names it or a package above it.
 MODULES = {
-    "base": "_core _cuda _extras _checks _labels _locks _shown results record threads native",
-    "codes": "codes code_files filters _saved_folder _checkpoint",
-    "indices": "index gpu duplicates interop rescoring neighbors",
+    "base": "_core _cuda _extras _checks _labels _locks _shown _durable _folder_lock _npy "
+    "results record threads native",
+    "codes": "codes code_files filters _saved_folder",
+    "indices": "_index_options _index_base _index_files _flat_index _hier_index index gpu duplicates interop neighbors",
+    "embeddings": "_quantiser _vectors _embedding_state _saved_kinds rescoring",
     "many machines": "distributed._ray distributed.merge distributed.race distributed.shard distributed.fleet "
+    "distributed.states distributed.copies distributed.changing distributed.searching distributed.saving "
     "distributed.index",
     "images": "_photos folders dedup _contact_sheet data",
-    "learning": "_hasher heads backbones encoder losses baselines metrics _resume train plots",
-    "runs": "distributed experiment evaluation bench demo",
+    "learning": "_checkpoint _hasher heads backbones encoder losses baselines metrics _resume settings train plots",
+    "runs": "distributed _experiment experiment evaluation bench demo",
     "face": "cli __main__",
 }
 

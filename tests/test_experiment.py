@@ -16,6 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import fasthash as fh
+from fasthash import _experiment as parts
 from fasthash import experiment as experiments
 from fasthash.cli import app
 from fasthash.data import ImageSet, Split
@@ -23,6 +24,7 @@ from fasthash.evaluation import evaluate
 from fasthash.experiment import LOSSES, PRESETS, Experiment, read_config, run_training
 from fasthash.losses import HierarchicalLoss
 from fasthash.metrics import histograms
+from fasthash.settings import TrainingSettings
 
 SETTINGS = Path(__file__).parent.parent / "benchmarks" / "experiments"
 SMALL = {"backbone": "resnet10t", "image_size": 32, "lr": 1e-3, "batch_size": 64, "epochs": 1}
@@ -40,7 +42,7 @@ def few_digits(monkeypatch):
         query = np.arange(240) < 30
         return Split(everything.subset(~query), everything.subset(~query), everything.subset(query), "few.", seed=seed)
 
-    monkeypatch.setattr(experiments, "load_digits", few)
+    monkeypatch.setattr(parts, "load_digits", few)
 
 
 def run(*arguments):
@@ -126,7 +128,7 @@ def test_a_training_that_was_stopped_goes_on(few_digits, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(experiments.HashEncoder, "save", kill)  # at the very end: all is done but the checkpoint
+        patch.setattr(parts.HashEncoder, "save", kill)  # at the very end: all is done but the checkpoint
         with pytest.raises(KeyboardInterrupt):
             run_training(settings, tmp_path / "stopped", say=lambda line: None, progress=False)
     assert not (tmp_path / "stopped" / "encoder").exists()
@@ -138,8 +140,11 @@ def test_a_training_that_was_stopped_goes_on(few_digits, tmp_path, monkeypatch):
 
 def test_going_on_in_another_experiment_is_refused(few_digits, tmp_path):
     run_training(Experiment(**SMALL), tmp_path, say=lambda line: None, progress=False)
-    with pytest.raises(ValueError, match="holds another experiment"):
-        run_training(Experiment(**SMALL | {"lr": 2e-3}), tmp_path, say=lambda line: None, progress=False)
+    other = Experiment(**SMALL | {"lr": 2e-3}, level_bits=[8, 8], ties="best")
+    with pytest.raises(
+        ValueError, match=r"holds another experiment: lr is 0.002, was 0.001; level_bits is \[8, 8\], was \[64\]; take"
+    ):
+        run_training(other, tmp_path, say=lambda line: None, progress=False)
     again = run_training(Experiment(**SMALL), tmp_path, say=lambda line: None, progress=False)
     assert len(again.losses) == 1
 
@@ -152,8 +157,8 @@ def test_a_wrong_setting_can_be_put_right(few_digits, tmp_path):
 
 def test_images_that_changed_are_noticed(few_digits, tmp_path, monkeypatch):
     run_training(Experiment(**SMALL), tmp_path, say=lambda line: None, progress=False)
-    few = experiments.load_digits
-    monkeypatch.setattr(experiments, "load_digits", lambda seed, transform: few(seed + 1, transform))
+    few = parts.load_digits
+    monkeypatch.setattr(parts, "load_digits", lambda seed, transform: few(seed + 1, transform))
     with pytest.raises(ValueError, match=r"split.json is of other images"):
         evaluate(tmp_path, progress=False)
 
@@ -254,19 +259,109 @@ def test_settings_reach_the_network_and_the_loss():
         ({"variant": "best"}, "variant must be one of 'original', 'hhnet', got 'best'"),
         ({"preset": "best"}, "preset must be one of 'hhnet'"),
         ({"colour": "red"}, "settings must be among .* got colour"),
+        ({"lr": "fast"}, "lr must be a number, got 'fast'"),
+        ({"batch_size": 64.5}, "batch_size must be an integer, got 64.5"),
+        ({"epochs": -3}, "epochs must be at least 1, got -3"),
+        ({"backbone": "resnt18"}, "backbone='resnt18' is neither a timm model nor .*; near: resnet18"),
+        ({"image_size": 0}, "image_size must be at least 1, got 0"),
+        ({"head": "round"}, "head must be one of 'linear', 'sliced', got 'round'"),
+        ({"batch_norm": 1}, "batch_norm must be True or False, got 1"),
+        ({"weights": True}, "weights must be a path, got True"),
+        ({"root": 3}, "root must be a path, got 3"),
+        ({"hold_out": "half"}, "hold_out must be a number, got 'half'"),
+        ({"protocol": "cifar"}, "protocol must be one of 'cifar10-hhnet', .* got 'cifar'"),
+        ({"data": "parts", "root": "x"}, "protocol must say how the images are split for data='parts', got None"),
+        (
+            {"data": "parts", "root": "x", "protocol": "nuswide21-csq"},
+            "protocol must be one that is drawn for data='parts', got 'nuswide21-csq'",
+        ),
+        ({"level_bits": [8, 8], "level_weights": [1.0]}, "level_weights must hold one weight for each of the 2 levels"),
+        ({"level_bits": [8, 8], "level_weights": 2}, "level_weights must be a sequence of numbers, got 2"),
+        ({"loss_options": "fast"}, "loss_options must be a table of options, got 'fast'"),
+        (
+            {"loss": "dch", "loss_options": {"speed": 3, "n_bits": 4}},
+            r"loss_options must be among \['gamma', .*\] for dch, got \['n_bits', 'speed'\]",
+        ),
     ],
 )
 def test_wrong_settings(settings, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         read_config(**settings)
 
 
-def test_wrong_loss_options():
-    images = ImageSet([None] * 6, np.arange(6) % 3, "abc")
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"preset": "hhnet", "data": "folder", "root": "x"},
+            "patience must be None, got 10: it needs validation images, and data='folder' has none here",
+        ),
+        ({"patience": 2}, "needs validation images, and data='digits' has none"),
+        ({"patience": 2, "data": "cifar10", "root": "x", "protocol": "cifar10-1"}, "needs validation images"),
+        ({"weights": "none.safetensors"}, "pretrained='none.safetensors' does not exist"),
+        ({"weights": "weights.pth"}, "must be a .safetensors file or a saved encoder"),
+        ({"loss": "dch", "loss_options": {"gamma": -1.0}}, "gamma must be positive and finite, got -1.0"),
+        ({"data": "folder", "root": "x", "weights": "imagenet"}, "path='x' is not a folder"),
+        ({"data": "lists", "lists": "x", "patience": 2, "weights": "imagenet"}, "'x'|x is neither|needs"),
+    ],
+)
+def test_what_is_wrong_shows_before_a_network_is_made(settings, message, tmp_path, monkeypatch):
+    """And, for all but what only the data tell, before any of these are read."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(parts, "HashEncoder", lambda *arguments, **options: pytest.fail("a network was made"))
+    monkeypatch.setattr(parts, "load_digits", lambda *arguments: pytest.fail("data were read"))
+    experiment = read_config(**settings)
+    with pytest.raises((OSError, TypeError, ValueError), match=message):
+        run_training(experiment, tmp_path / "run", say=lambda line: None, progress=False)
+
+
+def test_a_gpu_is_missed_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setattr(parts, "load_digits", lambda *arguments: pytest.fail("data were read"))
     with pytest.raises(
-        ValueError, match=r"loss_options must be among \['gamma', .*\] for dch, got \['n_bits', 'speed'\]"
+        ValueError, match="mixed_precision must be 'no' or 'bf16' on a machine without a GPU, got 'fp16'"
     ):
-        Experiment(loss="dch", loss_options={"speed": 3, "n_bits": 4}).make_loss(images)
+        run_training(Experiment(mixed_precision="fp16"), tmp_path, say=lambda line: None, progress=False)
+
+
+def test_patience_needs_validation_images_in_the_lists(tmp_path):
+    """Which only the lists tell."""
+    for name in ("train", "test", "database"):
+        (tmp_path / f"{name}.txt").write_text("a.png 0\nb.png 1\n")
+    experiment = Experiment(data="lists", lists=tmp_path, patience=2, weights="imagenet")
+    with pytest.raises(ValueError, match="patience must be None, got 2: it needs validation images, and data='lists'"):
+        run_training(experiment, tmp_path / "run", say=lambda line: None, progress=False)
+
+
+def test_files_of_settings_that_are_none(tmp_path):
+    for name, content in (("a.json", b"[1]"), ("b.json", b"{"), ("c.toml", b"lr ="), ("d.toml", b"\xff")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=f"{name} (cannot be read|must hold settings by name)"):
+            read_config(tmp_path / name)
+
+
+def test_the_command_takes_every_setting_of_a_training(tmp_path, monkeypatch):
+    seen = []
+    given = {
+        "optimizer": "sgd",
+        "epochs": 3,
+        "batch_size": 5,
+        "lr": 0.5,
+        "hash_lr_mult": 2.0,
+        "loss_lr_mult": 4.0,
+        "weight_decay": 0.25,
+        "schedule": "cosine",
+        "seed": 9,
+        "mixed_precision": "bf16",
+        "num_workers": 2,
+        "patience": 7,
+    }
+    assert list(given) == list(TrainingSettings().as_dict())
+    monkeypatch.setattr(experiments, "run_training", lambda experiment, *rest: seen.append(experiment) or 1 / 0)
+    run("train", tmp_path, *flags(**given), "--hold-out", 0.5)
+    assert seen == [Experiment(**given, hold_out=0.5)]
+    _, output = run("train", "--help")
+    assert "Passes over the training images" in output
 
 
 @pytest.mark.parametrize(
@@ -295,7 +390,7 @@ def test_mistakes_end_with_one_line(few_digits, tmp_path, monkeypatch, arguments
 
 
 def test_several_labels_are_held_out_too(few_digits, tmp_path, monkeypatch):
-    few = experiments.load_digits
+    few = parts.load_digits
 
     def several(seed, transform):
         split = few(seed, transform)
@@ -307,7 +402,7 @@ def test_several_labels_are_held_out_too(few_digits, tmp_path, monkeypatch):
         ]
         return Split(*parts, "several.", seed=seed)
 
-    monkeypatch.setattr(experiments, "load_digits", several)
+    monkeypatch.setattr(parts, "load_digits", several)
     record = run_training(Experiment(**SMALL, hold_out=0.3), tmp_path, say=lambda line: None, progress=False)
     assert record.settings["images"] == 147
     assert len(record.scores) == 1

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from fasthash.encoder import HashEncoder
 from fasthash.heads import HEAD_KINDS, HashHead
 from fasthash.losses import CNNHLoss, HashLoss, HashNetLoss, HierarchicalLoss
 from fasthash.metrics import mean_average_precision
+from fasthash.settings import OptimizerName, ScheduleName, TrainingSettings
 from fasthash.train import OPTIMIZERS, SCHEDULES, train
 
 
@@ -387,7 +389,24 @@ def test_record():
         "seed": 3,
         "augment": "<built-in method abs of type object>",
         "mixed_precision": "no",
+        "num_workers": 0,
+        "patience": None,
     }
+
+
+def test_settings_as_an_object():
+    settings = TrainingSettings(epochs=2, batch_size=8, lr=1e-3, hash_lr_mult=2.0, seed=5)
+    encoder, other = make(), make()
+    record = train(encoder, Stub(), Blobs(), settings=settings, progress=False)
+    same_record = train(other, Stub(), Blobs(), **settings.as_dict(), progress=False)
+    assert record.settings == same_record.settings
+    assert record.losses == same_record.losses
+    assert same(encoder.state_dict(), other.state_dict())
+
+
+def test_there_is_an_optimizer_and_a_schedule_for_every_name():
+    assert tuple(OPTIMIZERS) == get_args(OptimizerName)
+    assert tuple(SCHEDULES) == get_args(ScheduleName)
 
 
 def test_progress_bar(capsys):
@@ -415,17 +434,17 @@ def test_a_loss_that_is_not_finite_stops_the_training():
         ({"dataset": TensorDataset(torch.zeros(4, 3, 32, 32))}, TypeError, "dataset must hold pairs .* got tuple"),
         ({"dataset": Blobs(1)}, ValueError, "dataset must hold at least 2 images for every process, got 1"),
         ({"dataset": Blobs(0)}, ValueError, "dataset must hold at least 2 images for every process, got 0"),
-        ({"epochs": 0}, ValueError, "epochs must be at least 1, got 0"),
-        ({"epochs": 1.5}, TypeError, "epochs must be an integer, got 1.5"),
-        ({"batch_size": 1}, ValueError, "batch_size must be at least 2, got 1"),
-        ({"num_workers": -1}, ValueError, "num_workers must be at least 0, got -1"),
-        ({"lr": 0}, ValueError, "lr must be positive and finite, got 0"),
-        ({"lr": math.nan}, ValueError, "lr must be positive and finite, got nan"),
-        ({"hash_lr_mult": -1}, ValueError, "hash_lr_mult must be positive and finite, got -1"),
-        ({"weight_decay": -1}, ValueError, "weight_decay must be finite and not negative, got -1"),
+        ({"lr": "fast"}, TypeError, "lr must be a number, got 'fast'"),
         ({"optimizer": "lion"}, ValueError, "optimizer must be one of 'adam', 'sgd', got 'lion'"),
-        ({"schedule": "step"}, ValueError, "schedule must be one of 'constant', 'cosine', got 'step'"),
-        ({"mixed_precision": "fp8"}, ValueError, "mixed_precision must be one of 'no', 'bf16', 'fp16', got 'fp8'"),
+        ({"model": None, "batch_size": 64.5}, TypeError, "batch_size must be an integer, got 64.5"),
+        ({"colour": "red"}, TypeError, "train has no argument colour; settings are optimizer, epochs, .* patience"),
+        ({"settings": {"lr": 1}}, TypeError, "settings must be TrainingSettings, got dict"),
+        ({"settings": TrainingSettings(), "lr": 1.0}, TypeError, "lr must be given inside settings or without"),
+        ({"augment": "flip"}, TypeError, "augment must be callable, got 'flip'"),
+        ({"validate": 0.5}, TypeError, "validate must be callable, got 0.5"),
+        ({"state": 5}, TypeError, "state must be a path, got 5"),
+        ({"log_folder": True}, TypeError, "log_folder must be a path, got True"),
+        ({"progress": "no"}, TypeError, "progress must be True or False, got 'no'"),
     ],
 )
 def test_bad_arguments(arguments, error, message):

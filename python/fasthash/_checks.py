@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Collection, Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ __all__ = [
     "MAX_BITS",
     "as_array",
     "check_bool",
+    "check_callable",
     "check_choice",
     "check_codes",
     "check_codes_of_any_width",
@@ -22,9 +24,11 @@ __all__ = [
     "check_int",
     "check_level_bits",
     "check_not_negative",
+    "check_path",
     "check_positive",
     "check_real",
     "check_width",
+    "differences",
     "in_words",
     "is_int64",
     "own_array",
@@ -188,3 +192,20 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
     """One of some words."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def check_callable(name: str, value: Any) -> None:
+    """Something to call."""
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, got {value!r}")
+
+
+def check_path(name: str, value: Any) -> None:
+    """The name of a file or folder: a string or a `pathlib.Path`."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a path, got {value!r}")
+
+
+def differences(now: Mapping[str, Any], was: Mapping[str, Any]) -> list[str]:
+    """What differs from an earlier run, with both values: `lr is 0.02, was 0.01`."""
+    return [f"{name} is {now[name]!r}, was {was.get(name)!r}" for name in now if now[name] != was.get(name)]

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from fasthash._checks import check_choice, check_int, check_level_bits, check_real
 from fasthash._core import FormatError
+from fasthash._index_options import MEMORIES, PLANS
 from fasthash._quantiser import DTYPES, MAX_DIMS, METRICS, Floats, Steps, check_ranges
 from fasthash._saved_folder import CARD_NAME, Card, read_by_card, read_card
 from fasthash._vectors import BLOCK, Rows
-from fasthash.index import _MEMORIES, _PLANS, HierIndex, load
+from fasthash.index import HierIndex, load
 
 __all__ = [
     "HASH_BITS",
@@ -120,8 +121,8 @@ _FIELDS: Mapping[str, Mapping[str, _Check]] = {
     },
     "ShardedIndex": {
         "level_bits": _levels,
-        "memory": _one_of(_MEMORIES),
-        "plan": _one_of(_PLANS),
+        "memory": _one_of(MEMORIES),
+        "plan": _one_of(PLANS),
         "n_shards": _integer(1, MAX_SHARDS),
         "n_codes": _SIZE,
         "next_id": _integer(0, _END_OF_IDS),

@@ -24,7 +24,7 @@ with needs_extra("train"):
     from torch import nn
     from torch.nn import functional as F
 
-__all__ = ["FEATURE_WIDTHS", "make_backbone"]
+__all__ = ["FEATURE_WIDTHS", "check_backbone", "check_pretrained", "make_backbone"]
 
 # The networks of the papers and the width of their features; any other timm model has whatever width it gives.
 FEATURE_WIDTHS = {
@@ -40,13 +40,43 @@ FEATURE_WIDTHS = {
 _TORCHVISION = ("alexnet", "vgg16")
 
 
-def make_backbone(name: str, pretrained: bool | str | os.PathLike[str]) -> nn.Module:
-    """Make a network from images `(B, 3, H, W)` to features; see `HashEncoder` for arguments and errors."""
+def check_backbone(name: str) -> None:
+    """Check that there is a network of this name.
+
+    Raises:
+        ValueError: there is none; the message names some that are near.
+    """
     if name not in _TORCHVISION and not timm.is_model(str(name)):
         near = difflib.get_close_matches(str(name), [*_TORCHVISION, *timm.list_models()]) or FEATURE_WIDTHS
         raise ValueError(f"backbone={name!r} is neither a timm model nor alexnet or vgg16; near: {', '.join(near)}")
+
+
+def check_pretrained(pretrained: bool | str | os.PathLike[str]) -> None:
+    """Check that weights to start from are there and of a kind that is read; they are not read here.
+
+    Raises:
+        FileNotFoundError, TypeError, ValueError: as of `HashEncoder`.
+    """
     if not isinstance(pretrained, (bool, str, os.PathLike)):
         raise TypeError(f"pretrained must be True, False or a path, got {pretrained!r}")
+    if isinstance(pretrained, bool):
+        return
+    path = Path(pretrained)
+    if path.is_dir():
+        weights_path(path, read_card(path, "HashEncoder"))
+    elif path.suffix != ".safetensors":
+        raise ValueError(
+            f"pretrained={str(path)!r} must be a .safetensors file or a saved encoder: pickles (.pt, .pth, .bin) are "
+            "refused, because loading one can run any code in it; convert it once with safetensors.torch.save_file"
+        )
+    elif not path.is_file():
+        raise FileNotFoundError(f"pretrained={str(path)!r} does not exist")
+
+
+def make_backbone(name: str, pretrained: bool | str | os.PathLike[str]) -> nn.Module:
+    """Make a network from images `(B, 3, H, W)` to features; see `HashEncoder` for arguments and errors."""
+    check_backbone(name)
+    check_pretrained(pretrained)
     try:
         if name in _TORCHVISION:
             network = torchvision.models.get_model(name, weights="IMAGENET1K_V1" if pretrained is True else None)
@@ -89,13 +119,6 @@ def _load_backbone(backbone: nn.Module, path: Path, classifier: Sequence[str]) -
             lambda: read_card(path, "HashEncoder"), lambda card: _read(weights_path(path, card), path)
         )
         state = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
-    elif path.suffix != ".safetensors":
-        raise ValueError(
-            f"pretrained={str(path)!r} must be a .safetensors file or a saved encoder: pickles (.pt, .pth, .bin) are "
-            "refused, because loading one can run any code in it; convert it once with safetensors.torch.save_file"
-        )
-    elif not path.is_file():
-        raise FileNotFoundError(f"pretrained={str(path)!r} does not exist")
     else:
         cut_off = tuple(f"{part}." for part in classifier)
         state = {key: value for key, value in _read(path, path).items() if not key.startswith(cut_off)}

@@ -29,11 +29,33 @@ with needs_extra("train"):
     from fasthash.backbones import FEATURE_WIDTHS, make_backbone
     from fasthash.heads import HEAD_KINDS, HashHead
 
-__all__ = ["EncodedFolder", "HashEncoder"]
+__all__ = ["EncodedFolder", "HashEncoder", "check_image_size", "image_transform"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _MAX_IMAGE_SIZE = 4096  # so that no card asks for more memory than a machine has
+
+
+def check_image_size(image_size: Any) -> int:
+    """A side in pixels that images may have."""
+    return check_int("image_size", image_size, 1, _MAX_IMAGE_SIZE)
+
+
+def image_transform(
+    image_size: int, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+) -> v2.Transform:
+    """The preprocessing of an encoder with these arguments, see `HashEncoder.transform`."""
+    return v2.Compose(
+        [
+            v2.RGB(),  # first, while a palette still is one
+            v2.ToImage(),
+            v2.Resize(round(image_size * 256 / 224), antialias=True),
+            v2.CenterCrop(image_size),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(mean, std),
+            v2.ToPureTensor(),
+        ]
+    )
 
 
 class HashEncoder(Hasher):
@@ -83,7 +105,7 @@ class HashEncoder(Hasher):
         batch_norm: bool = False,
     ) -> None:
         super().__init__(level_bits)
-        self.image_size = check_int("image_size", image_size, 1, _MAX_IMAGE_SIZE)
+        self.image_size = check_image_size(image_size)
         self.mean, self.std = _three_numbers("mean", mean), _three_numbers("std", std)
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive, got {std!r}")
@@ -109,17 +131,7 @@ class HashEncoder(Hasher):
         As HHNet: shorter side to 256, centre crop of 224, values to [0, 1], normalisation. Other image sizes keep the
         ratio of 256 to 224.
         """
-        return v2.Compose(
-            [
-                v2.RGB(),  # first, while a palette still is one
-                v2.ToImage(),
-                v2.Resize(round(self.image_size * 256 / 224), antialias=True),
-                v2.CenterCrop(self.image_size),
-                v2.ToDtype(torch.float32, scale=True),
-                v2.Normalize(self.mean, self.std),
-                v2.ToPureTensor(),
-            ]
-        )
+        return image_transform(self.image_size, self.mean, self.std)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Compute the raw outputs, before any tanh or sign.

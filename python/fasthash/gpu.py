@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fasthash._checks import check_choice, check_codes, check_fraction, check_int
+from fasthash._index_base import Index
+from fasthash._index_options import Allow, KeepMode
 from fasthash._locks import ChangeLock
 from fasthash.filters import IdFilter, core_filter
 from fasthash.results import RangeResult, SearchResult
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     import torch
 
     from fasthash._cuda import AllowedIds, Gallery
-    from fasthash.index import Allow, FlatIndex, HierIndex, KeepMode
 
 __all__ = ["GpuFlatIndex", "GpuHierIndex", "check_device"]
 
@@ -35,14 +36,14 @@ class _GpuIndex:
 
     _tree: bool
 
-    def __init__(self, index: FlatIndex | HierIndex, device: int, memory: int | None = None) -> None:
+    def __init__(self, index: Index, device: int, memory: int | None = None) -> None:
         self._index = index.copy()
         self.device = device
         self._memory = None if memory is None else check_int("memory", memory, minimum=0)
         self._lock = ChangeLock()  # changes take turns
         self._gallery = self._built(self._index)
 
-    def _built(self, index: FlatIndex | HierIndex) -> tuple[Gallery, WeakKeyDictionary[IdFilter, AllowedIds]]:
+    def _built(self, index: Index) -> tuple[Gallery, WeakKeyDictionary[IdFilter, AllowedIds]]:
         """The codes of an index on the GPU, and what filters allow of them: prepared once for those used again."""
         codes, ids = index.to_arrays()
         first_id = int(ids[0]) if len(ids) else 0
@@ -251,7 +252,7 @@ class GpuHierIndex(_GpuIndex):
             return self._search(queries, k, allow)
         k, on_cpu = check_int("k", k, minimum=1, maximum=_MAX_K), allow is not None or len(self) == 0
         mode = list(KEEP_MODES).index(keep_mode)
-        prune = partial(cast("HierIndex", self._index).search, k=k, keep=keep, keep_mode=keep_mode, allow=allow)
+        prune = partial(cast(Any, self._index).search, k=k, keep=keep, keep_mode=keep_mode, allow=allow)
         gallery, _ = self._gallery
         there = _on_gpu(queries, self.n_bits // 8, self.device)
         if there is None:

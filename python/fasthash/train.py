@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fasthash._checks import check_choice, check_int, check_real
+from fasthash._checks import check_bool, check_callable, check_path
 from fasthash._extras import needs_extra
 from fasthash.record import TrainingRecord
+from fasthash.settings import SCHEDULES, OptimizerName, TrainingSettings, changed_settings
 
 with needs_extra("train"):
     import numpy as np
@@ -35,44 +36,29 @@ with needs_extra("train"):
     from fasthash.heads import HashHead
     from fasthash.losses.base import HashLoss
 
-__all__ = ["OPTIMIZERS", "SCHEDULES", "TrainingRecord", "train"]
+__all__ = ["OPTIMIZERS", "SCHEDULES", "TrainingRecord", "TrainingSettings", "check_precision", "train"]
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+OPTIMIZERS: dict[OptimizerName, Callable[..., torch.optim.Optimizer]] = {
     "adam": partial(torch.optim.Adam, fused=True),  # one pass over the weights: 14 times as fast for VGG on a CPU
     "sgd": partial(torch.optim.SGD, momentum=0.9),
 }
 
-# Factor on the learning rates when the share t of all steps is done, 0 <= t < 1.
-SCHEDULES: dict[str, Callable[[float], float]] = {
-    "constant": lambda t: 1.0,
-    "cosine": lambda t: (1 + math.cos(math.pi * t)) / 2,
-}
 
-
+# Mostly documentation; what it does is a sequence of steps, each in a function below.
 def train(
     model: HashEncoder | HashHead,
     loss: HashLoss,
     dataset: Dataset[Any],
     *,
-    optimizer: str = "adam",
-    epochs: int = 20,
-    batch_size: int = 128,
-    lr: float = 1e-5,
-    hash_lr_mult: float = 10.0,
-    loss_lr_mult: float | None = None,
-    weight_decay: float = 5e-4,
-    schedule: str = "constant",
-    seed: int = 0,
+    settings: TrainingSettings | None = None,
     augment: Callable[[torch.Tensor], torch.Tensor] | None = None,
-    mixed_precision: str = "no",
-    num_workers: int = 0,
     validate: Callable[[HashEncoder | HashHead], float] | None = None,
-    patience: int | None = None,
     state: str | os.PathLike[str] | None = None,
     log_folder: str | os.PathLike[str] | None = None,
     progress: bool = True,
+    **options: Any,
 ) -> TrainingRecord:
-    """Train an encoder, or a head on features, in place; the defaults are those of HHNet's code.
+    """Train an encoder, or a head on features, in place.
 
     Afterwards the model is in eval mode, on the device that accelerate chose. The images are shuffled in
     every epoch, and those at its end that fill no batch are left out. Under several processes (`torchrun`,
@@ -86,26 +72,17 @@ def train(
             the optimizer. What it remembers of the images under several processes is what its own process saw.
         dataset: pairs (float tensor, label), such as a `TensorDataset(features, labels)`: images `(3, H, W)` for an
             encoder, features `(n_features,)` for a head. The label is an integer or a multi-hot tensor `(C,)`.
-        optimizer: `"adam"`, or `"sgd"` with momentum 0.9.
-        epochs: passes over the data.
-        batch_size: images per step and process, at least 2; a smaller data set makes one batch.
-        lr: learning rate of the backbone.
-        hash_lr_mult: learning rate of the head, as a multiple of `lr`.
-        loss_lr_mult: that of parameters of the loss, such as HyP2's proxies; None takes `hash_lr_mult`.
-        weight_decay: L2 penalty, for all parameters.
-        schedule: `"constant"`, or `"cosine"` from the full learning rates down to zero.
-        seed: of shuffling, dropout and augmentation.
+        settings: optimizer, epochs, learning rates and so on; None makes them of `options`.
         augment: applied to every tensor of the data set on its own, before the batch is put together.
-        mixed_precision: `"no"`, `"bf16"` or `"fp16"` (GPU only), for the network; the loss is computed in float32.
-        num_workers: processes that load images; 0 loads them in this one.
         validate: called after each epoch with the model in eval mode; returns a figure of merit, such as mAP on images
             held out. The model ends with the weights of the best epoch.
-        patience: epochs without a better figure after which the training ends; None goes on to the last.
         state: file that is replaced after each epoch with all that the training needs to go on. If it is there at the
-            beginning, the training resumes from it; it must be of the same settings, but for `epochs` of a constant
-            schedule. The options of the loss are not compared. All hosts must see it.
+            beginning, the training resumes from it; it must be of the same settings, see
+            `fasthash.settings.changed_settings`. The options of the loss are not compared. All hosts must see it.
         log_folder: where TensorBoard finds loss, learning rate and figure of merit of each epoch.
         progress: show a progress bar.
+        options: the fields of `fasthash.settings.TrainingSettings` by name, instead of `settings`, as
+            `train(encoder, loss, images, epochs=5, lr=1e-3)`.
 
     Returns:
         Losses, figures of merit, time, device and settings.
@@ -116,63 +93,97 @@ def train(
         TypeError, ValueError: an argument is not as described; the message names it.
     """
     started = time.perf_counter()
+    settings = _settings(settings, options)
+    _check_options(settings, augment, validate, state, log_folder, progress)
     n_images = _check_parts(model, loss, dataset)
-    check_int("epochs", epochs, 1)
-    check_int("batch_size", batch_size, 2)
-    check_int("num_workers", num_workers, 0)
-    loss_lr_mult = hash_lr_mult if loss_lr_mult is None else loss_lr_mult
-    for name, rate in (("lr", lr), ("hash_lr_mult", hash_lr_mult), ("loss_lr_mult", loss_lr_mult)):
-        if not 0 < check_real(name, rate) < math.inf:
-            raise ValueError(f"{name} must be positive and finite, got {rate!r}")
-    if not 0 <= check_real("weight_decay", weight_decay) < math.inf:
-        raise ValueError(f"weight_decay must be finite and not negative, got {weight_decay!r}")
-    check_choice("optimizer", optimizer, OPTIMIZERS)
-    check_choice("schedule", schedule, tuple(SCHEDULES))
-    check_choice("mixed_precision", mixed_precision, ("no", "bf16", "fp16"))
-    if patience is not None and validate is None:
-        raise ValueError(f"patience must be None without validate, got {patience!r}")
-    if patience is not None:
-        check_int("patience", patience, 1)
 
-    with _accelerator(mixed_precision) as accelerator:
+    with _accelerator(settings.mixed_precision) as accelerator:
         share = n_images // accelerator.num_processes
         if share < 2:
             raise ValueError(f"dataset must hold at least 2 images for every process, got {n_images}")
+        settings = _as_used(settings, share)
         loader = DataLoader(
             _Numbered(dataset, augment),
-            batch_size=min(batch_size, share),
+            batch_size=settings.batch_size,
             shuffle=True,
             drop_last=True,  # a last batch of one image would break batch norm
             generator=torch.Generator(),
-            num_workers=num_workers,
+            num_workers=settings.num_workers,
         )
-        settings = {
-            "backbone": model.backbone_name if isinstance(model, HashEncoder) else None,
-            "level_bits": list(model.level_bits),
-            "head": _head(model).kind,
-            "batch_norm": _head(model).batch_norm,
-            "loss": type(loss).__name__,
-            "images": n_images,
-            "optimizer": optimizer,
-            "epochs": epochs,
-            "batch_size": loader.batch_size,
-            "processes": accelerator.num_processes,
-            "lr": lr,
-            "hash_lr_mult": hash_lr_mult,
-            "loss_lr_mult": loss_lr_mult,
-            "weight_decay": weight_decay,
-            "schedule": schedule,
-            "seed": seed,
-            "augment": None if augment is None else re.sub(r" at 0x[0-9a-f]+", "", repr(augment)),
-            "mixed_precision": mixed_precision,
-        }
-        stepper = OPTIMIZERS[optimizer](
-            _groups(model, loss, lr, lr * hash_lr_mult, lr * loss_lr_mult), weight_decay=weight_decay
-        )
-        run = _Run(accelerator, _Task(model, loss), stepper, loader, settings, validate, state, log_folder, started)
-        run.to_the_end(patience, progress)
+        facts = _facts(model, loss, n_images, accelerator.num_processes, augment, settings)
+        run = _Run(accelerator, _Task(model, loss), loader, settings, facts, validate, state, log_folder, started)
+        run.to_the_end(progress)
         model.eval()
-        return TrainingRecord(run.losses, run.seconds, str(accelerator.device), settings, run.scores)
+        return TrainingRecord(run.losses, run.seconds, str(accelerator.device), facts, run.scores)
+
+
+def check_precision(mixed_precision: str) -> None:
+    """Check that this machine computes in a precision.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if mixed_precision == "fp16" and not torch.accelerator.is_available():
+        raise ValueError("mixed_precision must be 'no' or 'bf16' on a machine without a GPU, got 'fp16'")
+
+
+def _settings(settings: TrainingSettings | None, options: dict[str, Any]) -> TrainingSettings:
+    """The settings that were given, in whichever form."""
+    known = TrainingSettings().as_dict()
+    if unknown := sorted(set(options) - set(known)):
+        raise TypeError(f"train has no argument {', '.join(unknown)}; settings are {', '.join(known)}")
+    if settings is None:
+        return TrainingSettings(**options)
+    if not isinstance(settings, TrainingSettings):
+        raise TypeError(f"settings must be TrainingSettings, got {type(settings).__name__}")
+    if options:
+        raise TypeError(f"{next(iter(options))} must be given inside settings or without settings, got both")
+    return settings
+
+
+def _check_options(
+    settings: TrainingSettings, augment: Any, validate: Any, state: Any, log_folder: Any, progress: Any
+) -> None:
+    check_precision(settings.mixed_precision)
+    if settings.patience is not None and validate is None:
+        raise ValueError(f"patience must be None without validate, got {settings.patience!r}")
+    for name, function in (("augment", augment), ("validate", validate)):
+        if function is not None:
+            check_callable(name, function)
+    for name, path in (("state", state), ("log_folder", log_folder)):
+        if path is not None:
+            check_path(name, path)
+    check_bool("progress", progress)
+
+
+def _as_used(settings: TrainingSettings, share: int) -> TrainingSettings:
+    """The settings without what stands for another value, for `share` images of a process."""
+    used = settings.as_dict() | {"batch_size": min(settings.batch_size, share)}
+    if settings.loss_lr_mult is None:
+        used["loss_lr_mult"] = settings.hash_lr_mult
+    return TrainingSettings(**used)
+
+
+def _facts(
+    model: HashEncoder | HashHead,
+    loss: HashLoss,
+    n_images: int,
+    n_processes: int,
+    augment: Callable[[torch.Tensor], torch.Tensor] | None,
+    settings: TrainingSettings,
+) -> dict[str, Any]:
+    """What makes a training what it is, ready for JSON."""
+    return {
+        "backbone": model.backbone_name if isinstance(model, HashEncoder) else None,
+        "level_bits": list(model.level_bits),
+        "head": _head(model).kind,
+        "batch_norm": _head(model).batch_norm,
+        "loss": type(loss).__name__,
+        "images": n_images,
+        "processes": n_processes,
+        "augment": None if augment is None else re.sub(r" at 0x[0-9a-f]+", "", repr(augment)),
+        **settings.as_dict(),
+    }
 
 
 @contextmanager
@@ -206,7 +217,7 @@ class _Numbered(Dataset[Any]):
 class _Task(nn.Module):
     """Model and loss as one module, so that one `prepare` covers the parameters of both."""
 
-    def __init__(self, model: nn.Module, loss: HashLoss) -> None:
+    def __init__(self, model: HashEncoder | HashHead, loss: HashLoss) -> None:
         super().__init__()
         self.model, self.loss = model, loss
 
@@ -222,15 +233,16 @@ class _Run:
         self,
         accelerator: Accelerator,
         task: _Task,
-        optimizer: torch.optim.Optimizer,
         loader: DataLoader[Any],
-        settings: dict[str, Any],
+        settings: TrainingSettings,
+        facts: dict[str, Any],
         validate: Callable[[Any], float] | None,
         state: str | os.PathLike[str] | None,
         log_folder: str | os.PathLike[str] | None,
         started: float,
     ) -> None:
-        self.accelerator, self.task, self.optimizer, self.settings = accelerator, task, optimizer, settings
+        self.accelerator, self.task, self.settings, self.facts = accelerator, task, settings, facts
+        self.optimizer = optimizer = _optimizer(task, settings)
         self.shuffle = loader.generator
         self.validate = validate
         self.state = None if state is None else Path(state)
@@ -254,9 +266,9 @@ class _Run:
         """Time of the whole training, what was before it was stopped included."""
         return self._seconds_before + time.perf_counter() - self._begun
 
-    def to_the_end(self, patience: int | None, progress: bool) -> None:
-        """Train all epochs that are left, or until the scores have not risen for so many."""
-        n_steps, epochs = len(self.loader), self.settings["epochs"]
+    def to_the_end(self, progress: bool) -> None:
+        """Train all epochs that are left, or until the scores have not risen for as many as patience says."""
+        n_steps, epochs, patience = len(self.loader), self.settings.epochs, self.settings.patience
         shown = progress and self.accelerator.is_main_process
         begun = len(self.losses)
         with tqdm(total=epochs * n_steps, initial=begun * n_steps, desc="train", unit="step", disable=not shown) as bar:
@@ -271,15 +283,15 @@ class _Run:
 
     def _epoch(self, epoch: int, bar: Any) -> None:
         # Each epoch has seeds of its own, so that a training which resumes draws what it would have drawn.
-        seed = int(np.random.SeedSequence([self.settings["seed"], epoch]).generate_state(1)[0])
+        seed = int(np.random.SeedSequence([self.settings.seed, epoch]).generate_state(1)[0])
         set_seed(seed)
         self.shuffle.manual_seed(seed)
         self.model.train()
-        total, n_steps, epochs = 0.0, len(self.loader), self.settings["epochs"]
+        total, n_steps, epochs = 0.0, len(self.loader), self.settings.epochs
         for step, batch in enumerate(self.loader):
             share = (epoch * n_steps + step) / (epochs * n_steps)
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-                group["lr"] = rate * SCHEDULES[self.settings["schedule"]](share)
+                group["lr"] = rate * SCHEDULES[self.settings.schedule](share)
             loss = self.model(*batch)
             value = loss.item()
             if not math.isfinite(value):
@@ -325,7 +337,7 @@ class _Run:
         if self.accelerator.is_main_process:
             scaler = None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict()
             facts = {
-                "settings": self.settings,
+                "settings": self.facts,
                 "losses": self.losses,
                 "scores": self.scores,
                 "seconds": self.seconds,
@@ -347,25 +359,22 @@ class _Run:
 
     def _resume(self, state: Path) -> None:
         facts, self.best = read_state(state, self.task, self.optimizer)
-        was, now = dict(facts["settings"]), dict(self.settings)
-        if now["schedule"] == "constant":
-            was["epochs"] = now["epochs"]
-        differ = [f"{name} is {now.get(name)!r}, was {was.get(name)!r}" for name in now if now[name] != was.get(name)]
-        if differ:
+        if differ := changed_settings(self.facts, facts["settings"]):
             raise ValueError(f"state={str(state)!r} is of a training with other settings: {'; '.join(differ)}")
         self.losses, self.scores, self._seconds_before = facts["losses"], facts["scores"], facts["seconds"]
         if facts["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(facts["scaler"])
 
 
-def _groups(
-    model: HashEncoder | HashHead, loss: HashLoss, lr: float, hash_lr: float, loss_lr: float
-) -> list[dict[str, Any]]:
-    """Parameters with their learning rates."""
+def _optimizer(task: _Task, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """The optimizer of all parameters, with their learning rates."""
+    model = task.model
     backbone = model.backbone if isinstance(model, HashEncoder) else nn.Identity()
-    groups = [(backbone, lr), (_head(model), hash_lr), (loss, loss_lr)]
-    parameters = [{"params": list(module.parameters()), "lr": rate} for module, rate in groups]
-    return [group for group in parameters if group["params"]]
+    hash_lr_mult = settings.hash_lr_mult
+    multiples = ((backbone, 1.0), (_head(model), hash_lr_mult), (task.loss, settings.loss_lr_mult or hash_lr_mult))
+    parameters = [{"params": list(module.parameters()), "lr": settings.lr * mult} for module, mult in multiples]
+    groups = [group for group in parameters if group["params"]]
+    return OPTIMIZERS[settings.optimizer](groups, weight_decay=settings.weight_decay)
 
 
 def _head(model: HashEncoder | HashHead) -> HashHead:

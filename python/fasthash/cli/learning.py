@@ -11,6 +11,8 @@ import typer
 
 from fasthash._shown import for_terminal
 from fasthash.cli._app import Force, MaxBytes, MaxPixels, app, given, new_file, one_line_errors, whole_numbers
+from fasthash.cli._settings import with_options_of
+from fasthash.settings import TrainingSettings
 
 __all__: list[str] = []
 
@@ -66,6 +68,7 @@ def demo(
 
 
 @app.command()
+@with_options_of(TrainingSettings)
 def train(
     output: Annotated[Path, typer.Argument(help="Folder for the experiment.", show_default=False)],
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
@@ -81,18 +84,9 @@ def train(
     image_size: Annotated[int | None, typer.Option(help="Pixels.")] = None,
     bits: Annotated[str | None, typer.Option(help="Levels, such as 64 or 8,16,40.")] = None,
     loss: Annotated[str | None, typer.Option(help="Name, such as hashnet.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adam or sgd.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images per step and process.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate of the backbone.")] = None,
-    hash_lr_mult: Annotated[float | None, typer.Option(help="That of the head, as a multiple.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="constant or cosine.")] = None,
-    mixed_precision: Annotated[str | None, typer.Option(help="no, bf16 or fp16.")] = None,
     augment: Annotated[str | None, typer.Option(help="none, flip or crop_flip.")] = None,
     hold_out: Annotated[float | None, typer.Option(help="Share of training images for validation.")] = None,
-    patience: Annotated[int | None, typer.Option(help="Epochs without a better validation mAP.")] = None,
-    num_workers: Annotated[int | None, typer.Option(help="Processes that load images.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of split, weights and order.")] = None,
+    **training: Any,
 ) -> None:
     """Train an encoder; run it again to go on where it was stopped.
 
@@ -120,18 +114,9 @@ def train(
             image_size=image_size,
             level_bits=None if bits is None else whole_numbers("bits", bits),
             loss=loss,
-            optimizer=optimizer,
-            epochs=epochs,
-            batch_size=batch_size,
-            lr=lr,
-            hash_lr_mult=hash_lr_mult,
-            schedule=schedule,
-            mixed_precision=mixed_precision,
             augment=augment,
             hold_out=hold_out,
-            patience=patience,
-            num_workers=num_workers,
-            seed=seed,
+            **training,
         )
         record = run_training(experiment, output, typer.echo)
     typer.echo(f"{len(record.losses)} epochs, {record.seconds:.0f} s on {record.device}, loss {record.losses[-1]:.4f}")
@@ -170,6 +155,7 @@ def evaluate(
             typer.echo(f"  {name:14s} {value:.4f}")
 
 
+# Mostly options, which typer takes from the arguments of a command.
 @app.command()
 def encode(
     encoder: Annotated[Path, typer.Argument(help="Folder of a checkpoint.", show_default=False)],
@@ -214,7 +200,6 @@ def encode(
     with one_line_errors():
         import numpy as np
 
-        from fasthash import HierIndex
         from fasthash.encoder import HashEncoder
 
         if not ray and at_scale:
@@ -237,13 +222,21 @@ def encode(
             found = network.encode_folder(images, batch_size=batch_size, num_workers=num_workers or 0, **limits)
             np.savez(output, codes=found.codes, paths=np.array(found.paths, dtype=np.str_))
             parts, broken = [found], found.broken
-        n_images, hierarchical = 0, HierIndex(network.level_bits)
-        for codes, _, _ in parts:
-            n_images += len(codes)
-            if index is not None:
-                hierarchical.add(codes)
-        if index is not None:
-            hierarchical.save(index)
+        n_images = _index_parts(parts, network.level_bits, index)
     for path, reason in broken:
         typer.echo(f"skipped {for_terminal(path)}: {for_terminal(reason)}", err=True)
     typer.echo(f"{n_images} images in {for_terminal(output)}, {len(broken)} files skipped")
+
+
+def _index_parts(parts: Iterable[Any], level_bits: tuple[int, ...], file: Path | None) -> int:
+    """Count the images of all parts, and write an index of their codes if there is a file for it."""
+    from fasthash import HierIndex
+
+    n_images, index = 0, HierIndex(level_bits)
+    for codes, _, _ in parts:
+        n_images += len(codes)
+        if file is not None:
+            index.add(codes)
+    if file is not None:
+        index.save(file)
+    return n_images

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from typing import Any
+
+import numpy as np
 
 from fasthash._extras import needs_extra
 
@@ -11,7 +14,9 @@ with needs_extra("ray"):
     import ray.exceptions
     import ray.util.scheduling_strategies
 
-__all__ = ["ray", "start"]
+__all__ = ["ray", "shared", "start"]
+
+_INLINE = 1 << 16  # bytes up to which an array goes along with each call
 
 
 def start(address: str | None = None) -> None:
@@ -31,3 +36,8 @@ def start(address: str | None = None) -> None:
     # "local": without it Ray would join whatever cluster was started on this machine last
     options = {"address": "local", "include_dashboard": False} if alone else {"address": address}
     ray.init(log_to_driver=False, logging_level="warning", **options)
+
+
+def shared(array: Any) -> Any:
+    """An array as Ray passes it to several actors: a large one is sent to each node once."""
+    return ray.put(array) if isinstance(array, np.ndarray) and array.nbytes > _INLINE else array

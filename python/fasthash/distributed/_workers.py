@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from fasthash._extras import needs_extra
+from fasthash.distributed._encode import encode_part
 from fasthash.distributed._ray import ray, start
-from fasthash.distributed.encoding import encode_part
 from fasthash.distributed.parts import EncodedPart
 from fasthash.distributed.sources import Source
 from fasthash.encoder import HashEncoder

@@ -10,13 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, suppress
-from itertools import chain, islice
+from itertools import chain
+from typing import Any
 
-from fasthash._checks import check_bool, check_int, check_not_negative, check_positive
+from fasthash._checks import check_bool, check_int, check_not_negative, check_path, check_positive
 from fasthash._extras import needs_extra
-from fasthash._photos import MAX_BYTES, MAX_PIXELS, Broken, Limits, reason
+from fasthash._photos import MAX_BYTES, MAX_PIXELS, Limits
+from fasthash.distributed._encode import encode_part
 from fasthash.distributed.parts import EncodedPart, EncodedParts
 from fasthash.distributed.sources import Source
 
@@ -26,9 +28,10 @@ with needs_extra("train"):
 
     from fasthash.encoder import HashEncoder
 
-__all__ = ["encode_images", "encode_part"]
+__all__ = ["encode_images"]
 
 
+# Mostly documentation: what it does is a list of steps.
 def encode_images(
     source: str | os.PathLike[str],
     encoder: HashEncoder,
@@ -92,9 +95,8 @@ def encode_images(
             an output is NaN, the cluster has no room for a worker, or `output` holds the codes of another source,
             encoder, cut into parts or limits.
     """
-    for name, path in (("source", source), ("output", output)):
-        if not isinstance(path, (str, os.PathLike)):
-            raise TypeError(f"{name} must be a path, got {path!r}")
+    check_path("source", source)
+    check_path("output", output)
     if not isinstance(encoder, HashEncoder):
         raise TypeError(f"encoder must be a HashEncoder, got {type(encoder).__name__}")
     check_int("batch_size", batch_size, 1)
@@ -108,40 +110,52 @@ def encode_images(
         raise ValueError(f"part_size must be a multiple of batch_size={batch_size}, got {part_size}")
     tasks, unreadable = images.parts()
     images.check_columns(chain.from_iterable(tasks))
-    facts = {
+    parts = EncodedParts.begin(output, _facts(encoder, images, batch_size, tasks, unreadable))
+    left = {number: tasks[number] for number in parts.missing}
+    if left:
+        if workers == 0:
+            done = _encoded_here(encoder, images, left, batch_size)
+        else:
+            with needs_extra("ray"):
+                from fasthash.distributed._workers import encoded_by_workers
+            done = encoded_by_workers(encoder, images, left, batch_size, workers, num_cpus, num_gpus, address)
+        _write(parts, done, len(tasks), len(left), progress)
+    return parts
+
+
+def _facts(
+    encoder: HashEncoder, source: Source, batch_size: int, tasks: list[list[str]], unreadable: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
+    """What the card of the parts tells, and what a run that goes on must share."""
+    return {
         "encoder": _fingerprint(encoder),
         "level_bits": list(encoder.level_bits),
-        "source": images.path,
-        "format": format,
-        "column": column,
-        "key_column": key_column,
+        "source": source.path,
+        "format": source.format,
+        "column": source.column,
+        "key_column": source.key_column,
         "batch_size": batch_size,
-        "part_size": part_size,
-        "max_bytes": max_bytes,
-        "max_pixels": max_pixels,
+        "part_size": source.part_size,
+        "max_bytes": source.limits.max_bytes,
+        "max_pixels": source.limits.max_pixels,
         "n_parts": len(tasks),
-        "listing": _listing(images, tasks),
+        "listing": _listing(source, tasks),
         "unreadable": [list(pair) for pair in unreadable],
     }
-    parts = EncodedParts.begin(output, facts)
-    left = {number: tasks[number] for number in parts.missing}
-    if not left:
-        return parts
-    if workers == 0:
-        done = _encoded_here(encoder, images, left, batch_size)
-    else:
-        with needs_extra("ray"):
-            from fasthash.distributed._workers import encoded_by_workers
-        done = encoded_by_workers(encoder, images, left, batch_size, workers, num_cpus, num_gpus, address)
+
+
+def _write(
+    parts: EncodedParts, done: Generator[tuple[int, EncodedPart], None, None], n_parts: int, n_left: int, progress: bool
+) -> None:
+    """Write parts as they are done, and show how far it is."""
     n_images = n_broken = 0
-    total, n_before = len(tasks), len(tasks) - len(left)
-    with closing(done), tqdm(total=total, initial=n_before, desc="encode", unit="part", disable=not progress) as bar:
+    shown = {"total": n_parts, "initial": n_parts - n_left, "desc": "encode", "unit": "part", "disable": not progress}
+    with closing(done), tqdm(**shown) as bar:
         for number, part in done:
             parts.write(number, part)
             n_images, n_broken = n_images + len(part.keys), n_broken + len(part.broken)
             bar.set_postfix(images=n_images, broken=n_broken, refresh=False)
             bar.update()
-    return parts
 
 
 def _encoded_here(
@@ -150,27 +164,6 @@ def _encoded_here(
     """What workers do, in this process."""
     for number, names in tasks.items():
         yield number, encode_part(encoder, source, names, batch_size)
-
-
-def encode_part(encoder: HashEncoder, source: Source, names: list[str], batch_size: int) -> EncodedPart:
-    """Encode the images of some files of a source, each read, transformed and let go."""
-    keys: list[str] = []
-    broken: Broken = []
-
-    def batches() -> Iterator[torch.Tensor]:
-        transform, photos = encoder.transform, source.photos(names)
-        for first in photos:
-            images = []
-            for key, read in chain([first], islice(photos, batch_size - 1)):
-                try:
-                    images.append(transform(read()))
-                    keys.append(key)
-                except Exception as error:  # as in encode_folder: Pillow's decoders raise anything
-                    broken.append((key, reason(error)))
-            if images:
-                yield torch.stack(images)
-
-    return EncodedPart(encoder._codes(batches(), "images", progress=False), keys, broken)
 
 
 def _fingerprint(encoder: HashEncoder) -> str:

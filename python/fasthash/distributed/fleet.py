@@ -8,12 +8,12 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fasthash._locks import ChangeLock, Condition
 from fasthash.distributed._ray import ray
+from fasthash.distributed.copies import Copy, Options, ShardLostError, Source, choose_node, nodes
 from fasthash.distributed.shard import Shard
 
 __all__ = ["Fleet", "Options", "ShardLostError", "Source", "choose_node"]
@@ -21,66 +21,6 @@ __all__ = ["Fleet", "Options", "ShardLostError", "Source", "choose_node"]
 _START_SECONDS = 60.0  # in which Ray is to start an actor
 _WATCH_SECONDS = 1.0
 _THREADS_OF_AN_ACTOR = 8  # calls at once, so that no search waits for a change
-
-
-class ShardLostError(RuntimeError):
-    """No copy of a shard is left, and what was saved of it is older than what it held.
-
-    Attributes:
-        shard: its number.
-    """
-
-    def __init__(self, shard: int, n_shards: int, reason: str) -> None:
-        super().__init__(shard, n_shards, reason)
-        self.shard = shard
-
-    def __str__(self) -> str:
-        shard, n_shards, reason = self.args
-        return f"shard {shard} of {n_shards} is gone: {reason}"
-
-
-@dataclass(frozen=True)
-class Options:
-    """How actors are started."""
-
-    n_shards: int
-    replicas: int
-    threads: int | None
-    num_cpus: float
-    patience: float
-    """Seconds without an answer after which another copy is asked too."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file that holds just what a version of a shard holds; an empty card for a shard that holds nothing."""
-
-    version: int
-    folder: str
-    card: Mapping[str, Any]
-
-
-@dataclass(eq=False)
-class Copy:
-    """An actor that holds a copy of a shard."""
-
-    actor: Any
-    node: str
-    process: int
-    since: int
-    """The first version that it holds; it has all later ones."""
-
-    late: Any = None
-    """The answer that it owes since longer than patience lasts."""
-
-
-def choose_node(
-    nodes: Sequence[str], twins: Iterable[str], failures: Mapping[str, int], load: Mapping[str, int]
-) -> str:
-    """The node for another copy of a shard: one without a copy of it if there is one, of those the one whose last
-    failure is longest ago, of those the least loaded."""
-    taken = Counter(twins)
-    return min(nodes, key=lambda node: (taken[node], failures.get(node, 0), load.get(node, 0)))
 
 
 class Fleet:
@@ -152,6 +92,7 @@ class Fleet:
 
     # ---- reading ----
 
+    # Whole, as the loop over the answers and what is asked meanwhile are one thought.
     def ask(
         self,
         method: str,
@@ -400,7 +341,7 @@ class Fleet:
         with self._changed:
             twins = [copy.node for copy in self._copies[shard]]
             load = Counter(copy.node for copies in self._copies for copy in copies)
-        node = choose_node(_nodes(self.options.num_cpus), twins, self._failures, load)
+        node = choose_node(nodes(self.options.num_cpus), twins, self._failures, load)
         affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
         actor = ray.remote(Shard).options(
             num_cpus=self.options.num_cpus, max_concurrency=_THREADS_OF_AN_ACTOR, scheduling_strategy=affinity
@@ -429,13 +370,6 @@ class Fleet:
     def _load(self, shard: int, copy: Copy) -> Any:
         source = self._sources[shard]
         return copy.actor.load.remote(source.version, source.folder, source.card, shard, self.options.n_shards)
-
-
-def _nodes(num_cpus: float) -> list[str]:
-    """The nodes that may hold shards; not those that were told to offer no processor, if there are others."""
-    alive = [(node["NodeID"], node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    offering = [node for node, cpus in alive if cpus > 0 and cpus >= num_cpus]
-    return sorted(offering) or sorted(node for node, _ in alive)
 
 
 def _watch(reference: Callable[[], Fleet | None]) -> None:

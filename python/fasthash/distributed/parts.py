@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash._checks import differences
 from fasthash._core import FormatError
 from fasthash._durable import put
 from fasthash._folder_lock import locked
@@ -84,9 +85,7 @@ class EncodedParts:
             parts = cls(folder)
         except FormatError as error:
             raise FileExistsError(f"output={os.fspath(folder)!r} holds something else: {error}") from error
-        was = parts._card
-        differ = [f"{name} is {facts[name]!r}, was {was.get(name)!r}" for name in facts if facts[name] != was.get(name)]
-        if differ:
+        if differ := differences(facts, parts._card):
             raise ValueError(f"output={os.fspath(folder)!r} holds codes of another run: {'; '.join(differ)}")
         return parts
 

@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasthash._core import FormatError
+from fasthash._index_base import search_stats
+from fasthash._index_options import KEEP_MODES
 from fasthash._saved_folder import check_file, file_entry
 from fasthash._saved_kinds import check_shard, shard_names
 from fasthash.distributed.merge import shard_of
 from fasthash.distributed.race import Nodes, count_nodes
 from fasthash.filters import IdFilter
-from fasthash.index import _KEEP_MODES, HierIndex, Memory, Plan, _search_stats, load
+from fasthash.index import HierIndex, Memory, Plan, load
 from fasthash.results import RangeResult, SearchResult, SearchStats
 from fasthash.threads import set_num_threads
 
@@ -137,9 +139,9 @@ class Shard:
         k = max(1, min(k, len(index)))  # the list is no longer than it can be filled
         if cuts is None:
             return index.search(queries, k, allow=allow, stats=True)
-        mode = _KEEP_MODES[keep_mode]
+        mode = KEEP_MODES[keep_mode]
         distances, ids, work = index._impl.search(queries, k, 1.0, mode, index._filter(allow), cuts)
-        return SearchResult(distances, ids), _search_stats(work)._replace(plan=np.full(len(queries), "pruned"))
+        return SearchResult(distances, ids), search_stats(work)._replace(plan=np.full(len(queries), "pruned"))
 
     def range_search(self, version: int, queries: Codes, radius: int, *allowed: Any) -> tuple[RangeResult, SearchStats]:
         """All neighbours within a radius."""

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Literal, cast, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fasthash._checks import check_choice, check_level_bits, check_real
 from fasthash.losses.base import HashLoss
 
-__all__ = ["HierarchicalLoss"]
+__all__ = ["HierarchicalLoss", "normalised_weights"]
 
 Mode = Literal["parallel", "prefix"]
 
@@ -60,7 +61,7 @@ class HierarchicalLoss(HashLoss):
             raise ValueError("base must hold one loss for each level where it remembers images, got one for all")
         check_choice("mode", mode, get_args(Mode))
         self.bases = nn.ModuleList(bases)
-        self.weights = _normalise(weights, len(self.level_bits))
+        self.weights = normalised_weights("weights", weights, len(self.level_bits))
         self.mode = mode
 
     def _base(self, level: int) -> HashLoss:
@@ -87,15 +88,22 @@ class HierarchicalLoss(HashLoss):
         return torch.stack(losses).sum()
 
 
-def _normalise(weights: Sequence[float] | None, n_levels: int) -> tuple[float, ...]:
+def normalised_weights(name: str, weights: Sequence[float] | None, n_levels: int) -> tuple[float, ...]:
+    """The weights of the levels, with a sum of 1; the argument `name` gave them.
+
+    Raises:
+        TypeError, ValueError: as of `HierarchicalLoss`.
+    """
     if weights is None:
         weights = [0.5**level for level in range(n_levels)]
+    if isinstance(weights, str) or not isinstance(weights, (Sequence, np.ndarray)):
+        raise TypeError(f"{name} must be a sequence of numbers, got {weights!r}")
     for weight in weights:
-        check_real("weights", weight)
+        check_real(name, weight)
     if len(weights) != n_levels:
-        raise ValueError(f"weights must hold one weight for each of the {n_levels} levels, got {weights!r}")
+        raise ValueError(f"{name} must hold one weight for each of the {n_levels} levels, got {weights!r}")
     if not all(0 < weight < math.inf for weight in weights):
-        raise ValueError(f"weights must be positive and finite, got {weights!r}")
+        raise ValueError(f"{name} must be positive and finite, got {weights!r}")
     if any(coarse < fine for coarse, fine in pairwise(weights)):
-        raise ValueError(f"weights must not increase from coarse to fine levels, got {weights!r}")
-    return tuple(weight / sum(weights) for weight in weights)
+        raise ValueError(f"{name} must not increase from coarse to fine levels, got {weights!r}")
+    return tuple(float(weight / sum(weights)) for weight in weights)

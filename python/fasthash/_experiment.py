@@ -1,0 +1,268 @@
+"""The settings of an experiment, and what they make: split, network and loss.
+
+Called by `fasthash.experiment`, which reads them from files and trains. A wrong setting raises when the object is made,
+or in `check_here` if it takes this machine to tell; nothing large is read or made before.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from fasthash._checks import check_bool, check_choice, check_fraction, check_level_bits, check_path, check_real
+from fasthash._extras import needs_extra
+from fasthash.metrics.from_histograms import Empty
+from fasthash.settings import TrainingSettings
+
+with needs_extra("train"):
+    import torch
+
+    from fasthash import losses
+    from fasthash.backbones import check_backbone, check_pretrained
+    from fasthash.data import (
+        PROTOCOLS,
+        ImageSet,
+        Split,
+        draw_split,
+        load_digits,
+        load_folder,
+        load_lists,
+        read_cifar10,
+        read_folder,
+    )
+    from fasthash.data.protocols import find_protocol
+    from fasthash.encoder import HashEncoder, check_image_size
+    from fasthash.heads import HEAD_KINDS
+    from fasthash.losses.hierarchical import normalised_weights
+    from fasthash.train import check_precision
+
+__all__ = ["AUGMENTATIONS", "DATA", "LOSSES", "Experiment", "Ties"]
+
+DATA = ("digits", "folder", "cifar10", "parts", "lists", "split")
+AUGMENTATIONS = ("none", "flip", "crop_flip")
+Ties = Literal["expected", "best", "worst", "feature"]
+
+# Those that learn from labels alone.
+LOSSES: dict[str, Callable[..., losses.HashLoss]] = {
+    "cel": losses.CELLoss,
+    "csq": losses.CSQLoss,
+    "dch": losses.DCHLoss,
+    "dhn": losses.DHNLoss,
+    "dnnh": losses.DNNHLoss,
+    "dpn": losses.DPNLoss,
+    "dpsh": losses.DPSHLoss,
+    "dsdh": losses.DSDHLoss,
+    "dsh": losses.DSHLoss,
+    "dtsh": losses.DTSHLoss,
+    "greedyhash": losses.GreedyHashLoss,
+    "hashnet": losses.HashNetLoss,
+    "hyp2": losses.HyP2Loss,
+    "idhn": losses.IDHNLoss,
+    "mihash": losses.MIHashLoss,
+    "orthohash": losses.OrthoHashLoss,
+    "wglhh": losses.WGLHHLoss,
+}
+_CHOICES = {
+    "data": DATA,
+    "head": HEAD_KINDS,
+    "loss": LOSSES,
+    "variant": ("original", "hhnet"),
+    "level_mode": ("parallel", "prefix"),
+    "augment": AUGMENTATIONS,
+    "ties": get_args(Ties),
+    "empty": get_args(Empty),
+}
+_DRAWN = ("cifar10", "parts")  # data whose split is drawn by a protocol
+_CIFAR10 = "cifar10-hhnet"  # the protocol where none is named
+_TOLD = {"n_bits", "n_classes", "labels"}  # arguments of a loss that are known, and no options
+
+
+@dataclass(frozen=True)
+class Experiment(TrainingSettings):
+    """Settings of an experiment, plain values all: how to train, on which images, which network, with which loss.
+
+    `optimizer`, `epochs`, `batch_size`, `lr` and so on are those of `TrainingSettings`; `patience` needs validation
+    images.
+
+    Attributes:
+        data: "digits" (scikit-learn's), "folder" (see `load_folder`), "cifar10" (torchvision's files), "parts" (folders
+            `train` and `test` of class folders below `root`, split by `protocol`), "lists" (see `load_lists`), or
+            "split" (a file that `Split.save` wrote).
+        root: folder of the images.
+        lists: folder or npz file of the lists, or the split file.
+        protocol: name in `fasthash.data.PROTOCOLS`.
+        backbone, weights, image_size, head, batch_norm, level_bits: see `HashEncoder`; weights are None or "none",
+            "imagenet", or a path.
+        loss: name in `LOSSES`; `loss_options` are arguments of it.
+        variant: "original", or "hhnet" for the form of HHNet's code: for losses on pairs that have no such variant, all
+            pairs of a batch.
+        level_mode, level_weights: see `HierarchicalLoss`, which takes part where there are several levels.
+        augment: "none", "flip", or "crop_flip" for random crops of the image padded by an eighth, and flips.
+        hold_out: share of each class of the training set that is held out for validation; 0 takes the protocol's
+            validation images, if it has some.
+        ties: how `evaluate` counts items at one distance: "expected", "best", "worst", or "feature" for the order of
+            HHNet's code, see `fasthash.metrics.mean_average_precision_of_outputs`.
+        empty: what becomes of queries without relevant images: "zero", or "drop" as in HashNet's code.
+
+    Raises:
+        TypeError, ValueError: a setting is not as described; the message names it.
+    """
+
+    data: str = "digits"
+    root: str | None = None
+    lists: str | None = None
+    protocol: str | None = None
+    backbone: str = "hrnet_w18"
+    weights: str | None = None
+    image_size: int = 224
+    head: str = "linear"
+    batch_norm: bool = False
+    level_bits: list[int] = field(default_factory=lambda: [64])
+    loss: str = "hashnet"
+    variant: str = "original"
+    loss_options: dict[str, Any] = field(default_factory=dict)
+    level_mode: str = "parallel"
+    level_weights: list[float] | None = None
+    augment: str = "none"
+    hold_out: float = 0.0
+    ties: Ties = "expected"
+    empty: Empty = "zero"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, choices in _CHOICES.items():
+            check_choice(name, getattr(self, name), choices)
+        for name in ("root", "lists", "weights"):  # "imagenet" and "none" look like paths
+            if getattr(self, name) is not None:
+                check_path(name, getattr(self, name))
+                object.__setattr__(self, name, str(getattr(self, name)))
+        check_backbone(self.backbone)
+        check_image_size(self.image_size)
+        check_bool("batch_norm", self.batch_norm)
+        object.__setattr__(self, "level_bits", list(check_level_bits(self.level_bits)))
+        if self.level_weights is not None and len(self.level_bits) > 1:
+            normalised_weights("level_weights", self.level_weights, len(self.level_bits))
+        if check_real("hold_out", self.hold_out) != 0:
+            check_fraction("hold_out", self.hold_out)
+        self._check_loss_options()
+        self._check_data()
+
+    def _check_data(self) -> None:
+        if self.data in ("folder", "cifar10", "parts") and self.root is None:
+            raise ValueError(f"root must name the folder of the images for data={self.data!r}, got None")
+        if self.data in ("lists", "split") and self.lists is None:
+            raise ValueError(f"lists must name the lists or the split file for data={self.data!r}, got None")
+        if self.data == "parts" and self.protocol is None:
+            raise ValueError("protocol must say how the images are split for data='parts', got None")
+        if self.protocol is not None and find_protocol(self.protocol).draw == "lists" and self.data in _DRAWN:
+            raise ValueError(
+                f"protocol must be one that is drawn for data={self.data!r}, got {self.protocol!r}, which is published "
+                "as lists alone; see data='lists'"
+            )
+
+    def _check_loss_options(self) -> None:
+        options = self.loss_options
+        if not isinstance(options, dict):
+            raise TypeError(f"loss_options must be a table of options, got {options!r}")
+        known = sorted(set(inspect.signature(LOSSES[self.loss]).parameters) - _TOLD)
+        if wrong := sorted(set(options) - set(known)):
+            raise ValueError(f"loss_options must be among {known} for {self.loss}, got {wrong}")
+
+    @property
+    def pretrained(self) -> bool | str:
+        """What the backbone starts from, as `HashEncoder` takes it."""
+        if self.weights in (None, "none"):
+            return False
+        return self.weights == "imagenet" or str(self.weights)
+
+    @property
+    def validates(self) -> bool | None:
+        """Whether there are validation images; None where only the lists or the split file tell."""
+        protocol = self.protocol or (_CIFAR10 if self.data == "cifar10" else None)
+        if self.hold_out or (self.data not in ("digits", "folder") and protocol and PROTOCOLS[protocol].n_validation):
+            return True
+        return None if self.data in ("lists", "split") else False
+
+    def check_here(self) -> None:
+        """Check what this machine and the loss make of the settings, before any image is read or weights are fetched.
+
+        Raises:
+            FileNotFoundError: the weights are not there.
+            TypeError, ValueError: the weights are of a kind that is not read, the loss refuses an option, there is no
+                GPU for the precision, or patience has nothing to go by.
+        """
+        check_precision(self.mixed_precision)
+        self.check_patience(self.validates)
+        check_pretrained(self.pretrained)
+        with torch.random.fork_rng(devices=[]):
+            self.make_loss(ImageSet([None] * 2, np.arange(2), "ab"))  # for two classes, as good as any
+
+    def check_patience(self, validates: bool | None) -> None:
+        """Check that patience has something to go by; `validates` as of the property.
+
+        Raises:
+            ValueError: it has not.
+        """
+        if self.patience is not None and validates is False:
+            raise ValueError(
+                f"patience must be None, got {self.patience}: it needs validation images, and data={self.data!r} has "
+                "none here; hold_out=0.1 holds some out, and some protocols have them"
+            )
+
+    def split(self, transform: Callable[[Any], torch.Tensor] | None) -> Split:
+        """The images of the experiment."""
+        root = self.root or ""
+        if self.data == "digits":
+            return load_digits(self.seed, transform)
+        if self.data == "folder":
+            return load_folder(root, self.seed, transform)
+        if self.data == "cifar10":
+            images = read_cifar10(root, transform)
+            return draw_split(self.protocol or _CIFAR10, *images, seed=self.seed)
+        if self.data == "parts":
+            assert self.protocol is not None  # __post_init__ has checked it
+            images = read_folder(Path(root) / "train", transform), read_folder(Path(root) / "test", transform)
+            return draw_split(self.protocol, *images, seed=self.seed)
+        assert self.lists is not None  # __post_init__ has checked it
+        if self.data == "lists":
+            return load_lists(self.lists, self.protocol, root, transform)
+        return Split.load(self.lists, self.root, transform)
+
+    def make_encoder(self) -> HashEncoder:
+        """The network, before any training."""
+        torch.manual_seed(self.seed)
+        return HashEncoder(
+            self.backbone,
+            self.level_bits,
+            self.pretrained,
+            image_size=self.image_size,
+            head=self.head,
+            batch_norm=self.batch_norm,
+        )
+
+    def make_loss(self, images: ImageSet) -> losses.HashLoss:
+        """The loss, for a training set."""
+        torch.manual_seed(self.seed)
+        if len(self.level_bits) == 1:
+            return self._level_loss(self.level_bits[0], images)
+        widths = accumulate(self.level_bits) if self.level_mode == "prefix" else self.level_bits
+        levels = [self._level_loss(width, images) for width in widths]
+        return losses.HierarchicalLoss(levels, self.level_bits, self.level_weights, self.level_mode)  # type: ignore[arg-type]
+
+    def _level_loss(self, n_bits: int, images: ImageSet) -> losses.HashLoss:
+        """The loss of one level; it is told the width, the number of classes or the labels if it asks."""
+        make = LOSSES[self.loss]
+        known = {"n_bits": n_bits, "n_classes": len(images.class_names), "labels": torch.from_numpy(images.labels)}
+        asked = inspect.signature(make).parameters
+        options = dict(self.loss_options)
+        if self.variant == "hhnet":
+            options = (
+                {"variant": "hhnet"} if "variant" in asked else {"pairs": "all"} if "pairs" in asked else {}
+            ) | options
+        return make(**{name: known[name] for name in known if name in asked}, **options)

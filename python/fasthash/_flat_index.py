@@ -1,0 +1,116 @@
+"""The index that compares every code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from numpy.typing import ArrayLike
+
+from fasthash import _core
+from fasthash._checks import check_codes_of_any_width, check_width
+from fasthash._index_base import Index
+from fasthash._index_options import Allow
+from fasthash.results import SearchResult, SearchStats
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from fasthash.gpu import GpuFlatIndex
+
+__all__ = ["FlatIndex"]
+
+
+class FlatIndex(Index):
+    """Compares every query with every code: the exhaustive index, and the oracle of all others.
+
+    Args:
+        n_bits: width of the codes in bits, a multiple of 8 from 8 to 4096.
+
+    Raises:
+        TypeError: `n_bits` is not an integer.
+        ValueError: `n_bits` is no multiple of 8 or out of range.
+
+    Examples:
+        >>> index = FlatIndex(n_bits=16)
+        >>> index.add(np.array([[0, 0], [255, 255], [1, 0]], dtype=np.uint8))
+        >>> index.search(np.array([[0, 0]], dtype=np.uint8), k=2)
+        SearchResult(distances=array([[0, 1]], dtype=int32), ids=array([[0, 2]]))
+    """
+
+    _kind = _core.FlatIndex
+
+    def __init__(self, n_bits: int) -> None:
+        self._impl = _core.FlatIndex(check_width("n_bits", n_bits))
+
+    @classmethod
+    def from_arrays(cls, codes: ArrayLike, ids: ArrayLike | None = None) -> Self:
+        """An index of these codes.
+
+        Args:
+            codes: uint8 array `(n, n_bytes)`.
+            ids: as in `add`.
+
+        Raises:
+            TypeError, ValueError: as in `add`.
+        """
+        array = check_codes_of_any_width("codes", codes)
+        index = cls(array.shape[1] * 8)
+        index.add(array, ids)
+        return index
+
+    def __repr__(self) -> str:
+        return f"FlatIndex(n_bits={self.n_bits}) with {len(self)} codes"
+
+    def to(self, device: Any, *, memory: int | None = None) -> FlatIndex | GpuFlatIndex:
+        """An index with the same codes on a GPU, which finds the same, byte for byte.
+
+        Args:
+            device: `"cuda"`, `"cuda:1"` and so on, or a `torch.device`; `"cpu"` gives this index itself.
+            memory: bytes of the GPU's memory that codes and ids may take; by default what is free, but for a reserve.
+                Codes that need more stay in pinned memory of the host, and searches stream them.
+
+        Returns:
+            A `fasthash.gpu.GpuFlatIndex`, or this index.
+
+        Raises:
+            TypeError: `memory` is not an integer.
+            ValueError: `device` is none of these, or `memory` is negative.
+            RuntimeError: fasthash was built without CUDA, or the GPU cannot be used; the message says why.
+            MemoryError: the GPU has too little memory.
+        """
+        from fasthash.gpu import GpuFlatIndex, check_device
+
+        number = check_device(device)
+        return self if number is None else GpuFlatIndex(self, number, memory)
+
+    @overload
+    def search(
+        self, queries: ArrayLike, k: int = ..., *, allow: Allow = ..., stats: Literal[False] = ...
+    ) -> SearchResult: ...
+    @overload
+    def search(
+        self, queries: ArrayLike, k: int = ..., *, allow: Allow = ..., stats: Literal[True]
+    ) -> tuple[SearchResult, SearchStats]: ...
+    def search(
+        self, queries: ArrayLike, k: int = 10, *, allow: Allow = None, stats: bool = False
+    ) -> SearchResult | tuple[SearchResult, SearchStats]:
+        """Find the k nearest codes of each query, exactly, ordered by (distance, id).
+
+        A larger k gives the same rows and more, so pages are slices: the second page of ten is
+        `search(queries, k=20).ids[:, 10:]`.
+
+        Args:
+            queries: uint8 array `(nq, n_bits / 8)`.
+            k: how many neighbours, from 1 to 2^31 - 1; may exceed the number of codes.
+            allow: only these: int64 array of ids; or bool mask with `mask[i]` for id i, an entry for every id so far;
+                or an `IdFilter`, for a set that is used again.
+            stats: also return the work done.
+
+        Returns:
+            `SearchResult`, or with `stats=True` the pair (`SearchResult`, `SearchStats`).
+
+        Raises:
+            TypeError: wrong dtype of `queries` or `allow`, or `k` is not an integer.
+            ValueError: wrong shape, or `k` out of range.
+        """
+        return self._search(queries, k, None, "node_ratio", allow, stats)

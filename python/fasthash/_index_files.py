@@ -1,0 +1,76 @@
+"""Index files: loaded, looked into, checked."""
+
+from __future__ import annotations
+
+from fasthash import _core
+from fasthash._checks import check_bool
+from fasthash._flat_index import FlatIndex
+from fasthash._hier_index import HierIndex
+from fasthash._index_base import path_bytes
+from fasthash._index_options import StrPath
+from fasthash.results import FileInfo, FileReport, FileSection
+
+__all__ = ["load", "peek", "verify"]
+
+
+def load(path: StrPath, mmap: bool = False) -> FlatIndex | HierIndex:
+    """Load an index from a file; every byte of it is checked first.
+
+    Args:
+        path: a file that `save` wrote.
+        mmap: leave codes and ids in the file, mapped into memory. That is faster than reading it, and processes that
+            map the same file share its memory. A mapped `HierIndex` searches by prefix, without tables of its own.
+            The index can be changed; the file is not. It must not be overwritten in place while it is mapped (`save`
+            replaces it, which is fine).
+
+    Returns:
+        The index, of the kind that was saved.
+
+    Raises:
+        FormatError: the file is no index, is damaged, or was written by a newer fasthash; the message says where.
+        OSError: the file cannot be read.
+    """
+    check_bool("mmap", mmap)
+    core = _core.load(path_bytes(path), mmap)
+    return HierIndex._of(core) if isinstance(core, _core.HierIndex) else FlatIndex._of(core)
+
+
+def peek(path: StrPath) -> FileInfo:
+    """Read what an index file says about itself, without reading its codes.
+
+    Args:
+        path: a file that `save` wrote.
+
+    Raises:
+        FormatError: the file is no index, its header is damaged, or its length is not what the header implies.
+        OSError: the file cannot be read.
+    """
+    return _file_info(_core.peek(path_bytes(path)))
+
+
+def verify(path: StrPath) -> FileReport:
+    """Check an index file section by section; see `FileReport.fault` for the outcome.
+
+    Args:
+        path: a file that `save` wrote.
+
+    Raises:
+        FormatError: the file is no index, its header is damaged, or its length is not what the header implies.
+        OSError: the file cannot be read.
+    """
+    report = _core.verify(path_bytes(path))
+    sections = (
+        FileSection(part.name, part.offset, part.n_bytes, part.checksum, part.intact) for part in report.sections
+    )
+    return FileReport(_file_info(report.info), tuple(sections), report.fault)
+
+
+def _file_info(info: _core.FileInfo) -> FileInfo:
+    return FileInfo(
+        kind=info.kind.name,
+        level_bits=tuple(info.level_bits),
+        n_codes=info.n_codes,
+        has_ids=info.has_ids,
+        format_version=f"{info.format_major}.{info.format_minor}",
+        file_bytes=info.file_bytes,
+    )

@@ -1,0 +1,53 @@
+"""The options of indices: their names, their types, and what they are in the core."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from fasthash import _core
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from fasthash.filters import IdFilter
+
+__all__ = [
+    "KEEP_MODES",
+    "MAX_K",
+    "MEMORIES",
+    "MEMORY_NAMES",
+    "PLANS",
+    "PLAN_NAMES",
+    "Allow",
+    "KeepMode",
+    "Memory",
+    "Plan",
+    "StrPath",
+]
+
+KeepMode: TypeAlias = Literal["node_ratio", "gallery_ratio", "radius"]
+Memory: TypeAlias = Literal["compact", "default", "fast"]
+Plan: TypeAlias = Literal["auto", "scan", "prefix", "multi-index"]
+Allow: TypeAlias = "ArrayLike | IdFilter | None"
+StrPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
+
+KEEP_MODES: dict[str, _core.KeepMode] = {
+    "node_ratio": _core.KeepMode.node_ratio,
+    "gallery_ratio": _core.KeepMode.gallery_ratio,
+    "radius": _core.KeepMode.radius,
+}
+MEMORIES: dict[str, _core.Memory] = {
+    "compact": _core.Memory.compact,
+    "default": _core.Memory.standard,
+    "fast": _core.Memory.fast,
+}
+PLANS: dict[str, _core.Plan | None] = {
+    "auto": None,
+    "scan": _core.Plan.scan,
+    "prefix": _core.Plan.prefix,
+    "multi-index": _core.Plan.multi_index,
+}
+PLAN_NAMES = {plan: name for name, plan in PLANS.items() if plan is not None}
+MEMORY_NAMES = {memory: name for name, memory in MEMORIES.items()}
+MAX_K = 2**31 - 1

@@ -1,0 +1,117 @@
+"""A sharded index as a folder: a file of each shard, written and read by the actors, and a card with all the rest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fasthash._checks import check_int
+from fasthash._core import FormatError
+from fasthash._saved_folder import Card, write_folder
+from fasthash._saved_kinds import MAX_SHARDS, SHARD_RULE, load_folder, shard_names
+from fasthash.distributed.fleet import Source
+from fasthash.distributed.states import Sharded, State
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Saving"]
+
+_SAVES_AT_ONCE = 64
+
+
+class Saving(Sharded):
+    """Saves into a folder, and loads from one."""
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the index into a folder, which is made if missing; a save that fails leaves what was there.
+
+        The folder holds a file for each shard, which `fasthash.load` opens too, and card.json with all the rest. Each
+        shard is written by the actor that holds it, so `folder` must be on a file system that all nodes share, under
+        the same name; on a single machine every folder is.
+
+        Args:
+            folder: for this index alone.
+
+        Raises:
+            FileExistsError: `folder` holds another thing that has a card, such as an encoder.
+            OSError: the operating system refused a step, or an actor wrote where this process does not see it.
+            ShardLostError: no copy of a shard is left.
+        """
+        path = Path(folder).absolute()
+
+        def write(state: State) -> None:
+            with ThreadPoolExecutor(min(self.n_shards, _SAVES_AT_ONCE)) as pool:
+
+                def write_shard(shard: int, file: Path) -> dict[str, Any]:
+                    asked = self._fleet.ask("save", {shard: (file,)}, state.versions, once=True)
+                    if not file.exists():
+                        raise FileNotFoundError(
+                            f"folder={os.fspath(folder)!r} must be on a file system that all nodes share: {file.name} "
+                            "was written on another node and is not here"
+                        )
+                    return dict(asked[shard])
+
+                def writer(shard: int) -> Callable[[Path], object]:
+                    return lambda file: pool.submit(write_shard, shard, file).result
+
+                facts = {
+                    "level_bits": list(self.level_bits),
+                    "memory": self.memory,
+                    "plan": self._plan,
+                    "n_shards": self.n_shards,
+                    "n_codes": sum(state.sizes),
+                    "next_id": state.next_id,
+                    "shard": SHARD_RULE,
+                }
+                writers = {name: writer(shard) for shard, name in enumerate(shard_names(self.n_shards))}
+                card = write_folder(path, type(self).__name__, facts, writers)
+            self._fleet.set_sources([Source(version, os.fspath(path), card) for version in state.versions])
+
+        self._reading(write)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        n_shards: int | None = None,
+        replicas: int = 1,
+        threads: int | None = None,
+        num_cpus: float = 0,
+        patience: float = 1.0,
+    ) -> Self:
+        """Load an index from a folder; every byte of its shards is checked first.
+
+        The actors read the files themselves: see `save`.
+
+        Args:
+            folder: that `save` wrote.
+            n_shards: None for as many as were saved, or another number, for which codes are spread anew.
+            replicas: as of the class; so are the others.
+
+        Raises:
+            FileNotFoundError: `folder` holds no saved index, or a node does not see it.
+            FormatError: a file is damaged, missing, or of another save.
+            TypeError: an argument of another type.
+            ValueError: an argument out of range.
+            TimeoutError: Ray has no place for an actor.
+        """
+        path = Path(folder).absolute()
+        wanted = None if n_shards is None else check_int("n_shards", n_shards, minimum=1, maximum=MAX_SHARDS)
+        rest = replicas, threads, num_cpus, patience
+        return load_folder(path, cls.__name__, lambda card: cls._of(path, card, wanted, *rest))
+
+    @classmethod
+    def _of(cls, folder: Path, card: Card, n_shards: int | None, *rest: Any) -> Self:
+        """The index that a card describes; `rest` are the last arguments of `_start`."""
+        index = cls.__new__(cls)
+        sources = [Source(0, os.fspath(folder), card)] * (n_shards or card["n_shards"])
+        index._start(sources, card["next_id"], card["level_bits"], card["memory"], card["plan"], *rest)
+        if len(index) != card["n_codes"]:
+            index.close()
+            raise FormatError(f"{folder} holds {len(index)} codes, expected {card['n_codes']}")
+        return index

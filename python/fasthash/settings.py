@@ -1,0 +1,116 @@
+"""The settings of a training: plain values, checked when they are made.
+
+`fasthash.train.train` takes them, `fasthash.experiment.Experiment` adds data, network and loss, and the command line
+makes its options of them. This module needs no torch, so that a wrong setting is found before anything is loaded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, Literal, get_args
+
+from fasthash._checks import check_choice, check_int, check_not_negative, check_positive, differences
+
+__all__ = ["SCHEDULES", "OptimizerName", "Precision", "ScheduleName", "TrainingSettings", "changed_settings"]
+
+OptimizerName = Literal["adam", "sgd"]
+ScheduleName = Literal["constant", "cosine"]
+Precision = Literal["no", "bf16", "fp16"]
+
+# Factor on the learning rates when the share t of all steps is done, 0 <= t < 1.
+SCHEDULES: dict[ScheduleName, Callable[[float], float]] = {
+    "constant": lambda t: 1.0,
+    "cosine": lambda t: (1 + math.cos(math.pi * t)) / 2,
+}
+_MAX_SEED = 2**64 - 1  # of torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How a network is trained; the defaults are those of HHNet's code.
+
+    Attributes:
+        optimizer: "adam", or "sgd" with momentum 0.9.
+        epochs: passes over the training images.
+        batch_size: images per step and process, at least 2; a smaller data set makes one batch.
+        lr: learning rate of the backbone.
+        hash_lr_mult: learning rate of the head, as a multiple of `lr`.
+        loss_lr_mult: learning rate of parameters of the loss, such as HyP2's proxies, as a multiple of `lr`; None takes
+            `hash_lr_mult`.
+        weight_decay: L2 penalty, for all parameters.
+        schedule: "constant", or "cosine" from the full learning rates down to zero.
+        seed: seed of all that is random, from 0 to 2^64 - 1: order, dropout, augmentation; in an experiment also the
+            split and the weights before training.
+        mixed_precision: "no", "bf16", or "fp16" on a GPU, for the network; the loss is computed in float32.
+        num_workers: processes that load images; 0 loads them in this one.
+        patience: epochs without a better validation after which the training ends; None goes on to the last.
+
+    Raises:
+        TypeError, ValueError: a setting is not as described; the message names it.
+
+    Examples:
+        >>> settings = TrainingSettings(epochs=5, lr=1e-3)
+        >>> record = train(encoder, loss, images, settings=settings)
+    """
+
+    optimizer: OptimizerName = "adam"
+    epochs: int = 20
+    batch_size: int = 128
+    lr: float = 1e-5
+    hash_lr_mult: float = 10.0
+    loss_lr_mult: float | None = None
+    weight_decay: float = 5e-4
+    schedule: ScheduleName = "constant"
+    seed: int = 0
+    mixed_precision: Precision = "no"
+    num_workers: int = 0
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, check in _CHECKS.items():
+            value = getattr(self, name)
+            if value is not None or name not in _MAY_BE_NONE:
+                object.__setattr__(self, name, check(name, value))  # a plain number, of whatever numpy type it was
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings of the training by name, without those that a subclass adds; ready for JSON."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(TrainingSettings)}
+
+
+def changed_settings(now: Mapping[str, Any], was: Mapping[str, Any], free: Collection[str] = ()) -> list[str]:
+    """Tell which settings keep a training from going on: each that differs, with both values.
+
+    The number of workers and the patience may differ, and `epochs` unless they stretch the schedule.
+
+    Args:
+        now: settings by name, of which `schedule` is one.
+        was: those of the training that was stopped.
+        free: names of other settings that may differ.
+    """
+    free = {"num_workers", "patience", *free} | ({"epochs"} if now["schedule"] == "constant" else set())
+    return differences({name: value for name, value in now.items() if name not in free}, was)
+
+
+def _choice(choices: Any, name: str, value: Any) -> str:
+    check_choice(name, value, get_args(choices))
+    return str(value)
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "optimizer": partial(_choice, OptimizerName),
+    "epochs": partial(check_int, minimum=1),
+    "batch_size": partial(check_int, minimum=2),  # batch norm cannot train on one image
+    "lr": check_positive,
+    "hash_lr_mult": check_positive,
+    "loss_lr_mult": check_positive,
+    "weight_decay": check_not_negative,
+    "schedule": partial(_choice, ScheduleName),
+    "seed": partial(check_int, minimum=0, maximum=_MAX_SEED),
+    "mixed_precision": partial(_choice, Precision),
+    "num_workers": partial(check_int, minimum=0),
+    "patience": partial(check_int, minimum=1),
+}
+_MAY_BE_NONE = ("loss_lr_mult", "patience")
