@@ -144,6 +144,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
         .value("multi_index", Plan::multi_index)
         .finalize();
 
+    module.attr("PLAN_NAMES") = py::tuple(py::cast(plan_names()));
     py::class_<Index>(module, "Index")
         .def_property_readonly("kind", &Index::kind)
         .def_property_readonly("level_bits", [](const Index& index) { return index.layout().level_bits(); })
@@ -169,9 +170,8 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
         .def("reconstruct", &reconstruct, py::arg("ids").noconvert())
         .def("to_arrays", &to_arrays)
         .def("copy", &Index::copy, ReleaseGil())
-        .def("search_exact", &search_exact, py::arg("queries"), py::arg("k"), py::arg("allow") = py::none())
-        .def("search", &search, py::arg("queries").noconvert(), py::arg("k"), py::arg("keep") = py::none(),
-             py::arg("keep_mode") = KeepMode::node_ratio, py::arg("allow") = py::none(),
+        .def("search", &search, py::arg("queries").noconvert(), py::arg("k"), py::arg("allow") = py::none(),
+             py::arg("stats") = false, py::arg("keep") = py::none(), py::arg("keep_mode") = py::none(),
              py::arg("cuts").noconvert() = py::none())
         .def("range_search", &range_search, py::arg("queries").noconvert(), py::arg("radius"),
              py::arg("allow") = py::none())

@@ -21,46 +21,47 @@ Found run_search(const Index& index, CodeView queries, std::size_t k, const std:
     return found;
 }
 
-// (plan, gave_up, nodes_visited, codes_compared)
+std::uint8_t place_of_plan(const QueryStats& of_query) {
+    constexpr std::uint8_t kGaveUp = 2, kPruned = 5;  // places in plan_names()
+    if (of_query.pruned) return kPruned;
+    return static_cast<std::uint8_t>(static_cast<std::uint8_t>(of_query.plan) + (of_query.gave_up ? kGaveUp : 0));
+}
+
+// (plan, nodes_visited, codes_compared), plan as a place in plan_names().
 py::tuple stats_tuple(const std::vector<QueryStats>& stats) {
     const auto n = static_cast<py::ssize_t>(stats.size());
     py::array_t<std::uint8_t> plan(n);
-    py::array_t<bool> gave_up(n);
     py::array_t<std::int64_t> nodes_visited(n), codes_compared(n);
     for (py::ssize_t q = 0; q < n; ++q) {
         const QueryStats& of_query = stats[static_cast<std::size_t>(q)];
-        plan.mutable_at(q) = static_cast<std::uint8_t>(of_query.plan);
-        gave_up.mutable_at(q) = of_query.gave_up;
+        plan.mutable_at(q) = place_of_plan(of_query);
         nodes_visited.mutable_at(q) = of_query.nodes_visited;
         codes_compared.mutable_at(q) = of_query.codes_compared;
     }
-    return py::make_tuple(plan, gave_up, nodes_visited, codes_compared);
+    return py::make_tuple(plan, nodes_visited, codes_compared);
 }
 
 }  // namespace
 
-py::object search_exact(const Index& index, const py::object& queries, std::size_t k, const IdFilter* allow) {
-    if (!py::isinstance<CodeArray>(queries)) return py::none();
-    const auto array = py::reinterpret_borrow<CodeArray>(queries);
-    if (array.ndim() != 2 || static_cast<std::size_t>(array.shape(1)) != index.layout().n_bytes()) return py::none();
-    const Found found = run_search(index, code_view("queries", array), k, std::nullopt, allow, nullptr);
-    return py::make_tuple(found.distances, found.ids);
+std::vector<std::string> plan_names() {
+    return {"scan", "prefix", "multi-index", "prefix+scan", "multi-index+scan", "pruned"};
 }
 
-py::tuple search(const Index& index, const CodeArray& queries, std::size_t k, std::optional<double> keep,
-                 KeepMode keep_mode, const IdFilter* allow, const std::optional<CutArray>& cuts) {
+py::tuple search(const Index& index, const CodeArray& queries, std::size_t k, const IdFilter* allow, bool with_stats,
+                 std::optional<double> keep, std::optional<KeepMode> keep_mode, const std::optional<CutArray>& cuts) {
     const CodeView view = code_view("queries", queries);
     std::optional<Pruning> pruning;
-    if (keep) pruning = Pruning{*keep, keep_mode};
+    const KeepMode mode = keep_mode.value_or(KeepMode::node_ratio);
+    if (keep) pruning = Pruning{*keep, mode};
     if (cuts) {
         const auto n_cuts = static_cast<py::ssize_t>(index.layout().n_levels() - 1);
         if (cuts->ndim() != 2 || cuts->shape(0) != queries.shape(0) || cuts->shape(1) != n_cuts)
             throw ArgumentError("cuts must have shape (n queries, n levels - 1)");
-        pruning = Pruning{1, keep_mode, cuts->data()};
+        pruning = Pruning{1, mode, cuts->data()};
     }
-    std::vector<QueryStats> stats(view.n);
-    const Found found = run_search(index, view, k, pruning, allow, stats.data());
-    return py::make_tuple(found.distances, found.ids, stats_tuple(stats));
+    std::vector<QueryStats> stats(with_stats ? view.n : 0);
+    const Found found = run_search(index, view, k, pruning, allow, with_stats ? stats.data() : nullptr);
+    return py::make_tuple(found.distances, found.ids, with_stats ? py::object(stats_tuple(stats)) : py::none());
 }
 
 py::tuple range_search(const Index& index, const CodeArray& queries, std::int32_t radius, const IdFilter* allow) {

@@ -7,12 +7,13 @@
 
 namespace fasthash::python {
 
-/// (distances, ids) of an exact search, or None if the queries are not just as they must be: Python then says why.
-py::object search_exact(const Index& index, const py::object& queries, std::size_t k, const IdFilter* allow);
+/// How a query may have been answered: names of plans, "+scan" where a plan gave up, "pruned" with `keep`.
+std::vector<std::string> plan_names();
 
-/// (distances, ids, stats), stats as of `stats_tuple`. `cuts`: of each query, of each level but the last.
-py::tuple search(const Index& index, const CodeArray& queries, std::size_t k, std::optional<double> keep,
-                 KeepMode keep_mode, const IdFilter* allow, const std::optional<CutArray>& cuts);
+/// (distances, ids, stats): stats are (plan, nodes_visited, codes_compared), plan as a place in plan_names(), or None.
+/// `cuts`: of each query, of each level but the last.
+py::tuple search(const Index& index, const CodeArray& queries, std::size_t k, const IdFilter* allow, bool with_stats,
+                 std::optional<double> keep, std::optional<KeepMode> keep_mode, const std::optional<CutArray>& cuts);
 
 /// (offsets, distances, ids, stats)
 py::tuple range_search(const Index& index, const CodeArray& queries, std::int32_t radius, const IdFilter* allow);

@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 MAX_BITS = 4096
+_UINT8 = np.dtype(np.uint8)
 
 
 def as_array(name: str, value: Any) -> NDArray[Any]:
@@ -71,11 +72,11 @@ def own_ids(ids: Any, n: int | None = None) -> NDArray[np.int64]:
 
 def check_codes(name: str, codes: Any, n_bytes: int) -> NDArray[np.uint8]:
     """Packed codes `(n, n_bytes)` as a contiguous uint8 array; a copy is made only where they are not contiguous."""
-    array = _packed(name, codes)
+    array = codes if type(codes) is np.ndarray and codes.dtype is _UINT8 else _packed(name, codes)
     if array.ndim != 2 or array.shape[1] != n_bytes:
         hint = "; for a single code use code[None]" if array.ndim == 1 else ""
         raise ValueError(f"{name} must have shape (n, {n_bytes}) for {n_bytes * 8} bits, got {array.shape}{hint}")
-    return np.ascontiguousarray(array)
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
 def check_codes_of_any_width(name: str, codes: Any) -> NDArray[np.uint8]:
@@ -113,17 +114,21 @@ def in_words(array: NDArray[Any]) -> NDArray[Any]:
 
 def check_int(name: str, value: Any, minimum: int | None = None, maximum: int | None = None) -> int:
     """A whole number between two bounds, both included, if there are any; booleans and floats are refused."""
-    if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    number = value if type(value) is int else _whole(name, value)
     if minimum is not None and number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {number}")
     if maximum is not None and number > maximum:
         raise ValueError(f"{name} must be at most {maximum}, got {number}")
     return number
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
 
 
 def is_int64(number: int) -> bool:

@@ -1,7 +1,7 @@
 # Types of the compiled module; a test compares them with it (mypy.stubtest).
 import enum
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Literal, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,8 @@ class Plan(enum.Enum):
     prefix = 1
     multi_index = 2
 
-Work: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]
+Work: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]
+PLAN_NAMES: tuple[str, ...]
 
 class Index:
     @property
@@ -66,18 +67,28 @@ class Index:
     def reconstruct(self, ids: NDArray[np.int64]) -> NDArray[np.uint8]: ...
     def to_arrays(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]: ...
     def copy(self) -> Index: ...
+    @overload
     def search(
         self,
         queries: NDArray[np.uint8],
         k: int,
+        allow: IdFilter | None,
+        stats: Literal[True],
         keep: float | None = None,
-        keep_mode: KeepMode = ...,
-        allow: IdFilter | None = None,
+        keep_mode: KeepMode | None = None,
         cuts: NDArray[np.uint16] | None = None,
     ) -> tuple[NDArray[np.int32], NDArray[np.int64], Work]: ...
-    def search_exact(
-        self, queries: object, k: int, allow: IdFilter | None = None
-    ) -> tuple[NDArray[np.int32], NDArray[np.int64]] | None: ...
+    @overload
+    def search(
+        self,
+        queries: NDArray[np.uint8],
+        k: int,
+        allow: IdFilter | None = None,
+        stats: bool = False,
+        keep: float | None = None,
+        keep_mode: KeepMode | None = None,
+        cuts: NDArray[np.uint16] | None = None,
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], Work | None]: ...
     def range_search(
         self, queries: NDArray[np.uint8], radius: int, allow: IdFilter | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64], Work]: ...

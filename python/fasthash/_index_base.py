@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fasthash import _core
 from fasthash._checks import check_bool, check_choice, check_codes, check_fraction, check_ids, check_int, is_int64
-from fasthash._index_options import KEEP_MODES, MAX_K, PLAN_NAMES, Allow, StrPath
+from fasthash._index_options import KEEP_MODES, MAX_K, Allow, StrPath
 from fasthash.filters import IdFilter, core_filter
 from fasthash.results import RangeResult, SearchResult, SearchStats
 
@@ -38,6 +39,10 @@ class Index:
         index = cls.__new__(cls)
         index._impl = core
         return index
+
+    @cached_property
+    def _n_bytes(self) -> int:
+        return self._impl.n_bits // 8
 
     @property
     def n_bits(self) -> int:
@@ -327,32 +332,25 @@ class Index:
     def _search(
         self, queries: ArrayLike, k: int, keep: float | None, keep_mode: str, allow: Any, stats: bool
     ) -> SearchResult | tuple[SearchResult, SearchStats]:
-        plain = type(queries) is np.ndarray and type(k) is int and 0 < k <= MAX_K
-        if plain and keep is None and keep_mode == "node_ratio" and stats is False:
-            # The short way: a search may take a few microseconds.
-            found = self._impl.search_exact(queries, k, self._filter(allow))
-            if found is not None:
-                return SearchResult(*found)
-        array = check_codes("queries", queries, self.n_bits // 8)
-        n_neighbors = check_int("k", k, minimum=1, maximum=MAX_K)
-        if keep is not None:
-            keep = check_fraction("keep", keep)
+        array = check_codes("queries", queries, self._n_bytes)
+        if type(k) is not int or not 0 < k <= MAX_K:  # a search may take a few microseconds
+            k = check_int("k", k, 1, MAX_K)
         check_choice("keep_mode", keep_mode, KEEP_MODES)
         check_bool("stats", stats)
-        distances, ids, work = self._impl.search(array, n_neighbors, keep, KEEP_MODES[keep_mode], self._filter(allow))
+        allowed = None if allow is None else self._filter(allow)
+        if keep is None:
+            distances, ids, work = self._impl.search(array, k, allowed, stats)
+        else:
+            share = check_fraction("keep", keep)
+            distances, ids, work = self._impl.search(array, k, allowed, stats, share, KEEP_MODES[keep_mode])
         result = SearchResult(distances, ids)
-        if not stats:
-            return result
-        of_queries = search_stats(work)
-        if keep is not None:
-            of_queries = of_queries._replace(plan=np.full(len(array), "pruned"))
-        return result, of_queries
+        return result if work is None else (result, search_stats(work))
 
 
 def search_stats(work: _core.Work) -> SearchStats:
-    plan, gave_up, nodes, compared = work
-    names = np.array([name for _, name in sorted((plan.value, name) for plan, name in PLAN_NAMES.items())])
-    return SearchStats(np.where(gave_up, np.char.add(names, "+scan")[plan], names[plan]), nodes, compared)
+    """What the core says of the work of each query."""
+    plan, nodes, compared = work
+    return SearchStats(np.array(_core.PLAN_NAMES)[plan], nodes, compared)
 
 
 def path_bytes(path: StrPath) -> bytes:

@@ -42,6 +42,7 @@ enum class Plan : std::uint8_t {
 struct QueryStats {
     Plan plan = Plan::scan;
     bool gave_up = false;  ///< the plan did not pay, and the codes were scanned after all
+    bool pruned = false;   ///< answered by HDHash's pruned search, which has no plan
     std::int64_t nodes_visited =
         0;  ///< prefixes (parts) opened that hold codes; nodes of the levels in a pruned search
     std::int64_t codes_compared = 0;  ///< full codes whose distance to the query was computed

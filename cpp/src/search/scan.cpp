@@ -116,7 +116,8 @@ void scan(const GroupSource& codes, const RowItems& items, const QueryBlock& blo
     BlockScan(codes, items, block).run(groups, stopper);
     const std::size_t n_rows =
         std::min(groups.end * kGroup, codes.size()) - std::min(groups.begin * kGroup, codes.size());
-    const QueryStats work{Plan::scan, false, 0, static_cast<std::int64_t>(n_rows)};
+    QueryStats work;
+    work.codes_compared = static_cast<std::int64_t>(n_rows);
     for (std::size_t q = 0; q < block.queries.n; ++q) block.note(q, work);
 }
 

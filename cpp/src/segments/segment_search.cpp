@@ -15,9 +15,12 @@ constexpr std::size_t kMinPartBytes = 1024 * 1024;
 // What a block of queries has found.
 struct Findings {
     Findings(const SearchTask& task, NumberRange queries, IdOrder order)
-        : first(queries.begin),
-          nearest(queries.size(), TopK(task.wanted, task.queries.n_bytes * 8, order)),
-          stats(task.stats != nullptr ? queries.size() : 0) {}
+        : first(queries.begin), stats(task.stats != nullptr ? queries.size() : 0) {
+        nearest.reserve(queries.size());
+        for (std::size_t q = 0; q < queries.size(); ++q) {
+            nearest.emplace_back(task.wanted, task.queries.n_bytes * 8, order);
+        }
+    }
 
     QueryBlock block(const SearchTask& task, bool leads) {
         const CodeView queries{task.queries.row(first), nearest.size(), task.queries.n_bytes};
@@ -105,6 +108,7 @@ void search_levels(const Segment* segment, const LevelLayout& layout, Pruning pr
         Pruning of_block = pruning;
         if (of_block.cuts != nullptr) of_block.cuts += findings.first * (layout.n_levels() - 1);
         if (segment != nullptr) segment->search_pruned(findings.block(task, true), {}, layout, of_block, stopper);
+        for (QueryStats& of_query : findings.stats) of_query.pruned = true;
         findings.hand_over(task);
     });
     stopper.finish();

@@ -136,7 +136,7 @@ class Searching(Sharded):
             each = {s: (sent, k, limits, keep_mode, *allowed[s]) for s in range(self.n_shards)}
             parts = self._fleet.ask("search", each, state.versions, missing=missing)
             result = merge_nearest([parts[s][0] for s in sorted(parts)], len(array), k, self.n_bits)
-            return result, self._work(parts, state, len(array), share is not None)
+            return result, self._work(parts, state, len(array))
 
         return self._found(find, stats, partial)
 
@@ -171,7 +171,7 @@ class Searching(Sharded):
             each = {s: (sent, radius, *allowed[s]) for s in range(self.n_shards)}
             parts = self._fleet.ask("range_search", each, state.versions, missing=missing)
             result = merge_ranges([parts[s][0] for s in sorted(parts)], len(array))
-            return result, self._work(parts, state, len(array), False)
+            return result, self._work(parts, state, len(array))
 
         return self._found(find, stats, partial)
 
@@ -214,10 +214,9 @@ class Searching(Sharded):
         whole = (result, work) if stats else result
         return whole if missing is None else PartialResult(whole, tuple(sorted(missing)))
 
-    def _work(self, parts: Mapping[int, Any], state: State, n_queries: int, pruned: bool) -> SearchStats:
+    def _work(self, parts: Mapping[int, Any], state: State, n_queries: int) -> SearchStats:
         shards = sorted(parts)
-        work = merge_stats([parts[s][1] for s in shards], [state.sizes[s] for s in shards], n_queries)
-        return work._replace(plan=np.full(n_queries, "pruned")) if pruned else work
+        return merge_stats([parts[s][1] for s in shards], [state.sizes[s] for s in shards], n_queries)
 
     def _census(self, state: State, allowed: Mapping[int, Allowed], missing: set[int] | None) -> Census:
         """The nodes of all shards; kept for the next search but where the filter is an array."""

@@ -140,8 +140,8 @@ class Shard:
         if cuts is None:
             return index.search(queries, k, allow=allow, stats=True)
         mode = KEEP_MODES[keep_mode]
-        distances, ids, work = index._impl.search(queries, k, 1.0, mode, index._filter(allow), cuts)
-        return SearchResult(distances, ids), search_stats(work)._replace(plan=np.full(len(queries), "pruned"))
+        distances, ids, work = index._impl.search(queries, k, index._filter(allow), True, None, mode, cuts)
+        return SearchResult(distances, ids), search_stats(work)
 
     def range_search(self, version: int, queries: Codes, radius: int, *allowed: Any) -> tuple[RangeResult, SearchStats]:
         """All neighbours within a radius."""
