@@ -124,7 +124,7 @@ def test_search_prints_a_table_for_few_queries_and_json_for_more(run, codes, ind
 
 
 def test_blocks_of_queries_make_one_result(run, codes, index, monkeypatch):
-    monkeypatch.setattr("fasthash.cli.indices.BLOCK", 700)
+    monkeypatch.setattr("fasthash.cli._searching.BLOCK", 700)
     ok(run("search codes.fh codes.npy -o found.npz -k 4"))
     expected = index.search(codes, k=4)
     with np.load("found.npz") as found:

@@ -171,3 +171,28 @@ def test_a_folder_in_the_way(photos, tmp_path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(FileExistsError):
         run_demo(photos, tmp_path / "taken")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr": "fast"}, "lr must be a number, got 'fast'"),
+        ({"batch_size": 64.5}, "batch_size must be an integer, got 64.5"),
+        ({"epochs": -1}, "epochs must be at least 1, got -1"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"image_size": 0}, "image_size must be at least 1, got 0"),
+        ({"backbone": "resnt18"}, "backbone='resnt18' is neither"),
+        ({"pretrained": "no.safetensors"}, "pretrained='no.safetensors' does not exist"),
+    ],
+)
+def test_what_is_wrong_shows_before_images_are_read(options, message, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("fasthash.demo.run.load_folder", lambda *arguments: pytest.fail("images were read"))
+    with pytest.raises((OSError, TypeError, ValueError), match=message):
+        run_demo(photos, tmp_path / "report", say=lambda line: None, progress=False, **options)
+    assert not (tmp_path / "report").exists()
+
+
+def test_images_are_read_before_weights_are_fetched(tmp_path, monkeypatch):
+    monkeypatch.setattr("fasthash.demo.run.HashEncoder", lambda *a, **b: pytest.fail("a network was made"))
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
+        run_demo(tmp_path / "nowhere", tmp_path / "report", pretrained=True, say=lambda line: None, progress=False)

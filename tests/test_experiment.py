@@ -315,6 +315,36 @@ def test_what_is_wrong_shows_before_a_network_is_made(settings, message, tmp_pat
         run_training(experiment, tmp_path / "run", say=lambda line: None, progress=False)
 
 
+def test_settings_become_plain_values(tmp_path):
+    found = Experiment(
+        root=tmp_path,
+        weights=tmp_path / "a.safetensors",
+        image_size=np.int64(32),
+        level_bits=np.array([8, 8]),
+        level_weights=np.array([2.0, 1.0]),
+        hold_out=np.float32(0.5),
+    )
+    (tmp_path / "config.json").write_text(json.dumps(dataclasses.asdict(found)))
+    assert read_config(tmp_path / "config.json") == found
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, False),
+        ({"hold_out": 0.1}, True),
+        ({"data": "folder", "root": "x"}, False),
+        ({"data": "cifar10", "root": "x"}, True),
+        ({"data": "cifar10", "root": "x", "protocol": "cifar10-2"}, False),
+        ({"data": "parts", "root": "x", "protocol": "imagenet100-hhnet"}, True),
+        ({"data": "lists", "lists": "x"}, None),
+        ({"data": "split", "lists": "x", "protocol": "cifar10-hhnet"}, None),
+    ],
+)
+def test_which_data_have_validation_images(settings, expected):
+    assert Experiment(**settings).validates is expected
+
+
 def test_a_gpu_is_missed_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     monkeypatch.setattr(parts, "load_digits", lambda *arguments: pytest.fail("data were read"))

@@ -141,15 +141,17 @@ class Experiment(TrainingSettings):
         for name in ("root", "lists", "weights"):  # "imagenet" and "none" look like paths
             if getattr(self, name) is not None:
                 check_path(name, getattr(self, name))
-                object.__setattr__(self, name, str(getattr(self, name)))
+                self._keep(name, str(getattr(self, name)))
         check_backbone(self.backbone)
-        check_image_size(self.image_size)
         check_bool("batch_norm", self.batch_norm)
-        object.__setattr__(self, "level_bits", list(check_level_bits(self.level_bits)))
-        if self.level_weights is not None and len(self.level_bits) > 1:
-            normalised_weights("level_weights", self.level_weights, len(self.level_bits))
         if check_real("hold_out", self.hold_out) != 0:
             check_fraction("hold_out", self.hold_out)
+        self._keep("image_size", check_image_size(self.image_size))
+        self._keep("level_bits", list(check_level_bits(self.level_bits)))
+        self._keep("hold_out", float(self.hold_out))
+        if self.level_weights is not None and len(self.level_bits) > 1:
+            normalised_weights("level_weights", self.level_weights, len(self.level_bits))
+            self._keep("level_weights", [float(weight) for weight in self.level_weights])
         self._check_loss_options()
         self._check_data()
 
@@ -184,9 +186,10 @@ class Experiment(TrainingSettings):
     @property
     def validates(self) -> bool | None:
         """Whether there are validation images; None where only the lists or the split file tell."""
-        protocol = self.protocol or (_CIFAR10 if self.data == "cifar10" else None)
-        if self.hold_out or (self.data not in ("digits", "folder") and protocol and PROTOCOLS[protocol].n_validation):
+        if self.hold_out:
             return True
+        if self.data in _DRAWN:
+            return PROTOCOLS[self.protocol or _CIFAR10].n_validation > 0
         return None if self.data in ("lists", "split") else False
 
     def check_here(self) -> None:

@@ -6,15 +6,17 @@ import dataclasses
 import json
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fasthash._extras import needs_extra
 from fasthash.codes import sign_codes
-from fasthash.experiment import read_config
+from fasthash.experiment import Experiment, read_config
 from fasthash.index import HierIndex
 from fasthash.metrics import code_diagnostics, histograms, mean_average_precision_of_outputs
+from fasthash.results import SearchResult
 
 with needs_extra("train"):
     from fasthash.data import Split
@@ -25,6 +27,7 @@ __all__ = ["evaluate"]
 _NEIGHBOURS = 10  # of each query in the contact sheet
 
 
+# Mostly documentation, and the list of figures.
 def evaluate(
     folder: str | Path,
     at: int | None = None,
@@ -57,63 +60,86 @@ def evaluate(
     """
     folder = Path(folder)
     experiment = read_config(folder / "experiment.json", ties=ties, empty=empty)
-    counted = experiment.empty
     encoder = HashEncoder.load(folder / "encoder").to_best_device()
     split = experiment.split(encoder.transform)
-    saved = Split.load(folder / "split.json")
-    if split.sha256 != saved.sha256:
+    if split.sha256 != Split.load(folder / "split.json").sha256:
         raise ValueError(f"{folder}/split.json is of other images than those that are there now")
-    gallery_outputs, query_outputs = (
+    query_outputs, gallery_outputs = (
         encoder.outputs(images, num_workers=experiment.num_workers, progress=progress)
-        for images in (split.gallery, split.query)
+        for images in (split.query, split.gallery)
     )
-    gallery, queries = sign_codes(gallery_outputs), sign_codes(query_outputs)
-    labels = split.query.labels, split.gallery.labels
-    np.savez(folder / "codes.npz", gallery=gallery, query=queries, gallery_labels=labels[1], query_labels=labels[0])
+    outputs = _Outputs(query_outputs, gallery_outputs, split.query.labels, split.gallery.labels)
+    gallery, queries = sign_codes(outputs.gallery), sign_codes(outputs.query)
+    np.savez(
+        folder / "codes.npz",
+        gallery=gallery,
+        query=queries,
+        gallery_labels=outputs.gallery_labels,
+        query_labels=outputs.query_labels,
+    )
     cut = at if at is not None or split.rules is None else split.rules.map_at
-    name = f"mAP@{'ALL' if cut is None else cut}"
-    rows = []
-    for n_bits in accumulate(encoder.level_bits):
-        part = slice(n_bits // 8)
-        counts = histograms(queries[:, part], gallery[:, part], *labels)
-        if experiment.ties == "feature":
-            value = mean_average_precision_of_outputs(
-                query_outputs[:, :n_bits], gallery_outputs[:, :n_bits], *labels, at=cut, empty=counted
-            )
-        else:
-            value = counts.mean_average_precision(cut, experiment.ties, empty=counted)
-        curve = _plain(counts.precision_recall_curve(empty=counted)._asdict())
-        rows.append({"n_bits": n_bits, name: value, "pr_curve": curve})
-    near, far = min(100, len(gallery)), min(1000, len(gallery))
     figures: dict[str, Any] = {
         "protocol": split.protocol,
         "split_sha256": split.sha256,
         "ties": experiment.ties,
         "denominator": "retrieved",
-        "empty": counted,
+        "empty": experiment.empty,
         "level_bits": list(encoder.level_bits),
-        "prefixes": rows,
-        f"precision@{near}": counts.precision_at_k(near, counted),
-        f"recall@{far}": counts.recall_at_k(far, counted),
-        "P@H<=2": counts.precision_within(2, counted),
-        "mAP@H<=2": counts.mean_average_precision_within(2, empty=counted),
-        "codes": _plain(
-            code_diagnostics(gallery, first_level=encoder.level_bits[0], outputs=gallery_outputs)._asdict()
-        ),
+        **_figures(outputs, encoder.level_bits, cut, experiment),
         "training": None if encoder.record is None else dataclasses.asdict(encoder.record),
     }
     (folder / "results.json").write_text(json.dumps(figures, indent=2) + "\n")
     if plots:
-        from fasthash.plots import choose_queries, draw_neighbours, draw_pr_curves, draw_training
-
         index = HierIndex(encoder.level_bits)
         index.add(gallery)
         found = index.search(queries, min(_NEIGHBOURS, len(gallery)))
-        chosen = choose_queries(split, found, experiment.seed)
-        draw_neighbours(folder / "neighbours.png", split.query, split.gallery, found, chosen)
-        draw_pr_curves(folder / "pr_curves.png", rows)
-        draw_training(folder / "training.png", figures["training"])
+        _draw(folder, figures, split, found, experiment.seed)
     return figures
+
+
+class _Outputs(NamedTuple):
+    """What the network made of queries and gallery, and their labels."""
+
+    query: NDArray[np.float32]
+    gallery: NDArray[np.float32]
+    query_labels: NDArray[Any]
+    gallery_labels: NDArray[Any]
+
+
+def _figures(outputs: _Outputs, level_bits: tuple[int, ...], cut: int | None, experiment: Experiment) -> dict[str, Any]:
+    """What the codes find: each prefix of levels, and whole codes."""
+    empty, labels = experiment.empty, (outputs.query_labels, outputs.gallery_labels)
+    queries, gallery = sign_codes(outputs.query), sign_codes(outputs.gallery)
+    rows = []
+    for n_bits in accumulate(level_bits):
+        part = slice(n_bits // 8)
+        counts = histograms(queries[:, part], gallery[:, part], *labels)
+        if experiment.ties == "feature":
+            value = mean_average_precision_of_outputs(
+                outputs.query[:, :n_bits], outputs.gallery[:, :n_bits], *labels, at=cut, empty=empty
+            )
+        else:
+            value = counts.mean_average_precision(cut, experiment.ties, empty=empty)
+        curve = _plain(counts.precision_recall_curve(empty=empty)._asdict())
+        rows.append({"n_bits": n_bits, f"mAP@{'ALL' if cut is None else cut}": value, "pr_curve": curve})
+    near, far = min(100, len(gallery)), min(1000, len(gallery))
+    return {
+        "prefixes": rows,
+        f"precision@{near}": counts.precision_at_k(near, empty),
+        f"recall@{far}": counts.recall_at_k(far, empty),
+        "P@H<=2": counts.precision_within(2, empty),
+        "mAP@H<=2": counts.mean_average_precision_within(2, empty=empty),
+        "codes": _plain(code_diagnostics(gallery, first_level=level_bits[0], outputs=outputs.gallery)._asdict()),
+    }
+
+
+def _draw(folder: Path, figures: dict[str, Any], split: Split, found: SearchResult, seed: int) -> None:
+    from fasthash.plots import choose_queries, draw_neighbours, draw_pr_curves, draw_training
+
+    chosen = choose_queries(split, found, seed)
+    draw_neighbours(folder / "neighbours.png", split.query, split.gallery, found, chosen)
+    draw_pr_curves(folder / "pr_curves.png", figures["prefixes"])
+    draw_training(folder / "training.png", figures["training"])
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -73,7 +73,11 @@ class TrainingSettings:
         for name, check in _CHECKS.items():
             value = getattr(self, name)
             if value is not None or name not in _MAY_BE_NONE:
-                object.__setattr__(self, name, check(name, value))  # a plain number, of whatever numpy type it was
+                self._keep(name, check(name, value))
+
+    def _keep(self, name: str, value: Any) -> None:
+        """Keep a setting as a plain value, as files have it: it may have been a number of numpy, a path or a tuple."""
+        object.__setattr__(self, name, value)
 
     def as_dict(self) -> dict[str, Any]:
         """The settings of the training by name, without those that a subclass adds; ready for JSON."""

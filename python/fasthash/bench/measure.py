@@ -25,6 +25,7 @@ PROBE = 8  # queries by which the number is chosen that fit a round
 UNPACKED = 2**30  # bits; scikit-learn keeps each in a byte and takes seconds a query beyond
 
 
+# Mostly documentation, and the list of facts.
 def run_bench(
     codes: ArrayLike,
     queries: ArrayLike | None = None,
@@ -60,21 +61,10 @@ def run_bench(
         TypeError: wrong dtypes.
         ValueError: wrong shapes, too few codes, or an unknown rival.
     """
-    gallery = check_codes_of_any_width("codes", codes)
     k = check_int("k", k, minimum=1)
     threads = check_int("threads", threads, minimum=1)
     rounds = check_int("rounds", rounds, minimum=1)
-    held_out = queries is None
-    if queries is None:
-        if len(gallery) < 2:
-            raise ValueError(f"codes must be at least 2 where queries are taken out of them, got {len(gallery)}")
-        order = np.random.default_rng(0).permutation(len(gallery))
-        n_held = min(HELD_OUT, (len(gallery) + 1) // 2)
-        wanted, gallery = gallery[order[:n_held]], np.delete(gallery, order[:n_held], axis=0)
-    else:
-        wanted = check_codes("queries", queries, gallery.shape[1])
-    if not len(wanted):
-        raise ValueError("queries must be at least one, got none")
+    gallery, wanted = _gallery_and_queries(codes, queries)
     if len(gallery) < k:
         raise ValueError(f"k must be at most the {len(gallery)} codes, got {k}")
     chosen = list(RIVALS) if rivals is None else list(rivals)
@@ -82,15 +72,7 @@ def run_bench(
         check_choice("rivals", name, RIVALS)
 
     with _threads(threads):
-        found = list(own(gallery, threads))
-        left_out = {}
-        for name in chosen:
-            reason = _why_not(name, gallery)
-            if reason:
-                left_out[name] = reason
-                continue
-            say(f"building {name}")
-            found += RIVALS[name][1](gallery, threads)
+        found, left_out = _built(chosen, gallery, threads, say)
         exact = FlatIndex(gallery.shape[1] * 8)
         exact.add(gallery)
         kth = exact.search(wanted, k).distances[:, -1]
@@ -100,7 +82,7 @@ def run_bench(
         "n_codes": len(gallery),
         "n_bits": gallery.shape[1] * 8,
         "n_queries": len(wanted),
-        "held_out": held_out,
+        "held_out": queries is None,
         "k": k,
         "threads": threads,
         "rounds": rounds,
@@ -112,6 +94,35 @@ def run_bench(
         "left_out": left_out,
         "rows": rows,
     }
+
+
+def _gallery_and_queries(codes: ArrayLike, queries: ArrayLike | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The codes to search and those to search for, which are taken out of the first where none are given."""
+    gallery = check_codes_of_any_width("codes", codes)
+    if queries is None:
+        if len(gallery) < 2:
+            raise ValueError(f"codes must be at least 2 where queries are taken out of them, got {len(gallery)}")
+        order = np.random.default_rng(0).permutation(len(gallery))
+        n_held = min(HELD_OUT, (len(gallery) + 1) // 2)
+        return np.delete(gallery, order[:n_held], axis=0), gallery[order[:n_held]]
+    wanted = check_codes("queries", queries, gallery.shape[1])
+    if not len(wanted):
+        raise ValueError("queries must be at least one, got none")
+    return gallery, wanted
+
+
+def _built(
+    chosen: list[str], gallery: NDArray[np.uint8], threads: int, say: Callable[[str], object]
+) -> tuple[list[Searcher], dict[str, str]]:
+    """Our indices and those of the chosen libraries; and why others are left out."""
+    found, left_out = list(own(gallery, threads)), {}
+    for name in chosen:
+        if reason := _why_not(name, gallery):
+            left_out[name] = reason
+        else:
+            say(f"building {name}")
+            found += RIVALS[name][1](gallery, threads)
+    return found, left_out
 
 
 def recall(

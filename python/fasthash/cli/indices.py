@@ -10,26 +10,19 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
-from fasthash import FlatIndex, FormatError, HierIndex, IdFilter, load, peek
+from fasthash import FlatIndex, FormatError, HierIndex, load, peek
 from fasthash import verify as verify_file
 from fasthash._shown import for_terminal
 from fasthash.cli import _codes
 from fasthash.cli._app import Force, app, complain, new_file, one_line_errors, use_threads, whole_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from fasthash.cli._found import Result
     from fasthash.distributed import ShardedIndex
-    from fasthash.results import SearchStats
 
 __all__: list[str] = []
-
-FEW = 10  # queries whose neighbours are a table to read
-BLOCK = 4096  # queries of one call
 
 
 class Memory(str, Enum):
@@ -58,6 +51,7 @@ Address = Annotated[
 IndexFile = Annotated[Path, typer.Argument(help="An index file.", show_default=False)]
 
 
+# Most lines of a command are its options, which typer takes from its arguments.
 @app.command()
 def build(
     codes: Annotated[Path, typer.Argument(help="Codes; - for standard input.", show_default=False)],
@@ -108,10 +102,7 @@ def build(
         use_threads(threads)
         output = new_file(codes.with_suffix(".shards" if ray else ".fh") if output is None else output, force)
         gallery = _codes.read(codes, format, bits, array)
-        n_bits = gallery.shape[1] * 8
-        level_bits = [n_bits] if levels is None else whole_numbers("levels", levels)
-        if sum(level_bits) != n_bits:
-            raise ValueError(f"levels must sum to the {n_bits} bits of the codes, got {levels}")
+        level_bits = _level_bits(levels, gallery.shape[1] * 8)
         spend: Any = "default" if memory is None else memory.value
         given = None if ids is None else _codes.read_array(ids)
         index: FlatIndex | HierIndex | ShardedIndex
@@ -120,7 +111,7 @@ def build(
             made = _on_ray(address)(level_bits, memory=spend, n_shards=n_shards, threads=threads)
             index = stack.enter_context(made)
         else:
-            index = FlatIndex(n_bits) if flat else HierIndex(level_bits, memory=spend)
+            index = FlatIndex(sum(level_bits)) if flat else HierIndex(level_bits, memory=spend)
         begin = time.perf_counter()
         with _codes.share_bar(f"indexing {len(gallery):,} codes") as tell:
             index.add(gallery, given, **({} if ray else {"progress": tell}))
@@ -131,11 +122,12 @@ def build(
         typer.echo(json.dumps(facts))
     else:
         typer.echo(
-            f"{len(index):,} codes of {n_bits} bits in {for_terminal(output)}: {facts['file_bytes']:,} bytes,"
+            f"{len(index):,} codes of {index.n_bits} bits in {for_terminal(output)}: {facts['file_bytes']:,} bytes,"
             f" indexed in {seconds:.2f} s"
         )
 
 
+# Mostly options, as of `build`.
 @app.command()
 def search(
     index: Annotated[Path, typer.Argument(help="An index file; with --ray a folder.", show_default=False)],
@@ -193,7 +185,7 @@ def search(
         raise typer.BadParameter("--mmap excludes --ray")
     _check_options(ray, shards=shards, replicas=replicas, address=address)
     with one_line_errors(), ExitStack() as stack:
-        from fasthash.cli import _found
+        from fasthash.cli import _found, _searching
 
         n_threads = use_threads(threads)
         if output is not None:
@@ -201,36 +193,30 @@ def search(
         gallery: FlatIndex | HierIndex | ShardedIndex
         if ray:
             copies = 1 if replicas is None else replicas
-            gallery = stack.enter_context(
-                _on_ray(address).load(index, n_shards=shards, replicas=copies, threads=threads)
-            )
+            sharded = _on_ray(address).load(index, n_shards=shards, replicas=copies, threads=threads)
+            gallery = stack.enter_context(sharded)
         else:
             gallery = load(index, mmap=mmap)
         wanted = _codes.read(queries, format, bits, array)
-        find = _finder(gallery, 10 if k is None else k, radius, keep, keep_mode, allow)
+        find = _searching.finder(gallery, 10 if k is None else k, radius, keep, keep_mode.value, allow)
         find(wanted[:0])  # what is wrong with the arguments shows before anything is printed
-        lines = _found.json_lines
-        if as_csv or (not as_json and len(wanted) <= FEW):
-            lines = _found.csv_lines if as_csv else _found.table
-        if output is None and lines is not _found.json_lines:
-            typer.echo("query,rank,distance,id" if as_csv else "query  rank  distance  id")
-        results, works, seconds = [], [], 0.0
-        quiet = output is not None or not sys.stdout.isatty()
-        with _codes.bar(len(wanted), "searching", shown=quiet) as step:
-            for first in range(0, len(wanted), BLOCK):
-                block = wanted[first : first + BLOCK]
-                begin = time.perf_counter()
-                result, work = find(block)
-                seconds += time.perf_counter() - begin
-                works.append(work)
-                if output is not None:
-                    results.append(result)
-                elif text := "\n".join(lines(result, first)):
-                    typer.echo(text)
-                step(len(block))
-        if output is not None:
+        if output is None:
+            show = _searching.printer(len(wanted), as_json, as_csv)
+            works, seconds = _searching.search_blocks(find, wanted, show, shown=not sys.stdout.isatty())
+        else:
+            results: list[Result] = []
+            works, seconds = _searching.search_blocks(
+                find, wanted, lambda result, first: results.append(result), shown=True
+            )
             _found.write_npz(output, results or [find(wanted)[0]])
         typer.echo(_found.summary(works, seconds, n_threads), err=True)
+
+
+def _level_bits(levels: str | None, n_bits: int) -> list[int]:
+    level_bits = [n_bits] if levels is None else whole_numbers("levels", levels)
+    if sum(level_bits) != n_bits:
+        raise ValueError(f"levels must sum to the {n_bits} bits of the codes, got {levels}")
+    return level_bits
 
 
 def _check_options(ray: bool, **of_ray: object) -> None:
@@ -246,29 +232,6 @@ def _on_ray(address: str | None) -> type[ShardedIndex]:
 
     _ray.start(address)
     return ShardedIndex
-
-
-def _finder(
-    index: FlatIndex | HierIndex | ShardedIndex,
-    k: int,
-    radius: int | None,
-    keep: float | None,
-    keep_mode: KeepMode,
-    allow: Path | None,
-) -> Callable[[Any], tuple[Result, SearchStats]]:
-    """The search that was asked for, of one block of queries."""
-    allowed: Any = None
-    if allow is not None:
-        ids = _codes.read_array(allow)
-        index.count_within(np.empty((0, index.n_bits // 8), np.uint8), 0, allow=ids)  # it must fit the index
-        allowed = IdFilter(ids)
-    if radius is not None:
-        return lambda queries: index.range_search(queries, radius, allow=allowed, stats=True)
-    if keep is None:
-        return lambda queries: index.search(queries, k, allow=allowed, stats=True)
-    if isinstance(index, FlatIndex):
-        raise ValueError(f"keep must be left out for a flat index, got {keep}")
-    return lambda queries: index.search(queries, k, keep=keep, keep_mode=keep_mode.value, allow=allowed, stats=True)
 
 
 @app.command()

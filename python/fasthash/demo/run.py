@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 import warnings
@@ -11,29 +10,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from accelerate.utils import set_seed
 from torchvision.transforms import v2
 
 from fasthash._shown import for_terminal
+from fasthash.backbones import check_backbone, check_pretrained
 from fasthash.data import Split, load_digits, load_folder
-from fasthash.demo.measure import Codes, compare_searches, memory_per_code, prefix_quality
-from fasthash.demo.page import write_page
-from fasthash.demo.provenance import command_line, machine, versions
-from fasthash.encoder import HashEncoder
+from fasthash.demo.measure import Codes
+from fasthash.demo.provenance import command_line
+from fasthash.demo.report import K, describe_data, describe_model, describe_run, describe_searches, write_report
+from fasthash.encoder import HashEncoder, check_image_size, image_transform
 from fasthash.index import HierIndex, load
 from fasthash.losses import HashNetLoss, HierarchicalLoss
-from fasthash.plots import choose_queries, draw_map, draw_neighbours, draw_pr_curves, draw_searches
-from fasthash.results import SearchResult
+from fasthash.settings import TrainingSettings
 from fasthash.train import train
 
 __all__ = ["run_demo"]
 
 LEVEL_BITS = (8, 16, 40)
-K = 10
-KEEP = 0.3
 
 
+# The demo from its first step to its last, to be read as such.
 def run_demo(
     images: str | os.PathLike[str] | None = None,
     output: str | os.PathLike[str] = "demo-report",
@@ -70,39 +67,32 @@ def run_demo(
         ValueError: the folder does not hold what is needed, or an argument is out of range.
         OSError: a file cannot be read or written.
     """
+    settings = TrainingSettings(
+        epochs=epochs, batch_size=batch_size, lr=lr, hash_lr_mult=1.0, schedule="cosine", seed=seed
+    )
     if image_size is None:
         image_size = 32 if images is None else 64
+    # What is wrong shows before images are read, and before weights are fetched.
+    check_backbone(backbone)
+    check_pretrained(pretrained)
+    check_image_size(image_size)
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     clock = _Clock()
 
+    with clock("load"):
+        split = _load(images, image_size, seed, progress)
     set_seed(seed)  # for the random weights
     encoder = HashEncoder(backbone, LEVEL_BITS, pretrained, image_size=image_size)
-    with clock("load"):
-        split = _load(images, encoder, seed, progress)
     name = "scikit-learn's handwritten digits" if images is None else Path(images).resolve().name
-    for path in split.skipped:
-        say(f"left out, cannot be read: {for_terminal(path)}")
-    sizes = f"{len(split.train)} training images, {len(split.gallery)} in the gallery, {len(split.query)} queries"
-    say(f"{for_terminal(name)}: {sizes}")
+    _tell_sizes(name, split, say)
 
     say(f"training {for_terminal(backbone)} with HashNet losses on levels of {LEVEL_BITS} bits")
     # Prefix mode trains what is searched: the levels up to each one together.
     loss = HierarchicalLoss(HashNetLoss(), LEVEL_BITS, mode="prefix")
+    augment = None if images is None else _photo_augmentation(image_size)
     with clock("train"):
-        record = train(
-            encoder,
-            loss,
-            split.train,
-            epochs=epochs,
-            batch_size=batch_size,
-            lr=lr,
-            hash_lr_mult=1.0,
-            schedule="cosine",
-            seed=seed,
-            augment=None if images is None else _photo_augmentation(image_size),
-            progress=progress,
-        )
+        record = train(encoder, loss, split.train, settings=settings, augment=augment, progress=progress)
     encoder.save(folder / "encoder", record)
 
     say("encoding gallery and queries")
@@ -112,46 +102,35 @@ def run_demo(
 
     say("building, saving and reloading the index, searching it")
     index = _build_and_reload(gallery, folder / "gallery.fh")
-    labels = split.gallery.labels, split.query.labels
-    report: dict[str, Any] = {
-        "command": command_line(
-            images=images,
-            output=output,
-            backbone=backbone,
-            weights="imagenet" if pretrained is True else pretrained or None,
-            image_size=image_size,
-            epochs=epochs,
-            batch_size=batch_size,
-            lr=lr,
-            seed=seed,
-        ),
-        "protocol": f"{split.protocol} mAP@ALL with the exact expected value under ties; a neighbour is relevant if it "
-        "has the query's class.",
+    options = {
+        "images": images,
+        "output": output,
+        "backbone": backbone,
+        "weights": "imagenet" if pretrained is True else pretrained or None,
+        "image_size": image_size,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
         "seed": seed,
-        "data": {"name": name, **_sizes(split)},
-        "model": {
-            "backbone": backbone,
-            "weights": _weights_name(pretrained),
-            "level_bits": list(LEVEL_BITS),
-            "image_size": image_size,
-            "loss": f"HDHash: HashNet losses weighted {loss.weights}, {loss.mode} levels",
-            "epoch_losses": record.losses,
-            "training": record.settings,
-        },
-        "k": K,
-        "chance": _chance(*labels),
-        "quality": prefix_quality(gallery, labels[0], queries, labels[1], LEVEL_BITS),
-        "searches": compare_searches(index, gallery, labels[0], queries, labels[1], k=K, keep=KEEP),
-        "index": index.stats(),
-        "memory": memory_per_code(index, folder / "gallery.fh"),
-        "seconds": clock.seconds,
-        "milliseconds_per_image": clock.seconds["encode"] / (len(gallery) + len(queries)) * 1e3,
-        "machine": machine(record.device),
-        "versions": versions(),
+    }
+    report = {
+        "command": command_line(**options),
+        "seed": seed,
+        **describe_data(name, split),
+        **describe_model(encoder, pretrained, loss, record),
+        **describe_searches(index, folder / "gallery.fh", split, gallery, queries),
+        **describe_run(clock.seconds, len(gallery) + len(queries), record),
     }
     say("drawing the report")
-    _write_report(folder, report, split, index.search(queries, K))
+    write_report(folder, report, split, index.search(queries, K))
     return report
+
+
+def _tell_sizes(name: str, split: Split, say: Callable[[str], None]) -> None:
+    for path in split.skipped:
+        say(f"left out, cannot be read: {for_terminal(path)}")
+    sizes = f"{len(split.train)} training images, {len(split.gallery)} in the gallery, {len(split.query)} queries"
+    say(f"{for_terminal(name)}: {sizes}")
 
 
 class _Clock:
@@ -167,12 +146,13 @@ class _Clock:
         self.seconds[part] = time.perf_counter() - start
 
 
-def _load(images: str | os.PathLike[str] | None, encoder: HashEncoder, seed: int, progress: bool) -> Split:
+def _load(images: str | os.PathLike[str] | None, image_size: int, seed: int, progress: bool) -> Split:
+    transform = image_transform(image_size)
     if images is None:
-        return load_digits(seed, encoder.transform)
+        return load_digits(seed, transform)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of files that cannot be read: the caller says them one by one
-        return load_folder(images, seed, encoder.transform, progress)
+        return load_folder(images, seed, transform, progress)
 
 
 def _photo_augmentation(image_size: int) -> v2.Transform:
@@ -189,35 +169,3 @@ def _build_and_reload(gallery: Codes, path: Path) -> HierIndex:
     index = load(path)
     assert isinstance(index, HierIndex)
     return index
-
-
-def _sizes(split: Split) -> dict[str, int]:
-    return {
-        "n_train": len(split.train),
-        "n_gallery": len(split.gallery),
-        "n_query": len(split.query),
-        "n_classes": len(split.gallery.class_names),
-        "n_skipped": len(split.skipped),
-    }
-
-
-def _weights_name(pretrained: bool | str | os.PathLike[str]) -> str:
-    if isinstance(pretrained, bool):
-        return "ImageNet weights" if pretrained else "random weights"
-    return f"the weights in {Path(pretrained).name}"
-
-
-def _chance(gallery_labels: np.ndarray, query_labels: np.ndarray) -> float:
-    """Precision of a random ranking: how often a gallery image has a query's class."""
-    share = np.bincount(gallery_labels, minlength=int(query_labels.max()) + 1) / len(gallery_labels)
-    return float(share[query_labels].mean())
-
-
-def _write_report(folder: Path, report: dict[str, Any], split: Split, result: SearchResult) -> None:
-    chosen = choose_queries(split, result, report["seed"])
-    draw_neighbours(folder / "neighbours.png", split.query, split.gallery, result, chosen)
-    draw_map(folder / "map.png", report["quality"], report["chance"])
-    draw_pr_curves(folder / "pr_curve.png", report["quality"])
-    draw_searches(folder / "searches.png", report["searches"], K)
-    write_page(folder, report)
-    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -51,15 +51,7 @@ def mean_average_precision_of_outputs(
         >>> mean_average_precision_of_outputs(gallery[1:], gallery, [0], [1, 0])
         1.0
     """
-    queries, gallery = _outputs("query_outputs", query_outputs), _outputs("gallery_outputs", gallery_outputs)
-    if queries.shape[1] != gallery.shape[1]:
-        raise ValueError(f"query_outputs must be {gallery.shape[1]} wide, as the gallery's, got {queries.shape[1]}")
-    wanted, labels = check_labels("query_labels", query_labels), check_labels("gallery_labels", gallery_labels)
-    if len(wanted) != len(queries) or len(labels) != len(gallery):
-        raise ValueError(
-            f"query_labels and gallery_labels must be of {len(queries)} and {len(gallery)} items, "
-            f"got {len(wanted)} and {len(labels)}"
-        )
+    queries, gallery, wanted, labels = _checked(query_outputs, gallery_outputs, query_labels, gallery_labels)
     signs, rays = _signs_and_rays(gallery)
     sums, counted = 0.0, 0
     for start in range(0, len(queries), _ROWS):
@@ -80,6 +72,21 @@ def mean_average_precision_of_outputs(
             sums, counted = sums + part * np.count_nonzero(chosen), counted + np.count_nonzero(chosen)
     counted_queries(np.full((1, 1), counted), empty)  # refuses to take a mean of nothing
     return sums / counted
+
+
+def _checked(
+    query_outputs: ArrayLike, gallery_outputs: ArrayLike, query_labels: ArrayLike, gallery_labels: ArrayLike
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    queries, gallery = _outputs("query_outputs", query_outputs), _outputs("gallery_outputs", gallery_outputs)
+    if queries.shape[1] != gallery.shape[1]:
+        raise ValueError(f"query_outputs must be {gallery.shape[1]} wide, as the gallery's, got {queries.shape[1]}")
+    wanted, labels = check_labels("query_labels", query_labels), check_labels("gallery_labels", gallery_labels)
+    if len(wanted) != len(queries) or len(labels) != len(gallery):
+        raise ValueError(
+            f"query_labels and gallery_labels must be of {len(queries)} and {len(gallery)} items, "
+            f"got {len(wanted)} and {len(labels)}"
+        )
+    return queries, gallery, wanted, labels
 
 
 def _outputs(name: str, outputs: ArrayLike) -> NDArray[Any]:

@@ -1,0 +1,88 @@
+"""What `fasthash search` does with an index: searches it block by block, and prints what is found."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from fasthash import FlatIndex, HierIndex, IdFilter
+from fasthash.cli import _codes, _found
+from fasthash.results import SearchStats
+
+if TYPE_CHECKING:
+    from fasthash.distributed import ShardedIndex
+
+__all__ = ["finder", "printer", "search_blocks"]
+
+FEW = 10  # queries whose neighbours are a table to read
+BLOCK = 4096  # queries of one call
+
+Find: TypeAlias = Callable[[Any], tuple[_found.Result, SearchStats]]
+Show: TypeAlias = Callable[[_found.Result, int], object]
+
+
+def finder(
+    index: FlatIndex | HierIndex | ShardedIndex,
+    k: int,
+    radius: int | None,
+    keep: float | None,
+    keep_mode: Any,
+    allow: Path | None,
+) -> Find:
+    """The search that was asked for, of one block of queries."""
+    allowed: Any = None
+    if allow is not None:
+        ids = _codes.read_array(allow)
+        index.count_within(np.empty((0, index.n_bits // 8), np.uint8), 0, allow=ids)  # it must fit the index
+        allowed = IdFilter(ids)
+    if radius is not None:
+        return lambda queries: index.range_search(queries, radius, allow=allowed, stats=True)
+    if keep is None:
+        return lambda queries: index.search(queries, k, allow=allowed, stats=True)
+    if isinstance(index, FlatIndex):
+        raise ValueError(f"keep must be left out for a flat index, got {keep}")
+    return lambda queries: index.search(queries, k, keep=keep, keep_mode=keep_mode, allow=allowed, stats=True)
+
+
+def printer(n_queries: int, as_json: bool, as_csv: bool) -> Show:
+    """Print the headline, and give what prints a result whose first query has a number."""
+    lines = _found.json_lines
+    if as_csv or (not as_json and n_queries <= FEW):
+        lines = _found.csv_lines if as_csv else _found.table
+        typer.echo("query,rank,distance,id" if as_csv else "query  rank  distance  id")
+
+    def show(result: _found.Result, first: int) -> None:
+        if text := "\n".join(lines(result, first)):
+            typer.echo(text)
+
+    return show
+
+
+def search_blocks(
+    find: Find, queries: NDArray[np.uint8], show: Show, *, shown: bool
+) -> tuple[list[SearchStats], float]:
+    """Search for all queries, and show each result; tells the work done and the seconds that searches took.
+
+    Args:
+        find: see `finder`.
+        queries: uint8 `(nq, n_bytes)`.
+        show: called with each result and the number of its first query.
+        shown: whether a progress bar may be shown.
+    """
+    works, seconds = [], 0.0
+    with _codes.bar(len(queries), "searching", shown=shown) as step:
+        for first in range(0, len(queries), BLOCK):
+            block = queries[first : first + BLOCK]
+            begin = time.perf_counter()
+            result, work = find(block)
+            seconds += time.perf_counter() - begin
+            works.append(work)
+            show(result, first)
+            step(len(block))
+    return works, seconds

@@ -1,0 +1,108 @@
+"""What the demo reports: the data, the model, what was measured, and the page with its pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fasthash.data import Split
+from fasthash.demo.measure import Codes, compare_searches, memory_per_code, prefix_quality
+from fasthash.demo.page import write_page
+from fasthash.demo.provenance import machine, versions
+from fasthash.encoder import HashEncoder
+from fasthash.index import HierIndex
+from fasthash.losses import HierarchicalLoss
+from fasthash.plots import choose_queries, draw_map, draw_neighbours, draw_pr_curves, draw_searches
+from fasthash.record import TrainingRecord
+from fasthash.results import SearchResult
+
+__all__ = ["K", "describe_data", "describe_model", "describe_run", "describe_searches", "write_report"]
+
+K = 10
+KEEP = 0.3
+
+
+def describe_data(name: str, split: Split) -> dict[str, Any]:
+    """The images, and what counts as a right neighbour."""
+    return {
+        "protocol": f"{split.protocol} mAP@ALL with the exact expected value under ties; a neighbour is relevant if it "
+        "has the query's class.",
+        "data": {
+            "name": name,
+            "n_train": len(split.train),
+            "n_gallery": len(split.gallery),
+            "n_query": len(split.query),
+            "n_classes": len(split.gallery.class_names),
+            "n_skipped": len(split.skipped),
+        },
+    }
+
+
+def describe_model(
+    encoder: HashEncoder,
+    pretrained: bool | str | os.PathLike[str],
+    loss: HierarchicalLoss,
+    record: TrainingRecord,
+) -> dict[str, Any]:
+    """The network and its training."""
+    return {
+        "model": {
+            "backbone": encoder.backbone_name,
+            "weights": _weights_name(pretrained),
+            "level_bits": list(encoder.level_bits),
+            "image_size": encoder.image_size,
+            "loss": f"HDHash: HashNet losses weighted {loss.weights}, {loss.mode} levels",
+            "epoch_losses": record.losses,
+            "training": record.settings,
+        }
+    }
+
+
+def describe_searches(index: HierIndex, file: Path, split: Split, gallery: Codes, queries: Codes) -> dict[str, Any]:
+    """Quality of the codes, and searches of the index that `file` holds."""
+    labels = split.gallery.labels, split.query.labels
+    return {
+        "k": K,
+        "chance": _chance(*labels),
+        "quality": prefix_quality(gallery, labels[0], queries, labels[1], index.level_bits),
+        "searches": compare_searches(index, gallery, labels[0], queries, labels[1], k=K, keep=KEEP),
+        "index": index.stats(),
+        "memory": memory_per_code(index, file),
+    }
+
+
+def describe_run(seconds: dict[str, float], n_encoded: int, record: TrainingRecord) -> dict[str, Any]:
+    """How long it took, on which machine, with which versions."""
+    return {
+        "seconds": seconds,
+        "milliseconds_per_image": seconds["encode"] / n_encoded * 1e3,
+        "machine": machine(record.device),
+        "versions": versions(),
+    }
+
+
+def write_report(folder: Path, report: dict[str, Any], split: Split, result: SearchResult) -> None:
+    """Draw the pictures, write the page and report.json."""
+    chosen = choose_queries(split, result, report["seed"])
+    draw_neighbours(folder / "neighbours.png", split.query, split.gallery, result, chosen)
+    draw_map(folder / "map.png", report["quality"], report["chance"])
+    draw_pr_curves(folder / "pr_curve.png", report["quality"])
+    draw_searches(folder / "searches.png", report["searches"], K)
+    write_page(folder, report)
+    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def _weights_name(pretrained: bool | str | os.PathLike[str]) -> str:
+    if isinstance(pretrained, bool):
+        return "ImageNet weights" if pretrained else "random weights"
+    return f"the weights in {Path(pretrained).name}"
+
+
+def _chance(gallery_labels: np.ndarray, query_labels: np.ndarray) -> float:
+    """Precision of a random ranking: how often a gallery image has a query's class."""
+    share = np.bincount(gallery_labels, minlength=int(query_labels.max()) + 1) / len(gallery_labels)
+    return float(share[query_labels].mean())
