@@ -75,16 +75,20 @@ def test_queries_far_from_all_codes(plan, memory, flip):
     assert f"{plan}+scan" in plans or (memory, plan) == ("compact", "prefix")
 
 
-@pytest.mark.parametrize("n_threads", [2, 3])
-def test_one_query_on_several_threads_over_several_segments(n_threads):
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+@pytest.mark.parametrize("first_id", [0, 10**6])
+def test_one_query_over_several_segments(n_threads, first_id):
     rng = np.random.default_rng(8)
     codes = clustered(rng, 340_000, 8, 3, 0.02)
     queries = np.concatenate([codes[:3], ~codes[3:5]])
+    # Ids ascend within both segments; over both, or over what a thread scans of them, they need not.
+    ids = np.arange(len(codes))
+    ids[:331_000] += first_id
     index = fh.FlatIndex(64)
-    for rows in np.split(codes, [331_000]):  # ids ascend over both segments, but not over the threads' parts of them
-        index.add(rows)
+    for rows in np.split(np.arange(len(codes)), [331_000]):
+        index.add(codes[rows], ids[rows])
     assert index.stats()["n_segments"] == 2
-    ranking = Ranking(queries, codes, np.arange(len(codes)))
+    ranking = Ranking(queries, codes, ids)
     for k in (1, 50, 1000):
         expected = ranking.nearest(k)
         with threads(n_threads):
