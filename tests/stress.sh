@@ -24,7 +24,7 @@ build tsan "-fsanitize=thread" -DFASTHASH_FUZZ=OFF
 
 say "core, C interface, kernels, faults, 8 readers and 1 writer; AddressSanitizer and UndefinedBehaviorSanitizer"
 build asan "" -DFASTHASH_FUZZ=ON  # brings the sanitizers
-for test in core_test c_api_test kernels_test topk_test faults_test "stress_test 20"; do (cd "$out/asan" && ./$test); done
+for test in core_test c_api_test kernels_test topk_test packed_numbers_test duplicate_runs_test level_tree_test faults_test "stress_test 20"; do (cd "$out/asan" && ./$test); done
 
 say "fuzzing, 60 s each; the same sanitizers"
 for target in load_fuzz search_fuzz; do (cd "$out/asan" && ./$target -max_total_time=60); done
