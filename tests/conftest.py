@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from hypothesis import settings
 
 import native_build
 
@@ -13,6 +14,10 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 import fasthash
+
+# How many inputs hypothesis tries of each test; `make stress` has it try more. A busy machine is no fault.
+settings.register_profile("tests", max_examples=int(os.environ.get("MAX_EXAMPLES", 100)), deadline=None)
+settings.load_profile("tests")
 
 # The files that take longest, longest first: workers begin with them, so that none is left with one at the end.
 LONG = [

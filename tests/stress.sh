@@ -6,6 +6,7 @@ bin=$(cd "$1" && pwd)
 cd "$(dirname "$0")/.."
 out=$PWD/build/stress
 mkdir -p "$out"
+export MAX_EXAMPLES=500  # inputs that hypothesis tries of each test
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 flags="-O1 -g -fno-omit-frame-pointer"
 memory="-fsanitize=address,undefined -fno-sanitize-recover=all"

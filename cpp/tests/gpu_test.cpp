@@ -71,7 +71,7 @@ void trees_find_what_is_near() {
     const LevelLayout layout({8, 16, 40});
     const gpu::TreeGallery tree(view(codes, n_bytes), layout, nullptr, 0, nullptr);
     const gpu::TreeGallery deep(view(codes, n_bytes), layout, nullptr, 0, nullptr, gpu::FlatGallery::kAllRoom, 20);
-    check(tree.prefix_bits() > 4 && deep.n_prefixes() > 3000, "prefixes");
+    check(tree.prefix_bits() > 0 && deep.n_prefixes() > tree.n_prefixes(), "a deeper tree has more prefixes");
     for (const std::size_t k : {1, 10, 500, 12000}) {
         const Found expected = on_cpu(codes, ids, queries, n_bytes, k);
         check(on_twin(tree, queries, k) == expected, "tree, k = " + std::to_string(k));
