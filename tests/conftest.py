@@ -19,24 +19,16 @@ import fasthash
 settings.register_profile("tests", max_examples=int(os.environ.get("MAX_EXAMPLES", 100)), deadline=None)
 settings.load_profile("tests")
 
-# The files that take longest, longest first: workers begin with them, so that none is left with one at the end.
-LONG = [
-    "test_encoding_at_scale.py",
-    "test_distributed_index.py",
-    "test_documents.py",
-    "test_distributed.py",
-    "test_package.py",
-]
-# Files whose tests one worker runs, beside those of each file: Ray takes memory and ports of the machine.
-TOGETHER = {"test_encoding_at_scale.py": "ray", "test_distributed_index.py": "ray"}
+# The files that take longest: workers of pytest-xdist begin with them, so that none is left with one at the end.
+LONG = (
+    *("test_encoding_at_scale.py", "test_documents.py", "test_package.py", "test_distributed.py"),
+    *("test_distributed_index.py", "test_building.py", "test_encoder.py", "test_engine.py", "test_differential.py"),
+)
 
 
-def pytest_collection_modifyitems(config, items):
-    """For pytest-xdist: a file's tests run on one worker, whose fixtures they share; long files come first."""
+def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
     for item in items:
-        if config.pluginmanager.hasplugin("xdist") and item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(TOGETHER.get(item.path.name, item.path.name)))
         if "core_build" in item.fixturenames:
             item.add_marker(pytest.mark.timeout(1500))  # whichever comes first waits for the compiler
 

@@ -81,7 +81,7 @@ void trees_find_what_is_near() {
 
 void pruning_keeps_what_it_keeps_on_the_cpu() {
     std::mt19937 generator(4);
-    std::size_t n_done = 0;
+    std::size_t n_asked = 0, n_done = 0;
     for (const auto& level_bits :
          std::vector<std::vector<std::size_t>>{{8, 8}, {8, 16, 40}, {16, 8, 8, 8}, {24, 104}}) {
         const LevelLayout layout(level_bits);
@@ -102,6 +102,7 @@ void pruning_keeps_what_it_keeps_on_the_cpu() {
                         tree.search_pruned(view(queries, n_bytes), static_cast<std::uint32_t>(k), pruning,
                                            found.distances.data(), found.ids.data(), failed, nullptr);
                         for (std::size_t q = 0; q < 9; ++q) {
+                            ++n_asked;
                             if (failed[q]) continue;
                             ++n_done;
                             const auto at = static_cast<std::ptrdiff_t>(q * k),
@@ -118,7 +119,7 @@ void pruning_keeps_what_it_keeps_on_the_cpu() {
             }
         }
     }
-    check(n_done > 3800, "most pruned searches have room, these had: " + std::to_string(n_done));
+    check(2 * n_done > n_asked, "most pruned searches have room, these had: " + std::to_string(n_done));
 }
 
 /// Many codes at one distance, first few and then more than there is room for; and all of them equal.
