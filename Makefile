@@ -1,4 +1,5 @@
 # Two commands do everything: `make demo` and `make test`. Both make their own environment in .venv first.
+# `make check` is what to run after every change.
 PYTHON ?= python3
 # The GPU module is compiled where nvcc works, so that it is tested there; CUDA=OFF saves those four minutes.
 CUDA ?= AUTO
@@ -7,8 +8,15 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt \
   $(wildcard cmake/* cpp/include/fasthash/* cpp/src/*/* cpp/bindings/* cpp/gpu/*)
 
+# A file's tests run on one worker, whose fixtures they share; tests/conftest.py says which files begin.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+QUICK := $(addprefix tests/,test_code_files.py test_codes.py test_duplicates.py test_files.py test_filters.py \
+  test_fixtures.py test_index.py test_range.py test_readme.py test_search.py test_updates.py) \
+  $(wildcard tests/test_layers.py) $(filter-out %/test_loss_contract.py,$(wildcard tests/losses/test_*.py))
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test stress coverage mutants large wheels bench results experiments docs lint clean
+.PHONY: help demo check test stress coverage mutants large wheels bench results experiments docs lint clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -16,8 +24,11 @@ help: ## Show the targets
 demo: $(VENV)/demo.stamp ## Train, index and search on real images; writes demo-report/
 	$(BIN)/fasthash demo $(DEMO)
 
-test: $(VENV)/test.stamp ## Run all tests
-	$(BIN)/python -m pytest $(TESTS)
+check: $(VENV)/test.stamp ## Run the quick tests, in under a minute: search, indices, files, filters, codes, losses
+	MAX_EXAMPLES=30 $(PYTEST) $(QUICK)
+
+test: $(VENV)/test.stamp ## Run all tests, in under 8 minutes on two cores
+	$(PYTEST) $(TESTS)
 
 stress: $(VENV)/test.stamp ## Run the long tests, under sanitizers; some 20 minutes
 	tests/stress.sh $(BIN)

@@ -3,12 +3,34 @@
 import os
 
 import pytest
+from hypothesis import settings
 
-import fasthash
-from native_build import ROOT, call
+import native_build
 
 # As the command line does: without it, tests that train crawl where another program uses the same cores.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+# Several workers of pytest-xdist share the cores: each, and the programs it starts, computes on its own part of them.
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
+import fasthash
+
+# How many inputs hypothesis tries of each test; `make stress` has it try more. A busy machine is no fault.
+settings.register_profile("tests", max_examples=int(os.environ.get("MAX_EXAMPLES", 100)), deadline=None)
+settings.load_profile("tests")
+
+# The files that take longest: workers of pytest-xdist begin with them, so that none is left with one at the end.
+LONG = (
+    *("test_encoding_at_scale.py", "test_documents.py", "test_package.py", "test_distributed.py"),
+    *("test_distributed_index.py", "test_building.py", "test_encoder.py", "test_engine.py", "test_differential.py"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+    for item in items:
+        if "core_build" in item.fixturenames:
+            item.add_marker(pytest.mark.timeout(1500))  # whichever comes first waits for the compiler
 
 
 @pytest.fixture(autouse=True)
@@ -20,15 +42,6 @@ def _same_number_of_threads():
 
 
 @pytest.fixture(scope="session")
-def core_build(tmp_path_factory):
-    """The folder in which the core and its own tests are built, without Python."""
-    folder = tmp_path_factory.mktemp("core")
-    options = {
-        "CMAKE_BUILD_TYPE": "Debug",
-        "CMAKE_EXPORT_COMPILE_COMMANDS": "ON",
-        "FASTHASH_PYTHON": "OFF",
-        "FASTHASH_TESTS": "ON",
-    }
-    call("cmake", "-S", ROOT, "-B", folder, *(f"-D{name}={value}" for name, value in options.items()))
-    call("cmake", "--build", folder, "--parallel", "2")
-    return folder
+def core_build():
+    """The folder in which the core, its own tests and the GPU's twin are built, without Python's part."""
+    return native_build.core_build()

@@ -1,21 +1,8 @@
 """Data sets made up for the tests of `fasthash.data`: labels of the published sizes, without images."""
 
-from pathlib import Path
-
 import numpy as np
-import pytest
 
 from fasthash.data import ImageSet
-
-SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
-
-
-def shared(*names):
-    """Path of a file in ../shared/data, or the test is skipped."""
-    path = SHARED.joinpath(*names)
-    if not path.exists():
-        pytest.skip(f"needs {'/'.join(names)} in ../shared/data")
-    return path
 
 
 def named(labels, prefix, n_classes=None):

@@ -6,6 +6,7 @@ bin=$(cd "$1" && pwd)
 cd "$(dirname "$0")/.."
 out=$PWD/build/stress
 mkdir -p "$out"
+export MAX_EXAMPLES=500  # inputs that hypothesis tries of each test
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 flags="-O1 -g -fno-omit-frame-pointer"
 memory="-fsanitize=address,undefined -fno-sanitize-recover=all"
@@ -24,7 +25,7 @@ build tsan "-fsanitize=thread" -DFASTHASH_FUZZ=OFF
 
 say "core, C interface, kernels, faults, memory, 8 readers and 1 writer; AddressSanitizer and UndefinedBehaviorSanitizer"
 build asan "" -DFASTHASH_FUZZ=ON  # brings the sanitizers
-for test in core_test c_api_test kernels_test topk_test faults_test memory_test "stress_test 20"; do (cd "$out/asan" && ./$test); done
+for test in core_test c_api_test kernels_test topk_test packed_numbers_test duplicate_runs_test level_tree_test faults_test memory_test "stress_test 20"; do (cd "$out/asan" && ./$test); done
 
 say "memory that runs out at every allocation"
 build plain "" -DFASTHASH_FUZZ=OFF

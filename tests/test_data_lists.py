@@ -13,7 +13,7 @@ from PIL import Image
 from torchvision.datasets import CIFAR10
 
 from fasthash.data import audit, load_lists, read_cifar10, read_coco, read_folder, read_image_list
-from made_up import shared
+from real_data import shared
 
 # Image lists
 

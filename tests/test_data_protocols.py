@@ -9,7 +9,8 @@ pytest.importorskip("torch", reason="the data sets need the extra 'train'")
 pytest.importorskip("torchvision", reason="the data sets need the extra 'train'")
 
 from fasthash.data import PROTOCOLS, Protocol, audit, draw_split
-from made_up import named, several_labels, shared, shuffled_classes
+from made_up import named, several_labels, shuffled_classes
+from real_data import shared
 
 # Query, training set, validation, gallery, R of mAP@R: the published figures once more, None where there is none.
 SIZES = {

@@ -21,8 +21,7 @@ from PIL import Image
 import fasthash as fh
 from fasthash import _contact_sheet
 from fasthash.dedup import find_duplicates, hash_photo
-
-PDQ = Path(__file__).parent.parent.parent / "shared" / "data" / "pdq_near_duplicates"
+from real_data import CUTS, shared
 
 
 def picture(seed=0, size=(96, 80)):
@@ -120,14 +119,20 @@ def test_bad_arguments(photos, options, error, message):
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("hash_bits", [64, 256])
+def test_three_versions_of_a_real_photo_among_others(hash_bits):
+    found = find(CUTS / "photos", hash_bits=hash_bits)
+    assert found.n_photos == 7
+    assert paths(found) == [[f"bridge-{how}.jpg" for how in ("shrink-a-lot", "square-128x128", "square-256x256")]]
+
+
 def test_versions_of_a_real_photo():
     """12 versions and a copy of one photo; its turns and flips and seven others are not near it."""
-    if not PDQ.exists():
-        pytest.skip("needs pdq_near_duplicates in ../shared/data")
+    folder = shared("pdq_near_duplicates", "data")
     for hash_bits in (64, 256):
-        found = find(PDQ / "data", hash_bits=hash_bits)
+        found = find(folder, hash_bits=hash_bits)
         assert found.n_photos == 27
-        versions = [os.path.relpath(path, PDQ / "data") for path in sorted((PDQ / "data" / "bridge-mods").iterdir())]
+        versions = [os.path.relpath(path, folder) for path in sorted((folder / "bridge-mods").iterdir())]
         original = os.path.join("reg-test-input", "dih", "bridge-1-original.jpg")
         assert paths(found) == [[*versions, original]]
 

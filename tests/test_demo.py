@@ -17,6 +17,7 @@ from sklearn.datasets import load_digits
 from fasthash.demo import run_demo
 from fasthash.demo.measure import compare_searches, memory_per_code, prefix_quality
 from fasthash.encoder import HashEncoder
+from pictures import assert_drawn
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +58,7 @@ def test_the_files_of_the_demo(demo):
     output, report, _ = demo
     assert json.loads((output / "report.json").read_text()) == report
     for picture in ("neighbours", "map", "pr_curve", "searches"):
-        with Image.open(output / f"{picture}.png") as image:
-            assert min(image.size) > 300
-            assert len(set(np.asarray(image.convert("L")).ravel().tolist())) > 10  # something is drawn
+        assert_drawn(output / f"{picture}.png")
     page = (output / "index.html").read_text()
     assert page.count("data:image/png;base64,") == 4
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)  # self-contained

@@ -105,7 +105,7 @@ def test_shards_whose_plans_give_up(n_shards):
     shards = []
     for rows in merge.rows_of_shards(ids, n_shards):
         shards.append(Shard((24,), "default", "prefix", None))
-        shards[-1].load(0, "", {}, [], 0, n_shards)
+        shards[-1].load(0, "", {}, 0, n_shards)
         shards[-1].change(0, 1, "add", codes[rows], ids[rows])
     ranking = Ranking(queries, codes, ids)
     for k in (50, 400):

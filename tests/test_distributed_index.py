@@ -38,7 +38,7 @@ def in_parts(codes, ids, layout, n_shards):
 
 
 @given(problems(), st.integers(1, 6), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples * 3 // 5)
 def test_what_shards_find_together_is_what_one_index_finds(problem, n_shards, data):
     layout, codes, queries, ids, k = problem
     shards = in_parts(codes, ids, layout, n_shards)

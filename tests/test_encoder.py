@@ -1,6 +1,7 @@
 """HashEncoder: widths, sizes, heads, codes, weights from files and bad input."""
 
 import copy
+import functools
 import math
 import pickle
 
@@ -50,11 +51,17 @@ def images():
 # Construction
 
 
+@functools.cache
+def without_memory(name):
+    """An encoder on the device `meta`: no memory and no arithmetic, but real shapes."""
+    with torch.device("meta"):
+        return HashEncoder(name, (8, 24), image_size=64)
+
+
 @pytest.mark.parametrize("name", FEATURE_WIDTHS)
 def test_backbones_have_the_published_width(name):
-    with torch.device("meta"):  # no memory and no arithmetic, but real shapes
-        encoder = HashEncoder(name, (8, 24), image_size=64)
-        assert encoder(torch.empty(2, 3, 64, 64)).shape == (2, 32)
+    encoder = without_memory(name)
+    assert encoder(torch.empty(2, 3, 64, 64, device="meta")).shape == (2, 32)
     assert encoder.head.n_features == FEATURE_WIDTHS[name]
     assert encoder.backbone_name == name
 
@@ -139,10 +146,9 @@ def test_bad_arguments(arguments, error, message):
 
 @pytest.mark.parametrize("name", [name for name in FEATURE_WIDTHS if name.startswith("hrnet")])
 def test_every_hrnet_takes_images_of_any_size(name):
-    with torch.device("meta"):
-        backbone = HashEncoder(name, (8,), image_size=33).backbone
-        for height, width in [(1, 32), (63, 100), (448, 447)]:
-            assert backbone(torch.empty(2, 3, height, width)).shape == (2, 2048)
+    backbone = without_memory(name).backbone
+    for height, width in [(1, 32), (63, 100), (448, 447)]:
+        assert backbone(torch.empty(2, 3, height, width, device="meta")).shape == (2, 2048)
 
 
 @pytest.mark.parametrize("size", [32, 33, 48, 63, 100, 224, 448])

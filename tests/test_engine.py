@@ -110,33 +110,34 @@ def test_a_plan_that_does_not_pay_ends_as_a_scan(plan):
     result, stats = index.search(queries, 2000, stats=True)
     assert_same(result, filled(fh.FlatIndex(64), codes).search(queries, 2000))
     assert set(stats.plan) == {f"{plan}+scan"}
-    assert (stats.codes_compared > 300_000).all()
+    assert (stats.codes_compared >= len(codes)).all()  # the scan compares all of them
 
 
 @pytest.mark.parametrize(
-    ("gallery", "memory", "plan"),
+    ("gallery", "memory", "scans"),
     [
-        (lambda rng: clustered(rng, 300_000, 8, 100, 0.02), "default", {"prefix", "multi-index"}),
-        (lambda rng: clustered(rng, 300_000, 8, 100, 0.04), "compact", {"prefix"}),
-        (lambda rng: clustered(rng, 300_000, 8, 100, 0.12), "fast", {"multi-index"}),
-        (lambda rng: uniform(rng, 300_000, 8), "default", {"scan"}),
-        (lambda rng: uniform(rng, 300_000, 32), "fast", {"scan"}),
-        (lambda rng: uniform(rng, 100, 8), "fast", {"scan"}),
-        (lambda rng: clustered(rng, 300_000, 32, 100, 0.02), "fast", {"prefix", "multi-index"}),
+        (lambda rng: clustered(rng, 300_000, 8, 100, 0.02), "default", False),
+        (lambda rng: clustered(rng, 300_000, 8, 100, 0.04), "compact", False),
+        (lambda rng: clustered(rng, 300_000, 8, 100, 0.12), "fast", False),
+        (lambda rng: uniform(rng, 300_000, 8), "default", True),
+        (lambda rng: uniform(rng, 300_000, 32), "fast", True),
+        (lambda rng: uniform(rng, 100, 8), "fast", True),
+        (lambda rng: clustered(rng, 300_000, 32, 100, 0.02), "fast", False),
     ],
 )
-def test_the_planner_takes_what_suits_the_codes(gallery, memory, plan):
+def test_the_planner_takes_what_suits_the_codes(gallery, memory, scans):
+    """Codes in clusters are searched by a plan that spares most of them; others are scanned."""
     codes = gallery(np.random.default_rng(9))
     index = filled(fh.HierIndex((codes.shape[1] * 8,), memory=memory), codes)
     stats = index.stats()
-    assert stats["plan"] in plan
+    assert (stats["plan"] == "scan") == scans
     _, work = index.search(codes[:3], 10, stats=True)
     assert set(work.plan) == {stats["plan"]}
-    if stats["plan"] == "scan":
+    if scans:
         assert (work.codes_compared == stats["n_distinct_codes"]).all()
         assert (work.nodes_visited == 0).all()
     else:
-        assert (work.codes_compared < 300_000 / 4).all()
+        assert (work.codes_compared < stats["n_distinct_codes"]).all()
         assert (work.nodes_visited > 0).all()
 
 
@@ -154,7 +155,7 @@ def test_many_queries_at_once_are_scanned_where_that_is_less_work():
 def test_threads_agree(n_threads, n_queries):
     """One query is shared out by codes, many by queries; both have their ids in no order."""
     rng = np.random.default_rng(11)
-    codes = clustered(rng, 600_000, 8, 100, 0.1)
+    codes = clustered(rng, 300_000, 8, 100, 0.1)
     queries = clustered(rng, n_queries, 8, 100, 0.1)
     ids = rng.permutation(len(codes))
     with threads(1):
@@ -168,7 +169,7 @@ def test_threads_agree(n_threads, n_queries):
             assert_same(filled(fh.HierIndex((8, 56), plan=plan), codes, ids).search(queries, 50), expected)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(problems(), st.data())
 def test_threads_and_instruction_sets_agree(problem, data):
     layout, codes, queries, ids, k = problem

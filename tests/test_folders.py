@@ -19,9 +19,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from fasthash.encoder import HashEncoder
 from fasthash.folders import IMAGE_SUFFIXES, read_photo
 from photos import picture, small_encoder, write
-
-PHOTOS = Path(__file__).parent.parent.parent / "shared" / "data" / "clothing_small_224" / "clothing_small_224.tar"
-
+from real_data import CUTS, shared
 
 encoder = pytest.fixture(scope="module")(small_encoder)
 
@@ -311,18 +309,24 @@ def test_bad_arguments(encoder, tmp_path, arguments, error, message):
 # Real photos
 
 
-def test_real_photos(tmp_path):
-    if not PHOTOS.exists():
-        pytest.skip("needs clothing_small_224/clothing_small_224.tar in ../shared/data")
-    with tarfile.open(PHOTOS) as archive:
+def check_real_photos(folder):
+    torch.manual_seed(0)
+    encoder = HashEncoder("hrnet_w18_small", (8, 16, 40), image_size=64)
+    result = encode(encoder, folder, batch_size=16)
+    assert result.paths == sorted(os.listdir(folder))
+    assert result.broken == []
+    assert result.codes.shape == (len(result.paths), 8)
+    photos = torch.stack([encoder.transform(Image.open(folder / path)) for path in result.paths[:4]])
+    np.testing.assert_array_equal(result.codes[:4], encoder.encode(photos))
+
+
+def test_real_photos():
+    check_real_photos(CUTS / "photos")
+
+
+def test_many_real_photos(tmp_path):
+    with tarfile.open(shared("clothing_small_224", "clothing_small_224.tar")) as archive:
         members = [member for member in archive if member.name.startswith("test/")][::8]
         for member in members:
             (tmp_path / Path(member.name).name).write_bytes(archive.extractfile(member).read())
-    torch.manual_seed(0)
-    encoder = HashEncoder("hrnet_w18_small", (8, 16, 40), image_size=64)
-    result = encode(encoder, tmp_path, batch_size=16)
-    assert result.paths == sorted(os.listdir(tmp_path))
-    assert result.broken == []
-    assert result.codes.shape == (len(members), 8)
-    photos = torch.stack([encoder.transform(Image.open(tmp_path / path)) for path in result.paths[:4]])
-    np.testing.assert_array_equal(result.codes[:4], encoder.encode(photos))
+    check_real_photos(tmp_path)

@@ -1,11 +1,7 @@
 """Indices on a GPU: what surrounds the kernels, with the GPU's twin on the CPU; and on a card, where there is one."""
 
 import importlib.util
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,31 +12,14 @@ from fasthash import gpu
 from galleries import GALLERIES
 from indices import assert_same, shuffled_ids
 
-ROOT = Path(__file__).parent.parent
 RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
-def twin(tmp_path_factory):
+def twin(core_build):
     """The module _cuda, built for the twin."""
-    cmake = Path(sys.executable).parent / "cmake"
-    pybind = pytest.importorskip("pybind11", reason="needs pybind11 in the environment")
-    if not cmake.exists():
-        pytest.skip("needs cmake in the environment")
-    folder = tmp_path_factory.mktemp("twin")
-    environment = os.environ | {"PATH": os.pathsep.join([str(cmake.parent), os.environ["PATH"]])}
-    settings = [
-        "-DFASTHASH_TWIN=ON",
-        f"-Dpybind11_DIR={pybind.get_cmake_dir()}",
-        f"-DPython_EXECUTABLE={sys.executable}",
-    ]
-    for command in (
-        [cmake, "-S", ROOT, "-B", folder, *settings],
-        [cmake, "--build", folder, "--target", "_cuda", "--parallel", "2"],
-    ):
-        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
-        assert result.returncode == 0, result.stdout + result.stderr
-    (path,) = folder.glob("_cuda.*so")
+    pytest.importorskip("pybind11", reason="needs pybind11 in the environment")
+    (path,) = core_build.glob("_cuda.*so")
     specification = importlib.util.spec_from_file_location("_cuda", path)
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)

@@ -125,11 +125,11 @@ def test_nbytes_counts_codes_ids_and_tables():
     flat.add(codes)
     assert n * 8 <= flat.nbytes <= (n + 64) * 8  # whole groups of 64 codes; counted ids take no room
     sizes = {}
-    for memory, plan in [("compact", "auto"), ("default", "scan"), ("default", "prefix"), ("fast", "multi-index")]:
+    for memory, plan in [("compact", "prefix"), ("default", "scan"), ("default", "prefix"), ("fast", "multi-index")]:
         index = fh.HierIndex((8, 16, 40), memory=memory, plan=plan)
         index.add(codes)
         stats = index.stats()
-        assert (stats["memory"], stats["plan"]) == (memory, plan if plan != "auto" else "prefix")
+        assert (stats["memory"], stats["plan"]) == (memory, plan)
         nodes = [256, len(np.unique(codes[:, :3], axis=0)), len(np.unique(codes, axis=0))]
         assert stats["nodes_per_level"] == nodes
         directories = 4 * stats["n_parts"] * 2 ** stats["part_bits"]
@@ -138,7 +138,7 @@ def test_nbytes_counts_codes_ids_and_tables():
         expected = n * (tails + 3) + n // 64 * 3 + directories + tables  # an id of less than 2^24 takes three bytes
         assert expected <= index.nbytes <= expected + 2000
         sizes[memory, plan] = index.nbytes
-    assert sizes["compact", "auto"] < sizes["default", "scan"] < sizes["fast", "multi-index"]
+    assert sizes["compact", "prefix"] < sizes["default", "scan"] < sizes["fast", "multi-index"]
     before = index.nbytes
     index.search(codes[:1], keep=0.3)
     tree = sum(nodes[:2]) * 8 + nodes[0] + 2 * nodes[1]

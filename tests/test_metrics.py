@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fasthash.metrics import (
@@ -65,7 +65,6 @@ def test_map_of_known_groups(at, expected):
     assert value == pytest.approx(expected, abs=5e-11)
 
 
-@settings(deadline=None)
 @given(tied_query(), st.sampled_from(DENOMINATORS))
 def test_map_over_all_tie_orders(query, denominator):
     """Its mean, its maximum and its minimum; an order drawn is one of them."""
@@ -81,7 +80,6 @@ def test_map_over_all_tie_orders(query, denominator):
         assert np.min(np.abs(np.array(oracle) - value)) < 1e-12
 
 
-@settings(deadline=None)
 @given(tied_query())
 def test_precision_and_recall_at_k_are_means_over_all_tie_orders(query):
     distances, relevance = query
@@ -98,7 +96,6 @@ def test_precision_and_recall_at_k_are_means_over_all_tie_orders(query):
         assert curve.recall[k - 1] == pytest.approx(recall, abs=1e-12)
 
 
-@settings(deadline=None)
 @given(tied_query(), st.integers(0, 3), st.sampled_from(DENOMINATORS))
 def test_metrics_within_a_radius(query, radius, denominator):
     distances, relevance = query

@@ -93,8 +93,8 @@ def test_the_stubs_of_the_compiled_modules_are_right(name):
 @pytest.mark.parametrize(
     "command",
     [
-        *("core_test", "c_api_test", "kernels_test", "topk_test", "faults_test", "memory_test", "gpu_test"),
-        "stress_test 3",
+        *("core_test", "c_api_test", "kernels_test", "topk_test", "packed_numbers_test", "duplicate_runs_test"),
+        *("level_tree_test", "faults_test", "memory_test", "gpu_test", "stress_test 3"),
     ],
 )
 def test_the_core_works_without_python(core_build, tmp_path, command):

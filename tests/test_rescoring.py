@@ -13,8 +13,8 @@ import pytest
 
 import fasthash as fh
 from fasthash import _saved_folder
+from real_data import shared
 
-DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 DTYPES = ["int8", "float16", "float32"]
 KINDS = list(itertools.product(DTYPES, ["cosine", "inner_product"]))
 
@@ -164,14 +164,23 @@ def test_fewer_than_k_and_none_at_all():
     assert found.scores.tolist() == [[1, 0, -np.inf]]
 
 
-def test_recall_grows_with_the_multiplier_on_features_of_photos():
-    path = DATA / "deep_features_mobilenet" / "cifar10_mobilenetv1.npz"
-    if not path.exists():
-        pytest.skip("needs deep_features_mobilenet in ../shared/data")
-    with np.load(path, allow_pickle=False) as file:
-        gallery = file["pca128"][file["database_index"][:5000]].astype(np.float32)
-        queries = file["pca128"][file["query_index"][:100]].astype(np.float32)
-    index = fh.RescoringIndex(128, dtype="int8")
+def features_of_photos():
+    with np.load(shared("deep_features_mobilenet", "cifar10_mobilenetv1.npz"), allow_pickle=False) as file:
+        return [file["pca128"][file[rows]].astype(np.float32) for rows in ("database_index", "query_index")]
+
+
+def pixels_of_digits():
+    datasets = pytest.importorskip("sklearn.datasets", reason="needs the extra sklearn")
+    pixels = datasets.load_digits().data.astype(np.float32)
+    pixels -= pixels.mean(axis=0)
+    return pixels[100:], pixels[:100]
+
+
+@pytest.mark.parametrize("features", [pixels_of_digits, features_of_photos])
+def test_recall_grows_with_the_multiplier_on_real_features(features):
+    gallery, queries = features()
+    gallery, queries = gallery[:5000], queries[:100]
+    index = fh.RescoringIndex(gallery.shape[1], dtype="int8")
     index.add(gallery)
     unit = gallery / np.linalg.norm(gallery, axis=1, keepdims=True)
     exact = np.argsort(-(queries @ unit.T), axis=1, kind="stable")[:, :10]

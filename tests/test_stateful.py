@@ -284,4 +284,4 @@ class HierMachine(Machine):
 
 TestFlatIndex = FlatMachine.TestCase
 TestHierIndex = HierMachine.TestCase
-TestFlatIndex.settings = TestHierIndex.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestFlatIndex.settings = TestHierIndex.settings = settings(stateful_step_count=50)

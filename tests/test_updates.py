@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import fasthash as fh
@@ -376,7 +376,6 @@ def shape(index):
     return {name: value for name, value in index.stats().items() if name not in ("nbytes", "bytes_per_code")}
 
 
-@settings(max_examples=200, deadline=None)
 @given(problems(), st.sampled_from(KINDS), st.integers(0, 2**32), st.data())
 def test_any_history_ends_in_the_index_that_is_built_of_the_codes(problem, kind, seed, data):
     layout, codes, queries, ids, k = problem
@@ -408,7 +407,6 @@ def test_any_history_ends_in_the_index_that_is_built_of_the_codes(problem, kind,
     assert_same(index.search(queries, k), fresh.search(queries, k))
 
 
-@settings(max_examples=200, deadline=None)
 @given(problems(), st.data())
 def test_remove_then_add_changes_nothing(problem, data):
     layout, codes, queries, ids, k = problem
@@ -423,7 +421,6 @@ def test_remove_then_add_changes_nothing(problem, data):
     assert_same(index.search(queries, k), expected)
 
 
-@settings(max_examples=200, deadline=None)
 @given(problems(), st.data())
 def test_merged_shards_are_the_whole(problem, data):
     layout, codes, queries, ids, k = problem

@@ -71,7 +71,7 @@ void trees_find_what_is_near() {
     const LevelLayout layout({8, 16, 40});
     const gpu::TreeGallery tree(view(codes, n_bytes), layout, nullptr, 0, nullptr);
     const gpu::TreeGallery deep(view(codes, n_bytes), layout, nullptr, 0, nullptr, gpu::FlatGallery::kAllRoom, 20);
-    check(tree.prefix_bits() > 4 && deep.n_prefixes() > 3000, "prefixes");
+    check(tree.prefix_bits() > 0 && deep.n_prefixes() > tree.n_prefixes(), "a deeper tree has more prefixes");
     for (const std::size_t k : {1, 10, 500, 12000}) {
         const Found expected = on_cpu(codes, ids, queries, n_bytes, k);
         check(on_twin(tree, queries, k) == expected, "tree, k = " + std::to_string(k));
@@ -81,7 +81,7 @@ void trees_find_what_is_near() {
 
 void pruning_keeps_what_it_keeps_on_the_cpu() {
     std::mt19937 generator(4);
-    std::size_t n_done = 0;
+    std::size_t n_asked = 0, n_done = 0;
     for (const auto& level_bits :
          std::vector<std::vector<std::size_t>>{{8, 8}, {8, 16, 40}, {16, 8, 8, 8}, {24, 104}}) {
         const LevelLayout layout(level_bits);
@@ -102,6 +102,7 @@ void pruning_keeps_what_it_keeps_on_the_cpu() {
                         tree.search_pruned(view(queries, n_bytes), static_cast<std::uint32_t>(k), pruning,
                                            found.distances.data(), found.ids.data(), failed, nullptr);
                         for (std::size_t q = 0; q < 9; ++q) {
+                            ++n_asked;
                             if (failed[q]) continue;
                             ++n_done;
                             const auto at = static_cast<std::ptrdiff_t>(q * k),
@@ -118,7 +119,7 @@ void pruning_keeps_what_it_keeps_on_the_cpu() {
             }
         }
     }
-    check(n_done > 3800, "most pruned searches have room, these had: " + std::to_string(n_done));
+    check(2 * n_done > n_asked, "most pruned searches have room, these had: " + std::to_string(n_done));
 }
 
 /// Many codes at one distance, first few and then more than there is room for; and all of them equal.

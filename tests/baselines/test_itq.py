@@ -1,7 +1,5 @@
 """ITQ against the formula, its objective, and the mAP of real features."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -13,8 +11,7 @@ from sklearn.decomposition import PCA
 import fasthash as fh
 from fasthash.baselines import ITQ
 from fasthash.metrics import mean_average_precision
-
-REAL = Path(__file__).parents[3] / "shared" / "data" / "deep_features_mobilenet" / "cifar10_mobilenetv1.npz"
+from real_data import shared
 
 
 def objective(components, rotation):
@@ -101,9 +98,7 @@ def test_too_few_samples(clusters):
 @pytest.fixture(scope="module")
 def real():
     """CIFAR-10 under MobileNet: training, gallery and query features, and relevance of the gallery for the queries."""
-    if not REAL.exists():
-        pytest.skip("needs deep_features_mobilenet/cifar10_mobilenetv1.npz in ../shared/data")
-    with np.load(REAL, allow_pickle=False) as data:
+    with np.load(shared("deep_features_mobilenet", "cifar10_mobilenetv1.npz"), allow_pickle=False) as data:
         features, labels = data["pca128"].astype(np.float32), data["labels"]
         train, gallery, queries = (data[f"{name}_index"] for name in ("train", "database", "query"))
     return features[train], features[gallery], features[queries], labels[queries][:, None] == labels[gallery]

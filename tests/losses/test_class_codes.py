@@ -1,0 +1,65 @@
+"""Codes of classes, and the margin that codes of a width allow."""
+
+import math
+
+import pytest
+
+pytest.importorskip("torch", reason="the losses need torch, which the extra 'train' brings")
+
+from fasthash.losses import class_codes, code_margin
+from loss_cases import assert_refused
+
+
+@pytest.mark.parametrize("n_classes", [4, 5, 16, 17, 21, 64, 80, 100, 128])
+def test_margins_follow_known_codes(n_classes):
+    columns = {4: 0, 5: 1, 6: 2, 7: 3}
+    table = {
+        8: (0, 0.5, 0.5, 0.5),
+        12: (0, 0.3333, 0.3333, 0.3333),
+        16: (0, 0, 0.25, 0.25),
+        24: (0, 0, 0.1667, 0.1667),
+        32: (0, 0, 0, 0.125),
+        36: (0, 0.0556, 0.1111, 0.1111),
+        40: (0, 0, 0.1, 0.1),
+        48: (0, 0, 0, 0.0833),
+        56: (-0.0357, 0, 0, 0.0714),
+        64: (-0.0312, 0, 0, 0),
+        128: (-0.0625, 0, 0, 0),
+    }
+    k = math.ceil(math.log2(n_classes))
+    for n_bits, row in table.items():
+        if k in columns:
+            assert code_margin(n_bits, n_classes) == pytest.approx(row[columns[k]], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("n_bits", "n_classes", "d"), [(8, 300, 1), (7, 16, 3), (23, 4096, 7), (15, 2, 15), (6, 4, 4), (3, 8, 1), (2, 1, 2)]
+)
+def test_margins_beyond_the_table(n_bits, n_classes, d):
+    """Hamming, Golay, repetition and parity codes meet or come near Griesmer's bound."""
+    assert code_margin(n_bits, n_classes) <= 1 - 2 * d / n_bits
+
+
+def test_hadamard_codes_are_far_apart():
+    for n_classes, n_bits in ((100, 64), (128, 64), (10, 16)):
+        codes = class_codes(n_classes, n_bits)
+        distances = (n_bits - codes @ codes.T) / 2
+        assert distances.fill_diagonal_(n_bits).min() >= n_bits / 2
+        assert (codes == class_codes(n_classes, n_bits, kind="hadamard")).all()
+    random = class_codes(10, 48)
+    assert set(random.flatten().tolist()) == {-1.0, 1.0}
+    assert (random == class_codes(10, 48, kind="random")).all()
+    assert (random != class_codes(10, 48, seed=1)).any()
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: class_codes(4, 6, kind="hadamard"), ValueError, "kind='hadamard' needs n_bits to be a power of 2"),
+        (lambda: class_codes(9, 4, kind="hadamard"), ValueError, "n_classes at most 2 n_bits"),
+        (lambda: class_codes(4, 4, kind="walsh"), ValueError, "kind must be one of"),
+        (lambda: code_margin(0, 4), ValueError, "n_bits must be at least 1, got 0"),
+    ],
+)
+def test_bad_arguments(make, error, message):
+    assert_refused(make, error, message)
