@@ -1,6 +1,7 @@
 """Trainings that are validated, stopped early, killed and resumed."""
 
 import json
+import os
 import threading
 
 import pytest
@@ -192,10 +193,8 @@ def test_a_write_that_fails_leaves_the_state_before(data, tmp_path, monkeypatch)
             raise OSError("no more")
         return replace(source, target)
 
-    import fasthash._resume as resume
-
-    replace = resume.os.replace
-    monkeypatch.setattr(resume.os, "replace", fail_late)
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", fail_late)
     with pytest.raises(OSError, match="no more"):
         train(make_head(), HashNetLoss(), data, **options)
     monkeypatch.undo()
