@@ -35,25 +35,25 @@ py::array_t<T> to_host(const gpu::Buffer<T>& buffer, std::vector<py::ssize_t> sh
 /// The ids of a filter, prepared for the searches of one gallery.
 class AllowedIds {
  public:
-    AllowedIds(int device, const void* gallery, gpu::Allowed items)
-        : device_(device), gallery_(gallery), items_(std::move(items)) {}
+    AllowedIds(int device, const void* gallery, gpu::Allowed entries)
+        : device_(device), gallery_(gallery), entries_(std::move(entries)) {}
     AllowedIds(AllowedIds&&) = default;
     ~AllowedIds() {
         try {
             const gpu::OnDevice on(device_);
-            items_ = {};
+            entries_ = {};
         } catch (const gpu::DeviceError&) {  // the driver is gone, and its memory with it
         }
     }
     const gpu::Allowed& of(const void* gallery) const {
         if (gallery != gallery_) throw ArgumentError("allow was prepared for another gallery");
-        return items_;
+        return entries_;
     }
 
  private:
     int device_;
     const void* gallery_;
-    gpu::Allowed items_;
+    gpu::Allowed entries_;
 };
 
 /// A gallery and the device it is on. One thread at a time uses it: the streams of two would mix.
@@ -100,7 +100,7 @@ class Gallery {
         gpu::Buffer<std::int32_t> distances(view.n * k, nullptr);
         gpu::Buffer<std::int64_t> ids(view.n * k, nullptr);
         run([&](const Interrupt& interrupt) {
-            gallery_->search(view, k, items_of(allow), distances.data(), ids.data(), nullptr, interrupt);
+            gallery_->search(view, k, entries_of(allow), distances.data(), ids.data(), nullptr, interrupt);
         });
         const std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(view.n), static_cast<py::ssize_t>(k)};
         return py::make_tuple(to_host(distances, shape, nullptr), to_host(ids, shape, nullptr));
@@ -110,7 +110,7 @@ class Gallery {
                       std::uintptr_t distances, std::uintptr_t ids, std::uintptr_t stream) const {
         const gpu::OnDevice on(device_);
         run([&](const Interrupt& interrupt) {
-            gallery_->search(view_at(queries, n), k, items_of(allow), pointer<std::int32_t>(distances),
+            gallery_->search(view_at(queries, n), k, entries_of(allow), pointer<std::int32_t>(distances),
                              pointer<std::int64_t>(ids), stream_at(stream), interrupt);
         });
     }
@@ -151,7 +151,7 @@ class Gallery {
         gpu::Buffer<std::int32_t> distances(n, nullptr);
         gpu::Buffer<std::int64_t> ids(n, nullptr);
         run([&, sums = offsets.data()](const Interrupt& interrupt) {
-            gallery_->range_search(view, radius, items_of(allow), sums, distances.data(), ids.data(), nullptr,
+            gallery_->range_search(view, radius, entries_of(allow), sums, distances.data(), ids.data(), nullptr,
                                    interrupt);
         });
         const std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(n)};
@@ -163,13 +163,14 @@ class Gallery {
         last_of(offsets, n);
         const gpu::OnDevice on(device_);
         run([&, sums = offsets.data()](const Interrupt& interrupt) {
-            gallery_->range_search(view_at(queries, n), radius, items_of(allow), sums, pointer<std::int32_t>(distances),
-                                   pointer<std::int64_t>(ids), stream_at(stream), interrupt);
+            gallery_->range_search(view_at(queries, n), radius, entries_of(allow), sums,
+                                   pointer<std::int32_t>(distances), pointer<std::int64_t>(ids), stream_at(stream),
+                                   interrupt);
         });
     }
 
  private:
-    const gpu::Allowed* items_of(const AllowedIds* allow) const {
+    const gpu::Allowed* entries_of(const AllowedIds* allow) const {
         return allow == nullptr ? nullptr : &allow->of(gallery_.get());
     }
     CodeView checked(const CodeArray& queries) const {
@@ -199,7 +200,7 @@ class Gallery {
         py::array_t<std::int64_t> counts(static_cast<py::ssize_t>(queries.n));
         const gpu::OnDevice on(device_);
         run([&, data = counts.mutable_data()](const Interrupt& interrupt) {
-            gallery_->count_within(queries, radius, items_of(allow), data, stream, interrupt);
+            gallery_->count_within(queries, radius, entries_of(allow), data, stream, interrupt);
         });
         return counts;
     }

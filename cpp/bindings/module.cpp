@@ -44,10 +44,10 @@ py::array_t<std::uint8_t> reconstruct(const Index& index, const IdArray& ids) {
 
 // (codes, ids) in the order of the ids
 py::tuple to_arrays(const Index& index) {
-    Export items = run([&](const Interrupt&) { return index.export_items(); });
-    const auto n = static_cast<py::ssize_t>(items.ids.size());
-    return py::make_tuple(to_array(std::move(items.codes), {n, static_cast<py::ssize_t>(index.layout().n_bytes())}),
-                          to_array(std::move(items.ids)));
+    Export entries = run([&](const Interrupt&) { return index.export_entries(); });
+    const auto n = static_cast<py::ssize_t>(entries.ids.size());
+    return py::make_tuple(to_array(std::move(entries.codes), {n, static_cast<py::ssize_t>(index.layout().n_bytes())}),
+                          to_array(std::move(entries.ids)));
 }
 
 py::bytes to_bytes(const Index& index) {

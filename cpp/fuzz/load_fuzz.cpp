@@ -109,12 +109,12 @@ void repair(Bytes& file, bool length_too) {
 void use(Index& index, Input& input) {
     std::mt19937 generator(input.byte());
     const std::size_t n_bytes = index.layout().n_bytes();
-    const Export items = index.export_items();
+    const Export entries = index.export_entries();
     PlainIndex plain(n_bytes);
-    plain.add({items.codes.data(), items.ids.size(), n_bytes}, items.ids.data());
+    plain.add({entries.codes.data(), entries.ids.size(), n_bytes}, entries.ids.data());
     check(plain.size() == index.size() && plain.next_id() <= index.next_id(), "size and next id");
     auto queries = random_codes(2 * n_bytes, generator, 3);
-    if (plain.size() > 0) std::copy_n(items.codes.begin(), n_bytes, queries.begin());
+    if (plain.size() > 0) std::copy_n(entries.codes.begin(), n_bytes, queries.begin());
     const auto expected = [&] {
         std::vector<std::int64_t> some = plain.ids();
         some.resize(some.size() / (1 + input.below(30)));
@@ -127,9 +127,9 @@ void use(Index& index, Input& input) {
 
     const Bytes again = index.to_bytes();
     check(index_from_bytes(again.data(), again.size())->to_bytes() == again, "saved, loaded and saved again");
-    if (items.ids.size() > 0) {
+    if (entries.ids.size() > 0) {
         std::vector<std::int64_t> some;
-        for (const std::int64_t id : items.ids) {
+        for (const std::int64_t id : entries.ids) {
             if (input.one_in(4)) some.push_back(id);
         }
         const auto codes = random_codes(some.size() * n_bytes, generator, 3);
@@ -148,7 +148,7 @@ void use(Index& index, Input& input) {
     expected().check_searches(index, "changed");
     const std::vector<std::int64_t> rest = plain.ids();
     index.remove(rest.data(), rest.size());
-    check(index.size() == 0 && index.export_items().ids.empty(), "emptied");
+    check(index.size() == 0 && index.export_entries().ids.empty(), "emptied");
 }
 
 #if defined(__linux__)

@@ -21,11 +21,11 @@ void check_room(std::size_t n_keys) {
 
 /// That a gallery takes, wherever it is.
 std::size_t bytes_of(CodeView rows, const HostRuns& runs, std::size_t n_ids) {
-    return Planes::bytes_for(rows.n, rows.n_bytes) + (runs.begins.size() + runs.items.size()) * sizeof(std::uint32_t) +
-           n_ids * sizeof(std::int64_t);
+    return Planes::bytes_for(rows.n, rows.n_bytes) +
+           (runs.begins.size() + runs.entries.size()) * sizeof(std::uint32_t) + n_ids * sizeof(std::int64_t);
 }
 
-ItemMask mask_of(const Allowed* allowed) { return {allowed == nullptr ? nullptr : allowed->data()}; }
+EntryMask mask_of(const Allowed* allowed) { return {allowed == nullptr ? nullptr : allowed->data()}; }
 
 template <typename T>
 T value_at(const Buffer<T>& buffer, std::size_t i, Stream stream) {
@@ -46,7 +46,7 @@ FlatGallery::FlatGallery(CodeView rows, const HostRuns& runs, const std::int64_t
     : codes_(rows, stream, bytes_of(rows, runs, ids == nullptr ? 0 : n) > room ? Place::host : Place::device),
       settings_{wanted_unit(), std::min(room / 2, kStreamBytes)},
       begins_(loaded(runs.begins.data(), runs.begins.size(), stream, codes_.place())),
-      items_(loaded(runs.items.data(), runs.items.size(), stream, codes_.place())),
+      entries_(loaded(runs.entries.data(), runs.entries.size(), stream, codes_.place())),
       n_(n),
       host_ids_(ids, ids == nullptr ? nullptr : ids + n),
       ids_(loaded(ids, host_ids_.size(), stream, codes_.place())),
@@ -57,14 +57,14 @@ FlatGallery::FlatGallery(CodeView rows, const HostRuns& runs, const std::int64_t
 Allowed FlatGallery::allowed(const IdFilter& filter, Stream stream) const {
     std::vector<std::uint32_t> bits((n() + 31) / 32);
     for (const std::int64_t id : filter.ids()) {
-        std::size_t item = n();
+        std::size_t entry = n();
         if (host_ids_.empty()) {
-            if (id >= first_id_) item = static_cast<std::uint64_t>(id) - static_cast<std::uint64_t>(first_id_);
+            if (id >= first_id_) entry = static_cast<std::uint64_t>(id) - static_cast<std::uint64_t>(first_id_);
         } else {
             const auto place = std::lower_bound(host_ids_.begin(), host_ids_.end(), id);
-            if (place != host_ids_.end() && *place == id) item = static_cast<std::size_t>(place - host_ids_.begin());
+            if (place != host_ids_.end() && *place == id) entry = static_cast<std::size_t>(place - host_ids_.begin());
         }
-        if (item < n()) bits[item / 32] |= std::uint32_t{1} << item % 32;
+        if (entry < n()) bits[entry / 32] |= std::uint32_t{1} << entry % 32;
     }
     Allowed there = loaded(bits.data(), bits.size(), stream);
     finish(stream);  // the bits go away
@@ -75,7 +75,7 @@ void FlatGallery::scan_all(QueryBatch& batch) const {
     // After some rows the k-th distance is known among them; of `growth` times as many further rows about growth * k
     // are nearer, seldom more than twice as many and a few.
     const std::size_t growth = std::max<std::size_t>(1, batch.capacity / (2 * std::size_t{batch.k} + 24));
-    const std::size_t n_fit = batch.capacity / ((n() + n_rows() - 1) / n_rows());  // rows whose items all have room
+    const std::size_t n_fit = batch.capacity / ((n() + n_rows() - 1) / n_rows());  // rows whose entries all have room
     std::size_t first = 0, end = std::min(n_rows(), std::max(kQuad, n_fit / kQuad * kQuad));
     while (first < n_rows()) {
         scan(codes_, settings_, batch, first, end, 0, batch.n);
@@ -98,7 +98,7 @@ void FlatGallery::scan_carefully(QueryBatch& batch, std::size_t query) const {
     const std::uint64_t bound = value_at(batch.bounds, query, batch.stream) + 1;
     copy_to_device(batch.bounds.data() + query, &bound, sizeof(bound), batch.stream);
     std::uint32_t n_kept = 0;
-    // Of each row at most k items are taken, of a row without a run one: for so many there is always room.
+    // Of each row at most k entries are taken, of a row without a run one: for so many there is always room.
     const std::size_t per_row = begins_.size() == 0 ? 1 : batch.k;
     const std::size_t safe = std::max(kQuad, (batch.capacity - batch.k) / per_row / kQuad * kQuad);
     for (std::size_t first = 0, step = (n_rows() + kQuad - 1) / kQuad * kQuad; first < n_rows();) {
@@ -193,7 +193,7 @@ void FlatGallery::range_search(CodeView queries, std::int32_t radius, const Allo
 PlaneView FlatGallery::codes() const { return {codes_.words(), codes_.stride()}; }
 
 ItemRuns FlatGallery::runs() const {
-    return begins_.size() == 0 ? ItemRuns{nullptr, nullptr} : ItemRuns{begins_.data(), items_.data()};
+    return begins_.size() == 0 ? ItemRuns{nullptr, nullptr} : ItemRuns{begins_.data(), entries_.data()};
 }
 
 }  // namespace fasthash::gpu

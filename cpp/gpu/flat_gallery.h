@@ -15,14 +15,14 @@ namespace fasthash::gpu {
 struct ItemRuns;
 struct PlaneView;
 
-/// The items behind distinct codes, on the host: those of row i are items[begins[i]] .. items[begins[i + 1] - 1], in
-/// ascending order. Items are numbered as their ids ascend. Nothing where row i is item i.
+/// The entries behind distinct codes, on the host: those of row i are entries[begins[i]] .. entries[begins[i + 1] - 1],
+/// in ascending order. Entries are numbered as their ids ascend. Nothing where row i is entry i.
 struct HostRuns {
     std::vector<std::uint32_t> begins;
-    std::vector<std::uint32_t> items;
+    std::vector<std::uint32_t> entries;
 };
 
-/// A bit for each item of a gallery that a search may find.
+/// A bit for each entry of a gallery that a search may find.
 using Allowed = Buffer<std::uint32_t>;
 
 /// Results are those of an index on the CPU, byte for byte. One search at a time. Searches throw Interrupted when
@@ -40,7 +40,7 @@ class FlatGallery {
     std::size_t n_bytes() const { return codes_.n_bytes(); }
     /// Of the device.
     virtual std::size_t nbytes() const {
-        return codes_.device_nbytes() + begins_.device_nbytes() + items_.device_nbytes() + ids_.device_nbytes();
+        return codes_.device_nbytes() + begins_.device_nbytes() + entries_.device_nbytes() + ids_.device_nbytes();
     }
     /// Whether the codes are on the host.
     bool streamed() const { return codes_.place() == Place::host; }
@@ -61,7 +61,7 @@ class FlatGallery {
                       std::int32_t* distances, std::int64_t* ids, Stream stream, const Interrupt& interrupt = {}) const;
 
  protected:
-    /// Distinct codes, with runs of `n` items.
+    /// Distinct codes, with runs of `n` entries.
     FlatGallery(CodeView rows, const HostRuns& runs, const std::int64_t* ids, std::size_t n, std::int64_t first_id,
                 Stream stream, std::size_t room);
 
@@ -84,7 +84,7 @@ class FlatGallery {
     Planes codes_;
     ScanSettings settings_;
     Buffer<std::uint32_t> begins_;
-    Buffer<std::uint32_t> items_;
+    Buffer<std::uint32_t> entries_;
     std::size_t n_;
     std::vector<std::int64_t> host_ids_;  // none where they follow one another
     Buffer<std::int64_t> ids_;

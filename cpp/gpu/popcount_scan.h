@@ -26,7 +26,7 @@ struct PopcountScan {
             words[i] = queries.words[first_query * width + i];
         }
         for (unsigned q = block.thread(); q < n; q += block.n_threads()) {
-            bounds[q] = key_distance(queries.bounds[first_query + q]);  // that of the bound itself may do, by its item
+            bounds[q] = key_distance(queries.bounds[first_query + q]);  // that of the bound itself may do, by its entry
         }
         block.sync();
 

@@ -34,7 +34,7 @@ struct PrunedSearch {
     PlaneView codes;
     unsigned n_words;
     unsigned n_bits;
-    std::uint32_t n_items;
+    std::uint32_t n_entries;
     QueryView queries;
     ItemRuns runs;
     Candidates found;
@@ -59,8 +59,8 @@ struct PrunedSearch {
     FASTHASH_KERNEL void operator()(const Block& block) const {
         auto& shared = *static_cast<Shared*>(block.shared());
         auto* const nodes_at = reinterpret_cast<std::uint32_t*>(&shared + 1);  // candidates by score
-        auto* const items_at = nodes_at + n_bits + 1;                          // items below them
-        auto* const words = items_at + n_bits + 1;
+        auto* const entries_at = nodes_at + n_bits + 1;                        // entries below them
+        auto* const words = entries_at + n_bits + 1;
         auto* const part = words + n_words;  // of the query, for one level
         const std::size_t query = block.x();
         for (unsigned w = block.thread(); w < n_words; w += block.n_threads()) {
@@ -84,10 +84,10 @@ struct PrunedSearch {
             block.sync();
             each_candidate(block, depth, parents, n_parents, part, [&](std::uint32_t node, unsigned score, unsigned) {
                 add_to(nodes_at + score, 1);
-                add_to(items_at + score, items_below(level, node));
+                add_to(entries_at + score, entries_below(level, node));
             });
             block.sync();
-            if (block.thread() == 0) shared.cut = cut(depth, nodes_at, items_at);
+            if (block.thread() == 0) shared.cut = cut(depth, nodes_at, entries_at);
             block.sync();
             if (depth + 1 == n_levels) break;
             each_candidate(block, depth, parents, n_parents, part,
@@ -120,7 +120,7 @@ struct PrunedSearch {
         return word;
     }
 
-    FASTHASH_DEVICE std::uint32_t items_below(const LevelView& level, std::uint32_t node) const {
+    FASTHASH_DEVICE std::uint32_t entries_below(const LevelView& level, std::uint32_t node) const {
         return runs.begins[level.row_begins[node + 1]] - runs.begins[level.row_begins[node]];
     }
 
@@ -165,25 +165,25 @@ struct PrunedSearch {
         return n_bits;
     }
 
-    FASTHASH_DEVICE unsigned cut(unsigned depth, const std::uint32_t* nodes_at, const std::uint32_t* items_at) const {
+    FASTHASH_DEVICE unsigned cut(unsigned depth, const std::uint32_t* nodes_at, const std::uint32_t* entries_at) const {
         constexpr double kRounding = 1e-12;  // as PrunedSearch on the CPU: 0.29 of 100 is 29
         double n_candidates = 0;
         for (unsigned score = 0; score <= n_bits; ++score) n_candidates += nodes_at[score];
         unsigned score = 0;
         if (mode == KeepMode::node_ratio) score = reach(nodes_at, std::ceil(keep * n_candidates * (1 - kRounding)));
         if (mode == KeepMode::gallery_ratio) {
-            score = reach(items_at, std::ceil(keep * static_cast<double>(n_items) * (1 - kRounding)));
+            score = reach(entries_at, std::ceil(keep * static_cast<double>(n_entries) * (1 - kRounding)));
         }
         if (mode == KeepMode::radius) {
             score = static_cast<unsigned>(
                 std::floor(keep * static_cast<double>(levels[depth].n_bytes * 8) * (1 + kRounding)));
         }
-        // The subtrees kept must hold k items, so that the search can return k. No node is empty.
+        // The subtrees kept must hold k entries, so that the search can return k. No node is empty.
         const double needed = k;
         double n_near = 0;
         for (unsigned s = 0; s <= score && s <= n_bits; ++s) n_near += nodes_at[s];
         if (n_near >= needed) return score;
-        const unsigned wider = reach(items_at, needed);
+        const unsigned wider = reach(entries_at, needed);
         return score > wider ? score : wider;
     }
 
@@ -194,7 +194,7 @@ struct PrunedSearch {
         const LevelView& level = levels[n_levels - 1];
         const unsigned largest = shared.cut;
         block.sync();
-        clear(block, counts, n_bits + 1);  // of items found, by distance
+        clear(block, counts, n_bits + 1);  // of entries found, by distance
         block.sync();
         for (unsigned lower = 0; lower <= n_bits; ++lower) {
             const std::uint64_t bound = shared.bound;
@@ -222,7 +222,7 @@ struct PrunedSearch {
         int distance = 0;
         for (unsigned w = 0; w < n_words; ++w) distance += count_bits(codes.word(row, w) ^ words[w]);
         if (distance > key_distance(bound)) return;
-        take_items(runs, {nullptr}, row, distance, bound, k, [&](std::uint64_t key) {
+        take_entries(runs, {nullptr}, row, distance, bound, k, [&](std::uint64_t key) {
             found.push(query, key);
             add_to(counts + distance, 1);
         });

@@ -97,9 +97,9 @@ struct GiveBack {
 /// Queries that are searched together, and what has been found for them.
 struct QueryBatch {
     QueryBatch(CodeView queries, std::int32_t radius, std::size_t n_keys, std::uint32_t n_wanted, ItemRuns item_runs,
-               ItemMask item_mask, Stopper& ended_by, Stream on)
+               EntryMask entry_mask, Stopper& ended_by, Stream on)
         : QueryBatch(queries.n, static_cast<unsigned>(words_of(queries.n_bytes)), n_keys, n_wanted, item_runs,
-                     item_mask, ended_by, on) {
+                     entry_mask, ended_by, on) {
         Buffer<std::uint8_t> rows(n * queries.n_bytes, on);
         rows.load(queries.data, n * queries.n_bytes);
         launch(Widen{rows.data(), n, queries.n_bytes, words.data()}, {blocks_for(n * n_words, kScanThreads)},
@@ -133,7 +133,7 @@ struct QueryBatch {
     Stopper& stopper;
     std::uint32_t k;
     ItemRuns runs;
-    ItemMask mask;
+    EntryMask mask;
     Buffer<std::uint32_t> words;
     Buffer<std::uint64_t> bounds;
     Buffer<std::uint32_t> counts;
@@ -143,14 +143,14 @@ struct QueryBatch {
 
  private:
     QueryBatch(std::size_t n_queries, unsigned words_of_query, std::size_t n_keys, std::uint32_t n_wanted,
-               ItemRuns item_runs, ItemMask item_mask, Stopper& ended_by, Stream on)
+               ItemRuns item_runs, EntryMask entry_mask, Stopper& ended_by, Stream on)
         : n(n_queries),
           n_words(words_of_query),
           stream(on),
           stopper(ended_by),
           k(n_wanted),
           runs(item_runs),
-          mask(item_mask),
+          mask(entry_mask),
           words(n * n_words, on),
           bounds(n, on),
           counts(n, on),

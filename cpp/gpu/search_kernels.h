@@ -34,37 +34,37 @@ FASTHASH_DEVICE std::uint32_t word_of_row(const std::uint8_t* row, std::size_t n
     return word;
 }
 
-/// A pair (distance, item) as one number, so that pairs are ordered as numbers are. Items are numbered as their ids
+/// A pair (distance, entry) as one number, so that pairs are ordered as numbers are. Entries are numbered as their ids
 /// ascend.
-FASTHASH_ANYWHERE std::uint64_t pair_key(int distance, std::uint64_t item) {
-    return static_cast<std::uint64_t>(distance) << 48 | item;
+FASTHASH_ANYWHERE std::uint64_t pair_key(int distance, std::uint64_t entry) {
+    return static_cast<std::uint64_t>(distance) << 48 | entry;
 }
 FASTHASH_DEVICE int key_distance(std::uint64_t key) { return static_cast<int>(key >> 48); }
-FASTHASH_DEVICE std::uint64_t key_item(std::uint64_t key) { return key & ((std::uint64_t{1} << 48) - 1); }
+FASTHASH_DEVICE std::uint64_t key_entry(std::uint64_t key) { return key & ((std::uint64_t{1} << 48) - 1); }
 constexpr std::uint64_t kNoKey = ~std::uint64_t{0};
 
 /// Queries of a batch: rows of words, and what each still looks for.
 struct QueryView {
     const std::uint32_t* words;  ///< (n, n_words)
     std::size_t n;
-    /// What is wanted must come before this key. A key is a whole (distance, item) pair, so that the two are always of
+    /// What is wanted must come before this key. A key is a whole (distance, entry) pair, so that the two are always of
     /// one moment, and it only falls: what fasthash/topk.h asks of a threshold.
     const std::uint64_t* bounds;
 };
 
-/// A bit for each item that may be found; null for all.
-struct ItemMask {
+/// A bit for each entry that may be found; null for all.
+struct EntryMask {
     const std::uint32_t* bits;
 
-    FASTHASH_DEVICE bool admits(std::size_t item) const {
-        return bits == nullptr || (bits[item / 32] >> item % 32 & 1) != 0;
+    FASTHASH_DEVICE bool admits(std::size_t entry) const {
+        return bits == nullptr || (bits[entry / 32] >> entry % 32 & 1) != 0;
     }
 };
 
-/// The items that have the code of a row: one of the same number, or several in a run, in ascending order.
+/// The entries that have the code of a row: one of the same number, or several in a run, in ascending order.
 struct ItemRuns {
-    const std::uint32_t* begins;  ///< of the runs; null where row i is item i
-    const std::uint32_t* items;
+    const std::uint32_t* begins;  ///< of the runs; null where row i is entry i
+    const std::uint32_t* entries;
 };
 
 /// What has been found for each query: the first of its keys.
@@ -79,10 +79,10 @@ struct Candidates {
     }
 };
 
-/// Calls take(key) for the items of a row that come before a bound, at most k of them: further ones have larger ids.
+/// Calls take(key) for the entries of a row that come before a bound, at most k of them: further ones have larger ids.
 template <typename Take>
-FASTHASH_DEVICE void take_items(const ItemRuns& runs, const ItemMask& mask, std::size_t row, int distance,
-                                std::uint64_t bound, std::uint32_t k, const Take& take) {
+FASTHASH_DEVICE void take_entries(const ItemRuns& runs, const EntryMask& mask, std::size_t row, int distance,
+                                  std::uint64_t bound, std::uint32_t k, const Take& take) {
     if (runs.begins == nullptr) {
         const std::uint64_t key = pair_key(distance, row);
         if (key < bound && mask.admits(row)) take(key);
@@ -90,16 +90,16 @@ FASTHASH_DEVICE void take_items(const ItemRuns& runs, const ItemMask& mask, std:
     }
     std::uint32_t n_taken = 0;
     for (std::uint32_t i = runs.begins[row]; i < runs.begins[row + 1] && n_taken < k; ++i) {
-        const std::uint64_t key = pair_key(distance, runs.items[i]);
+        const std::uint64_t key = pair_key(distance, runs.entries[i]);
         if (key >= bound) break;
-        if (!mask.admits(runs.items[i])) continue;
+        if (!mask.admits(runs.entries[i])) continue;
         take(key);
         ++n_taken;
     }
 }
 
-/// The bound that items found so far, counted by distance, leave: nothing beyond the k-th distance is wanted any more;
-/// at that distance some may be, by their ids.
+/// The bound that entries found so far, counted by distance, leave: nothing beyond the k-th distance is wanted any
+/// more; at that distance some may be, by their ids.
 FASTHASH_DEVICE std::uint64_t tightened(std::uint64_t bound, const std::uint32_t* counts, unsigned n_bits,
                                         std::uint32_t k) {
     std::uint32_t n_near = 0;
@@ -121,13 +121,13 @@ struct ScanTask {
     std::size_t end;
     QueryView queries;
     ItemRuns runs;
-    ItemMask mask;
+    EntryMask mask;
     Candidates found;
     std::uint32_t k;
 
     FASTHASH_DEVICE void keep(std::size_t query, std::size_t row, int distance) const {
-        take_items(runs, mask, row, distance, queries.bounds[query], k,
-                   [&](std::uint64_t key) { found.push(query, key); });
+        take_entries(runs, mask, row, distance, queries.bounds[query], k,
+                     [&](std::uint64_t key) { found.push(query, key); });
     }
 };
 
@@ -199,7 +199,7 @@ struct Write {
     std::size_t n_queries;
     std::uint32_t k;
     std::int32_t n_bits;
-    const std::int64_t* ids;  ///< by item; null for first_id, first_id + 1, ...
+    const std::int64_t* ids;  ///< by entry; null for first_id, first_id + 1, ...
     std::int64_t first_id;
     std::int32_t* distances;
     std::int64_t* found_ids;
@@ -210,9 +210,9 @@ struct Write {
             const std::size_t query = i / k, rank = i % k;
             const bool some = rank < found.counts[query];
             const std::uint64_t key = some ? found.keys[query * found.capacity + rank] : kNoKey;
-            const std::uint64_t item = key_item(key);
+            const std::uint64_t entry = key_entry(key);
             distances[i] = some ? key_distance(key) : n_bits + 1;
-            found_ids[i] = !some ? -1 : ids == nullptr ? first_id + static_cast<std::int64_t>(item) : ids[item];
+            found_ids[i] = !some ? -1 : ids == nullptr ? first_id + static_cast<std::int64_t>(entry) : ids[entry];
         }
     }
 };
@@ -233,9 +233,9 @@ struct WriteRange {
         const std::size_t n = found.counts[query] < room ? found.counts[query] : room;
         for (std::size_t i = block.thread_of_row(); i < n; i += step) {
             const std::uint64_t key = found.keys[query * found.capacity + i];
-            const std::uint64_t item = key_item(key);
+            const std::uint64_t entry = key_entry(key);
             distances[offsets[query] + i] = key_distance(key);
-            found_ids[offsets[query] + i] = ids == nullptr ? first_id + static_cast<std::int64_t>(item) : ids[item];
+            found_ids[offsets[query] + i] = ids == nullptr ? first_id + static_cast<std::int64_t>(entry) : ids[entry];
         }
     }
 };

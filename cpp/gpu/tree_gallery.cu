@@ -43,17 +43,17 @@ struct QueryPrefixes {
 }  // namespace
 
 struct TreeGallery::Sorted {
-    Sorted(CodeView codes, unsigned wanted_bits) : n_items(codes.n), n_bytes(codes.n_bytes) {
+    Sorted(CodeView codes, unsigned wanted_bits) : n_entries(codes.n), n_bytes(codes.n_bytes) {
         Stopper stopper;
         SortedRanges sorted(codes, nullptr, stopper);
         while (sorted.next()) {
             for (std::size_t i = 0; i < sorted.n(); ++i) {
                 const std::uint8_t* code = sorted.code(i);
                 if (rows.empty() || std::memcmp(code, rows.data() + rows.size() - n_bytes, n_bytes) != 0) {
-                    runs.begins.push_back(static_cast<std::uint32_t>(runs.items.size()));
+                    runs.begins.push_back(static_cast<std::uint32_t>(runs.entries.size()));
                     rows.insert(rows.end(), code, code + n_bytes);
                 }
-                runs.items.push_back(sorted.row(i));
+                runs.entries.push_back(sorted.row(i));
             }
         }
         const std::size_t n_rows = runs.begins.size();
@@ -73,7 +73,7 @@ struct TreeGallery::Sorted {
 
     CodeView view() const { return {rows.data(), runs.begins.size() - 1, n_bytes}; }
 
-    std::size_t n_items;
+    std::size_t n_entries;
     std::size_t n_bytes;
     std::vector<std::uint8_t> rows;
     HostRuns runs;
@@ -145,11 +145,11 @@ TreeGallery::TreeGallery(CodeView codes, const LevelLayout& layout, const std::i
 
 TreeGallery::TreeGallery(const Sorted& sorted, const LevelLayout& layout, const std::int64_t* ids,
                          std::int64_t first_id, Stream stream, std::size_t room)
-    : FlatGallery(sorted.view(), sorted.runs, ids, sorted.n_items, first_id, stream, room),
+    : FlatGallery(sorted.view(), sorted.runs, ids, sorted.n_entries, first_id, stream, room),
       prefix_bits_(sorted.prefix_bits),
       values_(loaded(sorted.values.data(), sorted.values.size(), stream)),
       begins_(loaded(sorted.begins.data(), sorted.begins.size(), stream)) {
-    for (std::size_t depth = 0; depth + 1 < layout.n_levels() && sorted.n_items != 0; ++depth) {
+    for (std::size_t depth = 0; depth + 1 < layout.n_levels() && sorted.n_entries != 0; ++depth) {
         levels_.emplace_back(sorted, layout, depth, stream);
     }
     finish(stream);

@@ -28,7 +28,7 @@ struct TreeSearch {
     QueryView queries;
     const std::uint32_t* query_prefixes;
     ItemRuns runs;
-    ItemMask mask;
+    EntryMask mask;
     Candidates found;
     std::uint32_t k;
     std::uint32_t most_rows;  ///< to compare; a query that needs more gives up
@@ -48,7 +48,7 @@ struct TreeSearch {
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
         auto& shared = *static_cast<Shared*>(block.shared());
-        auto* const counts = reinterpret_cast<std::uint32_t*>(&shared + 1);  // items found by distance
+        auto* const counts = reinterpret_cast<std::uint32_t*>(&shared + 1);  // entries found by distance
         auto* const words = counts + n_bits + 1;
         const std::size_t query = block.x();
         for (unsigned w = block.thread(); w < n_words; w += block.n_threads()) {
@@ -100,7 +100,7 @@ struct TreeSearch {
                 int distance = 0;
                 for (unsigned w = 0; w < n_words; ++w) distance += count_bits(codes.word(row, w) ^ words[w]);
                 if (distance > key_distance(bound)) continue;
-                take_items(runs, mask, row, distance, bound, k, [&](std::uint64_t key) {
+                take_entries(runs, mask, row, distance, bound, k, [&](std::uint64_t key) {
                     found.push(query, key);
                     add_to(counts + distance, 1);
                 });

@@ -141,10 +141,10 @@ void check_same(const fasthash_index* index, const Index& core) {
     check(fasthash_index_level_bits(index, core.layout().n_levels()) == 0, "no such level");
     check(fasthash_index_next_id(index) == core.next_id(), "next_id");
 
-    const Export items = core.export_items();
-    std::vector<std::uint8_t> codes(items.codes.size());
-    ok(fasthash_index_reconstruct(index, items.ids.data(), items.ids.size(), codes.data()));
-    check(codes == items.codes, "reconstruct");
+    const Export entries = core.export_entries();
+    std::vector<std::uint8_t> codes(entries.codes.size());
+    ok(fasthash_index_reconstruct(index, entries.ids.data(), entries.ids.size(), codes.data()));
+    check(codes == entries.codes, "reconstruct");
     for (const std::int64_t id : {std::int64_t{0}, std::int64_t{3}, std::int64_t{1000}, std::int64_t{-1}}) {
         bool contains = !core.contains(id);
         ok(fasthash_index_contains(index, id, &contains));

@@ -1,6 +1,6 @@
 // The core used from C++ alone: build, change, search, save, load, and its errors. The Python tests go deeper.
-#include "testing.h"
 #include "io/xxh64.h"
+#include "testing.h"
 
 namespace fasthash::testing {
 

@@ -32,15 +32,15 @@ struct Answer {
         join(found.distances);
         join(found.ids);
     }
-    void join(const Export& items) {
-        join(items.ids);
-        bytes.insert(bytes.end(), items.codes.begin(), items.codes.end());
+    void join(const Export& entries) {
+        join(entries.ids);
+        bytes.insert(bytes.end(), entries.codes.begin(), entries.codes.end());
     }
 };
 
 Answer content_of(const Index& index) {
     Answer content;
-    content.join(index.export_items());
+    content.join(index.export_entries());
     content.numbers.push_back(static_cast<std::int64_t>(index.next_id()));
     content.numbers.push_back(static_cast<std::int64_t>(index.size()));
     return content;
@@ -48,9 +48,9 @@ Answer content_of(const Index& index) {
 
 Answer content_of(const PlainIndex& plain) {
     Answer content;
-    for (const auto& item : plain.codes()) {
-        content.numbers.push_back(item.first);
-        content.bytes.insert(content.bytes.end(), item.second.begin(), item.second.end());
+    for (const auto& entry : plain.codes()) {
+        content.numbers.push_back(entry.first);
+        content.bytes.insert(content.bytes.end(), entry.second.begin(), entry.second.end());
     }
     content.numbers.push_back(static_cast<std::int64_t>(plain.next_id()));
     content.numbers.push_back(static_cast<std::int64_t>(plain.size()));

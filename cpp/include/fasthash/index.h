@@ -65,7 +65,7 @@ class Index {
     /// Write the codes of these ids as rows. Throws ArgumentError for an id that the index does not hold.
     void reconstruct(const std::int64_t* ids, std::size_t n, std::uint8_t* codes) const;
     /// All codes and ids, in the order of the ids.
-    Export export_items() const;
+    Export export_entries() const;
     /// An index of its own that holds the same; what neither has changed is there once.
     std::unique_ptr<Index> copy() const;
 

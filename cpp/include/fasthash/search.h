@@ -47,7 +47,7 @@ struct QueryStats {
     std::int64_t codes_compared = 0;  ///< full codes whose distance to the query was computed
 };
 
-/// What a search by radius found: the items of query q are offsets[q] .. offsets[q + 1], by (distance, id).
+/// What a search by radius found: the entries of query q are offsets[q] .. offsets[q + 1], by (distance, id).
 struct RangeResult {
     std::vector<std::int64_t> offsets;
     std::vector<std::int32_t> distances;

@@ -19,20 +19,20 @@ IdSummary summarize(const ItemRuns& runs, const PackedNumbers& ids) {
     parallel_for(kPieces, [&](std::size_t p) {
         IdSummary& piece = pieces[p];
         const NumberRange groups = piece_of(n_groups, kPieces, p);
-        std::size_t item = runs.begin(std::min(groups.begin * kGroup, n_rows));
-        std::uint64_t last = item == 0 ? 0 : ids.offset(item - 1);
+        std::size_t entry = runs.begin(std::min(groups.begin * kGroup, n_rows));
+        std::uint64_t last = entry == 0 ? 0 : ids.offset(entry - 1);
         for (std::size_t group = groups.begin; group < groups.end; ++group) {
             std::uint64_t least = UINT64_MAX;
             for (std::size_t row = group * kGroup; row < std::min(n_rows, (group + 1) * kGroup); ++row) {
-                std::uint64_t id = ids.offset(item);
+                std::uint64_t id = ids.offset(entry);
                 // The ids of rows come in any order: no branch, which would often be mispredicted.
-                piece.ascend = piece.ascend & (id > last || item == 0);
+                piece.ascend = piece.ascend & (id > last || entry == 0);
                 least = std::min(least, id);
-                const std::size_t end = runs.is_shared(row) ? runs.end(row) : item + 1;
-                while (++item < end) {
+                const std::size_t end = runs.is_shared(row) ? runs.end(row) : entry + 1;
+                while (++entry < end) {
                     last = id;
-                    id = ids.offset(item);
-                    if (id <= last) piece.out_of_order = std::min(piece.out_of_order, item);
+                    id = ids.offset(entry);
+                    if (id <= last) piece.out_of_order = std::min(piece.out_of_order, entry);
                 }
                 piece.largest = std::max(piece.largest, id);
                 last = id;

@@ -27,7 +27,7 @@ std::uint64_t key_of(const std::uint8_t* code, std::size_t n_bytes) {
     return key;
 }
 
-struct Entry {
+struct SortKey {
     std::uint64_t key;
     std::uint32_t row;
     std::uint32_t local;  // where its code stands
@@ -42,11 +42,11 @@ class BucketSorter {
         if (n < 2) return;
         copy_.resize(n * n_bytes_);
         std::memcpy(copy_.data(), codes, n * n_bytes_);
-        entries_.resize(n);
+        sort_keys_.resize(n);
         for (std::size_t i = 0; i < n; ++i) {
-            entries_[i] = {key_of(code(i), n_bytes_), rows[i], static_cast<std::uint32_t>(i)};
+            sort_keys_[i] = {key_of(code(i), n_bytes_), rows[i], static_cast<std::uint32_t>(i)};
         }
-        std::sort(entries_.begin(), entries_.end(), [this](const Entry& a, const Entry& b) {
+        std::sort(sort_keys_.begin(), sort_keys_.end(), [this](const SortKey& a, const SortKey& b) {
             if (a.key != b.key) return a.key < b.key;
             if (n_bytes_ > kKeyBytes) {
                 const int order =
@@ -56,8 +56,8 @@ class BucketSorter {
             return ids_ == nullptr ? a.row < b.row : ids_[a.row] < ids_[b.row];
         });
         for (std::size_t i = 0; i < n; ++i) {
-            std::memcpy(codes + i * n_bytes_, code(entries_[i].local), n_bytes_);
-            rows[i] = entries_[i].row;
+            std::memcpy(codes + i * n_bytes_, code(sort_keys_[i].local), n_bytes_);
+            rows[i] = sort_keys_[i].row;
         }
     }
 
@@ -66,7 +66,7 @@ class BucketSorter {
 
     std::size_t n_bytes_;
     const std::int64_t* ids_;
-    Array<Entry> entries_;
+    Array<SortKey> sort_keys_;
     Array<std::uint8_t> copy_;
 };
 

@@ -85,32 +85,32 @@ void SortedCodes::drop_prefix(std::size_t n_bytes) {
     n_dropped_ = n_bytes;
 }
 
-SortedCodesBuilder::SortedCodesBuilder(std::size_t n_bytes, std::size_t n_items, std::int64_t smallest_id,
+SortedCodesBuilder::SortedCodesBuilder(std::size_t n_bytes, std::size_t n_entries, std::int64_t smallest_id,
                                        std::int64_t largest_id)
     : sorted_(n_bytes) {
     sorted_.ids_ = PackedNumbers(smallest_id, largest_id);
     sorted_.least_ids_ = PackedNumbers(smallest_id, largest_id);
-    sorted_.ids_.reserve(n_items);
-    sorted_.tails_.reserve(n_items * n_bytes);  // room alone: pages that no code reaches take no memory
+    sorted_.ids_.reserve(n_entries);
+    sorted_.tails_.reserve(n_entries * n_bytes);  // room alone: pages that no code reaches take no memory
 }
 
 bool SortedCodesBuilder::append(const std::uint8_t* code, std::int64_t id) {
     const std::size_t n_bytes = sorted_.n_bytes_;
-    if (sorted_.n_items() > 0) {
+    if (sorted_.n_entries() > 0) {
         const int order = std::memcmp(sorted_.tails_.end() - n_bytes, code, n_bytes);
         if (order > 0 || (order == 0 && last_id_ >= id)) return false;
         if (order < 0) {
             sorted_.tails_.append(code, n_bytes);
             sorted_.runs_.push_row();
         } else {
-            sorted_.runs_.push_item();
+            sorted_.runs_.push_entry();
         }
     } else {
         sorted_.tails_.append(code, n_bytes);
         sorted_.runs_.push_row();
     }
-    sorted_.smallest_id_ = sorted_.n_items() == 1 ? id : std::min(sorted_.smallest_id_, id);
-    sorted_.largest_id_ = sorted_.n_items() == 1 ? id : std::max(sorted_.largest_id_, id);
+    sorted_.smallest_id_ = sorted_.n_entries() == 1 ? id : std::min(sorted_.smallest_id_, id);
+    sorted_.largest_id_ = sorted_.n_entries() == 1 ? id : std::max(sorted_.largest_id_, id);
     sorted_.ids_.push_back(id);
     PackedNumbers& least = sorted_.least_ids_;
     const std::size_t group = (sorted_.n_rows() - 1) / kGroup;
@@ -132,7 +132,7 @@ SortedCodes SortedCodesBuilder::finish() {
 }
 
 void SortedCodesCursor::load() {
-    row_end_ = sorted_->items(row_).end;
+    row_end_ = sorted_->entries(row_).end;
     if (row_ < piece_begin_ + piece_.n) return;
     piece_begin_ = row_;
     piece_ = sorted_->codes(row_, std::min(row_ + kPiece, sorted_->n_rows()), scratch_);

@@ -1,4 +1,4 @@
-// Distinct codes in the order of their bytes, each stored once with the ids of its items.
+// Distinct codes in the order of their bytes, each stored once with the ids of its entries.
 #pragma once
 
 #include <optional>
@@ -35,20 +35,20 @@ class SortedCodes final : public GroupSource {
     std::size_t size() const override { return n_rows(); }
     std::size_t n_bytes() const override { return n_bytes_; }
     std::size_t n_rows() const { return runs_.n_rows(); }
-    std::size_t n_items() const { return runs_.n_items(); }
+    std::size_t n_entries() const { return runs_.n_entries(); }
     std::size_t nbytes() const;
 
-    std::int64_t id(std::size_t item) const { return ids_[item]; }
+    std::int64_t id(std::size_t entry) const { return ids_[entry]; }
     /// Bounds of the ids.
     std::int64_t smallest_id() const { return smallest_id_; }
     std::int64_t largest_id() const { return largest_id_; }
-    NumberRange items(std::size_t row) const { return {runs_.begin(row), runs_.end(row)}; }
+    NumberRange entries(std::size_t row) const { return {runs_.begin(row), runs_.end(row)}; }
     const ItemRuns& runs() const { return runs_; }
     const PackedNumbers& ids() const { return ids_; }
-    /// The row of an item.
-    std::size_t row_of(std::size_t item, std::size_t row_before = 0) const { return runs_.row_of(item, row_before); }
-    /// Items of some rows.
-    std::size_t n_items(std::size_t first_row, std::size_t end_row) const {
+    /// The row of an entry.
+    std::size_t row_of(std::size_t entry, std::size_t row_before = 0) const { return runs_.row_of(entry, row_before); }
+    /// Entries of some rows.
+    std::size_t n_entries(std::size_t first_row, std::size_t end_row) const {
         return runs_.begin(end_row) - runs_.begin(first_row);
     }
 
@@ -72,7 +72,7 @@ class SortedCodes final : public GroupSource {
         runs_.prefetch(row);
         ids_.prefetch(row);  // near enough where few codes come twice
     }
-    /// No item behind the rows of a group of kGroup has a smaller id.
+    /// No entry behind the rows of a group of kGroup has a smaller id.
     std::int64_t least_id(std::size_t group) const { return least_ids_[group]; }
 
  private:
@@ -90,13 +90,13 @@ class SortedCodes final : public GroupSource {
     PackedNumbers least_ids_;  // of each kGroup rows
 };
 
-/// Builds them from items that arrive in the order of (code, id).
+/// Builds them from entries that arrive in the order of (code, id).
 class SortedCodesBuilder {
  public:
     /// Ids lie between the two bounds.
-    SortedCodesBuilder(std::size_t n_bytes, std::size_t n_items, std::int64_t smallest_id, std::int64_t largest_id);
+    SortedCodesBuilder(std::size_t n_bytes, std::size_t n_entries, std::int64_t smallest_id, std::int64_t largest_id);
 
-    /// False, and nothing added, if the item does not come after the last one.
+    /// False, and nothing added, if the entry does not come after the last one.
     bool append(const std::uint8_t* code, std::int64_t id);
     SortedCodes finish();
 
@@ -105,18 +105,18 @@ class SortedCodesBuilder {
     std::int64_t last_id_ = 0;
 };
 
-/// Walks the items in the order of (code, id).
+/// Walks the entries in the order of (code, id).
 class SortedCodesCursor {
  public:
     explicit SortedCodesCursor(const SortedCodes& sorted) : sorted_(&sorted) {
         if (!done()) load();
     }
 
-    bool done() const { return item_ == sorted_->n_items(); }
+    bool done() const { return entry_ == sorted_->n_entries(); }
     const std::uint8_t* code() const { return piece_.row(row_ - piece_begin_); }
-    std::int64_t id() const { return sorted_->id(item_); }
+    std::int64_t id() const { return sorted_->id(entry_); }
     void next() {
-        if (++item_ < row_end_) return;
+        if (++entry_ < row_end_) return;
         ++row_;
         if (!done()) load();
     }
@@ -127,9 +127,9 @@ class SortedCodesCursor {
     void load();
 
     const SortedCodes* sorted_;
-    std::size_t item_ = 0;
+    std::size_t entry_ = 0;
     std::size_t row_ = 0;
-    std::size_t row_end_ = 0;  // of its items
+    std::size_t row_end_ = 0;  // of its entries
     std::size_t piece_begin_ = 0;
     CodeView piece_{nullptr, 0, 0};
     Array<std::uint8_t> scratch_;

@@ -16,14 +16,14 @@ namespace {
 constexpr std::size_t kGrowth = 32;
 // What is added bit by bit is collected in a small last segment, which is copied by each change.
 constexpr std::size_t kSmallBytes = 64 * 1024;
-constexpr std::size_t kSmallItems = 4096;
-// A segment that has lost more than this share of its items is made anew without them.
+constexpr std::size_t kSmallEntries = 4096;
+// A segment that has lost more than this share of its entries is made anew without them.
 constexpr std::size_t kMostRemoved = 8;
 
 void check_room(std::size_t n_more, std::size_t n_held) {
-    constexpr std::size_t kMaxItems = UINT32_MAX;  // rows are numbered in 32 bits
-    if (n_more <= kMaxItems - n_held) return;
-    throw ArgumentError("codes must leave the index with at most " + std::to_string(kMaxItems) + " codes, got " +
+    constexpr std::size_t kMaxEntries = UINT32_MAX;  // rows are numbered in 32 bits
+    if (n_more <= kMaxEntries - n_held) return;
+    throw ArgumentError("codes must leave the index with at most " + std::to_string(kMaxEntries) + " codes, got " +
                         std::to_string(n_more) + " more to " + std::to_string(n_held));
 }
 
@@ -31,16 +31,16 @@ const Segment* leading(const State& state) {
     return state.segments.empty() ? nullptr : state.segments[0].segment.get();
 }
 
-SortedCodes merged(MergeCursor items, std::size_t n_bytes, Stopper& stopper) {
+SortedCodes merged(MergeCursor entries, std::size_t n_bytes, Stopper& stopper) {
     constexpr std::size_t kBetweenStops = 65536;
     constexpr double kShare = .9;  // of the time to build an index; the plan and its tables take the rest
-    SortedCodesBuilder builder(n_bytes, items.n_items(), items.smallest_id(), items.largest_id());
-    for (std::size_t n = 1; !items.done(); items.next(), ++n) {
-        if (!builder.append(items.code(), items.id())) {
+    SortedCodesBuilder builder(n_bytes, entries.n_entries(), entries.smallest_id(), entries.largest_id());
+    for (std::size_t n = 1; !entries.done(); entries.next(), ++n) {
+        if (!builder.append(entries.code(), entries.id())) {
             throw ArgumentError("codes must not change while they are added");
         }
         if (n % kBetweenStops != 0) continue;
-        stopper.note_done(kShare * static_cast<double>(n) / static_cast<double>(items.n_items()));
+        stopper.note_done(kShare * static_cast<double>(n) / static_cast<double>(entries.n_entries()));
         stopper.check();
     }
     return builder.finish();
@@ -68,7 +68,7 @@ void Index::Impl::add(const char* change, CodeView codes, const std::int64_t* id
     state.set(std::move(next));
 }
 
-// The new items go into one segment with those before them that are too small to stay on their own.
+// The new entries go into one segment with those before them that are too small to stay on their own.
 void Index::Impl::append(State& draft, CodeView codes, const std::int64_t* ids, Stopper& stopper) const {
     std::vector<LiveSegment>& segments = draft.segments;
     std::size_t n_rest = draft.size(), n_joined = codes.n, first = segments.size();
@@ -79,14 +79,14 @@ void Index::Impl::append(State& draft, CodeView codes, const std::int64_t* ids, 
     };
     if (first > 0 && segments[first - 1].small) join_one_more();
     const bool small =
-        n_joined <= std::min(kSmallItems, kSmallBytes / layout.n_bytes()) && n_rest >= kGrowth * n_joined;
+        n_joined <= std::min(kSmallEntries, kSmallBytes / layout.n_bytes()) && n_rest >= kGrowth * n_joined;
     while (!small && first > 0 && segments[first - 1].n_live < kGrowth * n_joined) join_one_more();
 
     const auto begin = segments.begin() + static_cast<std::ptrdiff_t>(first);
     const std::vector<LiveSegment> joined(begin, segments.end());
     segments.erase(begin, segments.end());
-    const NewItems items{codes, ids, static_cast<std::int64_t>(draft.next_id)};
-    segments.push_back(small ? SlicedSegment::of(joined, items) : build(joined, items, leading(draft), stopper));
+    const NewEntries entries{codes, ids, static_cast<std::int64_t>(draft.next_id)};
+    segments.push_back(small ? SlicedSegment::of(joined, entries) : build(joined, entries, leading(draft), stopper));
     segments.back().small = small;
     draft.next_id = ids == nullptr ? draft.next_id + codes.n : next_after(draft.next_id, ids, codes.n);
 }
@@ -107,8 +107,8 @@ void Index::Impl::remove(State& draft, const std::int64_t* ids, std::size_t n, S
         segments.push_back(build(joined, nothing_new(), leading(draft), stopper));
     }
     for (LiveSegment& part : segments) {
-        const std::size_t n_items = part.segment->n_items();
-        if ((n_items - part.n_live) * kMostRemoved <= n_items) continue;
+        const std::size_t n_entries = part.segment->n_entries();
+        if ((n_entries - part.n_live) * kMostRemoved <= n_entries) continue;
         const bool small = part.small;
         const Segment* before = &part == &segments[0] ? nullptr : leading(draft);
         part = small ? SlicedSegment::of({part}, nothing_new()) : build({part}, nothing_new(), before, stopper);
@@ -152,10 +152,10 @@ void Index::Impl::search_exact(const IdFilter* filter, const SearchTask& task, S
 
 std::shared_ptr<const Segment> Index::Impl::filtered(const std::shared_ptr<const State>& held, const IdFilter& filter,
                                                      bool built) const {
-    return filter.prepared().items_of(held, filter, layout.n_bytes(), [&](const NewItems& items) {
-        if (!built) return SlicedSegment::of({}, items).segment;
+    return filter.prepared().entries_of(held, filter, layout.n_bytes(), [&](const NewEntries& entries) {
+        if (!built) return SlicedSegment::of({}, entries).segment;
         Stopper stopper;
-        return build({}, items, leading(*held), stopper).segment;
+        return build({}, entries, leading(*held), stopper).segment;
     });
 }
 
@@ -175,13 +175,13 @@ void Index::Impl::search_pruned(const Pruning& pruning, const IdFilter* filter, 
     search_levels(searched.get(), layout, pruning, task, stopper);
 }
 
-LiveSegment Index::Impl::build(const std::vector<LiveSegment>& parts, const NewItems& items, const Segment* first,
+LiveSegment Index::Impl::build(const std::vector<LiveSegment>& parts, const NewEntries& entries, const Segment* first,
                                Stopper& stopper) const {
-    if (settings.kind == IndexKind::flat) return SlicedSegment::of(parts, items);
+    if (settings.kind == IndexKind::flat) return SlicedSegment::of(parts, entries);
     // After a first segment that needs no scan none is needed: how far the search has to go is known by then.
     std::optional<Plan> plan = settings.plan;
     if (!plan && first != nullptr && first->search_plan().plan != Plan::scan) plan = first->search_plan().plan;
-    SortedCodes codes = merged(MergeCursor(parts, items, stopper), layout.n_bytes(), stopper);
+    SortedCodes codes = merged(MergeCursor(parts, entries, stopper), layout.n_bytes(), stopper);
     return LiveSegment(std::make_shared<const SortedSegment>(std::move(codes), settings.memory, plan, stopper));
 }
 

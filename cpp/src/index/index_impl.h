@@ -22,7 +22,7 @@ class Index::Impl {
 
     /// `change`: the name of it in errors. Throws as Index::add does.
     void add(const char* change, CodeView codes, const std::int64_t* ids, const Interrupt& interrupt);
-    /// Adds items to a draft of the next state. Null ids count on.
+    /// Adds entries to a draft of the next state. Null ids count on.
     void append(State& draft, CodeView codes, const std::int64_t* ids, Stopper& stopper) const;
     void remove(State& draft, const std::int64_t* ids, std::size_t n, Stopper& stopper) const;
     std::shared_ptr<const State> in_one_segment(const State& held, Stopper& stopper) const;
@@ -34,12 +34,12 @@ class Index::Impl {
     void search_pruned(const Pruning& pruning, const IdFilter* filter, const SearchTask& task, Stopper& stopper);
 
  private:
-    NewItems nothing_new() const { return {{nullptr, 0, layout.n_bytes()}, nullptr, 0}; }
-    /// A segment of what is left of some segments, and of new items after it; there is at least one item. `first`: the
-    /// segment that is searched before it, null if there is none.
-    LiveSegment build(const std::vector<LiveSegment>& parts, const NewItems& items, const Segment* first,
+    NewEntries nothing_new() const { return {{nullptr, 0, layout.n_bytes()}, nullptr, 0}; }
+    /// A segment of what is left of some segments, and of new entries after it; there is at least one entry. `first`:
+    /// the segment that is searched before it, null if there is none.
+    LiveSegment build(const std::vector<LiveSegment>& parts, const NewEntries& entries, const Segment* first,
                       Stopper& stopper) const;
-    /// The items that a filter allows, as `build` makes a segment of them or in the simplest form; null if there are
+    /// The entries that a filter allows, as `build` makes a segment of them or in the simplest form; null if there are
     /// none.
     std::shared_ptr<const Segment> filtered(const std::shared_ptr<const State>& held, const IdFilter& filter,
                                             bool built) const;

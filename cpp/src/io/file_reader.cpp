@@ -168,7 +168,7 @@ LiveSegment load_flat(const OpenedFile& opened, const std::shared_ptr<const Mapp
             refuse("bytes after the last code are not zero");
         }
     }
-    std::optional<ItemIds> ids;
+    std::optional<EntryIds> ids;
     if (raw.id_bytes == 0) {
         check_next_id(raw, n - 1);
         if (static_cast<std::uint64_t>(kNoId) - static_cast<std::uint64_t>(raw.first_id) < n) {

@@ -58,18 +58,18 @@ class IndexWriter {
     Xxh64 hashes_[kSections];
 };
 
-// The items of all segments in their order, some thousand at a time.
+// The entries of all segments in their order, some thousand at a time.
 template <typename Call>
 void for_each_piece(const State& state, std::size_t n_bytes, Call call) {
     constexpr std::size_t kPiece = 64 * kGroup;
-    Items piece;
+    Entries piece;
     std::vector<std::size_t> wanted;
     for (const LiveSegment& part : state.segments) {
-        const std::size_t n = part.segment->n_items();
-        for (std::size_t item = 0; item < n;) {
+        const std::size_t n = part.segment->n_entries();
+        for (std::size_t entry = 0; entry < n;) {
             wanted.clear();
-            for (; item < n && piece.n() + wanted.size() < kPiece; ++item) {
-                if (part.live.contains(item)) wanted.push_back(item);
+            for (; entry < n && piece.n() + wanted.size() < kPiece; ++entry) {
+                if (part.live.contains(entry)) wanted.push_back(entry);
             }
             piece.append(*part.segment, wanted, n_bytes);
             if (piece.n() < kPiece) continue;
@@ -106,7 +106,7 @@ void write_flat(IndexWriter& writer, RawHeader& raw, const State& state, std::si
     std::int64_t smallest = INT64_MAX, largest = INT64_MIN, last = 0;
     bool counted = true, first = true;
     Array<std::uint8_t> groups;
-    for_each_piece(state, n_bytes, [&](const Items& piece) {
+    for_each_piece(state, n_bytes, [&](const Entries& piece) {
         const std::size_t n_groups = (piece.n() + kGroup - 1) / kGroup;
         groups.resize(n_groups * kGroup * n_bytes);
         slice_rows({piece.codes.data(), piece.n(), n_bytes}, groups.data());
@@ -127,28 +127,28 @@ void write_flat(IndexWriter& writer, RawHeader& raw, const State& state, std::si
     raw.id_bytes = static_cast<std::uint8_t>(
         PackedNumbers::width_for(static_cast<std::uint64_t>(largest) - static_cast<std::uint64_t>(smallest)));
     IdWriter ids(writer, raw);
-    for_each_piece(state, n_bytes, [&ids](const Items& piece) {
+    for_each_piece(state, n_bytes, [&ids](const Entries& piece) {
         for (const std::int64_t id : piece.ids) ids.append(id);
     });
     ids.finish();
 }
 
 void write_hier(IndexWriter& writer, RawHeader& raw, const State& state, std::size_t n_bytes, Stopper& stopper) {
-    const NewItems nothing{{nullptr, 0, n_bytes}, nullptr, 0};
+    const NewEntries nothing{{nullptr, 0, n_bytes}, nullptr, 0};
     writer.begin(1);
     ItemRuns runs;
     std::int64_t smallest = INT64_MAX, largest = INT64_MIN;
     std::vector<std::uint8_t> last;
-    for (MergeCursor item(state.segments, nothing, stopper); !item.done(); item.next()) {
-        if (last.empty() || std::memcmp(last.data(), item.code(), n_bytes) != 0) {
-            last.assign(item.code(), item.code() + n_bytes);
+    for (MergeCursor entry(state.segments, nothing, stopper); !entry.done(); entry.next()) {
+        if (last.empty() || std::memcmp(last.data(), entry.code(), n_bytes) != 0) {
+            last.assign(entry.code(), entry.code() + n_bytes);
             writer.append(last.data(), n_bytes);
             runs.push_row();
         } else {
-            runs.push_item();
+            runs.push_entry();
         }
-        smallest = std::min(smallest, item.id());
-        largest = std::max(largest, item.id());
+        smallest = std::min(smallest, entry.id());
+        largest = std::max(largest, entry.id());
     }
     raw.n_rows = runs.n_rows();
     raw.n_runs = runs.extras().size();
@@ -163,7 +163,7 @@ void write_hier(IndexWriter& writer, RawHeader& raw, const State& state, std::si
     raw.id_bytes = static_cast<std::uint8_t>(
         PackedNumbers::width_for(static_cast<std::uint64_t>(largest) - static_cast<std::uint64_t>(smallest)));
     IdWriter ids(writer, raw);
-    for (MergeCursor item(state.segments, nothing, stopper); !item.done(); item.next()) ids.append(item.id());
+    for (MergeCursor entry(state.segments, nothing, stopper); !entry.done(); entry.next()) ids.append(entry.id());
     ids.finish();
 }
 

@@ -1,18 +1,18 @@
-// Which items of a segment a search may find.
+// Which entries of a segment a search may find.
 #pragma once
 
-#include "codes/item_set.h"
+#include "codes/entry_set.h"
 #include "fasthash/id_filter.h"
 
 namespace fasthash {
 
 struct Admission {
-    const ItemSet* live = nullptr;     ///< items that have not been removed; null for all
+    const EntrySet* live = nullptr;    ///< entries that have not been removed; null for all
     const IdFilter* filter = nullptr;  ///< null for any id
 
     bool all() const { return live == nullptr && filter == nullptr; }
-    bool admits(std::size_t item, std::int64_t id) const {
-        return (live == nullptr || live->contains(item)) && (filter == nullptr || filter->contains(id));
+    bool admits(std::size_t entry, std::int64_t id) const {
+        return (live == nullptr || live->contains(entry)) && (filter == nullptr || filter->contains(id));
     }
 };
 

@@ -40,7 +40,7 @@ std::size_t PartIndex::nbytes() const {
 
 PartSearch::PartSearch(const PartIndex& index, Admission admission)
     : index_(index),
-      items_(index.sorted, admission),
+      entries_(index.sorted, admission),
       scan_cost_(cost_of_scan(index.sorted.n_rows(), index.sorted.n_bytes())),
       query_parts_(index.n_parts()),
       n_visited_(index.n_parts()) {}
@@ -188,14 +188,14 @@ std::int32_t PartSearch::take(const RowHit* hits, std::size_t n) {
         if (table != nullptr) wanted[i].row = static_cast<std::uint32_t>(table->rows[wanted[i].row]);
         sorted.prefetch(wanted[i].row);
     }
-    for (std::size_t i = 0; i < n_wanted; ++i) items_.push(wanted[i].row, wanted[i].distance + bound_, *nearest_);
+    for (std::size_t i = 0; i < n_wanted; ++i) entries_.push(wanted[i].row, wanted[i].distance + bound_, *nearest_);
     return limit();
 }
 
 // The k-th smallest distance of some hits: the k nearest of all are within it. While nothing has been found yet, that
 // spares most of the work.
 std::int32_t PartSearch::limit_of(const RowHit* hits, std::size_t n) const {
-    if (items_.restricted() || n <= nearest_->k() ||
+    if (entries_.restricted() || n <= nearest_->k() ||
         nearest_->threshold() < static_cast<std::int32_t>(index_.sorted.n_bytes() * 8))
         return INT32_MAX;
     std::int32_t distances[kMostHits];

@@ -5,7 +5,7 @@
 
 #include "fasthash/search.h"
 #include "platform/stopper.h"
-#include "search/row_items.h"
+#include "search/row_entries.h"
 #include "search/search_cost.h"
 
 namespace fasthash {
@@ -60,7 +60,7 @@ class PartSearch final : private RowSink {
     bool seen_before(const std::uint8_t* code) const;
 
     const PartIndex& index_;
-    const SortedItems items_;
+    const SortedEntries entries_;
     const double scan_cost_;
     std::vector<std::uint32_t> query_parts_;
     std::vector<unsigned> n_visited_;  // per part: all values at smaller distances have been visited

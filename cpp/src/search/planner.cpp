@@ -19,14 +19,14 @@ double bytes_allowed(Memory memory, std::size_t n_bytes) {
     return static_cast<double>(n_bytes) * (memory == Memory::fast ? 6.0 : 2.0);
 }
 
-// Bytes per item of an index with so many parts.
+// Bytes per entry of an index with so many parts.
 double bytes_needed(const SortedCodes& codes, std::size_t n_parts, std::size_t part_bits) {
     const auto n_rows = static_cast<double>(codes.n_rows());
     const double row_number = std::ceil(std::log2(n_rows + 1) / 8);
     const double directories = 4.0 * std::exp2(static_cast<double>(part_bits)) * static_cast<double>(n_parts);
     const double tables =
         n_rows * (static_cast<double>(codes.n_bytes()) + row_number) * static_cast<double>(n_parts - 1);
-    return (static_cast<double>(codes.nbytes()) + directories + tables) / static_cast<double>(codes.n_items());
+    return (static_cast<double>(codes.nbytes()) + directories + tables) / static_cast<double>(codes.n_entries());
 }
 
 // Numbers below n, evenly spread, none twice.
@@ -36,9 +36,9 @@ std::vector<std::size_t> spread(std::size_t n, std::size_t wanted) {
     return numbers;
 }
 
-// Rows of evenly spread items: a code that many items have is as likely as it is among queries.
+// Rows of evenly spread entries: a code that many entries have is as likely as it is among queries.
 std::vector<std::size_t> sample_rows(const SortedCodes& codes, std::size_t wanted) {
-    std::vector<std::size_t> rows = spread(codes.n_items(), wanted);
+    std::vector<std::size_t> rows = spread(codes.n_entries(), wanted);
     for (std::size_t& row : rows) row = codes.row_of(row);
     return rows;
 }
@@ -59,7 +59,7 @@ class NeighbourDistances final : private RowSink {
  private:
     explicit NeighbourDistances(const SortedCodes& codes)
         : codes_(codes),
-          items_(codes, {}),
+          entries_(codes, {}),
           nearest_({kNeighbours + 1}, codes.n_bytes() * 8) {}  // a code of the gallery finds itself
 
     std::int32_t of(std::size_t row) {
@@ -69,12 +69,12 @@ class NeighbourDistances final : private RowSink {
         return nearest_.threshold();
     }
     std::int32_t take(const RowHit* hits, std::size_t n) override {
-        for (std::size_t i = 0; i < n; ++i) items_.push(hits[i].row, hits[i].distance, nearest_);
+        for (std::size_t i = 0; i < n; ++i) entries_.push(hits[i].row, hits[i].distance, nearest_);
         return nearest_.largest_distance();
     }
 
     const SortedCodes& codes_;
-    const SortedItems items_;
+    const SortedEntries entries_;
     TopK nearest_;
 };
 

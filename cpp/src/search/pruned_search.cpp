@@ -20,7 +20,7 @@ std::size_t share_down(double keep, std::size_t total) {
 }  // namespace
 
 PrunedSearch::PrunedSearch(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, Pruning pruning)
-    : codes_(codes), items_(codes, {}), tree_(tree), layout_(layout), pruning_(pruning) {}
+    : codes_(codes), entries_(codes, {}), tree_(tree), layout_(layout), pruning_(pruning) {}
 
 QueryStats PrunedSearch::run(const std::uint8_t* query, const std::uint16_t* cuts, TopK& nearest) {
     query_ = query;
@@ -71,9 +71,9 @@ void PrunedSearch::score(std::size_t depth) {
 std::uint16_t PrunedSearch::cut(std::size_t depth) {
     if (cuts_ != nullptr) return cuts_[depth];
     const LevelNodes& level = tree_.level(depth);
-    const auto items = [&](std::size_t node) {
+    const auto entries = [&](std::size_t node) {
         const NumberRange rows = level.rows(node);
-        return codes_.n_items(rows.begin, rows.end);
+        return codes_.n_entries(rows.begin, rows.end);
     };
     std::uint16_t score = 0;
     switch (pruning_.mode) {
@@ -81,16 +81,16 @@ std::uint16_t PrunedSearch::cut(std::size_t depth) {
             score = smallest_with(share_up(pruning_.keep, n_scores_), layout_.offset(depth + 1) * 8);
             break;
         case KeepMode::gallery_ratio:
-            score = reach(share_up(pruning_.keep, codes_.n_items()), items);
+            score = reach(share_up(pruning_.keep, codes_.n_entries()), entries);
             break;
         case KeepMode::radius:
             score = static_cast<std::uint16_t>(share_down(pruning_.keep, layout_.level_bytes(depth) * 8));
             break;
     }
-    // Whatever the mode, the subtrees kept must hold k items, so that the search can return k. No node is empty.
-    const std::size_t needed = std::min(nearest_->k(), codes_.n_items());
+    // Whatever the mode, the subtrees kept must hold k entries, so that the search can return k. No node is empty.
+    const std::size_t needed = std::min(nearest_->k(), codes_.n_entries());
     if (kernels().count_at_most(scores_.data(), n_scores_, score) >= needed) return score;
-    return std::max(score, reach(needed, items));
+    return std::max(score, reach(needed, entries));
 }
 
 const Array<std::uint32_t>& PrunedSearch::find(const std::uint16_t* scores, std::size_t n, std::uint16_t first,
@@ -175,7 +175,7 @@ void PrunedSearch::read_ranges() {
 }
 
 std::int32_t PrunedSearch::take(const RowHit* hits, std::size_t n) {
-    for (std::size_t i = 0; i < n; ++i) items_.push(first_row_ + hits[i].row, hits[i].distance, *nearest_);
+    for (std::size_t i = 0; i < n; ++i) entries_.push(first_row_ + hits[i].row, hits[i].distance, *nearest_);
     return nearest_->largest_distance();
 }
 

@@ -5,12 +5,12 @@
 
 #include "codes/level_tree.h"
 #include "fasthash/search.h"
-#include "search/row_items.h"
+#include "search/row_entries.h"
 
 namespace fasthash {
 
-/// Never returns fewer than k items if there are k. Beyond HDHash, the codes that stay in the race are compared in the
-/// order of their nodes' distance, and no longer than one of them can still be among the k: the result is the same.
+/// Never returns fewer than k entries if there are k. Beyond HDHash, the codes that stay in the race are compared in
+/// the order of their nodes' distance, and no longer than one of them can still be among the k: the result is the same.
 class PrunedSearch final : private RowSink {
  public:
     PrunedSearch(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, Pruning pruning);
@@ -43,7 +43,7 @@ class PrunedSearch final : private RowSink {
     bool by_level() const { return pruning_.mode == KeepMode::radius; }
 
     const SortedCodes& codes_;
-    const SortedItems items_;
+    const SortedEntries entries_;
     const LevelTree& tree_;
     const LevelLayout& layout_;
     Pruning pruning_;

@@ -19,9 +19,9 @@ std::uint64_t rows_within(std::int32_t limit, const std::uint16_t* distances) {
 // The nearest codes of a block of queries in some groups.
 class BlockScan final : public GroupSink {
  public:
-    BlockScan(const GroupSource& codes, const RowItems& items, const QueryBlock& block)
+    BlockScan(const GroupSource& codes, const RowEntries& entries, const QueryBlock& block)
         : codes_(codes),
-          items_(items),
+          entries_(entries),
           queries_(block.queries),
           nearest_(block.nearest),
           bounds_(queries_.n),
@@ -49,14 +49,14 @@ class BlockScan final : public GroupSink {
     void take(std::size_t query, std::size_t group, std::uint64_t rows, const std::uint16_t* distances) override {
         const std::size_t first_row = (first_group_ + group) * kGroup;
         const TopK& nearest = nearest_[query];
-        rows &= items_.wanted_rows(first_group_ + group);
-        const std::int32_t largest = nearest.largest_distance(items_.least_id(first_group_ + group));
+        rows &= entries_.wanted_rows(first_group_ + group);
+        const std::int32_t largest = nearest.largest_distance(entries_.least_id(first_group_ + group));
         // Skips ties whose ids are too large, of which there may be very many.
         if (largest + 1 < bounds_[query]) rows &= rows_within(largest, distances);
         for (; rows != 0; rows &= rows - 1) {
             const auto i = static_cast<std::size_t>(__builtin_ctzll(rows));
             if (first_row + i >= codes_.size()) break;  // what fills up the last group
-            items_.prefetch(first_row + i);
+            entries_.prefetch(first_row + i);
             waiting_[n_waiting_++] = {query, first_row + i, distances[i]};
             if (n_waiting_ == kMostWaiting) push_waiting();
         }
@@ -81,14 +81,14 @@ class BlockScan final : public GroupSink {
             const Hit& hit = waiting_[i];
             TopK& nearest = nearest_[hit.query];
             if (hit.distance > nearest.largest_distance()) continue;
-            items_.push(hit.row, hit.distance, nearest);
+            entries_.push(hit.row, hit.distance, nearest);
             bounds_[hit.query] = bound_of(nearest);
         }
         n_waiting_ = 0;
     }
 
     const GroupSource& codes_;
-    const RowItems& items_;
+    const RowEntries& entries_;
     CodeView queries_;
     TopK* nearest_;
     std::vector<std::uint16_t> bounds_;
@@ -111,9 +111,9 @@ void QueryBlock::note(std::size_t q, const QueryStats& work) const {
     stats[q].codes_compared += work.codes_compared;
 }
 
-void scan(const GroupSource& codes, const RowItems& items, const QueryBlock& block, NumberRange groups,
+void scan(const GroupSource& codes, const RowEntries& entries, const QueryBlock& block, NumberRange groups,
           Stopper& stopper) {
-    BlockScan(codes, items, block).run(groups, stopper);
+    BlockScan(codes, entries, block).run(groups, stopper);
     const std::size_t n_rows =
         std::min(groups.end * kGroup, codes.size()) - std::min(groups.begin * kGroup, codes.size());
     const QueryStats work{Plan::scan, false, 0, static_cast<std::int64_t>(n_rows)};

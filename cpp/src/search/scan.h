@@ -7,7 +7,7 @@
 #include "fasthash/topk.h"
 #include "platform/number_range.h"
 #include "platform/stopper.h"
-#include "search/row_items.h"
+#include "search/row_entries.h"
 
 namespace fasthash {
 
@@ -23,7 +23,7 @@ struct QueryBlock {
 };
 
 /// Compares all queries with the codes of some groups.
-void scan(const GroupSource& codes, const RowItems& items, const QueryBlock& block, NumberRange groups,
+void scan(const GroupSource& codes, const RowEntries& entries, const QueryBlock& block, NumberRange groups,
           Stopper& stopper);
 
 /// Most queries that a scan should take at once: enough that reading the codes from memory is paid for, few enough

@@ -1,4 +1,4 @@
-// Merges sorted codes: the one way in which items come together, for new segments and for files.
+// Merges sorted codes: the one way in which entries come together, for new segments and for files.
 #pragma once
 
 #include <memory>
@@ -8,13 +8,13 @@
 
 namespace fasthash {
 
-/// Walks what is left of some segments, and new items, in the order of (code, id).
+/// Walks what is left of some segments, and new entries, in the order of (code, id).
 class MergeCursor {
  public:
-    /// The codes of the new items and the stopper must outlive the cursor.
-    MergeCursor(std::vector<LiveSegment> parts, const NewItems& items, Stopper& stopper);
+    /// The codes of the new entries and the stopper must outlive the cursor.
+    MergeCursor(std::vector<LiveSegment> parts, const NewEntries& entries, Stopper& stopper);
 
-    std::size_t n_items() const { return n_items_; }
+    std::size_t n_entries() const { return n_entries_; }
     /// Bounds of the ids.
     std::int64_t smallest_id() const { return smallest_id_; }
     std::int64_t largest_id() const { return largest_id_; }
@@ -40,8 +40,8 @@ class MergeCursor {
 
     std::size_t n_bytes_;
     std::vector<LiveSegment> parts_;
-    Items loose_;  // of parts that are not sorted
-    std::size_t n_items_;
+    Entries loose_;  // of parts that are not sorted
+    std::size_t n_entries_;
     std::int64_t smallest_id_ = INT64_MAX;
     std::int64_t largest_id_ = INT64_MIN;
     std::vector<std::unique_ptr<Source>> sources_;  // those that are not at their end
@@ -49,6 +49,6 @@ class MergeCursor {
 };
 
 /// How many nodes each level has, the last one included, whose nodes are distinct codes. Uses the cursor up.
-std::vector<std::size_t> count_nodes(MergeCursor items, const LevelLayout& layout);
+std::vector<std::size_t> count_nodes(MergeCursor entries, const LevelLayout& layout);
 
 }  // namespace fasthash

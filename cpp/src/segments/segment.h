@@ -29,8 +29,8 @@ class Segment : public IdList {
     Segment(const Segment&) = delete;
     Segment& operator=(const Segment&) = delete;
 
-    /// Write the codes of some items, which are given in order, as rows.
-    virtual void copy_codes(const std::size_t* items, std::size_t n, std::uint8_t* rows) const = 0;
+    /// Write the codes of some entries, which are given in order, as rows.
+    virtual void copy_codes(const std::size_t* entries, std::size_t n, std::uint8_t* rows) const = 0;
     /// Bytes of memory, and of files that are mapped instead.
     virtual std::size_t nbytes() const;
     virtual std::size_t mapped_bytes() const = 0;
@@ -52,11 +52,11 @@ class Segment : public IdList {
 
     /// The codes in order, if that is how they are held, else null.
     virtual const SortedCodes* sorted_codes() const { return nullptr; }
-    /// Whether ids ascend from item to item.
+    /// Whether ids ascend from entry to entry.
     virtual bool ids_ascend() const { return false; }
     virtual SearchPlan search_plan() const { return {}; }
 
-    /// The item with an id, or IdMap::kNone.
+    /// The entry with an id, or IdMap::kNone.
     std::size_t find(std::int64_t id) const;
 
  protected:
@@ -69,19 +69,19 @@ class Segment : public IdList {
 /// A segment of an index, and what is left of it.
 struct LiveSegment {
     explicit LiveSegment(std::shared_ptr<const Segment> whole)
-        : segment(std::move(whole)), n_live(segment->n_items()) {}
+        : segment(std::move(whole)), n_live(segment->n_entries()) {}
 
     std::shared_ptr<const Segment> segment;
-    ItemSet live;
+    EntrySet live;
     std::size_t n_live;
     bool small = false;  // what was added last, until it is enough for a segment of the index's kind
 
     Admission admission(const IdFilter* filter = nullptr) const { return {live.has_all() ? nullptr : &live, filter}; }
-    bool whole() const { return n_live == segment->n_items(); }
+    bool whole() const { return n_live == segment->n_entries(); }
 };
 
 /// Codes that come to an index. No ids stand for first_id, first_id + 1, ...
-struct NewItems {
+struct NewEntries {
     CodeView codes;
     const std::int64_t* ids;
     std::int64_t first_id;
@@ -92,18 +92,18 @@ struct NewItems {
 };
 
 /// Codes with ids, one after the other.
-struct Items {
+struct Entries {
     Array<std::uint8_t> codes;
     Array<std::int64_t> ids;
 
     std::size_t n() const { return ids.size(); }
-    NewItems view(std::size_t n_bytes) const { return {{codes.data(), n(), n_bytes}, ids.data(), 0}; }
+    NewEntries view(std::size_t n_bytes) const { return {{codes.data(), n(), n_bytes}, ids.data(), 0}; }
 
-    /// Further items of a segment, given in order.
-    void append(const Segment& segment, const std::vector<std::size_t>& items, std::size_t n_bytes);
+    /// Further entries of a segment, given in order.
+    void append(const Segment& segment, const std::vector<std::size_t>& entries, std::size_t n_bytes);
     /// All that are left of a segment.
     void append(const LiveSegment& part, std::size_t n_bytes);
-    void append(const NewItems& items);
+    void append(const NewEntries& entries);
 };
 
 }  // namespace fasthash

@@ -1,7 +1,7 @@
 // Codes in the order in which they came, which are searched by comparing all of them.
 #pragma once
 
-#include "codes/item_ids.h"
+#include "codes/entry_ids.h"
 #include "codes/sliced_codes.h"
 #include "segments/segment.h"
 
@@ -10,18 +10,18 @@ namespace fasthash {
 class SlicedSegment final : public Segment {
  public:
     /// `mapped`: the file in which codes and ids stand, if they do not stand in memory.
-    SlicedSegment(SlicedCodes codes, ItemIds ids, std::shared_ptr<const MappedFile> mapped = nullptr);
-    /// What is left of some segments, and new items after it.
-    static LiveSegment of(const std::vector<LiveSegment>& parts, const NewItems& items);
+    SlicedSegment(SlicedCodes codes, EntryIds ids, std::shared_ptr<const MappedFile> mapped = nullptr);
+    /// What is left of some segments, and new entries after it.
+    static LiveSegment of(const std::vector<LiveSegment>& parts, const NewEntries& entries);
 
     const SlicedCodes& codes() const { return codes_; }
-    const ItemIds& ids() const { return ids_; }
+    const EntryIds& ids() const { return ids_; }
 
-    std::size_t n_items() const override { return ids_.size(); }
-    std::int64_t id(std::size_t item) const override { return ids_[item]; }
+    std::size_t n_entries() const override { return ids_.size(); }
+    std::int64_t id(std::size_t entry) const override { return ids_[entry]; }
     std::int64_t smallest_id() const override { return ids_.smallest(); }
     std::int64_t largest_id() const override { return ids_.largest(); }
-    void copy_codes(const std::size_t* items, std::size_t n, std::uint8_t* rows) const override;
+    void copy_codes(const std::size_t* entries, std::size_t n, std::uint8_t* rows) const override;
     std::size_t nbytes() const override { return Segment::nbytes() + codes_.nbytes() + ids_.nbytes(); }
     std::size_t mapped_bytes() const override;
 
@@ -34,7 +34,7 @@ class SlicedSegment final : public Segment {
 
  private:
     SlicedCodes codes_;
-    ItemIds ids_;
+    EntryIds ids_;
     std::shared_ptr<const MappedFile> mapped_;
 };
 

@@ -17,19 +17,19 @@ SortedSegment::SortedSegment(SortedCodes codes, std::shared_ptr<const MappedFile
     parts_ = carry_out(choice_, std::move(codes), Memory::standard, stopper);
 }
 
-void SortedSegment::copy_codes(const std::size_t* items, std::size_t n, std::uint8_t* rows) const {
+void SortedSegment::copy_codes(const std::size_t* entries, std::size_t n, std::uint8_t* rows) const {
     const std::size_t n_bytes = codes().n_bytes();
     Array<std::uint8_t> scratch;
     std::size_t row = 0;     // that was copied last
-    NumberRange held{0, 0};  // its items
+    NumberRange held{0, 0};  // its entries
     for (std::size_t i = 0; i < n; ++i) {
         std::uint8_t* to = rows + i * n_bytes;
-        if (items[i] >= held.begin && items[i] < held.end) {
+        if (entries[i] >= held.begin && entries[i] < held.end) {
             std::memcpy(to, to - n_bytes, n_bytes);
             continue;
         }
-        row = codes().row_of(items[i], row);
-        held = codes().items(row);
+        row = codes().row_of(entries[i], row);
+        held = codes().entries(row);
         std::memcpy(to, codes().codes(row, row + 1, scratch).data, n_bytes);
     }
 }
@@ -50,7 +50,7 @@ bool SortedSegment::scans(std::size_t n_queries, const Wanted& wanted) const {
 void SortedSegment::scan_part(const QueryBlock& block, Admission admission, std::size_t part, std::size_t n_parts,
                               Stopper& stopper) const {
     const NumberRange groups = piece_of(codes().n_groups(), n_parts, part);
-    scan(codes(), SortedItems(codes(), admission), block, groups, stopper);
+    scan(codes(), SortedEntries(codes(), admission), block, groups, stopper);
 }
 
 void SortedSegment::search(const QueryBlock& block, Admission admission, Stopper& stopper) const {

@@ -16,11 +16,11 @@ class SortedSegment final : public Segment {
 
     const SortedCodes& codes() const { return parts_->sorted; }
 
-    std::size_t n_items() const override { return codes().n_items(); }
-    std::int64_t id(std::size_t item) const override { return codes().id(item); }
+    std::size_t n_entries() const override { return codes().n_entries(); }
+    std::int64_t id(std::size_t entry) const override { return codes().id(entry); }
     std::int64_t smallest_id() const override { return codes().smallest_id(); }
     std::int64_t largest_id() const override { return codes().largest_id(); }
-    void copy_codes(const std::size_t* items, std::size_t n, std::uint8_t* rows) const override;
+    void copy_codes(const std::size_t* entries, std::size_t n, std::uint8_t* rows) const override;
     std::size_t nbytes() const override;
     std::size_t mapped_bytes() const override;
 
@@ -29,7 +29,7 @@ class SortedSegment final : public Segment {
     void scan_part(const QueryBlock& block, Admission admission, std::size_t part, std::size_t n_parts,
                    Stopper& stopper) const override;
     void search(const QueryBlock& block, Admission admission, Stopper& stopper) const override;
-    /// There is no admission: the items that a filter allows are in a segment of their own.
+    /// There is no admission: the entries that a filter allows are in a segment of their own.
     void search_pruned(const QueryBlock& block, Admission admission, const LevelLayout& layout, Pruning pruning,
                        Stopper& stopper) const override;
     const SortedCodes* sorted_codes() const override { return &codes(); }

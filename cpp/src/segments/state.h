@@ -9,9 +9,9 @@ namespace fasthash {
 
 struct Place {
     std::size_t segment = 0;
-    std::size_t item = IdMap::kNone;
+    std::size_t entry = IdMap::kNone;
 
-    bool found() const { return item != IdMap::kNone; }
+    bool found() const { return entry != IdMap::kNone; }
 };
 
 struct State {
@@ -21,16 +21,16 @@ struct State {
     std::size_t size() const;
     /// Whether all codes are in one segment, of the index's kind, that has lost none.
     bool is_compact() const;
-    /// Whether ids ascend from the first item of the first segment to the last of the last.
+    /// Whether ids ascend from the first entry of the first segment to the last of the last.
     bool ids_ascend() const;
     Place find(std::int64_t id) const;
     /// Where all of these are. Throws ArgumentError for one that is not there.
     std::vector<Place> find_all(const std::int64_t* ids, std::size_t n) const;
-    /// Remove items. Segments of which nothing is left go away.
+    /// Remove entries. Segments of which nothing is left go away.
     void remove(const std::vector<Place>& places);
 };
 
-/// Places by segment, in the order of the items.
+/// Places by segment, in the order of the entries.
 std::vector<std::vector<std::size_t>> by_segment(const std::vector<Place>& places, std::size_t n_segments);
 
 }  // namespace fasthash

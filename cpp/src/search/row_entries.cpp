@@ -1,11 +1,11 @@
-#include "search/row_items.h"
+#include "search/row_entries.h"
 
 #include <algorithm>
 
 namespace fasthash {
 
-void SortedItems::push(std::size_t row, std::int32_t distance, TopK& nearest) const {
-    const NumberRange range = codes_.items(row);
+void SortedEntries::push(std::size_t row, std::int32_t distance, TopK& nearest) const {
+    const NumberRange range = codes_.entries(row);
     if (nearest.counts_only() && admission_.filter == nullptr) {
         nearest.count(admission_.live == nullptr ? range.size() : admission_.live->count(range));
         return;
@@ -13,14 +13,14 @@ void SortedItems::push(std::size_t row, std::int32_t distance, TopK& nearest) co
     std::size_t n_wanted = nearest.k();  // of equal codes no more can be wanted
     if (admission_.all()) {
         const std::size_t end = range.begin + std::min(range.size(), n_wanted);
-        for (std::size_t item = range.begin; item < end; ++item) {
-            if (!nearest.push(distance, codes_.id(item))) return;  // ids ascend: none that follows can enter
+        for (std::size_t entry = range.begin; entry < end; ++entry) {
+            if (!nearest.push(distance, codes_.id(entry))) return;  // ids ascend: none that follows can enter
         }
         return;
     }
-    for (std::size_t item = range.begin; item < range.end && n_wanted > 0; ++item) {
-        const std::int64_t id = codes_.id(item);
-        if (!admission_.admits(item, id)) continue;
+    for (std::size_t entry = range.begin; entry < range.end && n_wanted > 0; ++entry) {
+        const std::int64_t id = codes_.id(entry);
+        if (!admission_.admits(entry, id)) continue;
         if (!nearest.push(distance, id)) return;
         --n_wanted;
     }

@@ -1,4 +1,4 @@
-// The ids of items that stand in any order.
+// The ids of entries that stand in any order.
 #pragma once
 
 #include "codes/id_summary.h"
@@ -8,14 +8,14 @@
 namespace fasthash {
 
 /// Ids that follow one another take no memory, others as many bytes as their range needs.
-class ItemIds {
+class EntryIds {
  public:
     /// first, first + 1, ...
-    ItemIds(std::int64_t first, std::size_t n)
+    EntryIds(std::int64_t first, std::size_t n)
         : n_(n), smallest_(first), largest_(first + (static_cast<std::int64_t>(n) - 1)) {}
-    ItemIds(const std::int64_t* ids, std::size_t n);
+    EntryIds(const std::int64_t* ids, std::size_t n);
     /// As they stand in a file.
-    ItemIds(PackedNumbers ids, IdSummary summary);
+    EntryIds(PackedNumbers ids, IdSummary summary);
 
     std::size_t size() const { return n_; }
     bool counted() const { return ids_.size() == 0; }
@@ -26,7 +26,7 @@ class ItemIds {
     bool ascend() const { return ascend_; }
     std::int64_t smallest() const { return smallest_; }
     std::int64_t largest() const { return largest_; }
-    /// The smallest of kGroup items.
+    /// The smallest of kGroup entries.
     std::int64_t least_of(std::size_t group) const { return ascend_ ? (*this)[group * kGroup] : least_[group]; }
     void prefetch(std::size_t i) const {
         if (!counted()) ids_.prefetch(i);

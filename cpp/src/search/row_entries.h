@@ -8,26 +8,26 @@
 namespace fasthash {
 
 /// What stands behind the rows of codes: ids, one or several a row.
-class RowItems {
+class RowEntries {
  public:
     virtual void push(std::size_t row, std::int32_t distance, TopK& nearest) const = 0;
     /// A push of the row is to come.
     virtual void prefetch(std::size_t row) const = 0;
-    /// No item behind the rows of a group of kGroup has a smaller id.
+    /// No entry behind the rows of a group of kGroup has a smaller id.
     virtual std::int64_t least_id(std::size_t group) const = 0;
-    /// Rows of a group behind which there may be an item that is wanted, as bits.
+    /// Rows of a group behind which there may be an entry that is wanted, as bits.
     virtual std::uint64_t wanted_rows(std::size_t group) const = 0;
 
  protected:
-    ~RowItems() = default;
+    ~RowEntries() = default;
 };
 
-/// The items behind the rows that a search may find.
-class SortedItems final : public RowItems {
+/// The entries behind the rows that a search may find.
+class SortedEntries final : public RowEntries {
  public:
-    SortedItems(const SortedCodes& codes, Admission admission) : codes_(codes), admission_(admission) {}
+    SortedEntries(const SortedCodes& codes, Admission admission) : codes_(codes), admission_(admission) {}
 
-    /// Whether some items must not be found.
+    /// Whether some entries must not be found.
     bool restricted() const { return !admission_.all(); }
     void push(std::size_t row, std::int32_t distance, TopK& nearest) const override;
     void prefetch(std::size_t row) const override { codes_.prefetch(row); }
