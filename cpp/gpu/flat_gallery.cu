@@ -192,8 +192,8 @@ void FlatGallery::range_search(CodeView queries, std::int32_t radius, const Allo
 
 PlaneView FlatGallery::codes() const { return {codes_.words(), codes_.stride()}; }
 
-ItemRuns FlatGallery::runs() const {
-    return begins_.size() == 0 ? ItemRuns{nullptr, nullptr} : ItemRuns{begins_.data(), entries_.data()};
+RunsView FlatGallery::runs() const {
+    return begins_.size() == 0 ? RunsView{nullptr, nullptr} : RunsView{begins_.data(), entries_.data()};
 }
 
 }  // namespace fasthash::gpu

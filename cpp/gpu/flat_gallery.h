@@ -12,7 +12,7 @@
 
 namespace fasthash::gpu {
 
-struct ItemRuns;
+struct RunsView;
 struct PlaneView;
 
 /// The entries behind distinct codes, on the host: those of row i are entries[begins[i]] .. entries[begins[i + 1] - 1],
@@ -79,7 +79,7 @@ class FlatGallery {
 
  private:
     void scan_carefully(QueryBatch& batch, std::size_t query) const;
-    ItemRuns runs() const;
+    RunsView runs() const;
 
     Planes codes_;
     ScanSettings settings_;

@@ -36,7 +36,7 @@ struct PrunedSearch {
     unsigned n_bits;
     std::uint32_t n_entries;
     QueryView queries;
-    ItemRuns runs;
+    RunsView runs;
     Candidates found;
     std::uint32_t k;
     double keep;

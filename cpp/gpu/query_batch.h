@@ -96,9 +96,9 @@ struct GiveBack {
 
 /// Queries that are searched together, and what has been found for them.
 struct QueryBatch {
-    QueryBatch(CodeView queries, std::int32_t radius, std::size_t n_keys, std::uint32_t n_wanted, ItemRuns item_runs,
+    QueryBatch(CodeView queries, std::int32_t radius, std::size_t n_keys, std::uint32_t n_wanted, RunsView runs_of_rows,
                EntryMask entry_mask, Stopper& ended_by, Stream on)
-        : QueryBatch(queries.n, static_cast<unsigned>(words_of(queries.n_bytes)), n_keys, n_wanted, item_runs,
+        : QueryBatch(queries.n, static_cast<unsigned>(words_of(queries.n_bytes)), n_keys, n_wanted, runs_of_rows,
                      entry_mask, ended_by, on) {
         Buffer<std::uint8_t> rows(n * queries.n_bytes, on);
         rows.load(queries.data, n * queries.n_bytes);
@@ -132,7 +132,7 @@ struct QueryBatch {
     Stream stream;
     Stopper& stopper;
     std::uint32_t k;
-    ItemRuns runs;
+    RunsView runs;
     EntryMask mask;
     Buffer<std::uint32_t> words;
     Buffer<std::uint64_t> bounds;
@@ -143,13 +143,13 @@ struct QueryBatch {
 
  private:
     QueryBatch(std::size_t n_queries, unsigned words_of_query, std::size_t n_keys, std::uint32_t n_wanted,
-               ItemRuns item_runs, EntryMask entry_mask, Stopper& ended_by, Stream on)
+               RunsView runs_of_rows, EntryMask entry_mask, Stopper& ended_by, Stream on)
         : n(n_queries),
           n_words(words_of_query),
           stream(on),
           stopper(ended_by),
           k(n_wanted),
-          runs(item_runs),
+          runs(runs_of_rows),
           mask(entry_mask),
           words(n * n_words, on),
           bounds(n, on),

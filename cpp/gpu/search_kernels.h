@@ -62,7 +62,7 @@ struct EntryMask {
 };
 
 /// The entries that have the code of a row: one of the same number, or several in a run, in ascending order.
-struct ItemRuns {
+struct RunsView {
     const std::uint32_t* begins;  ///< of the runs; null where row i is entry i
     const std::uint32_t* entries;
 };
@@ -81,7 +81,7 @@ struct Candidates {
 
 /// Calls take(key) for the entries of a row that come before a bound, at most k of them: further ones have larger ids.
 template <typename Take>
-FASTHASH_DEVICE void take_entries(const ItemRuns& runs, const EntryMask& mask, std::size_t row, int distance,
+FASTHASH_DEVICE void take_entries(const RunsView& runs, const EntryMask& mask, std::size_t row, int distance,
                                   std::uint64_t bound, std::uint32_t k, const Take& take) {
     if (runs.begins == nullptr) {
         const std::uint64_t key = pair_key(distance, row);
@@ -120,7 +120,7 @@ struct ScanTask {
     std::size_t first;  ///< a multiple of kQuad
     std::size_t end;
     QueryView queries;
-    ItemRuns runs;
+    RunsView runs;
     EntryMask mask;
     Candidates found;
     std::uint32_t k;

@@ -27,7 +27,7 @@ struct TreeSearch {
     unsigned n_bits;
     QueryView queries;
     const std::uint32_t* query_prefixes;
-    ItemRuns runs;
+    RunsView runs;
     EntryMask mask;
     Candidates found;
     std::uint32_t k;

@@ -15,7 +15,7 @@ EntryIds::EntryIds(const std::int64_t* ids, std::size_t n) : n_(n), smallest_(n 
     PackedNumbers packed(smallest_, largest_);
     packed.resize(n);
     for (std::size_t i = 0; i < n; ++i) packed.set(i, ids[i]);
-    IdSummary summary = summarize(ItemRuns(n), packed);
+    IdSummary summary = summarize(DuplicateRuns(n), packed);
     *this = EntryIds(std::move(packed), std::move(summary));
 }
 

@@ -9,7 +9,7 @@
 
 namespace fasthash {
 
-IdSummary summarize(const ItemRuns& runs, const PackedNumbers& ids) {
+IdSummary summarize(const DuplicateRuns& runs, const PackedNumbers& ids) {
     constexpr std::size_t kPieces = 16;
     const std::size_t n_rows = runs.n_rows(), n_groups = (n_rows + kGroup - 1) / kGroup;
     IdSummary all;

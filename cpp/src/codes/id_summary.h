@@ -1,7 +1,7 @@
 // What a reader of files has to know of ids, found in one pass.
 #pragma once
 
-#include "codes/item_runs.h"
+#include "codes/duplicate_runs.h"
 #include "codes/packed_numbers.h"
 
 namespace fasthash {
@@ -14,6 +14,6 @@ struct IdSummary {
     PackedNumbers least;                  ///< of the entries of each kGroup rows
 };
 
-IdSummary summarize(const ItemRuns& runs, const PackedNumbers& ids);
+IdSummary summarize(const DuplicateRuns& runs, const PackedNumbers& ids);
 
 }  // namespace fasthash

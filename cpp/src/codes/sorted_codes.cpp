@@ -8,7 +8,7 @@
 
 namespace fasthash {
 
-SortedCodes::SortedCodes(std::size_t n_bytes, Array<std::uint8_t> rows, ItemRuns runs, PackedNumbers ids,
+SortedCodes::SortedCodes(std::size_t n_bytes, Array<std::uint8_t> rows, DuplicateRuns runs, PackedNumbers ids,
                          IdSummary summary)
     : n_bytes_(n_bytes),
       tails_(std::move(rows)),

@@ -4,8 +4,8 @@
 #include <optional>
 #include <vector>
 
+#include "codes/duplicate_runs.h"
 #include "codes/id_summary.h"
-#include "codes/item_runs.h"
 #include "codes/packed_numbers.h"
 #include "codes/sliced_codes.h"
 #include "fasthash/codes.h"
@@ -30,7 +30,8 @@ class SortedCodes final : public GroupSource {
     explicit SortedCodes(std::size_t n_bytes) : n_bytes_(n_bytes) {}
 
     /// Rows in order, runs and ids as they stand in a file, where they have been checked.
-    SortedCodes(std::size_t n_bytes, Array<std::uint8_t> rows, ItemRuns runs, PackedNumbers ids, IdSummary summary);
+    SortedCodes(std::size_t n_bytes, Array<std::uint8_t> rows, DuplicateRuns runs, PackedNumbers ids,
+                IdSummary summary);
 
     std::size_t size() const override { return n_rows(); }
     std::size_t n_bytes() const override { return n_bytes_; }
@@ -43,7 +44,7 @@ class SortedCodes final : public GroupSource {
     std::int64_t smallest_id() const { return smallest_id_; }
     std::int64_t largest_id() const { return largest_id_; }
     NumberRange entries(std::size_t row) const { return {runs_.begin(row), runs_.end(row)}; }
-    const ItemRuns& runs() const { return runs_; }
+    const DuplicateRuns& runs() const { return runs_; }
     const PackedNumbers& ids() const { return ids_; }
     /// The row of an entry.
     std::size_t row_of(std::size_t entry, std::size_t row_before = 0) const { return runs_.row_of(entry, row_before); }
@@ -83,7 +84,7 @@ class SortedCodes final : public GroupSource {
     Array<std::uint8_t> tails_;
     std::optional<SlicedCodes> slices_;
     PrefixDirectory directory_;
-    ItemRuns runs_;
+    DuplicateRuns runs_;
     std::int64_t smallest_id_ = 0;
     std::int64_t largest_id_ = -1;
     PackedNumbers ids_;

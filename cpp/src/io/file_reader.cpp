@@ -176,7 +176,7 @@ LiveSegment load_flat(const OpenedFile& opened, const std::shared_ptr<const Mapp
         }
         ids.emplace(raw.first_id, n);
     } else {
-        IdSummary summary = check_ids(raw, ItemRuns(n), stored);
+        IdSummary summary = check_ids(raw, DuplicateRuns(n), stored);
         ids.emplace(std::move(stored), std::move(summary));
     }
     return LiveSegment(
@@ -241,7 +241,7 @@ LiveSegment load_hier(const OpenedFile& opened, const std::shared_ptr<const Mapp
     check_runs(raw, marks, extras);
     sections.check_codes_and_ids(rows, ids.bytes());
     check_order(rows, n_bytes, n_rows);
-    ItemRuns runs(n_rows, n, std::move(marks), std::move(extras));
+    DuplicateRuns runs(n_rows, n, std::move(marks), std::move(extras));
     IdSummary summary = check_ids(raw, runs, ids);
     SortedCodes sorted(n_bytes, std::move(rows), std::move(runs), std::move(ids), std::move(summary));
     Stopper stopper;

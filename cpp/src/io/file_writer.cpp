@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "codes/item_runs.h"
+#include "codes/duplicate_runs.h"
 #include "io/file_format.h"
 #include "io/file_layout.h"
 #include "io/xxh64.h"
@@ -136,7 +136,7 @@ void write_flat(IndexWriter& writer, RawHeader& raw, const State& state, std::si
 void write_hier(IndexWriter& writer, RawHeader& raw, const State& state, std::size_t n_bytes, Stopper& stopper) {
     const NewEntries nothing{{nullptr, 0, n_bytes}, nullptr, 0};
     writer.begin(1);
-    ItemRuns runs;
+    DuplicateRuns runs;
     std::int64_t smallest = INT64_MAX, largest = INT64_MIN;
     std::vector<std::uint8_t> last;
     for (MergeCursor entry(state.segments, nothing, stopper); !entry.done(); entry.next()) {

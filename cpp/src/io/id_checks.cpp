@@ -80,7 +80,7 @@ void check_next_id(const RawHeader& raw, std::uint64_t largest) {
     }
 }
 
-IdSummary check_ids(const RawHeader& raw, const ItemRuns& runs, const PackedNumbers& ids) {
+IdSummary check_ids(const RawHeader& raw, const DuplicateRuns& runs, const PackedNumbers& ids) {
     IdSummary summary = summarize(runs, ids);
     check_next_id(raw, summary.largest);
     if (summary.out_of_order != SIZE_MAX) {

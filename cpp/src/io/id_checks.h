@@ -15,6 +15,6 @@ namespace fasthash {
 void check_next_id(const RawHeader& raw, std::uint64_t largest);
 
 /// The ids of a file, checked. Throws FormatError.
-IdSummary check_ids(const RawHeader& raw, const ItemRuns& runs, const PackedNumbers& ids);
+IdSummary check_ids(const RawHeader& raw, const DuplicateRuns& runs, const PackedNumbers& ids);
 
 }  // namespace fasthash

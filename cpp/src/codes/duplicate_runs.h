@@ -8,17 +8,17 @@ namespace fasthash {
 
 /// Entries in the order of their codes, numbered from 0; each row of distinct codes has one or more of them. Only rows
 /// with several take memory beside a fifth of a byte: a bit marks them, and a list says how many entries came before.
-class ItemRuns {
+class DuplicateRuns {
  public:
     std::size_t n_rows() const { return n_rows_; }
     std::size_t n_entries() const { return n_entries_; }
     std::size_t nbytes() const { return marks_.nbytes() + ranks_.nbytes() + extras_.nbytes(); }
 
-    ItemRuns() = default;
+    DuplicateRuns() = default;
     /// Rows with one entry each.
-    explicit ItemRuns(std::size_t n_rows) : n_rows_(n_rows), n_entries_(n_rows) {}
+    explicit DuplicateRuns(std::size_t n_rows) : n_rows_(n_rows), n_entries_(n_rows) {}
     /// As they stand in a file, where they have been checked: as many extras as marks, which grow.
-    ItemRuns(std::size_t n_rows, std::size_t n_entries, Array<std::uint64_t> marks, Array<std::uint32_t> extras)
+    DuplicateRuns(std::size_t n_rows, std::size_t n_entries, Array<std::uint64_t> marks, Array<std::uint32_t> extras)
         : n_rows_(n_rows), n_entries_(n_entries), marks_(std::move(marks)), extras_(std::move(extras)) {
         if (extras_.empty()) return;
         ranks_.resize(marks_.size());
