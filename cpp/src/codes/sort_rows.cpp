@@ -81,9 +81,9 @@ SortedRanges::SortedRanges(CodeView codes, const std::int64_t* ids, Stopper& sto
       two_bytes_(codes.n_bytes > 1 && codes.n >= 1 << 16),
       begin_(std::min(num_threads(), codes.n / 65536 + 1) + 1) {
     for (auto& counts : begin_) counts.assign(n_values() + 1, 0);
-    parallel_for(n_slices(), [this](std::size_t s) {
-        const NumberRange slice = piece_of(codes_.n, n_slices(), s);
-        for (std::size_t row = slice.begin; row < slice.end; ++row) {
+    parallel_for(n_chunks(), [this](std::size_t s) {
+        const NumberRange chunk = piece_of(codes_.n, n_chunks(), s);
+        for (std::size_t row = chunk.begin; row < chunk.end; ++row) {
             if (row % kBetweenStops == 0 && stopper_.stopped()) return;
             ++begin_[s][value_of(codes_.row(row))];
         }
@@ -104,7 +104,7 @@ bool SortedRanges::next() {
     } while (value_ < n_values() && begin[value_ + 1] - begin[first_value] <= most);
     rows_.resize(begin[value_] - begin[first_value]);
     sorted_.resize(rows_.size() * codes_.n_bytes);
-    parallel_for(n_slices(), [&](std::size_t s) { gather(s, first_value, value_); });
+    parallel_for(n_chunks(), [&](std::size_t s) { gather(s, first_value, value_); });
     stopper_.finish();
     sort_buckets(first_value, value_);
     stopper_.finish();
@@ -116,8 +116,8 @@ void SortedRanges::gather(std::size_t s, std::size_t first_value, std::size_t en
     const std::size_t n_bytes = codes_.n_bytes, before = begin_[0][first_value];
     Array<std::size_t> next;
     next.append(begin_[s].data() + first_value, end_value - first_value);
-    const NumberRange slice = piece_of(codes_.n, n_slices(), s);
-    for (std::size_t row = slice.begin; row < slice.end; ++row) {
+    const NumberRange chunk = piece_of(codes_.n, n_chunks(), s);
+    for (std::size_t row = chunk.begin; row < chunk.end; ++row) {
         if (row % kBetweenStops == 0 && stopper_.stopped()) return;
         const std::uint8_t* code = codes_.row(row);
         const std::size_t value = value_of(code);
@@ -141,7 +141,7 @@ void SortedRanges::sort_buckets(std::size_t first_value, std::size_t end_value) 
     }
     if (tasks.back() != end_value) tasks.push_back(end_value);
     std::atomic<std::size_t> next_task{0};
-    parallel_for(n_slices(), [&](std::size_t) {
+    parallel_for(n_chunks(), [&](std::size_t) {
         BucketSorter sorter(codes_.n_bytes, ids_);  // one for many tasks: its memory comes from the system each time
         for (std::size_t t = next_task++; t + 1 < tasks.size() && !stopper_.stopped(); t = next_task++) {
             for (std::size_t value = tasks[t]; value < tasks[t + 1]; ++value) {

@@ -30,15 +30,15 @@ class SortedRanges {
         return two_bytes_ ? std::size_t{code[0]} << 8 | code[1] : code[0];
     }
     std::size_t n_values() const { return std::size_t{1} << (two_bytes_ ? 16 : 8); }
-    std::size_t n_slices() const { return begin_.size() - 1; }
-    void gather(std::size_t slice, std::size_t first_value, std::size_t end_value);
+    std::size_t n_chunks() const { return begin_.size() - 1; }
+    void gather(std::size_t chunk, std::size_t first_value, std::size_t end_value);
     void sort_buckets(std::size_t first_value, std::size_t end_value);
 
     const CodeView codes_;
     const std::int64_t* ids_;
     Stopper& stopper_;
     const bool two_bytes_;
-    std::vector<Array<std::size_t>> begin_;  // of each slice of the codes, per value; the end of all behind them
+    std::vector<Array<std::size_t>> begin_;  // of each chunk of the codes, per value; the end of all behind them
     std::size_t value_ = 0;                  // with which the next range begins
     Array<std::uint8_t> sorted_;
     Array<std::uint32_t> rows_;

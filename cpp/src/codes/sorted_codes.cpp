@@ -19,15 +19,15 @@ SortedCodes::SortedCodes(std::size_t n_bytes, Array<std::uint8_t> rows, Duplicat
       least_ids_(std::move(summary.least)) {}
 
 std::size_t SortedCodes::nbytes() const {
-    return tails_.nbytes() + (slices_ ? slices_->nbytes() : 0) + directory_.begin.nbytes() + runs_.nbytes() +
+    return tails_.nbytes() + (byte_major_ ? byte_major_->nbytes() : 0) + directory_.begin.nbytes() + runs_.nbytes() +
            ids_.nbytes() + least_ids_.nbytes();
 }
 
 CodeView SortedCodes::codes(std::size_t first, std::size_t end, Array<std::uint8_t>& scratch) const {
-    if (!slices_ && n_dropped_ == 0) return {tails_.data() + first * n_bytes_, end - first, n_bytes_};
+    if (!byte_major_ && n_dropped_ == 0) return {tails_.data() + first * n_bytes_, end - first, n_bytes_};
     scratch.resize((end - first) * n_bytes_);
-    if (slices_) {
-        slices_->copy_rows(first, end - first, scratch.data());
+    if (byte_major_) {
+        byte_major_->copy_rows(first, end - first, scratch.data());
     } else {
         const Array<std::uint32_t>& begin = directory_.begin;
         auto prefix = static_cast<std::size_t>(std::upper_bound(begin.begin(), begin.end(), first) - begin.begin() - 1);
@@ -44,14 +44,16 @@ CodeView SortedCodes::codes(std::size_t first, std::size_t end, Array<std::uint8
 }
 
 const std::uint8_t* SortedCodes::groups(std::size_t first, std::size_t n, Array<std::uint8_t>& scratch) const {
-    if (slices_) return slices_->groups(first, n, scratch);
+    if (byte_major_) return byte_major_->groups(first, n, scratch);
     Array<std::uint8_t> decoded;
     scratch.resize(n * kGroup * n_bytes_);
-    slice_rows(codes(first * kGroup, std::min((first + n) * kGroup, n_rows()), decoded), scratch.data());
+    to_byte_major(codes(first * kGroup, std::min((first + n) * kGroup, n_rows()), decoded), scratch.data());
     return scratch.data();
 }
 
-void SortedCodes::hold_slices() { slices_.emplace(SlicedCodes::from_rows(std::exchange(tails_, {}), n_bytes_)); }
+void SortedCodes::hold_byte_major() {
+    byte_major_.emplace(ByteMajorCodes::from_rows(std::exchange(tails_, {}), n_bytes_));
+}
 
 void SortedCodes::add_directory(std::size_t n_bits) {
     directory_.n_bits = n_bits;

@@ -4,10 +4,10 @@
 #include <optional>
 #include <vector>
 
+#include "codes/byte_major_codes.h"
 #include "codes/duplicate_runs.h"
 #include "codes/id_summary.h"
 #include "codes/packed_numbers.h"
-#include "codes/sliced_codes.h"
 #include "fasthash/codes.h"
 #include "platform/array.h"
 #include "platform/number_range.h"
@@ -24,7 +24,7 @@ struct PrefixDirectory {
 /// The codes are held in one of three forms:
 /// rows: one after the other, for searches that jump to a prefix;
 /// tails: rows without their first bytes, which the directory tells, for least memory;
-/// slices: in the layout of exhaustive scans.
+/// byte-major: in the layout of exhaustive scans.
 class SortedCodes final : public GroupSource {
  public:
     explicit SortedCodes(std::size_t n_bytes) : n_bytes_(n_bytes) {}
@@ -57,14 +57,14 @@ class SortedCodes final : public GroupSource {
     CodeView codes(std::size_t first, std::size_t end, Array<std::uint8_t>& scratch) const;
 
     const std::uint8_t* groups(std::size_t first, std::size_t n, Array<std::uint8_t>& scratch) const override;
-    /// Rows or tails, tail_bytes() wide. Null if the codes are held as slices.
-    const std::uint8_t* tails() const { return slices_ ? nullptr : tails_.data(); }
+    /// Rows or tails, tail_bytes() wide. Null if the codes are held byte-major.
+    const std::uint8_t* tails() const { return byte_major_ ? nullptr : tails_.data(); }
     std::size_t tail_bytes() const { return n_bytes_ - n_dropped_; }
     std::size_t n_dropped() const { return n_dropped_; }
     const PrefixDirectory& directory() const { return directory_; }
 
     // From rows, into the form that the plan of the searches wants.
-    void hold_slices();
+    void hold_byte_major();
     void add_directory(std::size_t n_bits);
     /// The directory must cover just these bytes.
     void drop_prefix(std::size_t n_bytes);
@@ -82,7 +82,7 @@ class SortedCodes final : public GroupSource {
     std::size_t n_bytes_;
     std::size_t n_dropped_ = 0;
     Array<std::uint8_t> tails_;
-    std::optional<SlicedCodes> slices_;
+    std::optional<ByteMajorCodes> byte_major_;
     PrefixDirectory directory_;
     DuplicateRuns runs_;
     std::int64_t smallest_id_ = 0;

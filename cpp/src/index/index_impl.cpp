@@ -4,9 +4,9 @@
 
 #include "fasthash/error.h"
 #include "fasthash/ids.h"
+#include "segments/byte_major_segment.h"
 #include "segments/filtered_gallery.h"
 #include "segments/merge.h"
-#include "segments/sliced_segment.h"
 #include "segments/sorted_segment.h"
 
 namespace fasthash {
@@ -86,7 +86,7 @@ void Index::Impl::append(State& draft, CodeView codes, const std::int64_t* ids, 
     const std::vector<LiveSegment> joined(begin, segments.end());
     segments.erase(begin, segments.end());
     const NewEntries entries{codes, ids, static_cast<std::int64_t>(draft.next_id)};
-    segments.push_back(small ? SlicedSegment::of(joined, entries) : build(joined, entries, leading(draft), stopper));
+    segments.push_back(small ? ByteMajorSegment::of(joined, entries) : build(joined, entries, leading(draft), stopper));
     segments.back().small = small;
     draft.next_id = ids == nullptr ? draft.next_id + codes.n : next_after(draft.next_id, ids, codes.n);
 }
@@ -111,7 +111,7 @@ void Index::Impl::remove(State& draft, const std::int64_t* ids, std::size_t n, S
         if ((n_entries - part.n_live) * kMostRemoved <= n_entries) continue;
         const bool small = part.small;
         const Segment* before = &part == &segments[0] ? nullptr : leading(draft);
-        part = small ? SlicedSegment::of({part}, nothing_new()) : build({part}, nothing_new(), before, stopper);
+        part = small ? ByteMajorSegment::of({part}, nothing_new()) : build({part}, nothing_new(), before, stopper);
         part.small = small;
     }
 }
@@ -153,7 +153,7 @@ void Index::Impl::search_exact(const IdFilter* filter, const SearchTask& task, S
 std::shared_ptr<const Segment> Index::Impl::filtered(const std::shared_ptr<const State>& held, const IdFilter& filter,
                                                      bool built) const {
     return filter.prepared().entries_of(held, filter, layout.n_bytes(), [&](const NewEntries& entries) {
-        if (!built) return SlicedSegment::of({}, entries).segment;
+        if (!built) return ByteMajorSegment::of({}, entries).segment;
         Stopper stopper;
         return build({}, entries, leading(*held), stopper).segment;
     });
@@ -177,7 +177,7 @@ void Index::Impl::search_pruned(const Pruning& pruning, const IdFilter* filter, 
 
 LiveSegment Index::Impl::build(const std::vector<LiveSegment>& parts, const NewEntries& entries, const Segment* first,
                                Stopper& stopper) const {
-    if (settings.kind == IndexKind::flat) return SlicedSegment::of(parts, entries);
+    if (settings.kind == IndexKind::flat) return ByteMajorSegment::of(parts, entries);
     // After a first segment that needs no scan none is needed: how far the search has to go is known by then.
     std::optional<Plan> plan = settings.plan;
     if (!plan && first != nullptr && first->search_plan().plan != Plan::scan) plan = first->search_plan().plan;

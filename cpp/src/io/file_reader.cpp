@@ -11,7 +11,7 @@
 #include "io/id_checks.h"
 #include "io/xxh64.h"
 #include "platform/files.h"
-#include "segments/sliced_segment.h"
+#include "segments/byte_major_segment.h"
 #include "segments/sorted_segment.h"
 #include "segments/state.h"
 
@@ -179,8 +179,8 @@ LiveSegment load_flat(const OpenedFile& opened, const std::shared_ptr<const Mapp
         IdSummary summary = check_ids(raw, DuplicateRuns(n), stored);
         ids.emplace(std::move(stored), std::move(summary));
     }
-    return LiveSegment(
-        std::make_shared<const SlicedSegment>(SlicedCodes(n_bytes, n, std::move(groups)), std::move(*ids), mapped));
+    return LiveSegment(std::make_shared<const ByteMajorSegment>(ByteMajorCodes(n_bytes, n, std::move(groups)),
+                                                                std::move(*ids), mapped));
 }
 
 // The number of the first row that does not come after the one before; n if there is none.

@@ -109,7 +109,7 @@ void write_flat(IndexWriter& writer, RawHeader& raw, const State& state, std::si
     for_each_piece(state, n_bytes, [&](const Entries& piece) {
         const std::size_t n_groups = (piece.n() + kGroup - 1) / kGroup;
         groups.resize(n_groups * kGroup * n_bytes);
-        slice_rows({piece.codes.data(), piece.n(), n_bytes}, groups.data());
+        to_byte_major({piece.codes.data(), piece.n(), n_bytes}, groups.data());
         writer.append(groups.data(), groups.size());
         for (const std::int64_t id : piece.ids) {
             counted = counted && (first || (last != INT64_MAX && id == last + 1));

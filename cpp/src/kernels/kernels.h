@@ -8,8 +8,8 @@
 
 namespace fasthash {
 
-/// Codes of one group of the sliced layout: byte b of its codes stands together, 64 bytes, then byte b + 1. One vector
-/// register then holds the same byte of 64 codes, so that every width runs at full speed.
+/// Codes of one group of the byte-major layout: byte b of its codes stands together, 64 bytes, then byte b + 1. One
+/// vector register then holds the same byte of 64 codes, so that every width runs at full speed.
 constexpr std::size_t kGroup = 64;
 
 /// Receives the codes of a group that are nearer than the bound of a query.

@@ -198,8 +198,8 @@ PlanChoice plan_of_mapped(const SortedCodes& codes) {
 
 bool scan_pays(std::size_t n_codes, std::size_t n_bytes, std::size_t n_queries, double plan_cost) {
     if (n_queries < kFewestForScan) return false;
-    const double slicing = kCostOfSlicing / static_cast<double>(std::min<std::size_t>(n_queries, 512));
-    return kCostOfQuery + (kCostOfByteInCache + slicing) * static_cast<double>(n_codes * n_bytes) < plan_cost;
+    const double transposing = kCostOfTransposing / static_cast<double>(std::min<std::size_t>(n_queries, 512));
+    return kCostOfQuery + (kCostOfByteInCache + transposing) * static_cast<double>(n_codes * n_bytes) < plan_cost;
 }
 
 bool reaches_too_far(const PlanChoice& choice, std::int32_t radius, std::size_t n_codes, std::size_t n_bytes) {
@@ -214,7 +214,7 @@ std::unique_ptr<PartIndex> carry_out(const PlanChoice& choice, SortedCodes codes
     auto index = std::make_unique<PartIndex>(std::move(codes));
     SortedCodes& sorted = index->sorted;
     if (choice.plan == Plan::scan) {
-        sorted.hold_slices();
+        sorted.hold_byte_major();
         return index;
     }
     sorted.add_directory(choice.part_bits);

@@ -1,7 +1,7 @@
 // The exhaustive search: a block of queries against all codes, or a part of them.
 #pragma once
 
-#include "codes/sliced_codes.h"
+#include "codes/byte_major_codes.h"
 #include "fasthash/codes.h"
 #include "fasthash/search.h"
 #include "fasthash/topk.h"

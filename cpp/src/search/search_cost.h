@@ -17,7 +17,7 @@ constexpr double kCostOfScan = 0.033;  // reading a byte of codes that all stand
 // A scan for many queries at once.
 constexpr std::size_t kFewestForScan = 16;
 constexpr double kCostOfByteInCache = 0.007;  // comparing codes that another query has brought close
-constexpr double kCostOfSlicing = 0.15;       // bringing a byte into the layout of scans, for all queries together
+constexpr double kCostOfTransposing = 0.15;   // bringing a byte into the layout of scans, for all queries together
 
 inline double cost_of_scan(std::size_t n_codes, std::size_t n_bytes) {
     return kCostOfQuery + kCostOfScan * static_cast<double>(n_codes) * static_cast<double>(n_bytes);

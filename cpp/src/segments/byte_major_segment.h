@@ -1,20 +1,20 @@
 // Codes in the order in which they came, which are searched by comparing all of them.
 #pragma once
 
+#include "codes/byte_major_codes.h"
 #include "codes/entry_ids.h"
-#include "codes/sliced_codes.h"
 #include "segments/segment.h"
 
 namespace fasthash {
 
-class SlicedSegment final : public Segment {
+class ByteMajorSegment final : public Segment {
  public:
     /// `mapped`: the file in which codes and ids stand, if they do not stand in memory.
-    SlicedSegment(SlicedCodes codes, EntryIds ids, std::shared_ptr<const MappedFile> mapped = nullptr);
+    ByteMajorSegment(ByteMajorCodes codes, EntryIds ids, std::shared_ptr<const MappedFile> mapped = nullptr);
     /// What is left of some segments, and new entries after it.
     static LiveSegment of(const std::vector<LiveSegment>& parts, const NewEntries& entries);
 
-    const SlicedCodes& codes() const { return codes_; }
+    const ByteMajorCodes& codes() const { return codes_; }
     const EntryIds& ids() const { return ids_; }
 
     std::size_t n_entries() const override { return ids_.size(); }
@@ -33,7 +33,7 @@ class SlicedSegment final : public Segment {
     void search(const QueryBlock& block, Admission admission, Stopper& stopper) const override;
 
  private:
-    SlicedCodes codes_;
+    ByteMajorCodes codes_;
     EntryIds ids_;
     std::shared_ptr<const MappedFile> mapped_;
 };

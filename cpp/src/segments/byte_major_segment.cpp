@@ -1,4 +1,4 @@
-#include "segments/sliced_segment.h"
+#include "segments/byte_major_segment.h"
 
 #include <algorithm>
 
@@ -7,9 +7,9 @@
 namespace fasthash {
 namespace {
 
-class SlicedEntries final : public RowEntries {
+class ByteMajorEntries final : public RowEntries {
  public:
-    SlicedEntries(const EntryIds& ids, Admission admission) : ids_(ids), admission_(admission) {}
+    ByteMajorEntries(const EntryIds& ids, Admission admission) : ids_(ids), admission_(admission) {}
 
     void push(std::size_t row, std::int32_t distance, TopK& nearest) const override {
         const std::int64_t id = ids_[row];
@@ -28,16 +28,16 @@ class SlicedEntries final : public RowEntries {
 
 }  // namespace
 
-SlicedSegment::SlicedSegment(SlicedCodes codes, EntryIds ids, std::shared_ptr<const MappedFile> mapped)
+ByteMajorSegment::ByteMajorSegment(ByteMajorCodes codes, EntryIds ids, std::shared_ptr<const MappedFile> mapped)
     : codes_(std::move(codes)), ids_(std::move(ids)), mapped_(std::move(mapped)) {}
 
-LiveSegment SlicedSegment::of(const std::vector<LiveSegment>& parts, const NewEntries& entries) {
+LiveSegment ByteMajorSegment::of(const std::vector<LiveSegment>& parts, const NewEntries& entries) {
     const std::size_t n_bytes = entries.codes.n_bytes;
     if (parts.empty() && entries.ids == nullptr) {
         Array<std::uint8_t> rows;
         rows.append(entries.codes.data, entries.codes.n * n_bytes);
-        return LiveSegment(std::make_shared<const SlicedSegment>(SlicedCodes::from_rows(std::move(rows), n_bytes),
-                                                                 EntryIds(entries.first_id, entries.codes.n)));
+        return LiveSegment(std::make_shared<const ByteMajorSegment>(ByteMajorCodes::from_rows(std::move(rows), n_bytes),
+                                                                    EntryIds(entries.first_id, entries.codes.n)));
     }
     std::size_t n = entries.codes.n;
     for (const LiveSegment& part : parts) n += part.n_live;
@@ -48,23 +48,23 @@ LiveSegment SlicedSegment::of(const std::vector<LiveSegment>& parts, const NewEn
     all.append(entries);
     EntryIds ids(all.ids.data(), n);
     all.ids = {};
-    return LiveSegment(
-        std::make_shared<const SlicedSegment>(SlicedCodes::from_rows(std::move(all.codes), n_bytes), std::move(ids)));
+    return LiveSegment(std::make_shared<const ByteMajorSegment>(
+        ByteMajorCodes::from_rows(std::move(all.codes), n_bytes), std::move(ids)));
 }
 
-void SlicedSegment::copy_codes(const std::size_t* entries, std::size_t n, std::uint8_t* rows) const {
+void ByteMajorSegment::copy_codes(const std::size_t* entries, std::size_t n, std::uint8_t* rows) const {
     for (std::size_t i = 0; i < n; ++i) codes_.copy_rows(entries[i], 1, rows + i * codes_.n_bytes());
 }
 
-std::size_t SlicedSegment::mapped_bytes() const { return mapped_ ? static_cast<std::size_t>(mapped_->size()) : 0; }
+std::size_t ByteMajorSegment::mapped_bytes() const { return mapped_ ? static_cast<std::size_t>(mapped_->size()) : 0; }
 
-void SlicedSegment::scan_part(const QueryBlock& block, Admission admission, std::size_t part, std::size_t n_parts,
-                              Stopper& stopper) const {
+void ByteMajorSegment::scan_part(const QueryBlock& block, Admission admission, std::size_t part, std::size_t n_parts,
+                                 Stopper& stopper) const {
     const NumberRange groups = piece_of(codes_.n_groups(), n_parts, part);
-    scan(codes_, SlicedEntries(ids_, admission), block, groups, stopper);
+    scan(codes_, ByteMajorEntries(ids_, admission), block, groups, stopper);
 }
 
-void SlicedSegment::search(const QueryBlock& block, Admission admission, Stopper& stopper) const {
+void ByteMajorSegment::search(const QueryBlock& block, Admission admission, Stopper& stopper) const {
     scan_part(block, admission, 0, 1, stopper);
 }
 

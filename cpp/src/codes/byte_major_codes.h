@@ -9,7 +9,7 @@
 
 namespace fasthash {
 
-/// Codes that can be read as groups of slices, in place or made on the way.
+/// Codes that can be read as byte-major groups, in place or made on the way.
 class GroupSource {
  public:
     virtual std::size_t size() const = 0;
@@ -24,18 +24,18 @@ class GroupSource {
     ~GroupSource() = default;
 };
 
-/// Makes groups of slices of rows; up to 63 rows that do not fill the last group are followed by zeros.
-void slice_rows(CodeView rows, std::uint8_t* groups);
+/// Makes byte-major groups of rows; up to 63 rows that do not fill the last group are followed by zeros.
+void to_byte_major(CodeView rows, std::uint8_t* groups);
 
-class SlicedCodes final : public GroupSource {
+class ByteMajorCodes final : public GroupSource {
  public:
-    explicit SlicedCodes(std::size_t n_bytes) : n_bytes_(n_bytes) {}
+    explicit ByteMajorCodes(std::size_t n_bytes) : n_bytes_(n_bytes) {}
 
     /// Groups that are made already, padded with zeros.
-    SlicedCodes(std::size_t n_bytes, std::size_t n, Array<std::uint8_t> groups)
+    ByteMajorCodes(std::size_t n_bytes, std::size_t n, Array<std::uint8_t> groups)
         : n_bytes_(n_bytes), n_(n), data_(std::move(groups)) {}
-    /// Takes the memory of rows over: a group of slices has the bytes of 64 rows.
-    static SlicedCodes from_rows(Array<std::uint8_t> rows, std::size_t n_bytes);
+    /// Takes the memory of rows over: a byte-major group has the bytes of 64 rows.
+    static ByteMajorCodes from_rows(Array<std::uint8_t> rows, std::size_t n_bytes);
 
     std::size_t size() const override { return n_; }
     std::size_t n_bytes() const override { return n_bytes_; }
