@@ -27,7 +27,7 @@ SCAN, SEARCH, PRUNED = (
     "cpp/src/segments/segment_search.cpp",
     "cpp/src/search/pruned_search.cpp",
 )
-PART, SORTED = "cpp/src/search/part_search.cpp", "cpp/src/codes/sorted_codes.cpp"
+SUBSTRING, SORTED = "cpp/src/search/substring_search.cpp", "cpp/src/codes/sorted_codes.cpp"
 ENTRIES = "cpp/src/search/row_entries.cpp"
 MERGE, RESCORING = "python/fasthash/distributed/merge.py", "python/fasthash/rescoring.py"
 GPU, BATCH, FLAT = "cpp/gpu/search_kernels.h", "cpp/gpu/query_batch.h", "cpp/gpu/flat_gallery.cu"
@@ -52,13 +52,13 @@ MUTANTS = [
     Mutant("a scan leaves ties out", SCAN, "nearest.largest_distance() + 1);", "nearest.largest_distance());"),
     Mutant("a skipped group loses a distance", SCAN, "distances[i] <= limit", "distances[i] < limit"),
     Mutant("waiting ties are dropped", SCAN, "hit.distance > nearest.largest_distance()", "hit.distance >= nearest.largest_distance()"),
-    Mutant("the limit of a later moment", PART, "farthest_ = farthest;", "farthest_ = farthest - (threshold - nearest_->threshold());"),
-    Mutant("held back groups lose two distances", PART, "{threshold, threshold - 1}", "{threshold, threshold - 2}"),
-    Mutant("parts end one bit early", PART, "n_parts * distance + part)) return", "n_parts * distance + part + 1)) return"),
-    Mutant("codes of this distance count as seen", PART, "count_bits(flips) < n_visited_[part]", "count_bits(flips) <= n_visited_[part]"),
-    Mutant("hits at the k-th distance are dropped", PART, "hits[i].distance > nearest_of_all", "hits[i].distance >= nearest_of_all"),
-    Mutant("the k-th of some hits is a nearer one", PART, "distances + nearest_->k() - 1;", "distances + nearest_->k() / 2;"),
-    Mutant("dropped prefixes do not count", PART, "wanted[i].distance + bound_", "wanted[i].distance"),
+    Mutant("the limit of a later moment", SUBSTRING, "farthest_ = farthest;", "farthest_ = farthest - (threshold - nearest_->threshold());"),
+    Mutant("held back groups lose two distances", SUBSTRING, "{threshold, threshold - 1}", "{threshold, threshold - 2}"),
+    Mutant("substrings end one bit early", SUBSTRING, "n_substrings * distance + substring)) return", "n_substrings * distance + substring + 1)) return"),
+    Mutant("codes of this distance count as seen", SUBSTRING, "count_bits(flips) < n_visited_[substring]", "count_bits(flips) <= n_visited_[substring]"),
+    Mutant("hits at the k-th distance are dropped", SUBSTRING, "hits[i].distance > nearest_of_all", "hits[i].distance >= nearest_of_all"),
+    Mutant("the k-th of some hits is a nearer one", SUBSTRING, "distances + nearest_->k() - 1;", "distances + nearest_->k() / 2;"),
+    Mutant("dropped prefixes do not count", SUBSTRING, "wanted[i].distance + bound_", "wanted[i].distance"),
     Mutant("equal codes give one id less", ENTRIES, "std::min(range.size(), n_wanted);", "std::min(range.size(), n_wanted + 1) - 1;"),
     Mutant("a group's least id is its first", SORTED, "} else if (id < least[group]) {", "} else if (id < least[group] && n_bytes == 0) {"),
     Mutant("a loaded group's least id is its last", "cpp/src/codes/id_summary.cpp", "least = std::min(least, id);", "least = id;"),

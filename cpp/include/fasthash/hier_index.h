@@ -14,9 +14,9 @@ class HierIndex final : public Index {
     std::optional<Plan> forced_plan() const;
 
     struct Shape {
-        Plan plan;              ///< of the first segment, which holds most of the codes
-        std::size_t n_parts;    ///< 0 for a scan, 1 for a prefix
-        std::size_t part_bits;  ///< of each part
+        Plan plan;                   ///< of the first segment, which holds most of the codes
+        std::size_t n_substrings;    ///< 0 for a scan, 1 for a prefix
+        std::size_t substring_bits;  ///< of each substring
         std::vector<std::size_t>
             nodes_per_level;  ///< distinct prefixes of whole levels; at the last level distinct codes
     };

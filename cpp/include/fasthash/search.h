@@ -25,9 +25,9 @@ enum class KeepMode {
 struct Pruning {
     double keep;  ///< in (0, 1]
     KeepMode mode = KeepMode::node_ratio;
-    /// Of each query, of each level but the last: the largest distance that stays in the race, on the level alone for
-    /// `radius`, else so far. For who has chosen among the nodes of a larger gallery, of which the index holds a part;
-    /// `keep` and the length of the list are then disregarded. Null: the index chooses.
+    /// Used by shards, whose cuts were chosen over the nodes of the whole gallery: for each query, for each level but
+    /// the last, the largest distance kept (on that level alone for `radius`, else up to it). Replaces `keep` and the
+    /// list of candidates. Null: the index chooses the cuts.
     const std::uint16_t* cuts = nullptr;
 };
 
@@ -35,7 +35,7 @@ struct Pruning {
 enum class Plan : std::uint8_t {
     scan,         ///< compare all codes
     prefix,       ///< open the prefixes of the codes in the order of their distance to the query's
-    multi_index,  ///< the same with several parts of the codes, for each of which there is a table of all codes
+    multi_index,  ///< the same with several substrings of the codes, for each of which there is a table of all codes
 };
 
 /// The work one query took.
@@ -43,7 +43,7 @@ struct QueryStats {
     Plan plan = Plan::scan;
     bool gave_up = false;  ///< the plan did not pay, and the codes were scanned after all
     std::int64_t nodes_visited =
-        0;  ///< prefixes (parts) opened that hold codes; nodes of the levels in a pruned search
+        0;  ///< prefixes (substrings) opened that hold codes; nodes of the levels in a pruned search
     std::int64_t codes_compared = 0;  ///< full codes whose distance to the query was computed
 };
 

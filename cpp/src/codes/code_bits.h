@@ -7,9 +7,10 @@
 
 namespace fasthash {
 
-constexpr std::size_t kMaxPartBits = 24;
+constexpr std::size_t kMaxSubstringBits = 24;
 
-/// Bits first .. first + n_bits of a code of n_bytes as a number, the first bit on top. At most kMaxPartBits of them.
+/// Bits first .. first + n_bits of a code of n_bytes as a number, the first bit on top. At most kMaxSubstringBits of
+/// them.
 inline std::uint32_t code_bits(const std::uint8_t* code, std::size_t n_bytes, std::size_t first, std::size_t n_bits) {
     const std::size_t byte = first / 8;
     std::uint32_t word = 0;

@@ -23,8 +23,8 @@ HierIndex::Shape HierIndex::shape() const {
     const SearchPlan first = held->segments[0].segment->search_plan();
     if (first.plan == Plan::scan) return shape;
     shape.plan = first.plan;
-    shape.n_parts = first.n_parts;
-    shape.part_bits = first.part_bits;
+    shape.n_substrings = first.n_substrings;
+    shape.substring_bits = first.substring_bits;
     return shape;
 }
 

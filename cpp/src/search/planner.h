@@ -4,14 +4,14 @@
 #include <optional>
 
 #include "fasthash/search.h"
-#include "search/part_search.h"
+#include "search/substring_search.h"
 
 namespace fasthash {
 
 struct PlanChoice {
     Plan plan;
-    std::size_t n_parts;
-    std::size_t part_bits;
+    std::size_t n_substrings;
+    std::size_t substring_bits;
     double cost;  ///< of a query
 };
 
@@ -30,6 +30,6 @@ bool reaches_too_far(const PlanChoice& choice, std::int32_t radius, std::size_t 
 
 /// Codes in the form, and with the tables, that a plan wants.
 /// Throws Interrupted when `stopper` said so.
-std::unique_ptr<PartIndex> carry_out(const PlanChoice& choice, SortedCodes codes, Memory memory, Stopper& stopper);
+std::unique_ptr<SubstringIndex> carry_out(const PlanChoice& choice, SortedCodes codes, Memory memory, Stopper& stopper);
 
 }  // namespace fasthash

@@ -8,7 +8,7 @@
 namespace fasthash {
 
 constexpr double kCostOfQuery = 5000;  // finding and ordering k of them, whatever the plan
-constexpr double kCostOfProbe = 1.2;   // looking up one value of a part
+constexpr double kCostOfProbe = 1.2;   // looking up one value of a substring
 constexpr double kCostOfBucket = 15;   // turning to codes elsewhere in memory
 constexpr double kCostOfByte = 0.06;   // reading such codes
 constexpr double kCostOfHit = 8;       // a code within the limit, whether it stays among the k or not
@@ -23,7 +23,7 @@ inline double cost_of_scan(std::size_t n_codes, std::size_t n_bytes) {
     return kCostOfQuery + kCostOfScan * static_cast<double>(n_codes) * static_cast<double>(n_bytes);
 }
 
-/// A search by parts has to promise less than this share of the scan to be tried, and is given up when it took it.
+/// A search by substrings has to promise less than this share of the scan to be tried, and is given up when it took it.
 constexpr double kWorthwhile = 0.75;
 
 }  // namespace fasthash

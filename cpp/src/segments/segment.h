@@ -19,8 +19,8 @@ class MappedFile;
 /// How a segment is searched exactly.
 struct SearchPlan {
     Plan plan = Plan::scan;
-    std::size_t n_parts = 0;    ///< 0 for a scan, 1 for a prefix
-    std::size_t part_bits = 0;  ///< of each part
+    std::size_t n_substrings = 0;    ///< 0 for a scan, 1 for a prefix
+    std::size_t substring_bits = 0;  ///< of each substring
 };
 
 class Segment : public IdList {

@@ -9,12 +9,12 @@ namespace fasthash {
 
 SortedSegment::SortedSegment(SortedCodes codes, Memory memory, std::optional<Plan> plan, Stopper& stopper)
     : choice_(choose_plan(codes, memory, plan, stopper)),
-      parts_(carry_out(choice_, std::move(codes), memory, stopper)) {}
+      index_(carry_out(choice_, std::move(codes), memory, stopper)) {}
 
 SortedSegment::SortedSegment(SortedCodes codes, std::shared_ptr<const MappedFile> mapped)
     : choice_(plan_of_mapped(codes)), mapped_(std::move(mapped)) {
     Stopper stopper;
-    parts_ = carry_out(choice_, std::move(codes), Memory::standard, stopper);
+    index_ = carry_out(choice_, std::move(codes), Memory::standard, stopper);
 }
 
 void SortedSegment::copy_codes(const std::size_t* entries, std::size_t n, std::uint8_t* rows) const {
@@ -36,7 +36,7 @@ void SortedSegment::copy_codes(const std::size_t* entries, std::size_t n, std::u
 
 std::size_t SortedSegment::nbytes() const {
     const LevelTree* tree = level_tree_.get_if_made();
-    return Segment::nbytes() + parts_->nbytes() + (tree == nullptr ? 0 : tree->nbytes());
+    return Segment::nbytes() + index_->nbytes() + (tree == nullptr ? 0 : tree->nbytes());
 }
 
 std::size_t SortedSegment::mapped_bytes() const { return mapped_ ? static_cast<std::size_t>(mapped_->size()) : 0; }
@@ -54,7 +54,7 @@ void SortedSegment::scan_part(const QueryBlock& block, Admission admission, std:
 }
 
 void SortedSegment::search(const QueryBlock& block, Admission admission, Stopper& stopper) const {
-    PartSearch search(*parts_, admission);
+    SubstringSearch search(*index_, admission);
     for (std::size_t q = 0; q < block.queries.n && !stopper.stopped(); ++q) {
         QueryStats work = search.run(block.queries.row(q), block.nearest[q]);
         work.plan = choice_.plan;

@@ -14,7 +14,7 @@ class SortedSegment final : public Segment {
     /// Codes that stand in a mapped file: no table is made of them.
     SortedSegment(SortedCodes codes, std::shared_ptr<const MappedFile> mapped);
 
-    const SortedCodes& codes() const { return parts_->sorted; }
+    const SortedCodes& codes() const { return index_->sorted; }
 
     std::size_t n_entries() const override { return codes().n_entries(); }
     std::int64_t id(std::size_t entry) const override { return codes().id(entry); }
@@ -33,11 +33,11 @@ class SortedSegment final : public Segment {
     void search_pruned(const QueryBlock& block, Admission admission, const LevelLayout& layout, Pruning pruning,
                        Stopper& stopper) const override;
     const SortedCodes* sorted_codes() const override { return &codes(); }
-    SearchPlan search_plan() const override { return {choice_.plan, choice_.n_parts, choice_.part_bits}; }
+    SearchPlan search_plan() const override { return {choice_.plan, choice_.n_substrings, choice_.substring_bits}; }
 
  private:
     PlanChoice choice_;
-    std::unique_ptr<const PartIndex> parts_;
+    std::unique_ptr<const SubstringIndex> index_;
     std::shared_ptr<const MappedFile> mapped_;
     Lazy<LevelTree> level_tree_;
 };
