@@ -64,7 +64,7 @@ MUTANTS = [
     Mutant("a loaded group's least id is its last", "cpp/src/codes/id_summary.cpp", "least = std::min(least, id);", "least = id;"),
     Mutant("parts of several segments count as ordered", SEARCH, "order = IdOrder::any;  // threads", "(void)0;  // threads"),
     Mutant("joined parts lose a query", SEARCH, "part = 1; part < n_parts; ++part) {", "part = 2; part < n_parts; ++part) {"),
-    Mutant("segments in any order count as ordered", "cpp/src/segments/state.cpp", "|| part.segment->smallest_id() < last) return", ") return"),
+    Mutant("segments in any order count as ordered", "cpp/src/segments/state.cpp", "|| each.segment->smallest_id() < last) return", ") return"),
     Mutant("pruned searches end before ties", PRUNED, "distance <= std::min(n_bits, nearest_->threshold())", "distance < std::min(n_bits, nearest_->threshold())"),
     Mutant("pruned levels keep fewer than k", PRUNED, "std::min(nearest_->k(), codes_.n_entries());", "std::min(nearest_->k(), codes_.n_entries()) / 2;"),
     Mutant("merged shards forget ids", MERGE, "np.lexsort((ids, distances), axis=-1)", "np.argsort(distances, axis=-1)"),

@@ -44,14 +44,14 @@ std::size_t Index::size() const { return impl_->state.get()->size(); }
 std::size_t Index::nbytes() const {
     std::size_t bytes = 0;
     const std::shared_ptr<const State> held = impl_->state.get();
-    for (const LiveSegment& part : held->segments) bytes += part.segment->nbytes() + part.live.nbytes();
+    for (const LiveSegment& each : held->segments) bytes += each.segment->nbytes() + each.live.nbytes();
     return bytes;
 }
 
 std::size_t Index::mapped_bytes() const {
     std::size_t bytes = 0;
     const std::shared_ptr<const State> held = impl_->state.get();
-    for (const LiveSegment& part : held->segments) bytes += part.segment->mapped_bytes();
+    for (const LiveSegment& each : held->segments) bytes += each.segment->mapped_bytes();
     return bytes;
 }
 
@@ -60,7 +60,7 @@ std::size_t Index::n_segments() const { return impl_->state.get()->segments.size
 std::size_t Index::n_removed() const {
     std::size_t n = 0;
     const std::shared_ptr<const State> held = impl_->state.get();
-    for (const LiveSegment& part : held->segments) n += part.segment->n_entries() - part.n_live;
+    for (const LiveSegment& each : held->segments) n += each.segment->n_entries() - each.n_live;
     return n;
 }
 
@@ -125,7 +125,7 @@ Export Index::export_entries() const {
     const std::shared_ptr<const State> held = impl_->state.get();
     const std::size_t n_bytes = layout().n_bytes();
     Entries entries;
-    for (const LiveSegment& part : held->segments) entries.append(part, n_bytes);
+    for (const LiveSegment& each : held->segments) entries.append(each, n_bytes);
     const Array<std::uint32_t> order = order_of_ids(entries.ids.data(), entries.n());
     Export sorted{std::vector<std::uint8_t>(entries.codes.size()), std::vector<std::int64_t>(entries.n())};
     for (std::size_t i = 0; i < order.size(); ++i) {

@@ -106,13 +106,13 @@ void Index::Impl::remove(State& draft, const std::int64_t* ids, std::size_t n, S
         segments.erase(begin, segments.end());
         segments.push_back(build(joined, nothing_new(), leading(draft), stopper));
     }
-    for (LiveSegment& part : segments) {
-        const std::size_t n_entries = part.segment->n_entries();
-        if ((n_entries - part.n_live) * kMostRemoved <= n_entries) continue;
-        const bool small = part.small;
-        const Segment* before = &part == &segments[0] ? nullptr : leading(draft);
-        part = small ? ByteMajorSegment::of({part}, nothing_new()) : build({part}, nothing_new(), before, stopper);
-        part.small = small;
+    for (LiveSegment& each : segments) {
+        const std::size_t n_entries = each.segment->n_entries();
+        if ((n_entries - each.n_live) * kMostRemoved <= n_entries) continue;
+        const bool small = each.small;
+        const Segment* before = &each == &segments[0] ? nullptr : leading(draft);
+        each = small ? ByteMajorSegment::of({each}, nothing_new()) : build({each}, nothing_new(), before, stopper);
+        each.small = small;
     }
 }
 
@@ -146,7 +146,7 @@ void Index::Impl::search_exact(const IdFilter* filter, const SearchTask& task, S
         return;
     }
     std::vector<SearchedSegment> segments;
-    for (const LiveSegment& part : held->segments) segments.push_back({part.segment.get(), part.admission(filter)});
+    for (const LiveSegment& each : held->segments) segments.push_back({each.segment.get(), each.admission(filter)});
     search_segments(segments, held->ids_ascend() ? IdOrder::ascending : IdOrder::any, task, stopper);
 }
 
@@ -175,13 +175,13 @@ void Index::Impl::search_pruned(const Pruning& pruning, const IdFilter* filter, 
     search_levels(searched.get(), layout, pruning, task, stopper);
 }
 
-LiveSegment Index::Impl::build(const std::vector<LiveSegment>& parts, const NewEntries& entries, const Segment* first,
-                               Stopper& stopper) const {
-    if (settings.kind == IndexKind::flat) return ByteMajorSegment::of(parts, entries);
+LiveSegment Index::Impl::build(const std::vector<LiveSegment>& segments, const NewEntries& entries,
+                               const Segment* first, Stopper& stopper) const {
+    if (settings.kind == IndexKind::flat) return ByteMajorSegment::of(segments, entries);
     // After a first segment that needs no scan none is needed: how far the search has to go is known by then.
     std::optional<Plan> plan = settings.plan;
     if (!plan && first != nullptr && first->search_plan().plan != Plan::scan) plan = first->search_plan().plan;
-    SortedCodes codes = merged(MergeCursor(parts, entries, stopper), layout.n_bytes(), stopper);
+    SortedCodes codes = merged(MergeCursor(segments, entries, stopper), layout.n_bytes(), stopper);
     return LiveSegment(std::make_shared<const SortedSegment>(std::move(codes), settings.memory, plan, stopper));
 }
 

@@ -37,7 +37,7 @@ class Index::Impl {
     NewEntries nothing_new() const { return {{nullptr, 0, layout.n_bytes()}, nullptr, 0}; }
     /// A segment of what is left of some segments, and of new entries after it; there is at least one entry. `first`:
     /// the segment that is searched before it, null if there is none.
-    LiveSegment build(const std::vector<LiveSegment>& parts, const NewEntries& entries, const Segment* first,
+    LiveSegment build(const std::vector<LiveSegment>& segments, const NewEntries& entries, const Segment* first,
                       Stopper& stopper) const;
     /// The entries that a filter allows, as `build` makes a segment of them or in the simplest form; null if there are
     /// none.

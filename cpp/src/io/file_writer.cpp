@@ -64,14 +64,14 @@ void for_each_piece(const State& state, std::size_t n_bytes, Call call) {
     constexpr std::size_t kPiece = 64 * kGroup;
     Entries piece;
     std::vector<std::size_t> wanted;
-    for (const LiveSegment& part : state.segments) {
-        const std::size_t n = part.segment->n_entries();
+    for (const LiveSegment& each : state.segments) {
+        const std::size_t n = each.segment->n_entries();
         for (std::size_t entry = 0; entry < n;) {
             wanted.clear();
             for (; entry < n && piece.n() + wanted.size() < kPiece; ++entry) {
-                if (part.live.contains(entry)) wanted.push_back(entry);
+                if (each.live.contains(entry)) wanted.push_back(entry);
             }
-            piece.append(*part.segment, wanted, n_bytes);
+            piece.append(*each.segment, wanted, n_bytes);
             if (piece.n() < kPiece) continue;
             call(piece);
             piece.codes.clear();

@@ -31,20 +31,20 @@ class ByteMajorEntries final : public RowEntries {
 ByteMajorSegment::ByteMajorSegment(ByteMajorCodes codes, EntryIds ids, std::shared_ptr<const MappedFile> mapped)
     : codes_(std::move(codes)), ids_(std::move(ids)), mapped_(std::move(mapped)) {}
 
-LiveSegment ByteMajorSegment::of(const std::vector<LiveSegment>& parts, const NewEntries& entries) {
+LiveSegment ByteMajorSegment::of(const std::vector<LiveSegment>& segments, const NewEntries& entries) {
     const std::size_t n_bytes = entries.codes.n_bytes;
-    if (parts.empty() && entries.ids == nullptr) {
+    if (segments.empty() && entries.ids == nullptr) {
         Array<std::uint8_t> rows;
         rows.append(entries.codes.data, entries.codes.n * n_bytes);
         return LiveSegment(std::make_shared<const ByteMajorSegment>(ByteMajorCodes::from_rows(std::move(rows), n_bytes),
                                                                     EntryIds(entries.first_id, entries.codes.n)));
     }
     std::size_t n = entries.codes.n;
-    for (const LiveSegment& part : parts) n += part.n_live;
+    for (const LiveSegment& each : segments) n += each.n_live;
     Entries all;
     all.codes.reserve(n * n_bytes);
     all.ids.reserve(n);
-    for (const LiveSegment& part : parts) all.append(part, n_bytes);
+    for (const LiveSegment& each : segments) all.append(each, n_bytes);
     all.append(entries);
     EntryIds ids(all.ids.data(), n);
     all.ids = {};

@@ -12,7 +12,7 @@ class ByteMajorSegment final : public Segment {
     /// `mapped`: the file in which codes and ids stand, if they do not stand in memory.
     ByteMajorSegment(ByteMajorCodes codes, EntryIds ids, std::shared_ptr<const MappedFile> mapped = nullptr);
     /// What is left of some segments, and new entries after it.
-    static LiveSegment of(const std::vector<LiveSegment>& parts, const NewEntries& entries);
+    static LiveSegment of(const std::vector<LiveSegment>& segments, const NewEntries& entries);
 
     const ByteMajorCodes& codes() const { return codes_; }
     const EntryIds& ids() const { return ids_; }

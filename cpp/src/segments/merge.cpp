@@ -57,26 +57,26 @@ class MergeCursor::OfNew final : public Source {
     std::size_t next_ = 0;
 };
 
-MergeCursor::MergeCursor(std::vector<LiveSegment> parts, const NewEntries& entries, Stopper& stopper)
-    : n_bytes_(entries.codes.n_bytes), parts_(std::move(parts)), n_entries_(entries.codes.n) {
+MergeCursor::MergeCursor(std::vector<LiveSegment> segments, const NewEntries& entries, Stopper& stopper)
+    : n_bytes_(entries.codes.n_bytes), segments_(std::move(segments)), n_entries_(entries.codes.n) {
     const auto count = [this](std::int64_t id) {
         smallest_id_ = std::min(smallest_id_, id);
         largest_id_ = std::max(largest_id_, id);
     };
-    for (const LiveSegment& part : parts_) {
-        n_entries_ += part.n_live;
-        if (part.whole()) {
-            count(part.segment->smallest_id());
-            count(part.segment->largest_id());
+    for (const LiveSegment& each : segments_) {
+        n_entries_ += each.n_live;
+        if (each.whole()) {
+            count(each.segment->smallest_id());
+            count(each.segment->largest_id());
         } else {
-            for (std::size_t entry = 0; entry < part.segment->n_entries(); ++entry) {
-                if (part.live.contains(entry)) count(part.segment->id(entry));
+            for (std::size_t entry = 0; entry < each.segment->n_entries(); ++entry) {
+                if (each.live.contains(entry)) count(each.segment->id(entry));
             }
         }
-        if (const SortedCodes* sorted = part.segment->sorted_codes()) {
-            join(std::make_unique<OfSorted>(*sorted, part.live));
+        if (const SortedCodes* sorted = each.segment->sorted_codes()) {
+            join(std::make_unique<OfSorted>(*sorted, each.live));
         } else {
-            loose_.append(part, n_bytes_);
+            loose_.append(each, n_bytes_);
         }
     }
     for (std::size_t row = 0; row < entries.codes.n; ++row) count(entries.id(row));

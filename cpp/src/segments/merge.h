@@ -12,7 +12,7 @@ namespace fasthash {
 class MergeCursor {
  public:
     /// The codes of the new entries and the stopper must outlive the cursor.
-    MergeCursor(std::vector<LiveSegment> parts, const NewEntries& entries, Stopper& stopper);
+    MergeCursor(std::vector<LiveSegment> segments, const NewEntries& entries, Stopper& stopper);
 
     std::size_t n_entries() const { return n_entries_; }
     /// Bounds of the ids.
@@ -39,8 +39,8 @@ class MergeCursor {
     void choose();
 
     std::size_t n_bytes_;
-    std::vector<LiveSegment> parts_;
-    Entries loose_;  // of parts that are not sorted
+    std::vector<LiveSegment> segments_;
+    Entries loose_;  // of segments that are not sorted
     std::size_t n_entries_;
     std::int64_t smallest_id_ = INT64_MAX;
     std::int64_t largest_id_ = INT64_MIN;

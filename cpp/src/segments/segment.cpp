@@ -42,18 +42,18 @@ void Entries::append(const NewEntries& entries) {
     for (std::size_t i = 0; i < entries.codes.n; ++i) ids[n_old + i] = entries.id(i);
 }
 
-void Entries::append(const LiveSegment& part, std::size_t n_bytes) {
+void Entries::append(const LiveSegment& from, std::size_t n_bytes) {
     constexpr std::size_t kPiece = 65536;
-    codes.reserve((n() + part.n_live) * n_bytes);
-    ids.reserve(n() + part.n_live);
+    codes.reserve((n() + from.n_live) * n_bytes);
+    ids.reserve(n() + from.n_live);
     std::vector<std::size_t> entries;
-    for (std::size_t entry = 0; entry < part.segment->n_entries();) {
-        const std::size_t end = std::min(entry + kPiece, part.segment->n_entries());
+    for (std::size_t entry = 0; entry < from.segment->n_entries();) {
+        const std::size_t end = std::min(entry + kPiece, from.segment->n_entries());
         entries.clear();
         for (; entry < end; ++entry) {
-            if (part.live.contains(entry)) entries.push_back(entry);
+            if (from.live.contains(entry)) entries.push_back(entry);
         }
-        append(*part.segment, entries, n_bytes);
+        append(*from.segment, entries, n_bytes);
     }
 }
 

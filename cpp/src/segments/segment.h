@@ -102,7 +102,7 @@ struct Entries {
     /// Further entries of a segment, given in order.
     void append(const Segment& segment, const std::vector<std::size_t>& entries, std::size_t n_bytes);
     /// All that are left of a segment.
-    void append(const LiveSegment& part, std::size_t n_bytes);
+    void append(const LiveSegment& from, std::size_t n_bytes);
     void append(const NewEntries& entries);
 };
 

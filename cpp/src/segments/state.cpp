@@ -10,7 +10,7 @@ namespace fasthash {
 
 std::size_t State::size() const {
     std::size_t n = 0;
-    for (const LiveSegment& part : segments) n += part.n_live;
+    for (const LiveSegment& each : segments) n += each.n_live;
     return n;
 }
 
@@ -20,9 +20,9 @@ bool State::is_compact() const {
 
 bool State::ids_ascend() const {
     std::int64_t last = std::numeric_limits<std::int64_t>::min();
-    for (const LiveSegment& part : segments) {
-        if (!part.segment->ids_ascend() || part.segment->smallest_id() < last) return false;
-        last = part.segment->largest_id();
+    for (const LiveSegment& each : segments) {
+        if (!each.segment->ids_ascend() || each.segment->smallest_id() < last) return false;
+        last = each.segment->largest_id();
     }
     return true;
 }
@@ -52,7 +52,7 @@ void State::remove(const std::vector<Place>& places) {
         segments[s].live.remove(entries[s], segments[s].segment->n_entries());
         segments[s].n_live -= entries[s].size();
     }
-    const auto nothing_left = [](const LiveSegment& part) { return part.n_live == 0; };
+    const auto nothing_left = [](const LiveSegment& each) { return each.n_live == 0; };
     segments.erase(std::remove_if(segments.begin(), segments.end(), nothing_left), segments.end());
 }
 
