@@ -135,13 +135,13 @@ void FlatGallery::search_by(const Find& find_nearest, CodeView queries, std::uin
     check_room(capacity);
     const std::size_t group = std::max<std::size_t>(1, kKeyBytes / (capacity * sizeof(std::uint64_t)));
     for (std::size_t first = 0; first < queries.n; first += group) {
-        const CodeView part{queries.row(first), std::min(group, queries.n - first), queries.n_bytes};
-        QueryBatch batch(part, n_bits, capacity, static_cast<std::uint32_t>(most), runs(), mask_of(allowed), stopper,
-                         stream);
+        const CodeView batch_queries{queries.row(first), std::min(group, queries.n - first), queries.n_bytes};
+        QueryBatch batch(batch_queries, n_bits, capacity, static_cast<std::uint32_t>(most), runs(), mask_of(allowed),
+                         stopper, stream);
         if (n() != 0) find_nearest(batch, first);
-        launch(Write{batch.candidates(0), part.n, k, n_bits, ids_.size() == 0 ? nullptr : ids_.data(), first_id_,
-                     distances + first * k, ids + first * k},
-               {blocks_for(part.n * k, kScanThreads)}, kScanThreads, 0, stream);
+        launch(Write{batch.candidates(0), batch_queries.n, k, n_bits, ids_.size() == 0 ? nullptr : ids_.data(),
+                     first_id_, distances + first * k, ids + first * k},
+               {blocks_for(batch_queries.n * k, kScanThreads)}, kScanThreads, 0, stream);
     }
     finish(stream);
 }
@@ -151,12 +151,12 @@ void FlatGallery::count_within(CodeView queries, std::int32_t radius, const Allo
     Stopper stopper(interrupt);
     constexpr std::size_t kGroup = 65536;
     for (std::size_t first = 0; first < queries.n; first += kGroup) {
-        const CodeView part{queries.row(first), std::min(kGroup, queries.n - first), queries.n_bytes};
+        const CodeView batch_queries{queries.row(first), std::min(kGroup, queries.n - first), queries.n_bytes};
         // Without room for any of them, they are counted nevertheless.
-        QueryBatch batch(part, radius, 0, ~std::uint32_t{0}, runs(), mask_of(allowed), stopper, stream);
-        scan(codes_, settings_, batch, 0, n_rows(), 0, part.n);
-        std::vector<std::uint32_t> found(part.n);
-        copy_to_host(found.data(), batch.counts.data(), part.n * sizeof(std::uint32_t), stream);
+        QueryBatch batch(batch_queries, radius, 0, ~std::uint32_t{0}, runs(), mask_of(allowed), stopper, stream);
+        scan(codes_, settings_, batch, 0, n_rows(), 0, batch_queries.n);
+        std::vector<std::uint32_t> found(batch_queries.n);
+        copy_to_host(found.data(), batch.counts.data(), batch_queries.n * sizeof(std::uint32_t), stream);
         finish(stream);
         std::copy(found.begin(), found.end(), counts + first);
     }
@@ -178,14 +178,14 @@ void FlatGallery::range_search(CodeView queries, std::int32_t radius, const Allo
             ++end;
         }
         check_room(capacity);
-        const CodeView part{queries.row(first), end - first, queries.n_bytes};
-        QueryBatch batch(part, radius, capacity, static_cast<std::uint32_t>(capacity), runs(), mask_of(allowed),
-                         stopper, stream);
-        scan(codes_, settings_, batch, 0, n_rows(), 0, part.n);
-        tighten(batch, 0, part.n);
+        const CodeView batch_queries{queries.row(first), end - first, queries.n_bytes};
+        QueryBatch batch(batch_queries, radius, capacity, static_cast<std::uint32_t>(capacity), runs(),
+                         mask_of(allowed), stopper, stream);
+        scan(codes_, settings_, batch, 0, n_rows(), 0, batch_queries.n);
+        tighten(batch, 0, batch_queries.n);
         launch(WriteRange{batch.candidates(0), starts.data() + first, ids_.size() == 0 ? nullptr : ids_.data(),
                           first_id_, distances, ids},
-               {blocks_for(capacity, kScanThreads), static_cast<unsigned>(part.n)}, kScanThreads, 0, stream);
+               {blocks_for(capacity, kScanThreads), static_cast<unsigned>(batch_queries.n)}, kScanThreads, 0, stream);
     }
     finish(stream);
 }

@@ -12,7 +12,7 @@ constexpr unsigned kPrunedThreads = 256;
 
 /// The nodes of one level of the tree, on the device.
 struct LevelView {
-    PlaneView keys;  ///< this level's part of the code, per node
+    PlaneView keys;  ///< the level's bytes of the code, per node
     unsigned n_bytes;
     unsigned offset;  ///< of the level in the code, in bytes
     std::uint32_t n_nodes;
@@ -61,7 +61,7 @@ struct PrunedSearch {
         auto* const nodes_at = reinterpret_cast<std::uint32_t*>(&shared + 1);  // candidates by score
         auto* const entries_at = nodes_at + n_bits + 1;                        // entries below them
         auto* const words = entries_at + n_bits + 1;
-        auto* const part = words + n_words;  // of the query, for one level
+        auto* const key_words = words + n_words;  // of the query, for one level
         const std::size_t query = block.x();
         for (unsigned w = block.thread(); w < n_words; w += block.n_threads()) {
             words[w] = queries.words[query * n_words + w];
@@ -77,20 +77,21 @@ struct PrunedSearch {
             const LevelView& level = levels[depth];
             block.sync();
             for (unsigned w = block.thread(); w < (level.n_bytes + 3) / 4; w += block.n_threads()) {
-                part[w] = word_of_part(words, level, w);
+                key_words[w] = word_of_key(words, level, w);
             }
             clear(block, nodes_at, 2 * (n_bits + 1));
             if (block.thread() == 0) shared.n_kept = 0;
             block.sync();
-            each_candidate(block, depth, parents, n_parents, part, [&](std::uint32_t node, unsigned score, unsigned) {
-                add_to(nodes_at + score, 1);
-                add_to(entries_at + score, entries_below(level, node));
-            });
+            each_candidate(block, depth, parents, n_parents, key_words,
+                           [&](std::uint32_t node, unsigned score, unsigned) {
+                               add_to(nodes_at + score, 1);
+                               add_to(entries_at + score, entries_below(level, node));
+                           });
             block.sync();
             if (block.thread() == 0) shared.cut = cut(depth, nodes_at, entries_at);
             block.sync();
             if (depth + 1 == n_levels) break;
-            each_candidate(block, depth, parents, n_parents, part,
+            each_candidate(block, depth, parents, n_parents, key_words,
                            [&](std::uint32_t node, unsigned score, unsigned above) {
                                if (score <= shared.cut)
                                    kept[add_to(&shared.n_kept, 1)] = {node, score + (by_level() ? above : 0)};
@@ -101,7 +102,7 @@ struct PrunedSearch {
             parents = kept;
             kept = read;
         }
-        compare_codes(block, shared, parents, n_parents, part, words, nodes_at, query);
+        compare_codes(block, shared, parents, n_parents, key_words, words, nodes_at, query);
     }
 
  private:
@@ -111,7 +112,7 @@ struct PrunedSearch {
         for (unsigned i = block.thread(); i < n; i += block.n_threads()) counts[i] = 0;
     }
 
-    FASTHASH_DEVICE static std::uint32_t word_of_part(const std::uint32_t* words, const LevelView& level, unsigned w) {
+    FASTHASH_DEVICE static std::uint32_t word_of_key(const std::uint32_t* words, const LevelView& level, unsigned w) {
         std::uint32_t word = 0;
         for (unsigned b = 0; b < 4 && 4 * w + b < level.n_bytes; ++b) {
             const unsigned byte = level.offset + 4 * w + b;
@@ -128,12 +129,13 @@ struct PrunedSearch {
     /// nodes. The score is what the levels so far differ by, or this one alone where levels count by themselves.
     template <typename Visit>
     FASTHASH_DEVICE void each_candidate(const Block& block, unsigned depth, const KeptNode* parents,
-                                        std::uint32_t n_parents, const std::uint32_t* part, const Visit& visit) const {
+                                        std::uint32_t n_parents, const std::uint32_t* key_words,
+                                        const Visit& visit) const {
         constexpr unsigned kLanes = 32;  // threads that visit the children of a node together
         const LevelView& level = levels[depth];
         if (depth == 0) {
             for (std::uint32_t node = block.thread(); node < level.n_nodes; node += block.n_threads()) {
-                visit(node, difference(level, node, part), 0u);
+                visit(node, difference(level, node, key_words), 0u);
             }
             return;
         }
@@ -143,15 +145,16 @@ struct PrunedSearch {
             const KeptNode parent = parents[p];
             for (std::uint32_t node = begins[parent.node] + block.thread() % kLanes; node < begins[parent.node + 1];
                  node += kLanes) {
-                visit(node, difference(level, node, part) + (by_level() ? 0 : parent.distance), parent.distance);
+                visit(node, difference(level, node, key_words) + (by_level() ? 0 : parent.distance), parent.distance);
             }
         }
     }
 
-    FASTHASH_DEVICE static unsigned difference(const LevelView& level, std::uint32_t node, const std::uint32_t* part) {
+    FASTHASH_DEVICE static unsigned difference(const LevelView& level, std::uint32_t node,
+                                               const std::uint32_t* key_words) {
         int distance = 0;
         for (unsigned w = 0; w < (level.n_bytes + 3) / 4; ++w)
-            distance += count_bits(level.keys.word(node, w) ^ part[w]);
+            distance += count_bits(level.keys.word(node, w) ^ key_words[w]);
         return static_cast<unsigned>(distance);
     }
 
@@ -189,8 +192,8 @@ struct PrunedSearch {
 
     /// The codes below the nodes of the last level that stay, those of near nodes first.
     FASTHASH_DEVICE void compare_codes(const Block& block, Shared& shared, const KeptNode* parents,
-                                       std::uint32_t n_parents, const std::uint32_t* part, const std::uint32_t* words,
-                                       std::uint32_t* counts, std::size_t query) const {
+                                       std::uint32_t n_parents, const std::uint32_t* key_words,
+                                       const std::uint32_t* words, std::uint32_t* counts, std::size_t query) const {
         const LevelView& level = levels[n_levels - 1];
         const unsigned largest = shared.cut;
         block.sync();
@@ -200,13 +203,14 @@ struct PrunedSearch {
             const std::uint64_t bound = shared.bound;
             if (pair_key(static_cast<int>(lower), 0) >= bound || shared.full != 0) break;
             if (!by_level() && lower > largest) break;
-            each_candidate(
-                block, n_levels - 1, parents, n_parents, part, [&](std::uint32_t node, unsigned score, unsigned above) {
-                    if (score > largest || score + (by_level() ? above : 0) != lower) return;
-                    for (std::uint32_t row = level.row_begins[node]; row < level.row_begins[node + 1]; ++row) {
-                        read(row, words, bound, counts, query);
-                    }
-                });
+            each_candidate(block, n_levels - 1, parents, n_parents, key_words,
+                           [&](std::uint32_t node, unsigned score, unsigned above) {
+                               if (score > largest || score + (by_level() ? above : 0) != lower) return;
+                               for (std::uint32_t row = level.row_begins[node]; row < level.row_begins[node + 1];
+                                    ++row) {
+                                   read(row, words, bound, counts, query);
+                               }
+                           });
             block.sync();
             if (block.thread() == 0) {
                 shared.bound = tightened(shared.bound, counts, n_bits, k);

@@ -116,15 +116,15 @@ void scan(const Planes& codes, const ScanSettings& settings, const QueryBatch& b
     const auto use = [&](PlaneView view, std::size_t block_first, std::size_t block_end) {
         const std::size_t n_most = std::max(kWarpRows, kPairsAtOnce / n / kWarpRows * kWarpRows);
         while (block_first < block_end) {
-            const std::size_t part_end = std::min(block_end, block_first + n_most);
-            scan_block({view, batch.n_words, block_first, part_end, batch.view(query, n), batch.runs, batch.mask,
+            const std::size_t launch_end = std::min(block_end, block_first + n_most);
+            scan_block({view, batch.n_words, block_first, launch_end, batch.view(query, n), batch.runs, batch.mask,
                         batch.candidates(query), batch.k},
                        settings.unit, batch.stream);
-            if (part_end < block_end) {
+            if (launch_end < block_end) {
                 finish(batch.stream);
                 batch.stopper.check();
             }
-            block_first = part_end;
+            block_first = launch_end;
         }
     };
     if (codes.place() == Place::host) {

@@ -49,18 +49,18 @@ struct TensorScan {
         }
         const std::size_t warp = block.thread_of_row() / kWarp, n_warps = block.threads_of_row() / kWarp;
         for (std::size_t first = task.first + warp * kWarpRows; first < task.end; first += n_warps * kWarpRows) {
-            Quad parts[kSteps];
+            Quad quads[kSteps];
             FASTHASH_UNROLL
-            for (unsigned s = 0; s < kSteps; ++s) parts[s] = part_of_codes(first + g * kQuad, 4 * s + t);
+            for (unsigned s = 0; s < kSteps; ++s) quads[s] = quad_of_codes(first + g * kQuad, 4 * s + t);
             int ones[kQuad];
-            count_ones(block, parts, ones);
+            count_ones(block, quads, ones);
             FASTHASH_UNROLL
             for (unsigned r = 0; r < kQuad; ++r) {
                 std::uint32_t codes[kSteps];
                 FASTHASH_UNROLL
                 for (unsigned s = 0; s < kSteps; ++s) {
                     const int behind = static_cast<int>(4 * s + t) - static_cast<int>(kWords);
-                    codes[s] = behind < 0 ? parts[s].word[r] : ones_below((kBits - ones[r] + 1) / 2 - 32 * behind);
+                    codes[s] = behind < 0 ? quads[s].word[r] : ones_below((kBits - ones[r] + 1) / 2 - 32 * behind);
                 }
                 int sums[kTiles][4];
                 int all = -1;
@@ -92,18 +92,18 @@ struct TensorScan {
         return w < kWords ? task.queries.words[query * kWords + w] : ~std::uint32_t{0};
     }
 
-    FASTHASH_DEVICE Quad part_of_codes(std::size_t row, unsigned w) const {
+    FASTHASH_DEVICE Quad quad_of_codes(std::size_t row, unsigned w) const {
         return w < kWords && row < task.end ? task.codes.quad(row, w) : Quad{};
     }
 
     /// Ones in the codes whose words four neighbouring lanes hold.
-    FASTHASH_DEVICE static void count_ones(const Block& block, const Quad* parts, int* ones) {
+    FASTHASH_DEVICE static void count_ones(const Block& block, const Quad* quads, int* ones) {
         std::uint32_t pairs[kQuad / 2] = {};  // two counts in a word
         FASTHASH_UNROLL
         for (unsigned s = 0; s < kSteps; ++s) {
             FASTHASH_UNROLL
             for (unsigned r = 0; r < kQuad; ++r) {
-                pairs[r / 2] += static_cast<std::uint32_t>(count_bits(parts[s].word[r])) << 16 * (r % 2);
+                pairs[r / 2] += static_cast<std::uint32_t>(count_bits(quads[s].word[r])) << 16 * (r % 2);
             }
         }
         FASTHASH_UNROLL

@@ -71,7 +71,7 @@ class TwinBlock {
     void* shared() { return shared_.data(); }
 
  private:
-    struct alignas(16) Chunk {
+    struct alignas(16) Line {
         unsigned char bytes[16];
     };
 
@@ -98,7 +98,7 @@ class TwinBlock {
     std::vector<ucontext_t> contexts_;
     std::vector<unsigned char> stacks_;
     std::vector<char> done_;
-    std::vector<Chunk> shared_;
+    std::vector<Line> shared_;
     Shown shown_[2][kLanes];
     std::size_t n_shown_[kLanes] = {};
     ucontext_t scheduler_{};

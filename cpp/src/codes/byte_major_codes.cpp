@@ -5,7 +5,7 @@
 namespace fasthash {
 namespace {
 
-// Exchanges the parts of two words that `mask` names in `a` and that lie `shift` higher in `b`.
+// Exchanges the bits of `b` under `mask` with those of `a` that lie `shift` higher.
 void exchange(std::uint64_t& a, std::uint64_t& b, unsigned shift, std::uint64_t mask) {
     const std::uint64_t difference = ((a >> shift) ^ b) & mask;
     b ^= difference;

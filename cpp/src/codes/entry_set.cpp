@@ -20,27 +20,27 @@ std::size_t EntrySet::count(NumberRange entries) const {
 }
 
 std::size_t EntrySet::nbytes() const {
-    std::set<const Chunk*> distinct;
-    for (const auto& chunk : chunks_) distinct.insert(chunk.get());
-    return chunks_.capacity() * sizeof chunks_[0] + distinct.size() * sizeof(Chunk);
+    std::set<const Block*> distinct;
+    for (const auto& block : blocks_) distinct.insert(block.get());
+    return blocks_.capacity() * sizeof blocks_[0] + distinct.size() * sizeof(Block);
 }
 
 void EntrySet::remove(const std::vector<std::size_t>& entries, std::size_t n) {
     if (entries.empty()) return;
     constexpr std::size_t kEntries = kWords * 64;
     if (has_all()) {
-        auto full = std::make_shared<Chunk>();
+        auto full = std::make_shared<Block>();
         full->fill(~std::uint64_t{0});
-        chunks_.assign((n + kEntries - 1) / kEntries, full);
+        blocks_.assign((n + kEntries - 1) / kEntries, full);
     }
     for (auto entry = entries.begin(); entry != entries.end();) {
-        std::shared_ptr<const Chunk>& chunk = chunks_[*entry / kEntries];
-        auto changed = std::make_shared<Chunk>(*chunk);
+        std::shared_ptr<const Block>& block = blocks_[*entry / kEntries];
+        auto changed = std::make_shared<Block>(*block);
         const std::size_t end = (*entry / kEntries + 1) * kEntries;
         for (; entry != entries.end() && *entry < end; ++entry) {
             (*changed)[*entry % kEntries / 64] &= ~(std::uint64_t{1} << *entry % 64);
         }
-        chunk = std::move(changed);
+        block = std::move(changed);
     }
 }
 

@@ -15,7 +15,7 @@ std::size_t first_new_level(const std::uint8_t* code, const std::uint8_t* before
 /// The nodes of one level, in the order of their prefixes.
 struct LevelNodes {
     std::size_t n_bytes;               // width of one key
-    Array<std::uint8_t> keys;          // this level's part of the code, per node
+    Array<std::uint8_t> keys;          // the level's bytes of the code, per node
     Array<std::uint32_t> child_begin;  // first child of each node, and the number of nodes of the next level
     Array<std::uint32_t> row_begin;    // first row of each node, and the number of rows
 

@@ -82,7 +82,7 @@ SortedRanges::SortedRanges(CodeView codes, const std::int64_t* ids, Stopper& sto
       begin_(std::min(num_threads(), codes.n / 65536 + 1) + 1) {
     for (auto& counts : begin_) counts.assign(n_values() + 1, 0);
     parallel_for(n_chunks(), [this](std::size_t s) {
-        const NumberRange chunk = piece_of(codes_.n, n_chunks(), s);
+        const NumberRange chunk = chunk_of(codes_.n, n_chunks(), s);
         for (std::size_t row = chunk.begin; row < chunk.end; ++row) {
             if (row % kBetweenStops == 0 && stopper_.stopped()) return;
             ++begin_[s][value_of(codes_.row(row))];
@@ -116,7 +116,7 @@ void SortedRanges::gather(std::size_t s, std::size_t first_value, std::size_t en
     const std::size_t n_bytes = codes_.n_bytes, before = begin_[0][first_value];
     Array<std::size_t> next;
     next.append(begin_[s].data() + first_value, end_value - first_value);
-    const NumberRange chunk = piece_of(codes_.n, n_chunks(), s);
+    const NumberRange chunk = chunk_of(codes_.n, n_chunks(), s);
     for (std::size_t row = chunk.begin; row < chunk.end; ++row) {
         if (row % kBetweenStops == 0 && stopper_.stopped()) return;
         const std::uint8_t* code = codes_.row(row);

@@ -63,9 +63,9 @@ void SortedCodes::add_directory(std::size_t n_bits) {
         return code_bits(tails_.data() + row * n_bytes_, n_bytes_, 0, n_bits);
     };
     // Each row is the first of its value, unless the row before has it too, and of those that no row has before it.
-    constexpr std::size_t kPieces = 16;
-    parallel_for(kPieces, [&](std::size_t piece) {
-        const NumberRange rows = piece_of(n_rows(), kPieces, piece);
+    constexpr std::size_t kChunks = 16;
+    parallel_for(kChunks, [&](std::size_t chunk) {
+        const NumberRange rows = chunk_of(n_rows(), kChunks, chunk);
         std::size_t value = rows.begin == 0 || rows.size() == 0 ? 0 : value_of(rows.begin - 1) + 1;
         for (std::size_t row = rows.begin; row < rows.end; ++row) {
             const std::size_t end = value_of(row) + 1;

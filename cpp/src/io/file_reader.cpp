@@ -200,12 +200,12 @@ std::size_t first_out_of_order(const Array<std::uint8_t>& codes, std::size_t n_b
 }
 
 void check_order(const Array<std::uint8_t>& codes, std::size_t n_bytes, std::size_t n_rows) {
-    constexpr std::size_t kPieces = 16;
-    std::size_t wrong[kPieces];
-    parallel_for(kPieces,
-                 [&](std::size_t i) { wrong[i] = first_out_of_order(codes, n_bytes, piece_of(n_rows, kPieces, i)); });
-    for (std::size_t i = 0; i < kPieces; ++i) {
-        if (wrong[i] == piece_of(n_rows, kPieces, i).end) continue;
+    constexpr std::size_t kChunks = 16;
+    std::size_t wrong[kChunks];
+    parallel_for(kChunks,
+                 [&](std::size_t i) { wrong[i] = first_out_of_order(codes, n_bytes, chunk_of(n_rows, kChunks, i)); });
+    for (std::size_t i = 0; i < kChunks; ++i) {
+        if (wrong[i] == chunk_of(n_rows, kChunks, i).end) continue;
         refuse("codes are out of order at row " + std::to_string(wrong[i]));
     }
 }

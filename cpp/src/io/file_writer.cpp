@@ -12,7 +12,7 @@
 namespace fasthash {
 namespace {
 
-constexpr std::size_t kChunk = std::size_t{1} << 20;  // bytes written at once
+constexpr std::size_t kBufferBytes = std::size_t{1} << 20;  // bytes written at once
 
 // Sections one after the other, each in any number of pieces; the header at the end.
 class IndexWriter {
@@ -28,7 +28,7 @@ class IndexWriter {
         hashes_[section_].update(data, n_bytes);
         const auto* bytes = static_cast<const std::uint8_t*>(data);
         buffer_.insert(buffer_.end(), bytes, bytes + n_bytes);
-        if (buffer_.size() >= kChunk) flush();
+        if (buffer_.size() >= kBufferBytes) flush();
     }
     void finish(RawHeader raw) {
         flush();

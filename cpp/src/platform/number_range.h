@@ -11,8 +11,8 @@ struct NumberRange {
     std::size_t size() const { return end - begin; }
 };
 
-/// The i-th of n nearly equal pieces of 0 .. total.
-inline NumberRange piece_of(std::size_t total, std::size_t n, std::size_t i) {
+/// The i-th of n nearly equal chunks of 0 .. total.
+inline NumberRange chunk_of(std::size_t total, std::size_t n, std::size_t i) {
     return {total * i / n, total * (i + 1) / n};
 }
 

@@ -7,7 +7,7 @@ namespace fasthash {
 namespace {
 
 // Codes per call of the kernel: they stay in the first-level cache while all queries of a block pass over them.
-constexpr std::size_t kChunkBytes = 16 * 1024;
+constexpr std::size_t kCallBytes = 16 * 1024;
 
 // Rows of a group at distances up to a limit, as bits.
 std::uint64_t rows_within(std::int32_t limit, const std::uint16_t* distances) {
@@ -34,14 +34,14 @@ class BlockScan final : public GroupSink {
             kernel.prepare(queries_.row(q), codes_.n_bytes(), prepared_.data() + q * stride);
             bounds_[q] = bound_of(nearest_[q]);
         }
-        const std::size_t n_chunk = std::max<std::size_t>(1, kChunkBytes / (kGroup * codes_.n_bytes()));
-        std::size_t n_chunks = 0;
-        for (first_group_ = groups.begin; first_group_ < groups.end; first_group_ += n_chunk) {
-            const std::size_t n = std::min(n_chunk, groups.end - first_group_);
+        const std::size_t groups_per_call = std::max<std::size_t>(1, kCallBytes / (kGroup * codes_.n_bytes()));
+        std::size_t n_calls = 0;
+        for (first_group_ = groups.begin; first_group_ < groups.end; first_group_ += groups_per_call) {
+            const std::size_t n = std::min(groups_per_call, groups.end - first_group_);
             kernel.scan_groups({prepared_.data(), queries_.n, bounds_.data(), codes_.groups(first_group_, n, scratch_),
                                 n, codes_.n_bytes(), this});
             push_waiting();
-            if (++n_chunks % 16 == 0 && stopper.stopped()) return;
+            if (++n_calls % 16 == 0 && stopper.stopped()) return;
         }
     }
 

@@ -58,14 +58,14 @@ void ByteMajorSegment::copy_codes(const std::size_t* entries, std::size_t n, std
 
 std::size_t ByteMajorSegment::mapped_bytes() const { return mapped_ ? static_cast<std::size_t>(mapped_->size()) : 0; }
 
-void ByteMajorSegment::scan_part(const QueryBlock& block, Admission admission, std::size_t part, std::size_t n_parts,
-                                 Stopper& stopper) const {
-    const NumberRange groups = piece_of(codes_.n_groups(), n_parts, part);
+void ByteMajorSegment::scan_chunk(const QueryBlock& block, Admission admission, std::size_t chunk, std::size_t n_chunks,
+                                  Stopper& stopper) const {
+    const NumberRange groups = chunk_of(codes_.n_groups(), n_chunks, chunk);
     scan(codes_, ByteMajorEntries(ids_, admission), block, groups, stopper);
 }
 
 void ByteMajorSegment::search(const QueryBlock& block, Admission admission, Stopper& stopper) const {
-    scan_part(block, admission, 0, 1, stopper);
+    scan_chunk(block, admission, 0, 1, stopper);
 }
 
 }  // namespace fasthash

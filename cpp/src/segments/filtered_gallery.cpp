@@ -10,12 +10,12 @@ namespace {
 constexpr Task kPreparing{"the preparation of a filter"};  // during which nobody is called back
 
 Entries collect(const State& state, const IdFilter& filter, std::size_t n_bytes) {
-    constexpr std::size_t kPiece = 4096;
+    constexpr std::size_t kChunkIds = 4096;
     const std::vector<std::int64_t>& ids = filter.ids();
     std::vector<Place> places(ids.size());
-    parallel_for((ids.size() + kPiece - 1) / kPiece, [&](std::size_t piece) {
-        const std::size_t end = std::min(ids.size(), (piece + 1) * kPiece);
-        for (std::size_t i = piece * kPiece; i < end; ++i) places[i] = state.find(ids[i]);
+    parallel_for((ids.size() + kChunkIds - 1) / kChunkIds, [&](std::size_t chunk) {
+        const std::size_t end = std::min(ids.size(), (chunk + 1) * kChunkIds);
+        for (std::size_t i = chunk * kChunkIds; i < end; ++i) places[i] = state.find(ids[i]);
     });
     const auto entries = by_segment(places, state.segments.size());
     places = {};

@@ -40,8 +40,8 @@ class Segment : public IdList {
     /// Bytes that a scan reads.
     virtual std::size_t scan_bytes() const = 0;
     /// Adds what it finds to the block: by comparing all codes of one of several parts, or by the segment's plan.
-    virtual void scan_part(const QueryBlock& block, Admission admission, std::size_t part, std::size_t n_parts,
-                           Stopper& stopper) const = 0;
+    virtual void scan_chunk(const QueryBlock& block, Admission admission, std::size_t chunk, std::size_t n_chunks,
+                            Stopper& stopper) const = 0;
     virtual void search(const QueryBlock& block, Admission admission, Stopper& stopper) const = 0;
 
     /// HDHash's search over the levels. A segment without a tree of levels keeps all of its codes.

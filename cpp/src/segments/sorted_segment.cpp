@@ -47,9 +47,9 @@ bool SortedSegment::scans(std::size_t n_queries, const Wanted& wanted) const {
     return wanted.k == kAll && reaches_too_far(choice_, wanted.radius, codes().n_rows(), codes().n_bytes());
 }
 
-void SortedSegment::scan_part(const QueryBlock& block, Admission admission, std::size_t part, std::size_t n_parts,
-                              Stopper& stopper) const {
-    const NumberRange groups = piece_of(codes().n_groups(), n_parts, part);
+void SortedSegment::scan_chunk(const QueryBlock& block, Admission admission, std::size_t chunk, std::size_t n_chunks,
+                               Stopper& stopper) const {
+    const NumberRange groups = chunk_of(codes().n_groups(), n_chunks, chunk);
     scan(codes(), SortedEntries(codes(), admission), block, groups, stopper);
 }
 

@@ -26,8 +26,8 @@ class SortedSegment final : public Segment {
 
     bool scans(std::size_t n_queries, const Wanted& wanted) const override;
     std::size_t scan_bytes() const override { return codes().n_rows() * codes().n_bytes(); }
-    void scan_part(const QueryBlock& block, Admission admission, std::size_t part, std::size_t n_parts,
-                   Stopper& stopper) const override;
+    void scan_chunk(const QueryBlock& block, Admission admission, std::size_t chunk, std::size_t n_chunks,
+                    Stopper& stopper) const override;
     void search(const QueryBlock& block, Admission admission, Stopper& stopper) const override;
     /// There is no admission: the entries that a filter allows are in a segment of their own.
     void search_pruned(const QueryBlock& block, Admission admission, const LevelLayout& layout, Pruning pruning,
