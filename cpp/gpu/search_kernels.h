@@ -56,7 +56,7 @@ struct QueryView {
 struct EntryMask {
     const std::uint32_t* bits;
 
-    FASTHASH_DEVICE bool admits(std::size_t entry) const {
+    FASTHASH_DEVICE bool allows(std::size_t entry) const {
         return bits == nullptr || (bits[entry / 32] >> entry % 32 & 1) != 0;
     }
 };
@@ -85,14 +85,14 @@ FASTHASH_DEVICE void take_entries(const RunsView& runs, const EntryMask& mask, s
                                   std::uint64_t bound, std::uint32_t k, const Take& take) {
     if (runs.begins == nullptr) {
         const std::uint64_t key = pair_key(distance, row);
-        if (key < bound && mask.admits(row)) take(key);
+        if (key < bound && mask.allows(row)) take(key);
         return;
     }
     std::uint32_t n_taken = 0;
     for (std::uint32_t i = runs.begins[row]; i < runs.begins[row + 1] && n_taken < k; ++i) {
         const std::uint64_t key = pair_key(distance, runs.entries[i]);
         if (key >= bound) break;
-        if (!mask.admits(runs.entries[i])) continue;
+        if (!mask.allows(runs.entries[i])) continue;
         take(key);
         ++n_taken;
     }

@@ -146,7 +146,7 @@ void Index::Impl::search_exact(const IdFilter* filter, const SearchTask& task, S
         return;
     }
     std::vector<SearchedSegment> segments;
-    for (const LiveSegment& each : held->segments) segments.push_back({each.segment.get(), each.admission(filter)});
+    for (const LiveSegment& each : held->segments) segments.push_back({each.segment.get(), each.visibility(filter)});
     search_segments(segments, held->ids_ascend() ? IdOrder::ascending : IdOrder::any, task, stopper);
 }
 

@@ -6,12 +6,12 @@ namespace fasthash {
 
 void SortedEntries::push(std::size_t row, std::int32_t distance, TopK& nearest) const {
     const NumberRange range = codes_.entries(row);
-    if (nearest.counts_only() && admission_.filter == nullptr) {
-        nearest.count(admission_.live == nullptr ? range.size() : admission_.live->count(range));
+    if (nearest.counts_only() && visibility_.filter == nullptr) {
+        nearest.count(visibility_.live == nullptr ? range.size() : visibility_.live->count(range));
         return;
     }
     std::size_t n_wanted = nearest.k();  // of equal codes no more can be wanted
-    if (admission_.all()) {
+    if (visibility_.all()) {
         const std::size_t end = range.begin + std::min(range.size(), n_wanted);
         for (std::size_t entry = range.begin; entry < end; ++entry) {
             if (!nearest.push(distance, codes_.id(entry))) return;  // ids ascend: none that follows can enter
@@ -20,7 +20,7 @@ void SortedEntries::push(std::size_t row, std::int32_t distance, TopK& nearest) 
     }
     for (std::size_t entry = range.begin; entry < range.end && n_wanted > 0; ++entry) {
         const std::int64_t id = codes_.id(entry);
-        if (!admission_.admits(entry, id)) continue;
+        if (!visibility_.allows(entry, id)) continue;
         if (!nearest.push(distance, id)) return;
         --n_wanted;
     }

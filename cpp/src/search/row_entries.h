@@ -3,7 +3,7 @@
 
 #include "codes/sorted_codes.h"
 #include "fasthash/topk.h"
-#include "search/admission.h"
+#include "search/visibility.h"
 
 namespace fasthash {
 
@@ -25,10 +25,10 @@ class RowEntries {
 /// The entries behind the rows that a search may find.
 class SortedEntries final : public RowEntries {
  public:
-    SortedEntries(const SortedCodes& codes, Admission admission) : codes_(codes), admission_(admission) {}
+    SortedEntries(const SortedCodes& codes, Visibility visibility) : codes_(codes), visibility_(visibility) {}
 
     /// Whether some entries must not be found.
-    bool restricted() const { return !admission_.all(); }
+    bool restricted() const { return !visibility_.all(); }
     void push(std::size_t row, std::int32_t distance, TopK& nearest) const override;
     void prefetch(std::size_t row) const override { codes_.prefetch(row); }
     std::int64_t least_id(std::size_t group) const override { return codes_.least_id(group); }
@@ -36,7 +36,7 @@ class SortedEntries final : public RowEntries {
 
  private:
     const SortedCodes& codes_;
-    Admission admission_;
+    Visibility visibility_;
 };
 
 }  // namespace fasthash

@@ -40,9 +40,9 @@ std::size_t SubstringIndex::nbytes() const {
     return bytes;
 }
 
-SubstringSearch::SubstringSearch(const SubstringIndex& index, Admission admission)
+SubstringSearch::SubstringSearch(const SubstringIndex& index, Visibility visibility)
     : index_(index),
-      entries_(index.sorted, admission),
+      entries_(index.sorted, visibility),
       scan_cost_(cost_of_scan(index.sorted.n_rows(), index.sorted.n_bytes())),
       query_substrings_(index.n_substrings()),
       n_visited_(index.n_substrings()) {}

@@ -44,7 +44,7 @@ class SubstringIndex {
 /// only add to the distance.
 class SubstringSearch final : private RowSink {
  public:
-    SubstringSearch(const SubstringIndex& index, Admission admission);
+    SubstringSearch(const SubstringIndex& index, Visibility visibility);
 
     /// Scans what is left where the substrings turn out to be no help.
     QueryStats run(const std::uint8_t* query, TopK& nearest);

@@ -9,21 +9,21 @@ namespace {
 
 class ByteMajorEntries final : public RowEntries {
  public:
-    ByteMajorEntries(const EntryIds& ids, Admission admission) : ids_(ids), admission_(admission) {}
+    ByteMajorEntries(const EntryIds& ids, Visibility visibility) : ids_(ids), visibility_(visibility) {}
 
     void push(std::size_t row, std::int32_t distance, TopK& nearest) const override {
         const std::int64_t id = ids_[row];
-        if (admission_.admits(row, id)) nearest.push(distance, id);
+        if (visibility_.allows(row, id)) nearest.push(distance, id);
     }
     void prefetch(std::size_t row) const override { ids_.prefetch(row); }
     std::int64_t least_id(std::size_t group) const override { return ids_.least_of(group); }
     std::uint64_t wanted_rows(std::size_t group) const override {
-        return admission_.live == nullptr ? ~std::uint64_t{0} : admission_.live->word(group);
+        return visibility_.live == nullptr ? ~std::uint64_t{0} : visibility_.live->word(group);
     }
 
  private:
     const EntryIds& ids_;
-    Admission admission_;
+    Visibility visibility_;
 };
 
 }  // namespace
@@ -58,14 +58,14 @@ void ByteMajorSegment::copy_codes(const std::size_t* entries, std::size_t n, std
 
 std::size_t ByteMajorSegment::mapped_bytes() const { return mapped_ ? static_cast<std::size_t>(mapped_->size()) : 0; }
 
-void ByteMajorSegment::scan_chunk(const QueryBlock& block, Admission admission, std::size_t chunk, std::size_t n_chunks,
-                                  Stopper& stopper) const {
+void ByteMajorSegment::scan_chunk(const QueryBlock& block, Visibility visibility, std::size_t chunk,
+                                  std::size_t n_chunks, Stopper& stopper) const {
     const NumberRange groups = chunk_of(codes_.n_groups(), n_chunks, chunk);
-    scan(codes_, ByteMajorEntries(ids_, admission), block, groups, stopper);
+    scan(codes_, ByteMajorEntries(ids_, visibility), block, groups, stopper);
 }
 
-void ByteMajorSegment::search(const QueryBlock& block, Admission admission, Stopper& stopper) const {
-    scan_chunk(block, admission, 0, 1, stopper);
+void ByteMajorSegment::search(const QueryBlock& block, Visibility visibility, Stopper& stopper) const {
+    scan_chunk(block, visibility, 0, 1, stopper);
 }
 
 }  // namespace fasthash

@@ -28,9 +28,9 @@ class ByteMajorSegment final : public Segment {
     bool ids_ascend() const override { return ids_.ascend(); }
     bool scans(std::size_t, const Wanted&) const override { return true; }
     std::size_t scan_bytes() const override { return codes_.n_groups() * kGroup * codes_.n_bytes(); }
-    void scan_chunk(const QueryBlock& block, Admission admission, std::size_t chunk, std::size_t n_chunks,
+    void scan_chunk(const QueryBlock& block, Visibility visibility, std::size_t chunk, std::size_t n_chunks,
                     Stopper& stopper) const override;
-    void search(const QueryBlock& block, Admission admission, Stopper& stopper) const override;
+    void search(const QueryBlock& block, Visibility visibility, Stopper& stopper) const override;
 
  private:
     ByteMajorCodes codes_;

@@ -9,8 +9,8 @@
 #include "fasthash/search.h"
 #include "platform/fork_safe.h"
 #include "platform/stopper.h"
-#include "search/admission.h"
 #include "search/scan.h"
+#include "search/visibility.h"
 
 namespace fasthash {
 
@@ -40,14 +40,14 @@ class Segment : public IdList {
     /// Bytes that a scan reads.
     virtual std::size_t scan_bytes() const = 0;
     /// Adds what it finds to the block: by comparing all codes of one of several parts, or by the segment's plan.
-    virtual void scan_chunk(const QueryBlock& block, Admission admission, std::size_t chunk, std::size_t n_chunks,
+    virtual void scan_chunk(const QueryBlock& block, Visibility visibility, std::size_t chunk, std::size_t n_chunks,
                             Stopper& stopper) const = 0;
-    virtual void search(const QueryBlock& block, Admission admission, Stopper& stopper) const = 0;
+    virtual void search(const QueryBlock& block, Visibility visibility, Stopper& stopper) const = 0;
 
     /// HDHash's search over the levels. A segment without a tree of levels keeps all of its codes.
-    virtual void search_pruned(const QueryBlock& block, Admission admission, const LevelLayout&, Pruning,
+    virtual void search_pruned(const QueryBlock& block, Visibility visibility, const LevelLayout&, Pruning,
                                Stopper& stopper) const {
-        search(block, admission, stopper);
+        search(block, visibility, stopper);
     }
 
     /// The codes in order, if that is how they are held, else null.
@@ -76,7 +76,7 @@ struct LiveSegment {
     std::size_t n_live;
     bool small = false;  // what was added last, until it is enough for a segment of the index's kind
 
-    Admission admission(const IdFilter* filter = nullptr) const { return {live.has_all() ? nullptr : &live, filter}; }
+    Visibility visibility(const IdFilter* filter = nullptr) const { return {live.has_all() ? nullptr : &live, filter}; }
     bool whole() const { return n_live == segment->n_entries(); }
 };
 

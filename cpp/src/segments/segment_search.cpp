@@ -68,9 +68,9 @@ void search_segments(const std::vector<SearchedSegment>& segments, IdOrder order
         for (std::size_t s = 0; s < segments.size() && !stopper.stopped(); ++s) {
             const QueryBlock block = findings.block(task, s == 0);
             if (scanned[s]) {
-                segments[s].segment->scan_chunk(block, segments[s].admission, chunk, n_chunks, stopper);
+                segments[s].segment->scan_chunk(block, segments[s].visibility, chunk, n_chunks, stopper);
             } else if (chunk == 0) {
-                segments[s].segment->search(block, segments[s].admission, stopper);
+                segments[s].segment->search(block, segments[s].visibility, stopper);
             }
         }
     };

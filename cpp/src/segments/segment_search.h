@@ -10,7 +10,7 @@ namespace fasthash {
 /// A segment that is to be searched.
 struct SearchedSegment {
     const Segment* segment;
-    Admission admission;
+    Visibility visibility;
 };
 
 struct SearchTask {

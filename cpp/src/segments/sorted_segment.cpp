@@ -47,14 +47,14 @@ bool SortedSegment::scans(std::size_t n_queries, const Wanted& wanted) const {
     return wanted.k == kAll && reaches_too_far(choice_, wanted.radius, codes().n_rows(), codes().n_bytes());
 }
 
-void SortedSegment::scan_chunk(const QueryBlock& block, Admission admission, std::size_t chunk, std::size_t n_chunks,
+void SortedSegment::scan_chunk(const QueryBlock& block, Visibility visibility, std::size_t chunk, std::size_t n_chunks,
                                Stopper& stopper) const {
     const NumberRange groups = chunk_of(codes().n_groups(), n_chunks, chunk);
-    scan(codes(), SortedEntries(codes(), admission), block, groups, stopper);
+    scan(codes(), SortedEntries(codes(), visibility), block, groups, stopper);
 }
 
-void SortedSegment::search(const QueryBlock& block, Admission admission, Stopper& stopper) const {
-    SubstringSearch search(*index_, admission);
+void SortedSegment::search(const QueryBlock& block, Visibility visibility, Stopper& stopper) const {
+    SubstringSearch search(*index_, visibility);
     for (std::size_t q = 0; q < block.queries.n && !stopper.stopped(); ++q) {
         QueryStats work = search.run(block.queries.row(q), block.nearest[q]);
         work.plan = choice_.plan;
@@ -62,7 +62,7 @@ void SortedSegment::search(const QueryBlock& block, Admission admission, Stopper
     }
 }
 
-void SortedSegment::search_pruned(const QueryBlock& block, Admission, const LevelLayout& layout, Pruning pruning,
+void SortedSegment::search_pruned(const QueryBlock& block, Visibility, const LevelLayout& layout, Pruning pruning,
                                   Stopper& stopper) const {
     const LevelTree& tree = level_tree_.get([&] { return std::make_unique<const LevelTree>(codes(), layout); });
     PrunedSearch search(codes(), tree, layout, pruning);

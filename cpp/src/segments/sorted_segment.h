@@ -26,11 +26,11 @@ class SortedSegment final : public Segment {
 
     bool scans(std::size_t n_queries, const Wanted& wanted) const override;
     std::size_t scan_bytes() const override { return codes().n_rows() * codes().n_bytes(); }
-    void scan_chunk(const QueryBlock& block, Admission admission, std::size_t chunk, std::size_t n_chunks,
+    void scan_chunk(const QueryBlock& block, Visibility visibility, std::size_t chunk, std::size_t n_chunks,
                     Stopper& stopper) const override;
-    void search(const QueryBlock& block, Admission admission, Stopper& stopper) const override;
-    /// There is no admission: the entries that a filter allows are in a segment of their own.
-    void search_pruned(const QueryBlock& block, Admission admission, const LevelLayout& layout, Pruning pruning,
+    void search(const QueryBlock& block, Visibility visibility, Stopper& stopper) const override;
+    /// There is no visibility: the entries that a filter allows are in a segment of their own.
+    void search_pruned(const QueryBlock& block, Visibility visibility, const LevelLayout& layout, Pruning pruning,
                        Stopper& stopper) const override;
     const SortedCodes* sorted_codes() const override { return &codes(); }
     SearchPlan search_plan() const override { return {choice_.plan, choice_.n_substrings, choice_.substring_bits}; }

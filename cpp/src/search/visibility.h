@@ -6,12 +6,12 @@
 
 namespace fasthash {
 
-struct Admission {
+struct Visibility {
     const EntrySet* live = nullptr;    ///< entries that have not been removed; null for all
     const IdFilter* filter = nullptr;  ///< null for any id
 
     bool all() const { return live == nullptr && filter == nullptr; }
-    bool admits(std::size_t entry, std::int64_t id) const {
+    bool allows(std::size_t entry, std::int64_t id) const {
         return (live == nullptr || live->contains(entry)) && (filter == nullptr || filter->contains(id));
     }
 };
