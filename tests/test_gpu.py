@@ -1,4 +1,4 @@
-"""Indices on a GPU: what surrounds the kernels, with the GPU's twin on the CPU; and on a card, where there is one."""
+"""Indices on a GPU: what surrounds the kernels, with the GPU's emulator on the CPU; and on a card, where there is one."""
 
 import importlib.util
 import os
@@ -21,16 +21,16 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
-def twin(tmp_path_factory):
-    """The module _cuda, built for the twin."""
+def emulator(tmp_path_factory):
+    """The module _cuda, built for the emulator."""
     cmake = Path(sys.executable).parent / "cmake"
     pybind = pytest.importorskip("pybind11", reason="needs pybind11 in the environment")
     if not cmake.exists():
         pytest.skip("needs cmake in the environment")
-    folder = tmp_path_factory.mktemp("twin")
+    folder = tmp_path_factory.mktemp("emulator")
     environment = os.environ | {"PATH": os.pathsep.join([str(cmake.parent), os.environ["PATH"]])}
     settings = [
-        "-DFASTHASH_TWIN=ON",
+        "-DFASTHASH_EMULATOR=ON",
         f"-Dpybind11_DIR={pybind.get_cmake_dir()}",
         f"-DPython_EXECUTABLE={sys.executable}",
     ]
@@ -57,11 +57,11 @@ def has_card():
 CARD = has_card()
 
 
-@pytest.fixture(params=["twin", "card"])
+@pytest.fixture(params=["emulator", "card"])
 def device(request, monkeypatch):
-    """`"cuda"`, once played by the twin and once the real one."""
-    if request.param == "twin":
-        module = request.getfixturevalue("twin")
+    """`"cuda"`, once played by the emulator and once the real one."""
+    if request.param == "emulator":
+        module = request.getfixturevalue("emulator")
         monkeypatch.setattr(gpu, "_cuda", lambda: module)
     elif not CARD:
         pytest.skip("needs a GPU")
@@ -240,8 +240,8 @@ ready.wait(60)
 
 
 @pytest.mark.parametrize("call", ["search", "allow", "count_within", "range_search", "pruned", "build"])
-def test_a_daemon_thread_inside_a_call_does_not_disturb_the_end(twin, call):
-    command = [sys.executable, "-c", EXIT, twin.__file__, call]
+def test_a_daemon_thread_inside_a_call_does_not_disturb_the_end(emulator, call):
+    command = [sys.executable, "-c", EXIT, emulator.__file__, call]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (result.returncode, result.stderr) == (0, "")
 
@@ -345,7 +345,7 @@ def test_queries_on_the_gpu(device, kind, request, monkeypatch):
     tensor = torch.from_numpy(queries)
     if request.node.callspec.params["device"] == "card":
         tensor = tensor.cuda()
-    else:  # the twin's memory is the CPU's
+    else:  # the emulator's memory is the CPU's
         monkeypatch.setattr(gpu, "_on_gpu", lambda given, *_: given)
         monkeypatch.setattr(gpu, "_stream", lambda given: 0)
     for found, expected in (

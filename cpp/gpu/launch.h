@@ -1,5 +1,5 @@
-// What kernels are written against. Compiled by nvcc this is CUDA; compiled by any C++ compiler it is its twin on the
-// CPU, which runs the same kernels for the tests.
+// What kernels are written against. Compiled by nvcc this is CUDA; compiled by any C++ compiler it is its emulator on
+// the CPU, which runs the same kernels for the tests.
 #pragma once
 
 #include "gpu/memory.h"
@@ -11,7 +11,7 @@
 #define FASTHASH_KERNEL __device__
 #define FASTHASH_UNROLL _Pragma("unroll")
 #else
-#include "gpu/twin.h"
+#include "gpu/emulator.h"
 #define FASTHASH_DEVICE inline
 #define FASTHASH_ANYWHERE inline
 #define FASTHASH_KERNEL
@@ -84,7 +84,7 @@ void launch(const Kernel& kernel, Grid grid, unsigned n_threads, std::size_t sha
 #else
 
 FASTHASH_DEVICE std::uint32_t add_to(std::uint32_t* counter, std::uint32_t n) {
-    const std::uint32_t before = *counter;  // the twin runs one thread at a time
+    const std::uint32_t before = *counter;  // the emulator runs one thread at a time
     *counter += n;
     return before;
 }

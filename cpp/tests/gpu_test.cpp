@@ -1,4 +1,4 @@
-// The GPU's kernels, run by their twin on the CPU, find what the index on the CPU finds.
+// The GPU's kernels, run by their emulator on the CPU, find what the index on the CPU finds.
 #include <numeric>
 
 #include "gpu/flat_gallery.h"
@@ -18,8 +18,8 @@ Found on_cpu(const std::vector<std::uint8_t>& codes, const std::vector<std::int6
     return search(index, view(queries, n_bytes), k);
 }
 
-Found on_twin(const gpu::FlatGallery& gallery, const std::vector<std::uint8_t>& queries, std::size_t k,
-              const gpu::Allowed* allowed = nullptr) {
+Found on_emulator(const gpu::FlatGallery& gallery, const std::vector<std::uint8_t>& queries, std::size_t k,
+                  const gpu::Allowed* allowed = nullptr) {
     const std::size_t n = queries.size() / gallery.n_bytes() * k;
     Found found{std::vector<std::int32_t>(n), std::vector<std::int64_t>(n)};
     gallery.search(view(queries, gallery.n_bytes()), static_cast<std::uint32_t>(k), allowed, found.distances.data(),
@@ -42,8 +42,8 @@ void search_is_the_cpu_s() {
                 const Found expected = on_cpu(codes, ids, queries, n_bytes, k);
                 const std::string where =
                     std::to_string(n_bytes) + " bytes, n = " + std::to_string(n) + ", k = " + std::to_string(k);
-                check(on_twin(flat, queries, k) == expected, "scan, " + where);
-                check(on_twin(tree, queries, k) == expected, "tree, " + where);
+                check(on_emulator(flat, queries, k) == expected, "scan, " + where);
+                check(on_emulator(tree, queries, k) == expected, "tree, " + where);
             }
         }
     }
@@ -74,8 +74,8 @@ void trees_find_what_is_near() {
     check(tree.prefix_bits() > 4 && deep.n_prefixes() > 3000, "prefixes");
     for (const std::size_t k : {1, 10, 500, 12000}) {
         const Found expected = on_cpu(codes, ids, queries, n_bytes, k);
-        check(on_twin(tree, queries, k) == expected, "tree, k = " + std::to_string(k));
-        check(on_twin(deep, queries, k) == expected, "a deep tree, k = " + std::to_string(k));
+        check(on_emulator(tree, queries, k) == expected, "tree, k = " + std::to_string(k));
+        check(on_emulator(deep, queries, k) == expected, "a deep tree, k = " + std::to_string(k));
     }
 }
 
@@ -137,8 +137,8 @@ void bursts_are_survived() {
         const gpu::TreeGallery tree(view(codes, 8), LevelLayout({64}), nullptr, 7, nullptr);
         for (const std::size_t k : {1, 100, 3000}) {
             const Found expected = on_cpu(codes, ids, queries, 8, k);
-            check(on_twin(flat, queries, k) == expected, "a burst in a scan, k = " + std::to_string(k));
-            check(on_twin(tree, queries, k) == expected, "a burst in a tree, k = " + std::to_string(k));
+            check(on_emulator(flat, queries, k) == expected, "a burst in a scan, k = " + std::to_string(k));
+            check(on_emulator(tree, queries, k) == expected, "a burst in a tree, k = " + std::to_string(k));
         }
     }
 }
@@ -150,7 +150,7 @@ void finds_what_the_index_finds(const gpu::FlatGallery& gallery, const FlatIndex
     if (filter != nullptr) there = gallery.allowed(*filter, nullptr);
     const gpu::Allowed* const allowed = filter == nullptr ? nullptr : &there;
     for (const std::size_t k : {1, 50, 2500}) {
-        check(on_twin(gallery, queries, k, allowed) == search(index, wanted, k, filter), "a filter");
+        check(on_emulator(gallery, queries, k, allowed) == search(index, wanted, k, filter), "a filter");
     }
     for (const std::int32_t radius : {0, 3, 7, 32}) {
         const RangeResult range = index.range_search(wanted, radius, filter, nullptr);
@@ -203,8 +203,8 @@ void streamed_codes_are_found() {
             check(flat.streamed() && flat.nbytes() == 0, "codes on the host");
             for (const std::size_t k : {1, 30, 1500}) {
                 const Found expected = on_cpu(codes, ids, queries, n_bytes, k);
-                check(on_twin(flat, queries, k) == expected, "streamed, k = " + std::to_string(k));
-                check(on_twin(tree, queries, k) == expected, "a streamed tree, k = " + std::to_string(k));
+                check(on_emulator(flat, queries, k) == expected, "streamed, k = " + std::to_string(k));
+                check(on_emulator(tree, queries, k) == expected, "a streamed tree, k = " + std::to_string(k));
             }
         }
     }
@@ -266,7 +266,7 @@ int main() {
         filters_and_radii_are_kept();
     }
     products_are_those_of_the_bits();
-    setenv("FASTHASH_GPU_SCAN", "popcount", 1);  // their twin is the faster one
+    setenv("FASTHASH_GPU_SCAN", "popcount", 1);  // the products are the faster unit
     bursts_are_survived();
     trees_find_what_is_near();
     pruning_keeps_what_it_keeps_on_the_cpu();

@@ -1,4 +1,4 @@
-#include "gpu/twin.h"
+#include "gpu/emulator.h"
 
 #include <ucontext.h>
 
@@ -24,9 +24,9 @@ constexpr std::size_t kLanes = 32;
 }  // namespace
 
 /// A block under way: each thread has a stack of its own and gives way at sync.
-class TwinBlock {
+class EmulatedBlock {
  public:
-    TwinBlock(unsigned n_threads, std::size_t shared_bytes)
+    EmulatedBlock(unsigned n_threads, std::size_t shared_bytes)
         : contexts_(n_threads), stacks_(n_threads * kStackBytes), done_(n_threads), shared_(shared_bytes / 16 + 1) {}
 
     void run(const std::vector<Block>& threads, const std::function<void(const Block&)>& body) {
@@ -61,7 +61,7 @@ class TwinBlock {
     /// Shows words to the other lanes, and calls look(lanes) once all have shown theirs.
     template <typename Look>
     void exchange(const Shown& shown, const Look& look) {
-        if (contexts_.size() != kLanes) throw std::logic_error("a block of the twin that exchanges must be a warp");
+        if (contexts_.size() != kLanes) throw std::logic_error("a block of the emulator that exchanges must be a warp");
         // What they show next goes elsewhere, so that nobody need wait until all have looked.
         Shown* const shows = shown_[n_shown_[current_]++ % 2];
         shows[current_] = shown;
@@ -81,12 +81,12 @@ class TwinBlock {
         contexts_[t].uc_stack.ss_size = kStackBytes;
         contexts_[t].uc_link = &scheduler_;
         const auto address = reinterpret_cast<std::uintptr_t>(this);
-        makecontext(&contexts_[t], reinterpret_cast<void (*)()>(&TwinBlock::enter), 2,
+        makecontext(&contexts_[t], reinterpret_cast<void (*)()>(&EmulatedBlock::enter), 2,
                     static_cast<unsigned>(address >> 32), static_cast<unsigned>(address));
     }
 
     static void enter(unsigned high, unsigned low) {
-        auto* block = reinterpret_cast<TwinBlock*>(static_cast<std::uintptr_t>(high) << 32 | low);
+        auto* block = reinterpret_cast<EmulatedBlock*>(static_cast<std::uintptr_t>(high) << 32 | low);
         try {
             (*block->body_)((*block->threads_)[block->current_]);
         } catch (...) {
@@ -114,7 +114,7 @@ void* Block::shared() const { return block_.shared(); }
 std::uint32_t sum_of_four_lanes(const Block& block, std::uint32_t value) {
     std::uint32_t sum = 0;
     const unsigned first = block.thread() / 4 * 4;
-    block.state().exchange({{value}}, [&](const TwinBlock::Shown* lanes) {
+    block.state().exchange({{value}}, [&](const EmulatedBlock::Shown* lanes) {
         for (unsigned lane = first; lane < first + 4; ++lane) sum += lanes[lane].words[0];
     });
     return sum;
@@ -122,7 +122,7 @@ std::uint32_t sum_of_four_lanes(const Block& block, std::uint32_t value) {
 
 void add_common_bits(const Block& block, const std::uint32_t (&rows)[2], std::uint32_t column, int (&sums)[4]) {
     const unsigned g = block.thread() / 4, t = block.thread() % 4;
-    block.state().exchange({{rows[0], rows[1], column}}, [&](const TwinBlock::Shown* lanes) {
+    block.state().exchange({{rows[0], rows[1], column}}, [&](const EmulatedBlock::Shown* lanes) {
         for (unsigned i = 0; i < 4; ++i) {
             for (unsigned word = 0; word < 4; ++word) {
                 const std::uint32_t row = lanes[4 * g + word].words[i / 2];
@@ -134,7 +134,7 @@ void add_common_bits(const Block& block, const std::uint32_t (&rows)[2], std::ui
 
 void run_blocks(unsigned n_x, unsigned n_y, unsigned n_threads, std::size_t shared_bytes,
                 const std::function<void(const Block&)>& thread) {
-    TwinBlock block(n_threads, shared_bytes);
+    EmulatedBlock block(n_threads, shared_bytes);
     for (unsigned y = n_y; y-- > 0;) {
         for (unsigned x = n_x; x-- > 0;) {
             std::vector<Block> threads;
@@ -146,7 +146,7 @@ void run_blocks(unsigned n_x, unsigned n_y, unsigned n_threads, std::size_t shar
 
 void* allocate(std::size_t n_bytes, Stream, Place) {
     void* memory = std::aligned_alloc(256, (n_bytes + 256) / 256 * 256);
-    if (memory == nullptr) throw OutOfMemory("the twin has no memory left");
+    if (memory == nullptr) throw OutOfMemory("the emulator has no memory left");
     std::memset(memory, 0xA5, n_bytes);  // as above
     return memory;
 }
@@ -175,7 +175,7 @@ SideStream::SideStream() = default;
 SideStream::~SideStream() = default;
 
 int n_devices() { return 1; }
-std::string device_name(int) { return "the GPU's twin on the CPU"; }
+std::string device_name(int) { return "the GPU's emulator on the CPU"; }
 OnDevice::OnDevice(int device) : device_(device) {
     if (device != 0) throw DeviceError("the GPU cannot be used: invalid device ordinal");
 }

@@ -1,4 +1,4 @@
-// The CPU twin of a GPU: runs the threads of a block one at a time, each until it waits for the others.
+// The CPU emulator of a GPU: runs the threads of a block one at a time, each until it waits for the others.
 #pragma once
 
 #include <cstddef>
@@ -7,12 +7,12 @@
 
 namespace fasthash::gpu {
 
-class TwinBlock;
+class EmulatedBlock;
 
 /// The threads of a block, seen by one of them.
 class Block {
  public:
-    Block(TwinBlock& block, unsigned x, unsigned y, unsigned n_x, unsigned thread, unsigned n_threads)
+    Block(EmulatedBlock& block, unsigned x, unsigned y, unsigned n_x, unsigned thread, unsigned n_threads)
         : block_(block), x_(x), y_(y), n_x_(n_x), thread_(thread), n_threads_(n_threads) {}
 
     unsigned x() const { return x_; }
@@ -26,14 +26,14 @@ class Block {
     void sync() const;
     void sync_warp() const {}  // what lanes do together waits for all of them
     void* shared() const;
-    TwinBlock& state() const { return block_; }
+    EmulatedBlock& state() const { return block_; }
 
  private:
-    TwinBlock& block_;
+    EmulatedBlock& block_;
     unsigned x_, y_, n_x_, thread_, n_threads_;
 };
 
-// What the lanes of a warp do together, as CUDA's twin of it says; a block is one warp here.
+// What the lanes of a warp do together, as their counterparts in CUDA do; a block is one warp here.
 std::uint32_t sum_of_four_lanes(const Block& block, std::uint32_t value);
 void add_common_bits(const Block& block, const std::uint32_t (&rows)[2], std::uint32_t column, int (&sums)[4]);
 
