@@ -94,9 +94,10 @@ void FlatGallery::scan_all(QueryBatch& batch) const {
 /// The careful way for a query that so many codes are near to that there was no room: with what is known of its k-th
 /// distance, and in steps that are made smaller where there is none again.
 void FlatGallery::scan_carefully(QueryBatch& batch, std::size_t query) const {
-    // The last of the k that were found, though not the nearest, is a bound. It may be the very one that is looked for.
-    const std::uint64_t bound = value_at(batch.bounds, query, batch.stream) + 1;
-    copy_to_device(batch.bounds.data() + query, &bound, sizeof(bound), batch.stream);
+    // The last of the k that were found, though not the nearest, is a threshold. It may be the very one that is looked
+    // for.
+    const std::uint64_t threshold = value_at(batch.thresholds, query, batch.stream) + 1;
+    copy_to_device(batch.thresholds.data() + query, &threshold, sizeof(threshold), batch.stream);
     std::uint32_t n_kept = 0;
     // Of each row at most k entries are taken, of a row without a run one: for so many there is always room.
     const std::size_t per_row = begins_.size() == 0 ? 1 : batch.k;

@@ -1,4 +1,4 @@
-// Exhaustive search by counting bits: distances are compared with a bound as they are computed, and few are kept.
+// Exhaustive search by counting bits: distances are compared with a threshold as they are computed, and few are kept.
 #pragma once
 
 #include "gpu/search_kernels.h"
@@ -19,14 +19,15 @@ struct PopcountScan {
         const QueryView& queries = task.queries;
         const unsigned width = kWords != 0 ? kWords : task.n_words;
         auto* const words = static_cast<std::uint32_t*>(block.shared());
-        auto* const bounds = reinterpret_cast<std::int32_t*>(words + kTile * width);
+        auto* const thresholds = reinterpret_cast<std::int32_t*>(words + kTile * width);
         const std::size_t first_query = std::size_t{block.y()} * kTile;
         const unsigned n = static_cast<unsigned>(queries.n - first_query < kTile ? queries.n - first_query : kTile);
         for (unsigned i = block.thread(); i < n * width; i += block.n_threads()) {
             words[i] = queries.words[first_query * width + i];
         }
         for (unsigned q = block.thread(); q < n; q += block.n_threads()) {
-            bounds[q] = key_distance(queries.bounds[first_query + q]);  // that of the bound itself may do, by its entry
+            thresholds[q] =
+                key_distance(queries.thresholds[first_query + q]);  // that of the threshold itself may do, by its entry
         }
         block.sync();
 
@@ -38,7 +39,7 @@ struct PopcountScan {
                 for (unsigned q = 0; q < n; ++q) {
                     int distances[kQuad] = {};
                     for (unsigned w = 0; w < kWords; ++w) add(quads[w], words[q * kWords + w], distances);
-                    keep(distances, bounds[q], first_query + q, row);
+                    keep(distances, thresholds[q], first_query + q, row);
                 }
             } else {
                 // Too many words for registers: they are read again for every kGroup queries.
@@ -55,7 +56,7 @@ struct PopcountScan {
                     }
                     FASTHASH_UNROLL
                     for (unsigned g = 0; g < kGroup; ++g) {
-                        if (q + g < n) keep(distances[g], bounds[q + g], first_query + q + g, row);
+                        if (q + g < n) keep(distances[g], thresholds[q + g], first_query + q + g, row);
                     }
                 }
             }
@@ -73,10 +74,10 @@ struct PopcountScan {
         return a < b ? a : b;
     }
 
-    FASTHASH_DEVICE void keep(const int* distances, int bound, std::size_t query, std::size_t row) const {
-        if (smallest(distances) > bound) return;
+    FASTHASH_DEVICE void keep(const int* distances, int threshold, std::size_t query, std::size_t row) const {
+        if (smallest(distances) > threshold) return;
         for (unsigned r = 0; r < kQuad; ++r) {
-            if (distances[r] <= bound && row + r < task.end) task.keep(query, row + r, distances[r]);
+            if (distances[r] <= threshold && row + r < task.end) task.keep(query, row + r, distances[r]);
         }
     }
 };

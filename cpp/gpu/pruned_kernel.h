@@ -46,7 +46,7 @@ struct PrunedSearch {
     std::uint8_t* overflowed;  ///< set where there was no room for what was found
 
     struct Shared {
-        std::uint64_t bound;  ///< what is wanted comes before this key
+        std::uint64_t threshold;  ///< what is wanted comes before this key
         std::uint32_t n_kept;
         std::uint32_t cut;  ///< the largest score that stays
         std::uint32_t full;
@@ -67,7 +67,7 @@ struct PrunedSearch {
             words[w] = queries.words[query * n_words + w];
         }
         if (block.thread() == 0) {
-            shared.bound = queries.bounds[query];
+            shared.threshold = queries.thresholds[query];
             shared.full = 0;
         }
         KeptNode* parents = scratch + query * 2 * n_scratch;
@@ -159,7 +159,7 @@ struct PrunedSearch {
     }
 
     /// The smallest score that so many do not exceed; n_bits if they never are so many.
-    FASTHASH_DEVICE unsigned reach(const std::uint32_t* counts, double needed) const {
+    FASTHASH_DEVICE unsigned score_covering(const std::uint32_t* counts, double needed) const {
         double sum = 0;  // whole numbers far below 2^53
         for (unsigned score = 0; score <= n_bits; ++score) {
             sum += counts[score];
@@ -173,9 +173,10 @@ struct PrunedSearch {
         double n_candidates = 0;
         for (unsigned score = 0; score <= n_bits; ++score) n_candidates += nodes_at[score];
         unsigned score = 0;
-        if (mode == KeepMode::node_ratio) score = reach(nodes_at, std::ceil(keep * n_candidates * (1 - kRounding)));
+        if (mode == KeepMode::node_ratio)
+            score = score_covering(nodes_at, std::ceil(keep * n_candidates * (1 - kRounding)));
         if (mode == KeepMode::gallery_ratio) {
-            score = reach(entries_at, std::ceil(keep * static_cast<double>(n_entries) * (1 - kRounding)));
+            score = score_covering(entries_at, std::ceil(keep * static_cast<double>(n_entries) * (1 - kRounding)));
         }
         if (mode == KeepMode::radius) {
             score = static_cast<unsigned>(
@@ -186,7 +187,7 @@ struct PrunedSearch {
         double n_near = 0;
         for (unsigned s = 0; s <= score && s <= n_bits; ++s) n_near += nodes_at[s];
         if (n_near >= needed) return score;
-        const unsigned wider = reach(entries_at, needed);
+        const unsigned wider = score_covering(entries_at, needed);
         return score > wider ? score : wider;
     }
 
@@ -200,20 +201,20 @@ struct PrunedSearch {
         clear(block, counts, n_bits + 1);  // of entries found, by distance
         block.sync();
         for (unsigned lower = 0; lower <= n_bits; ++lower) {
-            const std::uint64_t bound = shared.bound;
-            if (pair_key(static_cast<int>(lower), 0) >= bound || shared.full != 0) break;
+            const std::uint64_t threshold = shared.threshold;
+            if (pair_key(static_cast<int>(lower), 0) >= threshold || shared.full != 0) break;
             if (!by_level() && lower > largest) break;
             each_candidate(block, n_levels - 1, parents, n_parents, key_words,
                            [&](std::uint32_t node, unsigned score, unsigned above) {
                                if (score > largest || score + (by_level() ? above : 0) != lower) return;
                                for (std::uint32_t row = level.row_begins[node]; row < level.row_begins[node + 1];
                                     ++row) {
-                                   read(row, words, bound, counts, query);
+                                   read(row, words, threshold, counts, query);
                                }
                            });
             block.sync();
             if (block.thread() == 0) {
-                shared.bound = tightened(shared.bound, counts, n_bits, k);
+                shared.threshold = tightened(shared.threshold, counts, n_bits, k);
                 if (found.counts[query] > found.capacity) shared.full = 1;
             }
             block.sync();
@@ -221,12 +222,12 @@ struct PrunedSearch {
         if (block.thread() == 0) overflowed[query] = static_cast<std::uint8_t>(shared.full);
     }
 
-    FASTHASH_DEVICE void read(std::uint32_t row, const std::uint32_t* words, std::uint64_t bound, std::uint32_t* counts,
-                              std::size_t query) const {
+    FASTHASH_DEVICE void read(std::uint32_t row, const std::uint32_t* words, std::uint64_t threshold,
+                              std::uint32_t* counts, std::size_t query) const {
         int distance = 0;
         for (unsigned w = 0; w < n_words; ++w) distance += count_bits(codes.word(row, w) ^ words[w]);
-        if (distance > key_distance(bound)) return;
-        take_entries(runs, {nullptr}, row, distance, bound, k, [&](std::uint64_t key) {
+        if (distance > key_distance(threshold)) return;
+        take_entries(runs, {nullptr}, row, distance, threshold, k, [&](std::uint64_t key) {
             found.push(query, key);
             add_to(counts + distance, 1);
         });

@@ -60,17 +60,17 @@ struct TakeQueries {
     unsigned n_words;
     const std::uint32_t* all_words;
     std::uint32_t* words;
-    const std::uint64_t* all_bounds;
-    std::uint64_t* bounds;
+    const std::uint64_t* all_thresholds;
+    std::uint64_t* thresholds;
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
         const std::size_t step = block.threads_of_row();
         for (std::size_t i = block.thread_of_row(); i < n * n_words; i += step) {
             const std::size_t query = i / n_words, w = i % n_words;
             words[i] = all_words[std::size_t{numbers[query]} * n_words + w];
-            // The last of the k that were found is a bound, though they may not be the nearest: it may be wanted
+            // The last of the k that were found is a threshold, though they may not be the nearest: it may be wanted
             // itself.
-            if (w == 0) bounds[query] = all_bounds[numbers[query]] + 1;
+            if (w == 0) thresholds[query] = all_thresholds[numbers[query]] + 1;
         }
     }
 };
@@ -104,15 +104,15 @@ struct QueryBatch {
         rows.load(queries.data, n * queries.n_bytes);
         launch(Widen{rows.data(), n, queries.n_bytes, words.data()}, {blocks_for(n * n_words, kScanThreads)},
                kScanThreads, 0, on);
-        launch(Fill{bounds.data(), n, pair_key(radius + 1, 0)}, {blocks_for(n, kScanThreads)}, kScanThreads, 0, on);
+        launch(Fill{thresholds.data(), n, pair_key(radius + 1, 0)}, {blocks_for(n, kScanThreads)}, kScanThreads, 0, on);
     }
 
     /// Some of the queries of another batch, which have found nothing yet.
     QueryBatch(const QueryBatch& all, const Buffer<std::uint32_t>& numbers)
         : QueryBatch(numbers.size(), all.n_words, all.capacity, all.k, all.runs, all.mask, all.stopper, all.stream) {
-        launch(
-            TakeQueries{numbers.data(), n, n_words, all.words.data(), words.data(), all.bounds.data(), bounds.data()},
-            {blocks_for(n * n_words, kScanThreads)}, kScanThreads, 0, stream);
+        launch(TakeQueries{numbers.data(), n, n_words, all.words.data(), words.data(), all.thresholds.data(),
+                           thresholds.data()},
+               {blocks_for(n * n_words, kScanThreads)}, kScanThreads, 0, stream);
     }
     /// What those have found, in order, becomes what the queries of the other batch have found.
     void give_back(QueryBatch& all, const Buffer<std::uint32_t>& numbers) const {
@@ -121,7 +121,7 @@ struct QueryBatch {
     }
 
     QueryView view(std::size_t query, std::size_t n_queries) const {
-        return {words.data() + query * n_words, n_queries, bounds.data() + query};
+        return {words.data() + query * n_words, n_queries, thresholds.data() + query};
     }
     Candidates candidates(std::size_t query) const {
         return {keys.data() + query * capacity, counts.data() + query, capacity};
@@ -135,7 +135,7 @@ struct QueryBatch {
     RunsView runs;
     EntryMask mask;
     Buffer<std::uint32_t> words;
-    Buffer<std::uint64_t> bounds;
+    Buffer<std::uint64_t> thresholds;
     Buffer<std::uint32_t> counts;
     Buffer<std::uint8_t> overflowed;
     Buffer<std::uint64_t> keys;
@@ -152,7 +152,7 @@ struct QueryBatch {
           runs(runs_of_rows),
           mask(entry_mask),
           words(n * n_words, on),
-          bounds(n, on),
+          thresholds(n, on),
           counts(n, on),
           overflowed(n, on),
           keys(n * n_keys, on),
@@ -172,7 +172,7 @@ inline void tighten(const QueryBatch& batch, std::size_t query, std::size_t n_qu
             if (n > kBlockKeys) sort_ascending(batch.candidates(query + i).keys, n, batch.stream);
         }
     }
-    launch(Tighten{batch.candidates(query), batch.k, batch.bounds.data() + query, batch.overflowed.data() + query},
+    launch(Tighten{batch.candidates(query), batch.k, batch.thresholds.data() + query, batch.overflowed.data() + query},
            {static_cast<unsigned>(n_queries)}, kSortThreads, kSharedKeys * sizeof(std::uint64_t), batch.stream);
 }
 

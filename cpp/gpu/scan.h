@@ -22,7 +22,7 @@ struct ScanSettings {
 Unit wanted_unit();
 
 /// Compares rows first .. end, of which the first is a multiple of kQuad, with n queries of a batch from `query` on,
-/// and keeps what comes before their bounds. Throws Interrupted.
+/// and keeps what comes before their thresholds. Throws Interrupted.
 void scan(const Planes& codes, const ScanSettings& settings, const QueryBatch& batch, std::size_t first,
           std::size_t end, std::size_t query, std::size_t n);
 

@@ -49,7 +49,7 @@ struct QueryView {
     std::size_t n;
     /// What is wanted must come before this key. A key is a whole (distance, entry) pair, so that the two are always of
     /// one moment, and it only falls: what fasthash/topk.h asks of a threshold.
-    const std::uint64_t* bounds;
+    const std::uint64_t* thresholds;
 };
 
 /// A bit for each entry that may be found; null for all.
@@ -79,41 +79,42 @@ struct Candidates {
     }
 };
 
-/// Calls take(key) for the entries of a row that come before a bound, at most k of them: further ones have larger ids.
+/// Calls take(key) for the entries of a row that come before a threshold, at most k of them: further ones have larger
+/// ids.
 template <typename Take>
 FASTHASH_DEVICE void take_entries(const RunsView& runs, const EntryMask& mask, std::size_t row, int distance,
-                                  std::uint64_t bound, std::uint32_t k, const Take& take) {
+                                  std::uint64_t threshold, std::uint32_t k, const Take& take) {
     if (runs.begins == nullptr) {
         const std::uint64_t key = pair_key(distance, row);
-        if (key < bound && mask.allows(row)) take(key);
+        if (key < threshold && mask.allows(row)) take(key);
         return;
     }
     std::uint32_t n_taken = 0;
     for (std::uint32_t i = runs.begins[row]; i < runs.begins[row + 1] && n_taken < k; ++i) {
         const std::uint64_t key = pair_key(distance, runs.entries[i]);
-        if (key >= bound) break;
+        if (key >= threshold) break;
         if (!mask.allows(runs.entries[i])) continue;
         take(key);
         ++n_taken;
     }
 }
 
-/// The bound that entries found so far, counted by distance, leave: nothing beyond the k-th distance is wanted any
+/// The threshold that entries found so far, counted by distance, leave: nothing beyond the k-th distance is wanted any
 /// more; at that distance some may be, by their ids.
-FASTHASH_DEVICE std::uint64_t tightened(std::uint64_t bound, const std::uint32_t* counts, unsigned n_bits,
+FASTHASH_DEVICE std::uint64_t tightened(std::uint64_t threshold, const std::uint32_t* counts, unsigned n_bits,
                                         std::uint32_t k) {
     std::uint32_t n_near = 0;
     for (unsigned distance = 0; distance <= n_bits; ++distance) {
         n_near += counts[distance];
         if (n_near < k) continue;
         const std::uint64_t beyond = pair_key(static_cast<int>(distance) + 1, 0);
-        return beyond < bound ? beyond : bound;
+        return beyond < threshold ? beyond : threshold;
     }
-    return bound;
+    return threshold;
 }
 
 /// What a scan does: it compares the codes of rows first .. end with the queries, and keeps what comes before their
-/// bounds.
+/// thresholds.
 struct ScanTask {
     PlaneView codes;
     unsigned n_words;
@@ -126,7 +127,7 @@ struct ScanTask {
     std::uint32_t k;
 
     FASTHASH_DEVICE void keep(std::size_t query, std::size_t row, int distance) const {
-        take_entries(runs, mask, row, distance, queries.bounds[query], k,
+        take_entries(runs, mask, row, distance, queries.thresholds[query], k,
                      [&](std::uint64_t key) { found.push(query, key); });
     }
 };
@@ -162,12 +163,12 @@ FASTHASH_DEVICE void sort_keys(const Block& block, std::uint64_t* keys, std::uin
 /// More than these one block sorts too slowly: the device is to have sorted them.
 constexpr std::uint32_t kBlockKeys = 65536;
 
-/// Sorts what was found for each query, a block for each, and leaves the k nearest, which bound what may still come.
+/// Sorts what was found for each query, a block for each, and leaves the k nearest, which lower its threshold.
 /// The capacity is a power of two. Of more than kBlockKeys the keys are in order already.
 struct Tighten {
     Candidates found;
     std::uint32_t k;
-    std::uint64_t* bounds;
+    std::uint64_t* thresholds;
     std::uint8_t* overflowed;  ///< set where there was no room for all that was found: what is left may be wrong
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
@@ -188,7 +189,7 @@ struct Tighten {
         if (block.thread() == 0) {
             if (n_found > found.capacity) overflowed[query] = 1;
             found.counts[query] = n < k ? n : k;
-            if (n >= k) bounds[query] = keys[k - 1];
+            if (n >= k) thresholds[query] = keys[k - 1];
         }
     }
 };

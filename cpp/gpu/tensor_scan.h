@@ -84,7 +84,7 @@ struct TensorScan {
         if (query >= task.queries.n) return -(1 << 20);
         int n_ones = 0;
         for (unsigned w = 0; w < kWords; ++w) n_ones += count_bits(task.queries.words[query * kWords + w]);
-        return -((kBits + n_ones - key_distance(task.queries.bounds[query]) + 1) >> 1);
+        return -((kBits + n_ones - key_distance(task.queries.thresholds[query]) + 1) >> 1);
     }
 
     FASTHASH_DEVICE std::uint32_t word_of_query(std::size_t query, unsigned w) const {
@@ -131,7 +131,7 @@ struct TensorScan {
             for (unsigned w = 0; w < kWords; ++w) {
                 distance += count_bits(task.codes.word(row, w) ^ task.queries.words[query * kWords + w]);
             }
-            if (distance <= key_distance(task.queries.bounds[query])) task.keep(query, row, distance);
+            if (distance <= key_distance(task.queries.thresholds[query])) task.keep(query, row, distance);
         }
     }
 };

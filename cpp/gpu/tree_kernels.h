@@ -35,7 +35,7 @@ struct TreeSearch {
     std::uint8_t* given_up;
 
     struct Shared {
-        std::uint64_t bound;  ///< what is wanted comes before this key
+        std::uint64_t threshold;  ///< what is wanted comes before this key
         std::uint32_t n_queued;
         std::uint32_t n_rows;
         std::uint32_t stop;
@@ -56,7 +56,7 @@ struct TreeSearch {
         }
         for (unsigned d = block.thread(); d <= n_bits; d += block.n_threads()) counts[d] = 0;
         if (block.thread() == 0) {
-            shared.bound = queries.bounds[query];
+            shared.threshold = queries.thresholds[query];
             shared.n_queued = 0;
             shared.n_rows = 0;
             shared.stop = 0;
@@ -65,7 +65,7 @@ struct TreeSearch {
         const std::uint32_t own = query_prefixes[query];
         for (unsigned distance = 0; distance <= prefixes.n_bits; ++distance) {
             // Every code below a prefix at this distance is at least as far.
-            if (pair_key(static_cast<int>(distance), 0) >= shared.bound || shared.stop != 0) break;
+            if (pair_key(static_cast<int>(distance), 0) >= shared.threshold || shared.stop != 0) break;
             for (std::uint32_t first = 0; first < prefixes.n; first += kQueue) {
                 const std::uint32_t end = first + kQueue < prefixes.n ? first + kQueue : prefixes.n;
                 for (std::uint32_t i = first + block.thread(); i < end; i += block.n_threads()) {
@@ -91,7 +91,7 @@ struct TreeSearch {
  private:
     FASTHASH_DEVICE void read_queue(const Block& block, Shared& shared, std::uint32_t* counts,
                                     const std::uint32_t* words, std::size_t query) const {
-        const std::uint64_t bound = shared.bound;
+        const std::uint64_t threshold = shared.threshold;
         const unsigned n_groups = block.n_threads() / kLanes != 0 ? block.n_threads() / kLanes : 1;
         for (std::uint32_t i = block.thread() / kLanes; i < shared.n_queued; i += n_groups) {
             const std::uint32_t begin = prefixes.begins[shared.queue[i]], end = prefixes.begins[shared.queue[i] + 1];
@@ -99,8 +99,8 @@ struct TreeSearch {
             for (std::uint32_t row = begin + block.thread() % kLanes; row < end; row += kLanes) {
                 int distance = 0;
                 for (unsigned w = 0; w < n_words; ++w) distance += count_bits(codes.word(row, w) ^ words[w]);
-                if (distance > key_distance(bound)) continue;
-                take_entries(runs, mask, row, distance, bound, k, [&](std::uint64_t key) {
+                if (distance > key_distance(threshold)) continue;
+                take_entries(runs, mask, row, distance, threshold, k, [&](std::uint64_t key) {
                     found.push(query, key);
                     add_to(counts + distance, 1);
                 });
@@ -110,7 +110,7 @@ struct TreeSearch {
         if (block.thread() == 0) {
             shared.n_queued = 0;
             if (shared.n_rows > most_rows || found.counts[query] > found.capacity) shared.stop = 1;
-            shared.bound = tightened(shared.bound, counts, n_bits, k);
+            shared.threshold = tightened(shared.threshold, counts, n_bits, k);
         }
         block.sync();
     }

@@ -12,11 +12,11 @@ namespace fasthash {
 /// vector register then holds the same byte of 64 codes, so that every width runs at full speed.
 constexpr std::size_t kGroup = 64;
 
-/// Receives the codes of a group that are nearer than the bound of a query.
+/// Receives the codes of a group that are nearer than the threshold of a query.
 class GroupSink {
  public:
-    /// Bit i of `rows` stands for row i of the group; `distances` has one value for each of the 64. Lowers the bound
-    /// of the query in GroupScan::bounds when it can.
+    /// Bit i of `rows` stands for row i of the group; `distances` has one value for each of the 64. Lowers the
+    /// threshold of the query in GroupScan::thresholds when it can.
     virtual void take(std::size_t query, std::size_t group, std::uint64_t rows, const std::uint16_t* distances) = 0;
 
  protected:
@@ -27,8 +27,8 @@ class GroupSink {
 struct GroupScan {
     const std::uint8_t* prepared;  ///< n_queries queries, prepared by Kernels::prepare
     std::size_t n_queries;
-    const std::uint16_t* bounds;  ///< per query: codes nearer than this are wanted, at most n_bits + 1;
-                                  ///< read anew for every group
+    const std::uint16_t* thresholds;  ///< per query: codes nearer than this are wanted, at most n_bits + 1;
+                                      ///< read anew for every group
     const std::uint8_t* groups;
     std::size_t n_groups;
     std::size_t n_bytes;
@@ -49,10 +49,11 @@ struct RowHit {
 /// Most hits that a RowSink gets at once.
 constexpr std::size_t kMostHits = 64;
 
-/// Receives rows within the limit.
+/// Receives rows within the threshold.
 class RowSink {
  public:
-    /// In the order of the ranges. Returns the limit from now on; a few rows that are compared already may still come.
+    /// In the order of the ranges. Returns the threshold from now on; a few rows that are compared already may still
+    /// come.
     virtual std::int32_t take(const RowHit* hits, std::size_t n) = 0;
 
  protected:
@@ -65,16 +66,16 @@ struct Kernels {
     /// Bytes that one query byte takes in the form that scan_groups reads.
     std::size_t prepared_bytes;
     void (*prepare)(const std::uint8_t* query, std::size_t n_bytes, std::uint8_t* prepared);
-    /// Hand every code nearer than its query's bound to the sink, for each query in the order of the groups.
+    /// Hand every code nearer than its query's threshold to the sink, for each query in the order of the groups.
     void (*scan_groups)(const GroupScan& scan);
 
-    /// Hand the codes within the limit in some ranges of rows to the sink. Codes are rows of n_bytes without gaps.
+    /// Hand the codes within the threshold in some ranges of rows to the sink. Codes are rows of n_bytes without gaps.
     void (*scan_rows)(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n_bytes, const RowRange* ranges,
-                      std::size_t n_ranges, std::int32_t limit, RowSink& sink);
+                      std::size_t n_ranges, std::int32_t threshold, RowSink& sink);
 
-    /// distances[i] = bits in which the query and row i differ, plus `bound`.
+    /// distances[i] = bits in which the query and row i differ, plus `base`.
     void (*distances)(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n, std::size_t n_bytes,
-                      std::uint16_t bound, std::uint16_t* distances);
+                      std::uint16_t base, std::uint16_t* distances);
 
     /// How many values are at most `largest`.
     std::size_t (*count_at_most)(const std::uint16_t* values, std::size_t n, std::uint16_t largest);

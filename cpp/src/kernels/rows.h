@@ -58,24 +58,24 @@ FASTHASH_INLINE std::int32_t distance(const std::uint8_t* a, const std::uint8_t*
 /// Hits on their way to the sink: handed over whenever a range ends or the buffer is full.
 class HitBuffer {
  public:
-    HitBuffer(std::int32_t first_limit, RowSink& sink) : limit(first_limit), sink_(sink) {}
+    HitBuffer(std::int32_t first_threshold, RowSink& sink) : threshold(first_threshold), sink_(sink) {}
 
     FASTHASH_INLINE void push(std::uint32_t row, std::int32_t distance) {
         hits_[n_++] = {row, distance};
         if (n_ == kMostHits) flush();
     }
-    /// True if the limit may have changed.
+    /// True if the threshold may have changed.
     FASTHASH_INLINE bool end_range() {
         if (n_ == 0) return false;
         flush();
         return true;
     }
 
-    std::int32_t limit;
+    std::int32_t threshold;
 
  private:
     __attribute__((noinline)) void flush() {
-        limit = sink_.take(hits_, n_);
+        threshold = sink_.take(hits_, n_);
         n_ = 0;
     }
 
@@ -95,17 +95,17 @@ FASTHASH_INLINE std::int32_t short_distance(const std::uint8_t* end, std::uint64
 
 template <typename Count>
 FASTHASH_INLINE void scan_short(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n_bytes,
-                                const RowRange* ranges, std::size_t n_ranges, std::int32_t limit, RowSink& sink) {
+                                const RowRange* ranges, std::size_t n_ranges, std::int32_t threshold, RowSink& sink) {
     std::uint64_t word = 0;
     std::memcpy(&word, query, n_bytes);
     const auto shift = static_cast<unsigned>(8 * (8 - n_bytes));
-    HitBuffer buffer(limit, sink);
+    HitBuffer buffer(threshold, sink);
     for (std::size_t r = 0; r < n_ranges; ++r) {
         for (std::size_t row = ranges[r].begin; row < ranges[r].end; ++row) {
             const std::size_t end = (row + 1) * n_bytes;
             const std::int32_t d = end >= 8 ? short_distance<Count>(codes + end, word, shift)
                                             : distance<Count>(query, codes + end - n_bytes, n_bytes);
-            if (d <= buffer.limit) buffer.push(static_cast<std::uint32_t>(row), d);
+            if (d <= buffer.threshold) buffer.push(static_cast<std::uint32_t>(row), d);
         }
         buffer.end_range();
     }
@@ -114,13 +114,13 @@ FASTHASH_INLINE void scan_short(const std::uint8_t* query, const std::uint8_t* c
 /// kBytes: the width, or 0 for any; a known width unrolls `distance` into a few instructions.
 template <typename Count, std::size_t kBytes>
 FASTHASH_INLINE void scan(const std::uint8_t* query, const std::uint8_t* codes, std::size_t any_bytes,
-                          const RowRange* ranges, std::size_t n_ranges, std::int32_t limit, RowSink& sink) {
+                          const RowRange* ranges, std::size_t n_ranges, std::int32_t threshold, RowSink& sink) {
     const std::size_t n_bytes = kBytes ? kBytes : any_bytes;
-    HitBuffer buffer(limit, sink);
+    HitBuffer buffer(threshold, sink);
     for (std::size_t r = 0; r < n_ranges; ++r) {
         for (std::uint32_t row = ranges[r].begin; row < ranges[r].end; ++row) {
             const std::int32_t d = distance<Count>(query, codes + row * n_bytes, n_bytes);
-            if (d <= buffer.limit) buffer.push(row, d);
+            if (d <= buffer.threshold) buffer.push(row, d);
         }
         buffer.end_range();
     }
@@ -128,39 +128,39 @@ FASTHASH_INLINE void scan(const std::uint8_t* query, const std::uint8_t* codes, 
 
 template <typename Count, std::size_t kBytes>
 FASTHASH_INLINE void distances(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n,
-                               std::size_t any_bytes, std::uint16_t bound, std::uint16_t* out) {
+                               std::size_t any_bytes, std::uint16_t base, std::uint16_t* out) {
     const std::size_t n_bytes = kBytes ? kBytes : any_bytes;
     for (std::size_t i = 0; i < n; ++i) {
-        out[i] = static_cast<std::uint16_t>(bound + distance<Count>(query, codes + i * n_bytes, n_bytes));
+        out[i] = static_cast<std::uint16_t>(base + distance<Count>(query, codes + i * n_bytes, n_bytes));
     }
 }
 
 template <typename Count>
 FASTHASH_INLINE void scan_any(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n_bytes,
-                              const RowRange* ranges, std::size_t n_ranges, std::int32_t limit, RowSink& sink) {
+                              const RowRange* ranges, std::size_t n_ranges, std::int32_t threshold, RowSink& sink) {
     switch (n_bytes) {
         case 8:
-            return scan<Count, 8>(query, codes, n_bytes, ranges, n_ranges, limit, sink);
+            return scan<Count, 8>(query, codes, n_bytes, ranges, n_ranges, threshold, sink);
         case 16:
-            return scan<Count, 16>(query, codes, n_bytes, ranges, n_ranges, limit, sink);
+            return scan<Count, 16>(query, codes, n_bytes, ranges, n_ranges, threshold, sink);
         case 32:
-            return scan<Count, 32>(query, codes, n_bytes, ranges, n_ranges, limit, sink);
+            return scan<Count, 32>(query, codes, n_bytes, ranges, n_ranges, threshold, sink);
         default:
-            if (n_bytes < 8) return scan_short<Count>(query, codes, n_bytes, ranges, n_ranges, limit, sink);
-            return scan<Count, 0>(query, codes, n_bytes, ranges, n_ranges, limit, sink);
+            if (n_bytes < 8) return scan_short<Count>(query, codes, n_bytes, ranges, n_ranges, threshold, sink);
+            return scan<Count, 0>(query, codes, n_bytes, ranges, n_ranges, threshold, sink);
     }
 }
 
 template <typename Count>
 FASTHASH_INLINE void distances_any(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n,
-                                   std::size_t n_bytes, std::uint16_t bound, std::uint16_t* out) {
+                                   std::size_t n_bytes, std::uint16_t base, std::uint16_t* out) {
     switch (n_bytes) {
         case 1:
-            return distances<Count, 1>(query, codes, n, n_bytes, bound, out);
+            return distances<Count, 1>(query, codes, n, n_bytes, base, out);
         case 2:
-            return distances<Count, 2>(query, codes, n, n_bytes, bound, out);
+            return distances<Count, 2>(query, codes, n, n_bytes, base, out);
         default:
-            return distances<Count, 0>(query, codes, n, n_bytes, bound, out);
+            return distances<Count, 0>(query, codes, n, n_bytes, base, out);
     }
 }
 
@@ -216,12 +216,12 @@ FASTHASH_INLINE std::size_t find_between(const std::uint16_t* values, std::size_
 // Defines scan_rows and distances for one instruction set.
 #define FASTHASH_ROW_KERNELS(TARGET, COUNT)                                                                         \
     TARGET void scan_rows(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n_bytes,                \
-                          const RowRange* ranges, std::size_t n_ranges, std::int32_t limit, RowSink& sink) {        \
-        rows::scan_any<COUNT>(query, codes, n_bytes, ranges, n_ranges, limit, sink);                                \
+                          const RowRange* ranges, std::size_t n_ranges, std::int32_t threshold, RowSink& sink) {    \
+        rows::scan_any<COUNT>(query, codes, n_bytes, ranges, n_ranges, threshold, sink);                            \
     }                                                                                                               \
     TARGET void distances(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n, std::size_t n_bytes, \
-                          std::uint16_t bound, std::uint16_t* out) {                                                \
-        rows::distances_any<COUNT>(query, codes, n, n_bytes, bound, out);                                           \
+                          std::uint16_t base, std::uint16_t* out) {                                                 \
+        rows::distances_any<COUNT>(query, codes, n, n_bytes, base, out);                                            \
     }
 
 }  // namespace fasthash

@@ -61,10 +61,10 @@ FASTHASH_INLINE void add_bytes(const std::uint8_t* group, const std::uint8_t* pr
     }
 }
 
-// Whether any number in some words is below the bound. `each` has a 1 in every number; its top bits are free.
+// Whether any number in some words is below the threshold. `each` has a 1 in every number; its top bits are free.
 template <std::size_t kCount>
-FASTHASH_INLINE bool any_below(const Words* words, std::uint64_t bound, std::uint64_t each, std::uint64_t top) {
-    const std::uint64_t offset = (top - bound) * each;  // brings the bound to where the top bit begins
+FASTHASH_INLINE bool any_below(const Words* words, std::uint64_t threshold, std::uint64_t each, std::uint64_t top) {
+    const std::uint64_t offset = (top - threshold) * each;  // brings the threshold to where the top bit begins
     Words all = words[0] + offset;
     for (std::size_t i = 1; i < kCount; ++i) all &= words[i] + offset;
     return ((all[0] & all[1]) & top * each) != top * each;
@@ -72,7 +72,7 @@ FASTHASH_INLINE bool any_below(const Words* words, std::uint64_t bound, std::uin
 
 void give(const GroupScan& scan, std::size_t q, std::size_t g, const std::uint16_t* distances) {
     std::uint64_t rows = 0;
-    for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{distances[i] < scan.bounds[q]} << i;
+    for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{distances[i] < scan.thresholds[q]} << i;
     scan.sink->take(q, g, rows, distances);
 }
 
@@ -85,7 +85,7 @@ void scan_narrow(const GroupScan& scan) {
         for (std::size_t q = 0; q < scan.n_queries; ++q) {
             Words sums[kWords] = {};
             add_bytes(group, scan.prepared + q * n_bytes * 8, 0, n_bytes, sums);
-            if (!any_below<kWords>(sums, scan.bounds[q], kEachByte, 0x80)) continue;
+            if (!any_below<kWords>(sums, scan.thresholds[q], kEachByte, 0x80)) continue;
             std::uint8_t narrow[kGroup];
             std::uint16_t distances[kGroup];
             std::memcpy(narrow, sums, kGroup);
@@ -96,7 +96,7 @@ void scan_narrow(const GroupScan& scan) {
 }
 
 // 16 bytes and more: distances of even and odd rows as 16-bit numbers. A query leaves a group when no code of it can
-// come within the bound any more.
+// come within the threshold any more.
 void scan_wide(const GroupScan& scan) {
     constexpr std::size_t kBlock = 30;  // their counts fit a byte
     for (std::size_t g = 0; g < scan.n_groups; ++g) {
@@ -112,7 +112,7 @@ void scan_wide(const GroupScan& scan) {
                     both[i] += sums[i] & kEvenBytes;
                     both[kWords + i] += (sums[i] >> 8) & kEvenBytes;
                 }
-                within = any_below<2 * kWords>(both, scan.bounds[q], kEachPair, 0x8000);
+                within = any_below<2 * kWords>(both, scan.thresholds[q], kEachPair, 0x8000);
             }
             if (!within) continue;
             std::uint16_t halves[2][kGroup / 2], distances[kGroup];

@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t kQueries = 24;     // codes of the gallery that stand for queries
 constexpr std::size_t kNeighbours = 10;  // wanted by each of them
-constexpr std::size_t kSample = 16384;   // codes on which the reach of a plan is measured
+constexpr std::size_t kSample = 16384;   // codes on which the radius of a plan is measured
 constexpr std::size_t kMostSubstrings = 16;
 
 double bytes_allowed(Memory memory, std::size_t n_bytes) {
@@ -48,12 +48,12 @@ class NeighbourDistances final : private RowSink {
  public:
     static std::vector<std::int32_t> of(const SortedCodes& codes, const std::vector<std::size_t>& rows,
                                         Stopper& stopper) {
-        std::vector<std::int32_t> limits(rows.size());
+        std::vector<std::int32_t> thresholds(rows.size());
         parallel_for(rows.size(), [&](std::size_t i) {
             stopper.check();
-            limits[i] = NeighbourDistances(codes).of(rows[i]);
+            thresholds[i] = NeighbourDistances(codes).of(rows[i]);
         });
-        return limits;
+        return thresholds;
     }
 
  private:
@@ -78,10 +78,10 @@ class NeighbourDistances final : private RowSink {
     TopK nearest_;
 };
 
-// Values of so many bits that differ in at most `reach` of them.
-double values_within(std::size_t reach, std::size_t n_bits) {
+// Values of so many bits that differ in at most `radius` of them.
+double values_within(std::size_t radius, std::size_t n_bits) {
     double n = 0, at_distance = 1;
-    for (std::size_t d = 0; d <= std::min(reach, n_bits); ++d) {
+    for (std::size_t d = 0; d <= std::min(radius, n_bits); ++d) {
         n += at_distance;
         at_distance = at_distance * static_cast<double>(n_bits - d) / static_cast<double>(d + 1);
     }
@@ -90,7 +90,7 @@ double values_within(std::size_t reach, std::size_t n_bits) {
 
 // What a search by substrings costs on average, found by looking which of the sampled codes it would read.
 double cost_by_substrings(const SortedCodes& codes, std::size_t n_substrings, std::size_t substring_bits,
-                          const std::vector<std::size_t>& queries, const std::vector<std::int32_t>& limits,
+                          const std::vector<std::size_t>& queries, const std::vector<std::int32_t>& thresholds,
                           const std::vector<std::size_t>& sample) {
     const std::size_t n_bytes = codes.n_bytes();
     const double weight = static_cast<double>(codes.n_rows()) / static_cast<double>(sample.size());
@@ -103,17 +103,17 @@ double cost_by_substrings(const SortedCodes& codes, std::size_t n_substrings, st
         for (std::size_t i = 0; i < sample.size(); ++i) values[i] = value_of(sample[i]);
         for (std::size_t q = 0; q < queries.size(); ++q) {
             // The search ends after the first substring for which n_substrings * distance + substring reaches the
-            // limit.
-            const auto limit = static_cast<std::size_t>(limits[q]);
-            const std::size_t last_distance = limit / n_substrings, last_substring = limit % n_substrings;
+            // threshold.
+            const auto threshold = static_cast<std::size_t>(thresholds[q]);
+            const std::size_t last_distance = threshold / n_substrings, last_substring = threshold % n_substrings;
             if (substring > last_substring && last_distance == 0) continue;
-            const std::size_t reach =
+            const std::size_t radius =
                 std::min(substring <= last_substring ? last_distance : last_distance - 1, substring_bits);
-            const double probes = values_within(reach, substring_bits);
+            const double probes = values_within(radius, substring_bits);
             const std::uint32_t value = value_of(queries[q]);
             std::size_t n_read = 0;
             for (const std::uint32_t other : values) {
-                n_read += count_bits(value ^ other) <= reach;
+                n_read += count_bits(value ^ other) <= radius;
             }
             const double read = weight * static_cast<double>(n_read);
             total += probes * kCostOfProbe + std::min(probes, read) * kCostOfBucket +
@@ -148,11 +148,11 @@ PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Pl
     if (!wanted && memory != Memory::compact && kWorthwhile * scan.cost < kCostOfQuery) return scan;
     const std::vector<std::size_t> queries = sample_rows(codes, kQueries);
     const std::vector<std::size_t> sample = spread(codes.n_rows(), kSample);
-    const std::vector<std::int32_t> limits = NeighbourDistances::of(codes, queries, stopper);
+    const std::vector<std::int32_t> thresholds = NeighbourDistances::of(codes, queries, stopper);
     if (memory == Memory::compact && wanted.value_or(Plan::prefix) == Plan::prefix) {
         const std::size_t bytes = most_compact_prefix(codes);
         if (bytes > 0) {
-            return {Plan::prefix, 1, bytes * 8, cost_by_substrings(codes, 1, bytes * 8, queries, limits, sample)};
+            return {Plan::prefix, 1, bytes * 8, cost_by_substrings(codes, 1, bytes * 8, queries, thresholds, sample)};
         }
         if (!wanted) return scan;
     }
@@ -170,7 +170,7 @@ PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Pl
                    : bytes_needed(codes, n_substrings, substring_bits) > bytes_allowed(memory, codes.n_bytes()))
             return;
         stopper.check();
-        const double cost = cost_by_substrings(codes, n_substrings, substring_bits, queries, limits, sample);
+        const double cost = cost_by_substrings(codes, n_substrings, substring_bits, queries, thresholds, sample);
         if (cost < least) {
             least = cost;
             best = {plan, n_substrings, substring_bits, cost};
@@ -206,11 +206,12 @@ bool scan_pays(std::size_t n_codes, std::size_t n_bytes, std::size_t n_queries, 
     return kCostOfQuery + (kCostOfByteInCache + transposing) * static_cast<double>(n_codes * n_bytes) < plan_cost;
 }
 
-bool reaches_too_far(const PlanChoice& choice, std::int32_t radius, std::size_t n_codes, std::size_t n_bytes) {
+bool radius_needs_scan(const PlanChoice& choice, std::int32_t radius, std::size_t n_codes, std::size_t n_bytes) {
     // All substrings are searched up to one bit less than this, some of them up to it.
-    const std::size_t reach = static_cast<std::size_t>(radius) / choice.n_substrings;
-    if (reach == 0) return false;
-    const double probes = values_within(reach - 1, choice.substring_bits) * static_cast<double>(choice.n_substrings);
+    const std::size_t substring_radius = static_cast<std::size_t>(radius) / choice.n_substrings;
+    if (substring_radius == 0) return false;
+    const double probes =
+        values_within(substring_radius - 1, choice.substring_bits) * static_cast<double>(choice.n_substrings);
     return probes * kCostOfProbe > kWorthwhile * cost_of_scan(n_codes, n_bytes);
 }
 

@@ -26,7 +26,7 @@ PlanChoice plan_of_mapped(const SortedCodes& codes);
 bool scan_pays(std::size_t n_codes, std::size_t n_bytes, std::size_t n_queries, double plan_cost);
 
 /// Whether a search for all codes within a radius has to look up so many values that a scan costs less.
-bool reaches_too_far(const PlanChoice& choice, std::int32_t radius, std::size_t n_codes, std::size_t n_bytes);
+bool radius_needs_scan(const PlanChoice& choice, std::int32_t radius, std::size_t n_codes, std::size_t n_bytes);
 
 /// Codes in the form, and with the tables, that a plan wants.
 /// Throws Interrupted when `stopper` said so.

@@ -81,7 +81,7 @@ std::uint16_t PrunedSearch::cut(std::size_t depth) {
             score = smallest_with(share_up(pruning_.keep, n_scores_), layout_.offset(depth + 1) * 8);
             break;
         case KeepMode::gallery_ratio:
-            score = reach(share_up(pruning_.keep, codes_.n_entries()), entries);
+            score = score_covering(share_up(pruning_.keep, codes_.n_entries()), entries);
             break;
         case KeepMode::radius:
             score = static_cast<std::uint16_t>(share_down(pruning_.keep, layout_.level_bytes(depth) * 8));
@@ -90,7 +90,7 @@ std::uint16_t PrunedSearch::cut(std::size_t depth) {
     // Whatever the mode, the subtrees kept must hold k entries, so that the search can return k. No node is empty.
     const std::size_t needed = std::min(nearest_->k(), codes_.n_entries());
     if (kernels().count_at_most(scores_.data(), n_scores_, score) >= needed) return score;
-    return std::max(score, reach(needed, entries));
+    return std::max(score, score_covering(needed, entries));
 }
 
 const Array<std::uint32_t>& PrunedSearch::find(const std::uint16_t* scores, std::size_t n, std::uint16_t first,
@@ -117,7 +117,7 @@ std::uint16_t PrunedSearch::smallest_with(std::size_t n_candidates, std::size_t 
 // Smallest score up to which the weights reach `needed`; the largest score if they never do. Equal scores stay
 // together, so that the result does not depend on the order of the nodes.
 template <typename Weight>
-std::uint16_t PrunedSearch::reach(std::size_t needed, Weight weight) {
+std::uint16_t PrunedSearch::score_covering(std::size_t needed, Weight weight) {
     weight_at_.assign(layout_.n_bits() + 1, 0);
     for (const Family& family : families_) {
         for (std::size_t i = 0; i < family.nodes.size(); ++i) {

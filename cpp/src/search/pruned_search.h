@@ -33,7 +33,7 @@ class PrunedSearch final : private RowSink {
                                      std::uint16_t last);
     std::uint16_t smallest_with(std::size_t n_candidates, std::size_t largest_score) const;
     template <typename Weight>
-    std::uint16_t reach(std::size_t needed, Weight weight);
+    std::uint16_t score_covering(std::size_t needed, Weight weight);
     void compare_codes(std::uint16_t largest);
     void read(NumberRange rows);
     void read_ranges();

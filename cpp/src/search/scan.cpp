@@ -9,10 +9,10 @@ namespace {
 // Codes per call of the kernel: they stay in the first-level cache while all queries of a block pass over them.
 constexpr std::size_t kCallBytes = 16 * 1024;
 
-// Rows of a group at distances up to a limit, as bits.
-std::uint64_t rows_within(std::int32_t limit, const std::uint16_t* distances) {
+// Rows of a group at distances up to a threshold, as bits.
+std::uint64_t rows_within(std::int32_t threshold, const std::uint16_t* distances) {
     std::uint64_t rows = 0;
-    for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{distances[i] <= limit} << i;
+    for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{distances[i] <= threshold} << i;
     return rows;
 }
 
@@ -24,7 +24,7 @@ class BlockScan final : public GroupSink {
           entries_(entries),
           queries_(block.queries),
           nearest_(block.nearest),
-          bounds_(queries_.n),
+          thresholds_(queries_.n),
           prepared_(queries_.n * codes.n_bytes() * kernels().prepared_bytes) {}
 
     void run(NumberRange groups, Stopper& stopper) {
@@ -32,14 +32,14 @@ class BlockScan final : public GroupSink {
         const std::size_t stride = codes_.n_bytes() * kernel.prepared_bytes;
         for (std::size_t q = 0; q < queries_.n; ++q) {
             kernel.prepare(queries_.row(q), codes_.n_bytes(), prepared_.data() + q * stride);
-            bounds_[q] = bound_of(nearest_[q]);
+            thresholds_[q] = threshold_of(nearest_[q]);
         }
         const std::size_t groups_per_call = std::max<std::size_t>(1, kCallBytes / (kGroup * codes_.n_bytes()));
         std::size_t n_calls = 0;
         for (first_group_ = groups.begin; first_group_ < groups.end; first_group_ += groups_per_call) {
             const std::size_t n = std::min(groups_per_call, groups.end - first_group_);
-            kernel.scan_groups({prepared_.data(), queries_.n, bounds_.data(), codes_.groups(first_group_, n, scratch_),
-                                n, codes_.n_bytes(), this});
+            kernel.scan_groups({prepared_.data(), queries_.n, thresholds_.data(),
+                                codes_.groups(first_group_, n, scratch_), n, codes_.n_bytes(), this});
             push_waiting();
             if (++n_calls % 16 == 0 && stopper.stopped()) return;
         }
@@ -52,7 +52,7 @@ class BlockScan final : public GroupSink {
         rows &= entries_.wanted_rows(first_group_ + group);
         const std::int32_t largest = nearest.largest_distance(entries_.least_id(first_group_ + group));
         // Skips ties whose ids are too large, of which there may be very many.
-        if (largest + 1 < bounds_[query]) rows &= rows_within(largest, distances);
+        if (largest + 1 < thresholds_[query]) rows &= rows_within(largest, distances);
         for (; rows != 0; rows &= rows - 1) {
             const auto i = static_cast<std::size_t>(__builtin_ctzll(rows));
             if (first_row + i >= codes_.size()) break;  // what fills up the last group
@@ -72,7 +72,7 @@ class BlockScan final : public GroupSink {
     };
 
     // The kernel hands over codes nearer than this.
-    static std::uint16_t bound_of(const TopK& nearest) {
+    static std::uint16_t threshold_of(const TopK& nearest) {
         return static_cast<std::uint16_t>(nearest.largest_distance() + 1);
     }
 
@@ -82,7 +82,7 @@ class BlockScan final : public GroupSink {
             TopK& nearest = nearest_[hit.query];
             if (hit.distance > nearest.largest_distance()) continue;
             entries_.push(hit.row, hit.distance, nearest);
-            bounds_[hit.query] = bound_of(nearest);
+            thresholds_[hit.query] = threshold_of(nearest);
         }
         n_waiting_ = 0;
     }
@@ -91,7 +91,7 @@ class BlockScan final : public GroupSink {
     const RowEntries& entries_;
     CodeView queries_;
     TopK* nearest_;
-    std::vector<std::uint16_t> bounds_;
+    std::vector<std::uint16_t> thresholds_;
     Array<std::uint8_t> prepared_;
     Array<std::uint8_t> scratch_;
     std::size_t first_group_ = 0;

@@ -11,7 +11,7 @@ constexpr double kCostOfQuery = 5000;  // finding and ordering k of them, whatev
 constexpr double kCostOfProbe = 1.2;   // looking up one value of a substring
 constexpr double kCostOfBucket = 15;   // turning to codes elsewhere in memory
 constexpr double kCostOfByte = 0.06;   // reading such codes
-constexpr double kCostOfHit = 8;       // a code within the limit, whether it stays among the k or not
+constexpr double kCostOfHit = 8;       // a code within the threshold, whether it stays among the k or not
 constexpr double kCostOfScan = 0.033;  // reading a byte of codes that all stand in a row
 
 // A scan for many queries at once.

@@ -77,7 +77,7 @@ QueryStats SubstringSearch::run(const std::uint8_t* query, TopK& nearest) {
 
 void SubstringSearch::visit(std::size_t substring, unsigned distance) {
     substring_ = substring;
-    bound_ = index_.sorted.n_dropped() > 0 ? static_cast<std::int32_t>(distance) : 0;
+    prefix_distance_ = index_.sorted.n_dropped() > 0 ? static_cast<std::int32_t>(distance) : 0;
     const std::size_t width = index_.sorted.tail_bytes();
     const std::uint8_t* codes = substring == 0 ? index_.sorted.tails() : index_.tables[substring - 1].codes.data();
     const std::uint32_t* begin =
@@ -105,7 +105,7 @@ bool SubstringSearch::too_dear(double more) const {
 }
 
 void SubstringSearch::read_ranges() {
-    if (n_ranges_ == 0 || limit() < 0) {
+    if (n_ranges_ == 0 || row_threshold() < 0) {
         n_ranges_ = 0;
         return;
     }
@@ -117,7 +117,7 @@ void SubstringSearch::read_ranges() {
     stats_.nodes_visited += static_cast<std::int64_t>(n_ranges_);
     stats_.codes_compared += static_cast<std::int64_t>(n_codes);
     cost_ += kCostOfBucket * static_cast<double>(n_ranges_) + kCostOfByte * static_cast<double>(n_codes * width);
-    kernels().scan_rows(query_ + sorted.n_dropped(), codes, width, ranges_, n_ranges_, limit(), *this);
+    kernels().scan_rows(query_ + sorted.n_dropped(), codes, width, ranges_, n_ranges_, row_threshold(), *this);
     n_ranges_ = 0;
 }
 
@@ -125,7 +125,7 @@ void SubstringSearch::scan_all() {
     constexpr std::size_t kTogether = 64;  // groups
     stats_.gave_up = true;
     substring_ = 0;
-    bound_ = 0;
+    prefix_distance_ = 0;
     const SortedCodes& sorted = index_.sorted;
     const std::int64_t n_visited = stats_.nodes_visited;
     for (std::size_t first = 0; first < sorted.n_groups(); first += kTogether) {
@@ -157,7 +157,9 @@ void SubstringSearch::scan_all() {
     stats_.nodes_visited = n_visited;
 }
 
-std::int32_t SubstringSearch::limit() const { return std::min(nearest_->largest_distance(), farthest_) - bound_; }
+std::int32_t SubstringSearch::row_threshold() const {
+    return std::min(nearest_->largest_distance(), farthest_) - prefix_distance_;
+}
 
 // A code is found again in every substring that is near enough. It counts where it was found first.
 bool SubstringSearch::seen_before(const std::uint8_t* code) const {
@@ -176,7 +178,7 @@ std::int32_t SubstringSearch::take(const RowHit* hits, std::size_t n) {
     const SubstringTable* table = substring_ == 0 ? nullptr : &index_.tables[substring_ - 1];
     const std::uint8_t* codes = table == nullptr ? sorted.tails() : table->codes.data();
     const bool may_come_again = !index_.tables.empty() || stats_.gave_up;
-    const std::int32_t nearest_of_all = std::min(limit(), limit_of(hits, n));
+    const std::int32_t nearest_of_all = std::min(row_threshold(), kth_distance(hits, n));
     cost_ += kCostOfHit * static_cast<double>(n);
     RowHit wanted[kMostHits];
     std::size_t n_wanted = 0;
@@ -190,13 +192,14 @@ std::int32_t SubstringSearch::take(const RowHit* hits, std::size_t n) {
         if (table != nullptr) wanted[i].row = static_cast<std::uint32_t>(table->rows[wanted[i].row]);
         sorted.prefetch(wanted[i].row);
     }
-    for (std::size_t i = 0; i < n_wanted; ++i) entries_.push(wanted[i].row, wanted[i].distance + bound_, *nearest_);
-    return limit();
+    for (std::size_t i = 0; i < n_wanted; ++i)
+        entries_.push(wanted[i].row, wanted[i].distance + prefix_distance_, *nearest_);
+    return row_threshold();
 }
 
 // The k-th smallest distance of some hits: the k nearest of all are within it. While nothing has been found yet, that
 // spares most of the work.
-std::int32_t SubstringSearch::limit_of(const RowHit* hits, std::size_t n) const {
+std::int32_t SubstringSearch::kth_distance(const RowHit* hits, std::size_t n) const {
     if (entries_.restricted() || n <= nearest_->k() ||
         nearest_->threshold() < static_cast<std::int32_t>(index_.sorted.n_bytes() * 8))
         return INT32_MAX;

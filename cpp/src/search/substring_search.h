@@ -57,8 +57,8 @@ class SubstringSearch final : private RowSink {
     void read_ranges();
     void scan_all();
     std::int32_t take(const RowHit* hits, std::size_t n) override;
-    std::int32_t limit() const;
-    std::int32_t limit_of(const RowHit* hits, std::size_t n) const;
+    std::int32_t row_threshold() const;
+    std::int32_t kth_distance(const RowHit* hits, std::size_t n) const;
     bool seen_before(const std::uint8_t* code) const;
 
     const SubstringIndex& index_;
@@ -72,7 +72,7 @@ class SubstringSearch final : private RowSink {
     double cost_ = 0;
 
     std::size_t substring_ = 0;          // what is being visited
-    std::int32_t bound_ = 0;             // distance of the bits that the rows do not hold
+    std::int32_t prefix_distance_ = 0;   // distance of the bits that the rows do not hold
     std::int32_t farthest_ = INT32_MAX;  // rows farther than this are not wanted, whatever the threshold is
     RowRange ranges_[kRanges];
     std::size_t n_ranges_ = 0;

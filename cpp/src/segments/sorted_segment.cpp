@@ -44,7 +44,7 @@ std::size_t SortedSegment::mapped_bytes() const { return mapped_ ? static_cast<s
 bool SortedSegment::scans(std::size_t n_queries, const Wanted& wanted) const {
     if (choice_.plan == Plan::scan || scan_pays(codes().n_rows(), codes().n_bytes(), n_queries, choice_.cost))
         return true;
-    return wanted.k == kAll && reaches_too_far(choice_, wanted.radius, codes().n_rows(), codes().n_bytes());
+    return wanted.k == kAll && radius_needs_scan(choice_, wanted.radius, codes().n_rows(), codes().n_bytes());
 }
 
 void SortedSegment::scan_chunk(const QueryBlock& block, Visibility visibility, std::size_t chunk, std::size_t n_chunks,
