@@ -10,16 +10,16 @@
 namespace fasthash {
 namespace {
 
-constexpr std::size_t kQueries = 24;     // codes of the gallery that stand for queries
-constexpr std::size_t kNeighbours = 10;  // wanted by each of them
-constexpr std::size_t kSample = 16384;   // codes on which the radius of a plan is measured
+constexpr std::size_t kQueries = 24;     // codes of the index used as sample queries
+constexpr std::size_t kNeighbours = 10;  // k of a sample query
+constexpr std::size_t kSample = 16384;   // codes whose share within the searched radius is counted
 constexpr std::size_t kMostSubstrings = 16;
 
 double bytes_allowed(Memory memory, std::size_t n_bytes) {
     return static_cast<double>(n_bytes) * (memory == Memory::fast ? 6.0 : 2.0);
 }
 
-// Bytes per entry of an index with so many substrings.
+// Bytes per entry of an index with this many substrings.
 double bytes_needed(const SortedCodes& codes, std::size_t n_substrings, std::size_t substring_bits) {
     const auto n_rows = static_cast<double>(codes.n_rows());
     const double row_number = std::ceil(std::log2(n_rows + 1) / 8);
@@ -29,21 +29,21 @@ double bytes_needed(const SortedCodes& codes, std::size_t n_substrings, std::siz
     return (static_cast<double>(codes.nbytes()) + directories + tables) / static_cast<double>(codes.n_entries());
 }
 
-// Numbers below n, evenly spread, none twice.
+// Distinct numbers below n, evenly spaced.
 std::vector<std::size_t> spread(std::size_t n, std::size_t wanted) {
     std::vector<std::size_t> numbers(std::min(n, wanted));
     for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = n * (2 * i + 1) / (2 * numbers.size());
     return numbers;
 }
 
-// Rows of evenly spread entries: a code that many entries have is as likely as it is among queries.
+// The rows of evenly spaced entries, so that frequent codes are sampled as often as they occur.
 std::vector<std::size_t> sample_rows(const SortedCodes& codes, std::size_t wanted) {
     std::vector<std::size_t> rows = spread(codes.n_entries(), wanted);
     for (std::size_t& row : rows) row = codes.row_of(row);
     return rows;
 }
 
-// How far the neighbours of a few codes of the gallery are.
+// Computes the threshold of each sample query: the distance of its k-th neighbour, by a scan.
 class NeighbourDistances final : private RowSink {
  public:
     static std::vector<std::int32_t> of(const SortedCodes& codes, const std::vector<std::size_t>& rows,
@@ -78,7 +78,7 @@ class NeighbourDistances final : private RowSink {
     TopK nearest_;
 };
 
-// Values of so many bits that differ in at most `radius` of them.
+// Number of n_bits-wide values within `radius` of a given one.
 double values_within(std::size_t radius, std::size_t n_bits) {
     double n = 0, at_distance = 1;
     for (std::size_t d = 0; d <= std::min(radius, n_bits); ++d) {
@@ -88,7 +88,7 @@ double values_within(std::size_t radius, std::size_t n_bits) {
     return n;
 }
 
-// What a search by substrings costs on average, found by looking which of the sampled codes it would read.
+// Average cost of a search by substrings, from the number of sampled codes that it would read.
 double cost_by_substrings(const SortedCodes& codes, std::size_t n_substrings, std::size_t substring_bits,
                           const std::vector<std::size_t>& queries, const std::vector<std::int32_t>& thresholds,
                           const std::vector<std::size_t>& sample) {
@@ -102,8 +102,7 @@ double cost_by_substrings(const SortedCodes& codes, std::size_t n_substrings, st
         };
         for (std::size_t i = 0; i < sample.size(); ++i) values[i] = value_of(sample[i]);
         for (std::size_t q = 0; q < queries.size(); ++q) {
-            // The search ends after the first substring for which n_substrings * distance + substring reaches the
-            // threshold.
+            // The search ends at the first (distance, substring) with n_substrings * distance + substring >= threshold.
             const auto threshold = static_cast<std::size_t>(thresholds[q]);
             const std::size_t last_distance = threshold / n_substrings, last_substring = threshold % n_substrings;
             if (substring > last_substring && last_distance == 0) continue;
@@ -123,7 +122,7 @@ double cost_by_substrings(const SortedCodes& codes, std::size_t n_substrings, st
     return kCostOfQuery + total / static_cast<double>(queries.size());
 }
 
-// How many bytes of each code a directory should replace, for least memory.
+// Number of prefix bytes that a directory should imply, for the smallest index; 0 if none pays.
 std::size_t most_compact_prefix(const SortedCodes& codes) {
     std::size_t best = 0;
     double least = static_cast<double>(codes.n_rows() * codes.n_bytes());
@@ -144,7 +143,7 @@ PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Pl
     const PlanChoice scan{Plan::scan, 0, 0, cost_of_scan(codes.n_rows(), codes.n_bytes())};
     const std::size_t n_bits = codes.n_bytes() * 8;
     if (wanted == Plan::scan || codes.n_rows() == 0) return scan;
-    // Of few codes no plan can be worthwhile, whatever they are.
+    // For so few codes the fixed cost of a query alone outweighs any saving.
     if (!wanted && memory != Memory::compact && kWorthwhile * scan.cost < kCostOfQuery) return scan;
     const std::vector<std::size_t> queries = sample_rows(codes, kQueries);
     const std::vector<std::size_t> sample = spread(codes.n_rows(), kSample);
@@ -157,7 +156,7 @@ PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Pl
         if (!wanted) return scan;
     }
 
-    // More values than codes would be looked up in vain mostly.
+    // With more buckets than codes most lookups would find an empty bucket.
     const auto most_bits = std::clamp<std::size_t>(
         static_cast<std::size_t>(std::log2(static_cast<double>(codes.n_rows()))) + 1, 8, kMaxSubstringBits);
 
@@ -180,7 +179,7 @@ PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Pl
         if (substring_bits <= std::min(most_bits, n_bits)) consider(1, substring_bits);
     }
     for (std::size_t n_substrings = 2; n_substrings <= kMostSubstrings && n_bits / n_substrings >= 8; ++n_substrings) {
-        // Shorter substrings read more codes, but their directories take less.
+        // Shorter substrings read more codes, but have smaller directories.
         const std::size_t longest = std::min(most_bits, n_bits / n_substrings);
         for (std::size_t shorter = 0; shorter <= 4 && longest >= 8 + shorter; shorter += 2) {
             consider(n_substrings, longest - shorter);
@@ -191,7 +190,7 @@ PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Pl
 
 PlanChoice plan_of_mapped(const SortedCodes& codes) {
     if (codes.n_rows() == 0) return {Plan::scan, 0, 0, 0};
-    // The directory takes memory of each process: 4 MiB, or a sixteenth of what the codes take if that is more.
+    // Each process that maps the file has its own directory: at most 4 MiB, or 1/16 of the codes if that is more.
     const auto n_rows = static_cast<double>(codes.n_rows());
     const double most_bits = std::max(20.0, std::log2(n_rows * static_cast<double>(codes.n_bytes()) / 64));
     const auto bits = static_cast<std::size_t>(std::min(std::log2(n_rows), most_bits));
@@ -207,7 +206,7 @@ bool scan_pays(std::size_t n_codes, std::size_t n_bytes, std::size_t n_queries, 
 }
 
 bool radius_needs_scan(const PlanChoice& choice, std::int32_t radius, std::size_t n_codes, std::size_t n_bytes) {
-    // All substrings are searched up to one bit less than this, some of them up to it.
+    // All substrings are searched at least up to substring_radius - 1.
     const std::size_t substring_radius = static_cast<std::size_t>(radius) / choice.n_substrings;
     if (substring_radius == 0) return false;
     const double probes =

@@ -1,4 +1,7 @@
-// Which plan suits some codes: weighed on a sample of them, within what the index may spend.
+// The planner: chooses the cheapest exact search for the codes of a segment, within its memory budget.
+//
+// Called by SortedSegment when it is built. Costs are estimated on a sample with fixed constants (search_cost.h), so
+// the same codes get the same plan on every machine.
 #pragma once
 
 #include <optional>
@@ -15,21 +18,21 @@ struct PlanChoice {
     double cost;  ///< of a query
 };
 
-/// `codes` are held as rows. `wanted` restricts the choice to a plan, whatever it costs.
-/// Throws Interrupted when `stopper` said so.
+/// Choose a plan. `codes` must be stored as rows. `wanted` forces a plan, whatever it costs.
+/// Throws Interrupted when `stopper` ends the work.
 PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Plan> wanted, Stopper& stopper);
 
-/// For codes in a mapped file, of which nothing but a directory is made, and that at once.
+/// The plan for codes in a mapped file: only a prefix directory is built, without sampling, so that loading stays fast.
 PlanChoice plan_of_mapped(const SortedCodes& codes);
 
-/// Whether many queries are better answered by one scan for all of them than by a plan of such a cost.
+/// Whether one scan for all n_queries costs less than the plan for each of them.
 bool scan_pays(std::size_t n_codes, std::size_t n_bytes, std::size_t n_queries, double plan_cost);
 
-/// Whether a search for all codes within a radius has to look up so many values that a scan costs less.
+/// Whether a search within this radius needs so many lookups that a scan costs less.
 bool radius_needs_scan(const PlanChoice& choice, std::int32_t radius, std::size_t n_codes, std::size_t n_bytes);
 
-/// Codes in the form, and with the tables, that a plan wants.
-/// Throws Interrupted when `stopper` said so.
+/// Bring codes into the layout of a plan and build its tables.
+/// Throws Interrupted when `stopper` ends the work.
 std::unique_ptr<SubstringIndex> carry_out(const PlanChoice& choice, SortedCodes codes, Memory memory, Stopper& stopper);
 
 }  // namespace fasthash

@@ -6,7 +6,7 @@
 namespace fasthash {
 namespace {
 
-// keep * total as people mean it: 0.29 of 100 is 29, though the product in binary falls short of it.
+// Absorbs binary rounding: 0.29 * 100 is 28.999..., but a caller who keeps 0.29 of 100 nodes expects 29.
 constexpr double kRounding = 1e-12;
 
 std::size_t share_up(double keep, std::size_t total) {
@@ -87,7 +87,7 @@ std::uint16_t PrunedSearch::cut(std::size_t depth) {
             score = static_cast<std::uint16_t>(share_down(pruning_.keep, layout_.level_bytes(depth) * 8));
             break;
     }
-    // Whatever the mode, the subtrees kept must hold k entries, so that the search can return k. No node is empty.
+    // In every mode the kept subtrees must hold k entries, so that the search can return k. No node is empty.
     const std::size_t needed = std::min(nearest_->k(), codes_.n_entries());
     if (kernels().count_at_most(scores_.data(), n_scores_, score) >= needed) return score;
     return std::max(score, score_covering(needed, entries));
@@ -95,12 +95,12 @@ std::uint16_t PrunedSearch::cut(std::size_t depth) {
 
 const Array<std::uint32_t>& PrunedSearch::find(const std::uint16_t* scores, std::size_t n, std::uint16_t first,
                                                std::uint16_t last) {
-    found_.resize(n + 1);  // one more than can be found: a position is written before it is known to count
+    found_.resize(n + 1);  // find_between writes a position before it knows whether it counts
     found_.resize(kernels().find_between(scores, n, first, last, found_.data()));
     return found_;
 }
 
-// Smallest score that at least so many candidates do not exceed.
+// Smallest score that keeps at least n_candidates.
 std::uint16_t PrunedSearch::smallest_with(std::size_t n_candidates, std::size_t largest_score) const {
     std::size_t low = 0, high = largest_score;
     while (low < high) {
@@ -114,8 +114,8 @@ std::uint16_t PrunedSearch::smallest_with(std::size_t n_candidates, std::size_t 
     return static_cast<std::uint16_t>(low);
 }
 
-// Smallest score up to which the weights reach `needed`; the largest score if they never do. Equal scores stay
-// together, so that the result does not depend on the order of the nodes.
+// Smallest score whose candidates weigh `needed` together; the largest score if all of them weigh less. Candidates of
+// equal score are kept or dropped together, so that the result does not depend on the order of the nodes.
 template <typename Weight>
 std::uint16_t PrunedSearch::score_covering(std::size_t needed, Weight weight) {
     weight_at_.assign(layout_.n_bits() + 1, 0);

@@ -10,11 +10,11 @@ void SortedEntries::push(std::size_t row, std::int32_t distance, TopK& nearest) 
         nearest.count(visibility_.live == nullptr ? range.size() : visibility_.live->count(range));
         return;
     }
-    std::size_t n_wanted = nearest.k();  // of equal codes no more can be wanted
+    std::size_t n_wanted = nearest.k();  // of one row at most k entries can enter
     if (visibility_.all()) {
         const std::size_t end = range.begin + std::min(range.size(), n_wanted);
         for (std::size_t entry = range.begin; entry < end; ++entry) {
-            if (!nearest.push(distance, codes_.id(entry))) return;  // ids ascend: none that follows can enter
+            if (!nearest.push(distance, codes_.id(entry))) return;  // ids of a row ascend, so no later one enters
         }
         return;
     }

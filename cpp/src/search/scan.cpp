@@ -6,17 +6,17 @@
 namespace fasthash {
 namespace {
 
-// Codes per call of the kernel: they stay in the first-level cache while all queries of a block pass over them.
+// Codes of one kernel call stay in the first-level cache while all queries of the block are compared with them.
 constexpr std::size_t kCallBytes = 16 * 1024;
 
-// Rows of a group at distances up to a threshold, as bits.
+// Bit i: row i of the group is within the threshold.
 std::uint64_t rows_within(std::int32_t threshold, const std::uint16_t* distances) {
     std::uint64_t rows = 0;
     for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{distances[i] <= threshold} << i;
     return rows;
 }
 
-// The nearest codes of a block of queries in some groups.
+// Scans groups for one block of queries.
 class BlockScan final : public GroupSink {
  public:
     BlockScan(const GroupSource& codes, const RowEntries& entries, const QueryBlock& block)
@@ -45,17 +45,17 @@ class BlockScan final : public GroupSink {
         }
     }
 
-    // What stands behind a row may be far away in memory: hits wait until it has come.
+    // The ids of a hit may be far away in memory: hits are queued while their ids are prefetched.
     void take(std::size_t query, std::size_t group, std::uint64_t rows, const std::uint16_t* distances) override {
         const std::size_t first_row = (first_group_ + group) * kGroup;
         const TopK& nearest = nearest_[query];
         rows &= entries_.wanted_rows(first_group_ + group);
         const std::int32_t largest = nearest.largest_distance(entries_.least_id(first_group_ + group));
-        // Skips ties whose ids are too large, of which there may be very many.
+        // Very many codes may tie at the k-th distance: skip the groups whose ids are all too large to enter.
         if (largest + 1 < thresholds_[query]) rows &= rows_within(largest, distances);
         for (; rows != 0; rows &= rows - 1) {
             const auto i = static_cast<std::size_t>(__builtin_ctzll(rows));
-            if (first_row + i >= codes_.size()) break;  // what fills up the last group
+            if (first_row + i >= codes_.size()) break;  // padding of the last group
             entries_.prefetch(first_row + i);
             waiting_[n_waiting_++] = {query, first_row + i, distances[i]};
             if (n_waiting_ == kMostWaiting) push_waiting();
@@ -71,7 +71,7 @@ class BlockScan final : public GroupSink {
         std::int32_t distance;
     };
 
-    // The kernel hands over codes nearer than this.
+    // Kernels take an exclusive threshold.
     static std::uint16_t threshold_of(const TopK& nearest) {
         return static_cast<std::uint16_t>(nearest.largest_distance() + 1);
     }

@@ -14,7 +14,8 @@ SubstringTable make_substring_table(const SortedCodes& sorted, std::size_t first
     SubstringTable table{
         first_bit, {}, Array<std::uint8_t>(n * n_bytes), PackedNumbers(0, static_cast<std::int64_t>(n))};
     table.rows.resize(n);
-    // begin[v + 1] counts up from the begin of v to that of v + 1 while the rows are put in place.
+    // begin[v + 1] is the next free slot of bucket v while rows are placed, and the first slot of bucket v + 1
+    // afterwards.
     const std::size_t n_values = std::size_t{1} << n_bits;
     table.begin.assign(n_values + 2, 0);
     const auto between = [&stopper](std::size_t row) {
@@ -58,7 +59,7 @@ QueryStats SubstringSearch::run(const std::uint8_t* query, TopK& nearest) {
         query_substrings_[substring] = code_bits(query, n_bytes, first_bit, n_bits);
         n_visited_[substring] = 0;
     }
-    double probes = 1;  // n_bits over `distance`: values of a substring at that distance
+    double probes = 1;  // binomial(n_bits, distance): values of a substring at that distance
     for (unsigned distance = 0; distance <= n_bits; ++distance) {
         for (std::size_t substring = 0; substring < n_substrings; ++substring) {
             if (too_dear(probes * kCostOfProbe)) {
@@ -67,7 +68,7 @@ QueryStats SubstringSearch::run(const std::uint8_t* query, TopK& nearest) {
             }
             visit(substring, distance);
             ++n_visited_[substring];
-            // Every code this near has been found, those at the k-th distance itself included.
+            // All codes up to and including the k-th distance have been found.
             if (nearest.threshold() <= static_cast<std::int32_t>(n_substrings * distance + substring)) return stats_;
         }
         probes = probes * static_cast<double>(n_bits - distance) / (distance + 1);
@@ -99,7 +100,7 @@ void SubstringSearch::visit(std::size_t substring, unsigned distance) {
     cost_ += kCostOfProbe * static_cast<double>(n_probes);
 }
 
-// Tails cannot be scanned in a row: their search goes on to the end.
+// Rows without their prefix bytes cannot be scanned as one range, so their search never falls back.
 bool SubstringSearch::too_dear(double more) const {
     return index_.sorted.n_dropped() == 0 && cost_ + more > kWorthwhile * scan_cost_;
 }
@@ -130,9 +131,8 @@ void SubstringSearch::scan_all() {
     const std::int64_t n_visited = stats_.nodes_visited;
     for (std::size_t first = 0; first < sorted.n_groups(); first += kTogether) {
         const std::size_t end = std::min(first + kTogether, sorted.n_groups());
-        // Groups without an id that is small enough for the threshold's distance, at which there may be very many
-        // codes, are read up to the distance below it. Both are of this moment, so they stay right when the threshold
-        // falls.
+        // Very many codes may lie at the threshold's distance. Groups whose ids are all too large to enter there are
+        // read only up to the distance below it. Both values belong to the same moment (see topk.h).
         const std::int32_t threshold = nearest_->threshold();
         std::int32_t largest[kTogether];
         for (std::size_t group = first; group < end; ++group) {
@@ -161,7 +161,8 @@ std::int32_t SubstringSearch::row_threshold() const {
     return std::min(nearest_->largest_distance(), farthest_) - prefix_distance_;
 }
 
-// A code is found again in every substring that is near enough. It counts where it was found first.
+// Whether an earlier visit has compared this code: it then comes up again in each further substring that is near
+// enough.
 bool SubstringSearch::seen_before(const std::uint8_t* code) const {
     const std::size_t n_bits = index_.n_bits(), n_bytes = index_.sorted.n_bytes();
     for (std::size_t substring = 0; substring < query_substrings_.size(); ++substring) {
@@ -172,7 +173,7 @@ bool SubstringSearch::seen_before(const std::uint8_t* code) const {
     return false;
 }
 
-// What stands behind the hits lies far apart in memory: all of it is asked for before any is used.
+// The ids of hits lie far apart in memory, so all are prefetched before the first is read.
 std::int32_t SubstringSearch::take(const RowHit* hits, std::size_t n) {
     const SortedCodes& sorted = index_.sorted;
     const SubstringTable* table = substring_ == 0 ? nullptr : &index_.tables[substring_ - 1];
@@ -197,8 +198,8 @@ std::int32_t SubstringSearch::take(const RowHit* hits, std::size_t n) {
     return row_threshold();
 }
 
-// The k-th smallest distance of some hits: the k nearest of all are within it. While nothing has been found yet, that
-// spares most of the work.
+// The k-th smallest distance among these hits, an upper limit of the final threshold. Saves most of the work before the
+// first k entries have been found.
 std::int32_t SubstringSearch::kth_distance(const RowHit* hits, std::size_t n) const {
     if (entries_.restricted() || n <= nearest_->k() ||
         nearest_->threshold() < static_cast<std::int32_t>(index_.sorted.n_bytes() * 8))

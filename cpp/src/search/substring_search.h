@@ -1,4 +1,7 @@
-// The exact search by substrings of the code: a prefix (one substring) or multi-index hashing (several).
+// Exact search by substrings of the code: one prefix, or several substrings (multi-index hashing).
+//
+// Called by SortedSegment. Finds the k nearest rows of one segment, or all rows within a radius; falls back to a scan
+// when the lookups cost more than they save.
 #pragma once
 
 #include <vector>
@@ -10,12 +13,14 @@
 
 namespace fasthash {
 
-/// All distinct codes once more, ordered by the bits of one substring, so that equal substrings stand together.
+/// Lookup table for one substring: all distinct codes, grouped by the value of that substring.
+///
+/// The codes are stored in the table itself, so that reading a bucket touches contiguous memory.
 struct SubstringTable {
     std::size_t first_bit;
-    Array<std::uint32_t> begin;  // first entry of each value of the substring, and the number of entries at the end
+    Array<std::uint32_t> begin;  // bucket v holds the slots begin[v] .. begin[v + 1]
     Array<std::uint8_t> codes;
-    PackedNumbers rows;  // of the sorted codes
+    PackedNumbers rows;  // row of each slot in the sorted codes
 
     std::size_t nbytes() const { return begin.nbytes() + codes.nbytes() + rows.nbytes(); }
 };
@@ -23,8 +28,10 @@ struct SubstringTable {
 SubstringTable make_substring_table(const SortedCodes& sorted, std::size_t first_bit, std::size_t n_bits,
                                     Stopper& stopper);
 
-/// Codes, and tables by which substrings of them are looked up. Substring 0 are the first bits, for which the sorted
-/// codes and their directory serve; substring i has table i - 1. All substrings have as many bits as the directory.
+/// The codes of one segment and the lookup tables of their substrings.
+///
+/// Substring 0 is the leading bits: the sorted codes and their directory are its table. Substring i > 0 has tables[i -
+/// 1]. All substrings have as many bits as the directory.
 class SubstringIndex {
  public:
     explicit SubstringIndex(SortedCodes codes) : sorted(std::move(codes)) {}
@@ -37,20 +44,24 @@ class SubstringIndex {
     std::size_t nbytes() const;
 };
 
-/// Visits the values of the substrings in the order of their distance to the query's. A code at distance d differs in
-/// at most d / n_substrings bits in one of the substrings at least (Norouzi, Punjani, Fleet, arXiv:1307.2982): once
-/// every substring has been searched up to s bits, and the first j + 1 of them one bit farther, all codes within
-/// n_substrings * s + j + n_substrings have been found. Substrings need not cover the code: what they leave out can
-/// only add to the distance.
+/// Searches one query at a time.
+///
+/// A code at distance d differs from the query by at most d / m bits in at least one of m substrings (Norouzi, Punjani
+/// and Fleet, arXiv:1307.2982). So after all m substrings have been searched up to s bits, and the first j + 1 of them
+/// up to s + 1 bits, every code within m * s + m + j has been found. The substrings need not cover the code: bits
+/// outside them can only increase the distance.
+///
+/// Invariant: after each visit, every pair (distance, id) that precedes the threshold and lies within the searched
+/// radius is in `nearest`.
 class SubstringSearch final : private RowSink {
  public:
     SubstringSearch(const SubstringIndex& index, Visibility visibility);
 
-    /// Scans what is left where the substrings turn out to be no help.
+    /// Runs one query and returns the work done. Scans all codes instead once the lookups cost more than that.
     QueryStats run(const std::uint8_t* query, TopK& nearest);
 
  private:
-    static constexpr std::size_t kRanges = 64;  // looked up, and asked of memory, before the first one is read
+    static constexpr std::size_t kRanges = 64;  // buckets looked up and prefetched before the first one is read
 
     void visit(std::size_t substring, unsigned distance);
     bool too_dear(double more) const;
@@ -65,15 +76,15 @@ class SubstringSearch final : private RowSink {
     const SortedEntries entries_;
     const double scan_cost_;
     std::vector<std::uint32_t> query_substrings_;
-    std::vector<unsigned> n_visited_;  // per substring: all values at smaller distances have been visited
+    std::vector<unsigned> n_visited_;  // per substring: all buckets at smaller distances have been visited
     const std::uint8_t* query_ = nullptr;
     TopK* nearest_ = nullptr;
     QueryStats stats_;
     double cost_ = 0;
 
-    std::size_t substring_ = 0;          // what is being visited
-    std::int32_t prefix_distance_ = 0;   // distance of the bits that the rows do not hold
-    std::int32_t farthest_ = INT32_MAX;  // rows farther than this are not wanted, whatever the threshold is
+    std::size_t substring_ = 0;          // substring being visited
+    std::int32_t prefix_distance_ = 0;   // distance of the prefix bytes that rows do not store
+    std::int32_t farthest_ = INT32_MAX;  // largest distance that scan_all reads now, below the threshold or at it
     RowRange ranges_[kRanges];
     std::size_t n_ranges_ = 0;
 };

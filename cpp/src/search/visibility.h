@@ -1,4 +1,7 @@
-// Which entries of a segment a search may find.
+// Visibility: which entries of a segment a search may return.
+//
+// Made for each search of a segment: removed entries and entries outside the filter are hidden. Both pointers must
+// outlive the search.
 #pragma once
 
 #include "codes/entry_set.h"
@@ -7,8 +10,8 @@
 namespace fasthash {
 
 struct Visibility {
-    const EntrySet* live = nullptr;    ///< entries that have not been removed; null for all
-    const IdFilter* filter = nullptr;  ///< null for any id
+    const EntrySet* live = nullptr;    ///< entries not removed; null: all
+    const IdFilter* filter = nullptr;  ///< allowed ids; null: all
 
     bool all() const { return live == nullptr && filter == nullptr; }
     bool allows(std::size_t entry, std::int64_t id) const {
