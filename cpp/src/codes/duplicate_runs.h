@@ -1,4 +1,7 @@
-// Which entries stand behind each distinct code: for most codes one, for few of them many.
+// Maps rows of distinct codes to runs of entries: one entry for most rows, several for duplicate codes.
+//
+// Used by SortedCodes and the file format (section 'runs'). Entries are numbered in the order of their codes, so the
+// entries of a row are consecutive.
 #pragma once
 
 #include "codes/code_bits.h"
@@ -6,8 +9,8 @@
 
 namespace fasthash {
 
-/// Entries in the order of their codes, numbered from 0; each row of distinct codes has one or more of them. Only rows
-/// with several take memory beside a fifth of a byte: a bit marks them, and a list says how many entries came before.
+/// A bit marks each row with several entries; a list has, for each marked row, the entries beyond the first of their
+/// rows up to it. Memory: about 0.2 bytes a row, and 4 more for each marked one; none while no code is duplicate.
 class DuplicateRuns {
  public:
     std::size_t n_rows() const { return n_rows_; }
@@ -17,7 +20,7 @@ class DuplicateRuns {
     DuplicateRuns() = default;
     /// Rows with one entry each.
     explicit DuplicateRuns(std::size_t n_rows) : n_rows_(n_rows), n_entries_(n_rows) {}
-    /// As they stand in a file, where they have been checked: as many extras as marks, which grow.
+    /// From a file, checked by the caller: one extra for each mark, ascending.
     DuplicateRuns(std::size_t n_rows, std::size_t n_entries, Array<std::uint64_t> marks, Array<std::uint32_t> extras)
         : n_rows_(n_rows), n_entries_(n_entries), marks_(std::move(marks)), extras_(std::move(extras)) {
         if (extras_.empty()) return;
@@ -31,7 +34,7 @@ class DuplicateRuns {
     const Array<std::uint64_t>& marks() const { return marks_; }
     const Array<std::uint32_t>& extras() const { return extras_; }
 
-    /// One more row with its first entry.
+    /// Append a row with one entry.
     void push_row() {
         if (n_rows_ % 64 == 0) {
             marks_.push_back(0);
@@ -40,11 +43,11 @@ class DuplicateRuns {
         ++n_rows_;
         ++n_entries_;
     }
-    /// One more entry of the last row.
+    /// Append an entry to the last row.
     void push_entry() {
         const std::size_t row = n_rows_ - 1;
         const std::uint64_t bit = std::uint64_t{1} << row % 64;
-        // extras_[i]: entries beyond the first of their rows, up to and with the i-th marked row.
+        // extras_[i]: entries beyond the first of their rows, up to and including the i-th marked row.
         if ((marks_[row / 64] & bit) == 0) {
             marks_[row / 64] |= bit;
             extras_.push_back(extras_.empty() ? 0 : extras_.back());
@@ -53,7 +56,7 @@ class DuplicateRuns {
         ++n_entries_;
     }
     void shrink_to_fit() {
-        if (extras_.empty()) {  // no code comes twice: an entry is its row
+        if (extras_.empty()) {  // no duplicates: entry i is row i
             marks_ = {};
             ranks_ = {};
         }
@@ -64,7 +67,7 @@ class DuplicateRuns {
 
     /// Whether a row has several entries.
     bool is_shared(std::size_t row) const { return !extras_.empty() && (marks_[row / 64] >> row % 64 & 1) != 0; }
-    /// First entry of a row; of the row after the last: the number of entries.
+    /// First entry of a row; begin(n_rows()) is the number of entries.
     std::size_t begin(std::size_t row) const {
         if (extras_.empty()) return row;
         if (row == n_rows_) return n_entries_;
@@ -78,10 +81,10 @@ class DuplicateRuns {
         __builtin_prefetch(ranks_.data() + row / 64);
     }
 
-    /// Found fastest from a row that is not far before it.
+    /// The row of an entry. `row_before`: a row at or before it; the nearer, the faster the search.
     std::size_t row_of(std::size_t entry, std::size_t row_before = 0) const {
         if (extras_.empty()) return entry;
-        // In growing steps of 64 rows, for which no bits need be counted, then by bisection: it is among low .. high.
+        // Doubling steps of whole 64-row words, which need no bit counts, then bisection. The row is in low .. high.
         std::size_t low = row_before / 64 * 64, step = 64;
         while (low + step < n_rows_ && begin(low + step) <= entry) {
             low += step;
@@ -105,8 +108,8 @@ class DuplicateRuns {
 
     std::size_t n_rows_ = 0;
     std::size_t n_entries_ = 0;
-    Array<std::uint64_t> marks_;   // bit per row: it has several entries
-    Array<std::uint32_t> ranks_;   // marked rows before each word of marks
+    Array<std::uint64_t> marks_;   // bit per row: set if it has several entries
+    Array<std::uint32_t> ranks_;   // marked rows before each word of marks_
     Array<std::uint32_t> extras_;  // per marked row
 };
 

@@ -1,4 +1,6 @@
-// A set of entries, as bits. Copies share what they have in common.
+// A set of entries, one bit each: those of a segment that have not been removed.
+//
+// Copies share unchanged blocks (copy on write), so removing a few entries of a billion costs little.
 #pragma once
 
 #include <array>
@@ -10,23 +12,22 @@
 
 namespace fasthash {
 
-/// Begins with all entries. Removing some copies the set's blocks of 65,536 bits that they are in, and no others: a
-/// copy with a few entries less costs little even among billions.
+/// Initially holds all entries. Removal copies only the blocks of 65,536 bits that it changes.
 class EntrySet {
  public:
-    /// All entries, however many.
+    /// Holds all entries, whatever their number.
     EntrySet() = default;
 
     bool has_all() const { return blocks_.empty(); }
     bool contains(std::size_t entry) const { return has_all() || (word(entry / 64) >> entry % 64 & 1) != 0; }
-    /// Bit i stands for entry 64 * w + i.
+    /// Bit i is set if the set holds entry 64 * w + i.
     std::uint64_t word(std::size_t w) const {
         return has_all() ? ~std::uint64_t{0} : (*blocks_[w / kWords])[w % kWords];
     }
     std::size_t count(NumberRange entries) const;
     std::size_t nbytes() const;
 
-    /// Removes entries of a set of `n` in all, given in order.
+    /// Remove entries, which must ascend. `n`: entries of the segment.
     void remove(const std::vector<std::size_t>& entries, std::size_t n);
 
  private:

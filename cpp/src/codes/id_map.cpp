@@ -4,7 +4,7 @@
 
 namespace fasthash {
 
-// Ids are sorted as codes of eight bytes are, the highest first.
+// Sorts ids as 8-byte codes: big-endian, with the sign bit flipped.
 Array<std::uint32_t> order_of_ids(const std::int64_t* ids, std::size_t n) {
     Array<std::uint64_t> keys(n);
     for (std::size_t i = 0; i < n; ++i) {

@@ -25,7 +25,7 @@ IdSummary summarize(const DuplicateRuns& runs, const PackedNumbers& ids) {
             std::uint64_t least = UINT64_MAX;
             for (std::size_t row = group * kGroup; row < std::min(n_rows, (group + 1) * kGroup); ++row) {
                 std::uint64_t id = ids.offset(entry);
-                // The ids of rows come in any order: no branch, which would often be mispredicted.
+                // No branch: ids of successive rows are in random order, so it would often be mispredicted.
                 chunk.ascend = chunk.ascend & (id > last || entry == 0);
                 least = std::min(least, id);
                 const std::size_t end = runs.is_shared(row) ? runs.end(row) : entry + 1;

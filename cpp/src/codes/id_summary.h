@@ -1,4 +1,6 @@
-// What a reader of files has to know of ids, found in one pass.
+// Properties of the ids of a segment, computed in one parallel pass.
+//
+// Used by the file reader, to check ids, and by EntryIds.
 #pragma once
 
 #include "codes/duplicate_runs.h"
@@ -7,11 +9,11 @@
 namespace fasthash {
 
 struct IdSummary {
-    std::uint64_t smallest = UINT64_MAX;  ///< as offsets from what the ids are relative to
+    std::uint64_t smallest = UINT64_MAX;  ///< offset from the base of the packed ids, as is largest
     std::uint64_t largest = 0;
-    bool ascend = true;                   ///< each is larger than the one before
-    std::size_t out_of_order = SIZE_MAX;  ///< an entry whose id is not larger than the one before of the same row
-    PackedNumbers least;                  ///< of the entries of each kGroup rows
+    bool ascend = true;                   ///< whether each id is larger than the previous one
+    std::size_t out_of_order = SIZE_MAX;  ///< first entry whose id does not exceed the previous id of its row
+    PackedNumbers least;                  ///< smallest id of each group of kGroup rows
 };
 
 IdSummary summarize(const DuplicateRuns& runs, const PackedNumbers& ids);

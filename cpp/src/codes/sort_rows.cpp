@@ -12,11 +12,11 @@ namespace fasthash {
 namespace {
 
 constexpr std::size_t kKeyBytes = 8;
-constexpr std::size_t kFewRows = std::size_t{1} << 22;  // make one range
+constexpr std::size_t kFewRows = std::size_t{1} << 22;  // up to this many rows make one range
 constexpr std::size_t kRanges = 16;
 constexpr std::size_t kBetweenStops = 65536;
 
-// The first bytes of a code as a number that orders as they do.
+// The first bytes of a code as a number of the same order.
 std::uint64_t key_of(const std::uint8_t* code, std::size_t n_bytes) {
     std::uint64_t key = 0;
     if (n_bytes >= kKeyBytes) {
@@ -30,7 +30,7 @@ std::uint64_t key_of(const std::uint8_t* code, std::size_t n_bytes) {
 struct SortKey {
     std::uint64_t key;
     std::uint32_t row;
-    std::uint32_t local;  // where its code stands
+    std::uint32_t local;  // position of the code in copy_
 };
 
 // Sorts one bucket.
@@ -111,7 +111,8 @@ bool SortedRanges::next() {
     return true;
 }
 
-// The caller's memory may change meanwhile: nothing is written but where the counts say, and all of that.
+// The caller may change the codes meanwhile. Writing only to counted positions, and checking that all are filled, keeps
+// memory safe and detects the change.
 void SortedRanges::gather(std::size_t s, std::size_t first_value, std::size_t end_value) {
     const std::size_t n_bytes = codes_.n_bytes, before = begin_[0][first_value];
     Array<std::size_t> next;
@@ -132,7 +133,7 @@ void SortedRanges::gather(std::size_t s, std::size_t first_value, std::size_t en
     }
 }
 
-// Buckets of some hundred rows together make a task.
+// Groups successive buckets into tasks of at least 16,384 rows.
 void SortedRanges::sort_buckets(std::size_t first_value, std::size_t end_value) {
     const Array<std::size_t>& begin = begin_[0];
     std::vector<std::size_t> tasks{first_value};
@@ -142,7 +143,7 @@ void SortedRanges::sort_buckets(std::size_t first_value, std::size_t end_value) 
     if (tasks.back() != end_value) tasks.push_back(end_value);
     std::atomic<std::size_t> next_task{0};
     parallel_for(n_chunks(), [&](std::size_t) {
-        BucketSorter sorter(codes_.n_bytes, ids_);  // one for many tasks: its memory comes from the system each time
+        BucketSorter sorter(codes_.n_bytes, ids_);  // reused: a new one would allocate its memory again
         for (std::size_t t = next_task++; t + 1 < tasks.size() && !stopper_.stopped(); t = next_task++) {
             for (std::size_t value = tasks[t]; value < tasks[t + 1]; ++value) {
                 const std::size_t i = begin[value] - begin[first_value], n = begin[value + 1] - begin[value];

@@ -62,7 +62,7 @@ void SortedCodes::add_directory(std::size_t n_bits) {
     const auto value_of = [&](std::size_t row) -> std::size_t {
         return code_bits(tails_.data() + row * n_bytes_, n_bytes_, 0, n_bits);
     };
-    // Each row is the first of its value, unless the row before has it too, and of those that no row has before it.
+    // A row that differs in value from the previous one begins its own value and all empty values in between.
     constexpr std::size_t kChunks = 16;
     parallel_for(kChunks, [&](std::size_t chunk) {
         const NumberRange rows = chunk_of(n_rows(), kChunks, chunk);
@@ -79,7 +79,8 @@ void SortedCodes::add_directory(std::size_t n_bits) {
 
 void SortedCodes::drop_prefix(std::size_t n_bytes) {
     const std::size_t width = n_bytes_ - n_bytes;
-    for (std::size_t row = 0; row < n_rows(); ++row) {  // forward, so that no row is overwritten before it was moved
+    for (std::size_t row = 0; row < n_rows();
+         ++row) {  // in ascending order, so that no row is overwritten before it moves
         std::memmove(tails_.data() + row * width, tails_.data() + row * n_bytes_ + n_bytes, width);
     }
     tails_.resize(n_rows() * width);
@@ -93,7 +94,7 @@ SortedCodesBuilder::SortedCodesBuilder(std::size_t n_bytes, std::size_t n_entrie
     sorted_.ids_ = PackedNumbers(smallest_id, largest_id);
     sorted_.least_ids_ = PackedNumbers(smallest_id, largest_id);
     sorted_.ids_.reserve(n_entries);
-    sorted_.tails_.reserve(n_entries * n_bytes);  // room alone: pages that no code reaches take no memory
+    sorted_.tails_.reserve(n_entries * n_bytes);  // untouched pages take no memory
 }
 
 bool SortedCodesBuilder::append(const std::uint8_t* code, std::int64_t id) {

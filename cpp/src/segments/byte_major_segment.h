@@ -1,4 +1,6 @@
-// Codes in the order in which they came, which are searched by comparing all of them.
+// A segment of byte-major codes in insertion order, searched by a scan.
+//
+// Used by FlatIndex for all of its codes, by HierIndex for its tail, and for the entries that a narrow filter allows.
 #pragma once
 
 #include "codes/byte_major_codes.h"
@@ -9,9 +11,9 @@ namespace fasthash {
 
 class ByteMajorSegment final : public Segment {
  public:
-    /// `mapped`: the file in which codes and ids stand, if they do not stand in memory.
+    /// `mapped`: keeps the mapped file open that codes and ids point into; null if they are in memory.
     ByteMajorSegment(ByteMajorCodes codes, EntryIds ids, std::shared_ptr<const MappedFile> mapped = nullptr);
-    /// What is left of some segments, and new entries after it.
+    /// Merge the live entries of these segments, then the new ones, in that order.
     static LiveSegment of(const std::vector<LiveSegment>& segments, const NewEntries& entries);
 
     const ByteMajorCodes& codes() const { return codes_; }

@@ -7,7 +7,7 @@
 namespace fasthash {
 namespace {
 
-constexpr Task kPreparing{"the preparation of a filter"};  // during which nobody is called back
+constexpr Task kPreparing{"the preparation of a filter"};  // makes no callback
 
 Entries collect(const State& state, const IdFilter& filter, std::size_t n_bytes) {
     constexpr std::size_t kChunkIds = 4096;
@@ -34,7 +34,7 @@ std::shared_ptr<const Segment> FilteredGallery::entries_of(const std::shared_ptr
         return entries.n() == 0 ? nullptr : build(entries.view(n_bytes));
     };
     if (!filter.reusable()) return make();
-    // Another search with this filter waits, rather than do the same.
+    // Searches with the same filter wait here, rather than copy the same entries.
     const ForkSafeLock lock(mutex_, kPreparing);
     if (state_.lock() != state) {
         state_.reset();
@@ -50,7 +50,7 @@ std::size_t FilteredGallery::nbytes() const {
 }
 
 bool is_narrow(const IdFilter& filter, std::size_t n_entries) {
-    // What is kept for the next search may cost more to make.
+    // A reusable filter may cost more to prepare, since later searches share the cost.
     return filter.size() <= std::max<std::size_t>(64, n_entries / (filter.reusable() ? 8 : 64));
 }
 

@@ -5,7 +5,7 @@
 namespace fasthash {
 namespace {
 
-// Few entries are looked through faster than a map of them is made.
+// Below this number of entries a linear search beats building an IdMap.
 constexpr std::size_t kFew = 1024;
 
 }  // namespace

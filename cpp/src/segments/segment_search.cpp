@@ -7,12 +7,12 @@
 namespace fasthash {
 namespace {
 
-// Queries that a thread takes at once, unless they are answered by a scan.
+// Queries of a block, unless the first segment is scanned.
 constexpr std::size_t kQueriesPerTask = 16;
-// Codes that are worth a thread of their own.
+// Smallest chunk of codes worth a thread of its own.
 constexpr std::size_t kMinChunkBytes = 1024 * 1024;
 
-// What a block of queries has found.
+// Results of a block of queries.
 struct Findings {
     Findings(const SearchTask& task, NumberRange queries, IdOrder order)
         : first(queries.begin),
@@ -59,7 +59,7 @@ void search_segments(const std::vector<SearchedSegment>& segments, IdOrder order
         per_block = std::min(most_queries_at_once(task.queries.n_bytes), (n + n_threads - 1) / n_threads);
     }
     const std::size_t n_blocks = (n + per_block - 1) / per_block;
-    // Fewer blocks of queries than threads: what is scanned is shared out among several threads.
+    // With fewer blocks than threads, several threads share the scans of a block.
     const std::size_t n_chunks =
         std::max<std::size_t>(1, std::min((n_threads + n_blocks - 1) / n_blocks, scan_bytes / kMinChunkBytes));
     if (n_chunks > 1 && segments.size() > 1) order = IdOrder::any;  // threads take chunks of all of them

@@ -20,8 +20,8 @@ SortedSegment::SortedSegment(SortedCodes codes, std::shared_ptr<const MappedFile
 void SortedSegment::copy_codes(const std::size_t* entries, std::size_t n, std::uint8_t* rows) const {
     const std::size_t n_bytes = codes().n_bytes();
     Array<std::uint8_t> scratch;
-    std::size_t row = 0;     // that was copied last
-    NumberRange held{0, 0};  // its entries
+    std::size_t row = 0;     // row copied last
+    NumberRange held{0, 0};  // entries of that row
     for (std::size_t i = 0; i < n; ++i) {
         std::uint8_t* to = rows + i * n_bytes;
         if (entries[i] >= held.begin && entries[i] < held.end) {

@@ -1,4 +1,7 @@
-// Sorted codes, searched by the plan that suits them, or pruned over their levels.
+// A segment of sorted distinct codes, searched by the plan chosen for them, or pruned over their levels.
+//
+// Used by HierIndex. The plan and its tables are built once, in the constructor; the level tree on the first pruned
+// search.
 #pragma once
 
 #include "codes/level_tree.h"
@@ -9,9 +12,9 @@ namespace fasthash {
 
 class SortedSegment final : public Segment {
  public:
-    /// `plan` null: the one that suits the codes best. Throws Interrupted when `stopper` said so.
+    /// `plan`: null lets the planner choose. Throws Interrupted when `stopper` ends the work.
     SortedSegment(SortedCodes codes, Memory memory, std::optional<Plan> plan, Stopper& stopper);
-    /// Codes that stand in a mapped file: no table is made of them.
+    /// Codes in a mapped file: only a prefix directory is built.
     SortedSegment(SortedCodes codes, std::shared_ptr<const MappedFile> mapped);
 
     const SortedCodes& codes() const { return index_->sorted; }
@@ -29,7 +32,7 @@ class SortedSegment final : public Segment {
     void scan_chunk(const QueryBlock& block, Visibility visibility, std::size_t chunk, std::size_t n_chunks,
                     Stopper& stopper) const override;
     void search(const QueryBlock& block, Visibility visibility, Stopper& stopper) const override;
-    /// There is no visibility: the entries that a filter allows are in a segment of their own.
+    /// Ignores visibility: callers compact the index, and copy the entries that a filter allows into their own segment.
     void search_pruned(const QueryBlock& block, Visibility visibility, const LevelLayout& layout, Pruning pruning,
                        Stopper& stopper) const override;
     const SortedCodes* sorted_codes() const override { return &codes(); }

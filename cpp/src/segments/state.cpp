@@ -28,7 +28,7 @@ bool State::ids_ascend() const {
 }
 
 Place State::find(std::int64_t id) const {
-    for (std::size_t s = segments.size(); s-- > 0;) {  // what came last is looked through fastest
+    for (std::size_t s = segments.size(); s-- > 0;) {  // later segments are smaller, so searching them first is cheaper
         const std::size_t entry = segments[s].segment->find(id);
         if (entry != IdMap::kNone && segments[s].live.contains(entry)) return {s, entry};
     }
