@@ -12,12 +12,13 @@
 namespace fasthash {
 namespace {
 
-// Each segment holds at least so many times what all that follow hold. More makes searches faster and adding slower.
+// Each segment is at least this many times larger than all later ones together. A larger factor makes searches faster
+// and additions slower.
 constexpr std::size_t kGrowth = 32;
-// What is added bit by bit is collected in a small last segment, which is copied by each change.
+// Size limits of the tail, the small last segment that collects single additions. Each change copies it.
 constexpr std::size_t kSmallBytes = 64 * 1024;
 constexpr std::size_t kSmallEntries = 4096;
-// A segment that has lost more than this share of its entries is made anew without them.
+// A segment that has lost more than 1/kMostRemoved of its entries is rebuilt without them.
 constexpr std::size_t kMostRemoved = 8;
 
 void check_room(std::size_t n_more, std::size_t n_held) {
@@ -33,7 +34,7 @@ const Segment* leading(const State& state) {
 
 SortedCodes merged(MergeCursor entries, std::size_t n_bytes, Stopper& stopper) {
     constexpr std::size_t kBetweenStops = 65536;
-    constexpr double kShare = .9;  // of the time to build an index; the plan and its tables take the rest
+    constexpr double kShare = .9;  // share of the build time; planning and tables take the rest
     SortedCodesBuilder builder(n_bytes, entries.n_entries(), entries.smallest_id(), entries.largest_id());
     for (std::size_t n = 1; !entries.done(); entries.next(), ++n) {
         if (!builder.append(entries.code(), entries.id())) {
@@ -68,7 +69,7 @@ void Index::Impl::add(const char* change, CodeView codes, const std::int64_t* id
     state.set(std::move(next));
 }
 
-// The new entries go into one segment with those before them that are too small to stay on their own.
+// New entries are merged with the preceding segments that are too small to keep (kGrowth).
 void Index::Impl::append(State& draft, CodeView codes, const std::int64_t* ids, Stopper& stopper) const {
     std::vector<LiveSegment>& segments = draft.segments;
     std::size_t n_rest = draft.size(), n_joined = codes.n, first = segments.size();
@@ -94,7 +95,7 @@ void Index::Impl::append(State& draft, CodeView codes, const std::int64_t* ids, 
 void Index::Impl::remove(State& draft, const std::int64_t* ids, std::size_t n, Stopper& stopper) const {
     draft.remove(draft.find_all(ids, n));
     std::vector<LiveSegment>& segments = draft.segments;
-    // A segment that has become smaller than what follows it goes into one with that.
+    // A segment that has become smaller than all later ones together is merged with them.
     std::size_t first = segments.size(), n_after = 0;
     for (std::size_t s = segments.size(); s-- > 0;) {
         if (segments[s].n_live < n_after) first = s;
@@ -123,8 +124,8 @@ std::shared_ptr<const State> Index::Impl::in_one_segment(const State& held, Stop
     return next;
 }
 
-// One search does it for all, in turn with the changes. A search in a callback of a change does it for itself alone.
-// What a callback of this search has changed meanwhile stays as it is.
+// One search merges the segments for all others, under the writers' lock. A search called back by a change cannot take
+// that lock and merges for itself. The merged state is not published if a callback has changed the index meanwhile.
 std::shared_ptr<const State> Index::Impl::compacted(Stopper& stopper) {
     std::shared_ptr<const State> held = state.get();
     if (held->is_compact()) return held;
@@ -164,7 +165,7 @@ void Index::Impl::search_pruned(const Pruning& pruning, const IdFilter* filter, 
     if (settings.kind == IndexKind::flat) {
         throw ArgumentError("keep must not be given to a flat index, which has no levels to prune");
     }
-    if (layout.n_levels() == 1) return search_exact(filter, task, stopper);  // one level leaves nothing to prune
+    if (layout.n_levels() == 1) return search_exact(filter, task, stopper);  // nothing to prune
     const std::shared_ptr<const State> held = compacted(stopper);
     std::shared_ptr<const Segment> searched;
     if (filter != nullptr) {
@@ -178,7 +179,7 @@ void Index::Impl::search_pruned(const Pruning& pruning, const IdFilter* filter, 
 LiveSegment Index::Impl::build(const std::vector<LiveSegment>& segments, const NewEntries& entries,
                                const Segment* first, Stopper& stopper) const {
     if (settings.kind == IndexKind::flat) return ByteMajorSegment::of(segments, entries);
-    // After a first segment that needs no scan none is needed: how far the search has to go is known by then.
+    // If the first segment needs no scan, later ones need none either: their search starts with its low threshold.
     std::optional<Plan> plan = settings.plan;
     if (!plan && first != nullptr && first->search_plan().plan != Plan::scan) plan = first->search_plan().plan;
     SortedCodes codes = merged(MergeCursor(segments, entries, stopper), layout.n_bytes(), stopper);

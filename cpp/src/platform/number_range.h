@@ -4,7 +4,7 @@
 
 namespace fasthash {
 
-/// begin .. end, without the end.
+/// The numbers begin .. end - 1.
 struct NumberRange {
     std::size_t begin;
     std::size_t end;
