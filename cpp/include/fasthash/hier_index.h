@@ -1,4 +1,4 @@
-// The multi-level index: searched exactly by whichever plan suits the codes, or pruned as HDHash does (ICPR 2020).
+// HierIndex: exact search by the cheapest plan for its codes, or HDHash's pruned search over levels (ICPR 2020).
 #pragma once
 
 #include "fasthash/index.h"
@@ -7,7 +7,7 @@ namespace fasthash {
 
 class HierIndex final : public Index {
  public:
-    /// `plan`: what the exact search does; nothing lets the index choose by its codes.
+    /// `plan`: forces an exact search plan; empty lets the index choose.
     explicit HierIndex(LevelLayout layout, Memory memory = Memory::standard, std::optional<Plan> plan = std::nullopt);
 
     Memory memory() const;

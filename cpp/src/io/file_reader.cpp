@@ -63,7 +63,7 @@ RawHeader read_header(const ByteSource& file) {
     return raw;
 }
 
-// A file up to its codes, checked, and its length with it.
+// A file whose header, levels and length have been checked, but not its codes.
 struct OpenedFile {
     const ByteSource& file;
     RawHeader raw;
@@ -105,7 +105,7 @@ class Sections {
     Sections(const OpenedFile& opened, const MappedFile* mapped)
         : opened_(opened), table_(opened.table()), mapped_(mapped) {}
 
-    /// n values from byte `offset` of a section on.
+    /// n values of a section, starting at byte `offset`.
     template <typename T>
     Array<T> values(std::size_t section, std::uint64_t offset, std::size_t n) const {
         const std::uint64_t begin = table_[section].begin + offset;
@@ -114,7 +114,7 @@ class Sections {
         opened_.file.read(read.data(), n * sizeof(T), begin);
         return read;
     }
-    /// Zeros fill the gaps between the sections.
+    /// The gaps between sections must be zero.
     void check_gaps() const {
         for (std::size_t i = 0; i + 1 < kSections; ++i) {
             std::uint8_t gap[SectionTable::kAlignment];
@@ -129,7 +129,7 @@ class Sections {
         for (const auto& [data, n_bytes] : pieces) hash.update(data, n_bytes);
         if (hash.digest() != opened_.raw.hashes[section]) OpenedFile::refuse_section(section);
     }
-    /// The two large sections, at the same time.
+    /// Check the two large sections in parallel.
     void check_codes_and_ids(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& ids) const {
         parallel_for(2, [&](std::size_t i) {
             const Array<std::uint8_t>& bytes = i == 0 ? codes : ids;
@@ -159,7 +159,7 @@ LiveSegment load_flat(const OpenedFile& opened, const std::shared_ptr<const Mapp
     auto groups = sections.values<std::uint8_t>(1, 0, static_cast<std::size_t>(opened.table()[1].n_bytes));
     sections.check_gaps();
     sections.check_hash(2, {});
-    PackedNumbers stored;  // if the ids do not count up from the first
+    PackedNumbers stored;  // unless ids are consecutive
     if (raw.id_bytes > 0) stored = read_ids(opened, sections);
     sections.check_codes_and_ids(groups, stored.bytes());
     const std::uint8_t* last_group = groups.end() - kGroup * n_bytes;
@@ -183,11 +183,11 @@ LiveSegment load_flat(const OpenedFile& opened, const std::shared_ptr<const Mapp
                                                                 std::move(*ids), mapped));
 }
 
-// The number of the first row that does not come after the one before; n if there is none.
+// The first row that is not greater than the previous one; rows.end if there is none.
 std::size_t first_out_of_order(const Array<std::uint8_t>& codes, std::size_t n_bytes, NumberRange rows) {
     for (std::size_t row = std::max<std::size_t>(rows.begin, 1); row < rows.end; ++row) {
         const std::uint8_t* code = codes.data() + row * n_bytes;
-        if (n_bytes == 8) {  // in a few instructions
+        if (n_bytes == 8) {  // fast path: compares as integers
             std::uint64_t word, before;
             std::memcpy(&word, code, sizeof word);
             std::memcpy(&before, code - sizeof before, sizeof before);
@@ -268,7 +268,7 @@ IndexContent read(const ByteSource& file, const std::shared_ptr<const MappedFile
     return {opened.layout(), settings, std::move(state)};
 }
 
-// Runs a reader; what it finds wrong with the file is told with the file's name.
+// Runs a reader and adds the file's name to its errors.
 template <typename Reader>
 auto with_path(const std::string& path, Reader reader) {
     try {

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t kBufferBytes = std::size_t{1} << 20;  // bytes written at once
 
-// Sections one after the other, each in any number of pieces; the header at the end.
+// Writes the sections in order, each in any number of calls, and the header last.
 class IndexWriter {
  public:
     IndexWriter(ByteSink& sink, Stopper& stopper) : sink_(sink), stopper_(stopper), position_(sizeof(RawHeader)) {}
@@ -52,13 +52,13 @@ class IndexWriter {
 
     ByteSink& sink_;
     Stopper& stopper_;
-    std::vector<std::uint8_t> buffer_;  // to be written at position_
+    std::vector<std::uint8_t> buffer_;  // pending bytes, which belong at position_
     std::uint64_t position_;
     std::size_t section_ = 0;
     Xxh64 hashes_[kSections];
 };
 
-// The entries of all segments in their order, some thousand at a time.
+// Calls call(entries) for the live entries of all segments in order, 64 groups at a time.
 template <typename Call>
 void for_each_piece(const State& state, std::size_t n_bytes, Call call) {
     constexpr std::size_t kPiece = 64 * kGroup;
@@ -81,7 +81,7 @@ void for_each_piece(const State& state, std::size_t n_bytes, Call call) {
     if (piece.n() > 0) call(piece);
 }
 
-// Ids as they come, packed.
+// Packs ids in the order in which they arrive.
 class IdWriter {
  public:
     IdWriter(IndexWriter& writer, const RawHeader& raw) : writer_(writer), raw_(raw) {}

@@ -12,7 +12,7 @@
 namespace fasthash {
 namespace {
 
-// Whether all ids are distinct and none is `none`, by a bit for each number up to the largest: as many bits as ids.
+// Whether ids are distinct and none equals `none`. Sets a bit per id; then as many bits as ids must be set.
 bool bits_show_distinct(const PackedNumbers& ids, std::uint64_t largest, std::uint64_t none, std::size_t n_chunks) {
     const std::size_t n = ids.size(), n_words = static_cast<std::size_t>(largest / 64 + 1);
     std::vector<std::vector<std::uint64_t>> chunks(n_chunks);
@@ -35,8 +35,8 @@ bool bits_show_distinct(const PackedNumbers& ids, std::uint64_t largest, std::ui
     return n_seen == n;
 }
 
-// Ids are distinct and none is -1. Takes 32 MiB for that, or an eighth of what the ids take: with less, the number of
-// passes over them would grow with them.
+// Checks that ids are distinct and none is -1. Uses 32 MiB of memory, or 1/8 of the size of the ids if that is more:
+// with less, the number of passes would grow with the number of ids.
 void check_distinct(const PackedNumbers& ids, std::uint64_t largest) {
     constexpr std::uint64_t kMostChunks = 4;
     const std::uint64_t most_memory = std::max(std::uint64_t{32} << 20, std::uint64_t{ids.bytes().size()} / 8);
@@ -47,7 +47,8 @@ void check_distinct(const PackedNumbers& ids, std::uint64_t largest) {
         const std::uint64_t n_chunks = n < kMostChunks * kGroup ? 1 : std::min(n_fitting, kMostChunks);
         if (bits_show_distinct(ids, largest, none, static_cast<std::size_t>(n_chunks))) return;
     }
-    // Chunk by chunk, each sorted. A factor that no file can foresee spreads the ids evenly over the chunks.
+    // Sorts one chunk of the ids per task. A random factor spreads the ids evenly over the chunks, whatever the file
+    // holds.
     const std::size_t n_chunks =
         static_cast<std::size_t>(n * sizeof(std::uint64_t) / (most_memory / 2 / num_threads()) + 1);
     std::uint64_t factor = 1;

@@ -1,4 +1,5 @@
-// AVX-512 with VPOPCNTDQ and BITALG (Intel since Ice Lake, AMD since Zen 4): counts the bits of 64 bytes at once.
+// AVX-512 kernels with VPOPCNTDQ and BITALG (Intel since Ice Lake, AMD since Zen 4): count the bits of 64 bytes at
+// once.
 #include "kernels/rows.h"
 
 #if defined(__x86_64__)
@@ -11,7 +12,7 @@
 namespace fasthash {
 namespace {
 
-// Every byte of a query eight times, so that one broadcast from memory fills a register with it.
+// Repeats every query byte eight times, so that one broadcast load fills a register with it.
 void prepare(const std::uint8_t* query, std::size_t n_bytes, std::uint8_t* prepared) {
     for (std::size_t b = 0; b < n_bytes; ++b) std::memset(prepared + b * 8, query[b], 8);
 }
@@ -29,7 +30,7 @@ AVX512_INLINE __m512i count(const std::uint8_t* group, const std::uint8_t* query
 }
 
 AVX512 __attribute__((noinline)) void give_narrow(const GroupScan& scan, std::size_t q, std::size_t g, __m512i sums) {
-    const __m512i threshold = _mm512_set1_epi8(static_cast<char>(scan.thresholds[q]));  // may be lower than it was
+    const __m512i threshold = _mm512_set1_epi8(static_cast<char>(scan.thresholds[q]));  // re-read: it may have fallen
     const __mmask64 rows = _mm512_cmplt_epu8_mask(sums, threshold);
     if (rows == 0) return;
     std::uint8_t bytes[kGroup];
@@ -48,8 +49,8 @@ AVX512_INLINE __m512i group_sums(const std::uint8_t* group, const std::uint8_t* 
     return sums;
 }
 
-// Up to 31 bytes: the distance fits a byte. kBytes: the width, or 0 for any. Four groups share one comparison: seldom
-// does any of their codes come within the threshold.
+// Codes of up to 31 bytes, whose distances fit a byte. kBytes: the width, or 0 for any. Four groups share one
+// comparison, since codes within the threshold are rare.
 template <std::size_t kBytes>
 AVX512_INLINE void scan_narrow(const GroupScan& scan) {
     constexpr std::size_t kTogether = 4;
@@ -90,8 +91,8 @@ AVX512 __attribute__((noinline)) void give_wide(const GroupScan& scan, std::size
     scan.sink->take(q, g, rows, distances);
 }
 
-// 32 bytes and more: distances as 16-bit numbers, those of the even and of the odd rows. A query leaves a group when no
-// code of it can come within the threshold any more.
+// Codes of 32 bytes and more: 16-bit distances, of even and odd rows apart. A query leaves a group as soon as none of
+// its codes can come within the threshold.
 template <std::size_t kBytes>
 AVX512_INLINE void scan_wide(const GroupScan& scan) {
     const std::size_t n_bytes = kBytes ? kBytes : scan.n_bytes;
@@ -153,7 +154,7 @@ void scan_groups(const GroupScan& scan) {
     }
 }
 
-// Codes of 64 bits as rows: eight in a register.
+// Rows of 64-bit codes, eight per register.
 AVX512 void scan_rows_8(const std::uint8_t* query, const std::uint8_t* codes, const RowRange* ranges,
                         std::size_t n_ranges, std::int32_t first_threshold, RowSink& sink) {
     long long word;
@@ -190,7 +191,7 @@ AVX512 void scan_rows(const std::uint8_t* query, const std::uint8_t* codes, std:
 
 AVX512_INLINE __mmask32 first_of(std::size_t n) { return n < 32 ? (1u << n) - 1 : ~0u; }
 
-// 16 bits: keys of the levels of HDHash.
+// Distances of 16-bit keys, a common width of HDHash's levels.
 AVX512 void distances_2(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n, std::uint16_t base,
                         std::uint16_t* out) {
     std::uint16_t word;

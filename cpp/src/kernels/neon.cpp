@@ -1,4 +1,4 @@
-// NEON, which every 64-bit ARM has: counts the bits of 16 bytes at once.
+// NEON kernels, for every 64-bit ARM: count the bits of 16 bytes at once.
 #include "kernels/rows.h"
 
 #if defined(__aarch64__)
@@ -23,10 +23,10 @@ void give(const GroupScan& scan, std::size_t q, std::size_t g, const std::uint16
     scan.sink->take(q, g, rows, distances);
 }
 
-// Distances as 16-bit numbers after every block of bytes. A query leaves a group when no code of it can come within the
-// threshold any more.
+// 16-bit distances, updated after each block of bytes. A query leaves a group as soon as none of its codes can come
+// within the threshold.
 void scan_groups(const GroupScan& scan) {
-    constexpr std::size_t kBlock = 31;  // their counts fit a byte
+    constexpr std::size_t kBlock = 31;  // bytes whose counts fit a byte
     for (std::size_t g = 0; g < scan.n_groups; ++g) {
         const std::uint8_t* group = scan.groups + g * kGroup * scan.n_bytes;
         const std::uint8_t* query = scan.prepared;

@@ -1,5 +1,7 @@
-// Kernels over rows of codes, written once: each instruction set includes them with its own way to count the bits of a
-// word. They are forced inline, so that each copy is compiled for the function that calls it.
+// Kernels over rows of codes, templates shared by all instruction sets.
+//
+// Each instruction set supplies its way to count the bits of a word. Everything is forced inline, so that it is
+// compiled for the target of the calling function.
 #pragma once
 
 #include <cstring>
@@ -10,8 +12,8 @@
 
 namespace fasthash {
 
-/// Ask for a group long before it is read: left to themselves, processors do not keep enough reads under way. Many
-/// queries keep a processor busy for longer than the reads take.
+/// Prefetch a group well ahead, since hardware prefetching alone does not saturate the memory. Skipped for larger
+/// blocks of queries, which are bound by computation.
 FASTHASH_INLINE void prefetch_ahead(const std::uint8_t* group, std::size_t group_bytes, std::size_t n_queries) {
     if (n_queries > 8) return;
     constexpr std::size_t kAhead = 4096, kLine = 64;
@@ -23,19 +25,19 @@ namespace rows {
 template <typename Word>
 FASTHASH_INLINE std::uint64_t xor_word(const std::uint8_t* a, const std::uint8_t* b) {
     Word x, y;
-    std::memcpy(&x, a, sizeof x);  // codes have no alignment
+    std::memcpy(&x, a, sizeof x);  // codes are not aligned
     std::memcpy(&y, b, sizeof y);
     return static_cast<Word>(x ^ y);
 }
 
-/// One instruction, where it is compiled for a target that has it.
+/// A single instruction when compiled for a target that has it.
 struct Builtin {
     static FASTHASH_INLINE std::uint64_t count(std::uint64_t x) {
         return static_cast<std::uint64_t>(__builtin_popcountll(x));
     }
 };
 
-/// Count has a static function count(std::uint64_t).
+/// Hamming distance. Count provides static count(std::uint64_t), the number of bits set.
 template <typename Count>
 FASTHASH_INLINE std::int32_t distance(const std::uint8_t* a, const std::uint8_t* b, std::size_t n_bytes) {
     std::uint64_t sum = 0;
@@ -55,7 +57,7 @@ FASTHASH_INLINE std::int32_t distance(const std::uint8_t* a, const std::uint8_t*
     return static_cast<std::int32_t>(sum);
 }
 
-/// Hits on their way to the sink: handed over whenever a range ends or the buffer is full.
+/// Buffers hits; hands them to the sink at the end of a range or when full.
 class HitBuffer {
  public:
     HitBuffer(std::int32_t first_threshold, RowSink& sink) : threshold(first_threshold), sink_(sink) {}
@@ -84,8 +86,8 @@ class HitBuffer {
     RowHit hits_[kMostHits];
 };
 
-/// Codes shorter than a word, from the one on that ends eight bytes or more behind the first byte of all: the word that
-/// ends with the code holds it, after bytes of codes before.
+/// Distance of a code shorter than a word, given its end. Loads the 8 bytes that end with the code and shifts out those
+/// of earlier codes; so at least 8 bytes of codes must precede `end`.
 template <typename Count>
 FASTHASH_INLINE std::int32_t short_distance(const std::uint8_t* end, std::uint64_t query, unsigned shift) {
     std::uint64_t word;
@@ -111,7 +113,7 @@ FASTHASH_INLINE void scan_short(const std::uint8_t* query, const std::uint8_t* c
     }
 }
 
-/// kBytes: the width, or 0 for any; a known width unrolls `distance` into a few instructions.
+/// kBytes: the width, or 0 for any. A known width lets the compiler unroll `distance`.
 template <typename Count, std::size_t kBytes>
 FASTHASH_INLINE void scan(const std::uint8_t* query, const std::uint8_t* codes, std::size_t any_bytes,
                           const RowRange* ranges, std::size_t n_ranges, std::int32_t threshold, RowSink& sink) {
@@ -164,7 +166,7 @@ FASTHASH_INLINE void distances_any(const std::uint8_t* query, const std::uint8_t
     }
 }
 
-// Loops over blocks, which compilers turn into vector instructions of the target.
+// Values per block of the loops below, which compilers vectorise for the target.
 constexpr std::size_t kBlock = 64;
 
 FASTHASH_INLINE std::size_t count_at_most(const std::uint16_t* values, std::size_t n, std::uint16_t largest) {
