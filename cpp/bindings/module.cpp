@@ -1,4 +1,4 @@
-// The module fasthash._core: thin bindings, every call into the core without the GIL.
+// The module fasthash._core: thin bindings. Calls into the core release the GIL.
 #include <pybind11/gil_safe_call_once.h>
 #include <pybind11/native_enum.h>
 #include <pybind11/pybind11.h>
@@ -42,7 +42,7 @@ py::array_t<std::uint8_t> reconstruct(const Index& index, const IdArray& ids) {
     return codes;
 }
 
-// (codes, ids) in the order of the ids
+// Returns (codes, ids), sorted by id.
 py::tuple to_arrays(const Index& index) {
     Export entries = run([&](const Interrupt&) { return index.export_entries(); });
     const auto n = static_cast<py::ssize_t>(entries.ids.size());
@@ -84,7 +84,7 @@ std::vector<std::string> simd_level_names() {
     return names;
 }
 
-// Text that may hold the name of a file: bytes, of which those that are not UTF-8 survive as os.fsdecode keeps them.
+// Decodes text that may contain a file name, as os.fsdecode does: bytes that are not UTF-8 survive.
 py::object file_text(const std::string& text) {
     return py::reinterpret_steal<py::object>(
         PyUnicode_DecodeFSDefaultAndSize(text.data(), static_cast<py::ssize_t>(text.size())));
@@ -114,13 +114,13 @@ void register_errors(py::module_& module) {
 
 }  // namespace
 
-// Free-threaded Python keeps its GIL off: the core relies on locks of its own, and no function here keeps state.
+// Safe without the GIL on free-threaded Python: the core has its own locks, and functions here keep no state.
 PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
     module.doc() = "Compiled core of fasthash; use the classes of the package instead.";
     module.attr("__version__") = FASTHASH_VERSION;
     register_errors(module);
     register_change_lock(module);
-    simd_level();  // a wrong FASTHASH_SIMD is told at import
+    simd_level();  // report a wrong FASTHASH_SIMD at import
 
     py::native_enum<IndexKind>(module, "IndexKind", "enum.Enum")
         .value("flat", IndexKind::flat)

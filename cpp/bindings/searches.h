@@ -1,4 +1,4 @@
-// The searches of an index as functions on numpy arrays.
+// Searches of an index, on numpy arrays.
 #pragma once
 
 #include "arrays.h"
@@ -7,7 +7,7 @@
 
 namespace fasthash::python {
 
-/// (distances, ids) of an exact search, or None if the queries are not just as they must be: Python then says why.
+/// Exact search; returns (distances, ids), or None if the queries need Python's checks, which convert or refuse them.
 py::object search_exact(const Index& index, const py::object& queries, std::size_t k, const IdFilter* allow);
 
 /// (distances, ids, stats), stats as of `stats_tuple`. `cuts`: of each query, of each level but the last.

@@ -23,7 +23,7 @@ constexpr std::size_t kLanes = 32;
 
 }  // namespace
 
-/// A block under way: each thread has a stack of its own and gives way at sync.
+/// A running block: each thread has its own stack and yields at sync().
 class EmulatedBlock {
  public:
     EmulatedBlock(unsigned n_threads, std::size_t shared_bytes)
@@ -32,7 +32,7 @@ class EmulatedBlock {
     void run(const std::vector<Block>& threads, const std::function<void(const Block&)>& body) {
         body_ = &body;
         threads_ = &threads;
-        // What a kernel does not write is not zero on a device either.
+        // Uninitialised memory is not zero on a device: fill it with a pattern, so that reading it shows in tests.
         std::memset(shared_.data(), 0xA5, shared_.size() * sizeof(shared_[0]));
         std::fill(done_.begin(), done_.end(), false);
         for (std::size_t t = 0; t < threads.size(); ++t) start(t);
@@ -40,13 +40,14 @@ class EmulatedBlock {
         for (bool forth = false; n_done < threads.size(); forth = !forth) {
             n_done = 0;
             for (std::size_t turn = 0; turn < threads.size(); ++turn) {
-                // Back and forth, so that a sync that is missing shows in one of the two.
+                // Threads run in ascending and descending order by turns, so that a missing sync() shows in one of
+                // them.
                 current_ = forth ? turn : threads.size() - 1 - turn;
                 if (!done_[current_]) swapcontext(&scheduler_, &contexts_[current_]);
                 if (error_) std::rethrow_exception(error_);
                 n_done += done_[current_];
             }
-            // A thread that has ended waits for nobody; others would wait for it for ever.
+            // On a device the other threads would wait forever for a thread that has ended.
             if (n_done > 0 && n_done < threads.size())
                 throw std::logic_error("a thread left before a sync of its block");
         }
@@ -54,15 +55,16 @@ class EmulatedBlock {
 
     void sync() { swapcontext(&contexts_[current_], &scheduler_); }
 
-    /// What a lane shows to the others of its warp.
+    /// Words that a lane passes to the others of its warp.
     struct Shown {
         std::uint32_t words[3];
     };
-    /// Shows words to the other lanes, and calls look(lanes) once all have shown theirs.
+    /// Pass words to the other lanes, and call look(lanes) once all lanes have passed theirs.
     template <typename Look>
     void exchange(const Shown& shown, const Look& look) {
-        if (contexts_.size() != kLanes) throw std::logic_error("a block of the emulator that exchanges must be a warp");
-        // What they show next goes elsewhere, so that nobody need wait until all have looked.
+        if (contexts_.size() != kLanes)
+            throw std::logic_error("a block that uses warp operations must be one warp in the emulator");
+        // Two buffers by turns, so that one sync() per exchange is enough.
         Shown* const shows = shown_[n_shown_[current_]++ % 2];
         shows[current_] = shown;
         sync();
@@ -147,7 +149,7 @@ void run_blocks(unsigned n_x, unsigned n_y, unsigned n_threads, std::size_t shar
 void* allocate(std::size_t n_bytes, Stream, Place) {
     void* memory = std::aligned_alloc(256, (n_bytes + 256) / 256 * 256);
     if (memory == nullptr) throw OutOfMemory("the emulator has no memory left");
-    std::memset(memory, 0xA5, n_bytes);  // as above
+    std::memset(memory, 0xA5, n_bytes);  // uninitialised, as above
     return memory;
 }
 void release(void* memory, Stream, Place) noexcept { std::free(memory); }

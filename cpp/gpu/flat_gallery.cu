@@ -5,8 +5,8 @@ namespace fasthash::gpu {
 
 namespace {
 
-constexpr std::size_t kKeyBytes = std::size_t{256} << 20;     // of the candidates of all queries of a group
-constexpr std::size_t kStreamBytes = std::size_t{256} << 20;  // of streamed codes
+constexpr std::size_t kKeyBytes = std::size_t{256} << 20;     // candidates of all queries of a group
+constexpr std::size_t kStreamBytes = std::size_t{256} << 20;  // block of streamed codes
 constexpr std::size_t kLeastCapacity = 4096;
 
 std::size_t power_of_two(std::size_t n) {
@@ -19,7 +19,7 @@ void check_room(std::size_t n_keys) {
     if (n_keys > kMostKeys) throw OutOfMemory("a query finds too many codes for the GPU to sort");
 }
 
-/// That a gallery takes, wherever it is.
+/// Bytes of a gallery, on the device or the host.
 std::size_t bytes_of(CodeView rows, const HostRuns& runs, std::size_t n_ids) {
     return Planes::bytes_for(rows.n, rows.n_bytes) +
            (runs.begins.size() + runs.entries.size()) * sizeof(std::uint32_t) + n_ids * sizeof(std::int64_t);
@@ -67,13 +67,13 @@ Allowed FlatGallery::allowed(const IdFilter& filter, Stream stream) const {
         if (entry < n()) bits[entry / 32] |= std::uint32_t{1} << entry % 32;
     }
     Allowed there = loaded(bits.data(), bits.size(), stream);
-    finish(stream);  // the bits go away
+    finish(stream);  // before the bits are freed
     return there;
 }
 
 void FlatGallery::scan_all(QueryBatch& batch) const {
-    // After some rows the k-th distance is known among them; of `growth` times as many further rows about growth * k
-    // are nearer, seldom more than twice as many and a few.
+    // The rows scanned so far give a threshold. Of `growth` times as many further rows about growth * k lie within it,
+    // rarely more than 2 * growth * k plus a few, so that the candidates fit the capacity.
     const std::size_t growth = std::max<std::size_t>(1, batch.capacity / (2 * std::size_t{batch.k} + 24));
     const std::size_t n_fit = batch.capacity / ((n() + n_rows() - 1) / n_rows());  // rows whose entries all have room
     std::size_t first = 0, end = std::min(n_rows(), std::max(kQuad, n_fit / kQuad * kQuad));
@@ -91,15 +91,14 @@ void FlatGallery::scan_all(QueryBatch& batch) const {
     }
 }
 
-/// The careful way for a query that so many codes are near to that there was no room: with what is known of its k-th
-/// distance, and in steps that are made smaller where there is none again.
+/// Scans again for a query whose candidates have overflowed: starts from the threshold known so far, and takes smaller
+/// steps when they overflow again.
 void FlatGallery::scan_carefully(QueryBatch& batch, std::size_t query) const {
-    // The last of the k that were found, though not the nearest, is a threshold. It may be the very one that is looked
-    // for.
+    // The k-th candidate found so far is a valid threshold. It may itself be among the k nearest, hence + 1.
     const std::uint64_t threshold = value_at(batch.thresholds, query, batch.stream) + 1;
     copy_to_device(batch.thresholds.data() + query, &threshold, sizeof(threshold), batch.stream);
     std::uint32_t n_kept = 0;
-    // Of each row at most k entries are taken, of a row without a run one: for so many there is always room.
+    // A row yields at most k entries, or one without runs: a step of this size cannot overflow.
     const std::size_t per_row = begins_.size() == 0 ? 1 : batch.k;
     const std::size_t safe = std::max(kQuad, (batch.capacity - batch.k) / per_row / kQuad * kQuad);
     for (std::size_t first = 0, step = (n_rows() + kQuad - 1) / kQuad * kQuad; first < n_rows();) {
@@ -130,8 +129,8 @@ void FlatGallery::search_by(const Find& find_nearest, CodeView queries, std::uin
                             const Interrupt& interrupt) const {
     const auto n_bits = static_cast<std::int32_t>(n_bytes() * 8);
     Stopper stopper(interrupt);
-    const std::size_t most = std::min<std::size_t>(k, n());  // that a query can find
-    // Room for k and for more than as many from further rows, or for everything.
+    const std::size_t most = std::min<std::size_t>(k, n());  // largest result of a query
+    // Room for k candidates and several times as many new ones, or for all entries.
     const std::size_t capacity = power_of_two(std::max(kLeastCapacity, std::min(8 * most, n() + most)));
     check_room(capacity);
     const std::size_t group = std::max<std::size_t>(1, kKeyBytes / (capacity * sizeof(std::uint64_t)));
@@ -153,7 +152,7 @@ void FlatGallery::count_within(CodeView queries, std::int32_t radius, const Allo
     constexpr std::size_t kGroup = 65536;
     for (std::size_t first = 0; first < queries.n; first += kGroup) {
         const CodeView batch_queries{queries.row(first), std::min(kGroup, queries.n - first), queries.n_bytes};
-        // Without room for any of them, they are counted nevertheless.
+        // Capacity 0: candidates are counted but not stored.
         QueryBatch batch(batch_queries, radius, 0, ~std::uint32_t{0}, runs(), mask_of(allowed), stopper, stream);
         scan(codes_, settings_, batch, 0, n_rows(), 0, batch_queries.n);
         std::vector<std::uint32_t> found(batch_queries.n);
@@ -169,7 +168,7 @@ void FlatGallery::range_search(CodeView queries, std::int32_t radius, const Allo
     Stopper stopper(interrupt);
     const Buffer<std::int64_t> starts = loaded(offsets, queries.n + 1, stream);
     for (std::size_t first = 0, end = 0; first < queries.n; first = end) {
-        // As many queries as there is room for, each with that of the one that finds most.
+        // As many queries as fit; each gets the capacity of the largest result among them.
         std::size_t capacity = 1;
         while (end < queries.n && end - first < kMostBlocks) {
             const auto n_found = static_cast<std::size_t>(offsets[end + 1] - offsets[end]);

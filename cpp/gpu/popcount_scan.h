@@ -1,4 +1,6 @@
-// Exhaustive search by counting bits: distances are compared with a threshold as they are computed, and few are kept.
+// The popcount scan: computes distances with popcount instructions and keeps those within the threshold.
+//
+// Launched by scan.cu for few queries, and for widths that TensorScan does not support.
 #pragma once
 
 #include "gpu/search_kernels.h"
@@ -7,8 +9,8 @@ namespace fasthash::gpu {
 
 constexpr unsigned kTile = 64;  // queries whose words the threads of a block share
 
-/// A scan by popcounts. kWords is how many words a code has, 0 for any number. Blocks share the rows along x, and take
-/// a tile of the queries each along y.
+/// kWords: words of a code, or 0 for any number. Blocks along x share the rows; each block along y takes one tile of
+/// queries.
 template <unsigned kWords>
 struct PopcountScan {
     ScanTask task;
@@ -26,8 +28,7 @@ struct PopcountScan {
             words[i] = queries.words[first_query * width + i];
         }
         for (unsigned q = block.thread(); q < n; q += block.n_threads()) {
-            thresholds[q] =
-                key_distance(queries.thresholds[first_query + q]);  // that of the threshold itself may do, by its entry
+            thresholds[q] = key_distance(queries.thresholds[first_query + q]);  // inclusive: the entry number decides
         }
         block.sync();
 
@@ -42,7 +43,7 @@ struct PopcountScan {
                     keep(distances, thresholds[q], first_query + q, row);
                 }
             } else {
-                // Too many words for registers: they are read again for every kGroup queries.
+                // The words of a code do not fit registers: they are read again for every kGroup queries.
                 constexpr unsigned kGroup = 4;
                 for (unsigned q = 0; q < n; q += kGroup) {
                     int distances[kGroup][kQuad] = {};
@@ -50,7 +51,7 @@ struct PopcountScan {
                         const Quad quad = task.codes.quad(row, w);
                         FASTHASH_UNROLL
                         for (unsigned g = 0; g < kGroup; ++g) {
-                            // Behind the last query anything may stand in the tile; it is not kept.
+                            // Beyond the last query the tile is undefined; these distances are not kept.
                             add(quad, words[(q + g) % kTile * width + w], distances[g]);
                         }
                     }

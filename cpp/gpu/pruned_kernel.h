@@ -1,4 +1,6 @@
-// HDHash's coarse-to-fine search (ICPR 2020) by the levels of the codes, as PrunedSearch makes it on the CPU.
+// HDHash's pruned coarse-to-fine search (ICPR 2020) on the GPU; same results as PrunedSearch on the CPU.
+//
+// Launched by TreeGallery::search_pruned, one block per query.
 #pragma once
 
 #include <cmath>
@@ -21,7 +23,7 @@ struct LevelView {
     const std::uint32_t* row_begins;    ///< first row of each node, and the number of rows
 };
 
-/// A node that stays in the race, and its distance up to its level.
+/// A kept node, and its distance up to and including its level.
 struct KeptNode {
     std::uint32_t node;
     std::uint32_t distance;
@@ -43,12 +45,12 @@ struct PrunedSearch {
     KeepMode mode;
     KeptNode* scratch;  ///< twice n_scratch nodes for each query
     std::uint32_t n_scratch;
-    std::uint8_t* overflowed;  ///< set where there was no room for what was found
+    std::uint8_t* overflowed;  ///< set if the candidates exceeded the capacity
 
     struct Shared {
-        std::uint64_t threshold;  ///< what is wanted comes before this key
+        std::uint64_t threshold;  ///< exclusive, as a key
         std::uint32_t n_kept;
-        std::uint32_t cut;  ///< the largest score that stays
+        std::uint32_t cut;  ///< the largest score kept
         std::uint32_t full;
     };
 
@@ -61,7 +63,7 @@ struct PrunedSearch {
         auto* const nodes_at = reinterpret_cast<std::uint32_t*>(&shared + 1);  // candidates by score
         auto* const entries_at = nodes_at + n_bits + 1;                        // entries below them
         auto* const words = entries_at + n_bits + 1;
-        auto* const key_words = words + n_words;  // of the query, for one level
+        auto* const key_words = words + n_words;  // the query's bytes of the current level
         const std::size_t query = block.x();
         for (unsigned w = block.thread(); w < n_words; w += block.n_threads()) {
             words[w] = queries.words[query * n_words + w];
@@ -126,7 +128,7 @@ struct PrunedSearch {
     }
 
     /// Calls visit(node, score, distance of the levels above) for the children of all parents; at depth 0 for all
-    /// nodes. The score is what the levels so far differ by, or this one alone where levels count by themselves.
+    /// nodes. The score is the distance over the levels so far, or with by_level() on this level alone.
     template <typename Visit>
     FASTHASH_DEVICE void each_candidate(const Block& block, unsigned depth, const KeptNode* parents,
                                         std::uint32_t n_parents, const std::uint32_t* key_words,
@@ -158,9 +160,9 @@ struct PrunedSearch {
         return static_cast<unsigned>(distance);
     }
 
-    /// The smallest score that so many do not exceed; n_bits if they never are so many.
+    /// The smallest score up to which the counts add up to `needed`; n_bits if they never do.
     FASTHASH_DEVICE unsigned score_covering(const std::uint32_t* counts, double needed) const {
-        double sum = 0;  // whole numbers far below 2^53
+        double sum = 0;  // exact: integers far below 2^53
         for (unsigned score = 0; score <= n_bits; ++score) {
             sum += counts[score];
             if (sum >= needed) return score;
@@ -182,7 +184,7 @@ struct PrunedSearch {
             score = static_cast<unsigned>(
                 std::floor(keep * static_cast<double>(levels[depth].n_bytes * 8) * (1 + kRounding)));
         }
-        // The subtrees kept must hold k entries, so that the search can return k. No node is empty.
+        // The kept subtrees must hold k entries, so that the search can return k. No node is empty.
         const double needed = k;
         double n_near = 0;
         for (unsigned s = 0; s <= score && s <= n_bits; ++s) n_near += nodes_at[s];
@@ -191,14 +193,14 @@ struct PrunedSearch {
         return score > wider ? score : wider;
     }
 
-    /// The codes below the nodes of the last level that stay, those of near nodes first.
+    /// Compare the codes below the kept nodes of the last level, nearest nodes first.
     FASTHASH_DEVICE void compare_codes(const Block& block, Shared& shared, const KeptNode* parents,
                                        std::uint32_t n_parents, const std::uint32_t* key_words,
                                        const std::uint32_t* words, std::uint32_t* counts, std::size_t query) const {
         const LevelView& level = levels[n_levels - 1];
         const unsigned largest = shared.cut;
         block.sync();
-        clear(block, counts, n_bits + 1);  // of entries found, by distance
+        clear(block, counts, n_bits + 1);  // number of entries found at each distance
         block.sync();
         for (unsigned lower = 0; lower <= n_bits; ++lower) {
             const std::uint64_t threshold = shared.threshold;

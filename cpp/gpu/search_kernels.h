@@ -1,4 +1,6 @@
-// What searches on a GPU share: codes, queries and what is found for them, and the kernels that bring it into order.
+// Shared by all searches on a GPU: views of codes, queries and candidates, and the kernels that sort results.
+//
+// Candidates are (distance, entry) keys; a query's threshold is such a key and only falls (see fasthash/topk.h).
 #pragma once
 
 #include "gpu/launch.h"
@@ -13,11 +15,11 @@ struct alignas(16) Quad {
     std::uint32_t word[kQuad];
 };
 
-/// Where the planes are; passed to kernels.
+/// View of Planes, passed to kernels.
 struct PlaneView {
     const std::uint32_t* words;
-    std::size_t stride;     ///< from a word of a code to its next; a multiple of kQuad
-    std::size_t begin = 0;  ///< the row that is first in the words; a multiple of kQuad
+    std::size_t stride;     ///< words from one plane to the next; a multiple of kQuad
+    std::size_t begin = 0;  ///< first row of the view; a multiple of kQuad
 
     FASTHASH_DEVICE Quad quad(std::size_t first, std::size_t w) const {
         return *reinterpret_cast<const Quad*>(words + w * stride + (first - begin));
@@ -27,7 +29,7 @@ struct PlaneView {
     }
 };
 
-/// Word w of a row of bytes; those that it lacks are zero.
+/// Word w of a row of bytes, padded with zeros.
 FASTHASH_DEVICE std::uint32_t word_of_row(const std::uint8_t* row, std::size_t n_bytes, std::size_t w) {
     std::uint32_t word = 0;
     for (std::size_t b = 0; b < 4 && 4 * w + b < n_bytes; ++b) word |= std::uint32_t{row[4 * w + b]} << 8 * b;
@@ -47,12 +49,12 @@ constexpr std::uint64_t kNoKey = ~std::uint64_t{0};
 struct QueryView {
     const std::uint32_t* words;  ///< (n, n_words)
     std::size_t n;
-    /// What is wanted must come before this key. A key is a whole (distance, entry) pair, so that the two are always of
-    /// one moment, and it only falls: what fasthash/topk.h asks of a threshold.
+    /// Exclusive threshold of each query, as a key. Distance and entry are in one word, hence always of the same
+    /// moment, and the key only falls, as fasthash/topk.h requires of a threshold.
     const std::uint64_t* thresholds;
 };
 
-/// A bit for each entry that may be found; null for all.
+/// A bit per entry: set if a search may return it. Null: all.
 struct EntryMask {
     const std::uint32_t* bits;
 
@@ -132,18 +134,18 @@ struct ScanTask {
     }
 };
 
-/// At most so many keys can be sorted.
+/// Most keys that can be sorted.
 constexpr std::uint32_t kMostKeys = std::uint32_t{1} << 30;
-/// So many are sorted in the memory that a block shares.
+/// Up to this many keys are sorted in a block's shared memory.
 constexpr std::uint32_t kSharedKeys = 4096;
 
-/// Sorts keys by all threads of a block, up to a power of two of them: what is behind `n` becomes kNoKey.
+/// Sorts keys with all threads of a block. Pads them with kNoKey to a power of two.
 FASTHASH_DEVICE void sort_keys(const Block& block, std::uint64_t* keys, std::uint32_t n) {
     std::uint32_t padded = 1;
     while (padded < n) padded *= 2;
     for (std::uint32_t i = n + block.thread(); i < padded; i += block.n_threads()) keys[i] = kNoKey;
     block.sync();
-    // Bitonic: runs of length `run` are merged over gaps that halve.
+    // Bitonic sort: runs of length `run` are merged over halving gaps.
     for (std::uint32_t run = 2; run <= padded; run *= 2) {
         for (std::uint32_t gap = run / 2; gap > 0; gap /= 2) {
             for (std::uint32_t i = block.thread(); i < padded / 2; i += block.n_threads()) {
@@ -160,7 +162,7 @@ FASTHASH_DEVICE void sort_keys(const Block& block, std::uint64_t* keys, std::uin
     }
 }
 
-/// More than these one block sorts too slowly: the device is to have sorted them.
+/// Above this many keys one block is too slow, so the whole device sorts them.
 constexpr std::uint32_t kBlockKeys = 65536;
 
 /// Sorts what was found for each query, a block for each, and leaves the k nearest, which lower its threshold.
@@ -194,7 +196,7 @@ struct Tighten {
     }
 };
 
-/// Turns keys into distances and ids; what is missing to k is n_bits + 1 and -1.
+/// Converts keys to distances and ids; pads results shorter than k with n_bits + 1 and -1.
 struct Write {
     Candidates found;
     std::size_t n_queries;
@@ -229,7 +231,7 @@ struct WriteRange {
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
         const std::size_t query = block.y(), step = block.threads_of_row();
-        // The queries may have been written to since they were counted: there is room for those alone.
+        // The caller may have changed the queries since they were counted: write only as many as were counted.
         const auto room = static_cast<std::size_t>(offsets[query + 1] - offsets[query]);
         const std::size_t n = found.counts[query] < room ? found.counts[query] : room;
         for (std::size_t i = block.thread_of_row(); i < n; i += step) {

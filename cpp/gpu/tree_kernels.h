@@ -1,5 +1,7 @@
-// The exact search of distinct codes that stand in order: prefixes are opened by their distance, which is a lower
-// bound.
+// Exact prefix search of sorted codes on the GPU: prefixes are visited by their distance, a lower bound for their
+// codes.
+//
+// Launched by TreeGallery, one block per query. A query that would read too many rows gives up and is scanned instead.
 #pragma once
 
 #include "gpu/search_kernels.h"
@@ -7,19 +9,19 @@
 namespace fasthash::gpu {
 
 constexpr unsigned kTreeThreads = 256;
-constexpr unsigned kLanes = 32;    // threads that read the rows of a prefix together
-constexpr unsigned kQueue = 2048;  // prefixes that are looked through at a time
+constexpr unsigned kLanes = 32;    // threads that share the rows of a prefix
+constexpr unsigned kQueue = 2048;  // prefixes compared per round
 
-/// The values that the leading bits of the codes have, in ascending order.
+/// The distinct prefixes of the codes, ascending.
 struct PrefixView {
     const std::uint32_t* values;
-    const std::uint32_t* begins;  ///< first row of each, and the number of rows
+    const std::uint32_t* begins;  ///< first row of each prefix; last, the number of rows
     std::uint32_t n;
     unsigned n_bits;  ///< at most 32
 };
 
-/// One block for each query. The threads gather the prefixes at distance 0, 1, 2, ... and compare the codes below them,
-/// until the distance passes that of the k-th nearest so far.
+/// One block per query. Its threads collect the prefixes at distance 0, 1, 2, ... and compare their codes, until the
+/// distance exceeds the threshold.
 struct TreeSearch {
     PrefixView prefixes;
     PlaneView codes;
@@ -35,7 +37,7 @@ struct TreeSearch {
     std::uint8_t* given_up;
 
     struct Shared {
-        std::uint64_t threshold;  ///< what is wanted comes before this key
+        std::uint64_t threshold;  ///< exclusive, as a key
         std::uint32_t n_queued;
         std::uint32_t n_rows;
         std::uint32_t stop;
@@ -64,7 +66,7 @@ struct TreeSearch {
         block.sync();
         const std::uint32_t own = query_prefixes[query];
         for (unsigned distance = 0; distance <= prefixes.n_bits; ++distance) {
-            // Every code below a prefix at this distance is at least as far.
+            // The prefix distance is a lower bound for the codes below it.
             if (pair_key(static_cast<int>(distance), 0) >= shared.threshold || shared.stop != 0) break;
             for (std::uint32_t first = 0; first < prefixes.n; first += kQueue) {
                 const std::uint32_t end = first + kQueue < prefixes.n ? first + kQueue : prefixes.n;
@@ -75,7 +77,7 @@ struct TreeSearch {
                 }
                 block.sync();
                 const bool some = shared.n_queued != 0;
-                block.sync();  // before the first of the next round are queued
+                block.sync();  // all threads must have read n_queued before the next round changes it
                 if (!some) continue;
                 read_queue(block, shared, counts, words, query);
                 if (shared.stop != 0) break;
