@@ -69,10 +69,10 @@ struct RunsView {
     const std::uint32_t* entries;
 };
 
-/// What has been found for each query: the first of its keys.
+/// The candidates of each query, as keys.
 struct Candidates {
     std::uint64_t* keys;    ///< (n_queries, capacity)
-    std::uint32_t* counts;  ///< (n_queries,): those found, also where they exceed the capacity
+    std::uint32_t* counts;  ///< (n_queries,): candidates found, possibly more than the capacity
     std::uint32_t capacity;
 
     FASTHASH_DEVICE void push(std::size_t query, std::uint64_t key) const {
@@ -81,8 +81,8 @@ struct Candidates {
     }
 };
 
-/// Calls take(key) for the entries of a row that come before a threshold, at most k of them: further ones have larger
-/// ids.
+/// Calls take(key) for the allowed entries of a row before the threshold. At most k: entries ascend, so later ones
+/// cannot be among the k nearest.
 template <typename Take>
 FASTHASH_DEVICE void take_entries(const RunsView& runs, const EntryMask& mask, std::size_t row, int distance,
                                   std::uint64_t threshold, std::uint32_t k, const Take& take) {
@@ -101,8 +101,8 @@ FASTHASH_DEVICE void take_entries(const RunsView& runs, const EntryMask& mask, s
     }
 }
 
-/// The threshold that entries found so far, counted by distance, leave: nothing beyond the k-th distance is wanted any
-/// more; at that distance some may be, by their ids.
+/// Lowers a threshold to the end of the k-th distance, given the number of entries found at each distance. Ties at that
+/// distance stay before the threshold, since their ids decide.
 FASTHASH_DEVICE std::uint64_t tightened(std::uint64_t threshold, const std::uint32_t* counts, unsigned n_bits,
                                         std::uint32_t k) {
     std::uint32_t n_near = 0;
@@ -115,8 +115,8 @@ FASTHASH_DEVICE std::uint64_t tightened(std::uint64_t threshold, const std::uint
     return threshold;
 }
 
-/// What a scan does: it compares the codes of rows first .. end with the queries, and keeps what comes before their
-/// thresholds.
+/// Arguments of a scan: compare rows first .. end with the queries, and add the entries before their thresholds to the
+/// candidates.
 struct ScanTask {
     PlaneView codes;
     unsigned n_words;
@@ -165,13 +165,13 @@ FASTHASH_DEVICE void sort_keys(const Block& block, std::uint64_t* keys, std::uin
 /// Above this many keys one block is too slow, so the whole device sorts them.
 constexpr std::uint32_t kBlockKeys = 65536;
 
-/// Sorts what was found for each query, a block for each, and leaves the k nearest, which lower its threshold.
-/// The capacity is a power of two. Of more than kBlockKeys the keys are in order already.
+/// Sorts the candidates of each query, one block per query, keeps the k nearest and lowers the threshold to the k-th.
+/// The capacity must be a power of two; more than kBlockKeys keys must be sorted already.
 struct Tighten {
     Candidates found;
     std::uint32_t k;
     std::uint64_t* thresholds;
-    std::uint8_t* overflowed;  ///< set where there was no room for all that was found: what is left may be wrong
+    std::uint8_t* overflowed;  ///< set if candidates exceeded the capacity, so that the result may be wrong
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
         const std::size_t query = block.x();
@@ -220,10 +220,10 @@ struct Write {
     }
 };
 
-/// Turns the sorted keys of each query, a row of blocks for each, into distances and ids from its offset on.
+/// Converts the sorted keys of each query to distances and ids, from its offset on; one row of blocks per query.
 struct WriteRange {
     Candidates found;
-    const std::int64_t* offsets;  ///< and the end of the last
+    const std::int64_t* offsets;  ///< (n_queries + 1,)
     const std::int64_t* ids;
     std::int64_t first_id;
     std::int32_t* distances;

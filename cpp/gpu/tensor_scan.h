@@ -19,9 +19,9 @@ constexpr std::size_t kWarpRows = kTileRows * kQuad;        // that a warp takes
 ///
 ///     |q & c| + ceil((n_bits - |c|) / 2) >= ceil((n_bits + |q| - d) / 2).
 ///
-/// The product also computes the second term: that many ones are appended to the code, and as many set bits as fit to
-/// the query. The sums start at minus the right side, so a sum >= 0 marks a code that may be within d. These few are
-/// compared again by popcounts, since the rounding may admit a code one bit too far.
+/// The product also computes the second term: that many ones are appended to the code, and only ones to the query. The
+/// sums start at minus the right side, so a sum >= 0 marks a code that may be within d. These few are compared again by
+/// popcounts, since the rounding may admit a code one bit too far.
 ///
 /// Blocks along x share the rows; each block along y takes one tile of queries. Lane 4 g + t of a warp holds word t of
 /// queries g and g + 8 and of code g, and the sums of these queries with codes 2 t and 2 t + 1, as the instruction

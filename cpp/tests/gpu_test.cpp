@@ -1,4 +1,4 @@
-// The GPU's kernels, run by their emulator on the CPU, find what the index on the CPU finds.
+// Tests of the GPU's kernels, run by the emulator: same results as the index on the CPU.
 #include <numeric>
 
 #include "gpu/flat_gallery.h"
@@ -49,7 +49,7 @@ void search_is_the_cpu_s() {
     }
 }
 
-/// Codes around a few centres, where a tree reads few of them.
+/// Clustered codes, of which a tree reads few.
 void trees_find_what_is_near() {
     std::mt19937 generator(3);
     const std::size_t n = 20000, n_bytes = 8;
@@ -121,7 +121,7 @@ void pruning_keeps_what_it_keeps_on_the_cpu() {
     check(n_done > 3800, "most pruned searches have room, these had: " + std::to_string(n_done));
 }
 
-/// Many codes at one distance, first few and then more than there is room for; and all of them equal.
+/// Many codes at one distance, so that candidates overflow; and only equal codes.
 void bursts_are_survived() {
     std::mt19937 generator(1);
     const std::size_t n = 60000;
@@ -172,7 +172,7 @@ void filters_and_radii_are_kept() {
     for (const bool counted : {true, false}) {
         std::vector<std::int64_t> ids(n);
         for (std::size_t i = 0; i < n; ++i) ids[i] = static_cast<std::int64_t>(counted ? i + 7 : 3 * i);
-        std::vector<std::int64_t> allowed{-5, 1, 1000000};  // and some that are not there
+        std::vector<std::int64_t> allowed{-5, 1, 1000000};  // and ids that the index does not hold
         for (const std::int64_t id : ids) {
             if (generator() % 5 == 0) allowed.push_back(id);
         }
@@ -188,7 +188,7 @@ void filters_and_radii_are_kept() {
     }
 }
 
-/// Codes that have no room on the device, in blocks that hold few of them.
+/// Codes in host memory, streamed in small blocks.
 void streamed_codes_are_found() {
     std::mt19937 generator(5);
     const std::size_t n = 2000;
@@ -210,7 +210,7 @@ void streamed_codes_are_found() {
     }
 }
 
-/// Widths that the tensor cores take, codes that are all zeros, all ones and anything, in tiles that are not full.
+/// The widths of the tensor-core scan: codes of zeros, ones and random bits, in incomplete tiles.
 void products_are_those_of_the_bits() {
     std::mt19937 generator(6);
     for (const std::size_t n_bytes : {4, 7, 8, 15, 16, 30, 32}) {

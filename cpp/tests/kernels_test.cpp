@@ -1,5 +1,5 @@
-// Every table of kernels that this machine offers, compared with counting bit by bit. What the kernels read and write
-// stands next to pages that must not be touched: a step outside ends the test.
+// Tests of every kernel table that this machine supports, against counting bit by bit. Inputs and outputs lie next to
+// protected pages, so that an access outside them ends the test.
 #include "kernels/kernels.h"
 
 #include <algorithm>
@@ -69,8 +69,8 @@ struct Data {
     }
 };
 
-// Expects the rows nearer than the threshold that held when the kernel came to the group. That is known, as only the
-// rows of a query lower its threshold.
+// Expects the rows below the threshold at the time when the kernel reached the group. It is known, since only the hits
+// of a query lower its threshold.
 class GroupCheck final : public GroupSink {
  public:
     std::vector<std::uint16_t> thresholds;
@@ -155,7 +155,7 @@ class RowCheck final : public RowSink {
 
     std::int32_t take(const RowHit* hits, std::size_t n) override {
         check(n > 0 && n <= kMostHits, "scan_rows: number of hits");
-        // A kernel that compares eight rows at once may turn to the new threshold after them.
+        // A kernel that compares eight rows at once may use the old threshold for all of them.
         const std::size_t end_of_old = next_ + 7;
         std::int32_t farthest = 0;
         for (std::size_t i = 0; i < n; ++i) {
@@ -233,7 +233,7 @@ void compare_values(const std::uint16_t* values, std::size_t n, std::uint16_t fi
         n_at_most += values[i] <= last;
         if (values[i] >= first && values[i] <= last) expected.push_back(static_cast<std::uint32_t>(i));
     }
-    // A position may be written before it is known to count.
+    // find_between may write one position past the end.
     auto* positions = for_results.place<std::uint32_t>(n + 1);
     check(kernels().count_at_most(values, n, last) == n_at_most, "count_at_most");
     check(kernels().find_between(values, n, first, last, positions) == expected.size(), "find_between: how many");

@@ -1,4 +1,4 @@
-// What the tests of the core share: checks, random codes, and an index of plain loops that the others must agree with.
+// Shared by the tests of the core: checks, random codes, and PlainIndex, an index of plain loops as the reference.
 #pragma once
 
 #include <algorithm>

@@ -15,7 +15,7 @@ enum class Memory : std::uint8_t {
     fast,      ///< up to six times the bytes of the codes
 };
 
-/// How HDHash's pruned search chooses the nodes kept at a level.
+/// The rule by which HDHash's pruned search chooses the nodes kept at a level.
 enum class KeepMode {
     node_ratio,     ///< this share of the candidate nodes
     gallery_ratio,  ///< nearest nodes until their subtrees hold this share of the gallery
