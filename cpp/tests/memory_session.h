@@ -1,4 +1,4 @@
-// A session of everything an index does, each step of it repeated while memory is refused; for memory_test.cpp.
+// A session of all operations of an index, each step repeated while allocations fail. Used by memory_test.cpp.
 #pragma once
 
 #include <dirent.h>
@@ -17,7 +17,7 @@ constexpr std::size_t kWidth = 8;
 const LevelLayout kLayout({8, 16, 40});
 std::string path;  // of a file; long enough that no string holds it without an allocation
 
-/// What a call returned, whatever it was.
+/// The result of any call.
 struct Answer {
     std::vector<std::int64_t> numbers;
     std::vector<std::uint8_t> bytes;
@@ -73,7 +73,7 @@ struct Step {
     bool loads = false;
 };
 
-/// The steps of a session, and what an index of plain loops says of each.
+/// The steps of a session, and the expected result of each, from an index of plain loops.
 class Session {
  public:
     explicit Session(std::unique_ptr<Index> empty)

@@ -1,10 +1,10 @@
-// Eight threads that read and one that changes an index, for so many seconds for each kind: `stress_test SECONDS`.
+// Stress test: eight threads search an index while one changes it. `stress_test SECONDS` runs that long for each kind.
 //
-// Codes come and go in batches. The writer notes what the index holds from change to change, each time before it begins
-// one and after it is done. What a reader gets must be the answer of one of the versions between the last that was done
-// when it asked and the last that was begun when it had its answer, and none before the version that it saw last: a
-// change is seen as a whole or not at all, at once and for good. Meanwhile the process forks, and children search and
-// change what they found.
+// Codes are added and removed in batches. The writer records each version of the index, before it begins the change and
+// after the change is done. The result of a search must belong to one version: not older than the last change done when
+// the search began, not newer than the last one begun when it returned, and not older than the version that the reader
+// saw last. So each change is visible completely or not at all, at once and for good. Meanwhile the process forks, and
+// its children search and change their copies.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,7 +18,7 @@
 #include "fasthash/topk.h"
 #include "testing.h"
 
-// The sanitizers' own locks are not for forking while threads are busy.
+// Sanitizers do not support forking while other threads hold their locks.
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 #define FASTHASH_NO_FORK
 #elif defined(__has_feature)
@@ -46,7 +46,7 @@ std::int64_t id_of(std::size_t batch, std::size_t entry) {
     return kFirstId + static_cast<std::int64_t>(batch * kEntries + entry);
 }
 
-/// Which codes each batch has; 0: it is not there.
+/// The generation of codes that each batch has; 0: the batch is not in the index.
 using Content = std::array<std::uint8_t, kBatches>;
 
 std::size_t size_of(const Content& content) {
@@ -54,7 +54,7 @@ std::size_t size_of(const Content& content) {
                                                                        [](std::uint8_t g) { return g != 0; }));
 }
 
-/// All codes that there ever are, and their distances to all queries.
+/// All codes of the test, and their distances to all queries.
 struct World {
     std::vector<std::uint8_t> queries, fixed;
     std::vector<std::int64_t> fixed_ids;
@@ -123,7 +123,7 @@ struct World {
     }
 };
 
-/// What the index held, from change to change. Written by one thread.
+/// All versions of the index so far. Written by one thread.
 class History {
  public:
     History() : versions_(new Content[kMostVersions]) { versions_[0] = {}; }
@@ -164,7 +164,7 @@ struct Filters {
     }
 };
 
-/// What the threads share.
+/// State shared by the threads.
 struct Scene {
     const World& world;
     const Filters& filters;
@@ -175,7 +175,7 @@ struct Scene {
     std::atomic<std::uint64_t> n_searches{0}, n_changes{0};
 };
 
-/// Asks an index and compares the answers with the versions that they may be of.
+/// Searches an index and compares the results with the versions that they may belong to.
 class Reader {
  public:
     Reader(Scene& scene, unsigned seed) : scene_(scene), world_(scene.world), generator_(seed) {}
@@ -451,7 +451,7 @@ class Reader {
     std::size_t seen_ = 0;  // the latest version that an answer proved
 };
 
-/// Changes the index, and notes it.
+/// Changes the index and records its versions.
 class Writer {
  public:
     explicit Writer(Scene& scene) : scene_(scene), world_(scene.world), index_(scene.index) {}
