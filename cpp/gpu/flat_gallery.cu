@@ -66,9 +66,9 @@ Allowed FlatGallery::allowed(const IdFilter& filter, Stream stream) const {
         }
         if (entry < n()) bits[entry / 32] |= std::uint32_t{1} << entry % 32;
     }
-    Allowed there = loaded(bits.data(), bits.size(), stream);
+    Allowed mask = loaded(bits.data(), bits.size(), stream);
     finish(stream);  // before the bits are freed
-    return there;
+    return mask;
 }
 
 void FlatGallery::scan_all(QueryBatch& batch) const {

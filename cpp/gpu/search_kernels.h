@@ -45,7 +45,7 @@ FASTHASH_DEVICE int key_distance(std::uint64_t key) { return static_cast<int>(ke
 FASTHASH_DEVICE std::uint64_t key_entry(std::uint64_t key) { return key & ((std::uint64_t{1} << 48) - 1); }
 constexpr std::uint64_t kNoKey = ~std::uint64_t{0};
 
-/// Queries of a batch: rows of words, and what each still looks for.
+/// Queries of a batch: rows of words, and the threshold of each.
 struct QueryView {
     const std::uint32_t* words;  ///< (n, n_words)
     std::size_t n;
