@@ -1,4 +1,4 @@
-"""Indices on a GPU: what surrounds the kernels, with the GPU's emulator on the CPU; and on a card, where there is one."""
+"""Tests of indices on a GPU, except the kernels: on the emulator, and on a card where there is one."""
 
 import importlib.util
 import os
@@ -59,7 +59,7 @@ CARD = has_card()
 
 @pytest.fixture(params=["emulator", "card"])
 def device(request, monkeypatch):
-    """`"cuda"`, once played by the emulator and once the real one."""
+    """`"cuda"`: the emulator in one run of each test, a card in the other."""
     if request.param == "emulator":
         module = request.getfixturevalue("emulator")
         monkeypatch.setattr(gpu, "_cuda", lambda: module)
