@@ -1,5 +1,4 @@
-// Exact prefix search of sorted codes on the GPU: prefixes are visited by their distance, a lower bound for their
-// codes.
+// Exact prefix search on the GPU: visits prefixes by their distance, a lower bound for the codes below them.
 //
 // Launched by TreeGallery, one block per query. A query that would read too many rows gives up and is scanned instead.
 #pragma once

@@ -1,5 +1,4 @@
-// Sorts codes by (code, id): a radix sort on the leading bits, then a comparison sort within each bucket, on all
-// threads.
+// Sorts codes by (code, id), on all threads: a radix sort on the leading bits, then a sort of each bucket.
 //
 // Used to build sorted segments, id maps and GPU galleries.
 #pragma once

@@ -1,5 +1,4 @@
-// AVX-512 kernels with VPOPCNTDQ and BITALG (Intel since Ice Lake, AMD since Zen 4): count the bits of 64 bytes at
-// once.
+// AVX-512 kernels (VPOPCNTDQ, BITALG; Intel since Ice Lake, AMD since Zen 4): count the bits of 64 bytes at once.
 #include "kernels/rows.h"
 
 #if defined(__x86_64__)

@@ -1,8 +1,7 @@
 // Locks for long work that survive a fork and refuse to deadlock.
 //
 // Used by every index and filter. A forked child can take a lock that another thread of its parent held. The caller's
-// code
-// (`Interrupt`, hence Python signal handlers) may run while a lock is held; a wait that would never end throws
+// code (`Interrupt`, hence Python signal handlers) may run while a lock is held; a wait that would never end throws
 // ReentryError.
 #pragma once
 

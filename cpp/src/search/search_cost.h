@@ -24,8 +24,7 @@ inline double cost_of_scan(std::size_t n_codes, std::size_t n_bytes) {
     return kCostOfQuery + kCostOfScan * static_cast<double>(n_codes) * static_cast<double>(n_bytes);
 }
 
-/// A search by substrings is planned only if it costs less than this share of a scan, and given up once it has cost
-/// that.
+/// Searches by substrings are planned only below this share of the cost of a scan, and given up when they reach it.
 constexpr double kWorthwhile = 0.75;
 
 }  // namespace fasthash

@@ -30,8 +30,8 @@ SubstringTable make_substring_table(const SortedCodes& sorted, std::size_t first
 
 /// The codes of one segment and the lookup tables of their substrings.
 ///
-/// Substring 0 is the leading bits: the sorted codes and their directory are its table. Substring i > 0 has tables[i -
-/// 1]. All substrings have as many bits as the directory.
+/// Substring 0 is the leading bits: the sorted codes and their directory are its table. Table i - 1 belongs to
+/// substring i. All substrings have as many bits as the directory.
 class SubstringIndex {
  public:
     explicit SubstringIndex(SortedCodes codes) : sorted(std::move(codes)) {}
