@@ -43,5 +43,5 @@ def _same_number_of_threads():
 
 @pytest.fixture(scope="session")
 def core_build():
-    """The folder in which the core, its own tests and the GPU's twin are built, without Python's part."""
+    """The folder in which the core, its own tests and the GPU's emulator are built, without Python's part."""
     return native_build.core_build()

@@ -27,7 +27,8 @@ SCAN, SEARCH, PRUNED = (
     "cpp/src/segments/segment_search.cpp",
     "cpp/src/search/pruned_search.cpp",
 )
-PART, SORTED = "cpp/src/search/part_search.cpp", "cpp/src/codes/sorted_codes.cpp"
+SUBSTRING, SORTED = "cpp/src/search/substring_search.cpp", "cpp/src/codes/sorted_codes.cpp"
+ENTRIES = "cpp/src/search/row_entries.cpp"
 MERGE, RESCORING = "python/fasthash/distributed/merge.py", "python/fasthash/rescoring.py"
 GPU, BATCH, FLAT = "cpp/gpu/search_kernels.h", "cpp/gpu/query_batch.h", "cpp/gpu/flat_gallery.cu"
 
@@ -47,32 +48,32 @@ MUTANTS = [
     Mutant("compacting drops the last tie", TOPK, "pair.id > id_threshold_);", "pair.id >= id_threshold_);"),
     Mutant("compacting keeps the wrong ties", TOPK, "std::nth_element(ties_.begin(), last, ties_.end());", "std::nth_element(ties_.begin(), last, ties_.end(), std::greater<>());"),
     Mutant("large ids are sorted by their low half", TOPK, "shift < 64 && range >> shift != 0", "shift < 32 && range >> shift != 0"),
-    Mutant("a scan takes the next group's least id", SCAN, "items_.least_id(first_group_ + group)", "items_.least_id(std::min(first_group_ + group + 1, (codes_.size() - 1) / kGroup))"),
+    Mutant("a scan takes the next group's least id", SCAN, "entries_.least_id(first_group_ + group)", "entries_.least_id(std::min(first_group_ + group + 1, (codes_.size() - 1) / kGroup))"),
     Mutant("a scan leaves ties out", SCAN, "nearest.largest_distance() + 1);", "nearest.largest_distance());"),
-    Mutant("a skipped group loses a distance", SCAN, "distances[i] <= limit", "distances[i] < limit"),
+    Mutant("a skipped group loses a distance", SCAN, "distances[i] <= threshold", "distances[i] < threshold"),
     Mutant("waiting ties are dropped", SCAN, "hit.distance > nearest.largest_distance()", "hit.distance >= nearest.largest_distance()"),
-    Mutant("the limit of a later moment", PART, "farthest_ = farthest;", "farthest_ = farthest - (threshold - nearest_->threshold());"),
-    Mutant("held back groups lose two distances", PART, "{threshold, threshold - 1}", "{threshold, threshold - 2}"),
-    Mutant("parts end one bit early", PART, "n_parts * distance + part)) return", "n_parts * distance + part + 1)) return"),
-    Mutant("codes of this distance count as seen", PART, "count_bits(flips) < n_visited_[part]", "count_bits(flips) <= n_visited_[part]"),
-    Mutant("hits at the k-th distance are dropped", PART, "hits[i].distance > nearest_of_all", "hits[i].distance >= nearest_of_all"),
-    Mutant("the k-th of some hits is a nearer one", PART, "distances + nearest_->k() - 1;", "distances + nearest_->k() / 2;"),
-    Mutant("dropped prefixes do not count", PART, "wanted[i].distance + bound_", "wanted[i].distance"),
-    Mutant("equal codes give one id less", SORTED, "std::min(range.size(), n_wanted);", "std::min(range.size(), n_wanted + 1) - 1;"),
+    Mutant("the threshold of a later moment", SUBSTRING, "farthest_ = farthest;", "farthest_ = farthest - (threshold - nearest_->threshold());"),
+    Mutant("held back groups lose two distances", SUBSTRING, "{threshold, threshold - 1}", "{threshold, threshold - 2}"),
+    Mutant("substrings end one bit early", SUBSTRING, "n_substrings * distance + substring)) return", "n_substrings * distance + substring + 1)) return"),
+    Mutant("codes of this distance count as seen", SUBSTRING, "count_bits(flips) < n_visited_[substring]", "count_bits(flips) <= n_visited_[substring]"),
+    Mutant("hits at the k-th distance are dropped", SUBSTRING, "hits[i].distance > nearest_of_all", "hits[i].distance >= nearest_of_all"),
+    Mutant("the k-th of some hits is a nearer one", SUBSTRING, "distances + nearest_->k() - 1;", "distances + nearest_->k() / 2;"),
+    Mutant("dropped prefixes do not count", SUBSTRING, "wanted[i].distance + prefix_distance_", "wanted[i].distance"),
+    Mutant("equal codes give one id less", ENTRIES, "std::min(range.size(), n_wanted);", "std::min(range.size(), n_wanted + 1) - 1;"),
     Mutant("a group's least id is its first", SORTED, "} else if (id < least[group]) {", "} else if (id < least[group] && n_bytes == 0) {"),
     Mutant("a loaded group's least id is its last", "cpp/src/codes/id_summary.cpp", "least = std::min(least, id);", "least = id;"),
-    Mutant("parts of several segments count as ordered", SEARCH, "order = IdOrder::any;  // threads", "(void)0;  // threads"),
-    Mutant("joined parts lose a query", SEARCH, "part = 1; part < n_parts; ++part) {", "part = 2; part < n_parts; ++part) {"),
-    Mutant("segments in any order count as ordered", "cpp/src/segments/state.cpp", "|| sliced->smallest_id() < last) return", ") return"),
+    Mutant("chunks of several segments count as ordered", SEARCH, "order = IdOrder::any;  // threads", "(void)0;  // threads"),
+    Mutant("joined chunks lose a query", SEARCH, "chunk = 1; chunk < n_chunks; ++chunk) {", "chunk = 2; chunk < n_chunks; ++chunk) {"),
+    Mutant("segments in any order count as ordered", "cpp/src/segments/state.cpp", "|| each.segment->smallest_id() < last) return", ") return"),
     Mutant("pruned searches end before ties", PRUNED, "distance <= std::min(n_bits, nearest_->threshold())", "distance < std::min(n_bits, nearest_->threshold())"),
-    Mutant("pruned levels keep fewer than k", PRUNED, "std::min(nearest_->k(), codes_.n_items());", "std::min(nearest_->k(), codes_.n_items()) / 2;"),
+    Mutant("pruned levels keep fewer than k", PRUNED, "std::min(nearest_->k(), codes_.n_entries());", "std::min(nearest_->k(), codes_.n_entries()) / 2;"),
     Mutant("merged shards forget ids", MERGE, "np.lexsort((ids, distances), axis=-1)", "np.argsort(distances, axis=-1)"),
     Mutant("scored candidates forget ids", RESCORING, "np.lexsort((ids, -scores), axis=-1)", "np.argsort(-scores, axis=-1)"),
-    Mutant("a GPU bound loses ties", GPU, "static_cast<int>(distance) + 1, 0)", "static_cast<int>(distance), 0)"),
-    Mutant("a GPU bound is that of a nearer one", GPU, "bounds[query] = keys[k - 1];", "bounds[query] = keys[k / 2];"),
+    Mutant("a GPU threshold loses ties", GPU, "static_cast<int>(distance) + 1, 0)", "static_cast<int>(distance), 0)"),
+    Mutant("a GPU threshold is that of a nearer one", GPU, "thresholds[query] = keys[k - 1];", "thresholds[query] = keys[k / 2];"),
     Mutant("a row on the GPU gives one id less", GPU, "n_taken < k; ++i", "n_taken + 1 < k; ++i"),
-    Mutant("queries scanned anew lose their last", BATCH, "all_bounds[numbers[query]] + 1;", "all_bounds[numbers[query]];"),
-    Mutant("a careful scan loses its last", FLAT, "value_at(batch.bounds, query, batch.stream) + 1;", "value_at(batch.bounds, query, batch.stream);"),
+    Mutant("queries scanned anew lose their last", BATCH, "all_thresholds[numbers[query]] + 1;", "all_thresholds[numbers[query]];"),
+    Mutant("a careful scan loses its last", FLAT, "value_at(batch.thresholds, query, batch.stream) + 1;", "value_at(batch.thresholds, query, batch.stream);"),
 ]  # fmt: skip
 
 

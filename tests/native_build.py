@@ -38,7 +38,7 @@ def call(name, *arguments, **options):
 
 
 def core_build():
-    """The folder in which the core, its own tests and the GPU's twin are built.
+    """The folder in which the core, its own tests and the GPU's emulator are built.
 
     It stays: another run compiles what has changed since. Whoever asks while another process builds waits for it.
     """
@@ -66,7 +66,7 @@ def _options():
         import pybind11
 
         settings |= {
-            "FASTHASH_TWIN": "ON",
+            "FASTHASH_EMULATOR": "ON",
             "pybind11_DIR": pybind11.get_cmake_dir(),
             "Python_EXECUTABLE": sys.executable,
         }

@@ -1,4 +1,4 @@
-"""Indices on a GPU: what surrounds the kernels, with the GPU's twin on the CPU; and on a card, where there is one."""
+"""Tests of indices on a GPU, except the kernels: on the emulator, and on a card where there is one."""
 
 import importlib.util
 import shutil
@@ -18,8 +18,8 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
-def twin(core_build):
-    """The module _cuda, built for the twin."""
+def emulator(core_build):
+    """The module _cuda, built for the emulator."""
     pytest.importorskip("pybind11", reason="needs pybind11 in the environment")
     (path,) = core_build.glob("_cuda.*so")
     specification = importlib.util.spec_from_file_location("_cuda", path)
@@ -38,11 +38,11 @@ def has_card():
 CARD = has_card()
 
 
-@pytest.fixture(params=["twin", "card"])
+@pytest.fixture(params=["emulator", "card"])
 def device(request, monkeypatch):
-    """`"cuda"`, once played by the twin and once the real one."""
-    if request.param == "twin":
-        module = request.getfixturevalue("twin")
+    """`"cuda"`: the emulator in one run of each test, a card in the other."""
+    if request.param == "emulator":
+        module = request.getfixturevalue("emulator")
         monkeypatch.setattr(gpu, "_cuda", lambda: module)
     elif not CARD:
         pytest.skip("needs a GPU")
@@ -221,8 +221,8 @@ ready.wait(60)
 
 
 @pytest.mark.parametrize("call", ["search", "allow", "count_within", "range_search", "pruned", "build"])
-def test_a_daemon_thread_inside_a_call_does_not_disturb_the_end(twin, call):
-    command = [sys.executable, "-c", EXIT, twin.__file__, call]
+def test_a_daemon_thread_inside_a_call_does_not_disturb_the_end(emulator, call):
+    command = [sys.executable, "-c", EXIT, emulator.__file__, call]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (result.returncode, result.stderr) == (0, "")
 
@@ -326,7 +326,7 @@ def test_queries_on_the_gpu(device, kind, request, monkeypatch):
     tensor = torch.from_numpy(queries)
     if request.node.callspec.params["device"] == "card":
         tensor = tensor.cuda()
-    else:  # the twin's memory is the CPU's
+    else:  # the emulator's memory is the CPU's
         monkeypatch.setattr(gpu, "_on_gpu", lambda given, *_: given)
         monkeypatch.setattr(gpu, "_stream", lambda given: 0)
     for found, expected in (

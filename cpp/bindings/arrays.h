@@ -1,5 +1,7 @@
-// Between numpy arrays and the core's views. Python has checked types and shapes with better messages; what is checked
-// here once more is what memory safety rests on.
+// Conversions between numpy arrays and the core's views.
+//
+// The Python layer checks types and shapes, with better messages. These functions check again whatever memory safety
+// needs.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -32,14 +34,14 @@ inline std::size_t n_ids(const IdArray& ids) {
     return static_cast<std::size_t>(ids.shape(0));
 }
 
-/// Null for no ids.
+/// Null if ids are None.
 inline const std::int64_t* id_pointer(const std::optional<IdArray>& ids, std::size_t n) {
     if (!ids) return nullptr;
     if (n_ids(*ids) != n) throw ArgumentError("ids must have one id for each code");
     return ids->data();
 }
 
-/// An array that takes the values over, without a copy.
+/// An array that owns the values; no copy.
 template <typename T>
 py::array_t<T> to_array(std::vector<T> values, std::vector<py::ssize_t> shape) {
     auto owner = std::make_unique<std::vector<T>>(std::move(values));

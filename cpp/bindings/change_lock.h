@@ -1,4 +1,4 @@
-// The locks of the core for changes that Python makes: of a RescoringIndex and so on.
+// ChangeLock: the core's fork-safe lock for changes of Python objects, such as RescoringIndex.
 #pragma once
 
 #include <memory>
@@ -12,7 +12,7 @@ namespace fasthash::python {
 
 class ChangeLock {
  public:
-    /// A turn at the lock, as a context manager: entered and left by the same thread.
+    /// A context manager that holds the lock; entered and left by the same thread.
     class Turn {
      public:
         Turn(std::shared_ptr<ForkSafeMutex> mutex, std::string name, bool nests)

@@ -1,5 +1,6 @@
-// The module fasthash._cuda: galleries on a GPU. Memory of the device comes and goes as addresses: Python has checked
-// where it is and what it holds.
+// The module fasthash._cuda: galleries on a GPU.
+//
+// Device memory is passed as addresses; the Python layer has checked their device, shape and type.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -21,7 +22,7 @@ T* pointer(std::uintptr_t address) {
 
 gpu::Stream stream_at(std::uintptr_t address) { return pointer<CUstream_st>(address); }
 
-/// Values on the device that a search writes, on their way into an array.
+/// Device memory for a search's result, to be copied into a numpy array.
 template <typename T>
 py::array_t<T> to_host(const gpu::Buffer<T>& buffer, std::vector<py::ssize_t> shape, gpu::Stream stream) {
     py::array_t<T> array(std::move(shape));
@@ -32,31 +33,31 @@ py::array_t<T> to_host(const gpu::Buffer<T>& buffer, std::vector<py::ssize_t> sh
     return array;
 }
 
-/// The ids of a filter, prepared for the searches of one gallery.
+/// A filter converted for one gallery.
 class AllowedIds {
  public:
-    AllowedIds(int device, const void* gallery, gpu::Allowed items)
-        : device_(device), gallery_(gallery), items_(std::move(items)) {}
+    AllowedIds(int device, const void* gallery, gpu::Allowed entries)
+        : device_(device), gallery_(gallery), entries_(std::move(entries)) {}
     AllowedIds(AllowedIds&&) = default;
     ~AllowedIds() {
         try {
             const gpu::OnDevice on(device_);
-            items_ = {};
+            entries_ = {};
         } catch (const gpu::DeviceError&) {  // the driver is gone, and its memory with it
         }
     }
     const gpu::Allowed& of(const void* gallery) const {
         if (gallery != gallery_) throw ArgumentError("allow was prepared for another gallery");
-        return items_;
+        return entries_;
     }
 
  private:
     int device_;
     const void* gallery_;
-    gpu::Allowed items_;
+    gpu::Allowed entries_;
 };
 
-/// A gallery and the device it is on. One thread at a time uses it: the streams of two would mix.
+/// A gallery and its device. Locked, so that one thread at a time uses its stream.
 class Gallery {
  public:
     Gallery(int device, const CodeArray& codes, const std::optional<IdArray>& ids, std::int64_t first_id,
@@ -93,29 +94,29 @@ class Gallery {
         return {device_, gallery_.get(), gallery_->allowed(filter, nullptr)};
     }
 
-    /// Queries of the host; (distances, ids).
+    /// Search with queries on the host; returns (distances, ids).
     py::tuple search(const CodeArray& queries, std::uint32_t k, const AllowedIds* allow) const {
         const CodeView view = checked(queries);
         const gpu::OnDevice on(device_);
         gpu::Buffer<std::int32_t> distances(view.n * k, nullptr);
         gpu::Buffer<std::int64_t> ids(view.n * k, nullptr);
         run([&](const Interrupt& interrupt) {
-            gallery_->search(view, k, items_of(allow), distances.data(), ids.data(), nullptr, interrupt);
+            gallery_->search(view, k, entries_of(allow), distances.data(), ids.data(), nullptr, interrupt);
         });
         const std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(view.n), static_cast<py::ssize_t>(k)};
         return py::make_tuple(to_host(distances, shape, nullptr), to_host(ids, shape, nullptr));
     }
-    /// Queries and results on the device.
+    /// Search with queries and results on the device.
     void search_there(std::uintptr_t queries, std::size_t n, std::uint32_t k, const AllowedIds* allow,
                       std::uintptr_t distances, std::uintptr_t ids, std::uintptr_t stream) const {
         const gpu::OnDevice on(device_);
         run([&](const Interrupt& interrupt) {
-            gallery_->search(view_at(queries, n), k, items_of(allow), pointer<std::int32_t>(distances),
+            gallery_->search(view_at(queries, n), k, entries_of(allow), pointer<std::int32_t>(distances),
                              pointer<std::int64_t>(ids), stream_at(stream), interrupt);
         });
     }
 
-    /// (distances, ids, failed) of a gallery of several levels that is not empty.
+    /// Pruned search; returns (distances, ids, failed). The gallery must have several levels and not be empty.
     py::tuple search_pruned(const CodeArray& queries, std::uint32_t k, double keep, int keep_mode) const {
         const CodeView view = checked(queries);
         const gpu::OnDevice on(device_);
@@ -142,7 +143,7 @@ class Gallery {
         return count(view_at(queries, n), radius, allow, stream_at(stream));
     }
 
-    /// (distances, ids) of what count_within counted, whose running sums are the offsets.
+    /// Range search; returns (distances, ids). `offsets`: running sums of count_within's result.
     py::tuple range_search(const CodeArray& queries, std::int32_t radius, const AllowedIds* allow,
                            const IdArray& offsets) const {
         const CodeView view = checked(queries);
@@ -151,7 +152,7 @@ class Gallery {
         gpu::Buffer<std::int32_t> distances(n, nullptr);
         gpu::Buffer<std::int64_t> ids(n, nullptr);
         run([&, sums = offsets.data()](const Interrupt& interrupt) {
-            gallery_->range_search(view, radius, items_of(allow), sums, distances.data(), ids.data(), nullptr,
+            gallery_->range_search(view, radius, entries_of(allow), sums, distances.data(), ids.data(), nullptr,
                                    interrupt);
         });
         const std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(n)};
@@ -163,13 +164,14 @@ class Gallery {
         last_of(offsets, n);
         const gpu::OnDevice on(device_);
         run([&, sums = offsets.data()](const Interrupt& interrupt) {
-            gallery_->range_search(view_at(queries, n), radius, items_of(allow), sums, pointer<std::int32_t>(distances),
-                                   pointer<std::int64_t>(ids), stream_at(stream), interrupt);
+            gallery_->range_search(view_at(queries, n), radius, entries_of(allow), sums,
+                                   pointer<std::int32_t>(distances), pointer<std::int64_t>(ids), stream_at(stream),
+                                   interrupt);
         });
     }
 
  private:
-    const gpu::Allowed* items_of(const AllowedIds* allow) const {
+    const gpu::Allowed* entries_of(const AllowedIds* allow) const {
         return allow == nullptr ? nullptr : &allow->of(gallery_.get());
     }
     CodeView checked(const CodeArray& queries) const {
@@ -199,14 +201,14 @@ class Gallery {
         py::array_t<std::int64_t> counts(static_cast<py::ssize_t>(queries.n));
         const gpu::OnDevice on(device_);
         run([&, data = counts.mutable_data()](const Interrupt& interrupt) {
-            gallery_->count_within(queries, radius, items_of(allow), data, stream, interrupt);
+            gallery_->count_within(queries, radius, entries_of(allow), data, stream, interrupt);
         });
         return counts;
     }
 
     int device_;
     std::unique_ptr<gpu::FlatGallery> gallery_;
-    const gpu::TreeGallery* tree_ = nullptr;  // the same, if it is one
+    const gpu::TreeGallery* tree_ = nullptr;  // gallery_ as a TreeGallery; null if it is flat
 };
 
 }  // namespace

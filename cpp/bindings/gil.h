@@ -1,10 +1,8 @@
-// How a call gives Python's GIL away and takes it back. Every call into the core goes through one of the two things
-// here.
+// Releases Python's GIL during calls into the core. Every call uses WithoutGil or run().
 //
-// When the interpreter ends, a daemon thread may be inside a call. Python then has no GIL for it any more: up to 3.13
-// it ends a thread that asks by pthread_exit, which unwinds the stack as an exception does and aborts the process at
-// the first function that throws nothing. Such a thread sleeps here until the process is over, which is what Python
-// does itself from 3.14 on.
+// A daemon thread may be inside a call when the interpreter shuts down. It can then no longer take the GIL: up to
+// Python 3.13 the attempt ends the thread with pthread_exit, which unwinds the stack and aborts the process at the
+// first noexcept function. Here such a thread sleeps until the process ends, as Python does itself from 3.14 on.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -19,7 +17,7 @@ namespace fasthash::python {
 
 namespace py = pybind11;
 
-/// The GIL is given away for as long as the object lives.
+/// Releases the GIL for the lifetime of this object.
 class WithoutGil {
  public:
     WithoutGil() : state_(PyEval_SaveThread()) {}
@@ -27,10 +25,10 @@ class WithoutGil {
     WithoutGil(const WithoutGil&) = delete;
     WithoutGil& operator=(const WithoutGil&) = delete;
 
-    /// Whether there is no GIL any more for this thread: another one is ending the interpreter.
+    /// Whether another thread is shutting the interpreter down, so that this one can no longer take the GIL.
     bool is_over() const { return !was_finalizing_ && is_finalizing(); }
 
-    /// Has the GIL for as long as it lives, within a WithoutGil of the same thread.
+    /// Holds the GIL for its lifetime, inside a WithoutGil of the same thread.
     class Within {
      public:
         explicit Within(WithoutGil& outer) : outer_(outer) { outer_.take(); }
@@ -55,7 +53,7 @@ class WithoutGil {
         if (is_over()) sleep_for_ever();
         try {
             PyEval_RestoreThread(state_);
-        } catch (...) {  // the unwinding of pthread_exit: the interpreter has begun to end just now
+        } catch (...) {  // pthread_exit is unwinding: the interpreter has just begun to shut down
             sleep_for_ever();
         }
     }
@@ -64,18 +62,18 @@ class WithoutGil {
         while (true) std::this_thread::sleep_for(std::chrono::hours(1));
     }
 
-    const bool was_finalizing_ = is_finalizing();  // by this very thread, as it had the GIL
+    const bool was_finalizing_ = is_finalizing();  // true only if this thread shuts it down, since it held the GIL
     PyThreadState* state_;
 };
 
-/// Runs call(interrupt) without the GIL. Ctrl-C ends it, and so does an error of `progress`, which is told the share of
-/// the work that is done.
+/// Runs call(interrupt) without the GIL. Ctrl-C ends it, and so does an exception from `progress`, which receives the
+/// share of the work done.
 template <typename Call>
 auto run(Call call, const std::optional<py::function>& progress = std::nullopt) {
     try {
         WithoutGil without;
         const Interrupt interrupt = [&without, &progress](double done) {
-            if (without.is_over()) return true;  // nobody waits for the result; locks are given back
+            if (without.is_over()) return true;  // stop and release locks; the result is not needed
             const WithoutGil::Within within(without);
             if (PyErr_CheckSignals() != 0) return true;
             if (!progress) return false;
@@ -85,7 +83,7 @@ auto run(Call call, const std::optional<py::function>& progress = std::nullopt) 
         };
         return call(interrupt);
     } catch (const Interrupted&) {
-        throw py::error_already_set();  // what the signal's handler or `progress` raised
+        throw py::error_already_set();  // raised by a signal handler or `progress`
     }
 }
 

@@ -1,4 +1,4 @@
-// The module fasthash._core: thin bindings, every call into the core without the GIL.
+// The module fasthash._core: thin bindings. Calls into the core release the GIL.
 #include <pybind11/gil_safe_call_once.h>
 #include <pybind11/native_enum.h>
 #include <pybind11/pybind11.h>
@@ -43,12 +43,12 @@ py::array_t<std::uint8_t> reconstruct(const Index& index, const IdArray& ids) {
     return codes;
 }
 
-// (codes, ids) in the order of the ids
+// Returns (codes, ids), sorted by id.
 py::tuple to_arrays(const Index& index) {
-    Export items = run([&](const Interrupt&) { return index.export_items(); });
-    const auto n = static_cast<py::ssize_t>(items.ids.size());
-    return py::make_tuple(to_array(std::move(items.codes), {n, static_cast<py::ssize_t>(index.layout().n_bytes())}),
-                          to_array(std::move(items.ids)));
+    Export entries = run([&](const Interrupt&) { return index.export_entries(); });
+    const auto n = static_cast<py::ssize_t>(entries.ids.size());
+    return py::make_tuple(to_array(std::move(entries.codes), {n, static_cast<py::ssize_t>(index.layout().n_bytes())}),
+                          to_array(std::move(entries.ids)));
 }
 
 py::bytes to_bytes(const Index& index) {
@@ -85,7 +85,7 @@ std::vector<std::string> simd_level_names() {
     return names;
 }
 
-// Text that may hold the name of a file: bytes, of which those that are not UTF-8 survive as os.fsdecode keeps them.
+// Decodes text that may contain a file name, as os.fsdecode does: bytes that are not UTF-8 survive.
 py::object file_text(const std::string& text) {
     return py::reinterpret_steal<py::object>(
         PyUnicode_DecodeFSDefaultAndSize(text.data(), static_cast<py::ssize_t>(text.size())));
@@ -115,13 +115,13 @@ void register_errors(py::module_& module) {
 
 }  // namespace
 
-// Free-threaded Python keeps its GIL off: the core relies on locks of its own, and no function here keeps state.
+// Safe without the GIL on free-threaded Python: the core has its own locks, and functions here keep no state.
 PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
     module.doc() = "Compiled core of fasthash; use the classes of the package instead.";
     module.attr("__version__") = FASTHASH_VERSION;
     register_errors(module);
     register_change_lock(module);
-    simd_level();  // a wrong FASTHASH_SIMD is told at import
+    simd_level();  // report a wrong FASTHASH_SIMD at import
 
     py::native_enum<IndexKind>(module, "IndexKind", "enum.Enum")
         .value("flat", IndexKind::flat)
@@ -188,8 +188,8 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
     py::class_<FlatIndex, Index>(module, "FlatIndex").def(py::init<std::size_t>(), py::arg("n_bits"));
     py::class_<HierIndex::Shape>(module, "HierShape")
         .def_readonly("plan", &HierIndex::Shape::plan)
-        .def_readonly("n_parts", &HierIndex::Shape::n_parts)
-        .def_readonly("part_bits", &HierIndex::Shape::part_bits)
+        .def_readonly("n_parts", &HierIndex::Shape::n_substrings)
+        .def_readonly("part_bits", &HierIndex::Shape::substring_bits)
         .def_readonly("nodes_per_level", &HierIndex::Shape::nodes_per_level);
     py::class_<HierIndex, Index>(module, "HierIndex")
         .def(py::init([](std::vector<std::size_t> level_bits, Memory memory, std::optional<Plan> plan) {

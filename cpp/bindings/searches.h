@@ -1,4 +1,4 @@
-// The searches of an index as functions on numpy arrays.
+// Searches of an index, on numpy arrays.
 #pragma once
 
 #include "arrays.h"

@@ -18,7 +18,7 @@ int main(int argc, char** argv) {
             seconds = std::atof(argv[i] + 16);
         } else if (std::strncmp(argv[i], "-seed=", 6) == 0) {
             seed = std::strtoul(argv[i] + 6, nullptr, 10);
-        } else if (std::FILE* file = std::fopen(argv[i], "rb")) {  // an input of before
+        } else if (std::FILE* file = std::fopen(argv[i], "rb")) {  // an input to repeat
             std::vector<std::uint8_t> input(1 << 20);
             input.resize(std::fread(input.data(), 1, input.size(), file));
             std::fclose(file);
@@ -36,7 +36,7 @@ int main(int argc, char** argv) {
     for (; std::chrono::steady_clock::now() < end; ++n) {
         std::vector<std::uint8_t> input(generator() % 2 == 0 ? generator() % 16 : generator() % 256);
         for (auto& byte : input) byte = static_cast<std::uint8_t>(generator());
-        // The input stays beside, should it be the last.
+        // Save the input first, in case it crashes the process.
         if (std::FILE* file = std::fopen("fuzz-input", "wb")) {
             if (!input.empty()) std::fwrite(input.data(), 1, input.size(), file);
             std::fclose(file);

@@ -1,4 +1,4 @@
-// What fuzzers have in common: the input as numbers.
+// Reads the bytes of a fuzzer's input as numbers.
 #pragma once
 
 #include <cstdint>
@@ -6,13 +6,13 @@
 
 namespace fasthash::testing {
 
-/// Numbers from the bytes of an input; after its end from a generator that it has seeded.
+/// Numbers from the bytes of an input; after its end, from a generator seeded by its first byte.
 class Input {
  public:
     Input(const std::uint8_t* data, std::size_t size) : data_(data), size_(size), generator_(size > 0 ? data[0] : 0u) {}
 
     bool empty() const { return position_ >= size_; }
-    /// What has not been read.
+    /// The bytes not yet read.
     const std::uint8_t* rest() const { return data_ + position_; }
     std::size_t n_rest() const { return size_ - position_; }
 
@@ -22,7 +22,7 @@ class Input {
         for (std::size_t i = 0; i < n_bytes; ++i) value |= std::uint64_t{byte()} << 8 * i;
         return value;
     }
-    /// From one byte, or two where one does not reach.
+    /// A number below n (at most 65,536), from one byte or two.
     std::size_t below(std::size_t n) { return static_cast<std::size_t>(number(n <= 256 ? 1 : 2)) % n; }
     bool one_in(std::size_t n) { return below(n) == 0; }
 

@@ -1,6 +1,7 @@
-// Load, then use: files that are nearly right. An input names a good file and edits of it, or is a file itself; where
-// it says so, lengths and checksums are made right again, so that the checks behind them are reached. What loads must
-// work.
+// Fuzzer of loading: nearly valid index files.
+//
+// An input chooses a valid file and edits of it, or is itself a file. It may also ask to have lengths and checksums
+// repaired, so that the checks behind them are reached. Every file must be refused or load as a working index.
 #include <cstring>
 
 #include "../tests/testing.h"
@@ -51,7 +52,7 @@ void edit(Bytes& file, Input& input) {
                                           INT64_MAX,  0x8000000000000000,
                                           UINT64_MAX, 0x7ff8000000000000};
     const unsigned what = input.byte() % 8;
-    // The header is where most decisions are.
+    // Half of the edits go to the header, which decides most.
     const std::size_t limit = what < 4 ? std::min<std::size_t>(file.size(), sizeof(RawHeader)) : file.size();
     if (limit == 0) return file.resize(input.byte());
     const std::size_t at = static_cast<std::size_t>(input.number(2)) % limit;
@@ -64,11 +65,11 @@ void edit(Bytes& file, Input& input) {
             break;
         }
         case 1:
-        case 5:  // a hostile one
+        case 5:  // an extreme value
             std::memcpy(file.data() + at, &kHostile[input.below(std::size(kHostile))], width);
             break;
         case 2:
-        case 6:  // a little more
+        case 6:  // a small increment
             file[at] = static_cast<std::uint8_t>(file[at] + input.byte());
             break;
         case 3:  // a bit
@@ -80,7 +81,7 @@ void edit(Bytes& file, Input& input) {
     }
 }
 
-// As far as the header can be understood.
+// Repairs lengths and checksums as far as the header is valid.
 void repair(Bytes& file, bool length_too) {
     if (file.size() < sizeof(RawHeader)) return;
     RawHeader raw;
@@ -105,16 +106,16 @@ void repair(Bytes& file, bool length_too) {
     std::memcpy(file.data(), &raw, sizeof raw);
 }
 
-// Whatever was loaded must be an index like any other.
+// Checks that a loaded index works like any other.
 void use(Index& index, Input& input) {
     std::mt19937 generator(input.byte());
     const std::size_t n_bytes = index.layout().n_bytes();
-    const Export items = index.export_items();
+    const Export entries = index.export_entries();
     PlainIndex plain(n_bytes);
-    plain.add({items.codes.data(), items.ids.size(), n_bytes}, items.ids.data());
+    plain.add({entries.codes.data(), entries.ids.size(), n_bytes}, entries.ids.data());
     check(plain.size() == index.size() && plain.next_id() <= index.next_id(), "size and next id");
     auto queries = random_codes(2 * n_bytes, generator, 3);
-    if (plain.size() > 0) std::copy_n(items.codes.begin(), n_bytes, queries.begin());
+    if (plain.size() > 0) std::copy_n(entries.codes.begin(), n_bytes, queries.begin());
     const auto expected = [&] {
         std::vector<std::int64_t> some = plain.ids();
         some.resize(some.size() / (1 + input.below(30)));
@@ -127,9 +128,9 @@ void use(Index& index, Input& input) {
 
     const Bytes again = index.to_bytes();
     check(index_from_bytes(again.data(), again.size())->to_bytes() == again, "saved, loaded and saved again");
-    if (items.ids.size() > 0) {
+    if (entries.ids.size() > 0) {
         std::vector<std::int64_t> some;
-        for (const std::int64_t id : items.ids) {
+        for (const std::int64_t id : entries.ids) {
             if (input.one_in(4)) some.push_back(id);
         }
         const auto codes = random_codes(some.size() * n_bytes, generator, 3);
@@ -148,11 +149,11 @@ void use(Index& index, Input& input) {
     expected().check_searches(index, "changed");
     const std::vector<std::int64_t> rest = plain.ids();
     index.remove(rest.data(), rest.size());
-    check(index.size() == 0 && index.export_items().ids.empty(), "emptied");
+    check(index.size() == 0 && index.export_entries().ids.empty(), "emptied");
 }
 
 #if defined(__linux__)
-// A file that is nowhere on a disk.
+// A file in memory.
 std::string file_of(const Bytes& bytes) {
     static const int descriptor = memfd_create("load_fuzz", MFD_CLOEXEC);
     check(descriptor >= 0 && ftruncate(descriptor, 0) == 0, "memfd_create");
@@ -160,7 +161,7 @@ std::string file_of(const Bytes& bytes) {
     return "/proc/self/fd/" + std::to_string(descriptor);
 }
 
-// Mapped it is the same index, or as bad a file.
+// A mapped file must give the same index or the same error.
 void check_mapped(const Bytes& file, const Index* loaded, Input& input) {
     const std::string path = file_of(file);
     std::unique_ptr<Index> mapped;

@@ -1,5 +1,5 @@
-// Search against search: an input is a history of changes, after each of which indices of several kinds and plain loops
-// must agree; or a gallery of narrow codes in which many are equally far, searched by plans that give up.
+// Fuzzer of searches. An input is either a sequence of changes, after each of which indices of several kinds must agree
+// with plain loops; or an index of short codes with many ties, searched by plans that give up.
 #include "../tests/testing.h"
 #include "fasthash/threads.h"
 #include "input.h"
@@ -115,7 +115,7 @@ class History {
         for (const auto& index : indices_) expected.check_all(*index, "after a history");
     }
 
-    // Pruned searches end the history: they put everything into one segment.
+    // Pruned searches come last, since they merge all segments.
     void check_pruned() {
         const auto queries = codes_of(input_, 2, n_bytes_);
         const CodeView asked = view(queries, n_bytes_);
@@ -156,7 +156,7 @@ class History {
         }
         plain_.add(view(codes, n_bytes_), ids.data());
     }
-    // By what must be the same.
+    // Replace an index by an equal one: a copy, whose original is then changed, or one loaded from its bytes.
     void replace(std::unique_ptr<Index>& index) {
         if (input_.one_in(2)) {
             const std::unique_ptr<Index> old = std::exchange(index, index->copy());
@@ -176,7 +176,7 @@ class History {
     PlainIndex plain_;
 };
 
-// Plans that are forced on codes that they do not suit, with lists long enough to end among many equal distances.
+// Forces plans on codes that they do not suit, with k so large that the results end among many ties.
 void check_plans_that_give_up(Input& input) {
     static const std::vector<std::vector<std::size_t>> layouts = {{16}, {24}, {32}, {8, 16}};
     const LevelLayout layout(layouts[input.below(layouts.size())]);

@@ -1,4 +1,4 @@
-// Memory and devices by CUDA.
+// memory.h and device.h for CUDA.
 #include <cuda_runtime.h>
 
 #include <cub/device/device_radix_sort.cuh>
@@ -15,18 +15,18 @@ constexpr std::uint64_t kKeptBytes = std::uint64_t{1} << 30;
 
 void check(cudaError_t error, const char* step) {
     if (error == cudaSuccess) return;
-    cudaGetLastError();  // it is told once
+    cudaGetLastError();  // clear it: CUDA would report it again
     const std::string message = std::string(step) + ": " + cudaGetErrorString(error);
     if (error == cudaErrorMemoryAllocation) throw OutOfMemory(message);
     throw DeviceError(message);
 }
 
-/// For steps that may fail without harm: an error that nobody asks for would be told of the next step.
+/// Clears the error of a step that may fail without harm; otherwise CUDA would report it for the next step.
 void forget(cudaError_t error) noexcept {
     if (error != cudaSuccess) cudaGetLastError();
 }
 
-/// Memory that a search gave back is kept for the next one, instead of being asked of the driver again.
+/// Makes the memory pool keep freed memory for later searches, since allocating from the driver is slow.
 void keep_memory(int device) {
     static std::mutex lock;
     static std::set<int> known;
@@ -37,7 +37,7 @@ void keep_memory(int device) {
     if (cudaDeviceGetDefaultMemPool(&pool, device) != cudaSuccess ||
         cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &kept) != cudaSuccess) {
         cudaGetLastError();
-    } else if (kept < kKeptBytes) {  // others in this process may want more
+    } else if (kept < kKeptBytes) {  // never lower what the process has set
         kept = kKeptBytes;
         forget(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &kept));
     }
@@ -75,7 +75,7 @@ void copy_to_host(void* to, const void* from, std::size_t n_bytes, Stream stream
 void copy_rows(void* to, std::size_t to_stride, const void* from, std::size_t from_stride, std::size_t n_bytes,
                std::size_t n_rows, Stream stream) {
     if (n_bytes == 0 || n_rows == 0) return;
-    // One by one: in one call rows may be 2 GiB apart at most.
+    // Row by row: a single cudaMemcpy2D call limits the stride to 2 GiB.
     for (std::size_t row = 0; row < n_rows; ++row) {
         check(cudaMemcpyAsync(static_cast<char*>(to) + row * to_stride,
                               static_cast<const char*>(from) + row * from_stride, n_bytes, cudaMemcpyDefault, stream),
@@ -90,7 +90,7 @@ void sort_ascending(std::uint64_t* keys, std::size_t n, Stream stream) {
         check(cub::DeviceRadixSort::SortKeys(memory, n_bytes, both, n, 0, 62, stream), "a sort on the GPU");
     };
     std::size_t n_bytes = 0;
-    sort(nullptr, n_bytes);  // tells how much memory it takes
+    sort(nullptr, n_bytes);  // returns the size of the temporary memory
     const Buffer<std::uint8_t> memory(n_bytes, stream);
     sort(memory.data(), n_bytes);
     if (both.Current() != keys) copy_to_device(keys, both.Current(), n * sizeof(std::uint64_t), stream);
@@ -145,7 +145,7 @@ OnDevice::OnDevice(int device) : device_(device) {
 }
 
 OnDevice::~OnDevice() {
-    // Not without need: to name a device is to begin using it.
+    // cudaSetDevice initialises a device, so call it only if needed.
     if (before_ != device_) forget(cudaSetDevice(before_));
 }
 

@@ -1,4 +1,4 @@
-// The GPUs of this machine.
+// The GPUs of this machine, by CUDA's device numbers.
 #pragma once
 
 #include <string>
@@ -7,11 +7,11 @@
 
 namespace fasthash::gpu {
 
-/// How many there are. Throws DeviceError that says why where there is no driver that works.
+/// Number of GPUs. Throws DeviceError with the reason if no driver works.
 int n_devices();
 std::string device_name(int device);
 
-/// What this thread asks for goes to a device, until the guard ends.
+/// Makes a device current for this thread for the lifetime of this object.
 class OnDevice {
  public:
     /// Throws DeviceError if there is no such device.

@@ -1,4 +1,6 @@
-// Codes on a GPU, searched by comparing all of them.
+// FlatGallery: the codes of an index on a GPU, searched by a scan.
+//
+// Used by the Python module _cuda. Results equal those of the index on the CPU, byte for byte.
 #pragma once
 
 #include <cstdint>
@@ -12,25 +14,24 @@
 
 namespace fasthash::gpu {
 
-struct ItemRuns;
+struct RunsView;
 struct PlaneView;
 
-/// The items behind distinct codes, on the host: those of row i are items[begins[i]] .. items[begins[i + 1] - 1], in
-/// ascending order. Items are numbered as their ids ascend. Nothing where row i is item i.
+/// The entries of rows of distinct codes, on the host: row i has entries[begins[i]] .. entries[begins[i + 1] - 1],
+/// ascending. Entries are numbered in the order of their ids. Empty if row i is entry i.
 struct HostRuns {
     std::vector<std::uint32_t> begins;
-    std::vector<std::uint32_t> items;
+    std::vector<std::uint32_t> entries;
 };
 
-/// A bit for each item of a gallery that a search may find.
+/// A bit per entry of a gallery: set if a search may return it.
 using Allowed = Buffer<std::uint32_t>;
 
-/// Results are those of an index on the CPU, byte for byte. One search at a time. Searches throw Interrupted when
-/// `interrupt` says so.
+/// Not thread-safe: one search at a time. Searches throw Interrupted when `interrupt` returns true.
 class FlatGallery {
  public:
-    /// `ids` ascend; null for first_id, first_id + 1, ... Both are copied. Fewer than 2^32 codes. If all of it
-    /// takes more bytes of the device than `room`, it stays in pinned memory of the host: scans stream the codes.
+    /// `ids` must ascend; null for first_id, first_id + 1, ... Codes and ids are copied. Fewer than 2^32 codes. A
+    /// gallery of more than `room` bytes stays in pinned host memory, from which scans stream the codes.
     FlatGallery(CodeView codes, const std::int64_t* ids, std::int64_t first_id, Stream stream,
                 std::size_t room = kAllRoom);
     virtual ~FlatGallery() = default;
@@ -38,40 +39,41 @@ class FlatGallery {
 
     std::size_t n() const { return n_; }
     std::size_t n_bytes() const { return codes_.n_bytes(); }
-    /// Of the device.
+    /// Bytes of device memory.
     virtual std::size_t nbytes() const {
-        return codes_.device_nbytes() + begins_.device_nbytes() + items_.device_nbytes() + ids_.device_nbytes();
+        return codes_.device_nbytes() + begins_.device_nbytes() + entries_.device_nbytes() + ids_.device_nbytes();
     }
-    /// Whether the codes are on the host.
+    /// Whether the codes are in host memory.
     bool streamed() const { return codes_.place() == Place::host; }
 
-    /// What a filter allows, for searches of this gallery.
+    /// Convert a filter for searches of this gallery.
     Allowed allowed(const IdFilter& filter, Stream stream) const;
 
-    /// The k nearest of each query, on the device: `distances` and `ids` take queries.n * k values there. `queries` are
-    /// rows of bytes, on the host or the device. `allowed`: null for all.
+    /// Find the k nearest of each query. `distances` and `ids`: device memory for queries.n * k values. `queries`: rows
+    /// of bytes, on the host or the device. `allowed`: null for all entries.
     void search(CodeView queries, std::uint32_t k, const Allowed* allowed, std::int32_t* distances, std::int64_t* ids,
                 Stream stream, const Interrupt& interrupt = {}) const;
-    /// How many are within a distance of each query; `counts` takes queries.n values on the host.
+    /// Count the entries within `radius` of each query. `counts`: host memory for queries.n values.
     void count_within(CodeView queries, std::int32_t radius, const Allowed* allowed, std::int64_t* counts,
                       Stream stream, const Interrupt& interrupt = {}) const;
-    /// Which they are: those of query q from offsets[q] on, by (distance, id). `offsets`, queries.n + 1 values on the
-    /// host, are the running sums of what count_within found; `distances` and `ids` are on the device.
+    /// Find the entries within `radius` of each query; those of query q begin at offsets[q], sorted by (distance, id).
+    /// `offsets`: queries.n + 1 values on the host, the running sums of count_within. `distances`, `ids`: device
+    /// memory.
     void range_search(CodeView queries, std::int32_t radius, const Allowed* allowed, const std::int64_t* offsets,
                       std::int32_t* distances, std::int64_t* ids, Stream stream, const Interrupt& interrupt = {}) const;
 
  protected:
-    /// Distinct codes, with runs of `n` items.
+    /// Rows of distinct codes with `n` entries.
     FlatGallery(CodeView rows, const HostRuns& runs, const std::int64_t* ids, std::size_t n, std::int64_t first_id,
                 Stream stream, std::size_t room);
 
-    /// Finds the k nearest of each query of a batch.
+    /// Find the k nearest of each query of a batch.
     virtual void find(QueryBatch& batch) const;
-    /// The same in a search of another kind; `first` is the number of the batch's first query.
+    /// Search with another function in place of find(); `first` is the number of the batch's first query.
     using Find = std::function<void(QueryBatch& batch, std::size_t first)>;
     void search_by(const Find& find, CodeView queries, std::uint32_t k, const Allowed* allowed, std::int32_t* distances,
                    std::int64_t* ids, Stream stream, const Interrupt& interrupt) const;
-    /// Compares all rows, for all queries of a batch.
+    /// Compare all rows with all queries of a batch.
     void scan_all(QueryBatch& batch) const;
 
     std::size_t n_rows() const { return codes_.n(); }
@@ -79,14 +81,14 @@ class FlatGallery {
 
  private:
     void scan_carefully(QueryBatch& batch, std::size_t query) const;
-    ItemRuns runs() const;
+    RunsView runs() const;
 
     Planes codes_;
     ScanSettings settings_;
     Buffer<std::uint32_t> begins_;
-    Buffer<std::uint32_t> items_;
+    Buffer<std::uint32_t> entries_;
     std::size_t n_;
-    std::vector<std::int64_t> host_ids_;  // none where they follow one another
+    std::vector<std::int64_t> host_ids_;  // empty if ids are consecutive
     Buffer<std::int64_t> ids_;
     std::int64_t first_id_;
 };

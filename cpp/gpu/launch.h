@@ -1,5 +1,7 @@
-// What kernels are written against. Compiled by nvcc this is CUDA; compiled by any C++ compiler it is its twin on the
-// CPU, which runs the same kernels for the tests.
+// The kernel interface: blocks, threads, warp operations, launches.
+//
+// Included by all kernels. nvcc compiles it to CUDA; other compilers to the emulator, which runs the same kernels in
+// tests.
 #pragma once
 
 #include "gpu/memory.h"
@@ -11,7 +13,7 @@
 #define FASTHASH_KERNEL __device__
 #define FASTHASH_UNROLL _Pragma("unroll")
 #else
-#include "gpu/twin.h"
+#include "gpu/emulator.h"
 #define FASTHASH_DEVICE inline
 #define FASTHASH_ANYWHERE inline
 #define FASTHASH_KERNEL
@@ -30,20 +32,20 @@ struct Grid {
 /// Throws DeviceError if the last kernel could not be started.
 void check_launch();
 
-/// The threads of a block, seen by one of them.
+/// The block of the running thread, and its place in it.
 class Block {
  public:
     FASTHASH_DEVICE unsigned x() const { return blockIdx.x; }
     FASTHASH_DEVICE unsigned y() const { return blockIdx.y; }
     FASTHASH_DEVICE unsigned n_x() const { return gridDim.x; }
-    /// Number of this thread among those of all blocks along x, and how many they are.
+    /// Index of this thread among the threads of all blocks along x, and their number.
     FASTHASH_DEVICE std::size_t thread_of_row() const { return std::size_t{x()} * n_threads() + thread(); }
     FASTHASH_DEVICE std::size_t threads_of_row() const { return std::size_t{n_x()} * n_threads(); }
     FASTHASH_DEVICE unsigned thread() const { return threadIdx.x; }
     FASTHASH_DEVICE unsigned n_threads() const { return blockDim.x; }
     FASTHASH_DEVICE void sync() const { __syncthreads(); }
     FASTHASH_DEVICE void sync_warp() const { __syncwarp(); }
-    /// Memory that the block's threads share, as much as the launch asked for.
+    /// Shared memory of the block, of the size given at launch.
     FASTHASH_DEVICE void* shared() const {
         extern __shared__ __align__(16) unsigned char memory[];
         return memory;
@@ -53,15 +55,15 @@ class Block {
 FASTHASH_DEVICE std::uint32_t add_to(std::uint32_t* counter, std::uint32_t n) { return atomicAdd(counter, n); }
 FASTHASH_DEVICE int count_bits(std::uint32_t word) { return __popc(word); }
 
-// By all lanes of a warp at once:
-/// The sum of the values of lanes 4 g .. 4 g + 3, for each of them.
+// Warp operations, called by all lanes together:
+/// For each lane of 4 g .. 4 g + 3, the sum of the values of these four lanes.
 FASTHASH_DEVICE std::uint32_t sum_of_four_lanes(const Block&, std::uint32_t value) {
     value += __shfl_xor_sync(~0u, value, 1);
     return value + __shfl_xor_sync(~0u, value, 2);
 }
-/// Adds to sums (16, 8) how many bits rows of a (16, 128 bits) and columns of b (128 bits, 8) have in common. Of lane
-/// 4 g + t are word t of the rows g and g + 8, word t of column g, and the sums of those rows with columns 2 t, 2 t
-/// + 1.
+/// Bit-matrix product (mma.m16n8k128 with AND and popcount): adds the numbers of common bits of rows (16, 128 bits) and
+/// columns (128 bits, 8) to sums (16, 8). Lane 4 g + t holds word t of rows g and g + 8, word t of column g, and the
+/// sums of these rows with columns 2 t and 2 t + 1.
 FASTHASH_DEVICE void add_common_bits(const Block&, const std::uint32_t (&rows)[2], std::uint32_t column,
                                      int (&sums)[4]) {
     asm volatile(
@@ -84,7 +86,7 @@ void launch(const Kernel& kernel, Grid grid, unsigned n_threads, std::size_t sha
 #else
 
 FASTHASH_DEVICE std::uint32_t add_to(std::uint32_t* counter, std::uint32_t n) {
-    const std::uint32_t before = *counter;  // the twin runs one thread at a time
+    const std::uint32_t before = *counter;  // the emulator runs one thread at a time
     *counter += n;
     return before;
 }
@@ -92,7 +94,7 @@ FASTHASH_DEVICE int count_bits(std::uint32_t word) { return __builtin_popcount(w
 
 template <typename Kernel>
 void launch(const Kernel& kernel, Grid grid, unsigned n_threads, std::size_t shared_bytes, Stream) {
-    // A kernel is right with any number of threads, and few take turns faster.
+    // Kernels work with any number of threads; the emulator is faster with few.
     run_blocks(grid.x, grid.y, n_threads < 32 ? n_threads : 32, shared_bytes,
                [&](const Block& block) { kernel(block); });
 }

@@ -1,4 +1,6 @@
-// Memory of a GPU, in the order of a stream. Host code: any compiler takes it.
+// Memory of a GPU, and streams.
+//
+// Host code for any compiler, implemented by cuda.cu and emulator.cpp. Operations on one stream run in order.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +13,7 @@ struct CUstream_st;
 
 namespace fasthash::gpu {
 
-/// The device or its driver refused something; what() says what and why.
+/// An operation of the device or its driver failed; what() names it and the reason.
 class DeviceError : public Error {
  public:
     using Error::Error;
@@ -23,35 +25,35 @@ class OutOfMemory : public DeviceError {
     using DeviceError::DeviceError;
 };
 
-/// What is asked of one stream is done in turn; null is the device's own.
+/// A CUDA stream: its operations run in order. Null is the default stream.
 using Stream = CUstream_st*;
 
-/// Where memory is: the device's own, or the host's, pinned, which the device reads and writes over the bus.
+/// Device memory, or pinned host memory, which the device reads and writes over the bus.
 enum class Place { device, host };
 
-// Memory that the device can use. Copies and clears are done in the order of the stream.
+// Memory accessible to the device. Copies and fills run in the order of the stream.
 void* allocate(std::size_t n_bytes, Stream stream, Place place);
 void release(void* memory, Stream stream, Place place) noexcept;
 void copy_to_device(void* to, const void* from, std::size_t n_bytes, Stream stream);
 void copy_to_host(void* to, const void* from, std::size_t n_bytes, Stream stream);
-/// Copies rows of n_bytes, which begin a stride apart, between any places.
+/// Copies rows of n_bytes, a stride apart, between device and host memory.
 void copy_rows(void* to, std::size_t to_stride, const void* from, std::size_t from_stride, std::size_t n_bytes,
                std::size_t n_rows, Stream stream);
 void fill_bytes(void* memory, int value, std::size_t n_bytes, Stream stream);
-/// Sorts keys below 2^62 on the device, whose memory they take once more meanwhile.
+/// Sorts keys below 2^62 on the device. Temporarily needs as much memory again.
 void sort_ascending(std::uint64_t* keys, std::size_t n, Stream stream);
-/// Waits until all that was asked of the stream is done.
+/// Waits until all operations of the stream have finished.
 void finish(Stream stream);
-/// What is asked of `later` from now on waits for all that was asked of `earlier` so far.
+/// Makes further operations of `later` wait for the current operations of `earlier`.
 void follow(Stream later, Stream earlier);
-/// Bytes of the device's memory that nobody has.
+/// Free bytes of device memory.
 std::size_t free_bytes();
 
-/// A stream besides those of the caller.
+/// A second stream, for copies alongside the caller's.
 class SideStream {
  public:
     SideStream();
-    ~SideStream();  // waits for what was asked of it
+    ~SideStream();  // waits for its operations
     SideStream(const SideStream&) = delete;
     SideStream& operator=(const SideStream&) = delete;
     Stream get() const { return stream_; }
@@ -60,7 +62,7 @@ class SideStream {
     Stream stream_ = nullptr;
 };
 
-/// Values in memory that the device can use.
+/// An array in memory accessible to the device.
 template <typename T>
 class Buffer {
  public:
@@ -82,7 +84,7 @@ class Buffer {
     T* data() const { return data_; }
     std::size_t size() const { return n_; }
     std::size_t nbytes() const { return n_ * sizeof(T); }
-    /// Of the device's own memory.
+    /// Bytes in device memory.
     std::size_t device_nbytes() const { return place_ == Place::device ? nbytes() : 0; }
     Place place() const { return place_; }
 

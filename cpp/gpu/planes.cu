@@ -7,9 +7,9 @@ namespace fasthash::gpu {
 namespace {
 
 constexpr unsigned kThreads = 256;
-constexpr std::size_t kBlockBytes = 64 << 20;  // of codes that are on their way at once
+constexpr std::size_t kBlockBytes = 64 << 20;  // codes copied in one step
 
-/// Rows of bytes to planes of words.
+/// Converts rows of bytes to planes of words.
 struct Transpose {
     const std::uint8_t* rows;
     std::size_t n;
@@ -38,7 +38,7 @@ Planes::Planes(CodeView codes, Stream stream, Place place)
         std::max<std::size_t>(kQuad, std::min(stride_, kBlockBytes / n_bytes_ / kQuad * kQuad));
     Buffer<std::uint8_t> rows(n_at_once * n_bytes_, stream);
     Buffer<std::uint32_t> block(n_at_once * n_words(), stream);
-    block.clear();  // what is behind the last code is read, though for nothing
+    block.clear();  // the padding after the last code is read, but not used
     for (std::size_t first = 0; first < n_; first += n_at_once) {
         const std::size_t n = std::min(n_at_once, n_ - first);
         rows.load(codes.row(first), n * n_bytes_);
@@ -49,7 +49,7 @@ Planes::Planes(CodeView codes, Stream stream, Place place)
         copy_rows(words_.data() + first, stride_ * sizeof(std::uint32_t), block.data(),
                   n_at_once * sizeof(std::uint32_t), n_copied * sizeof(std::uint32_t), n_words(), stream);
     }
-    finish(stream);  // the codes may go away now
+    finish(stream);  // the caller may free the codes after this
 }
 
 }  // namespace fasthash::gpu

@@ -1,4 +1,4 @@
-// Codes for the device: word w of all codes stands together, so that neighbouring threads read neighbouring memory.
+// Planes: codes word by word. Plane w holds word w of all codes, so that neighbouring threads read neighbouring memory.
 #pragma once
 
 #include "fasthash/codes.h"
@@ -6,17 +6,16 @@
 
 namespace fasthash::gpu {
 
-constexpr std::size_t kQuad = 4;  // codes that a thread reads at once
+constexpr std::size_t kQuad = 4;  // codes read by a thread in one load
 
 inline std::size_t words_of(std::size_t n_bytes) { return (n_bytes + 3) / 4; }
 
-/// Codes of a fixed width, on the device or in pinned memory of the host. Bytes that a code lacks to whole words are
-/// zero.
+/// Codes of a fixed width, in device memory or pinned host memory. Codes are padded with zero bytes to whole words.
 class Planes {
  public:
     Planes(CodeView codes, Stream stream, Place place = Place::device);
 
-    /// Bytes that the planes of so many codes take.
+    /// Bytes of the planes of n codes.
     static std::size_t bytes_for(std::size_t n, std::size_t n_bytes) {
         return (n + kQuad - 1) / kQuad * kQuad * words_of(n_bytes) * sizeof(std::uint32_t);
     }

@@ -1,4 +1,6 @@
-// Exhaustive search by counting bits: distances are compared with a bound as they are computed, and few are kept.
+// The popcount scan: computes distances with popcount instructions and keeps those within the threshold.
+//
+// Launched by scan.cu for few queries, and for widths that TensorScan does not support.
 #pragma once
 
 #include "gpu/search_kernels.h"
@@ -7,8 +9,8 @@ namespace fasthash::gpu {
 
 constexpr unsigned kTile = 64;  // queries whose words the threads of a block share
 
-/// A scan by popcounts. kWords is how many words a code has, 0 for any number. Blocks share the rows along x, and take
-/// a tile of the queries each along y.
+/// kWords: words of a code, or 0 for any number. Blocks along x share the rows; each block along y takes one tile of
+/// queries.
 template <unsigned kWords>
 struct PopcountScan {
     ScanTask task;
@@ -19,14 +21,14 @@ struct PopcountScan {
         const QueryView& queries = task.queries;
         const unsigned width = kWords != 0 ? kWords : task.n_words;
         auto* const words = static_cast<std::uint32_t*>(block.shared());
-        auto* const bounds = reinterpret_cast<std::int32_t*>(words + kTile * width);
+        auto* const thresholds = reinterpret_cast<std::int32_t*>(words + kTile * width);
         const std::size_t first_query = std::size_t{block.y()} * kTile;
         const unsigned n = static_cast<unsigned>(queries.n - first_query < kTile ? queries.n - first_query : kTile);
         for (unsigned i = block.thread(); i < n * width; i += block.n_threads()) {
             words[i] = queries.words[first_query * width + i];
         }
         for (unsigned q = block.thread(); q < n; q += block.n_threads()) {
-            bounds[q] = key_distance(queries.bounds[first_query + q]);  // that of the bound itself may do, by its item
+            thresholds[q] = key_distance(queries.thresholds[first_query + q]);  // inclusive: the entry number decides
         }
         block.sync();
 
@@ -38,10 +40,10 @@ struct PopcountScan {
                 for (unsigned q = 0; q < n; ++q) {
                     int distances[kQuad] = {};
                     for (unsigned w = 0; w < kWords; ++w) add(quads[w], words[q * kWords + w], distances);
-                    keep(distances, bounds[q], first_query + q, row);
+                    keep(distances, thresholds[q], first_query + q, row);
                 }
             } else {
-                // Too many words for registers: they are read again for every kGroup queries.
+                // The words of a code do not fit registers: they are read again for every kGroup queries.
                 constexpr unsigned kGroup = 4;
                 for (unsigned q = 0; q < n; q += kGroup) {
                     int distances[kGroup][kQuad] = {};
@@ -49,13 +51,13 @@ struct PopcountScan {
                         const Quad quad = task.codes.quad(row, w);
                         FASTHASH_UNROLL
                         for (unsigned g = 0; g < kGroup; ++g) {
-                            // Behind the last query anything may stand in the tile; it is not kept.
+                            // Beyond the last query the tile is undefined; these distances are not kept.
                             add(quad, words[(q + g) % kTile * width + w], distances[g]);
                         }
                     }
                     FASTHASH_UNROLL
                     for (unsigned g = 0; g < kGroup; ++g) {
-                        if (q + g < n) keep(distances[g], bounds[q + g], first_query + q + g, row);
+                        if (q + g < n) keep(distances[g], thresholds[q + g], first_query + q + g, row);
                     }
                 }
             }
@@ -73,10 +75,10 @@ struct PopcountScan {
         return a < b ? a : b;
     }
 
-    FASTHASH_DEVICE void keep(const int* distances, int bound, std::size_t query, std::size_t row) const {
-        if (smallest(distances) > bound) return;
+    FASTHASH_DEVICE void keep(const int* distances, int threshold, std::size_t query, std::size_t row) const {
+        if (smallest(distances) > threshold) return;
         for (unsigned r = 0; r < kQuad; ++r) {
-            if (distances[r] <= bound && row + r < task.end) task.keep(query, row + r, distances[r]);
+            if (distances[r] <= threshold && row + r < task.end) task.keep(query, row + r, distances[r]);
         }
     }
 };

@@ -1,4 +1,6 @@
-// Queries on the device that are searched together, and what has been found for them.
+// A batch of queries on the device, with thresholds and candidates.
+//
+// Made by FlatGallery's searches. The kernels here prepare queries and collect candidates.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +12,7 @@
 namespace fasthash::gpu {
 
 constexpr unsigned kSortThreads = 512;
-constexpr std::size_t kMostBlocks = 2048;  // along x: enough to fill any GPU, few enough to share the queries' words
+constexpr std::size_t kMostBlocks = 2048;  // along x: enough to fill any GPU; each block loads the queries' words once
 
 inline unsigned blocks_for(std::size_t n_threads, unsigned per_block) {
     return static_cast<unsigned>(std::clamp<std::size_t>((n_threads + per_block - 1) / per_block, 1, kMostBlocks));
@@ -23,7 +25,7 @@ Buffer<T> loaded(const T* values, std::size_t n, Stream stream, Place place = Pl
     return buffer;
 }
 
-/// Rows of bytes to rows of whole words.
+/// Pads rows of bytes to rows of whole words.
 struct Widen {
     const std::uint8_t* rows;
     std::size_t n;
@@ -39,7 +41,7 @@ struct Widen {
     }
 };
 
-/// The same value for all.
+/// Fills an array with one value.
 struct Fill {
     std::uint64_t* values;
     std::size_t n;
@@ -53,29 +55,28 @@ struct Fill {
     }
 };
 
-/// Queries of some numbers, of a batch that has them all.
+/// Copies the queries with these numbers from another batch, and their thresholds.
 struct TakeQueries {
     const std::uint32_t* numbers;
     std::size_t n;
     unsigned n_words;
     const std::uint32_t* all_words;
     std::uint32_t* words;
-    const std::uint64_t* all_bounds;
-    std::uint64_t* bounds;
+    const std::uint64_t* all_thresholds;
+    std::uint64_t* thresholds;
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
         const std::size_t step = block.threads_of_row();
         for (std::size_t i = block.thread_of_row(); i < n * n_words; i += step) {
             const std::size_t query = i / n_words, w = i % n_words;
             words[i] = all_words[std::size_t{numbers[query]} * n_words + w];
-            // The last of the k that were found is a bound, though they may not be the nearest: it may be wanted
-            // itself.
-            if (w == 0) bounds[query] = all_bounds[numbers[query]] + 1;
+            // The k-th candidate of the other batch may itself be among the k nearest, hence + 1.
+            if (w == 0) thresholds[query] = all_thresholds[numbers[query]] + 1;
         }
     }
 };
 
-/// Their nearest, to the batch that has them all.
+/// Copies the results of these queries back to the other batch.
 struct GiveBack {
     const std::uint32_t* numbers;
     std::size_t n;
@@ -94,34 +95,34 @@ struct GiveBack {
     }
 };
 
-/// Queries that are searched together, and what has been found for them.
+/// Queries that are searched together, with their thresholds and candidates.
 struct QueryBatch {
-    QueryBatch(CodeView queries, std::int32_t radius, std::size_t n_keys, std::uint32_t n_wanted, ItemRuns item_runs,
-               ItemMask item_mask, Stopper& ended_by, Stream on)
-        : QueryBatch(queries.n, static_cast<unsigned>(words_of(queries.n_bytes)), n_keys, n_wanted, item_runs,
-                     item_mask, ended_by, on) {
+    QueryBatch(CodeView queries, std::int32_t radius, std::size_t n_keys, std::uint32_t n_wanted, RunsView runs_of_rows,
+               EntryMask entry_mask, Stopper& ended_by, Stream on)
+        : QueryBatch(queries.n, static_cast<unsigned>(words_of(queries.n_bytes)), n_keys, n_wanted, runs_of_rows,
+                     entry_mask, ended_by, on) {
         Buffer<std::uint8_t> rows(n * queries.n_bytes, on);
         rows.load(queries.data, n * queries.n_bytes);
         launch(Widen{rows.data(), n, queries.n_bytes, words.data()}, {blocks_for(n * n_words, kScanThreads)},
                kScanThreads, 0, on);
-        launch(Fill{bounds.data(), n, pair_key(radius + 1, 0)}, {blocks_for(n, kScanThreads)}, kScanThreads, 0, on);
+        launch(Fill{thresholds.data(), n, pair_key(radius + 1, 0)}, {blocks_for(n, kScanThreads)}, kScanThreads, 0, on);
     }
 
-    /// Some of the queries of another batch, which have found nothing yet.
+    /// The queries with these numbers from another batch, without their candidates.
     QueryBatch(const QueryBatch& all, const Buffer<std::uint32_t>& numbers)
         : QueryBatch(numbers.size(), all.n_words, all.capacity, all.k, all.runs, all.mask, all.stopper, all.stream) {
-        launch(
-            TakeQueries{numbers.data(), n, n_words, all.words.data(), words.data(), all.bounds.data(), bounds.data()},
-            {blocks_for(n * n_words, kScanThreads)}, kScanThreads, 0, stream);
+        launch(TakeQueries{numbers.data(), n, n_words, all.words.data(), words.data(), all.thresholds.data(),
+                           thresholds.data()},
+               {blocks_for(n * n_words, kScanThreads)}, kScanThreads, 0, stream);
     }
-    /// What those have found, in order, becomes what the queries of the other batch have found.
+    /// Replace the candidates of these queries in the other batch by the sorted ones of this batch.
     void give_back(QueryBatch& all, const Buffer<std::uint32_t>& numbers) const {
         launch(GiveBack{numbers.data(), n, candidates(0), k, all.candidates(0)}, {blocks_for(n * k, kScanThreads)},
                kScanThreads, 0, stream);
     }
 
     QueryView view(std::size_t query, std::size_t n_queries) const {
-        return {words.data() + query * n_words, n_queries, bounds.data() + query};
+        return {words.data() + query * n_words, n_queries, thresholds.data() + query};
     }
     Candidates candidates(std::size_t query) const {
         return {keys.data() + query * capacity, counts.data() + query, capacity};
@@ -132,10 +133,10 @@ struct QueryBatch {
     Stream stream;
     Stopper& stopper;
     std::uint32_t k;
-    ItemRuns runs;
-    ItemMask mask;
+    RunsView runs;
+    EntryMask mask;
     Buffer<std::uint32_t> words;
-    Buffer<std::uint64_t> bounds;
+    Buffer<std::uint64_t> thresholds;
     Buffer<std::uint32_t> counts;
     Buffer<std::uint8_t> overflowed;
     Buffer<std::uint64_t> keys;
@@ -143,16 +144,16 @@ struct QueryBatch {
 
  private:
     QueryBatch(std::size_t n_queries, unsigned words_of_query, std::size_t n_keys, std::uint32_t n_wanted,
-               ItemRuns item_runs, ItemMask item_mask, Stopper& ended_by, Stream on)
+               RunsView runs_of_rows, EntryMask entry_mask, Stopper& ended_by, Stream on)
         : n(n_queries),
           n_words(words_of_query),
           stream(on),
           stopper(ended_by),
           k(n_wanted),
-          runs(item_runs),
-          mask(item_mask),
+          runs(runs_of_rows),
+          mask(entry_mask),
           words(n * n_words, on),
-          bounds(n, on),
+          thresholds(n, on),
           counts(n, on),
           overflowed(n, on),
           keys(n * n_keys, on),
@@ -172,7 +173,7 @@ inline void tighten(const QueryBatch& batch, std::size_t query, std::size_t n_qu
             if (n > kBlockKeys) sort_ascending(batch.candidates(query + i).keys, n, batch.stream);
         }
     }
-    launch(Tighten{batch.candidates(query), batch.k, batch.bounds.data() + query, batch.overflowed.data() + query},
+    launch(Tighten{batch.candidates(query), batch.k, batch.thresholds.data() + query, batch.overflowed.data() + query},
            {static_cast<unsigned>(n_queries)}, kSortThreads, kSharedKeys * sizeof(std::uint64_t), batch.stream);
 }
 

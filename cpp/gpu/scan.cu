@@ -10,9 +10,8 @@ namespace fasthash::gpu {
 
 namespace {
 
-constexpr std::size_t kTensorFrom = 32;  // queries: fewer leave most of a product empty
-constexpr std::size_t kPairsAtOnce = std::size_t{1}
-                                     << 38;  // compared before the caller may interrupt: a tenth of a second
+constexpr std::size_t kTensorFrom = 32;                     // queries; fewer would leave most of a product empty
+constexpr std::size_t kPairsAtOnce = std::size_t{1} << 38;  // pairs compared between interrupts: about 0.1 s
 
 template <typename Kernel>
 void launch_scan(const Kernel& kernel, std::size_t n_threads, unsigned n_queries, std::size_t shared_bytes,
@@ -34,7 +33,7 @@ void launch_tensor(const ScanTask& task, Stream stream) {
                 0, stream);
 }
 
-/// Whether there were products for this width.
+/// Scan by tensor cores; false if the width is not supported.
 bool scan_by_products(const ScanTask& task, Stream stream) {
     switch (task.n_words) {
         case 1:
@@ -65,14 +64,13 @@ void scan_by_popcounts(const ScanTask& task, Stream stream) {
     }
 }
 
-/// The one place that decides which kernel compares.
+/// Chooses the kernel of a scan.
 void scan_block(const ScanTask& task, Unit unit, Stream stream) {
     const bool products = unit == Unit::tensor || (unit == Unit::best && task.queries.n >= kTensorFrom);
     if (!products || !scan_by_products(task, stream)) scan_by_popcounts(task, stream);
 }
 
-/// Calls use(view, first, end) for blocks of rows of codes that are on the host. While the device works on one, the
-/// next is on its way.
+/// Calls use(view, first, end) for blocks of codes in host memory. Copies the next block while the device works on one.
 template <typename Use>
 void for_blocks(const Planes& codes, std::size_t block_bytes, std::size_t first, std::size_t end, Stream stream,
                 const Use& use) {
@@ -80,7 +78,7 @@ void for_blocks(const Planes& codes, std::size_t block_bytes, std::size_t first,
     const std::size_t n_most =
         std::min(codes.stride() - first, std::max(kQuad, block_bytes / row_bytes / kQuad * kQuad));
     const Buffer<std::uint32_t> blocks[2] = {{n_most * codes.n_words(), stream}, {n_most * codes.n_words(), stream}};
-    const SideStream copies;  // ends before the blocks are given back
+    const SideStream copies;  // destroyed before the blocks, which its copies use
     const auto fetch = [&](std::size_t row, unsigned to) {
         const std::size_t n = std::min(n_most, codes.stride() - row);
         copy_rows(blocks[to].data(), n_most * sizeof(std::uint32_t), codes.words() + row,
@@ -91,7 +89,7 @@ void for_blocks(const Planes& codes, std::size_t block_bytes, std::size_t first,
     for (unsigned at = 0; first < end; at = 1 - at) {
         const std::size_t block_end = std::min(end, first + n_most);
         follow(stream, copies.get());
-        follow(copies.get(), stream);  // the other block is free once what looks at it is done
+        follow(copies.get(), stream);  // the other block is free once its kernels have finished
         if (block_end < end) fetch(block_end, 1 - at);
         use({blocks[at].data(), n_most, first}, first, block_end);
         first = block_end;
@@ -116,15 +114,15 @@ void scan(const Planes& codes, const ScanSettings& settings, const QueryBatch& b
     const auto use = [&](PlaneView view, std::size_t block_first, std::size_t block_end) {
         const std::size_t n_most = std::max(kWarpRows, kPairsAtOnce / n / kWarpRows * kWarpRows);
         while (block_first < block_end) {
-            const std::size_t part_end = std::min(block_end, block_first + n_most);
-            scan_block({view, batch.n_words, block_first, part_end, batch.view(query, n), batch.runs, batch.mask,
+            const std::size_t launch_end = std::min(block_end, block_first + n_most);
+            scan_block({view, batch.n_words, block_first, launch_end, batch.view(query, n), batch.runs, batch.mask,
                         batch.candidates(query), batch.k},
                        settings.unit, batch.stream);
-            if (part_end < block_end) {
+            if (launch_end < block_end) {
                 finish(batch.stream);
                 batch.stopper.check();
             }
-            block_first = part_end;
+            block_first = launch_end;
         }
     };
     if (codes.place() == Place::host) {

@@ -1,4 +1,6 @@
-// The comparison of all codes with the queries of a batch, wherever the codes are.
+// The scan on the GPU: compares a batch of queries with codes in device or host memory.
+//
+// Called by FlatGallery. Chooses the kernel, and streams codes that are on the host.
 #pragma once
 
 #include "gpu/planes.h"
@@ -7,22 +9,21 @@ namespace fasthash::gpu {
 
 struct QueryBatch;
 
-/// What compares codes: the cores' popcounts, or the tensor cores' products of bits; `best` is the faster one for the
-/// number of queries and the width.
+/// The hardware unit that compares codes: popcount instructions or the tensor cores' bit products. `best`: the faster
+/// one for the width and number of queries.
 enum class Unit { best, popcount, tensor };
 
-/// How a gallery is compared.
+/// Settings of scans of a gallery.
 struct ScanSettings {
     Unit unit;
-    std::size_t
-        block_bytes;  ///< of codes that are on the host: as many are on the device at once, and as many on their way
+    std::size_t block_bytes;  ///< block of streamed codes; two blocks are on the device at a time
 };
 
-/// What FASTHASH_GPU_SCAN in the environment asks for. Throws ArgumentError if that is nothing known.
+/// The unit named by the environment variable FASTHASH_GPU_SCAN. Throws ArgumentError if the name is unknown.
 Unit wanted_unit();
 
-/// Compares rows first .. end, of which the first is a multiple of kQuad, with n queries of a batch from `query` on,
-/// and keeps what comes before their bounds. Throws Interrupted.
+/// Compare rows first .. end (first is a multiple of kQuad) with n queries of a batch, starting at `query`, and add the
+/// entries before their thresholds to the candidates. Throws Interrupted.
 void scan(const Planes& codes, const ScanSettings& settings, const QueryBatch& batch, std::size_t first,
           std::size_t end, std::size_t query, std::size_t n);
 

@@ -1,4 +1,6 @@
-// What searches on a GPU share: codes, queries and what is found for them, and the kernels that bring it into order.
+// Shared by all searches on a GPU: views of codes, queries and candidates, and the kernels that sort results.
+//
+// Candidates are (distance, entry) keys; a query's threshold is such a key and only falls (see fasthash/topk.h).
 #pragma once
 
 #include "gpu/launch.h"
@@ -13,11 +15,11 @@ struct alignas(16) Quad {
     std::uint32_t word[kQuad];
 };
 
-/// Where the planes are; passed to kernels.
+/// View of Planes, passed to kernels.
 struct PlaneView {
     const std::uint32_t* words;
-    std::size_t stride;     ///< from a word of a code to its next; a multiple of kQuad
-    std::size_t begin = 0;  ///< the row that is first in the words; a multiple of kQuad
+    std::size_t stride;     ///< words from one plane to the next; a multiple of kQuad
+    std::size_t begin = 0;  ///< first row of the view; a multiple of kQuad
 
     FASTHASH_DEVICE Quad quad(std::size_t first, std::size_t w) const {
         return *reinterpret_cast<const Quad*>(words + w * stride + (first - begin));
@@ -27,50 +29,50 @@ struct PlaneView {
     }
 };
 
-/// Word w of a row of bytes; those that it lacks are zero.
+/// Word w of a row of bytes, padded with zeros.
 FASTHASH_DEVICE std::uint32_t word_of_row(const std::uint8_t* row, std::size_t n_bytes, std::size_t w) {
     std::uint32_t word = 0;
     for (std::size_t b = 0; b < 4 && 4 * w + b < n_bytes; ++b) word |= std::uint32_t{row[4 * w + b]} << 8 * b;
     return word;
 }
 
-/// A pair (distance, item) as one number, so that pairs are ordered as numbers are. Items are numbered as their ids
+/// A pair (distance, entry) as one number, so that pairs are ordered as numbers are. Entries are numbered as their ids
 /// ascend.
-FASTHASH_ANYWHERE std::uint64_t pair_key(int distance, std::uint64_t item) {
-    return static_cast<std::uint64_t>(distance) << 48 | item;
+FASTHASH_ANYWHERE std::uint64_t pair_key(int distance, std::uint64_t entry) {
+    return static_cast<std::uint64_t>(distance) << 48 | entry;
 }
 FASTHASH_DEVICE int key_distance(std::uint64_t key) { return static_cast<int>(key >> 48); }
-FASTHASH_DEVICE std::uint64_t key_item(std::uint64_t key) { return key & ((std::uint64_t{1} << 48) - 1); }
+FASTHASH_DEVICE std::uint64_t key_entry(std::uint64_t key) { return key & ((std::uint64_t{1} << 48) - 1); }
 constexpr std::uint64_t kNoKey = ~std::uint64_t{0};
 
-/// Queries of a batch: rows of words, and what each still looks for.
+/// Queries of a batch: rows of words, and the threshold of each.
 struct QueryView {
     const std::uint32_t* words;  ///< (n, n_words)
     std::size_t n;
-    /// What is wanted must come before this key. A key is a whole (distance, item) pair, so that the two are always of
-    /// one moment, and it only falls: what fasthash/topk.h asks of a threshold.
-    const std::uint64_t* bounds;
+    /// Exclusive threshold of each query, as a key. Distance and entry are in one word, hence always of the same
+    /// moment, and the key only falls, as fasthash/topk.h requires of a threshold.
+    const std::uint64_t* thresholds;
 };
 
-/// A bit for each item that may be found; null for all.
-struct ItemMask {
+/// A bit per entry: set if a search may return it. Null: all.
+struct EntryMask {
     const std::uint32_t* bits;
 
-    FASTHASH_DEVICE bool admits(std::size_t item) const {
-        return bits == nullptr || (bits[item / 32] >> item % 32 & 1) != 0;
+    FASTHASH_DEVICE bool allows(std::size_t entry) const {
+        return bits == nullptr || (bits[entry / 32] >> entry % 32 & 1) != 0;
     }
 };
 
-/// The items that have the code of a row: one of the same number, or several in a run, in ascending order.
-struct ItemRuns {
-    const std::uint32_t* begins;  ///< of the runs; null where row i is item i
-    const std::uint32_t* items;
+/// The entries that have the code of a row: one of the same number, or several in a run, in ascending order.
+struct RunsView {
+    const std::uint32_t* begins;  ///< of the runs; null where row i is entry i
+    const std::uint32_t* entries;
 };
 
-/// What has been found for each query: the first of its keys.
+/// The candidates of each query, as keys.
 struct Candidates {
     std::uint64_t* keys;    ///< (n_queries, capacity)
-    std::uint32_t* counts;  ///< (n_queries,): those found, also where they exceed the capacity
+    std::uint32_t* counts;  ///< (n_queries,): candidates found, possibly more than the capacity
     std::uint32_t capacity;
 
     FASTHASH_DEVICE void push(std::size_t query, std::uint64_t key) const {
@@ -79,70 +81,71 @@ struct Candidates {
     }
 };
 
-/// Calls take(key) for the items of a row that come before a bound, at most k of them: further ones have larger ids.
+/// Calls take(key) for the allowed entries of a row before the threshold. At most k: entries ascend, so later ones
+/// cannot be among the k nearest.
 template <typename Take>
-FASTHASH_DEVICE void take_items(const ItemRuns& runs, const ItemMask& mask, std::size_t row, int distance,
-                                std::uint64_t bound, std::uint32_t k, const Take& take) {
+FASTHASH_DEVICE void take_entries(const RunsView& runs, const EntryMask& mask, std::size_t row, int distance,
+                                  std::uint64_t threshold, std::uint32_t k, const Take& take) {
     if (runs.begins == nullptr) {
         const std::uint64_t key = pair_key(distance, row);
-        if (key < bound && mask.admits(row)) take(key);
+        if (key < threshold && mask.allows(row)) take(key);
         return;
     }
     std::uint32_t n_taken = 0;
     for (std::uint32_t i = runs.begins[row]; i < runs.begins[row + 1] && n_taken < k; ++i) {
-        const std::uint64_t key = pair_key(distance, runs.items[i]);
-        if (key >= bound) break;
-        if (!mask.admits(runs.items[i])) continue;
+        const std::uint64_t key = pair_key(distance, runs.entries[i]);
+        if (key >= threshold) break;
+        if (!mask.allows(runs.entries[i])) continue;
         take(key);
         ++n_taken;
     }
 }
 
-/// The bound that items found so far, counted by distance, leave: nothing beyond the k-th distance is wanted any more;
-/// at that distance some may be, by their ids.
-FASTHASH_DEVICE std::uint64_t tightened(std::uint64_t bound, const std::uint32_t* counts, unsigned n_bits,
+/// Lowers a threshold to the end of the k-th distance, given the number of entries found at each distance. Ties at that
+/// distance stay before the threshold, since their ids decide.
+FASTHASH_DEVICE std::uint64_t tightened(std::uint64_t threshold, const std::uint32_t* counts, unsigned n_bits,
                                         std::uint32_t k) {
     std::uint32_t n_near = 0;
     for (unsigned distance = 0; distance <= n_bits; ++distance) {
         n_near += counts[distance];
         if (n_near < k) continue;
         const std::uint64_t beyond = pair_key(static_cast<int>(distance) + 1, 0);
-        return beyond < bound ? beyond : bound;
+        return beyond < threshold ? beyond : threshold;
     }
-    return bound;
+    return threshold;
 }
 
-/// What a scan does: it compares the codes of rows first .. end with the queries, and keeps what comes before their
-/// bounds.
+/// Arguments of a scan: compare rows first .. end with the queries, and add the entries before their thresholds to the
+/// candidates.
 struct ScanTask {
     PlaneView codes;
     unsigned n_words;
     std::size_t first;  ///< a multiple of kQuad
     std::size_t end;
     QueryView queries;
-    ItemRuns runs;
-    ItemMask mask;
+    RunsView runs;
+    EntryMask mask;
     Candidates found;
     std::uint32_t k;
 
     FASTHASH_DEVICE void keep(std::size_t query, std::size_t row, int distance) const {
-        take_items(runs, mask, row, distance, queries.bounds[query], k,
-                   [&](std::uint64_t key) { found.push(query, key); });
+        take_entries(runs, mask, row, distance, queries.thresholds[query], k,
+                     [&](std::uint64_t key) { found.push(query, key); });
     }
 };
 
-/// At most so many keys can be sorted.
+/// Most keys that can be sorted.
 constexpr std::uint32_t kMostKeys = std::uint32_t{1} << 30;
-/// So many are sorted in the memory that a block shares.
+/// Up to this many keys are sorted in a block's shared memory.
 constexpr std::uint32_t kSharedKeys = 4096;
 
-/// Sorts keys by all threads of a block, up to a power of two of them: what is behind `n` becomes kNoKey.
+/// Sorts keys with all threads of a block. Pads them with kNoKey to a power of two.
 FASTHASH_DEVICE void sort_keys(const Block& block, std::uint64_t* keys, std::uint32_t n) {
     std::uint32_t padded = 1;
     while (padded < n) padded *= 2;
     for (std::uint32_t i = n + block.thread(); i < padded; i += block.n_threads()) keys[i] = kNoKey;
     block.sync();
-    // Bitonic: runs of length `run` are merged over gaps that halve.
+    // Bitonic sort: runs of length `run` are merged over halving gaps.
     for (std::uint32_t run = 2; run <= padded; run *= 2) {
         for (std::uint32_t gap = run / 2; gap > 0; gap /= 2) {
             for (std::uint32_t i = block.thread(); i < padded / 2; i += block.n_threads()) {
@@ -159,16 +162,16 @@ FASTHASH_DEVICE void sort_keys(const Block& block, std::uint64_t* keys, std::uin
     }
 }
 
-/// More than these one block sorts too slowly: the device is to have sorted them.
+/// Above this many keys one block is too slow, so the whole device sorts them.
 constexpr std::uint32_t kBlockKeys = 65536;
 
-/// Sorts what was found for each query, a block for each, and leaves the k nearest, which bound what may still come.
-/// The capacity is a power of two. Of more than kBlockKeys the keys are in order already.
+/// Sorts the candidates of each query, one block per query, keeps the k nearest and lowers the threshold to the k-th.
+/// The capacity must be a power of two; more than kBlockKeys keys must be sorted already.
 struct Tighten {
     Candidates found;
     std::uint32_t k;
-    std::uint64_t* bounds;
-    std::uint8_t* overflowed;  ///< set where there was no room for all that was found: what is left may be wrong
+    std::uint64_t* thresholds;
+    std::uint8_t* overflowed;  ///< set if candidates exceeded the capacity, so that the result may be wrong
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
         const std::size_t query = block.x();
@@ -188,18 +191,18 @@ struct Tighten {
         if (block.thread() == 0) {
             if (n_found > found.capacity) overflowed[query] = 1;
             found.counts[query] = n < k ? n : k;
-            if (n >= k) bounds[query] = keys[k - 1];
+            if (n >= k) thresholds[query] = keys[k - 1];
         }
     }
 };
 
-/// Turns keys into distances and ids; what is missing to k is n_bits + 1 and -1.
+/// Converts keys to distances and ids; pads results shorter than k with n_bits + 1 and -1.
 struct Write {
     Candidates found;
     std::size_t n_queries;
     std::uint32_t k;
     std::int32_t n_bits;
-    const std::int64_t* ids;  ///< by item; null for first_id, first_id + 1, ...
+    const std::int64_t* ids;  ///< by entry; null for first_id, first_id + 1, ...
     std::int64_t first_id;
     std::int32_t* distances;
     std::int64_t* found_ids;
@@ -210,17 +213,17 @@ struct Write {
             const std::size_t query = i / k, rank = i % k;
             const bool some = rank < found.counts[query];
             const std::uint64_t key = some ? found.keys[query * found.capacity + rank] : kNoKey;
-            const std::uint64_t item = key_item(key);
+            const std::uint64_t entry = key_entry(key);
             distances[i] = some ? key_distance(key) : n_bits + 1;
-            found_ids[i] = !some ? -1 : ids == nullptr ? first_id + static_cast<std::int64_t>(item) : ids[item];
+            found_ids[i] = !some ? -1 : ids == nullptr ? first_id + static_cast<std::int64_t>(entry) : ids[entry];
         }
     }
 };
 
-/// Turns the sorted keys of each query, a row of blocks for each, into distances and ids from its offset on.
+/// Converts the sorted keys of each query to distances and ids, from its offset on; one row of blocks per query.
 struct WriteRange {
     Candidates found;
-    const std::int64_t* offsets;  ///< and the end of the last
+    const std::int64_t* offsets;  ///< (n_queries + 1,)
     const std::int64_t* ids;
     std::int64_t first_id;
     std::int32_t* distances;
@@ -228,14 +231,14 @@ struct WriteRange {
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
         const std::size_t query = block.y(), step = block.threads_of_row();
-        // The queries may have been written to since they were counted: there is room for those alone.
+        // The caller may have changed the queries since they were counted: write only as many as were counted.
         const auto room = static_cast<std::size_t>(offsets[query + 1] - offsets[query]);
         const std::size_t n = found.counts[query] < room ? found.counts[query] : room;
         for (std::size_t i = block.thread_of_row(); i < n; i += step) {
             const std::uint64_t key = found.keys[query * found.capacity + i];
-            const std::uint64_t item = key_item(key);
+            const std::uint64_t entry = key_entry(key);
             distances[offsets[query] + i] = key_distance(key);
-            found_ids[offsets[query] + i] = ids == nullptr ? first_id + static_cast<std::int64_t>(item) : ids[item];
+            found_ids[offsets[query] + i] = ids == nullptr ? first_id + static_cast<std::int64_t>(entry) : ids[entry];
         }
     }
 };

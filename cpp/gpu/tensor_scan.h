@@ -1,4 +1,6 @@
-// Exhaustive search by the tensor cores' products of bits.
+// The tensor-core scan: computes distances as products of bit matrices.
+//
+// Launched by scan.cu for many queries, at widths of 1, 2, 4 and 8 words. Same results as PopcountScan.
 #pragma once
 
 #include "gpu/search_kernels.h"
@@ -12,18 +14,18 @@ constexpr unsigned kTensorQueries = kTiles * kTileQueries;  // of a block
 constexpr unsigned kTileRows = 8;                           // of a product
 constexpr std::size_t kWarpRows = kTileRows * kQuad;        // that a warp takes at once
 
-/// A scan by products. A product of queries (16, 128 bits) and codes (128 bits, 8) counts the bits that both have.
-/// A query q and a code c are |q| + |c| - 2 |q & c| apart, which is at most d only if
+/// A product of queries (16, 128 bits) and codes (128 bits, 8) counts the common bits of each pair. The distance of a
+/// query q and a code c is |q| + |c| - 2 |q & c|, which is at most d only if
 ///
 ///     |q & c| + ceil((n_bits - |c|) / 2) >= ceil((n_bits + |q| - d) / 2).
 ///
-/// The second term comes from the product too: it stands behind the code as ones, and behind the query all bits are
-/// set. The right side is taken off beforehand, in the sums that the product adds to. So a sum that is not negative
-/// tells of a code that may be near enough; those few are compared by popcounts, since parity may let in one too far.
+/// The product also computes the second term: that many ones are appended to the code, and only ones to the query. The
+/// sums start at minus the right side, so a sum >= 0 marks a code that may be within d. These few are compared again by
+/// popcounts, since the rounding may admit a code one bit too far.
 ///
-/// Blocks share the rows along x and take a tile of queries each along y. Lane 4 g + t of a warp holds, as the
-/// instruction asks for it, word t of the queries g and g + 8 and of code g, and the sums of these queries with the
-/// codes 2 t and 2 t + 1.
+/// Blocks along x share the rows; each block along y takes one tile of queries. Lane 4 g + t of a warp holds word t of
+/// queries g and g + 8 and of code g, and the sums of these queries with codes 2 t and 2 t + 1, as the instruction
+/// requires.
 template <unsigned kWords>
 struct TensorScan {
     ScanTask task;
@@ -49,18 +51,18 @@ struct TensorScan {
         }
         const std::size_t warp = block.thread_of_row() / kWarp, n_warps = block.threads_of_row() / kWarp;
         for (std::size_t first = task.first + warp * kWarpRows; first < task.end; first += n_warps * kWarpRows) {
-            Quad parts[kSteps];
+            Quad quads[kSteps];
             FASTHASH_UNROLL
-            for (unsigned s = 0; s < kSteps; ++s) parts[s] = part_of_codes(first + g * kQuad, 4 * s + t);
+            for (unsigned s = 0; s < kSteps; ++s) quads[s] = quad_of_codes(first + g * kQuad, 4 * s + t);
             int ones[kQuad];
-            count_ones(block, parts, ones);
+            count_ones(block, quads, ones);
             FASTHASH_UNROLL
             for (unsigned r = 0; r < kQuad; ++r) {
                 std::uint32_t codes[kSteps];
                 FASTHASH_UNROLL
                 for (unsigned s = 0; s < kSteps; ++s) {
                     const int behind = static_cast<int>(4 * s + t) - static_cast<int>(kWords);
-                    codes[s] = behind < 0 ? parts[s].word[r] : ones_below((kBits - ones[r] + 1) / 2 - 32 * behind);
+                    codes[s] = behind < 0 ? quads[s].word[r] : ones_below((kBits - ones[r] + 1) / 2 - 32 * behind);
                 }
                 int sums[kTiles][4];
                 int all = -1;
@@ -79,12 +81,12 @@ struct TensorScan {
     }
 
  private:
-    /// What the sums of a query begin with; so little that nothing comes of it where there is no query.
+    /// Initial value of a query's sums; very negative beyond the last query, so that nothing is found.
     FASTHASH_DEVICE int floor_of(std::size_t query) const {
         if (query >= task.queries.n) return -(1 << 20);
         int n_ones = 0;
         for (unsigned w = 0; w < kWords; ++w) n_ones += count_bits(task.queries.words[query * kWords + w]);
-        return -((kBits + n_ones - key_distance(task.queries.bounds[query]) + 1) >> 1);
+        return -((kBits + n_ones - key_distance(task.queries.thresholds[query]) + 1) >> 1);
     }
 
     FASTHASH_DEVICE std::uint32_t word_of_query(std::size_t query, unsigned w) const {
@@ -92,18 +94,18 @@ struct TensorScan {
         return w < kWords ? task.queries.words[query * kWords + w] : ~std::uint32_t{0};
     }
 
-    FASTHASH_DEVICE Quad part_of_codes(std::size_t row, unsigned w) const {
+    FASTHASH_DEVICE Quad quad_of_codes(std::size_t row, unsigned w) const {
         return w < kWords && row < task.end ? task.codes.quad(row, w) : Quad{};
     }
 
-    /// Ones in the codes whose words four neighbouring lanes hold.
-    FASTHASH_DEVICE static void count_ones(const Block& block, const Quad* parts, int* ones) {
+    /// Number of ones in codes whose words are spread over four neighbouring lanes.
+    FASTHASH_DEVICE static void count_ones(const Block& block, const Quad* quads, int* ones) {
         std::uint32_t pairs[kQuad / 2] = {};  // two counts in a word
         FASTHASH_UNROLL
         for (unsigned s = 0; s < kSteps; ++s) {
             FASTHASH_UNROLL
             for (unsigned r = 0; r < kQuad; ++r) {
-                pairs[r / 2] += static_cast<std::uint32_t>(count_bits(parts[s].word[r])) << 16 * (r % 2);
+                pairs[r / 2] += static_cast<std::uint32_t>(count_bits(quads[s].word[r])) << 16 * (r % 2);
             }
         }
         FASTHASH_UNROLL
@@ -118,7 +120,7 @@ struct TensorScan {
         return n <= 0 ? 0 : n >= 32 ? ~std::uint32_t{0} : (std::uint32_t{1} << n) - 1;
     }
 
-    /// Looks at the codes behind the sums of a lane; the first of them are those of a query and a row.
+    /// Compare the pairs whose sums are not negative. The lane's first sum is that of first_query and first_row.
     FASTHASH_DEVICE void compare(const int (&sums)[kTiles][4], std::size_t first_query, std::size_t first_row) const {
         std::uint32_t near = 0;
         FASTHASH_UNROLL
@@ -131,7 +133,7 @@ struct TensorScan {
             for (unsigned w = 0; w < kWords; ++w) {
                 distance += count_bits(task.codes.word(row, w) ^ task.queries.words[query * kWords + w]);
             }
-            if (distance <= key_distance(task.queries.bounds[query])) task.keep(query, row, distance);
+            if (distance <= key_distance(task.queries.thresholds[query])) task.keep(query, row, distance);
         }
     }
 };

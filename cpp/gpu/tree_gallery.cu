@@ -10,10 +10,10 @@ namespace fasthash::gpu {
 
 namespace {
 
-constexpr std::size_t kRowsPerPrefix = 64;                     // as many as keep the lanes busy
-constexpr unsigned kMostPrefixBits = 20;                       // all prefixes are looked through for each distance
-constexpr std::size_t kScratchBytes = std::size_t{256} << 20;  // of the nodes that stay in the race, for all queries
-constexpr std::size_t kGiveUp = 4;  // a query that reads more than a 4th of the rows compares all of them instead
+constexpr std::size_t kRowsPerPrefix = 64;                     // enough to keep the lanes of a warp busy
+constexpr unsigned kMostPrefixBits = 20;                       // every prefix is compared once per distance
+constexpr std::size_t kScratchBytes = std::size_t{256} << 20;  // kept nodes of all queries
+constexpr std::size_t kGiveUp = 4;  // a query that reads more than 1/kGiveUp of the rows is scanned instead
 
 /// The leading bits of a code as a number.
 std::uint32_t prefix_of(const std::uint8_t* code, std::size_t n_bytes, unsigned n_bits) {
@@ -22,7 +22,7 @@ std::uint32_t prefix_of(const std::uint8_t* code, std::size_t n_bytes, unsigned 
     return value >> (32 - n_bits);
 }
 
-/// The same of words, in which the first byte is the lowest.
+/// The leading bits of queries stored as words, whose lowest byte comes first.
 struct QueryPrefixes {
     const std::uint32_t* words;
     std::size_t n;
@@ -43,17 +43,17 @@ struct QueryPrefixes {
 }  // namespace
 
 struct TreeGallery::Sorted {
-    Sorted(CodeView codes, unsigned wanted_bits) : n_items(codes.n), n_bytes(codes.n_bytes) {
+    Sorted(CodeView codes, unsigned wanted_bits) : n_entries(codes.n), n_bytes(codes.n_bytes) {
         Stopper stopper;
         SortedRanges sorted(codes, nullptr, stopper);
         while (sorted.next()) {
             for (std::size_t i = 0; i < sorted.n(); ++i) {
                 const std::uint8_t* code = sorted.code(i);
                 if (rows.empty() || std::memcmp(code, rows.data() + rows.size() - n_bytes, n_bytes) != 0) {
-                    runs.begins.push_back(static_cast<std::uint32_t>(runs.items.size()));
+                    runs.begins.push_back(static_cast<std::uint32_t>(runs.entries.size()));
                     rows.insert(rows.end(), code, code + n_bytes);
                 }
-                runs.items.push_back(sorted.row(i));
+                runs.entries.push_back(sorted.row(i));
             }
         }
         const std::size_t n_rows = runs.begins.size();
@@ -73,7 +73,7 @@ struct TreeGallery::Sorted {
 
     CodeView view() const { return {rows.data(), runs.begins.size() - 1, n_bytes}; }
 
-    std::size_t n_items;
+    std::size_t n_entries;
     std::size_t n_bytes;
     std::vector<std::uint8_t> rows;
     HostRuns runs;
@@ -130,7 +130,7 @@ struct TreeGallery::Level {
           offset(static_cast<unsigned>(layout.offset(depth))),
           child_begins(loaded(nodes.child_begins.data(), nodes.child_begins.size(), stream)),
           row_begins(loaded(nodes.row_begins.data(), nodes.row_begins.size(), stream)) {
-        finish(stream);  // the nodes go away
+        finish(stream);  // before the nodes are freed
     }
 
     Planes keys;
@@ -145,11 +145,11 @@ TreeGallery::TreeGallery(CodeView codes, const LevelLayout& layout, const std::i
 
 TreeGallery::TreeGallery(const Sorted& sorted, const LevelLayout& layout, const std::int64_t* ids,
                          std::int64_t first_id, Stream stream, std::size_t room)
-    : FlatGallery(sorted.view(), sorted.runs, ids, sorted.n_items, first_id, stream, room),
+    : FlatGallery(sorted.view(), sorted.runs, ids, sorted.n_entries, first_id, stream, room),
       prefix_bits_(sorted.prefix_bits),
       values_(loaded(sorted.values.data(), sorted.values.size(), stream)),
       begins_(loaded(sorted.begins.data(), sorted.begins.size(), stream)) {
-    for (std::size_t depth = 0; depth + 1 < layout.n_levels() && sorted.n_items != 0; ++depth) {
+    for (std::size_t depth = 0; depth + 1 < layout.n_levels() && sorted.n_entries != 0; ++depth) {
         levels_.emplace_back(sorted, layout, depth, stream);
     }
     finish(stream);
@@ -166,7 +166,7 @@ std::size_t TreeGallery::nbytes() const {
 void TreeGallery::search_pruned(CodeView queries, std::uint32_t k, const Pruning& pruning, std::int32_t* distances,
                                 std::int64_t* ids, bool* failed, Stream stream, const Interrupt& interrupt) const {
     std::vector<LevelView> views;
-    std::size_t n_scratch = 1;  // nodes of all levels but the last may be kept
+    std::size_t n_scratch = 1;  // most nodes kept at a level but the last
     for (const Level& level : levels_) {
         views.push_back(level.view());
         if (views.size() < levels_.size()) n_scratch = std::max(n_scratch, level.keys.n());
@@ -243,7 +243,7 @@ void TreeGallery::find(QueryBatch& batch) const {
     QueryBatch rest(batch, numbers);
     scan_all(rest);
     rest.give_back(batch, numbers);
-    finish(stream);  // the numbers go away
+    finish(stream);  // before the numbers are freed
 }
 
 }  // namespace fasthash::gpu

@@ -1,4 +1,6 @@
-// Codes on a GPU in the order of their bytes, each distinct one once, searched from the nearest prefixes on.
+// TreeGallery: sorted distinct codes on a GPU, searched by prefixes, nearest first, or pruned over their levels.
+//
+// Used by the Python module _cuda for HierIndex. Results equal those of the index on the CPU, byte for byte.
 #pragma once
 
 #include "fasthash/search.h"
@@ -8,15 +10,15 @@ namespace fasthash::gpu {
 
 class TreeGallery final : public FlatGallery {
  public:
-    /// As FlatGallery; the codes are brought into order here. `prefix_bits`, 1 to 20 and no more than a code has: 0
-    /// takes what suits their number. Of codes on the host the device reads over the bus what is below a prefix.
+    /// As FlatGallery; sorts the codes. `prefix_bits`: 1 to 20, at most the width of a code; 0 chooses by the number of
+    /// codes. For codes in pinned host memory, a search transfers only the rows under the visited prefixes.
     TreeGallery(CodeView codes, const LevelLayout& layout, const std::int64_t* ids, std::int64_t first_id,
                 Stream stream, std::size_t room = kAllRoom, unsigned prefix_bits = 0);
     ~TreeGallery() override;
 
     std::size_t nbytes() const override;
-    /// HDHash's pruned search, as HierIndex makes it; the codes must have several levels. Results as of search. Queries
-    /// for which there was no room are true in `failed`, which takes queries.n values on the host.
+    /// HDHash's pruned search, with the results of HierIndex; the codes must have several levels. Arguments as for
+    /// search. `failed`: host memory for queries.n flags, set for queries whose candidates exceeded the capacity.
     void search_pruned(CodeView queries, std::uint32_t k, const Pruning& pruning, std::int32_t* distances,
                        std::int64_t* ids, bool* failed, Stream stream, const Interrupt& interrupt = {}) const;
     std::size_t n_prefixes() const { return values_.size(); }
@@ -34,7 +36,7 @@ class TreeGallery final : public FlatGallery {
     unsigned prefix_bits_;
     Buffer<std::uint32_t> values_;
     Buffer<std::uint32_t> begins_;
-    std::vector<Level> levels_;  // of the tree: all of the codes' but the last, whose nodes are rows
+    std::vector<Level> levels_;  // all levels but the last, whose nodes are the rows
 };
 
 }  // namespace fasthash::gpu

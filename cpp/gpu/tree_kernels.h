@@ -1,5 +1,6 @@
-// The exact search of distinct codes that stand in order: prefixes are opened by their distance, which is a lower
-// bound.
+// Exact prefix search on the GPU: visits prefixes by their distance, a lower bound for the codes below them.
+//
+// Launched by TreeGallery, one block per query. A query that would read too many rows gives up and is scanned instead.
 #pragma once
 
 #include "gpu/search_kernels.h"
@@ -7,19 +8,19 @@
 namespace fasthash::gpu {
 
 constexpr unsigned kTreeThreads = 256;
-constexpr unsigned kLanes = 32;    // threads that read the rows of a prefix together
-constexpr unsigned kQueue = 2048;  // prefixes that are looked through at a time
+constexpr unsigned kLanes = 32;    // threads that share the rows of a prefix
+constexpr unsigned kQueue = 2048;  // prefixes compared per round
 
-/// The values that the leading bits of the codes have, in ascending order.
+/// The distinct prefixes of the codes, ascending.
 struct PrefixView {
     const std::uint32_t* values;
-    const std::uint32_t* begins;  ///< first row of each, and the number of rows
+    const std::uint32_t* begins;  ///< first row of each prefix; last, the number of rows
     std::uint32_t n;
     unsigned n_bits;  ///< at most 32
 };
 
-/// One block for each query. The threads gather the prefixes at distance 0, 1, 2, ... and compare the codes below them,
-/// until the distance passes that of the k-th nearest so far.
+/// One block per query. Its threads collect the prefixes at distance 0, 1, 2, ... and compare their codes, until the
+/// distance exceeds the threshold.
 struct TreeSearch {
     PrefixView prefixes;
     PlaneView codes;
@@ -27,15 +28,15 @@ struct TreeSearch {
     unsigned n_bits;
     QueryView queries;
     const std::uint32_t* query_prefixes;
-    ItemRuns runs;
-    ItemMask mask;
+    RunsView runs;
+    EntryMask mask;
     Candidates found;
     std::uint32_t k;
     std::uint32_t most_rows;  ///< to compare; a query that needs more gives up
     std::uint8_t* given_up;
 
     struct Shared {
-        std::uint64_t bound;  ///< what is wanted comes before this key
+        std::uint64_t threshold;  ///< exclusive, as a key
         std::uint32_t n_queued;
         std::uint32_t n_rows;
         std::uint32_t stop;
@@ -48,7 +49,7 @@ struct TreeSearch {
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
         auto& shared = *static_cast<Shared*>(block.shared());
-        auto* const counts = reinterpret_cast<std::uint32_t*>(&shared + 1);  // items found by distance
+        auto* const counts = reinterpret_cast<std::uint32_t*>(&shared + 1);  // entries found by distance
         auto* const words = counts + n_bits + 1;
         const std::size_t query = block.x();
         for (unsigned w = block.thread(); w < n_words; w += block.n_threads()) {
@@ -56,7 +57,7 @@ struct TreeSearch {
         }
         for (unsigned d = block.thread(); d <= n_bits; d += block.n_threads()) counts[d] = 0;
         if (block.thread() == 0) {
-            shared.bound = queries.bounds[query];
+            shared.threshold = queries.thresholds[query];
             shared.n_queued = 0;
             shared.n_rows = 0;
             shared.stop = 0;
@@ -64,8 +65,8 @@ struct TreeSearch {
         block.sync();
         const std::uint32_t own = query_prefixes[query];
         for (unsigned distance = 0; distance <= prefixes.n_bits; ++distance) {
-            // Every code below a prefix at this distance is at least as far.
-            if (pair_key(static_cast<int>(distance), 0) >= shared.bound || shared.stop != 0) break;
+            // The prefix distance is a lower bound for the codes below it.
+            if (pair_key(static_cast<int>(distance), 0) >= shared.threshold || shared.stop != 0) break;
             for (std::uint32_t first = 0; first < prefixes.n; first += kQueue) {
                 const std::uint32_t end = first + kQueue < prefixes.n ? first + kQueue : prefixes.n;
                 for (std::uint32_t i = first + block.thread(); i < end; i += block.n_threads()) {
@@ -75,7 +76,7 @@ struct TreeSearch {
                 }
                 block.sync();
                 const bool some = shared.n_queued != 0;
-                block.sync();  // before the first of the next round are queued
+                block.sync();  // all threads must have read n_queued before the next round changes it
                 if (!some) continue;
                 read_queue(block, shared, counts, words, query);
                 if (shared.stop != 0) break;
@@ -91,7 +92,7 @@ struct TreeSearch {
  private:
     FASTHASH_DEVICE void read_queue(const Block& block, Shared& shared, std::uint32_t* counts,
                                     const std::uint32_t* words, std::size_t query) const {
-        const std::uint64_t bound = shared.bound;
+        const std::uint64_t threshold = shared.threshold;
         const unsigned n_groups = block.n_threads() / kLanes != 0 ? block.n_threads() / kLanes : 1;
         for (std::uint32_t i = block.thread() / kLanes; i < shared.n_queued; i += n_groups) {
             const std::uint32_t begin = prefixes.begins[shared.queue[i]], end = prefixes.begins[shared.queue[i] + 1];
@@ -99,8 +100,8 @@ struct TreeSearch {
             for (std::uint32_t row = begin + block.thread() % kLanes; row < end; row += kLanes) {
                 int distance = 0;
                 for (unsigned w = 0; w < n_words; ++w) distance += count_bits(codes.word(row, w) ^ words[w]);
-                if (distance > key_distance(bound)) continue;
-                take_items(runs, mask, row, distance, bound, k, [&](std::uint64_t key) {
+                if (distance > key_distance(threshold)) continue;
+                take_entries(runs, mask, row, distance, threshold, k, [&](std::uint64_t key) {
                     found.push(query, key);
                     add_to(counts + distance, 1);
                 });
@@ -110,7 +111,7 @@ struct TreeSearch {
         if (block.thread() == 0) {
             shared.n_queued = 0;
             if (shared.n_rows > most_rows || found.counts[query] > found.capacity) shared.stop = 1;
-            shared.bound = tightened(shared.bound, counts, n_bits, k);
+            shared.threshold = tightened(shared.threshold, counts, n_bits, k);
         }
         block.sync();
     }

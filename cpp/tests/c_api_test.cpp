@@ -1,5 +1,5 @@
-// The C interface: the same results as the classes of C++, every error by its status and message, and no exception that
-// comes out, whatever is thrown within.
+// Tests of the C interface: same results as the C++ classes, the status and message of every error, and no exception
+// leaves it, whatever is thrown inside.
 #include <cerrno>
 #include <cmath>
 #include <cstring>
@@ -18,7 +18,7 @@ std::function<void()> on_allocation;  // may throw
 
 }  // namespace
 
-// Not inlined, so that no compiler takes what one of them calls for a mistake of the other.
+// Not inlined: compilers would warn of mismatched new and free.
 __attribute__((noinline)) void* operator new(std::size_t n) {
     if (on_allocation) on_allocation();
     void* memory = std::malloc(n > 0 ? n : 1);
@@ -141,10 +141,10 @@ void check_same(const fasthash_index* index, const Index& core) {
     check(fasthash_index_level_bits(index, core.layout().n_levels()) == 0, "no such level");
     check(fasthash_index_next_id(index) == core.next_id(), "next_id");
 
-    const Export items = core.export_items();
-    std::vector<std::uint8_t> codes(items.codes.size());
-    ok(fasthash_index_reconstruct(index, items.ids.data(), items.ids.size(), codes.data()));
-    check(codes == items.codes, "reconstruct");
+    const Export entries = core.export_entries();
+    std::vector<std::uint8_t> codes(entries.codes.size());
+    ok(fasthash_index_reconstruct(index, entries.ids.data(), entries.ids.size(), codes.data()));
+    check(codes == entries.codes, "reconstruct");
     for (const std::int64_t id : {std::int64_t{0}, std::int64_t{3}, std::int64_t{1000}, std::int64_t{-1}}) {
         bool contains = !core.contains(id);
         ok(fasthash_index_contains(index, id, &contains));
@@ -263,7 +263,7 @@ void test_refused_indices() {
     const auto expect = [&](fasthash_status status, const char* text) {
         refused(status, text);
         check(index == nullptr, "no index comes from a refused call");
-        index = reinterpret_cast<fasthash_index*>(&index);  // to see that it is overwritten
+        index = reinterpret_cast<fasthash_index*>(&index);  // must be overwritten
     };
     for (const std::size_t n_bits : {std::size_t{0}, std::size_t{9}, std::size_t{4104}, SIZE_MAX}) {
         expect(fasthash_flat_create(n_bits, &index),
@@ -360,7 +360,7 @@ void test_refused_calls(const IndexHandle& handle) {
         check_same(index, *core);  // a refused call changes nothing
     }
 
-    // Nothing is asked, so no array is needed.
+    // Without queries, null arrays are allowed.
     const fasthash_codes nothing{nullptr, 0, kWidth};
     ok(fasthash_index_add(index, nothing, nullptr));
     ok(fasthash_index_remove(index, nullptr, 0));
@@ -442,7 +442,7 @@ void test_files() {
 void test_last_error() {
     refused(fasthash_set_num_threads(0), "got 0");
     ok(fasthash_set_num_threads(fasthash_num_threads()));
-    refused(FASTHASH_ERROR_ARGUMENT, "got 0");  // what succeeds leaves it
+    refused(FASTHASH_ERROR_ARGUMENT, "got 0");  // success keeps the last message
     std::thread([] {
         check(std::strcmp(fasthash_last_error(), "") == 0, "each thread has its own");
         refused(fasthash_set_num_threads(2000), "got 2000");
@@ -455,7 +455,7 @@ void test_last_error() {
     check(std::strlen(fasthash_last_error()) == 1023, "a long message is cut");
 }
 
-// Whatever an allocation throws, at whatever moment.
+// Allocations that throw different exceptions, at every moment.
 void test_nothing_is_thrown_out() {
     struct Case {
         std::function<void()> raise;
@@ -552,7 +552,7 @@ void test_nothing_is_thrown_out() {
                 const fasthash_status status = call();
                 on_allocation = nullptr;
                 if (!raised) break;
-                // What is allocated for speed alone may be done without.
+                // Allocations for speed alone may fail without an error.
                 if (status != FASTHASH_OK) refused(status, of.status, of.text);
                 if (n == 0) check(status != FASTHASH_OK, std::string(name) + " allocates nothing it needs");
             }

@@ -1,6 +1,6 @@
-// The core used from C++ alone: build, change, search, save, load, and its errors. The Python tests go deeper.
-#include "testing.h"
+// Tests of the core from C++: build, change, search, save, load, errors. The Python tests cover more.
 #include "io/xxh64.h"
+#include "testing.h"
 
 namespace fasthash::testing {
 
@@ -47,7 +47,7 @@ void test_indices_agree() {
           "keep = 1 with a filter is exact");
 }
 
-// One history in indices of every kind, each step of which is compared with plain loops.
+// Applies the same changes to every kind of index, and compares each step with plain loops.
 void test_changes() {
     auto indices = indices_of_every_kind(kLayout);
     PlainIndex plain(kWidth);

@@ -1,4 +1,4 @@
-// What is left when a save is killed or refused at any step.
+// Tests of saves that are killed, or fail, at any step: the old file or the new one is intact.
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -23,7 +23,7 @@ constexpr std::size_t kWidth = 8;
 const LevelLayout kLayout({8, 16, 40});
 
 std::mt19937 generator(1);
-std::string folder;  // of this test, empty between its parts
+std::string folder;  // of this test; empty between its checks
 
 std::vector<std::uint8_t> read_file(const std::string& path) {
     const InputFile file(path);
@@ -50,7 +50,7 @@ void empty_folder() {
 
 // ---- saving, killed and refused ----
 
-// What the steps of a save do. They are counted from 1.
+// Records the steps of a save, numbered from 1, and kills or fails one of them.
 struct Script {
     int at = 0;  // the step that is killed, or fails with an error
     int error = 0;
@@ -70,7 +70,7 @@ class Saving {
     explicit Saving(std::unique_ptr<Index> index)
         : index_(std::move(index)), path_(folder + "/index.fh"), old_(index_->copy()) {
         old_->add({random_codes(1000 * kWidth, generator).data(), 1000, kWidth}, nullptr);
-        // Several pieces that are written on their own.
+        // Large enough for several writes.
         const std::size_t n = 140000;
         index_->add({random_codes(n * kWidth, generator, 256).data(), n, kWidth}, nullptr);
         old_bytes_ = old_->to_bytes();
@@ -109,7 +109,7 @@ class Saving {
         }
     }
 
-    // At any moment, also within a step.
+    // Killed at any moment, also within a step.
     void test_kills_at_any_time() {
         bool was_old = false, was_new = false;
         for (unsigned delay = 0; delay < 400000 && !was_new; delay += delay / 4 + 500) {
@@ -155,7 +155,7 @@ class Saving {
         }
     }
 
-    // The system itself refuses to write more.
+    // The system refuses further writes (RLIMIT_FSIZE).
     void test_limit() {
         for (const rlim_t limit : {rlim_t{0}, rlim_t{100}, rlim_t{500000}, rlim_t{1100000}}) {
             put_old_file(true);
@@ -185,7 +185,7 @@ class Saving {
         while (waitpid(child, &status, 0) < 0) check(errno == EINTR, "waitpid");
         return status;
     }
-    // Of a file that is there, an error tells the path to which all links lead.
+    // Errors for an existing file name the target of its symbolic links.
     bool ends_with_name(const std::string& path) const {
         return path.size() >= path_.size() && path.compare(path.size() - path_.size(), path_.size(), path_) == 0;
     }

@@ -1,4 +1,4 @@
-// Memory between two fences: pages that must not be touched.
+// Memory between two protected pages, so that an access outside it ends the test.
 #pragma once
 
 #include <cstddef>

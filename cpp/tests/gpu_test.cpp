@@ -1,4 +1,4 @@
-// The GPU's kernels, run by their twin on the CPU, find what the index on the CPU finds.
+// Tests of the GPU's kernels, run by the emulator: same results as the index on the CPU.
 #include <numeric>
 
 #include "gpu/flat_gallery.h"
@@ -18,8 +18,8 @@ Found on_cpu(const std::vector<std::uint8_t>& codes, const std::vector<std::int6
     return search(index, view(queries, n_bytes), k);
 }
 
-Found on_twin(const gpu::FlatGallery& gallery, const std::vector<std::uint8_t>& queries, std::size_t k,
-              const gpu::Allowed* allowed = nullptr) {
+Found on_emulator(const gpu::FlatGallery& gallery, const std::vector<std::uint8_t>& queries, std::size_t k,
+                  const gpu::Allowed* allowed = nullptr) {
     const std::size_t n = queries.size() / gallery.n_bytes() * k;
     Found found{std::vector<std::int32_t>(n), std::vector<std::int64_t>(n)};
     gallery.search(view(queries, gallery.n_bytes()), static_cast<std::uint32_t>(k), allowed, found.distances.data(),
@@ -42,14 +42,14 @@ void search_is_the_cpu_s() {
                 const Found expected = on_cpu(codes, ids, queries, n_bytes, k);
                 const std::string where =
                     std::to_string(n_bytes) + " bytes, n = " + std::to_string(n) + ", k = " + std::to_string(k);
-                check(on_twin(flat, queries, k) == expected, "scan, " + where);
-                check(on_twin(tree, queries, k) == expected, "tree, " + where);
+                check(on_emulator(flat, queries, k) == expected, "scan, " + where);
+                check(on_emulator(tree, queries, k) == expected, "tree, " + where);
             }
         }
     }
 }
 
-/// Codes around a few centres, where a tree reads few of them.
+/// Clustered codes, of which a tree reads few.
 void trees_find_what_is_near() {
     std::mt19937 generator(3);
     const std::size_t n = 20000, n_bytes = 8;
@@ -74,8 +74,8 @@ void trees_find_what_is_near() {
     check(tree.prefix_bits() > 0 && deep.n_prefixes() > tree.n_prefixes(), "a deeper tree has more prefixes");
     for (const std::size_t k : {1, 10, 500, 12000}) {
         const Found expected = on_cpu(codes, ids, queries, n_bytes, k);
-        check(on_twin(tree, queries, k) == expected, "tree, k = " + std::to_string(k));
-        check(on_twin(deep, queries, k) == expected, "a deep tree, k = " + std::to_string(k));
+        check(on_emulator(tree, queries, k) == expected, "tree, k = " + std::to_string(k));
+        check(on_emulator(deep, queries, k) == expected, "a deep tree, k = " + std::to_string(k));
     }
 }
 
@@ -122,7 +122,7 @@ void pruning_keeps_what_it_keeps_on_the_cpu() {
     check(2 * n_done > n_asked, "most pruned searches have room, these had: " + std::to_string(n_done));
 }
 
-/// Many codes at one distance, first few and then more than there is room for; and all of them equal.
+/// Many codes at one distance, so that candidates overflow; and only equal codes.
 void bursts_are_survived() {
     std::mt19937 generator(1);
     const std::size_t n = 60000;
@@ -138,8 +138,8 @@ void bursts_are_survived() {
         const gpu::TreeGallery tree(view(codes, 8), LevelLayout({64}), nullptr, 7, nullptr);
         for (const std::size_t k : {1, 100, 3000}) {
             const Found expected = on_cpu(codes, ids, queries, 8, k);
-            check(on_twin(flat, queries, k) == expected, "a burst in a scan, k = " + std::to_string(k));
-            check(on_twin(tree, queries, k) == expected, "a burst in a tree, k = " + std::to_string(k));
+            check(on_emulator(flat, queries, k) == expected, "a burst in a scan, k = " + std::to_string(k));
+            check(on_emulator(tree, queries, k) == expected, "a burst in a tree, k = " + std::to_string(k));
         }
     }
 }
@@ -151,7 +151,7 @@ void finds_what_the_index_finds(const gpu::FlatGallery& gallery, const FlatIndex
     if (filter != nullptr) there = gallery.allowed(*filter, nullptr);
     const gpu::Allowed* const allowed = filter == nullptr ? nullptr : &there;
     for (const std::size_t k : {1, 50, 2500}) {
-        check(on_twin(gallery, queries, k, allowed) == search(index, wanted, k, filter), "a filter");
+        check(on_emulator(gallery, queries, k, allowed) == search(index, wanted, k, filter), "a filter");
     }
     for (const std::int32_t radius : {0, 3, 7, 32}) {
         const RangeResult range = index.range_search(wanted, radius, filter, nullptr);
@@ -173,7 +173,7 @@ void filters_and_radii_are_kept() {
     for (const bool counted : {true, false}) {
         std::vector<std::int64_t> ids(n);
         for (std::size_t i = 0; i < n; ++i) ids[i] = static_cast<std::int64_t>(counted ? i + 7 : 3 * i);
-        std::vector<std::int64_t> allowed{-5, 1, 1000000};  // and some that are not there
+        std::vector<std::int64_t> allowed{-5, 1, 1000000};  // and ids that the index does not hold
         for (const std::int64_t id : ids) {
             if (generator() % 5 == 0) allowed.push_back(id);
         }
@@ -189,7 +189,7 @@ void filters_and_radii_are_kept() {
     }
 }
 
-/// Codes that have no room on the device, in blocks that hold few of them.
+/// Codes in host memory, streamed in small blocks.
 void streamed_codes_are_found() {
     std::mt19937 generator(5);
     const std::size_t n = 2000;
@@ -204,14 +204,14 @@ void streamed_codes_are_found() {
             check(flat.streamed() && flat.nbytes() == 0, "codes on the host");
             for (const std::size_t k : {1, 30, 1500}) {
                 const Found expected = on_cpu(codes, ids, queries, n_bytes, k);
-                check(on_twin(flat, queries, k) == expected, "streamed, k = " + std::to_string(k));
-                check(on_twin(tree, queries, k) == expected, "a streamed tree, k = " + std::to_string(k));
+                check(on_emulator(flat, queries, k) == expected, "streamed, k = " + std::to_string(k));
+                check(on_emulator(tree, queries, k) == expected, "a streamed tree, k = " + std::to_string(k));
             }
         }
     }
 }
 
-/// Widths that the tensor cores take, codes that are all zeros, all ones and anything, in tiles that are not full.
+/// The widths of the tensor-core scan: codes of zeros, ones and random bits, in incomplete tiles.
 void products_are_those_of_the_bits() {
     std::mt19937 generator(6);
     for (const std::size_t n_bytes : {4, 7, 8, 15, 16, 30, 32}) {
@@ -267,7 +267,7 @@ int main() {
         filters_and_radii_are_kept();
     }
     products_are_those_of_the_bits();
-    setenv("FASTHASH_GPU_SCAN", "popcount", 1);  // their twin is the faster one
+    setenv("FASTHASH_GPU_SCAN", "popcount", 1);  // the products are the faster unit
     bursts_are_survived();
     trees_find_what_is_near();
     pruning_keeps_what_it_keeps_on_the_cpu();

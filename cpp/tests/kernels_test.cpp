@@ -1,5 +1,5 @@
-// Every table of kernels that this machine offers, compared with counting bit by bit. What the kernels read and write
-// stands next to pages that must not be touched: a step outside ends the test.
+// Tests of every kernel table that this machine supports, against counting bit by bit. Inputs and outputs lie next to
+// protected pages, so that an access outside them ends the test.
 #include "kernels/kernels.h"
 
 #include <algorithm>
@@ -69,45 +69,45 @@ struct Data {
     }
 };
 
-// Expects the rows nearer than the bound that held when the kernel came to the group. That is known, as only the rows
-// of a query lower its bound.
+// Expects the rows below the threshold at the time when the kernel reached the group. It is known, since only the hits
+// of a query lower its threshold.
 class GroupCheck final : public GroupSink {
  public:
-    std::vector<std::uint16_t> bounds;
+    std::vector<std::uint16_t> thresholds;
 
-    GroupCheck(const Data& data, std::size_t n_queries, std::size_t n_groups, std::size_t first_bound, bool lowers)
+    GroupCheck(const Data& data, std::size_t n_queries, std::size_t n_groups, std::size_t first_threshold, bool lowers)
         : data_(data), n_groups_(n_groups), lowers_(lowers), next_(n_queries) {
         const std::size_t n_bits = width * 8, each[] = {0, 1, n_bits / 2, generator() % (n_bits + 2), n_bits + 1};
         for (std::size_t q = 0; q < n_queries; ++q) {
-            bounds.push_back(static_cast<std::uint16_t>(each[(first_bound + q) % 5]));
+            thresholds.push_back(static_cast<std::uint16_t>(each[(first_threshold + q) % 5]));
         }
     }
 
     void take(std::size_t q, std::size_t g, std::uint64_t rows, const std::uint16_t* distances) override {
-        check(q < bounds.size() && g < n_groups_ && g >= next_[q], "scan_groups: groups of a query in order");
+        check(q < thresholds.size() && g < n_groups_ && g >= next_[q], "scan_groups: groups of a query in order");
         pass(q, g);
         next_[q] = g + 1;
-        check(rows != 0 && rows == nearer(q, g), "scan_groups: rows nearer than the bound");
+        check(rows != 0 && rows == nearer(q, g), "scan_groups: rows nearer than the threshold");
         std::uint16_t farthest = 0;
         for (; rows != 0; rows &= rows - 1) {
             const auto i = static_cast<std::size_t>(__builtin_ctzll(rows));
             check(distances[i] == group_distances(q, g)[i], "scan_groups: distance");
             farthest = std::max(farthest, distances[i]);
         }
-        if (lowers_) bounds[q] = farthest;
+        if (lowers_) thresholds[q] = farthest;
     }
     void finish() {
-        for (std::size_t q = 0; q < bounds.size(); ++q) pass(q, n_groups_);
+        for (std::size_t q = 0; q < thresholds.size(); ++q) pass(q, n_groups_);
     }
 
  private:
     // The queries and groups of a scan are the last ones of all: those that end at the fence.
     const int* group_distances(std::size_t q, std::size_t g) const {
-        return &data_.distances[(kQueries - bounds.size() + q) * kRows + (kGroups - n_groups_ + g) * kGroup];
+        return &data_.distances[(kQueries - thresholds.size() + q) * kRows + (kGroups - n_groups_ + g) * kGroup];
     }
     std::uint64_t nearer(std::size_t q, std::size_t g) const {
         std::uint64_t rows = 0;
-        for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{group_distances(q, g)[i] < bounds[q]} << i;
+        for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{group_distances(q, g)[i] < thresholds[q]} << i;
         return rows;
     }
     void pass(std::size_t q, std::size_t end) const {
@@ -135,7 +135,7 @@ void test_scan_groups(const Data& data) {
             for (std::size_t i = 0; i < kQueries * 5 * 2; ++i) {
                 const std::size_t n_queries = 1 + i % kQueries;
                 GroupCheck sink(data, n_queries, n_groups, i / kQueries % 5, i / kQueries >= 5);
-                kernels().scan_groups({for_queries.place(n_queries * prepared_bytes), n_queries, sink.bounds.data(),
+                kernels().scan_groups({for_queries.place(n_queries * prepared_bytes), n_queries, sink.thresholds.data(),
                                        groups + (kGroups - n_groups) * kGroup * width, n_groups, width, &sink});
                 sink.finish();
             }
@@ -143,11 +143,11 @@ void test_scan_groups(const Data& data) {
     }
 }
 
-// Expects the rows within the limit in the order of the ranges.
+// Expects the rows within the threshold in the order of the ranges.
 class RowCheck final : public RowSink {
  public:
-    RowCheck(const int* distances, const std::vector<RowRange>& ranges, std::int32_t limit, bool lowers)
-        : distances_(distances), limit_(limit), old_limit_(limit), lowers_(lowers) {
+    RowCheck(const int* distances, const std::vector<RowRange>& ranges, std::int32_t threshold, bool lowers)
+        : distances_(distances), threshold_(threshold), old_threshold_(threshold), lowers_(lowers) {
         for (const RowRange& range : ranges) {
             for (std::uint32_t row = range.begin; row < range.end; ++row) rows_.push_back(row);
         }
@@ -155,32 +155,33 @@ class RowCheck final : public RowSink {
 
     std::int32_t take(const RowHit* hits, std::size_t n) override {
         check(n > 0 && n <= kMostHits, "scan_rows: number of hits");
-        // A kernel that compares eight rows at once may turn to the new limit after them.
+        // A kernel that compares eight rows at once may use the old threshold for all of them.
         const std::size_t end_of_old = next_ + 7;
         std::int32_t farthest = 0;
         for (std::size_t i = 0; i < n; ++i) {
             pass(hits[i].row);
             check(hits[i].distance == distances_[hits[i].row], "scan_rows: distance");
-            check(hits[i].distance <= (next_ < end_of_old ? old_limit_ : limit_), "scan_rows: row within the limit");
+            check(hits[i].distance <= (next_ < end_of_old ? old_threshold_ : threshold_),
+                  "scan_rows: row within the threshold");
             farthest = std::max(farthest, hits[i].distance);
             ++next_;
         }
-        old_limit_ = limit_;
-        if (lowers_) limit_ = std::min(limit_, farthest - 1);
-        return limit_;
+        old_threshold_ = threshold_;
+        if (lowers_) threshold_ = std::min(threshold_, farthest - 1);
+        return threshold_;
     }
     void finish() { pass(UINT32_MAX); }
 
  private:
     void pass(std::uint32_t row) {
         for (; next_ < rows_.size() && rows_[next_] != row; ++next_) {
-            check(distances_[rows_[next_]] > limit_, "scan_rows: no row left out");
+            check(distances_[rows_[next_]] > threshold_, "scan_rows: no row left out");
         }
         check(next_ < rows_.size() || row == UINT32_MAX, "scan_rows: rows in order");
     }
 
     const int* distances_;
-    std::int32_t limit_, old_limit_;
+    std::int32_t threshold_, old_threshold_;
     bool lowers_;
     std::vector<std::uint32_t> rows_;
     std::size_t next_ = 0;
@@ -198,10 +199,10 @@ void test_scan_rows(const Data& data) {
         std::uint8_t* codes = for_codes.place(n * width, offset);
         std::memcpy(codes, data.codes.data(), n * width);
         for (const auto& ranges : each_ranges) {
-            for (const std::int32_t limit : {0, n_bits / 2, n_bits}) {
+            for (const std::int32_t threshold : {0, n_bits / 2, n_bits}) {
                 for (const bool lowers : {false, true}) {
-                    RowCheck sink(data.distances.data() + q * kRows, ranges, limit, lowers);
-                    kernels().scan_rows(query, codes, width, ranges.data(), ranges.size(), limit, sink);
+                    RowCheck sink(data.distances.data() + q * kRows, ranges, threshold, lowers);
+                    kernels().scan_rows(query, codes, width, ranges.data(), ranges.size(), threshold, sink);
                     sink.finish();
                 }
             }
@@ -217,10 +218,10 @@ void test_distances(const Data& data) {
         for (std::size_t n = 0; n <= 70; ++n) {
             std::uint8_t* codes = for_codes.place(n * width, offset);
             std::memcpy(codes, data.codes.data(), n * width);
-            const auto bound = static_cast<std::uint16_t>(1 + n * 7);
+            const auto base = static_cast<std::uint16_t>(1 + n * 7);
             auto* out = for_results.place<std::uint16_t>(n);
-            kernels().distances(query, codes, n, width, bound, out);
-            for (std::size_t i = 0; i < n; ++i) check(out[i] == bound + data.distances[q * kRows + i], "distances");
+            kernels().distances(query, codes, n, width, base, out);
+            for (std::size_t i = 0; i < n; ++i) check(out[i] == base + data.distances[q * kRows + i], "distances");
         }
     }
 }
@@ -232,7 +233,7 @@ void compare_values(const std::uint16_t* values, std::size_t n, std::uint16_t fi
         n_at_most += values[i] <= last;
         if (values[i] >= first && values[i] <= last) expected.push_back(static_cast<std::uint32_t>(i));
     }
-    // A position may be written before it is known to count.
+    // find_between may write one position past the end.
     auto* positions = for_results.place<std::uint32_t>(n + 1);
     check(kernels().count_at_most(values, n, last) == n_at_most, "count_at_most");
     check(kernels().find_between(values, n, first, last, positions) == expected.size(), "find_between: how many");

@@ -1,8 +1,9 @@
 // The tree of levels against sets of prefixes: its nodes, their children and their rows, in every form of the codes.
-#include "level_tree.h"
+#include "codes/level_tree.h"
 
 #include <set>
 
+#include "segments/merge.h"
 #include "testing.h"
 
 namespace fasthash::testing {
@@ -26,7 +27,7 @@ SortedCodes sorted(const std::set<Code>& codes, std::size_t n_bytes) {
     std::int64_t id = 0;
     for (const Code& code : codes) {
         check(builder.append(code.data(), id++), "in order");
-        if (id % 5 == 0) check(builder.append(code.data(), id++), "in order");  // a row of two items is one leaf
+        if (id % 5 == 0) check(builder.append(code.data(), id++), "in order");  // a row of two entries is one leaf
     }
     return builder.finish();
 }
@@ -70,8 +71,8 @@ void check_tree(const LevelTree& tree, const std::set<Code>& codes, const LevelL
 void check_counts(const std::vector<std::uint8_t>& codes, const std::set<Code>& rows, const LevelLayout& layout,
                   const std::string& what) {
     Stopper stopper;
-    const NewItems items{view(codes, layout.n_bytes()), nullptr, 0};
-    const std::vector<std::size_t> counts = count_nodes(MergeCursor({}, items, stopper), layout);
+    const NewEntries entries{view(codes, layout.n_bytes()), nullptr, 0};
+    const std::vector<std::size_t> counts = count_nodes(MergeCursor({}, entries, stopper), layout);
     check(counts.size() == layout.n_levels(), what + ": a number for each level");
     for (std::size_t depth = 0; depth < layout.n_levels(); ++depth) {
         check(counts[depth] == prefixes(rows, layout.offset(depth + 1)).size(), what + ": number of nodes");
@@ -89,7 +90,7 @@ void test_trees() {
                 const std::string what = layout.str() + ", " + std::to_string(rows.size()) + " codes";
                 SortedCodes as_slices = sorted(rows, layout.n_bytes());
                 check_tree(LevelTree(as_slices, layout), rows, layout, what);
-                as_slices.hold_slices();
+                as_slices.hold_byte_major();
                 check_tree(LevelTree(as_slices, layout), rows, layout, what + " in slices");
                 SortedCodes as_tails = sorted(rows, layout.n_bytes());
                 as_tails.add_directory(8);

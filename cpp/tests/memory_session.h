@@ -1,4 +1,4 @@
-// A session of everything an index does, each step of it repeated while memory is refused; for memory_test.cpp.
+// A session of all operations of an index, each step repeated while allocations fail. Used by memory_test.cpp.
 #pragma once
 
 #include <dirent.h>
@@ -17,7 +17,7 @@ constexpr std::size_t kWidth = 8;
 const LevelLayout kLayout({8, 16, 40});
 std::string path;  // of a file; long enough that no string holds it without an allocation
 
-/// What a call returned, whatever it was.
+/// The result of any call.
 struct Answer {
     std::vector<std::int64_t> numbers;
     std::vector<std::uint8_t> bytes;
@@ -32,15 +32,15 @@ struct Answer {
         join(found.distances);
         join(found.ids);
     }
-    void join(const Export& items) {
-        join(items.ids);
-        bytes.insert(bytes.end(), items.codes.begin(), items.codes.end());
+    void join(const Export& entries) {
+        join(entries.ids);
+        bytes.insert(bytes.end(), entries.codes.begin(), entries.codes.end());
     }
 };
 
 Answer content_of(const Index& index) {
     Answer content;
-    content.join(index.export_items());
+    content.join(index.export_entries());
     content.numbers.push_back(static_cast<std::int64_t>(index.next_id()));
     content.numbers.push_back(static_cast<std::int64_t>(index.size()));
     return content;
@@ -48,9 +48,9 @@ Answer content_of(const Index& index) {
 
 Answer content_of(const PlainIndex& plain) {
     Answer content;
-    for (const auto& item : plain.codes()) {
-        content.numbers.push_back(item.first);
-        content.bytes.insert(content.bytes.end(), item.second.begin(), item.second.end());
+    for (const auto& entry : plain.codes()) {
+        content.numbers.push_back(entry.first);
+        content.bytes.insert(content.bytes.end(), entry.second.begin(), entry.second.end());
     }
     content.numbers.push_back(static_cast<std::int64_t>(plain.next_id()));
     content.numbers.push_back(static_cast<std::int64_t>(plain.size()));
@@ -73,7 +73,7 @@ struct Step {
     bool loads = false;
 };
 
-/// The steps of a session, and what an index of plain loops says of each.
+/// The steps of a session, and the expected result of each, from an index of plain loops.
 class Session {
  public:
     explicit Session(std::unique_ptr<Index> empty)

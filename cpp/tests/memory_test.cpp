@@ -1,8 +1,8 @@
-// Memory that runs out: a session of everything an index does, in which the n-th allocation fails, alone or with all
-// that follow. With `memory_test thorough` for every n, otherwise for a sample spread evenly over the session.
+// Tests of running out of memory: a session of all operations of an index, in which the n-th allocation fails, alone or
+// with all later ones. `memory_test thorough` tries every n, otherwise a sample spread evenly over the session.
 //
-// The call that fails throws std::bad_alloc and leaves the index as an index of plain loops was before it; no memory is
-// lost; repeated, the call succeeds. Threads that cannot be started are done without.
+// The failing call must throw std::bad_alloc, leave the index unchanged (compared with an index of plain loops) and
+// leak nothing; repeated, it must succeed. Threads that cannot be started must not matter.
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,7 +20,7 @@ namespace {
 
 bool thorough = false;
 
-// Without `thorough` one in so many attempts is made.
+// Without `thorough`, one of this many attempts is made.
 constexpr long kSample = 211;
 
 void test_session(std::unique_ptr<Index> empty) {
@@ -61,7 +61,7 @@ void in_child(const std::string& what, Call call) {
     check(WIFEXITED(status) && WEXITSTATUS(status) == 0, what + ": the child fails");
 }
 
-// An index from nothing with several threads, at the first use of what is made once in a process.
+// Builds an index on several threads in a fresh process, so that its one-time initialisation meets the failure.
 class FirstUse {
  public:
     FirstUse() : plain_(kWidth) {
@@ -101,7 +101,7 @@ class FirstUse {
     std::unique_ptr<Expected> expected_;
 };
 
-// Before anything else in this process, so that each child begins with nothing made.
+// Runs before anything else in this process, so that each child starts uninitialised.
 void test_first_use() {
     const FirstUse first;
     for (const bool all : {false, true}) {
@@ -139,7 +139,7 @@ int main(int argc, char** argv) {
     using namespace fasthash::testing;
     thorough = argc == 2 && std::strcmp(argv[1], "thorough") == 0;
     check(argc == 1 || thorough, "usage: memory_test [thorough]");
-    // In memory, if there is such a place: each save waits for the disk.
+    // Use a folder in memory if there is one, since each save waits for the disk.
     const std::string folder =
         std::string(access("/dev/shm", W_OK) == 0 ? "/dev/shm/" : "") + "memory_test-" + std::to_string(getpid());
     check(mkdir(folder.c_str(), 0777) == 0, "mkdir");

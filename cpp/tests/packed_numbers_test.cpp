@@ -1,6 +1,6 @@
 // Numbers of few bytes against a plain vector: at both ends of every width, set one by one, and read from a file's
 // bytes.
-#include "packed_numbers.h"
+#include "codes/packed_numbers.h"
 
 #include <thread>
 

@@ -1,5 +1,5 @@
-// Allocations and threads that the system refuses. Included by one file of a test alone: it replaces operator new, and
-// with FASTHASH_WRAPPED_ALLOCATION what the core asks for without that.
+// Makes allocations and thread starts fail. Included by one file of a test only: replaces operator new and, with
+// FASTHASH_WRAPPED_ALLOCATION, the core's other allocations.
 #pragma once
 
 #include <dlfcn.h>
@@ -46,7 +46,7 @@ static void free_uncounted(void* memory) { __real_free(memory); }
 static void free_uncounted(void* memory) { std::free(memory); }
 #endif
 
-// Not inlined, so that no compiler takes what one of them calls for a mistake of the other.
+// Not inlined: compilers would warn of mismatched new and free.
 __attribute__((noinline)) void* operator new(std::size_t n) {
     void* memory = refuse_memory() ? nullptr : std::malloc(n > 0 ? n : 1);
     if (memory == nullptr) throw std::bad_alloc();

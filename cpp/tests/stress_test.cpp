@@ -1,10 +1,10 @@
-// Eight threads that read and one that changes an index, for so many seconds for each kind: `stress_test SECONDS`.
+// Stress test: eight threads search an index while one changes it. `stress_test SECONDS` runs that long for each kind.
 //
-// Codes come and go in batches. The writer notes what the index holds from change to change, each time before it begins
-// one and after it is done. What a reader gets must be the answer of one of the versions between the last that was done
-// when it asked and the last that was begun when it had its answer, and none before the version that it saw last: a
-// change is seen as a whole or not at all, at once and for good. Meanwhile the process forks, and children search and
-// change what they found.
+// Codes are added and removed in batches. The writer records each version of the index, before it begins the change and
+// after the change is done. The result of a search must belong to one version: not older than the last change done when
+// the search began, not newer than the last one begun when it returned, and not older than the version that the reader
+// saw last. So each change is visible completely or not at all, at once and for good. Meanwhile the process forks, and
+// its children search and change their copies.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,7 +18,7 @@
 #include "fasthash/topk.h"
 #include "testing.h"
 
-// The sanitizers' own locks are not for forking while threads are busy.
+// Sanitizers do not support forking while other threads hold their locks.
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 #define FASTHASH_NO_FORK
 #elif defined(__has_feature)
@@ -35,26 +35,26 @@ namespace {
 
 constexpr std::size_t kWidth = 16, kBits = kWidth * 8;
 constexpr std::size_t kReaders = 8, kQueries = 16;
-constexpr std::size_t kStatic = 2048, kBatches = 32, kItems = 8;  // codes that stay; batches, and codes of each
-constexpr std::int64_t kFirstId = 10000, kLastId = 99999;         // of the batches; the largest of all, which stays
+constexpr std::size_t kStatic = 2048, kBatches = 32, kEntries = 8;  // codes that stay; batches, and codes of each
+constexpr std::int64_t kFirstId = 10000, kLastId = 99999;           // of the batches; the largest of all, which stays
 constexpr std::size_t kMostVersions = std::size_t{1} << 20;
 constexpr std::uint8_t kGenerations = 60;  // codes that a batch has in turn
 constexpr std::size_t kMostRadius = 40;    // half of all codes are nearer than 16
 constexpr unsigned kChildSeconds = 60;     // that a child may take for a few milliseconds of work
 
-std::int64_t id_of(std::size_t batch, std::size_t item) {
-    return kFirstId + static_cast<std::int64_t>(batch * kItems + item);
+std::int64_t id_of(std::size_t batch, std::size_t entry) {
+    return kFirstId + static_cast<std::int64_t>(batch * kEntries + entry);
 }
 
-/// Which codes each batch has; 0: it is not there.
+/// The generation of codes that each batch has; 0: the batch is not in the index.
 using Content = std::array<std::uint8_t, kBatches>;
 
 std::size_t size_of(const Content& content) {
-    return kStatic + kItems * static_cast<std::size_t>(
-                                  std::count_if(content.begin(), content.end(), [](std::uint8_t g) { return g != 0; }));
+    return kStatic + kEntries * static_cast<std::size_t>(std::count_if(content.begin(), content.end(),
+                                                                       [](std::uint8_t g) { return g != 0; }));
 }
 
-/// All codes that there ever are, and their distances to all queries.
+/// All codes of the test, and their distances to all queries.
 struct World {
     std::vector<std::uint8_t> queries, fixed;
     std::vector<std::int64_t> fixed_ids;
@@ -69,14 +69,14 @@ struct World {
         for (std::size_t i = 0; i + 1 < kStatic; ++i) fixed_ids.push_back(static_cast<std::int64_t>(2 * i));
         std::shuffle(fixed_ids.begin(), fixed_ids.end(), generator);
         fixed_ids.push_back(kLastId);
-        for (auto& codes : of_batches) codes = random_codes(kBatches * kItems * kWidth, generator);
+        for (auto& codes : of_batches) codes = random_codes(kBatches * kEntries * kWidth, generator);
         for (std::size_t q = 0; q < kQueries; ++q) {
             for (std::size_t i = 0; i < kStatic; ++i) {
                 fixed_ranking[q].emplace_back(hamming(query(q), &fixed[i * kWidth], kWidth), fixed_ids[i]);
             }
             std::sort(fixed_ranking[q].begin(), fixed_ranking[q].end());
             for (std::size_t g = 0; g <= kGenerations; ++g) {
-                for (std::size_t i = 0; i < kBatches * kItems; ++i) {
+                for (std::size_t i = 0; i < kBatches * kEntries; ++i) {
                     distances[q][g].push_back(hamming(query(q), &of_batches[g][i * kWidth], kWidth));
                 }
             }
@@ -84,8 +84,8 @@ struct World {
     }
 
     const std::uint8_t* query(std::size_t q) const { return &queries[q * kWidth]; }
-    const std::uint8_t* code(std::size_t batch, std::size_t item, std::uint8_t generation) const {
-        return &of_batches[generation][(batch * kItems + item) * kWidth];
+    const std::uint8_t* code(std::size_t batch, std::size_t entry, std::uint8_t generation) const {
+        return &of_batches[generation][(batch * kEntries + entry) * kWidth];
     }
 
     /// The first `limit` of all codes within a radius, or of those that a filter allows, by (distance, id).
@@ -96,8 +96,8 @@ struct World {
         if (filter == nullptr && limit <= kStatic) radius = std::min(radius, of_fixed[limit - 1].first);
         std::vector<std::pair<std::int32_t, std::int64_t>> hits;
         for (std::size_t b = 0; b < kBatches; ++b) {
-            const std::int32_t* of_batch = &distances[q][content[b]][b * kItems];
-            for (std::size_t i = 0; i < kItems && content[b] != 0; ++i) {
+            const std::int32_t* of_batch = &distances[q][content[b]][b * kEntries];
+            for (std::size_t i = 0; i < kEntries && content[b] != 0; ++i) {
                 if (of_batch[i] > radius || (filter != nullptr && !filter->contains(id_of(b, i)))) continue;
                 hits.emplace_back(of_batch[i], id_of(b, i));
             }
@@ -123,7 +123,7 @@ struct World {
     }
 };
 
-/// What the index held, from change to change. Written by one thread.
+/// All versions of the index so far. Written by one thread.
 class History {
  public:
     History() : versions_(new Content[kMostVersions]) { versions_[0] = {}; }
@@ -152,7 +152,7 @@ struct Filters {
 
     Filters() {
         std::vector<std::int64_t> few{-5, kLastId, kLastId + 1}, most;
-        for (std::size_t i = 0; i < 3 * kItems; ++i) few.push_back(id_of(3 + i % 3, i / 3));
+        for (std::size_t i = 0; i < 3 * kEntries; ++i) few.push_back(id_of(3 + i % 3, i / 3));
         for (std::int64_t id = 0; id < 40; ++id) few.push_back(id * 17);
         for (std::int64_t id = 0; id < kFirstId + 300; ++id) {
             if (id % 5 != 0) most.push_back(id);
@@ -164,7 +164,7 @@ struct Filters {
     }
 };
 
-/// What the threads share.
+/// State shared by the threads.
 struct Scene {
     const World& world;
     const Filters& filters;
@@ -175,7 +175,7 @@ struct Scene {
     std::atomic<std::uint64_t> n_searches{0}, n_changes{0};
 };
 
-/// Asks an index and compares the answers with the versions that they may be of.
+/// Searches an index and compares the results with the versions that they may belong to.
 class Reader {
  public:
     Reader(Scene& scene, unsigned seed) : scene_(scene), world_(scene.world), generator_(seed) {}
@@ -249,7 +249,7 @@ class Reader {
     }
 
     void search_all(const Index& index, std::size_t first, const char* what) {
-        const std::size_t q = any(kQueries), k = kStatic + kBatches * kItems + 1;
+        const std::size_t q = any(kQueries), k = kStatic + kBatches * kEntries + 1;
         const Found found = search(index, {world_.query(q), 1, kWidth}, k);
         expect(first, what, [&](const Content& content) {
             return found.ids[size_of(content) - 1] != -1 && found.ids[size_of(content)] == -1 &&
@@ -311,7 +311,7 @@ class Reader {
 
     void contains(const Index& index, std::size_t first) {
         const std::size_t batch = any(kBatches);
-        const bool found = index.contains(id_of(batch, any(kItems)));
+        const bool found = index.contains(id_of(batch, any(kEntries)));
         expect(first, "contains", [&](const Content& content) { return found == (content[batch] != 0); });
         check(index.contains(kLastId) && !index.contains(kLastId + 1), "contains what stays");
     }
@@ -321,7 +321,7 @@ class Reader {
         const std::size_t batches[] = {any(kBatches), any(kBatches)};
         std::vector<std::int64_t> ids;
         for (const std::size_t batch : batches) {
-            for (std::size_t i = 0; i < kItems; ++i) ids.push_back(id_of(batch, i));
+            for (std::size_t i = 0; i < kEntries; ++i) ids.push_back(id_of(batch, i));
         }
         std::vector<std::uint8_t> codes(ids.size() * kWidth);
         bool found = true;
@@ -335,7 +335,7 @@ class Reader {
             if (!found || !there) return found == there;
             for (std::size_t i = 0; i < 2; ++i) {
                 const std::uint8_t* code = world_.code(batches[i], 0, content[batches[i]]);
-                if (std::memcmp(&codes[i * kItems * kWidth], code, kItems * kWidth) != 0) return false;
+                if (std::memcmp(&codes[i * kEntries * kWidth], code, kEntries * kWidth) != 0) return false;
             }
             return true;
         });
@@ -382,21 +382,21 @@ class Reader {
                 }
                 return;
             default: {
-                const Export items = index.export_items();
-                expect(first, "all items", [&](const Content& content) {
-                    if (items.ids.size() != size_of(content)) return false;
-                    const auto begin = std::lower_bound(items.ids.begin(), items.ids.end(), kFirstId);
-                    auto row = static_cast<std::size_t>(begin - items.ids.begin());
+                const Export entries = index.export_entries();
+                expect(first, "all entries", [&](const Content& content) {
+                    if (entries.ids.size() != size_of(content)) return false;
+                    const auto begin = std::lower_bound(entries.ids.begin(), entries.ids.end(), kFirstId);
+                    auto row = static_cast<std::size_t>(begin - entries.ids.begin());
                     for (std::size_t b = 0; b < kBatches; ++b) {
                         if (content[b] == 0) continue;
-                        if (items.ids[row] != id_of(b, 0) ||
-                            std::memcmp(&items.codes[row * kWidth], world_.code(b, 0, content[b]), kItems * kWidth) !=
-                                0) {
+                        if (entries.ids[row] != id_of(b, 0) ||
+                            std::memcmp(&entries.codes[row * kWidth], world_.code(b, 0, content[b]),
+                                        kEntries * kWidth) != 0) {
                             return false;
                         }
-                        row += kItems;
+                        row += kEntries;
                     }
-                    return items.ids[row] == kLastId;
+                    return entries.ids[row] == kLastId;
                 });
             }
         }
@@ -404,7 +404,7 @@ class Reader {
 
     // Of an index that nobody changes: its version, or an earlier one of the same content.
     std::size_t version_of(const Index& index) {
-        const std::size_t k = kStatic + kBatches * kItems;
+        const std::size_t k = kStatic + kBatches * kEntries;
         const Found found = search(index, {world_.query(0), 1, kWidth}, k);
         for (std::size_t version = seen_; version <= scene_.history.begun(); ++version) {
             if (found == world_.search(scene_.history[version], 0, nullptr, k)) return version;
@@ -420,14 +420,14 @@ class Reader {
         for (std::size_t b = 0; b < kBatches; ++b) {
             const std::int64_t first = id_of(b, 0);
             std::vector<std::int64_t> ids;
-            for (std::int64_t id = first; id < first + static_cast<std::int64_t>(kItems); ++id) ids.push_back(id);
-            if (content[b] != 0) plain.add({world_.code(b, 0, content[b]), kItems, kWidth}, ids.data());
+            for (std::int64_t id = first; id < first + static_cast<std::int64_t>(kEntries); ++id) ids.push_back(id);
+            if (content[b] != 0) plain.add({world_.code(b, 0, content[b]), kEntries, kWidth}, ids.data());
             if (any(8) > 0) continue;
             if (content[b] == 0) {
-                index.add({world_.code(b, 0, 0), kItems, kWidth}, ids.data());
-                plain.add({world_.code(b, 0, 0), kItems, kWidth}, ids.data());
+                index.add({world_.code(b, 0, 0), kEntries, kWidth}, ids.data());
+                plain.add({world_.code(b, 0, 0), kEntries, kWidth}, ids.data());
             } else {
-                index.remove(ids.data(), kItems);
+                index.remove(ids.data(), kEntries);
                 plain.remove(ids);
             }
         }
@@ -451,7 +451,7 @@ class Reader {
     std::size_t seen_ = 0;  // the latest version that an answer proved
 };
 
-/// Changes the index, and notes it.
+/// Changes the index and records its versions.
 class Writer {
  public:
     explicit Writer(Scene& scene) : scene_(scene), world_(scene.world), index_(scene.index) {}
@@ -507,8 +507,8 @@ class Writer {
             generation_[b] = static_cast<std::uint8_t>(generation_[b] % kGenerations + 1);
             next_[b] = generation_[b];
             const std::uint8_t* codes = world_.code(b, 0, next_[b]);
-            chosen.codes.insert(chosen.codes.end(), codes, codes + kItems * kWidth);
-            for (std::size_t i = 0; i < kItems; ++i) chosen.ids.push_back(id_of(b, i));
+            chosen.codes.insert(chosen.codes.end(), codes, codes + kEntries * kWidth);
+            for (std::size_t i = 0; i < kEntries; ++i) chosen.ids.push_back(id_of(b, i));
         }
         return chosen;
     }
@@ -535,7 +535,7 @@ class Writer {
     }
     void remove() {
         const Batches chosen = choose(true);
-        for (const std::int64_t id : chosen.ids) next_[static_cast<std::size_t>(id - kFirstId) / kItems] = 0;
+        for (const std::int64_t id : chosen.ids) next_[static_cast<std::size_t>(id - kFirstId) / kEntries] = 0;
         publish([&] { index_.remove(chosen.ids.data(), chosen.ids.size()); });
     }
     void update() {

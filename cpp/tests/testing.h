@@ -1,4 +1,4 @@
-// What the tests of the core share: checks, random codes, and an index of plain loops that the others must agree with.
+// Shared by the tests of the core: checks, random codes, and PlainIndex, an index of plain loops as the reference.
 #pragma once
 
 #include <algorithm>
@@ -91,7 +91,7 @@ class PlainIndex {
     const std::map<std::int64_t, std::vector<std::uint8_t>>& codes() const { return codes_; }
     std::vector<std::int64_t> ids() const {
         std::vector<std::int64_t> all;
-        for (const auto& item : codes_) all.push_back(item.first);
+        for (const auto& entry : codes_) all.push_back(entry.first);
         return all;
     }
 
@@ -185,9 +185,9 @@ class Expected {
         check(index.next_id() == plain_.next_id(), what + ": next id");
         const std::vector<std::int64_t> ids = plain_.ids();
         std::vector<std::uint8_t> codes;
-        for (const auto& item : plain_.codes()) codes.insert(codes.end(), item.second.begin(), item.second.end());
-        const Export items = index.export_items();
-        check(items.ids == ids && items.codes == codes, what + ": items");
+        for (const auto& entry : plain_.codes()) codes.insert(codes.end(), entry.second.begin(), entry.second.end());
+        const Export entries = index.export_entries();
+        check(entries.ids == ids && entries.codes == codes, what + ": entries");
         std::vector<std::uint8_t> reconstructed(codes.size());
         index.reconstruct(ids.data(), ids.size(), reconstructed.data());
         check(reconstructed == codes, what + ": reconstruct");

@@ -1,5 +1,4 @@
-// The selection of the k nearest alone, against a sort: ties, radii, both orders, pairs skipped by its threshold, and
-// selections that are joined.
+// Tests of TopK against a sort: ties, radii, both id orders, pairs skipped by the threshold, merged selections.
 #include "fasthash/topk.h"
 
 #include "testing.h"
@@ -53,7 +52,7 @@ void push_all(TopK& selection, const std::vector<Pair>& pairs) {
     }
 }
 
-// As a scan does it that decides for a block of pairs at its start which of them it will push.
+// Pushes pairs as a scan does: decides at the start of a block which of its pairs to push.
 void push_in_blocks(TopK& selection, const std::vector<Pair>& pairs, std::size_t n_block) {
     for (std::size_t first = 0; first < pairs.size(); first += n_block) {
         const std::size_t end = std::min(first + n_block, pairs.size());

@@ -1,4 +1,6 @@
-// What a packed code is, and how its bits fall into levels.
+// Packed codes and their levels.
+//
+// Used by every part of the core. Bits are ordered as by numpy.packbits.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +12,7 @@ namespace fasthash {
 
 constexpr std::size_t kMaxBits = 4096;
 
-/// Codes in memory that somebody else owns: `n` rows of `n_bytes` bytes each, without gaps.
+/// Codes in memory owned elsewhere: `n` rows of `n_bytes` bytes each, without gaps.
 /// Bit j of a code is bit 7 - j % 8 of byte j / 8 (the order of numpy.packbits).
 struct CodeView {
     const std::uint8_t* data;

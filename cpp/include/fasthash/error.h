@@ -1,4 +1,4 @@
-// The errors of the core. Each says which argument or which part of a file is wrong and what was expected.
+// The exceptions of the core. Each message names the wrong argument or file, its value and what was expected.
 #pragma once
 
 #include <stdexcept>
@@ -11,19 +11,19 @@ class Error : public std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-/// A value that the caller passed is not acceptable.
+/// An argument is invalid.
 class ArgumentError : public Error {
  public:
     using Error::Error;
 };
 
-/// A change was begun by a callback inside a change of the same index, or where threads would wait for each other.
+/// A callback began a change inside a change of the same index, or one that would deadlock with another thread.
 class ReentryError : public Error {
  public:
     using Error::Error;
 };
 
-/// A file is not an index of this library, is damaged, or was written by a newer version.
+/// A file is not an index file, is damaged, or was written by a newer version.
 class FormatError : public Error {
  public:
     using Error::Error;

@@ -143,7 +143,7 @@ enum fasthash_keep_mode {
 };
 
 /* HDHash's coarse-to-fine search over the levels of a hierarchical index (ICPR 2020), which is not exact: level by
- * level only the nearest nodes stay in the race. keep: above 0, at most 1; keep_mode: of enum fasthash_keep_mode; the
+ * level only the nearest nodes are kept. keep: above 0, at most 1; keep_mode: of enum fasthash_keep_mode; the
  * rest as in fasthash_index_search. */
 fasthash_status fasthash_index_search_pruned(const fasthash_index* index, fasthash_codes queries, size_t k, double keep,
                                              int32_t keep_mode, const fasthash_filter* filter, int32_t* distances,

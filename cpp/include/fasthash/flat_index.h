@@ -1,4 +1,4 @@
-// The exhaustive index: compares every code. The oracle of all others, and the fastest one for small galleries.
+// FlatIndex: scans every code. The reference for all other indices, and the fastest one for few codes.
 #pragma once
 
 #include "fasthash/index.h"

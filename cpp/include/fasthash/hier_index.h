@@ -1,4 +1,4 @@
-// The multi-level index: searched exactly by whichever plan suits the codes, or pruned as HDHash does (ICPR 2020).
+// HierIndex: exact search by the cheapest plan for its codes, or HDHash's pruned search over levels (ICPR 2020).
 #pragma once
 
 #include "fasthash/index.h"
@@ -7,16 +7,16 @@ namespace fasthash {
 
 class HierIndex final : public Index {
  public:
-    /// `plan`: what the exact search does; nothing lets the index choose by its codes.
+    /// `plan`: forces an exact search plan; empty lets the index choose.
     explicit HierIndex(LevelLayout layout, Memory memory = Memory::standard, std::optional<Plan> plan = std::nullopt);
 
     Memory memory() const;
     std::optional<Plan> forced_plan() const;
 
     struct Shape {
-        Plan plan;              ///< of the first segment, which holds most of the codes
-        std::size_t n_parts;    ///< 0 for a scan, 1 for a prefix
-        std::size_t part_bits;  ///< of each part
+        Plan plan;                   ///< of the first segment, which holds most of the codes
+        std::size_t n_substrings;    ///< 0 for a scan, 1 for a prefix
+        std::size_t substring_bits;  ///< of each substring
         std::vector<std::size_t>
             nodes_per_level;  ///< distinct prefixes of whole levels; at the last level distinct codes
     };

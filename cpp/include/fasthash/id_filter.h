@@ -1,4 +1,4 @@
-// A set of ids that a search may return.
+// IdFilter: the set of ids that a search may return.
 #pragma once
 
 #include <cstddef>
@@ -10,11 +10,11 @@ namespace fasthash {
 
 class FilteredGallery;
 
-/// Made once, used by any number of searches, by several threads at once, on any index. Ids that an index does not hold
-/// do no harm.
+/// Its ids never change, so it may be shared by any number of searches, threads and indices. Ids that an index does not
+/// hold are ignored.
 class IdFilter {
  public:
-    /// Any ids in any order, also several times.
+    /// Ids in any order; duplicates are ignored.
     explicit IdFilter(std::vector<std::int64_t> ids);
     /// The ids i < n for which allowed[i] is not 0.
     static std::unique_ptr<IdFilter> from_mask(const std::uint8_t* allowed, std::size_t n);
@@ -23,21 +23,21 @@ class IdFilter {
     IdFilter& operator=(const IdFilter&) = delete;
 
     std::size_t size() const { return ids_.size(); }
-    /// In ascending order.
+    /// The ids, ascending.
     const std::vector<std::int64_t>& ids() const { return ids_; }
     bool contains(std::int64_t id) const;
-    /// Bytes of memory, those included that searches have prepared with it.
+    /// Bytes of memory, including what searches have prepared (see set_reusable).
     std::size_t nbytes() const;
 
-    /// Keep what a search prepares for the next one: worth it for a filter that is used again.
+    /// Keep the allowed entries that a search copies, for the next search with this filter.
     void set_reusable() { reusable_ = true; }
     bool reusable() const { return reusable_; }
-    /// What searches have prepared with it.
+    /// The allowed entries that searches have copied.
     FilteredGallery& prepared() const { return *prepared_; }
 
  private:
     std::vector<std::int64_t> ids_;
-    std::vector<std::uint64_t> bits_;  // of the ids from the smallest on, where they are not far apart
+    std::vector<std::uint64_t> bits_;  // bit per id, from the smallest on; empty if ids are sparse
     bool reusable_ = false;
     std::unique_ptr<FilteredGallery> prepared_;
 };

@@ -1,4 +1,4 @@
-// The ids of codes: given by the user or counted, always distinct, never -1 (which pads short results).
+// Ids of entries: given by the caller or automatic. Always distinct, never -1, which pads short results.
 #pragma once
 
 #include <cstddef>
@@ -9,13 +9,13 @@ namespace fasthash {
 
 constexpr std::int64_t kNoId = -1;
 
-/// A copy of ids that a caller gave. Throws ArgumentError for -1 and for a value that comes twice.
+/// Check and copy ids given by the caller. Throws ArgumentError for -1 and for duplicates.
 std::vector<std::int64_t> given_ids(const std::int64_t* ids, std::size_t n);
 
-/// Throws ArgumentError if ids cannot be counted from `next` on for `n` codes.
+/// Throws ArgumentError if the automatic ids next .. next + n - 1 would exceed int64.
 void check_room_to_count(std::size_t n, std::uint64_t next);
 
-/// Where counting goes on after some ids joined: one past the largest so far, at least `next`.
+/// The next automatic id after these were added: one past the largest, at least `next`.
 std::uint64_t next_after(std::uint64_t next, const std::int64_t* ids, std::size_t n);
 
 }  // namespace fasthash

@@ -1,4 +1,7 @@
-// What every index can do. Results are ordered by (distance, id), so equal input gives equal bytes in every index.
+// Index: the operations of every index.
+//
+// Implemented by FlatIndex and HierIndex. Results are ordered by (distance, id), so equal input gives equal bytes in
+// every index.
 #pragma once
 
 #include <cstddef>
@@ -17,18 +20,18 @@ namespace fasthash {
 
 class IdFilter;
 
-/// Codes and ids out of an index.
+/// All entries of an index.
 struct Export {
     std::vector<std::uint8_t> codes;  ///< rows
     std::vector<std::int64_t> ids;
 };
 
-/// Any number of threads may use an index at once. A search looks at what the index held when it began and waits for
-/// nobody; changes take turns, and each happens as a whole or, if it throws, not at all. `interrupt`, which is also
-/// asked while a change waits for its turn, may search; a change of the same index that it begins throws ReentryError,
-/// and so does one of another index where threads would then wait for each other.
+/// Thread-safe. A search sees the state of the index when it began; exact searches do not wait for changes. Changes run
+/// one at a time, and each happens completely or, if it throws, not at all. `interrupt` is also called while a change
+/// waits. It may search; a change of the same index inside it throws ReentryError, and so does a change of another
+/// index that would deadlock.
 ///
-/// An index is a list of segments, which never change. A change makes new ones and a new list; see docs/updates.md.
+/// An index is a list of immutable segments. A change makes new segments and a new list; see docs/updates.md.
 class Index {
  public:
     virtual ~Index();
@@ -38,52 +41,51 @@ class Index {
     IndexKind kind() const;
     const LevelLayout& layout() const;
     std::size_t size() const;
-    /// Bytes of memory that the index holds.
+    /// Bytes of memory held by the index.
     std::size_t nbytes() const;
-    /// Bytes of the file that it has mapped, of which the system keeps in memory what is used.
+    /// Bytes of the mapped file, of which the system keeps the used pages in memory.
     std::size_t mapped_bytes() const;
-    /// In how many segments the codes stand, and how many of their codes are removed ones.
+    /// Number of segments, and of removed entries that they still hold.
     std::size_t n_segments() const;
     std::size_t n_removed() const;
 
-    /// Add codes with their ids: any distinct values but -1 that the index does not hold yet. With `ids` null they go
-    /// on from one past the largest id so far, from 0 in a fresh index. Throws ArgumentError or Interrupted.
+    /// Add codes. `ids`: distinct, not -1 and not in the index; null for automatic ids, which continue from next_id().
+    /// Throws ArgumentError or Interrupted.
     void add(CodeView codes, const std::int64_t* ids, const Interrupt& interrupt = {});
-    /// Remove the codes with these ids. Throws ArgumentError for an id that the index does not hold or that comes
-    /// twice.
+    /// Remove entries. Throws ArgumentError for an id that is not in the index or is given twice.
     void remove(const std::int64_t* ids, std::size_t n, const Interrupt& interrupt = {});
-    /// Give ids that the index holds other codes, at once. Throws as remove does.
+    /// Replace the codes of these ids, in one step. Throws as remove does.
     void update(const std::int64_t* ids, CodeView codes, const Interrupt& interrupt = {});
-    /// Add all codes of another index with their ids. Throws as add does.
+    /// Add all entries of another index. Throws as add does.
     void merge(const Index& other, const Interrupt& interrupt = {});
-    /// Put all codes into one segment, as if they had been added at once. Changes speed and memory, no result.
+    /// Merge all segments into one, as if all codes had been added at once. Changes speed and memory, not results.
     void compact(const Interrupt& interrupt = {});
 
     bool contains(std::int64_t id) const;
-    /// Where counting of ids goes on: one past the largest so far, also if it has been removed.
+    /// The next automatic id: one past the largest so far, removed ones included; 0 for a new index.
     std::uint64_t next_id() const;
-    /// Write the codes of these ids as rows. Throws ArgumentError for an id that the index does not hold.
+    /// Write the codes of these ids as rows. Throws ArgumentError for an id that is not in the index.
     void reconstruct(const std::int64_t* ids, std::size_t n, std::uint8_t* codes) const;
-    /// All codes and ids, in the order of the ids.
-    Export export_items() const;
-    /// An index of its own that holds the same; what neither has changed is there once.
+    /// All entries, sorted by id.
+    Export export_entries() const;
+    /// An independent copy; unchanged segments are shared (copy on write).
     std::unique_ptr<Index> copy() const;
 
-    /// The k nearest codes of each query: exactly, or by the pruned search where `pruning` is given. Of the ids in
-    /// `filter`, if one is given. `distances` and `ids` take queries.n * k values, `stats` queries.n or null. Throws
-    /// ArgumentError, or Interrupted when `interrupt` said so.
+    /// Find the k nearest codes of each query: exactly, or with `pruning` by HDHash's pruned search. `filter`: allowed
+    /// ids; null for all. `distances` and `ids` have room for queries.n * k values, `stats` for queries.n or null.
+    /// Throws ArgumentError, or Interrupted when `interrupt` returns true.
     void search(CodeView queries, std::size_t k, const std::optional<Pruning>& pruning, const IdFilter* filter,
                 std::int32_t* distances, std::int64_t* ids, QueryStats* stats, const Interrupt& interrupt = {}) const;
-    /// All codes within a distance of each query.
+    /// Find all codes within `radius` of each query.
     RangeResult range_search(CodeView queries, std::int32_t radius, const IdFilter* filter, QueryStats* stats,
                              const Interrupt& interrupt = {}) const;
-    /// How many there are.
+    /// Count the codes within `radius` of each query.
     void count_within(CodeView queries, std::int32_t radius, const IdFilter* filter, std::int64_t* counts,
                       const Interrupt& interrupt = {}) const;
 
-    /// Write the index into one file, atomically: after a failure the old file is intact. Throws IoError.
+    /// Write the index to one file, atomically: after a failure the old file is intact. Throws IoError.
     void save(const std::string& path, const Interrupt& interrupt = {}) const;
-    /// The bytes of that file.
+    /// The bytes that save() would write.
     std::vector<std::uint8_t> to_bytes(const Interrupt& interrupt = {}) const;
 
  protected:
@@ -97,15 +99,15 @@ class Index {
     friend std::unique_ptr<Index> load_index(const std::string& path, bool mapped);
     friend std::unique_ptr<Index> index_from_bytes(const std::uint8_t* data, std::size_t n);
 
-    /// A FlatIndex or a HierIndex, as its settings say.
+    /// Make a FlatIndex or a HierIndex, according to its settings.
     static std::unique_ptr<Index> of(std::unique_ptr<Impl> impl);
 };
 
-/// Read and check a whole file. `mapped`: leave codes and ids in the file, mapped into memory, which other processes
-/// share. Throws IoError, or FormatError that says what is wrong where.
+/// Load an index and check every byte of the file. `mapped`: map codes and ids, shared with other processes, instead of
+/// reading them. Throws IoError, or FormatError with the fault and its place.
 std::unique_ptr<Index> load_index(const std::string& path, bool mapped = false);
 
-/// The same of bytes in memory, which are copied.
+/// Load an index from the bytes of a file, which are copied.
 std::unique_ptr<Index> index_from_bytes(const std::uint8_t* data, std::size_t n);
 
 }  // namespace fasthash

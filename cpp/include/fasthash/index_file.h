@@ -1,4 +1,4 @@
-// What index files tell about themselves, without being loaded.
+// Index files: read the description or verify the content without loading the index.
 #pragma once
 
 #include <cstdint>
@@ -9,12 +9,12 @@
 
 namespace fasthash {
 
-/// What a file says about itself, read from its first bytes.
+/// Description of a file, from its header.
 struct FileInfo {
     IndexKind kind;
     std::vector<std::size_t> level_bits;
     std::uint64_t n_codes;
-    bool has_ids;  ///< false: the ids follow one another in the order of the codes
+    bool has_ids;  ///< false: ids are consecutive, in the order of the codes
     int format_major;
     int format_minor;
     std::uint64_t file_bytes;
@@ -25,20 +25,20 @@ struct FileSection {
     std::string name;
     std::uint64_t offset;
     std::uint64_t n_bytes;
-    std::uint64_t checksum;  ///< as the header says
-    bool intact;             ///< and as the bytes are
+    std::uint64_t checksum;  ///< from the header
+    bool intact;             ///< whether the bytes match it
 };
 
 struct FileReport {
     FileInfo info;
     std::vector<FileSection> sections;
-    std::string fault;  ///< what is wrong with the content; empty if nothing is
+    std::string fault;  ///< the first fault of the content; empty if there is none
 };
 
-/// Read the description alone, in constant time; the codes behind it are not checked.
+/// Read the description in constant time, without checking the codes.
 FileInfo peek_file(const std::string& path);
 
-/// Check a file section by section. Throws if not even its header can be read.
+/// Verify a file section by section. Throws only if the header cannot be read.
 FileReport verify_file(const std::string& path);
 
 }  // namespace fasthash

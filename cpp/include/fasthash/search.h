@@ -1,4 +1,4 @@
-// What searches take and what they tell: plans, memory budgets, pruning, statistics.
+// Parameters and results of searches: plans, memory budgets, pruning, statistics.
 #pragma once
 
 #include <cstdint>
@@ -8,14 +8,14 @@ namespace fasthash {
 
 enum class IndexKind : std::uint8_t { flat = 1, hier = 2 };
 
-/// What the index may spend for speed, all included. Beyond a plain copy of the codes only what pays is taken.
+/// Memory budget of an index, everything included. Only tables that make searches faster are built.
 enum class Memory : std::uint8_t {
     standard,  ///< up to twice the bytes of the codes
-    compact,   ///< as little as possible: codes lose the bytes that their place tells
+    compact,   ///< as little as possible: prefix bytes implied by the directory are not stored
     fast,      ///< up to six times the bytes of the codes
 };
 
-/// How HDHash's coarse-to-fine search chooses the nodes of a level that stay in the race.
+/// The rule by which HDHash's pruned search chooses the nodes kept at a level.
 enum class KeepMode {
     node_ratio,     ///< this share of the candidate nodes
     gallery_ratio,  ///< nearest nodes until their subtrees hold this share of the gallery
@@ -25,30 +25,29 @@ enum class KeepMode {
 struct Pruning {
     double keep;  ///< in (0, 1]
     KeepMode mode = KeepMode::node_ratio;
-    /// Of each query, of each level but the last: the largest distance that stays in the race, on the level alone for
-    /// `radius`, else so far. For who has chosen among the nodes of a larger gallery, of which the index holds a part;
-    /// `keep` and the length of the list are then disregarded. Null: the index chooses.
+    /// Used by shards, whose cuts were chosen over the nodes of the whole gallery: for each query, for each level but
+    /// the last, the largest distance kept (on that level alone for `radius`, else up to it). Replaces `keep` and the
+    /// list of candidates. Null: the index chooses the cuts.
     const std::uint16_t* cuts = nullptr;
 };
 
-/// How an exact search goes about it.
+/// Plan of an exact search.
 enum class Plan : std::uint8_t {
-    scan,         ///< compare all codes
-    prefix,       ///< open the prefixes of the codes in the order of their distance to the query's
-    multi_index,  ///< the same with several parts of the codes, for each of which there is a table of all codes
+    scan,         ///< compare every code
+    prefix,       ///< visit code prefixes in the order of their distance to the query's
+    multi_index,  ///< multi-index hashing: look up several substrings, each in a table of all codes
 };
 
-/// The work one query took.
+/// The work done for one query.
 struct QueryStats {
     Plan plan = Plan::scan;
-    bool gave_up = false;  ///< the plan did not pay, and the codes were scanned after all
-    bool pruned = false;   ///< answered by HDHash's pruned search, which has no plan
-    std::int64_t nodes_visited =
-        0;  ///< prefixes (parts) opened that hold codes; nodes of the levels in a pruned search
+    bool gave_up = false;             ///< the plan cost too much, and the search finished as a scan
+    bool pruned = false;              ///< answered by HDHash's pruned search, which has no plan
+    std::int64_t nodes_visited = 0;   ///< non-empty buckets visited; in a pruned search, nodes of the levels
     std::int64_t codes_compared = 0;  ///< full codes whose distance to the query was computed
 };
 
-/// What a search by radius found: the items of query q are offsets[q] .. offsets[q + 1], by (distance, id).
+/// Result of a range search: query q has the entries offsets[q] .. offsets[q + 1], sorted by (distance, id).
 struct RangeResult {
     std::vector<std::int64_t> offsets;
     std::vector<std::int32_t> distances;

@@ -1,4 +1,4 @@
-// Which instruction set the kernels use: decided once, from what the processor and the operating system offer.
+// The instruction set of the kernels: chosen once, from those that the processor and the operating system support.
 #pragma once
 
 #include <string>
@@ -11,14 +11,14 @@ enum class SimdLevel { scalar, neon, avx2, avx512 };
 /// "scalar", "neon", "avx2", "avx512".
 const char* simd_name(SimdLevel level);
 
-/// Levels that this machine offers, the slowest first; scalar always.
+/// Levels that this machine supports, slowest first; scalar is always among them.
 std::vector<SimdLevel> simd_levels();
 
-/// The level in use: the fastest offered, or the one that the environment variable FASTHASH_SIMD names. Throws
-/// ArgumentError if that names no level or one that this machine does not offer.
+/// The level in use: the fastest supported one, or the one named by the environment variable FASTHASH_SIMD. Throws
+/// ArgumentError if that name is unknown or not supported.
 SimdLevel simd_level();
 
-/// Use the level of this name from now on, for tests and comparisons. Throws ArgumentError if it is not offered.
+/// Set the level by name, for tests and comparisons. Throws ArgumentError if it is not supported.
 void set_simd_level(const std::string& name);
 
 }  // namespace fasthash

@@ -1,4 +1,4 @@
-// How many threads a search or a build may use, and how a long one is interrupted.
+// Threads of searches and builds, and how callers interrupt them.
 #pragma once
 
 #include <cstddef>
@@ -8,17 +8,17 @@
 
 namespace fasthash {
 
-/// Threads that one call may use: at first as many as the process has processors.
+/// Threads that one call may use; by default, the processors available to the process.
 std::size_t num_threads();
-/// From 1 on; 1 keeps all work in the calling thread. Throws ArgumentError.
+/// Set the number of threads; 1 keeps all work on the calling thread. Throws ArgumentError for 0.
 void set_num_threads(std::size_t n);
 
-/// Run task(0) .. task(n_tasks - 1), in any order, on the calling thread and others. Rethrows the first exception.
-/// While another call uses the other threads, the calling thread does all of it.
+/// Run task(0) .. task(n_tasks - 1), in any order, on the calling thread and the pool. Rethrows the first exception.
+/// While another call uses the pool, the calling thread runs all tasks.
 void parallel_for(std::size_t n_tasks, const std::function<void(std::size_t)>& task);
 
-/// Asked now and then by the thread that called, with the share of the work that is done where that is known, else 0;
-/// true ends the work early.
+/// Callback of long calls, invoked regularly on the calling thread; returns true to end the work. `done`: share of the
+/// work done, 0 if unknown.
 using Interrupt = std::function<bool(double done)>;
 
 /// The work was interrupted.

@@ -1,4 +1,6 @@
-// The k nearest so far, ordered by (distance, id).
+// TopK: selects the k nearest entries of a query, ordered by (distance, id).
+//
+// Used by all searches on the CPU. The result does not depend on the order of the pushes, within what IdOrder promises.
 #pragma once
 
 #include <cstddef>
@@ -7,17 +9,17 @@
 
 namespace fasthash {
 
-/// All that there are.
+/// k of searches that want every entry.
 constexpr std::size_t kAll = SIZE_MAX;
 
-/// What a search is for: the k nearest within a radius.
+/// The wanted result: the k nearest entries within a radius.
 struct Wanted {
     std::size_t k = kAll;
     std::int32_t radius = INT32_MAX;
-    bool count_only = false;  ///< how many there are, not which; for all of them
+    bool count_only = false;  ///< only their number; k must be kAll
 };
 
-/// In which order a stream brings the ids of pairs of equal distance.
+/// The order in which ids of equal distance are pushed.
 enum class IdOrder { any, ascending };
 
 /// Selects the k smallest (distance, id) pairs within a radius from a stream of pairs. Distances are small integers, so
@@ -37,12 +39,12 @@ class TopK {
 
     std::size_t k() const { return k_; }
     bool counts_only() const { return count_only_; }
-    /// Distance of the k-th nearest so far; while there are fewer than k the radius, at most n_bits.
+    /// Distance of the k-th nearest so far; while there are fewer than k, the radius (at most n_bits).
     std::int32_t threshold() const { return threshold_; }
 
     /// Largest distance at which a pair whose id is at least `least_id` can still enter; -1 if none can.
     std::int32_t largest_distance(std::int64_t least_id = INT64_MIN) const {
-        // Ids that ascend are all above those that were kept at the threshold.
+        // Ascending ids are larger than all ids kept at the threshold.
         const bool ties_enter = order_ == IdOrder::any ? least_id <= id_threshold_ : n_within_ < k_;
         return threshold_ - (ties_enter ? 0 : 1);
     }
@@ -53,14 +55,14 @@ class TopK {
         if (enters) keep(distance, id);
         return enters;
     }
-    /// Several pairs of a distance within the threshold, where only their number is wanted.
+    /// Count n pairs within the threshold. Only for count_only.
     void count(std::size_t n) { n_within_ += n; }
-    /// All pairs that another selection kept, for which the same is wanted.
+    /// Push all pairs kept by another selection with the same Wanted.
     void push_all(const TopK& other);
 
-    /// Leaves the k nearest alone and tells how many they are.
+    /// Drop all but the k nearest; returns their number.
     std::size_t finish();
-    /// Write them in order, after finish. Ends the selection.
+    /// Write the results in order, after finish(). Ends the selection.
     void write(std::int32_t* distances, std::int64_t* ids);
 
  private:
@@ -74,14 +76,14 @@ class TopK {
     void sort_ids(std::int64_t* ids, std::size_t n);
 
     std::size_t k_;
-    std::size_t n_kept_;  // pairs at which those that have fallen out are dropped
+    std::size_t n_kept_;  // size of pairs_ at which compact() runs
     bool count_only_;
     IdOrder order_;
     std::int32_t threshold_;
     std::int64_t id_threshold_ = INT64_MAX;  // a pair at the threshold's distance enters only with an id up to this
     std::size_t n_within_ = 0;               // pairs counted at distances up to the threshold
     std::vector<std::size_t> counts_;        // pairs per distance
-    std::vector<Pair> pairs_;                // all pairs that may be among the k, and some that have fallen out since
+    std::vector<Pair> pairs_;                // all pairs that may be among the k, and some that no longer can
     std::vector<std::int64_t> ties_;         // ids, while they are sorted
 };
 

@@ -1,4 +1,4 @@
-// Bits of a packed code as numbers.
+// Bit arithmetic on packed codes, for prefixes and substrings.
 #pragma once
 
 #include <cstddef>
@@ -7,9 +7,10 @@
 
 namespace fasthash {
 
-constexpr std::size_t kMaxPartBits = 24;
+constexpr std::size_t kMaxSubstringBits = 24;
 
-/// Bits first .. first + n_bits of a code of n_bytes as a number, the first bit on top. At most kMaxPartBits of them.
+/// Bits first .. first + n_bits of a code of n_bytes as a number, first bit highest. n_bits is at most
+/// kMaxSubstringBits.
 inline std::uint32_t code_bits(const std::uint8_t* code, std::size_t n_bytes, std::size_t first, std::size_t n_bits) {
     const std::size_t byte = first / 8;
     std::uint32_t word = 0;
@@ -22,7 +23,7 @@ inline std::uint32_t code_bits(const std::uint8_t* code, std::size_t n_bytes, st
     return n_bits == 0 ? 0 : (word << (first % 8)) >> (32 - n_bits);
 }
 
-/// Bits set. The builtin would call a function where the ABI's baseline has no instruction for it.
+/// Number of bits set. The builtin would call a function where the ABI's baseline has no such instruction.
 inline unsigned count_bits(std::uint64_t x) {
     x -= (x >> 1) & 0x5555555555555555u;
     x = (x & 0x3333333333333333u) + ((x >> 2) & 0x3333333333333333u);
@@ -30,7 +31,7 @@ inline unsigned count_bits(std::uint64_t x) {
     return static_cast<unsigned>((x * 0x0101010101010101u) >> 56);
 }
 
-/// The next larger number with as many bits set, for numbers above 0.
+/// The next larger number with the same number of bits set (Gosper's hack). x > 0.
 inline std::uint32_t next_with_same_count(std::uint32_t x) {
     const std::uint32_t lowest = x & (~x + 1);
     const std::uint32_t ripple = x + lowest;

@@ -7,7 +7,7 @@
 
 namespace fasthash {
 
-// One past the largest id there can be.
+// One past the largest possible id.
 constexpr std::uint64_t kEndOfIds = std::uint64_t{1} << 63;
 
 void check_room_to_count(std::size_t n, std::uint64_t next) {
@@ -23,7 +23,7 @@ std::vector<std::int64_t> given_ids(const std::int64_t* given, std::size_t n) {
         throw ArgumentError("ids must not hold -1, which marks the missing rows of a short result");
     }
     const auto not_above = [](std::int64_t a, std::int64_t b) { return a >= b; };
-    if (std::adjacent_find(ids.begin(), ids.end(), not_above) == ids.end()) return ids;  // they ascend
+    if (std::adjacent_find(ids.begin(), ids.end(), not_above) == ids.end()) return ids;  // ascending, hence distinct
     std::vector<std::int64_t> sorted = ids;
     std::sort(sorted.begin(), sorted.end());
     const auto twice = std::adjacent_find(sorted.begin(), sorted.end());

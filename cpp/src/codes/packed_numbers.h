@@ -1,4 +1,6 @@
-// Whole numbers of a known range, in as many bytes as the range needs.
+// Packed integers: numbers of a known range, each in as many bytes as the range needs.
+//
+// Used for ids, rows and entries. The array ends with kSlack readable bytes.
 #pragma once
 
 #include <cstring>
@@ -10,9 +12,9 @@ namespace fasthash {
 /// Values from `smallest` to `largest`, each in 1 to 8 bytes: ten million counted ids take 3 bytes each.
 class PackedNumbers {
  public:
-    static constexpr std::size_t kSlack = sizeof(std::uint64_t);  // a value is read as a whole word
+    static constexpr std::size_t kSlack = sizeof(std::uint64_t);  // each value is read as a whole word
 
-    /// Bytes that numbers up to this one need.
+    /// Bytes needed for numbers up to this one.
     static std::size_t width_for(std::uint64_t largest) {
         std::size_t width = 1;
         while (width < 8 && largest >> (8 * width) != 0) ++width;
@@ -26,7 +28,7 @@ class PackedNumbers {
         mask_ = ~std::uint64_t{0} >> (64 - 8 * width_);
     }
 
-    /// Numbers of `width` bytes each, to which `smallest` is added; `bytes` holds them already, and kSlack bytes more.
+    /// Numbers stored in `bytes`, `width` bytes each, as offsets from `smallest`; kSlack bytes follow them.
     static PackedNumbers of_width(std::int64_t smallest, std::size_t width, Array<std::uint8_t> bytes = {}) {
         PackedNumbers numbers;
         numbers.smallest_ = smallest;
@@ -40,7 +42,7 @@ class PackedNumbers {
     std::size_t nbytes() const { return bytes_.nbytes(); }
     std::int64_t smallest() const { return smallest_; }
     std::size_t width() const { return width_; }
-    /// As they stand in memory, kSlack bytes after them included.
+    /// The stored bytes, kSlack bytes at the end included.
     const Array<std::uint8_t>& bytes() const { return bytes_; }
 
     void reserve(std::size_t n) { bytes_.reserve(n * width_ + kSlack); }
@@ -55,18 +57,18 @@ class PackedNumbers {
     std::int64_t number_at(std::uint64_t offset) const {
         return static_cast<std::int64_t>(offset + static_cast<std::uint64_t>(smallest_));
     }
-    /// What is stored: by how much a number exceeds the smallest.
+    /// The stored value: the number less the smallest.
     std::uint64_t offset(std::size_t i) const {
         std::uint64_t word;
         std::memcpy(&word, bytes_.data() + i * width_, sizeof word);
         return word & mask_;
     }
-    /// Neighbours may be set by other threads at the same time.
+    /// Writes only the bytes of value i, so that other threads may set its neighbours.
     void set(std::size_t i, std::int64_t value) {
         set_offset(i, static_cast<std::uint64_t>(value) - static_cast<std::uint64_t>(smallest_));
     }
     void set_offset(std::size_t i, std::uint64_t offset) {
-        std::memcpy(bytes_.data() + i * width_, &offset, width_);  // little-endian, as the whole library is
+        std::memcpy(bytes_.data() + i * width_, &offset, width_);  // little-endian
     }
     void prefetch(std::size_t i) const { __builtin_prefetch(bytes_.data() + i * width_); }
 

@@ -12,11 +12,11 @@ namespace fasthash {
 namespace {
 
 constexpr std::size_t kKeyBytes = 8;
-constexpr std::size_t kFewRows = std::size_t{1} << 22;  // make one range
+constexpr std::size_t kFewRows = std::size_t{1} << 22;  // up to this many rows make one range
 constexpr std::size_t kRanges = 16;
 constexpr std::size_t kBetweenStops = 65536;
 
-// The first bytes of a code as a number that orders as they do.
+// The first bytes of a code as a number of the same order.
 std::uint64_t key_of(const std::uint8_t* code, std::size_t n_bytes) {
     std::uint64_t key = 0;
     if (n_bytes >= kKeyBytes) {
@@ -27,10 +27,10 @@ std::uint64_t key_of(const std::uint8_t* code, std::size_t n_bytes) {
     return key;
 }
 
-struct Entry {
+struct SortKey {
     std::uint64_t key;
     std::uint32_t row;
-    std::uint32_t local;  // where its code stands
+    std::uint32_t local;  // position of the code in copy_
 };
 
 // Sorts one bucket.
@@ -42,11 +42,11 @@ class BucketSorter {
         if (n < 2) return;
         copy_.resize(n * n_bytes_);
         std::memcpy(copy_.data(), codes, n * n_bytes_);
-        entries_.resize(n);
+        sort_keys_.resize(n);
         for (std::size_t i = 0; i < n; ++i) {
-            entries_[i] = {key_of(code(i), n_bytes_), rows[i], static_cast<std::uint32_t>(i)};
+            sort_keys_[i] = {key_of(code(i), n_bytes_), rows[i], static_cast<std::uint32_t>(i)};
         }
-        std::sort(entries_.begin(), entries_.end(), [this](const Entry& a, const Entry& b) {
+        std::sort(sort_keys_.begin(), sort_keys_.end(), [this](const SortKey& a, const SortKey& b) {
             if (a.key != b.key) return a.key < b.key;
             if (n_bytes_ > kKeyBytes) {
                 const int order =
@@ -56,8 +56,8 @@ class BucketSorter {
             return ids_ == nullptr ? a.row < b.row : ids_[a.row] < ids_[b.row];
         });
         for (std::size_t i = 0; i < n; ++i) {
-            std::memcpy(codes + i * n_bytes_, code(entries_[i].local), n_bytes_);
-            rows[i] = entries_[i].row;
+            std::memcpy(codes + i * n_bytes_, code(sort_keys_[i].local), n_bytes_);
+            rows[i] = sort_keys_[i].row;
         }
     }
 
@@ -66,7 +66,7 @@ class BucketSorter {
 
     std::size_t n_bytes_;
     const std::int64_t* ids_;
-    Array<Entry> entries_;
+    Array<SortKey> sort_keys_;
     Array<std::uint8_t> copy_;
 };
 
@@ -81,9 +81,9 @@ SortedRanges::SortedRanges(CodeView codes, const std::int64_t* ids, Stopper& sto
       two_bytes_(codes.n_bytes > 1 && codes.n >= 1 << 16),
       begin_(std::min(num_threads(), codes.n / 65536 + 1) + 1) {
     for (auto& counts : begin_) counts.assign(n_values() + 1, 0);
-    parallel_for(n_slices(), [this](std::size_t s) {
-        const NumberRange slice = piece_of(codes_.n, n_slices(), s);
-        for (std::size_t row = slice.begin; row < slice.end; ++row) {
+    parallel_for(n_chunks(), [this](std::size_t s) {
+        const NumberRange chunk = chunk_of(codes_.n, n_chunks(), s);
+        for (std::size_t row = chunk.begin; row < chunk.end; ++row) {
             if (row % kBetweenStops == 0 && stopper_.stopped()) return;
             ++begin_[s][value_of(codes_.row(row))];
         }
@@ -104,20 +104,21 @@ bool SortedRanges::next() {
     } while (value_ < n_values() && begin[value_ + 1] - begin[first_value] <= most);
     rows_.resize(begin[value_] - begin[first_value]);
     sorted_.resize(rows_.size() * codes_.n_bytes);
-    parallel_for(n_slices(), [&](std::size_t s) { gather(s, first_value, value_); });
+    parallel_for(n_chunks(), [&](std::size_t s) { gather(s, first_value, value_); });
     stopper_.finish();
     sort_buckets(first_value, value_);
     stopper_.finish();
     return true;
 }
 
-// The caller's memory may change meanwhile: nothing is written but where the counts say, and all of that.
+// The caller may change the codes meanwhile. Writing only to counted positions, and checking that all are filled, keeps
+// memory safe and detects the change.
 void SortedRanges::gather(std::size_t s, std::size_t first_value, std::size_t end_value) {
     const std::size_t n_bytes = codes_.n_bytes, before = begin_[0][first_value];
     Array<std::size_t> next;
     next.append(begin_[s].data() + first_value, end_value - first_value);
-    const NumberRange slice = piece_of(codes_.n, n_slices(), s);
-    for (std::size_t row = slice.begin; row < slice.end; ++row) {
+    const NumberRange chunk = chunk_of(codes_.n, n_chunks(), s);
+    for (std::size_t row = chunk.begin; row < chunk.end; ++row) {
         if (row % kBetweenStops == 0 && stopper_.stopped()) return;
         const std::uint8_t* code = codes_.row(row);
         const std::size_t value = value_of(code);
@@ -132,7 +133,7 @@ void SortedRanges::gather(std::size_t s, std::size_t first_value, std::size_t en
     }
 }
 
-// Buckets of some hundred rows together make a task.
+// Groups successive buckets into tasks of at least 16,384 rows.
 void SortedRanges::sort_buckets(std::size_t first_value, std::size_t end_value) {
     const Array<std::size_t>& begin = begin_[0];
     std::vector<std::size_t> tasks{first_value};
@@ -141,8 +142,8 @@ void SortedRanges::sort_buckets(std::size_t first_value, std::size_t end_value) 
     }
     if (tasks.back() != end_value) tasks.push_back(end_value);
     std::atomic<std::size_t> next_task{0};
-    parallel_for(n_slices(), [&](std::size_t) {
-        BucketSorter sorter(codes_.n_bytes, ids_);  // one for many tasks: its memory comes from the system each time
+    parallel_for(n_chunks(), [&](std::size_t) {
+        BucketSorter sorter(codes_.n_bytes, ids_);  // reused: a new one would allocate its memory again
         for (std::size_t t = next_task++; t + 1 < tasks.size() && !stopper_.stopped(); t = next_task++) {
             for (std::size_t value = tasks[t]; value < tasks[t + 1]; ++value) {
                 const std::size_t i = begin[value] - begin[first_value], n = begin[value + 1] - begin[value];

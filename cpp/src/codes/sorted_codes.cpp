@@ -8,7 +8,7 @@
 
 namespace fasthash {
 
-SortedCodes::SortedCodes(std::size_t n_bytes, Array<std::uint8_t> rows, ItemRuns runs, PackedNumbers ids,
+SortedCodes::SortedCodes(std::size_t n_bytes, Array<std::uint8_t> rows, DuplicateRuns runs, PackedNumbers ids,
                          IdSummary summary)
     : n_bytes_(n_bytes),
       tails_(std::move(rows)),
@@ -19,15 +19,15 @@ SortedCodes::SortedCodes(std::size_t n_bytes, Array<std::uint8_t> rows, ItemRuns
       least_ids_(std::move(summary.least)) {}
 
 std::size_t SortedCodes::nbytes() const {
-    return tails_.nbytes() + (slices_ ? slices_->nbytes() : 0) + directory_.begin.nbytes() + runs_.nbytes() +
+    return tails_.nbytes() + (byte_major_ ? byte_major_->nbytes() : 0) + directory_.begin.nbytes() + runs_.nbytes() +
            ids_.nbytes() + least_ids_.nbytes();
 }
 
 CodeView SortedCodes::codes(std::size_t first, std::size_t end, Array<std::uint8_t>& scratch) const {
-    if (!slices_ && n_dropped_ == 0) return {tails_.data() + first * n_bytes_, end - first, n_bytes_};
+    if (!byte_major_ && n_dropped_ == 0) return {tails_.data() + first * n_bytes_, end - first, n_bytes_};
     scratch.resize((end - first) * n_bytes_);
-    if (slices_) {
-        slices_->copy_rows(first, end - first, scratch.data());
+    if (byte_major_) {
+        byte_major_->copy_rows(first, end - first, scratch.data());
     } else {
         const Array<std::uint32_t>& begin = directory_.begin;
         auto prefix = static_cast<std::size_t>(std::upper_bound(begin.begin(), begin.end(), first) - begin.begin() - 1);
@@ -44,14 +44,16 @@ CodeView SortedCodes::codes(std::size_t first, std::size_t end, Array<std::uint8
 }
 
 const std::uint8_t* SortedCodes::groups(std::size_t first, std::size_t n, Array<std::uint8_t>& scratch) const {
-    if (slices_) return slices_->groups(first, n, scratch);
+    if (byte_major_) return byte_major_->groups(first, n, scratch);
     Array<std::uint8_t> decoded;
     scratch.resize(n * kGroup * n_bytes_);
-    slice_rows(codes(first * kGroup, std::min((first + n) * kGroup, n_rows()), decoded), scratch.data());
+    to_byte_major(codes(first * kGroup, std::min((first + n) * kGroup, n_rows()), decoded), scratch.data());
     return scratch.data();
 }
 
-void SortedCodes::hold_slices() { slices_.emplace(SlicedCodes::from_rows(std::exchange(tails_, {}), n_bytes_)); }
+void SortedCodes::hold_byte_major() {
+    byte_major_.emplace(ByteMajorCodes::from_rows(std::exchange(tails_, {}), n_bytes_));
+}
 
 void SortedCodes::add_directory(std::size_t n_bits) {
     directory_.n_bits = n_bits;
@@ -60,10 +62,10 @@ void SortedCodes::add_directory(std::size_t n_bits) {
     const auto value_of = [&](std::size_t row) -> std::size_t {
         return code_bits(tails_.data() + row * n_bytes_, n_bytes_, 0, n_bits);
     };
-    // Each row is the first of its value, unless the row before has it too, and of those that no row has before it.
-    constexpr std::size_t kPieces = 16;
-    parallel_for(kPieces, [&](std::size_t piece) {
-        const NumberRange rows = piece_of(n_rows(), kPieces, piece);
+    // A row that differs in value from the previous one begins its own value and all empty values in between.
+    constexpr std::size_t kChunks = 16;
+    parallel_for(kChunks, [&](std::size_t chunk) {
+        const NumberRange rows = chunk_of(n_rows(), kChunks, chunk);
         std::size_t value = rows.begin == 0 || rows.size() == 0 ? 0 : value_of(rows.begin - 1) + 1;
         for (std::size_t row = rows.begin; row < rows.end; ++row) {
             const std::size_t end = value_of(row) + 1;
@@ -77,7 +79,8 @@ void SortedCodes::add_directory(std::size_t n_bits) {
 
 void SortedCodes::drop_prefix(std::size_t n_bytes) {
     const std::size_t width = n_bytes_ - n_bytes;
-    for (std::size_t row = 0; row < n_rows(); ++row) {  // forward, so that no row is overwritten before it was moved
+    for (std::size_t row = 0; row < n_rows();
+         ++row) {  // in ascending order, so that no row is overwritten before it moves
         std::memmove(tails_.data() + row * width, tails_.data() + row * n_bytes_ + n_bytes, width);
     }
     tails_.resize(n_rows() * width);
@@ -85,32 +88,32 @@ void SortedCodes::drop_prefix(std::size_t n_bytes) {
     n_dropped_ = n_bytes;
 }
 
-SortedCodesBuilder::SortedCodesBuilder(std::size_t n_bytes, std::size_t n_items, std::int64_t smallest_id,
+SortedCodesBuilder::SortedCodesBuilder(std::size_t n_bytes, std::size_t n_entries, std::int64_t smallest_id,
                                        std::int64_t largest_id)
     : sorted_(n_bytes) {
     sorted_.ids_ = PackedNumbers(smallest_id, largest_id);
     sorted_.least_ids_ = PackedNumbers(smallest_id, largest_id);
-    sorted_.ids_.reserve(n_items);
-    sorted_.tails_.reserve(n_items * n_bytes);  // room alone: pages that no code reaches take no memory
+    sorted_.ids_.reserve(n_entries);
+    sorted_.tails_.reserve(n_entries * n_bytes);  // untouched pages take no memory
 }
 
 bool SortedCodesBuilder::append(const std::uint8_t* code, std::int64_t id) {
     const std::size_t n_bytes = sorted_.n_bytes_;
-    if (sorted_.n_items() > 0) {
+    if (sorted_.n_entries() > 0) {
         const int order = std::memcmp(sorted_.tails_.end() - n_bytes, code, n_bytes);
         if (order > 0 || (order == 0 && last_id_ >= id)) return false;
         if (order < 0) {
             sorted_.tails_.append(code, n_bytes);
             sorted_.runs_.push_row();
         } else {
-            sorted_.runs_.push_item();
+            sorted_.runs_.push_entry();
         }
     } else {
         sorted_.tails_.append(code, n_bytes);
         sorted_.runs_.push_row();
     }
-    sorted_.smallest_id_ = sorted_.n_items() == 1 ? id : std::min(sorted_.smallest_id_, id);
-    sorted_.largest_id_ = sorted_.n_items() == 1 ? id : std::max(sorted_.largest_id_, id);
+    sorted_.smallest_id_ = sorted_.n_entries() == 1 ? id : std::min(sorted_.smallest_id_, id);
+    sorted_.largest_id_ = sorted_.n_entries() == 1 ? id : std::max(sorted_.largest_id_, id);
     sorted_.ids_.push_back(id);
     PackedNumbers& least = sorted_.least_ids_;
     const std::size_t group = (sorted_.n_rows() - 1) / kGroup;
@@ -132,7 +135,7 @@ SortedCodes SortedCodesBuilder::finish() {
 }
 
 void SortedCodesCursor::load() {
-    row_end_ = sorted_->items(row_).end;
+    row_end_ = sorted_->entries(row_).end;
     if (row_ < piece_begin_ + piece_.n) return;
     piece_begin_ = row_;
     piece_ = sorted_->codes(row_, std::min(row_ + kPiece, sorted_->n_rows()), scratch_);

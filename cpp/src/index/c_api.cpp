@@ -1,4 +1,6 @@
-// The C interface: checks what C cannot express, calls the core, turns exceptions into statuses.
+// The C interface (fasthash.h): checks arguments, calls the core, turns exceptions into statuses.
+//
+// No exception leaves this file. Handles own core objects; null handles are refused or ignored as fasthash.h says.
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
@@ -30,7 +32,7 @@ struct fasthash_filter {
 namespace fasthash {
 namespace {
 
-// What a caller sees of a result, and behind it what it points into.
+// A range result as callers see it, and the memory that it points into.
 struct OwnedRangeResult : fasthash_range_result {
     explicit OwnedRangeResult(RangeResult found_) : found(std::move(found_)) {
         n = found.offsets.size() - 1;
@@ -41,7 +43,7 @@ struct OwnedRangeResult : fasthash_range_result {
     RangeResult found;
 };
 
-thread_local char last_error[1024] = "";  // of fixed size: there may be no memory to tell that there is none
+thread_local char last_error[1024] = "";  // fixed size, so that running out of memory can be reported
 
 template <typename... Parts>
 fasthash_status failed(fasthash_status status, const char* format, Parts... parts) {
@@ -65,7 +67,7 @@ fasthash_status run(Call call) noexcept {
         return FASTHASH_ERROR_IO;
     } catch (const std::bad_alloc&) {
         return failed(FASTHASH_ERROR_MEMORY, "%s", "out of memory");
-    } catch (const std::length_error&) {  // what containers throw when asked for more than there can be
+    } catch (const std::length_error&) {  // thrown by containers for impossible sizes
         return failed(FASTHASH_ERROR_MEMORY, "%s", "out of memory");
     } catch (const std::exception& error) {
         return failed(FASTHASH_ERROR_INTERNAL, "%s", error.what());
@@ -74,7 +76,7 @@ fasthash_status run(Call call) noexcept {
     }
 }
 
-// What `call` gives for an index; 0 without one.
+// The value of `call` for an index; 0 if the index is null.
 template <typename Call>
 auto value_of(const fasthash_index* index, Call call) noexcept {
     std::invoke_result_t<Call, const Index&> value{};
@@ -121,9 +123,9 @@ Enum choice(const char* name, std::int32_t value, const Enum (&choices)[n]) {
 
 const IdFilter* core_of(const fasthash_filter* filter) { return filter == nullptr ? nullptr : filter->core.get(); }
 
-// ---- what several functions do ----
+// ---- shared by several functions ----
 
-/// Make something and hand it out through `handle`.
+/// Store a new object in `handle`.
 template <typename Handle, typename Make>
 fasthash_status create(const char* name, Handle** handle, Make make) {
     return run([&] {

@@ -44,14 +44,14 @@ std::size_t Index::size() const { return impl_->state.get()->size(); }
 std::size_t Index::nbytes() const {
     std::size_t bytes = 0;
     const std::shared_ptr<const State> held = impl_->state.get();
-    for (const LiveSegment& part : held->segments) bytes += part.segment->nbytes() + part.live.nbytes();
+    for (const LiveSegment& each : held->segments) bytes += each.segment->nbytes() + each.live.nbytes();
     return bytes;
 }
 
 std::size_t Index::mapped_bytes() const {
     std::size_t bytes = 0;
     const std::shared_ptr<const State> held = impl_->state.get();
-    for (const LiveSegment& part : held->segments) bytes += part.segment->mapped_bytes();
+    for (const LiveSegment& each : held->segments) bytes += each.segment->mapped_bytes();
     return bytes;
 }
 
@@ -60,7 +60,7 @@ std::size_t Index::n_segments() const { return impl_->state.get()->segments.size
 std::size_t Index::n_removed() const {
     std::size_t n = 0;
     const std::shared_ptr<const State> held = impl_->state.get();
-    for (const LiveSegment& part : held->segments) n += part.segment->n_items() - part.n_live;
+    for (const LiveSegment& each : held->segments) n += each.segment->n_entries() - each.n_live;
     return n;
 }
 
@@ -96,8 +96,8 @@ void Index::merge(const Index& other, const Interrupt& interrupt) {
     if (other.layout().level_bits() != layout().level_bits()) {
         throw ArgumentError("other must have levels of " + layout().str() + " bits, has " + other.layout().str());
     }
-    const Export items = other.export_items();
-    impl_->add("merge", {items.codes.data(), items.ids.size(), layout().n_bytes()}, items.ids.data(), interrupt);
+    const Export entries = other.export_entries();
+    impl_->add("merge", {entries.codes.data(), entries.ids.size(), layout().n_bytes()}, entries.ids.data(), interrupt);
 }
 
 void Index::compact(const Interrupt& interrupt) {
@@ -117,20 +117,20 @@ void Index::reconstruct(const std::int64_t* ids, std::size_t n, std::uint8_t* co
     const std::shared_ptr<const State> held = impl_->state.get();
     const std::vector<Place> places = held->find_all(ids, n);
     for (std::size_t i = 0; i < n; ++i) {
-        held->segments[places[i].segment].segment->copy_codes(&places[i].item, 1, codes + i * layout().n_bytes());
+        held->segments[places[i].segment].segment->copy_codes(&places[i].entry, 1, codes + i * layout().n_bytes());
     }
 }
 
-Export Index::export_items() const {
+Export Index::export_entries() const {
     const std::shared_ptr<const State> held = impl_->state.get();
     const std::size_t n_bytes = layout().n_bytes();
-    Items items;
-    for (const LiveSegment& part : held->segments) items.append(part, n_bytes);
-    const Array<std::uint32_t> order = order_of_ids(items.ids.data(), items.n());
-    Export sorted{std::vector<std::uint8_t>(items.codes.size()), std::vector<std::int64_t>(items.n())};
+    Entries entries;
+    for (const LiveSegment& each : held->segments) entries.append(each, n_bytes);
+    const Array<std::uint32_t> order = order_of_ids(entries.ids.data(), entries.n());
+    Export sorted{std::vector<std::uint8_t>(entries.codes.size()), std::vector<std::int64_t>(entries.n())};
     for (std::size_t i = 0; i < order.size(); ++i) {
-        std::memcpy(sorted.codes.data() + i * n_bytes, items.codes.data() + order[i] * n_bytes, n_bytes);
-        sorted.ids[i] = items.ids[order[i]];
+        std::memcpy(sorted.codes.data() + i * n_bytes, entries.codes.data() + order[i] * n_bytes, n_bytes);
+        sorted.ids[i] = entries.ids[order[i]];
     }
     return sorted;
 }

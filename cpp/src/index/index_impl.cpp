@@ -4,26 +4,27 @@
 
 #include "fasthash/error.h"
 #include "fasthash/ids.h"
+#include "segments/byte_major_segment.h"
 #include "segments/filtered_gallery.h"
 #include "segments/merge.h"
-#include "segments/sliced_segment.h"
 #include "segments/sorted_segment.h"
 
 namespace fasthash {
 namespace {
 
-// Each segment holds at least so many times what all that follow hold. More makes searches faster and adding slower.
+// Each segment is at least this many times larger than all later ones together. A larger factor makes searches faster
+// and additions slower.
 constexpr std::size_t kGrowth = 32;
-// What is added bit by bit is collected in a small last segment, which is copied by each change.
+// Size limits of the tail, the small last segment that collects single additions. Each change copies it.
 constexpr std::size_t kSmallBytes = 64 * 1024;
-constexpr std::size_t kSmallItems = 4096;
-// A segment that has lost more than this share of its items is made anew without them.
+constexpr std::size_t kSmallEntries = 4096;
+// A segment that has lost more than 1/kMostRemoved of its entries is rebuilt without them.
 constexpr std::size_t kMostRemoved = 8;
 
 void check_room(std::size_t n_more, std::size_t n_held) {
-    constexpr std::size_t kMaxItems = UINT32_MAX;  // rows are numbered in 32 bits
-    if (n_more <= kMaxItems - n_held) return;
-    throw ArgumentError("codes must leave the index with at most " + std::to_string(kMaxItems) + " codes, got " +
+    constexpr std::size_t kMaxEntries = UINT32_MAX;  // rows are numbered in 32 bits
+    if (n_more <= kMaxEntries - n_held) return;
+    throw ArgumentError("codes must leave the index with at most " + std::to_string(kMaxEntries) + " codes, got " +
                         std::to_string(n_more) + " more to " + std::to_string(n_held));
 }
 
@@ -31,16 +32,16 @@ const Segment* leading(const State& state) {
     return state.segments.empty() ? nullptr : state.segments[0].segment.get();
 }
 
-SortedCodes merged(MergeCursor items, std::size_t n_bytes, Stopper& stopper) {
+SortedCodes merged(MergeCursor entries, std::size_t n_bytes, Stopper& stopper) {
     constexpr std::size_t kBetweenStops = 65536;
-    constexpr double kShare = .9;  // of the time to build an index; the plan and its tables take the rest
-    SortedCodesBuilder builder(n_bytes, items.n_items(), items.smallest_id(), items.largest_id());
-    for (std::size_t n = 1; !items.done(); items.next(), ++n) {
-        if (!builder.append(items.code(), items.id())) {
+    constexpr double kShare = .9;  // share of the build time; planning and tables take the rest
+    SortedCodesBuilder builder(n_bytes, entries.n_entries(), entries.smallest_id(), entries.largest_id());
+    for (std::size_t n = 1; !entries.done(); entries.next(), ++n) {
+        if (!builder.append(entries.code(), entries.id())) {
             throw ArgumentError("codes must not change while they are added");
         }
         if (n % kBetweenStops != 0) continue;
-        stopper.note_done(kShare * static_cast<double>(n) / static_cast<double>(items.n_items()));
+        stopper.note_done(kShare * static_cast<double>(n) / static_cast<double>(entries.n_entries()));
         stopper.check();
     }
     return builder.finish();
@@ -68,7 +69,7 @@ void Index::Impl::add(const char* change, CodeView codes, const std::int64_t* id
     state.set(std::move(next));
 }
 
-// The new items go into one segment with those before them that are too small to stay on their own.
+// New entries are merged with the preceding segments that are too small to keep (kGrowth).
 void Index::Impl::append(State& draft, CodeView codes, const std::int64_t* ids, Stopper& stopper) const {
     std::vector<LiveSegment>& segments = draft.segments;
     std::size_t n_rest = draft.size(), n_joined = codes.n, first = segments.size();
@@ -79,14 +80,14 @@ void Index::Impl::append(State& draft, CodeView codes, const std::int64_t* ids, 
     };
     if (first > 0 && segments[first - 1].small) join_one_more();
     const bool small =
-        n_joined <= std::min(kSmallItems, kSmallBytes / layout.n_bytes()) && n_rest >= kGrowth * n_joined;
+        n_joined <= std::min(kSmallEntries, kSmallBytes / layout.n_bytes()) && n_rest >= kGrowth * n_joined;
     while (!small && first > 0 && segments[first - 1].n_live < kGrowth * n_joined) join_one_more();
 
     const auto begin = segments.begin() + static_cast<std::ptrdiff_t>(first);
     const std::vector<LiveSegment> joined(begin, segments.end());
     segments.erase(begin, segments.end());
-    const NewItems items{codes, ids, static_cast<std::int64_t>(draft.next_id)};
-    segments.push_back(small ? SlicedSegment::of(joined, items) : build(joined, items, leading(draft), stopper));
+    const NewEntries entries{codes, ids, static_cast<std::int64_t>(draft.next_id)};
+    segments.push_back(small ? ByteMajorSegment::of(joined, entries) : build(joined, entries, leading(draft), stopper));
     segments.back().small = small;
     draft.next_id = ids == nullptr ? draft.next_id + codes.n : next_after(draft.next_id, ids, codes.n);
 }
@@ -94,7 +95,7 @@ void Index::Impl::append(State& draft, CodeView codes, const std::int64_t* ids, 
 void Index::Impl::remove(State& draft, const std::int64_t* ids, std::size_t n, Stopper& stopper) const {
     draft.remove(draft.find_all(ids, n));
     std::vector<LiveSegment>& segments = draft.segments;
-    // A segment that has become smaller than what follows it goes into one with that.
+    // A segment that has become smaller than all later ones together is merged with them.
     std::size_t first = segments.size(), n_after = 0;
     for (std::size_t s = segments.size(); s-- > 0;) {
         if (segments[s].n_live < n_after) first = s;
@@ -106,13 +107,13 @@ void Index::Impl::remove(State& draft, const std::int64_t* ids, std::size_t n, S
         segments.erase(begin, segments.end());
         segments.push_back(build(joined, nothing_new(), leading(draft), stopper));
     }
-    for (LiveSegment& part : segments) {
-        const std::size_t n_items = part.segment->n_items();
-        if ((n_items - part.n_live) * kMostRemoved <= n_items) continue;
-        const bool small = part.small;
-        const Segment* before = &part == &segments[0] ? nullptr : leading(draft);
-        part = small ? SlicedSegment::of({part}, nothing_new()) : build({part}, nothing_new(), before, stopper);
-        part.small = small;
+    for (LiveSegment& each : segments) {
+        const std::size_t n_entries = each.segment->n_entries();
+        if ((n_entries - each.n_live) * kMostRemoved <= n_entries) continue;
+        const bool small = each.small;
+        const Segment* before = &each == &segments[0] ? nullptr : leading(draft);
+        each = small ? ByteMajorSegment::of({each}, nothing_new()) : build({each}, nothing_new(), before, stopper);
+        each.small = small;
     }
 }
 
@@ -123,8 +124,8 @@ std::shared_ptr<const State> Index::Impl::in_one_segment(const State& held, Stop
     return next;
 }
 
-// One search does it for all, in turn with the changes. A search in a callback of a change does it for itself alone.
-// What a callback of this search has changed meanwhile stays as it is.
+// One search merges the segments for all others, under the writers' lock. A search called back by a change cannot take
+// that lock and merges for itself. The merged state is not published if a callback has changed the index meanwhile.
 std::shared_ptr<const State> Index::Impl::compacted(Stopper& stopper) {
     std::shared_ptr<const State> held = state.get();
     if (held->is_compact()) return held;
@@ -146,16 +147,16 @@ void Index::Impl::search_exact(const IdFilter* filter, const SearchTask& task, S
         return;
     }
     std::vector<SearchedSegment> segments;
-    for (const LiveSegment& part : held->segments) segments.push_back({part.segment.get(), part.admission(filter)});
+    for (const LiveSegment& each : held->segments) segments.push_back({each.segment.get(), each.visibility(filter)});
     search_segments(segments, held->ids_ascend() ? IdOrder::ascending : IdOrder::any, task, stopper);
 }
 
 std::shared_ptr<const Segment> Index::Impl::filtered(const std::shared_ptr<const State>& held, const IdFilter& filter,
                                                      bool built) const {
-    return filter.prepared().items_of(held, filter, layout.n_bytes(), [&](const NewItems& items) {
-        if (!built) return SlicedSegment::of({}, items).segment;
+    return filter.prepared().entries_of(held, filter, layout.n_bytes(), [&](const NewEntries& entries) {
+        if (!built) return ByteMajorSegment::of({}, entries).segment;
         Stopper stopper;
-        return build({}, items, leading(*held), stopper).segment;
+        return build({}, entries, leading(*held), stopper).segment;
     });
 }
 
@@ -164,7 +165,7 @@ void Index::Impl::search_pruned(const Pruning& pruning, const IdFilter* filter, 
     if (settings.kind == IndexKind::flat) {
         throw ArgumentError("keep must not be given to a flat index, which has no levels to prune");
     }
-    if (layout.n_levels() == 1) return search_exact(filter, task, stopper);  // one level leaves nothing to prune
+    if (layout.n_levels() == 1) return search_exact(filter, task, stopper);  // nothing to prune
     const std::shared_ptr<const State> held = compacted(stopper);
     std::shared_ptr<const Segment> searched;
     if (filter != nullptr) {
@@ -175,13 +176,13 @@ void Index::Impl::search_pruned(const Pruning& pruning, const IdFilter* filter, 
     search_levels(searched.get(), layout, pruning, task, stopper);
 }
 
-LiveSegment Index::Impl::build(const std::vector<LiveSegment>& parts, const NewItems& items, const Segment* first,
-                               Stopper& stopper) const {
-    if (settings.kind == IndexKind::flat) return SlicedSegment::of(parts, items);
-    // After a first segment that needs no scan none is needed: how far the search has to go is known by then.
+LiveSegment Index::Impl::build(const std::vector<LiveSegment>& segments, const NewEntries& entries,
+                               const Segment* first, Stopper& stopper) const {
+    if (settings.kind == IndexKind::flat) return ByteMajorSegment::of(segments, entries);
+    // If the first segment needs no scan, later ones need none either: their search starts with its low threshold.
     std::optional<Plan> plan = settings.plan;
     if (!plan && first != nullptr && first->search_plan().plan != Plan::scan) plan = first->search_plan().plan;
-    SortedCodes codes = merged(MergeCursor(parts, items, stopper), layout.n_bytes(), stopper);
+    SortedCodes codes = merged(MergeCursor(segments, entries, stopper), layout.n_bytes(), stopper);
     return LiveSegment(std::make_shared<const SortedSegment>(std::move(codes), settings.memory, plan, stopper));
 }
 

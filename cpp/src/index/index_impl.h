@@ -1,4 +1,7 @@
-// An index behind its public face: its segments, how they are built and joined, and how they are searched.
+// The implementation of an index: builds, merges and searches its segments.
+//
+// Called by Index. Changes hold `writer`, prepare a draft of the next state and publish it as a whole; searches read
+// the state that was published when they began.
 #pragma once
 
 #include "fasthash/index.h"
@@ -18,15 +21,15 @@ class Index::Impl {
     const LevelLayout layout;
     const IndexSettings settings;
     Published<State> state;
-    ForkSafeMutex writer;  // held while a change is made
+    ForkSafeMutex writer;  // held by changes
 
-    /// `change`: the name of it in errors. Throws as Index::add does.
+    /// `change`: name of the operation, for errors. Throws as Index::add does.
     void add(const char* change, CodeView codes, const std::int64_t* ids, const Interrupt& interrupt);
-    /// Adds items to a draft of the next state. Null ids count on.
+    /// Add entries to a draft of the next state. Null ids: automatic ids.
     void append(State& draft, CodeView codes, const std::int64_t* ids, Stopper& stopper) const;
     void remove(State& draft, const std::int64_t* ids, std::size_t n, Stopper& stopper) const;
     std::shared_ptr<const State> in_one_segment(const State& held, Stopper& stopper) const;
-    /// For a search that needs all codes in one segment: puts them into one, if they are not.
+    /// The state with all codes in one segment, merging them first if needed. For pruned searches.
     std::shared_ptr<const State> compacted(Stopper& stopper);
 
     void search_exact(const IdFilter* filter, const SearchTask& task, Stopper& stopper) const;
@@ -34,13 +37,13 @@ class Index::Impl {
     void search_pruned(const Pruning& pruning, const IdFilter* filter, const SearchTask& task, Stopper& stopper);
 
  private:
-    NewItems nothing_new() const { return {{nullptr, 0, layout.n_bytes()}, nullptr, 0}; }
-    /// A segment of what is left of some segments, and of new items after it; there is at least one item. `first`: the
-    /// segment that is searched before it, null if there is none.
-    LiveSegment build(const std::vector<LiveSegment>& parts, const NewItems& items, const Segment* first,
+    NewEntries nothing_new() const { return {{nullptr, 0, layout.n_bytes()}, nullptr, 0}; }
+    /// Build a segment from the live entries of `segments` and new entries, at least one in all. `first`: the first
+    /// segment of the index, whose plan the new one follows; null if it will be the first.
+    LiveSegment build(const std::vector<LiveSegment>& segments, const NewEntries& entries, const Segment* first,
                       Stopper& stopper) const;
-    /// The items that a filter allows, as `build` makes a segment of them or in the simplest form; null if there are
-    /// none.
+    /// The entries that a filter allows, as a segment; null if there are none. `built`: with a plan, as `build` does;
+    /// otherwise byte-major, to be scanned.
     std::shared_ptr<const Segment> filtered(const std::shared_ptr<const State>& held, const IdFilter& filter,
                                             bool built) const;
 };

@@ -1,4 +1,6 @@
-// The index file, format 1: the only place that knows its bytes. docs/format.md describes them.
+// The index file, format 1: reads and writes whole indices.
+//
+// Called by Index. Only this folder knows the bytes of a file; docs/format.md describes them.
 #pragma once
 
 #include <cstdint>
@@ -12,26 +14,26 @@
 
 namespace fasthash {
 
-/// What an index was made with, beside the levels.
+/// Settings of an index, beside its levels.
 struct IndexSettings {
     IndexKind kind;
     Memory memory;
     std::optional<Plan> plan;
 };
 
-/// What a file holds: all that an index is made of.
+/// Content of a file: everything needed to rebuild the index.
 struct IndexContent {
     LevelLayout layout;
     IndexSettings settings;
     std::shared_ptr<const State> state;
 };
 
-/// Read and check a whole file. `mapped`: leave codes and ids in it. Throws IoError or FormatError.
+/// Read and check a whole file. `mapped`: map codes and ids instead of reading them. Throws IoError or FormatError.
 IndexContent read_index(const std::string& path, bool mapped);
-/// The same of bytes in memory, which are copied.
+/// Read an index from the bytes of a file, which are copied.
 IndexContent read_index(const std::uint8_t* data, std::size_t n);
 
-/// Throws IoError, or Interrupted when `stopper` said so.
+/// Write an index, atomically. Throws IoError, or Interrupted when `stopper` ends the work.
 void save_index(const std::string& path, const LevelLayout& layout, const IndexSettings& settings, const State& state,
                 Stopper& stopper);
 std::vector<std::uint8_t> index_bytes(const LevelLayout& layout, const IndexSettings& settings, const State& state,

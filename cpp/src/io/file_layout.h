@@ -1,4 +1,6 @@
-// The header of an index file, and where its sections lie.
+// Layout of an index file: the header and the positions of the sections.
+//
+// Used by the reader and the writer. All numbers are little-endian.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +24,7 @@ constexpr std::uint64_t kMaxCodes = UINT32_MAX;
 constexpr std::size_t kSections = 4;
 constexpr const char* kSectionNames[kSections] = {"levels", "codes", "runs", "ids"};
 
-/// The first bytes of a file, as they stand in it.
+/// The header as stored: the first 128 bytes of a file.
 struct RawHeader {
     char magic[8];
     std::uint16_t major;
@@ -52,11 +54,11 @@ struct SectionRange {
     std::uint64_t end() const { return begin + n_bytes; }
 };
 
-/// Where the sections lie: computed from the header, never stored, so that no two fields can disagree.
+/// Positions of the sections: computed from the header, never stored, so that they cannot contradict it.
 struct SectionTable {
     SectionRange sections[kSections];
 
-    /// Nothing wraps around: fewer than 2^32 codes of at most 512 bytes.
+    /// No overflow: fewer than 2^32 codes of at most 512 bytes.
     SectionTable(const RawHeader& raw, std::size_t n_bytes) {
         const bool flat = raw.kind == static_cast<std::uint8_t>(IndexKind::flat);
         const std::uint64_t n_stored = flat ? (raw.n_codes + kGroup - 1) / kGroup * kGroup : raw.n_rows;

@@ -11,7 +11,7 @@
 #include "io/id_checks.h"
 #include "io/xxh64.h"
 #include "platform/files.h"
-#include "segments/sliced_segment.h"
+#include "segments/byte_major_segment.h"
 #include "segments/sorted_segment.h"
 #include "segments/state.h"
 
@@ -63,7 +63,7 @@ RawHeader read_header(const ByteSource& file) {
     return raw;
 }
 
-// A file up to its codes, checked, and its length with it.
+// A file whose header, levels and length have been checked, but not its codes.
 struct OpenedFile {
     const ByteSource& file;
     RawHeader raw;
@@ -105,7 +105,7 @@ class Sections {
     Sections(const OpenedFile& opened, const MappedFile* mapped)
         : opened_(opened), table_(opened.table()), mapped_(mapped) {}
 
-    /// n values from byte `offset` of a section on.
+    /// n values of a section, starting at byte `offset`.
     template <typename T>
     Array<T> values(std::size_t section, std::uint64_t offset, std::size_t n) const {
         const std::uint64_t begin = table_[section].begin + offset;
@@ -114,7 +114,7 @@ class Sections {
         opened_.file.read(read.data(), n * sizeof(T), begin);
         return read;
     }
-    /// Zeros fill the gaps between the sections.
+    /// The gaps between sections must be zero.
     void check_gaps() const {
         for (std::size_t i = 0; i + 1 < kSections; ++i) {
             std::uint8_t gap[SectionTable::kAlignment];
@@ -129,7 +129,7 @@ class Sections {
         for (const auto& [data, n_bytes] : pieces) hash.update(data, n_bytes);
         if (hash.digest() != opened_.raw.hashes[section]) OpenedFile::refuse_section(section);
     }
-    /// The two large sections, at the same time.
+    /// Check the two large sections in parallel.
     void check_codes_and_ids(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& ids) const {
         parallel_for(2, [&](std::size_t i) {
             const Array<std::uint8_t>& bytes = i == 0 ? codes : ids;
@@ -159,7 +159,7 @@ LiveSegment load_flat(const OpenedFile& opened, const std::shared_ptr<const Mapp
     auto groups = sections.values<std::uint8_t>(1, 0, static_cast<std::size_t>(opened.table()[1].n_bytes));
     sections.check_gaps();
     sections.check_hash(2, {});
-    PackedNumbers stored;  // if the ids do not count up from the first
+    PackedNumbers stored;  // unless ids are consecutive
     if (raw.id_bytes > 0) stored = read_ids(opened, sections);
     sections.check_codes_and_ids(groups, stored.bytes());
     const std::uint8_t* last_group = groups.end() - kGroup * n_bytes;
@@ -168,7 +168,7 @@ LiveSegment load_flat(const OpenedFile& opened, const std::shared_ptr<const Mapp
             refuse("bytes after the last code are not zero");
         }
     }
-    std::optional<ItemIds> ids;
+    std::optional<EntryIds> ids;
     if (raw.id_bytes == 0) {
         check_next_id(raw, n - 1);
         if (static_cast<std::uint64_t>(kNoId) - static_cast<std::uint64_t>(raw.first_id) < n) {
@@ -176,18 +176,18 @@ LiveSegment load_flat(const OpenedFile& opened, const std::shared_ptr<const Mapp
         }
         ids.emplace(raw.first_id, n);
     } else {
-        IdSummary summary = check_ids(raw, ItemRuns(n), stored);
+        IdSummary summary = check_ids(raw, DuplicateRuns(n), stored);
         ids.emplace(std::move(stored), std::move(summary));
     }
-    return LiveSegment(
-        std::make_shared<const SlicedSegment>(SlicedCodes(n_bytes, n, std::move(groups)), std::move(*ids), mapped));
+    return LiveSegment(std::make_shared<const ByteMajorSegment>(ByteMajorCodes(n_bytes, n, std::move(groups)),
+                                                                std::move(*ids), mapped));
 }
 
-// The number of the first row that does not come after the one before; n if there is none.
+// The first row that is not greater than the previous one; rows.end if there is none.
 std::size_t first_out_of_order(const Array<std::uint8_t>& codes, std::size_t n_bytes, NumberRange rows) {
     for (std::size_t row = std::max<std::size_t>(rows.begin, 1); row < rows.end; ++row) {
         const std::uint8_t* code = codes.data() + row * n_bytes;
-        if (n_bytes == 8) {  // in a few instructions
+        if (n_bytes == 8) {  // fast path: compares as integers
             std::uint64_t word, before;
             std::memcpy(&word, code, sizeof word);
             std::memcpy(&before, code - sizeof before, sizeof before);
@@ -200,12 +200,12 @@ std::size_t first_out_of_order(const Array<std::uint8_t>& codes, std::size_t n_b
 }
 
 void check_order(const Array<std::uint8_t>& codes, std::size_t n_bytes, std::size_t n_rows) {
-    constexpr std::size_t kPieces = 16;
-    std::size_t wrong[kPieces];
-    parallel_for(kPieces,
-                 [&](std::size_t i) { wrong[i] = first_out_of_order(codes, n_bytes, piece_of(n_rows, kPieces, i)); });
-    for (std::size_t i = 0; i < kPieces; ++i) {
-        if (wrong[i] == piece_of(n_rows, kPieces, i).end) continue;
+    constexpr std::size_t kChunks = 16;
+    std::size_t wrong[kChunks];
+    parallel_for(kChunks,
+                 [&](std::size_t i) { wrong[i] = first_out_of_order(codes, n_bytes, chunk_of(n_rows, kChunks, i)); });
+    for (std::size_t i = 0; i < kChunks; ++i) {
+        if (wrong[i] == chunk_of(n_rows, kChunks, i).end) continue;
         refuse("codes are out of order at row " + std::to_string(wrong[i]));
     }
 }
@@ -241,7 +241,7 @@ LiveSegment load_hier(const OpenedFile& opened, const std::shared_ptr<const Mapp
     check_runs(raw, marks, extras);
     sections.check_codes_and_ids(rows, ids.bytes());
     check_order(rows, n_bytes, n_rows);
-    ItemRuns runs(n_rows, n, std::move(marks), std::move(extras));
+    DuplicateRuns runs(n_rows, n, std::move(marks), std::move(extras));
     IdSummary summary = check_ids(raw, runs, ids);
     SortedCodes sorted(n_bytes, std::move(rows), std::move(runs), std::move(ids), std::move(summary));
     Stopper stopper;
@@ -268,7 +268,7 @@ IndexContent read(const ByteSource& file, const std::shared_ptr<const MappedFile
     return {opened.layout(), settings, std::move(state)};
 }
 
-// Runs a reader; what it finds wrong with the file is told with the file's name.
+// Runs a reader and adds the file's name to its errors.
 template <typename Reader>
 auto with_path(const std::string& path, Reader reader) {
     try {

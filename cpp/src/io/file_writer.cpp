@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "codes/item_runs.h"
+#include "codes/duplicate_runs.h"
 #include "io/file_format.h"
 #include "io/file_layout.h"
 #include "io/xxh64.h"
@@ -12,9 +12,9 @@
 namespace fasthash {
 namespace {
 
-constexpr std::size_t kChunk = std::size_t{1} << 20;  // bytes written at once
+constexpr std::size_t kBufferBytes = std::size_t{1} << 20;  // bytes written at once
 
-// Sections one after the other, each in any number of pieces; the header at the end.
+// Writes the sections in order, each in any number of calls, and the header last.
 class IndexWriter {
  public:
     IndexWriter(ByteSink& sink, Stopper& stopper) : sink_(sink), stopper_(stopper), position_(sizeof(RawHeader)) {}
@@ -28,7 +28,7 @@ class IndexWriter {
         hashes_[section_].update(data, n_bytes);
         const auto* bytes = static_cast<const std::uint8_t*>(data);
         buffer_.insert(buffer_.end(), bytes, bytes + n_bytes);
-        if (buffer_.size() >= kChunk) flush();
+        if (buffer_.size() >= kBufferBytes) flush();
     }
     void finish(RawHeader raw) {
         flush();
@@ -52,26 +52,26 @@ class IndexWriter {
 
     ByteSink& sink_;
     Stopper& stopper_;
-    std::vector<std::uint8_t> buffer_;  // to be written at position_
+    std::vector<std::uint8_t> buffer_;  // pending bytes, which belong at position_
     std::uint64_t position_;
     std::size_t section_ = 0;
     Xxh64 hashes_[kSections];
 };
 
-// The items of all segments in their order, some thousand at a time.
+// Calls call(entries) for the live entries of all segments in order, 64 groups at a time.
 template <typename Call>
 void for_each_piece(const State& state, std::size_t n_bytes, Call call) {
     constexpr std::size_t kPiece = 64 * kGroup;
-    Items piece;
+    Entries piece;
     std::vector<std::size_t> wanted;
-    for (const LiveSegment& part : state.segments) {
-        const std::size_t n = part.segment->n_items();
-        for (std::size_t item = 0; item < n;) {
+    for (const LiveSegment& each : state.segments) {
+        const std::size_t n = each.segment->n_entries();
+        for (std::size_t entry = 0; entry < n;) {
             wanted.clear();
-            for (; item < n && piece.n() + wanted.size() < kPiece; ++item) {
-                if (part.live.contains(item)) wanted.push_back(item);
+            for (; entry < n && piece.n() + wanted.size() < kPiece; ++entry) {
+                if (each.live.contains(entry)) wanted.push_back(entry);
             }
-            piece.append(*part.segment, wanted, n_bytes);
+            piece.append(*each.segment, wanted, n_bytes);
             if (piece.n() < kPiece) continue;
             call(piece);
             piece.codes.clear();
@@ -81,7 +81,7 @@ void for_each_piece(const State& state, std::size_t n_bytes, Call call) {
     if (piece.n() > 0) call(piece);
 }
 
-// Ids as they come, packed.
+// Packs ids in the order in which they arrive.
 class IdWriter {
  public:
     IdWriter(IndexWriter& writer, const RawHeader& raw) : writer_(writer), raw_(raw) {}
@@ -106,10 +106,10 @@ void write_flat(IndexWriter& writer, RawHeader& raw, const State& state, std::si
     std::int64_t smallest = INT64_MAX, largest = INT64_MIN, last = 0;
     bool counted = true, first = true;
     Array<std::uint8_t> groups;
-    for_each_piece(state, n_bytes, [&](const Items& piece) {
+    for_each_piece(state, n_bytes, [&](const Entries& piece) {
         const std::size_t n_groups = (piece.n() + kGroup - 1) / kGroup;
         groups.resize(n_groups * kGroup * n_bytes);
-        slice_rows({piece.codes.data(), piece.n(), n_bytes}, groups.data());
+        to_byte_major({piece.codes.data(), piece.n(), n_bytes}, groups.data());
         writer.append(groups.data(), groups.size());
         for (const std::int64_t id : piece.ids) {
             counted = counted && (first || (last != INT64_MAX && id == last + 1));
@@ -127,28 +127,28 @@ void write_flat(IndexWriter& writer, RawHeader& raw, const State& state, std::si
     raw.id_bytes = static_cast<std::uint8_t>(
         PackedNumbers::width_for(static_cast<std::uint64_t>(largest) - static_cast<std::uint64_t>(smallest)));
     IdWriter ids(writer, raw);
-    for_each_piece(state, n_bytes, [&ids](const Items& piece) {
+    for_each_piece(state, n_bytes, [&ids](const Entries& piece) {
         for (const std::int64_t id : piece.ids) ids.append(id);
     });
     ids.finish();
 }
 
 void write_hier(IndexWriter& writer, RawHeader& raw, const State& state, std::size_t n_bytes, Stopper& stopper) {
-    const NewItems nothing{{nullptr, 0, n_bytes}, nullptr, 0};
+    const NewEntries nothing{{nullptr, 0, n_bytes}, nullptr, 0};
     writer.begin(1);
-    ItemRuns runs;
+    DuplicateRuns runs;
     std::int64_t smallest = INT64_MAX, largest = INT64_MIN;
     std::vector<std::uint8_t> last;
-    for (MergeCursor item(state.segments, nothing, stopper); !item.done(); item.next()) {
-        if (last.empty() || std::memcmp(last.data(), item.code(), n_bytes) != 0) {
-            last.assign(item.code(), item.code() + n_bytes);
+    for (MergeCursor entry(state.segments, nothing, stopper); !entry.done(); entry.next()) {
+        if (last.empty() || std::memcmp(last.data(), entry.code(), n_bytes) != 0) {
+            last.assign(entry.code(), entry.code() + n_bytes);
             writer.append(last.data(), n_bytes);
             runs.push_row();
         } else {
-            runs.push_item();
+            runs.push_entry();
         }
-        smallest = std::min(smallest, item.id());
-        largest = std::max(largest, item.id());
+        smallest = std::min(smallest, entry.id());
+        largest = std::max(largest, entry.id());
     }
     raw.n_rows = runs.n_rows();
     raw.n_runs = runs.extras().size();
@@ -163,7 +163,7 @@ void write_hier(IndexWriter& writer, RawHeader& raw, const State& state, std::si
     raw.id_bytes = static_cast<std::uint8_t>(
         PackedNumbers::width_for(static_cast<std::uint64_t>(largest) - static_cast<std::uint64_t>(smallest)));
     IdWriter ids(writer, raw);
-    for (MergeCursor item(state.segments, nothing, stopper); !item.done(); item.next()) ids.append(item.id());
+    for (MergeCursor entry(state.segments, nothing, stopper); !entry.done(); entry.next()) ids.append(entry.id());
     ids.finish();
 }
 

@@ -12,56 +12,57 @@
 namespace fasthash {
 namespace {
 
-// Whether all ids are distinct and none is `none`, by a bit for each number up to the largest: as many bits as ids.
-bool bits_show_distinct(const PackedNumbers& ids, std::uint64_t largest, std::uint64_t none, std::size_t n_pieces) {
+// Whether ids are distinct and none equals `none`. Sets a bit per id; then as many bits as ids must be set.
+bool bits_show_distinct(const PackedNumbers& ids, std::uint64_t largest, std::uint64_t none, std::size_t n_chunks) {
     const std::size_t n = ids.size(), n_words = static_cast<std::size_t>(largest / 64 + 1);
-    std::vector<std::vector<std::uint64_t>> pieces(n_pieces);
-    parallel_for(n_pieces, [&](std::size_t p) {
+    std::vector<std::vector<std::uint64_t>> chunks(n_chunks);
+    parallel_for(n_chunks, [&](std::size_t p) {
         std::vector<std::uint64_t> seen(n_words);
-        const NumberRange piece = piece_of(n, n_pieces, p);
-        for (std::size_t i = piece.begin; i < piece.end; ++i) {
+        const NumberRange chunk = chunk_of(n, n_chunks, p);
+        for (std::size_t i = chunk.begin; i < chunk.end; ++i) {
             const std::uint64_t offset = ids.offset(i);
             seen[offset / 64] |= std::uint64_t{1} << offset % 64;
         }
-        pieces[p] = std::move(seen);
+        chunks[p] = std::move(seen);
     });
     std::size_t n_seen = 0;
     for (std::size_t i = 0; i < n_words; ++i) {
         std::uint64_t word = 0;
-        for (const auto& seen : pieces) word |= seen[i];
+        for (const auto& seen : chunks) word |= seen[i];
         if (none / 64 == i && (word >> none % 64 & 1) != 0) return false;
         n_seen += count_bits(word);
     }
     return n_seen == n;
 }
 
-// Ids are distinct and none is -1. Takes 32 MiB for that, or an eighth of what the ids take: with less, the number of
-// passes over them would grow with them.
+// Checks that ids are distinct and none is -1. Uses 32 MiB of memory, or 1/8 of the size of the ids if that is more:
+// with less, the number of passes would grow with the number of ids.
 void check_distinct(const PackedNumbers& ids, std::uint64_t largest) {
-    constexpr std::uint64_t kMostPieces = 4;
+    constexpr std::uint64_t kMostChunks = 4;
     const std::uint64_t most_memory = std::max(std::uint64_t{32} << 20, std::uint64_t{ids.bytes().size()} / 8);
     const std::size_t n = ids.size();
     const std::uint64_t none = static_cast<std::uint64_t>(kNoId) - static_cast<std::uint64_t>(ids.smallest());
     const std::uint64_t n_fitting = most_memory / (largest / 8 + sizeof(std::uint64_t));
     if (n_fitting > 0 && largest / 64 <= n) {  // the bits take no more than 8 bytes an id
-        const std::uint64_t n_pieces = n < kMostPieces * kGroup ? 1 : std::min(n_fitting, kMostPieces);
-        if (bits_show_distinct(ids, largest, none, static_cast<std::size_t>(n_pieces))) return;
+        const std::uint64_t n_chunks = n < kMostChunks * kGroup ? 1 : std::min(n_fitting, kMostChunks);
+        if (bits_show_distinct(ids, largest, none, static_cast<std::size_t>(n_chunks))) return;
     }
-    // Part by part, each sorted. A factor that no file can foresee spreads the ids evenly over the parts.
-    const std::size_t n_parts =
+    // Sorts one chunk of the ids per task. A random factor spreads the ids evenly over the chunks, whatever the file
+    // holds.
+    const std::size_t n_chunks =
         static_cast<std::size_t>(n * sizeof(std::uint64_t) / (most_memory / 2 / num_threads()) + 1);
     std::uint64_t factor = 1;
-    if (n_parts > 1) factor = std::uint64_t{std::random_device{}()} << 32 | std::random_device{}() | 1;
-    parallel_for(n_parts, [&](std::size_t p) {
-        Array<std::uint64_t> part;
+    if (n_chunks > 1) factor = std::uint64_t{std::random_device{}()} << 32 | std::random_device{}() | 1;
+    parallel_for(n_chunks, [&](std::size_t p) {
+        Array<std::uint64_t> chunk;
         for (std::size_t i = 0; i < n; ++i) {
             const std::uint64_t offset = ids.offset(i);
             if (offset == none) refuse("ids must not hold -1");
-            if ((offset * factor >> 32) * n_parts >> 32 == p) part.push_back(offset);
+            if ((offset * factor >> 32) * n_chunks >> 32 == p) chunk.push_back(offset);
         }
-        std::sort(part.begin(), part.end());
-        const std::uint64_t* twice = std::adjacent_find(part.begin(), part.end());
-        if (twice != part.end())
+        std::sort(chunk.begin(), chunk.end());
+        const std::uint64_t* twice = std::adjacent_find(chunk.begin(), chunk.end());
+        if (twice != chunk.end())
             refuse("ids must be distinct, got " + std::to_string(ids.number_at(*twice)) + " twice");
     });
 }
@@ -80,7 +81,7 @@ void check_next_id(const RawHeader& raw, std::uint64_t largest) {
     }
 }
 
-IdSummary check_ids(const RawHeader& raw, const ItemRuns& runs, const PackedNumbers& ids) {
+IdSummary check_ids(const RawHeader& raw, const DuplicateRuns& runs, const PackedNumbers& ids) {
     IdSummary summary = summarize(runs, ids);
     check_next_id(raw, summary.largest);
     if (summary.out_of_order != SIZE_MAX) {

@@ -1,4 +1,6 @@
 // Checks of the ids in a file: in range, in order, distinct, and none of them -1.
+//
+// Called by the file reader before it builds a segment.
 #pragma once
 
 #include <string>
@@ -11,10 +13,10 @@ namespace fasthash {
 /// Throws FormatError.
 [[noreturn]] void refuse(const std::string& what);
 
-/// Ids from first_id up to `largest` more must be in the range of int64 and below the next id. Throws FormatError.
+/// Checks that first_id + largest fits int64 and is below the next id. Throws FormatError.
 void check_next_id(const RawHeader& raw, std::uint64_t largest);
 
-/// The ids of a file, checked. Throws FormatError.
-IdSummary check_ids(const RawHeader& raw, const ItemRuns& runs, const PackedNumbers& ids);
+/// Checks the ids of a file and returns their summary. Throws FormatError.
+IdSummary check_ids(const RawHeader& raw, const DuplicateRuns& runs, const PackedNumbers& ids);
 
 }  // namespace fasthash

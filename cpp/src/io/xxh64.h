@@ -1,5 +1,6 @@
-// The 64-bit xxHash checksum (seed 0), written from its published specification: fast enough to check every byte of a
-// file on every load.
+// The 64-bit xxHash checksum (seed 0), written from its published specification.
+//
+// Used by the file reader and writer. Fast enough to check every byte of a file on every load.
 #pragma once
 
 #include <array>
@@ -15,11 +16,11 @@ class Xxh64 {
     std::uint64_t digest() const;
 
  private:
-    /// Takes in n stripes of 32 bytes; returns their end.
+    /// Hash n stripes of 32 bytes; returns the end of the input used.
     const std::uint8_t* stripes(const std::uint8_t* p, std::size_t n);
 
     std::array<std::uint64_t, 4> lanes_;
-    std::array<std::uint8_t, 32> rest_{};  // bytes that do not fill a stripe yet
+    std::array<std::uint8_t, 32> rest_{};  // an incomplete stripe
     std::size_t n_rest_ = 0;
     std::uint64_t n_total_ = 0;
 };

@@ -1,4 +1,4 @@
-// AVX2: counts the bits of 32 bytes at once by looking up half-bytes.
+// AVX2 kernels: count the bits of 32 bytes at once by looking up half-bytes (vpshufb).
 #include "kernels/rows.h"
 
 #if defined(__x86_64__)
@@ -13,8 +13,8 @@ namespace {
 constexpr std::size_t kPrepared = 32;
 constexpr std::size_t kHalf = kGroup / 2;
 
-// For each half of a query byte the table of its distances to all 16 half-bytes: a look-up then is the distance, and
-// the half-bytes of the codes serve all queries of a block.
+// Prepares, for each half of a query byte, a table of its distances to all 16 half-bytes. A lookup then gives the
+// distance directly, and the half-bytes of the codes are split once for all queries of a block.
 void prepare(const std::uint8_t* query, std::size_t n_bytes, std::uint8_t* prepared) {
     for (std::size_t b = 0; b < n_bytes; ++b) {
         for (unsigned half = 0; half < 16; ++half) {
@@ -31,7 +31,7 @@ AVX2_INLINE __m256i table(const std::uint8_t* p) {
     return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 
-// Half-bytes of one byte of 32 codes, low and high.
+// The low and high half-bytes of one byte of 32 codes.
 struct Halves {
     __m256i low, high;
 };
@@ -46,7 +46,7 @@ AVX2_INLINE __m256i look_up(const Halves& codes, const std::uint8_t* prepared) {
                            _mm256_shuffle_epi8(table(prepared + 16), codes.high));
 }
 
-// Up to 31 bytes: the distance fits a byte. `n_bytes` is a constant where it matters.
+// Codes of up to 31 bytes, whose distances fit a byte. Inlined with a constant n_bytes for common widths.
 AVX2_INLINE void scan_narrow(const GroupScan& scan, std::size_t n_bytes) {
     for (std::size_t g = 0; g < scan.n_groups; ++g) {
         const std::uint8_t* group = scan.groups + g * kGroup * n_bytes;
@@ -63,15 +63,15 @@ AVX2_INLINE void scan_narrow(const GroupScan& scan, std::size_t n_bytes) {
                 sums[0] = _mm256_add_epi8(sums[0], look_up(halves[0][b], query + b * kPrepared));
                 sums[1] = _mm256_add_epi8(sums[1], look_up(halves[1][b], query + b * kPrepared));
             }
-            // There is no unsigned comparison: a number at or above the bound is the larger of the two.
-            const __m256i bound = _mm256_set1_epi8(static_cast<char>(scan.bounds[q]));
+            // AVX2 has no unsigned comparison: x >= threshold exactly if max(x, threshold) == x.
+            const __m256i threshold = _mm256_set1_epi8(static_cast<char>(scan.thresholds[q]));
             const __m256i least = _mm256_min_epu8(sums[0], sums[1]);
-            const __m256i beyond = _mm256_cmpeq_epi8(_mm256_max_epu8(least, bound), least);
+            const __m256i beyond = _mm256_cmpeq_epi8(_mm256_max_epu8(least, threshold), least);
             if (__builtin_expect(_mm256_movemask_epi8(beyond) == -1, 1)) continue;
             std::uint16_t distances[kGroup];
             std::uint64_t rows = 0;
             for (std::size_t half = 0; half < 2; ++half) {
-                const __m256i out = _mm256_cmpeq_epi8(_mm256_max_epu8(sums[half], bound), sums[half]);
+                const __m256i out = _mm256_cmpeq_epi8(_mm256_max_epu8(sums[half], threshold), sums[half]);
                 rows |= std::uint64_t{~static_cast<std::uint32_t>(_mm256_movemask_epi8(out))} << (half * kHalf);
                 alignas(32) std::uint8_t bytes[kHalf];
                 _mm256_store_si256(reinterpret_cast<__m256i*>(bytes), sums[half]);
@@ -82,8 +82,8 @@ AVX2_INLINE void scan_narrow(const GroupScan& scan, std::size_t n_bytes) {
     }
 }
 
-// 32 bytes and more: distances as 16-bit numbers, those of even and of odd rows. A query leaves a group when no code of
-// it can come within the bound any more.
+// Codes of 32 bytes and more: 16-bit distances, of even and odd rows apart. A query leaves a group as soon as none of
+// its codes can come within the threshold.
 AVX2 void scan_wide(const GroupScan& scan) {
     constexpr std::size_t kBlock = 16;
     const __m256i low = _mm256_set1_epi16(0xff);
@@ -92,9 +92,9 @@ AVX2 void scan_wide(const GroupScan& scan) {
         prefetch_ahead(group, kGroup * scan.n_bytes, scan.n_queries);
         const std::uint8_t* query = scan.prepared;
         for (std::size_t q = 0; q < scan.n_queries; ++q, query += scan.n_bytes * kPrepared) {
-            const __m256i bound = _mm256_set1_epi16(static_cast<short>(scan.bounds[q]));
+            const __m256i threshold = _mm256_set1_epi16(static_cast<short>(scan.thresholds[q]));
             __m256i even[2] = {}, odd[2] = {};
-            bool within = scan.bounds[q] > 0;
+            bool within = scan.thresholds[q] > 0;
             for (std::size_t begin = 0; begin < scan.n_bytes && within; begin += kBlock) {
                 const std::size_t end = begin + kBlock < scan.n_bytes ? begin + kBlock : scan.n_bytes;
                 __m256i sums[2] = {};
@@ -109,8 +109,8 @@ AVX2 void scan_wide(const GroupScan& scan) {
                 }
                 const __m256i least =
                     _mm256_min_epu16(_mm256_min_epu16(even[0], odd[0]), _mm256_min_epu16(even[1], odd[1]));
-                // Distances and bounds are at most 4097, so that a signed comparison will do.
-                within = _mm256_movemask_epi8(_mm256_cmpgt_epi16(bound, least)) != 0;
+                // Distances and thresholds are at most 4097, so a signed comparison is correct.
+                within = _mm256_movemask_epi8(_mm256_cmpgt_epi16(threshold, least)) != 0;
             }
             if (__builtin_expect(!within, 1)) continue;
             std::uint16_t halves[4][kHalf / 2], distances[kGroup];
@@ -121,7 +121,7 @@ AVX2 void scan_wide(const GroupScan& scan) {
             std::uint64_t rows = 0;
             for (std::size_t i = 0; i < kGroup; ++i) {
                 distances[i] = halves[i / kHalf * 2 + i % 2][i % kHalf / 2];
-                rows |= std::uint64_t{distances[i] < scan.bounds[q]} << i;
+                rows |= std::uint64_t{distances[i] < scan.thresholds[q]} << i;
             }
             scan.sink->take(q, g, rows, distances);
         }

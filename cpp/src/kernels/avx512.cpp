@@ -1,4 +1,4 @@
-// AVX-512 with VPOPCNTDQ and BITALG (Intel since Ice Lake, AMD since Zen 4): counts the bits of 64 bytes at once.
+// AVX-512 kernels (VPOPCNTDQ, BITALG; Intel since Ice Lake, AMD since Zen 4): count the bits of 64 bytes at once.
 #include "kernels/rows.h"
 
 #if defined(__x86_64__)
@@ -11,7 +11,7 @@
 namespace fasthash {
 namespace {
 
-// Every byte of a query eight times, so that one broadcast from memory fills a register with it.
+// Repeats every query byte eight times, so that one broadcast load fills a register with it.
 void prepare(const std::uint8_t* query, std::size_t n_bytes, std::uint8_t* prepared) {
     for (std::size_t b = 0; b < n_bytes; ++b) std::memset(prepared + b * 8, query[b], 8);
 }
@@ -29,8 +29,8 @@ AVX512_INLINE __m512i count(const std::uint8_t* group, const std::uint8_t* query
 }
 
 AVX512 __attribute__((noinline)) void give_narrow(const GroupScan& scan, std::size_t q, std::size_t g, __m512i sums) {
-    const __m512i bound = _mm512_set1_epi8(static_cast<char>(scan.bounds[q]));  // may be lower than it was
-    const __mmask64 rows = _mm512_cmplt_epu8_mask(sums, bound);
+    const __m512i threshold = _mm512_set1_epi8(static_cast<char>(scan.thresholds[q]));  // re-read: it may have fallen
+    const __mmask64 rows = _mm512_cmplt_epu8_mask(sums, threshold);
     if (rows == 0) return;
     std::uint8_t bytes[kGroup];
     std::uint16_t distances[kGroup];
@@ -48,8 +48,8 @@ AVX512_INLINE __m512i group_sums(const std::uint8_t* group, const std::uint8_t* 
     return sums;
 }
 
-// Up to 31 bytes: the distance fits a byte. kBytes: the width, or 0 for any. Four groups share one comparison: seldom
-// does any of their codes come within the bound.
+// Codes of up to 31 bytes, whose distances fit a byte. kBytes: the width, or 0 for any. Four groups share one
+// comparison, since codes within the threshold are rare.
 template <std::size_t kBytes>
 AVX512_INLINE void scan_narrow(const GroupScan& scan) {
     constexpr std::size_t kTogether = 4;
@@ -67,8 +67,8 @@ AVX512_INLINE void scan_narrow(const GroupScan& scan) {
                 sums[i] = group_sums<kBytes>(group + i * group_bytes, query, n_bytes);
             }
             const __m512i least = _mm512_min_epu8(_mm512_min_epu8(sums[0], sums[1]), _mm512_min_epu8(sums[2], sums[3]));
-            const __m512i bound = _mm512_set1_epi8(static_cast<char>(scan.bounds[q]));
-            if (__builtin_expect(_mm512_cmplt_epu8_mask(least, bound) == 0, 1)) continue;
+            const __m512i threshold = _mm512_set1_epi8(static_cast<char>(scan.thresholds[q]));
+            if (__builtin_expect(_mm512_cmplt_epu8_mask(least, threshold) == 0, 1)) continue;
             for (std::size_t i = 0; i < kTogether; ++i) give_narrow(scan, q, g + i, sums[i]);
         }
     }
@@ -90,8 +90,8 @@ AVX512 __attribute__((noinline)) void give_wide(const GroupScan& scan, std::size
     scan.sink->take(q, g, rows, distances);
 }
 
-// 32 bytes and more: distances as 16-bit numbers, those of the even and of the odd rows. A query leaves a group when no
-// code of it can come within the bound any more.
+// Codes of 32 bytes and more: 16-bit distances, of even and odd rows apart. A query leaves a group as soon as none of
+// its codes can come within the threshold.
 template <std::size_t kBytes>
 AVX512_INLINE void scan_wide(const GroupScan& scan) {
     const std::size_t n_bytes = kBytes ? kBytes : scan.n_bytes;
@@ -102,7 +102,7 @@ AVX512_INLINE void scan_wide(const GroupScan& scan) {
         const std::uint8_t* query = scan.prepared;
         prefetch_ahead(group, kGroup * n_bytes, scan.n_queries);
         for (std::size_t q = 0; q < scan.n_queries; ++q, query += n_bytes * 8) {
-            const __m512i bound = _mm512_set1_epi16(static_cast<short>(scan.bounds[q]));
+            const __m512i threshold = _mm512_set1_epi16(static_cast<short>(scan.thresholds[q]));
             __m512i even_sums = _mm512_setzero_si512(), odd_sums = even_sums;
             __mmask32 even = 0, odd = 0;
             std::size_t b = 0;
@@ -116,8 +116,8 @@ AVX512_INLINE void scan_wide(const GroupScan& scan) {
                 }
                 even_sums = _mm512_add_epi16(even_sums, _mm512_and_si512(sums, low));
                 odd_sums = _mm512_add_epi16(odd_sums, _mm512_srli_epi16(sums, 8));
-                even = _mm512_cmplt_epu16_mask(even_sums, bound);
-                odd = _mm512_cmplt_epu16_mask(odd_sums, bound);
+                even = _mm512_cmplt_epu16_mask(even_sums, threshold);
+                odd = _mm512_cmplt_epu16_mask(odd_sums, threshold);
                 if ((even | odd) == 0) break;
             }
             if (__builtin_expect((even | odd) != 0, 0)) give_wide(scan, q, g, even, odd, even_sums, odd_sums);
@@ -153,21 +153,21 @@ void scan_groups(const GroupScan& scan) {
     }
 }
 
-// Codes of 64 bits as rows: eight in a register.
+// Rows of 64-bit codes, eight per register.
 AVX512 void scan_rows_8(const std::uint8_t* query, const std::uint8_t* codes, const RowRange* ranges,
-                        std::size_t n_ranges, std::int32_t first_limit, RowSink& sink) {
+                        std::size_t n_ranges, std::int32_t first_threshold, RowSink& sink) {
     long long word;
     std::memcpy(&word, query, 8);
     const __m512i wanted = _mm512_set1_epi64(word);
-    rows::HitBuffer buffer(first_limit, sink);
-    __m512i limit = _mm512_set1_epi64(buffer.limit);
+    rows::HitBuffer buffer(first_threshold, sink);
+    __m512i threshold = _mm512_set1_epi64(buffer.threshold);
     for (std::size_t r = 0; r < n_ranges; ++r) {
         for (std::size_t row = ranges[r].begin; row < ranges[r].end; row += 8) {
             const std::size_t n_left = ranges[r].end - row;
             const auto valid = static_cast<__mmask8>(n_left < 8 ? (1u << n_left) - 1 : 0xff);
             const __m512i flips = _mm512_xor_si512(_mm512_maskz_loadu_epi64(valid, codes + row * 8), wanted);
             const __m512i sums = _mm512_popcnt_epi64(flips);
-            unsigned within = _mm512_mask_cmple_epi64_mask(valid, sums, limit);
+            unsigned within = _mm512_mask_cmple_epi64_mask(valid, sums, threshold);
             if (__builtin_expect(within == 0, 1)) continue;
             std::int64_t distances[8];
             _mm512_storeu_si512(distances, sums);
@@ -176,47 +176,47 @@ AVX512 void scan_rows_8(const std::uint8_t* query, const std::uint8_t* codes, co
                 buffer.push(static_cast<std::uint32_t>(row) + static_cast<std::uint32_t>(i),
                             static_cast<std::int32_t>(distances[i]));
             }
-            limit = _mm512_set1_epi64(buffer.limit);
+            threshold = _mm512_set1_epi64(buffer.threshold);
         }
-        if (buffer.end_range()) limit = _mm512_set1_epi64(buffer.limit);
+        if (buffer.end_range()) threshold = _mm512_set1_epi64(buffer.threshold);
     }
 }
 
 AVX512 void scan_rows(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n_bytes, const RowRange* ranges,
-                      std::size_t n_ranges, std::int32_t limit, RowSink& sink) {
-    if (n_bytes == 8) return scan_rows_8(query, codes, ranges, n_ranges, limit, sink);
-    rows::scan_any<rows::Builtin>(query, codes, n_bytes, ranges, n_ranges, limit, sink);
+                      std::size_t n_ranges, std::int32_t threshold, RowSink& sink) {
+    if (n_bytes == 8) return scan_rows_8(query, codes, ranges, n_ranges, threshold, sink);
+    rows::scan_any<rows::Builtin>(query, codes, n_bytes, ranges, n_ranges, threshold, sink);
 }
 
 AVX512_INLINE __mmask32 first_of(std::size_t n) { return n < 32 ? (1u << n) - 1 : ~0u; }
 
-// 16 bits: keys of the levels of HDHash.
-AVX512 void distances_2(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n, std::uint16_t bound,
+// Distances of 16-bit keys, a common width of HDHash's levels.
+AVX512 void distances_2(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n, std::uint16_t base,
                         std::uint16_t* out) {
     std::uint16_t word;
     std::memcpy(&word, query, 2);
     const __m512i wanted = _mm512_set1_epi16(static_cast<short>(word));
-    const __m512i base = _mm512_set1_epi16(static_cast<short>(bound));
+    const __m512i bases = _mm512_set1_epi16(static_cast<short>(base));
     for (std::size_t i = 0; i < n; i += 32) {
         const __mmask32 valid = first_of(n - i);
         const __m512i flips = _mm512_xor_si512(_mm512_maskz_loadu_epi16(valid, codes + i * 2), wanted);
-        _mm512_mask_storeu_epi16(out + i, valid, _mm512_add_epi16(_mm512_popcnt_epi16(flips), base));
+        _mm512_mask_storeu_epi16(out + i, valid, _mm512_add_epi16(_mm512_popcnt_epi16(flips), bases));
     }
 }
 
 AVX512 void distances(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n, std::size_t n_bytes,
-                      std::uint16_t bound, std::uint16_t* out) {
-    if (n_bytes == 2) return distances_2(query, codes, n, bound, out);
-    rows::distances_any<rows::Builtin>(query, codes, n, n_bytes, bound, out);
+                      std::uint16_t base, std::uint16_t* out) {
+    if (n_bytes == 2) return distances_2(query, codes, n, base, out);
+    rows::distances_any<rows::Builtin>(query, codes, n, n_bytes, base, out);
 }
 
 AVX512 std::size_t count_at_most(const std::uint16_t* values, std::size_t n, std::uint16_t largest) {
-    const __m512i limit = _mm512_set1_epi16(static_cast<short>(largest));
+    const __m512i ceiling = _mm512_set1_epi16(static_cast<short>(largest));
     std::size_t count = 0;
     for (std::size_t i = 0; i < n; i += 32) {
         const __mmask32 valid = first_of(n - i);
         const __m512i block = _mm512_maskz_loadu_epi16(valid, values + i);
-        count += static_cast<std::size_t>(__builtin_popcount(_mm512_mask_cmple_epu16_mask(valid, block, limit)));
+        count += static_cast<std::size_t>(__builtin_popcount(_mm512_mask_cmple_epu16_mask(valid, block, ceiling)));
     }
     return count;
 }

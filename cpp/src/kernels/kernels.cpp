@@ -9,8 +9,8 @@
 namespace fasthash {
 namespace {
 
-// Null where the machine does not offer the level. The compiler's run-time support asks the processor, and the
-// operating system whether it saves the registers.
+// The table of a level; null if this machine cannot run it. __builtin_cpu_supports also checks that the operating
+// system saves the registers.
 const Kernels* table_of(SimdLevel level) {
     switch (level) {
         case SimdLevel::scalar:

@@ -1,4 +1,6 @@
-// The kernels that count bits, one table of them per instruction set. kernels.cpp decides which table is used.
+// Kernels that compute Hamming distances: one table of functions per instruction set.
+//
+// Called by all searches of the core through kernels(), which picks the table once. All tables give the same results.
 #pragma once
 
 #include <cstddef>
@@ -8,34 +10,34 @@
 
 namespace fasthash {
 
-/// Codes of one group of the sliced layout: byte b of its codes stands together, 64 bytes, then byte b + 1. One vector
-/// register then holds the same byte of 64 codes, so that every width runs at full speed.
+/// Codes of one byte-major group: byte b of all 64 codes, then byte b + 1. A vector register holds the same byte of
+/// many codes, so that every width runs at full speed.
 constexpr std::size_t kGroup = 64;
 
-/// Receives the codes of a group that are nearer than the bound of a query.
+/// Receives the codes of a group below the threshold of a query.
 class GroupSink {
  public:
-    /// Bit i of `rows` stands for row i of the group; `distances` has one value for each of the 64. Lowers the bound
-    /// of the query in GroupScan::bounds when it can.
+    /// Bit i of `rows` is set if row i is below the threshold; `distances` has all 64 distances. May lower the query's
+    /// threshold in GroupScan::thresholds.
     virtual void take(std::size_t query, std::size_t group, std::uint64_t rows, const std::uint16_t* distances) = 0;
 
  protected:
     ~GroupSink() = default;
 };
 
-/// A block of queries against a run of groups.
+/// A scan of consecutive groups by a block of queries.
 struct GroupScan {
     const std::uint8_t* prepared;  ///< n_queries queries, prepared by Kernels::prepare
     std::size_t n_queries;
-    const std::uint16_t* bounds;  ///< per query: codes nearer than this are wanted, at most n_bits + 1;
-                                  ///< read anew for every group
+    const std::uint16_t* thresholds;  ///< per query, exclusive: codes below it are hits; at most n_bits + 1;
+                                      ///< re-read for every group
     const std::uint8_t* groups;
     std::size_t n_groups;
     std::size_t n_bytes;
     GroupSink* sink;
 };
 
-/// Rows of codes that stand one after the other.
+/// Consecutive rows: begin .. end - 1.
 struct RowRange {
     std::uint32_t begin;
     std::uint32_t end;
@@ -46,13 +48,13 @@ struct RowHit {
     std::int32_t distance;
 };
 
-/// Most hits that a RowSink gets at once.
+/// Most hits handed to a RowSink in one call.
 constexpr std::size_t kMostHits = 64;
 
-/// Receives rows within the limit.
+/// Receives the rows within the threshold, which is inclusive here.
 class RowSink {
  public:
-    /// In the order of the ranges. Returns the limit from now on; a few rows that are compared already may still come.
+    /// Hits arrive in the order of the ranges. Returns the new threshold; a few rows compared before may still arrive.
     virtual std::int32_t take(const RowHit* hits, std::size_t n) = 0;
 
  protected:
@@ -62,24 +64,24 @@ class RowSink {
 struct Kernels {
     SimdLevel level;
 
-    /// Bytes that one query byte takes in the form that scan_groups reads.
+    /// Bytes per query byte in the prepared form that scan_groups reads.
     std::size_t prepared_bytes;
     void (*prepare)(const std::uint8_t* query, std::size_t n_bytes, std::uint8_t* prepared);
-    /// Hand every code nearer than its query's bound to the sink, for each query in the order of the groups.
+    /// Hand every code below its query's threshold to the sink; for each query in the order of the groups.
     void (*scan_groups)(const GroupScan& scan);
 
-    /// Hand the codes within the limit in some ranges of rows to the sink. Codes are rows of n_bytes without gaps.
+    /// Hand the codes within the threshold in these ranges to the sink. Codes are rows of n_bytes without gaps.
     void (*scan_rows)(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n_bytes, const RowRange* ranges,
-                      std::size_t n_ranges, std::int32_t limit, RowSink& sink);
+                      std::size_t n_ranges, std::int32_t threshold, RowSink& sink);
 
-    /// distances[i] = bits in which the query and row i differ, plus `bound`.
+    /// distances[i] = base + Hamming distance of the query and row i.
     void (*distances)(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n, std::size_t n_bytes,
-                      std::uint16_t bound, std::uint16_t* distances);
+                      std::uint16_t base, std::uint16_t* distances);
 
-    /// How many values are at most `largest`.
+    /// Number of values <= largest.
     std::size_t (*count_at_most)(const std::uint16_t* values, std::size_t n, std::uint16_t largest);
-    /// Write the positions of the values from `first` to `last`, which is not below it, in order; returns how many.
-    /// There is room for n + 1 positions.
+    /// Write the positions of the values in first .. last (first <= last), ascending; returns their number. `positions`
+    /// has room for n + 1.
     std::size_t (*find_between)(const std::uint16_t* values, std::size_t n, std::uint16_t first, std::uint16_t last,
                                 std::uint32_t* positions);
 };
@@ -87,7 +89,7 @@ struct Kernels {
 /// The table in use.
 const Kernels& kernels();
 
-// One per instruction set, null where the compiler's target does not have it.
+// One table per instruction set; null if the compiler's target lacks it.
 extern const Kernels kScalarKernels;
 const Kernels* neon_kernels();
 const Kernels* avx2_kernels();

@@ -1,4 +1,4 @@
-// NEON, which every 64-bit ARM has: counts the bits of 16 bytes at once.
+// NEON kernels, for every 64-bit ARM: count the bits of 16 bytes at once.
 #include "kernels/rows.h"
 
 #if defined(__aarch64__)
@@ -19,14 +19,14 @@ inline uint8x16_t count(const std::uint8_t* group, const std::uint8_t* query, st
 
 void give(const GroupScan& scan, std::size_t q, std::size_t g, const std::uint16_t* distances) {
     std::uint64_t rows = 0;
-    for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{distances[i] < scan.bounds[q]} << i;
+    for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{distances[i] < scan.thresholds[q]} << i;
     scan.sink->take(q, g, rows, distances);
 }
 
-// Distances as 16-bit numbers after every block of bytes. A query leaves a group when no code of it can come within the
-// bound any more.
+// 16-bit distances, updated after each block of bytes. A query leaves a group as soon as none of its codes can come
+// within the threshold.
 void scan_groups(const GroupScan& scan) {
-    constexpr std::size_t kBlock = 31;  // their counts fit a byte
+    constexpr std::size_t kBlock = 31;  // bytes whose counts fit a byte
     for (std::size_t g = 0; g < scan.n_groups; ++g) {
         const std::uint8_t* group = scan.groups + g * kGroup * scan.n_bytes;
         const std::uint8_t* query = scan.prepared;
@@ -43,7 +43,7 @@ void scan_groups(const GroupScan& scan) {
                     sums[2 * i + 1] = vaddw_u8(sums[2 * i + 1], vget_high_u8(bytes));
                     least = vminq_u16(least, vminq_u16(sums[2 * i], sums[2 * i + 1]));
                 }
-                within = vminvq_u16(least) < scan.bounds[q];
+                within = vminvq_u16(least) < scan.thresholds[q];
             }
             if (!within) continue;
             std::uint16_t distances[kGroup];

@@ -1,4 +1,4 @@
-// Portable kernels: what every other table is compared with, and what runs where nothing better does.
+// Portable kernels: the fallback on every machine, and the reference for all other tables in tests.
 #include "kernels/rows.h"
 
 namespace fasthash {
@@ -11,7 +11,7 @@ constexpr std::uint64_t kEvenBytes = 0x00ff00ff00ff00ffu;
 constexpr std::uint64_t kEachByte = 0x0101010101010101u;
 constexpr std::uint64_t kEachPair = 0x0001000100010001u;
 
-// Bits per four bits of a word: at most 4 in each.
+// Number of bits set in each group of four bits.
 FASTHASH_INLINE std::uint64_t count_nibbles(std::uint64_t x) {
     x -= (x >> 1) & kPairs;
     return (x & kNibbles) + ((x >> 2) & kNibbles);
@@ -31,8 +31,8 @@ void prepare(const std::uint8_t* query, std::size_t n_bytes, std::uint8_t* prepa
     }
 }
 
-// Sixteen bytes at a time: compilers turn this into vector instructions where the ABI's baseline has them (SSE2 on
-// x86-64), and into plain words elsewhere.
+// Sixteen bytes: compiled to vector instructions where the ABI's baseline has them (SSE2 on x86-64), to plain words
+// elsewhere.
 using Words = std::uint64_t __attribute__((vector_size(16)));
 constexpr std::size_t kWords = kGroup / sizeof(Words);
 
@@ -41,7 +41,7 @@ FASTHASH_INLINE Words count_nibbles(Words x) {
     return (x & kNibbles) + ((x >> 2) & kNibbles);
 }
 
-// Adds the distances of the 64 codes of a group over the bytes from `begin` to `end`, as one byte each.
+// Adds the distances of the 64 codes of a group over the bytes begin .. end, one byte per code.
 FASTHASH_INLINE void add_bytes(const std::uint8_t* group, const std::uint8_t* prepared, std::size_t begin,
                                std::size_t end, Words* sums) {
 #pragma GCC unroll 4
@@ -61,10 +61,11 @@ FASTHASH_INLINE void add_bytes(const std::uint8_t* group, const std::uint8_t* pr
     }
 }
 
-// Whether any number in some words is below the bound. `each` has a 1 in every number; its top bits are free.
+// Whether any number in these words is below the threshold. `each` has a 1 in every number; `top` is a number's highest
+// bit, which must be clear.
 template <std::size_t kCount>
-FASTHASH_INLINE bool any_below(const Words* words, std::uint64_t bound, std::uint64_t each, std::uint64_t top) {
-    const std::uint64_t offset = (top - bound) * each;  // brings the bound to where the top bit begins
+FASTHASH_INLINE bool any_below(const Words* words, std::uint64_t threshold, std::uint64_t each, std::uint64_t top) {
+    const std::uint64_t offset = (top - threshold) * each;  // sets the top bit of numbers at or above the threshold
     Words all = words[0] + offset;
     for (std::size_t i = 1; i < kCount; ++i) all &= words[i] + offset;
     return ((all[0] & all[1]) & top * each) != top * each;
@@ -72,11 +73,11 @@ FASTHASH_INLINE bool any_below(const Words* words, std::uint64_t bound, std::uin
 
 void give(const GroupScan& scan, std::size_t q, std::size_t g, const std::uint16_t* distances) {
     std::uint64_t rows = 0;
-    for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{distances[i] < scan.bounds[q]} << i;
+    for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{distances[i] < scan.thresholds[q]} << i;
     scan.sink->take(q, g, rows, distances);
 }
 
-// Up to 15 bytes: distances are bytes with a free top bit. kWidth: the width, or 0 for any.
+// Codes of up to 15 bytes, whose distances are bytes with a clear top bit. kWidth: the width, or 0 for any.
 template <std::size_t kWidth>
 void scan_narrow(const GroupScan& scan) {
     const std::size_t n_bytes = kWidth ? kWidth : scan.n_bytes;
@@ -85,7 +86,7 @@ void scan_narrow(const GroupScan& scan) {
         for (std::size_t q = 0; q < scan.n_queries; ++q) {
             Words sums[kWords] = {};
             add_bytes(group, scan.prepared + q * n_bytes * 8, 0, n_bytes, sums);
-            if (!any_below<kWords>(sums, scan.bounds[q], kEachByte, 0x80)) continue;
+            if (!any_below<kWords>(sums, scan.thresholds[q], kEachByte, 0x80)) continue;
             std::uint8_t narrow[kGroup];
             std::uint16_t distances[kGroup];
             std::memcpy(narrow, sums, kGroup);
@@ -95,10 +96,10 @@ void scan_narrow(const GroupScan& scan) {
     }
 }
 
-// 16 bytes and more: distances of even and odd rows as 16-bit numbers. A query leaves a group when no code of it can
-// come within the bound any more.
+// Codes of 16 bytes and more: 16-bit distances, of even and odd rows apart. A query leaves a group as soon as none of
+// its codes can come within the threshold.
 void scan_wide(const GroupScan& scan) {
-    constexpr std::size_t kBlock = 30;  // their counts fit a byte
+    constexpr std::size_t kBlock = 30;  // bytes whose counts fit a byte
     for (std::size_t g = 0; g < scan.n_groups; ++g) {
         const std::uint8_t* group = scan.groups + g * kGroup * scan.n_bytes;
         for (std::size_t q = 0; q < scan.n_queries; ++q) {
@@ -112,7 +113,7 @@ void scan_wide(const GroupScan& scan) {
                     both[i] += sums[i] & kEvenBytes;
                     both[kWords + i] += (sums[i] >> 8) & kEvenBytes;
                 }
-                within = any_below<2 * kWords>(both, scan.bounds[q], kEachPair, 0x8000);
+                within = any_below<2 * kWords>(both, scan.thresholds[q], kEachPair, 0x8000);
             }
             if (!within) continue;
             std::uint16_t halves[2][kGroup / 2], distances[kGroup];

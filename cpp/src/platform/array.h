@@ -1,4 +1,6 @@
-// Memory for millions of plain values: grows and shrinks in place where the system can, and is never filled needlessly.
+// Array: memory for millions of plain values, in place of std::vector.
+//
+// Used for codes, ids and tables. Elements that resize() adds are uninitialised.
 #pragma once
 
 #include <cstddef>
@@ -11,9 +13,9 @@
 
 namespace fasthash {
 
-/// Like std::vector, but for trivial types alone: it begins at a cache line, resize leaves new values undefined,
-/// shrinking a large array hands its pages back without a copy, and room that was reserved but not written takes no
-/// memory. It may also be a view of values that somebody else owns, a mapped file for one, which is only read.
+/// Like std::vector, for trivial types only: aligned to a cache line; grows and shrinks large arrays in place where the
+/// system can; reserved pages take no memory until they are written. An Array can also be a read-only view of memory
+/// owned elsewhere, such as a mapped file.
 template <typename T>
 class Array {
     static_assert(std::is_trivially_copyable_v<T>);
@@ -39,7 +41,7 @@ class Array {
 
     std::size_t size() const { return size_; }
     bool empty() const { return size_ == 0; }
-    /// Bytes of memory that it owns.
+    /// Bytes of memory owned; 0 for a view.
     std::size_t nbytes() const { return is_view_ ? 0 : capacity_ * sizeof(T); }
     T* data() { return data_; }
     const T* data() const { return data_; }
@@ -84,7 +86,7 @@ class Array {
         std::swap(capacity_, other.capacity_);
         std::swap(is_view_, other.is_view_);
     }
-    // Room for n more, growing by half at least.
+    // Make room for n more elements, growing at least by half.
     void grow(std::size_t n) {
         if (size_ + n > capacity_) allocate(size_ + (n > capacity_ / 2 ? n : capacity_ / 2));
     }

@@ -11,7 +11,7 @@
 namespace fasthash {
 namespace {
 
-// Where the name begins in a path.
+// Offset of the file name in a path.
 std::size_t name_in(const std::string& path) { return path.find_last_of(os::kSeparators) + 1; }
 
 std::string directory_of(const std::string& path) {
@@ -26,7 +26,7 @@ std::string directory_of(const std::string& path) {
 
 const std::string kPrefix = ".fasthash-", kSuffix = ".tmp";
 
-// A hidden name beside the target: a rename is atomic only within one file system.
+// A hidden name in the target's folder: a rename is atomic only within one file system.
 std::string temporary_beside(const std::string& path) {
     return path.substr(0, name_in(path)) + kPrefix + std::to_string(os::process_id()) + "-" +
            std::to_string(std::random_device{}()) + kSuffix;
@@ -41,17 +41,17 @@ bool is_temporary(const std::string& name) {
     return name.find_first_not_of("0123456789", dash + 1) == end;
 }
 
-// Remove the temporary files of saves whose process was killed.
+// Remove temporary files left by killed processes.
 void remove_leftovers(const std::string& folder, const std::string& beginning_of_path) {
     for (const std::string& name : os::names_in(folder)) {
         if (is_temporary(name)) os::remove_abandoned(beginning_of_path + name);
     }
 }
 
-// Where a save to `path` goes: through symbolic links to the file they name, and never over anything but a file.
+// The path to replace: symbolic links are followed, and anything but a regular file is refused.
 std::string save_target(const std::string& path) {
     os::FileStatus old;
-    if (os::status(path, old) == 0) {  // otherwise nothing is there yet, or nothing that can be reached
+    if (os::status(path, old) == 0) {  // otherwise the path is new, or create() will report why it cannot be used
         if (old.kind == os::FileKind::directory) refuse(EISDIR, "cannot save", path);
         if (old.kind != os::FileKind::regular) refuse(EINVAL, "cannot save over what is not a regular file", path);
     }

@@ -1,4 +1,6 @@
-// Files of the operating system: written atomically and durably, read with a known length.
+// Files: written atomically and durably, read or mapped with a known length.
+//
+// Used by the index file format. Failures throw IoError with the path and the failed step.
 #pragma once
 
 #include <cstddef>
@@ -8,30 +10,30 @@
 
 namespace fasthash {
 
-/// Where bytes are written to.
+/// Destination of written bytes.
 class ByteSink {
  public:
     virtual ~ByteSink() = default;
     virtual void write(const void* data, std::size_t n_bytes, std::uint64_t offset) = 0;
-    /// All has been written.
+    /// Finish: all bytes have been written.
     virtual void commit() = 0;
 };
 
-/// Bytes that can be read, of a length that is known.
+/// Readable bytes of a known length.
 class ByteSource {
  public:
     virtual ~ByteSource() = default;
     virtual std::uint64_t size() const = 0;
-    /// Read exactly these bytes, which are within the size.
+    /// Read exactly n_bytes at `offset`; the caller keeps them within size().
     virtual void read(void* data, std::size_t n_bytes, std::uint64_t offset) const = 0;
 };
 
-/// Called before each step of writing a file, with its name; what it returns but 0 is the error that the step then
-/// fails with. Null but in tests of crashes and broken disks.
+/// Test hook, called with the name of each step before a file is written; a result other than 0 is the errno with which
+/// the step fails. Null except in tests of crashes and broken disks.
 extern int (*file_step_hook)(const char* step);
 
-/// A new file that takes the place of `path` in one step. Until commit has returned the old file is intact; dropped
-/// without commit it leaves nothing behind.
+/// A new file that replaces `path` in one step, at commit. Until then the old file is intact; without a commit the
+/// destructor removes the new one.
 class AtomicFile final : public ByteSink {
  public:
     explicit AtomicFile(const std::string& path);
@@ -40,7 +42,7 @@ class AtomicFile final : public ByteSink {
     AtomicFile& operator=(const AtomicFile&) = delete;
 
     void write(const void* data, std::size_t n_bytes, std::uint64_t offset) override;
-    /// Make the content durable, then move it to `path`.
+    /// Flush the content to disk, then rename it to `path`.
     void commit() override;
 
  private:
@@ -62,7 +64,7 @@ class InputFile final : public ByteSource {
     InputFile& operator=(const InputFile&) = delete;
 
     std::uint64_t size() const override { return size_; }
-    /// Throws FormatError if the file ends before, which it did not when it was opened.
+    /// Throws FormatError if the file has been truncated since it was opened.
     void read(void* data, std::size_t n_bytes, std::uint64_t offset) const override;
 
  private:
@@ -73,7 +75,7 @@ class InputFile final : public ByteSource {
     std::uint64_t size_ = 0;
 };
 
-/// An existing regular file as memory that is read alone; processes that map it share the pages.
+/// An existing regular file, mapped read-only into memory; processes that map it share the pages.
 class MappedFile final : public ByteSource {
  public:
     explicit MappedFile(const std::string& path);
@@ -90,7 +92,7 @@ class MappedFile final : public ByteSource {
     std::uint64_t size_ = 0;
 };
 
-/// Bytes in memory that somebody else owns.
+/// Bytes in memory owned by the caller.
 class MemorySource final : public ByteSource {
  public:
     MemorySource(const std::uint8_t* data, std::size_t n_bytes) : data_(data), size_(n_bytes) {}

@@ -9,9 +9,9 @@
 namespace fasthash {
 namespace {
 
-constexpr std::chrono::milliseconds kBetweenLooks{20};  // of a thread that waits, for what its caller says meanwhile
+constexpr std::chrono::milliseconds kBetweenLooks{20};  // how often a waiting thread asks its caller whether to stop
 
-/// Another number for each thread; none comes twice, not even in a child.
+/// A unique number for each thread, never reused, not even in a forked child.
 std::uint64_t this_thread() {
     static std::atomic<std::uint64_t> last{0};
     thread_local std::uint64_t number = 0;
@@ -21,7 +21,7 @@ std::uint64_t this_thread() {
 
 }  // namespace
 
-/// Who holds and who waits for what, of all locks of the process; all of it is guarded by the gate.
+/// All holds and waits of the process, guarded by fork_gate(). Detects waits that would never end.
 struct LockTable {
     struct Wait {
         std::uint64_t thread;
@@ -32,17 +32,17 @@ struct LockTable {
     };
 
     std::mutex gate;
-    std::condition_variable* released = new std::condition_variable;  // of any lock: waits are rare
-    Wait* waits = nullptr;                                            // the latest first; each is on the stack
-    std::uint64_t n_steps = 0;                                        // holds and waits so far
-    unsigned generation = 1;                                          // of processes: one more in each child
-    std::uint64_t survivor = 0;  // the thread of an earlier generation that lives: the one that forked
+    std::condition_variable* released = new std::condition_variable;  // shared by all locks, since waits are rare
+    Wait* waits = nullptr;       // latest first; each node is on its thread's stack
+    std::uint64_t n_steps = 0;   // sequence number of holds and waits
+    unsigned generation = 1;     // process generation: one more in each child
+    std::uint64_t survivor = 0;  // the only living thread of an earlier generation: the one that forked
 
-    /// In a child: the other threads are gone, with what they held and waited for.
+    /// Called in a forked child: drop the holds and waits of the threads that are gone.
     void begin_anew() {
         ++generation;
         survivor = this_thread();
-        released = new std::condition_variable;  // the parent's may be in use by nobody: it is left behind
+        released = new std::condition_variable;  // leak the parent's: threads that are gone may be inside it
         for (Wait** wait = &waits; *wait != nullptr;) {
             if ((*wait)->thread == survivor) {
                 wait = &(*wait)->next;
@@ -58,8 +58,8 @@ struct LockTable {
         return holder.thread != 0 && (holder.generation == generation || holder.thread == survivor);
     }
 
-    /// The mutex that `thread` holds and on which the holder of `mutex` waits, itself or through others; null if it
-    /// does not. What a thread waits for since before it took a mutex does not keep it from giving that back.
+    /// `mutex` itself if `thread` holds it, or a mutex held by `thread` for which its holder waits, directly or not;
+    /// null if none. A wait older than the hold is skipped: it does not keep the thread from releasing the mutex.
     const ForkSafeMutex* stuck_on(const ForkSafeMutex& mutex, std::uint64_t thread) const {
         if (!is_held(mutex)) return nullptr;
         const ForkSafeMutex::Holder& holder = mutex.holder_;
@@ -71,7 +71,7 @@ struct LockTable {
         return nullptr;
     }
 
-    /// The change that a thread waits to begin under a mutex; null if there is none.
+    /// The change that a thread waits to begin under a mutex; null if none.
     const Task* awaited(const ForkSafeMutex& mutex, std::uint64_t thread) const {
         for (const Wait* wait = waits; wait != nullptr; wait = wait->next) {
             if (wait->thread == thread && wait->mutex == &mutex && !wait->task.nests) return &wait->task;
@@ -79,7 +79,7 @@ struct LockTable {
         return nullptr;
     }
 
-    /// Why a task of a thread must not wait for a mutex; empty if it may.
+    /// The reason why a task of a thread must not wait for a mutex; empty if it may.
     std::string refusal(const ForkSafeMutex& mutex, const Task& task, std::uint64_t thread) const {
         const std::string begin = std::string(task.name) + " was called while ";
         if (const Task* outer = task.nests ? nullptr : awaited(mutex, thread)) {
@@ -103,21 +103,21 @@ namespace {
 
 LockTable& table() {
     static LockTable* const the_table = [] {
-        static LockTable* const made = new LockTable;  // never destroyed: threads may outlive every other object
+        static LockTable* const made = new LockTable;  // never destroyed: threads may outlive static objects
         os::at_fork([] { made->gate.lock(); }, [] { made->gate.unlock(); }, [] { made->begin_anew(); });
         return made;
     }();
     return *the_table;
 }
 
-/// The entry of a thread that waits, while it does.
+/// Registers a waiting thread for the duration of its wait.
 class Waiting {
  public:
     Waiting(LockTable& all, const LockTable::Wait& wait) : all_(all), wait_(wait) {
         wait_.next = all_.waits;
         all_.waits = &wait_;
     }
-    ~Waiting() {  // under the gate
+    ~Waiting() {  // called with fork_gate() held
         LockTable::Wait** entry = &all_.waits;
         while (*entry != &wait_) entry = &(*entry)->next;
         *entry = wait_.next;
@@ -128,7 +128,7 @@ class Waiting {
     LockTable::Wait wait_;
 };
 
-/// Lets others through a gate for a while.
+/// Releases a lock for the lifetime of this object.
 class Opened {
  public:
     explicit Opened(std::unique_lock<std::mutex>& gate) : gate_(gate) { gate_.unlock(); }

@@ -1,5 +1,8 @@
-// Locks that a forked child can take although another thread of its parent held them when it forked, and that refuse a
-// wait which would never end. Callers may be called back under them: by `Interrupt`, hence by signal handlers.
+// Locks for long work that survive a fork and refuse to deadlock.
+//
+// Used by every index and filter. A forked child can take a lock that another thread of its parent held. The caller's
+// code (`Interrupt`, hence Python signal handlers) may run while a lock is held; a wait that would never end throws
+// ReentryError.
 #pragma once
 
 #include <atomic>
@@ -12,18 +15,18 @@
 
 namespace fasthash {
 
-/// One lock for the whole process, for a few instructions at a time. Forking waits for it, so a child never finds it
-/// taken.
+/// The process-wide lock, held for a few instructions at a time. fork() waits for it, so a child never finds it taken.
 std::mutex& fork_gate();
 
-/// What a thread does while it holds a ForkSafeMutex.
+/// The task of a thread while it holds a ForkSafeMutex.
 struct Task {
-    const char* name;    ///< for errors; lives as long as the lock is held
-    bool nests = false;  ///< callbacks under it may begin another task: a search, which changes nothing by halves
+    const char* name;  ///< for errors; lives as long as the lock is held
+    bool nests =
+        false;  ///< whether callbacks may begin another task; true for searches, which leave nothing half changed
 };
 
-/// For long work, done by one thread at a time. A child has none of the threads that might hold it but the one that
-/// forked. Taken by a ForkSafeLock.
+/// Mutex for long work, taken by a ForkSafeLock. In a forked child it counts as free unless the forking thread held it:
+/// the other threads are gone.
 class ForkSafeMutex {
  public:
     ForkSafeMutex() = default;
@@ -35,23 +38,23 @@ class ForkSafeMutex {
     friend struct LockTable;
 
     struct Holder {
-        std::uint64_t thread = 0;  // 0: nobody
-        unsigned generation = 0;   // of processes
-        std::uint64_t since = 0;   // in the order of all holds and waits
+        std::uint64_t thread = 0;  // 0: free
+        unsigned generation = 0;   // process generation in which it was taken
+        std::uint64_t since = 0;   // sequence number among all holds and waits
         Task task{nullptr};
     };
 
-    Holder holder_;  // guarded by the gate
+    Holder holder_;  // guarded by fork_gate()
 };
 
-/// Holds a ForkSafeMutex from its construction to its destruction, by the same thread.
+/// Scoped lock of a ForkSafeMutex; constructed and destroyed by the same thread.
 class ForkSafeLock {
  public:
     enum class IfStuck { raise, go_without };
 
-    /// Waits while another thread holds the mutex; `stopper` ends the wait by Interrupted. A wait would never end if
-    /// this thread holds the mutex, or another one that its holder waits for: throws ReentryError then, or with
-    /// `go_without` does not hold it. Only a task that nests may be under way already on this thread.
+    /// Waits while another thread holds the mutex; `stopper` ends the wait with Interrupted. The wait would never end
+    /// if this thread holds the mutex, or another one for which the mutex's holder waits. Then throws ReentryError or,
+    /// with `go_without`, continues without the lock. Any task already running on this thread must be one that nests.
     ForkSafeLock(ForkSafeMutex& mutex, const Task& task, Stopper* stopper = nullptr, IfStuck if_stuck = IfStuck::raise);
     ~ForkSafeLock();
     ForkSafeLock(const ForkSafeLock&) = delete;
@@ -61,11 +64,11 @@ class ForkSafeLock {
 
  private:
     ForkSafeMutex& mutex_;
-    ForkSafeMutex::Holder outer_;  // the task of this thread in which this one is nested
+    ForkSafeMutex::Holder outer_;  // the enclosing task of this thread
     bool held_ = false;
 };
 
-/// A pointer to something that never changes, which is replaced as a whole: who reads it keeps what it was.
+/// A shared pointer to an immutable value, replaced as a whole. Readers keep the value that they got.
 template <typename T>
 class Published {
  public:
@@ -79,14 +82,14 @@ class Published {
         {
             const std::lock_guard lock(fork_gate());
             value_.swap(value);
-        }  // what was held before is given up after the lock
+        }  // the old value is released outside the lock
     }
 
  private:
     std::shared_ptr<const T> value_;
 };
 
-/// Something that is made at the first need, once. `make` must not call the caller back.
+/// A value built once, on first use. `make` must not run the caller's code.
 template <typename T>
 class Lazy {
  public:
@@ -100,7 +103,7 @@ class Lazy {
         }
         return *value_;
     }
-    /// Null while it has not been made.
+    /// Null until it has been built.
     const T* get_if_made() const { return ready_.load(std::memory_order_acquire); }
 
  private:

@@ -1,4 +1,6 @@
-// What the core asks of the operating system, each thing in one place: os_posix.cpp and os_windows.cpp.
+// The operating system: files, memory, processes.
+//
+// The only platform-dependent interface of the core, implemented by os_posix.cpp and os_windows.cpp.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +10,8 @@
 
 namespace fasthash::os {
 
-// Files. What fails returns -1 or null and sets errno, on every system to the codes of POSIX. Paths are the bytes that
-// the system uses, which are UTF-8 on Windows. Descriptors are not inherited by other programs.
+// Files. Functions that fail return -1 or null and set errno to a POSIX code on every system. Paths are the bytes that
+// the system uses; UTF-8 on Windows. Child programs do not inherit descriptors.
 
 enum class FileKind { regular, directory, other };
 
@@ -18,55 +20,56 @@ struct FileStatus {
     std::uint64_t size;
 };
 
-/// What separates the folders of a path.
+/// Characters that separate the folders of a path.
 extern const char* const kSeparators;
 
-/// Of the file that a path leads to, through symbolic links.
+/// The status of a file; symbolic links are followed.
 int status(const std::string& path, FileStatus& status);
 int status(int descriptor, FileStatus& status);
-/// Replace a path by that of the file to which its symbolic links lead, which need not be there.
+/// Replace a path by the target of its symbolic links; the target need not exist.
 int follow_links(std::string& path);
-/// The names in a folder; none where they cannot be read.
+/// The names in a folder; none if it cannot be read.
 std::vector<std::string> names_in(const std::string& folder);
 
-/// A new file, to be written; fails if the name is taken. It has the permissions of the file at `model` if that is
-/// there, without setuid and setgid, and never more than those. Until it is closed, `remove_abandoned` leaves it alone.
+/// Create a file for writing; fails if the name exists. If there is a file at `model`, the new one gets its
+/// permissions, never more, without setuid and setgid. Until the descriptor is closed, `remove_abandoned` leaves the
+/// file alone.
 int create(const std::string& path, const std::string& model);
-/// Remove a file that `create` made, unless a process still has it open; does nothing where that cannot be told.
+/// Remove a file that `create` made, unless a process may still have it open.
 void remove_abandoned(const std::string& path);
-/// A file or folder, to be read. A pipe is opened without waiting for who writes to it.
+/// Open a file or folder for reading. Opening a pipe does not wait for a writer.
 int open(const std::string& path);
 void close(int descriptor);
 void remove(const std::string& path);
-/// At most n bytes, fewer at the end of the file or where the system likes; how many there were.
+/// Read or write at most n bytes at `offset`; returns how many, possibly fewer.
 std::int64_t read(int descriptor, void* data, std::size_t n, std::uint64_t offset);
 std::int64_t write(int descriptor, const void* data, std::size_t n, std::uint64_t offset);
-/// Wait until what was written is on the disk.
+/// Wait until all written bytes are on the disk.
 int flush(int descriptor);
-/// The same for the names in a folder, where the system can. The folder need not be readable.
+/// Wait until the names in a folder are on the disk, if the system supports it. The folder need not be readable.
 int flush_folder(const std::string& path);
-/// Give the file at `from`, which may be open, the name `to` in one step, in place of what has it.
+/// Rename `from`, which may be open, to `to` in one step, replacing an existing file.
 int replace(const std::string& from, const std::string& to);
 
-/// The content as memory that is only read, shared between processes. It outlives the descriptor.
+/// Map a file read-only, shared between processes. The mapping outlives the descriptor.
 const void* map(int descriptor, std::size_t n);
 void unmap(const void* memory, std::size_t n);
 
-// Memory that begins at a cache line, where the system can have it so; large blocks on large pages.
+// Memory, aligned to a cache line; large blocks use large pages where the system has them.
 
-/// Null if there is none.
+/// Null if out of memory.
 void* allocate(std::size_t n_bytes);
-/// The block with another size, in place where the system can. Null if there is none: the block is then as it was.
+/// Resize a block, in place where the system can. Null if out of memory; the block is then unchanged.
 void* reallocate(void* memory, std::size_t n_bytes);
 void release(void* memory);
 
 // Processes.
 
 unsigned long process_id();
-/// Processors that this process may use; 0 if that cannot be told.
+/// Processors that this process may use; 0 if unknown.
 std::size_t n_processors();
-/// Have functions called around each fork, as pthread_atfork does; null for none. Nothing where there are no forks.
-/// Throws std::bad_alloc.
+/// Register functions to be called around each fork, as pthread_atfork does; null for none. Does nothing on systems
+/// without fork. Throws std::bad_alloc.
 void at_fork(void (*prepare)(), void (*in_parent)(), void (*in_child)());
 
 }  // namespace fasthash::os

@@ -1,4 +1,4 @@
-// Linux, macOS and their like.
+// os.h for Linux, macOS and other POSIX systems.
 #if !defined(_WIN32)
 #include <dirent.h>
 #include <fcntl.h>
@@ -48,7 +48,7 @@ int lock(int descriptor, int how) {
     return result;
 }
 
-// The permissions of the file that a new one replaces. A group that the new file cannot have gets those of all others.
+// Copies the permissions of the replaced file. If its group cannot be set, the group gets the permissions of others.
 void take_permissions(int descriptor, const struct stat& model) {
     mode_t mode = model.st_mode & 0777;
     struct stat info;
@@ -59,14 +59,14 @@ void take_permissions(int descriptor, const struct stat& model) {
     ::fchmod(descriptor, mode);
 }
 
-// Large pages spare most of the address look-ups of searches that jump about.
+// Large pages save most TLB misses of searches with random access.
 void* on_large_pages(void* memory, [[maybe_unused]] std::size_t n_bytes) {
 #if defined(__linux__)
     constexpr std::size_t kPage = 4096, kWorthIt = std::size_t{4} << 20;
     if (memory == nullptr || n_bytes < kWorthIt) return memory;
     const std::uintptr_t begin = (reinterpret_cast<std::uintptr_t>(memory) + kPage - 1) / kPage * kPage;
     const std::uintptr_t end = (reinterpret_cast<std::uintptr_t>(memory) + n_bytes) / kPage * kPage;
-    madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // advice: it may be refused
+    madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // a hint: failure is harmless
 #endif
     return memory;
 }
@@ -90,7 +90,7 @@ int follow_links(std::string& path) {
     char target[PATH_MAX];
     for (int n_links = 0; n_links <= kMostLinks; ++n_links) {
         const ssize_t n = ::readlink(path.c_str(), target, sizeof target);
-        if (n < 0) return 0;  // no link, or nothing that can be reached
+        if (n < 0) return 0;  // not a link, or not accessible
         const std::string name(target, static_cast<std::size_t>(n));
         path = (name[0] == '/' ? "" : path.substr(0, path.find_last_of('/') + 1)) + name;
     }
@@ -112,8 +112,7 @@ int create(const std::string& path, const std::string& model) {
     while (true) {
         const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, replaces ? 0600 : 0666);
         if (descriptor < 0) return -1;
-        // Before it is locked, `remove_abandoned` of another process may take it: then it has no name, and is made
-        // anew.
+        // `remove_abandoned` in another process may remove the file before it is locked: create it again then.
         if (lock(descriptor, LOCK_EX) == 0 && ::fstat(descriptor, &info) == 0 && info.st_nlink == 0) {
             ::close(descriptor);
             continue;
@@ -125,7 +124,7 @@ int create(const std::string& path, const std::string& model) {
 
 void remove_abandoned(const std::string& path) {
     constexpr int kHow = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
-    int descriptor = ::open(path.c_str(), O_WRONLY | kHow);  // which NFS wants for a lock
+    int descriptor = ::open(path.c_str(), O_WRONLY | kHow);  // NFS locks need write access
     if (descriptor < 0) descriptor = ::open(path.c_str(), O_RDONLY | kHow);
     if (descriptor < 0) return;
     if (lock(descriptor, LOCK_EX | LOCK_NB) == 0) ::unlink(path.c_str());  // the process that made it has ended
@@ -155,7 +154,7 @@ int flush(int descriptor) {
 
 int flush_folder(const std::string& path) {
     const int folder = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder < 0 && errno == EACCES) {  // names can be changed in a folder that cannot be read
+    if (folder < 0 && errno == EACCES) {  // a folder may be writable without being readable
         ::sync();
         return 0;
     }
@@ -164,7 +163,7 @@ int flush_folder(const std::string& path) {
     const int code = errno;
     ::close(folder);
     errno = code;
-    // Some file systems cannot flush folders and say EINVAL; their renames are as durable as they can be.
+    // EINVAL: the file system cannot flush folders; nothing more can be done.
     return result != 0 && errno == EINVAL ? 0 : result;
 }
 
@@ -185,7 +184,7 @@ void* allocate(std::size_t n_bytes) {
 void* reallocate(void* memory, std::size_t n_bytes) {
     n_bytes = (n_bytes + kLine - 1) / kLine * kLine;
     void* moved = std::realloc(memory, n_bytes);
-    if (reinterpret_cast<std::uintptr_t>(moved) % kLine != 0) {  // realloc knows nothing of cache lines
+    if (reinterpret_cast<std::uintptr_t>(moved) % kLine != 0) {  // realloc does not keep the alignment
         if (void* aligned = std::aligned_alloc(kLine, n_bytes)) {
             std::memcpy(aligned, moved, n_bytes);
             std::free(std::exchange(moved, aligned));
@@ -200,7 +199,7 @@ unsigned long process_id() { return static_cast<unsigned long>(::getpid()); }
 
 std::size_t n_processors() {
 #if defined(__linux__)
-    cpu_set_t set;  // fewer in a container
+    cpu_set_t set;  // may be fewer than the machine has, as in a container
     if (sched_getaffinity(0, sizeof set, &set) == 0) return static_cast<std::size_t>(CPU_COUNT(&set));
 #endif
     return std::thread::hardware_concurrency();

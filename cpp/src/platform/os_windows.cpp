@@ -1,4 +1,4 @@
-// Windows 10 and newer.
+// os.h for Windows 10 and newer.
 #if defined(_WIN32)
 #define NOMINMAX
 #define WIN32_LEAN_AND_MEAN
@@ -22,7 +22,7 @@ namespace {
 constexpr std::size_t kMaxTransfer = std::size_t{1} << 30;  // a DWORD holds less than 4 GiB
 constexpr std::size_t kLine = 64;
 
-// Sets errno by what Windows said last; -1.
+// Sets errno from GetLastError() and returns -1.
 int failed() {
     const auto code = static_cast<int>(GetLastError());
     const std::error_condition condition = std::system_category().default_error_condition(code);
@@ -50,12 +50,12 @@ std::string narrow(const std::wstring& path) {
 
 HANDLE handle_of(int descriptor) { return reinterpret_cast<HANDLE>(_get_osfhandle(descriptor)); }
 
-// Others may read, replace and remove the file meanwhile, as they may elsewhere.
+// Other processes may read, replace and remove the open file, as on POSIX systems.
 constexpr DWORD kShared = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
 
 HANDLE open_handle(const std::string& path, DWORD access, DWORD creation) {
     return CreateFileW(wide(path).c_str(), access, kShared, nullptr, creation,
-                       FILE_FLAG_BACKUP_SEMANTICS,  // without it no folder is opened
+                       FILE_FLAG_BACKUP_SEMANTICS,  // needed to open folders
                        nullptr);
 }
 
@@ -104,7 +104,7 @@ int follow_links(std::string& path) {
     const DWORD attributes = GetFileAttributesW(wide(path).c_str());
     if (attributes == INVALID_FILE_ATTRIBUTES || !(attributes & FILE_ATTRIBUTE_REPARSE_POINT)) return 0;
     const HANDLE handle = open_handle(path, FILE_READ_ATTRIBUTES, OPEN_EXISTING);
-    if (handle == INVALID_HANDLE_VALUE) return failed();  // a link to nothing is refused here
+    if (handle == INVALID_HANDLE_VALUE) return failed();  // unlike POSIX, fails for a dangling link
     std::wstring resolved(32768, L'\0');                  // the longest path there is
     const DWORD n = GetFinalPathNameByHandleW(handle, resolved.data(), static_cast<DWORD>(resolved.size()), 0);
     if (n == 0 || n >= resolved.size()) failed();
@@ -126,13 +126,13 @@ std::vector<std::string> names_in(const std::string& folder) {
     return names;
 }
 
-// A new file has the permissions that its folder gives.
+// A new file inherits the permissions of its folder.
 int create(const std::string& path, const std::string&) {
     return open_descriptor(path, GENERIC_WRITE | DELETE, CREATE_NEW, _O_WRONLY);
 }
 
 void remove_abandoned(const std::string& path) {
-    // Sharing it with nobody fails while a process has it open.
+    // Exclusive access fails while another process has the file open.
     const HANDLE handle =
         CreateFileW(wide(path).c_str(), DELETE, 0, nullptr, OPEN_EXISTING, FILE_FLAG_DELETE_ON_CLOSE, nullptr);
     if (handle != INVALID_HANDLE_VALUE) CloseHandle(handle);
@@ -162,7 +162,7 @@ std::int64_t write(int descriptor, const void* data, std::size_t n, std::uint64_
 
 int flush(int descriptor) { return FlushFileBuffers(handle_of(descriptor)) ? 0 : failed(); }
 
-int flush_folder(const std::string&) { return 0; }  // `replace` has written through
+int flush_folder(const std::string&) { return 0; }  // `replace` writes through
 
 int replace(const std::string& from, const std::string& to) {
     const DWORD how = MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH;
@@ -174,7 +174,7 @@ const void* map(int descriptor, std::size_t) {
     if (mapping == nullptr) return failed(), nullptr;
     const void* memory = MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, 0);
     if (memory == nullptr) failed();
-    CloseHandle(mapping);  // the view keeps it
+    CloseHandle(mapping);  // the view keeps the mapping alive
     return memory;
 }
 
@@ -190,7 +190,8 @@ unsigned long process_id() { return GetCurrentProcessId(); }
 
 std::size_t n_processors() {
     DWORD_PTR ours = 0, all = 0;
-    if (!GetProcessAffinityMask(GetCurrentProcess(), &ours, &all) || ours == 0) {  // 0: of more than 64 processors
+    if (!GetProcessAffinityMask(GetCurrentProcess(), &ours, &all) ||
+        ours == 0) {  // 0 on machines with more than 64 processors
         return std::thread::hardware_concurrency();
     }
     std::size_t n = 0;

@@ -1,4 +1,6 @@
-// Ends the work of several threads early when the caller is interrupted.
+// Stopper: ends the work of several threads early when the caller's Interrupt asks for it.
+//
+// Made by each search and change, on the calling thread; polled by all threads that work for it.
 #pragma once
 
 #include <atomic>
@@ -11,10 +13,10 @@ namespace fasthash {
 
 class Stopper {
  public:
-    /// Never stops without an interrupt.
+    /// Without an interrupt, never stops.
     explicit Stopper(Interrupt interrupt = {}) : interrupt_(std::move(interrupt)) {}
 
-    /// To be asked every millisecond or so, by any thread. Only the one that made this object asks the caller.
+    /// Poll about every millisecond, on any thread. Only the thread that made this object asks the caller.
     bool stopped() {
         if (stop_.load(std::memory_order_relaxed)) return true;
         if (!interrupt_ || std::this_thread::get_id() != owner_) return false;
@@ -25,10 +27,10 @@ class Stopper {
         return stop_;
     }
 
-    /// The share of the work that is done, for the caller to hear when it is asked; told by its own thread.
+    /// Set the share of the work done, which is passed to the caller's Interrupt. Called on the calling thread.
     void note_done(double share) { done_ = share; }
 
-    /// Throws Interrupted if the work is to end.
+    /// Poll, and throw Interrupted if the work must end.
     void check() {
         if (stopped()) throw Interrupted();
     }

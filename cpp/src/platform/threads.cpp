@@ -18,21 +18,21 @@ namespace {
 
 constexpr std::size_t kMaxThreads = 1024;
 
-std::atomic<std::size_t> wanted{0};  // 0: as many as there are processors
+std::atomic<std::size_t> wanted{0};  // 0: the number of processors
 
 struct Job {
     const std::function<void(std::size_t)>* task;
     std::size_t n_tasks;
     std::atomic<std::size_t> next{0};
-    std::size_t n_helpers{0};  // guarded by the pool's mutex, as is the exception
+    std::size_t n_helpers{0};  // guarded by the pool's mutex, as is `error`
     std::exception_ptr error;
 };
 
-// Threads that wait for work. They are started at the first need and never joined: at the end of the process the
-// operating system takes them, and after a fork the child makes its own.
+// Worker threads, started on first use and never joined: the operating system ends them with the process, and a forked
+// child starts its own.
 class Pool {
  public:
-    // False if the pool is in use, be it by this very thread: a callback under a search may search.
+    // False if the pool is in use, possibly by this thread: a callback of a search may search.
     bool run(std::size_t n_threads, std::size_t n_tasks, const std::function<void(std::size_t)>& task) {
         if (busy_.exchange(true, std::memory_order_acquire)) return false;
         const Turn turn{busy_};
@@ -44,7 +44,7 @@ class Pool {
                 try {
                     std::thread([this, id = n_workers_] { work(id); }).detach();
                 } catch (const std::system_error&) {
-                    break;  // fewer threads do the same work
+                    break;  // the threads started so far do all the work
                 }
                 ++n_workers_;
             }
@@ -56,7 +56,7 @@ class Pool {
         take_part(job);
         if (!is_current()) return end_in_child(job);
         std::unique_lock lock(mutex_);
-        job_ = nullptr;  // who has not come yet is not waited for: little work is over before another thread wakes
+        job_ = nullptr;  // do not wait for helpers that have not started: short work ends before they wake
         done_.wait(lock, [&job] { return job.n_helpers == 0; });
         if (job.error) std::rethrow_exception(job.error);
         return true;
@@ -84,7 +84,7 @@ class Pool {
         try {
             for (std::size_t i; (i = job.next.fetch_add(1)) < job.n_tasks;) (*job.task)(i);
         } catch (...) {
-            job.next = job.n_tasks;  // the rest is not begun
+            job.next = job.n_tasks;  // skip the remaining tasks
             if (!is_current()) throw;
             const std::lock_guard lock(mutex_);
             if (!job.error) job.error = std::current_exception();
@@ -98,14 +98,14 @@ class Pool {
 
     bool is_current() const;
 
-    // A callback of a task has forked, and this is the child: helpers are gone, with the tasks that they had begun.
+    // In a child forked by a task's callback: the helpers are gone, and so are the tasks that they had begun.
     static bool end_in_child(const Job& job) {
         if (job.n_helpers != 0) throw Error("a forked child cannot end what threads of its parent had begun");
         if (job.error) std::rethrow_exception(job.error);
         return true;
     }
 
-    std::atomic<bool> busy_{false};  // a call uses the pool
+    std::atomic<bool> busy_{false};  // whether a call is using the pool
     std::mutex mutex_;
     std::condition_variable wake_, done_;
     std::size_t n_workers_ = 0;
@@ -118,12 +118,12 @@ std::atomic<Pool*> pool{nullptr};
 
 bool Pool::is_current() const { return this == pool; }
 
-// The pool is never destroyed: its threads may outlive every other object.
+// Never destroyed: its threads may outlive static objects.
 Pool& the_pool() {
     static std::once_flag once;
     std::call_once(once, [] {
-        // A child has none of its parent's threads, and the parent's locks may be held: it makes a pool of its own, at
-        // the first need, since a child of a process without memory has none either.
+        // A forked child has none of the threads, and the pool's locks may be held: forget the pool. The child makes
+        // its own on first use, not here, where an allocation could fail.
         os::at_fork(nullptr, nullptr, [] { pool = nullptr; });
     });
     if (Pool* made = pool) return *made;

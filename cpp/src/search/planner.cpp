@@ -10,56 +10,56 @@
 namespace fasthash {
 namespace {
 
-constexpr std::size_t kQueries = 24;     // codes of the gallery that stand for queries
-constexpr std::size_t kNeighbours = 10;  // wanted by each of them
-constexpr std::size_t kSample = 16384;   // codes on which the reach of a plan is measured
-constexpr std::size_t kMostParts = 16;
+constexpr std::size_t kQueries = 24;     // codes of the index used as sample queries
+constexpr std::size_t kNeighbours = 10;  // k of a sample query
+constexpr std::size_t kSample = 16384;   // codes whose share within the searched radius is counted
+constexpr std::size_t kMostSubstrings = 16;
 
 double bytes_allowed(Memory memory, std::size_t n_bytes) {
     return static_cast<double>(n_bytes) * (memory == Memory::fast ? 6.0 : 2.0);
 }
 
-// Bytes per item of an index with so many parts.
-double bytes_needed(const SortedCodes& codes, std::size_t n_parts, std::size_t part_bits) {
+// Bytes per entry of an index with this many substrings.
+double bytes_needed(const SortedCodes& codes, std::size_t n_substrings, std::size_t substring_bits) {
     const auto n_rows = static_cast<double>(codes.n_rows());
     const double row_number = std::ceil(std::log2(n_rows + 1) / 8);
-    const double directories = 4.0 * std::exp2(static_cast<double>(part_bits)) * static_cast<double>(n_parts);
+    const double directories = 4.0 * std::exp2(static_cast<double>(substring_bits)) * static_cast<double>(n_substrings);
     const double tables =
-        n_rows * (static_cast<double>(codes.n_bytes()) + row_number) * static_cast<double>(n_parts - 1);
-    return (static_cast<double>(codes.nbytes()) + directories + tables) / static_cast<double>(codes.n_items());
+        n_rows * (static_cast<double>(codes.n_bytes()) + row_number) * static_cast<double>(n_substrings - 1);
+    return (static_cast<double>(codes.nbytes()) + directories + tables) / static_cast<double>(codes.n_entries());
 }
 
-// Numbers below n, evenly spread, none twice.
+// Distinct numbers below n, evenly spaced.
 std::vector<std::size_t> spread(std::size_t n, std::size_t wanted) {
     std::vector<std::size_t> numbers(std::min(n, wanted));
     for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = n * (2 * i + 1) / (2 * numbers.size());
     return numbers;
 }
 
-// Rows of evenly spread items: a code that many items have is as likely as it is among queries.
+// The rows of evenly spaced entries, so that frequent codes are sampled as often as they occur.
 std::vector<std::size_t> sample_rows(const SortedCodes& codes, std::size_t wanted) {
-    std::vector<std::size_t> rows = spread(codes.n_items(), wanted);
+    std::vector<std::size_t> rows = spread(codes.n_entries(), wanted);
     for (std::size_t& row : rows) row = codes.row_of(row);
     return rows;
 }
 
-// How far the neighbours of a few codes of the gallery are.
+// Computes the threshold of each sample query: the distance of its k-th neighbour, by a scan.
 class NeighbourDistances final : private RowSink {
  public:
     static std::vector<std::int32_t> of(const SortedCodes& codes, const std::vector<std::size_t>& rows,
                                         Stopper& stopper) {
-        std::vector<std::int32_t> limits(rows.size());
+        std::vector<std::int32_t> thresholds(rows.size());
         parallel_for(rows.size(), [&](std::size_t i) {
             stopper.check();
-            limits[i] = NeighbourDistances(codes).of(rows[i]);
+            thresholds[i] = NeighbourDistances(codes).of(rows[i]);
         });
-        return limits;
+        return thresholds;
     }
 
  private:
     explicit NeighbourDistances(const SortedCodes& codes)
         : codes_(codes),
-          items_(codes, {}),
+          entries_(codes, {}),
           nearest_({kNeighbours + 1}, codes.n_bytes() * 8) {}  // a code of the gallery finds itself
 
     std::int32_t of(std::size_t row) {
@@ -69,49 +69,50 @@ class NeighbourDistances final : private RowSink {
         return nearest_.threshold();
     }
     std::int32_t take(const RowHit* hits, std::size_t n) override {
-        for (std::size_t i = 0; i < n; ++i) items_.push(hits[i].row, hits[i].distance, nearest_);
+        for (std::size_t i = 0; i < n; ++i) entries_.push(hits[i].row, hits[i].distance, nearest_);
         return nearest_.largest_distance();
     }
 
     const SortedCodes& codes_;
-    const SortedItems items_;
+    const SortedEntries entries_;
     TopK nearest_;
 };
 
-// Values of so many bits that differ in at most `reach` of them.
-double values_within(std::size_t reach, std::size_t n_bits) {
+// Number of n_bits-wide values within `radius` of a given one.
+double values_within(std::size_t radius, std::size_t n_bits) {
     double n = 0, at_distance = 1;
-    for (std::size_t d = 0; d <= std::min(reach, n_bits); ++d) {
+    for (std::size_t d = 0; d <= std::min(radius, n_bits); ++d) {
         n += at_distance;
         at_distance = at_distance * static_cast<double>(n_bits - d) / static_cast<double>(d + 1);
     }
     return n;
 }
 
-// What a search by parts costs on average, found by looking which of the sampled codes it would read.
-double cost_by_parts(const SortedCodes& codes, std::size_t n_parts, std::size_t part_bits,
-                     const std::vector<std::size_t>& queries, const std::vector<std::int32_t>& limits,
-                     const std::vector<std::size_t>& sample) {
+// Average cost of a search by substrings, from the number of sampled codes that it would read.
+double cost_by_substrings(const SortedCodes& codes, std::size_t n_substrings, std::size_t substring_bits,
+                          const std::vector<std::size_t>& queries, const std::vector<std::int32_t>& thresholds,
+                          const std::vector<std::size_t>& sample) {
     const std::size_t n_bytes = codes.n_bytes();
     const double weight = static_cast<double>(codes.n_rows()) / static_cast<double>(sample.size());
     double total = 0;
-    for (std::size_t part = 0; part < n_parts; ++part) {
+    for (std::size_t substring = 0; substring < n_substrings; ++substring) {
         std::vector<std::uint32_t> values(sample.size());
         const auto value_of = [&](std::size_t row) {
-            return code_bits(codes.tails() + row * n_bytes, n_bytes, part * part_bits, part_bits);
+            return code_bits(codes.tails() + row * n_bytes, n_bytes, substring * substring_bits, substring_bits);
         };
         for (std::size_t i = 0; i < sample.size(); ++i) values[i] = value_of(sample[i]);
         for (std::size_t q = 0; q < queries.size(); ++q) {
-            // The search ends after the first part for which n_parts * distance + part reaches the limit.
-            const auto limit = static_cast<std::size_t>(limits[q]);
-            const std::size_t last_distance = limit / n_parts, last_part = limit % n_parts;
-            if (part > last_part && last_distance == 0) continue;
-            const std::size_t reach = std::min(part <= last_part ? last_distance : last_distance - 1, part_bits);
-            const double probes = values_within(reach, part_bits);
+            // The search ends at the first (distance, substring) with n_substrings * distance + substring >= threshold.
+            const auto threshold = static_cast<std::size_t>(thresholds[q]);
+            const std::size_t last_distance = threshold / n_substrings, last_substring = threshold % n_substrings;
+            if (substring > last_substring && last_distance == 0) continue;
+            const std::size_t radius =
+                std::min(substring <= last_substring ? last_distance : last_distance - 1, substring_bits);
+            const double probes = values_within(radius, substring_bits);
             const std::uint32_t value = value_of(queries[q]);
             std::size_t n_read = 0;
             for (const std::uint32_t other : values) {
-                n_read += count_bits(value ^ other) <= reach;
+                n_read += count_bits(value ^ other) <= radius;
             }
             const double read = weight * static_cast<double>(n_read);
             total += probes * kCostOfProbe + std::min(probes, read) * kCostOfBucket +
@@ -121,11 +122,11 @@ double cost_by_parts(const SortedCodes& codes, std::size_t n_parts, std::size_t 
     return kCostOfQuery + total / static_cast<double>(queries.size());
 }
 
-// How many bytes of each code a directory should replace, for least memory.
+// Number of prefix bytes that a directory should imply, for the smallest index; 0 if none pays.
 std::size_t most_compact_prefix(const SortedCodes& codes) {
     std::size_t best = 0;
     double least = static_cast<double>(codes.n_rows() * codes.n_bytes());
-    for (std::size_t n = 1; n < codes.n_bytes() && n * 8 <= kMaxPartBits; ++n) {
+    for (std::size_t n = 1; n < codes.n_bytes() && n * 8 <= kMaxSubstringBits; ++n) {
         const double bytes =
             static_cast<double>(codes.n_rows() * (codes.n_bytes() - n)) + 4.0 * std::exp2(8.0 * static_cast<double>(n));
         if (bytes < least) {
@@ -142,45 +143,46 @@ PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Pl
     const PlanChoice scan{Plan::scan, 0, 0, cost_of_scan(codes.n_rows(), codes.n_bytes())};
     const std::size_t n_bits = codes.n_bytes() * 8;
     if (wanted == Plan::scan || codes.n_rows() == 0) return scan;
-    // Of few codes no plan can be worthwhile, whatever they are.
+    // For so few codes the fixed cost of a query alone outweighs any saving.
     if (!wanted && memory != Memory::compact && kWorthwhile * scan.cost < kCostOfQuery) return scan;
     const std::vector<std::size_t> queries = sample_rows(codes, kQueries);
     const std::vector<std::size_t> sample = spread(codes.n_rows(), kSample);
-    const std::vector<std::int32_t> limits = NeighbourDistances::of(codes, queries, stopper);
+    const std::vector<std::int32_t> thresholds = NeighbourDistances::of(codes, queries, stopper);
     if (memory == Memory::compact && wanted.value_or(Plan::prefix) == Plan::prefix) {
         const std::size_t bytes = most_compact_prefix(codes);
         if (bytes > 0) {
-            return {Plan::prefix, 1, bytes * 8, cost_by_parts(codes, 1, bytes * 8, queries, limits, sample)};
+            return {Plan::prefix, 1, bytes * 8, cost_by_substrings(codes, 1, bytes * 8, queries, thresholds, sample)};
         }
         if (!wanted) return scan;
     }
 
-    // More values than codes would be looked up in vain mostly.
+    // With more buckets than codes most lookups would find an empty bucket.
     const auto most_bits = std::clamp<std::size_t>(
-        static_cast<std::size_t>(std::log2(static_cast<double>(codes.n_rows()))) + 1, 8, kMaxPartBits);
+        static_cast<std::size_t>(std::log2(static_cast<double>(codes.n_rows()))) + 1, 8, kMaxSubstringBits);
 
     PlanChoice best = scan;
     double least = kWorthwhile * cost_of_scan(codes.n_rows(), codes.n_bytes());
     if (wanted) least = std::numeric_limits<double>::infinity();
-    const auto consider = [&](std::size_t n_parts, std::size_t part_bits) {
-        const Plan plan = n_parts == 1 ? Plan::prefix : Plan::multi_index;
-        if (wanted ? plan != *wanted : bytes_needed(codes, n_parts, part_bits) > bytes_allowed(memory, codes.n_bytes()))
+    const auto consider = [&](std::size_t n_substrings, std::size_t substring_bits) {
+        const Plan plan = n_substrings == 1 ? Plan::prefix : Plan::multi_index;
+        if (wanted ? plan != *wanted
+                   : bytes_needed(codes, n_substrings, substring_bits) > bytes_allowed(memory, codes.n_bytes()))
             return;
         stopper.check();
-        const double cost = cost_by_parts(codes, n_parts, part_bits, queries, limits, sample);
+        const double cost = cost_by_substrings(codes, n_substrings, substring_bits, queries, thresholds, sample);
         if (cost < least) {
             least = cost;
-            best = {plan, n_parts, part_bits, cost};
+            best = {plan, n_substrings, substring_bits, cost};
         }
     };
-    for (std::size_t part_bits = 8; part_bits <= kMaxPartBits; part_bits += 4) {
-        if (part_bits <= std::min(most_bits, n_bits)) consider(1, part_bits);
+    for (std::size_t substring_bits = 8; substring_bits <= kMaxSubstringBits; substring_bits += 4) {
+        if (substring_bits <= std::min(most_bits, n_bits)) consider(1, substring_bits);
     }
-    for (std::size_t n_parts = 2; n_parts <= kMostParts && n_bits / n_parts >= 8; ++n_parts) {
-        // Shorter parts read more codes, but their directories take less.
-        const std::size_t longest = std::min(most_bits, n_bits / n_parts);
+    for (std::size_t n_substrings = 2; n_substrings <= kMostSubstrings && n_bits / n_substrings >= 8; ++n_substrings) {
+        // Shorter substrings read more codes, but have smaller directories.
+        const std::size_t longest = std::min(most_bits, n_bits / n_substrings);
         for (std::size_t shorter = 0; shorter <= 4 && longest >= 8 + shorter; shorter += 2) {
-            consider(n_parts, longest - shorter);
+            consider(n_substrings, longest - shorter);
         }
     }
     return best;
@@ -188,43 +190,47 @@ PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Pl
 
 PlanChoice plan_of_mapped(const SortedCodes& codes) {
     if (codes.n_rows() == 0) return {Plan::scan, 0, 0, 0};
-    // The directory takes memory of each process: 4 MiB, or a sixteenth of what the codes take if that is more.
+    // Each process that maps the file has its own directory: at most 4 MiB, or 1/16 of the codes if that is more.
     const auto n_rows = static_cast<double>(codes.n_rows());
     const double most_bits = std::max(20.0, std::log2(n_rows * static_cast<double>(codes.n_bytes()) / 64));
     const auto bits = static_cast<std::size_t>(std::min(std::log2(n_rows), most_bits));
-    const std::size_t part_bits = std::min(std::clamp<std::size_t>(bits, 8, kMaxPartBits), codes.n_bytes() * 8);
-    return {Plan::prefix, 1, part_bits, kWorthwhile * cost_of_scan(codes.n_rows(), codes.n_bytes())};
+    const std::size_t substring_bits =
+        std::min(std::clamp<std::size_t>(bits, 8, kMaxSubstringBits), codes.n_bytes() * 8);
+    return {Plan::prefix, 1, substring_bits, kWorthwhile * cost_of_scan(codes.n_rows(), codes.n_bytes())};
 }
 
 bool scan_pays(std::size_t n_codes, std::size_t n_bytes, std::size_t n_queries, double plan_cost) {
     if (n_queries < kFewestForScan) return false;
-    const double slicing = kCostOfSlicing / static_cast<double>(std::min<std::size_t>(n_queries, 512));
-    return kCostOfQuery + (kCostOfByteInCache + slicing) * static_cast<double>(n_codes * n_bytes) < plan_cost;
+    const double transposing = kCostOfTransposing / static_cast<double>(std::min<std::size_t>(n_queries, 512));
+    return kCostOfQuery + (kCostOfByteInCache + transposing) * static_cast<double>(n_codes * n_bytes) < plan_cost;
 }
 
-bool reaches_too_far(const PlanChoice& choice, std::int32_t radius, std::size_t n_codes, std::size_t n_bytes) {
-    // All parts are searched up to one bit less than this, some of them up to it.
-    const std::size_t reach = static_cast<std::size_t>(radius) / choice.n_parts;
-    if (reach == 0) return false;
-    const double probes = values_within(reach - 1, choice.part_bits) * static_cast<double>(choice.n_parts);
+bool radius_needs_scan(const PlanChoice& choice, std::int32_t radius, std::size_t n_codes, std::size_t n_bytes) {
+    // All substrings are searched at least up to substring_radius - 1.
+    const std::size_t substring_radius = static_cast<std::size_t>(radius) / choice.n_substrings;
+    if (substring_radius == 0) return false;
+    const double probes =
+        values_within(substring_radius - 1, choice.substring_bits) * static_cast<double>(choice.n_substrings);
     return probes * kCostOfProbe > kWorthwhile * cost_of_scan(n_codes, n_bytes);
 }
 
-std::unique_ptr<PartIndex> carry_out(const PlanChoice& choice, SortedCodes codes, Memory memory, Stopper& stopper) {
-    auto index = std::make_unique<PartIndex>(std::move(codes));
+std::unique_ptr<SubstringIndex> carry_out(const PlanChoice& choice, SortedCodes codes, Memory memory,
+                                          Stopper& stopper) {
+    auto index = std::make_unique<SubstringIndex>(std::move(codes));
     SortedCodes& sorted = index->sorted;
     if (choice.plan == Plan::scan) {
-        sorted.hold_slices();
+        sorted.hold_byte_major();
         return index;
     }
-    sorted.add_directory(choice.part_bits);
-    index->tables.resize(choice.n_parts - 1);
+    sorted.add_directory(choice.substring_bits);
+    index->tables.resize(choice.n_substrings - 1);
     parallel_for(index->tables.size(), [&](std::size_t i) {
-        index->tables[i] = make_part_table(sorted, (i + 1) * choice.part_bits, choice.part_bits, stopper);
+        index->tables[i] =
+            make_substring_table(sorted, (i + 1) * choice.substring_bits, choice.substring_bits, stopper);
     });
-    if (memory == Memory::compact && choice.plan == Plan::prefix && choice.part_bits < sorted.n_bytes() * 8 &&
-        choice.part_bits % 8 == 0) {
-        sorted.drop_prefix(choice.part_bits / 8);
+    if (memory == Memory::compact && choice.plan == Plan::prefix && choice.substring_bits < sorted.n_bytes() * 8 &&
+        choice.substring_bits % 8 == 0) {
+        sorted.drop_prefix(choice.substring_bits / 8);
     }
     return index;
 }

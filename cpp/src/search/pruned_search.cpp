@@ -7,7 +7,7 @@
 namespace fasthash {
 
 PrunedSearch::PrunedSearch(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, Pruning pruning)
-    : codes_(codes), items_(codes, {}), tree_(tree), layout_(layout), pruning_(pruning) {}
+    : codes_(codes), entries_(codes, {}), tree_(tree), layout_(layout), pruning_(pruning) {}
 
 QueryStats PrunedSearch::run(const std::uint8_t* query, const std::uint16_t* cuts, TopK& nearest) {
     query_ = query;
@@ -61,9 +61,9 @@ std::uint16_t PrunedSearch::cut(std::size_t depth) {
     const auto kept = [this](std::size_t total) {
         return static_cast<std::size_t>(keep_at_least(pruning_.keep, static_cast<double>(total)));
     };
-    const auto items = [&](std::size_t node) {
+    const auto entries = [&](std::size_t node) {
         const NumberRange rows = level.rows(node);
-        return codes_.n_items(rows.begin, rows.end);
+        return codes_.n_entries(rows.begin, rows.end);
     };
     std::uint16_t score = 0;
     switch (pruning_.mode) {
@@ -71,27 +71,27 @@ std::uint16_t PrunedSearch::cut(std::size_t depth) {
             score = smallest_with(kept(n_scores_), layout_.offset(depth + 1) * 8);
             break;
         case KeepMode::gallery_ratio:
-            score = reach(kept(codes_.n_items()), items);
+            score = score_covering(kept(codes_.n_entries()), entries);
             break;
         case KeepMode::radius:
             score = static_cast<std::uint16_t>(
                 keep_at_most(pruning_.keep, static_cast<double>(layout_.level_bytes(depth) * 8)));
             break;
     }
-    // Whatever the mode, the subtrees kept must hold k items, so that the search can return k. No node is empty.
-    const std::size_t needed = std::min(nearest_->k(), codes_.n_items());
+    // In every mode the kept subtrees must hold k entries, so that the search can return k. No node is empty.
+    const std::size_t needed = std::min(nearest_->k(), codes_.n_entries());
     if (kernels().count_at_most(scores_.data(), n_scores_, score) >= needed) return score;
-    return std::max(score, reach(needed, items));
+    return std::max(score, score_covering(needed, entries));
 }
 
 const Array<std::uint32_t>& PrunedSearch::find(const std::uint16_t* scores, std::size_t n, std::uint16_t first,
                                                std::uint16_t last) {
-    found_.resize(n + 1);  // one more than can be found: a position is written before it is known to count
+    found_.resize(n + 1);  // find_between writes a position before it knows whether it counts
     found_.resize(kernels().find_between(scores, n, first, last, found_.data()));
     return found_;
 }
 
-// Smallest score that at least so many candidates do not exceed.
+// Smallest score that keeps at least n_candidates.
 std::uint16_t PrunedSearch::smallest_with(std::size_t n_candidates, std::size_t largest_score) const {
     std::size_t low = 0, high = largest_score;
     while (low < high) {
@@ -105,10 +105,10 @@ std::uint16_t PrunedSearch::smallest_with(std::size_t n_candidates, std::size_t 
     return static_cast<std::uint16_t>(low);
 }
 
-// Smallest score up to which the weights reach `needed`; the largest score if they never do. Equal scores stay
-// together, so that the result does not depend on the order of the nodes.
+// Smallest score whose candidates weigh `needed` together; the largest score if all of them weigh less. Candidates of
+// equal score are kept or dropped together, so that the result does not depend on the order of the nodes.
 template <typename Weight>
-std::uint16_t PrunedSearch::reach(std::size_t needed, Weight weight) {
+std::uint16_t PrunedSearch::score_covering(std::size_t needed, Weight weight) {
     weight_at_.assign(layout_.n_bits() + 1, 0);
     for (const Family& family : families_) {
         for (std::size_t i = 0; i < family.nodes.size(); ++i) {
@@ -166,7 +166,7 @@ void PrunedSearch::read_ranges() {
 }
 
 std::int32_t PrunedSearch::take(const RowHit* hits, std::size_t n) {
-    for (std::size_t i = 0; i < n; ++i) items_.push(first_row_ + hits[i].row, hits[i].distance, *nearest_);
+    for (std::size_t i = 0; i < n; ++i) entries_.push(first_row_ + hits[i].row, hits[i].distance, *nearest_);
     return nearest_->largest_distance();
 }
 

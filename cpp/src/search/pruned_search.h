@@ -1,24 +1,27 @@
-// HDHash's coarse-to-fine search (ICPR 2020): level by level, only the most promising nodes stay in the race.
+// HDHash's pruned coarse-to-fine search (ICPR 2020) over the level tree of one segment.
+//
+// Called by SortedSegment::search_pruned. Each level keeps only the nodes nearest to the query; the codes below the
+// nodes kept at the last level are compared. Not exact, but always returns k entries if the segment has k.
 #pragma once
 
 #include <vector>
 
 #include "codes/level_tree.h"
 #include "fasthash/search.h"
-#include "search/row_items.h"
+#include "search/row_entries.h"
 
 namespace fasthash {
 
-/// Never returns fewer than k items if there are k. Beyond HDHash, the codes that stay in the race are compared in the
-/// order of their nodes' distance, and no longer than one of them can still be among the k: the result is the same.
+/// Searches one query at a time. Unlike HDHash, compares the candidates in the order of their nodes' distance and stops
+/// once none can be among the k; the result is the same.
 class PrunedSearch final : private RowSink {
  public:
     PrunedSearch(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, Pruning pruning);
-    /// `cuts`: of each level of the tree, the largest score that stays in the race; null chooses as `pruning` says.
+    /// `cuts`: for each level of the tree, the largest score kept; null computes the cuts from `pruning`.
     QueryStats run(const std::uint8_t* query, const std::uint16_t* cuts, TopK& nearest);
 
  private:
-    // Children of one node that stayed in the race; the root's to begin with.
+    // The children of one kept node; at first those of the root.
     struct Family {
         NumberRange nodes;
         std::uint16_t distance;  // of the parent, summed over the levels up to it
@@ -27,23 +30,23 @@ class PrunedSearch final : private RowSink {
 
     void add_family(NumberRange nodes, std::uint16_t distance);
     void score(std::size_t depth);
-    // The largest score that stays in the race.
+    // The largest score kept at this level.
     std::uint16_t cut(std::size_t depth);
     const Array<std::uint32_t>& find(const std::uint16_t* scores, std::size_t n, std::uint16_t first,
                                      std::uint16_t last);
     std::uint16_t smallest_with(std::size_t n_candidates, std::size_t largest_score) const;
     template <typename Weight>
-    std::uint16_t reach(std::size_t needed, Weight weight);
+    std::uint16_t score_covering(std::size_t needed, Weight weight);
     void compare_codes(std::uint16_t largest);
     void read(NumberRange rows);
     void read_ranges();
     std::int32_t take(const RowHit* hits, std::size_t n) override;
 
-    // Whether the cut is applied to the distance on the level alone.
+    // Whether scores are distances on this level alone, not sums over the levels so far.
     bool by_level() const { return pruning_.mode == KeepMode::radius; }
 
     const SortedCodes& codes_;
-    const SortedItems items_;
+    const SortedEntries entries_;
     const LevelTree& tree_;
     const LevelLayout& layout_;
     Pruning pruning_;
@@ -54,12 +57,12 @@ class PrunedSearch final : private RowSink {
     QueryStats stats_;
     std::vector<Family> families_, parents_;
     std::size_t n_scores_ = 0;
-    Array<std::uint16_t> scores_;  // per candidate: what the cut is applied to
+    Array<std::uint16_t> scores_;  // distance of each candidate, compared with the cut
     std::vector<std::size_t> weight_at_;
     Array<std::uint32_t> found_;
 
     std::vector<RowRange> ranges_;
-    std::size_t first_row_ = 0;  // of the rows that are being read
+    std::size_t first_row_ = 0;  // added to the row numbers of hits
     Array<std::uint8_t> scratch_;
 };
 

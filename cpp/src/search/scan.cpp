@@ -6,25 +6,25 @@
 namespace fasthash {
 namespace {
 
-// Codes per call of the kernel: they stay in the first-level cache while all queries of a block pass over them.
-constexpr std::size_t kChunkBytes = 16 * 1024;
+// Codes of one kernel call stay in the first-level cache while all queries of the block are compared with them.
+constexpr std::size_t kCallBytes = 16 * 1024;
 
-// Rows of a group at distances up to a limit, as bits.
-std::uint64_t rows_within(std::int32_t limit, const std::uint16_t* distances) {
+// Bit i: row i of the group is within the threshold.
+std::uint64_t rows_within(std::int32_t threshold, const std::uint16_t* distances) {
     std::uint64_t rows = 0;
-    for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{distances[i] <= limit} << i;
+    for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{distances[i] <= threshold} << i;
     return rows;
 }
 
-// The nearest codes of a block of queries in some groups.
+// Scans groups for one block of queries.
 class BlockScan final : public GroupSink {
  public:
-    BlockScan(const GroupSource& codes, const RowItems& items, const QueryBlock& block)
+    BlockScan(const GroupSource& codes, const RowEntries& entries, const QueryBlock& block)
         : codes_(codes),
-          items_(items),
+          entries_(entries),
           queries_(block.queries),
           nearest_(block.nearest),
-          bounds_(queries_.n),
+          thresholds_(queries_.n),
           prepared_(queries_.n * codes.n_bytes() * kernels().prepared_bytes) {}
 
     void run(NumberRange groups, Stopper& stopper) {
@@ -32,31 +32,31 @@ class BlockScan final : public GroupSink {
         const std::size_t stride = codes_.n_bytes() * kernel.prepared_bytes;
         for (std::size_t q = 0; q < queries_.n; ++q) {
             kernel.prepare(queries_.row(q), codes_.n_bytes(), prepared_.data() + q * stride);
-            bounds_[q] = bound_of(nearest_[q]);
+            thresholds_[q] = threshold_of(nearest_[q]);
         }
-        const std::size_t n_chunk = std::max<std::size_t>(1, kChunkBytes / (kGroup * codes_.n_bytes()));
-        std::size_t n_chunks = 0;
-        for (first_group_ = groups.begin; first_group_ < groups.end; first_group_ += n_chunk) {
-            const std::size_t n = std::min(n_chunk, groups.end - first_group_);
-            kernel.scan_groups({prepared_.data(), queries_.n, bounds_.data(), codes_.groups(first_group_, n, scratch_),
-                                n, codes_.n_bytes(), this});
+        const std::size_t groups_per_call = std::max<std::size_t>(1, kCallBytes / (kGroup * codes_.n_bytes()));
+        std::size_t n_calls = 0;
+        for (first_group_ = groups.begin; first_group_ < groups.end; first_group_ += groups_per_call) {
+            const std::size_t n = std::min(groups_per_call, groups.end - first_group_);
+            kernel.scan_groups({prepared_.data(), queries_.n, thresholds_.data(),
+                                codes_.groups(first_group_, n, scratch_), n, codes_.n_bytes(), this});
             push_waiting();
-            if (++n_chunks % 16 == 0 && stopper.stopped()) return;
+            if (++n_calls % 16 == 0 && stopper.stopped()) return;
         }
     }
 
-    // What stands behind a row may be far away in memory: hits wait until it has come.
+    // The ids of a hit may be far away in memory: hits are queued while their ids are prefetched.
     void take(std::size_t query, std::size_t group, std::uint64_t rows, const std::uint16_t* distances) override {
         const std::size_t first_row = (first_group_ + group) * kGroup;
         const TopK& nearest = nearest_[query];
-        rows &= items_.wanted_rows(first_group_ + group);
-        const std::int32_t largest = nearest.largest_distance(items_.least_id(first_group_ + group));
-        // Skips ties whose ids are too large, of which there may be very many.
-        if (largest + 1 < bounds_[query]) rows &= rows_within(largest, distances);
+        rows &= entries_.wanted_rows(first_group_ + group);
+        const std::int32_t largest = nearest.largest_distance(entries_.least_id(first_group_ + group));
+        // Very many codes may tie at the k-th distance: skip the groups whose ids are all too large to enter.
+        if (largest + 1 < thresholds_[query]) rows &= rows_within(largest, distances);
         for (; rows != 0; rows &= rows - 1) {
             const auto i = static_cast<std::size_t>(__builtin_ctzll(rows));
-            if (first_row + i >= codes_.size()) break;  // what fills up the last group
-            items_.prefetch(first_row + i);
+            if (first_row + i >= codes_.size()) break;  // padding of the last group
+            entries_.prefetch(first_row + i);
             waiting_[n_waiting_++] = {query, first_row + i, distances[i]};
             if (n_waiting_ == kMostWaiting) push_waiting();
         }
@@ -71,8 +71,8 @@ class BlockScan final : public GroupSink {
         std::int32_t distance;
     };
 
-    // The kernel hands over codes nearer than this.
-    static std::uint16_t bound_of(const TopK& nearest) {
+    // Kernels take an exclusive threshold.
+    static std::uint16_t threshold_of(const TopK& nearest) {
         return static_cast<std::uint16_t>(nearest.largest_distance() + 1);
     }
 
@@ -81,17 +81,17 @@ class BlockScan final : public GroupSink {
             const Hit& hit = waiting_[i];
             TopK& nearest = nearest_[hit.query];
             if (hit.distance > nearest.largest_distance()) continue;
-            items_.push(hit.row, hit.distance, nearest);
-            bounds_[hit.query] = bound_of(nearest);
+            entries_.push(hit.row, hit.distance, nearest);
+            thresholds_[hit.query] = threshold_of(nearest);
         }
         n_waiting_ = 0;
     }
 
     const GroupSource& codes_;
-    const RowItems& items_;
+    const RowEntries& entries_;
     CodeView queries_;
     TopK* nearest_;
-    std::vector<std::uint16_t> bounds_;
+    std::vector<std::uint16_t> thresholds_;
     Array<std::uint8_t> prepared_;
     Array<std::uint8_t> scratch_;
     std::size_t first_group_ = 0;
@@ -111,9 +111,9 @@ void QueryBlock::note(std::size_t q, const QueryStats& work) const {
     stats[q].codes_compared += work.codes_compared;
 }
 
-void scan(const GroupSource& codes, const RowItems& items, const QueryBlock& block, NumberRange groups,
+void scan(const GroupSource& codes, const RowEntries& entries, const QueryBlock& block, NumberRange groups,
           Stopper& stopper) {
-    BlockScan(codes, items, block).run(groups, stopper);
+    BlockScan(codes, entries, block).run(groups, stopper);
     const std::size_t n_rows =
         std::min(groups.end * kGroup, codes.size()) - std::min(groups.begin * kGroup, codes.size());
     QueryStats work;

@@ -1,29 +1,30 @@
-// What steps of a search cost, in nanoseconds of one core of a server of 2023. The planner weighs plans with them, and
-// a search notices with them when its plan does not pay. They need not be right for a machine, only in proportion;
-// fixed, they make the plan of an index the same everywhere.
+// Costs of the steps of a search, in nanoseconds on one core of a 2023 server.
+//
+// Used by the planner to compare plans, and by searches to give up a plan that does not pay. Only their ratios matter.
+// They are constants, not measurements, so that the same codes get the same plan on every machine.
 #pragma once
 
 #include <cstddef>
 
 namespace fasthash {
 
-constexpr double kCostOfQuery = 5000;  // finding and ordering k of them, whatever the plan
-constexpr double kCostOfProbe = 1.2;   // looking up one value of a part
-constexpr double kCostOfBucket = 15;   // turning to codes elsewhere in memory
-constexpr double kCostOfByte = 0.06;   // reading such codes
-constexpr double kCostOfHit = 8;       // a code within the limit, whether it stays among the k or not
-constexpr double kCostOfScan = 0.033;  // reading a byte of codes that all stand in a row
+constexpr double kCostOfQuery = 5000;  // selecting and sorting the k nearest, in every plan
+constexpr double kCostOfProbe = 1.2;   // looking up one bucket
+constexpr double kCostOfBucket = 15;   // a cache miss: the first code of a bucket
+constexpr double kCostOfByte = 0.06;   // comparing a byte of a bucket's codes
+constexpr double kCostOfHit = 8;       // pushing a code within the threshold
+constexpr double kCostOfScan = 0.033;  // comparing a byte in a scan
 
-// A scan for many queries at once.
+// A scan for a block of queries.
 constexpr std::size_t kFewestForScan = 16;
-constexpr double kCostOfByteInCache = 0.007;  // comparing codes that another query has brought close
-constexpr double kCostOfSlicing = 0.15;       // bringing a byte into the layout of scans, for all queries together
+constexpr double kCostOfByteInCache = 0.007;  // comparing a byte that another query has brought into the cache
+constexpr double kCostOfTransposing = 0.15;   // converting a byte to byte-major, once per block
 
 inline double cost_of_scan(std::size_t n_codes, std::size_t n_bytes) {
     return kCostOfQuery + kCostOfScan * static_cast<double>(n_codes) * static_cast<double>(n_bytes);
 }
 
-/// A search by parts has to promise less than this share of the scan to be tried, and is given up when it took it.
+/// Searches by substrings are planned only below this share of the cost of a scan, and given up when they reach it.
 constexpr double kWorthwhile = 0.75;
 
 }  // namespace fasthash

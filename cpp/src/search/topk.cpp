@@ -7,7 +7,7 @@ namespace fasthash {
 
 TopK::TopK(Wanted wanted, std::size_t n_bits, IdOrder order)
     : k_(wanted.k),
-      // Twice k and a little: each compaction is paid for by the pairs that came since the last.
+      // 2 k + 64: each compaction drops at least k pairs, so that its cost per pair is constant.
       n_kept_(k_ > kAll / 4 ? kAll : 2 * k_ + 64),
       count_only_(wanted.count_only),
       order_(order),
@@ -34,7 +34,7 @@ void TopK::push_all(const TopK& other) {
     for (const Pair& pair : other.pairs_) push(pair.distance, pair.id);
 }
 
-// Keeps the k nearest alone: of the pairs at the threshold's distance those with the smallest ids.
+// Drops all pairs but the k nearest; ties at the threshold's distance keep the smallest ids.
 void TopK::compact() {
     const std::size_t n_ties = counts_[static_cast<std::size_t>(threshold_)];
     const std::size_t ties_kept = k_ - std::min(k_, n_within_ - n_ties);
@@ -43,7 +43,8 @@ void TopK::compact() {
         for (const Pair& pair : pairs_) {
             if (pair.distance == threshold_) ties_.push_back(pair.id);
         }
-        const auto last = ties_.begin() + static_cast<std::ptrdiff_t>(ties_kept) - 1;  // k_ > 0, so at least one stays
+        const auto last =
+            ties_.begin() + static_cast<std::ptrdiff_t>(ties_kept) - 1;  // k_ > 0, so at least one is kept
         std::nth_element(ties_.begin(), last, ties_.end());
         id_threshold_ = *last;
         n_within_ -= n_ties - ties_kept;
@@ -56,7 +57,7 @@ void TopK::compact() {
     std::fill(counts_.begin() + threshold_ + 1, counts_.end(), 0);
 }
 
-// Many ids are sorted byte by byte, the lowest first, which takes time in proportion to their number.
+// Radix sort, lowest byte first, for many ids: time is linear in their number.
 void TopK::sort_ids(std::int64_t* ids, std::size_t n) {
     constexpr std::size_t kFew = 512, kValues = 256;
     if (n < kFew) {
@@ -87,7 +88,7 @@ std::size_t TopK::finish() {
 }
 
 void TopK::write(std::int32_t* distances, std::int64_t* ids) {
-    // The counts say where the pairs of each distance begin.
+    // Prefix sums of the counts: the first row of each distance.
     std::vector<std::size_t>& next = counts_;
     std::size_t begin = 0;
     for (std::size_t& count : next) begin += std::exchange(count, begin);

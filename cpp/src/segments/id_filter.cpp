@@ -15,7 +15,7 @@ IdFilter::IdFilter(std::vector<std::int64_t> ids)
     if (ids_.empty()) return;
     const auto smallest = static_cast<std::uint64_t>(ids_.front());
     const std::uint64_t range = static_cast<std::uint64_t>(ids_.back()) - smallest;
-    constexpr std::uint64_t kFarApart = 64;  // then the bits would take more memory than the ids
+    constexpr std::uint64_t kFarApart = 64;  // ids this sparse take less memory than one bit per value
     if (range / kFarApart >= ids_.size()) return;
     bits_.resize(range / 64 + 1);
     for (const std::int64_t id : ids_) {

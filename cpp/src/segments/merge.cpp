@@ -11,33 +11,34 @@ namespace fasthash {
 
 class MergeCursor::OfSorted final : public Source {
  public:
-    OfSorted(const SortedCodes& codes, const ItemSet& live) : items_(codes), live_(live) {}
+    OfSorted(const SortedCodes& codes, const EntrySet& live) : entries_(codes), live_(live) {}
 
     bool next() override {
         if (begun_) advance();
         begun_ = true;
-        while (!items_.done() && !live_.contains(item_)) advance();
-        if (items_.done()) return false;
-        code = items_.code();
-        id = items_.id();
+        while (!entries_.done() && !live_.contains(entry_)) advance();
+        if (entries_.done()) return false;
+        code = entries_.code();
+        id = entries_.id();
         return true;
     }
 
  private:
     void advance() {
-        items_.next();
-        ++item_;
+        entries_.next();
+        ++entry_;
     }
 
-    SortedCodesCursor items_;
-    const ItemSet& live_;
-    std::size_t item_ = 0;
+    SortedCodesCursor entries_;
+    const EntrySet& live_;
+    std::size_t entry_ = 0;
     bool begun_ = false;
 };
 
 class MergeCursor::OfNew final : public Source {
  public:
-    OfNew(const NewItems& items, Stopper& stopper) : items_(items), sorted_(items.codes, items.ids, stopper) {}
+    OfNew(const NewEntries& entries, Stopper& stopper)
+        : entries_(entries), sorted_(entries.codes, entries.ids, stopper) {}
 
     bool next() override {
         while (next_ == sorted_.n()) {
@@ -45,43 +46,43 @@ class MergeCursor::OfNew final : public Source {
             next_ = 0;
         }
         code = sorted_.code(next_);
-        id = items_.id(sorted_.row(next_));
+        id = entries_.id(sorted_.row(next_));
         ++next_;
         return true;
     }
 
  private:
-    const NewItems items_;
+    const NewEntries entries_;
     SortedRanges sorted_;
     std::size_t next_ = 0;
 };
 
-MergeCursor::MergeCursor(std::vector<LiveSegment> parts, const NewItems& items, Stopper& stopper)
-    : n_bytes_(items.codes.n_bytes), parts_(std::move(parts)), n_items_(items.codes.n) {
+MergeCursor::MergeCursor(std::vector<LiveSegment> segments, const NewEntries& entries, Stopper& stopper)
+    : n_bytes_(entries.codes.n_bytes), segments_(std::move(segments)), n_entries_(entries.codes.n) {
     const auto count = [this](std::int64_t id) {
         smallest_id_ = std::min(smallest_id_, id);
         largest_id_ = std::max(largest_id_, id);
     };
-    for (const LiveSegment& part : parts_) {
-        n_items_ += part.n_live;
-        if (part.whole()) {
-            count(part.segment->smallest_id());
-            count(part.segment->largest_id());
+    for (const LiveSegment& each : segments_) {
+        n_entries_ += each.n_live;
+        if (each.whole()) {
+            count(each.segment->smallest_id());
+            count(each.segment->largest_id());
         } else {
-            for (std::size_t item = 0; item < part.segment->n_items(); ++item) {
-                if (part.live.contains(item)) count(part.segment->id(item));
+            for (std::size_t entry = 0; entry < each.segment->n_entries(); ++entry) {
+                if (each.live.contains(entry)) count(each.segment->id(entry));
             }
         }
-        if (const SortedCodes* sorted = part.segment->sorted_codes()) {
-            join(std::make_unique<OfSorted>(*sorted, part.live));
+        if (const SortedCodes* sorted = each.segment->sorted_codes()) {
+            join(std::make_unique<OfSorted>(*sorted, each.live));
         } else {
-            loose_.append(part, n_bytes_);
+            loose_.append(each, n_bytes_);
         }
     }
-    for (std::size_t row = 0; row < items.codes.n; ++row) count(items.id(row));
-    NewItems unsorted = items;
+    for (std::size_t row = 0; row < entries.codes.n; ++row) count(entries.id(row));
+    NewEntries unsorted = entries;
     if (loose_.n() > 0) {
-        loose_.append(items);
+        loose_.append(entries);
         unsorted = loose_.view(n_bytes_);
     }
     if (unsorted.codes.n > 0) {
@@ -114,12 +115,12 @@ void MergeCursor::choose() {
     }
 }
 
-std::vector<std::size_t> count_nodes(MergeCursor items, const LevelLayout& layout) {
+std::vector<std::size_t> count_nodes(MergeCursor entries, const LevelLayout& layout) {
     std::vector<std::size_t> nodes(layout.n_levels());
     std::vector<std::uint8_t> last;
-    for (; !items.done(); items.next()) {
-        std::size_t level = last.empty() ? 0 : first_new_level(items.code(), last.data(), layout);
-        if (level < nodes.size()) last.assign(items.code(), items.code() + layout.n_bytes());
+    for (; !entries.done(); entries.next()) {
+        std::size_t level = last.empty() ? 0 : first_new_level(entries.code(), last.data(), layout);
+        if (level < nodes.size()) last.assign(entries.code(), entries.code() + layout.n_bytes());
         for (; level < nodes.size(); ++level) ++nodes[level];
     }
     return nodes;

@@ -1,4 +1,6 @@
-// Merges sorted codes: the one way in which items come together, for new segments and for files.
+// Merges segments and new entries into one sequence, sorted by (code, id).
+//
+// Used to build sorted segments and to write files. Removed entries are skipped.
 #pragma once
 
 #include <memory>
@@ -8,14 +10,14 @@
 
 namespace fasthash {
 
-/// Walks what is left of some segments, and new items, in the order of (code, id).
+/// Iterates over the live entries of segments, and new entries, sorted by (code, id).
 class MergeCursor {
  public:
-    /// The codes of the new items and the stopper must outlive the cursor.
-    MergeCursor(std::vector<LiveSegment> parts, const NewItems& items, Stopper& stopper);
+    /// The codes of the new entries and the stopper must outlive the cursor.
+    MergeCursor(std::vector<LiveSegment> segments, const NewEntries& entries, Stopper& stopper);
 
-    std::size_t n_items() const { return n_items_; }
-    /// Bounds of the ids.
+    std::size_t n_entries() const { return n_entries_; }
+    /// Range of the ids.
     std::int64_t smallest_id() const { return smallest_id_; }
     std::int64_t largest_id() const { return largest_id_; }
 
@@ -39,16 +41,16 @@ class MergeCursor {
     void choose();
 
     std::size_t n_bytes_;
-    std::vector<LiveSegment> parts_;
-    Items loose_;  // of parts that are not sorted
-    std::size_t n_items_;
+    std::vector<LiveSegment> segments_;
+    Entries loose_;  // entries of unsorted segments
+    std::size_t n_entries_;
     std::int64_t smallest_id_ = INT64_MAX;
     std::int64_t largest_id_ = INT64_MIN;
-    std::vector<std::unique_ptr<Source>> sources_;  // those that are not at their end
+    std::vector<std::unique_ptr<Source>> sources_;  // sources not yet exhausted
     Source* current_ = nullptr;
 };
 
-/// How many nodes each level has, the last one included, whose nodes are distinct codes. Uses the cursor up.
-std::vector<std::size_t> count_nodes(MergeCursor items, const LevelLayout& layout);
+/// Number of nodes at each level, the last included, whose nodes are the distinct codes. Consumes the cursor.
+std::vector<std::size_t> count_nodes(MergeCursor entries, const LevelLayout& layout);
 
 }  // namespace fasthash

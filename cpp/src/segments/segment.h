@@ -1,4 +1,6 @@
-// A part of an index: some codes with their ids, which never change. An index is a list of segments.
+// A segment: an immutable set of entries, searchable on its own. An index is a list of segments.
+//
+// Implemented by SortedSegment and ByteMajorSegment. Removal hides entries (LiveSegment) and never changes the segment.
 #pragma once
 
 #include <cstdint>
@@ -9,18 +11,18 @@
 #include "fasthash/search.h"
 #include "platform/fork_safe.h"
 #include "platform/stopper.h"
-#include "search/admission.h"
 #include "search/scan.h"
+#include "search/visibility.h"
 
 namespace fasthash {
 
 class MappedFile;
 
-/// How a segment is searched exactly.
+/// The exact search plan of a segment.
 struct SearchPlan {
     Plan plan = Plan::scan;
-    std::size_t n_parts = 0;    ///< 0 for a scan, 1 for a prefix
-    std::size_t part_bits = 0;  ///< of each part
+    std::size_t n_substrings = 0;    ///< 0 for a scan, 1 for a prefix
+    std::size_t substring_bits = 0;  ///< of each substring
 };
 
 class Segment : public IdList {
@@ -29,34 +31,35 @@ class Segment : public IdList {
     Segment(const Segment&) = delete;
     Segment& operator=(const Segment&) = delete;
 
-    /// Write the codes of some items, which are given in order, as rows.
-    virtual void copy_codes(const std::size_t* items, std::size_t n, std::uint8_t* rows) const = 0;
-    /// Bytes of memory, and of files that are mapped instead.
+    /// Write the codes of these entries as rows. `entries` must ascend.
+    virtual void copy_codes(const std::size_t* entries, std::size_t n, std::uint8_t* rows) const = 0;
+    /// Bytes in memory; mapped_bytes() are those of a mapped file.
     virtual std::size_t nbytes() const;
     virtual std::size_t mapped_bytes() const = 0;
 
-    /// Whether so many queries at once, on one thread, are answered by comparing them with all codes.
+    /// Whether a block of n_queries on one thread is scanned rather than searched by the plan.
     virtual bool scans(std::size_t n_queries, const Wanted& wanted) const = 0;
     /// Bytes that a scan reads.
     virtual std::size_t scan_bytes() const = 0;
-    /// Adds what it finds to the block: by comparing all codes of one of several parts, or by the segment's plan.
-    virtual void scan_part(const QueryBlock& block, Admission admission, std::size_t part, std::size_t n_parts,
-                           Stopper& stopper) const = 0;
-    virtual void search(const QueryBlock& block, Admission admission, Stopper& stopper) const = 0;
+    /// Push the entries found into the block's results: scan_chunk scans one of n_chunks chunks of the codes, search
+    /// follows the segment's plan.
+    virtual void scan_chunk(const QueryBlock& block, Visibility visibility, std::size_t chunk, std::size_t n_chunks,
+                            Stopper& stopper) const = 0;
+    virtual void search(const QueryBlock& block, Visibility visibility, Stopper& stopper) const = 0;
 
-    /// HDHash's search over the levels. A segment without a tree of levels keeps all of its codes.
-    virtual void search_pruned(const QueryBlock& block, Admission admission, const LevelLayout&, Pruning,
+    /// HDHash's pruned search. A segment without a level tree keeps all of its codes.
+    virtual void search_pruned(const QueryBlock& block, Visibility visibility, const LevelLayout&, Pruning,
                                Stopper& stopper) const {
-        search(block, admission, stopper);
+        search(block, visibility, stopper);
     }
 
-    /// The codes in order, if that is how they are held, else null.
+    /// The sorted codes; null if this segment stores them in insertion order.
     virtual const SortedCodes* sorted_codes() const { return nullptr; }
-    /// Whether ids ascend from item to item.
+    /// Whether ids ascend in the order of the entries.
     virtual bool ids_ascend() const { return false; }
     virtual SearchPlan search_plan() const { return {}; }
 
-    /// The item with an id, or IdMap::kNone.
+    /// The entry with this id, or IdMap::kNone.
     std::size_t find(std::int64_t id) const;
 
  protected:
@@ -66,22 +69,22 @@ class Segment : public IdList {
     Lazy<IdMap> id_map_;
 };
 
-/// A segment of an index, and what is left of it.
+/// A segment of an index and which of its entries have not been removed.
 struct LiveSegment {
     explicit LiveSegment(std::shared_ptr<const Segment> whole)
-        : segment(std::move(whole)), n_live(segment->n_items()) {}
+        : segment(std::move(whole)), n_live(segment->n_entries()) {}
 
     std::shared_ptr<const Segment> segment;
-    ItemSet live;
+    EntrySet live;
     std::size_t n_live;
-    bool small = false;  // what was added last, until it is enough for a segment of the index's kind
+    bool small = false;  // the tail: recent additions, too few for a segment of the index's kind
 
-    Admission admission(const IdFilter* filter = nullptr) const { return {live.has_all() ? nullptr : &live, filter}; }
-    bool whole() const { return n_live == segment->n_items(); }
+    Visibility visibility(const IdFilter* filter = nullptr) const { return {live.has_all() ? nullptr : &live, filter}; }
+    bool whole() const { return n_live == segment->n_entries(); }
 };
 
-/// Codes that come to an index. No ids stand for first_id, first_id + 1, ...
-struct NewItems {
+/// Entries to be added. Null `ids` stand for first_id, first_id + 1, ...
+struct NewEntries {
     CodeView codes;
     const std::int64_t* ids;
     std::int64_t first_id;
@@ -91,19 +94,19 @@ struct NewItems {
     }
 };
 
-/// Codes with ids, one after the other.
-struct Items {
+/// Entries in memory: rows of codes, and their ids.
+struct Entries {
     Array<std::uint8_t> codes;
     Array<std::int64_t> ids;
 
     std::size_t n() const { return ids.size(); }
-    NewItems view(std::size_t n_bytes) const { return {{codes.data(), n(), n_bytes}, ids.data(), 0}; }
+    NewEntries view(std::size_t n_bytes) const { return {{codes.data(), n(), n_bytes}, ids.data(), 0}; }
 
-    /// Further items of a segment, given in order.
-    void append(const Segment& segment, const std::vector<std::size_t>& items, std::size_t n_bytes);
-    /// All that are left of a segment.
-    void append(const LiveSegment& part, std::size_t n_bytes);
-    void append(const NewItems& items);
+    /// Append these entries of a segment; `entries` must ascend.
+    void append(const Segment& segment, const std::vector<std::size_t>& entries, std::size_t n_bytes);
+    /// Append all entries of a segment that have not been removed.
+    void append(const LiveSegment& from, std::size_t n_bytes);
+    void append(const NewEntries& entries);
 };
 
 }  // namespace fasthash

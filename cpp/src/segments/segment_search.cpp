@@ -7,12 +7,12 @@
 namespace fasthash {
 namespace {
 
-// Queries that a thread takes at once, unless they are answered by a scan.
+// Queries of a block, unless the first segment is scanned.
 constexpr std::size_t kQueriesPerTask = 16;
-// A part of the codes that is worth a thread of its own.
-constexpr std::size_t kMinPartBytes = 1024 * 1024;
+// Smallest chunk of codes worth a thread of its own.
+constexpr std::size_t kMinChunkBytes = 1024 * 1024;
 
-// What a block of queries has found.
+// Results of a block of queries.
 struct Findings {
     Findings(const SearchTask& task, NumberRange queries, IdOrder order)
         : first(queries.begin), stats(task.stats != nullptr ? queries.size() : 0) {
@@ -62,39 +62,39 @@ void search_segments(const std::vector<SearchedSegment>& segments, IdOrder order
         per_block = std::min(most_queries_at_once(task.queries.n_bytes), (n + n_threads - 1) / n_threads);
     }
     const std::size_t n_blocks = (n + per_block - 1) / per_block;
-    // Fewer blocks of queries than threads: what is scanned is shared out among several threads.
-    const std::size_t n_parts =
-        std::max<std::size_t>(1, std::min((n_threads + n_blocks - 1) / n_blocks, scan_bytes / kMinPartBytes));
-    if (n_parts > 1 && segments.size() > 1) order = IdOrder::any;  // threads take parts of all of them
+    // With fewer blocks than threads, several threads share the scans of a block.
+    const std::size_t n_chunks =
+        std::max<std::size_t>(1, std::min((n_threads + n_blocks - 1) / n_blocks, scan_bytes / kMinChunkBytes));
+    if (n_chunks > 1 && segments.size() > 1) order = IdOrder::any;  // threads take chunks of all of them
 
-    const auto search_part = [&](Findings& findings, std::size_t part) {
+    const auto search_chunk = [&](Findings& findings, std::size_t chunk) {
         for (std::size_t s = 0; s < segments.size() && !stopper.stopped(); ++s) {
             const QueryBlock block = findings.block(task, s == 0);
             if (scanned[s]) {
-                segments[s].segment->scan_part(block, segments[s].admission, part, n_parts, stopper);
-            } else if (part == 0) {
-                segments[s].segment->search(block, segments[s].admission, stopper);
+                segments[s].segment->scan_chunk(block, segments[s].visibility, chunk, n_chunks, stopper);
+            } else if (chunk == 0) {
+                segments[s].segment->search(block, segments[s].visibility, stopper);
             }
         }
     };
-    const auto queries_of = [&](std::size_t block) { return piece_of(n, n_blocks, block); };
-    if (n_parts == 1) {
+    const auto queries_of = [&](std::size_t block) { return chunk_of(n, n_blocks, block); };
+    if (n_chunks == 1) {
         parallel_for(n_blocks, [&](std::size_t b) {
             Findings findings(task, queries_of(b), order);
-            search_part(findings, 0);
+            search_chunk(findings, 0);
             findings.hand_over(task);
         });
     } else {
         std::vector<Findings> findings;
-        findings.reserve(n_blocks * n_parts);
-        for (std::size_t i = 0; i < n_blocks * n_parts; ++i)
-            findings.emplace_back(task, queries_of(i / n_parts), order);
-        parallel_for(findings.size(), [&](std::size_t i) { search_part(findings[i], i % n_parts); });
+        findings.reserve(n_blocks * n_chunks);
+        for (std::size_t i = 0; i < n_blocks * n_chunks; ++i)
+            findings.emplace_back(task, queries_of(i / n_chunks), order);
+        parallel_for(findings.size(), [&](std::size_t i) { search_chunk(findings[i], i % n_chunks); });
         for (std::size_t b = 0; b < n_blocks; ++b) {
-            for (std::size_t part = 1; part < n_parts; ++part) {
-                findings[b * n_parts].join(findings[b * n_parts + part]);
+            for (std::size_t chunk = 1; chunk < n_chunks; ++chunk) {
+                findings[b * n_chunks].join(findings[b * n_chunks + chunk]);
             }
-            findings[b * n_parts].hand_over(task);
+            findings[b * n_chunks].hand_over(task);
         }
     }
     stopper.finish();
@@ -104,7 +104,7 @@ void search_levels(const Segment* segment, const LevelLayout& layout, Pruning pr
                    Stopper& stopper) {
     const std::size_t n_blocks = (task.queries.n + kQueriesPerTask - 1) / kQueriesPerTask;
     parallel_for(n_blocks, [&](std::size_t b) {
-        Findings findings(task, piece_of(task.queries.n, n_blocks, b), IdOrder::any);
+        Findings findings(task, chunk_of(task.queries.n, n_blocks, b), IdOrder::any);
         Pruning of_block = pruning;
         if (of_block.cuts != nullptr) of_block.cuts += findings.first * (layout.n_levels() - 1);
         if (segment != nullptr) segment->search_pruned(findings.block(task, true), {}, layout, of_block, stopper);

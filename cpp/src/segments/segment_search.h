@@ -1,4 +1,7 @@
 // One search over several segments, on all threads.
+//
+// Called by Index::Impl. Splits the queries into blocks, and scans into chunks of the codes when blocks are fewer than
+// threads. Results do not depend on the number of threads.
 #pragma once
 
 #include <functional>
@@ -7,26 +10,25 @@
 
 namespace fasthash {
 
-/// A segment that is to be searched.
+/// A segment to search, and its visible entries.
 struct SearchedSegment {
     const Segment* segment;
-    Admission admission;
+    Visibility visibility;
 };
 
 struct SearchTask {
     CodeView queries;
     Wanted wanted;
     QueryStats* stats;  ///< one for each query, or null
-    /// Told what a query found, once for each, by any thread.
+    /// Receives the result of each query, once, on any thread.
     std::function<void(std::size_t query, TopK& nearest)> found;
 };
 
-/// `order`: in which the segments, one after the other, bring ids of equal distance. Throws Interrupted when `stopper`
-/// said so.
+/// Exact search. `order`: whether ids ascend through all segments. Throws Interrupted when `stopper` ends the work.
 void search_segments(const std::vector<SearchedSegment>& segments, IdOrder order, const SearchTask& task,
                      Stopper& stopper);
 
-/// HDHash's search over the levels of a single segment; null holds nothing.
+/// HDHash's pruned search of a single segment; a null segment is empty.
 void search_levels(const Segment* segment, const LevelLayout& layout, Pruning pruning, const SearchTask& task,
                    Stopper& stopper);
 

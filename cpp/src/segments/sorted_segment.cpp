@@ -9,34 +9,34 @@ namespace fasthash {
 
 SortedSegment::SortedSegment(SortedCodes codes, Memory memory, std::optional<Plan> plan, Stopper& stopper)
     : choice_(choose_plan(codes, memory, plan, stopper)),
-      parts_(carry_out(choice_, std::move(codes), memory, stopper)) {}
+      index_(carry_out(choice_, std::move(codes), memory, stopper)) {}
 
 SortedSegment::SortedSegment(SortedCodes codes, std::shared_ptr<const MappedFile> mapped)
     : choice_(plan_of_mapped(codes)), mapped_(std::move(mapped)) {
     Stopper stopper;
-    parts_ = carry_out(choice_, std::move(codes), Memory::standard, stopper);
+    index_ = carry_out(choice_, std::move(codes), Memory::standard, stopper);
 }
 
-void SortedSegment::copy_codes(const std::size_t* items, std::size_t n, std::uint8_t* rows) const {
+void SortedSegment::copy_codes(const std::size_t* entries, std::size_t n, std::uint8_t* rows) const {
     const std::size_t n_bytes = codes().n_bytes();
     Array<std::uint8_t> scratch;
-    std::size_t row = 0;     // that was copied last
-    NumberRange held{0, 0};  // its items
+    std::size_t row = 0;     // row copied last
+    NumberRange held{0, 0};  // entries of that row
     for (std::size_t i = 0; i < n; ++i) {
         std::uint8_t* to = rows + i * n_bytes;
-        if (items[i] >= held.begin && items[i] < held.end) {
+        if (entries[i] >= held.begin && entries[i] < held.end) {
             std::memcpy(to, to - n_bytes, n_bytes);
             continue;
         }
-        row = codes().row_of(items[i], row);
-        held = codes().items(row);
+        row = codes().row_of(entries[i], row);
+        held = codes().entries(row);
         std::memcpy(to, codes().codes(row, row + 1, scratch).data, n_bytes);
     }
 }
 
 std::size_t SortedSegment::nbytes() const {
     const LevelTree* tree = level_tree_.get_if_made();
-    return Segment::nbytes() + parts_->nbytes() + (tree == nullptr ? 0 : tree->nbytes());
+    return Segment::nbytes() + index_->nbytes() + (tree == nullptr ? 0 : tree->nbytes());
 }
 
 std::size_t SortedSegment::mapped_bytes() const { return mapped_ ? static_cast<std::size_t>(mapped_->size()) : 0; }
@@ -44,17 +44,17 @@ std::size_t SortedSegment::mapped_bytes() const { return mapped_ ? static_cast<s
 bool SortedSegment::scans(std::size_t n_queries, const Wanted& wanted) const {
     if (choice_.plan == Plan::scan || scan_pays(codes().n_rows(), codes().n_bytes(), n_queries, choice_.cost))
         return true;
-    return wanted.k == kAll && reaches_too_far(choice_, wanted.radius, codes().n_rows(), codes().n_bytes());
+    return wanted.k == kAll && radius_needs_scan(choice_, wanted.radius, codes().n_rows(), codes().n_bytes());
 }
 
-void SortedSegment::scan_part(const QueryBlock& block, Admission admission, std::size_t part, std::size_t n_parts,
-                              Stopper& stopper) const {
-    const NumberRange groups = piece_of(codes().n_groups(), n_parts, part);
-    scan(codes(), SortedItems(codes(), admission), block, groups, stopper);
+void SortedSegment::scan_chunk(const QueryBlock& block, Visibility visibility, std::size_t chunk, std::size_t n_chunks,
+                               Stopper& stopper) const {
+    const NumberRange groups = chunk_of(codes().n_groups(), n_chunks, chunk);
+    scan(codes(), SortedEntries(codes(), visibility), block, groups, stopper);
 }
 
-void SortedSegment::search(const QueryBlock& block, Admission admission, Stopper& stopper) const {
-    PartSearch search(*parts_, admission);
+void SortedSegment::search(const QueryBlock& block, Visibility visibility, Stopper& stopper) const {
+    SubstringSearch search(*index_, visibility);
     for (std::size_t q = 0; q < block.queries.n && !stopper.stopped(); ++q) {
         QueryStats work = search.run(block.queries.row(q), block.nearest[q]);
         work.plan = choice_.plan;
@@ -62,7 +62,7 @@ void SortedSegment::search(const QueryBlock& block, Admission admission, Stopper
     }
 }
 
-void SortedSegment::search_pruned(const QueryBlock& block, Admission, const LevelLayout& layout, Pruning pruning,
+void SortedSegment::search_pruned(const QueryBlock& block, Visibility, const LevelLayout& layout, Pruning pruning,
                                   Stopper& stopper) const {
     const LevelTree& tree = level_tree_.get([&] { return std::make_unique<const LevelTree>(codes(), layout); });
     PrunedSearch search(codes(), tree, layout, pruning);

@@ -1,4 +1,7 @@
-// Sorted codes, searched by the plan that suits them, or pruned over their levels.
+// A segment of sorted distinct codes, searched by the plan chosen for them, or pruned over their levels.
+//
+// Used by HierIndex. The plan and its tables are built once, in the constructor; the level tree on the first pruned
+// search.
 #pragma once
 
 #include "codes/level_tree.h"
@@ -9,35 +12,35 @@ namespace fasthash {
 
 class SortedSegment final : public Segment {
  public:
-    /// `plan` null: the one that suits the codes best. Throws Interrupted when `stopper` said so.
+    /// `plan`: null lets the planner choose. Throws Interrupted when `stopper` ends the work.
     SortedSegment(SortedCodes codes, Memory memory, std::optional<Plan> plan, Stopper& stopper);
-    /// Codes that stand in a mapped file: no table is made of them.
+    /// Codes in a mapped file: only a prefix directory is built.
     SortedSegment(SortedCodes codes, std::shared_ptr<const MappedFile> mapped);
 
-    const SortedCodes& codes() const { return parts_->sorted; }
+    const SortedCodes& codes() const { return index_->sorted; }
 
-    std::size_t n_items() const override { return codes().n_items(); }
-    std::int64_t id(std::size_t item) const override { return codes().id(item); }
+    std::size_t n_entries() const override { return codes().n_entries(); }
+    std::int64_t id(std::size_t entry) const override { return codes().id(entry); }
     std::int64_t smallest_id() const override { return codes().smallest_id(); }
     std::int64_t largest_id() const override { return codes().largest_id(); }
-    void copy_codes(const std::size_t* items, std::size_t n, std::uint8_t* rows) const override;
+    void copy_codes(const std::size_t* entries, std::size_t n, std::uint8_t* rows) const override;
     std::size_t nbytes() const override;
     std::size_t mapped_bytes() const override;
 
     bool scans(std::size_t n_queries, const Wanted& wanted) const override;
     std::size_t scan_bytes() const override { return codes().n_rows() * codes().n_bytes(); }
-    void scan_part(const QueryBlock& block, Admission admission, std::size_t part, std::size_t n_parts,
-                   Stopper& stopper) const override;
-    void search(const QueryBlock& block, Admission admission, Stopper& stopper) const override;
-    /// There is no admission: the items that a filter allows are in a segment of their own.
-    void search_pruned(const QueryBlock& block, Admission admission, const LevelLayout& layout, Pruning pruning,
+    void scan_chunk(const QueryBlock& block, Visibility visibility, std::size_t chunk, std::size_t n_chunks,
+                    Stopper& stopper) const override;
+    void search(const QueryBlock& block, Visibility visibility, Stopper& stopper) const override;
+    /// Ignores visibility: callers compact the index, and copy the entries that a filter allows into their own segment.
+    void search_pruned(const QueryBlock& block, Visibility visibility, const LevelLayout& layout, Pruning pruning,
                        Stopper& stopper) const override;
     const SortedCodes* sorted_codes() const override { return &codes(); }
-    SearchPlan search_plan() const override { return {choice_.plan, choice_.n_parts, choice_.part_bits}; }
+    SearchPlan search_plan() const override { return {choice_.plan, choice_.n_substrings, choice_.substring_bits}; }
 
  private:
     PlanChoice choice_;
-    std::unique_ptr<const PartIndex> parts_;
+    std::unique_ptr<const SubstringIndex> index_;
     std::shared_ptr<const MappedFile> mapped_;
     Lazy<LevelTree> level_tree_;
 };

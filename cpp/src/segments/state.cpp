@@ -10,7 +10,7 @@ namespace fasthash {
 
 std::size_t State::size() const {
     std::size_t n = 0;
-    for (const LiveSegment& part : segments) n += part.n_live;
+    for (const LiveSegment& each : segments) n += each.n_live;
     return n;
 }
 
@@ -20,17 +20,17 @@ bool State::is_compact() const {
 
 bool State::ids_ascend() const {
     std::int64_t last = std::numeric_limits<std::int64_t>::min();
-    for (const LiveSegment& part : segments) {
-        if (!part.segment->ids_ascend() || part.segment->smallest_id() < last) return false;
-        last = part.segment->largest_id();
+    for (const LiveSegment& each : segments) {
+        if (!each.segment->ids_ascend() || each.segment->smallest_id() < last) return false;
+        last = each.segment->largest_id();
     }
     return true;
 }
 
 Place State::find(std::int64_t id) const {
-    for (std::size_t s = segments.size(); s-- > 0;) {  // what came last is looked through fastest
-        const std::size_t item = segments[s].segment->find(id);
-        if (item != IdMap::kNone && segments[s].live.contains(item)) return {s, item};
+    for (std::size_t s = segments.size(); s-- > 0;) {  // later segments are smaller, so searching them first is cheaper
+        const std::size_t entry = segments[s].segment->find(id);
+        if (entry != IdMap::kNone && segments[s].live.contains(entry)) return {s, entry};
     }
     return {};
 }
@@ -47,22 +47,22 @@ std::vector<Place> State::find_all(const std::int64_t* ids, std::size_t n) const
 }
 
 void State::remove(const std::vector<Place>& places) {
-    const std::vector<std::vector<std::size_t>> items = by_segment(places, segments.size());
+    const std::vector<std::vector<std::size_t>> entries = by_segment(places, segments.size());
     for (std::size_t s = 0; s < segments.size(); ++s) {
-        segments[s].live.remove(items[s], segments[s].segment->n_items());
-        segments[s].n_live -= items[s].size();
+        segments[s].live.remove(entries[s], segments[s].segment->n_entries());
+        segments[s].n_live -= entries[s].size();
     }
-    const auto nothing_left = [](const LiveSegment& part) { return part.n_live == 0; };
+    const auto nothing_left = [](const LiveSegment& each) { return each.n_live == 0; };
     segments.erase(std::remove_if(segments.begin(), segments.end(), nothing_left), segments.end());
 }
 
 std::vector<std::vector<std::size_t>> by_segment(const std::vector<Place>& places, std::size_t n_segments) {
-    std::vector<std::vector<std::size_t>> items(n_segments);
+    std::vector<std::vector<std::size_t>> entries(n_segments);
     for (const Place& place : places) {
-        if (place.found()) items[place.segment].push_back(place.item);
+        if (place.found()) entries[place.segment].push_back(place.entry);
     }
-    for (auto& of_segment : items) std::sort(of_segment.begin(), of_segment.end());
-    return items;
+    for (auto& of_segment : entries) std::sort(of_segment.begin(), of_segment.end());
+    return entries;
 }
 
 }  // namespace fasthash

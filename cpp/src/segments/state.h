@@ -1,4 +1,6 @@
-// What an index holds at one moment. A change makes a new state, which shares what stays as it was.
+// The state of an index: its segments at one moment.
+//
+// Immutable once published; a change publishes a new state, which shares unchanged segments (copy on write).
 #pragma once
 
 #include <limits>
@@ -9,28 +11,28 @@ namespace fasthash {
 
 struct Place {
     std::size_t segment = 0;
-    std::size_t item = IdMap::kNone;
+    std::size_t entry = IdMap::kNone;
 
-    bool found() const { return item != IdMap::kNone; }
+    bool found() const { return entry != IdMap::kNone; }
 };
 
 struct State {
     std::vector<LiveSegment> segments;
-    std::uint64_t next_id = 0;  // where counting goes on: one past the largest id so far
+    std::uint64_t next_id = 0;  // next automatic id: one past the largest id so far
 
     std::size_t size() const;
-    /// Whether all codes are in one segment, of the index's kind, that has lost none.
+    /// Whether all codes are in one segment of the index's kind, none of them removed.
     bool is_compact() const;
-    /// Whether ids ascend from the first item of the first segment to the last of the last.
+    /// Whether ids ascend through all segments, from the first entry to the last.
     bool ids_ascend() const;
     Place find(std::int64_t id) const;
-    /// Where all of these are. Throws ArgumentError for one that is not there.
+    /// The places of these ids. Throws ArgumentError for an id that the index does not hold.
     std::vector<Place> find_all(const std::int64_t* ids, std::size_t n) const;
-    /// Remove items. Segments of which nothing is left go away.
+    /// Remove entries, and segments that become empty.
     void remove(const std::vector<Place>& places);
 };
 
-/// Places by segment, in the order of the items.
+/// The entries of each segment among these places, ascending.
 std::vector<std::vector<std::size_t>> by_segment(const std::vector<Place>& places, std::size_t n_segments);
 
 }  // namespace fasthash

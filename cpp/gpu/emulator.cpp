@@ -1,4 +1,4 @@
-#include "gpu/twin.h"
+#include "gpu/emulator.h"
 
 #include <ucontext.h>
 
@@ -23,16 +23,16 @@ constexpr std::size_t kLanes = 32;
 
 }  // namespace
 
-/// A block under way: each thread has a stack of its own and gives way at sync.
-class TwinBlock {
+/// A running block: each thread has its own stack and yields at sync().
+class EmulatedBlock {
  public:
-    TwinBlock(unsigned n_threads, std::size_t shared_bytes)
+    EmulatedBlock(unsigned n_threads, std::size_t shared_bytes)
         : contexts_(n_threads), stacks_(n_threads * kStackBytes), done_(n_threads), shared_(shared_bytes / 16 + 1) {}
 
     void run(const std::vector<Block>& threads, const std::function<void(const Block&)>& body) {
         body_ = &body;
         threads_ = &threads;
-        // What a kernel does not write is not zero on a device either.
+        // Uninitialised memory is not zero on a device: fill it with a pattern, so that reading it shows in tests.
         std::memset(shared_.data(), 0xA5, shared_.size() * sizeof(shared_[0]));
         std::fill(done_.begin(), done_.end(), false);
         for (std::size_t t = 0; t < threads.size(); ++t) start(t);
@@ -40,13 +40,14 @@ class TwinBlock {
         for (bool forth = false; n_done < threads.size(); forth = !forth) {
             n_done = 0;
             for (std::size_t turn = 0; turn < threads.size(); ++turn) {
-                // Back and forth, so that a sync that is missing shows in one of the two.
+                // Threads run in ascending and descending order by turns, so that a missing sync() shows in one of
+                // them.
                 current_ = forth ? turn : threads.size() - 1 - turn;
                 if (!done_[current_]) swapcontext(&scheduler_, &contexts_[current_]);
                 if (error_) std::rethrow_exception(error_);
                 n_done += done_[current_];
             }
-            // A thread that has ended waits for nobody; others would wait for it for ever.
+            // On a device the other threads would wait forever for a thread that has ended.
             if (n_done > 0 && n_done < threads.size())
                 throw std::logic_error("a thread left before a sync of its block");
         }
@@ -54,15 +55,16 @@ class TwinBlock {
 
     void sync() { swapcontext(&contexts_[current_], &scheduler_); }
 
-    /// What a lane shows to the others of its warp.
+    /// Words that a lane passes to the others of its warp.
     struct Shown {
         std::uint32_t words[3];
     };
-    /// Shows words to the other lanes, and calls look(lanes) once all have shown theirs.
+    /// Pass words to the other lanes, and call look(lanes) once all lanes have passed theirs.
     template <typename Look>
     void exchange(const Shown& shown, const Look& look) {
-        if (contexts_.size() != kLanes) throw std::logic_error("a block of the twin that exchanges must be a warp");
-        // What they show next goes elsewhere, so that nobody need wait until all have looked.
+        if (contexts_.size() != kLanes)
+            throw std::logic_error("a block that uses warp operations must be one warp in the emulator");
+        // Two buffers by turns, so that one sync() per exchange is enough.
         Shown* const shows = shown_[n_shown_[current_]++ % 2];
         shows[current_] = shown;
         sync();
@@ -71,7 +73,7 @@ class TwinBlock {
     void* shared() { return shared_.data(); }
 
  private:
-    struct alignas(16) Chunk {
+    struct alignas(16) Line {
         unsigned char bytes[16];
     };
 
@@ -81,12 +83,12 @@ class TwinBlock {
         contexts_[t].uc_stack.ss_size = kStackBytes;
         contexts_[t].uc_link = &scheduler_;
         const auto address = reinterpret_cast<std::uintptr_t>(this);
-        makecontext(&contexts_[t], reinterpret_cast<void (*)()>(&TwinBlock::enter), 2,
+        makecontext(&contexts_[t], reinterpret_cast<void (*)()>(&EmulatedBlock::enter), 2,
                     static_cast<unsigned>(address >> 32), static_cast<unsigned>(address));
     }
 
     static void enter(unsigned high, unsigned low) {
-        auto* block = reinterpret_cast<TwinBlock*>(static_cast<std::uintptr_t>(high) << 32 | low);
+        auto* block = reinterpret_cast<EmulatedBlock*>(static_cast<std::uintptr_t>(high) << 32 | low);
         try {
             (*block->body_)((*block->threads_)[block->current_]);
         } catch (...) {
@@ -98,7 +100,7 @@ class TwinBlock {
     std::vector<ucontext_t> contexts_;
     std::vector<unsigned char> stacks_;
     std::vector<char> done_;
-    std::vector<Chunk> shared_;
+    std::vector<Line> shared_;
     Shown shown_[2][kLanes];
     std::size_t n_shown_[kLanes] = {};
     ucontext_t scheduler_{};
@@ -114,7 +116,7 @@ void* Block::shared() const { return block_.shared(); }
 std::uint32_t sum_of_four_lanes(const Block& block, std::uint32_t value) {
     std::uint32_t sum = 0;
     const unsigned first = block.thread() / 4 * 4;
-    block.state().exchange({{value}}, [&](const TwinBlock::Shown* lanes) {
+    block.state().exchange({{value}}, [&](const EmulatedBlock::Shown* lanes) {
         for (unsigned lane = first; lane < first + 4; ++lane) sum += lanes[lane].words[0];
     });
     return sum;
@@ -122,7 +124,7 @@ std::uint32_t sum_of_four_lanes(const Block& block, std::uint32_t value) {
 
 void add_common_bits(const Block& block, const std::uint32_t (&rows)[2], std::uint32_t column, int (&sums)[4]) {
     const unsigned g = block.thread() / 4, t = block.thread() % 4;
-    block.state().exchange({{rows[0], rows[1], column}}, [&](const TwinBlock::Shown* lanes) {
+    block.state().exchange({{rows[0], rows[1], column}}, [&](const EmulatedBlock::Shown* lanes) {
         for (unsigned i = 0; i < 4; ++i) {
             for (unsigned word = 0; word < 4; ++word) {
                 const std::uint32_t row = lanes[4 * g + word].words[i / 2];
@@ -134,7 +136,7 @@ void add_common_bits(const Block& block, const std::uint32_t (&rows)[2], std::ui
 
 void run_blocks(unsigned n_x, unsigned n_y, unsigned n_threads, std::size_t shared_bytes,
                 const std::function<void(const Block&)>& thread) {
-    TwinBlock block(n_threads, shared_bytes);
+    EmulatedBlock block(n_threads, shared_bytes);
     for (unsigned y = n_y; y-- > 0;) {
         for (unsigned x = n_x; x-- > 0;) {
             std::vector<Block> threads;
@@ -146,8 +148,8 @@ void run_blocks(unsigned n_x, unsigned n_y, unsigned n_threads, std::size_t shar
 
 void* allocate(std::size_t n_bytes, Stream, Place) {
     void* memory = std::aligned_alloc(256, (n_bytes + 256) / 256 * 256);
-    if (memory == nullptr) throw OutOfMemory("the twin has no memory left");
-    std::memset(memory, 0xA5, n_bytes);  // as above
+    if (memory == nullptr) throw OutOfMemory("the emulator has no memory left");
+    std::memset(memory, 0xA5, n_bytes);  // uninitialised, as above
     return memory;
 }
 void release(void* memory, Stream, Place) noexcept { std::free(memory); }
@@ -175,7 +177,7 @@ SideStream::SideStream() = default;
 SideStream::~SideStream() = default;
 
 int n_devices() { return 1; }
-std::string device_name(int) { return "the GPU's twin on the CPU"; }
+std::string device_name(int) { return "the GPU's emulator on the CPU"; }
 OnDevice::OnDevice(int device) : device_(device) {
     if (device != 0) throw DeviceError("the GPU cannot be used: invalid device ordinal");
 }

@@ -1,4 +1,6 @@
-// Codes in the layout that exhaustive scans read: groups of 64, byte by byte (see kernels.h).
+// Byte-major codes: groups of 64, stored byte by byte. The layout that scans read.
+//
+// Used by ByteMajorSegment and by SortedCodes with the scan plan. Rows that pad the last group are zero.
 #pragma once
 
 #include <algorithm>
@@ -9,13 +11,12 @@
 
 namespace fasthash {
 
-/// Codes that can be read as groups of slices, in place or made on the way.
+/// Codes that can be read as byte-major groups, in place or converted on demand.
 class GroupSource {
  public:
     virtual std::size_t size() const = 0;
     virtual std::size_t n_bytes() const = 0;
-    /// The groups first .. first + n; the rows that the last one lacks are anything. `scratch` is where they may be
-    /// made.
+    /// The groups first .. first + n, possibly converted into `scratch`. Padding rows of the last group are undefined.
     virtual const std::uint8_t* groups(std::size_t first, std::size_t n, Array<std::uint8_t>& scratch) const = 0;
 
     std::size_t n_groups() const { return (size() + kGroup - 1) / kGroup; }
@@ -24,18 +25,18 @@ class GroupSource {
     ~GroupSource() = default;
 };
 
-/// Makes groups of slices of rows; up to 63 rows that do not fill the last group are followed by zeros.
-void slice_rows(CodeView rows, std::uint8_t* groups);
+/// Convert rows to byte-major groups; the last group is padded with zeros.
+void to_byte_major(CodeView rows, std::uint8_t* groups);
 
-class SlicedCodes final : public GroupSource {
+class ByteMajorCodes final : public GroupSource {
  public:
-    explicit SlicedCodes(std::size_t n_bytes) : n_bytes_(n_bytes) {}
+    explicit ByteMajorCodes(std::size_t n_bytes) : n_bytes_(n_bytes) {}
 
-    /// Groups that are made already, padded with zeros.
-    SlicedCodes(std::size_t n_bytes, std::size_t n, Array<std::uint8_t> groups)
+    /// Takes byte-major groups, the last one padded with zeros.
+    ByteMajorCodes(std::size_t n_bytes, std::size_t n, Array<std::uint8_t> groups)
         : n_bytes_(n_bytes), n_(n), data_(std::move(groups)) {}
-    /// Takes the memory of rows over: a group of slices has the bytes of 64 rows.
-    static SlicedCodes from_rows(Array<std::uint8_t> rows, std::size_t n_bytes);
+    /// Converts rows in place: a group and its 64 rows have the same size.
+    static ByteMajorCodes from_rows(Array<std::uint8_t> rows, std::size_t n_bytes);
 
     std::size_t size() const override { return n_; }
     std::size_t n_bytes() const override { return n_bytes_; }
@@ -53,7 +54,7 @@ class SlicedCodes final : public GroupSource {
 
     std::size_t n_bytes_;
     std::size_t n_ = 0;
-    Array<std::uint8_t> data_;  // the last group is filled up with zeros
+    Array<std::uint8_t> data_;  // padded with zeros to whole groups
 };
 
 }  // namespace fasthash

@@ -1,34 +1,36 @@
-// What stands behind the rows that a search compares: ids, and which of them it may find.
+// The entries of the rows that a search compares.
+//
+// Searches compare rows of codes and push the entries of near rows into a TopK. Hidden entries are never pushed.
 #pragma once
 
 #include "codes/sorted_codes.h"
 #include "fasthash/topk.h"
-#include "search/admission.h"
+#include "search/visibility.h"
 
 namespace fasthash {
 
-/// What stands behind the rows of codes: ids, one or several a row.
-class RowItems {
+/// Maps rows of codes to entries: one or several per row.
+class RowEntries {
  public:
     virtual void push(std::size_t row, std::int32_t distance, TopK& nearest) const = 0;
-    /// A push of the row is to come.
+    /// Prefetch the entries of a row that will be pushed.
     virtual void prefetch(std::size_t row) const = 0;
-    /// No item behind the rows of a group of kGroup has a smaller id.
+    /// A lower bound of the ids in a group of kGroup rows.
     virtual std::int64_t least_id(std::size_t group) const = 0;
-    /// Rows of a group behind which there may be an item that is wanted, as bits.
+    /// Bit i: row i of the group may have a visible entry.
     virtual std::uint64_t wanted_rows(std::size_t group) const = 0;
 
  protected:
-    ~RowItems() = default;
+    ~RowEntries() = default;
 };
 
-/// The items behind the rows that a search may find.
-class SortedItems final : public RowItems {
+/// The visible entries of sorted codes.
+class SortedEntries final : public RowEntries {
  public:
-    SortedItems(const SortedCodes& codes, Admission admission) : codes_(codes), admission_(admission) {}
+    SortedEntries(const SortedCodes& codes, Visibility visibility) : codes_(codes), visibility_(visibility) {}
 
-    /// Whether some items must not be found.
-    bool restricted() const { return !admission_.all(); }
+    /// Whether some entries are hidden.
+    bool restricted() const { return !visibility_.all(); }
     void push(std::size_t row, std::int32_t distance, TopK& nearest) const override;
     void prefetch(std::size_t row) const override { codes_.prefetch(row); }
     std::int64_t least_id(std::size_t group) const override { return codes_.least_id(group); }
@@ -36,7 +38,7 @@ class SortedItems final : public RowItems {
 
  private:
     const SortedCodes& codes_;
-    Admission admission_;
+    Visibility visibility_;
 };
 
 }  // namespace fasthash

@@ -1,4 +1,7 @@
-// The CPU twin of a GPU: runs the threads of a block one at a time, each until it waits for the others.
+// The emulator: runs the GPU's kernels on the CPU, for tests.
+//
+// Included by launch.h when the compiler is not nvcc. Threads of a block run one at a time, each until it waits at
+// sync().
 #pragma once
 
 #include <cstddef>
@@ -7,38 +10,38 @@
 
 namespace fasthash::gpu {
 
-class TwinBlock;
+class EmulatedBlock;
 
-/// The threads of a block, seen by one of them.
+/// The block of the running thread, and its place in it.
 class Block {
  public:
-    Block(TwinBlock& block, unsigned x, unsigned y, unsigned n_x, unsigned thread, unsigned n_threads)
+    Block(EmulatedBlock& block, unsigned x, unsigned y, unsigned n_x, unsigned thread, unsigned n_threads)
         : block_(block), x_(x), y_(y), n_x_(n_x), thread_(thread), n_threads_(n_threads) {}
 
     unsigned x() const { return x_; }
     unsigned y() const { return y_; }
     unsigned n_x() const { return n_x_; }
-    /// Number of this thread among those of all blocks along x, and how many they are.
+    /// Index of this thread among the threads of all blocks along x, and their number.
     std::size_t thread_of_row() const { return std::size_t{x()} * n_threads() + thread(); }
     std::size_t threads_of_row() const { return std::size_t{n_x()} * n_threads(); }
     unsigned thread() const { return thread_; }
     unsigned n_threads() const { return n_threads_; }
     void sync() const;
-    void sync_warp() const {}  // what lanes do together waits for all of them
+    void sync_warp() const {}  // warp operations synchronise the lanes themselves
     void* shared() const;
-    TwinBlock& state() const { return block_; }
+    EmulatedBlock& state() const { return block_; }
 
  private:
-    TwinBlock& block_;
+    EmulatedBlock& block_;
     unsigned x_, y_, n_x_, thread_, n_threads_;
 };
 
-// What the lanes of a warp do together, as CUDA's twin of it says; a block is one warp here.
+// Warp operations, with the results of their CUDA versions in launch.h. Here a block is one warp.
 std::uint32_t sum_of_four_lanes(const Block& block, std::uint32_t value);
 void add_common_bits(const Block& block, const std::uint32_t (&rows)[2], std::uint32_t column, int (&sums)[4]);
 
-/// Runs `thread` for each thread of each block of the grid. Blocks follow one another, last ones first: no kernel may
-/// rely on their order.
+/// Runs `thread` for each thread of each block of the grid. Blocks run one after the other, last first, to reveal
+/// kernels that rely on their order.
 void run_blocks(unsigned n_x, unsigned n_y, unsigned n_threads, std::size_t shared_bytes,
                 const std::function<void(const Block&)>& thread);
 

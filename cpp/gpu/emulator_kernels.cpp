@@ -1,4 +1,4 @@
-// The kernels and what starts them, compiled for the twin.
+// The kernels and their host code, compiled for the emulator.
 #include "gpu/flat_gallery.cu"
 #include "gpu/planes.cu"
 #include "gpu/scan.cu"

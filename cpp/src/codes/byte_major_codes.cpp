@@ -1,11 +1,11 @@
-#include "codes/sliced_codes.h"
+#include "codes/byte_major_codes.h"
 
 #include <cstring>
 
 namespace fasthash {
 namespace {
 
-// Exchanges the parts of two words that `mask` names in `a` and that lie `shift` higher in `b`.
+// Exchanges the bits of `b` under `mask` with those of `a` that lie `shift` higher.
 void exchange(std::uint64_t& a, std::uint64_t& b, unsigned shift, std::uint64_t mask) {
     const std::uint64_t difference = ((a >> shift) ^ b) & mask;
     b ^= difference;
@@ -22,7 +22,7 @@ void transpose_8x8(std::uint64_t* words) {
     for (std::size_t i = 0; i < 8; i += 2) exchange(words[i], words[i + 1], 8, 0x00ff00ff00ff00ffu);
 }
 
-void slice_group(CodeView rows, std::uint8_t* group) {
+void group_to_byte_major(CodeView rows, std::uint8_t* group) {
     const std::size_t n_whole = rows.n_bytes / 8 * 8;
     for (std::size_t i = 0; i < kGroup; i += 8) {
         for (std::size_t b = 0; b < n_whole; b += 8) {
@@ -39,10 +39,10 @@ void slice_group(CodeView rows, std::uint8_t* group) {
 
 }  // namespace
 
-void slice_rows(CodeView rows, std::uint8_t* groups) {
+void to_byte_major(CodeView rows, std::uint8_t* groups) {
     const std::size_t n_whole = rows.n / kGroup * kGroup;
     for (std::size_t i = 0; i < n_whole; i += kGroup) {
-        slice_group({rows.row(i), kGroup, rows.n_bytes}, groups + i * rows.n_bytes);
+        group_to_byte_major({rows.row(i), kGroup, rows.n_bytes}, groups + i * rows.n_bytes);
     }
     if (n_whole == rows.n) return;
     std::uint8_t* last = groups + n_whole * rows.n_bytes;
@@ -52,23 +52,23 @@ void slice_rows(CodeView rows, std::uint8_t* groups) {
     }
 }
 
-SlicedCodes SlicedCodes::from_rows(Array<std::uint8_t> rows, std::size_t n_bytes) {
-    SlicedCodes sliced(n_bytes);
-    sliced.n_ = rows.size() / n_bytes;
-    sliced.data_ = std::move(rows);
-    const std::size_t n_old = sliced.data_.size();
-    sliced.data_.resize(sliced.padded_bytes(sliced.n_));
-    if (!sliced.data_.empty()) std::memset(sliced.data_.data() + n_old, 0, sliced.data_.size() - n_old);
+ByteMajorCodes ByteMajorCodes::from_rows(Array<std::uint8_t> rows, std::size_t n_bytes) {
+    ByteMajorCodes codes(n_bytes);
+    codes.n_ = rows.size() / n_bytes;
+    codes.data_ = std::move(rows);
+    const std::size_t n_old = codes.data_.size();
+    codes.data_.resize(codes.padded_bytes(codes.n_));
+    if (!codes.data_.empty()) std::memset(codes.data_.data() + n_old, 0, codes.data_.size() - n_old);
     Array<std::uint8_t> rows_of_group(kGroup * n_bytes);
-    for (std::size_t g = 0; g < sliced.n_groups(); ++g) {
-        std::uint8_t* group = sliced.data_.data() + g * rows_of_group.size();
+    for (std::size_t g = 0; g < codes.n_groups(); ++g) {
+        std::uint8_t* group = codes.data_.data() + g * rows_of_group.size();
         std::memcpy(rows_of_group.data(), group, rows_of_group.size());
-        slice_rows({rows_of_group.data(), kGroup, n_bytes}, group);
+        to_byte_major({rows_of_group.data(), kGroup, n_bytes}, group);
     }
-    return sliced;
+    return codes;
 }
 
-void SlicedCodes::copy_rows(std::size_t begin, std::size_t n, std::uint8_t* rows) const {
+void ByteMajorCodes::copy_rows(std::size_t begin, std::size_t n, std::uint8_t* rows) const {
     for (std::size_t i = 0; i < n; ++i) {
         const std::size_t row = begin + i;
         const std::uint8_t* slot = group(row / kGroup) + row % kGroup;

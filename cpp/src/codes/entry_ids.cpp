@@ -1,10 +1,10 @@
-#include "codes/item_ids.h"
+#include "codes/entry_ids.h"
 
 #include <algorithm>
 
 namespace fasthash {
 
-ItemIds::ItemIds(const std::int64_t* ids, std::size_t n) : n_(n), smallest_(n > 0 ? ids[0] : 0), largest_(smallest_) {
+EntryIds::EntryIds(const std::int64_t* ids, std::size_t n) : n_(n), smallest_(n > 0 ? ids[0] : 0), largest_(smallest_) {
     bool counted = true;
     for (std::size_t i = 0; i < n; ++i) {
         counted = counted && (i == 0 || (ids[i - 1] != INT64_MAX && ids[i] == ids[i - 1] + 1));
@@ -15,11 +15,11 @@ ItemIds::ItemIds(const std::int64_t* ids, std::size_t n) : n_(n), smallest_(n > 
     PackedNumbers packed(smallest_, largest_);
     packed.resize(n);
     for (std::size_t i = 0; i < n; ++i) packed.set(i, ids[i]);
-    IdSummary summary = summarize(ItemRuns(n), packed);
-    *this = ItemIds(std::move(packed), std::move(summary));
+    IdSummary summary = summarize(DuplicateRuns(n), packed);
+    *this = EntryIds(std::move(packed), std::move(summary));
 }
 
-ItemIds::ItemIds(PackedNumbers ids, IdSummary summary)
+EntryIds::EntryIds(PackedNumbers ids, IdSummary summary)
     : n_(ids.size()),
       smallest_(ids.number_at(summary.smallest)),
       largest_(ids.number_at(summary.largest)),
