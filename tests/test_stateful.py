@@ -284,4 +284,6 @@ class HierMachine(Machine):
 
 TestFlatIndex = FlatMachine.TestCase
 TestHierIndex = HierMachine.TestCase
-TestFlatIndex.settings = TestHierIndex.settings = settings(stateful_step_count=50)
+TestFlatIndex.settings = TestHierIndex.settings = settings(
+    max_examples=settings.default.max_examples // 2, stateful_step_count=50
+)
