@@ -21,7 +21,7 @@ from PIL import Image
 import fasthash as fh
 from fasthash import _contact_sheet
 from fasthash.dedup import find_duplicates, hash_photo
-from real_data import CUTS, shared
+from real_data import shared, write_photos
 
 
 def picture(seed=0, size=(96, 80)):
@@ -120,10 +120,10 @@ def test_bad_arguments(photos, options, error, message):
 
 
 @pytest.mark.parametrize("hash_bits", [64, 256])
-def test_three_versions_of_a_real_photo_among_others(hash_bits):
-    found = find(CUTS / "photos", hash_bits=hash_bits)
+def test_three_versions_of_a_real_photo_among_others(hash_bits, tmp_path):
+    found = find(write_photos(tmp_path / "real"), hash_bits=hash_bits)
     assert found.n_photos == 7
-    assert paths(found) == [[f"bridge-{how}.jpg" for how in ("shrink-a-lot", "square-128x128", "square-256x256")]]
+    assert paths(found) == [[f"china-{how}.jpg" for how in ("small", "square", "wide")]]
 
 
 def test_versions_of_a_real_photo():

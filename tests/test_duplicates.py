@@ -1,12 +1,12 @@
 """Groups of near-duplicates among codes, and codes of perceptual hashes as other packages give them."""
 
+import csv
+
 import numpy as np
 import pytest
 
 import fasthash as fh
-from real_data import cut
-
-PDQ = cut("pdq.npz")
+from real_data import shared
 
 
 def clustered(n, n_bytes, seed=0):
@@ -169,11 +169,21 @@ def test_what_are_no_hashes(hashes, error, message):
 # Meta's test data of PDQ
 
 
+def pdq_codes(name):
+    path = shared("pdq_near_duplicates", "data", "reg-test-input", name)
+    return fh.perceptual_codes(path.read_text().split())
+
+
 def test_pdq_of_photos_that_were_changed():
     """One photo in 12 versions, of other sharpness, colours and size, a copy of it, and three other pictures."""
-    names, codes = PDQ["names"].tolist(), fh.perceptual_codes([code.tobytes().hex() for code in PDQ["photos"]])
-    same_photo = [i for i, name in enumerate(names) if "bridge-mods" in name or name.endswith("/b.jpg")]
-    assert (len(names), len(same_photo)) == (16, 13)
+    path = shared("pdq_near_duplicates", "wasm", "test", "TestData", "PDQMD5TestData.csv")
+    with open(path, newline="") as file:
+        rows = [row for row in csv.DictReader(file) if len(row["Hash"]) == 64]  # others are MD5 of videos
+    same_photo = [
+        i for i, row in enumerate(rows) if "bridge-mods" in row["FilePath"] or row["FilePath"].endswith("/b.jpg")
+    ]
+    assert (len(rows), len(same_photo)) == (16, 13)
+    codes = fh.perceptual_codes([row["Hash"] for row in rows])
     assert as_lists(fh.near_duplicates(codes, 31)) == [same_photo]  # every pair, and no other
     distances = fh.FlatIndex.from_arrays(codes).search(codes[same_photo[:1]], 16).distances[0]
     assert distances[12] <= 31 < 90 < distances[13]
@@ -182,7 +192,7 @@ def test_pdq_of_photos_that_were_changed():
 def test_pdq_needles_in_a_haystack():
     """100 needles, of which the last 350 codes of the haystack are copies: 50 equal ones, then three times all 100, the
     more bits changed the later. Each copy is that of the one needle that it is nearest to by far."""
-    needles, haystack = PDQ["needles"], PDQ["haystack"]
+    needles, haystack = pdq_codes("needles.txt"), pdq_codes("haystack.txt")
     by_needle = fh.FlatIndex.from_arrays(needles).search(haystack[1000:], 2)
     owners = by_needle.ids[:, 0]
     np.testing.assert_array_equal(owners[:50], np.arange(50))

@@ -19,7 +19,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from fasthash.encoder import HashEncoder
 from fasthash.folders import IMAGE_SUFFIXES, read_photo
 from photos import picture, small_encoder, write
-from real_data import CUTS, shared
+from real_data import shared, write_photos
 
 encoder = pytest.fixture(scope="module")(small_encoder)
 
@@ -320,8 +320,8 @@ def check_real_photos(folder):
     np.testing.assert_array_equal(result.codes[:4], encoder.encode(photos))
 
 
-def test_real_photos():
-    check_real_photos(CUTS / "photos")
+def test_real_photos(tmp_path):
+    check_real_photos(write_photos(tmp_path / "real"))
 
 
 def test_many_real_photos(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 import fasthash as fh
 import reference
-from real_data import cut, shared
+from real_data import binary_descriptors, perceptual_hashes, shared
 
 
 def assert_exact(index, gallery, queries, k=10):
@@ -26,7 +26,7 @@ def check_hashes(gallery, queries, level_bits, path):
 
 @pytest.mark.parametrize("level_bits", [(8, 16, 40), (16, 48), (64,)])
 def test_perceptual_hashes_of_photos(level_bits, tmp_path):
-    hashes = cut("clothing_phash.npz")["phash64"]
+    hashes = perceptual_hashes(64)
     check_hashes(hashes[100:], hashes[:100], level_bits, tmp_path / "index.fh")
 
 
@@ -38,15 +38,15 @@ def test_perceptual_hashes_of_many_photos(level_bits, tmp_path):
 
 
 def test_perceptual_hashes_of_256_bits(tmp_path):
-    hashes = cut("clothing_phash.npz")["phash256"]
+    hashes = perceptual_hashes(256)
     check_hashes(hashes[50:], hashes[:50], (8, 24, 96, 128), tmp_path / "index.fh")
 
 
-def test_orb_descriptors_of_256_bits():
-    codes = cut("orb.npz")
+def test_descriptors_of_256_bits():
+    codes = binary_descriptors()
     index = fh.HierIndex((8, 24, 96, 128))
-    index.add(codes["gallery"])
-    assert_exact(index, codes["gallery"], codes["queries"])
+    index.add(codes[20:])
+    assert_exact(index, codes[20:], codes[:20])
 
 
 def test_many_orb_descriptors():

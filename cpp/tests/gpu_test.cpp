@@ -144,6 +144,28 @@ void bursts_are_survived() {
     }
 }
 
+/// More candidates than there is room for, the nearest of them in turn at many places: whichever candidates the
+/// emulator's order of threads keeps, some of these searches keep the nearest, which the scan after an overflow must
+/// find again.
+void the_nearest_of_a_burst_is_found_again() {
+    const std::size_t n = 30000, n_bytes = 8;
+    const std::vector<std::uint8_t> query(n_bytes, 0);
+    std::mt19937 generator(4);
+    for (std::size_t nearest = 5000; nearest < n; nearest += 1700) {
+        auto codes = random_codes(n * n_bytes, generator, 256);
+        const auto fill = [&](std::size_t row, std::uint8_t byte) {
+            std::fill_n(codes.begin() + static_cast<std::ptrdiff_t>(row * n_bytes), n_bytes, byte);
+        };
+        for (std::size_t row = 5000; row < n; ++row) fill(row, 1);
+        fill(nearest, 0);
+        std::vector<std::int64_t> ids(n);
+        std::iota(ids.begin(), ids.end(), 0);
+        const gpu::FlatGallery flat(view(codes, n_bytes), nullptr, 0, nullptr);
+        const std::string where = "the nearest of a burst, row " + std::to_string(nearest);
+        check(on_emulator(flat, query, 1) == on_cpu(codes, ids, query, n_bytes, 1), where);
+    }
+}
+
 void finds_what_the_index_finds(const gpu::FlatGallery& gallery, const FlatIndex& index,
                                 const std::vector<std::uint8_t>& queries, const IdFilter* filter) {
     const CodeView wanted = view(queries, gallery.n_bytes());
@@ -269,6 +291,7 @@ int main() {
     products_are_those_of_the_bits();
     setenv("FASTHASH_GPU_SCAN", "popcount", 1);  // the products are the faster unit
     bursts_are_survived();
+    the_nearest_of_a_burst_is_found_again();
     trees_find_what_is_near();
     pruning_keeps_what_it_keeps_on_the_cpu();
     interrupts_end_searches();
