@@ -333,8 +333,12 @@ class Index:
         self, queries: ArrayLike, k: int, keep: float | None, keep_mode: str, allow: Any, stats: bool
     ) -> SearchResult | tuple[SearchResult, SearchStats]:
         array = check_codes("queries", queries, self._n_bytes)
-        if type(k) is not int or not 0 < k <= MAX_K:  # a search may take a few microseconds
+        if type(k) is not int or not 0 < k <= MAX_K:
             k = check_int("k", k, 1, MAX_K)
+        if keep is None and allow is None and stats is False and keep_mode == "node_ratio":
+            # A search takes a few microseconds: these arguments need no check.
+            distances, ids, _ = self._impl.search(array, k)
+            return SearchResult(distances, ids)
         check_choice("keep_mode", keep_mode, KEEP_MODES)
         check_bool("stats", stats)
         allowed = None if allow is None else self._filter(allow)
