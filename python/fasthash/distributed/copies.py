@@ -64,11 +64,11 @@ class Copy:
 
 
 def choose_node(
-    nodes: Sequence[str], twins: Iterable[str], failures: Mapping[str, int], load: Mapping[str, int]
+    nodes: Sequence[str], others: Iterable[str], failures: Mapping[str, int], load: Mapping[str, int]
 ) -> str:
     """The node for another copy of a shard: one without a copy of it if there is one, of those the one whose last
     failure is longest ago, of those the least loaded."""
-    taken = Counter(twins)
+    taken = Counter(others)
     return min(nodes, key=lambda node: (taken[node], failures.get(node, 0), load.get(node, 0)))
 
 

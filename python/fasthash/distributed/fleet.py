@@ -104,8 +104,8 @@ class Fleet:
     ) -> dict[int, Any]:
         """Call a method on one copy of each of some shards.
 
-        Whoever is lost meanwhile is replaced, and a twin is asked. A copy that does not answer in time has its twin
-        asked too; whichever answers first is heard, for all hold the same.
+        A copy that is lost meanwhile is replaced, and a replica is asked. If a copy does not answer in time, its replica is
+        asked too, and the first answer counts: all hold the same.
 
         Args:
             method: of `Shard`; it gets the version and the arguments.
@@ -291,7 +291,7 @@ class Fleet:
         return bool(self._copies[shard]) or self._sources[shard].version == self._versions[shard]
 
     def _repair(self, shard: int) -> None:
-        """Put another copy in the place of a lost one: from its twin, or from a file that holds just the same."""
+        """Replace a lost copy, from its replica or from a file that holds the same."""
         done = False
         while ray.is_initialized() and not self._closed:
             try:
@@ -301,7 +301,7 @@ class Fleet:
                     if not self._copies[shard]:  # so it is the file that cannot be read
                         self._lost[shard] += f"; restoring it failed ({type(error.cause).__name__}: {error.cause})"
                         done = True
-            except Exception as error:  # Ray has no place for it yet, or the twin was lost meanwhile
+            except Exception as error:  # Ray has no place for it yet, or the replica was lost meanwhile
                 logging.getLogger(__name__).warning("shard %d is not restored yet: %r", shard, error)
             if done:
                 break
@@ -315,10 +315,10 @@ class Fleet:
         copy = self._started(shard, self._launch(shard))
         try:
             with self.changing("the repair of a shard"):
-                twins = self.copies(shard)
+                others = self.copies(shard)
                 copy.since = self._versions[shard]
-                if twins:
-                    ray.get(copy.actor.put.remote(copy.since, twins[0].actor.content.remote(copy.since)))
+                if others:
+                    ray.get(copy.actor.put.remote(copy.since, others[0].actor.content.remote(copy.since)))
                 elif self._restorable(shard):
                     ray.get(self._load(shard, copy))
                 else:
@@ -339,9 +339,9 @@ class Fleet:
     def _launch(self, shard: int) -> Copy:
         """Ask Ray for an actor, on a node that is chosen here."""
         with self._changed:
-            twins = [copy.node for copy in self._copies[shard]]
+            others = [copy.node for copy in self._copies[shard]]
             load = Counter(copy.node for copies in self._copies for copy in copies)
-        node = choose_node(nodes(self.options.num_cpus), twins, self._failures, load)
+        node = choose_node(nodes(self.options.num_cpus), others, self._failures, load)
         affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
         actor = ray.remote(Shard).options(
             num_cpus=self.options.num_cpus, max_concurrency=_THREADS_OF_AN_ACTOR, scheduling_strategy=affinity

@@ -34,9 +34,9 @@ class ShardedIndex(Searching, Changing, Saving):
     one, or load the saved folder as an index of their own. When the process ends, so do the actors, and what has not
     been saved is gone.
 
-    **Losses.** With `replicas=2` searches go on, exactly, while an actor or a node is lost: the twin is asked as soon
-    as Ray reports the loss, or after `patience` seconds without an answer. The lost copy is made anew from what its
-    twin holds. Without a twin it is read from the folder that was last saved or loaded, if the shard has not changed
+    **Losses.** With `replicas=2` searches go on, exactly, while an actor or a node is lost: the replica is asked as
+    soon as Ray reports the loss, or after `patience` seconds without an answer. The lost copy is made anew from its
+    replica. Without one it is read from the folder that was last saved or loaded, if the shard has not changed
     since. Otherwise the shard is gone: searches raise `ShardLostError`, or with `partial=True` say which shards they
     lack. A loss is found within seconds even if nobody searches. Copies of a shard are put on different nodes where
     there are several that offer processors.
@@ -49,7 +49,7 @@ class ShardedIndex(Searching, Changing, Saving):
         plan: as of `HierIndex`.
         threads: threads of a search in an actor; None for as many as its node has processors.
         num_cpus: processors that Ray sets aside for an actor; 0 starts any number of actors on a node.
-        patience: seconds after which a copy that has not answered a search has its twin asked too.
+        patience: seconds after which a copy that has not answered a search has its replica asked too.
 
     Raises:
         MissingExtraError: Ray is not installed.
