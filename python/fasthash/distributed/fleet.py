@@ -104,8 +104,8 @@ class Fleet:
     ) -> dict[int, Any]:
         """Call a method on one copy of each of some shards.
 
-        A copy that is lost meanwhile is replaced, and a replica is asked. If a copy does not answer in time, its replica is
-        asked too, and the first answer counts: all hold the same.
+        A copy that is lost meanwhile is replaced, and a replica is asked. If a copy does not answer in time, its
+        replica is asked too, and the first answer counts: all hold the same.
 
         Args:
             method: of `Shard`; it gets the version and the arguments.
