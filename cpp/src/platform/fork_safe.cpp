@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <new>
 
 #include "fasthash/error.h"
 #include "platform/os.h"
@@ -42,7 +43,9 @@ struct LockTable {
     void begin_anew() {
         ++generation;
         survivor = this_thread();
-        released = new std::condition_variable;  // leak the parent's: threads that are gone may be inside it
+        // Anew in place, as threads that are gone may be inside it, and a process without memory has none for its
+        // child.
+        new (released) std::condition_variable;
         for (Wait** wait = &waits; *wait != nullptr;) {
             if ((*wait)->thread == survivor) {
                 wait = &(*wait)->next;
