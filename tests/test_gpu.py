@@ -292,10 +292,10 @@ def test_changes(device, kind):
 def test_a_change_that_finds_no_room_changes_nothing(device, monkeypatch):
     there = filled("hier", 100).to(device)
 
-    def no_room():
+    def no_room(index):
         raise MemoryError("memory of the GPU: out of memory")
 
-    monkeypatch.setattr(there, "_build", no_room)
+    monkeypatch.setattr(there, "_built", no_room)
     with pytest.raises(MemoryError):
         there.add(np.zeros((1, 8), np.uint8))
     assert len(there) == 100
