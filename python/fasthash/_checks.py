@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -44,7 +45,9 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
 
     Memory on the CPU that an object shows by the buffer protocol, by `__array__` or by DLPack is not copied.
     """
-    if isinstance(value, np.ma.MaskedArray):
+    # numpy imports its masked arrays when they are first named, and a child that is forked meanwhile waits for ever.
+    masked = getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())
+    if isinstance(value, masked):
         raise TypeError(f"{name} must be an array without a mask, got a masked array")
     only_dlpack = hasattr(value, "__dlpack__") and not hasattr(value, "__array__")
     try:
