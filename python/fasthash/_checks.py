@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-import sys
 import os
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
