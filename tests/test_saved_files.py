@@ -188,7 +188,6 @@ def test_what_a_process_still_writes_stays(index, path):
     assert leftovers(path.parent) == []
 
 
-@pytest.mark.xfail(strict=False, reason="seldom, on a busy machine, one of the savers fails: not understood yet")
 def test_a_save_holds_its_file_until_it_is_in_place(path):
     """Many savers in one folder, each of which removes what others have abandoned: none fails."""
     index = fh.FlatIndex.from_arrays(uniform(np.random.default_rng(1), 300, 8))

@@ -127,7 +127,13 @@ void remove_abandoned(const std::string& path) {
     int descriptor = ::open(path.c_str(), O_WRONLY | kHow);  // NFS locks need write access
     if (descriptor < 0) descriptor = ::open(path.c_str(), O_RDONLY | kHow);
     if (descriptor < 0) return;
-    if (lock(descriptor, LOCK_EX | LOCK_NB) == 0) ::unlink(path.c_str());  // the process that made it has ended
+    // With the lock, the process that made the file has ended. The name may belong to another file by now, of a saver
+    // whose first one was removed before it was locked.
+    struct stat locked, named;
+    const bool same = lock(descriptor, LOCK_EX | LOCK_NB) == 0 && ::fstat(descriptor, &locked) == 0 &&
+                      ::lstat(path.c_str(), &named) == 0 && locked.st_dev == named.st_dev &&
+                      locked.st_ino == named.st_ino;
+    if (same) ::unlink(path.c_str());
     ::close(descriptor);
 }
 
