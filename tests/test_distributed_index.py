@@ -68,7 +68,7 @@ def test_cuts_of_another_shape_are_refused():
     queries = np.zeros((2, 8), np.uint8)
     for shape in ((2, 1), (1, 2), (2, 3), (4,), (0, 2)):
         with pytest.raises(ValueError, match=r"cuts must have shape \(n queries, n levels - 1\)"):
-            index._impl.search(queries, 1, 1.0, cuts=np.zeros(shape, np.uint16))
+            index._impl.search(queries, 1, keep=1.0, cuts=np.zeros(shape, np.uint16))
 
 
 def test_ids_are_spread_evenly_and_for_ever_alike():
@@ -451,7 +451,7 @@ def test_what_is_given_is_read_once(index, monkeypatch):
         thread.join()
         return found
 
-    monkeypatch.setattr("fasthash.distributed.index.rows_of_shards", rows)
+    monkeypatch.setattr("fasthash.distributed.changing.rows_of_shards", rows)
     index.update(written, more)
     monkeypatch.undo()
     assert (written == first).all()
