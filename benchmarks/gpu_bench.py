@@ -49,13 +49,13 @@ def uniform(n: int, n_bits: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 2**64, (n, n_bits // 64), np.uint64).view(np.uint8)
 
 
-def flat(codes: np.ndarray, unit: str = "", memory: int | None = None) -> GpuFlatIndex:
+def flat(codes: np.ndarray, unit: str = "", max_bytes: int | None = None) -> GpuFlatIndex:
     index = fh.FlatIndex(codes.shape[1] * 8)
     index.add(codes)
     os.environ["FASTHASH_GPU_SCAN"] = unit
-    there = index.to("cuda", memory=memory)
-    assert isinstance(there, GpuFlatIndex)
-    return there
+    on_gpu = index.to("cuda", max_bytes=max_bytes)
+    assert isinstance(on_gpu, GpuFlatIndex)
+    return on_gpu
 
 
 def on_card(codes: np.ndarray) -> torch.Tensor:
@@ -152,10 +152,12 @@ def streamed(n: int) -> list[str]:
     """Codes that stay in pinned memory of the host."""
     codes = uniform(n, 64)
     queries = on_card(codes[:64] ^ 5)
-    here, there = flat(codes, memory=4 * n), flat(codes)
-    assert here.streamed  # half of what the codes need
-    assert all(torch.equal(a, b) for a, b in zip(here.search(queries, 10), there.search(queries, 10), strict=True))
-    took = seconds(lambda: here.search(queries, 10))
+    from_host, on_gpu = flat(codes, max_bytes=4 * n), flat(codes)
+    assert from_host.streamed  # half of what the codes need
+    assert all(
+        torch.equal(a, b) for a, b in zip(from_host.search(queries, 10), on_gpu.search(queries, 10), strict=True)
+    )
+    took = seconds(lambda: from_host.search(queries, 10))
     return [
         f"streamed, 64 queries, {n:,} x 64",
         f"{took * 1e3:.1f} ms",
@@ -175,11 +177,11 @@ def hierarchical(n: int) -> list[list[str]]:
     scan = flat_seconds(codes, queries, 10)
     index = fh.HierIndex((8, 16, 40))
     index.add(codes)
-    there = index.to("cuda")
-    assert isinstance(there, GpuHierIndex)
-    expected, found = index.search(wanted, 10), there.search(queries, 10)
+    on_gpu = index.to("cuda")
+    assert isinstance(on_gpu, GpuHierIndex)
+    expected, found = index.search(wanted, 10), on_gpu.search(queries, 10)
     assert all(np.array_equal(a.cpu().numpy(), b) for a, b in zip(found, expected, strict=True))
-    took, pruned = (seconds(lambda keep=keep: there.search(queries, 10, keep=keep)) for keep in (None, 0.3))
+    took, pruned = (seconds(lambda keep=keep: on_gpu.search(queries, 10, keep=keep)) for keep in (None, 0.3))
     begin = time.perf_counter()
     index.search(wanted, 10)
     cpu = time.perf_counter() - begin

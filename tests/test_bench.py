@@ -1,4 +1,4 @@
-"""`fasthash bench` on a few thousand codes, with whatever rivals are installed."""
+"""`fasthash bench` on a few thousand codes, with the compared libraries that are installed."""
 
 import importlib.util
 import json
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fasthash as fh
-from fasthash.bench import RIVALS, markdown, run_bench, text_table
+from fasthash.bench import LIBRARIES, markdown, run_bench, text_table
 from fasthash.bench.measure import recall
 from fasthash.bench.page import _apart, _unbeaten
 from fasthash.bench.timing import interleaved, one_by_one
@@ -29,7 +29,7 @@ def report():
 def test_who_takes_part_and_who_does_not(report):
     names = {row["name"].split()[0].split(",")[0] for row in report["rows"]}
     spoken = {"faiss": "faiss", "usearch": "usearch", "numpy": "numpy", "sklearn": "scikit-learn"}
-    for name in RIVALS:
+    for name in LIBRARIES:
         installed = importlib.util.find_spec(name) is not None
         assert (spoken[name] in names) == installed == (name not in report["left_out"])
     assert sum(row["name"].startswith("fasthash") for row in report["rows"]) == 4
@@ -54,14 +54,14 @@ def test_what_was_measured_is_told(report):
     json.dumps(report)
 
 
-def test_given_queries_and_chosen_rivals():
+def test_given_queries_and_chosen_libraries():
     queries = CODES[:20]
-    found = run_bench(CODES, queries, k=3, threads=2, rounds=1, seconds=0.001, rivals=["numpy"])
+    found = run_bench(CODES, queries, k=3, threads=2, rounds=1, seconds=0.001, compare=["numpy"])
     assert (found["n_codes"], found["n_queries"], found["held_out"], found["threads"]) == (3000, 20, False, 2)
     assert [row["name"] for row in found["rows"] if "fasthash" not in row["name"]] == ["numpy"]
     assert "numpy (one thread)" in text_table(found)
-    with pytest.raises(ValueError, match="rivals must be one of 'faiss', 'usearch', 'numpy', 'sklearn', got 'annoy'"):
-        run_bench(CODES, rivals=["annoy"])
+    with pytest.raises(ValueError, match="compare must be one of 'faiss', 'usearch', 'numpy', 'sklearn', got 'annoy'"):
+        run_bench(CODES, compare=["annoy"])
     with pytest.raises(ValueError, match="k must be at most the 5 codes, got 6"):
         run_bench(CODES[:5], queries, k=6)
     with pytest.raises(ValueError, match="codes must be at least 2 where queries are taken out of them, got 1"):
@@ -72,7 +72,7 @@ def test_given_queries_and_chosen_rivals():
 
 def test_what_is_not_installed_is_left_out_and_said(monkeypatch):
     monkeypatch.setattr("fasthash.bench.measure.find_spec", lambda name: None)
-    found = run_bench(CODES[:50], k=2, rounds=1, seconds=0.001, rivals=["faiss", "usearch"])
+    found = run_bench(CODES[:50], k=2, rounds=1, seconds=0.001, compare=["faiss", "usearch"])
     assert found["left_out"]["usearch"] == "not installed; pip install usearch"
     assert "left out: faiss: not installed; pip install faiss-cpu" in text_table(found)
     assert "Left out: faiss: not installed" in markdown(found, "bench.png")
@@ -113,7 +113,7 @@ def test_the_command_writes_a_table_and_a_plot(tmp_path):
 
     np.save(tmp_path / "codes.npy", CODES)
     run = testing.CliRunner().invoke
-    arguments = ["bench", str(tmp_path / "codes.npy"), "--rounds", "1", "--rivals", "numpy"]
+    arguments = ["bench", str(tmp_path / "codes.npy"), "--rounds", "1", "--compare", "numpy"]
     result = run(app, [*arguments, "-o", str(tmp_path / "report")])
     assert result.exit_code == 0, result.output
     table = result.stdout

@@ -46,7 +46,7 @@ def test_the_page_shows_what_the_commands_print(tmp_path):
 
 
 def compare_tables(printed, shown):
-    """The same contestants and recalls; the page has one more, and of a machine of its own."""
+    """The same searchers and recalls; the page has one more, and of a machine of its own."""
     printed, shown = ([re.split(r"\s{2,}", line.strip()) for line in text.splitlines()] for text in (printed, shown))
     assert printed[0] == shown[0]
     names = {row[0]: row for row in shown[3:]}

@@ -363,7 +363,7 @@ def test_bad_arguments_of_the_class(cluster, tmp_path, monkeypatch):
         ({"plan": "none"}, ValueError, "plan must be one of"),
         ({"threads": 0}, ValueError, "threads must be at least 1, got 0"),
         ({"num_cpus": -1}, ValueError, "num_cpus must be finite and not negative, got -1"),
-        ({"patience": 0}, ValueError, "patience must be positive and finite, got 0"),
+        ({"hedge_after": 0}, ValueError, "hedge_after must be positive and finite, got 0"),
     ]:
         with pytest.raises(error, match=message):
             ShardedIndex(**options)
@@ -552,7 +552,7 @@ def test_a_copy_that_hangs_is_not_waited_for(cluster):
     from fasthash.distributed import ShardedIndex
 
     codes = uniform(np.random.default_rng(8), 100, 8)
-    with ShardedIndex.from_arrays(codes, n_shards=1, replicas=2, threads=1, patience=0.2) as index:
+    with ShardedIndex.from_arrays(codes, n_shards=1, replicas=2, threads=1, hedge_after=0.2) as index:
         process = index._fleet.copies(0)[0].process
         os.kill(process, signal.SIGSTOP)
         try:
@@ -638,7 +638,8 @@ def test_searches_go_on_while_a_worker_and_a_node_are_killed(cluster, record_pro
     model = fh.HierIndex.from_arrays(codes, level_bits=LAYOUT)
     expected = [model.search(queries, 20)]  # after each change
     done, wrong, answers = threading.Event(), [], []
-    with ShardedIndex.from_arrays(codes, level_bits=LAYOUT, n_shards=2, replicas=2, threads=1, patience=0.5) as index:
+    options = {"n_shards": 2, "replicas": 2, "threads": 1, "hedge_after": 0.5}
+    with ShardedIndex.from_arrays(codes, level_bits=LAYOUT, **options) as index:
         assert index.replicas == 2
         assert all(len(set(nodes)) == 2 for nodes in index.copies)
 

@@ -64,17 +64,17 @@ def filled(kind, n=3000, n_bits=64, ids=None):
 def test_searches_find_the_same(device, kind, n_bits):
     ids = np.sort(RNG.choice(10**12, 2000, replace=False)) - 10**11
     index = filled(kind, 2000, n_bits, RNG.permutation(ids))
-    there = index.to(device)
+    on_gpu = index.to(device)
     queries = RNG.integers(0, 4, (7, n_bits // 8), np.uint8)
     for allow in (None, ids[::3], fh.IdFilter(ids[:50])):
         for k in (1, 10, 2500):
-            assert_same(there.search(queries, k, allow=allow), index.search(queries, k, allow=allow))
+            assert_same(on_gpu.search(queries, k, allow=allow), index.search(queries, k, allow=allow))
         for radius in (0, n_bits // 8, n_bits):
             assert (
-                there.count_within(queries, radius, allow=allow) == index.count_within(queries, radius, allow=allow)
+                on_gpu.count_within(queries, radius, allow=allow) == index.count_within(queries, radius, allow=allow)
             ).all()
             assert_same(
-                there.range_search(queries, radius, allow=allow), index.range_search(queries, radius, allow=allow)
+                on_gpu.range_search(queries, radius, allow=allow), index.range_search(queries, radius, allow=allow)
             )
     mask = np.arange(3000) % 2 == 0
     counted = filled(kind, 3000, n_bits)
@@ -88,15 +88,15 @@ def test_ties_where_a_tree_gives_up(device, kind, gallery):
     index = fh.FlatIndex(24) if kind == "flat" else fh.HierIndex((8, 16))
     ids = shuffled_ids(rng, len(codes))
     index.add(codes, ids)
-    there = index.to(device)
+    on_gpu = index.to(device)
     queries = np.concatenate([~codes[:6], codes[-3:], GALLERIES["uniform"](rng, 6, 3)])
     ranking = Ranking(queries, codes, ids)
     some = rng.random(len(ids)) < 0.5
     for k in (50, 77, 400):
-        assert_same(there.search(queries, k), ranking.nearest(k))
-        assert_same(there.search(queries, k, allow=ranking.ids[some]), ranking.nearest(k, some))
+        assert_same(on_gpu.search(queries, k), ranking.nearest(k))
+        assert_same(on_gpu.search(queries, k, allow=ranking.ids[some]), ranking.nearest(k, some))
         if kind == "hier":
-            assert_same(there.search(queries, k, keep=1.0), ranking.nearest(k))
+            assert_same(on_gpu.search(queries, k, keep=1.0), ranking.nearest(k))
 
 
 @pytest.mark.parametrize("unit", ["popcount", "tensor"])
@@ -104,10 +104,10 @@ def test_both_units_find_the_same(device, kind, unit, monkeypatch):
     monkeypatch.setenv("FASTHASH_GPU_SCAN", unit)
     for n_bits in (32, 56, 64, 128, 256):
         index = filled(kind, 500, n_bits)
-        there = index.to(device)
+        on_gpu = index.to(device)
         queries = RNG.integers(0, 4, (33, n_bits // 8), np.uint8)
-        assert_same(there.search(queries, 7), index.search(queries, 7))
-        assert_same(there.range_search(queries, n_bits // 9), index.range_search(queries, n_bits // 9))
+        assert_same(on_gpu.search(queries, 7), index.search(queries, 7))
+        assert_same(on_gpu.range_search(queries, n_bits // 9), index.range_search(queries, n_bits // 9))
 
 
 def test_a_unit_that_is_not_known(device, monkeypatch):
@@ -119,26 +119,26 @@ def test_a_unit_that_is_not_known(device, monkeypatch):
 @pytest.mark.parametrize("memory", [500, 8_000])
 def test_codes_beyond_the_memory_are_streamed(device, kind, memory):
     index = filled(kind, 2000, ids=RNG.permutation(10**6)[:2000])
-    there = index.to(device, memory=memory)
-    assert there.streamed
+    on_gpu = index.to(device, max_bytes=memory)
+    assert on_gpu.streamed
     assert not index.to(device).streamed
-    assert there.nbytes < index.to(device).nbytes
+    assert on_gpu.nbytes < index.to(device).nbytes
     queries = RNG.integers(0, 4, (40, 8), np.uint8)
     for k in (1, 3000):
-        assert_same(there.search(queries, k), index.search(queries, k))
-    assert_same(there.range_search(queries, 11), index.range_search(queries, 11))
-    there.remove(index.search(queries, 1).ids[:1, 0])
-    assert there.streamed
-    assert len(there) == 1999
+        assert_same(on_gpu.search(queries, k), index.search(queries, k))
+    assert_same(on_gpu.range_search(queries, 11), index.range_search(queries, 11))
+    on_gpu.remove(index.search(queries, 1).ids[:1, 0])
+    assert on_gpu.streamed
+    assert len(on_gpu) == 1999
     if kind == "hier":
-        assert_same(there.search(queries, 5, keep=0.5), there.to("cpu").search(queries, 5, keep=0.5))
-    with pytest.raises(ValueError, match="memory must be at least 0, got -1"):
-        index.to(device, memory=-1)
+        assert_same(on_gpu.search(queries, 5, keep=0.5), on_gpu.to("cpu").search(queries, 5, keep=0.5))
+    with pytest.raises(ValueError, match="max_bytes must be at least 0, got -1"):
+        index.to(device, max_bytes=-1)
 
 
 def test_a_filter_is_sent_once(device, kind, monkeypatch):
     index = filled(kind, 300)
-    there = index.to(device)
+    on_gpu = index.to(device)
     queries, some = index.to_arrays()[0][:4], fh.IdFilter(np.arange(0, 300, 7))
     sent = []
 
@@ -151,39 +151,39 @@ def test_a_filter_is_sent_once(device, kind, monkeypatch):
                 sent.append(name)
             return getattr(self.gallery, name)
 
-    there._gallery = Counted(there._gallery[0]), there._gallery[1]
+    on_gpu._gallery = Counted(on_gpu._gallery[0]), on_gpu._gallery[1]
     for k in (1, 2):
-        assert_same(there.search(queries, k, allow=some), index.search(queries, k, allow=some))
+        assert_same(on_gpu.search(queries, k, allow=some), index.search(queries, k, allow=some))
     assert len(sent) == 1
     for change in (lambda one: one.remove([7]), lambda one: one.add(queries)):  # items are others then
-        change(there)
+        change(on_gpu)
         change(index)
-        assert_same(there.search(queries, 5, allow=some), index.search(queries, 5, allow=some))
+        assert_same(on_gpu.search(queries, 5, allow=some), index.search(queries, 5, allow=some))
 
 
 def test_a_change_inside_a_change_is_refused(device, monkeypatch):
     """It would be lost: the outer one goes on from what was there before it."""
     codes = RNG.integers(0, 256, (50, 8), dtype=np.uint8)
-    there = fh.FlatIndex.from_arrays(codes).to(device)
-    built, messages = there._built, []
+    on_gpu = fh.FlatIndex.from_arrays(codes).to(device)
+    built, messages = on_gpu._built, []
 
     def and_more(index):
-        for change in (lambda: there.add(codes), lambda: there.remove([0]), lambda: there.update([0], codes[:1])):
+        for change in (lambda: on_gpu.add(codes), lambda: on_gpu.remove([0]), lambda: on_gpu.update([0], codes[:1])):
             with pytest.raises(RuntimeError) as caught:
                 change()
             messages.append(str(caught.value))
-        assert len(there) == 50  # nobody sees the change before it is whole
-        assert_same(there.search(codes[:3], 1), fh.FlatIndex.from_arrays(codes).search(codes[:3], 1))
+        assert len(on_gpu) == 50  # nobody sees the change before it is whole
+        assert_same(on_gpu.search(codes[:3], 1), fh.FlatIndex.from_arrays(codes).search(codes[:3], 1))
         return built(index)
 
-    monkeypatch.setattr(there, "_built", and_more)
-    there.remove([7])
+    monkeypatch.setattr(on_gpu, "_built", and_more)
+    on_gpu.remove([7])
     assert messages == [
         f"{name} was called while this thread is inside remove of the same index; call it once remove has returned"
         for name in ("add", "remove", "update")
     ]
-    assert len(there) == 49
-    assert 7 not in there
+    assert len(on_gpu) == 49
+    assert 7 not in on_gpu
 
 
 EXIT = """
@@ -198,16 +198,16 @@ specification.loader.exec_module(module)
 gpu._cuda = lambda: module
 codes = np.random.default_rng(0).integers(0, 256, (2000, 8), dtype=np.uint8)
 calls = {
-    "search": lambda: there.search(codes[:20], 10),
-    "allow": lambda: there.search(codes[:20], 10, allow=np.arange(99)),
-    "count_within": lambda: there.count_within(codes[:20], 20),
-    "range_search": lambda: there.range_search(codes[:20], 20),
-    "pruned": lambda: there.search(codes[:20], 10, keep=0.5),
+    "search": lambda: on_gpu.search(codes[:20], 10),
+    "allow": lambda: on_gpu.search(codes[:20], 10, allow=np.arange(99)),
+    "count_within": lambda: on_gpu.count_within(codes[:20], 20),
+    "range_search": lambda: on_gpu.range_search(codes[:20], 20),
+    "pruned": lambda: on_gpu.search(codes[:20], 10, keep=0.5),
     "build": lambda: index.to("cuda"),
 }
 index = fh.HierIndex((8, 16, 40))
 index.add(codes)
-there = index.to("cuda")
+on_gpu = index.to("cuda")
 ready = threading.Event()
 
 def work():
@@ -243,16 +243,16 @@ def test_many_codes_and_queries(shape, kind):
         codes[100_000:200_000] = RNG.integers(0, 2, (100_000, 8), np.uint8)
     index = fh.FlatIndex(64) if kind == "flat" else fh.HierIndex((8, 16, 40))
     index.add(codes)
-    there = index.to("cuda")
+    on_gpu = index.to("cuda")
     for n_queries, k in ((70, 1), (70, 100), (70, 3000), (9000, 10)):
         queries = codes[RNG.integers(0, len(codes), n_queries)] ^ RNG.integers(0, 2, (n_queries, 8), np.uint8)
         expected = index.search(queries, k)
-        assert_same(there.search(queries, k), expected)
+        assert_same(on_gpu.search(queries, k), expected)
         with torch.cuda.stream(torch.cuda.Stream()):
-            found = there.search(torch.from_numpy(queries).cuda(), k)
+            found = on_gpu.search(torch.from_numpy(queries).cuda(), k)
             assert (found.ids.cpu().numpy() == expected.ids).all()
-    assert_same(there.range_search(queries[:3000], 9), index.range_search(queries[:3000], 9))
-    assert (there.count_within(queries, 12) == index.count_within(queries, 12)).all()
+    assert_same(on_gpu.range_search(queries[:3000], 9), index.range_search(queries[:3000], 9))
+    assert (on_gpu.count_within(queries, 12) == index.count_within(queries, 12)).all()
 
 
 @pytest.mark.parametrize("n", [0, 1, 31, 32, 33])
@@ -267,51 +267,51 @@ def test_few_codes(device, kind, n):
 
 def test_changes(device, kind):
     index = filled(kind, 500)
-    there = index.to(device)
+    on_gpu = index.to(device)
     queries = RNG.integers(0, 4, (3, 8), np.uint8)
     for change in (
         lambda one: one.add(queries),
         lambda one: one.remove(np.array([3, 4])),
         lambda one: one.update(np.array([7]), queries[:1]),
     ):
-        change(there)
-        assert not np.array_equal(there.search(queries, 5).ids, index.search(queries, 5).ids) or len(there) != len(
+        change(on_gpu)
+        assert not np.array_equal(on_gpu.search(queries, 5).ids, index.search(queries, 5).ids) or len(on_gpu) != len(
             index
         )
         change(index)
-        assert_same(there.search(queries, 5), index.search(queries, 5))
-        assert len(there) == len(index)
-    assert (there.reconstruct(np.array([7])) == queries[:1]).all()
-    assert 500 in there
-    assert 3 not in there
+        assert_same(on_gpu.search(queries, 5), index.search(queries, 5))
+        assert len(on_gpu) == len(index)
+    assert (on_gpu.reconstruct(np.array([7])) == queries[:1]).all()
+    assert 500 in on_gpu
+    assert 3 not in on_gpu
     with pytest.raises(ValueError, match="ids"):
-        there.remove(np.array([3]))
-    assert_same(there.search(queries, 5), index.search(queries, 5))
+        on_gpu.remove(np.array([3]))
+    assert_same(on_gpu.search(queries, 5), index.search(queries, 5))
 
 
 def test_a_change_that_finds_no_room_changes_nothing(device, monkeypatch):
-    there = filled("hier", 100).to(device)
+    on_gpu = filled("hier", 100).to(device)
 
     def no_room(index):
         raise MemoryError("memory of the GPU: out of memory")
 
-    monkeypatch.setattr(there, "_built", no_room)
+    monkeypatch.setattr(on_gpu, "_built", no_room)
     with pytest.raises(MemoryError):
-        there.add(np.zeros((1, 8), np.uint8))
-    assert len(there) == 100
-    assert there.search(np.zeros((1, 8), np.uint8), 200).ids.max() == 99
+        on_gpu.add(np.zeros((1, 8), np.uint8))
+    assert len(on_gpu) == 100
+    assert on_gpu.search(np.zeros((1, 8), np.uint8), 200).ids.max() == 99
 
 
 def test_where_it_is(device):
     index = filled("flat", 100)
-    there = index.to(f"{device}:0")
-    assert repr(there) == "GpuFlatIndex(level_bits=(64,), device='cuda:0') with 100 codes"
-    assert there.to("cuda") is there
+    on_gpu = index.to(f"{device}:0")
+    assert repr(on_gpu) == "GpuFlatIndex(level_bits=(64,), device='cuda:0') with 100 codes"
+    assert on_gpu.to("cuda") is on_gpu
     assert index.to("cpu") is index
-    back = there.to("cpu")
+    back = on_gpu.to("cpu")
     assert isinstance(back, fh.FlatIndex)
     assert (back.to_arrays()[0] == index.to_arrays()[0]).all()
-    assert there.nbytes == 100 * 8
+    assert on_gpu.nbytes == 100 * 8
     assert bool(filled("flat", 0).to(device))
     levels = filled("hier", 100).to(device)
     assert repr(levels) == "GpuHierIndex(level_bits=(8, 56), device='cuda:0') with 100 codes"
@@ -321,7 +321,7 @@ def test_where_it_is(device):
 def test_queries_on_the_gpu(device, kind, request, monkeypatch):
     torch = pytest.importorskip("torch", reason="results on the GPU are tensors of torch")
     index = filled(kind, 1000)
-    there = index.to(device)
+    on_gpu = index.to(device)
     queries = RNG.integers(0, 4, (5, 8), np.uint8)
     tensor = torch.from_numpy(queries)
     if request.node.callspec.params["device"] == "card":
@@ -330,14 +330,14 @@ def test_queries_on_the_gpu(device, kind, request, monkeypatch):
         monkeypatch.setattr(gpu, "_on_gpu", lambda given, *_: given)
         monkeypatch.setattr(gpu, "_stream", lambda given: 0)
     for found, expected in (
-        (there.search(tensor, 9), index.search(queries, 9)),
-        (there.range_search(tensor, 14), index.range_search(queries, 14)),
+        (on_gpu.search(tensor, 9), index.search(queries, 9)),
+        (on_gpu.range_search(tensor, 14), index.range_search(queries, 14)),
     ):
         assert found.ids.device == found.distances.device == tensor.device
         assert found.distances.dtype == torch.int32
         assert (found.ids.cpu().numpy() == expected.ids).all()
         assert (found.distances.cpu().numpy() == expected.distances).all()
-    assert (there.count_within(tensor, 14) == index.count_within(queries, 14)).all()
+    assert (on_gpu.count_within(tensor, 14) == index.count_within(queries, 14)).all()
 
 
 @pytest.mark.parametrize("mode", ["node_ratio", "gallery_ratio", "radius"])
@@ -345,25 +345,25 @@ def test_pruned_searches(device, mode, request, monkeypatch):
     torch = pytest.importorskip("torch", reason="results on the GPU are tensors of torch")
     index = fh.HierIndex((8, 16, 40))
     index.add(RNG.integers(0, 3, (3000, 8), np.uint8))
-    there = index.to(device)
+    on_gpu = index.to(device)
     queries = RNG.integers(0, 4, (5, 8), np.uint8)
     on_card = request.node.callspec.params["device"] == "card"
     tensor = torch.from_numpy(queries).to("cuda" if on_card else "cpu")
     for allow in (None, np.arange(100)):
         expected = index.search(queries, 9, keep=0.1, keep_mode=mode, allow=allow)
-        assert_same(there.search(queries, 9, keep=0.1, keep_mode=mode, allow=allow), expected)
+        assert_same(on_gpu.search(queries, 9, keep=0.1, keep_mode=mode, allow=allow), expected)
         with monkeypatch.context() as patch:
             if not on_card:
                 patch.setattr(gpu, "_on_gpu", lambda given, *_: given)
                 patch.setattr(gpu, "_stream", lambda given: 0)
-            found = there.search(tensor, 9, keep=0.1, keep_mode=mode, allow=allow)
+            found = on_gpu.search(tensor, 9, keep=0.1, keep_mode=mode, allow=allow)
         assert found.ids.device == tensor.device
         assert (found.ids.cpu().numpy() == expected.ids).all()
         assert (found.distances.cpu().numpy() == expected.distances).all()
     with pytest.raises(ValueError, match="keep must be"):
-        there.search(queries, 9, keep=1.5)
+        on_gpu.search(queries, 9, keep=1.5)
     with pytest.raises(ValueError, match="keep_mode must be one of"):
-        there.search(queries, 9, keep=0.5, keep_mode="best")
+        on_gpu.search(queries, 9, keep=0.5, keep_mode="best")
 
 
 def test_what_the_gpu_has_no_room_for_is_found(device):
@@ -372,10 +372,10 @@ def test_what_the_gpu_has_no_room_for_is_found(device):
     codes[:5000, :3] = 0  # one node, which holds more codes than a query has room for
     index.add(codes)
     queries = codes[[0, -1]]
-    there = index.to(device)
-    assert there._gallery[0].search_pruned(queries, 1, 0.01, 0)[2].tolist() == [True, False]
+    on_gpu = index.to(device)
+    assert on_gpu._gallery[0].search_pruned(queries, 1, 0.01, 0)[2].tolist() == [True, False]
     for k in (1, 20):
-        assert_same(there.search(queries, k, keep=0.01), index.search(queries, k, keep=0.01))
+        assert_same(on_gpu.search(queries, k, keep=0.01), index.search(queries, k, keep=0.01))
 
 
 def test_tensors_of_the_cpu_are_arrays(device):

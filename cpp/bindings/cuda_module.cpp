@@ -107,8 +107,8 @@ class Gallery {
         return py::make_tuple(to_host(distances, shape, nullptr), to_host(ids, shape, nullptr));
     }
     /// Search with queries and results on the device.
-    void search_there(std::uintptr_t queries, std::size_t n, std::uint32_t k, const AllowedIds* allow,
-                      std::uintptr_t distances, std::uintptr_t ids, std::uintptr_t stream) const {
+    void search_on_gpu(std::uintptr_t queries, std::size_t n, std::uint32_t k, const AllowedIds* allow,
+                       std::uintptr_t distances, std::uintptr_t ids, std::uintptr_t stream) const {
         const gpu::OnDevice on(device_);
         run([&](const Interrupt& interrupt) {
             gallery_->search(view_at(queries, n), k, entries_of(allow), pointer<std::int32_t>(distances),
@@ -126,9 +126,9 @@ class Gallery {
         const std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(view.n), static_cast<py::ssize_t>(k)};
         return py::make_tuple(to_host(distances, shape, nullptr), to_host(ids, shape, nullptr), failed);
     }
-    py::array_t<bool> search_pruned_there(std::uintptr_t queries, std::size_t n, std::uint32_t k, double keep,
-                                          int keep_mode, std::uintptr_t distances, std::uintptr_t ids,
-                                          std::uintptr_t stream) const {
+    py::array_t<bool> search_pruned_on_gpu(std::uintptr_t queries, std::size_t n, std::uint32_t k, double keep,
+                                           int keep_mode, std::uintptr_t distances, std::uintptr_t ids,
+                                           std::uintptr_t stream) const {
         const gpu::OnDevice on(device_);
         return prune(view_at(queries, n), k, keep, keep_mode, pointer<std::int32_t>(distances),
                      pointer<std::int64_t>(ids), stream_at(stream));
@@ -138,8 +138,8 @@ class Gallery {
                                            const AllowedIds* allow) const {
         return count(checked(queries), radius, allow, nullptr);
     }
-    py::array_t<std::int64_t> count_within_there(std::uintptr_t queries, std::size_t n, std::int32_t radius,
-                                                 const AllowedIds* allow, std::uintptr_t stream) const {
+    py::array_t<std::int64_t> count_within_on_gpu(std::uintptr_t queries, std::size_t n, std::int32_t radius,
+                                                  const AllowedIds* allow, std::uintptr_t stream) const {
         return count(view_at(queries, n), radius, allow, stream_at(stream));
     }
 
@@ -158,9 +158,9 @@ class Gallery {
         const std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(n)};
         return py::make_tuple(to_host(distances, shape, nullptr), to_host(ids, shape, nullptr));
     }
-    void range_search_there(std::uintptr_t queries, std::size_t n, std::int32_t radius, const AllowedIds* allow,
-                            const IdArray& offsets, std::uintptr_t distances, std::uintptr_t ids,
-                            std::uintptr_t stream) const {
+    void range_search_on_gpu(std::uintptr_t queries, std::size_t n, std::int32_t radius, const AllowedIds* allow,
+                             const IdArray& offsets, std::uintptr_t distances, std::uintptr_t ids,
+                             std::uintptr_t stream) const {
         last_of(offsets, n);
         const gpu::OnDevice on(device_);
         run([&, sums = offsets.data()](const Interrupt& interrupt) {
@@ -236,18 +236,18 @@ PYBIND11_MODULE(_cuda, module) {
         .def("streamed", &Gallery::streamed)
         .def("allowed", &Gallery::allowed, py::arg("filter"))
         .def("search", &Gallery::search, py::arg("queries"), py::arg("k"), py::arg("allow"))
-        .def("search_there", &Gallery::search_there, py::arg("queries"), py::arg("n"), py::arg("k"), py::arg("allow"),
+        .def("search_on_gpu", &Gallery::search_on_gpu, py::arg("queries"), py::arg("n"), py::arg("k"), py::arg("allow"),
              py::arg("distances"), py::arg("ids"), py::arg("stream"))
         .def("search_pruned", &Gallery::search_pruned, py::arg("queries"), py::arg("k"), py::arg("keep"),
              py::arg("keep_mode"))
-        .def("search_pruned_there", &Gallery::search_pruned_there, py::arg("queries"), py::arg("n"), py::arg("k"),
+        .def("search_pruned_on_gpu", &Gallery::search_pruned_on_gpu, py::arg("queries"), py::arg("n"), py::arg("k"),
              py::arg("keep"), py::arg("keep_mode"), py::arg("distances"), py::arg("ids"), py::arg("stream"))
         .def("count_within", &Gallery::count_within, py::arg("queries"), py::arg("radius"), py::arg("allow"))
-        .def("count_within_there", &Gallery::count_within_there, py::arg("queries"), py::arg("n"), py::arg("radius"),
+        .def("count_within_on_gpu", &Gallery::count_within_on_gpu, py::arg("queries"), py::arg("n"), py::arg("radius"),
              py::arg("allow"), py::arg("stream"))
         .def("range_search", &Gallery::range_search, py::arg("queries"), py::arg("radius"), py::arg("allow"),
              py::arg("offsets"))
-        .def("range_search_there", &Gallery::range_search_there, py::arg("queries"), py::arg("n"), py::arg("radius"),
+        .def("range_search_on_gpu", &Gallery::range_search_on_gpu, py::arg("queries"), py::arg("n"), py::arg("radius"),
              py::arg("allow"), py::arg("offsets"), py::arg("distances"), py::arg("ids"), py::arg("stream"));
 }
 

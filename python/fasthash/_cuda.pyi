@@ -32,23 +32,23 @@ class Gallery:
     def search(
         self, queries: NDArray[np.uint8], k: int, allow: AllowedIds | None
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]: ...
-    def search_there(
+    def search_on_gpu(
         self, queries: int, n: int, k: int, allow: AllowedIds | None, distances: int, ids: int, stream: int
     ) -> None: ...
     def search_pruned(
         self, queries: NDArray[np.uint8], k: int, keep: float, keep_mode: int
     ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.bool_]]: ...
-    def search_pruned_there(
+    def search_pruned_on_gpu(
         self, queries: int, n: int, k: int, keep: float, keep_mode: int, distances: int, ids: int, stream: int
     ) -> NDArray[np.bool_]: ...
     def count_within(self, queries: NDArray[np.uint8], radius: int, allow: AllowedIds | None) -> NDArray[np.int64]: ...
-    def count_within_there(
+    def count_within_on_gpu(
         self, queries: int, n: int, radius: int, allow: AllowedIds | None, stream: int
     ) -> NDArray[np.int64]: ...
     def range_search(
         self, queries: NDArray[np.uint8], radius: int, allow: AllowedIds | None, offsets: NDArray[np.int64]
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]: ...
-    def range_search_there(
+    def range_search_on_gpu(
         self,
         queries: int,
         n: int,

@@ -61,27 +61,27 @@ class FlatIndex(Index):
     def __repr__(self) -> str:
         return f"FlatIndex(n_bits={self.n_bits}) with {len(self)} codes"
 
-    def to(self, device: Any, *, memory: int | None = None) -> FlatIndex | GpuFlatIndex:
+    def to(self, device: Any, *, max_bytes: int | None = None) -> FlatIndex | GpuFlatIndex:
         """An index with the same codes on a GPU, which finds the same, byte for byte.
 
         Args:
             device: `"cuda"`, `"cuda:1"` and so on, or a `torch.device`; `"cpu"` gives this index itself.
-            memory: bytes of the GPU's memory that codes and ids may take; by default what is free, but for a reserve.
+            max_bytes: bytes of GPU memory for codes and ids; by default what is free, less a reserve.
                 Codes that need more stay in pinned memory of the host, and searches stream them.
 
         Returns:
             A `fasthash.gpu.GpuFlatIndex`, or this index.
 
         Raises:
-            TypeError: `memory` is not an integer.
-            ValueError: `device` is none of these, or `memory` is negative.
+            TypeError: `max_bytes` is not an integer.
+            ValueError: `device` is none of these, or `max_bytes` is negative.
             RuntimeError: fasthash was built without CUDA, or the GPU cannot be used; the message says why.
             MemoryError: the GPU has too little memory.
         """
         from fasthash.gpu import GpuFlatIndex, check_device
 
         number = check_device(device)
-        return self if number is None else GpuFlatIndex(self, number, memory)
+        return self if number is None else GpuFlatIndex(self, number, max_bytes)
 
     @overload
     def search(

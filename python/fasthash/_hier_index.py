@@ -103,7 +103,7 @@ class HierIndex(Index):
     def __repr__(self) -> str:
         return f"HierIndex(level_bits={self.level_bits}, memory={self.memory!r}) with {len(self)} codes"
 
-    def to(self, device: Any, *, memory: int | None = None) -> HierIndex | GpuHierIndex:
+    def to(self, device: Any, *, max_bytes: int | None = None) -> HierIndex | GpuHierIndex:
         """An index with the same codes on a GPU; arguments and errors as of `FlatIndex.to`.
 
         Of codes in pinned memory a search reads over the bus what is below the prefixes that it opens.
@@ -114,7 +114,7 @@ class HierIndex(Index):
         from fasthash.gpu import GpuHierIndex, check_device
 
         number = check_device(device)
-        return self if number is None else GpuHierIndex(self, number, memory)
+        return self if number is None else GpuHierIndex(self, number, max_bytes)
 
     @property
     def memory(self) -> Memory:

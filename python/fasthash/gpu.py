@@ -36,10 +36,10 @@ class _GpuIndex:
 
     _tree: bool
 
-    def __init__(self, index: Index, device: int, memory: int | None = None) -> None:
+    def __init__(self, index: Index, device: int, max_bytes: int | None = None) -> None:
         self._index = index.copy()
         self.device = device
-        self._memory = None if memory is None else check_int("memory", memory, minimum=0)
+        self._max_bytes = None if max_bytes is None else check_int("max_bytes", max_bytes, minimum=0)
         self._lock = ChangeLock()  # changes take turns
         self._gallery = self._built(self._index)
 
@@ -48,7 +48,7 @@ class _GpuIndex:
         codes, ids = index.to_arrays()
         first_id = int(ids[0]) if len(ids) else 0
         counted = len(ids) == 0 or int(ids[-1]) - first_id == len(ids) - 1
-        room = _room_for_codes(self.device) if self._memory is None else self._memory
+        room = _room_for_codes(self.device) if self._max_bytes is None else self._max_bytes
         gallery = _cuda().Gallery(
             self.device, codes, None if counted else ids, first_id, list(self.level_bits), self._tree, room
         )
@@ -93,7 +93,7 @@ class _GpuIndex:
         number = check_device(device)
         if number == self.device:
             return self
-        return self._index.copy() if number is None else type(self)(self._index, number, self._memory)
+        return self._index.copy() if number is None else type(self)(self._index, number, self._max_bytes)
 
     def add(self, codes: ArrayLike, ids: ArrayLike | None = None) -> None:
         """As `FlatIndex.add`; the codes on the GPU are built anew."""
@@ -118,12 +118,18 @@ class _GpuIndex:
     def _search(self, queries: Any, k: int, allow: Any) -> SearchResult:
         k = check_int("k", k, minimum=1, maximum=_MAX_K)
         gallery, only = self._prepared(allow)
-        there = _on_gpu(queries, self.n_bits // 8, self.device)
-        if there is None:
+        gpu_queries = _on_gpu(queries, self.n_bits // 8, self.device)
+        if gpu_queries is None:
             return SearchResult(*gallery.search(check_codes("queries", queries, self.n_bits // 8), k, only))
-        distances, ids = _room(there, len(there), k)
-        gallery.search_there(
-            there.data_ptr(), len(there), k, only, distances.data_ptr(), ids.data_ptr(), _stream(there)
+        distances, ids = _room(gpu_queries, len(gpu_queries), k)
+        gallery.search_on_gpu(
+            gpu_queries.data_ptr(),
+            len(gpu_queries),
+            k,
+            only,
+            distances.data_ptr(),
+            ids.data_ptr(),
+            _stream(gpu_queries),
         )
         return SearchResult(distances, ids)
 
@@ -136,11 +142,13 @@ class _GpuIndex:
         radius = min(check_int("radius", radius, minimum=0), self.n_bits)
         gallery, only = self._prepared(allow)
         counts: NDArray[np.int64]
-        there = _on_gpu(queries, self.n_bits // 8, self.device)
-        if there is None:
+        gpu_queries = _on_gpu(queries, self.n_bits // 8, self.device)
+        if gpu_queries is None:
             counts = gallery.count_within(check_codes("queries", queries, self.n_bits // 8), radius, only)
         else:
-            counts = gallery.count_within_there(there.data_ptr(), len(there), radius, only, _stream(there))
+            counts = gallery.count_within_on_gpu(
+                gpu_queries.data_ptr(), len(gpu_queries), radius, only, _stream(gpu_queries)
+            )
         return counts
 
     def range_search(self, queries: Any, radius: int, *, allow: Allow = None) -> RangeResult:
@@ -151,15 +159,15 @@ class _GpuIndex:
         """
         radius = min(check_int("radius", radius, minimum=0), self.n_bits)
         gallery, only = self._prepared(allow)  # the same for counting and for finding, whatever is changed meanwhile
-        there = _on_gpu(queries, self.n_bits // 8, self.device)
-        if there is None:
+        gpu_queries = _on_gpu(queries, self.n_bits // 8, self.device)
+        if gpu_queries is None:
             array = check_codes("queries", queries, self.n_bits // 8)
             offsets = _offsets(gallery.count_within(array, radius, only))
             return RangeResult(offsets, *gallery.range_search(array, radius, only, offsets))
-        place = there.data_ptr(), len(there), radius, only
-        offsets = _offsets(gallery.count_within_there(*place, _stream(there)))
-        distances, ids = _room(there, int(offsets[-1]))
-        gallery.range_search_there(*place, offsets, distances.data_ptr(), ids.data_ptr(), _stream(there))
+        place = gpu_queries.data_ptr(), len(gpu_queries), radius, only
+        offsets = _offsets(gallery.count_within_on_gpu(*place, _stream(gpu_queries)))
+        distances, ids = _room(gpu_queries, int(offsets[-1]))
+        gallery.range_search_on_gpu(*place, offsets, distances.data_ptr(), ids.data_ptr(), _stream(gpu_queries))
         return RangeResult(offsets, distances, ids)
 
     def _change(self, name: str, change: Any) -> None:
@@ -186,7 +194,7 @@ class _GpuIndex:
 class GpuFlatIndex(_GpuIndex):
     """A `FlatIndex` on a GPU, as `FlatIndex.to` makes it.
 
-    The index on the CPU stays behind it: it is changed there, and the codes on the GPU are built anew.
+    The index on the CPU stays behind it: it is changed on the CPU, and the codes on the GPU are built anew.
 
     Queries are numpy arrays or anything that numpy takes, with results of numpy; or memory of this GPU, such as CUDA
     tensors of torch and all that has `__cuda_array_interface__` or `__dlpack__`, which is read where it is, in the
@@ -254,8 +262,8 @@ class GpuHierIndex(_GpuIndex):
         mode = list(KEEP_MODES).index(keep_mode)
         prune = partial(cast(Any, self._index).search, k=k, keep=keep, keep_mode=keep_mode, allow=allow)
         gallery, _ = self._gallery
-        there = _on_gpu(queries, self.n_bits // 8, self.device)
-        if there is None:
+        gpu_queries = _on_gpu(queries, self.n_bits // 8, self.device)
+        if gpu_queries is None:
             array = check_codes("queries", queries, self.n_bits // 8)
             if on_cpu:
                 return prune(array)
@@ -264,26 +272,33 @@ class GpuHierIndex(_GpuIndex):
                 distances[failed], ids[failed] = prune(array[failed])
             return SearchResult(distances, ids)
         torch = sys.modules["torch"]
-        distances, ids = _room(there, len(there), k)
-        failed = np.ones(len(there), bool)
+        distances, ids = _room(gpu_queries, len(gpu_queries), k)
+        failed = np.ones(len(gpu_queries), bool)
         if not on_cpu:
-            failed = gallery.search_pruned_there(
-                there.data_ptr(), len(there), k, keep, mode, distances.data_ptr(), ids.data_ptr(), _stream(there)
+            failed = gallery.search_pruned_on_gpu(
+                gpu_queries.data_ptr(),
+                len(gpu_queries),
+                k,
+                keep,
+                mode,
+                distances.data_ptr(),
+                ids.data_ptr(),
+                _stream(gpu_queries),
             )
         if failed.any():
-            rows = torch.from_numpy(failed).to(there.device)
-            found = prune(there[rows].cpu().numpy())
-            distances[rows], ids[rows] = (torch.from_numpy(part).to(there.device) for part in found)
+            rows = torch.from_numpy(failed).to(gpu_queries.device)
+            result = prune(gpu_queries[rows].cpu().numpy())
+            distances[rows], ids[rows] = (torch.from_numpy(part).to(gpu_queries.device) for part in result)
         return SearchResult(distances, ids)
 
 
 def check_device(device: Any) -> int | None:
     """Number of the GPU that `"cuda"`, `"cuda:1"` or a torch.device means; None for the CPU."""
     text = str(device)
-    found = re.fullmatch(r"cuda(?::(\d+))?", text)
-    if text != "cpu" and found is None:
+    match = re.fullmatch(r"cuda(?::(\d+))?", text)
+    if text != "cpu" and match is None:
         raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:N', got {device!r}")
-    return None if found is None else int(found[1] or 0)
+    return None if match is None else int(match[1] or 0)
 
 
 def _cuda() -> ModuleType:
@@ -345,10 +360,10 @@ def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
 
 
-def _room(there: torch.Tensor, *shape: int) -> tuple[Any, Any]:
+def _room(gpu_queries: torch.Tensor, *shape: int) -> tuple[Any, Any]:
     """Distances and ids of this shape, to be written, on the device of a tensor."""
     torch = sys.modules["torch"]
-    options = {"device": there.device}
+    options = {"device": gpu_queries.device}
     return torch.empty(shape, dtype=torch.int32, **options), torch.empty(shape, dtype=torch.int64, **options)
 
 

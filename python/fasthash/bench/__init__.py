@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from fasthash.bench.libraries import LIBRARIES
 from fasthash.bench.measure import run_bench
 from fasthash.bench.page import draw, markdown, text_table
-from fasthash.bench.rivals import RIVALS
 
-__all__ = ["RIVALS", "draw", "markdown", "run_bench", "text_table"]
+__all__ = ["LIBRARIES", "draw", "markdown", "run_bench", "text_table"]

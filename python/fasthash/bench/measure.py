@@ -1,4 +1,4 @@
-"""Times all contestants on the same codes and judges what they found."""
+"""Time all searchers on the same codes, and measure the recall of their results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fasthash import FlatIndex, __version__, get_num_threads, set_num_threads, simd_level
 from fasthash._checks import check_choice, check_codes, check_codes_of_any_width, check_int
-from fasthash.bench.rivals import RIVALS, Searcher, own
+from fasthash.bench.libraries import LIBRARIES, Searcher, own
 from fasthash.bench.timing import cpu_name, interleaved, one_by_one
 
 __all__ = ["recall", "run_bench"]
@@ -34,32 +34,32 @@ def run_bench(
     threads: int = 1,
     rounds: int = 5,
     seconds: float = 0.2,
-    rivals: Collection[str] | None = None,
+    compare: Collection[str] | None = None,
     say: Callable[[str], object] = lambda line: None,
 ) -> dict[str, Any]:
     """Measure the speed of the indices on given codes, beside other libraries.
 
-    Times are medians of rounds in which all contestants take turns, after each has searched once to warm up. A slow
-    contestant gets fewer queries a round; it is judged by those.
+    Times are medians over rounds in which all searchers take turns, after one search each to warm up. A slow searcher
+    gets fewer queries a round, and its recall is that of these queries.
 
     Args:
         codes: uint8 array `(n, n_bits / 8)`, the gallery.
         queries: uint8 array `(nq, n_bits / 8)`. None takes up to 1,000 random codes out of the gallery.
         k: neighbours of each query.
-        threads: of each contestant that can have several, for building and searching.
-        rounds: of which the median is taken.
-        seconds: that one contestant may take in a round, about.
-        rivals: names of `RIVALS`; None for all that are installed.
+        threads: threads of each searcher that can use several, for building and searching.
+        rounds: number of rounds; the median is reported.
+        seconds: approximate time of one searcher in a round.
+        compare: names of other libraries in `LIBRARIES`; None for all that are installed.
         say: called with a line of progress.
 
     Returns:
-        A dictionary ready for JSON: `rows` with a contestant and setting each (`recall` of the true neighbours by their
+        A dictionary ready for JSON: `rows` with one searcher and setting each (`recall` of the true neighbours by their
         distances, so that ties count; `us_one` and `us_batch`, microseconds a query with one query a call and with
         all in one; `build_seconds`; `bytes_per_code`), `left_out` with reasons, and what was measured where.
 
     Raises:
         TypeError: wrong dtypes.
-        ValueError: wrong shapes, too few codes, or an unknown rival.
+        ValueError: wrong shapes, too few codes, or an unknown library.
     """
     k = check_int("k", k, minimum=1)
     threads = check_int("threads", threads, minimum=1)
@@ -67,9 +67,9 @@ def run_bench(
     gallery, wanted = _gallery_and_queries(codes, queries)
     if len(gallery) < k:
         raise ValueError(f"k must be at most the {len(gallery)} codes, got {k}")
-    chosen = list(RIVALS) if rivals is None else list(rivals)
+    chosen = list(LIBRARIES) if compare is None else list(compare)
     for name in chosen:
-        check_choice("rivals", name, RIVALS)
+        check_choice("compare", name, LIBRARIES)
 
     with _threads(threads):
         found, left_out = _built(chosen, gallery, threads, say)
@@ -90,7 +90,11 @@ def run_bench(
         "simd": simd_level(),
         "python": platform.python_version(),
         "versions": {"fasthash": __version__}
-        | {RIVALS[name][0]: importlib.metadata.version(RIVALS[name][0]) for name in chosen if name not in left_out},
+        | {
+            LIBRARIES[name][0]: importlib.metadata.version(LIBRARIES[name][0])
+            for name in chosen
+            if name not in left_out
+        },
         "left_out": left_out,
         "rows": rows,
     }
@@ -121,7 +125,7 @@ def _built(
             left_out[name] = reason
         else:
             say(f"building {name}")
-            found += RIVALS[name][1](gallery, threads)
+            found += LIBRARIES[name][1](gallery, threads)
     return found, left_out
 
 
@@ -206,7 +210,7 @@ def _prepared(searcher: Searcher, call: Callable[[], object]) -> Callable[[], No
 
 def _why_not(name: str, gallery: NDArray[np.uint8]) -> str:
     if find_spec(name) is None:
-        return f"not installed; pip install {RIVALS[name][0]}"
+        return f"not installed; pip install {LIBRARIES[name][0]}"
     if name == "numpy" and not hasattr(np, "bitwise_count"):
         return "numpy 2.0 is needed to count bits"
     if name == "sklearn" and gallery.size * 8 > UNPACKED:

@@ -77,9 +77,9 @@ def markdown(report: dict[str, Any], picture: str) -> str:
 
 
 def draw(path: Path, report: dict[str, Any]) -> None:
-    """Time of a query over recall, a curve for each contestant with its name beside it.
+    """Time of a query over recall, with one labelled curve for each searcher.
 
-    Settings that another one of the same contestant beats in both are left out.
+    Settings that another setting of the same searcher beats in both are left out.
 
     Args:
         path: picture to write, such as .png or .svg.

@@ -21,9 +21,9 @@ def bench(
         Path | None, typer.Option(help="Codes to search for. Default: up to 1,000 taken out of the codes.")
     ] = None,
     k: Annotated[int, typer.Option("-k", help="Neighbours of each query.")] = 10,
-    threads: Annotated[int, typer.Option(help="Threads of each contestant.")] = 1,
+    threads: Annotated[int, typer.Option(help="Threads of each library.")] = 1,
     rounds: Annotated[int, typer.Option(help="Rounds of which medians are taken.")] = 5,
-    rivals: Annotated[
+    compare: Annotated[
         str | None, typer.Option(help="Some of faiss,usearch,numpy,sklearn. Default: all that are installed.")
     ] = None,
     format: _codes.Format = None,
@@ -44,7 +44,7 @@ def bench(
 
         fasthash bench codes.npy
 
-        fasthash bench codes.npy --queries queries.npy --rivals faiss,numpy --json
+        fasthash bench codes.npy --queries queries.npy --compare faiss,numpy --json
 
         fasthash bench codes.npy --rounds 3 -o report
     """
@@ -61,7 +61,7 @@ def bench(
             k,
             threads=threads,
             rounds=rounds,
-            rivals=None if rivals is None else rivals.split(","),
+            compare=None if compare is None else compare.split(","),
             say=lambda line: typer.echo(line, err=True),
         )
         if output is not None:

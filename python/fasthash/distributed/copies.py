@@ -36,7 +36,7 @@ class Options:
     replicas: int
     threads: int | None
     num_cpus: float
-    patience: float
+    hedge_after: float
     """Seconds without an answer after which another copy is asked too."""
 
 
@@ -60,7 +60,7 @@ class Copy:
     """The first version that it holds; it has all later ones."""
 
     late: Any = None
-    """The answer that it owes since longer than patience lasts."""
+    """The answer that it owes since longer than hedge_after lasts."""
 
 
 def choose_node(

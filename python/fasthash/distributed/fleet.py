@@ -138,7 +138,7 @@ class Fleet:
             ask_one(shard, wait=True)
         hurry = False  # some shards have been asked twice: the first answer counts
         while len(answers) + len(gone) < len(arguments):
-            timeout = None if once else self.options.patience
+            timeout = None if once else self.options.hedge_after
             n_awaited = 1 if hurry else len(waiting)
             ready, slow = ray.wait(list(waiting), num_returns=n_awaited, timeout=timeout)
             for call in ready:
@@ -281,7 +281,7 @@ class Fleet:
         }
         for shard in range(self.options.n_shards):
             self._hear_late(shard)
-        ready = ray.wait(list(pings), num_returns=len(pings), timeout=self.options.patience)[0] if pings else []
+        ready = ray.wait(list(pings), num_returns=len(pings), timeout=self.options.hedge_after)[0] if pings else []
         for call, (shard, copy) in pings.items():
             copy.late = call
             if call in ready:

@@ -35,7 +35,7 @@ class ShardedIndex(Searching, Changing, Saving):
     been saved is gone.
 
     **Losses.** With `replicas=2` searches go on, exactly, while an actor or a node is lost: the replica is asked as
-    soon as Ray reports the loss, or after `patience` seconds without an answer. The lost copy is made anew from its
+    soon as Ray reports the loss, or after `hedge_after` seconds without an answer. The lost copy is made anew from its
     replica. Without one it is read from the folder that was last saved or loaded, if the shard has not changed
     since. Otherwise the shard is gone: searches raise `ShardLostError`, or with `partial=True` say which shards they
     lack. A loss is found within seconds even if nobody searches. Copies of a shard are put on different nodes where
@@ -49,7 +49,7 @@ class ShardedIndex(Searching, Changing, Saving):
         plan: as of `HierIndex`.
         threads: threads of a search in an actor; None for as many as its node has processors.
         num_cpus: processors that Ray sets aside for an actor; 0 starts any number of actors on a node.
-        patience: seconds after which a copy that has not answered a search has its replica asked too.
+        hedge_after: seconds after which a copy that has not answered a search has its replica asked too.
 
     Raises:
         MissingExtraError: Ray is not installed.
@@ -74,11 +74,11 @@ class ShardedIndex(Searching, Changing, Saving):
         plan: Plan = "auto",
         threads: int | None = None,
         num_cpus: float = 0,
-        patience: float = 1.0,
+        hedge_after: float = 1.0,
     ) -> None:
         n_shards = check_int("n_shards", n_shards, minimum=1, maximum=MAX_SHARDS)
         sources = [Source(0, "", {})] * n_shards
-        self._start(sources, 0, level_bits, memory, plan, replicas, threads, num_cpus, patience)
+        self._start(sources, 0, level_bits, memory, plan, replicas, threads, num_cpus, hedge_after)
 
     @classmethod
     def from_arrays(

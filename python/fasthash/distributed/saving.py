@@ -82,7 +82,7 @@ class Saving(Sharded):
         replicas: int = 1,
         threads: int | None = None,
         num_cpus: float = 0,
-        patience: float = 1.0,
+        hedge_after: float = 1.0,
     ) -> Self:
         """Load an index from a folder; every byte of its shards is checked first.
 
@@ -102,7 +102,7 @@ class Saving(Sharded):
         """
         path = Path(folder).absolute()
         wanted = None if n_shards is None else check_int("n_shards", n_shards, minimum=1, maximum=MAX_SHARDS)
-        rest = replicas, threads, num_cpus, patience
+        rest = replicas, threads, num_cpus, hedge_after
         return load_folder(path, cls.__name__, lambda card: cls._of(path, card, wanted, *rest))
 
     @classmethod

@@ -52,7 +52,7 @@ class Sharded:
         replicas: int,
         threads: int | None,
         num_cpus: float,
-        patience: float,
+        hedge_after: float,
     ) -> None:
         widths = check_level_bits(level_bits)
         check_choice("memory", memory, MEMORIES)
@@ -63,7 +63,7 @@ class Sharded:
             replicas=check_int("replicas", replicas, minimum=1),
             threads=None if threads is None else check_int("threads", threads, minimum=1, maximum=1024),
             num_cpus=check_not_negative("num_cpus", num_cpus),
-            patience=check_positive("patience", patience),
+            hedge_after=check_positive("hedge_after", hedge_after),
         )
         _ray.start()
         fleet = Fleet(options, (widths, memory, plan), sources)

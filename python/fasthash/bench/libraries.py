@@ -1,6 +1,7 @@
-"""The contestants: what `fasthash` has, and what other libraries have for the same exact question.
+"""The searchers of `fasthash bench`: the indices of fasthash, and those of the compared libraries.
 
-A rival is a function from codes to searchers, which imports its library itself. Only what is installed takes part.
+A library is a function from codes to searchers, which imports the library itself. Libraries that are not installed are
+left out.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from fasthash import FlatIndex, HierIndex, unpack_bits
 
-__all__ = ["RIVALS", "Searcher", "own"]
+__all__ = ["LIBRARIES", "Searcher", "own"]
 
 Codes = NDArray[np.uint8]
 
@@ -157,7 +158,7 @@ def sklearn(codes: Codes, threads: int) -> Iterator[Searcher]:
     yield Searcher("scikit-learn brute force", "", True, search, lambda found: found, seconds, bits.nbytes, threads)
 
 
-RIVALS: dict[str, tuple[str, Callable[[Codes, int], Iterator[Searcher]]]] = {
+LIBRARIES: dict[str, tuple[str, Callable[[Codes, int], Iterator[Searcher]]]] = {
     "faiss": ("faiss-cpu", faiss),
     "usearch": ("usearch", usearch),
     "numpy": ("numpy", numpy),
