@@ -47,7 +47,7 @@ std::vector<std::string> plan_names() {
     return {"scan", "prefix", "multi-index", "prefix+scan", "multi-index+scan", "pruned"};
 }
 
-py::tuple search(const Index& index, const CodeArray& queries, std::size_t k, const IdFilter* allow, bool with_stats,
+py::tuple search(const Index& index, const CodeArray& queries, std::size_t k, const Allow& allow, bool with_stats,
                  std::optional<double> keep, std::optional<KeepMode> keep_mode, const std::optional<CutArray>& cuts) {
     const CodeView view = code_view("queries", queries);
     std::optional<Pruning> pruning;
@@ -60,25 +60,29 @@ py::tuple search(const Index& index, const CodeArray& queries, std::size_t k, co
         pruning = Pruning{1, mode, cuts->data()};
     }
     std::vector<QueryStats> stats(with_stats ? view.n : 0);
-    const Found found = run_search(index, view, k, pruning, allow, with_stats ? stats.data() : nullptr);
+    const Found found =
+        run_search(index, view, k, pruning, allow.value_or(nullptr), with_stats ? stats.data() : nullptr);
     return py::make_tuple(found.distances, found.ids, with_stats ? py::object(stats_tuple(stats)) : py::none());
 }
 
-py::tuple range_search(const Index& index, const CodeArray& queries, std::int32_t radius, const IdFilter* allow) {
+py::tuple range_search(const Index& index, const CodeArray& queries, std::int32_t radius, const Allow& allow) {
     const CodeView view = code_view("queries", queries);
     std::vector<QueryStats> stats(view.n);
-    RangeResult found = run(
-        [&](const Interrupt& interrupt) { return index.range_search(view, radius, allow, stats.data(), interrupt); });
+    RangeResult found = run([&](const Interrupt& interrupt) {
+        return index.range_search(view, radius, allow.value_or(nullptr), stats.data(), interrupt);
+    });
     return py::make_tuple(to_array(std::move(found.offsets)), to_array(std::move(found.distances)),
                           to_array(std::move(found.ids)), stats_tuple(stats));
 }
 
 py::array_t<std::int64_t> count_within(const Index& index, const CodeArray& queries, std::int32_t radius,
-                                       const IdFilter* allow) {
+                                       const Allow& allow) {
     const CodeView view = code_view("queries", queries);
     py::array_t<std::int64_t> counts(static_cast<py::ssize_t>(view.n));
     std::int64_t* data = counts.mutable_data();
-    run([&](const Interrupt& interrupt) { index.count_within(view, radius, allow, data, interrupt); });
+    run([&](const Interrupt& interrupt) {
+        index.count_within(view, radius, allow.value_or(nullptr), data, interrupt);
+    });
     return counts;
 }
 

@@ -7,18 +7,21 @@
 
 namespace fasthash::python {
 
+/// Empty for None. For None as a plain pointer, pybind11 searches for foreign converters first, in half a microsecond.
+using Allow = std::optional<const IdFilter*>;
+
 /// How a query may have been answered: names of plans, "+scan" where a plan gave up, "pruned" with `keep`.
 std::vector<std::string> plan_names();
 
 /// (distances, ids, stats): stats are (plan, nodes_visited, codes_compared), plan as a place in plan_names(), or None.
 /// `cuts`: of each query, of each level but the last.
-py::tuple search(const Index& index, const CodeArray& queries, std::size_t k, const IdFilter* allow, bool with_stats,
+py::tuple search(const Index& index, const CodeArray& queries, std::size_t k, const Allow& allow, bool with_stats,
                  std::optional<double> keep, std::optional<KeepMode> keep_mode, const std::optional<CutArray>& cuts);
 
 /// (offsets, distances, ids, stats)
-py::tuple range_search(const Index& index, const CodeArray& queries, std::int32_t radius, const IdFilter* allow);
+py::tuple range_search(const Index& index, const CodeArray& queries, std::int32_t radius, const Allow& allow);
 
 py::array_t<std::int64_t> count_within(const Index& index, const CodeArray& queries, std::int32_t radius,
-                                       const IdFilter* allow);
+                                       const Allow& allow);
 
 }  // namespace fasthash::python
