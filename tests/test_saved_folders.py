@@ -201,9 +201,10 @@ with locked(Path({str(tmp_path)!r})):
 
 def test_ctrl_c_ends_the_waiting(tmp_path):
     code = f"""
-import sys
+import signal
 from pathlib import Path
 from fasthash._folder_lock import locked
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have background jobs ignore it
 try:
     print("waiting", flush=True)
     with locked(Path({str(tmp_path)!r})):
