@@ -96,11 +96,22 @@ void test_selections() {
     }
 }
 
+// Exactly at the radius, where ids decide.
+void test_extreme_ids() {
+    for (const std::int64_t id : {INT64_MIN, std::int64_t{0}, INT64_MAX}) {
+        TopK selection({2, 3}, kBits);
+        check(selection.largest_distance(id) == 3, "every id is allowed at first");
+        check(selection.push(3, id), "a tie at the radius enters");
+        check(kept(selection) == std::vector<Pair>{{3, id}}, "and is kept");
+    }
+}
+
 }  // namespace
 }  // namespace fasthash::testing
 
 int main() {
     using namespace fasthash::testing;
     test_selections();
+    test_extreme_ids();
     std::puts("topk_test: all passed");
 }
