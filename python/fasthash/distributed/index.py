@@ -24,7 +24,7 @@ __all__ = ["PartialResult", "ShardedIndex"]
 class ShardedIndex(Searching, Changing, Saving):
     """A `HierIndex` divided into shards; actors of a Ray cluster hold `replicas` copies of each shard.
 
-    The hash of its id determines the shard of a code. Every search asks all shards at once and merges their results.
+    The hash of a code's id determines its shard. Every search asks all shards at once and merges their results.
     The results equal those of one `HierIndex` over all codes, byte for byte, including ties and `keep=`.
 
     **Changes.** A change takes effect completely, in all shards and copies, or not at all if it raises. Each copy makes
