@@ -142,10 +142,7 @@ class RescoringIndex:
 
     @property
     def codes(self) -> HierIndex:
-        """An independent index of the codes with the same ids, for example for searches by radius.
-
-        Takes no time: the two indices share unchanged segments (copy on write).
-        """
+        """A copy of the index of the codes, made in no time (copy on write); use it for searches by radius."""
         return self._state.codes.copy()
 
     @property
@@ -360,14 +357,7 @@ class RescoringIndex:
 
     @classmethod
     def _of(cls, folder: Path, card: Card, mmap: bool, whole: bool) -> Self:
-        """Load the index of a card.
-
-        Args:
-            folder: folder that `save` wrote.
-            card: its card.
-            mmap: map the vectors instead of reading them.
-            whole: check every byte of the vectors, not only a sample.
-        """
+        """Load the index of a card; `mmap` maps the vectors, `whole` checks every byte of both files."""
         n, n_dims = card["n_embeddings"], card["n_dims"]
         codes_path = check_file(folder, card, "codes.fh", whole=whole)  # the sample has its header, with all checksums
         vectors_path = check_file(folder, card, "vectors.npy", whole=whole)

@@ -189,10 +189,9 @@ def _facts(
 
 @contextmanager
 def _accelerator(mixed_precision: str) -> Iterator[Accelerator]:
-    """Make an accelerator with this precision.
+    """Make an accelerator with this precision, and reset its state at the end if it was created here.
 
-    All accelerators of a process share one state, and the first one fixes the precision. So a state created here is
-    reset at the end.
+    All accelerators of a process share one state, and the first one fixes the precision.
     """
     fresh = not AcceleratorState._shared_state
     try:
