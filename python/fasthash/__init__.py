@@ -1,7 +1,7 @@
 """Find the nearest among millions of binary codes by Hamming distance, exactly; learn such codes from images.
 
-`import fasthash` needs numpy alone. Encoders, losses and training are in the modules `fasthash.encoder`,
-`fasthash.losses` and `fasthash.train` and need the extra `fasthash-search[train]`.
+`import fasthash` needs only numpy. Encoders, losses and training are in `fasthash.encoder`, `fasthash.losses` and
+`fasthash.train`; they need the extra `fasthash-search[train]`.
 """
 
 from fasthash._core import FormatError, __version__

@@ -1,4 +1,4 @@
-"""`fasthash` and `python -m fasthash`: starts the command line, or says which extra it needs."""
+"""`fasthash` and `python -m fasthash`: starts the command line, or names the missing extra."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from fasthash._extras import MissingExtraError
 
 def main() -> None:
     """Run the command line; a missing extra ends it with one line instead of a traceback."""
-    # The OpenMP threads of torch spin while they wait for each other. With another program on the same cores that made
-    # training 25 times slower here; spinning 30 times shorter than by default costs nothing on idle ones.
+    # The OpenMP threads of torch spin while they wait for each other. With another program on the same cores, this made
+    # training 25 times slower. Spinning 30 times shorter than the default costs nothing on idle cores.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    # A stream of another encoding than UTF-8 shows escapes for what it cannot say, as stderr does.
+    # If the encoding of stdout lacks a character, print an escape instead, as stderr does.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -1,8 +1,8 @@
-"""Checkpoints: a folder with weights as safetensors and a card, card.json, that tells all the rest. No pickles.
+"""Checkpoints: a folder with weights as safetensors and a card, card.json, with everything else. No pickles.
 
-The card names the file of its weights, and every save takes a new name for it. So putting the new card in place of the
-old one is the whole change: before it the folder holds the old checkpoint, after it the new one. Saves and loads meet
-each other as those of `_saved_folder` do.
+The card names the file of its weights, and every save uses a new file name. So replacing the card is atomic: before it
+the folder holds the old checkpoint, after it the new one. Concurrent saves and loads follow the rules of
+`_saved_folder`.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _UNREADABLE = (SafetensorError, AttributeError, KeyError, OverflowError, Runtime
 
 
 def write_checkpoint(folder: str | os.PathLike[str], model: nn.Module, card: Card) -> None:
-    """Write weights and card into `folder`, which is made if missing; a save that fails leaves the old checkpoint.
+    """Write weights and card to `folder`, made if missing; a save that fails leaves the old checkpoint.
 
     Raises:
-        FileExistsError: `folder` holds something else that has a card.
+        FileExistsError: `folder` holds something else with a card.
         OSError: the operating system refused a step.
     """
     folder, token = Path(folder), secrets.token_hex(4)
@@ -53,11 +53,11 @@ def write_checkpoint(folder: str | os.PathLike[str], model: nn.Module, card: Car
 
 
 def read_card(folder: str | os.PathLike[str], kind: str) -> Card:
-    """Read the card of a checkpoint of this kind, the name of a class.
+    """Read the card of a checkpoint; `kind` is the name of its class.
 
     Raises:
         FileNotFoundError: `folder` lacks card.json.
-        FormatError: it is not the card of such a checkpoint.
+        FormatError: the file is not the card of such a checkpoint.
     """
     path = card_of(folder, kind)
     try:
@@ -72,14 +72,14 @@ def read_card(folder: str | os.PathLike[str], kind: str) -> Card:
 
 
 def weights_path(folder: str | os.PathLike[str], card: Card) -> Path:
-    """The file of weights that a card names.
+    """Return the path of the weights that a card names.
 
     Raises:
-        FileNotFoundError: it is missing.
-        FormatError: the name is none that `write_checkpoint` gives.
+        FileNotFoundError: the file is missing.
+        FormatError: `write_checkpoint` never uses such a name.
     """
     name = card.get("weights")
-    if not isinstance(name, str) or not _OUR_FILES.fullmatch(name):  # so never a path that leads elsewhere
+    if not isinstance(name, str) or not _OUR_FILES.fullmatch(name):  # a path out of the folder never matches
         raise FormatError(f"{Path(folder) / CARD_NAME} names no file of weights but {name!r}")
     path = Path(folder) / name
     if not path.is_file():
@@ -88,37 +88,37 @@ def weights_path(folder: str | os.PathLike[str], card: Card) -> Path:
 
 
 def check_shapes(folder: str | os.PathLike[str], card: Card, make: Callable[[], nn.Module]) -> None:
-    """Compare the shapes of the weights with those of the model before memory is taken for either.
+    """Compare the shapes of the weights with those of the model before memory is allocated for either.
 
-    A model that cannot be made without memory is not compared; `read_weights` tells then.
+    A model that cannot be made on the meta device is not compared; then `read_weights` finds a mismatch.
 
     Args:
-        folder: of the checkpoint.
+        folder: folder of the checkpoint.
         card: its card.
-        make: makes the model.
+        make: function that makes the model.
 
     Raises:
-        FileNotFoundError, FormatError: as `read_weights`.
+        FileNotFoundError, FormatError: as in `read_weights`.
     """
     path = weights_path(folder, card)
     try:
         with safe_open(str(path), framework="pt") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except _UNREADABLE as error:
         raise FormatError(f"{path} does not fit {CARD_NAME}: {brief(error)}") from error
     try:
         with torch.device("meta"):
             model = make()
-    except Exception:  # the caller's own attempt has the right message, if it fails too
+    except Exception:  # if the caller cannot make the model either, its error is clearer
         return
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     shared = expected.keys() - {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
-    if wrong := sorted(name for name, shape in found.items() if shape != expected.get(name)):
+    if wrong := sorted(name for name, shape in stored.items() if shape != expected.get(name)):
         raise FormatError(
-            f"{path} does not fit {CARD_NAME}: {wrong[0]} has shape {found[wrong[0]]}, "
+            f"{path} does not fit {CARD_NAME}: {wrong[0]} has shape {stored[wrong[0]]}, "
             f"expected {expected.get(wrong[0], 'no such weights')}"
         )
-    if lacking := sorted(expected.keys() - found.keys() - shared):
+    if lacking := sorted(expected.keys() - stored.keys() - shared):
         raise FormatError(f"{path} does not fit {CARD_NAME}: it lacks {lacking[0]}")
 
 
@@ -126,7 +126,7 @@ def read_weights(folder: str | os.PathLike[str], model: nn.Module, card: Card) -
     """Read the weights that the card names into the model.
 
     Raises:
-        FileNotFoundError, FormatError: as `weights_path`; the weights do not fit the model.
+        FileNotFoundError, FormatError: as in `weights_path`, or the weights do not fit the model.
     """
     path = weights_path(folder, card)
     try:
@@ -136,8 +136,8 @@ def read_weights(folder: str | os.PathLike[str], model: nn.Module, card: Card) -
 
 
 def brief(error: Exception) -> str:
-    """The beginning of an error's text, on one line."""
-    # torch lists every key that does not fit: hundreds for a wrong backbone, of which the first few tell enough.
+    """Return the beginning of an error message, on one line."""
+    # torch lists every key that does not fit: hundreds for a wrong backbone. The first few are enough.
     return textwrap.shorten(str(error), width=300)
 
 
@@ -146,7 +146,7 @@ def _weights_of(card: Card) -> set[str]:
 
 
 def _refuse_others(folder: Path) -> None:
-    """Refuse a folder whose card is that of an index or the like; what is no card at all may be replaced."""
+    """Refuse a folder with the card of an index or similar; a file that is not a card may be replaced."""
     try:
         card = _saved_folder.parsed((folder / CARD_NAME).read_text(encoding="utf-8"))
         other = card["class"] if "files" in card else None

@@ -1,4 +1,4 @@
-"""Checks of arguments: every error names the argument, its value and what was expected. Nothing is cast."""
+"""Checks of arguments: each error names the argument, its value and the expected value. Nothing is cast."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ _UINT8 = np.dtype(np.uint8)
 
 
 def as_array(name: str, value: Any) -> NDArray[Any]:
-    """What numpy makes of it; an empty list, which has no type of its own, as int64.
+    """Convert a value to a numpy array; an empty list, which has no dtype, becomes int64.
 
-    Memory on the CPU that an object shows by the buffer protocol, by `__array__` or by DLPack is not copied.
+    CPU memory exposed by the buffer protocol, `__array__` or DLPack is not copied.
     """
-    # numpy imports its masked arrays when they are first named, and a child that is forked meanwhile waits for ever.
+    # Do not touch numpy.ma unless it is loaded: a child forked during its lazy import would wait for ever.
     masked = getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())
     if isinstance(value, masked):
         raise TypeError(f"{name} must be an array without a mask, got a masked array")
@@ -54,27 +54,28 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
         array = np.from_dlpack(value) if only_dlpack else np.asarray(value)
     except ValueError as error:  # lists of unequal lengths
         raise ValueError(f"{name} must be an array: {error}") from None
-    except (BufferError, RuntimeError, TypeError) as error:  # on a GPU, or a tensor that wants a gradient
+    except (BufferError, RuntimeError, TypeError) as error:  # memory on a GPU, or a tensor that requires a gradient
         raise TypeError(f"{name} must be an array that numpy can read: {error}") from error
     untyped = array.size == 0 and array.dtype == np.float64 and not hasattr(value, "dtype")
     return array.astype(np.int64) if untyped else array
 
 
 def own_array(name: str, value: Any) -> NDArray[Any]:
-    """A private copy of what numpy makes of it, so that what is checked is what is used.
+    """Convert a value to a numpy array and copy it, so that the checked values are the values used.
 
-    The caller's memory may be written by another thread meanwhile, and an object may give another array each time.
+    Without a copy, another thread could write to the array after the check, and an object could return another array at
+    the next conversion.
     """
     return np.array(as_array(name, value))
 
 
 def own_ids(ids: Any, n: int | None = None) -> NDArray[np.int64]:
-    """A private copy of ids, checked as by `check_ids`."""
+    """Check ids as `check_ids` does; return a copy."""
     return check_ids(own_array("ids", ids), n)
 
 
 def check_codes(name: str, codes: Any, n_bytes: int) -> NDArray[np.uint8]:
-    """Packed codes `(n, n_bytes)` as a contiguous uint8 array; a copy is made only where they are not contiguous."""
+    """Check packed codes `(n, n_bytes)`; return a contiguous uint8 array, copied only if necessary."""
     array = codes if type(codes) is np.ndarray and codes.dtype is _UINT8 else _packed(name, codes)
     if array.ndim != 2 or array.shape[1] != n_bytes:
         hint = "; for a single code use code[None]" if array.ndim == 1 else ""
@@ -83,7 +84,7 @@ def check_codes(name: str, codes: Any, n_bytes: int) -> NDArray[np.uint8]:
 
 
 def check_codes_of_any_width(name: str, codes: Any) -> NDArray[np.uint8]:
-    """Packed codes `(n, n_bytes)` that tell how wide codes are."""
+    """Check packed codes `(n, n_bytes)` of any width; return a contiguous uint8 array."""
     array = _packed(name, codes)
     if array.ndim != 2 or not 1 <= array.shape[1] <= MAX_BITS // 8:
         raise ValueError(f"{name} must have shape (n, n_bytes) with 1 to {MAX_BITS // 8} bytes, got {array.shape}")
@@ -99,7 +100,10 @@ def _packed(name: str, codes: Any) -> NDArray[Any]:
 
 
 def check_ids(ids: Any, n: int | None = None) -> NDArray[np.int64]:
-    """Ids `(n,)`, or any number of them, as a contiguous int64 array. Their values are checked by the index."""
+    """Check the dtype and shape of ids, `(n,)` or any length; return a contiguous int64 array.
+
+    The index checks the values.
+    """
     array = as_array("ids", ids)
     if array.dtype != np.int64:
         raise TypeError(f"ids must be an int64 array, got dtype {array.dtype}")
@@ -111,12 +115,12 @@ def check_ids(ids: Any, n: int | None = None) -> NDArray[np.int64]:
 
 
 def in_words(array: NDArray[Any]) -> NDArray[Any]:
-    """The same array, contiguous and where the processor likes its numbers to stand; a copy only where it must be."""
+    """Return the array C-contiguous and aligned; copies only if necessary."""
     return np.require(array, requirements=["C", "A"])
 
 
 def check_int(name: str, value: Any, minimum: int | None = None, maximum: int | None = None) -> int:
-    """A whole number between two bounds, both included, if there are any; booleans and floats are refused."""
+    """Check an integer between two inclusive bounds, each optional; booleans and floats are refused."""
     number = value if type(value) is int else _whole(name, value)
     if minimum is not None and number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {number}")
@@ -135,19 +139,19 @@ def _whole(name: str, value: Any) -> int:
 
 
 def is_int64(number: int) -> bool:
-    """Whether a whole number fits into 64 bits."""
+    """Return whether an integer fits into int64."""
     return -(2**63) <= number < 2**63
 
 
 def check_real(name: str, value: Any) -> float:
-    """A real number, NaN and infinities included; booleans are refused."""
+    """Check a real number, including NaN and infinities; booleans are refused."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name} must be a number, got {value!r}")
     return float(value)
 
 
 def check_positive(name: str, value: Any) -> float:
-    """A finite real number above 0."""
+    """Check a finite real number above 0."""
     number = check_real(name, value)
     if not 0 < number < math.inf:
         raise ValueError(f"{name} must be positive and finite, got {value!r}")
@@ -155,7 +159,7 @@ def check_positive(name: str, value: Any) -> float:
 
 
 def check_not_negative(name: str, value: Any) -> float:
-    """A finite real number of at least 0."""
+    """Check a finite real number of at least 0."""
     number = check_real(name, value)
     if not 0 <= number < math.inf:
         raise ValueError(f"{name} must be finite and not negative, got {value!r}")
@@ -163,7 +167,7 @@ def check_not_negative(name: str, value: Any) -> float:
 
 
 def check_fraction(name: str, value: Any) -> float:
-    """A real number above 0 and at most 1."""
+    """Check a real number above 0 and at most 1."""
     number = check_real(name, value)
     if not 0 < number <= 1:  # refuses NaN too
         raise ValueError(f"{name} must be above 0 and at most 1, got {value!r}")
@@ -171,7 +175,7 @@ def check_fraction(name: str, value: Any) -> float:
 
 
 def check_width(name: str, value: Any) -> int:
-    """A width in bits: a multiple of 8 from 8 to 4096."""
+    """Check a width in bits: a multiple of 8 from 8 to 4096."""
     n_bits = check_int(name, value, minimum=8, maximum=MAX_BITS)
     if n_bits % 8:
         raise ValueError(f"{name} must be a multiple of 8, got {n_bits}")
@@ -179,7 +183,7 @@ def check_width(name: str, value: Any) -> int:
 
 
 def check_level_bits(level_bits: Any) -> tuple[int, ...]:
-    """Widths of levels in bits, coarse first: each a positive multiple of 8, together at most 4096."""
+    """Check widths of levels in bits, coarse first: each a positive multiple of 8, together at most 4096."""
     if isinstance(level_bits, (str, bytes)) or not isinstance(level_bits, (Sequence, np.ndarray)):
         raise TypeError(f"level_bits must be a sequence of integers, got {level_bits!r}")
     widths = tuple(check_width("level_bits", bits) for bits in level_bits)
@@ -191,29 +195,29 @@ def check_level_bits(level_bits: Any) -> tuple[int, ...]:
 
 
 def check_bool(name: str, value: Any) -> None:
-    """True or False."""
+    """Check for True or False."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
 def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
-    """One of some words."""
+    """Check a string that must be one of `choices`."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
 def check_callable(name: str, value: Any) -> None:
-    """Something to call."""
+    """Check that a value can be called."""
     if not callable(value):
         raise TypeError(f"{name} must be callable, got {value!r}")
 
 
 def check_path(name: str, value: Any) -> None:
-    """The name of a file or folder: a string or a `pathlib.Path`."""
+    """Check the path of a file or folder: a string or a `pathlib.Path`."""
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError(f"{name} must be a path, got {value!r}")
 
 
 def differences(now: Mapping[str, Any], was: Mapping[str, Any]) -> list[str]:
-    """What differs from an earlier run, with both values: `lr is 0.02, was 0.01`."""
+    """List the values that differ from an earlier run, as in `lr is 0.02, was 0.01`."""
     return [f"{name} is {now[name]!r}, was {was.get(name)!r}" for name in now if now[name] != was.get(name)]

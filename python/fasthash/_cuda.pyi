@@ -1,4 +1,4 @@
-# Types of the compiled module for GPUs, which not every installation has; a test compares them with it where it is.
+# Types of the compiled GPU module, which some installations lack; a test compares them with the module if present.
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +14,7 @@ def free_bytes(device: int) -> int: ...
 
 class AllowedIds: ...
 
-# Of methods whose name ends in "there", queries and results are addresses of the device's memory.
+# Methods with `_on_gpu` in their name take addresses in GPU memory for queries and results.
 class Gallery:
     def __init__(
         self,

@@ -1,6 +1,6 @@
-"""Changes to files that a loss of power does not undo, nor leave half done. Called by all that replaces a file whole.
+"""Changes of files that survive a loss of power completely or not at all; called wherever a file is replaced.
 
-A file's content, its name and the name of its folder reach the disk in any order, unless each is flushed first.
+Without flushing, the content of a file, its name and the name of its folder may reach the disk in any order.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ __all__ = ["flush", "is_flushed", "make_folder", "put"]
 
 
 def flush(path: str | os.PathLike[str]) -> None:
-    """Wait until the content of a file, or the names in a folder, are on the disk.
+    """Wait until the content of a file, or the names in a folder, are on disk.
 
     Raises:
-        OSError: they cannot be written.
+        OSError: the operating system cannot write them.
     """
     if os.name == "nt" and os.path.isdir(path):
-        return  # Windows has no such call
+        return  # Windows cannot flush folders
     try:
         descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     except PermissionError:
         if not hasattr(os, "sync") or not os.path.exists(path):
             raise
-        os.sync()  # a folder that can be written to need not be readable
+        os.sync()  # a writable folder may be unreadable
         return
     try:
         os.fsync(descriptor)
@@ -37,9 +37,9 @@ def flush(path: str | os.PathLike[str]) -> None:
 
 
 def is_flushed(folder: str | os.PathLike[str]) -> bool:
-    """Flush the names in a folder; False if that fails.
+    """Flush the names in a folder; return False if that fails.
 
-    A file that has lost its name to another may be needed again until then: the new name may not be on the disk.
+    Until the flush, a replaced file may still be needed: the new name may not be on disk.
     """
     try:
         flush(folder)
@@ -49,10 +49,10 @@ def is_flushed(folder: str | os.PathLike[str]) -> bool:
 
 
 def make_folder(path: str | os.PathLike[str]) -> None:
-    """Make a folder and those above it, if missing.
+    """Make a folder and its parents, if missing.
 
     Raises:
-        OSError: the operating system refused it, or there is something else of this name.
+        OSError: the operating system refused it, or the name belongs to something else.
     """
     path = Path(path)
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
@@ -62,10 +62,10 @@ def make_folder(path: str | os.PathLike[str]) -> None:
 
 
 def put(draft: Path, path: Path) -> None:
-    """Give a file the name `path`, in the same folder, in place of the file that has it.
+    """Rename a file to `path` in the same folder, atomically replacing the file of that name.
 
     Raises:
-        OSError: a step was refused. The new file may be in place even so.
+        OSError: a step was refused. The new file may have replaced the old one nevertheless.
     """
     flush(draft)
     os.replace(draft, path)

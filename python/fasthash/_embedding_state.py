@@ -1,4 +1,4 @@
-"""What a `RescoringIndex` holds at a moment: codes, vectors, and which belong together."""
+"""The state of a `RescoringIndex`: codes, vectors, and the row of the vector of each id."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ["State", "merged"]
 
 
 class State(NamedTuple):
-    """All that a search needs. It never changes; a change of the index puts another in its place."""
+    """Everything that a search reads. Immutable: a change of the index replaces its state."""
 
     codes: HierIndex
     ids: NDArray[np.int64]  # ascending
-    places: NDArray[np.int64]  # of the vector of each id among the rows
+    places: NDArray[np.int64]  # row of the vector of each id
     rows: Rows
     steps: Steps | None
 
     def score(self, queries: Floats, places: NDArray[np.int64]) -> Floats:
-        """Inner products `(nq, n)` of queries with the vectors at some places `(nq, n)`."""
+        """Compute the inner products `(nq, n)` of queries with the vectors in some rows, `places` `(nq, n)`."""
         scores = np.empty(places.shape, np.float32)
-        # Steps are decoded on the side of the query: q . (w * v + m) = (q * w) . v + q . m
+        # Scale the query instead of decoding the vectors: q . (w * v + m) = (q * w) . v + q . m
         scaled = queries if self.steps is None else queries * self.steps.widths
         n_columns = max(1, BLOCK // queries.shape[1])
         n_queries = max(1, n_columns // max(1, places.shape[1]))
@@ -35,14 +35,14 @@ class State(NamedTuple):
             for c in range(0, places.shape[1], n_columns):
                 block = slice(q, q + n_queries), slice(c, c + n_columns)
                 vectors = self.rows.take(places[block]).astype(np.float32, copy=False)
-                # Not a product of matrices: its rounding would depend on which rows stand side by side.
+                # einsum, since the rounding of a matrix product would depend on the other rows of the block.
                 np.einsum("ij,ikj->ik", scaled[block[0]], vectors, out=scores[block])
-        if not np.isfinite(scores).all():  # of a mapped file only some rows were checked
+        if not np.isfinite(scores).all():  # load checks only a sample of the rows of a mapped file
             raise FormatError("the vectors in the mapped file must be finite numbers; see RescoringIndex.verify")
         return scores if self.steps is None else scores + np.einsum("ij,j->i", queries, self.steps.middles)[:, None]
 
     def tidied(self) -> State:
-        """The same without what was removed, if that is more than half of the rows in memory."""
+        """Drop removed rows from memory if they are more than half of the rows in memory."""
         n = len(self.rows.mapped)
         in_memory = self.places >= n
         n_in_memory = int(in_memory.sum())
@@ -57,9 +57,9 @@ class State(NamedTuple):
 def merged(
     state: State, ids: NDArray[np.int64], places: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Ids in ascending order and their places, with new ones among them."""
+    """Merge new ids and their rows into those of a state; return both, sorted by id."""
     all_ids, all_places = np.concatenate([state.ids, ids]), np.concatenate([state.places, places])
-    if (np.diff(all_ids[max(0, len(state.ids) - 1) :]) > 0).all():  # counted on, as is the rule
+    if (np.diff(all_ids[max(0, len(state.ids) - 1) :]) > 0).all():  # the usual case: the new ids are larger
         return all_ids, all_places
     order = np.argsort(all_ids, kind="stable")
     return all_ids[order], all_places[order]

@@ -1,7 +1,7 @@
-"""The settings of an experiment, and what they make: split, network and loss.
+"""The settings of an experiment; they make its split, network and loss.
 
-Called by `fasthash.experiment`, which reads them from files and trains. A wrong setting raises when the object is made,
-or in `check_here` if it takes this machine to tell; nothing large is read or made before.
+Called by `fasthash.experiment`, which reads settings from files and trains. A wrong setting raises on construction, or
+in `check_here` if the check depends on this machine. Nothing large is read or made before these checks.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ DATA = ("digits", "folder", "cifar10", "parts", "lists", "split")
 AUGMENTATIONS = ("none", "flip", "crop_flip")
 Ties = Literal["expected", "best", "worst", "feature"]
 
-# Those that learn from labels alone.
+# Losses that need only labels.
 LOSSES: dict[str, Callable[..., losses.HashLoss]] = {
     "cel": losses.CELLoss,
     "csq": losses.CSQLoss,
@@ -78,16 +78,16 @@ _CHOICES = {
     "ties": get_args(Ties),
     "empty": get_args(Empty),
 }
-_DRAWN = ("cifar10", "parts")  # data whose split is drawn by a protocol
-_CIFAR10 = "cifar10-hhnet"  # the protocol where none is named
-_TOLD = {"n_bits", "n_classes", "labels"}  # arguments of a loss that are known, and no options
+_DRAWN = ("cifar10", "parts")  # data with a split drawn by a protocol
+_CIFAR10 = "cifar10-hhnet"  # default protocol
+_TOLD = {"n_bits", "n_classes", "labels"}  # arguments of a loss that the experiment fills in
 
 
 @dataclass(frozen=True)
 class Experiment(TrainingSettings):
-    """Settings of an experiment, plain values all: how to train, on which images, which network, with which loss.
+    """Settings of an experiment as plain values: training, data, network and loss.
 
-    `optimizer`, `epochs`, `batch_size`, `lr` and so on are those of `TrainingSettings`; `patience` needs validation
+    `optimizer`, `epochs`, `batch_size`, `lr` and so on are fields of `TrainingSettings`; `patience` needs validation
     images.
 
     Attributes:
@@ -99,16 +99,16 @@ class Experiment(TrainingSettings):
         protocol: name in `fasthash.data.PROTOCOLS`.
         backbone, weights, image_size, head, batch_norm, level_bits: see `HashEncoder`; weights are None or "none",
             "imagenet", or a path.
-        loss: name in `LOSSES`; `loss_options` are arguments of it.
-        variant: "original", or "hhnet" for the form of HHNet's code: for losses on pairs that have no such variant, all
+        loss: name in `LOSSES`; `loss_options` are its arguments.
+        variant: "original", or "hhnet" for the form in HHNet's code. Pair losses without this variant then take all
             pairs of a batch.
-        level_mode, level_weights: see `HierarchicalLoss`, which takes part where there are several levels.
+        level_mode, level_weights: see `HierarchicalLoss`, which is used for several levels.
         augment: "none", "flip", or "crop_flip" for random crops of the image padded by an eighth, and flips.
-        hold_out: share of each class of the training set that is held out for validation; 0 takes the protocol's
-            validation images, if it has some.
-        ties: how `evaluate` counts items at one distance: "expected", "best", "worst", or "feature" for the order of
-            HHNet's code, see `fasthash.metrics.mean_average_precision_of_outputs`.
-        empty: what becomes of queries without relevant images: "zero", or "drop" as in HashNet's code.
+        hold_out: share of each class of the training set that is held out for validation; 0 takes the validation images
+            of the protocol, if it has any.
+        ties: treatment of ties in `evaluate`: "expected", "best", "worst", or "feature" for the order in HHNet's code,
+            see `fasthash.metrics.mean_average_precision_of_outputs`.
+        empty: treatment of queries without relevant images: "zero", or "drop" as in HashNet's code.
 
     Raises:
         TypeError, ValueError: a setting is not as described; the message names it.
@@ -178,14 +178,14 @@ class Experiment(TrainingSettings):
 
     @property
     def pretrained(self) -> bool | str:
-        """What the backbone starts from, as `HashEncoder` takes it."""
+        """Initial weights of the backbone, as an argument of `HashEncoder`."""
         if self.weights in (None, "none"):
             return False
         return self.weights == "imagenet" or str(self.weights)
 
     @property
     def validates(self) -> bool | None:
-        """Whether there are validation images; None where only the lists or the split file tell."""
+        """Whether the experiment has validation images; None if only the lists or the split file can tell."""
         if self.hold_out:
             return True
         if self.data in _DRAWN:
@@ -193,24 +193,24 @@ class Experiment(TrainingSettings):
         return None if self.data in ("lists", "split") else False
 
     def check_here(self) -> None:
-        """Check what this machine and the loss make of the settings, before any image is read or weights are fetched.
+        """Check the settings against this machine and the loss, before images are read or weights are downloaded.
 
         Raises:
-            FileNotFoundError: the weights are not there.
-            TypeError, ValueError: the weights are of a kind that is not read, the loss refuses an option, there is no
-                GPU for the precision, or patience has nothing to go by.
+            FileNotFoundError: the weights do not exist.
+            TypeError, ValueError: the weights have an unsupported format, the loss refuses an option, the precision
+                needs a GPU, or `patience` is set without validation images.
         """
         check_precision(self.mixed_precision)
         self.check_patience(self.validates)
         check_pretrained(self.pretrained)
         with torch.random.fork_rng(devices=[]):
-            self.make_loss(ImageSet([None] * 2, np.arange(2), "ab"))  # for two classes, as good as any
+            self.make_loss(ImageSet([None] * 2, np.arange(2), "ab"))  # two classes are enough to check the options
 
     def check_patience(self, validates: bool | None) -> None:
-        """Check that patience has something to go by; `validates` as of the property.
+        """Check that `patience` has validation images; `validates` as in the property.
 
         Raises:
-            ValueError: it has not.
+            ValueError: `patience` is set, and no validation images exist.
         """
         if self.patience is not None and validates is False:
             raise ValueError(
@@ -219,7 +219,7 @@ class Experiment(TrainingSettings):
             )
 
     def split(self, transform: Callable[[Any], torch.Tensor] | None) -> Split:
-        """The images of the experiment."""
+        """Load the images of the experiment."""
         root = self.root or ""
         if self.data == "digits":
             return load_digits(self.seed, transform)
@@ -238,7 +238,7 @@ class Experiment(TrainingSettings):
         return Split.load(self.lists, self.root, transform)
 
     def make_encoder(self) -> HashEncoder:
-        """The network, before any training."""
+        """Make the network with its initial weights."""
         torch.manual_seed(self.seed)
         return HashEncoder(
             self.backbone,
@@ -250,7 +250,7 @@ class Experiment(TrainingSettings):
         )
 
     def make_loss(self, images: ImageSet) -> losses.HashLoss:
-        """The loss, for a training set."""
+        """Make the loss for a training set."""
         torch.manual_seed(self.seed)
         if len(self.level_bits) == 1:
             return self._level_loss(self.level_bits[0], images)
@@ -259,13 +259,13 @@ class Experiment(TrainingSettings):
         return losses.HierarchicalLoss(levels, self.level_bits, self.level_weights, self.level_mode)  # type: ignore[arg-type]
 
     def _level_loss(self, n_bits: int, images: ImageSet) -> losses.HashLoss:
-        """The loss of one level; it is told the width, the number of classes or the labels if it asks."""
+        """Make the loss of one level; fill in width, number of classes and labels if it has these arguments."""
         make = LOSSES[self.loss]
         known = {"n_bits": n_bits, "n_classes": len(images.class_names), "labels": torch.from_numpy(images.labels)}
-        asked = inspect.signature(make).parameters
+        accepted = inspect.signature(make).parameters
         options = dict(self.loss_options)
         if self.variant == "hhnet":
             options = (
-                {"variant": "hhnet"} if "variant" in asked else {"pairs": "all"} if "pairs" in asked else {}
+                {"variant": "hhnet"} if "variant" in accepted else {"pairs": "all"} if "pairs" in accepted else {}
             ) | options
-        return make(**{name: known[name] for name in known if name in asked}, **options)
+        return make(**{name: known[name] for name in known if name in accepted}, **options)

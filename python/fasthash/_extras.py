@@ -1,4 +1,4 @@
-"""Clear errors for optional dependencies: `import fasthash` needs numpy alone, the rest comes in extras."""
+"""Clear errors for optional dependencies: `import fasthash` needs only numpy; extras add the rest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["MissingExtraError", "needs_extra"]
 
 
 class MissingExtraError(ImportError):
-    """A module of fasthash needs packages that are not installed; the message says which extra brings them."""
+    """A module of fasthash needs packages that are not installed; the message names the extra to install."""
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def needs_extra(extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        # Our own modules are never an extra: a failure inside them is a bug and must look like one.
+        # A missing module of fasthash itself is a bug, not a missing extra.
         package = (error.name or "").split(".")[0]
         if package == "fasthash":
             raise

@@ -1,4 +1,4 @@
-"""The index that compares every code."""
+"""`FlatIndex`: the index that scans all codes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["FlatIndex"]
 
 
 class FlatIndex(Index):
-    """Compares every query with every code: the exhaustive index, and the oracle of all others.
+    """Exact nearest-neighbour index that scans all codes; tests compare the other indices with it.
 
     Args:
         n_bits: width of the codes in bits, a multiple of 8 from 8 to 4096.
 
     Raises:
         TypeError: `n_bits` is not an integer.
-        ValueError: `n_bits` is no multiple of 8 or out of range.
+        ValueError: `n_bits` is not a multiple of 8 or is out of range.
 
     Examples:
         >>> index = FlatIndex(n_bits=16)
@@ -44,7 +44,7 @@ class FlatIndex(Index):
 
     @classmethod
     def from_arrays(cls, codes: ArrayLike, ids: ArrayLike | None = None) -> Self:
-        """An index of these codes.
+        """Create an index of these codes.
 
         Args:
             codes: uint8 array `(n, n_bytes)`.
@@ -62,19 +62,19 @@ class FlatIndex(Index):
         return f"FlatIndex(n_bits={self.n_bits}) with {len(self)} codes"
 
     def to(self, device: Any, *, max_bytes: int | None = None) -> FlatIndex | GpuFlatIndex:
-        """An index with the same codes on a GPU, which finds the same, byte for byte.
+        """Create an index with the same codes on a GPU; its searches return the same results, byte for byte.
 
         Args:
-            device: `"cuda"`, `"cuda:1"` and so on, or a `torch.device`; `"cpu"` gives this index itself.
-            max_bytes: bytes of GPU memory for codes and ids; by default what is free, less a reserve.
-                Codes that need more stay in pinned memory of the host, and searches stream them.
+            device: `"cuda"`, `"cuda:1"` and so on, or a `torch.device`. `"cpu"` returns this index.
+            max_bytes: bytes of GPU memory for codes and ids; the default is the free memory less a reserve. If the
+                codes need more, they stay in pinned memory of the host, and searches stream them.
 
         Returns:
             A `fasthash.gpu.GpuFlatIndex`, or this index.
 
         Raises:
             TypeError: `max_bytes` is not an integer.
-            ValueError: `device` is none of these, or `max_bytes` is negative.
+            ValueError: `device` is not one of these, or `max_bytes` is negative.
             RuntimeError: fasthash was built without CUDA, or the GPU cannot be used; the message says why.
             MemoryError: the GPU has too little memory.
         """
@@ -96,14 +96,14 @@ class FlatIndex(Index):
     ) -> SearchResult | tuple[SearchResult, SearchStats]:
         """Find the k nearest codes of each query, exactly, ordered by (distance, id).
 
-        A larger k gives the same rows and more, so pages are slices: the second page of ten is
+        The first columns of a result do not depend on k, so pages are slices: the second page of ten is
         `search(queries, k=20).ids[:, 10:]`.
 
         Args:
             queries: uint8 array `(nq, n_bits / 8)`.
-            k: how many neighbours, from 1 to 2^31 - 1; may exceed the number of codes.
-            allow: only these: int64 array of ids; or bool mask with `mask[i]` for id i, an entry for every id so far;
-                or an `IdFilter`, for a set that is used again.
+            k: number of neighbours, from 1 to 2^31 - 1; may exceed the number of codes.
+            allow: ids that the search may return: an int64 array of ids; or a bool mask, where `mask[i]` allows id i,
+                with a value for every id so far; or an `IdFilter`, for a set that is used again. None allows all.
             stats: also return the work done.
 
         Returns:

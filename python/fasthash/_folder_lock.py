@@ -1,7 +1,7 @@
-"""The lock of a folder: whatever writes into a saved folder holds it, one writer at a time.
+"""The lock of a folder: every writer to a saved folder holds it, so that one writer works at a time.
 
-It holds over threads and processes, and over hosts where the file system shares its locks. Readers take no lock. The
-operating system frees the lock of a process that is killed.
+The lock excludes other threads and processes, and other hosts if the file system shares locks. Readers take no lock.
+The operating system frees the lock of a killed process.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.02  # seconds between two attempts; Ctrl-C ends a pause
 
 _Place = tuple[int, int]  # device and number of a folder or file
-_held: dict[int, tuple[_Place, int]] = {}  # folder and thread of each descriptor that has a lock
+_held: dict[int, tuple[_Place, int]] = {}  # folder and thread of each descriptor with a lock
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[bool]:
-    """Hold the lock of a folder, after whoever holds it now.
+    """Hold the lock of a folder within the block; waits for the current holder.
 
-    Gives False where the file system has no locks: then the caller must remove nothing that another writer may have
+    Yields False if the file system has no locks. Then the caller must not remove files that another writer may have
     written.
 
     Raises:
-        RuntimeError: this thread holds the lock, as in a signal handler that saves during a save.
+        RuntimeError: this thread holds the lock already, for example in a signal handler that saves during a save.
         OSError: the folder is missing or cannot be written.
     """
     owner = _place(os.stat(folder)), threading.get_ident()
@@ -47,20 +47,20 @@ def locked(folder: Path) -> Iterator[bool]:
     try:
         yield True
     finally:
-        if _held.pop(descriptor, None):  # else this is a forked child, which never had the lock
-            with contextlib.suppress(OSError):  # Windows removes no file that is open
+        if _held.pop(descriptor, None):  # a forked child does not hold the lock
+            with contextlib.suppress(OSError):  # Windows cannot remove an open file
                 os.unlink(folder / LOCK_NAME)
-            _unlock(descriptor)  # a child that was forked meanwhile may have the descriptor too
+            _unlock(descriptor)  # explicitly, since a forked child may have the descriptor open too
             os.close(descriptor)
 
 
 def _acquired(path: Path) -> int | None:
-    """A descriptor of the file at a path, with its lock; None where there are no locks."""
+    """Open and lock the file at a path; return its descriptor, or None if the file system has no locks."""
     pause = _FIRST_PAUSE
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            # The holder before may have removed the file: a lock on it would then keep nobody out.
+            # The previous holder may have removed the file: a lock on a removed file excludes nobody.
             if _try_lock(descriptor) and _is_at(descriptor, path):
                 return descriptor
         except BaseException as error:
@@ -115,7 +115,7 @@ else:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
     def _forget_held() -> None:
-        """A forked child holds no lock; its descriptors would keep that of a parent that is killed."""
+        """Close the descriptors in a forked child: they would keep the lock after the parent is killed."""
         for descriptor in _held:
             with contextlib.suppress(OSError):
                 os.close(descriptor)

@@ -1,4 +1,4 @@
-"""What an encoder of images and a head on features share: levels, codes of batches, checkpoints."""
+"""`Hasher`, the base class of `HashEncoder` and `HashHead`: levels, codes of batches, checkpoints."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ with needs_extra("train"):
 __all__ = ["Batches", "Hasher", "evaluating", "in_batches"]
 
 _Model = TypeVar("_Model", bound="Hasher")
-Batches = Iterable[Any]  # of tensors, of float32 arrays, or of lists that begin with a tensor
+Batches = Iterable[Any]  # tensors, float32 arrays, or lists whose first element is a tensor
 
 
 class Hasher(nn.Module):
     """Network to raw outputs `(B, n_bits)`, the levels side by side, coarse first.
 
     Attributes:
-        record: the training that the checkpoint it was loaded from tells of, or None.
+        record: the training record of the loaded checkpoint, or None.
     """
 
-    _CARD_FIELDS: ClassVar[tuple[str, ...]]  # arguments that make the same network again, as the card keeps them
+    _CARD_FIELDS: ClassVar[tuple[str, ...]]  # names of the constructor arguments that the card stores
 
     def __init__(self, level_bits: Sequence[int]) -> None:
         super().__init__()
@@ -57,22 +57,22 @@ class Hasher(nn.Module):
         return sum(self._level_bits)
 
     def to_best_device(self: _Model) -> _Model:
-        """Move to the first GPU, if CUDA has one, and else to the CPU; returns itself."""
+        """Move to the first CUDA GPU, or to the CPU if no GPU is available; return self."""
         return self.to("cuda" if torch.cuda.is_available() else "cpu")
 
     def save(self, folder: str | os.PathLike[str], record: TrainingRecord | None = None) -> None:
-        """Write the network into `folder`: the weights as safetensors, all the rest as card.json.
+        """Write the network to `folder`: the weights as safetensors, the arguments in card.json.
 
-        A save that fails or is killed at any point leaves the checkpoint that was there. Saves into one folder take
-        turns, and whoever loads meanwhile gets one of them as a whole.
+        A save that fails or is killed at any point leaves the earlier checkpoint. Saves into one folder run one at a
+        time; a load during a save gets the old or the new checkpoint, complete.
 
         Args:
-            folder: made if missing; a checkpoint in it is replaced.
-            record: of its training, as `fasthash.train.train` returns it; kept in the card.
+            folder: output folder, made if missing; a checkpoint in it is replaced.
+            record: result of `fasthash.train.train`, stored in the card.
 
         Raises:
             TypeError: `record` is neither a TrainingRecord nor None.
-            FileExistsError: `folder` holds another thing that has a card, such as an index.
+            FileExistsError: `folder` holds something else with a card, such as an index.
             OSError: a file cannot be written.
         """
         if not isinstance(record, (TrainingRecord, type(None))):
@@ -83,11 +83,11 @@ class Hasher(nn.Module):
 
     @classmethod
     def load(cls: type[_Model], folder: str | os.PathLike[str]) -> _Model:
-        """Read what `save` wrote; it comes on the CPU and in eval mode.
+        """Load a network that `save` wrote, on the CPU and in eval mode.
 
         Raises:
             FileNotFoundError: `folder` lacks the card or the weights.
-            FormatError: one of these files is not what `save` writes.
+            FormatError: a file is damaged or was not written by `save`.
         """
 
         def load(card: Card) -> _Model:
@@ -114,22 +114,22 @@ class Hasher(nn.Module):
         raise NotImplementedError
 
     def _weight(self) -> torch.Tensor:
-        """Any parameter: all have the same dtype and device."""
+        """Return one parameter; all have the same dtype and device."""
         return next(self.parameters())
 
     def _codes(self, batches: Batches, name: str, progress: bool) -> NDArray[np.uint8]:
-        """Packed codes of all batches; arguments as of `_outputs`."""
+        """Compute the packed codes of all batches; arguments as in `_outputs`."""
         empty = np.empty((0, self.n_bits // 8), np.uint8)
         return np.concatenate([empty, *map(sign_codes, self._outputs(batches, name, progress))])
 
     def _outputs(self, batches: Batches, name: str, progress: bool) -> Iterator[NDArray[np.float32]]:
-        """Raw outputs of each batch, in eval mode and without gradients; `name` says what they hold, in errors."""
+        """Compute the raw outputs of each batch, in eval mode without gradients; `name` names the data in errors."""
         device, done = self._weight().device, 0
         with evaluating(self), torch.inference_mode():
             for batch in tqdm(batches, desc="encode", unit="batch", disable=not progress):
                 inputs = batch[0] if isinstance(batch, (list, tuple)) else batch
                 if isinstance(inputs, np.ndarray):
-                    inputs = torch.from_numpy(inputs.copy())  # one batch: the whole may be a file that is mapped
+                    inputs = torch.from_numpy(inputs.copy())  # copy one batch, as the array may be a mapped file
                 z = self(inputs.to(device)).float().cpu().numpy()
                 if np.isnan(z).any():
                     row, bit = np.argwhere(np.isnan(z))[0].tolist()
@@ -141,7 +141,7 @@ class Hasher(nn.Module):
 
 
 def in_batches(items: torch.Tensor | NDArray[Any] | Dataset[Any], batch_size: int, num_workers: int = 0) -> Batches:
-    """Batches of the rows of an array or of the items of a data set, in order."""
+    """Split an array or a data set into batches, in order."""
     if isinstance(items, Dataset):
         return DataLoader(items, batch_size, num_workers=num_workers)
     return [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
@@ -149,7 +149,7 @@ def in_batches(items: torch.Tensor | NDArray[Any] | Dataset[Any], batch_size: in
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module in eval mode for a while; each part gets its own mode back, since some may have been frozen."""
+    """Put a module in eval mode within the block; then restore the mode of each part, as some may be frozen."""
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:

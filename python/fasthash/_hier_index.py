@@ -1,4 +1,4 @@
-"""The index that skips most codes."""
+"""`HierIndex`: the index that compares only a small part of its codes."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ __all__ = ["HierIndex"]
 
 
 class HierIndex(Index):
-    """Exact search that skips most codes, whatever they are; and HDHash's pruned search over their levels.
+    """Exact nearest-neighbour index that compares only a small part of its codes.
 
-    The codes are sorted and equal ones stored once. An exact search takes the way that a sample of the codes shows to
-    be the best within `memory`:
+    Codes are sorted, and equal codes are stored once. The index samples the codes and chooses the cheapest search plan
+    within the memory budget:
 
-    - `"prefix"`: prefixes are opened in the order of their distance to the query's, which is a lower bound for all
-      codes below, until it passes the k-th distance. For clustered codes, as learned ones are. Where the prefix ends is
-      free of where the levels end.
-    - `"multi-index"`: the same with several parts of the code at once (multi-index hashing, arXiv:1307.2982), for each
-      of which there is a table of all codes. For scattered codes.
-    - `"scan"`: all codes are compared, as in `FlatIndex`.
+    - `"prefix"`: visit code prefixes in the order of their distance to the query. That distance is a lower bound for
+      every code with the prefix, so the search stops when it exceeds the k-th distance. Best for clustered codes, such
+      as learned ones. The width of the prefix does not depend on the levels.
+    - `"multi-index"`: look up several substrings of the code, each in its own table of all codes (multi-index hashing,
+      arXiv:1307.2982). Best for scattered codes.
+    - `"scan"`: compare every code, as `FlatIndex` does.
 
-    A search whose plan turns out not to pay ends as a scan. All plans give the same result.
+    All plans return the same results. If a plan turns out to cost more than a scan during a search, the search finishes
+    as a scan.
 
-    With `keep=` a search is the pruned coarse-to-fine search of HDHash (ICPR 2020) over the levels instead; the first
-    such search after a change compacts the index and builds the tree of its levels.
+    With `keep=`, `search` runs HDHash's pruned coarse-to-fine search (ICPR 2020) over the levels instead. The first
+    pruned search after a change compacts the index and builds the tree of its levels.
 
-    What is added later is collected beside the sorted codes and merged with them as it grows (docs/updates.md). An
-    index holds at most 2^32 - 1 codes.
+    Later additions go to small segments, which are merged as they grow (docs/updates.md). An index holds at most
+    2^32 - 1 codes.
 
     Args:
         level_bits: widths of the levels in bits, coarse first; each a positive multiple of 8, together at most 4096.
-        memory: what the index may spend, ids included: `"compact"` as little as possible; `"default"` up to twice,
-            `"fast"` up to six times the bytes of the codes, where that makes the exact search faster. What has been
-            added since the codes were last brought together, at most a 32nd of them, is searched in the same way
-            whatever it takes, and so is the map of ids that the first look-up makes.
-        plan: `"auto"`, or the plan to take whatever the codes and the memory. Codes of 8 bits have no several parts and
-            are scanned instead.
+        memory: memory budget, ids included: `"compact"` (as little as possible), `"default"` (up to twice the bytes of
+            the codes) or `"fast"` (up to six times). The index uses the budget only where it makes the exact search
+            faster. The budget excludes recent additions (at most 1/32 of the codes) and the id map, which the first
+            lookup by id builds.
+        plan: `"auto"`, or a plan to force. Codes of 8 bits have no substrings: they are scanned instead.
 
     Raises:
         TypeError: `level_bits` is not a sequence of integers.
-        ValueError: a width is no positive multiple of 8, or the sum is out of range; `memory` or `plan` is unknown.
+        ValueError: a width is not a positive multiple of 8, the sum is out of range, or `memory` or `plan` is unknown.
 
     Examples:
         >>> index = HierIndex(level_bits=(8, 8))
@@ -83,12 +83,12 @@ class HierIndex(Index):
         memory: Memory = "default",
         plan: Plan = "auto",
     ) -> Self:
-        """An index of these codes.
+        """Create an index of these codes.
 
         Args:
             codes: uint8 array `(n, n_bytes)`.
             ids: as in `add`.
-            level_bits: None for a single level, else as in the class.
+            level_bits: as in the class; None makes a single level.
             memory: as in the class.
             plan: as in the class.
 
@@ -104,9 +104,9 @@ class HierIndex(Index):
         return f"HierIndex(level_bits={self.level_bits}, memory={self.memory!r}) with {len(self)} codes"
 
     def to(self, device: Any, *, max_bytes: int | None = None) -> HierIndex | GpuHierIndex:
-        """An index with the same codes on a GPU; arguments and errors as of `FlatIndex.to`.
+        """Create an index with the same codes on a GPU; arguments and errors as in `FlatIndex.to`.
 
-        Of codes in pinned memory a search reads over the bus what is below the prefixes that it opens.
+        If the codes are in pinned memory, a search transfers only the rows under the visited prefixes.
 
         Returns:
             A `fasthash.gpu.GpuHierIndex`, or this index.
@@ -118,7 +118,7 @@ class HierIndex(Index):
 
     @property
     def memory(self) -> Memory:
-        """What the index may spend for speed: `"compact"`, `"default"` or `"fast"`."""
+        """Memory budget: `"compact"`, `"default"` or `"fast"`."""
         return cast(Memory, MEMORY_NAMES[self._impl.memory])
 
     @overload
@@ -155,21 +155,22 @@ class HierIndex(Index):
     ) -> SearchResult | tuple[SearchResult, SearchStats]:
         """Find the k nearest codes of each query, ordered by (distance, id); exactly, unless `keep` is given.
 
-        A larger k gives the same rows and more, so pages are slices: the second page of ten is
+        In an exact search the first columns do not depend on k, so pages are slices: the second page of ten is
         `search(queries, k=20).ids[:, 10:]`.
 
         Args:
             queries: uint8 array `(nq, n_bits / 8)`.
-            k: how many neighbours, from 1 to 2^31 - 1; may exceed the number of codes.
-            keep: None searches exactly. A number above 0 and at most 1 searches as HDHash does, coarse to fine, keeping
-                that share after every level but the last; nodes tied at the cut are all kept, and the cut is
-                widened until k codes are left. 1 keeps everything and is exact; so is an index of one level.
-            keep_mode: share of what. `"node_ratio"`: the candidate nodes of the level, by their distance so far.
-                `"gallery_ratio"`: all codes, by taking nodes in the order of their distance so far until the subtrees
-                hold that share. `"radius"`: the bits of the level, keeping nodes within that distance on the level
-                alone. Used only with `keep`.
-            allow: only these: int64 array of ids; or bool mask with `mask[i]` for id i, an entry for every id so far;
-                or an `IdFilter`, for a set that is used again. With `keep` the race is among the allowed codes.
+            k: number of neighbours, from 1 to 2^31 - 1; may exceed the number of codes.
+            keep: None searches exactly. A number above 0 and at most 1 runs HDHash's pruned search: coarse to fine, it
+                keeps this share after every level but the last. All nodes tied at the cut are kept, and the cut widens
+                until k codes are left. The search is exact with 1, and in an index of one level.
+            keep_mode: meaning of the share. `"node_ratio"`: a share of the candidate nodes of the level, nearest first.
+                `"gallery_ratio"`: take nodes, nearest first, until their subtrees hold this share of all codes.
+                `"radius"`: keep nodes whose distance on this level alone is at most this share of the level's bits.
+                Used only with `keep`.
+            allow: ids that the search may return: an int64 array of ids; or a bool mask, where `mask[i]` allows id i,
+                with a value for every id so far; or an `IdFilter`, for a set that is used again. None allows all. With
+                `keep` the search prunes among the allowed codes.
             stats: also return the work done.
 
         Returns:
@@ -182,11 +183,11 @@ class HierIndex(Index):
         return self._search(queries, k, keep, keep_mode, allow, stats)
 
     def stats(self) -> dict[str, Any]:
-        """Size and shape of the index as a dictionary of plain numbers and names, ready for JSON.
+        """Return the size and shape of the index as a dictionary of plain numbers and names, ready for JSON.
 
-        Beside what a flat index tells: `memory`; the `plan` of the exact search, with the number of parts and the bits
-        of each that it looks codes up by; `nodes_per_level` (distinct codes at the last), `n_distinct_codes`. The nodes
-        are counted anew by each call.
+        Adds to the entries of a flat index: `memory`; the `plan` of the exact search, with the number of its substrings
+        (`n_parts`) and the bits of each (`part_bits`); `nodes_per_level`, where the last level counts distinct codes;
+        and `n_distinct_codes`. Each call counts the nodes anew.
         """
         shape = self._impl.shape()
         return super().stats() | {

@@ -1,7 +1,7 @@
-"""What the indices share: arguments are checked, the compiled core does the work.
+"""Base class of `FlatIndex` and `HierIndex`: checks arguments and calls the compiled core.
 
-Any number of threads may use one index, without the GIL. A search sees what the index held when it began and waits for
-nobody; changes take turns, and each happens as a whole or, if it raises, not at all.
+Any number of threads may use one index; the core releases the GIL. A search works on the state of the index at its
+start and takes no lock. Changes run one at a time. A change takes effect completely, or not at all if it raises.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ __all__ = ["Index", "path_bytes", "search_stats"]
 
 
 class Index:
-    """What both indices share."""
+    """Base class of both indices."""
 
     _impl: _core.Index
-    _kind: ClassVar[type[_core.Index]]  # of `_impl`
+    _kind: ClassVar[type[_core.Index]]  # class of `_impl`
 
     @classmethod
     def _of(cls, core: _core.Index) -> Self:
-        """An index around a core that is there already."""
+        """Wrap an existing core index."""
         index = cls.__new__(cls)
         index._impl = core
         return index
@@ -56,7 +56,7 @@ class Index:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that codes, ids and tables take, those of a mapped file not included."""
+        """Bytes of memory for codes, ids and tables, without those of a mapped file."""
         return self._impl.nbytes()
 
     @property
@@ -68,7 +68,7 @@ class Index:
         return len(self._impl)
 
     def __bool__(self) -> bool:
-        # An index is a thing, not a list: `if index:` must not depend on what has been added.
+        # `if index:` must be true for an empty index too.
         return True
 
     def add(
@@ -77,19 +77,19 @@ class Index:
         """Add codes to the gallery.
 
         Args:
-            codes: uint8 array `(n, n_bits / 8)`, the levels side by side, coarse first. Copied. It may be mapped from a
-                file: it is read from its beginning to its end, several times if it is large.
-            ids: int64 array `(n,)` of values that are distinct, new to the index and not -1. None counts on from one
-                past the largest id so far: 0 .. n-1 in a fresh index.
-            progress: called now and then with the share of the work that is done, up to 1.0 at the end. What it raises
-                ends the work, and the index is what it was before. It may search, and change other indices; a change
-                of this index inside it is a RuntimeError, as it is inside a signal handler that interrupts a change.
-                Do not wait in it for another thread that changes this index: that thread waits for this call.
+            codes: uint8 array `(n, n_bits / 8)`, the levels side by side, coarse first. Copied. The array may be mapped
+                from a file: it is read from start to end, several times if it is large.
+            ids: int64 array `(n,)` of distinct values, new to the index and not -1. None numbers the codes from the
+                largest id so far plus one: 0 .. n-1 in a fresh index.
+            progress: called from time to time with the finished share of the work, up to 1.0 at the end. If it raises,
+                `add` stops and leaves the index unchanged. The callback may search this index and change others. If
+                it changes this index, a RuntimeError is raised, as in a signal handler that interrupts a change. The
+                callback must not wait for another thread that changes this index: that thread waits for this call.
 
         Raises:
             TypeError: wrong dtype; nothing is cast.
-            ValueError: wrong shape or unacceptable ids. The index is then what it was before.
-            RuntimeError: called inside a change of the same index, or where threads would wait for each other.
+            ValueError: wrong shape or unacceptable ids. The index is unchanged.
+            RuntimeError: called inside a change of the same index, or threads would wait for each other.
         """
         array = check_codes("codes", codes, self.n_bits // 8)
         if progress is not None and not callable(progress):
@@ -105,20 +105,21 @@ class Index:
         folder: str | os.PathLike[str] | None = None,
         progress: Callable[[float], object] | None = None,
     ) -> None:
-        """Add codes that come in pieces, more than fit into memory beside the index; ids count on.
+        """Add codes in chunks, for codes that do not fit into memory beside the index.
 
-        An index that gets its codes one `add` after the other merges them now and then, for which it needs twice its
-        memory. Here the pieces go into a temporary file first, and from there into the index at once.
+        Repeated calls of `add` merge segments from time to time, and a merge needs twice the memory of the index.
+        `add_chunks` writes all chunks to a temporary file and then adds the file in one step. The ids continue from the
+        largest id so far.
 
         Args:
-            chunks: uint8 arrays `(n, n_bits / 8)`, any number of any lengths.
-            folder: where the temporary file may be, as large as the codes. None: where the system has such files.
-            progress: as in `add`, called once all pieces are in the file.
+            chunks: iterable of uint8 arrays `(n, n_bits / 8)`; the lengths may differ.
+            folder: folder for the temporary file, which is as large as the codes. None takes the system's default.
+            progress: as in `add`; the calls start when all chunks are in the file.
 
         Raises:
             OSError: the temporary file cannot be written.
             TypeError: wrong dtype; nothing is cast.
-            ValueError: wrong shape. The index is then what it was before, as it is if `chunks` raises something.
+            ValueError: wrong shape. The index is unchanged, also if `chunks` itself raises.
         """
         n_bytes = self.n_bits // 8
         if not isinstance(chunks, Iterable):
@@ -133,64 +134,65 @@ class Index:
     def remove(self, ids: ArrayLike) -> None:
         """Remove codes.
 
-        The codes are marked as removed, and dropped when more than an eighth of a segment is.
+        The codes are marked as removed. A segment drops them when more than an eighth of it is removed.
 
         Args:
-            ids: int64 array `(n,)` of distinct ids that the index holds.
+            ids: int64 array `(n,)` of distinct ids in the index.
 
         Raises:
             TypeError: wrong dtype.
-            ValueError: an id that the index does not hold or that comes twice. Nothing is removed then.
+            ValueError: an id is not in the index, or is given twice. Nothing is removed.
         """
         self._impl.remove(check_ids(ids))
 
     def update(self, ids: ArrayLike, codes: ArrayLike) -> None:
-        """Give ids that the index holds other codes, all at once.
+        """Replace the codes of some ids, all in one step.
 
         Args:
-            ids: int64 array `(n,)` of distinct ids that the index holds.
-            codes: uint8 array `(n, n_bits / 8)`.
+            ids: int64 array `(n,)` of distinct ids in the index.
+            codes: uint8 array `(n, n_bits / 8)`, the new codes.
 
         Raises:
             TypeError: wrong dtype.
-            ValueError: wrong shape, or an id that the index does not hold or that comes twice. Nothing changes then.
+            ValueError: wrong shape, or an id is not in the index or is given twice. Nothing changes.
         """
         array = check_codes("codes", codes, self.n_bits // 8)
         self._impl.update(check_ids(ids, len(array)), array)
 
     def merge(self, other: Index) -> None:
-        """Add all codes of another index under their ids; the other index stays as it is.
+        """Add all codes of another index with their ids; the other index does not change.
 
         Args:
             other: a flat or hierarchical index with the same levels.
 
         Raises:
-            TypeError: `other` is no index.
-            ValueError: other levels, or an id that both hold. Nothing is added then.
+            TypeError: `other` is not an index.
+            ValueError: the levels differ, or both indices hold the same id. Nothing is added.
         """
         if not isinstance(other, Index):
             raise TypeError(f"other must be a FlatIndex or HierIndex, got {type(other).__name__}")
         self._impl.merge(other._impl)
 
     def compact(self) -> None:
-        """Bring all codes together and drop the removed ones, as if the index were built anew.
+        """Merge all segments into one and drop the removed codes, as if the index were built anew.
 
-        It happens by itself as codes come and go; afterwards searches are as fast as they can be. No result changes.
+        Searches are fastest after it; no result changes. Additions and removals compact the index step by step, so that
+        calling this is optional.
         """
         self._impl.compact()
 
     def reconstruct(self, ids: ArrayLike) -> NDArray[np.uint8]:
-        """The codes of some ids.
+        """Return the codes of some ids.
 
         Args:
-            ids: int64 array `(n,)` of ids that the index holds, in any order, also several times.
+            ids: int64 array `(n,)` of ids in the index, in any order; repeated ids are allowed.
 
         Returns:
             uint8 array `(n, n_bits / 8)`.
 
         Raises:
             TypeError: wrong dtype.
-            ValueError: an id that the index does not hold.
+            ValueError: an id is not in the index.
         """
         return self._impl.reconstruct(check_ids(ids))
 
@@ -198,7 +200,7 @@ class Index:
         return is_int64(check_int("id", id)) and id in self._impl
 
     def to_arrays(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """All codes `(n, n_bits / 8)` and their ids `(n,)`, in the order of the ids."""
+        """Return all codes, uint8 `(n, n_bits / 8)`, and their ids, int64 `(n,)`, sorted by id."""
         return self._impl.to_arrays()
 
     @overload
@@ -216,8 +218,8 @@ class Index:
 
         Args:
             queries: uint8 array `(nq, n_bits / 8)`.
-            radius: largest distance in bits that is found, from 0; n_bits and more find all codes.
-            allow: only these ids, as in `search`.
+            radius: largest distance in bits, at least 0; with n_bits or more the result holds all codes.
+            allow: ids that the search may return, as in `search`.
             stats: also return the work done.
 
         Returns:
@@ -238,8 +240,8 @@ class Index:
 
         Args:
             queries: uint8 array `(nq, n_bits / 8)`.
-            radius: largest distance in bits that counts, from 0; n_bits and more count all codes.
-            allow: only these ids, as in `search`.
+            radius: largest distance in bits, at least 0; with n_bits or more all codes count.
+            allow: ids that may count, as in `search`.
 
         Returns:
             int64 array `(nq,)`.
@@ -252,7 +254,10 @@ class Index:
         return self._impl.count_within(array, self._radius(radius), self._filter(allow))
 
     def copy(self) -> Self:
-        """An index of its own with the same codes. It takes no time: what neither index has changed is there once."""
+        """Return an independent index with the same codes.
+
+        Takes no time: the two indices share unchanged segments (copy on write).
+        """
         return self._of(self._impl.copy())
 
     __copy__ = copy
@@ -261,19 +266,19 @@ class Index:
         return self.copy()
 
     def to_bytes(self) -> bytes:
-        """What `save` would write into a file."""
+        """Return the bytes that `save` would write to a file."""
         return self._impl.to_bytes()
 
     @classmethod
     def from_bytes(cls, data: bytes | bytearray | memoryview) -> Self:
-        """An index from the bytes of a file, all of which are checked first.
+        """Load an index from bytes; every byte is checked first.
 
         Args:
-            data: what `to_bytes` gave, or the content of a file.
+            data: the result of `to_bytes`, or the content of a file.
 
         Raises:
-            FormatError: the bytes are no index, are damaged, or were written by a newer fasthash.
-            TypeError: `data` is not bytes, or holds an index of the other kind.
+            FormatError: the bytes are not an index, are damaged, or were written by a newer fasthash.
+            TypeError: `data` is not bytes, or holds an index of the other class.
         """
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError(f"data must be bytes, got {type(data).__name__}")
@@ -283,10 +288,10 @@ class Index:
         return type(self).from_bytes, (self.to_bytes(),)
 
     def stats(self) -> dict[str, Any]:
-        """Size and shape of the index as a dictionary of plain numbers, ready for JSON.
+        """Return the size and shape of the index as a dictionary of plain numbers, ready for JSON.
 
-        `n_segments` is how many parts the codes stand in, `n_removed` how many removed codes are still among them,
-        `mapped_bytes` the size of a file that is mapped.
+        `n_segments` is the number of segments, `n_removed` the number of removed codes that segments still hold, and
+        `mapped_bytes` the size of the mapped file.
         """
         n = len(self)
         return {
@@ -302,10 +307,10 @@ class Index:
         }
 
     def save(self, path: StrPath) -> None:
-        """Write the index into one file, atomically and durably.
+        """Write the index to one file, atomically and durably.
 
-        The file appears under its name only when it is complete and on disk; if anything fails before, a file that had
-        that name is intact. The format is described in docs/format.md.
+        The file gets its name only when it is complete and on disk. If a step before that fails, an earlier file of
+        that name is intact. docs/format.md describes the format.
 
         Args:
             path: file to write or replace.
@@ -322,7 +327,7 @@ class Index:
         return cls._of(core)
 
     def _radius(self, radius: Any) -> int:
-        return min(check_int("radius", radius, minimum=0), self.n_bits)  # nothing is farther
+        return min(check_int("radius", radius, minimum=0), self.n_bits)  # no distance is larger
 
     def _filter(self, allow: Any) -> _core.IdFilter | None:
         if allow is None:
@@ -336,7 +341,7 @@ class Index:
         if type(k) is not int or not 0 < k <= MAX_K:
             k = check_int("k", k, 1, MAX_K)
         if keep is None and allow is None and stats is False and keep_mode == "node_ratio":
-            # A search takes a few microseconds: these arguments need no check.
+            # Fast path: a search can take a few microseconds, and these default arguments need no check.
             distances, ids, _ = self._impl.search(array, k)
             return SearchResult(distances, ids)
         check_choice("keep_mode", keep_mode, KEEP_MODES)
@@ -352,13 +357,13 @@ class Index:
 
 
 def search_stats(work: _core.Work) -> SearchStats:
-    """What the core says of the work of each query."""
+    """Convert the core's record of the work of each query."""
     plan, nodes, compared = work
     return SearchStats(np.array(_core.PLAN_NAMES)[plan], nodes, compared)
 
 
 def path_bytes(path: StrPath) -> bytes:
     name = os.fsencode(path)
-    if b"\0" in name:  # where the operating system would take the name to end
+    if b"\0" in name:  # the operating system would cut the name here
         raise ValueError(f"path must not contain a null byte, got {path!r}")
     return name

@@ -1,4 +1,4 @@
-"""Index files: loaded, looked into, checked."""
+"""Functions that load and check index files: `load`, `peek` and `verify`."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def load(path: StrPath, mmap: bool = False) -> FlatIndex | HierIndex:
 
     Args:
         path: a file that `save` wrote.
-        mmap: leave codes and ids in the file, mapped into memory. That is faster than reading it, and processes that
-            map the same file share its memory. A mapped `HierIndex` searches by prefix, without tables of its own.
-            The index can be changed; the file is not. It must not be overwritten in place while it is mapped (`save`
-            replaces it, which is fine).
+        mmap: map codes and ids from the file instead of reading them. Mapping is faster, and processes that map the
+            same file share its memory. A mapped `HierIndex` searches by prefix, without substring tables. Changes of
+            the index do not change the file. Do not overwrite the file in place while it is mapped; `save` is safe,
+            because it replaces the file.
 
     Returns:
-        The index, of the kind that was saved.
+        A `FlatIndex` or `HierIndex`, as it was saved.
 
     Raises:
-        FormatError: the file is no index, is damaged, or was written by a newer fasthash; the message says where.
+        FormatError: the file is not an index, is damaged, or was written by a newer fasthash; the message says where.
         OSError: the file cannot be read.
     """
     check_bool("mmap", mmap)
@@ -36,31 +36,31 @@ def load(path: StrPath, mmap: bool = False) -> FlatIndex | HierIndex:
 
 
 def peek(path: StrPath) -> FileInfo:
-    """Read what an index file says about itself, without reading its codes.
+    """Read the header of an index file, without its codes.
 
     Args:
         path: a file that `save` wrote.
 
     Raises:
-        FormatError: the file is no index, its header is damaged, or its length is not what the header implies.
+        FormatError: the file is not an index, its header is damaged, or its length differs from the header.
         OSError: the file cannot be read.
     """
     return _file_info(_core.peek(path_bytes(path)))
 
 
 def verify(path: StrPath) -> FileReport:
-    """Check an index file section by section; see `FileReport.fault` for the outcome.
+    """Check every byte of an index file, section by section; `FileReport.fault` holds the outcome.
 
     Args:
         path: a file that `save` wrote.
 
     Raises:
-        FormatError: the file is no index, its header is damaged, or its length is not what the header implies.
+        FormatError: the file is not an index, its header is damaged, or its length differs from the header.
         OSError: the file cannot be read.
     """
     report = _core.verify(path_bytes(path))
     sections = (
-        FileSection(part.name, part.offset, part.n_bytes, part.checksum, part.intact) for part in report.sections
+        FileSection(entry.name, entry.offset, entry.n_bytes, entry.checksum, entry.intact) for entry in report.sections
     )
     return FileReport(_file_info(report.info), tuple(sections), report.fault)
 

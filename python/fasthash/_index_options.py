@@ -1,4 +1,4 @@
-"""The options of indices: their names, their types, and what they are in the core."""
+"""The options of indices: their names and types, and the matching values of the core."""
 
 from __future__ import annotations
 

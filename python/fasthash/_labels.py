@@ -1,4 +1,4 @@
-"""Labels of both kinds, one class or several an image, and what they say is relevant."""
+"""Labels of both forms (one class per image, or multi-hot), and the relevance that follows from them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["check_labels", "relevance"]
 
-# Rows of a product that are worked on together: the float32 product of all would take four times the result's memory.
+# Rows of a product computed at a time: the float32 product of all rows would take four times the memory of the result.
 _ROWS = 256
 
 
 def relevance(query_labels: ArrayLike, gallery_labels: ArrayLike) -> NDArray[np.bool_]:
-    """Which gallery images are relevant to which queries: those that share a class with them.
+    """Compute which gallery images are relevant to which queries: those that share a class.
 
-    The rule of every paper on hashing that we know; images without any label are relevant to nothing.
+    This is the rule of every hashing paper that we know. An image without labels is relevant to no query.
 
     Args:
         query_labels: integers `(nq,)`, the class of each image; or zeros and ones `(nq, C)`, integers or booleans.
@@ -26,8 +26,8 @@ def relevance(query_labels: ArrayLike, gallery_labels: ArrayLike) -> NDArray[np.
         Bool `(nq, n)`, the argument `relevance` of the functions in `fasthash.metrics`.
 
     Raises:
-        TypeError: the labels are not integers, nor booleans `(n, C)`.
-        ValueError: labels are of different kinds or widths, or those of shape `(n, C)` hold other values than 0 and 1.
+        TypeError: the labels are neither integers nor booleans `(n, C)`.
+        ValueError: the labels have different forms or widths, or labels `(n, C)` hold values other than 0 and 1.
 
     Examples:
         >>> relevance([[1, 0, 1]], [[0, 1, 0], [0, 1, 1]])
@@ -41,7 +41,7 @@ def relevance(query_labels: ArrayLike, gallery_labels: ArrayLike) -> NDArray[np.
         )
     if queries.ndim == 1:
         return queries[:, None] == gallery
-    # In float32 for the sake of BLAS; it counts exactly up to 2^24 classes.
+    # float32, so that BLAS computes the product; exact up to 2^24 classes.
     columns = gallery.T.astype(np.float32)
     result = np.empty((len(queries), len(gallery)), bool)
     for start in range(0, len(queries), _ROWS):
@@ -51,7 +51,7 @@ def relevance(query_labels: ArrayLike, gallery_labels: ArrayLike) -> NDArray[np.
 
 
 def check_labels(name: str, labels: Any) -> NDArray[Any]:
-    """Classes `(n,)` as int64, or zeros and ones `(n, C)` as uint8."""
+    """Check labels; return classes `(n,)` as int64, or zeros and ones `(n, C)` as uint8."""
     array = np.asarray(labels)
     if array.dtype.kind not in ("iub" if array.ndim == 2 else "iu"):
         raise TypeError(f"{name} must be integers, got dtype {array.dtype}")

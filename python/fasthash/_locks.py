@@ -1,8 +1,8 @@
-"""The locks of the Python layers: free in a forked child, whoever held them in the parent.
+"""The locks of the Python layers; a forked child starts with free locks.
 
-A `ChangeLock` is taken with `with lock("add"):`. A thread that waits for it can be interrupted. It raises RuntimeError
-instead of waiting for ever: where the thread is inside another turn already, as in a signal handler, and where threads
-would wait for each other. Turns that both say `nests=True` may lie in each other.
+Use a `ChangeLock` as `with lock("add"):`. A waiting thread can be interrupted. The lock raises RuntimeError instead of
+waiting for ever: if the thread already holds it, as in a signal handler, or if threads would wait for each other. Two
+blocks with `nests=True` may be nested.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["ChangeLock", "Condition"]
 
 
 class Condition(threading.Condition):
-    """A condition on a reentrant lock."""
+    """A condition variable with a reentrant lock; reset in a forked child."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""The headers of .npy files, read without evaluating them: only what numpy itself writes is taken.
+"""Reads headers of .npy files without evaluating them; accepts only headers that numpy writes.
 
-Used for arrays in saved folders, which may be hostile. The size of an array is compared with that of its file before
-memory is asked for.
+Used for arrays in saved folders, which may be hostile. The size of an array is compared with the size of its file
+before memory is allocated.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _MOST_HEADER = 4096
 _HEADER = re.compile(
     r"\{'descr': '([<>|=][a-zA-Z]\d{1,9})', 'fortran_order': False, 'shape': \(((?:\d{1,18}, )*\d{0,18},?)\), \} *\n"
 )
-_MOST_IN_A_ZIP = 4 << 30  # bytes of all arrays; a zip file of a megabyte may claim a gigabyte
+_MOST_IN_A_ZIP = 4 << 30  # bytes of all arrays; a zip file of one megabyte may expand to a gigabyte
 
 
 def read_header(file: BinaryIO) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """The dtype and the shape that a file begins with; the numbers follow.
+    """Read dtype and shape from the header of a file; the position is then at the first number.
 
     Raises:
-        FormatError: it does not begin as `numpy.save` begins a file in C order.
+        FormatError: the header is not one that `numpy.save` writes for an array in C order.
     """
     begin = file.read(len(_MAGIC) + 2)
     length = int.from_bytes(begin[-2:], "little")
@@ -53,12 +53,12 @@ def read_npz(path: Path, kinds: Mapping[str, tuple[str, int]]) -> dict[str, NDAr
     """Read arrays from a file of `numpy.savez` or `numpy.savez_compressed`.
 
     Args:
-        path: of the file.
-        kinds: the name of each array that is wanted, with the letter of its dtype and how many axes it has.
+        path: the npz file.
+        kinds: for the name of each array to read, the kind letter of its dtype and its number of axes.
 
     Raises:
-        FormatError: the file is no such file, is damaged, or its arrays are others.
-        OSError: it cannot be read.
+        FormatError: the file is not an npz file, is damaged, or has other arrays.
+        OSError: the file cannot be read.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -75,11 +75,11 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, letter: str,
         raise FormatError(f"{member.filename} is compressed in another way")
     with archive.open(member) as file:
         dtype, shape = read_header(file)  # type: ignore[arg-type]
-        room = member.file_size - file.tell()
-        if dtype.kind != letter or len(shape) != n_axes or math.prod(shape) * dtype.itemsize != room:
-            raise FormatError(f"{member.filename} holds {dtype} of shape {shape} in {room} bytes")
+        n_bytes = member.file_size - file.tell()
+        if dtype.kind != letter or len(shape) != n_axes or math.prod(shape) * dtype.itemsize != n_bytes:
+            raise FormatError(f"{member.filename} holds {dtype} of shape {shape} in {n_bytes} bytes")
         data = file.read()
-    if len(data) != room:
+    if len(data) != n_bytes:
         raise FormatError(f"{member.filename} is cut short")
     if letter == "U" and np.frombuffer(data, dtype.str[0] + "u4").max(initial=0) > sys.maxunicode:
         raise FormatError(f"{member.filename} holds text that is none")

@@ -1,6 +1,6 @@
-"""Embeddings as an index keeps them: checked, of length 1 for cosines, and as numbers of few bits.
+"""Checks embeddings, scales them to length 1 for cosines, and encodes them as int8, float16 or float32.
 
-Called by `RescoringIndex`. What is encoded is finite, and so are all scores that are made with it.
+Called by `RescoringIndex`. Encoded vectors are finite, and so are all their scores.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Floats: TypeAlias = NDArray[np.float32]
 DTYPES = ("int8", "float16", "float32")
 METRICS = ("cosine", "inner_product")
 MAX_DIMS = 1 << 16
-MAX_SIZE = 1e15  # of a number: so that no score overflows
+MAX_SIZE = 1e15  # largest absolute value, so that no score overflows
 _FLOATS = (np.float16, np.float32, np.float64)
 _LARGEST_FLOAT16 = 65504
 
@@ -47,7 +47,7 @@ class Steps:
         self.starts = ranges[0]
         widths = (ranges[1] - ranges[0]) / 255
         self.widths = np.where(widths == 0, np.float32(1), widths)
-        self.middles = self.starts + np.float32(128.5) * self.widths  # what an int8 of 0 stands for
+        self.middles = self.starts + np.float32(128.5) * self.widths  # the value that an int8 of 0 encodes
 
     def encode(self, vectors: Floats) -> NDArray[np.int8]:
         steps = np.clip(np.floor((vectors - self.starts) / self.widths), 0, 255)
@@ -58,19 +58,19 @@ class Steps:
 
 
 def encode(vectors: Floats, dtype: VectorDtype, steps: Steps | None) -> NDArray[Any]:
-    """Vectors as they are kept; without steps, of which an empty int8 index has none, there must be no vectors."""
+    """Encode vectors in the dtype of an index; int8 without `steps` (an empty index) takes no vectors."""
     if dtype == "int8":
         return np.empty(vectors.shape, np.int8) if steps is None else steps.encode(vectors)
     return vectors.astype(dtype)
 
 
 def pack_signs(vectors: Floats, n_bits: int) -> NDArray[np.uint8]:
-    """The codes of vectors: a bit for each of the first dimensions, 1 where the value is above 0."""
+    """Return the codes of vectors: one bit for each of the first dimensions, 1 where the value is above 0."""
     return np.packbits(vectors[:, :n_bits] > 0, axis=1)
 
 
 def check_vectors(name: str, embeddings: Any, n_dims: int, dtype: VectorDtype, metric: Metric) -> Floats:
-    """Embeddings as a private array of finite float32, of length 1 if the metric is the cosine."""
+    """Check embeddings and copy them to a float32 array, scaled to length 1 if the metric is the cosine."""
     array = own_array(name, embeddings)
     if array.dtype not in _FLOATS:
         raise TypeError(f"{name} must be a float16, float32 or float64 array, got dtype {array.dtype}")
@@ -93,7 +93,7 @@ def check_vectors(name: str, embeddings: Any, n_dims: int, dtype: VectorDtype, m
 
 
 def check_ranges(ranges: Any, n_dims: int) -> Floats:
-    """Ranges `(2, n_dims)` as a private array."""
+    """Check ranges `(2, n_dims)` and copy them to a float32 array."""
     array = own_array("ranges", ranges)
     if array.dtype not in _FLOATS:
         raise TypeError(f"ranges must be a float16, float32 or float64 array, got dtype {array.dtype}")

@@ -1,4 +1,4 @@
-"""What a training needs to go on after it was stopped: one safetensors file, replaced after every epoch."""
+"""The state of a training for resuming it: one safetensors file, replaced after every epoch."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _VERSION = 1
 def write_state(
     path: Path, task: nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, Tensor] | None, facts: dict[str, Any]
 ) -> None:
-    """Write weights, moments of the optimizer, the best weights so far, and some facts that are plain JSON values.
+    """Write weights, moments of the optimizer, the best weights so far, and `facts`, which are plain JSON values.
 
-    A kill leaves the old file or the new one.
+    If the process is killed, the old file or the new one remains, complete.
     """
     tensors = {f"task.{name}": tensor for name, tensor in task.state_dict().items()}
     for number, values in optimizer.state_dict()["state"].items():
@@ -35,7 +35,7 @@ def write_state(
     tensors |= {f"best.{name}": tensor for name, tensor in (best or {}).items()}
     draft = path.with_name(path.name + ".tmp")
     make_folder(path.parent)
-    # Clones, since safetensors refuses tensors that share memory.
+    # Clone, since safetensors refuses tensors that share memory.
     clones = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     with locked(path.parent):
         save_file(clones, str(draft), {"fasthash": json.dumps({"version": _VERSION, **facts})})
@@ -45,10 +45,10 @@ def write_state(
 def read_state(
     path: Path, task: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[dict[str, Any], dict[str, Tensor] | None]:
-    """Put what `write_state` wrote into the task and the optimizer; return the facts and the best weights.
+    """Load a state from `write_state` into the task and the optimizer; return the facts and the best weights.
 
     Raises:
-        ValueError: the file is not such a state, or that of another network, loss or optimizer.
+        ValueError: the file is not such a state, or belongs to another network, loss or optimizer.
     """
     try:
         with safe_open(str(path), framework="pt") as file:

@@ -1,11 +1,11 @@
-"""Folders that are saved as a whole: files of data, and a card, card.json, that names them and tells all the rest.
+"""Folders that are saved atomically: data files, and a card, card.json, with their names and all other facts.
 
-Every save gives its files new names, so that putting the new card in place of the old one is the whole change: before
-it the folder holds the old state, after it the new one. The card has the length and the SHA-256 of each file and of
-itself, and a SHA-256 of a sample of each file, which takes no time however large the file is.
+Every save gives its files new names. So replacing the card is atomic: before it the folder holds the old state, after
+it the new one. The card has the length and the SHA-256 of each file, a SHA-256 of a sample of each file, which is quick
+to check for files of any size, and a SHA-256 of the card itself.
 
-Saves hold the lock of the folder, so each removes only what no other needs. Loads hold none: one that finds the files
-of its card gone reads the card that has replaced it.
+A save holds the lock of the folder, so it removes only files that no other save needs. A load holds no lock: if the
+files of its card are gone, it reads the new card.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ CARD_NAME = "card.json"
 _VERSION = 1
 _OUR_FILES = re.compile(r"((codes|shard-\d{5,})-[0-9a-f]{16}\.fh|vectors-[0-9a-f]{16}\.npy|card-[0-9a-f]{16}\.json)")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_HEAD = 1 << 12  # holds the header of every file that we write; that of an index file has the checksums of its sections
+_HEAD = 1 << 12  # covers the header of every file that we write; an index header has the checksums of its sections
 _N_SAMPLES, _SAMPLE = 256, 1 << 9
 _BLOCK = 1 << 20
 
@@ -59,22 +59,22 @@ def write_folder(
     *,
     replace: bool = True,
 ) -> Card:
-    """Write files and a card into `folder`, which is made if missing; a save that fails leaves what was there.
+    """Write files and a card to `folder`, made if missing; a save that fails leaves the earlier content.
 
     Args:
-        folder: place of its own for this state; of its files only those that a save wrote are ever removed.
-        kind: name of what is saved, such as that of a class.
-        facts: what the card tells beside the files, ready for JSON.
-        writers: of `"codes.fh"`, `"vectors.npy"`, `"shard-00000.fh"` and so on: writes the file at a path. One that has
-            the file written elsewhere, beside the others, gives a function that waits for that and returns what
-            `file_entry` says of it.
-        replace: False leaves a card of this kind that is there already.
+        folder: folder for this state alone; a save removes only files that a save wrote.
+        kind: name of the saved object, usually its class.
+        facts: other facts for the card, ready for JSON.
+        writers: for each name (`"codes.fh"`, `"vectors.npy"`, `"shard-00000.fh"` and so on), a function that writes the
+            file at a path. A writer that starts the work elsewhere returns a function; that function waits for the end
+            and returns the `file_entry`.
+        replace: False keeps an existing card of this kind.
 
     Returns:
-        The card, as `read_card` gives it: that which was written, or that which was left.
+        The new card, or the card that was kept, as `read_card` returns it.
 
     Raises:
-        FileExistsError: `folder` holds something else that has a card.
+        FileExistsError: `folder` holds something else with a card.
         OSError: the operating system refused a step.
     """
     folder, token = Path(folder), secrets.token_hex(8)
@@ -99,30 +99,30 @@ def write_folder(
 
 @contextmanager
 def saving(folder: Path, ours: re.Pattern[str], files_of: Callable[[Card], set[str]], token: str) -> Iterator[None]:
-    """Hold a folder, made if missing, for a save; at the end remove what this save and killed ones left behind.
+    """Hold the lock of a folder, made if missing, for a save; at the end remove files that are no longer needed.
 
     Args:
-        folder: where the files go.
-        ours: the names of the files that saves of this sort write, all but the card.
-        files_of: the names of those that a card names.
-        token: what the names of the new files contain, and no others.
+        folder: output folder.
+        ours: pattern of the names of all files that such saves write, except the card.
+        files_of: function that returns the file names in a card.
+        token: string that only the names of the new files contain.
     """
     make_folder(folder)
     with locked(folder) as alone:
         try:
             yield
         finally:
-            # While the new card may not be on the disk, the files of the old one may be needed again.
+            # Until the new card is on disk, the files of the old card may still be needed.
             removable = alone and is_flushed(folder)
             _remove_leftovers(folder, ours, files_of, "" if removable else token)
 
 
 def read_by_card(read: Callable[[], Card], load: Callable[[Card], _Loaded]) -> _Loaded:
-    """Load what a card names, or what the new card names if a save has replaced it and removed the files meanwhile.
+    """Load the files of a card; if a save has replaced the card and removed its files meanwhile, load the new card.
 
     Args:
-        read: reads the card.
-        load: reads the files of a card.
+        read: function that reads the card.
+        load: function that reads the files of a card.
     """
     card = read()
     while True:
@@ -137,18 +137,18 @@ def read_by_card(read: Callable[[], Card], load: Callable[[Card], _Loaded]) -> _
 
 
 def reached(point: str) -> None:
-    """Do nothing at a point where a save or a load may meet another; tests replace this to force them to meet."""
+    """Do nothing; tests replace this function to run another save or load at this point."""
 
 
 def file_entry(path: Path) -> dict[str, Any]:
-    """What a card says of a file: its name, its length and its checksums."""
+    """Return the entry of a file in a card: its name, length and checksums."""
     return {"name": path.name, "bytes": path.stat().st_size, "sample": _sample(path), "sha256": _checksum(path)}
 
 
 def put_card(draft: Path, files: Iterable[Path]) -> None:
-    """Make a draft the card of its folder, which it replaces as a whole.
+    """Replace the card of a folder by a draft, atomically.
 
-    The card must not come to the disk before the files that it names: they and their names are there before.
+    The files that the card names, and their names, are flushed first: they must reach the disk before the card.
     """
     for path in files:
         flush(path)
@@ -157,10 +157,10 @@ def put_card(draft: Path, files: Iterable[Path]) -> None:
 
 
 def card_of(folder: str | os.PathLike[str], kind: str) -> Path:
-    """The card of a folder that holds something of a kind, the name of a class.
+    """Return the path of the card in a folder; `kind` is the name of a class, for the error.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: the folder has no card.
     """
     path = Path(folder) / CARD_NAME
     if not path.is_file():
@@ -169,11 +169,11 @@ def card_of(folder: str | os.PathLike[str], kind: str) -> Path:
 
 
 def read_card(folder: str | os.PathLike[str], kind: str) -> Card:
-    """Read the card of a folder that holds this kind; what it says of its files is sound, the rest is for the caller.
+    """Read the card of a folder and check its entries of files; the caller checks the other fields.
 
     Raises:
         FileNotFoundError: `folder` lacks card.json.
-        FormatError: it is the card of something else, or damaged.
+        FormatError: the card is damaged, or is not of this kind.
     """
     path = card_of(folder, kind)
     try:
@@ -194,10 +194,10 @@ def read_card(folder: str | os.PathLike[str], kind: str) -> Card:
 
 
 def check_file(folder: str | os.PathLike[str], card: Mapping[str, Any], name: str, *, whole: bool) -> Path:
-    """The path of a file that a card names, after a look at its length and a sample of it, or at every byte.
+    """Check a file that a card names, and return its path: length and a sample, or with `whole` every byte.
 
     Raises:
-        FormatError: the file is missing, is not the one that the card was written with, or is damaged.
+        FormatError: the file is missing or damaged, or belongs to another save.
     """
     if name not in card["files"]:
         raise FormatError(f"{Path(folder) / CARD_NAME} names no file {name}")
@@ -213,11 +213,11 @@ def check_file(folder: str | os.PathLike[str], card: Mapping[str, Any], name: st
 
 
 def parsed(text: str) -> Card:
-    """The content of a card, whatever it is.
+    """Parse the JSON of a card, without checking its fields.
 
     Raises:
-        ValueError: it is not JSON.
-        RecursionError: it is nested too deeply.
+        ValueError: the text is not JSON.
+        RecursionError: the JSON is nested too deeply.
     """
     card: Card = json.loads(text, parse_constant=_refuse_constant)
     return card
@@ -228,7 +228,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def _check_entry(name: str, entry: Any) -> None:
-    """What a card says of a file must be what `file_entry` says; so its name is never a path that leads elsewhere."""
+    """Check an entry of a card against the form of `file_entry`; a path out of the folder is refused."""
     if entry.keys() != {"name", "bytes", "sample", "sha256"}:
         raise FormatError(f"of the file {name} it tells {', '.join(entry)}")
     if not _OUR_FILES.fullmatch(entry["name"]):
@@ -254,7 +254,7 @@ def _checksum(path: Path) -> str:
 
 
 def _sample(path: Path) -> str:
-    """SHA-256 of the beginning of a file and of pieces that are spread evenly over it, the end included."""
+    """Compute the SHA-256 of the beginning of a file and of pieces spread evenly over it, including the end."""
     digest = hashlib.sha256()
     with open(path, "rb", buffering=0) as file:
         digest.update(file.read(_HEAD))
@@ -266,21 +266,21 @@ def _sample(path: Path) -> str:
 
 
 def _remove_leftovers(folder: Path, ours: re.Pattern[str], files_of: Callable[[Card], set[str]], token: str) -> None:
-    """Remove what saves left behind, this one and any that was killed: all of our files but those in use.
+    """Remove files of earlier, failed and killed saves: all files of saves that the card does not name.
 
     Args:
-        folder: that this save holds.
-        ours: names of the files that saves write.
-        files_of: names of those that a card names.
-        token: only names with it; empty for all.
+        folder: folder whose lock this save holds.
+        ours: pattern of the names of files that saves write.
+        files_of: function that returns the file names in a card.
+        token: remove only names that contain this string; empty for all.
     """
     try:
         in_use = files_of(parsed((folder / CARD_NAME).read_text(encoding="utf-8")))
     except FileNotFoundError:
         in_use = set()
     except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
-        return  # not a card that we wrote, so better keep what lies beside it
-    with suppress(OSError):  # what cannot be removed now is removed by a later save; this one may have succeeded
+        return  # not a card of ours: keep the other files too
+    with suppress(OSError):  # a later save removes the rest; this save may have succeeded
         for path in list(folder.iterdir()):
             if ours.fullmatch(path.name) and token in path.name and path.name not in in_use:
                 with suppress(OSError):

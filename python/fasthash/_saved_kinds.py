@@ -1,7 +1,7 @@
-"""What saved folders must hold to be loaded: the fields of each kind of card, and the arrays that belong to it.
+"""Checks of saved folders before they are loaded: the fields of each kind of card, and its arrays.
 
-Called by all that load a folder. Checksums tell accidents; a card that was changed on purpose has right ones. So
-nothing that a folder says is used before it is checked here, and whatever is wrong raises `FormatError`.
+Called by every load of a folder. Checksums detect accidents, but a hostile card can have correct checksums. So every
+value is checked here before it is used, and a wrong value raises `FormatError`.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ __all__ = [
 HASH_BITS = (64, 256)
 MAX_SHARDS = 1 << 16
 SHARD_RULE = "splitmix64(id) mod n_shards"
-_MAX_CODES = 2**32 - 1  # of an index
-_MAX_PARTS = 10_000_000  # which are listed to see what is missing
+_MAX_CODES = 2**32 - 1  # per index
+_MAX_PARTS = 10_000_000  # limits the list of missing parts
 _END_OF_IDS = 1 << 63
-_MAX_PHOTO_ID = 1 << 62  # so that many more can be counted on
-_N_SAMPLES = 256  # rows that are looked at where not all are
-_TOLERANCE = 0.01  # of a length of 1: float16 has 11 bits
+_MAX_PHOTO_ID = 1 << 62  # leaves room for larger ids
+_N_SAMPLES = 256  # rows checked if not all are
+_TOLERANCE = 0.01  # for a length of 1; float16 has 11 bits
 
 _Loaded = TypeVar("_Loaded")
 _Check = Callable[[str, Any], object]
@@ -151,16 +151,16 @@ _TRAINING: Mapping[str, _Check] = {
 
 
 def load_folder(folder: str | os.PathLike[str], kind: str, load: Callable[[Card], _Loaded]) -> _Loaded:
-    """Load what the card of a folder names, after a check of all its fields.
+    """Check all fields of the card of a folder, then load its files.
 
     Args:
-        folder: that was saved.
-        kind: of what.
-        load: reads the files of a card; called again where a save has replaced the card meanwhile.
+        folder: saved folder.
+        kind: expected kind of the card.
+        load: function that reads the files of a card; called again if a save has replaced the card meanwhile.
 
     Raises:
         FileNotFoundError: `folder` lacks card.json.
-        FormatError: the card, or what `load` reads, is damaged or that of something else.
+        FormatError: the card or a file is damaged, or belongs to something else.
     """
 
     def read() -> Card:
@@ -179,16 +179,16 @@ def load_folder(folder: str | os.PathLike[str], kind: str, load: Callable[[Card]
 
 
 def check_training(value: Any) -> None:
-    """The training record in the card of a checkpoint, or None."""
+    """Check the training record in the card of a checkpoint; None is allowed."""
     if value is not None:
         _object("training", value)
         for name, check in _TRAINING.items():
-            if name in value:  # what must be there is for TrainingRecord to say
+            if name in value:  # TrainingRecord raises for missing fields
                 check(f"training.{name}", value[name])
 
 
 def shard_names(n_shards: int) -> list[str]:
-    """The names of the files of shards, in their order."""
+    """Return the file names of shards, in order."""
     return [f"shard-{shard:05d}.fh" for shard in range(n_shards)]
 
 
@@ -201,10 +201,10 @@ def _names_of_files(card: Card) -> set[str]:
 
 
 def load_codes(path: Path, n_codes: int, level_bits: tuple[int, ...] | None = None) -> HierIndex:
-    """Load an index file that must be a `HierIndex` of so many codes, and of these levels where they are known.
+    """Load an index file; it must hold a `HierIndex` with `n_codes` codes and, unless None, with `level_bits`.
 
     Raises:
-        FormatError: it is another one.
+        FormatError: the file holds another index, or is damaged.
     """
     index = load(path)
     if not isinstance(index, HierIndex) or len(index) != n_codes or level_bits not in (None, index.level_bits):
@@ -214,10 +214,10 @@ def load_codes(path: Path, n_codes: int, level_bits: tuple[int, ...] | None = No
 
 
 def check_ranges_of(card: Card) -> Floats | None:
-    """The ranges that the card of a `RescoringIndex` has, which int8 vectors cannot be without and others do not have.
+    """Check and return the ranges in the card of a `RescoringIndex`; int8 vectors need ranges, others must have none.
 
     Raises:
-        FormatError: they are missing, or there where none belong, or are no ranges.
+        FormatError: the ranges are missing, unexpected or wrong.
     """
     given, n = card["ranges"], card["n_embeddings"]
     try:
@@ -231,22 +231,22 @@ def check_ranges_of(card: Card) -> Floats | None:
 def check_stored_vectors(
     path: Path, rows: Rows, codes: NDArray[np.uint8], steps: Steps | None, card: Card, *, whole: bool
 ) -> None:
-    """Vectors must be numbers that an index keeps, and those of the codes.
+    """Check that stored vectors are valid and match their codes.
 
     Args:
-        path: of the file.
-        rows: its rows.
-        codes: of each row.
-        steps: those of int8.
-        card: of the folder.
-        whole: look at all rows, not at 256 that are spread evenly.
+        path: file of the vectors, for errors.
+        rows: rows of the file.
+        codes: uint8 `(n, n_bytes)`, code of each row.
+        steps: steps of int8 vectors, or None.
+        card: card of the folder.
+        whole: check all rows, not only 256 rows spread evenly.
 
     Raises:
-        FormatError: a vector is not finite, has no length of 1 although the metric is the cosine, or has another code.
+        FormatError: a vector is not finite, does not match its code, or does not have length 1 for the cosine metric.
     """
     step = max(1, BLOCK // card["n_dims"])
-    n_looked_at = rows.n if whole else min(rows.n, _N_SAMPLES)
-    places = np.arange(n_looked_at) * max(0, rows.n - 1) // max(1, n_looked_at - 1)
+    n_checked = rows.n if whole else min(rows.n, _N_SAMPLES)
+    places = np.arange(n_checked) * max(0, rows.n - 1) // max(1, n_checked - 1)
     for i in range(0, len(places), step):
         block = places[i : i + step]
         stored = rows.take(block)
@@ -264,7 +264,7 @@ def _fault_of(stored: NDArray[Any], codes: NDArray[np.uint8], steps: Steps | Non
             return "whose length is not 1"
         positive, negative = vectors > 0, vectors < 0
     else:
-        # An int8 stands for a step, give or take a rounding; the first and the last for all that lies beyond, too.
+        # Rounding may move a value to a neighbouring step, and the first and the last step also hold clipped values.
         middles = steps.decode(vectors)
         positive = (middles > 2 * steps.widths) & (stored > -128)
         negative = (middles < -2 * steps.widths) & (stored < 127)
@@ -276,17 +276,17 @@ def _fault_of(stored: NDArray[Any], codes: NDArray[np.uint8], steps: Steps | Non
 def check_shard(
     index: HierIndex, shards: NDArray[np.int64], number: int, ids: NDArray[np.int64], card: Mapping[str, Any]
 ) -> None:
-    """A file of a `ShardedIndex` must hold just what belongs into it.
+    """Check that a file of a `ShardedIndex` holds the codes of its shard and no others.
 
     Args:
-        index: that was loaded.
-        shards: of each id, the shard that it belongs to.
-        number: of the shard of the file.
-        ids: all of the index.
-        card: of the folder.
+        index: index of the file.
+        shards: int64 `(n,)`, shard of each id.
+        number: number of the shard of the file.
+        ids: int64 `(n,)`, all ids of the index.
+        card: card of the folder.
 
     Raises:
-        FormatError: the file is that of another shard, or holds an id that is yet to be counted.
+        FormatError: the file has other settings or ids of another shard, or an id is not below `next_id`.
     """
     if index.level_bits != tuple(card["level_bits"]) or index.memory != card["memory"]:
         raise FormatError(f"{shard_names(number + 1)[-1]} holds {index!r}, which is not what {CARD_NAME} tells")
@@ -297,10 +297,10 @@ def check_shard(
 
 
 def check_photos(index: HierIndex, card: Card) -> None:
-    """The photos of a card must be those of the codes, each once.
+    """Check that the photos of a card match the ids of the codes, each exactly once.
 
     Raises:
-        FormatError: they are others, or one comes twice.
+        FormatError: the photos and the codes differ, or a photo is repeated.
     """
     photos = card["photos"]
     if card["hash_bits"] not in HASH_BITS or index.level_bits != (card["hash_bits"],):

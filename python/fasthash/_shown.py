@@ -1,7 +1,7 @@
-"""Names of files as they may be shown: a function for each medium. The names that programs read (JSON, npz) stay true.
+"""Makes file names safe to show: one function for each medium. Names for programs (JSON, npz) stay unchanged.
 
-Whoever makes a file chooses its name, and a name may hold what commands a terminal, a spreadsheet or a page. Called
-wherever a name leaves the library for people to read.
+A hostile file name may contain control sequences for a terminal, a spreadsheet or a web page. These functions are
+called wherever the library shows a name to people.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from typing import Any
 
 __all__ = ["for_csv", "for_html", "for_terminal"]
 
-# Control characters, marks that turn the direction of text, bytes of no encoding, separators of lines and paragraphs.
+# Control characters, marks that change the text direction, undecodable bytes, line and paragraph separators.
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
-# What a spreadsheet takes for the beginning of a formula; the wide forms of these signs, too.
+# Characters that start a formula in a spreadsheet, and their full-width forms.
 _FORMULA = tuple("=+-@＝＋－＠")
 
 
 def for_terminal(text: object) -> str:
-    r"""One line without hidden characters, each written as an escape: `\x1b`, `\n`, `\u202e`, `\udcff` for byte 255.
+    r"""Return one line with hidden characters as escapes: `\x1b`, `\n`, `\u202e`, `\udcff` for byte 255.
 
     Examples:
         >>> print(for_terminal("a\nb\x1b[31m.png"))
         a\nb\x1b[31m.png
     """
     shown = str(text)
-    if shown.isprintable():  # the usual case, told at once
+    if shown.isprintable():  # fast path for the usual case
         return shown
     return "".join(map(_visible, shown))
 
 
 def for_csv(path: str) -> str:
-    """The same for a cell of a spreadsheet: `./` stands before a relative path that would be taken for a formula.
+    """Make a path safe for a cell of a spreadsheet: escape it, and prefix `./` if it would start a formula.
 
     Examples:
         >>> for_csv("=cmd.png")
@@ -44,7 +44,7 @@ def for_csv(path: str) -> str:
 
 
 def for_html(value: Any) -> Any:
-    """The same for a page: `finalize` of a jinja environment, whose `autoescape` takes care of markup."""
+    """Make a value safe for a page: `finalize` of a jinja environment; its `autoescape` escapes markup."""
     return for_terminal(value) if isinstance(value, str) else value
 
 

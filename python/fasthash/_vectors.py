@@ -1,6 +1,6 @@
-"""Where the vectors of an index stand: rows in a mapped file and in memory, and the file that they are saved in.
+"""Storage of the vectors of an index: rows in a mapped file and in memory, and the file that stores them.
 
-Called by `RescoringIndex`. Rows never change; adding to them gives others, which share the memory of the first.
+Called by `RescoringIndex`. `Rows` are immutable: adding vectors makes new `Rows` that share the memory of the old ones.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from fasthash._npy import read_header
 
 __all__ = ["BLOCK", "Rows", "open_vectors"]
 
-BLOCK = 1 << 20  # numbers that are decoded at once, so that they stay in the cache
+BLOCK = 1 << 20  # numbers decoded at a time, so that they stay in the cache
 
 
 class Rows:
-    """Rows of numbers that never change: those of a mapped file, then those in a buffer that has room for more.
+    """Immutable rows of numbers: first the rows of a mapped file, then those of a buffer with spare capacity.
 
-    Buffers are shared by all that came of one another; only the last of them, behind whose rows nothing is, may grow.
+    `plus` shares the buffer with the old rows and writes behind them. So only the newest `Rows` of a buffer may grow.
     """
 
     def __init__(self, mapped: NDArray[Any], buffer: NDArray[Any], n_buffered: int) -> None:
@@ -46,7 +46,7 @@ class Rows:
         return self.buffer.nbytes
 
     def full(self) -> Rows:
-        """The same rows without the room behind them, so that what is added goes into a buffer of its own."""
+        """Return the same rows without spare capacity, so that `plus` allocates a new buffer."""
         return Rows(self.mapped, self.buffer[: self.n_buffered], self.n_buffered)
 
     def plus(self, array: NDArray[Any]) -> Rows:
@@ -69,7 +69,12 @@ class Rows:
         return taken
 
     def write(self, path: Path, places: NDArray[np.int64]) -> None:
-        """Write the rows at some places as `numpy.save` does, but in blocks."""
+        """Write some rows in the format of `numpy.save`, in blocks.
+
+        Args:
+            path: file to write.
+            places: int64 `(n,)`, numbers of the rows, in the order of the file.
+        """
         n_dims, dtype = self.buffer.shape[1], self.buffer.dtype
         header = {
             "shape": (len(places), n_dims),
@@ -84,27 +89,27 @@ class Rows:
 
 
 def open_vectors(path: Path, shape: tuple[int, int], dtype: str, mmap: bool) -> Rows:
-    """The rows of a file that `Rows.write` wrote.
+    """Open the rows of a file that `Rows.write` wrote.
 
     Args:
-        path: of the file.
-        shape: that the rows must have; compared with the header and the size of the file before memory is asked for.
-        dtype: theirs.
-        mmap: leave them in the file.
+        path: the file.
+        shape: expected shape; checked against the header and the size of the file before memory is allocated.
+        dtype: expected dtype.
+        mmap: map the rows instead of reading them.
 
     Raises:
-        FormatError: the file holds other rows.
-        OSError: it cannot be read.
+        FormatError: the file has another shape, dtype or size.
+        OSError: the file cannot be read.
     """
     with open(path, "rb") as file:
         try:
-            found = read_header(file)
+            header = read_header(file)
         except FormatError as error:
             raise FormatError(f"{path} is no file of vectors: {error}") from error
         n_bytes = os.fstat(file.fileno()).st_size - file.tell()
-        if found != (np.dtype(dtype), shape) or n_bytes != shape[0] * shape[1] * found[0].itemsize:
+        if header != (np.dtype(dtype), shape) or n_bytes != shape[0] * shape[1] * header[0].itemsize:
             raise FormatError(
-                f"{path} holds {found[0]} of shape {found[1]} in {n_bytes} bytes, expected {dtype} of shape {shape}"
+                f"{path} holds {header[0]} of shape {header[1]} in {n_bytes} bytes, expected {dtype} of shape {shape}"
             )
         if mmap and shape[0]:
             return Rows.mapping(np.asarray(np.memmap(file, dtype, "r", file.tell(), shape)))

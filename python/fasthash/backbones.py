@@ -1,4 +1,4 @@
-"""The networks that give images their features: timm's HRNets and other models, torchvision's AlexNet and VGG-16."""
+"""Backbones from images to features: HRNets and other models of timm, AlexNet and VGG-16 of torchvision."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ with needs_extra("train"):
 
 __all__ = ["FEATURE_WIDTHS", "check_backbone", "check_pretrained", "make_backbone"]
 
-# The networks of the papers and the width of their features; any other timm model has whatever width it gives.
+# Networks of the papers and the width of their features; other timm models are measured when they are made.
 FEATURE_WIDTHS = {
     "hrnet_w18": 2048,
     "hrnet_w32": 2048,
@@ -41,10 +41,10 @@ _TORCHVISION = ("alexnet", "vgg16")
 
 
 def check_backbone(name: str) -> None:
-    """Check that there is a network of this name.
+    """Check that a network of this name exists.
 
     Raises:
-        ValueError: there is none; the message names some that are near.
+        ValueError: the name is unknown; the message lists similar names.
     """
     if name not in _TORCHVISION and not timm.is_model(str(name)):
         near = difflib.get_close_matches(str(name), [*_TORCHVISION, *timm.list_models()]) or FEATURE_WIDTHS
@@ -52,10 +52,10 @@ def check_backbone(name: str) -> None:
 
 
 def check_pretrained(pretrained: bool | str | os.PathLike[str]) -> None:
-    """Check that weights to start from are there and of a kind that is read; they are not read here.
+    """Check that initial weights exist and have a supported format, without reading them.
 
     Raises:
-        FileNotFoundError, TypeError, ValueError: as of `HashEncoder`.
+        FileNotFoundError, TypeError, ValueError: as in `HashEncoder`.
     """
     if not isinstance(pretrained, (bool, str, os.PathLike)):
         raise TypeError(f"pretrained must be True, False or a path, got {pretrained!r}")
@@ -80,7 +80,7 @@ def make_backbone(name: str, pretrained: bool | str | os.PathLike[str]) -> nn.Mo
     try:
         if name in _TORCHVISION:
             network = torchvision.models.get_model(name, weights="IMAGENET1K_V1" if pretrained is True else None)
-            # classifier[0:6] stays: up to the second 4096-wide ReLU, in VGG with the Dropout behind it, as in HHNet.
+            # As in HHNet, keep classifier[0:6]: up to the second 4096-wide ReLU, in VGG with the Dropout after it.
             del network.classifier[6]
             backbone: nn.Module = network
         else:
@@ -94,7 +94,7 @@ def make_backbone(name: str, pretrained: bool | str | os.PathLike[str]) -> nn.Mo
         classifier = "classifier.6" if name in _TORCHVISION else timm.get_pretrained_cfg_value(name, "classifier")
         _load_backbone(backbone, Path(pretrained), [classifier] if isinstance(classifier, str) else classifier or [])
     if isinstance(backbone, HighResolutionNet):
-        # Its branches halve the image five times, and what they give must have the same size when enlarged again.
+        # HRNet halves the image five times and scales the results back: sides must be multiples of 32.
         backbone.register_forward_pre_hook(partial(_pad, multiple=32))
     elif name == "alexnet":
         backbone.register_forward_pre_hook(partial(_pad, at_least=63))
@@ -102,17 +102,16 @@ def make_backbone(name: str, pretrained: bool | str | os.PathLike[str]) -> nn.Mo
 
 
 def _pad(network: nn.Module, inputs: tuple[Any, ...], multiple: int = 1, at_least: int = 1) -> Any:
-    """Enlarge images `(B, 3, H, W)` with zeros at the right and the bottom: the mean colour of normalised images."""
+    """Pad images `(B, 3, H, W)` at the right and the bottom with zeros, the mean colour of normalised images."""
     (images,) = inputs
     height, width = (max(-(-side // multiple) * multiple, at_least) for side in images.shape[2:])
     if (height, width) == images.shape[2:]:
-        return None  # which leaves them as they are
+        return None  # the inputs stay unchanged
     return F.pad(images, (0, width - images.shape[3], 0, height - images.shape[2]))
 
 
 def _load_backbone(backbone: nn.Module, path: Path, classifier: Sequence[str]) -> None:
-    """Read the weights of the backbone, from a saved encoder or from a file; the classifier, cut off here, may be in it
-    too."""
+    """Read the weights of the backbone from a saved encoder or a file; weights of the classifier are ignored."""
     if path.is_dir():
         prefix = "backbone."
         weights = read_by_card(

@@ -47,7 +47,7 @@ def unpack_bits(codes: ArrayLike, n_bits: int | None = None) -> NDArray[np.uint8
 
     Args:
         codes: uint8 array `(n, n_bits / 8)` or `(n_bits / 8,)`.
-        n_bits: width expected of the codes in bits; checked against their shape. None takes the width of the codes.
+        n_bits: expected width of the codes in bits, checked against their shape; None accepts any width.
 
     Returns:
         uint8 array of zeros and ones, `(n, n_bits)` or `(n_bits,)`.
@@ -71,9 +71,9 @@ def unpack_bits(codes: ArrayLike, n_bits: int | None = None) -> NDArray[np.uint8
 
 
 def sign_codes(z: ArrayLike) -> NDArray[np.uint8]:
-    """Binarise real outputs of a network by their sign and pack them: bit j is 1 where `z[:, j] >= 0`.
+    """Pack the signs of the outputs of a network: bit j is 1 where `z[:, j] >= 0`.
 
-    Zero (and minus zero) counts as positive, so that every real output has exactly one code.
+    Zero and minus zero count as positive.
 
     Args:
         z: float array `(n, n_bits)` or `(n_bits,)`; n_bits a positive multiple of 8.
@@ -83,7 +83,7 @@ def sign_codes(z: ArrayLike) -> NDArray[np.uint8]:
 
     Raises:
         TypeError: `z` is not a float array.
-        ValueError: the shape does not fit, or `z` holds NaN, whose sign means nothing.
+        ValueError: the shape does not fit, or `z` holds NaN.
 
     Examples:
         >>> sign_codes(np.array([0.3, -1.0, -2.0, -0.1, -0.5, -7.0, -1.0, 0.0]))

@@ -1,4 +1,4 @@
-"""Groups of near-duplicates among codes, whatever made them: perceptual hashes such as pHash and PDQ, or a network."""
+"""Near-duplicates among codes of any origin: perceptual hashes such as pHash and PDQ, or codes of a network."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from fasthash.index import FlatIndex, HierIndex
 
 __all__ = ["near_duplicates", "perceptual_codes"]
 
-_BATCH = 1 << 10  # codes whose neighbours are listed at once
+_BATCH = 1 << 10  # queries of one range search
 
 
 def perceptual_codes(hashes: Any) -> NDArray[np.uint8]:
-    """Codes of perceptual hashes as other packages give them.
+    """Convert perceptual hashes of other packages to codes.
 
     Args:
-        hashes: sequence of hashes of one kind and width: `imagehash.ImageHash` objects; hex digits, as of PDQ or of
-            `str(ImageHash)`; bytes; or arrays of bool. What comes first in a hash comes first in its code.
+        hashes: sequence of hashes of one type and width: `imagehash.ImageHash` objects; strings of hex digits, as from
+            PDQ or `str(ImageHash)`; bytes; or bool arrays. A code keeps the order of the bits of its hash.
 
     Returns:
-        uint8 array `(n, n_bits / 8)`. The hash of an `ImageHash` of 8 x 8 has 64 bits, that of PDQ 256.
+        uint8 array `(n, n_bits / 8)`. An `ImageHash` of 8 x 8 has 64 bits, a PDQ hash 256.
 
     Raises:
-        TypeError: a hash is none of these, or there are several kinds.
-        ValueError: no hashes at all, several widths, a width that is no multiple of 8, or digits that are not hex.
+        TypeError: a hash has another type, or the types differ.
+        ValueError: `hashes` is empty, the widths differ, a width is not a multiple of 8, or digits are not hex.
 
     Examples:
         >>> perceptual_codes(["8f01", "8F03"])
@@ -60,26 +60,25 @@ def perceptual_codes(hashes: Any) -> NDArray[np.uint8]:
 def near_duplicates(
     codes: ArrayLike | FlatIndex | HierIndex, radius: int, ids: ArrayLike | None = None
 ) -> list[NDArray[np.int64]]:
-    """Group codes that are near one another: every two within the radius come into one group.
+    """Group near-duplicates: two codes within the radius are in the same group.
 
-    Nearness chains: a group may hold codes that are farther apart than the radius, if others lie between them. So the
-    radius decides more than it does for a pair, and with one that is too large everything becomes one group.
-
-    Equal codes cost no more than one. A code that has no other near it is in no group.
+    Groups chain: a group may hold two codes farther apart than the radius, if other codes connect them. With a radius
+    that is too large, all codes form one group. A code without a near-duplicate is in no group. Repeated codes add no
+    cost: neighbours are searched once for each distinct code.
 
     Args:
-        codes: uint8 array `(n, n_bits / 8)`, see `perceptual_codes`; or an index of them, which may be one that grows.
-        radius: largest distance in bits between two near-duplicates, from 0, which groups equal codes. For PDQ 31 of
-            256 bits is customary; for pHash 4 of 64, 16 of 256.
-        ids: int64 array `(n,)`, distinct; None for the rows of `codes`. An index has its own.
+        codes: uint8 array `(n, n_bits / 8)`, see `perceptual_codes`; or an index of codes.
+        radius: largest distance in bits between two near-duplicates, at least 0; 0 groups equal codes. Usual values are
+            31 of 256 bits for PDQ, and 4 of 64 or 16 of 256 bits for pHash.
+        ids: int64 array `(n,)` of distinct ids; None takes the row numbers of `codes`. Must be None for an index.
 
     Returns:
         A list of int64 arrays: the ids of each group, at least two, in ascending order. The groups are ordered by their
-        first ids, and do not depend on the order of the codes.
+        first ids. The order of the codes does not matter.
 
     Raises:
         TypeError: wrong dtype of `codes` or `ids`, or `radius` is not an integer.
-        ValueError: wrong shape, ids that are not distinct or given beside an index, or `radius` is negative.
+        ValueError: wrong shape, ids that are repeated or given with an index, or `radius` is negative.
 
     Examples:
         >>> near_duplicates(perceptual_codes(["00ff", "ff00", "00fe", "01fe"]), radius=1)
@@ -92,20 +91,20 @@ def near_duplicates(
         index = codes
     else:
         index = HierIndex.from_arrays(codes, ids)
-    array, names = index.to_arrays()
-    labels = np.arange(len(names))
-    distinct, first = np.unique(array, axis=0, return_index=True)  # neighbours of equal codes are listed once
+    array, all_ids = index.to_arrays()
+    labels = np.arange(len(all_ids))
+    distinct, first = np.unique(array, axis=0, return_index=True)  # search once for each distinct code
     for i in range(0, len(distinct), _BATCH):
-        found = index.range_search(distinct[i : i + _BATCH], radius)
-        near = np.searchsorted(names, found.ids)
-        labels = _joined(labels, np.repeat(first[i : i + _BATCH], np.diff(found.offsets)), near)
-    order = np.argsort(labels, kind="stable")  # a label is the first row of its group, so groups come in order, too
-    groups = np.split(names[order], np.flatnonzero(np.diff(labels[order])) + 1)
+        result = index.range_search(distinct[i : i + _BATCH], radius)
+        near = np.searchsorted(all_ids, result.ids)
+        labels = _joined(labels, np.repeat(first[i : i + _BATCH], np.diff(result.offsets)), near)
+    order = np.argsort(labels, kind="stable")  # a label is the first row of its group, so the groups are sorted too
+    groups = np.split(all_ids[order], np.flatnonzero(np.diff(labels[order])) + 1)
     return [group for group in groups if len(group) > 1]
 
 
 def _joined(labels: NDArray[np.int64], a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Labels with the groups of rows `a[i]` and `b[i]` made one; each is the smallest row of its group."""
+    """Merge the groups of rows `a[i]` and `b[i]` for all i; the label of a group is its smallest row."""
     while True:
         low, high = np.minimum(labels[a], labels[b]), np.maximum(labels[a], labels[b])
         if (low == high).all():
@@ -117,7 +116,7 @@ def _joined(labels: NDArray[np.int64], a: NDArray[np.int64], b: NDArray[np.int64
 
 
 def _bits_or_bytes(i: int, item: Any) -> NDArray[Any]:
-    """One hash as bool `(n_bits,)` or uint8 `(n_bytes,)`."""
+    """Convert one hash to bool `(n_bits,)` or uint8 `(n_bytes,)`."""
     if isinstance(item, str):
         try:
             return np.frombuffer(bytes.fromhex(item), np.uint8)

@@ -1,7 +1,7 @@
-"""Images to codes: a backbone and a hash layer.
+"""`HashEncoder`: a network from images to codes, made of a backbone and a hash layer.
 
-The network of HHNet (HRNet features and a linear hash layer) with the parallel levels of HDHash: every level is
-computed from the same features, and the code of an image is the signs of all levels side by side.
+The network combines HHNet (HRNet features and a linear hash layer) with the parallel levels of HDHash. Every level is
+computed from the same features. The code of an image holds the signs of all levels side by side.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ __all__ = ["EncodedFolder", "HashEncoder", "check_image_size", "image_transform"
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_MAX_IMAGE_SIZE = 4096  # so that no card asks for more memory than a machine has
+_MAX_IMAGE_SIZE = 4096  # so that a hostile card cannot ask for more memory than a machine has
 
 
 def check_image_size(image_size: Any) -> int:
-    """A side in pixels that images may have."""
+    """Check the side of the images in pixels."""
     return check_int("image_size", image_size, 1, _MAX_IMAGE_SIZE)
 
 
 def image_transform(
     image_size: int, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
 ) -> v2.Transform:
-    """The preprocessing of an encoder with these arguments, see `HashEncoder.transform`."""
+    """Make the preprocessing of an encoder, see `HashEncoder.transform`."""
     return v2.Compose(
         [
-            v2.RGB(),  # first, while a palette still is one
+            v2.RGB(),  # first, since the next step would lose the palette of an image
             v2.ToImage(),
             v2.Resize(round(image_size * 256 / 224), antialias=True),
             v2.CenterCrop(image_size),
@@ -62,13 +62,12 @@ class HashEncoder(Hasher):
     """Network from images to hash codes of one or more levels.
 
     Args:
-        backbone: one of `FEATURE_WIDTHS`, or the name of any other timm model. HRNets take images of any size:
-            these are padded to multiples of 32 px with zeros, the mean colour, at the right and at the bottom. AlexNet
-            takes any size in the same way, padded to 63 px where a side has less; VGG takes 32 px or more.
+        backbone: one of `FEATURE_WIDTHS`, or the name of any other timm model. HRNets and AlexNet take images of any
+            size and pad them with zeros (the mean colour) at the right and at the bottom: HRNets to multiples of 32 px,
+            AlexNet to at least 63 px. VGG needs at least 32 px.
         level_bits: bits of each level, coarse first; positive multiples of 8, 8 to 4096 in total.
-        pretrained: False for random weights, True for ImageNet weights (downloaded by timm or torchvision), or the
-            path of a local `.safetensors` file with the weights of the backbone, or of an encoder that `save` wrote,
-            whose backbone is taken.
+        pretrained: False for random weights, or True for ImageNet weights (downloaded by timm or torchvision). A path
+            names a local `.safetensors` file with the weights of the backbone, or a saved encoder with this backbone.
         image_size: side in pixels of the square images that `transform` makes, from 1 to 4096.
         mean, std: normalisation of the three channels in `transform`; by default ImageNet's.
         head: `"linear"` or `"sliced"`, see `HashHead`.
@@ -77,11 +76,11 @@ class HashEncoder(Hasher):
     Attributes:
         backbone: module from images `(B, 3, H, W)` to features `(B, width)`.
         head: the `HashHead` from features to outputs.
-        record: the training that the checkpoint it was loaded from tells of, or None.
+        record: the training record of the loaded checkpoint, or None.
 
     Raises:
         ConnectionError: `pretrained=True`, and the weights cannot be downloaded.
-        FileNotFoundError: what `pretrained` names does not exist.
+        FileNotFoundError: the path in `pretrained` does not exist.
         TypeError, ValueError: an argument is not as described; the message names it.
 
     Examples:
@@ -121,15 +120,15 @@ class HashEncoder(Hasher):
 
     @property
     def backbone_name(self) -> str:
-        """Name that the backbone was made by."""
+        """Name of the backbone, as in the class argument."""
         return self._backbone_name
 
     @property
     def transform(self) -> v2.Transform:
         """Preprocessing: PIL image or uint8 array `(H, W, 3)` to float32 tensor `(3, image_size, image_size)`.
 
-        As HHNet: shorter side to 256, centre crop of 224, values to [0, 1], normalisation. Other image sizes keep the
-        ratio of 256 to 224.
+        Follows HHNet: scales the shorter side to 256 px, crops the centre of 224 px, scales values to [0, 1] and
+        normalises them. Other image sizes keep the ratio of 256 to 224.
         """
         return image_transform(self.image_size, self.mean, self.std)
 
@@ -157,9 +156,9 @@ class HashEncoder(Hasher):
         Args:
             images: float tensor `(n, 3, H, W)`, or a torch Dataset of float tensors `(3, H, W)` or of pairs
                 (tensor, label).
-            batch_size: images per step; but for rounding of outputs next to zero the codes do not depend on it.
+            batch_size: images per step. The codes do not depend on it, except for rounding of outputs near zero.
             progress: show a progress bar.
-            num_workers: processes that read the images of a Dataset; 0 reads them in this one.
+            num_workers: processes that read the images of a Dataset; 0 reads them in the calling process.
 
         Returns:
             uint8 array `(n, n_bits / 8)`: the signs of the outputs, see `fasthash.sign_codes`.
@@ -174,16 +173,17 @@ class HashEncoder(Hasher):
     ) -> NDArray[np.float32]:
         """Compute the raw outputs whose signs are the codes: `encode(images) == sign_codes(outputs(images))`.
 
-        Some protocols break ties of Hamming distance by them, see `fasthash.metrics.mean_average_precision_of_outputs`.
+        Some protocols break ties in Hamming distance by the outputs, see
+        `fasthash.metrics.mean_average_precision_of_outputs`.
 
         Args:
-            images, batch_size, progress, num_workers: as of `encode`.
+            images, batch_size, progress, num_workers: as in `encode`.
 
         Returns:
             float32 array `(n, n_bits)`.
 
         Raises:
-            TypeError, ValueError: as `encode`.
+            TypeError, ValueError: as in `encode`.
         """
         batches = self._outputs(self._batches(images, batch_size, num_workers), "images", progress)
         return np.concatenate([np.empty((0, self.n_bits), np.float32), *batches])
@@ -198,27 +198,32 @@ class HashEncoder(Hasher):
         max_pixels: int = MAX_PIXELS,
         progress: bool = True,
     ) -> EncodedFolder:
-        """Compute packed codes of all images in a folder and the folders below, each read, transformed and let go.
+        """Compute packed codes of all images in a folder and its subfolders.
 
-        Every file with a suffix of `fasthash.folders.IMAGE_SUFFIXES`, in either case, is in one of two lists: `paths`
-        of what was encoded, or `broken`. Broken are files that cannot be read whole as an image, those that are
-        larger than the limits, strips more than 100 times as long as wide, and those of float or 32-bit pixels,
-        whose range nobody knows; and folders below that cannot be read. Links to files are followed, links to folders
-        are not. Photos are turned upright as their EXIF data says, 16 bits become 8, transparency is ignored, and of
-        an animation the first picture counts.
+        Only one batch of images is in memory at a time. Every file with a suffix of `fasthash.folders.IMAGE_SUFFIXES`,
+        in upper or lower case, is in one of two lists: `paths` (encoded files) or `broken`. A file is broken if
+
+        - it cannot be read completely as an image,
+        - it exceeds `max_bytes` or `max_pixels`,
+        - its longer side is more than 100 times its shorter side, or
+        - its pixels are float or 32-bit numbers, whose range is unknown.
+
+        `broken` also lists subfolders that cannot be read. Links to files are followed; links to folders are not. EXIF
+        orientation is applied, 16-bit values are reduced to 8 bits, transparency is ignored, and only the first frame
+        of an animation is encoded.
 
         Args:
-            folder: where to look.
+            folder: folder to search for images.
             batch_size: images per step, see `encode`.
-            num_workers: processes that read images; 0 reads them in this one.
-            max_bytes: files of more bytes are broken.
-            max_pixels: images of more pixels are broken; each process that reads images needs some 12 bytes of memory
-                a pixel. The limit of Pillow, twice `PIL.Image.MAX_IMAGE_PIXELS`, holds beside it.
+            num_workers: processes that read images; 0 reads them in the calling process.
+            max_bytes: largest size of a file in bytes.
+            max_pixels: largest number of pixels of an image. Each reading process needs about 12 bytes of memory for
+                each pixel. Pillow's own limit, twice `PIL.Image.MAX_IMAGE_PIXELS`, applies as well.
             progress: show a progress bar.
 
         Returns:
             Codes uint8 `(n, n_bits / 8)`; `paths`, relative to `folder`, in sorted order, one for each code; and
-            `broken`, pairs (path, reason), sorted too.
+            `broken`, sorted pairs (path, reason).
 
         Raises:
             FileNotFoundError: `folder` is not a folder.
@@ -260,7 +265,7 @@ class HashEncoder(Hasher):
         self._feature_width(*images.shape[2:])
 
     def _feature_width(self, height: int, width: int) -> int:
-        """Width of the features of images of this size, by a dry run when the size is met for the first time."""
+        """Return the width of the features of images of this size; the first call for a size runs the backbone once."""
         if (height, width) not in self._feature_widths:
             parameter = next(self.backbone.parameters())
             image = torch.zeros(1, 3, height, width, dtype=parameter.dtype, device=parameter.device)

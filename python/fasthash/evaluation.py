@@ -1,4 +1,4 @@
-"""What the codes of a trained experiment find: metrics, codes and pictures in its folder."""
+"""Evaluation of a trained experiment: writes metrics, codes and pictures to its folder."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ with needs_extra("train"):
 
 __all__ = ["evaluate"]
 
-_NEIGHBOURS = 10  # of each query in the contact sheet
+_NEIGHBOURS = 10  # neighbours of each query in the contact sheet
 
 
-# Mostly documentation, and the list of figures.
+# Long because of its docstring and the list of figures.
 def evaluate(
     folder: str | Path,
     at: int | None = None,
@@ -37,23 +37,23 @@ def evaluate(
     plots: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Encode the gallery and the queries of a trained experiment, and measure what the codes find.
+    """Encode the gallery and the queries of a trained experiment, and compute retrieval metrics of the codes.
 
     The folder gets `results.json`, the figures, and `codes.npz` with the packed codes `gallery` and `query` and the
     labels `gallery_labels` and `query_labels`.
 
     Args:
-        folder: what `run_training` wrote.
-        at: R of mAP@R; None takes the protocol's, or the whole gallery.
-        ties: how items at one distance count, see `Experiment`; None takes the experiment's.
-        empty: what becomes of queries without relevant images; None takes the experiment's.
-        plots: draw `pr_curves.png`, `training.png` and the contact sheet `neighbours.png`, too: queries with what an
-            exact search finds for them.
+        folder: folder that `run_training` wrote.
+        at: R of mAP@R; None takes that of the protocol, or else the whole gallery.
+        ties: treatment of ties, see `Experiment`; None takes that of the experiment.
+        empty: treatment of queries without relevant images, see `Experiment`; None takes that of the experiment.
+        plots: also draw `pr_curves.png`, `training.png` and `neighbours.png`, a contact sheet of queries and their
+            nearest neighbours.
         progress: show a progress bar.
 
     Returns:
-        Figures by name, ready for JSON: of each prefix of levels its mAP and curve of precision and recall; precision,
-        recall and diagnostics of whole codes; the training record.
+        Figures by name, ready for JSON: mAP and the precision-recall curve of each prefix of levels; precision, recall
+        and diagnostics of whole codes; the training record.
 
     Raises:
         OSError, ValueError: the folder does not hold a trained experiment, or an option is unknown.
@@ -92,13 +92,13 @@ def evaluate(
     if plots:
         index = HierIndex(encoder.level_bits)
         index.add(gallery)
-        found = index.search(queries, min(_NEIGHBOURS, len(gallery)))
-        _draw(folder, figures, split, found, experiment.seed)
+        result = index.search(queries, min(_NEIGHBOURS, len(gallery)))
+        _draw(folder, figures, split, result, experiment.seed)
     return figures
 
 
 class _Outputs(NamedTuple):
-    """What the network made of queries and gallery, and their labels."""
+    """Raw outputs of the network for queries and gallery, and their labels."""
 
     query: NDArray[np.float32]
     gallery: NDArray[np.float32]
@@ -107,7 +107,7 @@ class _Outputs(NamedTuple):
 
 
 def _figures(outputs: _Outputs, level_bits: tuple[int, ...], cut: int | None, experiment: Experiment) -> dict[str, Any]:
-    """What the codes find: each prefix of levels, and whole codes."""
+    """Compute the metrics of each prefix of levels and of whole codes."""
     empty, labels = experiment.empty, (outputs.query_labels, outputs.gallery_labels)
     queries, gallery = sign_codes(outputs.query), sign_codes(outputs.gallery)
     rows = []
@@ -133,15 +133,15 @@ def _figures(outputs: _Outputs, level_bits: tuple[int, ...], cut: int | None, ex
     }
 
 
-def _draw(folder: Path, figures: dict[str, Any], split: Split, found: SearchResult, seed: int) -> None:
+def _draw(folder: Path, figures: dict[str, Any], split: Split, result: SearchResult, seed: int) -> None:
     from fasthash.plots import choose_queries, draw_neighbours, draw_pr_curves, draw_training
 
-    chosen = choose_queries(split, found, seed)
-    draw_neighbours(folder / "neighbours.png", split.query, split.gallery, found, chosen)
+    chosen = choose_queries(split, result, seed)
+    draw_neighbours(folder / "neighbours.png", split.query, split.gallery, result, chosen)
     draw_pr_curves(folder / "pr_curves.png", figures["prefixes"])
     draw_training(folder / "training.png", figures["training"])
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """The same with lists and numbers for arrays."""
+    """Convert arrays to lists and numbers."""
     return {name: np.asarray(value).tolist() for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""Experiments by name: what the command line trains, as plain values in a TOML file."""
+"""Experiments of the command line: read their settings from presets and TOML files, and train them."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ _SUBSETS, _SUBSET_SIZE, _SUBSET_QUERIES = 5, 1000, 0.1  # of validation, as in H
 
 
 def read_config(path: str | Path | None = None, preset: str | None = None, **given: Any) -> Experiment:
-    """An experiment from a preset, a file and single settings, of which the later ones count.
+    """Make an experiment from a preset, a file and single settings; later sources override earlier ones.
 
     Args:
-        path: TOML file, or the JSON file that a training leaves beside its checkpoint; None for no file.
+        path: TOML file, or the JSON file that a training writes beside its checkpoint; None for no file.
         preset: name in `PRESETS`.
-        given: settings by name; None leaves them as they are.
+        given: settings by name; None does not override.
 
     Raises:
         OSError: the file cannot be read.
-        TypeError, ValueError: the file is no TOML or JSON, or a setting is unknown or wrong.
+        TypeError, ValueError: the file is not TOML or JSON, or a setting is unknown or wrong.
     """
     layers: list[dict[str, Any]] = []
     if preset is not None:
@@ -67,7 +67,7 @@ def read_config(path: str | Path | None = None, preset: str | None = None, **giv
     settings: dict[str, Any] = {}
     for layer in layers:
         if layer.get("loss", settings.get("loss")) != settings.get("loss"):
-            settings.pop("loss_options", None)  # they were of another loss
+            settings.pop("loss_options", None)  # these were options of another loss
         settings |= layer
     known = {entry.name for entry in dataclasses.fields(Experiment)}
     if unknown := sorted(set(settings) - known):
@@ -78,24 +78,30 @@ def read_config(path: str | Path | None = None, preset: str | None = None, **giv
 def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
-        found = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        settings = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except ValueError as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} must hold settings by name, got {type(found).__name__}")
-    return found
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path} must hold settings by name, got {type(settings).__name__}")
+    return settings
 
 
 def run_training(
     experiment: Experiment, folder: str | Path, say: Callable[[str], None] = print, progress: bool = True
 ) -> TrainingRecord:
-    """Train into a folder, or go on where a training in it was stopped.
+    """Train into a folder, or resume a stopped training in it.
 
-    The folder gets `experiment.json`, `split.json`, `encoder` (the checkpoint), `state.safetensors` (to go on) and
+    The folder gets `experiment.json`, `split.json`, `encoder` (the checkpoint), `state.safetensors` (for resuming) and
     `log` (for TensorBoard).
 
+    Args:
+        experiment: settings of the experiment.
+        folder: output folder, made if missing.
+        say: called with each line of progress.
+        progress: show a progress bar.
+
     Raises:
-        FileNotFoundError: images, lists or weights are not there.
+        FileNotFoundError: images, lists or weights do not exist.
         TypeError, ValueError: the folder holds another experiment, or a setting is wrong; see `Experiment.check_here`.
     """
     folder = Path(folder)
@@ -141,7 +147,7 @@ def _check_resumable(experiment: Experiment, folder: Path) -> None:
 
 
 def _training_images(experiment: Experiment, split: Split) -> tuple[ImageSet, ImageSet | None]:
-    """The images to train on, and those to validate with."""
+    """Return the training images and the validation images, if any."""
     images, validation = split.train, split.validation
     if experiment.hold_out:
         held = _held_out(images, experiment.hold_out, experiment.seed)
@@ -151,23 +157,23 @@ def _training_images(experiment: Experiment, split: Split) -> tuple[ImageSet, Im
 
 
 def _held_out(images: ImageSet, share: float, seed: int) -> NDArray[np.bool_]:
-    """True for a share of the images: of each class, or of all where they have several."""
+    """Draw a share of the images: of each class, or of all images if they have several labels."""
     labels = np.zeros(len(images), np.int64) if images.multi_label else images.labels
     return held_out(labels, seed, lambda n: min(max(round(share * n), 1), n - 1))
 
 
 def _validation_map(encoder: Any, images: ImageSet, seed: int) -> float:
-    """Mean mAP@ALL of random subsets of the validation images, a tenth of each as queries."""
+    """Mean mAP@ALL over random subsets of the validation images; a tenth of each subset are queries."""
     codes = encoder.encode(images)
     rng = np.random.default_rng(seed)
-    found = []
+    values = []
     for _ in range(_SUBSETS):
         rows = rng.permutation(len(images))[:_SUBSET_SIZE]
         n_queries = max(1, round(_SUBSET_QUERIES * len(rows)))
         query, gallery = rows[:n_queries], rows[n_queries:]
         counts = histograms(codes[query], codes[gallery], images.labels[query], images.labels[gallery])
-        found.append(counts.mean_average_precision())
-    return float(np.mean(found))
+        values.append(counts.mean_average_precision())
+    return float(np.mean(values))
 
 
 def _augmentation(name: str, image_size: int) -> Callable[[torch.Tensor], torch.Tensor] | None:

@@ -1,4 +1,4 @@
-"""Which ids a search may return."""
+"""`IdFilter`: the set of ids that a search may return."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["IdFilter"]
 
 
 class IdFilter:
-    """A set of ids that a search may return, made once for any number of searches.
+    """A set of ids that a search may return, for use in many searches.
 
-    A search with a filter finds what it would find in an index of these ids alone. What the first search with a narrow
-    filter prepares - the allowed codes in a small index of their own - the filter keeps for the next, until the index
-    changes. Several threads may use one filter.
+    A search with a filter returns the results of an index that holds only these ids. For a narrow filter, the first
+    search copies the allowed codes into a small index. The filter keeps that index for later searches, until the main
+    index changes. Several threads may use one filter.
 
     Args:
-        allowed: int64 array of ids, in any order, also several times; or bool array `mask`, where `mask[i]` tells
-            whether id i is allowed. Ids that an index does not hold do no harm.
+        allowed: int64 array of ids, in any order; repeated ids are allowed. Or bool array `mask`, where `mask[i]` tells
+            whether id i is allowed. Ids that are not in the index have no effect.
 
     Raises:
         TypeError: neither int64 nor bool.
@@ -55,12 +55,12 @@ class IdFilter:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory, those included that searches have prepared."""
+        """Bytes of memory, including the small indices that searches have made."""
         return self._impl.nbytes()
 
 
 def core_filter(name: str, allowed: Any, n_ids: int = 0) -> _core.IdFilter:
-    """A filter of the core; a mask must have an entry for each of `n_ids` ids."""
+    """Make a filter of the core; a mask must have a value for each of `n_ids` ids."""
     array = as_array(name, allowed)
     if array.dtype != np.int64 and array.dtype != bool:
         raise TypeError(f"{name} must be an int64 array of ids or a bool mask, got dtype {array.dtype}")

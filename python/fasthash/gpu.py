@@ -1,4 +1,4 @@
-"""Indices on a GPU: the same searches with the same results, byte for byte."""
+"""`GpuFlatIndex` and `GpuHierIndex`: searches on a GPU, with the results of the CPU indices, byte for byte."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 __all__ = ["GpuFlatIndex", "GpuHierIndex", "check_device"]
 
 _MAX_K = 2**31 - 1
-KEEP_MODES = ("node_ratio", "gallery_ratio", "radius")  # in the order of the core
+KEEP_MODES = ("node_ratio", "gallery_ratio", "radius")  # the order of the core's enum
 
 
 class _GpuIndex:
-    """What both share."""
+    """Base class of both GPU indices."""
 
     _tree: bool
 
@@ -40,17 +40,21 @@ class _GpuIndex:
         self._index = index.copy()
         self.device = device
         self._max_bytes = None if max_bytes is None else check_int("max_bytes", max_bytes, minimum=0)
-        self._lock = ChangeLock()  # changes take turns
+        self._lock = ChangeLock()  # one change at a time
         self._gallery = self._built(self._index)
 
     def _built(self, index: Index) -> tuple[Gallery, WeakKeyDictionary[IdFilter, AllowedIds]]:
-        """The codes of an index on the GPU, and what filters allow of them: prepared once for those used again."""
+        """Copy the codes of an index to the GPU.
+
+        Returns:
+            The codes on the GPU, and an empty cache of the sets of allowed ids, one for each `IdFilter`.
+        """
         codes, ids = index.to_arrays()
         first_id = int(ids[0]) if len(ids) else 0
-        counted = len(ids) == 0 or int(ids[-1]) - first_id == len(ids) - 1
-        room = _room_for_codes(self.device) if self._max_bytes is None else self._max_bytes
+        consecutive = len(ids) == 0 or int(ids[-1]) - first_id == len(ids) - 1
+        max_bytes = _room_for_codes(self.device) if self._max_bytes is None else self._max_bytes
         gallery = _cuda().Gallery(
-            self.device, codes, None if counted else ids, first_id, list(self.level_bits), self._tree, room
+            self.device, codes, None if consecutive else ids, first_id, list(self.level_bits), self._tree, max_bytes
         )
         return gallery, WeakKeyDictionary()
 
@@ -66,12 +70,12 @@ class _GpuIndex:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the GPU's memory that codes and ids take."""
+        """Bytes of GPU memory for codes and ids."""
         return int(self._gallery[0].nbytes())
 
     @property
     def streamed(self) -> bool:
-        """Whether the codes stay in pinned memory of the host because the GPU's is too small for them."""
+        """Whether the codes are in pinned memory of the host because they exceed the GPU memory."""
         return bool(self._gallery[0].streamed())
 
     def __len__(self) -> int:
@@ -89,44 +93,44 @@ class _GpuIndex:
         )
 
     def to(self, device: Any) -> Any:
-        """The index on a device, as of `FlatIndex.to`; with `"cpu"` a copy of the index that it came from."""
+        """Return the index on a device, as `FlatIndex.to` does; `"cpu"` returns a copy of the index on the CPU."""
         number = check_device(device)
         if number == self.device:
             return self
         return self._index.copy() if number is None else type(self)(self._index, number, self._max_bytes)
 
     def add(self, codes: ArrayLike, ids: ArrayLike | None = None) -> None:
-        """As `FlatIndex.add`; the codes on the GPU are built anew."""
+        """Add codes, as `FlatIndex.add`; copies all codes to the GPU again."""
         self._change("add", lambda index: index.add(codes, ids))
 
     def remove(self, ids: ArrayLike) -> None:
-        """As `FlatIndex.remove`; the codes on the GPU are built anew."""
+        """Remove codes, as `FlatIndex.remove`; copies all codes to the GPU again."""
         self._change("remove", lambda index: index.remove(ids))
 
     def update(self, ids: ArrayLike, codes: ArrayLike) -> None:
-        """As `FlatIndex.update`; the codes on the GPU are built anew."""
+        """Replace codes, as `FlatIndex.update`; copies all codes to the GPU again."""
         self._change("update", lambda index: index.update(ids, codes))
 
     def reconstruct(self, ids: ArrayLike) -> NDArray[np.uint8]:
-        """As `FlatIndex.reconstruct`, from the CPU."""
+        """Return the codes of some ids, as `FlatIndex.reconstruct`; runs on the CPU."""
         return self._index.reconstruct(ids)
 
     def to_arrays(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """As `FlatIndex.to_arrays`, from the CPU."""
+        """Return all codes and ids, as `FlatIndex.to_arrays`; runs on the CPU."""
         return self._index.to_arrays()
 
     def _search(self, queries: Any, k: int, allow: Any) -> SearchResult:
         k = check_int("k", k, minimum=1, maximum=_MAX_K)
-        gallery, only = self._prepared(allow)
+        gallery, allowed = self._prepared(allow)
         gpu_queries = _on_gpu(queries, self.n_bits // 8, self.device)
         if gpu_queries is None:
-            return SearchResult(*gallery.search(check_codes("queries", queries, self.n_bits // 8), k, only))
+            return SearchResult(*gallery.search(check_codes("queries", queries, self.n_bits // 8), k, allowed))
         distances, ids = _room(gpu_queries, len(gpu_queries), k)
         gallery.search_on_gpu(
             gpu_queries.data_ptr(),
             len(gpu_queries),
             k,
-            only,
+            allowed,
             distances.data_ptr(),
             ids.data_ptr(),
             _stream(gpu_queries),
@@ -134,44 +138,44 @@ class _GpuIndex:
         return SearchResult(distances, ids)
 
     def count_within(self, queries: Any, radius: int, *, allow: Allow = None) -> NDArray[np.int64]:
-        """Count the codes within a radius of each query; arguments and errors as of `search`.
+        """Count the codes within a radius of each query; arguments and errors as in `search`.
 
         Returns:
-            int64 array `(nq,)`, of numpy.
+            int64 numpy array `(nq,)`.
         """
         radius = min(check_int("radius", radius, minimum=0), self.n_bits)
-        gallery, only = self._prepared(allow)
+        gallery, allowed = self._prepared(allow)
         counts: NDArray[np.int64]
         gpu_queries = _on_gpu(queries, self.n_bits // 8, self.device)
         if gpu_queries is None:
-            counts = gallery.count_within(check_codes("queries", queries, self.n_bits // 8), radius, only)
+            counts = gallery.count_within(check_codes("queries", queries, self.n_bits // 8), radius, allowed)
         else:
             counts = gallery.count_within_on_gpu(
-                gpu_queries.data_ptr(), len(gpu_queries), radius, only, _stream(gpu_queries)
+                gpu_queries.data_ptr(), len(gpu_queries), radius, allowed, _stream(gpu_queries)
             )
         return counts
 
     def range_search(self, queries: Any, radius: int, *, allow: Allow = None) -> RangeResult:
-        """Find all codes within a radius of each query, ordered by (distance, id); arguments and errors as of `search`.
+        """Find all codes within a radius of each query, ordered by (distance, id); arguments and errors as in `search`.
 
         Returns:
-            `RangeResult`, whose distances and ids are where the queries are; the offsets are of numpy.
+            `RangeResult`. Distances and ids are on the device of the queries; the offsets are a numpy array.
         """
         radius = min(check_int("radius", radius, minimum=0), self.n_bits)
-        gallery, only = self._prepared(allow)  # the same for counting and for finding, whatever is changed meanwhile
+        gallery, allowed = self._prepared(allow)  # one gallery for both passes, even if the index changes meanwhile
         gpu_queries = _on_gpu(queries, self.n_bits // 8, self.device)
         if gpu_queries is None:
             array = check_codes("queries", queries, self.n_bits // 8)
-            offsets = _offsets(gallery.count_within(array, radius, only))
-            return RangeResult(offsets, *gallery.range_search(array, radius, only, offsets))
-        place = gpu_queries.data_ptr(), len(gpu_queries), radius, only
-        offsets = _offsets(gallery.count_within_on_gpu(*place, _stream(gpu_queries)))
+            offsets = _offsets(gallery.count_within(array, radius, allowed))
+            return RangeResult(offsets, *gallery.range_search(array, radius, allowed, offsets))
+        arguments = gpu_queries.data_ptr(), len(gpu_queries), radius, allowed
+        offsets = _offsets(gallery.count_within_on_gpu(*arguments, _stream(gpu_queries)))
         distances, ids = _room(gpu_queries, int(offsets[-1]))
-        gallery.range_search_on_gpu(*place, offsets, distances.data_ptr(), ids.data_ptr(), _stream(gpu_queries))
+        gallery.range_search_on_gpu(*arguments, offsets, distances.data_ptr(), ids.data_ptr(), _stream(gpu_queries))
         return RangeResult(offsets, distances, ids)
 
     def _change(self, name: str, change: Any) -> None:
-        """Nothing is changed if the GPU has no room for it."""
+        """Change a copy of the index and replace both; if the GPU has too little memory, nothing changes."""
         with self._lock(name):
             index = self._index.copy()
             change(index)
@@ -179,29 +183,31 @@ class _GpuIndex:
             self._index = index
 
     def _prepared(self, allow: Any) -> tuple[Gallery, AllowedIds | None]:
-        """The gallery, and what a filter allows of it."""
-        gallery, kept = self._gallery
+        """Return the codes on the GPU, and the ids that `allow` names; those of an `IdFilter` are cached."""
+        gallery, cache = self._gallery
         if allow is None:
             return gallery, None
         if not isinstance(allow, IdFilter):
             return gallery, gallery.allowed(core_filter("allow", allow, self._index._impl.next_id()))
-        only = kept.get(allow)
-        if only is None:
-            only = kept[allow] = gallery.allowed(allow._impl)
-        return gallery, only
+        allowed = cache.get(allow)
+        if allowed is None:
+            allowed = cache[allow] = gallery.allowed(allow._impl)
+        return gallery, allowed
 
 
 class GpuFlatIndex(_GpuIndex):
-    """A `FlatIndex` on a GPU, as `FlatIndex.to` makes it.
+    """A `FlatIndex` on a GPU, made by `FlatIndex.to`.
 
-    The index on the CPU stays behind it: it is changed on the CPU, and the codes on the GPU are built anew.
+    The index keeps a copy of the CPU index. A change is made on the CPU copy, and then all codes are copied to the GPU
+    again.
 
-    Queries are numpy arrays or anything that numpy takes, with results of numpy; or memory of this GPU, such as CUDA
-    tensors of torch and all that has `__cuda_array_interface__` or `__dlpack__`, which is read where it is, in the
-    order of torch's current stream; results are CUDA tensors of torch then. One search runs at a time.
+    Queries may be on the CPU: numpy arrays, or anything that numpy can read; the results are numpy arrays. Queries may
+    be on this GPU: CUDA tensors of torch, or objects with `__cuda_array_interface__` or `__dlpack__`; the results are
+    CUDA tensors of torch. GPU queries are not copied and are read in the order of torch's current stream. One search
+    runs at a time.
 
-    Batches are compared by the tensor cores' products of bits, few queries and unusual widths by popcounts;
-    `FASTHASH_GPU_SCAN=popcount` or `tensor` in the environment forces one of them for indices made from then on. An
+    Tensor cores compare batches; popcounts compare few queries and unusual widths. The environment variable
+    `FASTHASH_GPU_SCAN`, set to `popcount` or `tensor`, forces one of the two for indices made after it is set. An
     `IdFilter` is sent to the GPU once.
 
     Attributes:
@@ -216,26 +222,26 @@ class GpuFlatIndex(_GpuIndex):
         Args:
             queries: uint8 `(nq, n_bits / 8)`, on the CPU or on this GPU.
             k: number of neighbours, at least 1.
-            allow: only these ids, as of `FlatIndex.search`.
+            allow: ids that the search may return, as in `FlatIndex.search`.
 
         Returns:
-            Distances int32 and ids int64, both `(nq, k)`, where the queries are; n_bits + 1 and -1 where fewer than k
-            codes were found.
+            Distances int32 and ids int64, both `(nq, k)`, on the device of the queries. Distance n_bits + 1 and id -1
+            fill the row if the search finds fewer than k codes.
 
         Raises:
             TypeError: wrong dtype of `queries` or `allow`, or `k` is not an integer.
             ValueError: wrong shape, `k` < 1, or the queries are on another GPU.
-            MemoryError: the GPU has too little memory; the index can be used as before.
+            MemoryError: the GPU has too little memory; the index remains usable.
             RuntimeError: the GPU failed.
         """
         return self._search(queries, k, allow)
 
 
 class GpuHierIndex(_GpuIndex):
-    """A `HierIndex` on a GPU, as `HierIndex.to` makes it; all that is said of `GpuFlatIndex` holds.
+    """A `HierIndex` on a GPU, made by `HierIndex.to`; the description of `GpuFlatIndex` applies.
 
-    The GPU keeps distinct codes once, in their order. A search opens their prefixes from the nearest on; one that would
-    compare more than a quarter of the codes compares all of them instead. Searches by radius compare all.
+    The GPU stores distinct codes once, sorted. A search visits their prefixes, nearest first. If it would compare more
+    than a quarter of the codes, it scans all of them instead. Searches by radius always scan.
     """
 
     _tree = True
@@ -249,9 +255,9 @@ class GpuHierIndex(_GpuIndex):
         keep_mode: KeepMode = "node_ratio",
         allow: Allow = None,
     ) -> SearchResult:
-        """As `GpuFlatIndex.search`; with `keep` HDHash's pruned search, as `HierIndex.search`.
+        """Find the k nearest codes, as `GpuFlatIndex.search`; with `keep`, run the pruned search of `HierIndex.search`.
 
-        Pruned searches with `allow`, and queries for which the GPU has no room, are left to the CPU.
+        The CPU runs pruned searches with `allow`, and the queries that need more memory than the GPU has free.
         """
         check_choice("keep_mode", keep_mode, KEEP_MODES)
         if keep is not None:
@@ -293,7 +299,7 @@ class GpuHierIndex(_GpuIndex):
 
 
 def check_device(device: Any) -> int | None:
-    """Number of the GPU that `"cuda"`, `"cuda:1"` or a torch.device means; None for the CPU."""
+    """Return the number of the GPU that `"cuda"`, `"cuda:1"` or a torch.device names; None for the CPU."""
     text = str(device)
     match = re.fullmatch(r"cuda(?::(\d+))?", text)
     if text != "cpu" and match is None:
@@ -312,16 +318,16 @@ def _cuda() -> ModuleType:
 
 
 def _room_for_codes(device: int) -> int:
-    """Bytes of a GPU's memory that codes may take: what is free, but for what searches need."""
+    """Return the bytes of GPU memory that codes may take: the free memory less a reserve for searches."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()  # gives back what torch keeps without using it
+        torch.cuda.empty_cache()  # releases memory that torch keeps unused
     n_free = int(_cuda().free_bytes(device))
     return n_free - min(2 << 30, n_free // 4)
 
 
 def _on_gpu(queries: Any, n_bytes: int, device: int) -> torch.Tensor | None:
-    """Queries in the memory of a GPU as a tensor, without a copy; None where they are on the CPU."""
+    """Return queries in GPU memory as a tensor, without a copy; None if they are on the CPU."""
     tensor = _tensor_on_gpu(queries, device)
     if tensor is None:
         return None
@@ -341,8 +347,8 @@ def _tensor_on_gpu(queries: Any, device: int) -> torch.Tensor | None:
     torch_if_loaded: Any = sys.modules.get("torch")
     if torch_if_loaded is not None and isinstance(queries, torch_if_loaded.Tensor):
         return queries if queries.is_cuda else None
-    placed = getattr(queries, "__dlpack_device__", None)
-    if placed is not None and placed()[0] == 2:  # kDLCUDA; it orders the streams, too
+    dlpack_device = getattr(queries, "__dlpack_device__", None)
+    if dlpack_device is not None and dlpack_device()[0] == 2:  # kDLCUDA; from_dlpack also orders the streams
         import torch.utils.dlpack
 
         return torch.utils.dlpack.from_dlpack(queries)
@@ -351,7 +357,7 @@ def _tensor_on_gpu(queries: Any, device: int) -> torch.Tensor | None:
         return None
     import torch
 
-    if interface.get("stream") is not None:  # what writes the queries may be under way
+    if interface.get("stream") is not None:  # a kernel may still be writing the queries
         torch.cuda.synchronize(device)
     return torch.as_tensor(queries, device=f"cuda:{device}")
 
@@ -361,12 +367,12 @@ def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _room(gpu_queries: torch.Tensor, *shape: int) -> tuple[Any, Any]:
-    """Distances and ids of this shape, to be written, on the device of a tensor."""
+    """Allocate distances and ids of this shape on the device of the queries."""
     torch = sys.modules["torch"]
     options = {"device": gpu_queries.device}
     return torch.empty(shape, dtype=torch.int32, **options), torch.empty(shape, dtype=torch.int64, **options)
 
 
 def _stream(tensor: torch.Tensor) -> int:
-    """torch's current stream, in the order of which the queries are written."""
+    """Return torch's current stream; the queries are written in its order."""
     return int(sys.modules["torch"].cuda.current_stream(tensor.device).cuda_stream)

@@ -1,4 +1,4 @@
-"""Features to codes: the hash layer of an encoder, or all of one where the features are at hand."""
+"""`HashHead`: the hash layer of an encoder, from features to codes; also trained alone, on precomputed features."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ with needs_extra("train"):
 __all__ = ["HEAD_KINDS", "HashHead"]
 
 HEAD_KINDS = ("linear", "sliced")
-_SLICE = 50  # values from which DNNH computes one bit
+_SLICE = 50  # values per bit in DNNH
 
 
 class HashHead(Hasher):
@@ -30,13 +30,13 @@ class HashHead(Hasher):
     Args:
         n_features: width of the features.
         level_bits: bits of each level, coarse first; positive multiples of 8, 8 to 4096 in total.
-        kind: `"linear"` has one `Linear(n_features, bits)` for each level, as HDHash and HHNet, with weights drawn
-            from N(0, 0.01^2) and biases zero. `"sliced"` divides and encodes as DNNH (Lai et al., CVPR 2015,
-            arXiv:1504.03410): a `Linear(n_features, 50 * n_bits)`, and every slice of 50 values gives one bit by a
-            linear layer of its own, all with PyTorch's usual weights. The output is the value before DNNH's sigmoid,
-            so that its threshold of one half is the sign.
-        batch_norm: put a `BatchNorm1d(affine=False)` behind, as OrthoHash. In eval mode it takes its running
-            statistics, so that a code does not depend on what else is in the batch.
+        kind: `"linear"` has one `Linear(n_features, bits)` for each level, as in HDHash and HHNet; weights are drawn
+            from N(0, 0.01^2) and biases are zero. `"sliced"` is the divide-and-encode layer of DNNH (Lai et al., CVPR
+            2015, arXiv:1504.03410): a `Linear(n_features, 50 * n_bits)`, then one linear layer from each slice of 50
+            values to one bit, all with PyTorch's default weights. The output is the value before DNNH's sigmoid, so
+            the threshold of one half corresponds to the sign.
+        batch_norm: append a `BatchNorm1d(affine=False)`, as in OrthoHash. In eval mode it uses its running statistics,
+            so a code does not depend on the other rows of the batch.
 
     Attributes:
         layers: module from features `(B, n_features)` to `(B, n_bits)`, before any batch norm.
@@ -106,7 +106,7 @@ class HashHead(Hasher):
         Args:
             features: float32 array or tensor `(n, n_features)`, or a torch Dataset of tensors `(n_features,)` or of
                 pairs (tensor, label). An array may be a memory-mapped file: one batch of it is read at a time.
-            batch_size: rows per step; but for rounding of outputs next to zero the codes do not depend on it.
+            batch_size: rows per step. The codes do not depend on it, except for rounding of outputs near zero.
             progress: show a progress bar.
 
         Returns:
@@ -139,7 +139,7 @@ class HashHead(Hasher):
 
 
 class _SideBySide(nn.ModuleList):
-    """Layers on the same features, their outputs side by side."""
+    """Layers that read the same features; their outputs are concatenated."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return torch.cat([layer(features) for layer in self], dim=1)
@@ -156,6 +156,6 @@ def _linear(n_features: int, level_bits: tuple[int, ...]) -> nn.Module:
 def _sliced(n_features: int, level_bits: tuple[int, ...]) -> nn.Module:
     n_bits = sum(level_bits)
     width = _SLICE * n_bits
-    # A convolution over one pixel in n_bits groups is a linear layer for every slice.
+    # A convolution of width 1 in n_bits groups is one linear layer for each slice.
     slices = nn.Conv1d(width, n_bits, kernel_size=1, groups=n_bits)
     return nn.Sequential(nn.Linear(n_features, width), nn.Unflatten(1, (width, 1)), slices, nn.Flatten())

@@ -1,4 +1,4 @@
-"""The indices: packed codes in, exact nearest neighbours out; and their files."""
+"""Public names of the indices and of the functions for their files."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from fasthash._index_options import Allow, KeepMode, Memory, Plan, StrPath
 
 __all__ = ["Allow", "FlatIndex", "HierIndex", "KeepMode", "Memory", "Plan", "StrPath", "load", "peek", "verify"]
 
-# Pickles name classes by their module: it must be one that every release has.
+# Pickles name a class by its module, so this module must exist in every release.
 FlatIndex.__module__ = HierIndex.__module__ = __name__

@@ -1,4 +1,4 @@
-"""To and from the indices of other libraries: codes and ids as they are."""
+"""Conversion to and from binary indices of faiss, with codes and ids unchanged."""
 
 from __future__ import annotations
 
@@ -28,24 +28,25 @@ def from_faiss(source: faiss.IndexBinary | StrPath) -> HierIndex: ...
 @overload
 def from_faiss(source: faiss.IndexBinary | StrPath, into: _Index) -> _Index: ...
 def from_faiss(source: faiss.IndexBinary | StrPath, into: FlatIndex | HierIndex | None = None) -> FlatIndex | HierIndex:
-    """Take over all codes of a binary index of faiss, under the ids that its searches return.
+    """Copy all codes of a binary index of faiss, with the ids that its searches return.
 
     Needs the extra `fasthash-search[faiss]`.
 
     Args:
         source: a faiss `IndexBinaryFlat`, `IndexBinaryIVF`, `IndexBinaryHNSW` or `IndexBinaryMultiHash`, or an
             `IndexBinaryIDMap` or `IndexBinaryIDMap2` over one of them; or a file that `faiss.write_index_binary` wrote.
-            faiss itself reads the file: what it does with a hostile one is up to it.
-        into: index to add the codes to, of the same width; it may hold others. None makes a `HierIndex` of one level.
+            faiss reads the file and is not safe against hostile files: open only files that you trust.
+        into: index of the same width that gets the codes; it may hold other codes. None makes a `HierIndex` of one
+            level.
 
     Returns:
         `into`, or the new index.
 
     Raises:
-        TypeError: `source` is no binary index, or of another type, whose codes cannot be read.
-        ValueError: the width is above 4096 bits or not that of `into`; an id comes twice, is -1 or in `into` already;
-            the ids of an `IndexBinaryIDMap` do not fit the index below it. `into` is then what it was before.
-        FormatError: the file holds no binary index, or a damaged one.
+        TypeError: `source` is not a binary index, or is of a type whose codes cannot be read.
+        ValueError: the width is above 4096 bits or differs from `into`; an id is repeated, is -1 or is in `into`; or
+            the ids of an `IndexBinaryIDMap` do not match the index below it. `into` is unchanged.
+        FormatError: the file is not a binary index of faiss, or is damaged.
         OSError: the file cannot be read.
 
     Examples:
@@ -56,16 +57,16 @@ def from_faiss(source: faiss.IndexBinary | StrPath, into: FlatIndex | HierIndex 
     """
     with needs_extra("faiss"):
         import faiss
-    found = _read(source) if isinstance(source, (str, bytes, os.PathLike)) else source
-    if not isinstance(found, faiss.IndexBinary):
+    binary = _read(source) if isinstance(source, (str, bytes, os.PathLike)) else source
+    if not isinstance(binary, faiss.IndexBinary):
         raise TypeError(f"source must be a binary index of faiss or the path of one, got {type(source).__name__}")
-    n_bits = check_width("source.d", found.d)
+    n_bits = check_width("source.d", binary.d)
     index = HierIndex((n_bits,)) if into is None else into
     if not isinstance(index, (FlatIndex, HierIndex)):
         raise TypeError(f"into must be a FlatIndex, a HierIndex or None, got {type(into).__name__}")
     if index.n_bits != n_bits:
         raise ValueError(f"into must have the {n_bits} bits of source, got an index of {index.n_bits}")
-    codes, ids = _items(found)
+    codes, ids = _items(binary)
     try:
         index.add(codes, ids)
     except ValueError as error:
@@ -76,21 +77,21 @@ def from_faiss(source: faiss.IndexBinary | StrPath, into: FlatIndex | HierIndex 
 def to_faiss(
     index: FlatIndex | HierIndex, kind: Literal["flat", "idmap", "idmap2", "ivf"] = "idmap2", nlist: int | None = None
 ) -> faiss.IndexBinary:
-    """A binary index of faiss with the same codes and ids; `faiss.write_index_binary` makes a file of it.
+    """Create a binary index of faiss with the same codes and ids; `faiss.write_index_binary` saves it.
 
     Needs the extra `fasthash-search[faiss]`.
 
     Args:
-        index: the index; it stays as it is.
-        kind: `"flat"`: `IndexBinaryFlat`, for the ids 0 .. n-1 alone, since it keeps none. `"idmap"` and `"idmap2"`:
-            the same in an `IndexBinaryIDMap`, or in an `IndexBinaryIDMap2`, which can reconstruct. `"ivf"`:
-            `IndexBinaryIVF` trained on the codes, with nprobe = nlist, so that it is exact until you lower nprobe.
-        nlist: lists of `"ivf"`, from 1 to n; None takes the square root of n.
+        index: the index to copy; it does not change.
+        kind: `"flat"`: `IndexBinaryFlat`, which stores no ids, so that the ids must be 0 .. n-1. `"idmap"` and
+            `"idmap2"`: a flat index in an `IndexBinaryIDMap`, or in an `IndexBinaryIDMap2`, which can reconstruct.
+            `"ivf"`: `IndexBinaryIVF` trained on the codes; it is exact with nprobe = nlist, the initial value.
+        nlist: number of lists for `"ivf"`, from 1 to n; None takes the square root of n.
 
     Raises:
-        TypeError: `index` is no index of fasthash on the CPU, or `nlist` no integer.
-        ValueError: `kind` is unknown; the ids are not 0 .. n-1 for `"flat"`; there is no code to train `"ivf"` with;
-            `nlist` is out of range or given for another kind.
+        TypeError: `index` is not a `FlatIndex` or `HierIndex`, or `nlist` is not an integer.
+        ValueError: `kind` is unknown; the ids are not 0 .. n-1 for `"flat"`; the index is empty for `"ivf"`; `nlist` is
+            out of range or given for another kind.
 
     Examples:
         >>> ours = FlatIndex.from_arrays(np.array([[0, 0], [255, 255]], dtype=np.uint8), ids=[7, -9])
@@ -113,9 +114,9 @@ def to_faiss(
             raise ValueError("index must have the ids 0 .. n-1 for kind='flat', which keeps no ids; take 'idmap2'")
         flat.add(codes)
         return flat
-    made = faiss.IndexBinaryIDMap(flat) if kind == "idmap" else faiss.IndexBinaryIDMap2(flat)
-    made.add_with_ids(codes, ids)
-    return made
+    mapped = faiss.IndexBinaryIDMap(flat) if kind == "idmap" else faiss.IndexBinaryIDMap2(flat)
+    mapped.add_with_ids(codes, ids)
+    return mapped
 
 
 def _ivf(codes: NDArray[np.uint8], ids: NDArray[np.int64], nlist: int | None) -> faiss.IndexBinaryIVF:
@@ -125,18 +126,18 @@ def _ivf(codes: NDArray[np.uint8], ids: NDArray[np.int64], nlist: int | None) ->
     if n == 0:
         raise ValueError("index must hold a code to train kind='ivf' with, got an empty one")
     nlist = check_int("nlist", math.isqrt(n) if nlist is None else nlist, minimum=1, maximum=n)
-    made = faiss.IndexBinaryIVF(faiss.IndexBinaryFlat(n_bytes * 8), n_bytes * 8, nlist)
-    made.cp.min_points_per_centroid = 1  # how many codes a list should have is for the caller to say, not a warning
-    made.train(codes)
-    made.nprobe = nlist
-    made.add_with_ids(codes, ids)
-    return made
+    lists = faiss.IndexBinaryIVF(faiss.IndexBinaryFlat(n_bytes * 8), n_bytes * 8, nlist)
+    lists.cp.min_points_per_centroid = 1  # no warning about short lists: the caller chose nlist
+    lists.train(codes)
+    lists.nprobe = nlist
+    lists.add_with_ids(codes, ids)
+    return lists
 
 
 def _read(path: StrPath) -> faiss.IndexBinary:
     import faiss
 
-    with open(path, "rb"):  # else the operating system's refusal would be one of faiss's RuntimeErrors
+    with open(path, "rb"):  # raises the OSError that faiss would hide in a RuntimeError
         pass
     try:
         return faiss.read_index_binary(os.fsdecode(path))
@@ -145,15 +146,15 @@ def _read(path: StrPath) -> faiss.IndexBinary:
 
 
 def _items(index: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Codes `(n, d / 8)` and the ids under which searches find them."""
+    """Return the codes, uint8 `(n, d / 8)`, and the ids that searches return for them, int64 `(n,)`."""
     import faiss
     from faiss.contrib.inspect_tools import get_invlist
 
-    known = faiss.downcast_IndexBinary(index)  # an index that holds another one gives it as the base class
+    known = faiss.downcast_IndexBinary(index)  # a wrapped index has the type of the base class
     if isinstance(known, faiss.IndexBinaryIDMap):  # and IDMap2, derived from it
         codes, rows = _items(known.index)
         ids = faiss.vector_to_array(known.id_map)
-        # Else ids were removed over an index that does not count the later ones down, and faiss mistakes them.
+        # After removals over an IVF index, faiss maps rows to wrong ids; then the rows are not 0 .. n-1.
         if not np.array_equal(np.sort(rows), np.arange(len(ids))):
             raise ValueError(
                 f"source must have an id for each code, but the {len(ids)} ids of its {type(known).__name__} do not "
@@ -169,7 +170,7 @@ def _items(index: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     if isinstance(known, faiss.IndexBinaryFlat):
         codes = faiss.vector_to_array(known.xb).reshape(-1, known.code_size)
         return codes, np.arange(len(codes))
-    kind = type(index if type(known) is faiss.IndexBinary else known)  # some are not known to it
+    kind = type(index if type(known) is faiss.IndexBinary else known)  # downcast does not know every type
     raise TypeError(
         "source must be an IndexBinaryFlat, IndexBinaryIVF, IndexBinaryHNSW, IndexBinaryMultiHash, "
         f"or an IndexBinaryIDMap or IDMap2 over one of them, got {kind.__name__}"

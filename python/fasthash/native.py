@@ -1,4 +1,4 @@
-"""Where the headers and the static library lie, for programs in C and C++ (docs/c.md)."""
+"""Folders of the headers and of the static library, for programs in C and C++ (docs/c.md)."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from fasthash import _core
 
 __all__ = ["get_cmake_dir", "get_include", "get_pkgconfig_dir"]
 
-# Beside the compiled module: in an editable installation the Python files are elsewhere.
+# The folders are beside the compiled module; an editable installation has its Python files elsewhere.
 _ROOT = Path(_core.__file__).parent
 
 
 def get_include() -> str:
-    """The folder for the compiler's `-I`: it holds `fasthash/fasthash.h` and the headers for C++."""
+    """Return the folder for the compiler's `-I`; it holds `fasthash/fasthash.h` and the C++ headers."""
     return str(_ROOT / "include")
 
 
 def get_cmake_dir() -> str:
-    """The folder for CMake's `-Dfasthash_DIR=`, in which `find_package(fasthash)` finds the library."""
+    """Return the folder for CMake's `-Dfasthash_DIR=`, which `find_package(fasthash)` reads."""
     return str(_ROOT / "lib" / "cmake" / "fasthash")
 
 
 def get_pkgconfig_dir() -> str:
-    """The folder for `PKG_CONFIG_PATH`, in which `pkg-config fasthash` finds the library."""
+    """Return the folder for `PKG_CONFIG_PATH`, which `pkg-config fasthash` reads."""
     return str(_ROOT / "lib" / "pkgconfig")

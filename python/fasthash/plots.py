@@ -1,4 +1,4 @@
-"""Pictures of what a training learned and what searches find, as PNG files."""
+"""Plots of trainings and search results, as PNG files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fasthash.results import SearchResult
 with needs_extra("demo"):
     import matplotlib
 
-    matplotlib.use("Agg")  # files only: no screen is needed
+    matplotlib.use("Agg")  # writes files without a screen
     import matplotlib.pyplot as plt
     import numpy as np
     from matplotlib.ticker import MaxNLocator
@@ -35,7 +35,7 @@ SHADES = ["#9fb8cc", "#5c87a8", "#1f4e79", "#0b2239"]
 
 
 def choose_queries(split: Split, result: SearchResult, seed: int) -> list[int]:
-    """Queries to draw: one of each of at most ten classes, then the one with the most wrong neighbours."""
+    """Choose queries to draw: one from each of at most ten classes, then the query with the most wrong neighbours."""
     rng = np.random.default_rng(seed)
     labels = split.query.labels
     first = labels.argmax(axis=1) if split.query.multi_label else labels
@@ -44,8 +44,8 @@ def choose_queries(split: Split, result: SearchResult, seed: int) -> list[int]:
         classes = np.sort(rng.choice(classes, 10, replace=False))
     chosen = [int(rng.choice(np.flatnonzero(first == label))) for label in classes]
     right = [
-        np.count_nonzero(relevance(labels[query : query + 1], split.gallery.labels[found[found >= 0]]))
-        for query, found in enumerate(result.ids)
+        np.count_nonzero(relevance(labels[query : query + 1], split.gallery.labels[ids[ids >= 0]]))
+        for query, ids in enumerate(result.ids)
     ]
     worst = int(np.argmin(right))
     some_wrong = right[worst] < result.ids.shape[1]
@@ -53,28 +53,28 @@ def choose_queries(split: Split, result: SearchResult, seed: int) -> list[int]:
 
 
 def draw_neighbours(path: Path, queries: ImageSet, gallery: ImageSet, result: SearchResult, chosen: list[int]) -> None:
-    """One row per chosen query: the query, then its neighbours with their distances, right and wrong ones marked.
+    """Draw one row per chosen query: the query, then its neighbours with distances, marked right or wrong.
 
-    A neighbour is right if it shares a class with the query; ids count the rows of the gallery.
+    A neighbour is right if it shares a class with the query. Ids are row numbers of the gallery.
     """
     k = result.ids.shape[1]
     figure, axes = plt.subplots(len(chosen), k + 1, figsize=(1.05 * (k + 1), 1.32 * len(chosen)), squeeze=False)
     for row, query in zip(axes, chosen, strict=True):
         label = queries.labels[query : query + 1]
         _show(row[0], queries, query, PLAIN, f"query: {_classes(queries, query)}")
-        for axis, distance, found in zip(row[1:], result.distances[query], result.ids[query], strict=True):
-            if found < 0:  # fewer than k codes in the gallery
+        for axis, distance, id in zip(row[1:], result.distances[query], result.ids[query], strict=True):
+            if id < 0:  # fewer than k codes in the gallery
                 axis.axis("off")
                 continue
-            right = relevance(label, gallery.labels[found : found + 1]).item()
-            mark = "✓" if right else f"✗ {_classes(gallery, int(found))}"
-            _show(axis, gallery, int(found), RIGHT if right else WRONG, f"{mark}  d={distance}")
+            right = relevance(label, gallery.labels[id : id + 1]).item()
+            mark = "✓" if right else f"✗ {_classes(gallery, int(id))}"
+            _show(axis, gallery, int(id), RIGHT if right else WRONG, f"{mark}  d={distance}")
     figure.tight_layout(pad=0.4)
     _save(figure, path)
 
 
 def draw_map(path: Path, rows: list[dict[str, Any]], chance: float) -> None:
-    """mAP of the codes cut after each level, above what a random ranking would have."""
+    """Draw the mAP of the codes cut after each level, with the mAP of a random ranking as a line."""
     figure, axis = plt.subplots(figsize=(5.2, 3.6))
     names = [f"{row['n_bits']} bits" for row in rows]
     bars = axis.bar(names, [row["mAP@ALL"] for row in rows], color=SHADES[: len(rows)] or PLAIN, width=0.6)
@@ -86,7 +86,7 @@ def draw_map(path: Path, rows: list[dict[str, Any]], chance: float) -> None:
 
 
 def draw_map_by_bits(path: Path, curves: dict[str, dict[int, float]], ylabel: str = "mAP@ALL") -> None:
-    """mAP over the width of the codes, a curve `{bits: mAP}` for each name."""
+    """Draw mAP over the width of the codes, one curve `{bits: mAP}` for each name."""
     figure, axis = plt.subplots(figsize=(5.2, 3.6))
     for (name, curve), colour in zip(curves.items(), _colours(len(curves)), strict=True):
         axis.plot(list(curve), list(curve.values()), marker=".", color=colour, label=name)
@@ -98,7 +98,7 @@ def draw_map_by_bits(path: Path, curves: dict[str, dict[int, float]], ylabel: st
 
 
 def draw_recall_by_time(path: Path, curves: dict[str, list[tuple[float, float]]], k: int, title: str = "") -> None:
-    """Recall over the time of a query: for each name points (recall, microseconds), joined in their order."""
+    """Draw recall over the time of a query: for each name points (recall, microseconds), joined in order."""
     figure, axis = plt.subplots(figsize=(5.2, 3.6))
     for (name, points), colour in zip(curves.items(), _colours(len(curves)), strict=True):
         recall, microseconds = zip(*points, strict=True)
@@ -112,11 +112,11 @@ def draw_recall_by_time(path: Path, curves: dict[str, list[tuple[float, float]]]
 
 
 def draw_pr_curves(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Precision over recall as the Hamming radius grows, a curve for each prefix."""
+    """Draw precision over recall for growing Hamming radius, one curve for each prefix."""
     figure, axis = plt.subplots(figsize=(5.2, 3.6))
     for row, shade in zip(rows, SHADES, strict=False):
         recall, precision = np.array(row["pr_curve"]["recall"]), np.array(row["pr_curve"]["precision"])
-        reached = recall > 0  # balls that hold nothing have no precision worth drawing
+        reached = recall > 0  # the precision of an empty ball means nothing
         axis.plot(recall[reached], precision[reached], marker=".", color=shade, label=f"{row['n_bits']} bits")
     axis.set(xlim=(0, 1.02), ylim=(0, 1.04), xlabel="recall", ylabel="precision")
     axis.set_title("precision and recall by Hamming radius")
@@ -125,7 +125,7 @@ def draw_pr_curves(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def draw_training(path: Path, record: dict[str, Any]) -> None:
-    """Loss of each epoch, and the figure of merit on validation images if there was one."""
+    """Draw the loss of each epoch, and the validation score if the training had one."""
     figure, axis = plt.subplots(figsize=(5.2, 3.6))
     epochs = np.arange(1, len(record["losses"]) + 1)
     lines = axis.plot(epochs, record["losses"], marker=".", color=SHADES[2], label="loss")
@@ -142,7 +142,7 @@ def draw_training(path: Path, record: dict[str, Any]) -> None:
 
 
 def draw_searches(path: Path, rows: list[dict[str, Any]], k: int) -> None:
-    """The searches side by side: recall, codes compared, time."""
+    """Draw recall, codes compared and time of the searches side by side."""
     names = [row["search"].replace(", ", "\n") for row in rows]
     panels = [
         (f"recall@{k}", "share of the true neighbours found", "%.3f"),
@@ -155,7 +155,7 @@ def draw_searches(path: Path, rows: list[dict[str, Any]], k: int) -> None:
         axis.bar_label(bars, fmt=form, padding=3, fontsize=9)
         axis.set_title(title, fontsize=10)
         axis.margins(x=0.25)
-        axis.set_xticks([])  # the bars carry their figures
+        axis.set_xticks([])  # the bars have labels
     axes[0].invert_yaxis()
     figure.tight_layout()
     _save(figure, path)

@@ -1,4 +1,4 @@
-"""What a training did, in a form that goes into the card of a checkpoint."""
+"""`TrainingRecord`: the results of a training, stored in the card of a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["TrainingRecord"]
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """What a training did.
+    """The results of a training.
 
     Attributes:
         losses: mean loss of each epoch.
         seconds: wall-clock time of the whole training.
-        device: where it ran, as `"cpu"` or `"cuda:0"`.
-        settings: the arguments as they were used, plain values ready for JSON.
-        scores: what `validate` returned after each epoch, if there was one.
+        device: device of the training, such as `"cpu"` or `"cuda:0"`.
+        settings: the settings used, plain values ready for JSON.
+        scores: result of `validate` after each epoch; empty without `validate`.
     """
 
     losses: list[float]

@@ -1,4 +1,4 @@
-"""Embeddings: the codes of their signs are searched exactly, and the best candidates scored again by their vectors."""
+"""`RescoringIndex`: searches sign codes of embeddings, then scores the nearest candidates with the vectors."""
 
 from __future__ import annotations
 
@@ -43,36 +43,36 @@ _MIN_CALIBRATION = 100
 
 
 class RescoringIndex:
-    """Nearest neighbours of float embeddings: few bits of each are searched, the vectors settle the order.
+    """Nearest-neighbour index of float embeddings: a search on binary codes, then exact scores of the candidates.
 
-    The code of an embedding has a bit for each of its first dimensions, 1 where the value is above 0: byte for byte
-    what `quantize_embeddings(..., precision="ubinary")` of sentence-transformers gives. (`fasthash.sign_codes` differs
-    in one thing: there 0 counts as positive.) The codes are in a `HierIndex`. A search takes the
-    `rescore_multiplier * k` codes that are nearest to the query's, exactly, scores their vectors with the query as it
-    is, and returns the k best. So a neighbour is missed only if its code is not among those.
+    The code of an embedding has one bit for each of its first dimensions: 1 where the value is above 0. The codes equal
+    those of sentence-transformers' `quantize_embeddings(..., precision="ubinary")`, byte for byte.
+    (`fasthash.sign_codes` differs: it counts 0 as positive.) A `HierIndex` holds the codes. A search finds the
+    `rescore_multiplier * k` codes nearest to the query's code, exactly. It scores their vectors with the float query
+    and returns the k best. So a search misses a neighbour only if its code is not among these candidates.
 
-    The codes stay in memory; after `load` the vectors are in a file that is mapped into it. Any number of threads may
-    search while others add, remove and update: a search sees each change as a whole or not at all.
+    The codes stay in memory; after `load` the vectors are mapped from their file. Any number of threads may search
+    while others add, remove and update. A search sees each change completely or not at all.
 
     Args:
-        n_dims: numbers of an embedding, from 1 to 65536.
-        dtype: how vectors are kept. `"float16"`, `"float32"`, or `"int8"`: each dimension in 256 steps of equal width
-            between its smallest and its largest value, as sentence-transformers does it; what lies outside is moved to
-            the end. Scores are made with the middle of a step.
-        metric: `"cosine"`, for which vectors are brought to length 1 when they are added, or `"inner_product"`, which
-            takes them as they are. Signs know nothing of lengths, so that the second suits vectors of similar length.
-        level_bits: widths of the levels of the codes in bits, coarse first, each a positive multiple of 8; together at
-            most n_dims rounded up to a multiple of 8. Fewer make codes of a prefix of the dimensions, which is what
-            Matryoshka embeddings are trained for; the vectors keep all dimensions. None: one level of all dimensions,
-            at most 4096. Bits past the last dimension are 0.
-        memory: what the index of the codes may spend, as in `HierIndex`.
-        ranges: float array `(2, n_dims)`, the smallest and the largest value of each dimension, for `"int8"` alone; of
-            vectors of length 1 if the metric is `"cosine"`. None takes those of the first embeddings that are added,
-            which must be 100 or more.
+        n_dims: number of dimensions of an embedding, from 1 to 65536.
+        dtype: type of the stored vectors: `"float16"`, `"float32"` or `"int8"`. int8 divides each dimension into 256
+            steps of equal width between its smallest and its largest value, as sentence-transformers does. Values
+            outside this range are clipped. Scores use the middle of a step.
+        metric: `"cosine"`, which scales vectors to length 1 when they are added, or `"inner_product"`, which stores
+            them unscaled. Sign codes ignore lengths, so `"inner_product"` suits vectors of similar length.
+        level_bits: widths of the levels of the codes in bits, coarse first; each a positive multiple of 8, together at
+            most n_dims rounded up to a multiple of 8. A smaller sum makes codes of the first dimensions, as Matryoshka
+            embeddings allow; the vectors keep all dimensions. None makes one level of all dimensions, at most 4096
+            bits. Bits past the last dimension are 0.
+        memory: memory budget of the codes, as in `HierIndex`.
+        ranges: float array `(2, n_dims)`, the smallest and the largest value of each dimension; for `"int8"` only. With
+            `"cosine"`, the ranges of vectors of length 1. None takes the ranges of the first embeddings added, which
+            must be at least 100.
 
     Raises:
-        TypeError: an argument of another type.
-        ValueError: an argument out of range.
+        TypeError: an argument has the wrong type.
+        ValueError: an argument is out of range.
 
     Examples:
         >>> index = RescoringIndex(8, dtype="float32")
@@ -104,24 +104,24 @@ class RescoringIndex:
         if ranges is not None and dtype != "int8":
             raise ValueError(f"ranges must be None for dtype = {dtype!r}, got {type(ranges).__name__}")
         steps = None if ranges is None else Steps(check_ranges(ranges, self._n_dims))
-        none = np.empty(0, np.int64)
+        empty = np.empty(0, np.int64)
         rows = Rows.of(np.empty((0, self._n_dims), dtype))
-        self._state = State(HierIndex(widths, memory=memory), none, none, rows, steps)
-        self._lock = ChangeLock()  # changes take turns; searches take the state that they find
+        self._state = State(HierIndex(widths, memory=memory), empty, empty, rows, steps)
+        self._lock = ChangeLock()  # one change at a time; a search uses the state at its start
 
     @property
     def n_dims(self) -> int:
-        """Numbers of an embedding."""
+        """Number of dimensions of an embedding."""
         return self._n_dims
 
     @property
     def dtype(self) -> VectorDtype:
-        """How vectors are kept."""
+        """Type of the stored vectors: `"float16"`, `"float32"` or `"int8"`."""
         return self._dtype
 
     @property
     def metric(self) -> Metric:
-        """What scores are: `"cosine"` or `"inner_product"`."""
+        """Metric of the scores: `"cosine"` or `"inner_product"`."""
         return self._metric
 
     @property
@@ -136,18 +136,18 @@ class RescoringIndex:
 
     @property
     def ranges(self) -> Floats | None:
-        """`(2, n_dims)`, smallest and largest value of each dimension; None before calibration, and but for int8."""
+        """`(2, n_dims)`, smallest and largest value of each dimension; None for floats and before calibration."""
         steps = self._state.steps
         return None if steps is None else steps.ranges.copy()
 
     @property
     def codes(self) -> HierIndex:
-        """An index of the codes under the same ids, to search by radius and so on. It is a copy that takes no time."""
+        """A copy of the index of the codes, made in no time (copy on write); use it for searches by radius."""
         return self._state.codes.copy()
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that codes, ids and vectors take; vectors in a mapped file are not counted."""
+        """Bytes of memory for codes, ids and vectors, without vectors in a mapped file."""
         state = self._state
         return state.codes.nbytes + state.ids.nbytes + state.places.nbytes + state.rows.nbytes
 
@@ -155,7 +155,7 @@ class RescoringIndex:
         return len(self._state.ids)
 
     def __bool__(self) -> bool:
-        return True  # as of the other indices
+        return True  # for an empty index too, as for the other indices
 
     def __contains__(self, id: Any) -> bool:
         return id in self._state.codes
@@ -171,21 +171,22 @@ class RescoringIndex:
 
     def __setstate__(self, attributes: dict[str, Any]) -> None:
         vars(self).update(attributes)
-        self._state = self._state._replace(rows=self._state.rows.full())  # copy.copy gives what another index grows
+        # The state may come from copy.copy: then another index grows the same buffer.
+        self._state = self._state._replace(rows=self._state.rows.full())
         self._lock = ChangeLock()
 
     def add(self, embeddings: ArrayLike, ids: ArrayLike | None = None) -> None:
         """Add embeddings to the gallery.
 
         Args:
-            embeddings: float array `(n, n_dims)`, finite; with the metric `"cosine"` no row of zeros. They are rounded
-                to the dtype of the index.
-            ids: as in `HierIndex.add`: int64 array `(n,)`; None counts on from one past the largest so far.
+            embeddings: float array `(n, n_dims)`, finite; with the metric `"cosine"` no row of zeros. Values are
+                rounded to the dtype of the index.
+            ids: as in `HierIndex.add`: int64 array `(n,)`; None numbers them from the largest id so far plus one.
 
         Raises:
             TypeError: wrong dtype.
-            ValueError: wrong shape, values that have no place in the index, unacceptable ids, or fewer embeddings than
-                a calibration takes. The index is then what it was before.
+            ValueError: wrong shape, unacceptable values or ids, or too few embeddings to calibrate int8. The index is
+                unchanged.
         """
         vectors = self._check("embeddings", embeddings)
         given = None if ids is None else own_ids(ids, len(vectors))
@@ -211,29 +212,29 @@ class RescoringIndex:
         """Remove embeddings.
 
         Args:
-            ids: int64 array `(n,)` of distinct ids that the index holds.
+            ids: int64 array `(n,)` of distinct ids in the index.
 
         Raises:
-            TypeError, ValueError: as in `HierIndex.remove`; nothing is removed then.
+            TypeError, ValueError: as in `HierIndex.remove`; nothing is removed.
         """
         given = own_ids(ids)
         with self._lock("remove"):
             state = self._state
             codes = state.codes.copy()
             codes.remove(given)
-            stay = np.ones(len(state.ids), dtype=bool)
-            stay[np.searchsorted(state.ids, given)] = False
-            self._state = state._replace(codes=codes, ids=state.ids[stay], places=state.places[stay]).tidied()
+            kept = np.ones(len(state.ids), dtype=bool)
+            kept[np.searchsorted(state.ids, given)] = False
+            self._state = state._replace(codes=codes, ids=state.ids[kept], places=state.places[kept]).tidied()
 
     def update(self, ids: ArrayLike, embeddings: ArrayLike) -> None:
-        """Give ids that the index holds other embeddings, all at once.
+        """Replace the embeddings of some ids, all in one step.
 
         Args:
-            ids: int64 array `(n,)` of distinct ids that the index holds.
-            embeddings: as in `add`.
+            ids: int64 array `(n,)` of distinct ids in the index.
+            embeddings: float array `(n, n_dims)`, the new embeddings, as in `add`.
 
         Raises:
-            TypeError, ValueError: as in `add` and `HierIndex.update`; nothing changes then.
+            TypeError, ValueError: as in `add` and `HierIndex.update`; nothing changes.
         """
         vectors = self._check("embeddings", embeddings)
         given = own_ids(ids, len(vectors))
@@ -247,21 +248,21 @@ class RescoringIndex:
             self._state = state._replace(codes=codes, places=places, rows=state.rows.plus(encoded)).tidied()
 
     def reconstruct(self, ids: ArrayLike) -> Floats:
-        """The vectors of some ids as they are scored: rounded, and of length 1 before if the metric is `"cosine"`.
+        """Return the stored vectors of some ids: scaled to length 1 for the metric `"cosine"`, then rounded.
 
         Args:
-            ids: int64 array `(n,)` of ids that the index holds, in any order, also several times.
+            ids: int64 array `(n,)` of ids in the index, in any order; repeated ids are allowed.
 
         Returns:
             float32 array `(n, n_dims)`.
 
         Raises:
             TypeError: wrong dtype.
-            ValueError: an id that the index does not hold.
+            ValueError: an id is not in the index.
         """
         state = self._state
         array = own_ids(ids)
-        state.codes.reconstruct(array)  # refuses what the index does not hold
+        state.codes.reconstruct(array)  # raises if an id is not in the index
         vectors = state.rows.take(state.places[np.searchsorted(state.ids, array)]).astype(np.float32)
         return vectors if state.steps is None else state.steps.decode(vectors)
 
@@ -273,35 +274,35 @@ class RescoringIndex:
         rescore_multiplier: int = 4,
         allow: ArrayLike | IdFilter | None = None,
     ) -> RescoredResult:
-        """Find the k best of the embeddings whose codes are nearest, ordered by (score descending, id).
+        """Find the embeddings with the nearest codes, and return the k best of them, ordered by (score descending, id).
 
         Args:
             queries: float array `(nq, n_dims)`, as the embeddings in `add`. They are not rounded.
-            k: how many neighbours, from 1 to 2^31 - 1; may exceed the number of embeddings.
-            rescore_multiplier: the `rescore_multiplier * k` nearest codes are scored, of those at the last distance the
-                ones with the smallest ids; from 1. With as many as there are embeddings the search is exhaustive.
-                (sentence-transformers has 2 by default.)
-            allow: only these ids, as in `HierIndex.search`.
+            k: number of neighbours, from 1 to 2^31 - 1; may exceed the number of embeddings.
+            rescore_multiplier: at least 1. The `rescore_multiplier * k` nearest codes are candidates; among codes at
+                the last distance, those with the smallest ids. If all embeddings are candidates, the search is exact.
+                (sentence-transformers uses 2 by default.)
+            allow: ids that the search may return, as in `HierIndex.search`.
 
         Returns:
             `RescoredResult`.
 
         Raises:
             TypeError: wrong dtype of `queries` or `allow`, `k` or `rescore_multiplier` is not an integer.
-            ValueError: wrong shape, values that have no score, `k` or `rescore_multiplier` out of range.
+            ValueError: wrong shape, unacceptable values, or `k` or `rescore_multiplier` out of range.
         """
         vectors = self._check("queries", queries)
         k = check_int("k", k, minimum=1, maximum=2**31 - 1)
         multiplier = check_int("rescore_multiplier", rescore_multiplier, minimum=1)
         state = self._state
-        # The list is as long as it would be in a larger index, which it must not pay for.
+        # k may exceed the number of embeddings: allocate no more candidates than exist.
         n_candidates = max(1, min(k * multiplier, len(state.ids)))
         ids = state.codes.search(pack_signs(vectors, self.n_bits), n_candidates, allow=allow).ids
-        found = ids != -1
+        valid = ids != -1
         scores = np.full(ids.shape, -np.inf, np.float32)
         if len(state.ids):
-            places = state.places[np.searchsorted(state.ids, np.where(found, ids, state.ids[0]))]
-            scores[found] = state.score(vectors, places)[found]
+            places = state.places[np.searchsorted(state.ids, np.where(valid, ids, state.ids[0]))]
+            scores[valid] = state.score(vectors, places)[valid]
         best = np.lexsort((ids, -scores), axis=-1)[:, :k]
         result = RescoredResult(np.full((len(vectors), k), -np.inf, np.float32), np.full((len(vectors), k), -1))
         result.scores[:, : best.shape[1]] = np.take_along_axis(scores, best, axis=1)
@@ -309,16 +310,16 @@ class RescoringIndex:
         return result
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the index into a folder, which is made if missing; a save that fails leaves what was there.
+        """Write the index to a folder; a save that fails leaves the earlier content.
 
-        The folder holds the index of the codes (docs/format.md), the vectors in the order of their ids as a file that
-        `numpy.load` reads, and card.json with all the rest: see docs/embeddings.md.
+        The folder holds the index of the codes (docs/format.md), the vectors sorted by id in a file that `numpy.load`
+        reads, and card.json with the settings: see docs/embeddings.md.
 
         Args:
-            folder: for this index alone. An index that was loaded from there stays as it is.
+            folder: folder for this index alone, made if missing. An index that was loaded from it remains usable.
 
         Raises:
-            FileExistsError: `folder` holds another thing that has a card, such as an encoder.
+            FileExistsError: `folder` holds something else with a card, such as an encoder.
             OSError: the operating system refused a step.
         """
         state = self._state
@@ -340,15 +341,15 @@ class RescoringIndex:
         """Load an index from a folder.
 
         Args:
-            folder: where `save` wrote it.
-            mmap: leave the vectors in their file, mapped into memory: a search reads those that it scores. Their length
-                is checked then, and a sample of them, which tells a file of another index; `verify` checks all. False
-                reads and checks every byte. Codes are always read and checked. The index can be changed; the file is
-                not.
+            folder: folder that `save` wrote.
+            mmap: map the vectors from their file, so that a search reads only the vectors that it scores. `load` then
+                checks the length of the file and a sample of the vectors, which detects the file of another index;
+                `verify` checks every byte. False reads and checks every byte. Codes are always read and checked.
+                Changes of the index do not change the file.
 
         Raises:
             FileNotFoundError: `folder` holds no index.
-            FormatError: a file is damaged, cut short, missing or of another index.
+            FormatError: a file is damaged, cut short or missing, or belongs to another index.
             OSError: a file cannot be read.
         """
         check_bool("mmap", mmap)
@@ -356,9 +357,9 @@ class RescoringIndex:
 
     @classmethod
     def _of(cls, folder: Path, card: Card, mmap: bool, whole: bool) -> Self:
-        """The index that a card tells of; whether its vectors are mapped, and whether every byte of them is checked."""
+        """Load the index of a card; `mmap` maps the vectors, `whole` checks every byte of both files."""
         n, n_dims = card["n_embeddings"], card["n_dims"]
-        codes_path = check_file(folder, card, "codes.fh", whole=whole)  # its head has the checksums of all the rest
+        codes_path = check_file(folder, card, "codes.fh", whole=whole)  # the sample has its header, with all checksums
         vectors_path = check_file(folder, card, "vectors.npy", whole=whole)
         rows = open_vectors(vectors_path, (n, n_dims), card["dtype"], mmap)
         codes = load_codes(codes_path, n)
@@ -378,10 +379,10 @@ class RescoringIndex:
         """Check every byte of a saved index.
 
         Args:
-            folder: where `save` wrote it.
+            folder: folder that `save` wrote.
 
         Returns:
-            What is wrong with it; empty if nothing is.
+            Description of the fault; empty if the index is intact.
 
         Raises:
             FileNotFoundError: `folder` holds no index.

@@ -1,4 +1,4 @@
-"""What searches return."""
+"""The named tuples that searches and checks of files return."""
 
 from __future__ import annotations
 
@@ -14,54 +14,54 @@ class SearchResult(NamedTuple):
     """The k nearest codes of each query, ordered by (distance, id)."""
 
     distances: NDArray[np.int32]
-    """`(nq, k)`, Hamming distances in bits; n_bits + 1 where fewer than k codes were found."""
+    """`(nq, k)`, Hamming distances in bits; n_bits + 1 in places without a neighbour."""
 
     ids: NDArray[np.int64]
-    """`(nq, k)`; -1 where fewer than k codes were found."""
+    """`(nq, k)`; -1 in places without a neighbour."""
 
 
 class RangeResult(NamedTuple):
-    """All codes within a radius of each query: those of query q are rows `offsets[q]` to `offsets[q + 1]`."""
+    """All codes within a radius of each query: query q has the rows `offsets[q]` to `offsets[q + 1]`."""
 
     offsets: NDArray[np.int64]
     """`(nq + 1,)`, from 0 to the number of results."""
 
     distances: NDArray[np.int32]
-    """`(offsets[-1],)`, Hamming distances in bits, of each query ordered by (distance, id)."""
+    """`(offsets[-1],)`, Hamming distances in bits; the rows of a query are ordered by (distance, id)."""
 
     ids: NDArray[np.int64]
-    """`(offsets[-1],)`"""
+    """`(offsets[-1],)`, ids in the same order."""
 
 
 class RescoredResult(NamedTuple):
-    """The k best embeddings for each query, ordered by (score descending, id)."""
+    """The k best embeddings of each query, ordered by (score descending, id)."""
 
     scores: NDArray[np.float32]
-    """`(nq, k)`, cosines or inner products; minus infinity where fewer than k embeddings were found."""
+    """`(nq, k)`, cosines or inner products; minus infinity in places without a neighbour."""
 
     ids: NDArray[np.int64]
-    """`(nq, k)`; -1 where fewer than k embeddings were found."""
+    """`(nq, k)`; -1 in places without a neighbour."""
 
 
 class SearchStats(NamedTuple):
-    """The work that each query took."""
+    """The work of each query."""
 
     plan: NDArray[np.str_]
-    """`(nq,)`, what was done in the segment that holds most codes: `"scan"`, `"prefix"`, `"multi-index"`;
-    `"prefix+scan"` and `"multi-index+scan"` where the plan did not pay and all codes were compared after all;
-    `"pruned"` with `keep=`."""
+    """`(nq,)`, the plan used in the largest segment: `"scan"`, `"prefix"` or `"multi-index"`. `"prefix+scan"` and
+    `"multi-index+scan"`: the plan cost more than a scan, and the search finished as a scan. `"pruned"`: a search with
+    `keep=`."""
 
     nodes_visited: NDArray[np.int64]
-    """`(nq,)`, prefixes or parts opened that hold codes; with `keep=` the nodes of the levels that stayed in the race
-    or whose codes were compared, the root included; 0 in a scan."""
+    """`(nq,)`, visited prefixes or buckets of substrings that hold codes. With `keep=`: nodes that were kept at their
+    level or whose codes were compared, the root included. 0 in a scan."""
 
     codes_compared: NDArray[np.int64]
-    """`(nq,)`, full codes whose distance was computed. Equal codes of a `HierIndex` are one; with several parts a code
-    may be compared once for each."""
+    """`(nq,)`, full codes whose distance was computed. Equal codes of a `HierIndex` count once; with several substrings
+    a code may be compared once for each."""
 
 
 class FileInfo(NamedTuple):
-    """What an index file says about itself."""
+    """The header of an index file."""
 
     kind: str
     """`"flat"` or `"hier"`."""
@@ -71,7 +71,7 @@ class FileInfo(NamedTuple):
 
     n_codes: int
     has_ids: bool
-    """False where the ids follow one another in the order of the codes and take no room."""
+    """False if the ids are consecutive in the order of the codes, so that the file does not store them."""
 
     format_version: str
     file_bytes: int
@@ -91,16 +91,16 @@ class FileSection(NamedTuple):
 
     n_bytes: int
     checksum: int
-    """XXH64, as the header says."""
+    """XXH64 of the section, from the header."""
 
     intact: bool
-    """Whether the bytes have that checksum."""
+    """Whether the bytes match the checksum."""
 
 
 class FileReport(NamedTuple):
-    """What a check of an index file found."""
+    """The result of a check of an index file."""
 
     info: FileInfo
     sections: tuple[FileSection, ...]
     fault: str
-    """What is wrong with the file; empty if nothing is."""
+    """Description of the fault; empty if the file is intact."""

@@ -1,7 +1,7 @@
-"""The settings of a training: plain values, checked when they are made.
+"""The settings of a training: plain values, checked on construction.
 
 `fasthash.train.train` takes them, `fasthash.experiment.Experiment` adds data, network and loss, and the command line
-makes its options of them. This module needs no torch, so that a wrong setting is found before anything is loaded.
+makes its options from them. This module needs no torch, so that a wrong setting raises before anything is loaded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OptimizerName = Literal["adam", "sgd"]
 ScheduleName = Literal["constant", "cosine"]
 Precision = Literal["no", "bf16", "fp16"]
 
-# Factor on the learning rates when the share t of all steps is done, 0 <= t < 1.
+# Factor on the learning rates after a share t of all steps, 0 <= t < 1.
 SCHEDULES: dict[ScheduleName, Callable[[float], float]] = {
     "constant": lambda t: 1.0,
     "cosine": lambda t: (1 + math.cos(math.pi * t)) / 2,
@@ -30,7 +30,7 @@ _MAX_SEED = 2**64 - 1  # of torch
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """How a network is trained; the defaults are those of HHNet's code.
+    """Settings of a training; the defaults are those of HHNet's code.
 
     Attributes:
         optimizer: "adam", or "sgd" with momentum 0.9.
@@ -38,15 +38,16 @@ class TrainingSettings:
         batch_size: images per step and process, at least 2; a smaller data set makes one batch.
         lr: learning rate of the backbone.
         hash_lr_mult: learning rate of the head, as a multiple of `lr`.
-        loss_lr_mult: learning rate of parameters of the loss, such as HyP2's proxies, as a multiple of `lr`; None takes
-            `hash_lr_mult`.
-        weight_decay: L2 penalty, for all parameters.
+        loss_lr_mult: learning rate of the parameters of the loss, such as HyP2's proxies, as a multiple of `lr`; None
+            takes `hash_lr_mult`.
+        weight_decay: L2 penalty on all parameters.
         schedule: "constant", or "cosine" from the full learning rates down to zero.
-        seed: seed of all that is random, from 0 to 2^64 - 1: order, dropout, augmentation; in an experiment also the
-            split and the weights before training.
-        mixed_precision: "no", "bf16", or "fp16" on a GPU, for the network; the loss is computed in float32.
-        num_workers: processes that load images; 0 loads them in this one.
-        patience: epochs without a better validation after which the training ends; None goes on to the last.
+        seed: random seed, from 0 to 2^64 - 1, for order, dropout and augmentation; in an experiment also for the split
+            and the initial weights.
+        mixed_precision: precision of the network: "no", "bf16", or "fp16" on a GPU; the loss is computed in float32.
+        num_workers: processes that load images; 0 loads them in the main process.
+        patience: number of epochs without a better validation score after which the training stops; None never stops
+            early.
 
     Raises:
         TypeError, ValueError: a setting is not as described; the message names it.
@@ -76,22 +77,22 @@ class TrainingSettings:
                 self._keep(name, check(name, value))
 
     def _keep(self, name: str, value: Any) -> None:
-        """Keep a setting as a plain value, as files have it: it may have been a number of numpy, a path or a tuple."""
+        """Store a setting as a plain value, as files hold it: not as a numpy number, path or tuple."""
         object.__setattr__(self, name, value)
 
     def as_dict(self) -> dict[str, Any]:
-        """The settings of the training by name, without those that a subclass adds; ready for JSON."""
+        """Return the settings of the training by name, without those of a subclass; ready for JSON."""
         return {entry.name: getattr(self, entry.name) for entry in fields(TrainingSettings)}
 
 
 def changed_settings(now: Mapping[str, Any], was: Mapping[str, Any], free: Collection[str] = ()) -> list[str]:
-    """Tell which settings keep a training from going on: each that differs, with both values.
+    """List the changed settings that forbid resuming a training, each with both values.
 
-    The number of workers and the patience may differ, and `epochs` unless they stretch the schedule.
+    `num_workers` and `patience` may differ; `epochs` may differ with a constant schedule.
 
     Args:
-        now: settings by name, of which `schedule` is one.
-        was: those of the training that was stopped.
+        now: settings by name, including `schedule`.
+        was: settings of the stopped training.
         free: names of other settings that may differ.
     """
     free = {"num_workers", "patience", *free} | ({"epochs"} if now["schedule"] == "constant" else set())

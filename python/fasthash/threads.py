@@ -1,4 +1,4 @@
-"""What the engine uses of the machine: threads and instruction sets."""
+"""Functions that set the number of threads and report the instruction set of the engine."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _MAX_THREADS = 1024
 
 
 def get_num_threads() -> int:
-    """Threads that one search or build may use; at first as many as the process has processors."""
+    """Return the largest number of threads of one search or build; the default is the number of processors."""
     return _core.get_num_threads()
 
 
 def set_num_threads(n: Any) -> None:
-    """Let one search or build use up to `n` threads, of this process and from now on; results do not depend on it.
+    """Set the largest number of threads of one search or build in this process; results do not depend on it.
 
     Args:
-        n: from 1, which keeps all work in the calling thread, to 1024.
+        n: from 1 to 1024; 1 keeps all work in the calling thread.
 
     Raises:
         TypeError: `n` is not an integer.
@@ -31,9 +31,9 @@ def set_num_threads(n: Any) -> None:
 
 
 def simd_level() -> str:
-    """The instruction set that counts bits: `"scalar"`, `"neon"`, `"avx2"` or `"avx512"`.
+    """Return the instruction set that counts bits: `"scalar"`, `"neon"`, `"avx2"` or `"avx512"`.
 
-    It is the fastest that processor and operating system offer, or the one that the environment variable
-    `FASTHASH_SIMD` names when fasthash is imported.
+    The engine uses the fastest set that the processor and the operating system support, or the set that the environment
+    variable `FASTHASH_SIMD` names when fasthash is imported.
     """
     return _core.simd_level()

@@ -1,4 +1,4 @@
-"""The training loop: an encoder or a head, a loss and labelled images or features, on Hugging Face accelerate."""
+"""The training loop, on Hugging Face accelerate: trains an encoder or a head with a loss on labelled data."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ with needs_extra("train"):
 __all__ = ["OPTIMIZERS", "SCHEDULES", "TrainingRecord", "TrainingSettings", "check_precision", "train"]
 
 OPTIMIZERS: dict[OptimizerName, Callable[..., torch.optim.Optimizer]] = {
-    "adam": partial(torch.optim.Adam, fused=True),  # one pass over the weights: 14 times as fast for VGG on a CPU
+    "adam": partial(torch.optim.Adam, fused=True),  # fused: 14 times as fast for VGG on a CPU
     "sgd": partial(torch.optim.SGD, momentum=0.9),
 }
 
 
-# Mostly documentation; what it does is a sequence of steps, each in a function below.
+# Long because of its docstring; each step is a function below.
 def train(
     model: HashEncoder | HashHead,
     loss: HashLoss,
@@ -60,35 +60,36 @@ def train(
 ) -> TrainingRecord:
     """Train an encoder, or a head on features, in place.
 
-    Afterwards the model is in eval mode, on the device that accelerate chose. The images are shuffled in
-    every epoch, and those at its end that fill no batch are left out. Under several processes (`torchrun`,
-    `accelerate launch`) each takes its own batches, and a pair loss sees the pairs inside one process only. Python's,
-    numpy's and torch's global generators are seeded anew for each epoch; on the CPU the same seed gives the same codes,
-    whether the training ran through or was stopped and resumed.
+    After training, the model is in eval mode, on the device that accelerate chose. Images are shuffled in every epoch;
+    an incomplete last batch is dropped. With several processes (`torchrun`, `accelerate launch`), each process has its
+    own batches, and a pair loss sees only the pairs inside one process. Each epoch seeds the global generators of
+    Python, numpy and torch. On the CPU, the same seed gives the same codes, even if the training was stopped and
+    resumed.
 
     Args:
         model: network to train.
-        loss: called as `loss(z, labels, index)`, with the numbers of the items, and `loss.step()` after every step of
-            the optimizer. What it remembers of the images under several processes is what its own process saw.
+        loss: called as `loss(z, labels, index)`, where `index` holds the positions in the data set; `loss.step()` is
+            called after every step of the optimizer. With several processes, the memory of a loss covers only the
+            images of its own process.
         dataset: pairs (float tensor, label), such as a `TensorDataset(features, labels)`: images `(3, H, W)` for an
             encoder, features `(n_features,)` for a head. The label is an integer or a multi-hot tensor `(C,)`.
-        settings: optimizer, epochs, learning rates and so on; None makes them of `options`.
-        augment: applied to every tensor of the data set on its own, before the batch is put together.
-        validate: called after each epoch with the model in eval mode; returns a figure of merit, such as mAP on images
-            held out. The model ends with the weights of the best epoch.
-        state: file that is replaced after each epoch with all that the training needs to go on. If it is there at the
-            beginning, the training resumes from it; it must be of the same settings, see
-            `fasthash.settings.changed_settings`. The options of the loss are not compared. All hosts must see it.
-        log_folder: where TensorBoard finds loss, learning rate and figure of merit of each epoch.
+        settings: optimizer, epochs, learning rates and so on; None makes them from `options`.
+        augment: applied to every tensor of the data set, before tensors are batched.
+        validate: called after each epoch with the model in eval mode; returns a score, such as mAP on held-out images.
+            The model ends with the weights of the best epoch.
+        state: file with everything that is needed to resume, replaced after each epoch. If the file exists, the
+            training resumes from it; it must have been written with the same settings, see
+            `fasthash.settings.changed_settings`. Options of the loss are not compared. All hosts must see the file.
+        log_folder: folder for TensorBoard: loss, learning rate and score of each epoch.
         progress: show a progress bar.
-        options: the fields of `fasthash.settings.TrainingSettings` by name, instead of `settings`, as
+        options: fields of `fasthash.settings.TrainingSettings` by name, instead of `settings`, as in
             `train(encoder, loss, images, epochs=5, lr=1e-3)`.
 
     Returns:
-        Losses, figures of merit, time, device and settings.
+        Losses, scores, time, device and settings.
 
     Raises:
-        FileNotFoundError: `state` is there for the first process, but not for this one, or the other way round.
+        FileNotFoundError: `state` exists for the first process but not for this one, or the other way round.
         FloatingPointError: the loss became NaN or infinite.
         TypeError, ValueError: an argument is not as described; the message names it.
     """
@@ -106,7 +107,7 @@ def train(
             _Numbered(dataset, augment),
             batch_size=settings.batch_size,
             shuffle=True,
-            drop_last=True,  # a last batch of one image would break batch norm
+            drop_last=True,  # batch norm cannot train on a last batch of one image
             generator=torch.Generator(),
             num_workers=settings.num_workers,
         )
@@ -118,17 +119,17 @@ def train(
 
 
 def check_precision(mixed_precision: str) -> None:
-    """Check that this machine computes in a precision.
+    """Check that this machine supports a precision.
 
     Raises:
-        ValueError: it does not.
+        ValueError: the machine does not support it.
     """
     if mixed_precision == "fp16" and not torch.accelerator.is_available():
         raise ValueError("mixed_precision must be 'no' or 'bf16' on a machine without a GPU, got 'fp16'")
 
 
 def _settings(settings: TrainingSettings | None, options: dict[str, Any]) -> TrainingSettings:
-    """The settings that were given, in whichever form."""
+    """Return the settings, from `settings` or from options by name."""
     known = TrainingSettings().as_dict()
     if unknown := sorted(set(options) - set(known)):
         raise TypeError(f"train has no argument {', '.join(unknown)}; settings are {', '.join(known)}")
@@ -157,7 +158,7 @@ def _check_options(
 
 
 def _as_used(settings: TrainingSettings, share: int) -> TrainingSettings:
-    """The settings without what stands for another value, for `share` images of a process."""
+    """Replace defaults by their values, for `share` images per process."""
     used = settings.as_dict() | {"batch_size": min(settings.batch_size, share)}
     if settings.loss_lr_mult is None:
         used["loss_lr_mult"] = settings.hash_lr_mult
@@ -172,7 +173,7 @@ def _facts(
     augment: Callable[[torch.Tensor], torch.Tensor] | None,
     settings: TrainingSettings,
 ) -> dict[str, Any]:
-    """What makes a training what it is, ready for JSON."""
+    """Describe the training as plain values: model, loss, data and settings."""
     return {
         "backbone": model.backbone_name if isinstance(model, HashEncoder) else None,
         "level_bits": list(model.level_bits),
@@ -188,11 +189,13 @@ def _facts(
 
 @contextmanager
 def _accelerator(mixed_precision: str) -> Iterator[Accelerator]:
-    """An accelerator of this precision. All of a process share one state, in which the first one's precision would be
-    final; so a state that began here ends here."""
+    """Make an accelerator with this precision, and reset its state at the end if it was created here.
+
+    All accelerators of a process share one state, and the first one fixes the precision.
+    """
     fresh = not AcceleratorState._shared_state
     try:
-        # By itself accelerate joins the processes of torchrun on GPUs only, and each would train a model of its own.
+        # On CPUs, accelerate joins the processes of torchrun only with cpu=True; else each would train its own model.
         several = int(os.environ.get("WORLD_SIZE", 1)) > 1
         yield Accelerator(mixed_precision=mixed_precision, cpu=several and not torch.cuda.is_available())
     finally:
@@ -201,7 +204,7 @@ def _accelerator(mixed_precision: str) -> Iterator[Accelerator]:
 
 
 class _Numbered(Dataset[Any]):
-    """Items of a data set, augmented and each with its number, by which some losses know an image again."""
+    """The data set with augmentation and with the position of each item, which some losses need."""
 
     def __init__(self, dataset: Dataset[Any], augment: Callable[[torch.Tensor], torch.Tensor] | None) -> None:
         self.dataset, self.augment = dataset, augment
@@ -227,7 +230,7 @@ class _Task(nn.Module):
 
 
 class _Run:
-    """A training under way: what is done, epoch by epoch, and how it goes on."""
+    """A running training: its progress by epoch, its state file and its log."""
 
     def __init__(
         self,
@@ -250,9 +253,9 @@ class _Run:
         self.scores: list[float] = []
         self._begun, self._seconds_before = started, 0.0
         self.best: dict[str, torch.Tensor] | None = None  # the weights of the model with the best score
-        # All groups share a schedule; it is not accelerate's, which would move by one step for every process.
+        # One schedule for all groups; accelerate's schedule would advance by one step for every process.
         self.rates = [group["lr"] for group in optimizer.param_groups]
-        # What a loss remembers is of the images of its own process: the first one's must not take its place.
+        # The memory of a loss covers the images of its own process: do not copy it from the first process.
         memories = [f"loss.{name}" for name, _ in task.loss.named_buffers()]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(task, memories)  # type: ignore[no-untyped-call]
         self.model, self.stepper, self.loader = accelerator.prepare(task, optimizer, loader)
@@ -263,11 +266,11 @@ class _Run:
 
     @property
     def seconds(self) -> float:
-        """Time of the whole training, what was before it was stopped included."""
+        """Seconds of the whole training, including the time before it was resumed."""
         return self._seconds_before + time.perf_counter() - self._begun
 
     def to_the_end(self, progress: bool) -> None:
-        """Train all epochs that are left, or until the scores have not risen for as many as patience says."""
+        """Train the remaining epochs; stop early after `patience` epochs without a better score."""
         n_steps, epochs, patience = len(self.loader), self.settings.epochs, self.settings.patience
         shown = progress and self.accelerator.is_main_process
         begun = len(self.losses)
@@ -282,7 +285,7 @@ class _Run:
             self.log.close()
 
     def _epoch(self, epoch: int, bar: Any) -> None:
-        # Each epoch has seeds of its own, so that a training which resumes draws what it would have drawn.
+        # Each epoch has its own seed, so that a resumed training draws the same random numbers.
         seed = int(np.random.SeedSequence([self.settings.seed, epoch]).generate_state(1)[0])
         set_seed(seed)
         self.shuffle.manual_seed(seed)
@@ -317,11 +320,11 @@ class _Run:
                 self.log.add_scalar("validation", self.scores[-1], epoch + 1)
 
     def _score(self, validate: Callable[[Any], float]) -> None:
-        found = [math.nan]
+        scores = [math.nan]
         if self.accelerator.is_main_process:
             with evaluating(self.task.model):
-                found = [float(validate(self.task.model))]
-        (score,) = broadcast_object_list(found)  # so that all processes decide alike
+                scores = [float(validate(self.task.model))]
+        (score,) = broadcast_object_list(scores)  # all processes must decide alike
         if not math.isfinite(score):
             raise ValueError(f"validate must return a finite number, got {score}")
         if score > max(self.scores, default=-math.inf):
@@ -348,14 +351,14 @@ class _Run:
 
     @staticmethod
     def _is_there(state: Path) -> bool:
-        """Whether the training resumes; all processes must agree, on whatever host they are."""
-        (there,) = broadcast_object_list([state.exists()])
-        if there != state.exists():
+        """Return whether the state file exists; check that all processes agree, on every host."""
+        (exists,) = broadcast_object_list([state.exists()])
+        if exists != state.exists():
             raise FileNotFoundError(
                 f"state={str(state)!r} must be on a file system that all hosts see: "
-                f"it is {'not ' if there else ''}there on {platform.node()}, unlike for the first process"
+                f"it is {'not ' if exists else ''}there on {platform.node()}, unlike for the first process"
             )
-        return there
+        return exists
 
     def _resume(self, state: Path) -> None:
         facts, self.best = read_state(state, self.task, self.optimizer)
@@ -367,7 +370,7 @@ class _Run:
 
 
 def _optimizer(task: _Task, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """The optimizer of all parameters, with their learning rates."""
+    """Make the optimizer of all parameters, with their learning rates."""
     model = task.model
     backbone = model.backbone if isinstance(model, HashEncoder) else nn.Identity()
     hash_lr_mult = settings.hash_lr_mult
@@ -382,7 +385,7 @@ def _head(model: HashEncoder | HashHead) -> HashHead:
 
 
 def _check_parts(model: HashEncoder | HashHead, loss: HashLoss, dataset: Dataset[Any]) -> int:
-    """Check the kinds of the parts and return the number of images."""
+    """Check the types of model, loss and data set; return the number of images."""
     if not isinstance(model, (HashEncoder, HashHead)):
         raise TypeError(f"model must be a HashEncoder or a HashHead, got {type(model).__name__}")
     if not isinstance(loss, HashLoss):

@@ -1,15 +1,15 @@
-"""The classical methods that papers compare with: binary codes from features, learned without a network.
+"""Classical hashing methods as baselines: binary codes from features, learned without a network.
 
-All are estimators in the sense of scikit-learn: `fit(features, labels)`, then `encode(features)`. `LSH`,
-`SpectralHashing` and `ITQ` need no labels, `KSH` and `SDH` do; their codes are compared by Hamming distance. `OPQ`, a
-quantiser, has a `search` of its own.
+All methods are scikit-learn estimators: `fit(features, labels)`, then `encode(features)`. `LSH`, `SpectralHashing` and
+`ITQ` need no labels; `KSH` and `SDH` need labels. Their codes are compared by Hamming distance. `OPQ` is a quantiser
+and has its own `search`.
 """
 
 from __future__ import annotations
 
 from fasthash._extras import needs_extra
 
-# Every import of a module of this package passes here first, so that scikit-learn is asked for in this one place.
+# Importing any module of this package runs this file first, so this is the only check for scikit-learn.
 with needs_extra("baselines"):
     from fasthash.baselines.base import Baseline, SignBaseline
     from fasthash.baselines.itq import ITQ

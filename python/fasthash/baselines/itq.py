@@ -1,4 +1,4 @@
-"""Iterative quantisation: a rotation of the principal components that brings them near to binary."""
+"""Iterative quantisation: rotates the principal components to make them nearly binary."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ __all__ = ["ITQ"]
 class ITQ(SignBaseline):
     """Signs of rotated principal components, `sign((x - mean) P R)`.
 
-    With V the n_bits first principal components of the training features, not whitened, the rotation R and the codes
-    B of -1 and 1 minimise `|B - V R|²` in turn: B is the sign of V R, and R solves the orthogonal Procrustes problem.
+    Let V be the first n_bits principal components of the training features, not whitened. The method minimises
+    `|B - V R|²` over codes B of -1 and 1 and rotations R in turn: B is the sign of V R, and R solves the orthogonal
+    Procrustes problem.
 
     Gong and Lazebnik, Iterative Quantization: A Procrustean Approach to Learning Binary Codes, CVPR 2011.
 
     Args:
         n_bits: width of the codes, a multiple of 8 and at most D.
-        n_iter: iterations, at least 0; 0 leaves the random rotation.
-        random_state: None, int or RandomState; draws the first rotation.
+        n_iter: iterations, at least 0; 0 keeps the random rotation.
+        random_state: None, int or RandomState, for the initial rotation.
 
     Attributes:
         projection_: float64 `(D, n_bits)`, P.
@@ -31,8 +32,8 @@ class ITQ(SignBaseline):
         mean_, n_features_in_: see `Baseline`.
 
     Raises (in `fit`):
-        TypeError: `n_iter` is no integer.
-        ValueError: `n_bits` is above D, there are no more samples than bits, or `n_iter` is out of range.
+        TypeError: `n_iter` is not an integer.
+        ValueError: `n_bits` is above D or not below the number of samples, or `n_iter` is out of range.
 
     Examples:
         >>> features = np.random.default_rng(0).normal(size=(100, 32))
@@ -75,7 +76,7 @@ class ITQ(SignBaseline):
 
 
 def procrustes(source: Floats, target: Floats) -> Floats:
-    """The orthogonal R that minimises `|target - source R|²`.
+    """Return the orthogonal R that minimises `|target - source R|²`.
 
     Schönemann, A Generalized Solution of the Orthogonal Procrustes Problem, Psychometrika 1966.
     """

@@ -1,4 +1,4 @@
-"""Supervised hashing with kernels: bits learned one after the other from pairs of labelled items."""
+"""Supervised hashing with kernels: learns one bit after the other from labelled pairs."""
 
 from __future__ import annotations
 
@@ -22,46 +22,47 @@ from fasthash.baselines.base import (
 
 __all__ = ["KSH"]
 
-# Nesterov's method ends where the objective, over the number of labelled points, moves by no more than this.
+# Nesterov's method stops when the objective, divided by the number of labelled points, changes by no more than this.
 _TOLERANCE = 1e-2
-_MAX_DOUBLINGS = 50  # of the step's inverse length, in one iteration
+_MAX_DOUBLINGS = 50  # halvings of the step length in one iteration
 
 
 class KSH(SignBaseline):
     """Signs of kernel functions, fitted greedily to the similarity of labelled pairs.
 
-    With k(x) the Gaussian kernels of x and the anchors, centred over the training features, bit i is the sign of
-    `k(x) a_i`. On l labelled points with kernels K and similarities S (1 where two share a label, else -1) the codes H
-    are to minimise `|H H' - n_bits S|²`. One bit y at a time, with residue Q = n_bits S - (sum of y y' so far):
+    Let k(x) be the Gaussian kernels of x and the anchors, centred over the training features. Bit i is the sign of
+    `k(x) a_i`. Let K be the kernels of l labelled points and S their similarities (1 if two points share a label, else
+    -1). The codes H should minimise `|H H' - n_bits S|²`. The method learns one bit y at a time, with the residue
+    Q = n_bits S - (sum of y y' so far):
 
-    1. a is the leading generalised eigenvector of (K'QK, K'K), scaled to |K a|² = l: the relaxation without sign.
-    2. Nesterov's accelerated gradient method with back-tracking, from there, raises `f'Qf` with f = tanh(K a / 2).
-    3. Of both results the one with the larger `y'Qy`, y = sign(K a), is kept, and its y y' taken off Q.
+    1. Relax the sign: a is the leading generalised eigenvector of (K'QK, K'K), scaled to |K a|² = l.
+    2. From this a, raise `f'Qf` with f = tanh(K a / 2) by Nesterov's accelerated gradient method with backtracking.
+    3. Keep the result of step 1 or 2 with the larger `y'Qy`, y = sign(K a), and subtract y y' from Q.
 
     Liu, Wang, Ji, Jiang and Chang, Supervised Hashing with Kernels, CVPR 2012; defaults are those of the authors' code.
 
     Args:
         n_bits: width of the codes, a multiple of 8.
-        n_anchors: anchors, drawn from the training features; all of them where there are fewer.
-        n_labelled: l, points drawn from the training features; all of them where there are fewer.
+        n_anchors: number of anchors, drawn from the training features; all features if there are fewer.
+        n_labelled: the number l of labelled points, drawn from the training features; all features if there are fewer.
         sigma: width of the kernels `exp(-|x - a|² / (2 sigma²))`. None takes the root of the mean squared distance
-            between training features and anchors, which suits features of any scale. (It is the square of this number
-            that the paper calls sigma.)
-        max_iter: most iterations of step 2, at least 0; 0 leaves the eigenvectors.
-        random_state: None, int or RandomState; draws the anchors and the labelled points.
+            between training features and anchors, which suits features of any scale. (The paper calls the square of
+            this number sigma.)
+        max_iter: largest number of iterations of step 2, at least 0; 0 keeps the eigenvectors.
+        random_state: None, int or RandomState, for the anchors and the labelled points.
 
     Attributes:
-        anchors_: float64 `(n_anchors, D)`, less `mean_`.
-        sigma_: the width that was used.
+        anchors_: float64 `(n_anchors, D)`, minus `mean_`.
+        sigma_: the width used.
         kernel_mean_: float64 `(n_anchors,)`, mean kernels of the training features.
         projection_: float64 `(n_anchors, n_bits)`, the columns a_i.
-        objective_: list of float, `|Q|² / (n_bits l)²` after each bit, from 1 without any.
-        refined_: bool `(n_bits,)`, true where step 2 did better than step 1.
+        objective_: list of float, `|Q|² / (n_bits l)²` after each bit; it is 1 before the first bit.
+        refined_: bool `(n_bits,)`, true where step 2 gave a better bit than step 1.
         mean_, n_features_in_: see `Baseline`.
 
     Raises (in `fit`):
         TypeError: `labels` or an argument of the constructor has the wrong type.
-        ValueError: `labels` are None or do not fit, the features are all equal, or an argument is out of range.
+        ValueError: `labels` is None or does not fit, the features are all equal, or an argument is out of range.
 
     Examples:
         >>> features = np.random.default_rng(0).normal(size=(100, 32))
@@ -113,7 +114,8 @@ class KSH(SignBaseline):
         if not kernels.any():
             raise ValueError(f"sigma must tell features from anchors, but with sigma = {sigma} all kernels are equal")
 
-        # In an orthonormal basis of the columns of K, K'K is the identity; it may well be singular for the anchors.
+        # In an orthonormal basis of the columns of K, K'K is the identity; in the basis of the anchors it may be
+        # singular.
         left, singular, right = np.linalg.svd(kernels, full_matrices=False)
         regular = singular > singular[0] * max(kernels.shape) * np.finfo(np.float64).eps
         basis, to_anchors = left[:, regular], right[regular].T / singular[regular]
@@ -122,11 +124,11 @@ class KSH(SignBaseline):
         for _ in range(self.n_bits):
             leading = np.linalg.eigh(basis.T @ residue.times(basis))[1][:, -1]
             relaxed = to_anchors @ leading * math.sqrt(n_labelled)
-            found = relaxed, _refine(kernels, residue, relaxed, max_iter)
-            bits = [np.where(kernels @ a >= 0, 1.0, -1.0) for a in found]
+            candidates = relaxed, _refine(kernels, residue, relaxed, max_iter)
+            bits = [np.where(kernels @ a >= 0, 1.0, -1.0) for a in candidates]
             best = int(residue.form(bits[1]) > residue.form(bits[0]))
             residue.deflate(bits[best])
-            columns.append(found[best])
+            columns.append(candidates[best])
             refined.append(best == 1)
             objective.append(residue.squared_norm / (self.n_bits * n_labelled) ** 2)
 
@@ -140,7 +142,7 @@ class KSH(SignBaseline):
 
 
 class _Residue:
-    """Q = n_bits S - (sum of y y'), never written out: S has one row for each distinct set of labels, Y few columns."""
+    """Q = n_bits S - (sum of y y') in factored form: S by distinct sets of labels, the sum by its bits y."""
 
     def __init__(self, targets: Floats, n_bits: int) -> None:
         sets, self._group = np.unique(targets, axis=0, return_inverse=True)
@@ -151,21 +153,21 @@ class _Residue:
         self.squared_norm = float((n_bits * len(targets)) ** 2)
 
     def times(self, x: Floats) -> Floats:
-        """Q x, for a vector `(l,)` or a matrix `(l, m)`."""
+        """Compute Q x for a vector `(l,)` or a matrix `(l, m)`."""
         return (self._similarity @ (self._members @ x))[self._group] - self._bits @ (self._bits.T @ x)
 
     def form(self, x: Floats) -> float:
-        """x'Qx, of a vector."""
+        """Compute x'Qx for a vector `(l,)`."""
         return float(x @ self.times(x))
 
     def deflate(self, bit: Floats) -> None:
-        """Take y y' off; the bit y holds -1 and 1."""
+        """Subtract y y' from Q, for a bit y of -1 and 1."""
         self.squared_norm += len(bit) ** 2 - 2 * self.form(bit)
         self._bits = np.column_stack((self._bits, bit))
 
 
 def _refine(kernels: Floats, residue: _Residue, start: Floats, max_iter: int) -> Floats:
-    """Lower -f'Qf, f = tanh(K a / 2), from `start` on.
+    """Lower -f'Qf, f = tanh(K a / 2), starting from `start`; return a.
 
     Nesterov, A Method of Solving a Convex Programming Problem with Convergence Rate O(1/k²), 1983.
     """
@@ -178,7 +180,7 @@ def _refine(kernels: Floats, residue: _Residue, start: Floats, max_iter: int) ->
     previous = current = start
     value = value_and_gradient(start)[0]
     momentum_before, momentum = 0.0, 1.0
-    curvature = 1.0  # the inverse length of a step
+    curvature = 1.0  # inverse step length
     for _ in range(max_iter):
         ahead = current + (momentum_before - 1) / momentum * (current - previous)
         value_ahead, gradient = value_and_gradient(ahead)
@@ -186,15 +188,15 @@ def _refine(kernels: Floats, residue: _Residue, start: Floats, max_iter: int) ->
         for _ in range(_MAX_DOUBLINGS):
             candidate = ahead - gradient / curvature
             f = np.tanh(kernels @ candidate / 2)
-            value_there = -residue.form(f)
-            if value_there <= value_ahead - slope / (2 * curvature):
+            new_value = -residue.form(f)
+            if new_value <= value_ahead - slope / (2 * curvature):
                 break
             curvature *= 2
         else:
-            break  # no step is short enough: nothing to gain
+            break  # no step lowers the objective
         previous, current = current, candidate
         momentum_before, momentum = momentum, (1 + math.sqrt(1 + 4 * momentum**2)) / 2
-        change, value = abs(value_there - value), value_there
+        change, value = abs(new_value - value), new_value
         if change / len(kernels) <= _TOLERANCE:
             break
     return current

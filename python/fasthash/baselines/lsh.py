@@ -12,14 +12,14 @@ __all__ = ["LSH"]
 class LSH(SignBaseline):
     """Signs of Gaussian random projections of centred features, `sign((x - mean) W)`.
 
-    Two features at angle t about the mean differ in each bit with probability t / pi. Centring matters: features that
-    are never negative, such as those behind a ReLU, lie in one orthant and would share most bits without it.
+    Two features at angle t about the mean differ in each bit with probability t / pi. Centring matters: without it,
+    non-negative features, such as the outputs of a ReLU, lie in one orthant and share most bits.
 
     Charikar, Similarity Estimation Techniques from Rounding Algorithms, STOC 2002.
 
     Args:
         n_bits: width of the codes, a multiple of 8.
-        random_state: None, int or RandomState; draws W.
+        random_state: None, int or RandomState, for W.
 
     Attributes:
         projection_: float64 `(D, n_bits)`, W.

@@ -14,40 +14,40 @@ from fasthash.baselines.itq import procrustes
 
 __all__ = ["OPQ"]
 
-_MAX_CENTROIDS = 256  # of a part: one byte
-_FIRST_LLOYD, _LLOYD = 40, 4  # iterations on the first rotation, and on each later one
+_MAX_CENTROIDS = 256  # per part, so that the number of a centroid fits a byte
+_FIRST_LLOYD, _LLOYD = 40, 4  # iterations for the first rotation, and for each later one
 
 
 class OPQ(Baseline):
-    """Bytes that name the nearest centroid of each part of a rotated feature; no Hamming codes.
+    """Codes of centroid numbers, one byte for each part of a rotated feature; not Hamming codes.
 
-    The centred features are rotated and cut into n_bits / 8 parts, each with up to 256 centroids, and a code holds one
-    byte for each part. Rotation and centroids minimise the squared distance of the features from their reconstruction
-    in turn: the centroids by Lloyd's method, from those of the round before; the rotation as an orthogonal Procrustes
-    problem. Distances of queries, which are not encoded, are real numbers, read from a table for each part: that is
-    what `search` does.
+    The centred features are rotated and divided into n_bits / 8 parts with up to 256 centroids each. A code holds one
+    byte for each part: the number of the nearest centroid. Training minimises the squared distance of the features from
+    their reconstruction over centroids and rotation in turn: centroids by Lloyd's method, starting from those of the
+    previous round; the rotation as an orthogonal Procrustes problem. `search` does not encode queries: it computes
+    real-valued distances with one lookup table for each part.
 
-    Where D is no multiple of the number of parts, the first D mod (n_bits / 8) parts have one dimension more.
+    If D is not a multiple of the number of parts, the first D mod (n_bits / 8) parts have one dimension more.
 
     Ge, He, Ke and Sun, Optimized Product Quantization for Approximate Nearest Neighbor Search, CVPR 2013 (the
     non-parametric form); Jégou, Douze and Schmid, Product Quantization for Nearest Neighbor Search, TPAMI 2011.
 
     Args:
         n_bits: width of the codes, a multiple of 8, and at most 8 D.
-        n_iter: rounds, at least 1; training ends before where a round gains nothing.
-        n_train: training features that are used, drawn from all; all of them where there are fewer.
-        random_state: None, int or RandomState; draws the features used, the first rotation and the first centroids.
+        n_iter: largest number of rounds, at least 1; training stops early if a round does not lower the error.
+        n_train: number of training features to use, drawn at random; all features if there are fewer.
+        random_state: None, int or RandomState, for the features used, the initial rotation and the initial centroids.
 
     Attributes:
         rotation_: float64 `(D, D)`, orthogonal.
-        centroids_: list of float64 `(min(256, n), d)`, one array for each part; n training features were used.
+        centroids_: list of float64 `(min(256, n), d)`, one array for each part, where n is the number of features used.
         distortion_: list of float, the mean squared distance of the features used from their reconstruction after each
-            round; always falls.
+            round; strictly decreasing.
         mean_, n_features_in_: see `Baseline`.
 
     Raises (in `fit`):
         TypeError: an argument of the constructor has the wrong type.
-        ValueError: there are more parts than dimensions, or an argument is out of range.
+        ValueError: the number of parts exceeds that of dimensions, or an argument is out of range.
 
     Examples:
         >>> features = np.random.default_rng(0).normal(size=(1000, 32))
@@ -105,7 +105,7 @@ class OPQ(Baseline):
         return np.stack([_nearest(*pair) for pair in pairs], axis=1).astype(np.uint8)
 
     def distances(self, queries: ArrayLike, codes: ArrayLike) -> NDArray[np.float32]:
-        """Squared Euclidean distances of queries from the reconstructions of codes.
+        """Compute squared Euclidean distances of queries from the reconstructions of codes.
 
         Args:
             queries: float32 or float64 features `(nq, D)`, finite.
@@ -117,36 +117,36 @@ class OPQ(Baseline):
         Raises:
             NotFittedError: `fit` was not called.
             TypeError: an array has another dtype.
-            ValueError: a shape does not fit, a feature is not finite, or a code names a centroid that there is not.
+            ValueError: a shape does not fit, a feature is not finite, or a code names a centroid that does not exist.
         """
         rows = list(self._distances(queries, codes))
         return np.stack(rows) if rows else np.zeros((0, len(np.asarray(codes))), np.float32)
 
     def search(self, queries: ArrayLike, codes: ArrayLike, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The k codes nearest to each query, exactly, by the distances of `distances`.
+        """Find the k codes nearest to each query by the distances of `distances`, exactly.
 
         Args:
             queries: float32 or float64 features `(nq, D)`, finite.
             codes: uint8 `(n, n_bits / 8)`, from `encode`.
-            k: from 1 to n.
+            k: number of neighbours, from 1 to n.
 
         Returns:
             Distances, float32 `(nq, k)`, and ids, int64 `(nq, k)`: the rows of `codes`, ordered by (distance, id).
 
         Raises:
             NotFittedError: `fit` was not called.
-            TypeError: an array has another dtype, or `k` is no integer.
-            ValueError: a shape does not fit, a feature is not finite, a code names a centroid that there is not, or `k`
-                is out of range.
+            TypeError: an array has another dtype, or `k` is not an integer.
+            ValueError: a shape does not fit, a feature is not finite, a code names a centroid that does not exist, or
+                `k` is out of range.
         """
         rows = self._distances(queries, codes)
         k = check_int("k", k, minimum=1, maximum=len(np.asarray(codes)))
-        found = [(row, _smallest(row, k)) for row in rows]
-        ids = np.array([ids for _, ids in found], dtype=np.int64).reshape(-1, k)
-        return np.array([row[ids] for row, ids in found], dtype=np.float32).reshape(-1, k), ids
+        nearest = [(row, _smallest(row, k)) for row in rows]
+        ids = np.array([ids for _, ids in nearest], dtype=np.int64).reshape(-1, k)
+        return np.array([row[ids] for row, ids in nearest], dtype=np.float32).reshape(-1, k), ids
 
     def _distances(self, queries: ArrayLike, codes: ArrayLike) -> Iterator[NDArray[np.float32]]:
-        """Distances of one query after the other, `(n,)`; arguments are checked at once."""
+        """Check the arguments, then yield the distances `(n,)` of one query at a time."""
         tables = self._centred_blocks(self._tables, queries)
         columns = check_codes("codes", codes, len(self.centroids_)).T.copy()
         n_centroids = len(self.centroids_[0])
@@ -156,7 +156,7 @@ class OPQ(Baseline):
         return (sum(map(np.take, table, columns)).astype(np.float32) for table in tables)
 
     def _tables(self, centred: Floats) -> Floats:
-        """Squared distances `(nq, parts, centroids)` of each part of queries from the centroids of this part."""
+        """Compute squared distances `(nq, parts, centroids)` of each part of the queries from its centroids."""
         pairs = zip(self._parts(centred), self.centroids_, strict=True)
         return np.stack([squared_distances(*pair) for pair in pairs], axis=1)
 
@@ -165,12 +165,12 @@ class OPQ(Baseline):
 
 
 def _lloyd(points: Floats, centroids: Floats, n_iter: int) -> Floats:
-    """Centroids after some iterations of Lloyd's method; the error of the points never rises."""
+    """Improve centroids by iterations of Lloyd's method; the error of the points never rises."""
     for _ in range(n_iter):
         nearest = _nearest(points, centroids)
         sizes = np.bincount(nearest, minlength=len(centroids))
         sums = np.stack([np.bincount(nearest, column, len(centroids)) for column in points.T], axis=1)
-        # A centroid that no point is near to goes where the error is largest: it cannot make it larger.
+        # Move a centroid without points to the point with the largest error, which cannot raise the error.
         empty = np.flatnonzero(sizes == 0)
         moved = sums / np.maximum(sizes, 1)[:, None]
         if len(empty):
@@ -181,11 +181,11 @@ def _lloyd(points: Floats, centroids: Floats, n_iter: int) -> Floats:
 
 
 def _nearest(points: Floats, centroids: Floats) -> NDArray[np.int64]:
-    """The centroid nearest to each point, the first of several."""
+    """Return the number of the nearest centroid of each point; the smallest number on a tie."""
     return in_blocks(lambda block: squared_distances(block, centroids).argmin(axis=1), points)
 
 
 def _smallest(row: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Positions of the k smallest values, ordered by (value, position)."""
+    """Return the positions of the k smallest values, ordered by (value, position)."""
     candidates = np.flatnonzero(row <= np.partition(row, k - 1)[k - 1])
     return candidates[np.argsort(row[candidates], kind="stable")[:k]]

@@ -1,4 +1,4 @@
-"""Supervised discrete hashing: codes from which a linear classifier can tell the labels, learned bit by bit."""
+"""Supervised discrete hashing: learns codes bit by bit, so that a linear classifier predicts labels from codes."""
 
 from __future__ import annotations
 
@@ -18,44 +18,45 @@ from fasthash.baselines.base import (
 
 __all__ = ["SDH"]
 
-_MAX_SWEEPS = 10  # over all bits, in one B-step
+_MAX_SWEEPS = 10  # passes over all bits in one B-step
 
 
 class SDH(SignBaseline):
     """Signs of a kernel regression onto codes that classify well.
 
-    With F the Gaussian kernels of the training features and the anchors, and Y the labels as zeros and ones, the codes
-    B of -1 and 1, the classifier W and the regression P minimise
+    Let F be the Gaussian kernels of the training features and the anchors, and Y the labels as zeros and ones. The
+    method minimises
 
         |Y - B W|² + lambda |W|² + nu (|B - F P|² + delta |P|²)
 
-    in turn: W and P are ridge regressions, and B is found one column at a time, each given all others, by discrete
-    cyclic coordinate descent. Codes of new features are the signs of F P.
+    over the codes B of -1 and 1, the classifier W and the regression P in turn. W and P are ridge regressions. B is
+    computed one column at a time, with the other columns fixed (discrete cyclic coordinate descent). Codes of new
+    features are the signs of F P.
 
     Shen, Shen, Liu and Shen, Supervised Discrete Hashing, CVPR 2015; defaults are those of the authors' code.
 
     Args:
         n_bits: width of the codes, a multiple of 8.
-        n_anchors: anchors, drawn from the training features; all of them where there are fewer.
+        n_anchors: number of anchors, drawn from the training features; all features if there are fewer.
         sigma: width of the kernels `exp(-|x - a|² / (2 sigma²))`. None takes the root of the mean squared distance
-            between training features and anchors, as `KSH` does; the authors take 0.4 for their features of length 1.
+            between training features and anchors, as `KSH` does; the authors take 0.4 for features of length 1.
         n_iter: rounds of the three steps, at least 1.
         classifier_ridge: lambda, above 0.
         nu: weight of the regression, not negative.
         regression_ridge: delta, above 0.
-        random_state: None, int or RandomState; draws the anchors and the first B.
+        random_state: None, int or RandomState, for the anchors and the initial B.
 
     Attributes:
-        anchors_: float64 `(n_anchors, D)`, less `mean_`.
-        sigma_: the width that was used.
+        anchors_: float64 `(n_anchors, D)`, minus `mean_`.
+        sigma_: the width used.
         projection_: float64 `(n_anchors, n_bits)`, P.
         classifier_: float64 `(n_bits, C)`, W.
-        objective_: list of float, the sum above after each round; never rises.
+        objective_: list of float, the objective above after each round; never rises.
         mean_, n_features_in_: see `Baseline`.
 
     Raises (in `fit`):
         TypeError: `labels` or an argument of the constructor has the wrong type.
-        ValueError: `labels` are None or do not fit, the features are all equal, or an argument is out of range.
+        ValueError: `labels` is None or does not fit, the features are all equal, or an argument is out of range.
 
     Examples:
         >>> features = np.random.default_rng(0).normal(size=(100, 32))
@@ -129,15 +130,14 @@ class SDH(SignBaseline):
 
 
 def _ridge(gram: Floats, product: Floats, ridge: float) -> Floats:
-    """The regression X that minimises `|T - A X|² + ridge |X|²`, given A'A and A'T."""
+    """Return the regression X that minimises `|T - A X|² + ridge |X|²`, given A'A and A'T."""
     return np.asarray(np.linalg.solve(gram + ridge * np.eye(len(gram)), product), np.float64)
 
 
 def _descend(codes: Floats, pull: Floats, coupling: Floats) -> Floats:
-    """Lower `tr(B coupling B') - 2 tr(B pull')` over B of -1 and 1, one column after the other, until no bit changes.
+    """Lower `tr(B coupling B') - 2 tr(B pull')` over B of -1 and 1, one column at a time, until no bit changes.
 
-    A column on which the sum depends linearly, given the others, is best where it has the signs of what it is
-    multiplied by.
+    With the other columns fixed, the objective is linear in a column. So its optimum is the sign of its coefficients.
     """
     codes = codes.copy()
     for _ in range(_MAX_SWEEPS):

@@ -14,23 +14,24 @@ __all__ = ["SpectralHashing"]
 class SpectralHashing(SignBaseline):
     """Signs of the smoothest eigenfunctions of a box around the data.
 
-    The features are projected on their first min(n_bits, D) principal axes and taken as uniform between the smallest
-    value a and the largest value b of each axis. The eigenfunctions of the Laplacian on such a box are products of
-    `sin(pi / 2 + w (x - a))` over the axes, with w = m pi / (b - a) and m = 0, 1, 2, ...; those with one m above 0 are
-    candidates, and the n_bits ones of the smallest w become bits. A long axis gives several bits, a short one none.
+    The features are projected on their first min(n_bits, D) principal axes. On each axis they are assumed to be uniform
+    between their smallest value a and their largest value b. The eigenfunctions of the Laplacian on such a box are
+    products of `sin(pi / 2 + w (x - a))` over the axes, with w = m pi / (b - a) and m = 0, 1, 2, .... The candidates
+    are the eigenfunctions with exactly one m above 0; the n_bits candidates with the smallest w become bits. A long
+    axis gives several bits, a short one none.
 
-    Weiss, Torralba and Fergus, Spectral Hashing, NIPS 2008. An axis has the candidates m < ceil((n_bits + 1) r), where
-    r is its length over that of the longest, as in the authors' code.
+    Weiss, Torralba and Fergus, Spectral Hashing, NIPS 2008. As in the authors' code, an axis has the candidates
+    m < ceil((n_bits + 1) r), where r is its length divided by the length of the longest axis.
 
     Args:
         n_bits: width of the codes, a multiple of 8.
-        random_state: not used, as nothing here is random; all baselines take it.
+        random_state: unused; present because all baselines have it.
 
     Attributes:
         projection_: float64 `(D, min(n_bits, D))`, the principal axes.
         axes_: int64 `(n_bits,)`, the axis of each bit, an index into the columns of `projection_`.
         modes_: int64 `(n_bits,)`, m of each bit.
-        omegas_: float64 `(n_bits,)`, w of each bit, rising.
+        omegas_: float64 `(n_bits,)`, w of each bit, ascending.
         minima_: float64 `(min(n_bits, D),)`, a of each axis.
         mean_, n_features_in_: see `Baseline`.
 

@@ -1,4 +1,4 @@
-"""`fasthash bench`: the speed of the indices on given codes, beside other libraries that are installed."""
+"""`fasthash bench`: measures the speed of the indices on given codes, and of other installed libraries."""
 
 from __future__ import annotations
 

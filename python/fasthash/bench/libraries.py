@@ -1,7 +1,7 @@
 """The searchers of `fasthash bench`: the indices of fasthash, and those of the compared libraries.
 
-A library is a function from codes to searchers, which imports the library itself. Libraries that are not installed are
-left out.
+Each library is a function that imports the library and yields searchers for given codes. Libraries that are not
+installed are left out.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ Codes = NDArray[np.uint8]
 
 
 class Searcher(NamedTuple):
-    """One way to search, built and ready."""
+    """One index of one library with one setting, ready to search."""
 
     name: str
-    """Library and index; searchers of one name are points of one curve."""
+    """Library and index; searchers with the same name are points of one curve."""
 
     setting: str
-    """What is set for this point, empty where there is nothing to set."""
+    """Search parameter and its value; empty for an index without parameters."""
 
     exact: bool
-    """Whether the library promises the true neighbours."""
+    """Whether the library guarantees the true neighbours."""
 
     search: Callable[[Codes, int], Any]
-    """What is timed: queries `(nq, n_bytes)` and k, to whatever the library returns."""
+    """The timed function: takes queries `(nq, n_bytes)` and k; returns the result of the library."""
 
     ids: Callable[[Any], NDArray[np.int64]]
-    """From that to ids `(nq, k)`, rows of the codes; -1 where none was found."""
+    """Converts a result to ids `(nq, k)`, rows of the codes; -1 in places without a neighbour."""
 
     build_seconds: float
     nbytes: int
     threads: int
-    """Of a search."""
+    """Threads of a search."""
 
     prepare: Callable[[], object] = lambda: None
-    """Sets the setting, before searches that are timed."""
+    """Applies the setting; called before timed searches."""
 
 
 def own(codes: Codes, threads: int) -> Iterator[Searcher]:
-    """Both indices, the hierarchical one with each memory. The number of threads is set by the caller."""
+    """Build both indices of fasthash, `HierIndex` with each memory budget. The caller sets the number of threads."""
     for memory in (None, "compact", "default", "fast"):
         begin = time.perf_counter()
         n_bits = codes.shape[1] * 8
@@ -58,11 +58,11 @@ def own(codes: Codes, threads: int) -> Iterator[Searcher]:
         index.add(codes)
         seconds = time.perf_counter() - begin
         name = "fasthash FlatIndex" if memory is None else f"fasthash HierIndex, {memory}"
-        yield Searcher(name, "", True, index.search, lambda found: found.ids, seconds, index.nbytes, threads)
+        yield Searcher(name, "", True, index.search, lambda result: result.ids, seconds, index.nbytes, threads)
 
 
 def faiss(codes: Codes, threads: int) -> Iterator[Searcher]:
-    """The flat index, and inverted lists probed more and more until all of them are, which is exact."""
+    """Build the flat index of faiss, and inverted lists with growing nprobe; the last nprobe is exact."""
     library: Any = import_module("faiss")
     n, n_bits = len(codes), codes.shape[1] * 8
     library.omp_set_num_threads(threads)
@@ -74,9 +74,11 @@ def faiss(codes: Codes, threads: int) -> Iterator[Searcher]:
     flat = library.IndexBinaryFlat(n_bits)
     flat.add(codes)
     seconds = time.perf_counter() - begin
-    yield Searcher("faiss IndexBinaryFlat", "", True, flat.search, lambda found: found[1], seconds, size(flat), threads)
+    yield Searcher(
+        "faiss IndexBinaryFlat", "", True, flat.search, lambda result: result[1], seconds, size(flat), threads
+    )
 
-    n_lists = int(max(1, min(4 * n**0.5, n / 39)))  # faiss warns of fewer than 39 codes for each list
+    n_lists = int(max(1, min(4 * n**0.5, n / 39)))  # faiss warns if a list has fewer than 39 codes
     begin = time.perf_counter()
     quantizer = library.IndexBinaryFlat(n_bits)
     lists = library.IndexBinaryIVF(quantizer, n_bits, n_lists)
@@ -89,7 +91,7 @@ def faiss(codes: Codes, threads: int) -> Iterator[Searcher]:
             f"nprobe {n_probe}",
             n_probe == n_lists,
             lists.search,
-            lambda found: found[1],
+            lambda result: result[1],
             seconds,
             size(lists),
             threads,
@@ -98,12 +100,12 @@ def faiss(codes: Codes, threads: int) -> Iterator[Searcher]:
 
 
 def usearch(codes: Codes, threads: int) -> Iterator[Searcher]:
-    """Its exact search, and its graph with a wider and wider search."""
+    """Build the exact search of usearch, and its graph with growing expansion."""
     library: Any = import_module("usearch.index")
 
-    def ids(found: Any) -> NDArray[np.int64]:
-        keys = np.atleast_2d(found.keys).astype(np.int64)
-        counts: Any = getattr(found, "counts", [keys.shape[1]])  # of several queries, some may have found fewer
+    def ids(result: Any) -> NDArray[np.int64]:
+        keys = np.atleast_2d(result.keys).astype(np.int64)
+        counts: Any = getattr(result, "counts", [keys.shape[1]])  # a query may have fewer than k neighbours
         return np.where(np.arange(keys.shape[1]) < np.asarray(counts)[:, None], keys, -1)
 
     def exact(queries: Codes, k: int) -> Any:
@@ -130,22 +132,22 @@ def usearch(codes: Codes, threads: int) -> Iterator[Searcher]:
 
 
 def numpy(codes: Codes, threads: int) -> Iterator[Searcher]:
-    """All distances of a query in one expression, on one thread."""
+    """Scan with numpy: all distances of a query in one expression, on one thread."""
     words = codes.view(np.uint64) if codes.shape[1] % 8 == 0 else codes
 
     def search(queries: Codes, k: int) -> NDArray[np.int64]:
-        found = np.empty((len(queries), k), np.int64)
+        result = np.empty((len(queries), k), np.int64)
         for row, query in enumerate(queries.view(words.dtype)):
             distances = np.bitwise_count(words ^ query).sum(axis=1, dtype=np.int32)
             nearest = np.argpartition(distances, k - 1)[:k]
-            found[row] = nearest[np.argsort(distances[nearest], kind="stable")]
-        return found
+            result[row] = nearest[np.argsort(distances[nearest], kind="stable")]
+        return result
 
-    yield Searcher("numpy", "", True, search, lambda found: found, 0.0, codes.nbytes, 1)
+    yield Searcher("numpy", "", True, search, lambda result: result, 0.0, codes.nbytes, 1)
 
 
 def sklearn(codes: Codes, threads: int) -> Iterator[Searcher]:
-    """Its brute-force neighbours on unpacked bits, of which scipy counts those that differ."""
+    """Build the brute-force search of scikit-learn on unpacked bits, with scipy's Hamming distance."""
     library: Any = import_module("sklearn.neighbors")
     begin = time.perf_counter()
     bits = unpack_bits(codes).astype(bool)
@@ -155,7 +157,7 @@ def sklearn(codes: Codes, threads: int) -> Iterator[Searcher]:
     def search(queries: Codes, k: int) -> Any:
         return model.kneighbors(unpack_bits(queries).astype(bool), k, return_distance=False)
 
-    yield Searcher("scikit-learn brute force", "", True, search, lambda found: found, seconds, bits.nbytes, threads)
+    yield Searcher("scikit-learn brute force", "", True, search, lambda result: result, seconds, bits.nbytes, threads)
 
 
 LIBRARIES: dict[str, tuple[str, Callable[[Codes, int], Iterator[Searcher]]]] = {
@@ -164,4 +166,4 @@ LIBRARIES: dict[str, tuple[str, Callable[[Codes, int], Iterator[Searcher]]]] = {
     "numpy": ("numpy", numpy),
     "sklearn": ("scikit-learn", sklearn),
 }
-"""By the name under which a library is imported: its distribution, and what builds its searchers."""
+"""For the import name of each library: its distribution, and the function that builds its searchers."""

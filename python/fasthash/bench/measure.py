@@ -1,4 +1,4 @@
-"""Time all searchers on the same codes, and measure the recall of their results."""
+"""Times all searchers on the same codes, and measures the recall of their results."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from fasthash.bench.timing import cpu_name, interleaved, one_by_one
 __all__ = ["recall", "run_bench"]
 
 HELD_OUT = 1000
-PROBE = 8  # queries by which the number is chosen that fit a round
-UNPACKED = 2**30  # bits; scikit-learn keeps each in a byte and takes seconds a query beyond
+PROBE = 8  # queries timed first, to choose the number of queries of a round
+UNPACKED = 2**30  # largest number of bits for scikit-learn, which stores each bit in a byte
 
 
-# Mostly documentation, and the list of facts.
+# Long because of its docstring and the list of facts.
 def run_bench(
     codes: ArrayLike,
     queries: ArrayLike | None = None,
@@ -37,25 +37,26 @@ def run_bench(
     compare: Collection[str] | None = None,
     say: Callable[[str], object] = lambda line: None,
 ) -> dict[str, Any]:
-    """Measure the speed of the indices on given codes, beside other libraries.
+    """Measure the speed of the indices and of compared libraries on given codes.
 
-    Times are medians over rounds in which all searchers take turns, after one search each to warm up. A slow searcher
-    gets fewer queries a round, and its recall is that of these queries.
+    All searchers take turns in each round, after a warm-up search; the reported time is the median over rounds. A slow
+    searcher gets fewer queries per round, and its recall is measured on these queries.
 
     Args:
         codes: uint8 array `(n, n_bits / 8)`, the gallery.
         queries: uint8 array `(nq, n_bits / 8)`. None takes up to 1,000 random codes out of the gallery.
         k: neighbours of each query.
-        threads: threads of each searcher that can use several, for building and searching.
-        rounds: number of rounds; the median is reported.
+        threads: threads for building and searching, for each searcher that supports several.
+        rounds: number of rounds.
         seconds: approximate time of one searcher in a round.
-        compare: names of other libraries in `LIBRARIES`; None for all that are installed.
-        say: called with a line of progress.
+        compare: names of compared libraries in `LIBRARIES`; None takes all installed ones.
+        say: called with each line of progress.
 
     Returns:
-        A dictionary ready for JSON: `rows` with one searcher and setting each (`recall` of the true neighbours by their
-        distances, so that ties count; `us_one` and `us_batch`, microseconds a query with one query a call and with
-        all in one; `build_seconds`; `bytes_per_code`), `left_out` with reasons, and what was measured where.
+        A dictionary ready for JSON. `rows` has one searcher with one setting each: `recall` by distance, so that ties
+        count; `us_one` and `us_batch`, microseconds per query with one query per call and with all queries in one call;
+        `build_seconds`; `bytes_per_code`. `left_out` gives the libraries left out with the reason. The other entries
+        describe data, machine and versions.
 
     Raises:
         TypeError: wrong dtypes.
@@ -64,7 +65,7 @@ def run_bench(
     k = check_int("k", k, minimum=1)
     threads = check_int("threads", threads, minimum=1)
     rounds = check_int("rounds", rounds, minimum=1)
-    gallery, wanted = _gallery_and_queries(codes, queries)
+    gallery, query_codes = _gallery_and_queries(codes, queries)
     if len(gallery) < k:
         raise ValueError(f"k must be at most the {len(gallery)} codes, got {k}")
     chosen = list(LIBRARIES) if compare is None else list(compare)
@@ -72,16 +73,16 @@ def run_bench(
         check_choice("compare", name, LIBRARIES)
 
     with _threads(threads):
-        found, left_out = _built(chosen, gallery, threads, say)
+        searchers, left_out = _built(chosen, gallery, threads, say)
         exact = FlatIndex(gallery.shape[1] * 8)
         exact.add(gallery)
-        kth = exact.search(wanted, k).distances[:, -1]
-        say(f"timing {len(found)} searches, {rounds} rounds")
-        rows = _measure(found, gallery, wanted, k, kth, rounds, seconds)
+        kth = exact.search(query_codes, k).distances[:, -1]
+        say(f"timing {len(searchers)} searches, {rounds} rounds")
+        rows = _measure(searchers, gallery, query_codes, k, kth, rounds, seconds)
     return {
         "n_codes": len(gallery),
         "n_bits": gallery.shape[1] * 8,
-        "n_queries": len(wanted),
+        "n_queries": len(query_codes),
         "held_out": queries is None,
         "k": k,
         "threads": threads,
@@ -101,7 +102,7 @@ def run_bench(
 
 
 def _gallery_and_queries(codes: ArrayLike, queries: ArrayLike | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The codes to search and those to search for, which are taken out of the first where none are given."""
+    """Return gallery and queries; without queries, take random codes out of the gallery."""
     gallery = check_codes_of_any_width("codes", codes)
     if queries is None:
         if len(gallery) < 2:
@@ -109,49 +110,49 @@ def _gallery_and_queries(codes: ArrayLike, queries: ArrayLike | None) -> tuple[N
         order = np.random.default_rng(0).permutation(len(gallery))
         n_held = min(HELD_OUT, (len(gallery) + 1) // 2)
         return np.delete(gallery, order[:n_held], axis=0), gallery[order[:n_held]]
-    wanted = check_codes("queries", queries, gallery.shape[1])
-    if not len(wanted):
+    query_codes = check_codes("queries", queries, gallery.shape[1])
+    if not len(query_codes):
         raise ValueError("queries must be at least one, got none")
-    return gallery, wanted
+    return gallery, query_codes
 
 
 def _built(
     chosen: list[str], gallery: NDArray[np.uint8], threads: int, say: Callable[[str], object]
 ) -> tuple[list[Searcher], dict[str, str]]:
-    """Our indices and those of the chosen libraries; and why others are left out."""
-    found, left_out = list(own(gallery, threads)), {}
+    """Build our indices and those of the chosen libraries; return searchers, and reasons for libraries left out."""
+    searchers, left_out = list(own(gallery, threads)), {}
     for name in chosen:
         if reason := _why_not(name, gallery):
             left_out[name] = reason
         else:
             say(f"building {name}")
-            found += LIBRARIES[name][1](gallery, threads)
-    return found, left_out
+            searchers += LIBRARIES[name][1](gallery, threads)
+    return searchers, left_out
 
 
 def recall(
     ids: NDArray[np.int64], gallery: NDArray[np.uint8], queries: NDArray[np.uint8], kth: NDArray[np.int32]
 ) -> float:
-    """Share of the k places that a code as near as the true k-th neighbour took, whichever of equals it is.
+    """Compute the share of the k places that hold a code at most as far as the true k-th neighbour; so ties count.
 
-    Distances are counted anew: what a library says of its results is not asked.
+    Distances are computed from the codes, not taken from the library.
 
     Args:
-        ids: `(nq, k)`, rows of `gallery`; -1 where none was found. An id that comes twice counts once.
+        ids: int64 `(nq, k)`, rows of `gallery`; -1 in places without a neighbour. A repeated id counts once.
         gallery: uint8 `(n, n_bytes)`.
         queries: uint8 `(nq, n_bytes)`.
         kth: `(nq,)`, distance of the true k-th neighbour.
     """
-    right = 0
-    for row, query, limit in zip(ids, queries, kth, strict=True):
+    n_right = 0
+    for row, query, threshold in zip(ids, queries, kth, strict=True):
         unique = np.unique(row[row >= 0])
         distances = np.unpackbits(gallery[unique] ^ query, axis=1).sum(axis=1)
-        right += np.count_nonzero(distances <= limit)
-    return right / ids.size
+        n_right += np.count_nonzero(distances <= threshold)
+    return n_right / ids.size
 
 
 def _measure(
-    found: list[Searcher],
+    searchers: list[Searcher],
     gallery: NDArray[np.uint8],
     queries: NDArray[np.uint8],
     k: int,
@@ -162,18 +163,18 @@ def _measure(
     calls: dict[str, Callable[[], object]] = {}
     sizes: dict[str, int] = {}
     rows = []
-    for place, searcher in enumerate(found):
+    for place, searcher in enumerate(searchers):
         searcher.prepare()
         few = queries[:PROBE]
         searcher.search(few, k)
         for mode, search in (("one", one_by_one(searcher.search, few, k)), ("batch", _batch(searcher, few, k))):
             begin = time.perf_counter()
             search()
-            fit = int(seconds * len(few) / max(1e-9, time.perf_counter() - begin))
-            some = queries[: max(1, fit)]
-            call = one_by_one(searcher.search, some, k) if mode == "one" else _batch(searcher, some, k)
+            n_fit = int(seconds * len(few) / max(1e-9, time.perf_counter() - begin))
+            timed = queries[: max(1, n_fit)]
+            call = one_by_one(searcher.search, timed, k) if mode == "one" else _batch(searcher, timed, k)
             calls[f"{place} {mode}"] = _prepared(searcher, call)
-            sizes[f"{place} {mode}"] = len(some)
+            sizes[f"{place} {mode}"] = len(timed)
         judged = queries[: sizes[f"{place} batch"]]
         ids = searcher.ids(searcher.search(judged, k))
         rows.append(

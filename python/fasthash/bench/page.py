@@ -1,4 +1,4 @@
-"""What a benchmark measured, as one table and one plot."""
+"""The report of a benchmark: a table and a plot."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["draw", "markdown", "text_table"]
 
 COLOURS = {"fasthash": "#1f4e79", "faiss": "#b5651d", "usearch": "#5f8a3a"}
 OTHER = "#8a8a8a"
-GAP = 0.052  # between labels, as a share of the height of the plot
+GAP = 0.052  # smallest gap between labels, as a share of the height of the plot
 
 
 def title(report: dict[str, Any]) -> str:
-    """What was searched and how, on one line."""
+    """Describe codes, queries and threads on one line."""
     queries = f"{report['n_queries']:,} queries" + (" held out of them" if report["held_out"] else "")
     threads = f"{report['threads']} thread" + "s" * (report["threads"] > 1)
     return f"{report['n_codes']:,} codes of {report['n_bits']} bits, {queries}, k = {report['k']}, {threads}"
 
 
 def where(report: dict[str, Any]) -> str:
-    """Machine and versions, on one line."""
+    """Describe machine and versions on one line."""
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     return (
         f"{report['cpu']}, {report['simd']} kernels, Python {report['python']}, {versions}; "
@@ -58,7 +58,7 @@ def _three_digits(value: float) -> str:
 
 
 def text_table(report: dict[str, Any]) -> str:
-    """The table for a terminal."""
+    """Format the table for a terminal."""
     cells = _cells(report)
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     rows = [[cell.rjust(width) for cell, width in zip(row, widths, strict=True)] for row in cells]
@@ -68,7 +68,7 @@ def text_table(report: dict[str, Any]) -> str:
 
 
 def markdown(report: dict[str, Any], picture: str) -> str:
-    """The table and the plot as a page."""
+    """Format the table and the plot as a Markdown page."""
     head, *rows = _cells(report)
     lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
@@ -77,19 +77,19 @@ def markdown(report: dict[str, Any], picture: str) -> str:
 
 
 def draw(path: Path, report: dict[str, Any]) -> None:
-    """Time of a query over recall, with one labelled curve for each searcher.
+    """Draw the time of a query over recall, with one labelled curve for each searcher.
 
-    Settings that another setting of the same searcher beats in both are left out.
+    A setting is left out if another setting of the same searcher is better in both time and recall.
 
     Args:
         path: picture to write, such as .png or .svg.
-        report: what `run_bench` returned.
+        report: result of `run_bench`.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
     with needs_extra("bench"):
-        from matplotlib.figure import Figure  # which needs no screen
+        from matplotlib.figure import Figure  # needs no screen, unlike pyplot
 
     figure = Figure(figsize=(8.2, 4.8), layout="constrained")
     axis = figure.subplots()
@@ -108,7 +108,7 @@ def draw(path: Path, report: dict[str, Any]) -> None:
     axis.set_xlim(right=1)
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
-    # Names stand to the right of the plot at the height of their last point, moved apart where they would overlap.
+    # Labels are to the right of the plot, at the height of the last point, moved apart if they would overlap.
     low, high = np.log(axis.get_ylim())
     ends.sort(key=lambda end: end[0][1])
     heights = _apart([(np.log(point[1]) - low) / (high - low) for point, _, _ in ends])
@@ -128,7 +128,7 @@ def draw(path: Path, report: dict[str, Any]) -> None:
 
 
 def _unbeaten(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Points (recall, time) in the order of time, of which each later one has more recall."""
+    """Keep the points (recall, time) that no other point beats in both, in the order of time."""
     best: list[tuple[float, float]] = []
     for point in sorted(points, key=lambda point: (point[1], -point[0])):
         if not best or point[0] > best[-1][0]:
@@ -137,7 +137,7 @@ def _unbeaten(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _apart(heights: list[float]) -> list[float]:
-    """Heights in rising order, each at least GAP above the one before, moved as little as they need be."""
+    """Move ascending heights apart, so that neighbours differ by at least GAP, and keep them below 1."""
     moved = list(heights)
     for i in range(1, len(moved)):
         moved[i] = max(moved[i], moved[i - 1] + GAP)

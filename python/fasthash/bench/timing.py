@@ -1,4 +1,4 @@
-"""How benchmarks take time, and where."""
+"""Timing of benchmarks, and the name of the processor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["cpu_name", "interleaved", "one_by_one"]
 
 
 def cpu_name() -> str:
-    """What the processor calls itself."""
+    """Return the model name of the processor."""
     try:
         with open("/proc/cpuinfo") as file:
             return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
@@ -21,7 +21,7 @@ def cpu_name() -> str:
 
 
 def interleaved(calls: dict[str, Callable[[], object]], rounds: int = 5) -> dict[str, float]:
-    """Median seconds of each call; the calls take turns, so that what else the machine does hits them alike."""
+    """Return the median seconds of each call; the calls take turns, so that other load affects all of them alike."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
@@ -32,7 +32,7 @@ def interleaved(calls: dict[str, Callable[[], object]], rounds: int = 5) -> dict
 
 
 def one_by_one(search: Callable[[Any, int], object], queries: Any, k: int = 10) -> Callable[[], None]:
-    """A call that searches each query by itself."""
+    """Return a function that searches the queries one at a time."""
 
     def call() -> None:
         for i in range(len(queries)):

@@ -1,4 +1,4 @@
-"""What all commands share: the application, errors of one line, files that are not overwritten by mistake."""
+"""The application and helpers of all commands: one-line errors, and protection against overwriting files."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = [
     "whole_numbers",
 ]
 
-_UsageError: Any = typer.BadParameter.__base__  # of click, which newer releases of typer hold inside themselves
+_UsageError: Any = typer.BadParameter.__base__  # click's class; newer releases of typer bundle click
 
 
 @contextmanager
 def _shown_usage_errors() -> Iterator[None]:
-    """Wrong usage quotes words of the command line, which a shell may have made of names of files."""
+    """Make usage errors safe to print: they quote arguments, which may be hostile file names."""
     try:
         yield
     except _UsageError as error:
@@ -41,7 +41,7 @@ def _shown_usage_errors() -> Iterator[None]:
 
 
 class _Commands(TyperGroup):
-    """All commands: where words become arguments, errors are made fit to be shown."""
+    """The group of all commands; makes usage errors safe to print."""
 
     def make_context(self, *args: Any, **options: Any) -> Any:
         with _shown_usage_errors():
@@ -57,15 +57,15 @@ app = typer.Typer(
 )
 
 
-Force = Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 MaxBytes = Annotated[
     int | None, typer.Option(help="An image file of more bytes counts as broken. Default: 268435456, 256 MiB.")
 ]
 MaxPixels = Annotated[int | None, typer.Option(help="An image of more pixels counts as broken. Default: 134217728.")]
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(value: bool) -> None:
+    if value:
         typer.echo(f"fasthash {__version__}")
         raise typer.Exit
 
@@ -81,31 +81,31 @@ def main(
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """What a user can put right ends the command with one line and exit code 1."""
+    """Turn errors that a user can fix into one line on stderr and exit code 1."""
     try:
         yield
-    except BrokenPipeError:  # who reads the output has seen enough
+    except BrokenPipeError:  # the reader of the output has closed it, as `head` does
         raise
     except (FormatError, OSError, TypeError, ValueError, FloatingPointError, MemoryError) as error:
         fail(str(error) or type(error).__name__)
 
 
 def complain(message: str) -> None:
-    """Say on stderr what is wrong."""
+    """Print an error on stderr."""
     typer.echo(f"fasthash: {for_terminal(message)}", err=True)
 
 
 def fail(message: str) -> NoReturn:
-    """Say on stderr what is wrong and end with exit code 1."""
+    """Print an error on stderr and exit with code 1."""
     complain(message)
     raise typer.Exit(1)
 
 
 def new_file(path: Path, force: bool) -> Path:
-    """A file that may be written; checked first, not after the work of minutes.
+    """Check that an output file may be written, before the work starts; return its path.
 
     Raises:
-        OSError: it is there already and `force` is not set, or it has no folder to stand in.
+        OSError: the file exists and `force` is not set, or its folder does not exist.
     """
     if path.exists() and not force:
         raise FileExistsError(f"{path} exists; --force overwrites it")
@@ -115,12 +115,12 @@ def new_file(path: Path, force: bool) -> Path:
 
 
 def given(**options: Any) -> dict[str, Any]:
-    """Options without those that were left out, which keep the default of the function that takes them."""
+    """Drop options that are None, so that the called function uses its own defaults."""
     return {name: value for name, value in options.items() if value is not None}
 
 
 def use_threads(n: int | None) -> int:
-    """Set the number of threads, if one is given; tells how many there are."""
+    """Set the number of threads unless `n` is None; return the number in use."""
     from fasthash import get_num_threads, set_num_threads
 
     if n is not None:
@@ -129,10 +129,10 @@ def use_threads(n: int | None) -> int:
 
 
 def whole_numbers(name: str, text: str) -> list[int]:
-    """Numbers with commas between.
+    """Parse integers separated by commas.
 
     Raises:
-        ValueError: `text` is something else.
+        ValueError: `text` is not such a list.
     """
     try:
         return [int(part) for part in text.split(",")]

@@ -1,4 +1,4 @@
-"""What searches found, as text for people and for programs."""
+"""Output of search results: tables, JSON lines, CSV and npz files."""
 
 from __future__ import annotations
 
@@ -19,50 +19,50 @@ Result = SearchResult | RangeResult
 
 
 def neighbours(result: Result) -> Iterator[tuple[list[int], list[int]]]:
-    """Distances and ids of each query, without the places that stayed empty."""
+    """Yield distances and ids of each query, without padding."""
     if isinstance(result, RangeResult):
         for begin, end in pairwise(result.offsets):
             yield result.distances[begin:end].tolist(), result.ids[begin:end].tolist()
     else:
         for distances, ids in zip(*result, strict=True):
-            there = ids != -1
-            yield distances[there].tolist(), ids[there].tolist()
+            valid = ids != -1
+            yield distances[valid].tolist(), ids[valid].tolist()
 
 
 def json_lines(result: Result, first: int) -> Iterator[str]:
-    """An object for each query."""
+    """Yield one JSON object for each query; `first` is the number of the first query."""
     for query, (distances, ids) in enumerate(neighbours(result), start=first):
         yield json.dumps({"query": query, "ids": ids, "distances": distances})
 
 
 def csv_lines(result: Result, first: int) -> Iterator[str]:
-    """A line for each neighbour: query, rank, distance, id."""
-    for query, found in enumerate(neighbours(result), start=first):
-        for rank, (distance, id) in enumerate(zip(*found, strict=True), start=1):
+    """Yield one line for each neighbour: query, rank, distance, id."""
+    for query, pair in enumerate(neighbours(result), start=first):
+        for rank, (distance, id) in enumerate(zip(*pair, strict=True), start=1):
             yield f"{query},{rank},{distance},{id}"
 
 
 def table(result: Result, first: int) -> Iterator[str]:
-    """The same in columns."""
+    """Yield the lines of `csv_lines` in aligned columns."""
     for line in csv_lines(result, first):
         query, rank, distance, id = line.split(",")
         yield f"{query:>5s}  {rank:>4s}  {distance:>8s}  {id}"
 
 
 def write_npz(path: Path, results: list[Result]) -> None:
-    """All results in one archive, under the names that they have in Python."""
+    """Write all results to one npz file, with the field names of the result as array names."""
     arrays: dict[str, Any] = {
         name: np.concatenate([getattr(result, name) for result in results]) for name in ("distances", "ids")
     }
     if isinstance(results[0], RangeResult):
         counts = np.concatenate([np.diff(result.offsets) for result in results if isinstance(result, RangeResult)])
         arrays["offsets"] = np.concatenate([[0], np.cumsum(counts)])
-    with open(path, "wb") as file:  # numpy would add .npz to a name that lacks it
+    with open(path, "wb") as file:  # given a path, numpy would append .npz if it is missing
         np.savez(file, **arrays)
 
 
 def summary(works: list[SearchStats], seconds: float, n_threads: int) -> str:
-    """What the searches took, on one line."""
+    """Format time, threads and work of the searches on one line."""
     n = sum(len(work.plan) for work in works)
     if n == 0:
         return "no queries"

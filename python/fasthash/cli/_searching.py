@@ -1,4 +1,4 @@
-"""What `fasthash search` does with an index: searches it block by block, and prints what is found."""
+"""The search loop of `fasthash search`: searches block by block and prints results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["finder", "printer", "search_blocks"]
 
-FEW = 10  # queries whose neighbours are a table to read
+FEW = 10  # largest number of queries printed as a table
 BLOCK = 4096  # queries of one call
 
 Find: TypeAlias = Callable[[Any], tuple[_found.Result, SearchStats]]
@@ -35,11 +35,11 @@ def finder(
     keep_mode: Any,
     allow: Path | None,
 ) -> Find:
-    """The search that was asked for, of one block of queries."""
+    """Make the function that searches one block of queries with the given options."""
     allowed: Any = None
     if allow is not None:
         ids = _codes.read_array(allow)
-        index.count_within(np.empty((0, index.n_bits // 8), np.uint8), 0, allow=ids)  # it must fit the index
+        index.count_within(np.empty((0, index.n_bits // 8), np.uint8), 0, allow=ids)  # raises if it does not fit
         allowed = IdFilter(ids)
     if radius is not None:
         return lambda queries: index.range_search(queries, radius, allow=allowed, stats=True)
@@ -51,7 +51,7 @@ def finder(
 
 
 def printer(n_queries: int, as_json: bool, as_csv: bool) -> Show:
-    """Print the headline, and give what prints a result whose first query has a number."""
+    """Print the header, and return the function that prints a result; it takes the number of the first query."""
     lines = _found.json_lines
     if as_csv or (not as_json and n_queries <= FEW):
         lines = _found.csv_lines if as_csv else _found.table
@@ -67,13 +67,16 @@ def printer(n_queries: int, as_json: bool, as_csv: bool) -> Show:
 def search_blocks(
     find: Find, queries: NDArray[np.uint8], show: Show, *, shown: bool
 ) -> tuple[list[SearchStats], float]:
-    """Search for all queries, and show each result; tells the work done and the seconds that searches took.
+    """Search for all queries in blocks, and show each result.
 
     Args:
         find: see `finder`.
         queries: uint8 `(nq, n_bytes)`.
         show: called with each result and the number of its first query.
         shown: whether a progress bar may be shown.
+
+    Returns:
+        The work of each block, and the seconds of all searches.
     """
     works, seconds = [], 0.0
     with _codes.bar(len(queries), "searching", shown=shown) as step:

@@ -1,4 +1,4 @@
-"""Options of a command made of a settings class: names, types and help are those of its fields and its docstring."""
+"""Makes command options from a settings class: names and types from its fields, help from its docstring."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["with_options_of"]
 
 
 def with_options_of(settings: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command an option for each field of a dataclass; they come in its `**` argument, None where left out."""
+    """Add an option for each field of a dataclass to a command, passed in its `**` argument; None if not given."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command, eval_str=True)
@@ -39,7 +39,7 @@ def _options(settings: type) -> list[inspect.Parameter]:
 
 
 def _texts(settings: type) -> dict[str, str]:
-    """What the docstring of a class says about each attribute; nothing where Python was told to drop docstrings."""
+    """Return the text of each attribute in the docstring of a class; empty if Python runs without docstrings."""
     _, _, section = (inspect.getdoc(settings) or "").partition("Attributes:\n")
-    found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section.partition("\n\n")[0], re.MULTILINE)
-    return {name: text[0].upper() + " ".join(text[1:].split()) for name, text in found}
+    entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section.partition("\n\n")[0], re.MULTILINE)
+    return {name: text[0].upper() + " ".join(text[1:].split()) for name, text in entries}

@@ -1,4 +1,4 @@
-"""The commands around an index file: `build`, `search`, `info` and `verify`."""
+"""The commands for index files: `build`, `search`, `info` and `verify`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__: list[str] = []
 
 
 class Memory(str, Enum):
-    """What an index may spend; see `HierIndex`."""
+    """Memory budget of an index; see `HierIndex`."""
 
     compact = "compact"
     default = "default"
@@ -34,36 +34,36 @@ class Memory(str, Enum):
 
 
 class KeepMode(str, Enum):
-    """Share of what; see `HierIndex.search`."""
+    """Meaning of the share in `--keep`; see `HierIndex.search`."""
 
     node_ratio = "node_ratio"
     gallery_ratio = "gallery_ratio"
     radius = "radius"
 
 
-Threads = Annotated[int | None, typer.Option(help="Threads to use. Default: as many as there are processors.")]
+Threads = Annotated[int | None, typer.Option(help="Number of threads. Default: the number of processors.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-OnRay = Annotated[bool, typer.Option("--ray", help="Over actors of a Ray cluster; the index is a folder.")]
-Shards = Annotated[int | None, typer.Option(help="With --ray: parts. Default: 2, or as many as were saved.")]
+OnRay = Annotated[bool, typer.Option("--ray", help="Use actors of a Ray cluster; the index is a folder.")]
+Shards = Annotated[int | None, typer.Option(help="With --ray: number of shards. Default: 2, or as saved.")]
 Address = Annotated[
-    str | None, typer.Option(help="With --ray: the cluster, such as host:6379. Default: one of this machine's own.")
+    str | None, typer.Option(help="With --ray: the cluster, such as host:6379. Default: a new one on this machine.")
 ]
 IndexFile = Annotated[Path, typer.Argument(help="An index file.", show_default=False)]
 
 
-# Most lines of a command are its options, which typer takes from its arguments.
+# Long because typer takes the options from the arguments of a function.
 @app.command()
 def build(
     codes: Annotated[Path, typer.Argument(help="Codes; - for standard input.", show_default=False)],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Index file. Default: beside the codes, ending .fh.")
+        Path | None, typer.Option("--output", "-o", help="Index file. Default: the path of the codes, ending in .fh.")
     ] = None,
     levels: Annotated[
-        str | None, typer.Option(help="Bits of the levels, such as 8,16,40, for --keep. Default: one level.")
+        str | None, typer.Option(help="Bits of the levels for --keep, such as 8,16,40. Default: one level.")
     ] = None,
-    flat: Annotated[bool, typer.Option("--flat", help="An index that always compares all codes.")] = False,
+    flat: Annotated[bool, typer.Option("--flat", help="Build a flat index, which always scans all codes.")] = False,
     ids: Annotated[Path | None, typer.Option(help="Ids, .npy of int64. Default: 0, 1, 2, ...")] = None,
-    memory: Annotated[Memory | None, typer.Option(help="What it may spend for speed. Default: default.")] = None,
+    memory: Annotated[Memory | None, typer.Option(help="Memory budget of the index. Default: default.")] = None,
     format: _codes.Format = None,
     bits: _codes.Bits = None,
     array: _codes.Array = "codes",
@@ -74,10 +74,10 @@ def build(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Build an index file from codes, or with --ray a folder of several.
+    """Build an index file from codes; with --ray, a folder with one index file for each shard.
 
-    Codes are uint8 (n, bits / 8) in an .npy file or, as `fasthash encode` writes them, in an .npz file; hexadecimal
-    text with a code a line, .hex or .txt; or raw bytes with --bits, .bin or .raw.
+    The codes are one of: uint8 (n, bits / 8) in an .npy file, or in an .npz file as `fasthash encode` writes it;
+    hexadecimal text with one code per line (.hex or .txt); or raw bytes (.bin or .raw), with --bits.
 
     Examples:
 
@@ -103,15 +103,15 @@ def build(
         output = new_file(codes.with_suffix(".shards" if ray else ".fh") if output is None else output, force)
         gallery = _codes.read(codes, format, bits, array)
         level_bits = _level_bits(levels, gallery.shape[1] * 8)
-        spend: Any = "default" if memory is None else memory.value
+        budget: Any = "default" if memory is None else memory.value
         given = None if ids is None else _codes.read_array(ids)
         index: FlatIndex | HierIndex | ShardedIndex
         if ray:
             n_shards = 2 if shards is None else shards
-            made = _on_ray(address)(level_bits, memory=spend, n_shards=n_shards, threads=threads)
-            index = stack.enter_context(made)
+            sharded = _on_ray(address)(level_bits, memory=budget, n_shards=n_shards, threads=threads)
+            index = stack.enter_context(sharded)
         else:
-            index = FlatIndex(sum(level_bits)) if flat else HierIndex(level_bits, memory=spend)
+            index = FlatIndex(sum(level_bits)) if flat else HierIndex(level_bits, memory=budget)
         begin = time.perf_counter()
         with _codes.share_bar(f"indexing {len(gallery):,} codes") as tell:
             index.add(gallery, given, **({} if ray else {"progress": tell}))
@@ -127,25 +127,25 @@ def build(
         )
 
 
-# Mostly options, as of `build`.
+# Long because of its options, as `build`.
 @app.command()
 def search(
     index: Annotated[Path, typer.Argument(help="An index file; with --ray a folder.", show_default=False)],
     queries: Annotated[Path, typer.Argument(help="Codes as in `build`; - for standard input.", show_default=False)],
     k: Annotated[int | None, typer.Option("-k", help="Neighbours of each query. Default: 10.")] = None,
-    radius: Annotated[int | None, typer.Option(help="All codes within so many bits, instead of k.")] = None,
+    radius: Annotated[int | None, typer.Option(help="Find all codes within this distance in bits, not k.")] = None,
     keep: Annotated[
-        float | None, typer.Option(help="HDHash's pruned search: the share kept after each level; not exact.")
+        float | None, typer.Option(help="HDHash's pruned search, not exact: share kept after each level.")
     ] = None,
-    keep_mode: Annotated[KeepMode, typer.Option(help="Share of what.")] = KeepMode.node_ratio,
+    keep_mode: Annotated[KeepMode, typer.Option(help="Meaning of the share in --keep.")] = KeepMode.node_ratio,
     allow: Annotated[
-        Path | None, typer.Option(help="Only these: .npy of int64 ids, or of bool with an entry for each id.")
+        Path | None, typer.Option(help="Allowed ids: .npy of int64 ids, or of bool with a value for each id.")
     ] = None,
     format: _codes.Format = None,
     bits: _codes.Bits = None,
     array: _codes.Array = "codes",
     mmap: Annotated[
-        bool, typer.Option("--mmap", help="Leave the index in its file: ready at once, slower for many queries.")
+        bool, typer.Option("--mmap", help="Map the index file: ready at once, but slower for many queries.")
     ] = False,
     ray: OnRay = False,
     shards: Shards = None,
@@ -155,13 +155,13 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each query.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print query,rank,distance,id.")] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write distances and ids into this .npz file instead.")
+        Path | None, typer.Option("--output", "-o", help="Write distances and ids to this .npz file instead.")
     ] = None,
     force: Force = False,
 ) -> None:
     """Find the nearest codes of each query, exactly unless --keep is given.
 
-    Prints a table for up to ten queries and JSON lines for more; what the search took goes to stderr.
+    Prints a table for up to ten queries and JSON lines for more. Time and work of the search go to stderr.
 
     Examples:
 
@@ -197,18 +197,18 @@ def search(
             gallery = stack.enter_context(sharded)
         else:
             gallery = load(index, mmap=mmap)
-        wanted = _codes.read(queries, format, bits, array)
+        query_codes = _codes.read(queries, format, bits, array)
         find = _searching.finder(gallery, 10 if k is None else k, radius, keep, keep_mode.value, allow)
-        find(wanted[:0])  # what is wrong with the arguments shows before anything is printed
+        find(query_codes[:0])  # raises for wrong arguments before anything is printed
         if output is None:
-            show = _searching.printer(len(wanted), as_json, as_csv)
-            works, seconds = _searching.search_blocks(find, wanted, show, shown=not sys.stdout.isatty())
+            show = _searching.printer(len(query_codes), as_json, as_csv)
+            works, seconds = _searching.search_blocks(find, query_codes, show, shown=not sys.stdout.isatty())
         else:
             results: list[Result] = []
             works, seconds = _searching.search_blocks(
-                find, wanted, lambda result, first: results.append(result), shown=True
+                find, query_codes, lambda result, first: results.append(result), shown=True
             )
-            _found.write_npz(output, results or [find(wanted)[0]])
+            _found.write_npz(output, results or [find(query_codes)[0]])
         typer.echo(_found.summary(works, seconds, n_threads), err=True)
 
 
@@ -220,14 +220,14 @@ def _level_bits(levels: str | None, n_bits: int) -> list[int]:
 
 
 def _check_options(ray: bool, **of_ray: object) -> None:
-    """Options that mean nothing without --ray are refused without it."""
+    """Refuse options that need --ray if it is not given."""
     for name, value in of_ray.items():
         if value is not None and not ray:
             raise typer.BadParameter(f"--{name} needs --ray")
 
 
 def _on_ray(address: str | None) -> type[ShardedIndex]:
-    """The class of sharded indices, once this process is in a cluster."""
+    """Join or start a Ray cluster; return the class of sharded indices."""
     from fasthash.distributed import ShardedIndex, _ray
 
     _ray.start(address)
@@ -236,7 +236,7 @@ def _on_ray(address: str | None) -> type[ShardedIndex]:
 
 @app.command()
 def info(file: IndexFile, as_json: AsJson = False) -> None:
-    """Tell what an index file holds, from its header alone.
+    """Print the header of an index file.
 
     Examples:
 
@@ -255,9 +255,9 @@ def info(file: IndexFile, as_json: AsJson = False) -> None:
 def verify(
     files: Annotated[list[Path], typer.Argument(help="Index files.", show_default=False)], as_json: AsJson = False
 ) -> None:
-    """Check every byte of index files, section by section. Exit code 1 if anything is wrong with any of them.
+    """Check every byte of index files, section by section. The exit code is 1 if any file is damaged.
 
-    With --json a line for each file.
+    With --json, print one line for each file.
 
     Examples:
 
@@ -278,36 +278,36 @@ def verify(
             continue
         wrong |= bool(report.fault)
         if as_json:
-            sections = [part._asdict() | {"checksum": f"{part.checksum:016x}"} for part in report.sections]
+            sections = [entry._asdict() | {"checksum": f"{entry.checksum:016x}"} for entry in report.sections]
             typer.echo(json.dumps({"file": str(file), "sections": sections, "fault": report.fault or None}))
             continue
         if len(files) > 1:
             typer.echo(for_terminal(file))
         typer.echo(f"{'section':10s} {'offset':>14s} {'bytes':>14s}  {'XXH64':16s}")
-        for part in report.sections:
-            outcome = "ok" if part.intact else "DAMAGED"
-            typer.echo(f"{part.name:10s} {part.offset:14d} {part.n_bytes:14d}  {part.checksum:016x}  {outcome}")
+        for entry in report.sections:
+            outcome = "ok" if entry.intact else "DAMAGED"
+            typer.echo(f"{entry.name:10s} {entry.offset:14d} {entry.n_bytes:14d}  {entry.checksum:016x}  {outcome}")
         typer.echo(f"{'content':10s} {for_terminal(report.fault or 'ok')}")
     if wrong:
         raise typer.Exit(1)
 
 
 def _facts(file: Path) -> dict[str, Any]:
-    found = peek(file)
+    header = peek(file)
     return {
-        "kind": found.kind,
-        "codes": found.n_codes,
-        "bits": found.n_bits,
-        "levels": list(found.level_bits),
-        "ids": "stored" if found.has_ids else "counted",
-        "format": found.format_version,
-        "file_bytes": found.file_bytes,
-        "file_bytes_per_code": found.file_bytes / found.n_codes if found.n_codes else None,
+        "kind": header.kind,
+        "codes": header.n_codes,
+        "bits": header.n_bits,
+        "levels": list(header.level_bits),
+        "ids": "stored" if header.has_ids else "counted",
+        "format": header.format_version,
+        "file_bytes": header.file_bytes,
+        "file_bytes_per_code": header.file_bytes / header.n_codes if header.n_codes else None,
     }
 
 
 def _facts_of_shards(folder: Path) -> dict[str, Any]:
-    """What a folder of shards holds, in the same terms; the files that a card names are those that there are."""
+    """Sum up the files of a folder of shards, with the keys of `_facts`; after a save it holds no other shard files."""
     shards = [_facts(file) for file in sorted(folder.glob("shard-*.fh"))]
     n, n_bytes = (sum(shard[name] for shard in shards) for name in ("codes", "file_bytes"))
     counted = {

@@ -88,10 +88,10 @@ def train(
     hold_out: Annotated[float | None, typer.Option(help="Share of training images for validation.")] = None,
     **training: Any,
 ) -> None:
-    """Train an encoder; run it again to go on where it was stopped.
+    """Train an encoder. Run the same command again to resume a stopped training.
 
-    Settings come from the preset, then from the file, then from the options. Start it with `torchrun` or `accelerate
-    launch` for several processes.
+    The file overrides the preset, and options override the file. For several processes, start the command with
+    `torchrun` or `accelerate launch`.
 
     Examples:
 
@@ -125,14 +125,14 @@ def train(
 
 @app.command(name="eval")
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="What `fasthash train` wrote.", show_default=False)],
-    at: Annotated[int | None, typer.Option(help="R of mAP@R. Default: the protocol's, or all.")] = None,
+    folder: Annotated[Path, typer.Argument(help="Folder that `fasthash train` wrote.", show_default=False)],
+    at: Annotated[int | None, typer.Option(help="R of mAP@R. Default: that of the protocol, or all.")] = None,
     ties: Annotated[str | None, typer.Option(help="expected, best, worst, or feature (HHNet's).")] = None,
     empty: Annotated[str | None, typer.Option(help="Queries without relevant images: zero or drop.")] = None,
-    plots: Annotated[bool, typer.Option(help="Draw curves and a contact sheet of neighbours, too.")] = False,
+    plots: Annotated[bool, typer.Option(help="Also draw curves and a contact sheet of neighbours.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure what the codes of a trained encoder find; writes results.json and codes.npz into its folder.
+    """Compute retrieval metrics of a trained encoder; write results.json and codes.npz to its folder.
 
     Examples:
 
@@ -155,7 +155,7 @@ def evaluate(
             typer.echo(f"  {name:14s} {value:.4f}")
 
 
-# Mostly options, which typer takes from the arguments of a command.
+# Long because typer takes the options from the arguments of a function.
 @app.command()
 def encode(
     encoder: Annotated[Path, typer.Argument(help="Folder of a checkpoint.", show_default=False)],
@@ -163,25 +163,29 @@ def encode(
     output: Annotated[
         Path, typer.Argument(help="File for codes and paths, .npz; with --ray a folder.", show_default=False)
     ],
-    index: Annotated[Path | None, typer.Option(help="Index file to write, too; ids count the paths.")] = None,
+    index: Annotated[Path | None, typer.Option(help="Also write this index file; ids are positions of paths.")] = None,
     batch_size: Annotated[int, typer.Option(help="Images per step.")] = 64,
     num_workers: Annotated[
-        int | None, typer.Option(help="Processes that load images; with --ray those that encode. Default: 0, or all.")
+        int | None, typer.Option(help="Processes that load images; with --ray, that encode. Default: 0, or all.")
     ] = None,
     max_bytes: MaxBytes = None,
     max_pixels: MaxPixels = None,
     force: Force = False,
-    ray: Annotated[bool, typer.Option("--ray", help="Encode on a Ray cluster; resumes.")] = False,
-    address: Annotated[str | None, typer.Option(help="Of the Ray cluster. Default: RAY_ADDRESS, or here.")] = None,
+    ray: Annotated[bool, typer.Option("--ray", help="Encode on a Ray cluster; can be resumed.")] = False,
+    address: Annotated[
+        str | None, typer.Option(help="Address of the Ray cluster. Default: RAY_ADDRESS, or this machine.")
+    ] = None,
     format: Annotated[str | None, typer.Option(help="With --ray: images, tar or parquet.")] = None,
-    column: Annotated[str | None, typer.Option(help="Of the images in parquet files. Default: image.")] = None,
-    key_column: Annotated[str | None, typer.Option(help="Of their names. Default: file and row.")] = None,
-    part_size: Annotated[int | None, typer.Option(help="Photos of a part. Default: 4096.")] = None,
-    num_gpus: Annotated[float | None, typer.Option(help="GPUs of a worker, such as 0.25. Default: 0.")] = None,
+    column: Annotated[str | None, typer.Option(help="Column of images in parquet files. Default: image.")] = None,
+    key_column: Annotated[
+        str | None, typer.Option(help="Column of names in parquet files. Default: file and row.")
+    ] = None,
+    part_size: Annotated[int | None, typer.Option(help="Photos in each part. Default: 4096.")] = None,
+    num_gpus: Annotated[float | None, typer.Option(help="GPUs of each worker, such as 0.25. Default: 0.")] = None,
 ) -> None:
     """Encode all photos in a folder: codes uint8 (n, bytes) and their paths. Broken files are listed and left out.
 
-    With --ray on all machines of a cluster, into a folder of parts; run it again to go on where it was stopped.
+    With --ray, encode on all machines of a cluster into a folder of parts. Run the command again to resume.
 
     Examples:
 
@@ -211,7 +215,7 @@ def encode(
                 new_file(file, force)
         limits = given(max_bytes=max_bytes, max_pixels=max_pixels)
         network = HashEncoder.load(encoder).to_best_device()
-        parts: Iterable[Any]  # each codes, paths, broken files
+        parts: Iterable[Any]  # each part is (codes, paths, broken files)
         if ray:
             from fasthash.distributed import encode_images
 
@@ -219,9 +223,9 @@ def encode(
             parts = encode_images(images, network, output, batch_size=batch_size, workers=num_workers, **at_scale)
             broken = parts.broken
         else:
-            found = network.encode_folder(images, batch_size=batch_size, num_workers=num_workers or 0, **limits)
-            np.savez(output, codes=found.codes, paths=np.array(found.paths, dtype=np.str_))
-            parts, broken = [found], found.broken
+            encoded = network.encode_folder(images, batch_size=batch_size, num_workers=num_workers or 0, **limits)
+            np.savez(output, codes=encoded.codes, paths=np.array(encoded.paths, dtype=np.str_))
+            parts, broken = [encoded], encoded.broken
         n_images = _index_parts(parts, network.level_bits, index)
     for path, reason in broken:
         typer.echo(f"skipped {for_terminal(path)}: {for_terminal(reason)}", err=True)
@@ -229,7 +233,7 @@ def encode(
 
 
 def _index_parts(parts: Iterable[Any], level_bits: tuple[int, ...], file: Path | None) -> int:
-    """Count the images of all parts, and write an index of their codes if there is a file for it."""
+    """Count the images of all parts; write an index of their codes unless `file` is None."""
     from fasthash import HierIndex
 
     n_images, index = 0, HierIndex(level_bits)

@@ -22,9 +22,9 @@ def bench(
     ] = None,
     k: Annotated[int, typer.Option("-k", help="Neighbours of each query.")] = 10,
     threads: Annotated[int, typer.Option(help="Threads of each library.")] = 1,
-    rounds: Annotated[int, typer.Option(help="Rounds of which medians are taken.")] = 5,
+    rounds: Annotated[int, typer.Option(help="Number of rounds; times are medians.")] = 5,
     compare: Annotated[
-        str | None, typer.Option(help="Some of faiss,usearch,numpy,sklearn. Default: all that are installed.")
+        str | None, typer.Option(help="Some of faiss,usearch,numpy,sklearn. Default: all installed ones.")
     ] = None,
     format: _codes.Format = None,
     bits: _codes.Bits = None,
@@ -35,10 +35,10 @@ def bench(
     force: Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure the speed of the indices on your codes, beside other libraries that are installed.
+    """Measure the speed of the indices and of other installed libraries on your codes.
 
-    Microseconds a query, one query a call and all in one call; recall counts ties; times are medians of rounds in
-    which all take turns.
+    Prints microseconds per query, with one query per call and with all queries in one call. Times are medians of rounds
+    in which all searches take turns. Ties count in recall.
 
     Examples:
 

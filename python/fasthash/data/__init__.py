@@ -1,16 +1,16 @@
 """Data sets and their splits for retrieval: training set, gallery and queries.
 
-`read_cifar10`, `read_coco`, `read_folder` and `read_image_list` read data sets as they lie on disk; `draw_split` splits
-them by one of the `PROTOCOLS` of the literature. `load_lists` loads splits that were published as lists, `load_digits`
-and `load_folder` make splits of their own. `audit` tells what is wrong with a split, `Split.save` writes it down, and
-`relevance` says by labels what should be found.
+`read_cifar10`, `read_coco`, `read_folder` and `read_image_list` read data sets from disk; `draw_split` splits them by
+one of the `PROTOCOLS` of the literature. `load_lists` loads splits that were published as lists; `load_digits` and
+`load_folder` load a data set and split it. `audit` lists problems of a split, `Split.save` saves it, and `relevance`
+computes from labels which images are relevant to a query.
 """
 
 from __future__ import annotations
 
 from fasthash._extras import needs_extra
 
-# Every import of a module of this package passes here first, so that torch is asked for in this one place.
+# Importing any module of this package runs this file first, so this is the only check that torch is installed.
 with needs_extra("train"):
     from fasthash._labels import relevance
     from fasthash.data.auditor import Audit, audit

@@ -1,4 +1,4 @@
-"""What is wrong with a split: images in two sets, images twice in one, sizes other than the protocol's."""
+"""`audit`: finds images in two sets of a split, repeated images, and sizes that differ from the protocol."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["Audit", "audit"]
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit of a split found; its `str` is a report of a few lines.
+    """The result of an audit; its `str` is a report of a few lines.
 
     Attributes:
         compared_by: "name" or "content".
-        sizes: number of images in each set, by the name of the set.
-        unknown: number of images in each set that cannot be compared, as only their labels are known.
-        repeated: number of images in each set that it has already.
-        overlaps: for every two sets the number of images of the first that are in the second, too.
-        warnings: what makes figures from this split doubtful, a sentence each.
+        sizes: number of images in each set, by name of the set.
+        unknown: number of images in each set that cannot be compared, because only their labels are known.
+        repeated: number of images in each set that repeat another image of the set.
+        overlaps: for every two sets, the number of images of the first that are also in the second.
+        warnings: reasons to doubt figures from this split, one sentence each.
     """
 
     compared_by: str
@@ -52,13 +52,13 @@ class Audit:
 def audit(split: Split, content: bool = False, protocol: str | Protocol | None = None) -> Audit:
     """Count the images that sets of a split share, and compare its sizes with its protocol.
 
-    Images are the same if their names are; no image is opened for that.
+    By default images are compared by name, without opening them.
 
     Args:
-        split: the split.
-        content: compare the bytes of the image files instead, or the pixels: finds copies under other names, and
-            takes as long as reading all files.
-        protocol: to compare with; None takes that of the split, if it has one.
+        split: the split to check.
+        content: compare the bytes of the image files, or the pixels, instead of names. This finds copies with other
+            names, and takes as long as reading all files.
+        protocol: protocol to compare with; None takes that of the split, if it has one.
 
     Raises:
         OSError: `content` is true, and a file cannot be read.
@@ -70,7 +70,7 @@ def audit(split: Split, content: bool = False, protocol: str | Protocol | None =
     known = {name: [key for key in part if key is not None] for name, part in keys.items()}
     distinct = {name: set(part) for name, part in known.items()}
     order = sorted(keys, key=("query", "validation", "train", "gallery").index)
-    found = Audit(
+    result = Audit(
         compared_by="content" if content else "name",
         sizes={name: len(keys[name]) for name in order},
         unknown={name: len(keys[name]) - len(known[name]) for name in order},
@@ -80,7 +80,7 @@ def audit(split: Split, content: bool = False, protocol: str | Protocol | None =
         },
         warnings=(),
     )
-    return replace(found, warnings=tuple(_warnings(found, rules)))
+    return replace(result, warnings=tuple(_warnings(result, rules)))
 
 
 def _keys(images: ImageSet, content: bool) -> list[str | None]:
@@ -110,12 +110,12 @@ def _warnings(found: Audit, rules: Protocol | None) -> Iterable[str]:
 
 
 def _departures(found: Audit, rules: Protocol) -> Iterable[str]:
-    """Where a split is not what its protocol says."""
+    """List the differences between a split and its protocol."""
     sizes = {"query": rules.n_query, "train": rules.n_train, "gallery": rules.n_gallery}
-    for name, wanted in {**sizes, "validation": rules.n_validation}.items():
+    for name, expected in {**sizes, "validation": rules.n_validation}.items():
         size = found.sizes.get(name, 0)
-        if wanted is not None and size != wanted:
-            yield f"{name} has {size:,} images, protocol {rules.name!r} has {wanted:,}"
+        if expected is not None and size != expected:
+            yield f"{name} has {size:,} images, protocol {rules.name!r} has {expected:,}"
     inside = found.overlaps["train", "gallery"]
     if rules.train_in_gallery is False and inside:
         yield f"{inside:,} training images are in gallery, protocol {rules.name!r} has none there"

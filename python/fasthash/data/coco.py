@@ -20,22 +20,22 @@ def read_coco(
     parts: Sequence[str] = ("train2014", "val2014"),
     transform: Transform | None = None,
 ) -> ImageSet:
-    """Read which of the categories are in each image of COCO (Lin et al., ECCV 2014). No image is opened.
+    """Read the categories of each image of COCO (Lin et al., ECCV 2014), without opening the images.
 
-    Images without any annotation are left out, as in HashNet's lists: of 2014, 122,218 are left. Crowds count. Category
-    ids have gaps, so classes are numbered in the order of ids: 80 columns.
+    Images without annotations are left out, as in HashNet's lists; 122,218 images of 2014 remain. Crowd annotations
+    count. Category ids have gaps, so the 80 columns are numbered in the order of the ids.
 
     Args:
-        folder: holds `annotations/instances_{part}.json` and the images in `{part}/`.
+        folder: folder with `annotations/instances_{part}.json`, and the images in `{part}/`.
         parts: names of the parts.
         transform: see `ImageSet`.
 
     Returns:
-        Images with labels `(n, 80)`, those of each part in the order of the file, named as "train2014/COCO_...jpg".
+        Images with labels `(n, 80)`, in the order of the parts and of their files, named "train2014/COCO_...jpg".
 
     Raises:
-        FileNotFoundError: a file of annotations is missing.
-        ValueError: it is no such file, or the parts have different categories.
+        FileNotFoundError: an annotation file is missing.
+        ValueError: a file is not an annotation file of COCO, or the parts have different categories.
     """
     names: list[str] = []
     rows: list[Any] = []
@@ -43,12 +43,12 @@ def read_coco(
     for part in parts:
         path = Path(folder) / "annotations" / f"instances_{part}.json"
         try:
-            found, files, labels = _read(path)
+            of_part, files, labels = _read(path)
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} is no file of COCO's instances: {error!r}") from error
-        if categories and found != categories:
+        if categories and of_part != categories:
             raise ValueError(f"{path} must have the categories of instances_{parts[0]}.json, got others")
-        categories = found
+        categories = of_part
         names += [f"{part}/{file}" for file in files]
         rows.append(labels)
     if not names:
@@ -58,7 +58,7 @@ def read_coco(
 
 
 def _read(path: Path) -> tuple[dict[int, str], list[str], Any]:
-    """Categories by id, in its order; names of the annotated images; and their labels."""
+    """Return the categories, sorted by id; the names of the annotated images; and their labels."""
     content = json.loads(path.read_text(encoding="utf-8"))
     categories = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
     categories = dict(sorted(categories.items()))

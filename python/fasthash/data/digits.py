@@ -15,11 +15,11 @@ __all__ = ["load_digits"]
 def load_digits(seed: int = 0, transform: Transform | None = None) -> Split:
     """Load the 1,797 handwritten digits that ship with scikit-learn, 8 x 8 px, in 10 classes.
 
-    20 random images of each class are the queries, all the others both training set and gallery: the layout of the
+    The queries are 20 random images of each class. All other images are both training set and gallery, as in the
     protocol `cifar10-2`.
 
     Args:
-        seed: of the random choice of queries.
+        seed: random seed for the choice of queries.
         transform: see `ImageSet`.
 
     Raises:

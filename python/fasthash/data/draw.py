@@ -21,26 +21,26 @@ _FOLD_DTYPE = "<U10"  # holds the longest name, "validation"
 
 
 def draw_split(protocol: str | Protocol, images: ImageSet, test: ImageSet | None = None, seed: int = 0) -> Split:
-    """Draw queries, training images and validation images as a protocol wants them; the gallery is the rest.
+    """Draw queries, training images and validation images by a protocol; the gallery gets the rest.
 
-    Random choices are made as in the code of HHNet (arXiv 2403.13747): with seed 0 and the images in its order, the
-    sets are its own. That order is the data set's: for CIFAR-10 the training batches and then the test batch.
+    Random choices follow HHNet's code (arXiv 2403.13747): with seed 0 and the images in the order of the data set, the
+    sets equal those of HHNet. For CIFAR-10 the order is the training batches, then the test batch.
 
-    An image that has several classes is drawn for the first of them that takes it, and by no other.
+    An image with several classes is drawn once, for the first of its classes that selects it.
 
     Args:
-        protocol: name in `PROTOCOLS`, or a protocol of your own.
-        images: all images of the data set, but those in `test`.
-        test: its official test images, where it has some: for protocols with `draw="official"` the queries come from
-            here; other protocols draw from both together.
-        seed: of the random choice, not negative.
+        protocol: name in `PROTOCOLS`, or your own `Protocol`.
+        images: all images of the data set without `test`.
+        test: official test images of the data set, if any. Protocols with `draw="official"` take the queries from them;
+            other protocols draw from `images` and `test` together.
+        seed: random seed, not negative.
 
     Returns:
-        A split, each set in the order of the images.
+        A split; each set keeps the order of the images.
 
     Raises:
-        TypeError: `seed` is no integer.
-        ValueError: the protocol is unknown or published as lists alone, the images are of other classes or too few,
+        TypeError: `seed` is not an integer.
+        ValueError: the protocol is unknown or only published as lists, the images have other classes or are too few,
             `test` is missing, or `seed` is negative.
 
     Examples:
@@ -75,7 +75,7 @@ def draw_split(protocol: str | Protocol, images: ImageSet, test: ImageSet | None
 
 
 def held_out(labels: NDArray[np.int64], seed: int, count: Callable[[int], int]) -> NDArray[np.bool_]:
-    """Draw `count(n)` of the n images of each class; true for those drawn."""
+    """Draw `count(n)` of the n images of each class; return bool `(n,)`, true for drawn images."""
     generator = np.random.default_rng(seed)
     drawn = np.zeros(len(labels), bool)
     for label in np.unique(labels):
@@ -85,16 +85,16 @@ def held_out(labels: NDArray[np.int64], seed: int, count: Callable[[int], int]) 
 
 
 def every_second(test: ImageSet) -> tuple[ImageSet, ImageSet]:
-    """Queries and validation images out of official test images, in turn: as in the code of HHNet."""
+    """Split official test images alternately into queries and validation images, as HHNet's code does."""
     even = np.arange(len(test)) % 2 == 0
     return test.subset(even), test.subset(~even)
 
 
 def _official_folds(protocol: Protocol, images: ImageSet, test: ImageSet | None, generator: random.Random) -> Folds:
-    wanted = protocol.n_query + protocol.n_validation
-    if test is None or len(test) != wanted:
-        found = "none" if test is None else len(test)
-        raise ValueError(f"test must hold the {wanted} test images for protocol {protocol.name!r}, got {found}")
+    n_test = protocol.n_query + protocol.n_validation
+    if test is None or len(test) != n_test:
+        given = "none" if test is None else len(test)
+        raise ValueError(f"test must hold the {n_test} test images for protocol {protocol.name!r}, got {given}")
     of_test = np.full(len(test), "query", _FOLD_DTYPE)
     if protocol.n_validation:
         of_test[1::2] = "validation"
@@ -102,7 +102,7 @@ def _official_folds(protocol: Protocol, images: ImageSet, test: ImageSet | None,
 
 
 def _random_folds(protocol: Protocol, n: int, generator: random.Random) -> Folds:
-    # The names are shuffled, in this order: that is what makes the sets HHNet's.
+    # Shuffle the names in this order, which gives the sets of HHNet's code.
     folds = ["train"] * protocol.n_train + ["query"] * protocol.n_query + ["validation"] * protocol.n_validation
     if n <= len(folds):
         raise ValueError(f"images must be more than {len(folds)} for protocol {protocol.name!r}, got {n}")
@@ -112,7 +112,7 @@ def _random_folds(protocol: Protocol, n: int, generator: random.Random) -> Folds
 
 
 def _folds_per_class(images: ImageSet, sizes: dict[str, int], generator: random.Random) -> Folds:
-    """Equally many images of each class for each fold, in the order of `sizes`."""
+    """Draw the same number of images from each class for each fold, in the order of `sizes`."""
     n_classes = len(images.class_names)
     for name, size in sizes.items():
         if size % n_classes:

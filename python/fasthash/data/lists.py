@@ -1,4 +1,4 @@
-"""Published lists of images: text files with a path and its labels on each line, and such lists packed into npz."""
+"""Published lists of images: text files with a path and labels on each line, and the same lists as npz files."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from fasthash.data.split import Split
 
 __all__ = ["load_lists", "read_image_list"]
 
-# What published lists call the sets of a split.
+# Names of the sets of a split in published lists.
 _FILES = {"query": "test", "train": "train", "gallery": "database", "validation": "validation"}
 
-# A larger number is an id of some sort, and would make as many classes.
+# A larger number is probably an id, and would create as many classes.
 _MAX_CLASS = 999_999
 
 _Names = list[str] | None
@@ -36,19 +36,19 @@ def read_image_list(
     class_names: Sequence[str] | None = None,
     transform: Transform | None = None,
 ) -> ImageSet:
-    """Read a text file with an image on each line: `path 0 1 0 ...` with a column for each class, or `path class`.
+    """Read a text file with one image per line: `path 0 1 0 ...` with a column for each class, or `path class`.
 
     The lists of HashNet, DeepHash and most others have this form. No image is opened.
 
     Args:
-        path: the file, UTF-8.
-        root: folder below which the paths are.
-        class_names: name of each class; None numbers them.
+        path: the text file, UTF-8.
+        root: folder that the paths are relative to.
+        class_names: name of each class; None takes their numbers.
         transform: see `ImageSet`.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: a line is not of this form, named with its number; or the file holds no images.
+        ValueError: a line does not have this form (the message gives its number), or the file holds no images.
     """
     names, labels = _read_text(Path(path))
     return _image_set((names, labels), _numbered(labels) if class_names is None else class_names, root, transform)
@@ -62,22 +62,24 @@ def load_lists(
 ) -> Split:
     """Load a split that was published as lists. No image is opened.
 
-    Lists are taken as they are: see `audit` for what may be wrong with them. A missing list of the gallery leaves it
+    Lists are not corrected: use `audit` to find their problems. If the list of the gallery is missing, the gallery is
     empty.
 
     Args:
-        path: folder with `train.txt`, `test.txt`, which has the queries, `database.txt` and perhaps `validation.txt`,
-            see `read_image_list`; or an npz file with arrays `train_names (n,)` and `train_labels (n,)` or `(n, C)`,
-            the same for `test`, `database` and `validation`, and perhaps `classes`. Without its names, of a set only
-            the labels are known.
-        protocol: name in `PROTOCOLS` of what the lists follow. Where it has one class an image, zeros and ones become
-            classes; `imagenet100-hhnet` makes validation images of every second query, as the code of HHNet does.
-        root: folder below which the paths are.
+        path: folder with `train.txt`, `test.txt` (the queries), `database.txt` (the gallery) and optionally
+            `validation.txt`, see `read_image_list`. Or an npz file with arrays `train_names (n,)` and
+            `train_labels (n,)` or `(n, C)`, the same for `test`, `database` and `validation`, and optionally `classes`.
+            If the names of a set are missing, only its labels are known.
+        protocol: name in `PROTOCOLS` of the protocol of the lists. If it has one class per image, zeros and ones are
+            converted to classes. `imagenet100-hhnet` takes every second query as a validation image, as HHNet's code
+            does.
+        root: folder that the paths are relative to.
         transform: see `ImageSet`.
 
     Raises:
         OSError: a file cannot be read, or `train.txt` or `test.txt` is missing.
-        ValueError: a file is not of this form, the lists differ in their classes, or have others than the protocol.
+        ValueError: a file does not have this form, the lists have different classes, or their classes differ from the
+            protocol.
     """
     rules = None if protocol is None else find_protocol(protocol)
     where = f"path={os.fspath(path)!r}"
@@ -85,7 +87,7 @@ def load_lists(
     if rules is not None and not rules.multi_label:
         lists = {part: (names, _as_classes(labels, f"{where}, {part}")) for part, (names, labels) in lists.items()}
     if class_names is None:
-        # The last classes may have no image in any list.
+        # The lists may lack images of the last classes.
         at_least = 0 if rules is None or rules.multi_label else rules.n_classes
         class_names = max((_numbered(labels, at_least) for _, labels in lists.values()), key=len)
     if rules is not None and len(class_names) != rules.n_classes:

@@ -1,4 +1,4 @@
-"""The retrieval protocols of the literature on hashing, by name."""
+"""Retrieval protocols of the hashing literature, by name."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ class Protocol:
 
     Attributes:
         name: as in `PROTOCOLS`.
-        source: where the protocol is from.
-        n_classes: of the data set.
+        source: origin of the protocol.
+        n_classes: number of classes of the data set.
         n_query: number of queries.
         n_train: number of training images.
-        n_gallery: number of gallery images in the full data set; None where it is not published.
-        draw: how images are chosen: "per class", equally many of each, of all images together; "random", without
-            regard to labels; "official", the test images of the data set are the queries, and training images are
-            chosen per class of the others; "lists", published as lists alone.
-        n_validation: number of validation images, in no other set.
+        n_gallery: number of gallery images in the full data set; None if it is not published.
+        draw: choice of images. "per class": the same number from each class, from all images together. "random":
+            without regard to labels. "official": the queries are the official test images, and training images are
+            drawn per class from the other images. "lists": published only as lists.
+        n_validation: number of validation images, which are in no other set.
         map_at: R of mAP@R; None ranks the whole gallery.
-        train_in_gallery: whether training images are searched, too; None where it is not published.
+        train_in_gallery: whether the gallery includes the training images; None if it is not published.
         multi_label: whether an image may have several classes.
 
     Raises:
-        TypeError, ValueError: a number is no integer or too small, or `draw` is unknown.
+        TypeError, ValueError: a number is not an integer or is too small, or `draw` is unknown.
     """
 
     name: str
@@ -70,8 +70,8 @@ _HHNET = "the code of HHNet, arXiv 2403.13747"
 _HASHNET = "the lists of HashNet, ICCV 2017"
 _DEEPHASH = "DeepHash-pytorch"
 
-# NUS-WIDE-21 are the images with any of the 21 most frequent concepts: 195,834 where none is missing. Many copies lack
-# images whose links are dead, so that galleries are smaller; an audit tells.
+# NUS-WIDE-21 has the images with any of the 21 most frequent concepts: 195,834 in a complete copy. Many copies lack
+# images with dead links, so their galleries are smaller; an audit reports it.
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
@@ -80,7 +80,7 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol("cifar10", _DEEPHASH, 10, 1_000, 5_000, 54_000, "per class", train_in_gallery=False),
         Protocol("cifar10-1", f"{_DEEPHASH}, as DPSH", 10, 1_000, 5_000, 59_000, "per class"),
-        # DeepHash-pytorch itself draws as many per class of all images; the official parts are the usual reading.
+        # DeepHash-pytorch draws the same numbers per class from all images; most papers use the official parts.
         Protocol("cifar10-2", _DEEPHASH, 10, 10_000, 50_000, 50_000, "official"),
         Protocol("fashionmnist", "its official parts", 10, 10_000, 60_000, 60_000, "official"),
         Protocol(
@@ -122,7 +122,7 @@ PROTOCOLS: dict[str, Protocol] = {
             multi_label=True,
         ),
         Protocol("nuswide81", f"{_HASHNET}; HDHash", 81, 5_000, 10_000, None, "random", map_at=5_000, multi_label=True),
-        # HHNet's code has 90 columns of labels, one for each id up to the last; ten of them are empty.
+        # HHNet's code has 90 label columns, one for each id up to the last; ten of them are empty.
         Protocol(
             "coco-hhnet",
             _HHNET,
@@ -136,10 +136,10 @@ PROTOCOLS: dict[str, Protocol] = {
             train_in_gallery=False,
             multi_label=True,
         ),
-        # By the words of the paper. The released list has 112,218 images in its gallery, all queries among them and no
-        # training image.
+        # Sizes as in the text of the paper. The gallery of the released list has 112,218 images, with all queries and
+        # without training images.
         Protocol("coco", "HashNet, ICCV 2017", 80, 5_000, 10_000, 117_218, "random", map_at=5_000, multi_label=True),
-        # The lists have 130 training images a class, as the authors confirm; the text of the paper says 100.
+        # The lists have 130 training images per class, as the authors confirm; the text of the paper says 100.
         Protocol("imagenet100", _HASHNET, 100, 5_000, 13_000, 128_503, "official", map_at=1_000),
         # Every second query of HashNet's list is a validation image.
         Protocol("imagenet100-hhnet", _HHNET, 100, 2_500, 13_000, 128_503, "official", 2_500, map_at=1_000),
@@ -149,10 +149,10 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def find_protocol(protocol: str | Protocol) -> Protocol:
-    """The protocol itself, or that of this name.
+    """Return the protocol with this name; a `Protocol` is returned unchanged.
 
     Raises:
-        ValueError: there is no protocol of this name.
+        ValueError: the name is unknown.
     """
     if isinstance(protocol, Protocol):
         return protocol

@@ -1,4 +1,4 @@
-"""The sets of a retrieval experiment, and their file."""
+"""`Split`: the sets of a retrieval experiment; saved and loaded as one file."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class Split:
     """Sets of a retrieval experiment.
 
     Attributes:
-        train: images that the encoder learns from.
-        gallery: images that are searched.
-        query: images that are searched for. What this library draws is never in `train` or `gallery`; of published
-            lists, `audit` tells.
+        train: training images of the encoder.
+        gallery: images to search among.
+        query: queries. Queries that this library draws are never in `train` or `gallery`; check published lists with
+            `audit`.
         protocol: how the split was made, in one sentence.
         skipped: image files that could not be read and are in no set.
-        validation: images to choose settings with, if the protocol has some.
-        rules: the protocol that the split follows, if it has a name.
-        seed: of the random choice, if there was one.
+        validation: images for choosing settings, if the protocol has any.
+        rules: the protocol of the split, if it has a name.
+        seed: random seed of the split, if it was drawn.
     """
 
     train: ImageSet
@@ -47,14 +47,14 @@ class Split:
 
     @property
     def sha256(self) -> str:
-        """Hash of everything that `save` writes: names and labels of the images in each set, in order, how they were
-        chosen, and the classes. Two splits with one hash are the same experiment."""
+        """SHA-256 of everything that `save` writes: names and labels of the images in each set, in order, the
+        description of the split, and the classes. Two splits with equal hashes are the same experiment."""
         return split_file.digest(self._record())
 
     def without_queries(self) -> Split:
-        """The same split, all images that are queries taken out of training set and gallery, by name.
+        """Remove the queries from training set and gallery, by name; return the new split.
 
-        This is how to evaluate on lists whose gallery has the queries in it, where each finds itself first.
+        Use it for lists whose gallery includes the queries, where each query would be its own nearest neighbour.
         """
         queries = set(self.query.names) - {None}
 
@@ -65,7 +65,7 @@ class Split:
         return replace(self, train=rest(self.train), gallery=rest(self.gallery), protocol=protocol)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the split, not the images, as one JSON file with its hash; an older file is replaced at once.
+        """Write the split, without the images, as one JSON file with its hash; replaces an older file atomically.
 
         Raises:
             OSError: the file cannot be written.
@@ -80,18 +80,18 @@ class Split:
         images: str | os.PathLike[str] | ImageSet | None = None,
         transform: Transform | None = None,
     ) -> Split:
-        """Read what `save` wrote; the hash is checked.
+        """Load a split that `save` wrote; the hash is checked.
 
         Args:
-            path: the file.
-            images: folder below which the names are paths; or a set that has all images by name, such as
-                `read_cifar10` gives; None takes the names as paths as they are.
-            transform: see `ImageSet`; None takes that of `images`, if it is a set.
+            path: file that `save` wrote.
+            images: folder that the names are relative to; or an `ImageSet` with all images by name, for example from
+                `read_cifar10`. None takes the names as paths.
+            transform: see `ImageSet`; None takes that of `images` if it is an `ImageSet`.
 
         Raises:
             OSError: the file cannot be read.
-            TypeError: `images` is none of these.
-            ValueError: it is no such file, or was changed since it was written, or `images` lacks an image or has
+            TypeError: `images` has another type.
+            ValueError: the file is not a split or was changed after it was written; or `images` lacks an image or has
                 other labels.
         """
         return cls(**split_file.load(path, images, transform))

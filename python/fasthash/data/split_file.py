@@ -1,7 +1,7 @@
-"""The file of a split: JSON with the names and labels of the images in each set, and a SHA-256 over all of it.
+"""The file of a split: JSON with the names and labels of the images in each set, and a SHA-256 of the content.
 
-The hash tells accidents and edits, and names an experiment in a report. It is no signature: who changes a file on
-purpose can change its hash, too.
+The hash detects accidents and edits, and identifies an experiment in a report. It is not a signature: an attacker who
+changes the file can change the hash too.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _PARTS = ("train", "gallery", "query", "validation")
 def make_record(
     parts: Mapping[str, ImageSet], protocol: str, skipped: tuple[str, ...], rules: Protocol | None, seed: int | None
 ) -> Record:
-    """All of a split but the images, in plain values.
+    """Convert a split without its images to plain values.
 
-    The label of an image is its class, or of several the list of their columns.
+    The label of an image is its class; with several labels, the list of their columns.
     """
     classes = {(images.class_names, images.multi_label) for images in parts.values()}
     if len(classes) > 1:
@@ -58,14 +58,14 @@ def make_record(
 
 
 def digest(record: Record) -> str:
-    """SHA-256 over the record with sorted keys, so that it does not depend on how the file is laid out."""
+    """Compute the SHA-256 of the record with sorted keys, so that it does not depend on the layout of the file."""
     text = json.dumps(record, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write(path: str | os.PathLike[str], record: Record) -> None:
-    """Write the record with its hash; whoever reads meanwhile sees the old file or the new one."""
-    path = Path(os.path.realpath(path))  # a symbolic link stays
+    """Write the record with its hash, atomically: a reader sees the old file or the new one."""
+    path = Path(os.path.realpath(path))  # keeps a symbolic link
     draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         draft.write_text(json.dumps({**record, "sha256": digest(record)}) + "\n", encoding="utf-8")
@@ -85,16 +85,16 @@ def _read(path: str | os.PathLike[str]) -> Record:
         raise ValueError(f"{where} is no file of a split")
     if record.get("version") != _VERSION:
         raise ValueError(f"{where} has version {record.get('version')!r}, this release reads {_VERSION}")
-    said, found = record.pop("sha256", None), digest(record)
-    if said != found:
-        raise ValueError(f"{where} was changed since it was written: its sha256 is {found}, it says {said!r}")
+    stored, actual = record.pop("sha256", None), digest(record)
+    if stored != actual:
+        raise ValueError(f"{where} was changed since it was written: its sha256 is {actual}, it says {stored!r}")
     return record
 
 
 def load(
     path: str | os.PathLike[str], images: str | os.PathLike[str] | ImageSet | None, transform: Transform | None
 ) -> dict[str, Any]:
-    """The arguments of a `Split`; see `Split.load`."""
+    """Read the arguments of a `Split`; see `Split.load`."""
     if not isinstance(images, (str, os.PathLike, ImageSet)) and images is not None:
         raise TypeError(f"images must be a folder or an ImageSet, got {images!r}")
     record = _read(path)
@@ -121,7 +121,7 @@ def load(
 def _listed(
     part: Record, record: Record, images: str | os.PathLike[str] | ImageSet | None, transform: Transform | None
 ) -> ImageSet:
-    """One set as the file has it; without a folder for `images` the names are taken as paths."""
+    """Make one set from the file; if `images` is not a folder, the names are paths."""
     names = part["names"]
     folder = "" if images is None or isinstance(images, ImageSet) else images
     paths = [None if name is None else os.path.join(folder, name) for name in names]
@@ -129,7 +129,7 @@ def _listed(
 
 
 def _pick(images: ImageSet, rows: dict[str, int], listed: ImageSet, transform: Transform | None) -> ImageSet:
-    """The images of a set that a file lists, in its order."""
+    """Pick the images that a file lists from an `ImageSet`, in the order of the file."""
     missing = [name for name in listed.names if name not in rows]
     if missing:
         raise ValueError(
@@ -139,8 +139,8 @@ def _pick(images: ImageSet, rows: dict[str, int], listed: ImageSet, transform: T
     labels = images.labels[chosen]
     if labels.shape != listed.labels.shape or (labels != listed.labels).any():
         raise ValueError("images must have the labels that the file gives, got others")
-    found = [images.images[row] for row in chosen]
-    return ImageSet(found, labels, listed.class_names, transform or images.transform, listed.names)
+    picked = [images.images[row] for row in chosen]
+    return ImageSet(picked, labels, listed.class_names, transform or images.transform, listed.names)
 
 
 def _plain(labels: NDArray[Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The whole main job on real images in one command: `fasthash demo`."""
+"""`fasthash demo`: the whole path from images to a search report in one command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the demo measures on codes: quality of the ranking, the searches side by side, memory."""
+"""Measurements of the demo: quality of rankings, comparison of searches, memory."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Search = Callable[[Codes], tuple[SearchResult, SearchStats]]
 
 
 def right_neighbours(result: SearchResult, gallery_labels: Labels, query_labels: Labels) -> NDArray[np.bool_]:
-    """`(nq, k)`: true where a neighbour, whose id is its row in the gallery, has the query's class."""
+    """Return bool `(nq, k)`: true where a neighbour has the class of the query; ids are rows of the gallery."""
     return (gallery_labels[result.ids] == query_labels[:, None]) & (result.ids >= 0)
 
 
 def prefix_quality(
     gallery: Codes, gallery_labels: Labels, queries: Codes, query_labels: Labels, level_bits: tuple[int, ...]
 ) -> list[dict[str, Any]]:
-    """mAP over the whole ranking and the precision-recall curve, for the codes cut after each level."""
+    """Compute mAP@ALL and the precision-recall curve of the codes cut after each level."""
     rows = []
     for n_bits in accumulate(level_bits):
         index = FlatIndex(n_bits)
@@ -62,9 +62,9 @@ def compare_searches(
     keep: float,
     repeats: int = 21,
 ) -> list[dict[str, Any]]:
-    """The scan, the exact search of the index and HDHash's pruned one in its three modes, on the same queries.
+    """Compare the scan, the exact search and the three modes of HDHash's pruned search on the same queries.
 
-    Times are of one call with all queries on one thread; the searches take turns, and the median of all turns counts.
+    Each time is for one call with all queries on one thread. The searches take turns; the result is the median.
     """
     flat = FlatIndex(index.n_bits)
     flat.add(gallery)
@@ -109,7 +109,7 @@ def compare_searches(
 
 
 def memory_per_code(index: HierIndex, file: Path) -> list[dict[str, Any]]:
-    """Bytes per gallery code: as other systems keep them, as this index does, and in its file."""
+    """List the bytes per gallery code: as floats, in both indices, and in the index file."""
     flat = FlatIndex(index.n_bits)
     flat.add(np.zeros((len(index), index.n_bits // 8), dtype=np.uint8))
     n = len(index)
@@ -122,6 +122,6 @@ def memory_per_code(index: HierIndex, file: Path) -> list[dict[str, Any]]:
 
 
 def _recall(result: SearchResult, exhaustive: SearchResult) -> float:
-    """Share of the true neighbours found, by id: one missed for another at the same distance counts as missed."""
-    found = [np.isin(truth, row).mean() for truth, row in zip(exhaustive.ids, result.ids, strict=True)]
-    return float(np.mean(found))
+    """Compute recall by id: another id at the same distance does not count as the true neighbour."""
+    shares = [np.isin(truth, row).mean() for truth, row in zip(exhaustive.ids, result.ids, strict=True)]
+    return float(np.mean(shares))

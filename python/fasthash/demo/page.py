@@ -1,4 +1,4 @@
-"""The report as one self-contained page."""
+"""The report of the demo as one self-contained page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["write_page"]
 
 
 def write_page(folder: Path, report: dict[str, Any]) -> None:
-    """Write index.html beside the pictures, with these inside it."""
+    """Write index.html with the pictures of the folder embedded."""
     template = files("fasthash.demo").joinpath("page.html").read_text(encoding="utf-8")
     pictures = {
         name: "data:image/png;base64," + base64.b64encode((folder / f"{name}.png").read_bytes()).decode()

@@ -1,4 +1,4 @@
-"""Where figures come from: machine, versions, command. A figure without them cannot be made again."""
+"""Provenance of the figures: machine, versions and command, needed to reproduce a figure."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["command_line", "machine", "versions"]
 
 
 def machine(device: str) -> dict[str, Any]:
-    """The processor, its cores, and the device that the network ran on."""
+    """Return the processor, its cores, and the device of the network."""
     return {"cpu": _cpu_name(), "cores": os.cpu_count(), "device": device, "search_threads": 1}
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that the figures depend on."""
+    """Return the versions of Python and of the packages that affect the figures."""
     packages = ["fasthash-search", "numpy", "torch", "torchvision", "timm", "accelerate", "scikit-learn"]
     return {"Python": platform.python_version()} | {name: version(name) for name in packages}
 
 
 def command_line(**options: Any) -> str:
-    """The command `fasthash demo` that does what was done; options that are None are left out."""
+    """Return the `fasthash demo` command that repeats the run; options that are None are left out."""
     words = ["fasthash", "demo"]
     for name, value in options.items():
         if value is not None:

@@ -1,4 +1,4 @@
-"""What the demo reports: the data, the model, what was measured, and the page with its pictures."""
+"""The report of the demo: data, model, measurements, and the page with its pictures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEEP = 0.3
 
 
 def describe_data(name: str, split: Split) -> dict[str, Any]:
-    """The images, and what counts as a right neighbour."""
+    """Describe the images and the protocol."""
     return {
         "protocol": f"{split.protocol} mAP@ALL with the exact expected value under ties; a neighbour is relevant if it "
         "has the query's class.",
@@ -48,7 +48,7 @@ def describe_model(
     loss: HierarchicalLoss,
     record: TrainingRecord,
 ) -> dict[str, Any]:
-    """The network and its training."""
+    """Describe the network and its training."""
     return {
         "model": {
             "backbone": encoder.backbone_name,
@@ -63,7 +63,7 @@ def describe_model(
 
 
 def describe_searches(index: HierIndex, file: Path, split: Split, gallery: Codes, queries: Codes) -> dict[str, Any]:
-    """Quality of the codes, and searches of the index that `file` holds."""
+    """Measure the quality of the codes and the searches of the index, which was loaded from `file`."""
     labels = split.gallery.labels, split.query.labels
     return {
         "k": K,
@@ -76,7 +76,7 @@ def describe_searches(index: HierIndex, file: Path, split: Split, gallery: Codes
 
 
 def describe_run(seconds: dict[str, float], n_encoded: int, record: TrainingRecord) -> dict[str, Any]:
-    """How long it took, on which machine, with which versions."""
+    """Describe times, machine and versions."""
     return {
         "seconds": seconds,
         "milliseconds_per_image": seconds["encode"] / n_encoded * 1e3,
@@ -103,6 +103,6 @@ def _weights_name(pretrained: bool | str | os.PathLike[str]) -> str:
 
 
 def _chance(gallery_labels: np.ndarray, query_labels: np.ndarray) -> float:
-    """Precision of a random ranking: how often a gallery image has a query's class."""
+    """Compute the precision of a random ranking: the share of gallery images with the class of a query."""
     share = np.bincount(gallery_labels, minlength=int(query_labels.max()) + 1) / len(gallery_labels)
     return float(share[query_labels].mean())

@@ -1,4 +1,4 @@
-"""Images to codes to index to results to a report, in the order in which it happens."""
+"""`run_demo`: the steps of the demo in order, from images to codes, an index, search results and a report."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["run_demo"]
 LEVEL_BITS = (8, 16, 40)
 
 
-# The demo from its first step to its last, to be read as such.
+# Long: all steps of the demo in one function.
 def run_demo(
     images: str | os.PathLike[str] | None = None,
     output: str | os.PathLike[str] = "demo-report",
@@ -56,15 +56,15 @@ def run_demo(
         epochs: passes over the training images.
         batch_size: images per step of the optimizer.
         lr: learning rate of the backbone and of the hash layer; it falls to 0 along a cosine.
-        seed: of the split, the weights and the order of the images.
+        seed: random seed of the split, the weights and the order of the images.
         progress: show progress bars.
-        say: called with each line of text that tells what goes on.
+        say: called with each line of progress.
 
     Returns:
-        The report, as written into report.json.
+        The report, as written to report.json.
 
     Raises:
-        ValueError: the folder does not hold what is needed, or an argument is out of range.
+        ValueError: the folder does not hold enough images, or an argument is out of range.
         OSError: a file cannot be read or written.
     """
     settings = TrainingSettings(
@@ -72,7 +72,7 @@ def run_demo(
     )
     if image_size is None:
         image_size = 32 if images is None else 64
-    # What is wrong shows before images are read, and before weights are fetched.
+    # Check the arguments before images are read and weights are downloaded.
     check_backbone(backbone)
     check_pretrained(pretrained)
     check_image_size(image_size)
@@ -88,7 +88,7 @@ def run_demo(
     _tell_sizes(name, split, say)
 
     say(f"training {for_terminal(backbone)} with HashNet losses on levels of {LEVEL_BITS} bits")
-    # Prefix mode trains what is searched: the levels up to each one together.
+    # Prefix mode trains what the pruned search ranks by: all levels up to each one.
     loss = HierarchicalLoss(HashNetLoss(), LEVEL_BITS, mode="prefix")
     augment = None if images is None else _photo_augmentation(image_size)
     with clock("train"):
@@ -134,7 +134,7 @@ def _tell_sizes(name: str, split: Split, say: Callable[[str], None]) -> None:
 
 
 class _Clock:
-    """Seconds of each named part."""
+    """Measures the seconds of each named step."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -151,18 +151,18 @@ def _load(images: str | os.PathLike[str] | None, image_size: int, seed: int, pro
     if images is None:
         return load_digits(seed, transform)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of files that cannot be read: the caller says them one by one
+        warnings.simplefilter("ignore", UserWarning)  # about unreadable files: the caller lists them
         return load_folder(images, seed, transform, progress)
 
 
 def _photo_augmentation(image_size: int) -> v2.Transform:
-    """Flips and small shifts: a photo means the same afterwards, a digit does not."""
+    """Make random flips and small shifts, for photos only: a flip would change a digit."""
     shift = v2.RandomCrop(image_size, padding=image_size // 8, padding_mode="reflect")
     return v2.Compose([v2.RandomHorizontalFlip(), shift])
 
 
 def _build_and_reload(gallery: Codes, path: Path) -> HierIndex:
-    """What is searched is what the file gives back."""
+    """Build an index, save it, and return the index loaded from the file."""
     built = HierIndex(LEVEL_BITS)
     built.add(gallery)
     built.save(path)

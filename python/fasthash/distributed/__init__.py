@@ -1,6 +1,6 @@
-"""Past one machine: codes spread over the machines of a Ray cluster, and images encoded by them.
+"""Indices and image encoding on the machines of a Ray cluster.
 
-Needs the extra `ray`, and `train` to encode.
+Needs the extra `ray`; encoding also needs `train`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EncodedPart", "EncodedParts", "PartialResult", "ShardLostError", "ShardedIndex", "encode_images"]
 
-# Imported when they are asked for: what is pure numpy does without Ray, and all but the encoder does without torch.
+# Imported on first use: pure numpy modules work without Ray, and only encoding needs torch.
 _MODULES = {
     "EncodedPart": "parts",
     "EncodedParts": "parts",

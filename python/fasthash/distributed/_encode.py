@@ -1,4 +1,4 @@
-"""A part of a source becomes codes: what a worker does, and what the calling process does without workers."""
+"""`encode_part`: encodes one part of a source; called in each worker, or in the calling process without workers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,17 @@ __all__ = ["encode_part"]
 
 
 def encode_part(encoder: HashEncoder, source: Source, names: list[str], batch_size: int) -> EncodedPart:
-    """Encode the images of some files of a source, each read, transformed and let go."""
+    """Encode the images of some files of a source; only one batch of images is in memory at a time.
+
+    Args:
+        encoder: network that computes the codes.
+        source: source of the images.
+        names: names of the files.
+        batch_size: images per step.
+
+    Returns:
+        Codes and keys of the encoded images, and the broken ones with reasons.
+    """
     keys: list[str] = []
     broken: Broken = []
 
@@ -31,7 +41,7 @@ def encode_part(encoder: HashEncoder, source: Source, names: list[str], batch_si
                 try:
                     images.append(transform(read()))
                     keys.append(key)
-                except Exception as error:  # as in encode_folder: Pillow's decoders raise anything
+                except Exception as error:  # as in encode_folder: Pillow's decoders raise any exception
                     broken.append((key, reason(error)))
             if images:
                 yield torch.stack(images)

@@ -1,4 +1,4 @@
-"""Ray itself: imported with a clear error if it is missing, and started where nobody has."""
+"""Import of Ray with a clear error if it is missing, and start of a cluster if none is running."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ with needs_extra("ray"):
 
 __all__ = ["ray", "shared", "start"]
 
-_INLINE = 1 << 16  # bytes up to which an array goes along with each call
+_INLINE = 1 << 16  # largest array in bytes that is sent with each call
 
 
 def start(address: str | None = None) -> None:
-    """Join a Ray cluster, unless this process is in one already.
+    """Join a Ray cluster, unless this process has joined one.
 
     Args:
-        address: `"host:port"` or `"auto"`, as in `ray.init`. None takes the environment variable RAY_ADDRESS, or else
-            starts a Ray of this machine's own, which ends with the process.
+        address: `"host:port"` or `"auto"`, as in `ray.init`. None takes the environment variable RAY_ADDRESS; if it is
+            not set, starts a local cluster that ends with the process.
 
     Raises:
         ConnectionError: no cluster answers at the address.
@@ -33,11 +33,11 @@ def start(address: str | None = None) -> None:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     alone = address is None and not os.environ.get("RAY_ADDRESS")
-    # "local": without it Ray would join whatever cluster was started on this machine last
+    # Without "local", Ray would join the latest cluster on this machine.
     options = {"address": "local", "include_dashboard": False} if alone else {"address": address}
     ray.init(log_to_driver=False, logging_level="warning", **options)
 
 
 def shared(array: Any) -> Any:
-    """An array as Ray passes it to several actors: a large one is sent to each node once."""
+    """Prepare an array for calls to several actors: Ray sends a large array only once to each node."""
     return ray.put(array) if isinstance(array, np.ndarray) and array.nbytes > _INLINE else array

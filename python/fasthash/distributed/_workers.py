@@ -1,4 +1,4 @@
-"""Ray Data's part in encoding: it deals the parts to workers that hold the encoder, and brings back what they made."""
+"""Encoding with Ray Data: distributes parts to workers that hold the encoder, and returns their codes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["encoded_by_workers"]
 
 
 class _Worker:
-    """A process that holds the encoder, and encodes a part at a time."""
+    """A process that holds the encoder and encodes one part at a time."""
 
     def __init__(self, encoder: ray.ObjectRef[HashEncoder], source: Source, batch_size: int) -> None:
         self.encoder = ray.get(encoder).to_best_device()
@@ -33,10 +33,10 @@ class _Worker:
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
         try:
-            made: Any = encode_part(self.encoder, self.source, pickle.loads(rows["names"][0]), self.batch_size)
-        except (OSError, ValueError) as error:  # which Ray would bury under its own
-            made = error
-        return {"number": rows["number"], "made": np.array([pickle.dumps(made)], object)}
+            result: Any = encode_part(self.encoder, self.source, pickle.loads(rows["names"][0]), self.batch_size)
+        except (OSError, ValueError) as error:  # returned, since Ray would wrap a raised error
+            result = error
+        return {"number": rows["number"], "made": np.array([pickle.dumps(result)], object)}
 
 
 def encoded_by_workers(
@@ -49,27 +49,27 @@ def encoded_by_workers(
     num_gpus: float,
     address: str | None,
 ) -> Generator[tuple[int, EncodedPart], None, None]:
-    """Numbers and codes of parts, as they are done.
+    """Encode parts in workers; yield number and codes of each part when it is done.
 
     Raises:
-        OSError, ValueError: what went wrong with a part.
+        OSError, ValueError: the encoding of a part failed.
     """
     start(address)
     with _quiet():
         if workers is None:
             workers = _room(num_cpus, num_gpus)
-        # names as bytes: Arrow holds no text that is not UTF-8
+        # Names are pickled, since Arrow text must be UTF-8.
         rows = [{"number": number, "names": pickle.dumps(names)} for number, names in tasks.items()]
-        made = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        encoded = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             _Worker,
             fn_constructor_args=(ray.put(deepcopy(encoder).cpu()), source, batch_size),
             batch_size=1,
             num_cpus=num_cpus,
             num_gpus=num_gpus,
-            # A part takes long: one that waited for a certain worker would hold up the end.
+            # A part takes long: do not queue a second part at a busy worker.
             compute=ActorPoolStrategy(size=min(workers, len(rows)), max_tasks_in_flight_per_actor=1),
         )
-        for batch in made.iter_batches(batch_size=None, prefetch_batches=0):
+        for batch in encoded.iter_batches(batch_size=None, prefetch_batches=0):
             for number, data in zip(batch["number"], batch["made"], strict=True):
                 part = pickle.loads(data)
                 if isinstance(part, Exception):
@@ -78,21 +78,21 @@ def encoded_by_workers(
 
 
 def _room(num_cpus: float, num_gpus: float) -> int:
-    """For how many workers the cluster has cores and GPUs."""
-    wanted = {"CPU": num_cpus, "GPU": num_gpus}
-    there = {name: ray.cluster_resources().get(name, 0) for name in wanted}
-    room = min(int(there[name] / n + 1e-9) for name, n in wanted.items() if n > 0)
-    if room < 1:
+    """Return the number of workers for which the cluster has cores and GPUs."""
+    needed = {"CPU": num_cpus, "GPU": num_gpus}
+    available = {name: ray.cluster_resources().get(name, 0) for name in needed}
+    n_workers = min(int(available[name] / n + 1e-9) for name, n in needed.items() if n > 0)
+    if n_workers < 1:
         raise ValueError(
             f"num_cpus={num_cpus:g} and num_gpus={num_gpus:g} of a worker must be in the cluster, which has "
-            f"{there['CPU']:g} cores and {there['GPU']:g} GPUs; to wait for more, give workers"
+            f"{available['CPU']:g} cores and {available['GPU']:g} GPUs; to wait for more, give workers"
         )
-    return room
+    return n_workers
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without bars and reports of Ray Data: encoding shows a bar of its own."""
+    """Turn off progress bars and reports of Ray Data within the block: encoding shows its own progress bar."""
     context, logger = DataContext.get_current(), logging.getLogger("ray.data")
     before = context.enable_progress_bars, context.print_on_execution_start, logger.level
     context.enable_progress_bars = context.print_on_execution_start = False

@@ -1,4 +1,4 @@
-"""Changes of a sharded index: each of all shards that it concerns, or of none."""
+"""Changes of a sharded index; each change takes effect in all affected shards, or in none."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Changing(Sharded):
 
         Args:
             codes: uint8 array `(n, n_bits / 8)`, the levels side by side, coarse first.
-            ids: int64 array `(n,)` of values that are distinct, new to the index and not -1. None counts on from one
-                past the largest id so far: 0 .. n-1 in a fresh index.
+            ids: int64 array `(n,)` of distinct values, new to the index and not -1. None numbers the codes from the
+                largest id so far plus one: 0 .. n-1 in a fresh index.
 
         Raises:
             TypeError: wrong dtype; nothing is cast.
-            ValueError: wrong shape or unacceptable ids. The index is then what it was before, in all shards.
-            ShardLostError: no copy of a shard is left. Nothing changes then.
+            ValueError: wrong shape or unacceptable ids. The index is unchanged, in all shards.
+            ShardLostError: no copy of a shard is left. Nothing changes.
         """
         array = check_codes("codes", codes, self.n_bits // 8)
         given = None if ids is None else own_ids(ids, len(array))
@@ -51,11 +51,11 @@ class Changing(Sharded):
         """Remove codes.
 
         Args:
-            ids: int64 array `(n,)` of distinct ids that the index holds.
+            ids: int64 array `(n,)` of distinct ids in the index.
 
         Raises:
             TypeError: wrong dtype.
-            ValueError: an id that the index does not hold or that comes twice. Nothing is removed then.
+            ValueError: an id is not in the index, or is given twice. Nothing is removed.
             ShardLostError: as in `add`.
         """
         array = own_ids(ids)
@@ -63,15 +63,15 @@ class Changing(Sharded):
             self._change("remove", array, lambda rows: (array[rows],), self._state.next_id)
 
     def update(self, ids: ArrayLike, codes: ArrayLike) -> None:
-        """Give ids that the index holds other codes, all at once.
+        """Replace the codes of some ids, all in one step.
 
         Args:
-            ids: int64 array `(n,)` of distinct ids that the index holds.
-            codes: uint8 array `(n, n_bits / 8)`.
+            ids: int64 array `(n,)` of distinct ids in the index.
+            codes: uint8 array `(n, n_bits / 8)`, the new codes.
 
         Raises:
             TypeError: wrong dtype.
-            ValueError: wrong shape, or an id that the index does not hold or that comes twice. Nothing changes then.
+            ValueError: wrong shape, or an id is not in the index or is given twice. Nothing changes.
             ShardLostError: as in `add`.
         """
         array = check_codes("codes", codes, self.n_bits // 8)
@@ -80,7 +80,7 @@ class Changing(Sharded):
             self._change("update", given, lambda rows: (given[rows], array[rows]), self._state.next_id)
 
     def compact(self) -> None:
-        """Bring the codes of each shard together, as `HierIndex.compact`. No result changes."""
+        """Compact each shard, as `HierIndex.compact`. No result changes."""
         with self._fleet.changing("compact"):
             self._apply(dict.fromkeys(range(self.n_shards), ("compact",)), self._state.next_id)
 
@@ -91,7 +91,7 @@ class Changing(Sharded):
         arguments: Callable[[NDArray[np.int64]], tuple[NDArray[Any], ...]],
         next_id: int,
     ) -> None:
-        """Call a method on the shards of some ids, with what it takes for the rows of these."""
+        """Call a method on the shards of some ids; `arguments` maps row numbers to the arguments of a shard."""
         rows = rows_of_shards(ids, self.n_shards)
         calls = {
             shard: (method, *map(shared, arguments(of_shard))) for shard, of_shard in enumerate(rows) if len(of_shard)

@@ -1,4 +1,4 @@
-"""Copies of shards: what one is, what it is made from, and the node that it is put on."""
+"""Replicas of shards: the record of one, the file that can restore it, and the choice of its node."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["Copy", "Options", "ShardLostError", "Source", "choose_node", "nodes"
 
 
 class ShardLostError(RuntimeError):
-    """No copy of a shard is left, and what was saved of it is older than what it held.
+    """No copy of a shard is left, and no saved file holds its latest version.
 
     Attributes:
-        shard: its number.
+        shard: number of the shard.
     """
 
     def __init__(self, shard: int, n_shards: int, reason: str) -> None:
@@ -30,19 +30,19 @@ class ShardLostError(RuntimeError):
 
 @dataclass(frozen=True)
 class Options:
-    """How actors are started."""
+    """Options for starting actors."""
 
     n_shards: int
     replicas: int
     threads: int | None
     num_cpus: float
     hedge_after: float
-    """Seconds without an answer after which another copy is asked too."""
+    """Seconds without an answer after which a second replica is asked."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file that holds just what a version of a shard holds; an empty card for a shard that holds nothing."""
+    """A saved folder that holds a version of a shard; the card is empty for an empty shard."""
 
     version: int
     folder: str
@@ -51,29 +51,38 @@ class Source:
 
 @dataclass(eq=False)
 class Copy:
-    """An actor that holds a copy of a shard."""
+    """A replica: an actor that holds a copy of a shard."""
 
     actor: Any
     node: str
     process: int
     since: int
-    """The first version that it holds; it has all later ones."""
+    """The oldest version in this copy; the copy has all later ones."""
 
     late: Any = None
-    """The answer that it owes since longer than hedge_after lasts."""
+    """A call that has been unanswered for longer than `hedge_after`, or None."""
 
 
 def choose_node(
     nodes: Sequence[str], others: Iterable[str], failures: Mapping[str, int], load: Mapping[str, int]
 ) -> str:
-    """The node for another copy of a shard: one without a copy of it if there is one, of those the one whose last
-    failure is longest ago, of those the least loaded."""
+    """Choose the node for another copy of a shard.
+
+    Prefers, in this order: nodes with the fewest copies of the shard, nodes whose last failure is oldest, and nodes
+    with the lowest load.
+
+    Args:
+        nodes: candidates.
+        others: nodes of the other copies of the shard.
+        failures: for each node, when its last failure was, as an increasing number.
+        load: for each node, the number of copies of all shards.
+    """
     taken = Counter(others)
     return min(nodes, key=lambda node: (taken[node], failures.get(node, 0), load.get(node, 0)))
 
 
 def nodes(num_cpus: float) -> list[str]:
-    """The nodes that may hold shards; not those that were told to offer no processor, if there are others."""
+    """Return the nodes that may hold shards: nodes that offer processors, or all nodes if none does."""
     alive = [(node["NodeID"], node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    offering = [node for node, cpus in alive if cpus > 0 and cpus >= num_cpus]
-    return sorted(offering) or sorted(node for node, _ in alive)
+    with_cpus = [node for node, cpus in alive if cpus > 0 and cpus >= num_cpus]
+    return sorted(with_cpus) or sorted(node for node, _ in alive)

@@ -1,8 +1,8 @@
-"""Images to codes in great numbers: many workers on Ray, resumable, with the bytes that one process would give.
+"""`encode_images`: encodes large image collections with many workers on Ray; a stopped run can be resumed.
 
-The source is cut into parts, and a part is what is encoded, written and resumed as a whole. Ray Data deals the parts to
-its workers, starts these anew where a host is lost, and hands the codes back to the process that called, which alone
-writes. Images never pass between hosts: the worker that encodes them reads them.
+The source is divided into parts; each part is encoded, written and resumed as a whole. Ray Data distributes the parts
+to its workers, restarts workers after the loss of a host, and returns the codes to the calling process. Only the
+calling process writes. Images never pass between hosts: each worker reads the images that it encodes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ with needs_extra("train"):
 __all__ = ["encode_images"]
 
 
-# Mostly documentation: what it does is a list of steps.
+# Long because of its docstring; the body is a list of steps.
 def encode_images(
     source: str | os.PathLike[str],
     encoder: HashEncoder,
@@ -52,48 +52,52 @@ def encode_images(
 ) -> EncodedParts:
     """Encode images on all cores, GPUs and hosts of a Ray cluster, into a folder of parts.
 
-    Called again after it was stopped or killed, it goes on: parts that are there are kept, those that were under way
-    are encoded anew. What cannot be read as an image is listed with the reason, see `HashEncoder.encode_folder`, of
-    whose codes these are: the same bytes for the same `batch_size`, device and number of threads, whatever the number
-    of workers; else the same but for rounding of outputs next to zero. A batch never reaches over the end of a part,
-    so for shards of another number of images than whole batches, rounding may differ there, too.
+    If a run was stopped or killed, the same call resumes it: finished parts are kept, unfinished parts are encoded
+    again. Broken images are listed with the reason, as in `HashEncoder.encode_folder`.
 
-    The source and what is installed must be the same on all hosts; `output` is written by this process alone, and by
-    one such process at a time.
+    The codes equal those of `HashEncoder.encode_folder`, byte for byte, for the same `batch_size`, device and number of
+    threads and for any number of workers; otherwise outputs near zero may round differently. A batch never crosses the
+    end of a part, so rounding may also differ for shards whose number of images is not a multiple of `batch_size`.
+
+    The source and the installed packages must be the same on all hosts. Only the calling process writes to `output`;
+    only one such process may run at a time.
 
     Args:
-        source: folder of photos, of tar shards or of parquet files, these below at any depth; or one shard.
-        encoder: makes the codes.
-        output: folder for the parts, made if missing; of its own, or that of a run that was stopped.
-        format: `"images"`: photos, `part_size` of them in sorted order make a part. `"tar"`: the image files in tars,
-            such as those of webdataset, in the order in which they lie there. `"parquet"`: a column of the bytes of
-            image files, row by row. Each tar or parquet file is a part, in sorted order.
-        column: of the images in parquet files: binary, or a struct with a field `bytes`. None takes `"image"`.
-        key_column: of parquet files: what names the image of a row, as text. None takes `file.parquet/row`.
+        source: folder of photos, tar shards or parquet files, at any depth; or one shard.
+        encoder: network that computes the codes.
+        output: folder for the parts, made if missing; an empty folder, or the folder of a stopped run.
+        format: `"images"`: photos; each part has `part_size` of them, in sorted order. `"tar"`: image files in tar
+            files, such as those of webdataset, in their order in the file. `"parquet"`: a column with the bytes of
+            image files, one image per row. Each tar or parquet file is a part, in sorted order.
+        column: column of the images in parquet files: binary, or a struct with a field `bytes`. None takes `"image"`.
+        key_column: column of the names in parquet files, as text. None takes `file.parquet/row`.
         batch_size: images per step.
-        part_size: photos of a part, a multiple of `batch_size`.
-        max_bytes: of the file of one image: in the folder, in a tar, in a row. A larger one is broken, and not read.
-        max_pixels: of one image. A larger one is broken, and not decoded; decoding takes some 12 bytes of memory a
-            pixel in each worker. The limit of Pillow, twice `PIL.Image.MAX_IMAGE_PIXELS`, holds beside it.
-        workers: processes that encode, each a part at a time; None takes as many as the cluster has room for. 0
-            encodes in this process, on the device of the encoder, without Ray.
+        part_size: photos per part, a multiple of `batch_size`.
+        max_bytes: largest size of one image file in bytes: in the folder, in a tar or in a row. A larger file is broken
+            and is not read.
+        max_pixels: largest number of pixels of one image. A larger image is broken and is not decoded. Decoding takes
+            about 12 bytes of memory per pixel in each worker. Pillow's own limit, twice `PIL.Image.MAX_IMAGE_PIXELS`,
+            applies as well.
+        workers: number of encoding processes, each with one part at a time; None takes as many as the cluster has cores
+            and GPUs for. 0 encodes in the calling process, on the device of the encoder, without Ray.
         num_cpus: cores, and threads of torch, of each worker.
-        num_gpus: GPUs of each worker; with 0.25 four workers share one, some reading while another computes.
-        address: of the Ray cluster, `"host:port"` or `"auto"`, if this process is in none yet. None takes the
-            environment variable RAY_ADDRESS, or else starts a Ray of this machine's own, which ends with the process.
+        num_gpus: GPUs of each worker; with 0.25, four workers share one GPU, and some read while another computes.
+        address: address of the Ray cluster, `"host:port"` or `"auto"`; unused if this process has joined a cluster.
+            None takes the environment variable RAY_ADDRESS; if it is not set, starts a local cluster that ends with the
+            process.
         progress: show a progress bar.
 
     Returns:
-        The parts, all there.
+        The complete parts.
 
     Raises:
         ConnectionError: no cluster answers at the address.
         FileExistsError: `output` holds something else.
-        FileNotFoundError: `source` is not there, on this host or on that of a worker.
+        FileNotFoundError: `source` does not exist on this host or on the host of a worker.
         MissingExtraError: Ray is not installed.
-        TypeError, ValueError: an argument is not as described, `source` holds no such files or none with these columns,
-            an output is NaN, the cluster has no room for a worker, or `output` holds the codes of another source,
-            encoder, cut into parts or limits.
+        TypeError, ValueError: an argument is not as described; `source` holds no such files, or none with these
+            columns; an output is NaN; the cluster is too small for one worker; or `output` holds codes of another
+            source, encoder or settings.
     """
     check_path("source", source)
     check_path("output", output)
@@ -111,22 +115,22 @@ def encode_images(
     tasks, unreadable = images.parts()
     images.check_columns(chain.from_iterable(tasks))
     parts = EncodedParts.begin(output, _facts(encoder, images, batch_size, tasks, unreadable))
-    left = {number: tasks[number] for number in parts.missing}
-    if left:
+    missing = {number: tasks[number] for number in parts.missing}
+    if missing:
         if workers == 0:
-            done = _encoded_here(encoder, images, left, batch_size)
+            done = _encoded_here(encoder, images, missing, batch_size)
         else:
             with needs_extra("ray"):
                 from fasthash.distributed._workers import encoded_by_workers
-            done = encoded_by_workers(encoder, images, left, batch_size, workers, num_cpus, num_gpus, address)
-        _write(parts, done, len(tasks), len(left), progress)
+            done = encoded_by_workers(encoder, images, missing, batch_size, workers, num_cpus, num_gpus, address)
+        _write(parts, done, len(tasks), len(missing), progress)
     return parts
 
 
 def _facts(
     encoder: HashEncoder, source: Source, batch_size: int, tasks: list[list[str]], unreadable: Sequence[tuple[str, str]]
 ) -> dict[str, Any]:
-    """What the card of the parts tells, and what a run that goes on must share."""
+    """Return the settings for the card of the parts; a resumed run must have the same settings."""
     return {
         "encoder": _fingerprint(encoder),
         "level_bits": list(encoder.level_bits),
@@ -147,7 +151,7 @@ def _facts(
 def _write(
     parts: EncodedParts, done: Generator[tuple[int, EncodedPart], None, None], n_parts: int, n_left: int, progress: bool
 ) -> None:
-    """Write parts as they are done, and show how far it is."""
+    """Write parts as they are done, and show progress."""
     n_images = n_broken = 0
     shown = {"total": n_parts, "initial": n_parts - n_left, "desc": "encode", "unit": "part", "disable": not progress}
     with closing(done), tqdm(**shown) as bar:
@@ -161,13 +165,13 @@ def _write(
 def _encoded_here(
     encoder: HashEncoder, source: Source, tasks: Mapping[int, list[str]], batch_size: int
 ) -> Generator[tuple[int, EncodedPart], None, None]:
-    """What workers do, in this process."""
+    """Encode parts in the calling process; yield number and codes of each."""
     for number, names in tasks.items():
         yield number, encode_part(encoder, source, names, batch_size)
 
 
 def _fingerprint(encoder: HashEncoder) -> str:
-    """SHA-256 of all that decides about codes: the arguments of the encoder and its weights."""
+    """Compute the SHA-256 of the arguments and the weights of the encoder, which determine its codes."""
     digest = hashlib.sha256(json.dumps(encoder._arguments()).encode())
     for name, tensor in sorted(encoder.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -176,12 +180,12 @@ def _fingerprint(encoder: HashEncoder) -> str:
 
 
 def _listing(source: Source, tasks: list[list[str]]) -> str:
-    """SHA-256 of the names of all files and of the sizes of shards, by which another source is noticed."""
+    """Compute the SHA-256 of the names of all files and of the sizes of shards; it detects a changed source."""
     digest = hashlib.sha256()
     for name in chain.from_iterable(tasks):
         size = -1
         if source.format != "images":
-            with suppress(OSError):  # it has gone, or is a link to nothing: its part lists it as broken
+            with suppress(OSError):  # a missing file or a dangling link: the part lists it as broken
                 size = os.path.getsize(source.file(name))
         digest.update(json.dumps([name, size]).encode())
     return digest.hexdigest()

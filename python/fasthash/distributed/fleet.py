@@ -1,4 +1,4 @@
-"""The actors of all shards: where they stand, who is asked, what happens when one is lost."""
+"""`Fleet`: the actors of all shards and their replicas; it sends calls to them and replaces lost ones."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from fasthash.distributed.shard import Shard
 
 __all__ = ["Fleet", "Options", "ShardLostError", "Source", "choose_node"]
 
-_START_SECONDS = 60.0  # in which Ray is to start an actor
+_START_SECONDS = 60.0  # time limit for the start of an actor
 _WATCH_SECONDS = 1.0
-_THREADS_OF_AN_ACTOR = 8  # calls at once, so that no search waits for a change
+_THREADS_OF_AN_ACTOR = 8  # concurrent calls, so that no search waits for a change
 
 
 class Fleet:
     """The copies of all shards.
 
     Args:
-        options: how many, and how they are started.
-        index: what `Shard` takes: level_bits, memory, plan.
-        sources: what each shard holds at first.
+        options: number of shards and replicas, and options for starting actors.
+        index: arguments of `Shard`: level_bits, memory, plan.
+        sources: initial content of each shard.
     """
 
     def __init__(self, options: Options, index: tuple[Any, ...], sources: Sequence[Source]) -> None:
         self.options = options
         self._index = index
         self._sources = list(sources)
-        self._versions = [source.version for source in sources]  # the newest of each shard
+        self._versions = [source.version for source in sources]  # newest version of each shard
         self._copies: list[list[Copy]] = [[] for _ in sources]
-        self._lost = ["it has not been started"] * len(sources)  # why a shard without copies has none
-        # When a copy failed there last; Ray may think a node alive for some seconds yet.
+        self._lost = ["it has not been started"] * len(sources)  # reason for each shard without copies
+        # Order of the last failure on each node; Ray may report a dead node as alive for some seconds.
         self._failures: dict[str, int] = {}
-        self._repairs = [0] * len(sources)  # copies that are being made
+        self._repairs = [0] * len(sources)  # number of copies being made
         self._turn = itertools.count()
         self._closed = False
-        self._changed = Condition()  # held for moments, never while an actor is asked
-        self.changing = ChangeLock()  # held by who makes a change, and while a new copy is filled
+        self._changed = Condition()  # held briefly, never during a call to an actor
+        self.changing = ChangeLock()  # held during a change, and while a new copy is filled
 
     def start(self) -> list[int]:
-        """Start and fill all copies; tells how many codes each shard has."""
+        """Start and fill all copies; return the number of codes of each shard."""
         try:
             for _ in range(self.options.replicas):
                 for shard in range(self.options.n_shards):
@@ -79,12 +79,12 @@ class Fleet:
             self._lost = ["the index is closed"] * len(self._lost)
 
     def copies(self, shard: int) -> tuple[Copy, ...]:
-        """The living copies of a shard."""
+        """Return the living copies of a shard."""
         with self._changed:
             return tuple(self._copies[shard])
 
     def wait_until_whole(self, seconds: float) -> bool:
-        """Wait until every shard has all its copies."""
+        """Wait until every shard has all its copies; return False after `seconds`."""
         with self._changed:
             return self._changed.wait_for(
                 lambda: all(len(copies) >= self.options.replicas for copies in self._copies), seconds
@@ -92,7 +92,7 @@ class Fleet:
 
     # ---- reading ----
 
-    # Whole, as the loop over the answers and what is asked meanwhile are one thought.
+    # Long: answers of calls and new calls belong in one loop.
     def ask(
         self,
         method: str,
@@ -104,15 +104,19 @@ class Fleet:
     ) -> dict[int, Any]:
         """Call a method on one copy of each of some shards.
 
-        A copy that is lost meanwhile is replaced, and a replica is asked. If a copy does not answer in time, its
-        replica is asked too, and the first answer counts: all hold the same.
+        If a copy is lost during the call, another replica is asked, and the lost copy is replaced. If a copy does not
+        answer within `hedge_after`, another replica is asked too. The first answer counts, as all replicas hold the
+        same codes.
 
         Args:
-            method: of `Shard`; it gets the version and the arguments.
-            arguments: of each shard that is asked.
-            versions: of each shard, what to read.
-            once: never ask two copies of a shard at a time.
-            missing: takes the shards that are lost; None raises an error for the first.
+            method: method of `Shard`; it gets the version and the arguments.
+            arguments: arguments for each shard to ask.
+            versions: version to read, for each shard.
+            once: never ask two copies of a shard at the same time.
+            missing: set that receives the lost shards; None raises an error for the first lost shard.
+
+        Returns:
+            The answer of each shard.
 
         Raises:
             ShardLostError: no copy of a shard is left.
@@ -136,7 +140,7 @@ class Fleet:
 
         for shard in arguments:
             ask_one(shard, wait=True)
-        hurry = False  # some shards have been asked twice: the first answer counts
+        hurry = False  # True once a shard has been asked twice: then handle each answer as it arrives
         while len(answers) + len(gone) < len(arguments):
             timeout = None if once else self.options.hedge_after
             n_awaited = 1 if hurry else len(waiting)
@@ -165,7 +169,10 @@ class Fleet:
         return answers
 
     def _choose(self, shard: int, version: int, asked: list[Copy], wait: bool) -> Copy | None:
-        """A copy to ask that has not been asked, rather one that owes no answer; None if there is none yet."""
+        """Choose a copy that has not been asked, preferably one without a late call.
+
+        Returns None if `wait` is False and no copy is available. With `wait`, waits for a copy that is being made.
+        """
         self._hear_late(shard)
         deadline = time.monotonic() + (_START_SECONDS if wait else 0)
         with self._changed:
@@ -183,7 +190,7 @@ class Fleet:
                     raise ShardLostError(shard, self.options.n_shards, self._lost[shard])
 
     def _hear_late(self, shard: int) -> None:
-        """Take late answers: who gives one is well again, who fails is lost."""
+        """Collect late answers: a copy that has answered is usable again, a copy that failed is lost."""
         for copy in self.copies(shard):
             call = copy.late
             if call is not None and ray.wait([call], timeout=0, fetch_local=False)[0]:
@@ -198,19 +205,19 @@ class Fleet:
     # ---- changing ----
 
     def change(self, calls: Mapping[int, tuple[Any, ...]], versions: Sequence[int], new: int) -> dict[int, int]:
-        """Have a version made from another by every copy of some shards; `changing` is held.
+        """Make a new version in every copy of some shards; the caller holds `changing`.
 
         Args:
-            calls: of each shard a method of the index and its arguments.
-            versions: of each shard, the one to begin with.
-            new: the number of the version that is made, higher than all before.
+            calls: for each shard, a method of the index and its arguments.
+            versions: for each shard, the version to start from.
+            new: number of the new version, larger than all earlier ones.
 
         Returns:
-            How many codes each of these shards has then. `publish` or `abandon` must follow.
+            The number of codes in the new version of each shard. `publish` or `forget` must follow.
 
         Raises:
             ShardLostError: no copy of a shard is left.
-            Exception: what the index of a shard raised; of the first shard, if several did.
+            Exception: the error that the index of a shard raised; that of the first shard if several raised.
         """
         pending = {
             copy.actor.change.remote(versions[shard], new, *call): (shard, copy)
@@ -219,9 +226,9 @@ class Fleet:
         }
         sizes: dict[int, int] = {}
         refusals: dict[int, BaseException] = {}
-        for made, (shard, copy) in pending.items():
+        for answer, (shard, copy) in pending.items():
             try:
-                sizes[shard] = ray.get(made)
+                sizes[shard] = ray.get(answer)
             except ray.exceptions.RayTaskError as error:
                 refusals[shard] = error.cause
             except ray.exceptions.RayError as error:
@@ -234,25 +241,25 @@ class Fleet:
         return sizes
 
     def publish(self, versions: Sequence[int]) -> None:
-        """These are the newest versions from now on."""
+        """Set the newest version of each shard."""
         with self._changed:
             self._versions = list(versions)
 
     def forget(self, versions: Mapping[int, Sequence[int]]) -> None:
-        """Have copies drop versions of some shards; nobody waits for it."""
+        """Tell copies to drop versions of some shards, without waiting."""
         for shard, numbers in versions.items():
             for copy in self.copies(shard):
                 copy.actor.forget.remote(numbers)
 
     def set_sources(self, sources: Sequence[Source]) -> None:
-        """These files may be read if all copies of a shard are lost."""
+        """Set the files that can restore a shard if all its copies are lost."""
         with self._changed:
             self._sources = list(sources)
 
     # ---- losing and replacing ----
 
     def lose(self, shard: int, copy: Copy, error: BaseException) -> None:
-        """A copy has failed: it is never asked again, and another is made."""
+        """Remove a failed copy, and start a new one."""
         with self._changed:
             if copy not in self._copies[shard]:
                 return
@@ -272,7 +279,7 @@ class Fleet:
         threading.Thread(target=self._repair, args=(shard,), daemon=True).start()
 
     def check(self) -> None:
-        """Find copies that are lost without anybody having asked them."""
+        """Ping all copies to detect losses between searches."""
         pings = {
             copy.actor.ping.remote(): (shard, copy)
             for shard in range(self.options.n_shards)
@@ -291,17 +298,17 @@ class Fleet:
         return bool(self._copies[shard]) or self._sources[shard].version == self._versions[shard]
 
     def _repair(self, shard: int) -> None:
-        """Replace a lost copy, from its replica or from a file that holds the same."""
+        """Replace a lost copy from another replica, or from a file with the same version."""
         done = False
         while ray.is_initialized() and not self._closed:
             try:
                 done = self._replace(shard)
             except ray.exceptions.RayTaskError as error:
                 with self._changed:
-                    if not self._copies[shard]:  # so it is the file that cannot be read
+                    if not self._copies[shard]:  # no replica is left, so reading the file failed
                         self._lost[shard] += f"; restoring it failed ({type(error.cause).__name__}: {error.cause})"
                         done = True
-            except Exception as error:  # Ray has no place for it yet, or the replica was lost meanwhile
+            except Exception as error:  # Ray cannot start an actor yet, or the other replica was lost
                 logging.getLogger(__name__).warning("shard %d is not restored yet: %r", shard, error)
             if done:
                 break
@@ -311,7 +318,7 @@ class Fleet:
             self._changed.notify_all()
 
     def _replace(self, shard: int) -> bool:
-        """Whether there is no more to do."""
+        """Start a new copy and fill it; return whether the repair is finished."""
         copy = self._started(shard, self._launch(shard))
         try:
             with self.changing("the repair of a shard"):
@@ -337,7 +344,7 @@ class Fleet:
             raise
 
     def _launch(self, shard: int) -> Copy:
-        """Ask Ray for an actor, on a node that is chosen here."""
+        """Start an actor on a node chosen by `choose_node`."""
         with self._changed:
             others = [copy.node for copy in self._copies[shard]]
             load = Counter(copy.node for copies in self._copies for copy in copies)
@@ -349,7 +356,7 @@ class Fleet:
         return Copy(actor.remote(*self._index, self.options.threads), node, 0, self._versions[shard])
 
     def _started(self, shard: int, copy: Copy) -> Copy:
-        """The actor once it runs, or another if the node dies before."""
+        """Wait until the actor runs; start another if its node fails."""
         deadline = time.monotonic() + _START_SECONDS
         while True:
             try:
@@ -364,7 +371,7 @@ class Fleet:
                     ) from error
             with self._changed:
                 self._failures[copy.node] = next(self._turn) + 1
-            time.sleep(_WATCH_SECONDS)  # until Ray knows
+            time.sleep(_WATCH_SECONDS)  # time for Ray to notice the failure
             copy = self._launch(shard)
 
     def _load(self, shard: int, copy: Copy) -> Any:
@@ -373,7 +380,7 @@ class Fleet:
 
 
 def _watch(reference: Callable[[], Fleet | None]) -> None:
-    # A call would start Ray anew if it has been shut down.
+    # After a shutdown, any call would start Ray again: check first.
     while (fleet := reference()) is not None and not fleet._closed and ray.is_initialized():
         fleet.check()
         del fleet

@@ -1,4 +1,4 @@
-"""An index whose codes are spread over the machines of a Ray cluster."""
+"""`ShardedIndex`: an index with shards on the machines of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -22,40 +22,39 @@ __all__ = ["PartialResult", "ShardedIndex"]
 
 
 class ShardedIndex(Searching, Changing, Saving):
-    """A `HierIndex` in parts: each shard of the codes is held by actors of a Ray cluster, `replicas` of them.
+    """A `HierIndex` divided into shards; actors of a Ray cluster hold `replicas` copies of each shard.
 
-    A code belongs to the shard that the hash of its id names. Every search asks all shards at once and merges what
-    they find; results are byte for byte those of one `HierIndex` over all codes, ties and `keep=` included.
+    The hash of a code's id determines its shard. Every search asks all shards at once and merges their results.
+    The results equal those of one `HierIndex` over all codes, byte for byte, including ties and `keep=`.
 
-    **Changes.** A change happens as a whole or, if it raises, not at all, over all shards and copies: each makes a new
-    version of what it holds, and the index reads the new versions once all are there. A search sees what the index
-    held when it began. Changes take turns, and wait while a lost copy is restored. Any number of threads may use an
-    index. It belongs to the process that made it, which alone knows the versions: other processes search through that
-    one, or load the saved folder as an index of their own. When the process ends, so do the actors, and what has not
-    been saved is gone.
+    **Changes.** A change takes effect completely, in all shards and copies, or not at all if it raises. Each copy makes
+    a new version of its codes, and the index switches to the new versions when all are ready. A search reads the state
+    of the index at its start. Changes run one at a time and wait while a lost copy is restored. Any number of threads
+    may use an index. An index belongs to the process that made it: other processes must call that process, or load the
+    saved folder as their own index. When the process ends, the actors end too, and unsaved changes are lost.
 
-    **Losses.** With `replicas=2` searches go on, exactly, while an actor or a node is lost: the replica is asked as
-    soon as Ray reports the loss, or after `hedge_after` seconds without an answer. The lost copy is made anew from its
-    replica. Without one it is read from the folder that was last saved or loaded, if the shard has not changed
-    since. Otherwise the shard is gone: searches raise `ShardLostError`, or with `partial=True` say which shards they
-    lack. A loss is found within seconds even if nobody searches. Copies of a shard are put on different nodes where
-    there are several that offer processors.
+    **Losses.** With `replicas=2`, searches stay exact and continue after the loss of an actor or a node: another
+    replica is asked when Ray reports the loss, or after `hedge_after` seconds without an answer. The lost copy is
+    restored from a replica. Without a replica, it is restored from the last saved or loaded folder, if the shard has
+    not changed since. Otherwise the shard is lost: searches raise `ShardLostError`, or report the missing shards with
+    `partial=True`. Losses are detected within seconds, also between searches. Copies of a shard are on different nodes
+    if several nodes offer processors.
 
     Args:
-        level_bits: widths of the levels in bits, as of `HierIndex`.
-        n_shards: how many parts.
-        replicas: copies of each.
-        memory: what each shard may spend, as of `HierIndex`.
-        plan: as of `HierIndex`.
-        threads: threads of a search in an actor; None for as many as its node has processors.
-        num_cpus: processors that Ray sets aside for an actor; 0 starts any number of actors on a node.
-        hedge_after: seconds after which a copy that has not answered a search has its replica asked too.
+        level_bits: widths of the levels in bits, as in `HierIndex`.
+        n_shards: number of shards.
+        replicas: number of copies of each shard.
+        memory: memory budget of each shard, as in `HierIndex`.
+        plan: as in `HierIndex`.
+        threads: threads of a search in an actor; None takes the number of processors of its node.
+        num_cpus: processors that Ray reserves for each actor; with 0, a node may run any number of actors.
+        hedge_after: seconds without an answer after which a second replica is asked.
 
     Raises:
         MissingExtraError: Ray is not installed.
-        TypeError: an argument of another type.
-        ValueError: an argument out of range.
-        TimeoutError: Ray has no place for an actor.
+        TypeError: an argument has the wrong type.
+        ValueError: an argument is out of range.
+        TimeoutError: Ray cannot start an actor.
 
     Examples:
         >>> with ShardedIndex(level_bits=(8, 8), n_shards=2) as index:
@@ -84,12 +83,12 @@ class ShardedIndex(Searching, Changing, Saving):
     def from_arrays(
         cls, codes: ArrayLike, ids: ArrayLike | None = None, *, level_bits: Sequence[int] | None = None, **options: Any
     ) -> Self:
-        """An index of these codes.
+        """Create an index of these codes.
 
         Args:
             codes: uint8 array `(n, n_bytes)`.
             ids: as in `add`.
-            level_bits: None for a single level, else as in the class.
+            level_bits: as in the class; None makes a single level.
             options: the other arguments of the class.
 
         Raises:
@@ -106,7 +105,7 @@ class ShardedIndex(Searching, Changing, Saving):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that codes, ids and tables take in all copies."""
+        """Bytes of memory for codes, ids and tables in all copies."""
         sizes = self._read("read", "nbytes")
         return sum(size * len(self._fleet.copies(shard)) for shard, size in sizes.items())
 
@@ -116,7 +115,7 @@ class ShardedIndex(Searching, Changing, Saving):
         return len(self)
 
     def __bool__(self) -> bool:
-        return True  # as of the other indices
+        return True  # for an empty index too, as for the other indices
 
     def __repr__(self) -> str:
         return (
@@ -128,7 +127,7 @@ class ShardedIndex(Searching, Changing, Saving):
         raise TypeError("a ShardedIndex belongs to the process that made it; save() it and load() it elsewhere")
 
     def stats(self) -> dict[str, Any]:
-        """Size and shape as a dictionary of plain numbers and names, ready for JSON; under `shards` those of each."""
+        """Return size and shape as a dictionary of plain numbers and names, ready for JSON; `shards` has each shard."""
         shards = list(self._read("read", "stats").values())
         n, nbytes = len(self), self.nbytes
         return {

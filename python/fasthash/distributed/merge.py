@@ -1,5 +1,8 @@
-"""What shards found, as one index over all their codes finds it. Results are ordered by (distance, id), a total order:
-so the k best of the shards' k best are the k best of all."""
+"""Merges results of shards into the results of one index over all codes.
+
+Results are ordered by (distance, id). As this is a total order, the k best of the k best of all shards are the k best
+of all codes.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,11 @@ __all__ = ["merge_nearest", "merge_ranges", "merge_stats", "rows_of_shards", "sh
 
 
 def shard_of(ids: NDArray[np.int64], n_shards: int) -> NDArray[np.int64]:
-    """The shard of each id: its hash, the finaliser of splitmix64, modulo the number of shards.
+    """Return the shard of each id: its hash (the finaliser of splitmix64) modulo the number of shards.
 
     Args:
         ids: int64 array `(n,)`.
-        n_shards: from 1.
+        n_shards: number of shards, at least 1.
 
     Returns:
         int64 array `(n,)`.
@@ -31,29 +34,29 @@ def shard_of(ids: NDArray[np.int64], n_shards: int) -> NDArray[np.int64]:
 
 
 def rows_of_shards(ids: NDArray[np.int64], n_shards: int) -> list[NDArray[np.int64]]:
-    """The rows of the ids of each shard, in ascending order."""
+    """Return, for each shard, the rows of its ids in ascending order."""
     shards = shard_of(ids, n_shards)
     ends = np.cumsum(np.bincount(shards, minlength=n_shards))
     return np.split(np.argsort(shards, kind="stable"), ends[:-1])
 
 
 def merge_nearest(parts: Sequence[SearchResult], n_queries: int, k: int, n_bits: int) -> SearchResult:
-    """The k nearest of all parts.
+    """Merge the k nearest neighbours of all shards.
 
     Args:
-        parts: of each shard, up to k neighbours of each query, ordered by (distance, id).
-        n_queries: nq.
+        parts: for each shard, up to k neighbours of each query, ordered by (distance, id).
+        n_queries: number of queries.
         k: neighbours of each query.
-        n_bits: width of a code.
+        n_bits: width of a code in bits.
 
     Returns:
-        `SearchResult` of shape `(n_queries, k)`, padded where the parts hold fewer.
+        `SearchResult` of shape `(n_queries, k)`, padded if the shards have fewer than k neighbours.
     """
     result = SearchResult(np.full((n_queries, k), n_bits + 1, np.int32), np.full((n_queries, k), -1, np.int64))
     if parts:
         distances = np.concatenate([part.distances for part in parts], axis=1)
         ids = np.concatenate([part.ids for part in parts], axis=1)
-        # Places that stayed empty are farther than any code, so they come last.
+        # Padding has distance n_bits + 1, so it comes last.
         best = np.lexsort((ids, distances), axis=-1)[:, :k] if len(parts) > 1 else np.arange(min(k, ids.shape[1]))[None]
         result.distances[:, : best.shape[1]] = np.take_along_axis(distances, best, axis=1)
         result.ids[:, : best.shape[1]] = np.take_along_axis(ids, best, axis=1)
@@ -61,7 +64,7 @@ def merge_nearest(parts: Sequence[SearchResult], n_queries: int, k: int, n_bits:
 
 
 def merge_ranges(parts: Sequence[RangeResult], n_queries: int) -> RangeResult:
-    """All neighbours of all parts, of each query ordered by (distance, id)."""
+    """Merge the range results of all shards; the rows of each query are ordered by (distance, id)."""
     offsets = np.zeros(n_queries + 1, np.int64)
     if not parts:
         return RangeResult(offsets, np.empty(0, np.int32), np.empty(0, np.int64))
@@ -75,7 +78,7 @@ def merge_ranges(parts: Sequence[RangeResult], n_queries: int) -> RangeResult:
 
 
 def merge_stats(parts: Sequence[SearchStats], sizes: Sequence[int], n_queries: int) -> SearchStats:
-    """The work of all parts together; the plan is that of the part with most codes."""
+    """Add up the work of all shards; the plan is that of the largest shard."""
     if not parts:
         nothing = np.zeros(n_queries, np.int64)
         return SearchStats(np.full(n_queries, "scan"), nothing, nothing.copy())

@@ -1,8 +1,8 @@
-"""HDHash's choice of nodes over a gallery of which each shard holds a part.
+"""HDHash's pruning over the codes of all shards.
 
-Which nodes of a level stay in the race depends on all nodes of that level, and on how many codes are below each. So the
-distinct prefixes of all shards are brought together once, with the numbers of their codes; from them follows, for each
-query and each level, the largest distance that stays in the race, and the shards search by that.
+Pruning at a level depends on all nodes of that level and on the number of codes below each node. So the caller collects
+the distinct prefixes of all shards once, with their numbers of codes (`Census`). For each query and level, the census
+gives the largest distance at which nodes are kept. The shards then search with these cuts.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _BITS_SET = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(a
 
 
 class Nodes(NamedTuple):
-    """The nodes of the last level but one."""
+    """The nodes of the second-last level."""
 
     prefixes: NDArray[np.uint8]
     """`(n, n_bytes)`, distinct and in ascending order."""
 
     n_codes: NDArray[np.int64]
-    """`(n,)`, how many codes begin so."""
+    """`(n,)`, number of codes with each prefix."""
 
 
 def count_nodes(prefixes: NDArray[np.uint8], n_codes: NDArray[np.int64]) -> Nodes:
-    """Nodes of prefixes that may be equal and stand in any order."""
+    """Merge equal prefixes, which may be in any order, into nodes, and add up their numbers of codes."""
     if len(prefixes) == 0:
         return Nodes(prefixes, n_codes)
     order = np.lexsort(prefixes.T[::-1])
@@ -41,10 +41,10 @@ def count_nodes(prefixes: NDArray[np.uint8], n_codes: NDArray[np.int64]) -> Node
 
 
 class Census:
-    """The nodes of all levels but the last, and how many codes each has.
+    """The nodes of all levels but the last, with the number of codes of each.
 
     Args:
-        parts: the nodes of the shards; their prefixes are all levels but the last.
+        parts: nodes of each shard; their prefixes span all levels but the last.
         level_bits: widths of all levels in bits.
     """
 
@@ -56,7 +56,7 @@ class Census:
         )
         self._total = int(nodes.n_codes.sum())
         self._levels = []
-        above = np.zeros(len(nodes.prefixes), np.int64)  # number of the node one level up, for each prefix
+        above = np.zeros(len(nodes.prefixes), np.int64)  # for each prefix, the number of its node one level up
         begin = 0
         for end in ends.tolist():
             new = _differs(nodes.prefixes[:, :end])
@@ -66,16 +66,16 @@ class Census:
             above, begin = np.cumsum(new) - 1, end
 
     def cuts(self, queries: NDArray[np.uint8], k: int, keep: float, keep_mode: str) -> NDArray[np.uint16]:
-        """The largest distance that stays in the race.
+        """Compute the largest distance at which nodes are kept, for each query and level.
 
         Args:
-            queries: `(nq, n_bytes)`.
-            k: how many codes must stay in the race, if there are so many.
-            keep: share, above 0 and at most 1.
+            queries: uint8 `(nq, n_bytes)`.
+            k: number of codes that must be kept, if the gallery has so many.
+            keep: share to keep, above 0 and at most 1.
             keep_mode: as in `HierIndex.search`.
 
         Returns:
-            `(nq, n_levels - 1)`; distances so far, or on the level alone for `"radius"`.
+            uint16 `(nq, n_levels - 1)`: distances of the levels so far, or on the level alone for `"radius"`.
         """
         cuts = np.zeros((len(queries), len(self._levels)), np.uint16)
         if self._total:
@@ -95,7 +95,7 @@ class Census:
                 nodes = np.cumsum(np.bincount(score[candidates]))
                 cut = np.searchsorted(nodes, keep_at_least(keep, int(nodes[-1])))
             elif keep_mode == "gallery_ratio":
-                # What is left of the race may hold less than the share; then all of it stays.
+                # The remaining candidates may hold less than the share; then all of them are kept.
                 cut = np.searchsorted(codes, min(keep_at_least(keep, self._total), codes[-1]))
             else:
                 cut = np.int64(keep_at_most(keep, (level.end - level.begin) * 8))
@@ -113,7 +113,7 @@ class _Level(NamedTuple):
 
 
 def _differs(rows: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Whether each row differs from the one before."""
+    """Return whether each row differs from the one before."""
     new = np.ones(len(rows), bool)
     new[1:] = (rows[1:] != rows[:-1]).any(axis=1)
     return new

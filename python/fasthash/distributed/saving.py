@@ -1,4 +1,4 @@
-"""A sharded index as a folder: a file of each shard, written and read by the actors, and a card with all the rest."""
+"""Saving and loading of a sharded index: one file for each shard, written and read by the actors, and a card."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _SAVES_AT_ONCE = 64
 
 
 class Saving(Sharded):
-    """Saves into a folder, and loads from one."""
+    """The methods `save` and `load`."""
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the index into a folder, which is made if missing; a save that fails leaves what was there.
+        """Write the index to a folder; a save that fails leaves the earlier content.
 
-        The folder holds a file for each shard, which `fasthash.load` opens too, and card.json with all the rest. Each
-        shard is written by the actor that holds it, so `folder` must be on a file system that all nodes share, under
-        the same name; on a single machine every folder is.
+        The folder holds one file for each shard, which `fasthash.load` opens too, and card.json with the settings. An
+        actor writes the file of its shard, so all nodes must share the file system of `folder`, under the same path. On
+        a single machine any folder works.
 
         Args:
-            folder: for this index alone.
+            folder: folder for this index alone, made if missing.
 
         Raises:
-            FileExistsError: `folder` holds another thing that has a card, such as an encoder.
-            OSError: the operating system refused a step, or an actor wrote where this process does not see it.
+            FileExistsError: `folder` holds something else with a card, such as an encoder.
+            OSError: the operating system refused a step, or this process does not see a file that an actor wrote.
             ShardLostError: no copy of a shard is left.
         """
         path = Path(folder).absolute()
@@ -86,28 +86,28 @@ class Saving(Sharded):
     ) -> Self:
         """Load an index from a folder; every byte of its shards is checked first.
 
-        The actors read the files themselves: see `save`.
+        The actors read the files, so all nodes must see them: see `save`.
 
         Args:
-            folder: that `save` wrote.
-            n_shards: None for as many as were saved, or another number, for which codes are spread anew.
-            replicas: as of the class; so are the others.
+            folder: folder that `save` wrote.
+            n_shards: number of shards; None takes the saved number. With another number, codes are redistributed.
+            replicas, threads, num_cpus, hedge_after: as in the class.
 
         Raises:
             FileNotFoundError: `folder` holds no saved index, or a node does not see it.
-            FormatError: a file is damaged, missing, or of another save.
-            TypeError: an argument of another type.
-            ValueError: an argument out of range.
-            TimeoutError: Ray has no place for an actor.
+            FormatError: a file is damaged, missing, or from another save.
+            TypeError: an argument has the wrong type.
+            ValueError: an argument is out of range.
+            TimeoutError: Ray cannot start an actor.
         """
         path = Path(folder).absolute()
-        wanted = None if n_shards is None else check_int("n_shards", n_shards, minimum=1, maximum=MAX_SHARDS)
+        number = None if n_shards is None else check_int("n_shards", n_shards, minimum=1, maximum=MAX_SHARDS)
         rest = replicas, threads, num_cpus, hedge_after
-        return load_folder(path, cls.__name__, lambda card: cls._of(path, card, wanted, *rest))
+        return load_folder(path, cls.__name__, lambda card: cls._of(path, card, number, *rest))
 
     @classmethod
     def _of(cls, folder: Path, card: Card, n_shards: int | None, *rest: Any) -> Self:
-        """The index that a card describes; `rest` are the last arguments of `_start`."""
+        """Load the index of a card; `rest` holds the last arguments of `_start`."""
         index = cls.__new__(cls)
         sources = [Source(0, os.fspath(folder), card)] * (n_shards or card["n_shards"])
         index._start(sources, card["next_id"], card["level_bits"], card["memory"], card["plan"], *rest)

@@ -1,4 +1,4 @@
-"""Searches of a sharded index: all shards are asked at once, and what they find is merged."""
+"""Searches of a sharded index: ask all shards at once, and merge their results."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ __all__ = ["PartialResult", "Searching"]
 
 
 class PartialResult(NamedTuple):
-    """What was found in the shards that are left."""
+    """The result of a search with `partial=True`."""
 
     result: Any
-    """What the search returns without `partial=True`, of the codes in these shards."""
+    """The result over the remaining shards, in the form that a search without `partial=True` returns."""
 
     missing_shards: tuple[int, ...]
-    """The shards that were not searched; empty where the result is whole."""
+    """The shards that were not searched; empty if the result is complete."""
 
 
 class Searching(Sharded):
-    """Finds codes, and brings them back."""
+    """The methods that search and return codes."""
 
     def _begin(self, level_bits: tuple[int, ...], fleet: Fleet, sizes: Sequence[int], next_id: int) -> None:
         super()._begin(level_bits, fleet, sizes, next_id)
@@ -52,24 +52,24 @@ class Searching(Sharded):
         self._filter_numbers = itertools.count()
 
     def reconstruct(self, ids: ArrayLike) -> NDArray[np.uint8]:
-        """The codes of some ids.
+        """Return the codes of some ids.
 
         Args:
-            ids: int64 array `(n,)` of ids that the index holds, in any order, also several times.
+            ids: int64 array `(n,)` of ids in the index, in any order; repeated ids are allowed.
 
         Returns:
             uint8 array `(n, n_bits / 8)`.
 
         Raises:
             TypeError: wrong dtype.
-            ValueError: an id that the index does not hold.
-            ShardLostError: no copy of a shard that is asked is left.
+            ValueError: an id is not in the index.
+            ShardLostError: no copy of a shard with one of these ids is left.
         """
         array = own_ids(ids)
         rows = rows_of_shards(array, self.n_shards)
-        found = self._read("read", "reconstruct", each={s: (array[of],) for s, of in enumerate(rows) if len(of)})
+        parts = self._read("read", "reconstruct", each={s: (array[of],) for s, of in enumerate(rows) if len(of)})
         codes = np.empty((len(array), self.n_bits // 8), np.uint8)
-        for shard, of_shard in found.items():
+        for shard, of_shard in parts.items():
             codes[rows[shard]] = of_shard
         return codes
 
@@ -80,7 +80,7 @@ class Searching(Sharded):
         return bool(self._read("read", "__contains__", each={shard: (int(id),)})[shard])
 
     def to_arrays(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """All codes `(n, n_bits / 8)` and their ids `(n,)`, in the order of the ids, brought to this process."""
+        """Return all codes, uint8 `(n, n_bits / 8)`, and their ids, int64 `(n,)`, sorted by id."""
         parts = self._read("read", "to_arrays").values()
         ids = np.concatenate([part[1] for part in parts])
         order = np.argsort(ids)
@@ -101,15 +101,15 @@ class Searching(Sharded):
 
         Args:
             queries: uint8 array `(nq, n_bits / 8)`.
-            k: how many neighbours, from 1 to 2^31 - 1; may exceed the number of codes.
-            keep: None searches exactly; a number searches as HDHash does, as in `HierIndex.search`, and finds what one
-                index of all codes finds. Which nodes stay in the race is settled here, among the distinct prefixes of
-                all levels but the last; the first such search after a change, and every one with an array as
-                `allow=`, brings them here from all shards.
+            k: number of neighbours, from 1 to 2^31 - 1; may exceed the number of codes.
+            keep: None searches exactly. A number runs HDHash's pruned search, as in `HierIndex.search`, with the
+                results of one index over all codes. This process decides which nodes are kept, from the distinct
+                prefixes of all shards (all levels but the last). The first pruned search after a change collects these
+                prefixes; so does every pruned search with an array as `allow=`.
             keep_mode: as in `HierIndex.search`.
-            allow: only these ids, as in `HierIndex.search`. The ids of an `IdFilter` are sent once.
-            stats: also return the work done, in all shards together.
-            partial: rather than raise an error when shards are lost, search those that are left.
+            allow: ids that the search may return, as in `HierIndex.search`. The ids of an `IdFilter` are sent once.
+            stats: also return the work done, added up over all shards.
+            partial: if shards are lost, search the remaining shards instead of raising an error.
 
         Returns:
             `SearchResult`, or with `stats=True` the pair (`SearchResult`, `SearchStats`); with `partial=True` a
@@ -132,8 +132,8 @@ class Searching(Sharded):
             cuts = None
             if share is not None and len(self.level_bits) > 1:
                 cuts = self._census(state, allowed, missing).cuts(array, k, share, keep_mode)
-            sent, limits = shared(array), shared(cuts)
-            each = {s: (sent, k, limits, keep_mode, *allowed[s]) for s in range(self.n_shards)}
+            sent, sent_cuts = shared(array), shared(cuts)
+            each = {s: (sent, k, sent_cuts, keep_mode, *allowed[s]) for s in range(self.n_shards)}
             parts = self._fleet.ask("search", each, state.versions, missing=missing)
             result = merge_nearest([parts[s][0] for s in sorted(parts)], len(array), k, self.n_bits)
             return result, self._work(parts, state, len(array))
@@ -147,9 +147,9 @@ class Searching(Sharded):
 
         Args:
             queries: uint8 array `(nq, n_bits / 8)`.
-            radius: largest distance in bits that is found, from 0; n_bits and more find all codes.
-            allow: only these ids, as in `search`.
-            stats: also return the work done, in all shards together.
+            radius: largest distance in bits, at least 0; with n_bits or more the result holds all codes.
+            allow: ids that the search may return, as in `search`.
+            stats: also return the work done, added up over all shards.
             partial: as in `search`.
 
         Returns:
@@ -180,8 +180,8 @@ class Searching(Sharded):
 
         Args:
             queries: uint8 array `(nq, n_bits / 8)`.
-            radius: largest distance in bits that counts, from 0; n_bits and more count all codes.
-            allow: only these ids, as in `search`.
+            radius: largest distance in bits, at least 0; with n_bits or more all codes count.
+            allow: ids that may count, as in `search`.
             partial: as in `search`.
 
         Returns:
@@ -207,7 +207,7 @@ class Searching(Sharded):
     def _found(
         self, find: Callable[[State, set[int] | None], tuple[Any, SearchStats | None]], stats: bool, partial: bool
     ) -> Any:
-        """A result in the form that was asked for."""
+        """Run a search; return its result in the form that `stats` and `partial` ask for."""
         check_bool("partial", partial)
         missing: set[int] | None = set() if partial else None
         result, work = self._reading(lambda state: find(state, missing))
@@ -219,22 +219,22 @@ class Searching(Sharded):
         return merge_stats([parts[s][1] for s in shards], [state.sizes[s] for s in shards], n_queries)
 
     def _census(self, state: State, allowed: Mapping[int, Allowed], missing: set[int] | None) -> Census:
-        """The nodes of all shards; kept for the next search but where the filter is an array."""
+        """Return the nodes of all shards; cached, except for a filter given as an array."""
         key, ids = allowed[0]
-        keeps = ids is None or key is not None
-        if keeps and key in state.censuses:
+        cached = ids is None or key is not None
+        if cached and key in state.censuses:
             return state.censuses[key]
         gone: set[int] = set()
         parts = self._fleet.ask("nodes", allowed, state.versions, missing=None if missing is None else gone)
         census = Census(list(parts.values()), self.level_bits)
         if missing is not None:
             missing |= gone
-        if keeps and not gone:
+        if cached and not gone:
             state.censuses[key] = census
         return census
 
     def _allowed(self, allow: Any, state: State) -> dict[int, Allowed]:
-        """Of each shard, those of the allowed ids that it may hold."""
+        """Return, for each shard, the allowed ids that belong to it."""
         if allow is None:
             return dict.fromkeys(range(self.n_shards), (None, None))
         if isinstance(allow, IdFilter):
@@ -248,5 +248,5 @@ class Searching(Sharded):
 
 
 def _own_filter(allow: Allow) -> Allow:
-    """A filter that stays the same if the search is made twice."""
+    """Copy a filter given as an array, so that a repeated search uses the same ids."""
     return allow if allow is None or isinstance(allow, IdFilter) else own_array("allow", allow)

@@ -1,4 +1,4 @@
-"""One copy of one shard: what runs in an actor. Nothing in here knows of the others, and little of Ray."""
+"""`Shard`: one copy of one shard, which runs in an actor. It does not know the other shards, and hardly uses Ray."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ __all__ = ["Allowed", "Shard"]
 Codes = NDArray[np.uint8]
 Ids = NDArray[np.int64]
 Allowed = tuple[int | None, Ids | None]
-"""The last arguments of searches: a number that tells an `IdFilter` from others, None for an array that is used once;
-and the allowed ids that this shard may hold, None for no filter."""
+"""The last two arguments of searches: the number of an `IdFilter`, or None for an array that is used once; and the
+allowed ids that belong to this shard, or None for no filter."""
 
 _MOST_FILTERS = 8
 
@@ -38,14 +38,14 @@ _MOST_FILTERS = 8
 class Shard:
     """The codes of a shard in several versions at once.
 
-    A change makes a new version beside the old one, which searches go on to read: an index and its copy share all
-    that neither has changed. Methods may run in several threads.
+    A change makes a new version; running searches still read the old one. Versions share unchanged segments (copy on
+    write). Methods may run in several threads.
 
     Args:
-        level_bits: as of `HierIndex`.
-        memory: as of `HierIndex`.
-        plan: as of `HierIndex`.
-        threads: threads of a search; None for as many as there are processors.
+        level_bits: as in `HierIndex`.
+        memory: as in `HierIndex`.
+        plan: as in `HierIndex`.
+        threads: threads of a search; None takes the number of processors.
     """
 
     def __init__(self, level_bits: Sequence[int], memory: Memory, plan: Plan, threads: int | None) -> None:
@@ -56,24 +56,24 @@ class Shard:
         self._filters: OrderedDict[int, IdFilter] = OrderedDict()
 
     def place(self) -> tuple[str, int]:
-        """Where this runs: Ray's name of the node, and the process."""
+        """Return Ray's id of the node, and the id of the process."""
         import ray
 
         return ray.get_runtime_context().get_node_id(), os.getpid()
 
     def ping(self) -> None:
-        """Answer."""
+        """Do nothing; an answer shows that the actor is alive."""
 
     def load(self, version: int, folder: str, card: Mapping[str, Any], number: int, n_shards: int) -> int:
-        """Take from files of a folder what belongs into shard `number` of `n_shards`; tells how many codes.
+        """Load the codes of shard `number` of `n_shards` from a saved folder; return the number of codes.
 
-        Without a card the shard is empty.
+        With an empty card the shard is empty.
         """
         index = self._empty.copy()
         if card and card["n_shards"] == n_shards:
             index, _, _ = self._loaded(folder, card, number)
         elif card:
-            # Ids whose hashes are equal modulo both numbers of shards: only these files can hold some.
+            # Only these files can hold ids of this shard: the hashes agree modulo the gcd of both numbers of shards.
             step = math.gcd(card["n_shards"], n_shards)
             pieces = [(np.empty((0, index.n_bits // 8), np.uint8), np.empty(0, np.int64))]
             for file in range(number % step, card["n_shards"], step):
@@ -85,7 +85,7 @@ class Shard:
         return len(index)
 
     def _loaded(self, folder: str, card: Mapping[str, Any], number: int) -> tuple[HierIndex, Codes, Ids]:
-        """The index in a file of a folder, and all its codes and ids."""
+        """Load and check the file of one shard; return its index, codes and ids."""
         name = shard_names(card["n_shards"])[number]
         path = check_file(folder, card, name, whole=False)
         index = load(path)
@@ -96,32 +96,32 @@ class Shard:
         return index, codes, ids
 
     def save(self, version: int, path: Path) -> dict[str, Any]:
-        """Write a version into a file, of which the card then says this."""
+        """Write a version to a file; return the entry of the file for the card."""
         self._versions[version].save(path)
         return file_entry(path)
 
     def put(self, version: int, data: bytes) -> None:
-        """Hold what another copy holds."""
+        """Store a version, given the `content` of another copy."""
         self._versions[version] = HierIndex.from_bytes(data)
 
     def content(self, version: int) -> bytes:
-        """What another copy is to hold."""
+        """Return a version as bytes, for `put` in another copy."""
         return self._versions[version].to_bytes()
 
     def change(self, old: int, new: int, method: str, *arguments: Any) -> int:
-        """Make a version from another by calling a method of the index; tells how many codes it has."""
+        """Make a new version from an old one by calling a method of the index; return its number of codes."""
         index = self._versions[old].copy()
         getattr(index, method)(*arguments)
         self._versions[new] = index
         return len(index)
 
     def forget(self, versions: Sequence[int]) -> None:
-        """Drop versions that nobody will ask for."""
+        """Drop versions that are no longer read."""
         for version in versions:
             self._versions.pop(version, None)
 
     def read(self, version: int, method: str, *arguments: Any) -> Any:
-        """What a method of the index that changes nothing gives; an attribute that is none, itself."""
+        """Call a read-only method of the index, or return an attribute."""
         value = getattr(self._versions[version], method)
         return value(*arguments) if callable(value) else value
 
@@ -134,9 +134,9 @@ class Shard:
         keep_mode: str,
         *allowed: Any,
     ) -> tuple[SearchResult, SearchStats]:
-        """Up to k neighbours of each query; with `cuts` of the codes that these leave in the race."""
+        """Find up to k neighbours of each query; with `cuts`, run the pruned search and keep nodes within the cuts."""
         index, allow = self._versions[version], self._filter(*allowed)
-        k = max(1, min(k, len(index)))  # the list is no longer than it can be filled
+        k = max(1, min(k, len(index)))  # no padding beyond the number of codes
         if cuts is None:
             return index.search(queries, k, allow=allow, stats=True)
         mode = KEEP_MODES[keep_mode]
@@ -144,15 +144,15 @@ class Shard:
         return SearchResult(distances, ids), search_stats(work)
 
     def range_search(self, version: int, queries: Codes, radius: int, *allowed: Any) -> tuple[RangeResult, SearchStats]:
-        """All neighbours within a radius."""
+        """Find all codes within a radius."""
         return self._versions[version].range_search(queries, radius, allow=self._filter(*allowed), stats=True)
 
     def count_within(self, version: int, queries: Codes, radius: int, *allowed: Any) -> NDArray[np.int64]:
-        """How many they are."""
+        """Count the codes within a radius."""
         return self._versions[version].count_within(queries, radius, allow=self._filter(*allowed))
 
     def nodes(self, version: int, number: int | None, allowed: Ids | None) -> Nodes:
-        """The nodes of the last level but one, of the allowed codes."""
+        """Return the nodes of the second-last level over the allowed codes."""
         index = self._versions[version]
         codes, ids = index.to_arrays()
         if allowed is not None:
@@ -161,11 +161,11 @@ class Shard:
         return count_nodes(np.ascontiguousarray(prefixes), np.ones(len(prefixes), np.int64))
 
     def _filter(self, number: int | None, ids: Ids | None) -> IdFilter | Ids | None:
-        """What the index takes for `allow=`; an `IdFilter` with what earlier searches have prepared."""
+        """Return the `allow=` argument of the index; an `IdFilter` is cached, as it stores small indices."""
         if number is None or ids is None:
             return ids
-        found = self._filters.pop(number, None)
-        self._filters[number] = IdFilter(ids) if found is None else found
+        cached = self._filters.pop(number, None)
+        self._filters[number] = IdFilter(ids) if cached is None else cached
         while len(self._filters) > _MOST_FILTERS:
             self._filters.popitem(last=False)
         return self._filters[number]

@@ -1,7 +1,7 @@
-"""What a sharded index holds at each moment: versions of its shards, who reads them, and the actors that hold them.
+"""The state of a sharded index: versions of its shards, their readers, and the actors that hold them.
 
-The base of `ShardedIndex`, whose other bases search, change and save. A state never changes; a change makes another,
-and the versions of an old one are dropped once nobody reads them.
+Base class of the mixins of `ShardedIndex` that search, change and save. A state is immutable: a change makes a new
+state. Versions of an old state are dropped when the last reader has finished.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _Answer = TypeVar("_Answer")
 
 @dataclass(eq=False)
 class State:
-    """What the index holds at a moment."""
+    """The version and the number of codes of each shard, and the next id."""
 
     versions: tuple[int, ...]
     sizes: tuple[int, ...]
@@ -70,13 +70,13 @@ class Sharded:
         self._begin(widths, fleet, fleet.start(), next_id)
 
     def _begin(self, level_bits: tuple[int, ...], fleet: Fleet, sizes: Sequence[int], next_id: int) -> None:
-        """Hold what the shards of a fleet hold, of these sizes."""
+        """Start with the shards of a fleet, which hold these numbers of codes."""
         self._level_bits = level_bits
         self._fleet = fleet
         self._state = State((0,) * len(sizes), tuple(sizes), next_id)
-        self._old: list[State] = []  # states whose versions some shard still holds
-        self._guard = ChangeLock()  # held for moments, when a search begins and ends
-        self._numbers = itertools.count(1)  # of versions; none comes twice
+        self._old: list[State] = []  # old states with versions that shards still hold
+        self._guard = ChangeLock()  # held briefly at the start and the end of a search
+        self._numbers = itertools.count(1)  # version numbers, never reused
 
     @property
     def n_bits(self) -> int:
@@ -90,40 +90,40 @@ class Sharded:
 
     @property
     def memory(self) -> Memory:
-        """What each shard may spend for speed: `"compact"`, `"default"` or `"fast"`."""
+        """Memory budget of each shard: `"compact"`, `"default"` or `"fast"`."""
         return self._memory
 
     @property
     def n_shards(self) -> int:
-        """How many parts there are."""
+        """Number of shards."""
         return self._fleet.options.n_shards
 
     @property
     def replicas(self) -> int:
-        """How many copies each shard is to have."""
+        """Number of copies of each shard, when none is lost."""
         return self._fleet.options.replicas
 
     @property
     def copies(self) -> tuple[tuple[str, ...], ...]:
-        """Of each shard, the nodes of its living copies by the names that Ray has for them."""
+        """For each shard, Ray's ids of the nodes of its living copies."""
         return tuple(tuple(copy.node for copy in self._fleet.copies(shard)) for shard in range(self.n_shards))
 
     def __len__(self) -> int:
         return sum(self._state.sizes)
 
     def wait_until_whole(self, timeout: float = _WAIT) -> bool:
-        """Wait until every shard has all its copies, as after a loss.
+        """Wait until every shard has all its copies again, for example after a loss.
 
         Args:
-            timeout: most seconds to wait.
+            timeout: longest time to wait in seconds.
 
         Returns:
-            Whether it has.
+            True if every shard has all its copies, False after the timeout.
         """
         return self._fleet.wait_until_whole(check_not_negative("timeout", timeout))
 
     def close(self) -> None:
-        """End the actors; what has not been saved is gone."""
+        """Stop the actors; unsaved changes are lost."""
         self._fleet.close()
 
     def __enter__(self) -> Self:
@@ -133,7 +133,7 @@ class Sharded:
         self.close()
 
     def _reading(self, read: Callable[[State], _Answer]) -> _Answer:
-        """Read a state, none of whose versions is dropped meanwhile; the next one if this one is lost."""
+        """Read the current state and keep its versions alive; if a shard is lost and the state has changed, retry."""
         while True:
             with self._held() as state:
                 try:
@@ -154,22 +154,22 @@ class Sharded:
                 state.readers -= 1
 
     def _read(self, method: str, *first: Any, each: Mapping[int, tuple[Any, ...]] | None = None) -> dict[int, Any]:
-        """What shards answer, in their order."""
+        """Ask shards, and return their answers in order."""
         arguments = dict.fromkeys(range(self.n_shards), ()) if each is None else each
         calls = {shard: (*first, *of_shard) for shard, of_shard in arguments.items()}
         answers = self._reading(lambda state: self._fleet.ask(method, calls, state.versions))
         return {shard: answers[shard] for shard in calls}
 
     def _apply(self, calls: Mapping[int, tuple[Any, ...]], next_id: int) -> None:
-        """Make a new version of some shards, and then the new state of all."""
+        """Make a new version of some shards, then a new state of the index."""
         state, new = self._state, next(self._numbers)
         try:
-            made = self._fleet.change(calls, state.versions, new)
+            changed = self._fleet.change(calls, state.versions, new)
         except BaseException:
             self._fleet.forget(dict.fromkeys(calls, (new,)))
             raise
         versions = tuple(new if shard in calls else version for shard, version in enumerate(state.versions))
-        sizes = tuple(made.get(shard, size) for shard, size in enumerate(state.sizes))
+        sizes = tuple(changed.get(shard, size) for shard, size in enumerate(state.sizes))
         self._fleet.publish(versions)
         with self._guard("a search", nests=True):
             self._state = State(versions, sizes, next_id)

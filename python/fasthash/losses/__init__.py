@@ -1,10 +1,10 @@
-"""Losses that train a network to hash: `loss(z, labels)` of its raw outputs, `loss.step()` after an optimiser step."""
+"""Losses for hash networks: call `loss(z, labels)` on raw outputs, and `loss.step()` after each optimiser step."""
 
 from __future__ import annotations
 
 from fasthash._extras import needs_extra
 
-# Every import of a module of this package passes here first, so that torch is asked for in this one place.
+# Importing any module of this package runs this file first, so this is the only check that torch is installed.
 with needs_extra("train"):
     from fasthash.losses.base import HashLoss
     from fasthash.losses.bihalf import BiHalfLoss

@@ -1,4 +1,4 @@
-"""The contract of all losses, and what they share on labels."""
+"""`HashLoss`, the base class of all losses, and helpers for labels."""
 
 from __future__ import annotations
 
@@ -11,31 +11,30 @@ __all__ = ["HashLoss", "multi_hot", "similarity"]
 class HashLoss(nn.Module):
     """A loss on the raw outputs of a hash network.
 
-    A loss is called as `loss(z, labels)` and returns a scalar, finite for every finite batch. The trainer calls
-    `loss.step()` once after each optimiser step, and passes `index` where `needs_index` is true. Parameters that a loss
-    has (proxies, a classifier) are trained with the network. A subclass implements `batch_loss`, and `step` if it has a
-    schedule.
+    `loss(z, labels)` returns a scalar, finite for every finite batch. The trainer calls `loss.step()` once after each
+    optimiser step, and passes `index` if `needs_index` is true. Parameters of a loss (proxies, a classifier) are
+    trained with the network. A subclass implements `batch_loss`, and `step` if it has a schedule.
     """
 
     @property
     def needs_index(self) -> bool:
-        """Whether a call takes `index`: the loss remembers something of every image."""
+        """Whether a call needs `index`, because the loss stores a value for every image."""
         return False
 
     def forward(self, z: Tensor, labels: Tensor, index: Tensor | None = None) -> Tensor:
-        """Loss of one batch.
+        """Compute the loss of one batch.
 
         Args:
             z: float `(B, n_bits)`, the outputs before any tanh or sign. Half precision is computed in float32, under
-                autocast too. NaN is not looked for, which would make the GPU wait.
+                autocast too. NaN is not checked, since a check would make the GPU wait.
             labels: int64 `(B,)` classes, or multi-hot `(B, C)` of zeros and ones, C at least 2, any real dtype.
-            index: int64 `(B,)`, the numbers of the images in the training set, for a loss that `needs_index`.
+            index: int64 `(B,)`, positions of the images in the training set, for a loss that `needs_index`.
 
         Returns:
-            A scalar, float32 or the float64 of `z`.
+            A scalar: float64 if `z` is float64, else float32.
 
         Raises:
-            TypeError: `z` is no float tensor, or `labels` or `index` no tensor of a fitting dtype.
+            TypeError: `z` is not a float tensor, or `labels` or `index` is not a tensor of the right dtype.
             ValueError: a shape does not fit, or `index` is missing.
         """
         _check_batch(z, labels)
@@ -45,19 +44,19 @@ class HashLoss(nn.Module):
             return self.batch_loss(z.float() if z.dtype.itemsize < 4 else z, labels, index)
 
     def batch_loss(self, z: Tensor, labels: Tensor, index: Tensor | None) -> Tensor:
-        """The loss itself, given checked arguments and `z` in float32 or float64."""
+        """Compute the loss from checked arguments, with `z` in float32 or float64."""
         raise NotImplementedError(f"{type(self).__name__} must implement batch_loss")
 
     def step(self) -> None:
-        """Move the schedules of the loss by one iteration; a loss without any does nothing."""
+        """Advance the schedules of the loss by one iteration; the default does nothing."""
 
 
 def similarity(labels: Tensor, others: Tensor | None = None) -> Tensor:
-    """Bool `(A, B)`: true where two images share a label.
+    """Return bool `(A, B)`: true where two images share a label.
 
     Args:
         labels: int64 `(A,)` classes, or multi-hot `(A, C)`.
-        others: the same of B images; None compares the images with themselves.
+        others: labels of B other images; None compares the images with each other.
     """
     others = labels if others is None else others
     if labels.ndim == 1:
@@ -66,7 +65,7 @@ def similarity(labels: Tensor, others: Tensor | None = None) -> Tensor:
 
 
 def multi_hot(labels: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
-    """Labels of either form as `(B, n_classes)` of zeros and ones.
+    """Convert labels of either form to zeros and ones `(B, n_classes)`.
 
     Raises:
         ValueError: a class is not below `n_classes`, or multi-hot labels have another width.
@@ -88,7 +87,7 @@ def _check_batch(z: Tensor, labels: Tensor) -> None:
         raise TypeError(f"z must be a float tensor, got {z.dtype}")
     if z.ndim != 2 or z.shape[1] == 0:
         raise ValueError(f"z must have shape (B, n_bits) with n_bits at least 1, got {tuple(z.shape)}")
-    # One column is refused as the likely slip of classes kept as (B, 1), which would make nearly all images similar.
+    # Refuse one column: it is probably a column of classes (B, 1), and would make nearly all images similar.
     if labels.ndim not in (1, 2) or labels.shape[1:] == (1,):
         raise ValueError(f"labels must have shape (B,), or (B, C) with C at least 2, got {tuple(labels.shape)}")
     if labels.ndim == 1 and labels.dtype != torch.int64:

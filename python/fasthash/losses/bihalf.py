@@ -14,11 +14,12 @@ __all__ = ["BiHalfLoss"]
 
 
 class BiHalfLoss(PairLoss):
-    """Cosines of codes like cosines of features; every bit is +1 in half of a batch and -1 in the other half.
+    """Makes cosines of codes match cosines of features; each bit is +1 in half of a batch and -1 in the other half.
 
-    Unsupervised: in place of labels a call takes the features of the images, `loss(z, features)`. The mean over pairs
-    of `(cos(b_i, b_j) - cos(x_i, x_j))^2`, where b holds +1 for the half of the batch with the larger outputs of a bit,
-    and -1 for the rest. The gradient passes through b as it is, and `gamma (z - b) / (B n_bits)` is added to it.
+    Unsupervised: a call takes the features of the images in place of labels, `loss(z, features)`. The loss is the mean
+    over pairs of `(cos(b_i, b_j) - cos(x_i, x_j))^2`, where b is +1 for the half of the batch with the larger outputs
+    of a bit, and -1 for the rest. The gradient passes through b unchanged, and `gamma (z - b) / (B n_bits)` is added to
+    it.
 
     Li and van Gemert, Deep Unsupervised Image Hashing by Maximizing Bit Entropy, AAAI 2021.
 
@@ -51,7 +52,7 @@ class BiHalfLoss(PairLoss):
             pairs.right_labels,
             pairs.mask,
         )
-        # Worth 0, with the added gradient as its slope.
+        # Adds 0 to the loss and the extra term to its gradient.
         pull = self.gamma / 2 * (z - halves.detach()).square().sum() / max(z.numel(), 1)
         return pairs.mean((pairs.cosines() - of_features.cosines()).square()) + pull - pull.detach()
 

@@ -15,12 +15,12 @@ __all__ = ["CELLoss"]
 class CELLoss(PairLoss):
     """Cosine embedding loss: the mean over pairs of `1 - c` if similar and `max(0, c - margin)` if not.
 
-    c is the cosine of `u = tanh(z)` of the two images. PyTorch's loss of that name, which HHNet (arXiv 2403.13747)
-    takes with the margin of HyP2; HHNet's form is `pairs="all"`.
+    c is the cosine of `u = tanh(z)` of the two images. This is PyTorch's loss of that name; HHNet (arXiv 2403.13747)
+    uses it with the margin of HyP2 and `pairs="all"`.
 
     Args:
-        n_classes: number of classes, from which and from the width of `z` the margin follows, see `code_margin`.
-        margin: the margin itself, in [-1, 1], whatever `n_classes`; None takes that of `n_classes`.
+        n_classes: number of classes; determines the margin together with the width of `z`, see `code_margin`.
+        margin: margin in [-1, 1]; None computes it from `n_classes`.
         pairs: which pairs count, see `PairLoss`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""CNNH: codes from similarities first, a network that regresses them after."""
+"""CNNH: a first stage computes codes from similarities, a second stage trains a network to regress them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ __all__ = ["CNNHLoss", "cnnh_codes"]
 
 
 def cnnh_codes(labels: Tensor, n_bits: int, *, sweeps: int = 10, seed: int = 0) -> Tensor:
-    """First stage of CNNH: codes of the training set whose inner products follow its similarities.
+    """Compute the first stage of CNNH: codes of the training set whose inner products approximate its similarities.
 
-    H in [-1, 1] lowers `|S - H H' / n_bits|^2`, S = 1 where two images share a label and -1 elsewhere, one entry after
-    the other in random order, each by a Newton step. The sums over the training set that a step needs are kept, so that
-    it takes O(n_bits) time, and no n x n matrix is made. A sweep that raises the objective is undone and ends it.
+    The method lowers `|S - H H' / n_bits|^2` over H in [-1, 1], where S is 1 for images that share a label and -1
+    otherwise. It updates one matrix element at a time, in random order, by a Newton step. Sums over the training set
+    are kept, so that a step takes O(n_bits) time, and no n x n matrix is made. A sweep that raises the objective is
+    undone and ends the method.
 
     Xia, Pan, Lai, Liu and Yan, Supervised Hashing for Image Retrieval via Image Representation Learning, AAAI 2014.
 
     Args:
         labels: int64 `(n,)` or multi-hot `(n, C)`.
         n_bits: width of the codes.
-        sweeps: times that all entries are visited.
-        seed: of the beginning and the order.
+        sweeps: largest number of passes over all elements.
+        seed: random seed of the initial H and of the order.
 
     Returns:
         float32 `(n, n_bits)` of -1 and +1, the signs of H.
@@ -56,7 +57,7 @@ def cnnh_codes(labels: Tensor, n_bits: int, *, sweeps: int = 10, seed: int = 0) 
 
 
 def newton_step(h: NDArray[np.float64], gram: NDArray[np.float64], pull: NDArray[np.float64], k: int) -> float:
-    """By how much entry k of a row h of H should change: `-g / c`, kept so that it stays in [-1, 1].
+    """Return the change of element k of a row h of H: `-g / c`, clipped so that the element stays in [-1, 1].
 
     g and c are the first and the second derivative of `|H H' - n_bits S|^2`.
 
@@ -64,12 +65,12 @@ def newton_step(h: NDArray[np.float64], gram: NDArray[np.float64], pull: NDArray
         h: `(n_bits,)`, the row.
         gram: `(n_bits, n_bits)`, H' H.
         pull: `(n_bits,)`, the row of S H.
-        k: the entry.
+        k: position of the element in the row.
     """
     n_bits = len(h)
     slope = 4 * (h @ gram[:, k] - n_bits * pull[k])
     curvature = 4 * (gram[k, k] + h[k] * h[k] + h @ h - n_bits)
-    # With few images the objective may curve downwards; then the far end of the slope is lowest.
+    # With few images the objective may be concave; then the minimum is at the end of the interval.
     step = -slope / curvature if curvature > 0 else -np.copysign(np.inf, slope)
     return float(min(max(step, -1 - h[k]), 1 - h[k]))
 
@@ -91,27 +92,27 @@ def _sweep(h: NDArray[np.float64], classes: NDArray[np.generic], rng: np.random.
 def _similarities(classes: NDArray[np.generic], i: int) -> NDArray[np.float64]:
     """Row i of S."""
     similar = classes == classes[i] if classes.ndim == 1 else classes @ classes[i] > 0
-    similar[i] = True  # without labels too
+    similar[i] = True  # also for an image without labels
     return np.where(similar, 1.0, -1.0)
 
 
 def _objective(h: NDArray[np.float64], classes: NDArray[np.generic]) -> float:
-    """`|S - H H' / n_bits|^2`, but for the constant |S|^2."""
+    """Return `|S - H H' / n_bits|^2` without the constant |S|^2."""
     n_bits = h.shape[1]
     crossed = sum(float(_similarities(classes, i) @ h @ h[i]) for i in range(len(h)))
     return float(np.square(h.T @ h).sum()) / n_bits**2 - 2 * crossed / n_bits
 
 
 class CNNHLoss(HashLoss):
-    """Second stage of CNNH: the network regresses the codes of the first.
+    """Second stage of CNNH: the network regresses the codes of the first stage.
 
-    The mean over images and bits of `(u - h)^2`, `u = tanh(z)`, h the code that `cnnh_codes` gave the image.
+    The mean over images and bits of `(u - h)^2`, where `u = tanh(z)` and h is the code of the image from `cnnh_codes`.
 
     Args:
-        codes: float `(n, n_bits)` of -1 and +1, those of the training set, in its order.
+        codes: float `(n, n_bits)` of -1 and +1, the codes of the training set in its order.
 
     Raises:
-        TypeError, ValueError: `codes` is no tensor of -1 and +1.
+        TypeError, ValueError: `codes` is not a tensor of -1 and +1.
     """
 
     codes: Tensor
@@ -126,7 +127,7 @@ class CNNHLoss(HashLoss):
 
     @property
     def needs_index(self) -> bool:
-        """Always: each image of the training set has its code."""
+        """Always true: each image of the training set has its code."""
         return True
 
     def batch_loss(self, z: Tensor, labels: Tensor, index: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""How far apart codes of classes can be: the margin of CEL and HyP2."""
+"""The margin of CEL and HyP2: how far apart the codes of classes can be."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _LARGEST_DISTANCE = {
 
 
 def code_margin(n_bits: int, n_classes: int) -> float:
-    """Cosine that codes of different classes need not fall below: `1 - 2 d / n_bits`.
+    """Return the margin for codes of different classes as a cosine: `1 - 2 d / n_bits`.
 
-    d is the largest minimum distance of a binary linear code with at least `n_classes` words. Xu et al., HyP2 Loss, ACM
-    MM 2022, takes it from a table of known codes. For widths and numbers of classes that are not in it, the largest d
-    of Griesmer's bound is taken, which may be a little more than any code reaches.
+    d is the largest minimum distance of a binary linear code with at least `n_classes` words, from the table of known
+    codes in Xu et al., HyP2 Loss, ACM MM 2022. For widths and numbers of classes outside the table, d is the largest
+    value that Griesmer's bound allows; real codes may not reach it.
 
     Raises:
-        TypeError, ValueError: an argument is no positive integer.
+        TypeError, ValueError: an argument is not a positive integer.
 
     Examples:
         >>> code_margin(16, 100)
@@ -46,5 +46,5 @@ def code_margin(n_bits: int, n_classes: int) -> float:
 
 
 def _griesmer(d: int, k: int) -> int:
-    """Bits that 2^k words of distance d need at least."""
+    """Return Griesmer's lower bound on the bits of a linear code with 2^k words and distance d."""
     return sum(-(-d // 2**i) for i in range(k))

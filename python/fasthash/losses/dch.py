@@ -11,15 +11,15 @@ from fasthash.losses.variants import Variant
 
 __all__ = ["DCHLoss"]
 
-_EPSILON = 1e-5  # keeps distances of pairs above zero, where gamma / d is infinite
+_EPSILON = 1e-5  # keeps distances of pairs above zero, so that gamma / d is finite
 
 
 class DCHLoss(PairLoss):
-    """Cauchy cross-entropy of pairs: it spends itself on similar images that are farther than a few bits apart.
+    """Cauchy cross-entropy of pairs; it penalises similar images that are more than a few bits apart.
 
-    With the distance in bits `d = n_bits (1 - c) / 2`, c the cosine of `u = tanh(z)`, the weighted mean over pairs of
-    `log(1 + d / gamma)` if similar and `log(1 + gamma / d)` if not, plus `quantization` times the mean over images of
-    `log(1 + d(|u|, 1) / gamma)`.
+    The distance in bits is `d = n_bits (1 - c) / 2`, where c is the cosine of `u = tanh(z)`. The loss is the weighted
+    mean over pairs of `log(1 + d / gamma)` if similar and `log(1 + gamma / d)` if not, plus `quantization` times the
+    mean over images of `log(1 + d(|u|, 1) / gamma)`.
 
     Cao, Long, Liu and Wang, Deep Cauchy Hashing for Hamming Space Retrieval, CVPR 2018.
 

@@ -24,8 +24,8 @@ class DHNLoss(PairLoss):
     Args:
         variant: "original", or "hhnet" for the form of HHNet's code (arXiv 2403.13747): all pairs, and the term
             `sum_k (log cosh |u_k| - 1)`, whose misplaced -1 pushes outputs to 0; for comparison only.
-        quantization: weight of the term on |u|. A large one fixes the signs before they are learned; the authors' 0.2
-            does so where training begins with small outputs.
+        quantization: weight of the term on |u|. A large weight fixes the signs before they are learned; the authors'
+            0.2 does so if the initial outputs are small.
         pairs: which pairs count, see `PairLoss`; None takes "offdiag", or that of the variant.
 
     Raises:

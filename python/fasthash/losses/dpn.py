@@ -11,9 +11,9 @@ __all__ = ["DPNLoss"]
 
 
 class DPNLoss(TargetLoss):
-    """Hinge that draws every output past a margin, on the side that the code of its class says.
+    """Hinge loss that pushes every output past a margin, towards the sign in the code of its class.
 
-    The mean over images of `sum_k max(0, margin - z_k t_k)`, t the code of the class.
+    The mean over images of `sum_k max(0, margin - z_k t_k)`, where t is the code of the class.
 
     Fan, Ng, Ju, Zhang and Chan, Deep Polarized Network for Supervised Learning of Accurate Binary Hashing Codes, IJCAI
     2020.

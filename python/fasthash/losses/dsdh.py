@@ -15,21 +15,21 @@ __all__ = ["DSDHLoss"]
 
 
 class DSDHLoss(HashLoss):
-    """Pairs as in DPSH, while binary codes of the whole training set learn to be classified by a linear map.
+    """Pair loss of DPSH, plus binary codes of the whole training set that a linear map can classify.
 
-    The mean over the pairs of a batch with all images seen so far of `softplus(t) - s t`, `t = <z_i, z_j> / 2`, plus
-    `eta / n` times the mean over images of `|z_i - b_i|^2`. Once as many images have passed as the training set has,
-    the codes B in {-1, +1} and the map W are solved for: they lower `mu |Y - B W|^2 + nu |W|^2 + eta |B - Z|^2`, W by
-    least squares, B bit by bit (discrete cyclic coordinate descent).
+    The mean of `softplus(t) - s t`, `t = <z_i, z_j> / 2`, over the pairs of the batch with all images seen so far, plus
+    `eta / n` times the mean over images of `|z_i - b_i|^2`. Once per n images, `step` solves for the codes B in
+    {-1, +1} and the map W. They lower `mu |Y - B W|^2 + nu |W|^2 + eta |B - Z|^2`: W by least squares, B bit by bit
+    (discrete cyclic coordinate descent).
 
     Li, Sun, He and Tan, Deep Supervised Discrete Hashing, NeurIPS 2017. eta is divided by n as in the authors' DPSH.
 
     Args:
-        labels: int64 `(n,)` or multi-hot `(n, C)`, those of the training set.
+        labels: int64 `(n,)` or multi-hot `(n, C)`, labels of the training set.
         n_bits: columns of `z`.
-        mu, nu, eta: weights of classification, size of W, and distance of codes from outputs.
-        sweeps: how often W and then all bits are solved for.
-        seed: of the codes to begin with.
+        mu, nu, eta: weights of the classification error, of |W|^2, and of the distance between codes and outputs.
+        sweeps: number of times that W and then all bits are solved for.
+        seed: random seed of the initial codes.
 
     Attributes:
         codes: buffer `(n, n_bits)`, B.
@@ -63,7 +63,7 @@ class DSDHLoss(HashLoss):
 
     @property
     def needs_index(self) -> bool:
-        """Always: outputs and codes of the training set are kept."""
+        """Always true: the loss stores outputs and codes of the training set."""
         return True
 
     def batch_loss(self, z: Tensor, labels: Tensor, index: Tensor | None) -> Tensor:
@@ -75,7 +75,7 @@ class DSDHLoss(HashLoss):
         return pairs.mean(logistic(pairs.products() / 2, pairs.similar)) + self.eta / len(self.codes) * from_codes
 
     def step(self) -> None:
-        """Solve for the codes, once in as many images as the training set has."""
+        """Solve for the codes, once per n images."""
         if int(self.n_passed) >= len(self.codes):
             self.n_passed.zero_()
             self.solve()

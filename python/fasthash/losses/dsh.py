@@ -13,10 +13,10 @@ __all__ = ["DSHLoss"]
 
 
 class DSHLoss(PairLoss):
-    """Contrastive loss on the outputs, with a term that draws them to -1 and +1.
+    """Contrastive loss on the outputs, with a term that pulls them towards -1 and +1.
 
-    With D the squared distance of two outputs, the mean over pairs of `D / 2` if similar and `max(0, margin - D) / 2`
-    if not, plus `quantization` times the mean over images and bits of `||z_k| - 1|`.
+    The mean over pairs of `D / 2` if similar and `max(0, margin - D) / 2` if not, where D is the squared distance of
+    two outputs, plus `quantization` times the mean over images and bits of `||z_k| - 1|`.
 
     Liu, Wang, Shan and Chen, Deep Supervised Hashing for Fast Image Retrieval, CVPR 2016.
 

@@ -13,7 +13,7 @@ __all__ = ["GreedyHashLoss"]
 
 
 class GreedyHashLoss(HashLoss):
-    """A linear classifier on the signs themselves, through which the gradient passes as if they were the outputs.
+    """A linear classifier on the signs of the outputs; the gradient passes through the signs unchanged.
 
     The mean over images of the classifier's cross-entropy (binary for each class of multi-hot labels), plus `alpha`
     times the mean over images and bits of `||z_k| - 1|^3`.

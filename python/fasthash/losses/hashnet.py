@@ -24,28 +24,28 @@ class HashNetLoss(PairLoss):
     images share a label, else 0. Every `step_size` iterations beta grows, as `(1 + iteration // step_size) ** power`:
     tanh approaches sign, and no term on the quantisation error is needed.
 
-    With p the fraction of similar pairs, w is 1 / p for a similar pair and 1 / (1 - p) for a dissimilar one: both kinds
-    weigh the same in sum, however rare the similar pairs are.
+    The weight w is 1 / p for a similar pair and 1 / (1 - p) for a dissimilar one, where p is the fraction of similar
+    pairs. So similar and dissimilar pairs have the same total weight, even if similar pairs are rare.
 
     Cao, Long, Wang and Yu, HashNet: Deep Learning to Hash by Continuation, ICCV 2017. The authors' code takes
     `pairs="cross"`; HHNet's (arXiv 2403.13747) takes `pairs="all"` and counts p once on the training labels.
 
     Args:
-        scale: a, positive; None takes 10 / n_bits, from the width of `z`.
+        scale: the factor a, positive; None takes 10 / n_bits, from the width of `z`.
         step_size: iterations between two changes of beta, at least 1.
         power: exponent of the growth of beta, not negative; 0 keeps beta at 1.
-        weights: "balanced" as above; "jaccard" as in the paper, where the weight of a similar pair is multiplied by the
-            overlap of its two label sets (1 for single labels); "none" for w = 1.
+        weights: "balanced" as above; "jaccard" as in the paper, which also multiplies the weight of a similar pair by
+            the overlap of its two label sets (1 for single labels); "none" for w = 1.
         similar_fraction: p, from 0 to 1, counted once on the training labels; None counts it on each batch. Clamped to
             [1e-6, 1 - 1e-6].
         pairs: which pairs count, see `PairLoss`.
 
     Attributes:
-        iteration: int64 buffer `()`, the calls of `step()` so far; kept in the state dict, so that training resumes.
+        iteration: int64 buffer `()`, the number of calls of `step()`; part of the state dict, so that training resumes.
 
     Raises:
-        TypeError: `step_size` is no integer.
-        ValueError: an argument is out of range, or `similar_fraction` is given where weights="none" makes no use of it.
+        TypeError: `step_size` is not an integer.
+        ValueError: an argument is out of range, or `similar_fraction` is given with weights="none".
 
     Examples:
         >>> loss = HashNetLoss(step_size=100)
@@ -80,7 +80,7 @@ class HashNetLoss(PairLoss):
 
     @property
     def beta(self) -> float:
-        """The present slope of tanh at zero."""
+        """The current slope of tanh at zero."""
         return math.pow(1 + int(self.iteration) // self.step_size, self.power)
 
     def step(self) -> None:
@@ -100,7 +100,7 @@ class HashNetLoss(PairLoss):
 
 
 def _jaccard(pairs: PairBatch, dtype: torch.dtype) -> Tensor:
-    """Labels common to two images / labels of either, `(A, B)`; 0 where neither has any."""
+    """Return the Jaccard index of the label sets, `(A, B)`; 0 if both sets are empty."""
     left, right = pairs.left_labels.to(dtype), pairs.right_labels.to(dtype)
     common = left @ right.T
     return common / (left.sum(dim=1)[:, None] + right.sum(dim=1) - common).clamp(min=1)

@@ -20,22 +20,24 @@ Mode = Literal["parallel", "prefix"]
 
 
 class HierarchicalLoss(HashLoss):
-    """Weighted sum over the levels of a code, `sum_i w_i base_i(z_i, labels)`; of HashNet losses, that of HDHash.
+    """Weighted sum of losses over the levels of a code, `sum_i w_i base_i(z_i, labels)`.
 
-    HDHash, ICPR 2020, doi:10.1109/ICPR48806.2021.9412826.
+    With HashNet losses, it is the loss of HDHash, ICPR 2020, doi:10.1109/ICPR48806.2021.9412826.
 
     Args:
-        base: the loss of every level; or one for each, as those need that have parameters or memories of a width.
-        level_bits: widths of the levels in bits, positive multiples of 8, coarse first, as `z` holds them side by side.
-        weights: w, one for each level, positive and never increasing from coarse to fine; normalised to a sum of 1.
-            None takes 1, 1/2, 1/4, ...
-        mode: what z_i is: "parallel" takes level i alone; "prefix" takes the levels up to i together, by which a search
-            that has come down to level i ranks.
+        base: one loss for all levels; or a sequence with one loss for each level, which losses with parameters or
+            memories of a certain width need.
+        level_bits: widths of the levels in bits, positive multiples of 8, coarse first, in the order of the columns of
+            `z`.
+        weights: the weights w, one for each level, positive and never increasing from coarse to fine; normalised to a
+            sum of 1. None takes 1, 1/2, 1/4, ...
+        mode: outputs of level i: "parallel" takes level i alone; "prefix" takes all levels up to i, as a search does
+            when it ranks at level i.
 
     Raises:
-        TypeError: `base` is neither a `HashLoss` nor a sequence of them, or a width is no integer.
+        TypeError: `base` is neither a `HashLoss` nor a sequence of them, or a width is not an integer.
         ValueError: a width, a weight or the number of losses or weights is wrong, or `mode` is unknown; when called,
-            `z` has not `sum(level_bits)` columns.
+            `z` does not have `sum(level_bits)` columns.
 
     Examples:
         >>> loss = HierarchicalLoss(HashNetLoss(), level_bits=(8, 16, 40))
@@ -69,12 +71,12 @@ class HierarchicalLoss(HashLoss):
 
     @property
     def needs_index(self) -> bool:
-        """Whether the loss of a level needs it."""
+        """Whether the loss of any level needs `index`."""
         return any(self._base(level).needs_index for level in range(len(self.bases)))
 
     def step(self) -> None:
-        """Move the schedules of each base once."""
-        for base in self.bases.children():  # each once, however many levels it has
+        """Advance the schedules of each base loss once."""
+        for base in self.bases.children():  # a base that serves several levels is stepped once
             cast(HashLoss, base).step()
 
     def batch_loss(self, z: Tensor, labels: Tensor, index: Tensor | None) -> Tensor:
@@ -89,10 +91,10 @@ class HierarchicalLoss(HashLoss):
 
 
 def normalised_weights(name: str, weights: Sequence[float] | None, n_levels: int) -> tuple[float, ...]:
-    """The weights of the levels, with a sum of 1; the argument `name` gave them.
+    """Check the weights of the levels and normalise them to a sum of 1; `name` is the argument named in errors.
 
     Raises:
-        TypeError, ValueError: as of `HierarchicalLoss`.
+        TypeError, ValueError: as in `HierarchicalLoss`.
     """
     if weights is None:
         weights = [0.5**level for level in range(n_levels)]

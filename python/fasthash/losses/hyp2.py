@@ -21,8 +21,8 @@ PairFilter = Literal["multi", "all"]
 class HyP2Loss(HashLoss):
     """Cosines to learned proxies of the classes, and a hinge on pairs of images that share no label.
 
-    With c the cosine of an output and a proxy: the mean of `1 - c` over the classes of images, plus the mean of
-    `max(0, c - margin)` over all other classes, plus `beta` times the mean over dissimilar pairs of
+    Let c be the cosine of an output and a proxy. The loss is the mean of `1 - c` over the classes of images, plus the
+    mean of `max(0, c - margin)` over all other classes, plus `beta` times the mean over dissimilar pairs of
     `max(0, cos(z_i, z_j) - margin)`.
 
     Xu, Chai, Xu, Yuan, Fan and Wang, HyP2 Loss: Beyond Hypersphere Metric Space for Multi-label Image Retrieval, ACM MM
@@ -33,10 +33,10 @@ class HyP2Loss(HashLoss):
         n_classes: number of classes.
         variant: "original", or "hhnet" for the form of HHNet's code (arXiv 2403.13747): tanh of outputs and proxies,
             `-c` for `1 - c`, and all dissimilar pairs.
-        margin: None takes that of `code_margin(n_bits, n_classes)`.
+        margin: margin of the cosines; None takes `code_margin(n_bits, n_classes)`.
         beta: weight of the pairs.
-        pair_filter: "multi" takes dissimilar pairs of images that both have several labels, so none of single-label
-            data; "all" takes all dissimilar pairs. None takes "multi", or that of the variant.
+        pair_filter: "multi" takes dissimilar pairs in which both images have several labels, so none for single-label
+            data; "all" takes all dissimilar pairs. None takes "multi", or "all" for the hhnet variant.
 
     Attributes:
         proxies: parameter `(n_classes, n_bits)`.
@@ -85,5 +85,6 @@ class HyP2Loss(HashLoss):
 
         counts = sets.sum(dim=1) > 1 if self.pair_filter == "multi" else sets.new_ones(len(sets), dtype=torch.bool)
         pairs = PairBatch(z, z, sets, sets, counts[:, None] & counts)
-        pairs.mask = (pairs.mask & ~pairs.similar).to(z.dtype).fill_diagonal_(0)  # an image is no pair, labels or not
+        # Clear the diagonal: an image without labels is dissimilar to itself.
+        pairs.mask = (pairs.mask & ~pairs.similar).to(z.dtype).fill_diagonal_(0)
         return near + far + self.beta * pairs.mean((pairs.cosines() - self.margin).clamp(min=0))

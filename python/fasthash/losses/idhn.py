@@ -1,4 +1,4 @@
-"""Improved Deep Hashing Network for several labels."""
+"""Improved Deep Hashing Network for images with several labels."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ __all__ = ["IDHNLoss"]
 
 
 class IDHNLoss(PairLoss):
-    """Pairs that share some labels are drawn to a distance between, by the cosine of their label sets.
+    """Pair loss with soft similarities: pairs that share some labels get a distance between near and far.
 
-    With `u = z / (1 + |z|)` and s the cosine of two label sets: the mean over pairs of `softplus(t) - s t`,
-    `t = <u_i, u_j> / 2`, where s is 0 or 1, and of `gamma (<u_i, u_j> + n_bits - 2 s n_bits)^2` where it lies between;
-    plus `quantization` times the mean over images and bits of `||u_k| - 1|`.
+    Let `u = z / (1 + |z|)`, and let s be the cosine of two label sets. A pair with s = 0 or 1 contributes
+    `softplus(t) - s t` with `t = <u_i, u_j> / 2`. Any other pair contributes
+    `gamma (<u_i, u_j> + n_bits - 2 s n_bits)^2`. The loss is the mean over pairs, plus `quantization` times the mean
+    over images and bits of `||u_k| - 1|`.
 
     Zhang, Zou, Lin, Chen and Wang, Improved Deep Hashing with Soft Pairwise Similarity for Multi-label Image Retrieval,
     IEEE Transactions on Multimedia 22 (2020).
 
     Args:
-        gamma: weight of the pairs that share some labels only.
+        gamma: weight of the pairs that share only some of their labels.
         quantization: weight of the term on |u|.
         pairs: which pairs count, see `PairLoss`.
 
@@ -50,10 +51,10 @@ class IDHNLoss(PairLoss):
 
 
 def _label_cosines(pairs: PairBatch) -> Tensor:
-    """Cosines of label sets, `(A, B)`: exactly 1 for equal sets, 0 where one is empty."""
+    """Return the cosines of label sets, `(A, B)`: exactly 1 for equal sets, 0 if a set is empty."""
     if pairs.left_labels.ndim == 1:
         return pairs.similar
     left, right = pairs.left_labels.double(), pairs.right_labels.double()
     common = left @ right.T
     sizes = left.sum(dim=1)[:, None] * right.sum(dim=1)
-    return (common.square() / sizes.clamp(min=1)).sqrt()  # whole numbers to here, so that 1 is exact
+    return (common.square() / sizes.clamp(min=1)).sqrt()  # integers before the division, so that 1 is exact

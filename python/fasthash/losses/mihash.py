@@ -12,11 +12,11 @@ __all__ = ["MIHashLoss"]
 
 
 class MIHashLoss(PairLoss):
-    """How little the distance of two images says about whether they are similar.
+    """Negative mutual information of distance and similarity.
 
     For every image of a batch, the distances in bits `(n_bits - <u, u_j>) / 2`, `u = tanh(z)`, to similar and to
-    dissimilar images make two histograms with triangular bins. The loss is the mean of `H(D | s) - H(D)`, minus the
-    mutual information of distance and similarity, over the images that have both kinds of partners.
+    dissimilar images make two histograms with triangular bins. The loss is the mean of `H(D | s) - H(D)` over the
+    images that have both similar and dissimilar partners.
 
     Cakir, He, Bargal and Sclaroff, MIHash: Online Hashing with Mutual Information, ICCV 2017.
 
@@ -25,7 +25,7 @@ class MIHashLoss(PairLoss):
         pairs: which pairs count, see `PairLoss`.
 
     Raises:
-        TypeError, ValueError: `n_bins` is no integer of at least 2.
+        TypeError, ValueError: `n_bins` is not an integer of at least 2.
     """
 
     def __init__(self, *, n_bins: int | None = None, pairs: PairSet = "offdiag") -> None:
@@ -33,7 +33,7 @@ class MIHashLoss(PairLoss):
         self.n_bins = None if n_bins is None else check_int("n_bins", n_bins, 2)
 
     def batch_loss(self, z: Tensor, labels: Tensor, index: Tensor | None) -> Tensor:
-        """See `HashLoss.forward`; 0 where no image has both kinds of partners."""
+        """See `HashLoss.forward`; 0 if no image has both similar and dissimilar partners."""
         n_bits = z.shape[1]
         pairs = self.pair_up(torch.tanh(z), labels, index)
         n_bins = self.n_bins or n_bits + 1
@@ -52,6 +52,6 @@ class MIHashLoss(PairLoss):
 
 
 def _entropy(histograms: Tensor, totals: Tensor) -> Tensor:
-    """Entropy in nats of histograms `(..., n_bins)`; an empty bin adds 0, and has no slope."""
+    """Compute the entropy in nats of histograms `(..., n_bins)`; an empty bin adds 0 and has gradient 0."""
     p = histograms / totals.clamp(min=1)[..., None]
     return -(p * p.clamp(min=torch.finfo(p.dtype).tiny).log()).sum(dim=-1)

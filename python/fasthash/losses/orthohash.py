@@ -14,16 +14,17 @@ __all__ = ["OrthoHashLoss"]
 class OrthoHashLoss(TargetLoss):
     """Softmax over the cosines of an output with the codes of all classes, with a margin.
 
-    The mean over images of the cross-entropy of `scale (c - margin y)` to the labels y, c the cosines; several labels
-    of an image share its weight. The paper normalises the outputs of a batch first: `HashHead(batch_norm=True)`.
+    The mean over images of the cross-entropy of `scale (c - margin y)` with the labels y, where c are the cosines. The
+    labels of an image share its weight equally. The paper normalises the outputs of a batch first:
+    `HashHead(batch_norm=True)`.
 
     Hoe, Ng, Zhang, Chan, Song and Xiang, One Loss for All: Deep Hashing with a Single Cosine Similarity based Learning
     Objective, NeurIPS 2021.
 
     Args:
         n_bits, n_classes, codes, seed: the codes, see `TargetLoss`.
-        scale: of the cosines, positive.
-        margin: taken from the cosine of the right classes.
+        scale: factor on the cosines, positive.
+        margin: subtracted from the cosines of the right classes.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What losses on pairs of images share: which pairs count, and how similar and dissimilar ones are weighed."""
+"""Base class of losses on pairs of images: the choice of pairs, and weights of similar and dissimilar pairs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class PairBatch:
 
     Attributes:
         left, right: float `(A, n_bits)` and `(B, n_bits)`, the outputs.
-        left_labels, right_labels: labels of both, classes or multi-hot.
-        mask: `(A, B)` of zeros and ones in the dtype of the outputs, one for each pair that counts.
+        left_labels, right_labels: labels of both sides, classes or multi-hot.
+        mask: `(A, B)` of zeros and ones in the dtype of the outputs; 1 for each pair that counts.
     """
 
     def __init__(self, left: Tensor, right: Tensor, left_labels: Tensor, right_labels: Tensor, mask: Tensor) -> None:
@@ -38,27 +38,27 @@ class PairBatch:
         return similarity(self.left_labels, self.right_labels)
 
     def products(self) -> Tensor:
-        """Inner products `(A, B)`."""
+        """Compute the inner products `(A, B)`."""
         return self.left @ self.right.T
 
     def cosines(self) -> Tensor:
-        """Cosines `(A, B)`; 0 with a zero vector."""
+        """Compute the cosines `(A, B)`; 0 with a zero vector."""
         norms = self.left.norm(dim=1)[:, None] * self.right.norm(dim=1)
         return self.products() / norms.clamp(min=1e-8)
 
     def squared_distances(self) -> Tensor:
-        """Squared Euclidean distances `(A, B)`."""
+        """Compute the squared Euclidean distances `(A, B)`."""
         return (self.left[:, None] - self.right).square().sum(dim=2)
 
     def mean(self, values: Tensor) -> Tensor:
-        """Mean of finite values `(A, B)` over the pairs that count; 0 if none does."""
+        """Average finite values `(A, B)` over the pairs that count; 0 if no pair counts."""
         return (values * self.mask).sum() / self.mask.sum().clamp(min=1)
 
     def balance(self, similar_fraction: float | None = None) -> Tensor:
-        """Weights `(A, B)` after which similar and dissimilar pairs weigh the same in sum, however rare either is.
+        """Return weights `(A, B)` that give similar and dissimilar pairs the same total weight.
 
-        1 / p for a similar pair and 1 / (1 - p) for a dissimilar one, with p the fraction of similar pairs, of this
-        batch unless it is given, clamped to [1e-6, 1 - 1e-6].
+        The weight is 1 / p for a similar pair and 1 / (1 - p) for a dissimilar one. p is the fraction of similar pairs,
+        clamped to [1e-6, 1 - 1e-6]; None counts it on this batch.
         """
         if similar_fraction is None:
             p = self.mean(self.similar.to(self.mask.dtype))
@@ -71,10 +71,10 @@ class PairBatch:
 class OutputBank(nn.Module):
     """The latest outputs of all training images: each batch is paired with every image seen so far.
 
-    Pass one as `pairs=` of a loss, and `index` in its calls. As in the official DPSH and in DSDH.
+    Pass a bank as `pairs=` of a loss, and `index` in its calls. The official code of DPSH and DSDH use such pairs.
 
     Args:
-        labels: int64 `(n,)` or multi-hot `(n, C)`, those of the training set.
+        labels: int64 `(n,)` or multi-hot `(n, C)`, labels of the training set.
         n_bits: columns of the outputs.
 
     Raises:
@@ -96,7 +96,7 @@ class OutputBank(nn.Module):
         self.register_buffer("seen", torch.zeros(len(labels), dtype=torch.bool))
 
     def pair_up(self, u: Tensor, labels: Tensor, index: Tensor) -> PairBatch:
-        """Remember these outputs, and pair them with all that are remembered; gradients reach `u` alone."""
+        """Store the outputs `u` of a batch, and pair them with all stored outputs; gradients reach only `u`."""
         if u.shape[1] != self.outputs.shape[1]:
             raise ValueError(f"z must have the {self.outputs.shape[1]} columns of the bank, got {u.shape[1]}")
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self.labels):
@@ -111,10 +111,10 @@ class PairLoss(HashLoss):
     """A loss on pairs of images.
 
     Args:
-        pairs: which pairs count: "offdiag" all ordered pairs of different images of a batch; "all" those of an image
-            with itself too; "cross" those between the first half of a batch and the rest, two independent batches; an
-            `OutputBank` those between the batch and all images seen so far. None takes those of the variant.
-        variant: "original" (which takes "offdiag"), or "hhnet" (which takes "all").
+        pairs: choice of pairs. "offdiag": all ordered pairs of different images of a batch. "all": also each image with
+            itself. "cross": pairs between the first half of a batch and the rest, as two independent batches. An
+            `OutputBank`: pairs between the batch and all images seen so far. None takes the default of the variant.
+        variant: "original" (default pairs "offdiag") or "hhnet" (default pairs "all").
     """
 
     def __init__(self, pairs: PairSet | None, variant: Variant = "original") -> None:
@@ -128,11 +128,11 @@ class PairLoss(HashLoss):
 
     @property
     def needs_index(self) -> bool:
-        """Whether the pairs are those with a bank."""
+        """Whether the pairs come from an `OutputBank`."""
         return isinstance(self.pairs, OutputBank)
 
     def pair_up(self, u: Tensor, labels: Tensor, index: Tensor | None) -> PairBatch:
-        """The pairs that count, of outputs `(B, n_bits)`."""
+        """Make the pairs of outputs `u` `(B, n_bits)`."""
         if isinstance(self.pairs, OutputBank):
             assert index is not None  # forward has checked it
             return self.pairs.pair_up(u, labels, index)
@@ -145,7 +145,7 @@ class PairLoss(HashLoss):
 
 
 def check_fraction_of_similar(similar_fraction: float | None) -> float | None:
-    """A share of similar pairs in [0, 1], or None."""
+    """Check a fraction of similar pairs in [0, 1], or None."""
     if similar_fraction is not None and not 0 <= check_real("similar_fraction", similar_fraction) <= 1:
         raise ValueError(f"similar_fraction must lie in [0, 1], or be None, got {similar_fraction!r}")
     return similar_fraction

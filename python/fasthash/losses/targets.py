@@ -1,4 +1,4 @@
-"""Codes given to the classes beforehand, which images are drawn to."""
+"""Target codes of classes, fixed before training, and the base class of losses that use them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["TargetLoss", "class_codes"]
 
 
 def class_codes(n_classes: int, n_bits: int, *, kind: str = "auto", seed: int = 0) -> Tensor:
-    """Codes of -1 and +1 for classes, far apart.
+    """Make codes of -1 and +1 for classes, far apart from each other.
 
     Args:
         n_classes: number of codes.
-        n_bits: their width.
-        kind: "hadamard" takes rows of a Hadamard matrix and then of its negative, any two n_bits / 2 or more apart,
-            which needs n_bits to be a power of 2 and n_classes at most 2 n_bits; "random" draws every bit; "auto" takes
-            the first where it can.
-        seed: of the random bits.
+        n_bits: width of the codes.
+        kind: "hadamard" takes the rows of a Hadamard matrix and then of its negative; any two differ in at least
+            n_bits / 2 bits. It needs n_bits to be a power of 2 and n_classes at most 2 n_bits. "random" draws every
+            bit. "auto" takes "hadamard" if possible, else "random".
+        seed: random seed of the bits.
 
     Returns:
         float32 `(n_classes, n_bits)`.
@@ -49,13 +49,13 @@ def class_codes(n_classes: int, n_bits: int, *, kind: str = "auto", seed: int = 
 
 
 class TargetLoss(HashLoss):
-    """A loss that draws outputs to the codes of their classes.
+    """A loss that pulls outputs towards the codes of their classes.
 
     Args:
         n_bits: columns of `z`.
         n_classes: number of classes.
-        codes: float `(n_classes, n_bits)` of -1 and +1; None makes them by `class_codes`.
-        seed: of the random bits, and of those that settle ties.
+        codes: float `(n_classes, n_bits)` of -1 and +1; None calls `class_codes`.
+        seed: random seed of the codes, and of the bits that break ties.
 
     Attributes:
         codes: buffer `(n_classes, n_bits)`.
@@ -74,21 +74,23 @@ class TargetLoss(HashLoss):
         elif not isinstance(codes, Tensor) or codes.shape != (n_classes, n_bits) or not codes.abs().eq(1).all():
             raise ValueError(f"codes must be a tensor ({n_classes}, {n_bits}) of -1 and +1, got {codes!r}")
         self.register_buffer("codes", codes.float())
-        # Drawn once: a target that changed from epoch to epoch would draw an image both ways.
+        # Drawn once: with a new draw each epoch, the target of an image would keep changing.
         self.register_buffer("ties", class_codes(1, n_bits, kind="random", seed=seed + 1)[0])
 
     def check_columns(self, z: Tensor) -> None:
-        """Refuses outputs of another width than the codes."""
+        """Raise ValueError if the outputs and the codes have different widths."""
         if z.shape[1] != self.codes.shape[1]:
             raise ValueError(f"z must have n_bits = {self.codes.shape[1]} columns, got {z.shape[1]}")
 
     def sets(self, z: Tensor, labels: Tensor) -> Tensor:
-        """Multi-hot labels `(B, n_classes)` in the dtype of `z`."""
+        """Return multi-hot labels `(B, n_classes)` in the dtype of `z`."""
         return multi_hot(labels, len(self.codes), z.dtype)
 
     def targets(self, z: Tensor, labels: Tensor) -> Tensor:
-        """Code that each image is drawn to, `(B, n_bits)`: that of its class, or the majority of those of its classes
-        in every bit, ties settled by a fixed draw."""
+        """Return the target code of each image, `(B, n_bits)`: the code of its class.
+
+        With several classes, each bit is the majority over their codes; fixed random bits break ties.
+        """
         self.check_columns(z)
         votes = self.sets(z, labels) @ self.codes.to(z.dtype)
         return torch.where(votes == 0, self.ties.to(z.dtype), votes.sign())

@@ -1,4 +1,4 @@
-"""Terms that several losses share."""
+"""Terms used by several losses."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__ = ["log_cosh", "logistic", "ones_error", "sign", "sign_error", "straight
 
 
 def logistic(theta: Tensor, similar: Tensor) -> Tensor:
-    """Negative log-likelihood of the similarities given the logits, `softplus(t) - s t`."""
-    # That is softplus(-t) where s = 1; in this form it neither overflows nor cancels.
+    """Negative log-likelihood of the similarities s given the logits t, `softplus(t) - s t`."""
+    # Equals softplus(-t) for s = 1; this form neither overflows nor cancels.
     return -F.logsigmoid(torch.where(similar, theta, -theta))
 
 
@@ -23,7 +23,7 @@ def log_cosh(x: Tensor) -> Tensor:
 
 
 def sign(z: Tensor) -> Tensor:
-    """-1 or +1, and +1 at zero, as codes are made; without a gradient."""
+    """Return -1 or +1, with +1 at zero as in `sign_codes`; without a gradient."""
     return torch.where(z >= 0, 1.0, -1.0).to(z.dtype)
 
 
@@ -33,10 +33,10 @@ def straight_through_sign(z: Tensor) -> Tensor:
 
 
 def sign_error(u: Tensor) -> Tensor:
-    """Squared distance of outputs from their signs, summed over the bits, mean over the images; 0 for none."""
+    """Squared distance of outputs from their signs, summed over bits, mean over images; 0 for an empty batch."""
     return (u - sign(u)).square().sum() / max(len(u), 1)
 
 
 def ones_error(u: Tensor) -> Tensor:
-    """Distance of |u| from 1, mean over images and bits; 0 for none."""
+    """Distance of |u| from 1, mean over images and bits; 0 for an empty batch."""
     return (u.abs() - 1).abs().sum() / max(u.numel(), 1)

@@ -17,16 +17,19 @@ __all__ = ["DNNHLoss", "DTSHLoss"]
 
 
 def _triplet_mean(of_pairs: Tensor, labels: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
-    """Mean of `loss(x[a, p] - x[a, n])` over all triplets: p another image similar to a, n dissimilar; 0 for none.
+    """Average `loss(x[a, p] - x[a, n])` over all triplets: p is another image similar to a, and n is dissimilar.
 
     Args:
         of_pairs: x, `(B, B)`.
         labels: classes or multi-hot.
-        loss: from differences to their losses, one by one.
+        loss: elementwise function of the differences.
+
+    Returns:
+        A scalar; 0 if the batch has no triplets.
     """
     similar = similarity(labels)
     others = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    anchor, positive = (similar & others).nonzero(as_tuple=True)  # far fewer than all pairs, as a rule
+    anchor, positive = (similar & others).nonzero(as_tuple=True)  # usually far fewer than all pairs
     losses = loss(of_pairs[anchor, positive][:, None] - of_pairs[anchor])
     mask = (~similar & others)[anchor].to(losses.dtype)
     return (losses * mask).sum() / mask.sum().clamp(min=1)
@@ -39,16 +42,16 @@ def _among(u: Tensor, labels: Tensor) -> PairBatch:
 class DNNHLoss(HashLoss):
     """Triplet hinge of Deep Neural Network Hashing on near-binary codes in [0, 1].
 
-    The mean over all triplets of a batch of `max(0, 1 + |F_a - F_p|^2 - |F_a - F_n|^2)`, where F is `sigmoid(z)`, cut
-    to 0 below `0.5 - epsilon` and to 1 above `0.5 + epsilon`, and linear between. The network of the paper has the head
-    `HashHead(..., kind="sliced")`.
+    The mean over all triplets of a batch of `max(0, 1 + |F_a - F_p|^2 - |F_a - F_n|^2)`. F is a piecewise linear
+    function of `sigmoid(z)`: 0 below `0.5 - epsilon`, 1 above `0.5 + epsilon`, and linear between. The network of the
+    paper has the head `HashHead(..., kind="sliced")`.
 
     Lai, Pan, Liu and Yan, Simultaneous Feature Learning and Hash Coding with Deep Neural Networks, CVPR 2015
     (arXiv 1504.03410).
 
     Args:
-        epsilon: half the width of the linear part, in (0, 0.5]; at 0.5 nothing is cut. An output beyond it learns no
-            more, so that a small epsilon can stop a training.
+        epsilon: half the width of the linear part, in (0, 0.5]; with 0.5, F is `sigmoid(z)`. Outputs outside the linear
+            part have no gradient, so a small epsilon can stop the training.
 
     Raises:
         ValueError: `epsilon` is out of range.
@@ -76,7 +79,7 @@ class DTSHLoss(HashLoss):
     Wang, Shi and Kitani, Deep Supervised Hashing with Triplet Labels, ACCV 2016.
 
     Args:
-        margin: by how much t is to exceed.
+        margin: required difference between t_ap and t_an.
         quantization: weight of the term on the signs.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The two forms that some losses have."""
+"""The two variants of some losses: that of the paper and that of HHNet's code."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from fasthash._checks import check_choice
 __all__ = ["Variant", "check_variant"]
 
 Variant: TypeAlias = Literal["original", "hhnet"]
-"""The form of the paper that introduced a loss, or that of the code of HHNet (arXiv 2403.13747)."""
+"""`"original"`, the form in the paper of a loss; or `"hhnet"`, the form in HHNet's code (arXiv 2403.13747)."""
 
 
 def check_variant(variant: str) -> bool:
-    """Whether the variant is HHNet's; refuses unknown ones."""
+    """Return whether the variant is HHNet's; raise ValueError for an unknown variant."""
     check_choice("variant", variant, get_args(Variant))
     return variant == "hhnet"

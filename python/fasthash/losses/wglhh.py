@@ -13,15 +13,16 @@ from fasthash.losses.variants import Variant
 
 __all__ = ["WGLHHLoss"]
 
-_SMALLEST = 1e-30  # below it p is 0 for all that matters, and p log p has no slope
+_SMALLEST = 1e-30  # lower limit of p, so that log p stays finite
 
 
 class WGLHHLoss(PairLoss):
-    """Divergence of a Gaussian similarity `p = exp(-alpha d^2)` from the labels, attending to what is wrong.
+    """Divergence of a Gaussian similarity `p = exp(-alpha d^2)` from the labels, weighted by the error of each pair.
 
-    With the distance in bits `d = n_bits (1 - c) / 2`, c the cosine of `u = tanh(z)`, and s = 1 for a similar pair, the
-    mean over pairs of `(1 + pos_weight s) a (p log(2p / (p + s)) + s log(2s / (s + p)))`, where the attention
-    `a = exp|(1 + c) / 2 - s|` grows with the error, plus `quantization` times the mean of `|u - sign(u)|^2`.
+    The distance in bits is `d = n_bits (1 - c) / 2`, where c is the cosine of `u = tanh(z)`; s is 1 for a similar pair
+    and 0 otherwise. The loss is the mean over pairs of
+    `(1 + pos_weight s) a (p log(2p / (p + s)) + s log(2s / (s + p)))`, plus `quantization` times the mean of
+    `|u - sign(u)|^2`. The attention `a = exp|(1 + c) / 2 - s|` grows with the error.
 
     Tu et al., Weighted Gaussian Loss based Hamming Hashing, ACM MM 2021.
 
@@ -29,8 +30,9 @@ class WGLHHLoss(PairLoss):
         variant: "original", or "hhnet" for the form of HHNet's code (arXiv 2403.13747), `w a (p (1 - s) + s ((1 + p)
             log sigmoid(x) - x p))` with `x = alpha d^2` and class balance w in place of `pos_weight`, over all pairs.
         alpha: width of the Gaussian.
-        pos_weight: additional weight of similar pairs, as n_classes grows (the authors take 70 for ImageNet's 100
-            classes and less than 1 for the many labels of COCO); the hhnet form has none and needs 0.
+        pos_weight: additional weight of similar pairs, larger for more classes. The authors take 70 for ImageNet's 100
+            classes and less than 1 for the many labels of COCO. Must be 0 for the hhnet variant, which has no such
+            weight.
         quantization: weight of the term on the signs.
         similar_fraction: fraction of similar pairs for the class balance of the hhnet form; None counts it on each
             batch.

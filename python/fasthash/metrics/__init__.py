@@ -1,12 +1,12 @@
 """Retrieval metrics for integer distances: exact expected values under ties, from per-distance histograms.
 
-Hamming distances tie all the time, and a ranking that leaves ties to a sort depends on the order of the database. Here
-a metric is by default its mean over all orders of the tied items, so that shuffling the database changes nothing. The
-items at one distance form a tie group; its size and its number of relevant items are all that the formulas need.
+Hamming distances have many ties, and a sort that breaks ties by position makes a metric depend on the order of the
+gallery. By default a metric here is its mean over all orders of tied items, so shuffling the gallery changes nothing.
+The items at one distance form a tie group; the formulas need only its size and its number of relevant items.
 
-There are two ways in. Functions such as `mean_average_precision` take matrices of distances and relevance, a query a
-row. `histograms` counts from packed codes and labels and never makes a matrix: a million codes are no trouble; the
-methods of the `Histograms` that it returns are the same metrics. `code_diagnostics` looks at the codes alone.
+Functions such as `mean_average_precision` take matrices of distances and relevance, with one row for each query.
+`histograms` counts from packed codes and labels without such matrices, also for millions of codes; the methods of its
+`Histograms` are the same metrics. `code_diagnostics` needs only the codes.
 """
 
 from fasthash.metrics.counting import histograms

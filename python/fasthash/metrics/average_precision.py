@@ -30,7 +30,7 @@ Denominator = Literal["retrieved", "min(R,total)", "total"]
 
 
 def ap_of_ranking(ranked: NDArray[np.bool_], total: int, denominator: Denominator) -> float:
-    """AP of a ranking that has no ties, or of which they are broken.
+    """Compute the AP of a ranking without ties.
 
     Args:
         ranked: bool `(R,)`, relevance by rank.
@@ -45,15 +45,15 @@ def ap_of_ranking(ranked: NDArray[np.bool_], total: int, denominator: Denominato
 def average_precisions(
     size: Counts, relevant: Counts, cuts: Counts, ties: GroupTies, denominator: Denominator, seed: int
 ) -> Floats:
-    """AP of each query, from its numbers of items and of relevant items by distance.
+    """Compute the AP of each query from its numbers of items and of relevant items by distance.
 
     Args:
-        size: int64 `(nq, n_bins)`, no row all 0.
-        relevant: int64 `(nq, n_bins)`, none above `size`.
-        cuts: R of each query, `(nq,)`, up to its number of items; where it is 0, AP is 0.
-        ties: which of the orders of tied items counts: the mean over all, the best, the worst, or one drawn at random.
+        size: int64 `(nq, n_bins)`, number of items at each distance; no row is all 0.
+        relevant: int64 `(nq, n_bins)`, number of relevant items at each distance, at most `size`.
+        cuts: int64 `(nq,)`, R of each query, at most its number of items; R = 0 gives AP 0.
+        ties: order of tied items: the mean over all orders, the best, the worst, or one drawn at random.
         denominator: see `mean_average_precision`.
-        seed: of the orders drawn.
+        seed: random seed of the drawn orders.
 
     Returns:
         float64 `(nq,)`.
@@ -73,27 +73,28 @@ def _ap_of_counts(
     if ties == "random":
         return ap_of_ranking(draw_ranking(groups, random), total, denominator)
 
-    # How many relevant items the last group shows is open where it is cut, and certain where it is not. Given their
-    # number, its slots are a tie group of their own.
+    # If the cut falls into the last group, its number of relevant items within the cut is random. For each possible
+    # number, the slots within the cut form a tie group of their own.
     last = TieGroups(*(column[-1:] for column in groups))
-    found, probability = hypergeometric(last.size.item(), last.relevant.item(), last.slots.item())
+    n_relevant, probability = hypergeometric(last.size.item(), last.relevant.item(), last.slots.item())
     before = TieGroups(*(column[:-1] for column in groups))
-    gains = _gains(before, ties).sum() + _gains(last._replace(size=last.slots, relevant=found), ties)
-    divisor = np.broadcast_to(_divisor(last.relevant_before + found, cut, total, denominator), gains.shape)
+    gains = _gains(before, ties).sum() + _gains(last._replace(size=last.slots, relevant=n_relevant), ties)
+    divisor = np.broadcast_to(_divisor(last.relevant_before + n_relevant, cut, total, denominator), gains.shape)
     # Rounding must not bring a perfect ranking above 1.
     values = np.minimum(np.divide(gains, divisor, out=np.zeros(gains.size), where=divisor > 0), 1)
     if ties == "expected":
         return float(probability @ values)
-    # To show one more relevant item may raise AP or, where it is divided by their number, lower it.
+    # One more relevant item within the cut may raise AP, or lower it if AP is divided by their number.
     return float(values.max() if ties == "best" else values.min())
 
 
 def _gains(groups: TieGroups, ties: GroupTies) -> Floats:
-    """Sum of `rel(j) * hits(j) / j` over the slots of each group, none of which is cut.
+    """Sum `rel(j) * hits(j) / j` over the slots of each group; no group may be cut.
 
-    After N items with P hits, slot i of a group has the rank j = N + i. It holds a relevant item with probability
-    r / n, and then expects P + 1 + (i - 1) (r - 1) / (n - 1) hits. In the best order the relevant items take the first
-    slots, and the i-th of them has P + i hits; in the worst order they take the last.
+    Let N items with P hits precede a group of n items, r of them relevant. Slot i of the group has rank j = N + i. It
+    holds a relevant item with probability r / n; then the expected number of hits is P + 1 + (i - 1) (r - 1) / (n - 1).
+    In the best order the relevant items come first in the group, and the i-th has P + i hits; in the worst order they
+    come last.
     """
     n, r, before, hits = groups.size, groups.relevant, groups.size_before, groups.relevant_before
     if ties == "expected":

@@ -1,4 +1,4 @@
-"""Numbers of items by distance, counted from packed codes and labels a block at a time."""
+"""`histograms`: counts items by distance, from packed codes and labels, one block at a time."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ __all__ = ["histograms"]
 
 Words = NDArray[np.uint64]
 
-# Codes compared at a time: they and all that is computed from them stay in the second-level cache, and the work on
-# them outweighs that of calling numpy.
+# Codes compared at a time: small enough for the second-level cache, large enough to amortise calls of numpy.
 _BLOCK = 1 << 15
 
 _BITS_OF_BYTES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)
@@ -31,25 +30,26 @@ def histograms(
     query_labels: ArrayLike | torch.Tensor,
     gallery_labels: ArrayLike | torch.Tensor,
 ) -> Histograms:
-    """Count, for each query, the gallery's items by Hamming distance, and those that share a label with it.
+    """Count the items of the gallery by Hamming distance for each query, and those that share a label with it.
 
-    No matrix of all distances is kept: beside the result and a few copies of the gallery, memory is a few MB, whatever
-    nq and n are. Where the codes are torch tensors, torch counts on the gallery's device, in some hundred MB.
+    Memory does not grow with nq * n: no matrix of all distances is kept. Besides the result and a few copies of the
+    gallery, numpy needs a few MB. If the codes are torch tensors, torch counts on the device of the gallery and needs a
+    few hundred MB.
 
     Args:
         queries: packed codes, uint8 `(nq, n_bits / 8)`, nq at least 1.
         gallery: packed codes, uint8 `(n, n_bits / 8)`, n at least 1.
-        query_labels: classes, integers `(nq,)`; or several labels an item, bool or integer zeros and ones `(nq, C)`.
-        gallery_labels: likewise, `(n,)` or `(n, C)`.
+        query_labels: classes, integers `(nq,)`; or multi-hot labels, bool or integer zeros and ones `(nq, C)`.
+        gallery_labels: the same for the gallery, `(n,)` or `(n, C)`.
 
     Returns:
-        `Histograms` of numpy arrays, whose methods are the metrics.
+        `Histograms` of numpy arrays; its methods compute the metrics.
 
     Raises:
         TypeError: codes are not uint8, labels hold neither integers nor booleans, or only one of `queries` and
             `gallery` is a tensor.
-        ValueError: the shapes do not fit, labels of several an item are not zeros and ones, or the codes are on
-            different devices.
+        ValueError: the shapes do not fit, multi-hot labels are not zeros and ones, or the codes are on different
+            devices.
 
     Examples:
         >>> codes = np.array([[0], [1], [3]], dtype=np.uint8)
@@ -57,43 +57,43 @@ def histograms(
         array([[1, 1, 0, 0, 0, 0, 0, 0, 0]])
     """
     device = _common_device(queries, gallery)
-    items = check_codes_of_any_width("gallery", _on_cpu(gallery))
-    wanted = check_codes("queries", _on_cpu(queries), items.shape[1])
-    for name, codes in (("queries", wanted), ("gallery", items)):
+    gallery_codes = check_codes_of_any_width("gallery", _on_cpu(gallery))
+    query_codes = check_codes("queries", _on_cpu(queries), gallery_codes.shape[1])
+    for name, codes in (("queries", query_codes), ("gallery", gallery_codes)):
         if not len(codes):
             raise ValueError(f"{name} must have at least one code, got shape {codes.shape}")
-    wanted_labels = _check_labels("query_labels", _on_cpu(query_labels), len(wanted))
-    labels = _check_labels("gallery_labels", _on_cpu(gallery_labels), len(items))
-    if wanted_labels.shape[1:] != labels.shape[1:]:
+    of_queries = _check_labels("query_labels", _on_cpu(query_labels), len(query_codes))
+    labels = _check_labels("gallery_labels", _on_cpu(gallery_labels), len(gallery_codes))
+    if of_queries.shape[1:] != labels.shape[1:]:
         raise ValueError(
             "query_labels and gallery_labels must both be classes or have as many labels, "
-            f"got shapes {wanted_labels.shape} and {labels.shape}"
+            f"got shapes {of_queries.shape} and {labels.shape}"
         )
     if device is not None:
         from fasthash.metrics.counting_torch import count
 
-        return Histograms(*count(wanted, items, wanted_labels, labels, device))
+        return Histograms(*count(query_codes, gallery_codes, of_queries, labels, device))
     if labels.ndim == 1:
-        return _count_by_class(wanted, items, wanted_labels, labels)
-    return _count_by_shared_labels(wanted, items, wanted_labels, labels)
+        return _count_by_class(query_codes, gallery_codes, of_queries, labels)
+    return _count_by_shared_labels(query_codes, gallery_codes, of_queries, labels)
 
 
 def _count_by_class(queries: NDArray[Any], gallery: NDArray[Any], query_labels: Any, labels: Any) -> Histograms:
-    """With the gallery in order of its classes, what is relevant to a query stands together."""
+    """Sort the gallery by class, so that the relevant items of a query are one slice; then count."""
     order = np.argsort(labels, kind="stable")
     labels = labels[order]
     first = np.searchsorted(labels, query_labels, side="left").tolist()
     last = np.searchsorted(labels, query_labels, side="right").tolist()
 
     def relevant(query: int, begin: int, end: int) -> slice | None:
-        some = first[query] < min(last[query], end) and begin < last[query]
-        return slice(max(first[query] - begin, 0), last[query] - begin) if some else None
+        overlaps = first[query] < min(last[query], end) and begin < last[query]
+        return slice(max(first[query] - begin, 0), last[query] - begin) if overlaps else None
 
     return _count(queries, gallery[order], relevant)
 
 
 def _count_by_shared_labels(queries: NDArray[Any], gallery: NDArray[Any], query_labels: Any, labels: Any) -> Histograms:
-    """With the labels of an item packed like a code, what is relevant shares a bit with the query."""
+    """Pack the labels of an item like a code, so that relevant items share a bit with the query; then count."""
     query_words, words = _words(np.packbits(query_labels, axis=1)), _words(np.packbits(labels, axis=1))
 
     def relevant(query: int, begin: int, end: int) -> NDArray[np.bool_]:
@@ -106,7 +106,7 @@ def _count_by_shared_labels(queries: NDArray[Any], gallery: NDArray[Any], query_
 
 
 def _count(queries: NDArray[Any], gallery: NDArray[Any], relevant: Any) -> Histograms:
-    """Histograms where `relevant(query, begin, end)` selects from the gallery's items begin..end."""
+    """Count histograms; `relevant(query, begin, end)` selects the relevant items among items begin..end."""
     n_bins = gallery.shape[1] * 8 + 1
     counts = np.zeros((2, len(queries), n_bins), dtype=np.int64)
     query_words, words = _words(queries), _words(gallery)
@@ -123,7 +123,7 @@ def _count(queries: NDArray[Any], gallery: NDArray[Any], relevant: Any) -> Histo
 
 
 def _distances(words: Words, query: Words, n_bins: int) -> NDArray[Any]:
-    """Hamming distances `(n,)` of a query `(W,)` to codes `(W, n)`, in the smallest type that holds them."""
+    """Compute the Hamming distances `(n,)` of a query `(W,)` to codes `(W, n)`, in the smallest dtype that fits."""
     distances = _count_bits(words[0] ^ query[0]).astype(np.min_scalar_type(n_bins - 1), copy=False)
     for row, word in zip(words[1:], query[1:], strict=True):
         distances += _count_bits(row ^ word)
@@ -134,11 +134,11 @@ def _count_bits_by_table(words: Words) -> NDArray[np.uint8]:
     return _BITS_OF_BYTES[words.view(np.uint8)].reshape(-1, 8).sum(axis=1, dtype=np.uint8)
 
 
-_count_bits = getattr(np, "bitwise_count", _count_bits_by_table)  # numpy has its own since 2.0
+_count_bits = getattr(np, "bitwise_count", _count_bits_by_table)  # bitwise_count is new in numpy 2.0
 
 
 def _words(codes: NDArray[np.uint8]) -> Words:
-    """Codes as words of 64 bits `(W, n)`, filled up with zeros, one word of all codes after the other."""
+    """Convert codes to 64-bit words `(W, n)`, padded with zeros; row w holds word w of all codes."""
     padded = np.pad(codes, ((0, 0), (0, -codes.shape[1] % 8)))
     return np.ascontiguousarray(padded.view(np.uint64).T)
 
@@ -160,8 +160,8 @@ def _check_labels(name: str, labels: Any, n: int) -> NDArray[Any]:
 
 
 def _is_tensor(value: Any) -> bool:
-    loaded = sys.modules.get("torch")  # who has a tensor has loaded it
-    return loaded is not None and isinstance(value, loaded.Tensor)
+    torch = sys.modules.get("torch")  # a caller with a tensor has imported torch
+    return torch is not None and isinstance(value, torch.Tensor)
 
 
 def _on_cpu(value: Any) -> Any:
@@ -169,7 +169,7 @@ def _on_cpu(value: Any) -> Any:
 
 
 def _common_device(queries: Any, gallery: Any) -> torch.device | None:
-    """The device of the codes, None for numpy arrays."""
+    """Return the device of the codes; None for numpy arrays."""
     if _is_tensor(queries) != _is_tensor(gallery):
         kinds = [type(codes).__name__ for codes in (queries, gallery)]
         raise TypeError(f"queries and gallery must both be arrays or both tensors, got {kinds[0]} and {kinds[1]}")

@@ -1,4 +1,4 @@
-"""How well codes use their bits."""
+"""`code_diagnostics`: measures how well codes use their bits."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _BLOCK = 1 << 16
 
 
 class CodeDiagnostics(NamedTuple):
-    """What `code_diagnostics` finds.
+    """The result of `code_diagnostics`.
 
     Attributes:
         bit_balance: float64 `(n_bits,)`, share of the codes that have each bit set; 0.5 is balanced.
-        largest_correlation: largest absolute correlation of two bits over the codes, 0 to 1; bits that never change
-            have none and are left out.
-        mean_correlation: mean absolute correlation over all pairs of such bits; 0 where there is no pair.
+        largest_correlation: largest absolute correlation of two bits over the codes, 0 to 1; constant bits are left
+            out, since they have no correlation.
+        mean_correlation: mean absolute correlation over all pairs of non-constant bits; 0 if no pair exists.
         n_distinct: number of distinct codes.
-        effective_branching: 2^H, where H in bits is the entropy of the first level of the codes: as many equally full
-            nodes of a tree divide the codes as much.
+        effective_branching: 2^H, where H is the entropy of the first level of the codes in bits: the number of equally
+            full nodes that would divide the codes as well.
         quantisation_error: mean of (z - b)² over codes and bits, for real outputs z and codes b of -1 and +1; None
             without outputs.
     """
@@ -39,7 +39,7 @@ class CodeDiagnostics(NamedTuple):
 
 
 def code_diagnostics(codes: ArrayLike, *, first_level: int = 8, outputs: ArrayLike | None = None) -> CodeDiagnostics:
-    """Balance and correlation of bits, variety of codes, and what binarising lost.
+    """Measure balance and correlation of bits, the number of distinct codes, and the quantisation error.
 
     Balanced and uncorrelated bits are the aims of spectral hashing (Weiss, Torralba and Fergus, NIPS 2008); the
     quantisation error is ITQ's (Gong and Lazebnik, CVPR 2011), for each bit.
@@ -47,15 +47,15 @@ def code_diagnostics(codes: ArrayLike, *, first_level: int = 8, outputs: ArrayLi
     Args:
         codes: packed codes, uint8 `(n, n_bits / 8)`, n at least 1.
         first_level: width in bits of the first level, a multiple of 8, at most n_bits.
-        outputs: real outputs that the codes were made of, float `(n, n_bits)`.
+        outputs: float `(n, n_bits)`, the real outputs that were binarised to the codes.
 
     Returns:
         `CodeDiagnostics`.
 
     Raises:
-        TypeError: `codes` is not uint8, `outputs` no float array, or `first_level` no integer.
-        ValueError: a shape does not fit, there are no codes, `first_level` is no width of these codes, or an output is
-            NaN or infinite.
+        TypeError: `codes` is not uint8, `outputs` is not a float array, or `first_level` is not an integer.
+        ValueError: a shape does not fit, `codes` is empty, `first_level` is out of range, or an output is NaN or
+            infinite.
 
     Examples:
         >>> code_diagnostics(np.array([[0b00000000], [0b11000000]], dtype=np.uint8)).largest_correlation
@@ -81,7 +81,7 @@ def code_diagnostics(codes: ArrayLike, *, first_level: int = 8, outputs: ArrayLi
 
 
 def _moments(codes: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Share of ones of each bit, and the correlation of the bits that change."""
+    """Compute the share of ones of each bit, and the correlation matrix of the non-constant bits."""
     both = np.zeros((codes.shape[1] * 8,) * 2)
     for begin in range(0, len(codes), _BLOCK):
         bits = np.unpackbits(codes[begin : begin + _BLOCK], axis=1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Retrieval metrics from numbers of items by distance: no ranking is sorted, no matrix of distances kept."""
+"""`Histograms`: retrieval metrics from numbers of items by distance, without sorting or a matrix of distances."""
 
 from __future__ import annotations
 
@@ -35,32 +35,32 @@ class RankCurve(NamedTuple):
 
 
 def counted_queries(relevant: NDArray[Any], empty: Empty) -> NDArray[np.bool_]:
-    """Which queries a mean is taken over; in `relevant`, a query a row, one without relevant items is all zero."""
+    """Return which queries count in a mean; a row of `relevant` that is all zero is a query without relevant items."""
     check_choice("empty", empty, get_args(Empty))
     if empty == "zero":
         return np.ones(len(relevant), dtype=bool)
-    some: NDArray[np.bool_] = np.count_nonzero(relevant, axis=1) > 0
-    if not some.any():
+    counted: NDArray[np.bool_] = np.count_nonzero(relevant, axis=1) > 0
+    if not counted.any():
         raise ValueError("empty='drop' needs a query with relevant items, but there is none")
-    return some
+    return counted
 
 
 @dataclass(frozen=True, eq=False)
 class Histograms:
-    """How many items are at each distance from each query, and how many of them are relevant.
+    """Number of items at each distance from each query, and number of relevant items among them.
 
-    All that most metrics need of a retrieval run: `fasthash.metrics.histograms` counts them from codes. The methods
-    have the names, definitions and errors of the functions of `fasthash.metrics` on matrices of distances. The counts
-    of a gallery in parts add up: `Histograms(a.all + b.all, a.relevant + b.relevant)`.
+    Most metrics need only these counts; `fasthash.metrics.histograms` computes them from codes. The methods have the
+    names, definitions and errors of the functions of `fasthash.metrics` on matrices of distances. The counts of two
+    halves of a gallery can be added: `Histograms(a.all + b.all, a.relevant + b.relevant)`.
 
     Attributes:
-        all: int64 `(nq, n_bits + 1)`, items by distance 0..n_bits; at least one a query.
-        relevant: int64 `(nq, n_bits + 1)`, those of them that are relevant.
+        all: int64 `(nq, n_bits + 1)`, number of items at distances 0..n_bits; each query has at least one item.
+        relevant: int64 `(nq, n_bits + 1)`, number of relevant items among them.
 
     Raises:
         TypeError: an array is not int64.
-        ValueError: the shapes differ or are empty, a count is negative, there are more relevant items than items, or a
-            query has no items.
+        ValueError: the shapes differ or are empty, a count is negative, a count of relevant items exceeds that of all
+            items, or a query has no items.
     """
 
     all: Counts
@@ -88,7 +88,7 @@ class Histograms:
 
     @property
     def n_bits(self) -> int:
-        """Width of the codes in bits, the largest distance there is a bin for."""
+        """Width of the codes in bits: the distance of the last bin."""
         return self.all.shape[1] - 1
 
     def mean_average_precision(
@@ -99,9 +99,9 @@ class Histograms:
         empty: Empty = "zero",
         seed: int = 0,
     ) -> float:
-        """mAP@R; arguments as of `fasthash.metrics.mean_average_precision`.
+        """Compute mAP@R; arguments as in `fasthash.metrics.mean_average_precision`.
 
-        The treatments of ties "stable" and "feature" are refused: counts do not tell the items of a group apart.
+        Does not support ties "stable" and "feature", because counts cannot tell the items of a tie group apart.
         """
         n = self.all.sum(axis=1)
         cuts = n if at is None else np.minimum(n, check_int("at", at, 1))
@@ -115,29 +115,29 @@ class Histograms:
         empty: Empty = "zero",
         seed: int = 0,
     ) -> float:
-        """mAP of the items within a Hamming radius; as `fasthash.metrics.mean_average_precision_within`."""
+        """Compute the mAP within a Hamming radius, as `fasthash.metrics.mean_average_precision_within`."""
         cuts = self.all[:, : check_int("radius", radius, 0, self.n_bits) + 1].sum(axis=1)
         return self._mean_ap(cuts, ties, denominator, empty, seed)
 
     def precision_at_k(self, k: int, empty: Empty = "zero") -> float:
-        """Expected share of relevant items among the first k; as `fasthash.metrics.precision_at_k`."""
+        """Compute the expected share of relevant items among the first k, as `fasthash.metrics.precision_at_k`."""
         counted = self._counted(empty)
         return float(np.mean(counted._hits(self._check_rank(k)) / k))
 
     def recall_at_k(self, k: int, empty: Empty = "zero") -> float:
-        """Expected share of the relevant items that the first k hold; as `fasthash.metrics.recall_at_k`."""
+        """Compute the expected share of all relevant items among the first k, as `fasthash.metrics.recall_at_k`."""
         counted = self._counted(empty)
         return float(np.mean(counted._share_of_relevant(counted._hits(self._check_rank(k)))))
 
     def precision_within(self, radius: int = 2, empty: Empty = "zero") -> float:
-        """Share of relevant items within a Hamming radius, P@H<=2; as `fasthash.metrics.precision_within`."""
+        """Compute the share of relevant items within a radius (P@H<=2), as `fasthash.metrics.precision_within`."""
         counted = self._counted(empty)
         n_bins = check_int("radius", radius, 0, self.n_bits) + 1
         retrieved, hits = (counts[:, :n_bins].sum(axis=1) for counts in (counted.all, counted.relevant))
         return float(np.mean(hits / np.maximum(retrieved, 1)))
 
     def precision_recall_curve(self, average: Average = "micro", empty: Empty = "zero") -> PrecisionRecallCurve:
-        """Precision and recall within each Hamming radius; as `fasthash.metrics.precision_recall_curve`."""
+        """Compute precision and recall within each radius, as `fasthash.metrics.precision_recall_curve`."""
         check_choice("average", average, get_args(Average))
         counted = self._counted(empty)
         radii = np.arange(self.n_bits + 1)
@@ -150,7 +150,7 @@ class Histograms:
         return PrecisionRecallCurve(radii, precision, hits / max(hits[-1], 1))
 
     def precision_recall_by_rank(self, ranks: ArrayLike, empty: Empty = "zero") -> RankCurve:
-        """Precision and recall at each of some ranks; as `fasthash.metrics.precision_recall_by_rank`."""
+        """Compute precision and recall at some ranks, as `fasthash.metrics.precision_recall_by_rank`."""
         counted = self._counted(empty)
         array = as_array("ranks", ranks)
         if array.dtype.kind not in "iu":
@@ -158,8 +158,8 @@ class Histograms:
         if array.ndim != 1 or array.size == 0:
             raise ValueError(f"ranks must have shape (m,) with m at least 1, got {array.shape}")
         hits = [counted._hits(self._check_rank(k, "ranks")) for k in array]
-        precision = [np.mean(found / k) for k, found in zip(array, hits, strict=True)]
-        recall = [np.mean(counted._share_of_relevant(found)) for found in hits]
+        precision = [np.mean(at_k / k) for k, at_k in zip(array, hits, strict=True)]
+        recall = [np.mean(counted._share_of_relevant(at_k)) for at_k in hits]
         return RankCurve(array.astype(np.int64), np.array(precision), np.array(recall))
 
     def _counted(self, empty: Empty) -> Histograms:
@@ -171,7 +171,7 @@ class Histograms:
         return float(values[counted_queries(self.relevant, empty)].mean())
 
     def _hits(self, k: int) -> Floats:
-        """Relevant items among the first k, `(nq,)`, expected over all orders of tied items."""
+        """Compute the expected number of relevant items among the first k, `(nq,)`, over all orders of tied items."""
         slots = np.clip(k - (np.cumsum(self.all, axis=1) - self.all), 0, self.all)
         return np.sum(self.relevant * slots / np.maximum(self.all, 1), axis=1)
 

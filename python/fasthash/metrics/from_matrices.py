@@ -1,4 +1,4 @@
-"""Retrieval metrics of matrices of distances and relevance, of a query a row."""
+"""Retrieval metrics from matrices of distances and relevance, with one row for each query."""
 
 from __future__ import annotations
 
@@ -43,37 +43,37 @@ def mean_average_precision(
     seed: int = 0,
     feature_distances: ArrayLike | None = None,
 ) -> float:
-    """Mean over the queries of the average precision of the first R items (mAP@R).
+    """Compute mAP@R: the mean over the queries of the average precision of the first R items.
 
     AP@R is the sum of `rel(j) * hits(j) / j` over the ranks j = 1..R, divided by the denominator; `hits(j)` counts the
     relevant items among the first j.
 
     The expected value over tie orders follows McSherry and Najork (Computing Information Retrieval Performance Measures
-    Efficiently in the Presence of Tied Scores, ECIR 2008). It is exact also where R cuts through a tie group, and the
+    Efficiently in the Presence of Tied Scores, ECIR 2008). It is exact even if R cuts through a tie group, where the
     denominator "retrieved" is itself random.
 
     Args:
-        distances: integer array `(nq, n)`, not negative; the smaller, the earlier the item is ranked.
+        distances: integer array `(nq, n)`, not negative; items with smaller distances rank first.
         relevance: bool array `(nq, n)`.
-        at: R, at least 1; a value beyond n, like None, ranks all n items.
-        ties: "expected" averages over all orders of items at equal distance; "best" and "worst" are the largest and the
-            smallest AP of them, query by query; "random" draws one order for each query; "stable" keeps them in column
-            order; "feature" orders them by `feature_distances`, and then by column, as HHNet's code does.
-        denominator: "retrieved", the relevant items among the first R (the convention of the hashing literature);
-            "min(R,total)", the most that R items could hold; or "total", all relevant items.
-        empty: "zero" counts queries without any relevant item 0; "drop" leaves them out of the mean. A query that has
-            relevant items, but none among the first R, counts 0 in either case.
-        seed: of `ties="random"`, at least 0.
-        feature_distances: for `ties="feature"`, and only then: real numbers `(nq, n)`, such as distances of the real
-            outputs of the network.
+        at: R, at least 1; None, or a value above n, ranks all n items.
+        ties: order of items at equal distance. "expected" averages over all orders; "best" and "worst" take the largest
+            and the smallest AP for each query; "random" draws one order for each query; "stable" keeps column order;
+            "feature" orders by `feature_distances` and then by column, as HHNet's code does.
+        denominator: "retrieved", the number of relevant items among the first R (the convention of the hashing
+            literature); "min(R,total)", the largest number that R items can hold; or "total", all relevant items.
+        empty: "zero" counts a query without relevant items as 0; "drop" leaves it out of the mean. A query with
+            relevant items, but none among the first R, counts as 0 in either case.
+        seed: random seed of `ties="random"`, at least 0.
+        feature_distances: real numbers `(nq, n)`, such as distances of the real outputs of the network; required with
+            `ties="feature"`, else None.
 
     Returns:
         A number from 0 to 1.
 
     Raises:
-        TypeError: `distances` holds no integers, `relevance` no booleans, `feature_distances` no real numbers, or `at`
-            or `seed` is no integer.
-        ValueError: the shapes differ or are empty, a distance is negative, a feature distance NaN, an option is
+        TypeError: `distances` are not integers, `relevance` is not bool, `feature_distances` are not real numbers, or
+            `at` or `seed` is not an integer.
+        ValueError: the shapes differ or are empty, a distance is negative, a feature distance is NaN, an option is
             unknown, or all queries are dropped.
 
     Examples:
@@ -97,21 +97,21 @@ def mean_average_precision_within(
     seed: int = 0,
     feature_distances: ArrayLike | None = None,
 ) -> float:
-    """Mean over the queries of the average precision of the items within a Hamming radius (mAP@H<=2).
+    """Compute mAP@H<=2: the mean over the queries of the average precision of the items within a Hamming radius.
 
     Args:
         distances: integer array `(nq, n)`, not negative.
         relevance: bool array `(nq, n)`.
-        radius: largest distance that is within, at least 0. A query that has nothing within counts 0.
-        ties, denominator, empty, seed, feature_distances: as of `mean_average_precision`; R is the number of items
-            within the radius of the query. To rank them by real outputs as DCH and WGLHH do, whatever their Hamming
-            distances, give `np.where(distances <= radius, 0, radius + 1)` and `ties="feature"`.
+        radius: largest distance within the radius, at least 0. A query with no item within it counts as 0.
+        ties, denominator, empty, seed, feature_distances: as in `mean_average_precision`; R is the number of items
+            within the radius of the query. DCH and WGLHH rank these items by real outputs only: for that, pass
+            `np.where(distances <= radius, 0, radius + 1)` as distances and `ties="feature"`.
 
     Returns:
         A number from 0 to 1.
 
     Raises:
-        TypeError, ValueError: as `mean_average_precision`; `radius` is no integer, or negative.
+        TypeError, ValueError: as in `mean_average_precision`; `radius` is not an integer, or is negative.
 
     Examples:
         >>> mean_average_precision_within([[0, 1, 3]], [[False, True, True]])
@@ -123,21 +123,21 @@ def mean_average_precision_within(
 
 
 def precision_at_k(distances: ArrayLike, relevance: ArrayLike, k: int, *, empty: Empty = "zero") -> float:
-    """Mean over the queries of the share of relevant items among the first k, expected over all orders of tied items.
+    """Compute precision@k: the mean share of relevant items among the first k, expected over orders of tied items.
 
     Args:
         distances: integer array `(nq, n)`, not negative.
         relevance: bool array `(nq, n)`.
-        k: from 1 to n.
-        empty: what becomes of queries without any relevant item, as of `mean_average_precision`.
+        k: number of items, from 1 to n.
+        empty: treatment of queries without relevant items, as in `mean_average_precision`.
 
     Returns:
         A number from 0 to 1.
 
     Raises:
-        TypeError: `distances` holds no integers, `relevance` no booleans, or `k` is no integer.
-        ValueError: the shapes differ or are empty, a distance is negative, `k` is out of range, `empty` unknown, or all
-            queries are dropped.
+        TypeError: `distances` are not integers, `relevance` is not bool, or `k` is not an integer.
+        ValueError: the shapes differ or are empty, a distance is negative, `k` is out of range, `empty` is unknown, or
+            all queries are dropped.
 
     Examples:
         >>> precision_at_k([[0, 1, 1]], [[False, True, False]], k=2)
@@ -147,19 +147,19 @@ def precision_at_k(distances: ArrayLike, relevance: ArrayLike, k: int, *, empty:
 
 
 def recall_at_k(distances: ArrayLike, relevance: ArrayLike, k: int, *, empty: Empty = "zero") -> float:
-    """Mean over the queries of the share of the relevant items that the first k hold, expected over all tie orders.
+    """Compute recall@k: the mean share of all relevant items that are among the first k, expected over tie orders.
 
     Args:
         distances: integer array `(nq, n)`, not negative.
         relevance: bool array `(nq, n)`.
-        k: from 1 to n.
-        empty: what becomes of queries without any relevant item, as of `mean_average_precision`.
+        k: number of items, from 1 to n.
+        empty: treatment of queries without relevant items, as in `mean_average_precision`.
 
     Returns:
         A number from 0 to 1.
 
     Raises:
-        TypeError, ValueError: as `precision_at_k`.
+        TypeError, ValueError: as in `precision_at_k`.
 
     Examples:
         >>> recall_at_k([[0, 1, 1]], [[False, True, False]], k=2)
@@ -169,19 +169,19 @@ def recall_at_k(distances: ArrayLike, relevance: ArrayLike, k: int, *, empty: Em
 
 
 def precision_within(distances: ArrayLike, relevance: ArrayLike, radius: int = 2, *, empty: Empty = "zero") -> float:
-    """Mean over the queries of the share of relevant items within a Hamming radius (P@H<=2).
+    """Compute P@H<=2: the mean over the queries of the share of relevant items within a Hamming radius.
 
     Args:
         distances: integer array `(nq, n)`, not negative.
         relevance: bool array `(nq, n)`.
-        radius: largest distance that is within, at least 0. A query that has nothing within counts 0.
-        empty: what becomes of queries without any relevant item, as of `mean_average_precision`.
+        radius: largest distance within the radius, at least 0. A query with no item within it counts as 0.
+        empty: treatment of queries without relevant items, as in `mean_average_precision`.
 
     Returns:
         A number from 0 to 1.
 
     Raises:
-        TypeError, ValueError: as `precision_at_k`; `radius` is no integer, or negative.
+        TypeError, ValueError: as in `precision_at_k`; `radius` is not an integer, or is negative.
 
     Examples:
         >>> precision_within([[0, 1, 3]], [[False, True, True]])
@@ -196,23 +196,24 @@ def precision_within(distances: ArrayLike, relevance: ArrayLike, radius: int = 2
 def precision_recall_curve(
     distances: ArrayLike, relevance: ArrayLike, n_bits: int, *, average: Average = "micro", empty: Empty = "zero"
 ) -> PrecisionRecallCurve:
-    """Precision and recall of the items within each Hamming radius.
+    """Compute precision and recall of the items within each Hamming radius.
 
     Args:
         distances: integer array `(nq, n)`, from 0 to n_bits.
         relevance: bool array `(nq, n)`.
         n_bits: width of the codes in bits, the last radius.
-        average: "micro" sums items over the queries before it divides. Where no query retrieves anything, precision is
-            1 and recall 0: the end point that scikit-learn gives its curves too. "macro" is the mean over the queries,
-            of which one that retrieves nothing has precision 0: at radius 2 it is `precision_within`.
-        empty: what becomes of queries without any relevant item: "zero" keeps them, with a recall of 0 in the mean;
-            "drop" leaves them out.
+        average: "micro" sums items over the queries before it divides. At a radius where no query retrieves an item,
+            precision is 1 and recall 0, like the end point of scikit-learn's curves. "macro" is the mean over the
+            queries, where a query that retrieves nothing has precision 0; at radius 2 its precision equals
+            `precision_within`.
+        empty: treatment of queries without relevant items: "zero" keeps them, with a recall of 0 in the mean; "drop"
+            leaves them out.
 
     Returns:
         A `PrecisionRecallCurve` of the radii 0..n_bits, inclusive.
 
     Raises:
-        TypeError: `distances` holds no integers, `relevance` no booleans, or `n_bits` is no integer.
+        TypeError: `distances` are not integers, `relevance` is not bool, or `n_bits` is not an integer.
         ValueError: the shapes differ or are empty, `n_bits` is below 1, a distance is out of range, an option is
             unknown, or all queries are dropped.
 
@@ -230,19 +231,19 @@ def precision_recall_curve(
 def precision_recall_by_rank(
     distances: ArrayLike, relevance: ArrayLike, ranks: ArrayLike, *, empty: Empty = "zero"
 ) -> RankCurve:
-    """Precision and recall of the first items, for several numbers of items: means over the queries.
+    """Compute precision and recall at several ranks, as means over the queries.
 
     Args:
         distances: integer array `(nq, n)`, not negative.
         relevance: bool array `(nq, n)`.
         ranks: integer array `(m,)`, each from 1 to n.
-        empty: what becomes of queries without any relevant item, as of `mean_average_precision`.
+        empty: treatment of queries without relevant items, as in `mean_average_precision`.
 
     Returns:
         A `RankCurve`: `precision_at_k` and `recall_at_k` of each rank.
 
     Raises:
-        TypeError, ValueError: as `precision_at_k`; `ranks` holds no integers, or has not one axis.
+        TypeError, ValueError: as in `precision_at_k`; `ranks` are not integers, or do not have one axis.
 
     Examples:
         >>> precision_recall_by_rank([[0, 1, 1]], [[False, True, False]], ranks=[2, 3]).recall
@@ -261,7 +262,7 @@ def _mean_ap(
     seed: int,
     feature_distances: ArrayLike | None,
 ) -> float:
-    """mAP of the first items, `cuts` of each query."""
+    """Compute the mAP of the first items; `cuts[i]` is R of query i."""
     check_choice("ties", ties, get_args(Ties))
     check_choice("denominator", denominator, get_args(Denominator))
     check_int("seed", seed, 0)
@@ -269,8 +270,8 @@ def _mean_ap(
     if ties == "stable" or ties == "feature":
         values = np.array(
             [
-                ap_of_ranking(found[np.lexsort((keys, near))[:cut]], int(np.count_nonzero(found)), denominator)
-                for near, keys, found, cut in zip(distances, secondary, relevance, cuts, strict=True)
+                ap_of_ranking(right[np.lexsort((keys, near))[:cut]], int(np.count_nonzero(right)), denominator)
+                for near, keys, right, cut in zip(distances, secondary, relevance, cuts, strict=True)
             ]
         )
     else:
@@ -280,7 +281,7 @@ def _mean_ap(
 
 
 def _counts(distances: Integers, relevance: NDArray[np.bool_]) -> Histograms:
-    """Counts by distance, or by rank of the distance where there would be more bins than items."""
+    """Count by distance, or by rank of the distance if distances need more bins than there are items."""
     if distances.max() >= distances.shape[1]:
         distances = np.stack([np.unique(row, return_inverse=True)[1] for row in distances])
     return _histograms(distances, relevance, int(distances.max()) + 1)
@@ -289,8 +290,8 @@ def _counts(distances: Integers, relevance: NDArray[np.bool_]) -> Histograms:
 def _histograms(distances: Integers, relevance: NDArray[np.bool_], n_bins: int) -> Histograms:
     counts = np.stack(
         [
-            np.bincount(near.astype(np.int64) * 2 + found, minlength=2 * n_bins).reshape(-1, 2)
-            for near, found in zip(distances, relevance, strict=True)
+            np.bincount(near.astype(np.int64) * 2 + right, minlength=2 * n_bins).reshape(-1, 2)
+            for near, right in zip(distances, relevance, strict=True)
         ]
     )
     return Histograms(counts.sum(axis=2), counts[:, :, 1])
@@ -312,7 +313,7 @@ def _check_ranking(distances: ArrayLike, relevance: ArrayLike) -> tuple[Integers
 
 
 def _check_secondary(feature_distances: ArrayLike | None, ties: Ties, shape: tuple[int, ...]) -> NDArray[Any]:
-    """The order of tied items: the feature distances, or one key for all."""
+    """Return the sort keys of tied items: the feature distances, or zeros."""
     if (feature_distances is not None) != (ties == "feature"):
         given = "none" if feature_distances is None else "some"
         raise ValueError(

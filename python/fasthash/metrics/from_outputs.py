@@ -1,4 +1,4 @@
-"""mAP of rankings that real outputs refine: first by Hamming distance, then by cosine."""
+"""mAP of rankings by Hamming distance in which the cosine of real outputs breaks ties."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fasthash.metrics.from_matrices import mean_average_precision
 
 __all__ = ["mean_average_precision_of_outputs"]
 
-_ROWS = 64  # queries that are ranked together
+_ROWS = 64  # queries ranked at a time
 
 
 def mean_average_precision_of_outputs(
@@ -28,22 +28,22 @@ def mean_average_precision_of_outputs(
     *,
     empty: Empty = "zero",
 ) -> float:
-    """mAP@R as the code of HHNet (arXiv 2403.13747) measures it: items at one Hamming distance are ranked by cosine.
+    """Compute mAP@R as HHNet's code (arXiv 2403.13747) does: items at one Hamming distance are ranked by cosine.
 
-    Not retrieval by codes alone: a system that ranked so would have to keep the real outputs of its gallery. Short
-    codes, which tie most, gain most. It is `mean_average_precision(..., ties="feature")`, a few queries at a time.
+    This is not retrieval by codes alone: such a system must store the real outputs of its gallery. Short codes have the
+    most ties and gain most. Equals `mean_average_precision(..., ties="feature")`, computed for a few queries at a time.
 
     Args:
         query_outputs: raw outputs of the network, float `(nq, n_bits)`; their signs are the codes.
-        gallery_outputs: likewise, `(n, n_bits)`.
-        query_labels, gallery_labels: as of `histograms`.
-        at, denominator, empty: as of `mean_average_precision`.
+        gallery_outputs: raw outputs of the gallery, float `(n, n_bits)`.
+        query_labels, gallery_labels: as in `histograms`.
+        at, denominator, empty: as in `mean_average_precision`.
 
     Returns:
         A number from 0 to 1.
 
     Raises:
-        TypeError: outputs are no floats, or labels neither integers nor booleans.
+        TypeError: outputs are not floats, or labels are neither integers nor booleans.
         ValueError: the shapes do not fit or are empty, an output is NaN, or all queries are dropped.
 
     Examples:
@@ -51,17 +51,17 @@ def mean_average_precision_of_outputs(
         >>> mean_average_precision_of_outputs(gallery[1:], gallery, [0], [1, 0])
         1.0
     """
-    queries, gallery, wanted, labels = _checked(query_outputs, gallery_outputs, query_labels, gallery_labels)
+    queries, gallery, of_queries, labels = _checked(query_outputs, gallery_outputs, query_labels, gallery_labels)
     signs, rays = _signs_and_rays(gallery)
     sums, counted = 0.0, 0
     for start in range(0, len(queries), _ROWS):
         rows = slice(start, start + _ROWS)
         query_signs, query_rays = _signs_and_rays(queries[rows])
         distances = ((gallery.shape[1] - query_signs @ signs.T) / 2).astype(np.int32)
-        relevant = relevance(wanted[rows], labels)
+        relevant = relevance(of_queries[rows], labels)
         chosen = relevant.any(axis=1) if empty == "drop" else np.ones(len(relevant), bool)
         if chosen.any():
-            part = mean_average_precision(
+            mean = mean_average_precision(
                 distances[chosen],
                 relevant[chosen],
                 at,
@@ -69,8 +69,8 @@ def mean_average_precision_of_outputs(
                 denominator,
                 feature_distances=-(query_rays @ rays.T)[chosen],
             )
-            sums, counted = sums + part * np.count_nonzero(chosen), counted + np.count_nonzero(chosen)
-    counted_queries(np.full((1, 1), counted), empty)  # refuses to take a mean of nothing
+            sums, counted = sums + mean * np.count_nonzero(chosen), counted + np.count_nonzero(chosen)
+    counted_queries(np.full((1, 1), counted), empty)  # raises if no query counts
     return sums / counted
 
 
@@ -80,13 +80,13 @@ def _checked(
     queries, gallery = _outputs("query_outputs", query_outputs), _outputs("gallery_outputs", gallery_outputs)
     if queries.shape[1] != gallery.shape[1]:
         raise ValueError(f"query_outputs must be {gallery.shape[1]} wide, as the gallery's, got {queries.shape[1]}")
-    wanted, labels = check_labels("query_labels", query_labels), check_labels("gallery_labels", gallery_labels)
-    if len(wanted) != len(queries) or len(labels) != len(gallery):
+    of_queries, labels = check_labels("query_labels", query_labels), check_labels("gallery_labels", gallery_labels)
+    if len(of_queries) != len(queries) or len(labels) != len(gallery):
         raise ValueError(
             f"query_labels and gallery_labels must be of {len(queries)} and {len(gallery)} items, "
-            f"got {len(wanted)} and {len(labels)}"
+            f"got {len(of_queries)} and {len(labels)}"
         )
-    return queries, gallery, wanted, labels
+    return queries, gallery, of_queries, labels
 
 
 def _outputs(name: str, outputs: ArrayLike) -> NDArray[Any]:
@@ -101,7 +101,7 @@ def _outputs(name: str, outputs: ArrayLike) -> NDArray[Any]:
 
 
 def _signs_and_rays(outputs: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[Any]]:
-    """Signs, zero counting as positive, and outputs of length 1; a zero vector stays one."""
+    """Return the signs (zero counts as positive), and the outputs scaled to length 1; a zero vector stays zero."""
     lengths = np.linalg.norm(outputs, axis=1, keepdims=True)
     signs = np.where(outputs >= 0, np.float32(1), np.float32(-1))
     return signs, outputs / np.where(lengths > 0, lengths, 1)
