@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from fasthash._checkpoint import brief
 from fasthash._checks import check_choice, check_int, check_real
 from fasthash._extras import needs_extra
+from fasthash._pixels import from_array, to_rgb
 from fasthash.folders import MAX_BYTES, MAX_PIXELS, EncodedFolder, Limits, encode_folder
 
 with needs_extra("train"):
     import torch
+    from PIL import Image
     from torch.utils.data import Dataset
     from torchvision.transforms import v2
 
@@ -47,7 +49,7 @@ def image_transform(
     """The preprocessing of an encoder with these arguments, see `HashEncoder.transform`."""
     return v2.Compose(
         [
-            v2.RGB(),  # first, while a palette still is one
+            _AsRGB(),  # first, while a palette still is one
             v2.ToImage(),
             v2.Resize(round(image_size * 256 / 224), antialias=True),
             v2.CenterCrop(image_size),
@@ -56,6 +58,23 @@ def image_transform(
             v2.ToPureTensor(),
         ]
     )
+
+
+class _AsRGB(torch.nn.Module):
+    """The pixels of a picture as `read_photo` gives those of a file: 8-bit RGB."""
+
+    def forward(self, image: Any) -> Any:
+        if isinstance(image, Image.Image):
+            return to_rgb(image)
+        if isinstance(image, np.ndarray):
+            return from_array(image)
+        if not isinstance(image, torch.Tensor):
+            raise TypeError(f"image must be a PIL image, a uint8 array or a tensor, got {type(image).__name__}")
+        if image.dtype != torch.uint8 and not image.is_floating_point():
+            raise TypeError(f"image must be a uint8 or float tensor (C, H, W), got dtype {image.dtype}")
+        if image.dtype == torch.uint8 and image.ndim == 3 and len(image) == 4:  # the last is transparency
+            return from_array(image.permute(1, 2, 0).cpu().numpy())
+        return v2.functional.grayscale_to_rgb(image)
 
 
 class HashEncoder(Hasher):
@@ -127,6 +146,9 @@ class HashEncoder(Hasher):
     @property
     def transform(self) -> v2.Transform:
         """Preprocessing: PIL image or uint8 array `(H, W, 3)` to float32 tensor `(3, image_size, image_size)`.
+
+        Of a PIL image in any mode the pixels count that `encode_folder` reads: 16 bits become 8, transparent parts
+        white. A PIL image is not turned as its EXIF data says; `fasthash.folders.read_photo` reads a file upright.
 
         As HHNet: shorter side to 256, centre crop of 224, values to [0, 1], normalisation. Other image sizes keep the
         ratio of 256 to 224.
@@ -200,12 +222,13 @@ class HashEncoder(Hasher):
     ) -> EncodedFolder:
         """Compute packed codes of all images in a folder and the folders below, each read, transformed and let go.
 
-        Every file with a suffix of `fasthash.folders.IMAGE_SUFFIXES`, in either case, is in one of two lists: `paths`
-        of what was encoded, or `broken`. Broken are files that cannot be read whole as an image, those that are
-        larger than the limits, strips more than 100 times as long as wide, and those of float or 32-bit pixels,
-        whose range nobody knows; and folders below that cannot be read. Links to files are followed, links to folders
-        are not. Photos are turned upright as their EXIF data says, 16 bits become 8, transparency is ignored, and of
-        an animation the first picture counts.
+        Every photo is in one of two lists: `paths` of what was encoded, or `broken`. Photos are files with a suffix
+        of `fasthash.folders.IMAGE_SUFFIXES`, in either case, or that of a plugin of Pillow, and files of other names
+        that begin as a photo does. Broken are files that cannot be read whole as an image, those that are larger
+        than the limits, strips more than 100 times as long as wide, those of float or 32-bit pixels, whose range
+        nobody knows, and those that 8-bit RGB would show blank; and folders below that cannot be read. Links to
+        files are followed, links to folders are not. Photos are turned upright as their EXIF data says, 16 bits
+        become 8, transparent parts white, and of an animation the first picture counts.
 
         Args:
             folder: where to look.
@@ -213,7 +236,7 @@ class HashEncoder(Hasher):
             num_workers: processes that read images; 0 reads them in this one.
             max_bytes: files of more bytes are broken.
             max_pixels: images of more pixels are broken; each process that reads images needs some 12 bytes of memory
-                a pixel. The limit of Pillow, twice `PIL.Image.MAX_IMAGE_PIXELS`, holds beside it.
+                a pixel. Numbers above the default lift the limit of Pillow, 179 million, too.
             progress: show a progress bar.
 
         Returns:

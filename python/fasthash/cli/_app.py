@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +25,9 @@ __all__ = [
     "fail",
     "given",
     "new_file",
+    "on_terminal",
     "one_line_errors",
+    "sigterm_as_exit",
     "use_threads",
     "whole_numbers",
 ]
@@ -61,7 +66,10 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite a file that is t
 MaxBytes = Annotated[
     int | None, typer.Option(help="An image file of more bytes counts as broken. Default: 268435456, 256 MiB.")
 ]
-MaxPixels = Annotated[int | None, typer.Option(help="An image of more pixels counts as broken. Default: 134217728.")]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(help="An image of more pixels counts as broken. Default: 134217728. More lifts Pillow's limit, too."),
+]
 
 
 def _print_version(wanted: bool) -> None:
@@ -88,6 +96,28 @@ def one_line_errors() -> Iterator[None]:
         raise
     except (FormatError, OSError, TypeError, ValueError, FloatingPointError, MemoryError) as error:
         fail(str(error) or type(error).__name__)
+
+
+@contextmanager
+def sigterm_as_exit() -> Iterator[None]:
+    """SIGTERM ends the block with an exception, as Ctrl-C does, so that what has been done can be saved."""
+
+    def end(number: int, frame: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # which alone may set handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def on_terminal() -> bool:
+    """Whether progress bars have a terminal to be drawn on."""
+    return sys.stderr.isatty()
 
 
 def complain(message: str) -> None:

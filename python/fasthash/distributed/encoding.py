@@ -74,7 +74,7 @@ def encode_images(
         part_size: photos of a part, a multiple of `batch_size`.
         max_bytes: of the file of one image: in the folder, in a tar, in a row. A larger one is broken, and not read.
         max_pixels: of one image. A larger one is broken, and not decoded; decoding takes some 12 bytes of memory a
-            pixel in each worker. The limit of Pillow, twice `PIL.Image.MAX_IMAGE_PIXELS`, holds beside it.
+            pixel in each worker. Numbers above the default lift the limit of Pillow, 179 million, too.
         workers: processes that encode, each a part at a time; None takes as many as the cluster has room for. 0
             encodes in this process, on the device of the encoder, without Ray.
         num_cpus: cores, and threads of torch, of each worker.
