@@ -134,7 +134,7 @@ def train(
             skip_broken=skip_broken,
             **training,
         )
-        record = run_training(experiment, output, typer.echo, progress=on_terminal())
+        record = run_training(experiment, output, typer.echo, on_terminal())
     epochs = count_of(len(record.losses), "epoch")
     typer.echo(f"{epochs}, {record.seconds:.0f} s on {record.device}, loss {record.losses[-1]:.4f}")
     typer.echo(f"encoder in {for_terminal(output / 'encoder')}; measure it with: fasthash eval {for_terminal(output)}")
