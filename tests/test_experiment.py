@@ -451,6 +451,16 @@ def test_encoding_nothing_is_an_error(tmp_path):
     assert (code, "1 image in " in text, "encode:" in text) == (0, True, False)
 
 
+def test_a_place_for_codes_that_cannot_be_written_is_told_first(tmp_path, monkeypatch):
+    def refuse(dir):
+        raise PermissionError(13, "Permission denied", str(dir))
+
+    monkeypatch.setattr("fasthash._durable.tempfile.TemporaryFile", refuse)
+    code, output = run("encode", tmp_path / "encoder", tmp_path / "photos", tmp_path / "codes.npz")
+    assert code == 1
+    assert f"folder='{tmp_path}' cannot be written: [Errno 13] Permission denied" in output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

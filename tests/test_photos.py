@@ -92,6 +92,8 @@ def test_a_gradient_of_transparency():
     layer = Image.fromarray(pixels)
     for image in (layer, layer.convert("RGBa")):
         assert np.abs(np.asarray(to_rgb(image), int) - on(WHITE, image)).max() <= 1
+    grey = layer.convert("LA")
+    assert np.abs(np.asarray(to_rgb(grey.convert("La")), int) - on(WHITE, grey)).max() <= 2
 
 
 def test_pictures_without_transparent_parts_stay_as_they_are():
@@ -200,6 +202,13 @@ def test_depth_maps_that_8_bits_would_show_blank_are_listed(tmp_path, low, high)
     assert (found.groups, found.n_photos, len(found.broken)) == ([], 0, 4)
     assert all(why.startswith("ValueError: 16-bit pixels from ") for _, why in found.broken)
     assert "of 65535 are all" in found.broken[0][1]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "HSV", "LAB", "RGBX"])
+def test_other_modes_become_rgb(mode):
+    if mode == "LAB":
+        pytest.importorskip("PIL.ImageCms", reason="this Pillow knows no colour profiles")
+    assert to_rgb(Image.new(mode, (4, 4))).mode == "RGB"
 
 
 def test_floats_are_refused():

@@ -12,7 +12,16 @@ pytest.importorskip("timm", reason="the encoder needs the extra 'train'")
 from PIL import Image, ImageDraw
 
 from fasthash._photos import Limits
-from fasthash.data import ImageSet, Split, load_folder, load_lists, read_folder, read_image_list
+from fasthash.data import (
+    ImageSet,
+    Split,
+    load_folder,
+    load_lists,
+    read_cifar10,
+    read_coco,
+    read_folder,
+    read_image_list,
+)
 from fasthash.distributed import encode_images
 from fasthash.folders import read_photo
 from fasthash.losses import DHNLoss
@@ -142,6 +151,20 @@ def test_folders_by_bytes(tmp_path):
     for call in (read_folder, load_folder):
         for wrong in (None, 5, [photos]):
             with pytest.raises(TypeError, match=r"^path must be a path, got "):
+                call(wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, ["photos"]])
+def test_places_that_are_none_are_named(wrong, encoder, tmp_path):
+    split = Split(*[ImageSet([None], [0], ["a"])] * 3, "by hand.")
+    calls = {
+        "folder": [read_cifar10, read_coco, encoder.encode_folder],
+        "path": [read_folder, load_folder, read_image_list, load_lists, Split.load, split.save],
+        "root": [lambda root: read_image_list("x", root), lambda root: load_lists("x", root=root)],
+    }
+    for name, functions in calls.items():
+        for call in functions:
+            with pytest.raises(TypeError, match=rf"^{name} must be a path, got "):
                 call(wrong)
 
 

@@ -97,7 +97,7 @@ class Found(NamedTuple):
 
 def readable_formats() -> tuple[str, ...]:
     """Formats that are read: those of photos, and whatever plugins have registered with Pillow by now."""
-    return _FORMATS + tuple(name for name, (factory, _) in Image.OPEN.items() if _is_plugin(factory))
+    return _FORMATS + tuple(name for name, (factory, _) in list(Image.OPEN.items()) if _is_plugin(factory))
 
 
 def is_photo(name: str) -> bool:
@@ -229,7 +229,7 @@ def _reads_by_plugin(suffix: str) -> bool:
 
 
 def _plugin_checks() -> list[Any]:
-    return [accept for factory, accept in Image.OPEN.values() if accept and _is_plugin(factory)]
+    return [accept for factory, accept in list(Image.OPEN.values()) if accept and _is_plugin(factory)]
 
 
 def _accepts(accept: Any, head: bytes) -> bool:

@@ -59,6 +59,8 @@ def to_rgb(image: Image.Image, background: Colour = WHITE) -> Image.Image:
     image = _eight_bits(image)
     if not _is_transparent(image):
         return image.convert("RGB")
+    if image.mode == "La":  # which Pillow converts to LA alone
+        image = image.convert("LA")
     layer = image if image.mode == "RGBA" else image.convert("RGBA")
     rgb = Image.new("RGB", image.size, background)
     rgb.paste(layer, mask=layer)

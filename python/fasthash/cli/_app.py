@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from fasthash import FormatError, __version__
+from fasthash._durable import check_writable
 from fasthash._shown import for_terminal
 
 __all__ = [
@@ -135,12 +136,14 @@ def new_file(path: Path, force: bool) -> Path:
     """A file that may be written; checked first, not after the work of minutes.
 
     Raises:
-        OSError: it is there already and `force` is not set, or it has no folder to stand in.
+        OSError: it is there already and `force` is not set, or nothing can be written to the folder of its name.
     """
     if path.exists() and not force:
         raise FileExistsError(f"{path} exists; --force overwrites it")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is no folder, so that {path.name} cannot be written there")
+    if not path.exists():
+        check_writable("folder", path.parent)
     return path
 
 
