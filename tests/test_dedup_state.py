@@ -265,7 +265,7 @@ def test_what_cannot_be_written_is_told_before_photos_are_hashed(run, tmp_path, 
     for arguments, message in (
         (["--output", file], f"output={str(file)!r} must be a folder, but {str(file)!r} is none"),
         (["--output", file / "deep" / "er"], f"but {str(file)!r} is none"),
-        (["--output", tmp_path / "taken"], "holds a folder called index.html, which would be a file"),
+        (["--output", tmp_path / "taken"], "holds a folder called index.html, which must be a file"),
         (["--index", file], f"state={str(file)!r} must be a folder, but {str(file)!r} is none"),
         (["--index", file / "deep"], f"but {str(file)!r} is none"),
         (["--radius", 65], "radius must be at most 64, got 65"),
@@ -287,14 +287,11 @@ def test_places_without_permission_are_told_before_photos_are_hashed(run, tmp_pa
     """For root, too: the file system says no."""
     photos = write_all(tmp_path / "photos", [1, 2])
 
-    def refuse(dir):
-        raise PermissionError(13, "Permission denied", str(dir))
-
-    monkeypatch.setattr("fasthash._durable.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("fasthash._durable.os.access", lambda path, mode: not mode & os.W_OK)
     result = run(photos)
     assert result.exit_code == 1
     assert "output=" in result.stderr
-    assert "cannot be written: [Errno 13] Permission denied" in result.stderr
+    assert f"cannot be written: {str(tmp_path)!r} does not allow it" in result.stderr
     with pytest.raises(PermissionError, match=r"^state='.*' cannot be written"):
         find(photos, state=tmp_path / "state")
 

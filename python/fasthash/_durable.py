@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -58,18 +57,15 @@ def check_writable(name: str, folder: Any, files: Iterable[str] = ()) -> None:
     there = next((path for path in (place, *place.parents) if path.exists()), Path())
     if not there.is_dir():
         raise NotADirectoryError(f"{name}={os.fspath(folder)!r} must be a folder, but {os.fspath(there)!r} is none")
-    for file in files:
-        if (place / file).is_dir():
-            raise IsADirectoryError(f"{name}={os.fspath(folder)!r} holds a folder called {file}, which would be a file")
-    try:
-        with tempfile.TemporaryFile(dir=there):
-            pass
-        for file in files:
-            if (place / file).exists():
-                with open(place / file, "ab"):
-                    pass
-    except OSError as error:
-        raise type(error)(f"{name}={os.fspath(folder)!r} cannot be written: {error}") from error
+    for path in (place / file for file in files):
+        if path.is_dir():
+            raise IsADirectoryError(
+                f"{name}={os.fspath(folder)!r} holds a folder called {path.name}, which must be a file"
+            )
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(f"{name}={os.fspath(folder)!r} holds {path.name}, which may not be written")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(f"{name}={os.fspath(folder)!r} cannot be written: {os.fspath(there)!r} does not allow it")
 
 
 def is_flushed(folder: str | os.PathLike[str]) -> bool:
