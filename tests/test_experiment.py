@@ -421,6 +421,9 @@ def test_broken_images_end_a_training_or_are_left_out(tmp_path):
     code, output = run("train", tmp_path / "a", *options)
     assert code == 1
     assert f"images[7] cannot be read: '{broken}': OSError: image file is truncated" in output
+    _, output = run("train", tmp_path / "c", *options, "--num-workers", 1)
+    last = output.strip().splitlines()[-1]
+    assert last.startswith(f"fasthash: OSError: images[7] cannot be read: '{broken}'")
     code, output = run("train", tmp_path / "b", *options, "--skip-broken")
     assert code == 0, output
     assert "Left out: 1 image that cannot be read." in output

@@ -222,6 +222,14 @@ def test_of_a_whole_split(classes):
     assert Split.load(classes.parent / "split.json", classes).parts.keys() == left.parts.keys()
 
 
+def test_an_array_of_paths(tmp_path):
+    paths = [str(write(tmp_path / f"{seed}.png", picture(seed))) for seed in range(2)]
+    for images in (np.array(paths), np.array(paths, object)):
+        found = ImageSet(images, [0, 0], ["a"])
+        np.testing.assert_array_equal(np.asarray(found.image(1)), np.asarray(picture(1)))
+        assert found.readable()[1] == []
+
+
 def test_arrays_and_labels_alone_are_readable():
     images = ImageSet([np.zeros((4, 4), np.uint8), None], [0, 0], ["a"])
     left, broken = images.readable()

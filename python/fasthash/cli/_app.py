@@ -96,7 +96,12 @@ def one_line_errors() -> Iterator[None]:
     except BrokenPipeError:  # who reads the output has seen enough
         raise
     except (FormatError, OSError, TypeError, ValueError, FloatingPointError, MemoryError) as error:
-        fail(str(error) or type(error).__name__)
+        fail(_of_worker(str(error)) or type(error).__name__)
+
+
+def _of_worker(message: str) -> str:
+    """The message of an error without the traceback that a process of torch's DataLoader puts before it."""
+    return message.strip().rpartition("\n")[2] if "\nOriginal Traceback (" in message else message
 
 
 @contextmanager

@@ -161,7 +161,7 @@ def content_hash(image: _Source) -> str | None:
 
 def _check_images(images: Sequence[_Source]) -> None:
     """Check arrays of pixels; files are checked when they are read."""
-    if isinstance(images, np.ndarray) and images.dtype != object:  # all of them at once
+    if isinstance(images, np.ndarray) and images.dtype.kind not in "OUS":  # pixels: all of them at once
         if images.ndim == 0 or len(images):
             check_array("images", images[0] if images.ndim else images)
         return
