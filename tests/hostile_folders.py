@@ -171,21 +171,31 @@ def use_parts(folder: Path) -> None:
 
 
 def photo_hashes() -> Kind:
-    from fasthash.dedup import _Known
+    from fasthash._photo_hashes import PhotoHashes, Stamp
 
     def make(folder: Path, seed: int) -> None:
-        known = _Known(fh.HierIndex((64,)), {}, {})
+        hashes = PhotoHashes(os.curdir, 64)
         codes = np.random.default_rng(seed).integers(0, 256, (6, 8), np.uint8)
-        known.change({f"{i}.jpg": (i, i) for i in range(6)}, {f"{i}.jpg": codes[i] for i in range(6)}, {})
-        known.save(folder, 64)
+        for i in range(6):
+            hashes.put(f"{i}.jpg", Stamp(i, i, "0" * 16), codes[i])
+        hashes.save(folder)
 
     def use(folder: Path) -> None:
-        known = _Known.load(folder, 64)
-        kept = dict(list(known.stamps.items())[1:])
-        known.change({**kept, "new.jpg": (1, 1)}, {"new.jpg": np.zeros(8, np.uint8)}, {})
-        assert len(known.index) == len(known.ids) == len(kept) + 1
+        hashes = PhotoHashes(os.curdir, 64)
+        try:
+            hashes.load(folder)
+        except fh.FormatError:
+            raise
+        except ValueError as error:  # a state may be of another background, which is no damage
+            if not str(error).startswith("background must be #"):
+                raise
+            return
+        kept = hashes.paths[1:]
+        hashes.keep_only(kept)
+        hashes.put("new.jpg", Stamp(1, 1, ""), np.zeros(8, np.uint8))
+        assert len(hashes.index()) == len(hashes) == len({*kept, "new.jpg"})
         with tempfile.TemporaryDirectory(dir=folder.parent) as other:
-            known.save(other, 64)
+            hashes.save(other)
 
     return Kind(make, use)
 

@@ -55,7 +55,7 @@ MODULES = {
     "many machines": "distributed._ray distributed.merge distributed.race distributed.shard distributed.fleet "
     "distributed.states distributed.copies distributed.changing distributed.searching distributed.saving "
     "distributed.index",
-    "images": "_photos folders dedup _contact_sheet data",
+    "images": "_pixels _photo_files _photo_hashes _photos folders dedup _contact_sheet data",
     "learning": "_checkpoint _hasher heads backbones encoder losses baselines metrics _resume settings train plots",
     "runs": "distributed _experiment experiment evaluation bench demo",
     "face": "cli __main__",

@@ -206,7 +206,8 @@ def test_the_index_of_a_state_is_one_of_fasthash(photos, tmp_path):
     find(photos, state=tmp_path / "state")
     card = json.loads((tmp_path / "state" / "card.json").read_text())
     index = fh.load(tmp_path / "state" / card["files"]["codes.fh"]["name"])
-    for path, id, n_bytes, _ in card["photos"]:
+    assert (card["folder"], card["background"]) == (os.path.realpath(photos), "#ffffff")
+    for path, id, n_bytes, _, _ in card["photos"]:
         np.testing.assert_array_equal(index.reconstruct([id])[0], hash_photo(photos / path))
         assert n_bytes == (photos / path).stat().st_size
 
@@ -273,7 +274,7 @@ def test_the_command(run, photos, tmp_path):
     result = run(photos)
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
-        "5 photos, 5 of them hashed now, 1 files skipped",
+        "5 photos, 5 of them hashed now, 1 file skipped, 1 other file passed over",
         f"2 groups of near-duplicates, 4 photos in them; open {tmp_path / 'report' / 'index.html'}",
     ]
     assert "skipped broken.jpg: UnidentifiedImageError: " in result.stderr

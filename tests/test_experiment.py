@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -266,6 +267,7 @@ def test_settings_reach_the_network_and_the_loss():
         ({"image_size": 0}, "image_size must be at least 1, got 0"),
         ({"head": "round"}, "head must be one of 'linear', 'sliced', got 'round'"),
         ({"batch_norm": 1}, "batch_norm must be True or False, got 1"),
+        ({"skip_broken": 1}, "skip_broken must be True or False, got 1"),
         ({"weights": True}, "weights must be a path, got True"),
         ({"root": 3}, "root must be a path, got 3"),
         ({"hold_out": "half"}, "hold_out must be a number, got 'half'"),
@@ -303,6 +305,13 @@ def test_wrong_settings(settings, message):
         ({"loss": "dch", "loss_options": {"gamma": -1.0}}, "gamma must be positive and finite, got -1.0"),
         ({"data": "folder", "root": "x", "weights": "imagenet"}, "path='x' is not a folder"),
         ({"data": "lists", "lists": "x", "patience": 2, "weights": "imagenet"}, "'x'|x is neither|needs"),
+        (
+            {"data": "lists", "lists": "lists", "protocol": "coco", "weights": "imagenet"},
+            "path='lists' must have 80 classes for protocol 'coco', got 2",
+        ),
+        ({"data": "lists", "lists": "lists", "protocol": "cifar", "weights": "imagenet"}, "protocol must be one of"),
+        ({"lr": "fast", "weights": "imagenet"}, "lr must be a number, got 'fast'"),
+        ({"batch_size": 64.5, "weights": "imagenet"}, "batch_size must be an integer, got 64.5"),
     ],
 )
 def test_what_is_wrong_shows_before_a_network_is_made(settings, message, tmp_path, monkeypatch):
@@ -310,9 +319,11 @@ def test_what_is_wrong_shows_before_a_network_is_made(settings, message, tmp_pat
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(parts, "HashEncoder", lambda *arguments, **options: pytest.fail("a network was made"))
     monkeypatch.setattr(parts, "load_digits", lambda *arguments: pytest.fail("data were read"))
-    experiment = read_config(**settings)
+    (tmp_path / "lists").mkdir()
+    for name in ("train", "test", "database"):
+        (tmp_path / "lists" / f"{name}.txt").write_text("a.png 0\nb.png 1\n")
     with pytest.raises((OSError, TypeError, ValueError), match=message):
-        run_training(experiment, tmp_path / "run", say=lambda line: None, progress=False)
+        run_training(read_config(**settings), tmp_path / "run", say=lambda line: None, progress=False)
 
 
 def test_settings_become_plain_values(tmp_path):
@@ -392,6 +403,63 @@ def test_the_command_takes_every_setting_of_a_training(tmp_path, monkeypatch):
     assert seen == [Experiment(**given, hold_out=0.5)]
     _, output = run("train", "--help")
     assert "Passes over the training images" in output
+
+
+def test_broken_images_end_a_training_or_are_left_out(tmp_path):
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    lines = []
+    for number in range(12):
+        pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.jpg")
+        lines.append(f"{number}.jpg {number % 2}\n")
+    for name in ("train", "test", "database"):
+        (lists / f"{name}.txt").write_text("".join(lines))
+    broken = tmp_path / "7.jpg"
+    broken.write_bytes(broken.read_bytes()[:-100])
+    options = flags(data="lists", lists=lists, root=tmp_path, backbone="resnet10t", image_size=32, epochs=1)
+    code, output = run("train", tmp_path / "a", *options)
+    assert code == 1
+    assert f"images[7] cannot be read: '{broken}': OSError: image file is truncated" in output
+    _, output = run("train", tmp_path / "c", *options, "--num-workers", 1)
+    last = output.strip().splitlines()[-1]
+    assert last.startswith(f"fasthash: OSError: images[7] cannot be read: '{broken}'")
+    code, output = run("train", tmp_path / "b", *options, "--skip-broken")
+    assert code == 0, output
+    assert "Left out: 1 image that cannot be read." in output
+    assert "1 epoch, " in output
+    assert evaluate(tmp_path / "b", progress=False)["protocol"].endswith("Left out: 1 image that cannot be read.")
+    assert json.loads((tmp_path / "b" / "split.json").read_text())["skipped"] == [str(broken)]
+
+
+def test_encoding_nothing_is_an_error(tmp_path):
+    from fasthash.encoder import HashEncoder
+
+    HashEncoder("resnet10t", (8,), image_size=32).save(tmp_path / "encoder")
+    (tmp_path / "photos").mkdir()
+    for at_scale in ([], ["--ray", "--num-workers", 0]):
+        output = tmp_path / ("codes" if at_scale else "codes.npz")
+        code, text = run("encode", tmp_path / "encoder", tmp_path / "photos", output, *at_scale)
+        assert code == 1
+        assert "holds no" in text
+    (tmp_path / "photos" / "notes.txt").write_text("no photo")
+    assert run("encode", tmp_path / "encoder", tmp_path / "photos", tmp_path / "codes.npz")[0] == 1
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"")
+    code, text = run("encode", tmp_path / "encoder", tmp_path / "photos", tmp_path / "codes.npz")
+    assert code == 1
+    assert "0 images in " in text
+    assert "1 file skipped" in text
+    assert text.strip().endswith(f"fasthash: no image in {tmp_path / 'photos'} could be read")
+    Image.new("RGB", (32, 32)).save(tmp_path / "photos" / "b.jpg")
+    code, text = run("encode", tmp_path / "encoder", tmp_path / "photos", tmp_path / "codes.npz", "--force")
+    assert (code, "1 image in " in text, "encode:" in text) == (0, True, False)
+
+
+def test_a_place_for_codes_that_cannot_be_written_is_told_first(tmp_path, monkeypatch):
+    monkeypatch.setattr("fasthash._durable.os.access", lambda path, mode: not mode & os.W_OK)
+    code, output = run("encode", tmp_path / "encoder", tmp_path / "photos", tmp_path / "codes.npz")
+    assert code == 1
+    assert f"folder='{tmp_path}' cannot be written: '{tmp_path}' does not allow it" in output
 
 
 @pytest.mark.parametrize(

@@ -129,9 +129,11 @@ def read_rescoring(folder):
 
 
 def read_dedup(root):
-    from fasthash.dedup import _Known
+    from fasthash._photo_hashes import PhotoHashes
 
-    return len(_Known.load(root / "state", 64).ids)
+    hashes = PhotoHashes(f"{root}-photos", 64)
+    hashes.load(root / "state")
+    return len(hashes)
 
 
 def read_checkpoint(root):

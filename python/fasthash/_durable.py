@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-__all__ = ["flush", "is_flushed", "make_folder", "put"]
+from fasthash._checks import check_path
+
+__all__ = ["check_writable", "flush", "is_flushed", "make_folder", "put"]
 
 
 def flush(path: str | os.PathLike[str]) -> None:
@@ -34,6 +38,34 @@ def flush(path: str | os.PathLike[str]) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def check_writable(name: str, folder: Any, files: Iterable[str] = ()) -> None:
+    """Check that a folder, which need not be there yet, will take files: before the work whose results they are.
+
+    Args:
+        name: of the argument.
+        folder: to be written into; nothing stays there now.
+        files: names of files in it that will be replaced.
+
+    Raises:
+        TypeError: `folder` is no path.
+        OSError: it is a file, or nothing can be written there.
+    """
+    check_path(name, folder)
+    place = Path(folder)
+    there = next((path for path in (place, *place.parents) if path.exists()), Path())
+    if not there.is_dir():
+        raise NotADirectoryError(f"{name}={os.fspath(folder)!r} must be a folder, but {os.fspath(there)!r} is none")
+    for path in (place / file for file in files):
+        if path.is_dir():
+            raise IsADirectoryError(
+                f"{name}={os.fspath(folder)!r} holds a folder called {path.name}, which must be a file"
+            )
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(f"{name}={os.fspath(folder)!r} holds {path.name}, which may not be written")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(f"{name}={os.fspath(folder)!r} cannot be written: {os.fspath(there)!r} does not allow it")
 
 
 def is_flushed(folder: str | os.PathLike[str]) -> bool:

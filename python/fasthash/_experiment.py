@@ -106,6 +106,8 @@ class Experiment(TrainingSettings):
         augment: "none", "flip", or "crop_flip" for random crops of the image padded by an eighth, and flips.
         hold_out: share of each class of the training set that is held out for validation; 0 takes the validation images
             of the protocol, if it has any.
+        skip_broken: leave out images whose files cannot be read, instead of ending at the first. All images are then
+            decoded once before the training, as "folder" always does.
         ties: treatment of ties in `evaluate`: "expected", "best", "worst", or "feature" for the order in HHNet's code,
             see `fasthash.metrics.mean_average_precision_of_outputs`.
         empty: treatment of queries without relevant images: "zero", or "drop" as in HashNet's code.
@@ -131,6 +133,7 @@ class Experiment(TrainingSettings):
     level_weights: list[float] | None = None
     augment: str = "none"
     hold_out: float = 0.0
+    skip_broken: bool = False
     ties: Ties = "expected"
     empty: Empty = "zero"
 
@@ -144,6 +147,7 @@ class Experiment(TrainingSettings):
                 self._keep(name, str(getattr(self, name)))
         check_backbone(self.backbone)
         check_bool("batch_norm", self.batch_norm)
+        check_bool("skip_broken", self.skip_broken)
         if check_real("hold_out", self.hold_out) != 0:
             check_fraction("hold_out", self.hold_out)
         self._keep("image_size", check_image_size(self.image_size))
@@ -220,6 +224,10 @@ class Experiment(TrainingSettings):
 
     def split(self, transform: Callable[[Any], torch.Tensor] | None) -> Split:
         """Load the images of the experiment."""
+        split = self._whole_split(transform)
+        return split.readable() if self.skip_broken else split
+
+    def _whole_split(self, transform: Callable[[Any], torch.Tensor] | None) -> Split:
         root = self.root or ""
         if self.data == "digits":
             return load_digits(self.seed, transform)

@@ -1,56 +1,34 @@
-"""Photos of all sorts: found in a folder, and read one by one whatever is wrong with them."""
+"""Photos of all sorts, read one by one whatever is wrong with them: upright, 8-bit RGB, within limits.
+
+Called by all that read photos: folders, data sets, shards, near-duplicates, contact sheets. `_photo_files` tells which
+files are photos, `_pixels` makes RGB of any mode.
+"""
 
 from __future__ import annotations
 
 import io
 import os
-import stat
-import textwrap
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
-
-from fasthash._checks import check_int
+from fasthash._checks import check_int, check_path
 from fasthash._extras import needs_extra
+from fasthash._locks import Condition
+from fasthash._photo_files import HEAD, check_regular, readable_formats, why_unreadable
+from fasthash._pixels import WHITE, Colour, to_rgb
 
 with needs_extra("dedup"):
     from PIL import ExifTags, Image
 
-__all__ = [
-    "DEFAULT_LIMITS",
-    "IMAGE_SUFFIXES",
-    "MAX_BYTES",
-    "MAX_PIXELS",
-    "Broken",
-    "Limits",
-    "check_regular",
-    "decode_photo",
-    "find_files",
-    "find_photos",
-    "is_photo",
-    "read_photo",
-    "reason",
-]
+__all__ = ["DEFAULT_LIMITS", "MAX_BYTES", "MAX_PIXELS", "Limits", "decode_photo", "read_photo"]
 
 MAX_BYTES = 1 << 28  # 256 MiB
 MAX_PIXELS = 1 << 27  # 134 million: phones of 108 megapixels pass
 
-# What Pillow decodes by itself: for others it runs programs (EPS) or reads headers alone (MPEG, HDF5). The format is
-# told from a file's bytes, so the list holds for files that are named .jpg, too. Some builds of Pillow lack some.
-Image.init()
-_WANTED = "AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"
-_FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)
-
-# Suffixes of image files in lower case, as Pillow registers them: .jpg, .png, .tif, .webp, .gif and so on.
-IMAGE_SUFFIXES = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in _FORMATS)
-
 # A strip of 1 x 65535 px would grow to gigabytes where its shorter side is brought to that of the network.
 _MAX_RATIO = 100
-
-# Characters of an error that are looked at: a message may quote a file of any length.
-_MAX_REASON = 10_000
 
 # From the orientation in EXIF data to what turns the image upright.
 _UPRIGHT = {
@@ -63,9 +41,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Pairs (path, reason).
-Broken = list[tuple[str, str]]
-
 
 @dataclass(frozen=True)
 class Limits:
@@ -73,8 +48,8 @@ class Limits:
 
     Args:
         max_bytes: of an image file, wherever it lies: in a folder, in a tar, in a row of a parquet file.
-        max_pixels: of the image; decoding takes some 12 bytes of memory for each. Beside it holds the limit of Pillow
-            itself, twice `PIL.Image.MAX_IMAGE_PIXELS`.
+        max_pixels: of the image; decoding takes some 12 bytes of memory for each. More than twice
+            `PIL.Image.MAX_IMAGE_PIXELS`, which Pillow refuses by itself, is allowed where it is asked for here.
 
     Raises:
         TypeError, ValueError: a limit is not an integer of at least 1.
@@ -101,37 +76,34 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
-def read_photo(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Image.Image:
+def read_photo(
+    path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS, background: Colour = WHITE
+) -> Image.Image:
     """Read an image file as 8-bit RGB, upright as its EXIF data says; of an animation the first picture.
+
+    Args:
+        path: of the file.
+        limits: of bytes and pixels.
+        background: what is seen through transparent parts.
 
     Raises:
         Exception: whatever Pillow raises on broken files; ValueError where this function finds fault.
     """
+    check_path("path", path)
     limits.check_bytes(check_regular(path))
-    return _read(path, limits)
+    with open(path, "rb") as file:
+        head = file.read(HEAD)
+    return _read(path, os.fspath(path), head, limits, background)
 
 
-def decode_photo(data: bytes, name: str, limits: Limits = DEFAULT_LIMITS) -> Image.Image:
+def decode_photo(data: bytes, name: str, limits: Limits = DEFAULT_LIMITS, background: Colour = WHITE) -> Image.Image:
     """The same of the bytes of an image file; `name` is what errors call it.
 
     Raises:
         Exception: as `read_photo`.
     """
     limits.check_bytes(len(data))
-    return _read(_NamedBytes(data, name), limits)
-
-
-def check_regular(path: str | os.PathLike[str]) -> int:
-    """Size in bytes of a regular file.
-
-    Raises:
-        OSError: it cannot be looked at.
-        ValueError: it is a pipe, a device or a folder. Opening a pipe would wait for ever.
-    """
-    facts = os.stat(path)
-    if not stat.S_ISREG(facts.st_mode):
-        raise ValueError("not a regular file")
-    return facts.st_size
+    return _read(_NamedBytes(data, name), name, data[:HEAD], limits, background)
 
 
 class _NamedBytes(io.BytesIO):
@@ -145,17 +117,43 @@ class _NamedBytes(io.BytesIO):
         return repr(self._name)
 
 
-def _read(source: str | os.PathLike[str] | io.BytesIO, limits: Limits) -> Image.Image:
-    with warnings.catch_warnings():
+def _read(
+    source: str | os.PathLike[str] | io.BytesIO, name: str, head: bytes, limits: Limits, background: Colour
+) -> Image.Image:
+    if why := why_unreadable(name, head):
+        raise ValueError(why)
+    with warnings.catch_warnings(), _pillow_allows(limits.max_pixels):
         warnings.simplefilter("ignore")  # of odd metadata; images too large to be photos are errors
-        with Image.open(source, formats=_FORMATS) as image:
+        with Image.open(source, formats=readable_formats()) as image:
             limits.check_size(*image.size)
             if max(image.size) > _MAX_RATIO * min(image.size):
                 raise ValueError(f"{image.width} x {image.height} px is more than {_MAX_RATIO} times as long as wide")
             image.load()
             turn = _UPRIGHT.get(_orientation(image))
-            rgb = _eight_bits(image).convert("RGB")
+            rgb = to_rgb(image, background)
             return rgb if turn is None else rgb.transpose(turn)
+
+
+_allowing = Condition()
+_pillows_own: list[int | None] = []  # its limit while others read, once for each that allows more
+
+
+@contextmanager
+def _pillow_allows(max_pixels: int) -> Iterator[None]:
+    """Lift Pillow's limit, one for the whole process, where more pixels than by default were asked for; ours holds."""
+    if max_pixels <= MAX_PIXELS:
+        yield
+        return
+    with _allowing:
+        _pillows_own.append(_pillows_own[0] if _pillows_own else Image.MAX_IMAGE_PIXELS)
+        Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        with _allowing:
+            own = _pillows_own.pop()
+            if not _pillows_own:
+                Image.MAX_IMAGE_PIXELS = own
 
 
 def _orientation(image: Image.Image) -> int:
@@ -163,49 +161,3 @@ def _orientation(image: Image.Image) -> int:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # any kind, from broken EXIF data: the picture itself is sound
         return 1
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale 16 bits to 8, which Pillow's `convert` would cut off at 255."""
-    if image.mode == "F":
-        raise ValueError("pixels are floats, whose range is not known")
-    if not image.mode.startswith("I"):
-        return image
-    if image.mode == "I" and image.format not in ("PNG", "PPM"):  # which Pillow reads so for want of a mode of 16 bits
-        raise ValueError("pixels have 32 bits, whose range is not known")
-    pixels = np.asarray(image)
-    if pixels.min() < 0 or pixels.max() > 65535:
-        raise ValueError("pixels have 32 bits, whose range is not known")
-    return Image.fromarray((pixels // 257).astype(np.uint8))
-
-
-def is_photo(name: str) -> bool:
-    """Whether a file's name ends as that of an image."""
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-
-
-def find_photos(folder: str | os.PathLike[str]) -> tuple[list[str], Broken]:
-    """Paths of all image files, relative to the folder and sorted, and the folders below that cannot be read."""
-    return find_files(folder, is_photo)
-
-
-def find_files(folder: str | os.PathLike[str], wanted: Callable[[str], bool]) -> tuple[list[str], Broken]:
-    """As `find_photos`, of files whose names are wanted."""
-    paths: list[str] = []
-    broken: Broken = []
-
-    def unreadable(error: OSError) -> None:
-        inside = os.path.relpath(error.filename, folder)
-        if inside == os.curdir:
-            raise error
-        broken.append((inside, reason(error)))
-
-    for place, _, names in os.walk(folder, onerror=unreadable):
-        inside = os.path.relpath(place, folder)
-        paths += [os.path.normpath(os.path.join(inside, name)) for name in names if wanted(name)]
-    return sorted(paths), sorted(broken)
-
-
-def reason(error: Exception) -> str:
-    """What is wrong, on one line."""
-    return f"{type(error).__name__}: {textwrap.shorten(str(error)[:_MAX_REASON], width=300)}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
@@ -108,8 +109,22 @@ def _levels(name: str, value: Any) -> None:
     check_level_bits(value)
 
 
+def _colour(name: str, value: Any) -> None:
+    if not isinstance(value, str) or not re.fullmatch("#[0-9a-f]{6}", value):
+        raise ValueError(f"{name} must be #rrggbb, got {value!r}")
+
+
 _ANY_INT = _integer(-(2**63), 2**63 - 1)
 _SIZE = _integer(0, 2**63 - 1)
+
+_PHOTO_FACTS = _text, _integer(0, _MAX_PHOTO_ID), _SIZE, _ANY_INT  # path, id, bytes, time
+
+
+def _photo(name: str, value: Any) -> None:
+    """A row of a photo; those of the first release lack the checksum at the end."""
+    old = isinstance(value, list) and len(value) == len(_PHOTO_FACTS)
+    _row_of(*_PHOTO_FACTS, *(() if old else (_text,)))(name, value)
+
 
 _FIELDS: Mapping[str, Mapping[str, _Check]] = {
     "RescoringIndex": {
@@ -131,7 +146,7 @@ _FIELDS: Mapping[str, Mapping[str, _Check]] = {
     "PhotoHashes": {
         "hash": _one_of(("phash",)),
         "hash_bits": _integer(min(HASH_BITS), max(HASH_BITS)),
-        "photos": _list_of(_row_of(_text, _integer(0, _MAX_PHOTO_ID), _SIZE, _ANY_INT)),
+        "photos": _list_of(_photo),
     },
     "EncodedParts": {
         "level_bits": _levels,
@@ -140,6 +155,9 @@ _FIELDS: Mapping[str, Mapping[str, _Check]] = {
         "unreadable": _list_of(_row_of(_text, _text)),
     },
 }
+
+# Fields that cards of the first release lack.
+_LATER_FIELDS: Mapping[str, Mapping[str, _Check]] = {"PhotoHashes": {"background": _colour, "folder": _text}}
 
 _TRAINING: Mapping[str, _Check] = {
     "losses": _list_of(_number),
@@ -169,6 +187,9 @@ def load_folder(folder: str | os.PathLike[str], kind: str, load: Callable[[Card]
         try:
             for name, check in fields.items():
                 check(name, card[name])
+            for name, check in _LATER_FIELDS.get(kind, {}).items():
+                if name in card:
+                    check(name, card[name])
             if (found := set(card["files"])) != (names := _names_of_files(card)):
                 raise ValueError(f"files must be {', '.join(sorted(names))}, got {', '.join(sorted(found))}")
         except (KeyError, TypeError, ValueError, OverflowError) as error:

@@ -10,7 +10,7 @@ import os
 import unicodedata
 from typing import Any
 
-__all__ = ["for_csv", "for_html", "for_terminal"]
+__all__ = ["count_of", "for_csv", "for_html", "for_terminal"]
 
 # Control characters, marks that change the text direction, undecodable bytes, line and paragraph separators.
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -46,6 +46,16 @@ def for_csv(path: str) -> str:
 def for_html(value: Any) -> Any:
     """Make a value safe for a page: `finalize` of a jinja environment; its `autoescape` escapes markup."""
     return for_terminal(value) if isinstance(value, str) else value
+
+
+def count_of(number: int, noun: str) -> str:
+    """A number with its noun, in the plural but for one.
+
+    Examples:
+        >>> count_of(1, "group"), count_of(2000, "group")
+        ('1 group', '2,000 groups')
+    """
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _visible(character: str) -> str:

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasthash._checks import check_bool, check_int
+from fasthash._durable import check_writable
 from fasthash._extras import needs_extra
-from fasthash._saved_folder import CARD_NAME, Card, check_file, write_folder
-from fasthash._saved_kinds import HASH_BITS, check_photos, load_codes, load_folder
+from fasthash._saved_kinds import HASH_BITS
 from fasthash.duplicates import near_duplicates, perceptual_codes
-from fasthash.index import HierIndex
 from fasthash.threads import get_num_threads
 
 with needs_extra("dedup"):
     import imagehash
     from tqdm import tqdm
 
-from fasthash._photos import MAX_BYTES, MAX_PIXELS, Broken, Limits, find_photos, read_photo, reason
+from fasthash._photo_files import Broken, check_photo_folder, find_photos, reason
+from fasthash._photo_hashes import PhotoHashes, Stamp, stamp_of
+from fasthash._photos import MAX_BYTES, MAX_PIXELS, Limits, read_photo
+from fasthash._pixels import Colour, as_hex, check_colour
 
 __all__ = ["HASH_BITS", "Duplicates", "Photo", "find_duplicates", "hash_photo"]
 
-_KIND = "PhotoHashes"
+_SAVE_EVERY = 1000  # photos hashed, and a tenth of all that are known: saving takes as long as there are photos
 
-_Stamp = tuple[int, int]  # of a file: bytes, and nanoseconds when it was last written
+# The stamp and the code of a photo, or what is wrong with it; None where its code is known.
+_Outcome = tuple[Stamp, NDArray[np.uint8]] | str | None
 
 
 class Photo(NamedTuple):
@@ -62,11 +65,15 @@ class Duplicates(NamedTuple):
     radius: int
     hash_bits: int
 
+    n_others: int = 0
+    """Files passed over, which are no photos by name or content."""
+
 
 def hash_photo(
     path: str | os.PathLike[str],
     hash_bits: int = 64,
     *,
+    background: str | Colour = "white",
     max_bytes: int = MAX_BYTES,
     max_pixels: int = MAX_PIXELS,
 ) -> NDArray[np.uint8]:
@@ -75,25 +82,29 @@ def hash_photo(
     Args:
         path: of an image file that Pillow reads; of an animation the first picture counts.
         hash_bits: 64 or 256.
+        background: of the transparent parts of a photo: the name of a colour, `#rrggbb`, or three integers.
         max_bytes, max_pixels: a file of more bytes, or an image of more pixels, is refused.
 
     Returns:
         uint8 array `(hash_bits / 8,)`: the bits of `imagehash.phash`.
 
     Raises:
-        ValueError: `hash_bits` is neither, or a limit is exceeded.
+        ValueError: `hash_bits` is neither, a limit is exceeded, `background` is no colour, or the photo would be hashed
+            as a blank one though it is not: shapes of the background's colour, 16-bit pixels within a step of 8 bits.
         Exception: whatever Pillow raises on broken files.
     """
     side = int(_check_hash_bits(hash_bits) ** 0.5)
-    return perceptual_codes([imagehash.phash(read_photo(path, Limits(max_bytes, max_pixels)), hash_size=side)])[0]
+    photo = read_photo(path, Limits(max_bytes, max_pixels), check_colour("background", background))
+    return perceptual_codes([imagehash.phash(photo, hash_size=side)])[0]
 
 
 def find_duplicates(
-    folder: str | os.PathLike[str],
+    folder: str | bytes | os.PathLike[str],
     radius: int | None = None,
     *,
     hash_bits: int = 64,
     state: str | os.PathLike[str] | None = None,
+    background: str | Colour = "white",
     max_bytes: int = MAX_BYTES,
     max_pixels: int = MAX_PIXELS,
     progress: bool = True,
@@ -101,12 +112,14 @@ def find_duplicates(
     """Find near-duplicate photos in a folder and below; see `near_duplicates` for what a group is.
 
     Args:
-        folder: of photos. Files count as photos by their suffixes.
+        folder: of photos. Files count as photos by their suffixes; where a suffix does not tell, by their content.
         radius: largest distance in bits between near-duplicates; None takes a sixteenth of `hash_bits`.
         hash_bits: width of the pHash: 64, or 256, which tells apart photos of similar layout.
-        state: folder in which codes and paths are kept, made if missing. With it only photos that are new, or whose
-            size or time of writing has changed, are read, and those that have gone are dropped; the result is that of
-            a run from nothing.
+        state: folder in which codes and paths are kept, made if missing; one for each `folder`. With it only photos
+            that are new or have changed are read, and those that have gone are dropped; the result is that of a run
+            from nothing. A photo has changed if its size, its time of writing or a sample of its bytes has. The
+            state is saved while photos are hashed, and when the call is interrupted.
+        background: of the transparent parts of photos: the name of a colour, `#rrggbb`, or three integers.
         max_bytes, max_pixels: files of more bytes and images of more pixels count as broken when they are read.
         progress: show a progress bar.
 
@@ -115,117 +128,72 @@ def find_duplicates(
 
     Raises:
         TypeError: an argument of another type.
-        ValueError: `radius` is negative, a limit is below 1, or `hash_bits` is neither 64 nor 256, or not that of the
-            state.
+        ValueError: `radius` is negative or above `hash_bits`, a limit is below 1, `hash_bits` is neither 64 nor 256,
+            `background` is no colour, or the state is of another `hash_bits`, `background` or `folder`.
         FormatError: the state is damaged.
         OSError: `folder` is no folder, or the state cannot be read or written.
     """
     _check_hash_bits(hash_bits)
-    radius = hash_bits // 16 if radius is None else check_int("radius", radius, minimum=0)
+    radius = hash_bits // 16 if radius is None else check_int("radius", radius, minimum=0, maximum=hash_bits)
     check_bool("progress", progress)
-    limits = Limits(max_bytes, max_pixels)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"folder={os.fspath(folder)!r} is not a folder")
-    known = _Known.load(state, hash_bits)
-    paths, broken = find_photos(folder)
-    stamps: dict[str, _Stamp] = {}
-    for path in paths:
-        try:
-            facts = os.stat(os.path.join(folder, path))
-            stamps[path] = (facts.st_size, facts.st_mtime_ns)
-        except OSError as error:  # it has gone, or is a link to nothing
-            broken.append((path, reason(error)))
-    fresh = [path for path, stamp in stamps.items() if known.stamps.get(path) != stamp]
-    codes, unreadable = _hash_all(folder, fresh, hash_bits, limits, progress)
-    known.change(stamps, codes, dict(unreadable))
+    colour = check_colour("background", background)
+    options = {"background": colour, **asdict(Limits(max_bytes, max_pixels))}
+    folder = check_photo_folder("folder", folder)
+    known = PhotoHashes(folder, hash_bits, as_hex(colour))
     if state is not None:
-        known.save(state, hash_bits)
+        check_writable("state", state)
+        known.load(state)
+    paths, broken, n_others = find_photos(folder)
+    known.keep_only(paths)
+    n_hashed = 0
+    try:
+        with closing(_hashed(known, folder, paths, options, progress)) as outcomes:
+            for path, outcome in outcomes:
+                if isinstance(outcome, str):
+                    broken.append((path, outcome))
+                    known.drop(path)
+                elif outcome is not None:
+                    known.put(path, *outcome)
+                    n_hashed += 1
+                if state is not None and known.n_unsaved >= max(_SAVE_EVERY, len(known) // 10):
+                    known.save(state)
+    finally:  # Ctrl-C, too, loses no code
+        if state is not None:
+            known.save(state)
 
-    names = {id: path for path, id in known.ids.items()}
-    groups = [sorted(names[id] for id in group.tolist()) for group in near_duplicates(known.index, radius)]
+    names = known.paths
+    groups = [sorted(names[id] for id in group.tolist()) for group in near_duplicates(known.index(), radius)]
     shown = [_photos(known, sorted_paths) for sorted_paths in sorted(groups)]
-    return Duplicates(shown, sorted(broken + unreadable), len(known.ids), len(codes), radius, hash_bits)
+    return Duplicates(shown, sorted(broken), len(known), n_hashed, radius, hash_bits, n_others)
 
 
-class _Known:
-    """Photos whose codes are known: an index of these, and the id and the stamp of each path."""
-
-    def __init__(self, index: HierIndex, ids: dict[str, int], stamps: dict[str, _Stamp]) -> None:
-        self.index, self.ids, self.stamps = index, ids, stamps
-
-    @classmethod
-    def load(cls, state: str | os.PathLike[str] | None, hash_bits: int) -> _Known:
-        if state is None or not (Path(state) / CARD_NAME).exists():
-            return cls(HierIndex((hash_bits,)), {}, {})
-        folder = Path(state)
-
-        def of(card: Card) -> _Known:
-            index = load_codes(check_file(folder, card, "codes.fh", whole=False), len(card["photos"]))
-            check_photos(index, card)
-            ids = {path: id for path, id, *_ in card["photos"]}
-            return cls(index, ids, {path: (n_bytes, time) for path, _, n_bytes, time in card["photos"]})
-
-        known = load_folder(folder, _KIND, of)
-        if known.index.n_bits != hash_bits:
-            raise ValueError(
-                f"hash_bits must be {known.index.n_bits}, as in the state {os.fspath(state)!r}, got {hash_bits}"
-            )
-        return known
-
-    def save(self, state: str | os.PathLike[str], hash_bits: int) -> None:
-        photos = [(path, id, *self.stamps[path]) for path, id in self.ids.items()]
-        facts = {"hash": "phash", "hash_bits": hash_bits, "photos": photos}
-        write_folder(state, _KIND, facts, {"codes.fh": self.index.save})
-
-    def change(
-        self, stamps: Mapping[str, _Stamp], codes: Mapping[str, NDArray[np.uint8]], broken: Mapping[str, str]
-    ) -> None:
-        """Go over to the photos of `stamps` but the broken ones, where `codes` has what is new or has changed."""
-        gone = [path for path in self.ids if path not in stamps or path in broken]
-        self.index.remove(np.array([self.ids.pop(path) for path in gone], dtype=np.int64))
-        changed = [path for path in codes if path in self.ids]
-        if changed:
-            ids = np.array([self.ids[path] for path in changed])
-            self.index.update(ids, np.stack([codes[path] for path in changed]))
-        new = [path for path in codes if path not in self.ids]
-        if new:
-            first = self.index.to_arrays()[1].max(initial=-1) + 1
-            ids = np.arange(first, first + len(new))
-            self.index.add(np.stack([codes[path] for path in new]), ids)
-            self.ids |= zip(new, ids.tolist(), strict=True)
-        self.stamps = {path: stamps[path] for path in self.ids}
-
-
-def _photos(known: _Known, paths: list[str]) -> list[Photo]:
-    codes = known.index.reconstruct(np.array([known.ids[path] for path in paths]))
+def _photos(known: PhotoHashes, paths: list[str]) -> list[Photo]:
+    codes = known.codes_of(paths)
     distances = np.unpackbits(codes ^ codes[0], axis=1).sum(axis=1).tolist()
-    return [Photo(path, known.stamps[path][0], distance) for path, distance in zip(paths, distances, strict=True)]
+    sizes = [stamp.n_bytes for path in paths if (stamp := known.stamp(path))]
+    return [Photo(*facts) for facts in zip(paths, sizes, distances, strict=True)]
 
 
-def _hash_all(
-    folder: str | os.PathLike[str], paths: list[str], hash_bits: int, limits: Limits, progress: bool
-) -> tuple[dict[str, NDArray[np.uint8]], Broken]:
-    """Codes of the photos that can be read, and the others with the reason."""
+def _hashed(
+    known: PhotoHashes, folder: str, paths: list[str], options: dict[str, Any], progress: bool
+) -> Generator[tuple[str, _Outcome], None, None]:
+    """Each path, in order, with what came of it."""
 
-    def attempt(path: str) -> NDArray[np.uint8] | str:
+    def attempt(path: str) -> tuple[str, _Outcome]:
+        place = os.path.join(folder, path)
         try:
-            return hash_photo(os.path.join(folder, path), hash_bits, **asdict(limits))
+            stamp = stamp_of(place)
+            if known.stamp(path) == stamp:
+                return path, None
+            return path, (stamp, hash_photo(place, known.hash_bits, **options))
         except Exception as error:  # Pillow's decoders raise anything from OSError to SyntaxError on broken files
-            return reason(error)
+            return path, reason(error)
 
-    codes: dict[str, NDArray[np.uint8]] = {}
-    broken: Broken = []
     pool = ThreadPoolExecutor(get_num_threads())
     try:
-        outcomes = tqdm(pool.map(attempt, paths), total=len(paths), desc="hash", unit="photo", disable=not progress)
-        for path, outcome in zip(paths, outcomes, strict=True):
-            if isinstance(outcome, str):
-                broken.append((path, outcome))
-            else:
-                codes[path] = outcome
+        yield from tqdm(pool.map(attempt, paths), total=len(paths), desc="hash", unit="photo", disable=not progress)
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C waits for the photos at hand, not for all
-    return codes, broken
 
 
 def _check_hash_bits(hash_bits: Any) -> int:

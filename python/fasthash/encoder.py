@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from fasthash._checkpoint import brief
 from fasthash._checks import check_choice, check_int, check_real
 from fasthash._extras import needs_extra
+from fasthash._pixels import from_array, to_rgb
 from fasthash.folders import MAX_BYTES, MAX_PIXELS, EncodedFolder, Limits, encode_folder
 
 with needs_extra("train"):
     import torch
+    from PIL import Image
     from torch.utils.data import Dataset
     from torchvision.transforms import v2
 
@@ -47,7 +49,7 @@ def image_transform(
     """Make the preprocessing of an encoder, see `HashEncoder.transform`."""
     return v2.Compose(
         [
-            v2.RGB(),  # first, since the next step would lose the palette of an image
+            _AsRGB(),  # first, since the next step would lose the palette of an image
             v2.ToImage(),
             v2.Resize(round(image_size * 256 / 224), antialias=True),
             v2.CenterCrop(image_size),
@@ -56,6 +58,23 @@ def image_transform(
             v2.ToPureTensor(),
         ]
     )
+
+
+class _AsRGB(torch.nn.Module):
+    """The pixels of a picture as `read_photo` gives those of a file: 8-bit RGB."""
+
+    def forward(self, image: Any) -> Any:
+        if isinstance(image, Image.Image):
+            return to_rgb(image)
+        if isinstance(image, np.ndarray):
+            return from_array(image)
+        if not isinstance(image, torch.Tensor):
+            raise TypeError(f"image must be a PIL image, a uint8 array or a tensor, got {type(image).__name__}")
+        if image.dtype != torch.uint8 and not image.is_floating_point():
+            raise TypeError(f"image must be a uint8 or float tensor (C, H, W), got dtype {image.dtype}")
+        if image.dtype == torch.uint8 and image.ndim == 3 and len(image) == 4:  # the last is transparency
+            return from_array(image.permute(1, 2, 0).cpu().numpy())
+        return v2.functional.grayscale_to_rgb(image)
 
 
 class HashEncoder(Hasher):
@@ -126,6 +145,9 @@ class HashEncoder(Hasher):
     @property
     def transform(self) -> v2.Transform:
         """Preprocessing: PIL image or uint8 array `(H, W, 3)` to float32 tensor `(3, image_size, image_size)`.
+
+        A PIL image of any mode gives the pixels that `encode_folder` reads: 16 bits become 8, transparent parts become
+        white. It is not rotated by its EXIF orientation; `fasthash.folders.read_photo` reads a file upright.
 
         Follows HHNet: scales the shorter side to 256 px, crops the centre of 224 px, scales values to [0, 1] and
         normalises them. Other image sizes keep the ratio of 256 to 224.
@@ -200,17 +222,20 @@ class HashEncoder(Hasher):
     ) -> EncodedFolder:
         """Compute packed codes of all images in a folder and its subfolders.
 
-        Only one batch of images is in memory at a time. Every file with a suffix of `fasthash.folders.IMAGE_SUFFIXES`,
-        in upper or lower case, is in one of two lists: `paths` (encoded files) or `broken`. A file is broken if
+        Only one batch of images is in memory at a time. A photo is a file with a suffix of
+        `fasthash.folders.IMAGE_SUFFIXES`, in upper or lower case, or of a plugin of Pillow, or a file of another name
+        whose content begins as a photo does. Every photo is in one of two lists: `paths` (encoded files) or `broken`.
+        A file is broken if
 
         - it cannot be read completely as an image,
         - it exceeds `max_bytes` or `max_pixels`,
-        - its longer side is more than 100 times its shorter side, or
-        - its pixels are float or 32-bit numbers, whose range is unknown.
+        - its longer side is more than 100 times its shorter side,
+        - its pixels are float or 32-bit numbers, whose range is unknown, or
+        - 8-bit RGB would show it blank.
 
         `broken` also lists subfolders that cannot be read. Links to files are followed; links to folders are not. EXIF
-        orientation is applied, 16-bit values are reduced to 8 bits, transparency is ignored, and only the first frame
-        of an animation is encoded.
+        orientation is applied, 16-bit values are reduced to 8 bits, transparent parts become white, and only the first
+        frame of an animation is encoded.
 
         Args:
             folder: folder to search for images.
@@ -218,7 +243,7 @@ class HashEncoder(Hasher):
             num_workers: processes that read images; 0 reads them in the calling process.
             max_bytes: largest size of a file in bytes.
             max_pixels: largest number of pixels of an image. Each reading process needs about 12 bytes of memory for
-                each pixel. Pillow's own limit, twice `PIL.Image.MAX_IMAGE_PIXELS`, applies as well.
+                each pixel. A number above the default raises Pillow's own limit.
             progress: show a progress bar.
 
         Returns:

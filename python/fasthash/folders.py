@@ -18,7 +18,8 @@ with needs_extra("train"):
     from torch.utils.data import DataLoader, Dataset
     from tqdm import tqdm
 
-from fasthash._photos import IMAGE_SUFFIXES, MAX_BYTES, MAX_PIXELS, Broken, Limits, find_photos, read_photo, reason
+from fasthash._photo_files import IMAGE_SUFFIXES, Broken, check_photo_folder, find_photos, reason
+from fasthash._photos import MAX_BYTES, MAX_PIXELS, Limits, read_photo
 
 __all__ = ["IMAGE_SUFFIXES", "MAX_BYTES", "MAX_PIXELS", "EncodedFolder", "Limits", "encode_folder", "read_photo"]
 
@@ -54,17 +55,14 @@ def encode_folder(
         transform: from a PIL RGB image to a tensor.
         encode: from batches of such tensors to codes.
     """
-    if not isinstance(folder, (str, os.PathLike)):
-        raise TypeError(f"folder must be a path, got {folder!r}")
+    folder = check_photo_folder("folder", folder)
     check_int("batch_size", batch_size, 1)
     check_int("num_workers", num_workers, 0)
     check_bool("progress", progress)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"folder={os.fspath(folder)!r} is not a folder")
-    found, broken = find_photos(folder)
+    found, broken, n_others = find_photos(folder)
     if not found and not broken:
         suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise ValueError(f"folder={os.fspath(folder)!r} holds no image files ({suffixes})")
+        raise ValueError(f"folder={folder!r} holds no image files ({suffixes}), {n_others} others")
     paths: list[str] = []
 
     def batches() -> Iterator[torch.Tensor]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from fasthash import FormatError, __version__
+from fasthash._durable import check_writable
 from fasthash._shown import for_terminal
 
 __all__ = [
@@ -22,7 +26,9 @@ __all__ = [
     "fail",
     "given",
     "new_file",
+    "on_terminal",
     "one_line_errors",
+    "sigterm_as_exit",
     "use_threads",
     "whole_numbers",
 ]
@@ -61,7 +67,10 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files."
 MaxBytes = Annotated[
     int | None, typer.Option(help="An image file of more bytes counts as broken. Default: 268435456, 256 MiB.")
 ]
-MaxPixels = Annotated[int | None, typer.Option(help="An image of more pixels counts as broken. Default: 134217728.")]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(help="An image of more pixels counts as broken. Default: 134217728. More lifts Pillow's limit, too."),
+]
 
 
 def _print_version(value: bool) -> None:
@@ -87,7 +96,34 @@ def one_line_errors() -> Iterator[None]:
     except BrokenPipeError:  # the reader of the output has closed it, as `head` does
         raise
     except (FormatError, OSError, TypeError, ValueError, FloatingPointError, MemoryError) as error:
-        fail(str(error) or type(error).__name__)
+        fail(_of_worker(str(error)) or type(error).__name__)
+
+
+def _of_worker(message: str) -> str:
+    """The message of an error without the traceback that a process of torch's DataLoader puts before it."""
+    return message.strip().rpartition("\n")[2] if "\nOriginal Traceback (" in message else message
+
+
+@contextmanager
+def sigterm_as_exit() -> Iterator[None]:
+    """SIGTERM ends the block with an exception, as Ctrl-C does, so that what has been done can be saved."""
+
+    def end(number: int, frame: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # which alone may set handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def on_terminal() -> bool:
+    """Whether progress bars have a terminal to be drawn on."""
+    return sys.stderr.isatty()
 
 
 def complain(message: str) -> None:
@@ -105,12 +141,14 @@ def new_file(path: Path, force: bool) -> Path:
     """Check that an output file may be written, before the work starts; return its path.
 
     Raises:
-        OSError: the file exists and `force` is not set, or its folder does not exist.
+        OSError: the file exists and `force` is not set, or its folder does not exist or cannot be written.
     """
     if path.exists() and not force:
         raise FileExistsError(f"{path} exists; --force overwrites it")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is no folder, so that {path.name} cannot be written there")
+    if not path.exists():
+        check_writable("folder", path.parent)
     return path
 
 

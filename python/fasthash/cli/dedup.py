@@ -8,8 +8,17 @@ from typing import Annotated
 
 import typer
 
-from fasthash._shown import for_terminal
-from fasthash.cli._app import MaxBytes, MaxPixels, app, given, one_line_errors
+from fasthash._shown import count_of, for_terminal
+from fasthash.cli._app import (
+    MaxBytes,
+    MaxPixels,
+    app,
+    complain,
+    given,
+    on_terminal,
+    one_line_errors,
+    sigterm_as_exit,
+)
 
 
 @app.command()
@@ -23,6 +32,9 @@ def dedup(
     index: Annotated[
         Path | None, typer.Option(help="Folder that keeps the hashes: the next run reads only new and changed photos.")
     ] = None,
+    background: Annotated[
+        str, typer.Option(help="Colour behind transparent parts: a name, or #rrggbb in quotes.")
+    ] = "white",
     max_bytes: MaxBytes = None,
     max_pixels: MaxPixels = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -38,18 +50,34 @@ def dedup(
         fasthash dedup photos --hash-bits 256 --radius 24 --index photo-hashes
     """
     with one_line_errors():
-        from fasthash._contact_sheet import as_dict, write_report
+        from fasthash._contact_sheet import as_dict, check_output, write_report
         from fasthash._photos import Limits
         from fasthash.dedup import find_duplicates
 
+        check_output(output)
         limits = given(max_bytes=max_bytes, max_pixels=max_pixels)
-        found = find_duplicates(folder, radius, hash_bits=hash_bits, state=index, progress=not as_json, **limits)
-        page, *_ = write_report(found, folder, output, Limits(**limits))
+        shown = not as_json and on_terminal()
+        try:
+            with sigterm_as_exit():
+                found = find_duplicates(
+                    folder, radius, hash_bits=hash_bits, state=index, background=background, progress=shown, **limits
+                )
+        except (KeyboardInterrupt, SystemExit):
+            if index is not None:
+                complain(f"stopped; the hashes so far are in {index}, and the same command goes on from there")
+            raise
+        page, *_ = write_report(found, folder, output, Limits(**limits), background)
     if as_json:
         typer.echo(json.dumps(as_dict(found), indent=2))
         return
     for path, reason in found.broken:
         typer.echo(f"skipped {for_terminal(path)}: {for_terminal(reason)}", err=True)
     n_grouped = sum(map(len, found.groups))
-    typer.echo(f"{found.n_photos} photos, {found.n_hashed} of them hashed now, {len(found.broken)} files skipped")
-    typer.echo(f"{len(found.groups)} groups of near-duplicates, {n_grouped} photos in them; open {for_terminal(page)}")
+    typer.echo(
+        f"{count_of(found.n_photos, 'photo')}, {found.n_hashed:,} of them hashed now, "
+        f"{count_of(len(found.broken), 'file')} skipped, {count_of(found.n_others, 'other file')} passed over"
+    )
+    typer.echo(
+        f"{count_of(len(found.groups), 'group')} of near-duplicates, {count_of(n_grouped, 'photo')} in them; "
+        f"open {for_terminal(page)}"
+    )

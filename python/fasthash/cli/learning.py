@@ -9,8 +9,19 @@ from typing import Annotated, Any
 
 import typer
 
-from fasthash._shown import for_terminal
-from fasthash.cli._app import Force, MaxBytes, MaxPixels, app, given, new_file, one_line_errors, whole_numbers
+from fasthash._shown import count_of, for_terminal
+from fasthash.cli._app import (
+    Force,
+    MaxBytes,
+    MaxPixels,
+    app,
+    fail,
+    given,
+    new_file,
+    on_terminal,
+    one_line_errors,
+    whole_numbers,
+)
 from fasthash.cli._settings import with_options_of
 from fasthash.settings import TrainingSettings
 
@@ -55,6 +66,7 @@ def demo(
             lr=lr,
             seed=seed,
             say=typer.echo,
+            progress=on_terminal(),
         )
     typer.echo("")
     for row in report["quality"]:
@@ -86,6 +98,9 @@ def train(
     loss: Annotated[str | None, typer.Option(help="Name, such as hashnet.")] = None,
     augment: Annotated[str | None, typer.Option(help="none, flip or crop_flip.")] = None,
     hold_out: Annotated[float | None, typer.Option(help="Share of training images for validation.")] = None,
+    skip_broken: Annotated[
+        bool | None, typer.Option("--skip-broken", help="Leave out images that cannot be read.", show_default=False)
+    ] = None,
     **training: Any,
 ) -> None:
     """Train an encoder. Run the same command again to resume a stopped training.
@@ -116,10 +131,12 @@ def train(
             loss=loss,
             augment=augment,
             hold_out=hold_out,
+            skip_broken=skip_broken,
             **training,
         )
-        record = run_training(experiment, output, typer.echo)
-    typer.echo(f"{len(record.losses)} epochs, {record.seconds:.0f} s on {record.device}, loss {record.losses[-1]:.4f}")
+        record = run_training(experiment, output, typer.echo, on_terminal())
+    epochs = count_of(len(record.losses), "epoch")
+    typer.echo(f"{epochs}, {record.seconds:.0f} s on {record.device}, loss {record.losses[-1]:.4f}")
     typer.echo(f"encoder in {for_terminal(output / 'encoder')}; measure it with: fasthash eval {for_terminal(output)}")
 
 
@@ -143,7 +160,7 @@ def evaluate(
     with one_line_errors():
         from fasthash.evaluation import evaluate as measure
 
-        figures = measure(folder, at, ties, empty, plots=plots, progress=not as_json)
+        figures = measure(folder, at, ties, empty, plots=plots, progress=not as_json and on_terminal())
     if as_json:
         typer.echo(json.dumps(figures, indent=2))
         return
@@ -219,17 +236,21 @@ def encode(
         if ray:
             from fasthash.distributed import encode_images
 
-            at_scale |= limits
+            at_scale |= limits | {"progress": on_terminal()}
             parts = encode_images(images, network, output, batch_size=batch_size, workers=num_workers, **at_scale)
             broken = parts.broken
         else:
-            encoded = network.encode_folder(images, batch_size=batch_size, num_workers=num_workers or 0, **limits)
+            encoded = network.encode_folder(
+                images, batch_size=batch_size, num_workers=num_workers or 0, progress=on_terminal(), **limits
+            )
             np.savez(output, codes=encoded.codes, paths=np.array(encoded.paths, dtype=np.str_))
             parts, broken = [encoded], encoded.broken
         n_images = _index_parts(parts, network.level_bits, index)
     for path, reason in broken:
         typer.echo(f"skipped {for_terminal(path)}: {for_terminal(reason)}", err=True)
-    typer.echo(f"{n_images} images in {for_terminal(output)}, {len(broken)} files skipped")
+    typer.echo(f"{count_of(n_images, 'image')} in {for_terminal(output)}, {count_of(len(broken), 'file')} skipped")
+    if not n_images:
+        fail(f"no image in {images} could be read")
 
 
 def _index_parts(parts: Iterable[Any], level_bits: tuple[int, ...], file: Path | None) -> int:

@@ -6,6 +6,7 @@ import os
 
 from torchvision.datasets import CIFAR10
 
+from fasthash._checks import check_path
 from fasthash.data.images import ImageSet, Transform
 
 __all__ = ["read_cifar10"]
@@ -28,6 +29,7 @@ def read_cifar10(folder: str | os.PathLike[str], transform: Transform | None = N
         FileNotFoundError: `folder` lacks `cifar-10-batches-py`.
         ValueError: a file is missing or is not the original.
     """
+    check_path("folder", folder)
     if not os.path.isdir(os.path.join(folder, CIFAR10.base_folder)):
         raise FileNotFoundError(f"folder={os.fspath(folder)!r} must hold {CIFAR10.base_folder}, which is missing")
     return _read(folder, True, transform), _read(folder, False, transform)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fasthash._checks import check_path
 from fasthash.data.images import ImageSet, Transform
 
 __all__ = ["read_coco"]
@@ -37,6 +38,7 @@ def read_coco(
         FileNotFoundError: an annotation file is missing.
         ValueError: a file is not an annotation file of COCO, or the parts have different categories.
     """
+    check_path("folder", folder)
     names: list[str] = []
     rows: list[Any] = []
     categories: dict[int, str] = {}

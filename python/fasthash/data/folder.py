@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from torchvision.datasets.folder import make_dataset
-from tqdm import tqdm
 
-from fasthash._shown import for_terminal
+from fasthash._photo_files import IMAGE_SUFFIXES, Broken, check_photo_folder, is_photo_file
+from fasthash._shown import count_of, for_terminal
 from fasthash.data.draw import held_out
 from fasthash.data.images import ImageSet, Transform
 from fasthash.data.split import Split
-from fasthash.folders import IMAGE_SUFFIXES, read_photo
 
 __all__ = ["load_folder", "read_folder"]
 
@@ -32,7 +31,8 @@ def load_folder(
     all images but the queries the gallery. Otherwise a tenth of each class, at least 1 and at most 50 images, are
     drawn as queries, and all the others are both training set and gallery.
 
-    Every file is decoded once; those that fail are left out, listed in `Split.skipped` and warned of.
+    Photos are told by their suffixes, and by their content where a suffix does not tell. Every one is decoded once;
+    those that fail are left out, listed in `Split.skipped` and warned of.
 
     Args:
         path: the folder.
@@ -57,8 +57,9 @@ def load_folder(
     if not len(images):
         raise ValueError(f"path={str(path)!r} holds no readable images ({', '.join(_SUFFIXES)})")
     if skipped:
-        names = ", ".join(map(for_terminal, skipped[:3])) + (", ..." if len(skipped) > 3 else "")
-        warnings.warn(f"skipped {len(skipped)} image files that cannot be read: {names}", stacklevel=2)
+        shown = [for_terminal(f"{file} ({why})") for file, why in skipped[:3]]
+        names = ", ".join(shown) + (", ..." if len(skipped) > 3 else "")
+        warnings.warn(f"skipped {count_of(len(skipped), 'image file')} that cannot be read: {names}", stacklevel=2)
 
     if published:
         query_part = [name for name in ("val", "validation", "test") if name in parts][-1]
@@ -78,11 +79,13 @@ def load_folder(
             f"the other {train.sum()} are both training set and gallery."
         )
     sets = images.subset(train), images.subset(~query), images.subset(query)
-    return Split(*sets, protocol, tuple(skipped), seed=None if published else seed)
+    return Split(*sets, protocol, tuple(file for file, _ in skipped), seed=None if published else seed)
 
 
 def read_folder(path: str | os.PathLike[str], transform: Transform | None = None) -> ImageSet:
-    """Read the names of images in a folder in which every sub-folder is a class; no image is opened.
+    """Read the names of images in a folder in which every sub-folder is a class; no image is decoded.
+
+    A file that cannot be read raises when it is asked for; `read_folder(path).readable()` leaves such files out.
 
     For a data set that comes in parts, such as `train` and `val` of ImageNet, call it for each.
 
@@ -116,19 +119,14 @@ def _folders_in(folder: Path) -> list[str]:
 
 def _readable_images(
     root: Path, parts: dict[str, Path], class_names: list[str], transform: Transform | None, progress: bool
-) -> tuple[ImageSet, NDArray[np.str_], list[str]]:
+) -> tuple[ImageSet, NDArray[np.str_], Broken]:
     """Find the images of all parts: those that can be decoded, the part of each of these, and the other files."""
-    good, skipped = [], []
-    for item in tqdm(_find(parts, class_names), desc="check images", unit="image", disable=not progress):
-        try:
-            # Image.verify would be cheaper, but passes truncated JPEG files.
-            read_photo(item[0])
-            good.append(item)
-        except Exception:  # Pillow's decoders raise anything from OSError to SyntaxError on broken files
-            skipped.append(item[0])
-    files, labels, part_of = zip(*good, strict=True) if good else ((), (), ())
+    found = _find(parts, class_names)
+    files, labels, _ = zip(*found, strict=True) if found else ((), (), ())
     names = [_inside(file, root) for file in files]
-    return ImageSet(files, np.array(labels, np.int64), class_names, transform, names), np.array(part_of, str), skipped
+    images, skipped = ImageSet(files, np.array(labels, np.int64), class_names, transform, names).readable(progress)
+    left_out = {file for file, _ in skipped}
+    return images, np.array([part for file, _, part in found if file not in left_out], str), skipped
 
 
 def _find(parts: dict[str, Path], class_names: list[str]) -> list[tuple[str, int, str]]:
@@ -137,7 +135,7 @@ def _find(parts: dict[str, Path], class_names: list[str]) -> list[tuple[str, int
     return [
         (file, label, part)
         for part, folder in parts.items()
-        for file, label in make_dataset(str(folder), class_to_index, extensions=_SUFFIXES, allow_empty=True)
+        for file, label in make_dataset(str(folder), class_to_index, is_valid_file=is_photo_file, allow_empty=True)
     ]
 
 
@@ -146,9 +144,7 @@ def _inside(file: str, root: Path) -> str:
 
 
 def _check_folder(path: str | os.PathLike[str]) -> Path:
-    if not Path(path).is_dir():
-        raise FileNotFoundError(f"path={os.fspath(path)!r} is not a folder")
-    return Path(path)
+    return Path(check_photo_folder("path", path))
 
 
 def _check_classes(labels: NDArray[np.int64], class_names: list[str], at_least: int, where: str) -> None:

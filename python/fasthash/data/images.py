@@ -14,9 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import pil_to_tensor
+from tqdm import tqdm
 
 from fasthash._labels import check_labels
-from fasthash.folders import read_photo
+from fasthash._photo_files import Broken, reason
+from fasthash._photos import read_photo
+from fasthash._pixels import check_array, from_array
 
 __all__ = ["ImageSet", "Transform", "content_hash"]
 
@@ -30,7 +33,8 @@ class ImageSet(Dataset[tuple[torch.Tensor, Any]]):
     An item is a pair (tensor, label): the label an int, or a uint8 tensor `(C,)` of zeros and ones.
 
     Args:
-        images: paths of image files, uint8 arrays `(H, W)` or `(H, W, 3)`, or None where only labels are known.
+        images: paths of image files, uint8 arrays `(H, W)`, `(H, W, 3)` or `(H, W, 4)`, the last with transparency on
+            white, or None where only labels are known.
         labels: integers `(n,)`, the class of each image as an index into `class_names`, kept as int64; or zeros and
             ones `(n, C)` with a column for each of `class_names`, integers or booleans, kept as uint8.
         class_names: name of each class.
@@ -39,8 +43,9 @@ class ImageSet(Dataset[tuple[torch.Tensor, Any]]):
             Without `names` they are the paths as given, and for arrays the hash of the pixels.
 
     Raises:
-        TypeError: `labels` are not integers.
-        ValueError: `labels` or `names` has another length than `images`, or a label is no class or not 0 or 1.
+        TypeError: `labels` are not integers, or an array of `images` is not uint8.
+        ValueError: an array of `images` has another shape, `labels` or `names` has another length than `images`, or a
+            label is no class or not 0 or 1.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class ImageSet(Dataset[tuple[torch.Tensor, Any]]):
         self.labels: NDArray[Any] = _check_labels(labels, len(images), len(class_names))
         if names is not None and len(names) != len(images):
             raise ValueError(f"names must hold {len(images)} names, one for each image, got {len(names)}")
+        _check_images(images)
         self.images = images
         self.class_names = tuple(class_names)
         self.transform = transform
@@ -82,12 +88,42 @@ class ImageSet(Dataset[tuple[torch.Tensor, Any]]):
         """Image as it is, without the transform, in RGB: for display.
 
         Raises:
+            OSError: its file cannot be read; the message names it.
             ValueError: of this image only the labels are known.
         """
         image = self.images[index]
         if image is None:
             raise ValueError(f"images[{index}] is None: only the labels of this image are known")
-        return Image.fromarray(image).convert("RGB") if isinstance(image, np.ndarray) else read_photo(image)
+        if isinstance(image, np.ndarray):
+            return from_array(image, name=f"images[{index}]")
+        try:
+            return read_photo(image)
+        except Exception as error:  # Pillow's decoders raise anything from OSError to SyntaxError on broken files
+            raise OSError(
+                f"images[{index}] cannot be read: {os.fspath(image)!r}: {reason(error)}; "
+                "ImageSet.readable leaves such images out"
+            ) from error
+
+    def readable(self, progress: bool = False) -> tuple[ImageSet, Broken]:
+        """Decode every image file once, and leave out those that cannot be read.
+
+        Args:
+            progress: show a progress bar.
+
+        Returns:
+            Set of the others in the same order, and pairs (path, reason) of those left out.
+        """
+        good, broken = np.ones(len(self), bool), []
+        for row, image in enumerate(tqdm(self.images, "check images", unit="image", disable=not progress)):
+            if image is None or isinstance(image, np.ndarray):
+                continue
+            try:
+                # Image.verify would be cheaper, but passes truncated JPEG files.
+                read_photo(image)
+            except Exception as error:  # as above
+                good[row] = False
+                broken.append((os.fspath(image), reason(error)))
+        return self.subset(good), broken
 
     def subset(self, chosen: NDArray[np.bool_]) -> ImageSet:
         """Set of the images where the bool array `chosen (n,)` is true, in the same order."""
@@ -121,6 +157,17 @@ def content_hash(image: _Source) -> str | None:
         return f"sha256:{digest.hexdigest()}"
     with open(image, "rb") as file:
         return f"sha256:{hashlib.sha256(file.read()).hexdigest()}"
+
+
+def _check_images(images: Sequence[_Source]) -> None:
+    """Check arrays of pixels; files are checked when they are read."""
+    if isinstance(images, np.ndarray) and images.dtype.kind not in "OUS":  # pixels: all of them at once
+        if images.ndim == 0 or len(images):
+            check_array("images", images[0] if images.ndim else images)
+        return
+    for index, image in enumerate(images):
+        if isinstance(image, np.ndarray):
+            check_array(f"images[{index}]", image)
 
 
 def _path(image: str | os.PathLike[str] | None) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash._checks import check_path
 from fasthash._labels import check_labels
 from fasthash.data.draw import every_second
 from fasthash.data.images import ImageSet, Transform
@@ -50,6 +51,8 @@ def read_image_list(
         OSError: the file cannot be read.
         ValueError: a line does not have this form (the message gives its number), or the file holds no images.
     """
+    check_path("path", path)
+    check_path("root", root)
     names, labels = _read_text(Path(path))
     return _image_set((names, labels), _numbered(labels) if class_names is None else class_names, root, transform)
 
@@ -81,6 +84,8 @@ def load_lists(
         ValueError: a file does not have this form, the lists have different classes, or their classes differ from the
             protocol.
     """
+    check_path("path", path)
+    check_path("root", root)
     rules = None if protocol is None else find_protocol(protocol)
     where = f"path={os.fspath(path)!r}"
     lists, class_names = _read_folder(Path(path)) if Path(path).is_dir() else _read_npz(Path(path), where)

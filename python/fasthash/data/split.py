@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 import numpy as np
 
+from fasthash._shown import count_of
 from fasthash.data import split_file
 from fasthash.data.images import ImageSet, Transform
 from fasthash.data.protocols import Protocol
@@ -64,6 +66,32 @@ class Split:
         protocol = f"{self.protocol} Queries were taken out of training set and gallery."
         return replace(self, train=rest(self.train), gallery=rest(self.gallery), protocol=protocol)
 
+    def readable(self, progress: bool = False) -> Split:
+        """The same split without the images whose files cannot be read, which join `skipped`; each is decoded once.
+
+        Args:
+            progress: show a progress bar.
+        """
+        files = {os.fspath(image) for part in self.parts.values() for image in part.images if _is_path(image)}
+        _, broken = ImageSet(sorted(files), np.zeros(len(files), np.int64), ["any"]).readable(progress)
+        if not broken:
+            return self
+        bad = {path for path, _ in broken}
+
+        def rest(images: ImageSet) -> ImageSet:
+            good = [not _is_path(image) or os.fspath(image) not in bad for image in images.images]
+            return images.subset(np.array(good, bool))
+
+        return replace(
+            self,
+            train=rest(self.train),
+            gallery=rest(self.gallery),
+            query=rest(self.query),
+            validation=None if self.validation is None else rest(self.validation),
+            protocol=f"{self.protocol} Left out: {count_of(len(bad), 'image')} that cannot be read.",
+            skipped=(*self.skipped, *sorted(bad)),
+        )
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the split, without the images, as one JSON file with its hash; replaces an older file atomically.
 
@@ -98,3 +126,7 @@ class Split:
 
     def _record(self) -> split_file.Record:
         return split_file.make_record(self.parts, self.protocol, self.skipped, self.rules, self.seed)
+
+
+def _is_path(image: object) -> TypeGuard[str | os.PathLike[str]]:
+    return isinstance(image, (str, os.PathLike))

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash._checks import check_path
 from fasthash._durable import put
 from fasthash.data.images import ImageSet, Transform
 from fasthash.data.protocols import Protocol
@@ -65,6 +66,7 @@ def digest(record: Record) -> str:
 
 def write(path: str | os.PathLike[str], record: Record) -> None:
     """Write the record with its hash, atomically: a reader sees the old file or the new one."""
+    check_path("path", path)
     path = Path(os.path.realpath(path))  # keeps a symbolic link
     draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
@@ -76,6 +78,7 @@ def write(path: str | os.PathLike[str], record: Record) -> None:
 
 def _read(path: str | os.PathLike[str]) -> Record:
     """Read the record and check its hash."""
+    check_path("path", path)
     where = f"path={os.fspath(path)!r}"
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))

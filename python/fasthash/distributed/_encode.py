@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import chain, islice
 
 from fasthash._extras import needs_extra
-from fasthash._photos import Broken, reason
+from fasthash._photo_files import Broken, reason
 from fasthash.distributed.parts import EncodedPart
 from fasthash.distributed.sources import Source
 

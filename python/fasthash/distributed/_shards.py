@@ -13,7 +13,8 @@ from itertools import count
 from typing import IO, Any, NoReturn
 
 from fasthash._extras import needs_extra
-from fasthash._photos import Limits, check_regular, decode_photo, is_photo
+from fasthash._photo_files import HEAD, check_regular, is_photo, looks_like_photo
+from fasthash._photos import Limits, decode_photo
 
 with needs_extra("train"):
     from PIL import Image
@@ -39,14 +40,19 @@ def members(path: str, shard: str, limits: Limits) -> Iterator[Photo]:
         check_regular(path)
         with open(path, "rb") as raw, _Tar.open(fileobj=raw) as tar:
             while (member := tar.following()) is not None:
-                if is_photo(member.name) and not member.isdir():
+                if member.isdir():
+                    continue
+                if is_photo(member.name):
                     yield _member(tar, member, shard, limits)
+                elif member.isfile() and looks_like_photo(head := tar.content(member, HEAD)):
+                    yield _member(tar, member, shard, limits, head)
             tar.check_end()
     except Exception as error:  # tarfile and decompressors raise anything on damaged files
         yield shard, partial(_fail, error)
 
 
-def _member(tar: _Tar, member: tarfile.TarInfo, shard: str, limits: Limits) -> Photo:
+def _member(tar: _Tar, member: tarfile.TarInfo, shard: str, limits: Limits, head: bytes = b"") -> Photo:
+    """A photo of a tar; `head`: its first bytes, if they were read already."""
     key = f"{shard}/{member.name[:_MAX_NAME]}"
     try:
         _check_name(member.name)
@@ -55,7 +61,7 @@ def _member(tar: _Tar, member: tarfile.TarInfo, shard: str, limits: Limits) -> P
         limits.check_bytes(member.size)
     except ValueError as error:
         return key, partial(_fail, error)
-    return key, partial(decode_photo, tar.content(member), key, limits)
+    return key, partial(decode_photo, head + tar.content(member, member.size, len(head)), key, limits)
 
 
 class _Tar(tarfile.TarFile):
@@ -74,12 +80,19 @@ class _Tar(tarfile.TarFile):
             raise tarfile.ReadError(f"damaged header: a member of {member.size} bytes")
         return member
 
-    def content(self, member: tarfile.TarInfo) -> bytes:
-        """The bytes of a regular member."""
-        self._allow(member.size)
+    def content(self, member: tarfile.TarInfo, end: int, start: int = 0) -> bytes:
+        """The bytes of a regular member from `start` to `end`, or to its own end.
+
+        Reads nothing twice: to go back in a compressed tar is to unpack it from the beginning.
+        """
+        end = min(end, member.size)
+        self._allow(end - start)
         file = self.extractfile(member)
         assert file is not None
-        return file.read()
+        raw = file.raw  # type: ignore[attr-defined]  # without a buffer, which would read on
+        raw.seek(start)
+        data: bytes = raw.read(end - start)
+        return data
 
     def check_end(self) -> None:
         """Raise ReadError where the archive does not end as it should: tarfile takes a damaged header for the end."""

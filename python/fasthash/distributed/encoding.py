@@ -76,8 +76,7 @@ def encode_images(
         max_bytes: largest size of one image file in bytes: in the folder, in a tar or in a row. A larger file is broken
             and is not read.
         max_pixels: largest number of pixels of one image. A larger image is broken and is not decoded. Decoding takes
-            about 12 bytes of memory per pixel in each worker. Pillow's own limit, twice `PIL.Image.MAX_IMAGE_PIXELS`,
-            applies as well.
+            about 12 bytes of memory per pixel in each worker. A number above the default raises Pillow's own limit.
         workers: number of encoding processes, each with one part at a time; None takes as many as the cluster has cores
             and GPUs for. 0 encodes in the calling process, on the device of the encoder, without Ray.
         num_cpus: cores, and threads of torch, of each worker.

@@ -1,6 +1,7 @@
 """Images in great numbers, as they lie on disk: photos in a folder, tar shards, parquet files.
 
-A source is cut into parts by the names of its files alone, so that every process cuts it alike. The readers of Ray Data
+The calling process cuts a source into parts, by the names of its files (and the first bytes of files whose names do not
+tell whether they are photos), so that a run that resumes cuts it alike. The readers of Ray Data
 are not taken here: they end a run at the first file that cannot be read, and cut by size.
 """
 
@@ -14,7 +15,8 @@ from functools import partial
 
 from fasthash._checks import check_choice, check_int
 from fasthash._extras import needs_extra
-from fasthash._photos import DEFAULT_LIMITS, IMAGE_SUFFIXES, Broken, Limits, find_files, is_photo, read_photo
+from fasthash._photo_files import IMAGE_SUFFIXES, Broken, find_files, is_photo_file
+from fasthash._photos import DEFAULT_LIMITS, Limits, read_photo
 from fasthash.distributed._shards import MissingColumnError, Photo, check_columns, members, rows
 
 __all__ = ["FORMATS", "Photo", "Source"]
@@ -80,8 +82,8 @@ class Source:
             return [[os.path.basename(self.path)]], []
         suffixes = _SHARDS.get(self.format, tuple(sorted(IMAGE_SUFFIXES)))
         images = self.format == "images"
-        wanted = is_photo if images else lambda name: name.lower().endswith(suffixes)
-        names, broken = find_files(self.path, wanted)
+        wanted = is_photo_file if images else lambda name: name.lower().endswith(suffixes)
+        names, broken, _ = find_files(self.path, wanted)
         if not names and not broken:
             raise ValueError(f"source={self.path!r} holds no files for format={self.format!r} ({', '.join(suffixes)})")
         size = self.part_size if images else 1
