@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 from numpy.typing import ArrayLike
 
 from fasthash import _core
-from fasthash._checks import check_choice, check_codes_of_any_width, check_level_bits
+from fasthash._checks import LEVEL_BITS, check_choice, check_codes_of_any_width, check_layout
 from fasthash._index_base import Index
 from fasthash._index_options import MEMORIES, MEMORY_NAMES, PLAN_NAMES, PLANS, Allow, KeepMode, Memory, Plan
 from fasthash.results import SearchResult, SearchStats
@@ -44,6 +44,8 @@ class HierIndex(Index):
 
     Args:
         level_bits: widths of the levels in bits, coarse first; each a positive multiple of 8, together at most 4096.
+            One integer is one level: `HierIndex(64)`.
+        n_bits: the same as one level, under the name that `FlatIndex` has for it; `level_bits` is then left out.
         memory: what the index may spend, ids included: `"compact"` as little as possible; `"default"` up to twice,
             `"fast"` up to six times the bytes of the codes, where that makes the exact search faster. What has been
             added since the codes were last brought together, at most a 32nd of them, is searched in the same way
@@ -52,8 +54,9 @@ class HierIndex(Index):
             are scanned instead.
 
     Raises:
-        TypeError: `level_bits` is not a sequence of integers.
-        ValueError: a width is no positive multiple of 8, or the sum is out of range; `memory` or `plan` is unknown.
+        TypeError: `level_bits` is no integer and no sequence of integers, or `n_bits` no integer.
+        ValueError: a width is no positive multiple of 8, or the sum is out of range; `n_bits` stands beside
+            `level_bits`; `memory` or `plan` is unknown.
 
     Examples:
         >>> index = HierIndex(level_bits=(8, 8))
@@ -66,9 +69,14 @@ class HierIndex(Index):
     _kind = _core.HierIndex
 
     def __init__(
-        self, level_bits: Sequence[int] = (8, 16, 40), *, memory: Memory = "default", plan: Plan = "auto"
+        self,
+        level_bits: int | Sequence[int] = LEVEL_BITS,
+        *,
+        n_bits: int | None = None,
+        memory: Memory = "default",
+        plan: Plan = "auto",
     ) -> None:
-        widths = check_level_bits(level_bits)
+        widths = check_layout(level_bits, n_bits)
         check_choice("memory", memory, MEMORIES)
         check_choice("plan", plan, PLANS)
         self._impl = _core.HierIndex(widths, MEMORIES[memory], PLANS[plan])
@@ -79,7 +87,7 @@ class HierIndex(Index):
         codes: ArrayLike,
         ids: ArrayLike | None = None,
         *,
-        level_bits: Sequence[int] | None = None,
+        level_bits: int | Sequence[int] | None = None,
         memory: Memory = "default",
         plan: Plan = "auto",
     ) -> Self:
@@ -95,7 +103,7 @@ class HierIndex(Index):
         Raises:
             TypeError, ValueError: as in the class and in `add`.
         """
-        array = check_codes_of_any_width("codes", codes)
+        array = check_codes_of_any_width("codes", codes, known=level_bits is not None)
         index = cls((array.shape[1] * 8,) if level_bits is None else level_bits, memory=memory, plan=plan)
         index.add(array, ids)
         return index

@@ -172,9 +172,7 @@ fasthash_status fasthash_set_num_threads(size_t n) {
 // ---- indices ----
 
 fasthash_status fasthash_flat_create(size_t n_bits, fasthash_index** index) {
-    return create("index", index, [&] {
-        return std::make_unique<FlatIndex>(n_bits);
-    });
+    return create("index", index, [&] { return std::make_unique<FlatIndex>(n_bits); });
 }
 
 fasthash_status fasthash_hier_create(const size_t* level_bits, size_t n_levels, int32_t memory,

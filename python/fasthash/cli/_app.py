@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,17 +102,32 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def new_file(path: Path, force: bool) -> Path:
-    """A file that may be written; checked first, not after the work of minutes.
+def new_file(path: Path, force: bool, *inputs: Path | None) -> Path:
+    """A file or folder that may be written; checked first, not after the work of minutes.
+
+    Args:
+        inputs: what the command reads, and what else it writes; None and `-` for what is no file.
 
     Raises:
         OSError: it is there already and `force` is not set, or it has no folder to stand in.
+        ValueError: it is one of the inputs, under whatever name.
     """
+    for other in inputs:
+        if other is not None and str(other) != "-" and _is_same(path, other):
+            raise ValueError(f"the output must be another file than {other}, got {path}")
     if path.exists() and not force:
         raise FileExistsError(f"{path} exists; --force overwrites it")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is no folder, so that {path.name} cannot be written there")
     return path
+
+
+def _is_same(a: Path, b: Path) -> bool:
+    """Whether two names are of one file; also of one that is yet to be written."""
+    try:
+        return os.path.samefile(a, b)
+    except OSError:  # one of them is not there
+        return os.path.realpath(a) == os.path.realpath(b)
 
 
 def given(**options: Any) -> dict[str, Any]:

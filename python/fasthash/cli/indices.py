@@ -14,6 +14,7 @@ import typer
 
 from fasthash import FlatIndex, FormatError, HierIndex, load, peek
 from fasthash import verify as verify_file
+from fasthash._checks import check_codes
 from fasthash._shown import for_terminal
 from fasthash.cli import _codes
 from fasthash.cli._app import Force, app, complain, new_file, one_line_errors, use_threads, whole_numbers
@@ -67,6 +68,8 @@ def build(
     format: _codes.Format = None,
     bits: _codes.Bits = None,
     array: _codes.Array = "codes",
+    column: _codes.Column = None,
+    notation: _codes.InNotation = None,
     ray: OnRay = False,
     shards: Shards = None,
     address: Address = None,
@@ -76,8 +79,8 @@ def build(
 ) -> None:
     """Build an index file from codes, or with --ray a folder of several.
 
-    Codes are uint8 (n, bits / 8) in an .npy file or, as `fasthash encode` writes them, in an .npz file; hexadecimal
-    text with a code a line, .hex or .txt; or raw bytes with --bits, .bin or .raw.
+    Codes are uint8 (n, bits / 8) in an .npy file or, as `fasthash encode` writes them, in an .npz file; text with a
+    code a line, .hex or .txt; a column of a table, .csv, .tsv or .parquet; or raw bytes with --bits, .bin or .raw.
 
     Examples:
 
@@ -86,6 +89,8 @@ def build(
         fasthash build codes.npy -o levels.fh --levels 8,16,40 --memory fast
 
         fasthash build hashes.txt --ids ids.npy
+
+        fasthash build photos.csv -o photos.fh --column phash
 
         cat hashes.txt | fasthash build - -o piped.fh --flat
 
@@ -100,8 +105,10 @@ def build(
         raise typer.BadParameter("standard input needs --output")
     with one_line_errors(), ExitStack() as stack:
         use_threads(threads)
-        output = new_file(codes.with_suffix(".shards" if ray else ".fh") if output is None else output, force)
-        gallery = _codes.read(codes, format, bits, array)
+        beside = codes.with_suffix(".shards" if ray else ".fh") if output is None else output
+        output = new_file(beside, force, codes, ids)
+        _codes.one_stdin(codes, ids)
+        gallery = _codes.read(codes, format, bits, array, column, notation)
         level_bits = _level_bits(levels, gallery.shape[1] * 8)
         spend: Any = "default" if memory is None else memory.value
         given = None if ids is None else _codes.read_array(ids)
@@ -144,6 +151,8 @@ def search(
     format: _codes.Format = None,
     bits: _codes.Bits = None,
     array: _codes.Array = "codes",
+    column: _codes.Column = None,
+    notation: _codes.InNotation = None,
     mmap: Annotated[
         bool, typer.Option("--mmap", help="Leave the index in its file: ready at once, slower for many queries.")
     ] = False,
@@ -189,7 +198,8 @@ def search(
 
         n_threads = use_threads(threads)
         if output is not None:
-            new_file(output, force)
+            new_file(output, force, index, queries, allow)
+        _codes.one_stdin(queries, allow)
         gallery: FlatIndex | HierIndex | ShardedIndex
         if ray:
             copies = 1 if replicas is None else replicas
@@ -197,7 +207,9 @@ def search(
             gallery = stack.enter_context(sharded)
         else:
             gallery = load(index, mmap=mmap)
-        wanted = _codes.read(queries, format, bits, array)
+        wanted = check_codes(
+            "queries", _codes.read(queries, format, bits, array, column, notation), gallery.n_bits // 8
+        )
         find = _searching.finder(gallery, 10 if k is None else k, radius, keep, keep_mode.value, allow)
         find(wanted[:0])  # what is wrong with the arguments shows before anything is printed
         if output is None:

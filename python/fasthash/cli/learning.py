@@ -206,9 +206,10 @@ def encode(
             raise ValueError(f"--{next(iter(at_scale)).replace('_', '-')} needs --ray")
         if not ray and output.suffix != ".npz":
             raise ValueError(f"output must end with .npz, got {str(output)!r}")
-        for file in (None if ray else output, index):
-            if file is not None:
-                new_file(file, force)
+        if not ray:
+            new_file(output, force, encoder, images)
+        if index is not None:
+            new_file(index, force, encoder, images, output)
         limits = given(max_bytes=max_bytes, max_pixels=max_pixels)
         network = HashEncoder.load(encoder).to_best_device()
         parts: Iterable[Any]  # each codes, paths, broken files

@@ -66,7 +66,7 @@ class ShardedIndex(Searching, Changing, Saving):
 
     def __init__(
         self,
-        level_bits: Sequence[int] = (8, 16, 40),
+        level_bits: int | Sequence[int] = (8, 16, 40),
         *,
         n_shards: int = 2,
         replicas: int = 1,
@@ -82,7 +82,12 @@ class ShardedIndex(Searching, Changing, Saving):
 
     @classmethod
     def from_arrays(
-        cls, codes: ArrayLike, ids: ArrayLike | None = None, *, level_bits: Sequence[int] | None = None, **options: Any
+        cls,
+        codes: ArrayLike,
+        ids: ArrayLike | None = None,
+        *,
+        level_bits: int | Sequence[int] | None = None,
+        **options: Any,
     ) -> Self:
         """An index of these codes.
 
@@ -95,7 +100,7 @@ class ShardedIndex(Searching, Changing, Saving):
         Raises:
             TypeError, ValueError: as in the class and in `add`.
         """
-        array = check_codes_of_any_width("codes", codes)
+        array = check_codes_of_any_width("codes", codes, known=level_bits is not None)
         index = cls((array.shape[1] * 8,) if level_bits is None else level_bits, **options)
         try:
             index.add(array, ids)
