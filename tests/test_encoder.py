@@ -268,9 +268,12 @@ def test_encoding_restores_the_mode_of_every_part():
     assert torch.equal(encoder.backbone.bn2.running_mean, statistics)
 
 
-def test_progress_bar(encoder, capsys):
+def test_progress_bar(encoder, capsys, monkeypatch):
     encoder.encode(torch.rand(2, 3, 32, 32))
     assert capsys.readouterr().err == ""
+    encoder.encode(torch.rand(2, 3, 32, 32), progress=True)
+    assert capsys.readouterr().err == ""  # nobody watches a file
+    monkeypatch.setattr("fasthash._hasher.is_watched", lambda: True)
     encoder.encode(torch.rand(2, 3, 32, 32), progress=True)
     assert "encode" in capsys.readouterr().err
 

@@ -120,9 +120,12 @@ def test_no_features_give_no_codes():
         assert make().encode(features).shape == (0, 3)
 
 
-def test_progress_bar(capsys):
+def test_progress_bar(capsys, monkeypatch):
     make().encode(some_features())
     assert capsys.readouterr().err == ""
+    make().encode(some_features(), progress=True)
+    assert capsys.readouterr().err == ""  # nobody watches a file
+    monkeypatch.setattr("fasthash._hasher.is_watched", lambda: True)
     make().encode(some_features(), progress=True)
     assert "encode" in capsys.readouterr().err
 

@@ -37,6 +37,7 @@ __all__ = [
     "looks_like_bits",
     "own_array",
     "own_ids",
+    "short",
 ]
 
 MAX_BITS = 4096
@@ -276,7 +277,13 @@ def check_callable(name: str, value: Any) -> None:
 def check_path(name: str, value: Any) -> None:
     """The name of a file or folder: a string or a `pathlib.Path`."""
     if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"{name} must be a path, got {value!r}")
+        raise TypeError(f"{name} must be a path, got {short(value)}")
+
+
+def short(value: Any) -> str:
+    """The beginning of a value, for errors: bytes and arrays may be large."""
+    shown = repr(value[:60] if isinstance(value, (bytes, bytearray)) else value)
+    return shown if len(shown) <= 200 else f"{shown[:200]}..."
 
 
 def differences(now: Mapping[str, Any], was: Mapping[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ from fasthash import _core
 from fasthash._checks import LEVEL_BITS, check_choice, check_codes_of_any_width, check_layout
 from fasthash._index_base import Index
 from fasthash._index_options import MEMORIES, MEMORY_NAMES, PLAN_NAMES, PLANS, Allow, KeepMode, Memory, Plan
+from fasthash._shown import counted
 from fasthash.results import SearchResult, SearchStats
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class HierIndex(Index):
         return index
 
     def __repr__(self) -> str:
-        return f"HierIndex(level_bits={self.level_bits}, memory={self.memory!r}) with {len(self)} codes"
+        return f"HierIndex(level_bits={self.level_bits}, memory={self.memory!r}) with {counted(len(self), 'code')}"
 
     def to(self, device: Any, *, max_bytes: int | None = None) -> HierIndex | GpuHierIndex:
         """An index with the same codes on a GPU; arguments and errors as of `FlatIndex.to`.

@@ -1,4 +1,4 @@
-"""Names of files as they may be shown: a function for each medium. The names that programs read (JSON, npz) stay true.
+"""Counts and names of files as they may be shown. The names that programs read (JSON, npz) stay true.
 
 Whoever makes a file chooses its name, and a name may hold what commands a terminal, a spreadsheet or a page. Called
 wherever a name leaves the library for people to read.
@@ -10,13 +10,23 @@ import os
 import unicodedata
 from typing import Any
 
-__all__ = ["for_csv", "for_html", "for_terminal"]
+__all__ = ["counted", "for_csv", "for_html", "for_terminal"]
 
 # Control characters, marks that turn the direction of text, bytes of no encoding, separators of lines and paragraphs.
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 # What a spreadsheet takes for the beginning of a formula; the wide forms of these signs, too.
 _FORMULA = tuple("=+-@＝＋－＠")
+
+
+def counted(n: int, noun: str, plural: str | None = None) -> str:
+    """A number of things in words.
+
+    Examples:
+        >>> counted(1, "epoch"), counted(2000, "epoch"), counted(0, "class", "classes")
+        ('1 epoch', '2,000 epochs', '0 classes')
+    """
+    return f"{n:,} {noun if n == 1 else plural or f'{noun}s'}"
 
 
 def for_terminal(text: object) -> str:

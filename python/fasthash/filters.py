@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from fasthash import _core
 from fasthash._checks import as_array, check_int, in_words, is_int64
+from fasthash._shown import counted
 
 __all__ = ["IdFilter"]
 
@@ -18,7 +19,7 @@ class IdFilter:
 
     A search with a filter finds what it would find in an index of these ids alone. What the first search with a narrow
     filter prepares - the allowed codes in a small index of their own - the filter keeps for the next, until the index
-    changes. Several threads may use one filter.
+    changes. Several threads may use one filter. It can be pickled, without what searches have prepared.
 
     Args:
         allowed: int64 array of ids, in any order, also several times; or bool array `mask`, where `mask[i]` tells
@@ -50,8 +51,17 @@ class IdFilter:
     def __contains__(self, id: Any) -> bool:
         return is_int64(check_int("id", id)) and id in self._impl
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._impl.ids(),)
+
+    def __copy__(self) -> IdFilter:
+        return self  # it never changes
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> IdFilter:
+        return self
+
     def __repr__(self) -> str:
-        return f"IdFilter of {len(self)} ids"
+        return f"IdFilter of {counted(len(self), 'id')}"
 
     @property
     def nbytes(self) -> int:

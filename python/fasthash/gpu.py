@@ -17,6 +17,7 @@ from fasthash._checks import check_choice, check_codes, check_fraction, check_in
 from fasthash._index_base import Index
 from fasthash._index_options import Allow, KeepMode
 from fasthash._locks import ChangeLock
+from fasthash._shown import counted
 from fasthash.filters import IdFilter, core_filter
 from fasthash.results import RangeResult, SearchResult
 
@@ -47,10 +48,10 @@ class _GpuIndex:
         """The codes of an index on the GPU, and what filters allow of them: prepared once for those used again."""
         codes, ids = index.to_arrays()
         first_id = int(ids[0]) if len(ids) else 0
-        counted = len(ids) == 0 or int(ids[-1]) - first_id == len(ids) - 1
+        follow = len(ids) == 0 or int(ids[-1]) - first_id == len(ids) - 1
         room = _room_for_codes(self.device) if self._max_bytes is None else self._max_bytes
         gallery = _cuda().Gallery(
-            self.device, codes, None if counted else ids, first_id, list(self.level_bits), self._tree, room
+            self.device, codes, None if follow else ids, first_id, list(self.level_bits), self._tree, room
         )
         return gallery, WeakKeyDictionary()
 
@@ -84,9 +85,8 @@ class _GpuIndex:
         return id in self._index
 
     def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(level_bits={self.level_bits}, device='cuda:{self.device}') with {len(self)} codes"
-        )
+        kind, codes = type(self).__name__, counted(len(self), "code")
+        return f"{kind}(level_bits={self.level_bits}, device='cuda:{self.device}') with {codes}"
 
     def to(self, device: Any) -> Any:
         """The index on a device, as of `FlatIndex.to`; with `"cpu"` a copy of the index that it came from."""

@@ -15,7 +15,7 @@ import typer
 from fasthash import FlatIndex, FormatError, HierIndex, load, peek
 from fasthash import verify as verify_file
 from fasthash._checks import check_codes
-from fasthash._shown import for_terminal
+from fasthash._shown import counted, for_terminal
 from fasthash.cli import _codes
 from fasthash.cli._app import Force, app, complain, new_file, one_line_errors, use_threads, whole_numbers
 
@@ -120,7 +120,7 @@ def build(
         else:
             index = FlatIndex(sum(level_bits)) if flat else HierIndex(level_bits, memory=spend)
         begin = time.perf_counter()
-        with _codes.share_bar(f"indexing {len(gallery):,} codes") as tell:
+        with _codes.share_bar(f"indexing {counted(len(gallery), 'code')}") as tell:
             index.add(gallery, given, **({} if ray else {"progress": tell}))
         seconds = time.perf_counter() - begin
         index.save(output)
@@ -128,10 +128,8 @@ def build(
     if as_json:
         typer.echo(json.dumps(facts))
     else:
-        typer.echo(
-            f"{len(index):,} codes of {index.n_bits} bits in {for_terminal(output)}: {facts['file_bytes']:,} bytes,"
-            f" indexed in {seconds:.2f} s"
-        )
+        codes_in = f"{counted(len(index), 'code')} of {index.n_bits} bits in {for_terminal(output)}"
+        typer.echo(f"{codes_in}: {facts['file_bytes']:,} bytes, indexed in {seconds:.2f} s")
 
 
 # Mostly options, as of `build`.
@@ -298,7 +296,7 @@ def verify(
         typer.echo(f"{'section':10s} {'offset':>14s} {'bytes':>14s}  {'XXH64':16s}")
         for part in report.sections:
             outcome = "ok" if part.intact else "DAMAGED"
-            typer.echo(f"{part.name:10s} {part.offset:14d} {part.n_bytes:14d}  {part.checksum:016x}  {outcome}")
+            typer.echo(f"{part.name:10s} {part.offset:14,d} {part.n_bytes:14,d}  {part.checksum:016x}  {outcome}")
         typer.echo(f"{'content':10s} {for_terminal(report.fault or 'ok')}")
     if wrong:
         raise typer.Exit(1)
@@ -311,6 +309,7 @@ def _facts(file: Path) -> dict[str, Any]:
         "codes": found.n_codes,
         "bits": found.n_bits,
         "levels": list(found.level_bits),
+        "memory": found.memory,
         "ids": "stored" if found.has_ids else "counted",
         "format": found.format_version,
         "file_bytes": found.file_bytes,
@@ -335,5 +334,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, list):
         return " + ".join(map(str, value))
     if isinstance(value, float):
-        return f"{value:.2f}"
+        return f"{value:,.2f}"
+    if isinstance(value, int):
+        return f"{value:,}"
     return "-" if value is None else str(value)

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from fasthash._shown import for_terminal
-from fasthash.cli._app import Force, MaxBytes, MaxPixels, app, given, new_file, one_line_errors, whole_numbers
+from fasthash._shown import counted, for_terminal
+from fasthash.cli._app import Force, MaxBytes, MaxPixels, app, fail, given, new_file, one_line_errors, whole_numbers
 from fasthash.cli._settings import with_options_of
 from fasthash.settings import TrainingSettings
 
@@ -119,7 +119,8 @@ def train(
             **training,
         )
         record = run_training(experiment, output, typer.echo)
-    typer.echo(f"{len(record.losses)} epochs, {record.seconds:.0f} s on {record.device}, loss {record.losses[-1]:.4f}")
+    epochs = counted(len(record.losses), "epoch")
+    typer.echo(f"{epochs}, {record.seconds:.0f} s on {record.device}, loss {record.losses[-1]:.4f}")
     typer.echo(f"encoder in {for_terminal(output / 'encoder')}; measure it with: fasthash eval {for_terminal(output)}")
 
 
@@ -141,6 +142,7 @@ def evaluate(
         fasthash eval runs/a --at 5000 --ties feature
     """
     with one_line_errors():
+        from fasthash.evaluation import PICTURES
         from fasthash.evaluation import evaluate as measure
 
         figures = measure(folder, at, ties, empty, plots=plots, progress=not as_json)
@@ -153,6 +155,8 @@ def evaluate(
     for name, value in figures.items():
         if isinstance(value, float):
             typer.echo(f"  {name:14s} {value:.4f}")
+    for name in ("results.json", "codes.npz", *(PICTURES if plots else ())):
+        typer.echo(f"wrote {for_terminal(folder / name)}")
 
 
 # Mostly options, which typer takes from the arguments of a command.
@@ -221,12 +225,15 @@ def encode(
             broken = parts.broken
         else:
             found = network.encode_folder(images, batch_size=batch_size, num_workers=num_workers or 0, **limits)
-            np.savez(output, codes=found.codes, paths=np.array(found.paths, dtype=np.str_))
+            if found.paths:
+                np.savez(output, codes=found.codes, paths=np.array(found.paths, dtype=np.str_))
             parts, broken = [found], found.broken
         n_images = _index_parts(parts, network.level_bits, index)
     for path, reason in broken:
         typer.echo(f"skipped {for_terminal(path)}: {for_terminal(reason)}", err=True)
-    typer.echo(f"{n_images} images in {for_terminal(output)}, {len(broken)} files skipped")
+    if n_images == 0:
+        fail(f"{images} holds no image that can be read, {counted(len(broken), 'file')} skipped; nothing was encoded")
+    typer.echo(f"{counted(n_images, 'image')} in {for_terminal(output)}, {counted(len(broken), 'file')} skipped")
 
 
 def _index_parts(parts: Iterable[Any], level_bits: tuple[int, ...], file: Path | None) -> int:
@@ -238,6 +245,6 @@ def _index_parts(parts: Iterable[Any], level_bits: tuple[int, ...], file: Path |
         n_images += len(codes)
         if file is not None:
             index.add(codes)
-    if file is not None:
+    if file is not None and n_images:
         index.save(file)
     return n_images

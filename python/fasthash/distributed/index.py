@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from fasthash._checks import check_codes_of_any_width, check_int
 from fasthash._saved_kinds import MAX_SHARDS
+from fasthash._shown import counted
 from fasthash.distributed.changing import Changing
 from fasthash.distributed.fleet import Source
 from fasthash.distributed.saving import Saving
@@ -126,7 +127,7 @@ class ShardedIndex(Searching, Changing, Saving):
     def __repr__(self) -> str:
         return (
             f"ShardedIndex(level_bits={self.level_bits}, n_shards={self.n_shards}, replicas={self.replicas}, "
-            f"memory={self.memory!r}) with {len(self)} codes"
+            f"memory={self.memory!r}) with {counted(len(self), 'code')}"
         )
 
     def __reduce__(self) -> Any:
