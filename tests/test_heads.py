@@ -170,7 +170,7 @@ def test_bad_arguments(arguments, error, message):
         (torch.zeros(0, 21), ValueError, r"features must have shape \(n, 20\), got \(0, 21\)"),
         (np.zeros((1, 19), np.float32), ValueError, r"features must have shape \(n, 20\), got \(1, 19\)"),
         (TensorDataset(torch.zeros(3, 19)), ValueError, r"features must have shape \(n, 20\), got \(3, 19\)"),
-        (torch.full((1, 20), math.nan), ValueError, "features must not hold NaN, found one for number"),
+        (torch.full((1, 20), math.nan), ValueError, "features must be finite, found nan in number 0"),
     ],
 )
 def test_bad_features(features, error, message):
@@ -181,7 +181,7 @@ def test_bad_features(features, error, message):
 def test_nan_is_found_in_its_batch():
     features = some_features()
     features[33] = math.nan
-    with pytest.raises(ValueError, match="outputs for the features must not hold NaN, found one for number 3"):
+    with pytest.raises(ValueError, match="features must be finite, found nan in number 33"):
         make().encode(features, batch_size=30)
 
 
