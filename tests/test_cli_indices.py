@@ -115,10 +115,13 @@ def test_nothing_is_overwritten_without_force(run, codes, tmp_path):
         "bench codes.npy --queries report/bench.png -o report --force",
         "encode queries.npy photos found.npz --index found.npz --force",
         "encode photos/encoder.npz photos photos/encoder.npz --force",
+        "encode photos/encoder.npz photos ./photos --ray",
+        "demo --images photos --output photos",
+        "train photos --root photos --data folder --backbone resnet10t",
     ],
 )
 def test_no_command_writes_over_what_it_reads(run, codes, tmp_path, line):
-    if line.startswith("encode"):
+    if line.startswith(("encode", "demo", "train")):
         pytest.importorskip("timm", reason="needs the extra train")
     ok(run("build codes.npy --flat -o flat.fh"))
     (tmp_path / "linked.npy").symlink_to("codes.npy")
@@ -130,7 +133,7 @@ def test_no_command_writes_over_what_it_reads(run, codes, tmp_path, line):
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     result = run(line)
     assert result.exit_code == 1, result.output
-    assert "the output must be another file than" in result.stderr
+    assert "the output must be another file or folder than" in result.stderr
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "fail",
     "given",
     "new_file",
+    "not_an_input",
     "one_line_errors",
     "use_threads",
     "whole_numbers",
@@ -112,14 +113,23 @@ def new_file(path: Path, force: bool, *inputs: Path | None) -> Path:
         OSError: it is there already and `force` is not set, or it has no folder to stand in.
         ValueError: it is one of the inputs, under whatever name.
     """
-    for other in inputs:
-        if other is not None and str(other) != "-" and _is_same(path, other):
-            raise ValueError(f"the output must be another file than {other}, got {path}")
+    not_an_input(path, *inputs)
     if path.exists() and not force:
         raise FileExistsError(f"{path} exists; --force overwrites it")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is no folder, so that {path.name} cannot be written there")
     return path
+
+
+def not_an_input(path: Path, *inputs: Path | str | None) -> None:
+    """Check that a file or folder to be written is not one to be read; `inputs` as of `new_file`.
+
+    Raises:
+        ValueError: it is.
+    """
+    for other in inputs:
+        if other is not None and str(other) != "-" and _is_same(path, Path(other)):
+            raise ValueError(f"the output must be another file or folder than {other}, got {path}")
 
 
 def _is_same(a: Path, b: Path) -> bool:

@@ -10,7 +10,18 @@ from typing import Annotated, Any
 import typer
 
 from fasthash._shown import counted, for_terminal
-from fasthash.cli._app import Force, MaxBytes, MaxPixels, app, fail, given, new_file, one_line_errors, whole_numbers
+from fasthash.cli._app import (
+    Force,
+    MaxBytes,
+    MaxPixels,
+    app,
+    fail,
+    given,
+    new_file,
+    not_an_input,
+    one_line_errors,
+    whole_numbers,
+)
 from fasthash.cli._settings import with_options_of
 from fasthash.settings import TrainingSettings
 
@@ -42,6 +53,7 @@ def demo(
         fasthash demo --images photos --image-size 96 --epochs 20
     """
     with one_line_errors():
+        not_an_input(output, images)
         from fasthash.demo import run_demo
 
         report = run_demo(
@@ -100,6 +112,7 @@ def train(
         fasthash train runs/b --preset hhnet --data cifar10 --root data --protocol cifar10-hhnet
     """
     with one_line_errors():
+        not_an_input(output, root)
         from fasthash.experiment import read_config, run_training
 
         experiment = read_config(
@@ -210,8 +223,9 @@ def encode(
             raise ValueError(f"--{next(iter(at_scale)).replace('_', '-')} needs --ray")
         if not ray and output.suffix != ".npz":
             raise ValueError(f"output must end with .npz, got {str(output)!r}")
+        not_an_input(output, encoder, images)
         if not ray:
-            new_file(output, force, encoder, images)
+            new_file(output, force)
         if index is not None:
             new_file(index, force, encoder, images, output)
         limits = given(max_bytes=max_bytes, max_pixels=max_pixels)
