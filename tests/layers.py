@@ -47,9 +47,9 @@ PUBLIC = {
 
 # Lowest first. A module belongs to the first layer that names it or a package above it.
 MODULES = {
-    "base": "_core _cuda _extras _checks _labels _locks _shown _durable _folder_lock _npy "
+    "base": "_core _cuda _extras _checks _labels _locks _shown _durable _folder_lock _npy _progress "
     "results record threads native",
-    "codes": "codes code_files filters _saved_folder",
+    "codes": "codes _code_text perceptual _code_tables code_files filters _saved_folder",
     "indices": "_index_options _index_base _index_files _flat_index _hier_index index gpu duplicates interop neighbors",
     "embeddings": "_quantiser _vectors _embedding_state _saved_kinds rescoring",
     "many machines": "distributed._ray distributed.merge distributed.race distributed.shard distributed.fleet "

@@ -197,6 +197,44 @@ def test_the_package_carries_headers_and_library():
     assert (Path(fh.get_pkgconfig_dir()).parent / "libfasthash.a").is_file()
 
 
+@pytest.fixture(params=["renamed", "as_it_was/fasthash"])
+def package(request, tmp_path):
+    """The folder of the package as a wheel lays it out, elsewhere and perhaps under another name."""
+    folder = tmp_path / request.param
+    for part in ("include", "lib"):
+        shutil.copytree(Path(fh.get_include()).parent / part, folder / part)
+    return folder
+
+
+def test_a_renamed_package_still_builds_programs(package, tmp_path):
+    env = {"PKG_CONFIG_PATH": str(package / "lib/pkgconfig")}
+    flags = call("pkg-config", "--cflags", "--libs", "fasthash", env=env).split()
+    for flag in flags[:2]:
+        assert Path(flag[2:]).resolve() in (package / "include", package / "lib")
+    call("cc", ROOT / "examples/c/search.c", "-o", tmp_path / "by_pkg_config", *flags)
+    options = ("-S", ROOT / "examples/c", "-B", tmp_path / "by_cmake", f"-Dfasthash_DIR={package}/lib/cmake/fasthash")
+    call("cmake", *options)
+    call("cmake", "--build", tmp_path / "by_cmake")
+    codes = np.random.default_rng(8).integers(0, 4, (300, 8), dtype=np.uint8)
+    codes.tofile(tmp_path / "codes.bin")
+    for program in ("by_pkg_config", "by_cmake/search"):
+        output = call(tmp_path / program, "64", "codes.bin", "codes.bin", "index.fh", cwd=tmp_path)
+        assert output.splitlines() == expected_search(codes, codes)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads ELF files")
+def test_the_static_library_shows_what_programs_link_with():
+    """The modules for Python hide the same functions."""
+    library = Path(fh.get_pkgconfig_dir()).parent / "libfasthash.a"
+    header = (ROOT / "cpp/include/fasthash/fasthash.h").read_text(encoding="utf-8")
+    names = set(re.findall(r"^[a-z].*?\b(fasthash_\w+)\(", header, flags=re.MULTILINE))
+    lines = [line.split() for line in call("nm", "--defined-only", "-C", library).splitlines()]
+    shown = {line[2] for line in lines if len(line) >= 3 and line[1] == "T"}
+    assert len(names) > 30
+    assert names <= shown
+    assert {"fasthash::FlatIndex::FlatIndex(unsigned", "fasthash::load_index(std::__cxx11::basic_string<char,"} <= shown
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="linked as on Linux")
 def test_the_library_of_the_package_works_in_a_shared_library(tmp_path):
     """As another language would call it."""
@@ -204,6 +242,8 @@ def test_the_library_of_the_package_works_in_a_shared_library(tmp_path):
     shared = tmp_path / "shared.so"
     call("c++", "-shared", "-o", shared, "-Wl,--whole-archive", library, "-Wl,--no-whole-archive", "-pthread")
     core = ctypes.CDLL(str(shared))
+    exported = {line.split()[-1] for line in call("nm", "-D", "--defined-only", shared).splitlines()}
+    assert {"fasthash_flat_create", "fasthash_index_search", "fasthash_index_free"} <= exported
     core.fasthash_version.restype = core.fasthash_last_error.restype = ctypes.c_char_p
     assert core.fasthash_version().decode() == fh.__version__
 

@@ -21,7 +21,7 @@ def run():
 
 @pytest.fixture
 def saved(tmp_path):
-    index = fh.HierIndex((8, 16, 40))
+    index = fh.HierIndex((8, 16, 40), memory="compact")
     index.add(np.arange(80, dtype=np.uint8).reshape(10, 8))
     index.save(tmp_path / "index.fh")
     return tmp_path / "index.fh"
@@ -43,6 +43,7 @@ def test_info(run, saved):
         "codes": "10",
         "bits": "64",
         "levels": "8 + 16 + 40",
+        "memory": "compact",
         "ids": "stored",
         "format": "1.0",
     }
@@ -50,9 +51,18 @@ def test_info(run, saved):
 
 def test_info_as_json(run, saved):
     facts = json.loads(run("info", saved, "--json").stdout)
+    assert facts["memory"] == "compact"
     assert facts["levels"] == [8, 16, 40]
     assert facts["file_bytes"] == saved.stat().st_size
     assert facts["file_bytes_per_code"] == saved.stat().st_size / 10
+
+
+def test_large_numbers_have_separators(run, tmp_path):
+    fh.FlatIndex.from_arrays(np.arange(80_000, dtype=np.uint32).view(np.uint8).reshape(-1, 8)).save(tmp_path / "a.fh")
+    lines = [line.split() for line in run("info", tmp_path / "a.fh").stdout.splitlines()]
+    assert ["codes", "40,000"] in lines
+    assert ["file", "bytes", f"{(tmp_path / 'a.fh').stat().st_size:,}"] in lines
+    assert "320,000" in run("verify", tmp_path / "a.fh").stdout
 
 
 def test_info_on_an_empty_index(run, tmp_path):
@@ -60,6 +70,7 @@ def test_info_on_an_empty_index(run, tmp_path):
     result = run("info", tmp_path / "empty.fh")
     assert result.exit_code == 0
     assert "counted" in result.stdout
+    assert ["memory", "-"] in [line.split() for line in result.stdout.splitlines()]  # flat indices have none
     assert result.stdout.splitlines()[-1].split() == ["file", "bytes", "per", "code", "-"]
 
 

@@ -35,6 +35,8 @@ def codes(tmp_path):
     np.save(tmp_path / "queries.npy", queries)
     np.save(tmp_path / "ids.npy", np.arange(3000) * 7 - 51)
     np.save(tmp_path / "allowed.npy", np.arange(0, 3000, 3))
+    rows = "".join(f"{i}.jpg,{code.tobytes().hex()}\n" for i, code in enumerate(codes))
+    (tmp_path / "photos.csv").write_text("path,phash\n" + rows)
     (tmp_path / "hashes.txt").write_text("".join(f"{code.tobytes().hex()}\n" for code in codes))
     return codes
 
@@ -96,6 +98,68 @@ def test_nothing_is_overwritten_without_force(run, codes, tmp_path):
     ok(run("build codes.npy --force"))
     ok(run("search codes.fh queries.npy -o found.npz --force"))
     assert np.load(tmp_path / "found.npz")["ids"].shape == (4, 10)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "build codes.npy -o codes.npy --force",
+        "build ./codes.npy -o linked.npy --force",
+        "build codes.npy -o hard.npy --force",
+        "build codes.npy --ids ids.npy -o ids.npy --force",
+        "build codes.fh --format raw --bits 64 --force",  # the name that the output has by default
+        "search flat.fh queries.npy -o flat.fh --force",
+        "search flat.fh queries.npy -o queries.npy --force",
+        "search flat.fh queries.npy --allow allowed.npy -o allowed.npy --force",
+        "bench report/bench.json --format raw --bits 64 -o report --force",
+        "bench codes.npy --queries report/bench.png -o report --force",
+        "encode queries.npy photos found.npz --index found.npz --force",
+        "encode photos/encoder.npz photos photos/encoder.npz --force",
+        "encode photos/encoder.npz photos ./photos --ray",
+        "demo --images photos --output photos",
+        "train photos --root photos --data folder --backbone resnet10t",
+    ],
+)
+def test_no_command_writes_over_what_it_reads(run, codes, tmp_path, line):
+    if line.startswith(("encode", "demo", "train")):
+        pytest.importorskip("timm", reason="needs the extra train")
+    ok(run("build codes.npy --flat -o flat.fh"))
+    (tmp_path / "linked.npy").symlink_to("codes.npy")
+    os.link(tmp_path / "codes.npy", tmp_path / "hard.npy")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "report").mkdir()
+    for name in ("codes.fh", "report/bench.json", "report/bench.png", "photos/encoder.npz"):
+        (tmp_path / name).write_bytes(codes.tobytes())
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    result = run(line)
+    assert result.exit_code == 1, result.output
+    assert "the output must be another file or folder than" in result.stderr
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="needs /dev/fd")
+def test_arrays_come_through_pipes(codes, tmp_path):
+    fasthash = f"{shlex.quote(sys.executable)} -m fasthash"
+    script = f"""
+    set -e
+    cat codes.npy | {fasthash} build - --format npy -o a.fh
+    {fasthash} build <(cat codes.npy) --format npy --ids <(cat ids.npy) -o b.fh
+    cat ids.npy | {fasthash} build codes.npy --ids - -o c.fh
+    cat queries.npy | {fasthash} search a.fh - --format npy -k 3 --csv > a.csv
+    {fasthash} search a.fh <(cat queries.npy) --format npy -k 3 --csv --allow <(cat allowed.npy) > b.csv
+    cut -d, -f2 photos.csv | tail -n +2 | {fasthash} build - -o d.fh
+    cat photos.csv | {fasthash} build - --format csv --column phash -o e.fh
+    """
+    result = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    for name in "ade":
+        same(tmp_path / f"{name}.fh", codes)
+    for name in "bc":
+        same(tmp_path / f"{name}.fh", codes, np.arange(3000) * 7 - 51)
+    index, queries = fh.load(tmp_path / "a.fh"), np.load(tmp_path / "queries.npy")
+    for name, allow in (("a", None), ("b", np.load(tmp_path / "allowed.npy"))):
+        rows = list(csv.DictReader(io.StringIO((tmp_path / f"{name}.csv").read_text())))
+        assert [int(row["id"]) for row in rows] == index.search(queries, 3, allow=allow).ids.ravel().tolist()
 
 
 @pytest.fixture
@@ -194,7 +258,15 @@ def test_places_that_stay_empty_are_left_out(run, tmp_path, codes):
         ("search flat.fh queries.npy --allow codes.npy", "allow must be an int64 array of ids or a bool mask"),
         ("search flat.fh queries.npy --allow short.npy", "allow must have an entry for every id up to 2999"),
         ("search flat.fh short.npy", "short.npy must be a uint8 array of packed bits, got dtype bool"),
-        ("search flat.fh narrow.npy", "queries must have shape (n, 8) for 64 bits, got"),
+        ("search flat.fh narrow.npy", "queries must have shape (n, 8) for 64 bits, got (3, 4)"),
+        ("search flat.fh narrow.npy --radius 3", "queries must have shape (n, 8) for 64 bits, got (3, 4)"),
+        ("build photos.csv", "column must be named for the 2 of photos.csv, which begins with 'path', 'phash'"),
+        ("build photos.csv --column path", "photos.csv, line 2, column 'path': expected"),
+        ("build photos.csv --column 7", "column must be a number from 0 to 1 for photos.csv, got 7"),
+        ("build hashes.txt --column a", "column must be left out for the format 'hex'"),
+        ("build - --ids - -o codes.fh", "only one argument can be -, since standard input is read once"),
+        ("search flat.fh - --allow -", "only one argument can be -, since standard input is read once"),
+        ("bench - --queries -", "only one argument can be -, since standard input is read once"),
     ],
 )
 def test_a_mistake_is_one_line(run, codes, tmp_path, line, message):
@@ -217,7 +289,8 @@ def test_a_mistake_is_one_line(run, codes, tmp_path, line, message):
         "build -",
         "build codes.npy --flat --levels 64",
         "build codes.npy --flat --memory fast",
-        "build codes.npy --format csv",
+        "build codes.npy --format xml",
+        "build codes.npy --notation octal",
         "search codes.fh queries.npy --json --csv",
         "search codes.fh queries.npy --csv -o found.npz",
         "search codes.fh queries.npy --radius 3 -k 3",

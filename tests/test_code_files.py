@@ -1,6 +1,9 @@
 """Codes in the files of other makers."""
 
+import base64
 import io
+import os
+import threading
 
 import numpy as np
 import pytest
@@ -32,7 +35,9 @@ def test_every_format_holds_the_same_codes(tmp_path, form):
     other = path.with_suffix(".dat")
     path.rename(other)
     np.testing.assert_array_equal(read_codes(other, form, 24), CODES)
-    with pytest.raises(ValueError, match=r"codes.dat does not tell what it holds; name one of npy, npz, hex, raw"):
+    with pytest.raises(
+        ValueError, match=r"codes.dat does not tell what it holds; name one of npy, npz, hex, bits, decimal, base64,"
+    ):
         read_codes(other)
 
 
@@ -80,10 +85,14 @@ def test_no_codes_of_a_known_width(tmp_path):
         (b"#\n00ff\n\n00fg\n", "line 4: expected 4 hexadecimal digits, got '00fg'"),
         (b"00ff\n00 ff0\n", "line 2: expected 4 hexadecimal digits, got '00 ff0'"),
         (b"00ff\n0 ff\n0ffa\n", "line 2: expected 4 hexadecimal digits, got '0 ff'"),
-        (b"0xff\n", "line 1: expected 4 hexadecimal digits, got '0xff'"),
-        (b"00f\n", "line 1: expected 4 hexadecimal digits, got '00f'"),
+        (b"00f\n", "line 1: expected two hexadecimal digits for each byte, got '00f'"),
+        (b"00f\n00ff\n", "line 1: expected 4 hexadecimal digits, got '00f'"),
+        (b"00ff\n" + 3 * b"0123456789abcdef\n", "line 1: expected 16 hexadecimal digits, got '00ff'"),
+        (b"00ff photo.jpg\n", "got '00ff photo.jpg'; a column of several is read with format='csv' or 'tsv'"),
+        (b"ABEiM0RVZnc=\n", "got 'ABEiM0RVZnc='; base64 is read as 'base64'"),
+        (b"00ff\n-123\n", "line 2: expected 4 hexadecimal digits, got '-123'; decimal numbers are read as 'decimal'"),
         (b"00ff\n\xff\xfe00\n", "line 2: expected 4 hexadecimal digits"),
-        (b"0" * 2000, "begins with a line of 2000 digits; codes have at most 4096 bits"),
+        (b"0" * 2000, "line 1: codes have at most 4096 bits, got 2000 hexadecimal digits"),
     ],
 )
 def test_wrong_text_is_named_by_its_line(text, message):
@@ -113,15 +122,262 @@ def test_what_is_no_array_of_codes(tmp_path):
     with pytest.raises(ValueError, match=r"codes.npy must have shape \(n, n_bytes\)"):
         read_codes(path)
     np.save(path, np.array([{}]), allow_pickle=True)
-    with pytest.raises(ValueError, match=r"codes.npy is no .npy file of codes"):
+    with pytest.raises(ValueError, match=r"codes.npy is no .npy file"):
         read_codes(path)
     for content in (b"", b"something", b"PK\x03\x04 not really"):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"codes.npy is no .npy file of codes"):
+        with pytest.raises(ValueError, match=r"codes.npy is no .npy file"):
             read_codes(path)
         with pytest.raises(ValueError, match=r"codes.npy is no .npz file of codes"):
             read_codes(path, "npz")
     with pytest.raises(ValueError, match="format must be one of"):
-        read_codes(path, "csv")
+        read_codes(path, "xml")
     with pytest.raises(OSError, match="missing"):
         read_codes(tmp_path / "missing.npy")
+
+
+# ---- other notations ----
+
+WIDE = np.array([[255, 0, 1, 2, 3, 4, 5, 6], [0, 0, 0, 0, 0, 0, 0, 9], [128, 0, 0, 0, 0, 0, 0, 0]], np.uint8)
+NUMBERS = [int.from_bytes(code.tobytes(), "big") for code in WIDE]
+NOTATIONS = {
+    "hex": [code.tobytes().hex() for code in WIDE],
+    "bits": [f"{number:064b}" for number in NUMBERS],
+    "decimal": [str(number) for number in NUMBERS],
+    "base64": [base64.b64encode(code.tobytes()).decode() for code in WIDE],
+}
+
+
+@pytest.mark.parametrize("notation", NOTATIONS)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_every_notation_in_lines_and_tables(tmp_path, notation, end, mark):
+    texts = NOTATIONS[notation]
+    lines = mark + end.join(["# a comment", *texts, ""]).encode()
+    np.testing.assert_array_equal(read_codes(io.BytesIO(lines), notation, 64), WIDE)
+    for form, between in (("csv", ","), ("tsv", "\t")):
+        rows = [f'{between}"{text}"{between}ein, Bild.jpg' for text in texts]
+        path = tmp_path / f"table.{form}"
+        quoted = [row.replace("ein, Bild.jpg", '"ein, Bild.jpg"') for row in rows]
+        path.write_bytes(mark + end.join([f"id{between}phash{between}path", *quoted, ""]).encode())
+        np.testing.assert_array_equal(read_codes(path, n_bits=64, column="phash", notation=notation), WIDE)
+        path.write_bytes(mark + end.join(quoted).encode())
+        np.testing.assert_array_equal(read_codes(path, n_bits=64, column=1, notation=notation), WIDE)
+        path.write_bytes(mark + end.join(texts).encode())
+        np.testing.assert_array_equal(read_codes(path, n_bits=64, notation=notation), WIDE)
+
+
+@pytest.mark.parametrize(
+    ("notation", "texts"),
+    [
+        ("hex", ["0xff00010203040506", "0X0000000000000009", "\\x8000000000000000"]),
+        ("decimal", [str(number - 2**64 if number >= 2**63 else number) for number in NUMBERS]),
+        ("base64", [base64.urlsafe_b64encode(code.tobytes()).decode().rstrip("=") for code in WIDE]),
+        ("bits", ["0b" + text for text in NOTATIONS["bits"]]),
+    ],
+)
+def test_codes_as_databases_and_programs_print_them(notation, texts):
+    """0x of C, bytea of Postgres, BIGINT, base64 of addresses."""
+    np.testing.assert_array_equal(read_codes(io.BytesIO("\n".join(texts).encode()), notation, 64), WIDE)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0101" * 16, "but they look like bits, one a digit, got '0101"),
+        (
+            "12345678901234567890\n09876543210987654321",
+            "but they look like decimal numbers, got '12345678901234567890'",
+        ),
+        ("12345678901234567890", "give format='decimal' and the bits of a code, or format='hex'"),
+        ("\n".join(["1234567890123456"] * 2 + ["6543210987654321", "2222222222222222"]), "look like decimal numbers"),
+    ],
+)
+def test_digits_that_look_like_something_else_are_not_guessed(tmp_path, text, message):
+    (tmp_path / "hashes.txt").write_text(text)
+    for source in (tmp_path / "hashes.txt", io.BytesIO(text.encode())):
+        with pytest.raises(ValueError, match=message):
+            read_codes(source)
+    assert read_codes(tmp_path / "hashes.txt", "hex").shape[1] == len(text.split()[0]) // 2
+    (tmp_path / "hashes.csv").write_text(f"phash\n{text}\n")
+    with pytest.raises(ValueError, match=r"hashes.csv, column 'phash' must be hexadecimal digits, .*give notation="):
+        read_codes(tmp_path / "hashes.csv", column="phash")
+
+
+def test_hexadecimal_codes_without_letters_are_no_numbers():
+    for text in ("0" * 64, "0000000000000001\n0000000000000000", "1234567890123456", "8" + "0" * 63):
+        assert len(read_codes(io.BytesIO(text.encode()))) == len(text.split())
+
+
+def test_utf_16_is_named(tmp_path):
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
+        for name in ("hashes.txt", "hashes.csv", "hashes.fps"):
+            (tmp_path / name).write_bytes("00ff\n".encode(encoding))
+            with pytest.raises(ValueError, match=rf"{name} must be UTF-8 text, but is UTF-16; iconv"):
+                read_codes(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "message"),
+    [
+        (
+            {"column": "phash"},
+            "id,phash\n1,00ff\n2,00fg\n",
+            "line 3, column 'phash': expected 4 hexadecimal digits, got",
+        ),
+        ({"column": 1}, "1,00ff\n2,0\n", "line 2, column 1: expected 4 hexadecimal digits, got '0'"),
+        ({"column": "phash"}, "id,phash\n1,00ff\n2\n", "line 3, column 'phash': there are only 1 columns"),
+        ({"column": "phash"}, 'id,phash\n"a\nb",00ff\n2,x\n', "line 4, column 'phash'"),
+        ({"column": "hash"}, "id,phash\n1,00ff\n", "column must be one of .*, which has no 'hash' but 'id', 'phash'"),
+        ({"column": "a"}, "a,a\n00,00\n", "column must be one of .*, which has more than one 'a' but"),
+        ({}, "id,phash\n1,00ff\n", "column must be named for the 2 of .*, which begins with 'id', 'phash'"),
+        ({"column": 2}, "1,00ff\n", "column must be a number from 0 to 1 for .*, got 2"),
+        ({}, "phash\n00ff\n", "line 1, column 0: expected 4 hexadecimal digits, got 'phash'"),
+        ({}, "", "holds no codes"),
+    ],
+)
+def test_wrong_tables_are_named_by_line_and_column(tmp_path, options, text, message):
+    (tmp_path / "hashes.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_codes(tmp_path / "hashes.csv", **options)
+
+
+def test_options_of_other_formats_are_refused(tmp_path):
+    path = write(tmp_path, "hex")
+    with pytest.raises(ValueError, match="column must be left out for the format 'hex', which has no columns, got 'a'"):
+        read_codes(path, column="a")
+    with pytest.raises(ValueError, match="notation must be left out for the format 'hex', got 'bits'"):
+        read_codes(path, notation="bits")
+    with pytest.raises(ValueError, match="notation must be one of 'hex', 'bits', 'decimal', 'base64', got 'octal'"):
+        read_codes(path, "csv", notation="octal")
+    for column in (1.5, True):
+        with pytest.raises(TypeError, match="column must be a name or a number from 0, got"):
+            read_codes(io.BytesIO(b"00,11\n"), "csv", column=column)
+    with pytest.raises(ValueError, match="line 1: decimal numbers do not tell how wide codes are"):
+        read_codes(io.BytesIO(b"17\n"), "decimal")
+    with pytest.raises(ValueError, match="line 2: expected a whole number of 8 bits, got '256'"):
+        read_codes(io.BytesIO(b"17\n256\n"), "decimal", 8)
+
+
+def test_fingerprints_of_chemfp(tmp_path):
+    path = tmp_path / "molecules.fps"
+    head = "#FPS1\n#num_bits=20\n#type=RDKit-MACCS166/2\n"
+    path.write_text(head + "ff0001\tCHEMBL1\n0203aB\tCHEMBL2\tmore\n")
+    np.testing.assert_array_equal(read_codes(path), [[255, 0, 1], [2, 3, 171]])
+    path.write_text(head + "ff0001\tCHEMBL1\n0203\tCHEMBL2\n")
+    with pytest.raises(ValueError, match=r"molecules.fps, line 5: expected 6 hexadecimal digits, got '0203'"):
+        read_codes(path)
+    path.write_text(head)
+    assert read_codes(path).shape == (0, 3)
+    with pytest.raises(ValueError, match=r"molecules.fps holds codes of 24 bits, expected 64"):
+        read_codes(path, n_bits=64)
+    path.write_text("#num_bits=24\nff0001\tCHEMBL1\n")
+    with pytest.raises(ValueError, match=r"molecules.fps must begin with #FPS1"):
+        read_codes(path)
+
+
+def test_columns_of_parquet(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="needs the extra ray")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra ray")
+    bits = np.unpackbits(WIDE, axis=1).astype(bool)
+    columns = {
+        "unsigned": pyarrow.array(NUMBERS, pyarrow.uint64()),
+        "signed": pyarrow.array(np.array(NUMBERS, np.uint64).view(np.int64)),
+        "bytes": pyarrow.array([code.tobytes() for code in WIDE]),
+        "fixed": pyarrow.array([code.tobytes() for code in WIDE], pyarrow.binary(8)),
+        "list": pyarrow.array(WIDE.tolist(), pyarrow.list_(pyarrow.uint8())),
+        "flags": pyarrow.array(bits.tolist(), pyarrow.list_(pyarrow.bool_(), 64)),
+        "hex": pyarrow.array(NOTATIONS["hex"]),
+        "base64": pyarrow.array(NOTATIONS["base64"]),
+    }
+    path = tmp_path / "codes.parquet"
+    parquet.write_table(pyarrow.table(columns), path, row_group_size=2)
+    for number, name in enumerate(columns):
+        notation = "base64" if name == "base64" else None
+        for column in (name, number):
+            np.testing.assert_array_equal(read_codes(path, column=column, notation=notation), WIDE)
+        with open(path, "rb") as stream:
+            np.testing.assert_array_equal(read_codes(stream, "parquet", 64, column=name, notation=notation), WIDE)
+    with pytest.raises(ValueError, match=r"column must be named for .*codes.parquet, which has 'unsigned', 'signed'"):
+        read_codes(path)
+    for name, values, message in (
+        ("text", ["00ff", "00f"], "column 'text', row 1: expected 4 hexadecimal digits, got '00f'"),
+        ("null", ["00ff", None], "column 'null': row 1 has no value"),
+        (
+            "real",
+            [1.5, 2.0],
+            "column 'real' must hold text, bytes, 64-bit integers, or lists of uint8 or bool, got double",
+        ),
+        ("ragged", [[1], [1, 2]], "column 'ragged': lists must be of uint8 or bool, all of one length"),
+        ("letters", [b"a" * 16, b"b" * 16], "column 'letters' must be the bytes of codes, but they look like hex"),
+    ):
+        parquet.write_table(pyarrow.table({name: values}), path)
+        with pytest.raises((TypeError, ValueError), match=message):
+            read_codes(path)
+    path.write_bytes(b"PAR1 or not")
+    with pytest.raises(ValueError, match=r"codes.parquet is no .parquet file"):
+        read_codes(path)
+
+
+def test_arrays_of_words_and_of_bits(tmp_path):
+    words = np.array(NUMBERS, np.uint64)
+    bits = np.unpackbits(WIDE, axis=1)
+    for array in (words, words.view(np.int64), words.astype(">u8"), words[:, None], bits.astype(bool)):
+        np.save(tmp_path / "codes.npy", array)
+        np.testing.assert_array_equal(read_codes(tmp_path / "codes.npy", n_bits=64), WIDE)
+    np.save(tmp_path / "codes.npy", words.reshape(1, 3))
+    np.testing.assert_array_equal(read_codes(tmp_path / "codes.npy"), WIDE.reshape(1, 24))
+    for array in (bits, bits.astype(np.int64), bits.astype(np.int8)):
+        np.save(tmp_path / "codes.npy", array)
+        with pytest.raises((TypeError, ValueError), match=r"fasthash.pack_bits\(.*codes.npy\) packs"):
+            read_codes(tmp_path / "codes.npy")
+    np.save(tmp_path / "codes.npy", bits)
+    with pytest.raises(ValueError, match=r"holds codes of 512 bits, expected 64; fasthash.pack_bits\(.*\) packs zeros"):
+        read_codes(tmp_path / "codes.npy", n_bits=64)
+    assert read_codes(tmp_path / "codes.npy", n_bits=512).shape == (3, 64)  # codes after all
+    np.save(tmp_path / "codes.npy", np.array([0, 1, 1, 0, 1, 0, 0, 1]))
+    with pytest.raises(ValueError, match=r"pack_bits\(.*\)\[None\] packs the bits of a single hash"):
+        read_codes(tmp_path / "codes.npy")
+
+
+def test_raw_bytes_that_are_text(tmp_path):
+    (tmp_path / "codes.bin").write_bytes(b"0123456789abcdef\n" * 8)
+    with pytest.raises(ValueError, match=r"codes.bin must hold the bytes of codes, but begins with text of hex"):
+        read_codes(tmp_path / "codes.bin", n_bits=8)
+
+
+# ---- pipes ----
+
+
+def through_a_pipe(content):
+    """What `/dev/fd/N` names, as a shell makes it of `<(...)`."""
+    reader, writer = os.pipe()
+
+    def fill():
+        with open(writer, "wb") as file:
+            file.write(content)
+
+    threading.Thread(target=fill).start()
+    return reader
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="needs /dev/fd")
+@pytest.mark.parametrize("form", ["npy", "npz", "hex", "raw", "csv", "parquet"])
+@pytest.mark.parametrize("as_path", [True, False])
+def test_every_format_comes_through_a_pipe(tmp_path, form, as_path):
+    codes = np.tile(CODES, (9_000, 1))  # more than a pipe holds at once
+    path = tmp_path / "codes"
+    if form in ("npy", "npz"):
+        np.save(path, codes) if form == "npy" else np.savez(path, codes=codes)
+        path = path.with_suffix(f".{form}")
+    elif form == "parquet":
+        pyarrow = pytest.importorskip("pyarrow", reason="needs the extra ray")
+        parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra ray")
+        parquet.write_table(pyarrow.table({"code": [code.tobytes() for code in codes]}), path)
+    else:
+        text = "".join(f"{code.tobytes().hex()}\n" for code in codes)
+        path.write_bytes(codes.tobytes() if form == "raw" else text.encode())
+    reader = through_a_pipe(path.read_bytes())
+    with open(reader, "rb") as stream:
+        found = read_codes(f"/dev/fd/{reader}" if as_path else stream, form, 24)
+        np.testing.assert_array_equal(found, codes)

@@ -198,7 +198,7 @@ def test_past_one_machine(tmp_path):
         "True True",
         "HierIndex",
         "HierIndex",
-        "ShardedIndex(level_bits=(8, 16, 40), n_shards=1, replicas=1, memory='default') with 9999 codes",
+        "ShardedIndex(level_bits=(8, 16, 40), n_shards=1, replicas=1, memory='default') with 9,999 codes",
         "103000 True",
     ]
 

@@ -145,25 +145,93 @@ def test_codes_of_imagehash(hash_size):
         ([], ValueError, "hashes must hold at least one hash, which tells their width"),
         ("00ff", TypeError, "hashes must be a sequence of hashes, got a single str; use [hash]"),
         (b"ab", TypeError, "hashes must be a sequence of hashes, got a single bytes; use [hash]"),
-        (["00ff", "00fg"], ValueError, "hashes must be hex digits, two for each byte, got '00fg' at 1"),
-        (["00ff", "00f"], ValueError, "hashes must be hex digits, two for each byte, got '00f' at 1"),
-        (["00ff", "00"], ValueError, "hashes must have one width, got 16 bits in hash 0 and 8 in hash 1"),
+        (["00ff", "00fg"], ValueError, "hashes[1]: expected 4 hexadecimal digits, got '00fg'"),
+        (["00ff", "00f"], ValueError, "hashes[1]: expected 4 hexadecimal digits, got '00f'"),
+        (["00", "00ff", "ff00"], ValueError, "hashes[0]: expected 4 hexadecimal digits, got '00'"),
         (["00", np.ones(8, bool)], TypeError, "hashes must be of one kind, got ndarray, str"),
+        ([b"\x00\xff", "00ff"], TypeError, "hashes must be of one kind, got bytes, str"),
+        ([b"\x00\xff", b"\x00"], ValueError, "hashes must have one width, got 16 bits in hash 0 and 8 in hash 1"),
         ([np.ones(8, bool), np.ones(9, bool)], ValueError, "hashes must have one width, got 8 bits in hash 0 and 9"),
-        ([np.ones(9, bool)], ValueError, "hashes must have a width that is a multiple of 8, got 9 bits"),
+        (
+            [np.ones(9, bool)],
+            ValueError,
+            "hashes must have a width that is a multiple of 8, from 8 to 4096, got 9 bits",
+        ),
         (
             [np.ones(8, np.uint8)],
             TypeError,
-            "hashes must be ImageHash objects, hex digits, bytes or arrays of bool, got",
+            "hashes must be ImageHash objects, text, bytes, arrays of bool, or an array of uint64 or int64, got",
         ),
-        ([3], TypeError, "hashes must be ImageHash objects, hex digits, bytes or arrays of bool, got int at 0"),
-        ([""], ValueError, "hashes must have shape (n, n_bytes) with 1 to 512 bytes, got (1, 0)"),
+        ([3], TypeError, "hashes must tell their width, which integers do not, got int at 0; np.array(hashes, dtype="),
+        ([3.5], TypeError, "hashes must be ImageHash objects, text, bytes, arrays of bool, or an array of"),
+        ([""], ValueError, "hashes[0]: expected two hexadecimal digits for each byte, got ''"),
+        (
+            [b"a" * 16, b"b" * 16],
+            ValueError,
+            "hashes must be the bytes of codes, but they look like hexadecimal digits",
+        ),
+        ([b"0101" * 16], ValueError, "hashes must be the bytes of codes, but they look like hexadecimal digits, got"),
+        ([b"ABEiM0RVZnc="] * 2, ValueError, "hashes must be the bytes of codes, but they look like text"),
+        (["0101" * 16], ValueError, "hashes must be hexadecimal digits, but they look like bits, one a digit"),
+        (["12345678901234567890"], ValueError, "hashes must be hexadecimal digits, but they look like decimal numbers"),
+        (
+            [(np.ones(256, np.uint8), 100)],
+            TypeError,
+            "hashes must be hashes alone, got a pair at 0, as pdqhash gives it",
+        ),
+        (
+            np.array([0, 1, 1, 0, 0, 0, 1, 1]),
+            ValueError,
+            "hashes must hold a hash in each number, but all 8 are zero or",
+        ),
+        (
+            np.arange(24).reshape(3, 8),
+            TypeError,
+            "hashes must be a uint8 array of packed bits, got dtype int64; np.asarray(",
+        ),
     ],
 )
 def test_what_are_no_hashes(hashes, error, message):
     with pytest.raises(error) as caught:
         fh.perceptual_codes(hashes)
     assert str(caught.value).startswith(message)
+
+
+def test_codes_of_numbers_and_of_bits_in_integers():
+    expected = np.random.default_rng(1).integers(0, 256, (5, 8), dtype=np.uint8)
+    words = expected.view(">u8")[:, 0].astype(np.uint64)
+    bits = np.unpackbits(expected, axis=1)
+    for hashes in (words, words.view(np.int64), list(words), bits, list(bits), bits.astype(np.int64)):
+        np.testing.assert_array_equal(fh.perceptual_codes(hashes), expected)
+    for numbers in (words.tolist(), words.view(np.int64).tolist()):
+        np.testing.assert_array_equal(fh.perceptual_codes(numbers, n_bits=64), expected)
+        texts = [str(number) for number in numbers]
+        np.testing.assert_array_equal(fh.perceptual_codes(texts, notation="decimal", n_bits=64), expected)
+    texts = ["".join(map(str, row)) for row in bits]
+    np.testing.assert_array_equal(fh.perceptual_codes(texts, notation="bits"), expected)
+    with pytest.raises(ValueError, match="hashes must have n_bits = 32 bits, got 64"):
+        fh.perceptual_codes(list(bits), n_bits=32)
+    with pytest.raises(ValueError, match="notation must be one of 'hex', 'bits', 'decimal', 'base64', got 'octal'"):
+        fh.perceptual_codes(texts, notation="octal")
+
+
+def test_codes_of_hashes_with_several_segments():
+    imagehash = pytest.importorskip("imagehash", reason="needs the extra dedup")
+    bits = np.random.default_rng(2).integers(0, 2, (5, 8, 8)).astype(bool)
+    segments = [imagehash.ImageHash(one) for one in bits]
+    images = [imagehash.ImageMultiHash(segments[:2]), imagehash.ImageMultiHash(segments[2:])]
+    codes, owners = fh.segment_codes(images)
+    np.testing.assert_array_equal(codes, fh.perceptual_codes(segments))
+    assert owners.tolist() == [0, 0, 1, 1, 1]
+    assert owners.dtype == np.int64
+    with pytest.raises(
+        TypeError, match=r"one hash each, got an ImageMultiHash at 0, .*fasthash.segment_codes\(hashes\)"
+    ):
+        fh.perceptual_codes(images)
+    with pytest.raises(TypeError, match="hashes must be a sequence of hashes, got a single ImageMultiHash"):
+        fh.perceptual_codes(images[0])
+    with pytest.raises(TypeError, match="hashes must be ImageMultiHash objects, got ImageHash at 1"):
+        fh.segment_codes([images[0], segments[0]])
 
 
 # Meta's test data of PDQ

@@ -268,9 +268,12 @@ def test_encoding_restores_the_mode_of_every_part():
     assert torch.equal(encoder.backbone.bn2.running_mean, statistics)
 
 
-def test_progress_bar(encoder, capsys):
+def test_progress_bar(encoder, capsys, monkeypatch):
     encoder.encode(torch.rand(2, 3, 32, 32))
     assert capsys.readouterr().err == ""
+    encoder.encode(torch.rand(2, 3, 32, 32), progress=True)
+    assert capsys.readouterr().err == ""  # nobody watches a file
+    monkeypatch.setattr("fasthash._hasher.is_watched", lambda: True)
     encoder.encode(torch.rand(2, 3, 32, 32), progress=True)
     assert "encode" in capsys.readouterr().err
 
@@ -283,7 +286,7 @@ def test_progress_bar(encoder, capsys):
         (torch.zeros(3, 32, 32), ValueError, r"images must have shape \(n, 3, H, W\), got \(3, 32, 32\)"),
         (torch.zeros(0, 1, 32, 32), ValueError, r"images must have shape \(n, 3, H, W\), got \(0, 1, 32, 32\)"),
         (torch.zeros(1, 3, 0, 32), ValueError, r"images must have shape \(n, 3, H, W\), got \(1, 3, 0, 32\)"),
-        (torch.full((1, 3, 32, 32), math.nan), ValueError, "images must not hold NaN, found one for number"),
+        (torch.full((1, 3, 32, 32), math.nan), ValueError, "images must be finite, found nan in number 0"),
         (np.zeros((1, 3, 32, 32), np.float32), TypeError, "images must be a float tensor .* got ndarray"),
     ],
 )

@@ -73,7 +73,10 @@ def test_train_eval_encode(few_digits, tmp_path):
     assert [row["n_bits"] for row in results["prefixes"]] == [8, 24]
     assert results["prefixes"][1]["mAP@ALL"] > 0.8
     assert f"mAP@ALL at 24 bits   {results['prefixes'][1]['mAP@ALL']:.4f}" in output
+    for name in ("results.json", "codes.npz"):
+        assert f"wrote {folder / name}" in output
     for picture in ("pr_curves.png", "training.png", "neighbours.png"):
+        assert f"wrote {folder / picture}" in output
         with Image.open(folder / picture) as image:
             assert min(image.size) > 300
     assert len(results["training"]["losses"]) == len(results["training"]["scores"]) == 3
@@ -89,11 +92,24 @@ def test_train_eval_encode(few_digits, tmp_path):
     code, output = run("encode", folder / "encoder", photos, tmp_path / "codes.npz", "--index", tmp_path / "photos.fh")
     assert code == 0, output
     assert "3 images" in output
+    assert "1 file skipped" in output
     assert "skipped broken.jpg" in output
     with np.load(tmp_path / "codes.npz", allow_pickle=False) as found:
         assert found["paths"].tolist() == ["0.png", "1.png", "2.png"]
         assert found["codes"].shape == (3, 3)
         assert (fh.load(tmp_path / "photos.fh").reconstruct([0, 1, 2]) == found["codes"]).all()
+    for picture in ("broken", "empty"):
+        (tmp_path / picture).mkdir()
+    (tmp_path / "broken/a.jpg").write_bytes(b"no photo")
+    for name, message in (
+        ("broken", "broken holds no image that can be read, 1 file skipped; nothing was encoded"),
+        ("empty", "holds no image files"),
+    ):
+        files = tmp_path / "none.npz", tmp_path / "none.fh"
+        code, output = run("encode", folder / "encoder", tmp_path / name, files[0], "--index", files[1])
+        assert code == 1
+        assert message in output
+        assert not any(file.exists() for file in files)
     code, output = run("encode", folder / "encoder", photos, tmp_path / "codes.npz")
     assert code == 1
     assert "codes.npz exists; --force overwrites it" in output

@@ -384,6 +384,7 @@ def test_peek(index, saved):
         has_ids=saved.read_bytes()[17] > 0,
         format_version="1.0",
         file_bytes=saved.stat().st_size,
+        memory=index.memory if isinstance(index, fh.HierIndex) else None,
     )
     assert info.n_bits == 64
 

@@ -1,8 +1,11 @@
 """Searches among some ids only, however these are given."""
 
+import copy
+import multiprocessing
+import pickle
 import re
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -366,3 +369,23 @@ def test_refused_filters_of_a_search(index, allow, error, message):
 def test_refused_filters(allowed, error, message):
     with pytest.raises(error, match=re.escape(message)):
         fh.IdFilter(allowed)
+
+
+def test_a_filter_can_be_copied_and_sent():
+    """Between processes it takes its ids along, without what searches have prepared."""
+    rng = np.random.default_rng(11)
+    codes = rng.integers(0, 256, (500, 8), np.uint8)
+    index = fh.HierIndex.from_arrays(codes, rng.permutation(500) * 3)
+    for ids in (np.arange(0, 1500, 9), np.array([-(2**63), 2**63 - 1, 6]), np.empty(0, np.int64), mask([3, 6, 9])):
+        allow = fh.IdFilter(ids)
+        expected = index.search(codes[:5], 4, allow=allow)  # prepares the allowed codes
+        for twin in (pickle.loads(pickle.dumps(allow)), copy.copy(allow), copy.deepcopy([allow])[0]):
+            assert len(twin) == len(allow)
+            assert (6 in twin) == (6 in allow)
+            assert_same(index.search(codes[:5], 4, allow=twin), expected)
+
+
+def test_a_filter_works_in_another_process():
+    allow = fh.IdFilter([5, 7, 900])
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(len, allow).result() == 3

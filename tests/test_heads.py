@@ -120,9 +120,12 @@ def test_no_features_give_no_codes():
         assert make().encode(features).shape == (0, 3)
 
 
-def test_progress_bar(capsys):
+def test_progress_bar(capsys, monkeypatch):
     make().encode(some_features())
     assert capsys.readouterr().err == ""
+    make().encode(some_features(), progress=True)
+    assert capsys.readouterr().err == ""  # nobody watches a file
+    monkeypatch.setattr("fasthash._hasher.is_watched", lambda: True)
     make().encode(some_features(), progress=True)
     assert "encode" in capsys.readouterr().err
 
@@ -167,7 +170,7 @@ def test_bad_arguments(arguments, error, message):
         (torch.zeros(0, 21), ValueError, r"features must have shape \(n, 20\), got \(0, 21\)"),
         (np.zeros((1, 19), np.float32), ValueError, r"features must have shape \(n, 20\), got \(1, 19\)"),
         (TensorDataset(torch.zeros(3, 19)), ValueError, r"features must have shape \(n, 20\), got \(3, 19\)"),
-        (torch.full((1, 20), math.nan), ValueError, "features must not hold NaN, found one for number"),
+        (torch.full((1, 20), math.nan), ValueError, "features must be finite, found nan in number 0"),
     ],
 )
 def test_bad_features(features, error, message):
@@ -178,7 +181,7 @@ def test_bad_features(features, error, message):
 def test_nan_is_found_in_its_batch():
     features = some_features()
     features[33] = math.nan
-    with pytest.raises(ValueError, match="outputs for the features must not hold NaN, found one for number 3"):
+    with pytest.raises(ValueError, match="features must be finite, found nan in number 33"):
         make().encode(features, batch_size=30)
 
 

@@ -364,7 +364,9 @@ def test_refused_widths(n_bits, error, message):
         ((), ValueError, r"level_bits must name at least one level, got \(\)"),
         ((4096, 8), ValueError, r"level_bits must sum to at most 4096 bits, got \(4096, 8\)"),
         ((8,) * 513, ValueError, "level_bits must sum to at most 4096 bits"),
-        (64, TypeError, "level_bits must be a sequence of integers, got 64"),
+        (63, ValueError, "level_bits must be a multiple of 8, got 63"),
+        (4104, ValueError, "level_bits must be at most 4096, got 4104"),
+        (64.0, TypeError, "level_bits must be a sequence of integers, got 64.0"),
         ("88", TypeError, "level_bits must be a sequence of integers, got '88'"),
         ({8, 16}, TypeError, "level_bits must be a sequence of integers"),
         ([[8, 8]], TypeError, r"level_bits must be an integer, got \[8, 8\]"),
@@ -385,6 +387,72 @@ def test_refused_widths(n_bits, error, message):
 def test_refused_levels(level_bits, error, message):
     with pytest.raises(error, match=message):
         fh.HierIndex(level_bits)
+
+
+def test_one_level_is_an_integer():
+    codes = np.random.default_rng(0).integers(0, 256, (50, 8), np.uint8)
+    for index in (fh.HierIndex(64), fh.HierIndex(n_bits=64), fh.HierIndex(np.int64(64)), fh.HierIndex((64,))):
+        assert (index.level_bits, index.n_bits) == ((64,), 64)
+        index.add(codes)
+        assert index.to_bytes() == fh.HierIndex.from_arrays(codes).to_bytes()
+    assert fh.HierIndex.from_arrays(codes, level_bits=64).level_bits == (64,)
+    assert fh.HierIndex().level_bits == (8, 16, 40)
+    for wrong, error, message in (
+        ({"n_bits": 63}, ValueError, "n_bits must be a multiple of 8, got 63"),
+        ({"n_bits": (64,)}, TypeError, r"n_bits must be an integer, got \(64,\)"),
+        (
+            {"n_bits": 64, "level_bits": (8, 56)},
+            ValueError,
+            "n_bits must be left out beside level_bits, got n_bits = 64",
+        ),
+    ):
+        with pytest.raises(error, match=message):
+            fh.HierIndex(**wrong)
+
+
+def test_zeros_and_ones_that_nobody_packed():
+    """Where the array tells the width, bits would become codes eight times as wide."""
+    bits = np.random.default_rng(0).integers(0, 2, (10, 64), np.uint8)
+    for take in (fh.FlatIndex.from_arrays, fh.HierIndex.from_arrays, lambda codes: fh.near_duplicates(codes, 3)):
+        with pytest.raises(ValueError, match=r"codes must be packed, .*fasthash.pack_bits\(codes\) packs bits"):
+            take(bits)
+        take(fh.pack_bits(bits))
+        take(bits[:, :8])  # may be codes
+        take(np.zeros((3, 64), np.uint8))
+    with pytest.raises(ValueError, match=r"got \(10, 64\); fasthash.pack_bits\(codes\) packs zeros and ones"):
+        fh.HierIndex(64).add(bits)
+    wide = fh.FlatIndex(512)
+    wide.add(bits)  # the width is named
+    assert len(wide) == 10
+
+
+@pytest.mark.parametrize(
+    ("codes", "line"),
+    [
+        (np.full((3, 8), -128, np.int8), "codes.view(np.uint8) ^ 128"),
+        (np.arange(3, dtype=np.uint64) << np.uint64(60), "fasthash.perceptual_codes(codes)"),
+        (-np.arange(3), "fasthash.perceptual_codes(codes)"),
+        ([[1, 2, 3, 4, 5, 6, 7, 255]], "np.asarray(codes, dtype=np.uint8)"),
+        (np.eye(64, dtype=np.int64), "fasthash.pack_bits(codes)"),
+        (["00ff00ff00ff00ff"], "fasthash.perceptual_codes(codes)"),
+        (np.ones((2, 64), np.float32), "fasthash.sign_codes(codes)"),
+    ],
+)
+def test_a_refused_type_comes_with_the_line_that_converts_it(codes, line):
+    import fasthash
+
+    index = fh.FlatIndex(64)
+    with pytest.raises(TypeError, match=re.escape(f"; {line}")):
+        index.add(codes)
+    index.add(eval(line, {"fasthash": fasthash, "np": np, "codes": codes}))
+    assert len(index) == len(codes)
+
+
+def test_int8_embeddings_of_sentence_transformers():
+    """Its precision 'binary' is numpy.packbits less 128."""
+    expected = np.arange(256, dtype=np.uint8).reshape(32, 8)
+    theirs = (expected.astype(np.int16) - 128).astype(np.int8)
+    np.testing.assert_array_equal(theirs.view(np.uint8) ^ 128, expected)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import sysconfig
 import pytest
 
 from fasthash._core import simd_levels
-from native_build import ROOT, run
+from native_build import ROOT, call, run
 
 
 def test_import_needs_numpy_alone():
@@ -88,6 +88,15 @@ def test_the_stubs_of_the_compiled_modules_are_right(name):
         cwd=ROOT,
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads ELF files")
+@pytest.mark.parametrize("name", ["_core", "_cuda"])
+def test_compiled_modules_export_their_init_function_alone(name):
+    """Else another copy of the library in the process takes the place of this one's functions."""
+    module = pytest.importorskip(f"fasthash.{name}", reason=f"this installation has no {name}")
+    lines = call("nm", "-D", "--defined-only", module.__file__).splitlines()
+    assert [line.split()[-1] for line in lines if not line.endswith(f" A {name}")] == [f"PyInit_{name}"]
 
 
 @pytest.mark.parametrize(

@@ -409,9 +409,12 @@ def test_there_is_an_optimizer_and_a_schedule_for_every_name():
     assert tuple(SCHEDULES) == get_args(ScheduleName)
 
 
-def test_progress_bar(capsys):
+def test_progress_bar(capsys, monkeypatch):
     run()
     assert capsys.readouterr().err == ""
+    run(progress=True, epochs=2)
+    assert capsys.readouterr().err == ""  # nobody watches a file
+    monkeypatch.setattr("fasthash.train.is_watched", lambda: True)
     run(progress=True, epochs=2)
     shown = capsys.readouterr().err
     assert "epoch=2/2" in shown

@@ -207,7 +207,8 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
         .def_readonly("has_ids", &FileInfo::has_ids)
         .def_readonly("format_major", &FileInfo::format_major)
         .def_readonly("format_minor", &FileInfo::format_minor)
-        .def_readonly("file_bytes", &FileInfo::file_bytes);
+        .def_readonly("file_bytes", &FileInfo::file_bytes)
+        .def_readonly("memory", &FileInfo::memory);
 
     py::class_<FileSection>(module, "FileSection")
         .def_readonly("name", &FileSection::name)

@@ -218,6 +218,10 @@ void test_files() {
 void test_errors() {
     check_throws<ArgumentError>([] { LevelLayout({8, 12}); }, "multiples of 8, got (8, 12)");
     check_throws<ArgumentError>([] { LevelLayout({4096, 8}); }, "at most 4096");
+    for (const std::size_t wrong : {std::size_t{0}, std::size_t{7}, std::size_t{63}, kMaxBits + 8}) {
+        check_throws<ArgumentError>([&] { FlatIndex index(wrong); },
+                                    "n_bits must be a multiple of 8 from 8 to 4096, got " + std::to_string(wrong));
+    }
     check_throws<IoError>([] { load_index("does-not-exist.fh"); }, "cannot open");
     check_throws<IoError>([] { load_index("does-not-exist.fh", true); }, "cannot open");
     check_throws<IoError>([] { FlatIndex(8).save("does-not-exist/index.fh"); }, "cannot create");

@@ -7,11 +7,12 @@
 from fasthash._core import FormatError, __version__
 from fasthash._extras import MissingExtraError
 from fasthash.codes import pack_bits, sign_codes, unpack_bits
-from fasthash.duplicates import near_duplicates, perceptual_codes
+from fasthash.duplicates import near_duplicates
 from fasthash.filters import IdFilter
 from fasthash.index import FlatIndex, HierIndex, load, peek, verify
 from fasthash.interop import from_faiss, to_faiss
 from fasthash.native import get_cmake_dir, get_include, get_pkgconfig_dir
+from fasthash.perceptual import perceptual_codes, segment_codes
 from fasthash.rescoring import RescoringIndex
 from fasthash.results import (
     FileInfo,
@@ -49,6 +50,7 @@ __all__ = [
     "pack_bits",
     "peek",
     "perceptual_codes",
+    "segment_codes",
     "set_num_threads",
     "sign_codes",
     "simd_level",
@@ -56,3 +58,8 @@ __all__ = [
     "unpack_bits",
     "verify",
 ]
+
+
+def __dir__() -> list[str]:
+    """Public names; modules such as `fasthash.train` are imported by their own names."""
+    return sorted(__all__)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fasthash import _saved_folder
+from fasthash._checks import check_path
 from fasthash._core import FormatError
 from fasthash._extras import needs_extra
 from fasthash._saved_folder import CARD_NAME, Card, card_of, put_card, saving
@@ -40,6 +41,7 @@ def write_checkpoint(folder: str | os.PathLike[str], model: nn.Module, card: Car
         FileExistsError: `folder` holds something else with a card.
         OSError: the operating system refused a step.
     """
+    check_path("folder", folder)
     folder, token = Path(folder), secrets.token_hex(4)
     weights = folder / f"weights-{token}.safetensors"
     draft = weights.with_suffix(".json")

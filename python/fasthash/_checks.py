@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "LEVEL_BITS",
     "MAX_BITS",
     "as_array",
     "check_bool",
@@ -23,6 +24,7 @@ __all__ = [
     "check_fraction",
     "check_ids",
     "check_int",
+    "check_layout",
     "check_level_bits",
     "check_not_negative",
     "check_path",
@@ -32,11 +34,14 @@ __all__ = [
     "differences",
     "in_words",
     "is_int64",
+    "looks_like_bits",
     "own_array",
     "own_ids",
+    "short",
 ]
 
 MAX_BITS = 4096
+LEVEL_BITS = (8, 16, 40)  # of an index for which none are named
 _UINT8 = np.dtype(np.uint8)
 
 
@@ -79,24 +84,74 @@ def check_codes(name: str, codes: Any, n_bytes: int) -> NDArray[np.uint8]:
     array = codes if type(codes) is np.ndarray and codes.dtype is _UINT8 else _packed(name, codes)
     if array.ndim != 2 or array.shape[1] != n_bytes:
         hint = "; for a single code use code[None]" if array.ndim == 1 else ""
+        if array.shape[-1:] == (8 * n_bytes,) and array.size and array.max() <= 1:
+            hint = f"; fasthash.pack_bits({name}) packs zeros and ones"
         raise ValueError(f"{name} must have shape (n, {n_bytes}) for {n_bytes * 8} bits, got {array.shape}{hint}")
     return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
-def check_codes_of_any_width(name: str, codes: Any) -> NDArray[np.uint8]:
-    """Check packed codes `(n, n_bytes)` of any width; return a contiguous uint8 array."""
+def check_codes_of_any_width(name: str, codes: Any, *, known: bool = False) -> NDArray[np.uint8]:
+    """Check packed codes `(n, n_bytes)` of any width; return a contiguous uint8 array.
+
+    Args:
+        known: the caller has named the width elsewhere; otherwise unpacked zeros and ones are refused.
+    """
     array = _packed(name, codes)
     if array.ndim != 2 or not 1 <= array.shape[1] <= MAX_BITS // 8:
-        raise ValueError(f"{name} must have shape (n, n_bytes) with 1 to {MAX_BITS // 8} bytes, got {array.shape}")
+        hint = f"; fasthash.pack_bits({name}) packs zeros and ones" if looks_like_bits(array) else ""
+        raise ValueError(
+            f"{name} must have shape (n, n_bytes) with 1 to {MAX_BITS // 8} bytes, got {array.shape}{hint}"
+        )
+    if not known and looks_like_bits(array):
+        raise ValueError(
+            f"{name} must be packed, but all of its {array.shape} bytes are zero or one; fasthash.pack_bits({name}) "
+            f"packs bits; codes that are so all the same go into an index whose width is named, such as "
+            f"FlatIndex({array.shape[1] * 8})"
+        )
     return np.ascontiguousarray(array)
+
+
+def looks_like_bits(array: NDArray[Any]) -> bool:
+    """Whether an array of integers holds zeros and ones alone, both of them, in rows of 16 bits or more.
+
+    The bytes of codes look so by chance once in 10^33 codes, and all together never; codes of zeros alone do not count.
+    """
+    if array.dtype.kind not in "iu" or array.ndim != 2 or not len(array) or array.shape[1] < 16 or array.shape[1] % 8:
+        return False
+    first = array[0]  # spares the rest of most arrays
+    return bool(first.min() >= 0 and first.max() <= 1 and array.min() == 0 and array.max() == 1)
 
 
 def _packed(name: str, codes: Any) -> NDArray[Any]:
     array = as_array(name, codes)
     if array.dtype != np.uint8:
-        hint = "; fasthash.pack_bits packs booleans" if array.dtype == bool else ""
-        raise TypeError(f"{name} must be a uint8 array of packed bits, got dtype {array.dtype}{hint}")
+        raise TypeError(
+            f"{name} must be a uint8 array of packed bits, got dtype {array.dtype}{_converter(name, array)}"
+        )
     return array
+
+
+def _converter(name: str, array: NDArray[Any]) -> str:
+    """The line that makes codes of an array of another type, where there is one."""
+    kind, size = array.dtype.kind, array.dtype.itemsize
+    if kind == "b":
+        return "; fasthash.pack_bits packs booleans"
+    if kind == "f":
+        return f"; fasthash.sign_codes({name}) makes codes of real numbers by their signs"
+    if kind in "US":
+        return f"; fasthash.perceptual_codes({name}) reads hexadecimal digits"
+    if kind not in "iu" or not array.size:
+        return ""
+    low, high = array.min(), array.max()
+    if low >= 0 and high <= 1:
+        return f"; fasthash.pack_bits({name}) packs zeros and ones"
+    if kind == "i" and size == 1:
+        return f"; {name}.view(np.uint8) ^ 128 makes codes of the int8 'binary' embeddings of sentence-transformers"
+    if array.ndim == 2 and low >= 0 and high <= 255:
+        return f"; np.asarray({name}, dtype=np.uint8) makes bytes of them"
+    if size == 8:
+        return f"; fasthash.perceptual_codes({name}) makes codes of 64-bit hashes"
+    return ""
 
 
 def check_ids(ids: Any, n: int | None = None) -> NDArray[np.int64]:
@@ -194,6 +249,17 @@ def check_level_bits(level_bits: Any) -> tuple[int, ...]:
     return widths
 
 
+def check_layout(level_bits: Any, n_bits: Any = None) -> tuple[int, ...]:
+    """The same of an index, which takes an integer for one level, also as `n_bits`."""
+    if n_bits is not None:
+        if level_bits is not LEVEL_BITS:
+            raise ValueError(f"n_bits must be left out beside level_bits, got n_bits = {n_bits!r}")
+        return (check_width("n_bits", n_bits),)
+    if isinstance(level_bits, (int, np.integer)) and not isinstance(level_bits, (bool, np.bool_)):
+        return (check_width("level_bits", level_bits),)
+    return check_level_bits(level_bits)
+
+
 def check_bool(name: str, value: Any) -> None:
     """Check for True or False."""
     if not isinstance(value, (bool, np.bool_)):
@@ -215,7 +281,13 @@ def check_callable(name: str, value: Any) -> None:
 def check_path(name: str, value: Any) -> None:
     """Check the path of a file or folder: a string or a `pathlib.Path`."""
     if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"{name} must be a path, got {value!r}")
+        raise TypeError(f"{name} must be a path, got {short(value)}")
+
+
+def short(value: Any) -> str:
+    """The beginning of a value, for errors: bytes and arrays may be large."""
+    shown = repr(value[:60] if isinstance(value, (bytes, bytearray)) else value)
+    return shown if len(shown) <= 200 else f"{shown[:200]}..."
 
 
 def differences(now: Mapping[str, Any], was: Mapping[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ from fasthash._durable import check_writable
 from fasthash._extras import needs_extra
 from fasthash._photos import DEFAULT_LIMITS, Limits, read_photo
 from fasthash._pixels import Colour, check_colour
-from fasthash._shown import count_of, for_csv, for_html
+from fasthash._shown import counted, for_csv, for_html
 from fasthash.dedup import Duplicates
 
 with needs_extra("dedup"):
@@ -97,7 +97,7 @@ def _page(found: Duplicates, folder: str | os.PathLike[str], output: Path, limit
     template = files("fasthash").joinpath("contact_sheet.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, finalize=for_html)
     return environment.from_string(template).render(
-        count_of=count_of, found=found, groups=groups, folder=os.fspath(folder), no_pictures=room < 0
+        counted=counted, found=found, groups=groups, folder=os.fspath(folder), no_pictures=room < 0
     )
 
 

@@ -10,6 +10,7 @@ from fasthash import _core
 from fasthash._checks import check_codes_of_any_width, check_width
 from fasthash._index_base import Index
 from fasthash._index_options import Allow
+from fasthash._shown import counted
 from fasthash.results import SearchResult, SearchStats
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class FlatIndex(Index):
         return index
 
     def __repr__(self) -> str:
-        return f"FlatIndex(n_bits={self.n_bits}) with {len(self)} codes"
+        return f"FlatIndex(n_bits={self.n_bits}) with {counted(len(self), 'code')}"
 
     def to(self, device: Any, *, max_bytes: int | None = None) -> FlatIndex | GpuFlatIndex:
         """Create an index with the same codes on a GPU; its searches return the same results, byte for byte.

@@ -15,6 +15,7 @@ from fasthash._checkpoint import CARD_NAME, brief, check_shapes, read_card, read
 from fasthash._checks import check_level_bits
 from fasthash._core import FormatError
 from fasthash._extras import needs_extra
+from fasthash._progress import is_watched
 from fasthash._saved_folder import Card, read_by_card
 from fasthash._saved_kinds import check_training
 from fasthash.codes import sign_codes
@@ -26,7 +27,7 @@ with needs_extra("train"):
     from torch.utils.data import DataLoader, Dataset
     from tqdm import tqdm
 
-__all__ = ["Batches", "Hasher", "evaluating", "in_batches"]
+__all__ = ["Batches", "Hasher", "check_finite", "evaluating", "in_batches"]
 
 _Model = TypeVar("_Model", bound="Hasher")
 Batches = Iterable[Any]  # tensors, float32 arrays, or lists whose first element is a tensor
@@ -126,12 +127,13 @@ class Hasher(nn.Module):
         """Compute the raw outputs of each batch, in eval mode without gradients; `name` names the data in errors."""
         device, done = self._weight().device, 0
         with evaluating(self), torch.inference_mode():
-            for batch in tqdm(batches, desc="encode", unit="batch", disable=not progress):
+            for batch in tqdm(batches, desc="encode", unit="batch", disable=not (progress and is_watched())):
                 inputs = batch[0] if isinstance(batch, (list, tuple)) else batch
                 if isinstance(inputs, np.ndarray):
                     inputs = torch.from_numpy(inputs.copy())  # copy one batch, as the array may be a mapped file
                 z = self(inputs.to(device)).float().cpu().numpy()
                 if np.isnan(z).any():
+                    check_finite(name, inputs, range(done, done + len(z)))
                     row, bit = np.argwhere(np.isnan(z))[0].tolist()
                     raise ValueError(
                         f"outputs for the {name} must not hold NaN, found one for number {done + row}, bit {bit}"
@@ -145,6 +147,19 @@ def in_batches(items: torch.Tensor | NDArray[Any] | Dataset[Any], batch_size: in
     if isinstance(items, Dataset):
         return DataLoader(items, batch_size, num_workers=num_workers)
     return [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
+
+
+def check_finite(name: str, inputs: torch.Tensor, numbers: Sequence[int]) -> None:
+    """Inputs of a network, looked at when an output is not a number.
+
+    Raises:
+        ValueError: an input holds NaN or infinity; `numbers` name the inputs.
+    """
+    wrong = ~torch.isfinite(inputs).flatten(1).all(dim=1)
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        values = inputs[row][~torch.isfinite(inputs[row])]
+        raise ValueError(f"{name} must be finite, found {values[0].item()} in number {numbers[row]}")
 
 
 @contextmanager

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 from numpy.typing import ArrayLike
 
 from fasthash import _core
-from fasthash._checks import check_choice, check_codes_of_any_width, check_level_bits
+from fasthash._checks import LEVEL_BITS, check_choice, check_codes_of_any_width, check_layout
 from fasthash._index_base import Index
 from fasthash._index_options import MEMORIES, MEMORY_NAMES, PLAN_NAMES, PLANS, Allow, KeepMode, Memory, Plan
+from fasthash._shown import counted
 from fasthash.results import SearchResult, SearchStats
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class HierIndex(Index):
 
     Args:
         level_bits: widths of the levels in bits, coarse first; each a positive multiple of 8, together at most 4096.
+            An integer means one level: `HierIndex(64)`.
+        n_bits: width of the only level, as in `FlatIndex`; replaces `level_bits`.
         memory: memory budget, ids included: `"compact"` (as little as possible), `"default"` (up to twice the bytes of
             the codes) or `"fast"` (up to six times). The index uses the budget only where it makes the exact search
             faster. The budget excludes recent additions (at most 1/32 of the codes) and the id map, which the first
@@ -52,8 +55,9 @@ class HierIndex(Index):
         plan: `"auto"`, or a plan to force. Codes of 8 bits have no substrings: they are scanned instead.
 
     Raises:
-        TypeError: `level_bits` is not a sequence of integers.
-        ValueError: a width is not a positive multiple of 8, the sum is out of range, or `memory` or `plan` is unknown.
+        TypeError: `level_bits` is not an integer or a sequence of integers, or `n_bits` is not an integer.
+        ValueError: a width is not a positive multiple of 8, the sum is out of range, both `level_bits` and `n_bits` are
+            given, or `memory` or `plan` is unknown.
 
     Examples:
         >>> index = HierIndex(level_bits=(8, 8))
@@ -66,9 +70,14 @@ class HierIndex(Index):
     _kind = _core.HierIndex
 
     def __init__(
-        self, level_bits: Sequence[int] = (8, 16, 40), *, memory: Memory = "default", plan: Plan = "auto"
+        self,
+        level_bits: int | Sequence[int] = LEVEL_BITS,
+        *,
+        n_bits: int | None = None,
+        memory: Memory = "default",
+        plan: Plan = "auto",
     ) -> None:
-        widths = check_level_bits(level_bits)
+        widths = check_layout(level_bits, n_bits)
         check_choice("memory", memory, MEMORIES)
         check_choice("plan", plan, PLANS)
         self._impl = _core.HierIndex(widths, MEMORIES[memory], PLANS[plan])
@@ -79,7 +88,7 @@ class HierIndex(Index):
         codes: ArrayLike,
         ids: ArrayLike | None = None,
         *,
-        level_bits: Sequence[int] | None = None,
+        level_bits: int | Sequence[int] | None = None,
         memory: Memory = "default",
         plan: Plan = "auto",
     ) -> Self:
@@ -95,13 +104,13 @@ class HierIndex(Index):
         Raises:
             TypeError, ValueError: as in the class and in `add`.
         """
-        array = check_codes_of_any_width("codes", codes)
+        array = check_codes_of_any_width("codes", codes, known=level_bits is not None)
         index = cls((array.shape[1] * 8,) if level_bits is None else level_bits, memory=memory, plan=plan)
         index.add(array, ids)
         return index
 
     def __repr__(self) -> str:
-        return f"HierIndex(level_bits={self.level_bits}, memory={self.memory!r}) with {len(self)} codes"
+        return f"HierIndex(level_bits={self.level_bits}, memory={self.memory!r}) with {counted(len(self), 'code')}"
 
     def to(self, device: Any, *, max_bytes: int | None = None) -> HierIndex | GpuHierIndex:
         """Create an index with the same codes on a GPU; arguments and errors as in `FlatIndex.to`.

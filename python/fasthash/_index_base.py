@@ -16,7 +16,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fasthash import _core
-from fasthash._checks import check_bool, check_choice, check_codes, check_fraction, check_ids, check_int, is_int64
+from fasthash._checks import (
+    check_bool,
+    check_choice,
+    check_codes,
+    check_fraction,
+    check_ids,
+    check_int,
+    is_int64,
+    short,
+)
 from fasthash._index_options import KEEP_MODES, MAX_K, Allow, StrPath
 from fasthash.filters import IdFilter, core_filter
 from fasthash.results import RangeResult, SearchResult, SearchStats
@@ -363,7 +372,13 @@ def search_stats(work: _core.Work) -> SearchStats:
 
 
 def path_bytes(path: StrPath) -> bytes:
+    """The name of a file as the operating system takes it."""
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        in_memory = hasattr(path, "read") or hasattr(path, "write") or isinstance(path, (bytearray, memoryview))
+        hint = "; to_bytes and from_bytes of an index need no file" if in_memory else ""
+        raise TypeError(f"path must be the name of a file, got {short(path)}{hint}")
     name = os.fsencode(path)
     if b"\0" in name:  # the operating system would cut the name here
-        raise ValueError(f"path must not contain a null byte, got {path!r}")
+        hint = "; from_bytes of an index takes what a file holds" if isinstance(path, bytes) else ""
+        raise ValueError(f"path must not contain a null byte, got {short(path)}{hint}")
     return name

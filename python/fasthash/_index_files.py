@@ -7,7 +7,7 @@ from fasthash._checks import check_bool
 from fasthash._flat_index import FlatIndex
 from fasthash._hier_index import HierIndex
 from fasthash._index_base import path_bytes
-from fasthash._index_options import StrPath
+from fasthash._index_options import MEMORY_NAMES, StrPath
 from fasthash.results import FileInfo, FileReport, FileSection
 
 __all__ = ["load", "peek", "verify"]
@@ -73,4 +73,5 @@ def _file_info(info: _core.FileInfo) -> FileInfo:
         has_ids=info.has_ids,
         format_version=f"{info.format_major}.{info.format_minor}",
         file_bytes=info.file_bytes,
+        memory=MEMORY_NAMES[info.memory] if info.kind is _core.IndexKind.hier else None,
     )

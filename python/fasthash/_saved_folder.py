@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fasthash._checks import check_path
 from fasthash._core import FormatError
 from fasthash._durable import flush, is_flushed, make_folder, put
 from fasthash._folder_lock import locked
@@ -77,6 +78,7 @@ def write_folder(
         FileExistsError: `folder` holds something else with a card.
         OSError: the operating system refused a step.
     """
+    check_path("folder", folder)
     folder, token = Path(folder), secrets.token_hex(8)
     with saving(folder, _OUR_FILES, _files_of, token):
         if (folder / CARD_NAME).exists():
@@ -162,6 +164,7 @@ def card_of(folder: str | os.PathLike[str], kind: str) -> Path:
     Raises:
         FileNotFoundError: the folder has no card.
     """
+    check_path("folder", folder)
     path = Path(folder) / CARD_NAME
     if not path.is_file():
         raise FileNotFoundError(f"folder={os.fspath(folder)!r} holds no saved {kind}: {CARD_NAME} is missing")

@@ -1,4 +1,4 @@
-"""Makes file names safe to show: one function for each medium. Names for programs (JSON, npz) stay unchanged.
+"""Makes counts and file names fit to show: one function for each medium. Names for programs (JSON, npz) stay unchanged.
 
 A hostile file name may contain control sequences for a terminal, a spreadsheet or a web page. These functions are
 called wherever the library shows a name to people.
@@ -10,13 +10,23 @@ import os
 import unicodedata
 from typing import Any
 
-__all__ = ["count_of", "for_csv", "for_html", "for_terminal"]
+__all__ = ["counted", "for_csv", "for_html", "for_terminal"]
 
 # Control characters, marks that change the text direction, undecodable bytes, line and paragraph separators.
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 # Characters that start a formula in a spreadsheet, and their full-width forms.
 _FORMULA = tuple("=+-@＝＋－＠")
+
+
+def counted(n: int, noun: str, plural: str | None = None) -> str:
+    """Write a number with its noun, in the plural unless it is 1.
+
+    Examples:
+        >>> counted(1, "epoch"), counted(2000, "epoch"), counted(0, "class", "classes")
+        ('1 epoch', '2,000 epochs', '0 classes')
+    """
+    return f"{n:,} {noun if n == 1 else plural or f'{noun}s'}"
 
 
 def for_terminal(text: object) -> str:
@@ -46,16 +56,6 @@ def for_csv(path: str) -> str:
 def for_html(value: Any) -> Any:
     """Make a value safe for a page: `finalize` of a jinja environment; its `autoescape` escapes markup."""
     return for_terminal(value) if isinstance(value, str) else value
-
-
-def count_of(number: int, noun: str) -> str:
-    """A number with its noun, in the plural but for one.
-
-    Examples:
-        >>> count_of(1, "group"), count_of(2000, "group")
-        ('1 group', '2,000 groups')
-    """
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _visible(character: str) -> str:

@@ -1,27 +1,32 @@
-"""Codes in files of other makers: numpy's .npy and .npz, hexadecimal text, raw bytes."""
+"""Codes in files of other makers: arrays, text with a code a line, tables, raw bytes."""
 
 from __future__ import annotations
 
 import io
 import os
 import re
+import stat
 import zipfile
-from collections.abc import Callable, Iterable
-from itertools import count, islice
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._checks import MAX_BITS, check_choice, check_codes_of_any_width, check_width
+from fasthash._checks import check_choice, check_width
+from fasthash._code_tables import read_parquet, read_text
+from fasthash._code_text import NOTATIONS
+from fasthash.perceptual import codes_of_array
 
-__all__ = ["FORMATS", "format_of", "read_codes"]
+__all__ = ["FORMATS", "NOTATIONS", "format_of", "read_codes", "read_npy"]
 
-FORMATS = ("npy", "npz", "hex", "raw")
+_TEXT = (*NOTATIONS, "csv", "tsv", "fps")
+FORMATS = ("npy", "npz", *_TEXT, "parquet", "raw")
 
-_ENDINGS = {".npy": "npy", ".npz": "npz", ".hex": "hex", ".txt": "hex", ".bin": "raw", ".raw": "raw"}
-_LINES = 1 << 16  # that are read at once
+_ENDINGS = {f".{format}": format for format in ("npy", "npz", "hex", "csv", "tsv", "fps", "parquet", "raw")}
+_ENDINGS |= {".txt": "hex", ".bin": "raw"}
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
@@ -37,26 +42,39 @@ def format_of(path: str | os.PathLike[str]) -> str:
         raise ValueError(message) from None
 
 
+# Mostly documentation.
 def read_codes(
     source: str | os.PathLike[str] | BinaryIO,
     format: str | None = None,
     n_bits: int | None = None,
     *,
     array: str = "codes",
+    column: str | int | None = None,
+    notation: str | None = None,
     watch: Callable[[int], object] | None = None,
 ) -> NDArray[np.uint8]:
-    """Read packed codes.
+    r"""Read packed codes.
 
     Args:
-        source: a file, or a stream of bytes such as `sys.stdin.buffer`.
-        format: `"npy"`: a uint8 array `(n, n_bits / 8)`, which a file leaves mapped, so that it takes no memory of its
-            own. `"npz"`: such an array in an archive, as `fasthash encode` writes it. `"hex"`: text with one code a
-            line as hexadecimal digits, small or capital, the first bits first, which is how perceptual hashes are
-            printed; empty lines and lines that begin with `#` are passed over. `"raw"`: the bytes of the codes one
-            after the other, mapped as well. None tells it by the ending of the file: .npy, .npz, .hex or .txt, .bin or
-            .raw; a stream is taken for hex.
-        n_bits: width of the codes in bits; needed for `"raw"`, else checked if given.
+        source: a file, or a stream of bytes such as `sys.stdin.buffer`; either may be a pipe.
+        format: None tells it by the ending of the file; a stream is taken for `"hex"`.
+
+            - `"npy"` (.npy): a uint8 array `(n, n_bits / 8)`, which a file leaves mapped, so that it takes no memory of
+              its own; or a bool array `(n, n_bits)`, or uint64 or int64 hashes `(n,)`, or `(n, m)` with m words each.
+            - `"npz"` (.npz): such an array in an archive, as `fasthash encode` writes it.
+            - `"hex"` (.hex, .txt): text with one code a line as hexadecimal digits, small or capital, the first bits
+              first, with or without `0x` or `\x` before. Empty lines and lines that begin with `#` are passed over.
+            - `"bits"`, `"decimal"`, `"base64"`: the same with lines such as `01011010`, whole numbers, base64.
+            - `"csv"` (.csv) and `"tsv"` (.tsv): a column of a table, in any of these notations.
+            - `"parquet"` (.parquet): a column of text, bytes, 64-bit integers, or lists of bytes or of booleans.
+            - `"fps"` (.fps): fingerprints of chemfp. A last byte that they fill in part is filled with zeros.
+            - `"raw"` (.bin, .raw): the bytes of the codes one after the other, mapped as well.
+        n_bits: width of the codes in bits; needed for `"raw"` and for decimal numbers, else checked if given.
         array: name of the array in an archive.
+        column: of a table: its name, or its number from 0, with which a file of text has no line of names. None takes
+            the only column; of text it has no name either.
+        notation: of text in a table, one of `NOTATIONS`. None reads hexadecimal digits, and refuses what looks like
+            bits or decimal numbers, as it does in a file whose format is not named.
         watch: called with the number of bytes read, now and then, while text is read.
 
     Returns:
@@ -64,48 +82,86 @@ def read_codes(
 
     Raises:
         OSError: the file cannot be read.
-        TypeError: the array is not uint8.
-        ValueError: the content is not what the format says; of text the line is named.
+        TypeError: the array is of none of these types.
+        ValueError: the content is not what the format says; of text the line is named, of a table the column.
+        MissingExtraError: a parquet file needs pyarrow, which the extra `ray` brings.
     """
+    is_path = isinstance(source, (str, os.PathLike))
     name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "standard input"
+    told = format is not None
     if format is None:
         format = format_of(source) if isinstance(source, (str, os.PathLike)) else "hex"
     check_choice("format", format, FORMATS)
+    if column is not None and format not in ("csv", "tsv", "parquet"):
+        raise ValueError(f"column must be left out for the format {format!r}, which has no columns, got {column!r}")
+    if notation is not None and format not in ("csv", "tsv", "parquet"):
+        raise ValueError(f"notation must be left out for the format {format!r}, got {notation!r}")
+    if notation is not None:
+        check_choice("notation", notation, NOTATIONS)
     n_bytes = None if n_bits is None else check_width("bits", n_bits) // 8
-    if format == "hex":
-        if isinstance(source, (str, os.PathLike)):
-            with open(source, "rb") as lines:
-                return _hex(lines, name, n_bytes, watch)
-        return _hex(source, name, n_bytes, watch)
+    if format in _TEXT:
+        way = format if format in NOTATIONS and (told or format != "hex") else notation
+        with _opened(source) as lines:
+            return read_text(lines, name, format, n_bytes, way, column, watch)
+    if format == "parquet":
+        with _opened(source) as file:
+            return read_parquet(
+                file if is_path and _is_file(source) else io.BytesIO(file.read()), name, n_bytes, notation, column
+            )
     if format == "raw":
         return _raw(source, name, n_bytes)
-    found = _npy(source, name) if format == "npy" else _npz(source, name, array)
-    codes = check_codes_of_any_width(name, found)
-    if n_bytes is not None and codes.shape[1] != n_bytes:
-        raise ValueError(f"{name} holds codes of {codes.shape[1] * 8} bits, expected {n_bytes * 8}")
-    return codes
+    return codes_of_array(name, read_npy(source, name) if format == "npy" else _npz(source, name, array), n_bytes)
 
 
-def _npy(source: Any, name: str) -> NDArray[Any]:
+def read_npy(source: str | os.PathLike[str] | BinaryIO, name: str) -> NDArray[Any]:
+    """The array in a .npy file, mapped; or in a pipe or stream, read.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no .npy file.
+    """
     try:
-        if isinstance(source, (str, os.PathLike)):
+        if isinstance(source, (str, os.PathLike)) and _is_file(source):
             return np.lib.format.open_memmap(source, mode="r")
-        return np.lib.format.read_array(source, allow_pickle=False)
+        with _opened(source) as stream:
+            return np.lib.format.read_array(_Pipe(stream), allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{name} is no .npy file of codes: {error}") from None
+        raise ValueError(f"{name} is no .npy file: {error}") from None
+
+
+class _Pipe:
+    """A stream of which numpy asks bytes alone, not a place in a file."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.read = stream.read
+
+
+def _is_file(path: Any) -> bool:
+    """Whether a path is that of a file on disk, which can be mapped and read from any place; not so a pipe."""
+    return stat.S_ISREG(os.stat(path).st_mode)
+
+
+@contextmanager
+def _opened(source: Any) -> Iterator[BinaryIO]:
+    if not isinstance(source, (str, os.PathLike)):
+        yield source
+        return
+    with open(source, "rb") as file:
+        yield file
 
 
 def _npz(source: Any, name: str, array: str) -> NDArray[Any]:
-    if not isinstance(source, (str, os.PathLike)):
-        source = io.BytesIO(source.read())  # an archive is read from its end
     try:
-        with np.load(source, allow_pickle=False) as arrays:
-            if not isinstance(arrays, np.lib.npyio.NpzFile):
-                raise ValueError("it holds a single array")
-            if array in arrays.files:
-                return arrays[array]
-            held = ", ".join(map(repr, arrays.files)) or "nothing"
-            raise ValueError(f"it has no array {array!r} but {held}")
+        with _opened(source) as file:
+            if not isinstance(source, (str, os.PathLike)) or not _is_file(source):
+                file = io.BytesIO(file.read())  # an archive is read from its end
+            with np.load(file, allow_pickle=False) as arrays:
+                if not isinstance(arrays, np.lib.npyio.NpzFile):
+                    raise ValueError("it holds a single array")
+                if array in arrays.files:
+                    return arrays[array]
+                held = ", ".join(map(repr, arrays.files)) or "nothing"
+                raise ValueError(f"it has no array {array!r} but {held}")
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{name} is no .npz file of codes: {error}") from None
 
@@ -113,52 +169,19 @@ def _npz(source: Any, name: str, array: str) -> NDArray[Any]:
 def _raw(source: Any, name: str, n_bytes: int | None) -> NDArray[np.uint8]:
     if n_bytes is None:
         raise ValueError(f"raw bytes do not tell how wide codes are: give the bits of a code in {name}")
-    if not isinstance(source, (str, os.PathLike)):
-        flat = np.frombuffer(source.read(), np.uint8)
+    if not isinstance(source, (str, os.PathLike)) or not _is_file(source):
+        with _opened(source) as stream:
+            flat = np.frombuffer(stream.read(), np.uint8)
     elif os.path.getsize(source) == 0:  # which cannot be mapped
         flat = np.empty(0, np.uint8)
     else:
         flat = np.memmap(source, np.uint8, "r")
+    # Bytes of codes are such text by chance once in 10^16 files.
+    if len(flat) >= 16 and re.fullmatch(rb"(?:0x|\\x)?[0-9A-Fa-f\s]+", flat[:4096].tobytes()):
+        raise ValueError(
+            f"{name} must hold the bytes of codes, but begins with text of hexadecimal digits; "
+            "the format 'hex' reads it"
+        )
     if len(flat) % n_bytes:
         raise ValueError(f"{name} has {len(flat)} bytes, which is no multiple of {n_bytes} for {n_bytes * 8} bits")
     return np.asarray(flat).reshape(-1, n_bytes)
-
-
-def _hex(
-    lines: Iterable[bytes], name: str, n_bytes: int | None, watch: Callable[[int], object] | None
-) -> NDArray[np.uint8]:
-    lines = iter(lines)
-    parts = []
-    for first in count(1, _LINES):
-        block = list(islice(lines, _LINES))
-        if not block:
-            break
-        digits = [line for line in map(bytes.strip, block) if line and not line.startswith(b"#")]
-        if digits:
-            if n_bytes is None:
-                n_bytes = max(1, (len(digits[0]) + 1) // 2)
-                if n_bytes > MAX_BITS // 8:
-                    raise ValueError(
-                        f"{name} begins with a line of {len(digits[0])} digits; codes have at most 4096 bits"
-                    )
-            try:
-                data = bytes.fromhex(b"".join(digits).decode("ascii"))
-            except ValueError:
-                data = b""
-            if len(data) != n_bytes * len(digits) or any(len(line) != 2 * n_bytes for line in digits):
-                raise ValueError(f"{name}, {_first_wrong_line(block, first, n_bytes)}")
-            parts.append(np.frombuffer(data, np.uint8).reshape(-1, n_bytes))
-        if watch is not None:
-            watch(sum(map(len, block)))
-    if n_bytes is None:
-        raise ValueError(f"{name} holds no codes, which leaves open how wide they are")
-    return np.concatenate(parts) if parts else np.empty((0, n_bytes), np.uint8)
-
-
-def _first_wrong_line(block: list[bytes], first: int, n_bytes: int) -> str:
-    right = re.compile(rb"[0-9a-fA-F]{%d}" % (2 * n_bytes))
-    for number, line in enumerate(map(bytes.strip, block), start=first):
-        if line and not line.startswith(b"#") and not right.fullmatch(line):
-            shown = line.decode("ascii", "replace")[:40]
-            return f"line {number}: expected {2 * n_bytes} hexadecimal digits, got {shown!r}"
-    raise AssertionError("every line is right")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fasthash._checks import check_bool, check_int
 from fasthash._durable import check_writable
 from fasthash._extras import needs_extra
+from fasthash._progress import is_watched
 from fasthash._saved_kinds import HASH_BITS
 from fasthash.duplicates import near_duplicates, perceptual_codes
 from fasthash.threads import get_num_threads
@@ -191,7 +192,13 @@ def _hashed(
 
     pool = ThreadPoolExecutor(get_num_threads())
     try:
-        yield from tqdm(pool.map(attempt, paths), total=len(paths), desc="hash", unit="photo", disable=not progress)
+        yield from tqdm(
+            pool.map(attempt, paths),
+            total=len(paths),
+            desc="hash",
+            unit="photo",
+            disable=not (progress and is_watched()),
+        )
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C waits for the photos at hand, not for all
 

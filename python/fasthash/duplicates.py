@@ -2,59 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import as_array, check_codes_of_any_width, check_int
-from fasthash.codes import pack_bits
+from fasthash._checks import check_int
 from fasthash.index import FlatIndex, HierIndex
+from fasthash.perceptual import perceptual_codes
 
 __all__ = ["near_duplicates", "perceptual_codes"]
 
 _BATCH = 1 << 10  # queries of one range search
-
-
-def perceptual_codes(hashes: Any) -> NDArray[np.uint8]:
-    """Convert perceptual hashes of other packages to codes.
-
-    Args:
-        hashes: sequence of hashes of one type and width: `imagehash.ImageHash` objects; strings of hex digits, as from
-            PDQ or `str(ImageHash)`; bytes; or bool arrays. A code keeps the order of the bits of its hash.
-
-    Returns:
-        uint8 array `(n, n_bits / 8)`. An `ImageHash` of 8 x 8 has 64 bits, a PDQ hash 256.
-
-    Raises:
-        TypeError: a hash has another type, or the types differ.
-        ValueError: `hashes` is empty, the widths differ, a width is not a multiple of 8, or digits are not hex.
-
-    Examples:
-        >>> perceptual_codes(["8f01", "8F03"])
-        array([[143,   1],
-               [143,   3]], dtype=uint8)
-    """
-    if isinstance(hashes, (str, bytes)) or hasattr(hashes, "hash"):
-        raise TypeError(f"hashes must be a sequence of hashes, got a single {type(hashes).__name__}; use [hash]")
-    hashes = list(hashes)
-    if not hashes:
-        raise ValueError("hashes must hold at least one hash, which tells their width")
-    rows = [_bits_or_bytes(i, item) for i, item in enumerate(hashes)]
-    if len({row.dtype for row in rows}) > 1:
-        kinds = sorted({type(item).__name__ for item in hashes})
-        raise TypeError(f"hashes must be of one kind, got {', '.join(kinds)}")
-    odd = next((i for i, row in enumerate(rows) if len(row) != len(rows[0])), None)
-    if odd is not None:
-        scale = 1 if rows[0].dtype == bool else 8
-        raise ValueError(
-            f"hashes must have one width, got {len(rows[0]) * scale} bits in hash 0 and {len(rows[odd]) * scale} "
-            f"in hash {odd}"
-        )
-    bits = np.stack(rows)
-    if bits.dtype == bool and bits.shape[1] % 8:
-        raise ValueError(f"hashes must have a width that is a multiple of 8, got {bits.shape[1]} bits")
-    return check_codes_of_any_width("hashes", pack_bits(bits) if bits.dtype == bool else bits)
 
 
 def near_duplicates(
@@ -113,20 +70,3 @@ def _joined(labels: NDArray[np.int64], a: NDArray[np.int64], b: NDArray[np.int64
         np.minimum.at(labels, high, low)
         while ((above := labels[labels]) != labels).any():
             labels = above
-
-
-def _bits_or_bytes(i: int, item: Any) -> NDArray[Any]:
-    """Convert one hash to bool `(n_bits,)` or uint8 `(n_bytes,)`."""
-    if isinstance(item, str):
-        try:
-            return np.frombuffer(bytes.fromhex(item), np.uint8)
-        except ValueError:
-            raise ValueError(f"hashes must be hex digits, two for each byte, got {item!r} at {i}") from None
-    if isinstance(item, (bytes, bytearray, memoryview)):
-        return np.frombuffer(item, np.uint8)
-    array = as_array("hashes", getattr(item, "hash", item))
-    if array.dtype != bool:
-        raise TypeError(
-            f"hashes must be ImageHash objects, hex digits, bytes or arrays of bool, got {type(item).__name__} at {i}"
-        )
-    return array.reshape(-1)

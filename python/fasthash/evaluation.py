@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash._checks import check_path
 from fasthash._extras import needs_extra
 from fasthash.codes import sign_codes
 from fasthash.experiment import Experiment, read_config
@@ -22,8 +23,9 @@ with needs_extra("train"):
     from fasthash.data import Split
     from fasthash.encoder import HashEncoder
 
-__all__ = ["evaluate"]
+__all__ = ["PICTURES", "evaluate"]
 
+PICTURES = ("pr_curves.png", "training.png", "neighbours.png")
 _NEIGHBOURS = 10  # neighbours of each query in the contact sheet
 
 
@@ -58,6 +60,7 @@ def evaluate(
     Raises:
         OSError, ValueError: the folder does not hold a trained experiment, or an option is unknown.
     """
+    check_path("folder", folder)
     folder = Path(folder)
     experiment = read_config(folder / "experiment.json", ties=ties, empty=empty)
     encoder = HashEncoder.load(folder / "encoder").to_best_device()
@@ -137,9 +140,10 @@ def _draw(folder: Path, figures: dict[str, Any], split: Split, result: SearchRes
     from fasthash.plots import choose_queries, draw_neighbours, draw_pr_curves, draw_training
 
     chosen = choose_queries(split, result, seed)
-    draw_neighbours(folder / "neighbours.png", split.query, split.gallery, result, chosen)
-    draw_pr_curves(folder / "pr_curves.png", figures["prefixes"])
-    draw_training(folder / "training.png", figures["training"])
+    curves, training, neighbours = (folder / name for name in PICTURES)
+    draw_neighbours(neighbours, split.query, split.gallery, result, chosen)
+    draw_pr_curves(curves, figures["prefixes"])
+    draw_training(training, figures["training"])
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._checks import check_choice
+from fasthash._checks import check_choice, check_path
 from fasthash._experiment import AUGMENTATIONS, DATA, LOSSES, Experiment, Ties
 from fasthash._extras import needs_extra
 from fasthash._shown import for_terminal
@@ -62,6 +62,7 @@ def read_config(path: str | Path | None = None, preset: str | None = None, **giv
         check_choice("preset", preset, PRESETS)
         layers.append(tomllib.loads((resources.files("fasthash") / "presets" / f"{preset}.toml").read_text()))
     if path is not None:
+        check_path("path", path)
         layers.append(_read(Path(path)))
     layers.append({name: value for name, value in given.items() if value is not None})
     settings: dict[str, Any] = {}
@@ -104,6 +105,7 @@ def run_training(
         FileNotFoundError: images, lists or weights do not exist.
         TypeError, ValueError: the folder holds another experiment, or a setting is wrong; see `Experiment.check_here`.
     """
+    check_path("folder", folder)
     folder = Path(folder)
     experiment.check_here()
     _check_resumable(experiment, folder)

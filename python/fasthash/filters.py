@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from fasthash import _core
 from fasthash._checks import as_array, check_int, in_words, is_int64
+from fasthash._shown import counted
 
 __all__ = ["IdFilter"]
 
@@ -18,7 +19,7 @@ class IdFilter:
 
     A search with a filter returns the results of an index that holds only these ids. For a narrow filter, the first
     search copies the allowed codes into a small index. The filter keeps that index for later searches, until the main
-    index changes. Several threads may use one filter.
+    index changes. Several threads may use one filter. A pickled filter holds its ids only.
 
     Args:
         allowed: int64 array of ids, in any order; repeated ids are allowed. Or bool array `mask`, where `mask[i]` tells
@@ -50,8 +51,17 @@ class IdFilter:
     def __contains__(self, id: Any) -> bool:
         return is_int64(check_int("id", id)) and id in self._impl
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._impl.ids(),)
+
+    def __copy__(self) -> IdFilter:
+        return self  # it never changes
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> IdFilter:
+        return self
+
     def __repr__(self) -> str:
-        return f"IdFilter of {len(self)} ids"
+        return f"IdFilter of {counted(len(self), 'id')}"
 
     @property
     def nbytes(self) -> int:

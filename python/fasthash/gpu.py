@@ -17,6 +17,7 @@ from fasthash._checks import check_choice, check_codes, check_fraction, check_in
 from fasthash._index_base import Index
 from fasthash._index_options import Allow, KeepMode
 from fasthash._locks import ChangeLock
+from fasthash._shown import counted
 from fasthash.filters import IdFilter, core_filter
 from fasthash.results import RangeResult, SearchResult
 
@@ -88,9 +89,8 @@ class _GpuIndex:
         return id in self._index
 
     def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(level_bits={self.level_bits}, device='cuda:{self.device}') with {len(self)} codes"
-        )
+        kind, codes = type(self).__name__, counted(len(self), "code")
+        return f"{kind}(level_bits={self.level_bits}, device='cuda:{self.device}') with {codes}"
 
     def to(self, device: Any) -> Any:
         """Return the index on a device, as `FlatIndex.to` does; `"cpu"` returns a copy of the index on the CPU."""

@@ -57,9 +57,12 @@ def from_faiss(source: faiss.IndexBinary | StrPath, into: FlatIndex | HierIndex 
     """
     with needs_extra("faiss"):
         import faiss
-    binary = _read(source) if isinstance(source, (str, bytes, os.PathLike)) else source
+    is_path = isinstance(source, (str, os.PathLike)) or (isinstance(source, bytes) and b"\0" not in source)
+    binary = _read(source) if is_path else source
     if not isinstance(binary, faiss.IndexBinary):
-        raise TypeError(f"source must be a binary index of faiss or the path of one, got {type(source).__name__}")
+        in_memory = isinstance(source, (bytes, bytearray, memoryview, np.ndarray))
+        hint = "; faiss.deserialize_index_binary(np.frombuffer(source, np.uint8)) makes it one" if in_memory else ""
+        raise TypeError(f"source must be a binary index of faiss or the path of one, got {type(source).__name__}{hint}")
     n_bits = check_width("source.d", binary.d)
     index = HierIndex((n_bits,)) if into is None else into
     if not isinstance(index, (FlatIndex, HierIndex)):

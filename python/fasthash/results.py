@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +23,10 @@ class SearchResult(NamedTuple):
 
 
 class RangeResult(NamedTuple):
-    """All codes within a radius of each query: query q has the rows `offsets[q]` to `offsets[q + 1]`."""
+    """All codes within a radius of each query: query q has the rows `offsets[q]` to `offsets[q + 1]`.
+
+    `per_query` iterates over the queries.
+    """
 
     offsets: NDArray[np.int64]
     """`(nq + 1,)`, from 0 to the number of results."""
@@ -31,6 +36,26 @@ class RangeResult(NamedTuple):
 
     ids: NDArray[np.int64]
     """`(offsets[-1],)`, ids in the same order."""
+
+    @property
+    def n_queries(self) -> int:
+        """Number of queries; `len(result)` is that of the fields, as of every named tuple."""
+        return len(self.offsets) - 1
+
+    def per_query(self) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
+        """Distances and ids of each query, in order, as views.
+
+        Examples:
+            >>> index = FlatIndex.from_arrays(np.array([[0], [1], [255]], dtype=np.uint8))
+            >>> found = index.range_search(np.array([[0], [128], [254]], dtype=np.uint8), radius=1)
+            >>> for distances, ids in found.per_query():
+            ...     print(distances, ids)
+            [0 1] [0 1]
+            [1] [0]
+            [1] [2]
+        """
+        for begin, end in pairwise(self.offsets.tolist()):
+            yield self.distances[begin:end], self.ids[begin:end]
 
 
 class RescoredResult(NamedTuple):
@@ -75,6 +100,8 @@ class FileInfo(NamedTuple):
 
     format_version: str
     file_bytes: int
+    memory: str | None = None
+    """What a `HierIndex` may spend for speed: `"compact"`, `"default"` or `"fast"`; None of a flat index."""
 
     @property
     def n_bits(self) -> int:

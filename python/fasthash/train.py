@@ -15,6 +15,7 @@ from typing import Any
 
 from fasthash._checks import check_bool, check_callable, check_path
 from fasthash._extras import needs_extra
+from fasthash._progress import is_watched
 from fasthash.record import TrainingRecord
 from fasthash.settings import SCHEDULES, OptimizerName, TrainingSettings, changed_settings
 
@@ -30,7 +31,7 @@ with needs_extra("train"):
     from torch.utils.tensorboard import SummaryWriter
     from tqdm import tqdm
 
-    from fasthash._hasher import evaluating
+    from fasthash._hasher import check_finite, evaluating
     from fasthash._resume import read_state, write_state
     from fasthash.encoder import HashEncoder
     from fasthash.heads import HashHead
@@ -272,7 +273,7 @@ class _Run:
     def to_the_end(self, progress: bool) -> None:
         """Train the remaining epochs; stop early after `patience` epochs without a better score."""
         n_steps, epochs, patience = len(self.loader), self.settings.epochs, self.settings.patience
-        shown = progress and self.accelerator.is_main_process
+        shown = progress and is_watched() and self.accelerator.is_main_process
         begun = len(self.losses)
         with tqdm(total=epochs * n_steps, initial=begun * n_steps, desc="train", unit="step", disable=not shown) as bar:
             for epoch in range(begun, epochs):
@@ -298,6 +299,8 @@ class _Run:
             loss = self.model(*batch)
             value = loss.item()
             if not math.isfinite(value):
+                inputs, _, index = batch
+                check_finite("dataset", inputs, index.tolist())
                 raise FloatingPointError(
                     f"the loss is {value} in epoch {epoch + 1}, step {step + 1}; a smaller lr may help"
                 )

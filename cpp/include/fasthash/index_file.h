@@ -18,6 +18,7 @@ struct FileInfo {
     int format_major;
     int format_minor;
     std::uint64_t file_bytes;
+    Memory memory;  ///< of a hierarchical index
 };
 
 /// One section of a file.

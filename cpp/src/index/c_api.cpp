@@ -172,12 +172,7 @@ fasthash_status fasthash_set_num_threads(size_t n) {
 // ---- indices ----
 
 fasthash_status fasthash_flat_create(size_t n_bits, fasthash_index** index) {
-    return create("index", index, [&] {
-        if (n_bits < 8 || n_bits > kMaxBits || n_bits % 8 != 0) {
-            throw ArgumentError("n_bits must be a multiple of 8 from 8 to 4096, got " + std::to_string(n_bits));
-        }
-        return std::make_unique<FlatIndex>(n_bits);
-    });
+    return create("index", index, [&] { return std::make_unique<FlatIndex>(n_bits); });
 }
 
 fasthash_status fasthash_hier_create(const size_t* level_bits, size_t n_levels, int32_t memory,

@@ -91,7 +91,8 @@ struct OpenedFile {
     IndexKind kind() const { return static_cast<IndexKind>(raw.kind); }
     SectionTable table() const { return {raw, layout().n_bytes()}; }
     FileInfo info() const {
-        return {kind(), level_bits, raw.n_codes, raw.id_bytes > 0, raw.major, raw.minor, file.size()};
+        return {kind(),    level_bits, raw.n_codes, raw.id_bytes > 0,
+                raw.major, raw.minor,  file.size(), static_cast<Memory>(raw.memory)};
     }
 
     [[noreturn]] static void refuse_section(std::size_t section) {

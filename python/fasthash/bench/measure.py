@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fasthash import FlatIndex, __version__, get_num_threads, set_num_threads, simd_level
 from fasthash._checks import check_choice, check_codes, check_codes_of_any_width, check_int
+from fasthash._shown import counted
 from fasthash.bench.libraries import LIBRARIES, Searcher, own
 from fasthash.bench.timing import cpu_name, interleaved, one_by_one
 
@@ -77,7 +78,7 @@ def run_bench(
         exact = FlatIndex(gallery.shape[1] * 8)
         exact.add(gallery)
         kth = exact.search(query_codes, k).distances[:, -1]
-        say(f"timing {len(searchers)} searches, {rounds} rounds")
+        say(f"timing {counted(len(searchers), 'search', 'searches')}, {counted(rounds, 'round')}")
         rows = _measure(searchers, gallery, query_codes, k, kth, rounds, seconds)
     return {
         "n_codes": len(gallery),

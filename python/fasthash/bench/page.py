@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fasthash._extras import needs_extra
+from fasthash._shown import counted
 
 __all__ = ["draw", "markdown", "text_table"]
 
@@ -18,9 +19,9 @@ GAP = 0.052  # smallest gap between labels, as a share of the height of the plot
 
 def title(report: dict[str, Any]) -> str:
     """Describe codes, queries and threads on one line."""
-    queries = f"{report['n_queries']:,} queries" + (" held out of them" if report["held_out"] else "")
-    threads = f"{report['threads']} thread" + "s" * (report["threads"] > 1)
-    return f"{report['n_codes']:,} codes of {report['n_bits']} bits, {queries}, k = {report['k']}, {threads}"
+    queries = counted(report["n_queries"], "query", "queries") + (" held out of them" if report["held_out"] else "")
+    threads = counted(report["threads"], "thread")
+    return f"{counted(report['n_codes'], 'code')} of {report['n_bits']} bits, {queries}, k = {report['k']}, {threads}"
 
 
 def where(report: dict[str, Any]) -> str:
@@ -28,7 +29,7 @@ def where(report: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     return (
         f"{report['cpu']}, {report['simd']} kernels, Python {report['python']}, {versions}; "
-        f"medians of {report['rounds']} rounds in which all took turns"
+        f"medians of {counted(report['rounds'], 'round')} in which all took turns"
     )
 
 

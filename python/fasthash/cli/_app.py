@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ __all__ = [
     "fail",
     "given",
     "new_file",
-    "on_terminal",
+    "not_an_input",
     "one_line_errors",
     "sigterm_as_exit",
     "use_threads",
@@ -121,11 +121,6 @@ def sigterm_as_exit() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def on_terminal() -> bool:
-    """Whether progress bars have a terminal to be drawn on."""
-    return sys.stderr.isatty()
-
-
 def complain(message: str) -> None:
     """Print an error on stderr."""
     typer.echo(f"fasthash: {for_terminal(message)}", err=True)
@@ -137,12 +132,17 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def new_file(path: Path, force: bool) -> Path:
-    """Check that an output file may be written, before the work starts; return its path.
+def new_file(path: Path, force: bool, *inputs: Path | None) -> Path:
+    """Check that an output file or folder may be written, before the work starts; return its path.
+
+    Args:
+        inputs: files and folders that the command reads, and its other outputs; None and `-` are ignored.
 
     Raises:
         OSError: the file exists and `force` is not set, or its folder does not exist or cannot be written.
+        ValueError: it is one of the inputs, under any name.
     """
+    not_an_input(path, *inputs)
     if path.exists() and not force:
         raise FileExistsError(f"{path} exists; --force overwrites it")
     if not path.parent.is_dir():
@@ -150,6 +150,25 @@ def new_file(path: Path, force: bool) -> Path:
     if not path.exists():
         check_writable("folder", path.parent)
     return path
+
+
+def not_an_input(path: Path, *inputs: Path | str | None) -> None:
+    """Check that a file or folder to be written is not one to be read; `inputs` as of `new_file`.
+
+    Raises:
+        ValueError: it is.
+    """
+    for other in inputs:
+        if other is not None and str(other) != "-" and _is_same(path, Path(other)):
+            raise ValueError(f"the output must be another file or folder than {other}, got {path}")
+
+
+def _is_same(a: Path, b: Path) -> bool:
+    """Whether two names are of one file; also of one that is yet to be written."""
+    try:
+        return os.path.samefile(a, b)
+    except OSError:  # one of them is not there
+        return os.path.realpath(a) == os.path.realpath(b)
 
 
 def given(**options: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Array", "Bits", "CodeFormat", "Format", "bar", "read", "read_array"]
+__all__ = ["Array", "Bits", "CodeFormat", "Column", "Format", "InNotation", "bar", "one_stdin", "read", "read_array"]
 
 
 class CodeFormat(str, Enum):
@@ -26,17 +26,46 @@ class CodeFormat(str, Enum):
     npy = "npy"
     npz = "npz"
     hex = "hex"
+    bits = "bits"
+    decimal = "decimal"
+    base64 = "base64"
+    csv = "csv"
+    tsv = "tsv"
+    fps = "fps"
+    parquet = "parquet"
     raw = "raw"
+
+
+class Notation(str, Enum):
+    """How a table writes a code; see `fasthash.code_files.read_codes`."""
+
+    hex = "hex"
+    bits = "bits"
+    decimal = "decimal"
+    base64 = "base64"
 
 
 Format = Annotated[
     CodeFormat | None, typer.Option("--format", help="What the codes stand in. Default: by the file's ending.")
 ]
-Bits = Annotated[int | None, typer.Option("--bits", help="Bits of a code; raw bytes need it.")]
+Bits = Annotated[int | None, typer.Option("--bits", help="Bits of a code; raw bytes and decimal numbers need it.")]
 Array = Annotated[str, typer.Option("--array", help="Name of the codes in an .npz file.")]
+Column = Annotated[
+    str | None, typer.Option("--column", help="Column of a table: its name, or its number from 0 if columns have none.")
+]
+InNotation = Annotated[
+    Notation | None, typer.Option("--notation", help="How a table writes a code. Default: hex digits.")
+]
 
 
-def read(path: Path, format: CodeFormat | None, bits: int | None, array: str) -> NDArray[np.uint8]:
+def read(
+    path: Path,
+    format: CodeFormat | None,
+    bits: int | None,
+    array: str,
+    column: str | None = None,
+    notation: Notation | None = None,
+) -> NDArray[np.uint8]:
     """Codes of a file, or of standard input for `-`.
 
     Raises:
@@ -44,26 +73,38 @@ def read(path: Path, format: CodeFormat | None, bits: int | None, array: str) ->
     """
     from fasthash.code_files import format_of, read_codes
 
-    if str(path) == "-":
-        return read_codes(sys.stdin.buffer, "hex" if format is None else format.value, bits, array=array)
-    name = format_of(path) if format is None else format.value
-    with bar(path.stat().st_size, f"reading {for_terminal(path.name)}", shown=name == "hex") as watch:
-        return read_codes(path, name, bits, array=array, watch=watch)
+    is_stdin = str(path) == "-"
+    name = None if format is None else format.value
+    way = None if notation is None else notation.value
+    place = int(column) if column is not None and column.isascii() and column.isdigit() else column
+    told = name or ("hex" if is_stdin else format_of(path))
+    n = 0 if is_stdin else path.stat().st_size
+    shown = n > 0 and told not in ("npy", "npz", "raw", "parquet")  # a pipe has no size
+    source = sys.stdin.buffer if is_stdin else path
+    with bar(n, f"reading {for_terminal(path.name)}", shown=shown) as watch:
+        return read_codes(source, name, bits, array=array, column=place, notation=way, watch=watch)
 
 
 def read_array(path: Path) -> NDArray[Any]:
-    """An array of numbers in a .npy file.
+    """An array of numbers in a .npy file, or of standard input for `-`.
 
     Raises:
         OSError: the file cannot be read.
         ValueError: it is no .npy file.
     """
-    import numpy as np
+    from fasthash.code_files import read_npy
 
-    try:
-        return np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is no .npy file: {error}") from None
+    return read_npy(sys.stdin.buffer, "standard input") if str(path) == "-" else read_npy(path, str(path))
+
+
+def one_stdin(*paths: Path | None) -> None:
+    """Standard input can be read only once.
+
+    Raises:
+        ValueError: several of the arguments are `-`.
+    """
+    if [str(path) for path in paths].count("-") > 1:
+        raise ValueError("only one argument can be -, since standard input is read once")
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ Result = SearchResult | RangeResult
 def neighbours(result: Result) -> Iterator[tuple[list[int], list[int]]]:
     """Yield distances and ids of each query, without padding."""
     if isinstance(result, RangeResult):
-        for begin, end in pairwise(result.offsets):
-            yield result.distances[begin:end].tolist(), result.ids[begin:end].tolist()
+        for distances, ids in result.per_query():
+            yield distances.tolist(), ids.tolist()
     else:
         for distances, ids in zip(*result, strict=True):
             valid = ids != -1

@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from fasthash._shown import count_of, for_terminal
+from fasthash._progress import is_watched
+from fasthash._shown import counted, for_terminal
 from fasthash.cli._app import (
     MaxBytes,
     MaxPixels,
     app,
     complain,
     given,
-    on_terminal,
     one_line_errors,
     sigterm_as_exit,
 )
@@ -56,7 +56,7 @@ def dedup(
 
         check_output(output)
         limits = given(max_bytes=max_bytes, max_pixels=max_pixels)
-        shown = not as_json and on_terminal()
+        shown = not as_json and is_watched()
         try:
             with sigterm_as_exit():
                 found = find_duplicates(
@@ -74,10 +74,10 @@ def dedup(
         typer.echo(f"skipped {for_terminal(path)}: {for_terminal(reason)}", err=True)
     n_grouped = sum(map(len, found.groups))
     typer.echo(
-        f"{count_of(found.n_photos, 'photo')}, {found.n_hashed:,} of them hashed now, "
-        f"{count_of(len(found.broken), 'file')} skipped, {count_of(found.n_others, 'other file')} passed over"
+        f"{counted(found.n_photos, 'photo')}, {found.n_hashed:,} of them hashed now, "
+        f"{counted(len(found.broken), 'file')} skipped, {counted(found.n_others, 'other file')} passed over"
     )
     typer.echo(
-        f"{count_of(len(found.groups), 'group')} of near-duplicates, {count_of(n_grouped, 'photo')} in them; "
+        f"{counted(len(found.groups), 'group')} of near-duplicates, {counted(n_grouped, 'photo')} in them; "
         f"open {for_terminal(page)}"
     )

@@ -14,7 +14,8 @@ import typer
 
 from fasthash import FlatIndex, FormatError, HierIndex, load, peek
 from fasthash import verify as verify_file
-from fasthash._shown import for_terminal
+from fasthash._checks import check_codes
+from fasthash._shown import counted, for_terminal
 from fasthash.cli import _codes
 from fasthash.cli._app import Force, app, complain, new_file, one_line_errors, use_threads, whole_numbers
 
@@ -67,6 +68,8 @@ def build(
     format: _codes.Format = None,
     bits: _codes.Bits = None,
     array: _codes.Array = "codes",
+    column: _codes.Column = None,
+    notation: _codes.InNotation = None,
     ray: OnRay = False,
     shards: Shards = None,
     address: Address = None,
@@ -76,8 +79,9 @@ def build(
 ) -> None:
     """Build an index file from codes; with --ray, a folder with one index file for each shard.
 
-    The codes are one of: uint8 (n, bits / 8) in an .npy file, or in an .npz file as `fasthash encode` writes it;
-    hexadecimal text with one code per line (.hex or .txt); or raw bytes (.bin or .raw), with --bits.
+    The codes are one of: uint8 (n, bits / 8) in an .npy file, or in an .npz file as `fasthash encode` writes it; text
+    with one code per line (.hex or .txt); a column of a table (.csv, .tsv or .parquet); or raw bytes (.bin or .raw),
+    with --bits.
 
     Examples:
 
@@ -86,6 +90,8 @@ def build(
         fasthash build codes.npy -o levels.fh --levels 8,16,40 --memory fast
 
         fasthash build hashes.txt --ids ids.npy
+
+        fasthash build photos.csv -o photos.fh --column phash
 
         cat hashes.txt | fasthash build - -o piped.fh --flat
 
@@ -100,8 +106,10 @@ def build(
         raise typer.BadParameter("standard input needs --output")
     with one_line_errors(), ExitStack() as stack:
         use_threads(threads)
-        output = new_file(codes.with_suffix(".shards" if ray else ".fh") if output is None else output, force)
-        gallery = _codes.read(codes, format, bits, array)
+        beside = codes.with_suffix(".shards" if ray else ".fh") if output is None else output
+        output = new_file(beside, force, codes, ids)
+        _codes.one_stdin(codes, ids)
+        gallery = _codes.read(codes, format, bits, array, column, notation)
         level_bits = _level_bits(levels, gallery.shape[1] * 8)
         budget: Any = "default" if memory is None else memory.value
         given = None if ids is None else _codes.read_array(ids)
@@ -113,7 +121,7 @@ def build(
         else:
             index = FlatIndex(sum(level_bits)) if flat else HierIndex(level_bits, memory=budget)
         begin = time.perf_counter()
-        with _codes.share_bar(f"indexing {len(gallery):,} codes") as tell:
+        with _codes.share_bar(f"indexing {counted(len(gallery), 'code')}") as tell:
             index.add(gallery, given, **({} if ray else {"progress": tell}))
         seconds = time.perf_counter() - begin
         index.save(output)
@@ -121,10 +129,8 @@ def build(
     if as_json:
         typer.echo(json.dumps(facts))
     else:
-        typer.echo(
-            f"{len(index):,} codes of {index.n_bits} bits in {for_terminal(output)}: {facts['file_bytes']:,} bytes,"
-            f" indexed in {seconds:.2f} s"
-        )
+        codes_in = f"{counted(len(index), 'code')} of {index.n_bits} bits in {for_terminal(output)}"
+        typer.echo(f"{codes_in}: {facts['file_bytes']:,} bytes, indexed in {seconds:.2f} s")
 
 
 # Long because of its options, as `build`.
@@ -144,6 +150,8 @@ def search(
     format: _codes.Format = None,
     bits: _codes.Bits = None,
     array: _codes.Array = "codes",
+    column: _codes.Column = None,
+    notation: _codes.InNotation = None,
     mmap: Annotated[
         bool, typer.Option("--mmap", help="Map the index file: ready at once, but slower for many queries.")
     ] = False,
@@ -189,7 +197,8 @@ def search(
 
         n_threads = use_threads(threads)
         if output is not None:
-            new_file(output, force)
+            new_file(output, force, index, queries, allow)
+        _codes.one_stdin(queries, allow)
         gallery: FlatIndex | HierIndex | ShardedIndex
         if ray:
             copies = 1 if replicas is None else replicas
@@ -197,7 +206,9 @@ def search(
             gallery = stack.enter_context(sharded)
         else:
             gallery = load(index, mmap=mmap)
-        query_codes = _codes.read(queries, format, bits, array)
+        query_codes = check_codes(
+            "queries", _codes.read(queries, format, bits, array, column, notation), gallery.n_bits // 8
+        )
         find = _searching.finder(gallery, 10 if k is None else k, radius, keep, keep_mode.value, allow)
         find(query_codes[:0])  # raises for wrong arguments before anything is printed
         if output is None:
@@ -286,7 +297,7 @@ def verify(
         typer.echo(f"{'section':10s} {'offset':>14s} {'bytes':>14s}  {'XXH64':16s}")
         for entry in report.sections:
             outcome = "ok" if entry.intact else "DAMAGED"
-            typer.echo(f"{entry.name:10s} {entry.offset:14d} {entry.n_bytes:14d}  {entry.checksum:016x}  {outcome}")
+            typer.echo(f"{entry.name:10s} {entry.offset:14,d} {entry.n_bytes:14,d}  {entry.checksum:016x}  {outcome}")
         typer.echo(f"{'content':10s} {for_terminal(report.fault or 'ok')}")
     if wrong:
         raise typer.Exit(1)
@@ -299,6 +310,7 @@ def _facts(file: Path) -> dict[str, Any]:
         "codes": header.n_codes,
         "bits": header.n_bits,
         "levels": list(header.level_bits),
+        "memory": header.memory,
         "ids": "stored" if header.has_ids else "counted",
         "format": header.format_version,
         "file_bytes": header.file_bytes,
@@ -323,5 +335,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, list):
         return " + ".join(map(str, value))
     if isinstance(value, float):
-        return f"{value:.2f}"
+        return f"{value:,.2f}"
+    if isinstance(value, int):
+        return f"{value:,}"
     return "-" if value is None else str(value)

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from fasthash._shown import count_of, for_terminal
+from fasthash._progress import is_watched
+from fasthash._shown import counted, for_terminal
 from fasthash.cli._app import (
     Force,
     MaxBytes,
@@ -18,7 +19,7 @@ from fasthash.cli._app import (
     fail,
     given,
     new_file,
-    on_terminal,
+    not_an_input,
     one_line_errors,
     whole_numbers,
 )
@@ -53,6 +54,7 @@ def demo(
         fasthash demo --images photos --image-size 96 --epochs 20
     """
     with one_line_errors():
+        not_an_input(output, images)
         from fasthash.demo import run_demo
 
         report = run_demo(
@@ -66,7 +68,7 @@ def demo(
             lr=lr,
             seed=seed,
             say=typer.echo,
-            progress=on_terminal(),
+            progress=is_watched(),
         )
     typer.echo("")
     for row in report["quality"]:
@@ -115,6 +117,7 @@ def train(
         fasthash train runs/b --preset hhnet --data cifar10 --root data --protocol cifar10-hhnet
     """
     with one_line_errors():
+        not_an_input(output, root)
         from fasthash.experiment import read_config, run_training
 
         experiment = read_config(
@@ -134,8 +137,8 @@ def train(
             skip_broken=skip_broken,
             **training,
         )
-        record = run_training(experiment, output, typer.echo, on_terminal())
-    epochs = count_of(len(record.losses), "epoch")
+        record = run_training(experiment, output, typer.echo, is_watched())
+    epochs = counted(len(record.losses), "epoch")
     typer.echo(f"{epochs}, {record.seconds:.0f} s on {record.device}, loss {record.losses[-1]:.4f}")
     typer.echo(f"encoder in {for_terminal(output / 'encoder')}; measure it with: fasthash eval {for_terminal(output)}")
 
@@ -158,9 +161,10 @@ def evaluate(
         fasthash eval runs/a --at 5000 --ties feature
     """
     with one_line_errors():
+        from fasthash.evaluation import PICTURES
         from fasthash.evaluation import evaluate as measure
 
-        figures = measure(folder, at, ties, empty, plots=plots, progress=not as_json and on_terminal())
+        figures = measure(folder, at, ties, empty, plots=plots, progress=not as_json and is_watched())
     if as_json:
         typer.echo(json.dumps(figures, indent=2))
         return
@@ -170,6 +174,8 @@ def evaluate(
     for name, value in figures.items():
         if isinstance(value, float):
             typer.echo(f"  {name:14s} {value:.4f}")
+    for name in ("results.json", "codes.npz", *(PICTURES if plots else ())):
+        typer.echo(f"wrote {for_terminal(folder / name)}")
 
 
 # Long because typer takes the options from the arguments of a function.
@@ -227,30 +233,33 @@ def encode(
             raise ValueError(f"--{next(iter(at_scale)).replace('_', '-')} needs --ray")
         if not ray and output.suffix != ".npz":
             raise ValueError(f"output must end with .npz, got {str(output)!r}")
-        for file in (None if ray else output, index):
-            if file is not None:
-                new_file(file, force)
+        not_an_input(output, encoder, images)
+        if not ray:
+            new_file(output, force)
+        if index is not None:
+            new_file(index, force, encoder, images, output)
         limits = given(max_bytes=max_bytes, max_pixels=max_pixels)
         network = HashEncoder.load(encoder).to_best_device()
         parts: Iterable[Any]  # each part is (codes, paths, broken files)
         if ray:
             from fasthash.distributed import encode_images
 
-            at_scale |= limits | {"progress": on_terminal()}
+            at_scale |= limits | {"progress": is_watched()}
             parts = encode_images(images, network, output, batch_size=batch_size, workers=num_workers, **at_scale)
             broken = parts.broken
         else:
             encoded = network.encode_folder(
-                images, batch_size=batch_size, num_workers=num_workers or 0, progress=on_terminal(), **limits
+                images, batch_size=batch_size, num_workers=num_workers or 0, progress=is_watched(), **limits
             )
-            np.savez(output, codes=encoded.codes, paths=np.array(encoded.paths, dtype=np.str_))
+            if encoded.paths:
+                np.savez(output, codes=encoded.codes, paths=np.array(encoded.paths, dtype=np.str_))
             parts, broken = [encoded], encoded.broken
         n_images = _index_parts(parts, network.level_bits, index)
     for path, reason in broken:
         typer.echo(f"skipped {for_terminal(path)}: {for_terminal(reason)}", err=True)
-    typer.echo(f"{count_of(n_images, 'image')} in {for_terminal(output)}, {count_of(len(broken), 'file')} skipped")
-    if not n_images:
-        fail(f"no image in {images} could be read")
+    if n_images == 0:
+        fail(f"{images} holds no image that can be read, {counted(len(broken), 'file')} skipped; nothing was encoded")
+    typer.echo(f"{counted(n_images, 'image')} in {for_terminal(output)}, {counted(len(broken), 'file')} skipped")
 
 
 def _index_parts(parts: Iterable[Any], level_bits: tuple[int, ...], file: Path | None) -> int:
@@ -262,6 +271,6 @@ def _index_parts(parts: Iterable[Any], level_bits: tuple[int, ...], file: Path |
         n_images += len(codes)
         if file is not None:
             index.add(codes)
-    if file is not None:
+    if file is not None and n_images:
         index.save(file)
     return n_images

@@ -29,6 +29,8 @@ def bench(
     format: _codes.Format = None,
     bits: _codes.Bits = None,
     array: _codes.Array = "codes",
+    column: _codes.Column = None,
+    notation: _codes.InNotation = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for bench.json, bench.md and bench.png.")
     ] = None,
@@ -54,10 +56,11 @@ def bench(
         if output is not None:
             output.mkdir(parents=True, exist_ok=True)
             for name in ("bench.json", "bench.md", "bench.png"):
-                new_file(output / name, force)
+                new_file(output / name, force, codes, queries)
+        _codes.one_stdin(codes, queries)
         report = run_bench(
-            _codes.read(codes, format, bits, array),
-            None if queries is None else _codes.read(queries, format, bits, array),
+            _codes.read(codes, format, bits, array, column, notation),
+            None if queries is None else _codes.read(queries, format, bits, array, column, notation),
             k,
             threads=threads,
             rounds=rounds,

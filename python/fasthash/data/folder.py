@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torchvision.datasets.folder import make_dataset
 
 from fasthash._photo_files import IMAGE_SUFFIXES, Broken, check_photo_folder, is_photo_file
-from fasthash._shown import count_of, for_terminal
+from fasthash._shown import counted, for_terminal
 from fasthash.data.draw import held_out
 from fasthash.data.images import ImageSet, Transform
 from fasthash.data.split import Split
@@ -59,7 +59,7 @@ def load_folder(
     if skipped:
         shown = [for_terminal(f"{file} ({why})") for file, why in skipped[:3]]
         names = ", ".join(shown) + (", ..." if len(skipped) > 3 else "")
-        warnings.warn(f"skipped {count_of(len(skipped), 'image file')} that cannot be read: {names}", stacklevel=2)
+        warnings.warn(f"skipped {counted(len(skipped), 'image file')} that cannot be read: {names}", stacklevel=2)
 
     if published:
         query_part = [name for name in ("val", "validation", "test") if name in parts][-1]

@@ -20,6 +20,7 @@ from fasthash._labels import check_labels
 from fasthash._photo_files import Broken, reason
 from fasthash._photos import read_photo
 from fasthash._pixels import check_array, from_array
+from fasthash._progress import is_watched
 
 __all__ = ["ImageSet", "Transform", "content_hash"]
 
@@ -114,7 +115,9 @@ class ImageSet(Dataset[tuple[torch.Tensor, Any]]):
             Set of the others in the same order, and pairs (path, reason) of those left out.
         """
         good, broken = np.ones(len(self), bool), []
-        for row, image in enumerate(tqdm(self.images, "check images", unit="image", disable=not progress)):
+        for row, image in enumerate(
+            tqdm(self.images, "check images", unit="image", disable=not (progress and is_watched()))
+        ):
             if image is None or isinstance(image, np.ndarray):
                 continue
             try:

@@ -8,7 +8,7 @@ from typing import TypeGuard
 
 import numpy as np
 
-from fasthash._shown import count_of
+from fasthash._shown import counted
 from fasthash.data import split_file
 from fasthash.data.images import ImageSet, Transform
 from fasthash.data.protocols import Protocol
@@ -88,7 +88,7 @@ class Split:
             gallery=rest(self.gallery),
             query=rest(self.query),
             validation=None if self.validation is None else rest(self.validation),
-            protocol=f"{self.protocol} Left out: {count_of(len(bad), 'image')} that cannot be read.",
+            protocol=f"{self.protocol} Left out: {counted(len(bad), 'image')} that cannot be read.",
             skipped=(*self.skipped, *sorted(bad)),
         )
 

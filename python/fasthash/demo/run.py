@@ -13,7 +13,7 @@ from typing import Any
 from accelerate.utils import set_seed
 from torchvision.transforms import v2
 
-from fasthash._shown import for_terminal
+from fasthash._shown import counted, for_terminal
 from fasthash.backbones import check_backbone, check_pretrained
 from fasthash.data import Split, load_digits, load_folder
 from fasthash.demo.measure import Codes
@@ -129,7 +129,8 @@ def run_demo(
 def _tell_sizes(name: str, split: Split, say: Callable[[str], None]) -> None:
     for path in split.skipped:
         say(f"left out, cannot be read: {for_terminal(path)}")
-    sizes = f"{len(split.train)} training images, {len(split.gallery)} in the gallery, {len(split.query)} queries"
+    n_train, n_queries = counted(len(split.train), "training image"), counted(len(split.query), "query", "queries")
+    sizes = f"{n_train}, {len(split.gallery):,} in the gallery, {n_queries}"
     say(f"{for_terminal(name)}: {sizes}")
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from fasthash._checks import check_bool, check_int, check_not_negative, check_path, check_positive
 from fasthash._extras import needs_extra
 from fasthash._photos import MAX_BYTES, MAX_PIXELS, Limits
+from fasthash._progress import is_watched
 from fasthash.distributed._encode import encode_part
 from fasthash.distributed.parts import EncodedPart, EncodedParts
 from fasthash.distributed.sources import Source
@@ -152,7 +153,8 @@ def _write(
 ) -> None:
     """Write parts as they are done, and show progress."""
     n_images = n_broken = 0
-    shown = {"total": n_parts, "initial": n_parts - n_left, "desc": "encode", "unit": "part", "disable": not progress}
+    hidden = not (progress and is_watched())
+    shown = {"total": n_parts, "initial": n_parts - n_left, "desc": "encode", "unit": "part", "disable": hidden}
     with closing(done), tqdm(**shown) as bar:
         for number, part in done:
             parts.write(number, part)

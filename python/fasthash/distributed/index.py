@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from fasthash._checks import check_codes_of_any_width, check_int
 from fasthash._saved_kinds import MAX_SHARDS
+from fasthash._shown import counted
 from fasthash.distributed.changing import Changing
 from fasthash.distributed.fleet import Source
 from fasthash.distributed.saving import Saving
@@ -65,7 +66,7 @@ class ShardedIndex(Searching, Changing, Saving):
 
     def __init__(
         self,
-        level_bits: Sequence[int] = (8, 16, 40),
+        level_bits: int | Sequence[int] = (8, 16, 40),
         *,
         n_shards: int = 2,
         replicas: int = 1,
@@ -81,7 +82,12 @@ class ShardedIndex(Searching, Changing, Saving):
 
     @classmethod
     def from_arrays(
-        cls, codes: ArrayLike, ids: ArrayLike | None = None, *, level_bits: Sequence[int] | None = None, **options: Any
+        cls,
+        codes: ArrayLike,
+        ids: ArrayLike | None = None,
+        *,
+        level_bits: int | Sequence[int] | None = None,
+        **options: Any,
     ) -> Self:
         """Create an index of these codes.
 
@@ -94,7 +100,7 @@ class ShardedIndex(Searching, Changing, Saving):
         Raises:
             TypeError, ValueError: as in the class and in `add`.
         """
-        array = check_codes_of_any_width("codes", codes)
+        array = check_codes_of_any_width("codes", codes, known=level_bits is not None)
         index = cls((array.shape[1] * 8,) if level_bits is None else level_bits, **options)
         try:
             index.add(array, ids)
@@ -120,7 +126,7 @@ class ShardedIndex(Searching, Changing, Saving):
     def __repr__(self) -> str:
         return (
             f"ShardedIndex(level_bits={self.level_bits}, n_shards={self.n_shards}, replicas={self.replicas}, "
-            f"memory={self.memory!r}) with {len(self)} codes"
+            f"memory={self.memory!r}) with {counted(len(self), 'code')}"
         )
 
     def __reduce__(self) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._checks import differences
+from fasthash._checks import check_path, differences
 from fasthash._core import FormatError
 from fasthash._durable import put
 from fasthash._folder_lock import locked
@@ -63,6 +63,7 @@ class EncodedParts:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
+        check_path("folder", folder)
         self.folder = Path(folder)
         self._card = load_folder(folder, _KIND, lambda card: card)
         self.level_bits: tuple[int, ...] = tuple(self._card["level_bits"])

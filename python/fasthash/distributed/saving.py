@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fasthash._checks import check_int
+from fasthash._checks import check_int, check_path
 from fasthash._core import FormatError
 from fasthash._saved_folder import Card, write_folder
 from fasthash._saved_kinds import MAX_SHARDS, SHARD_RULE, load_folder, shard_names
@@ -41,6 +41,7 @@ class Saving(Sharded):
             OSError: the operating system refused a step, or this process does not see a file that an actor wrote.
             ShardLostError: no copy of a shard is left.
         """
+        check_path("folder", folder)
         path = Path(folder).absolute()
 
         def write(state: State) -> None:
@@ -100,6 +101,7 @@ class Saving(Sharded):
             ValueError: an argument is out of range.
             TimeoutError: Ray cannot start an actor.
         """
+        check_path("folder", folder)
         path = Path(folder).absolute()
         number = None if n_shards is None else check_int("n_shards", n_shards, minimum=1, maximum=MAX_SHARDS)
         rest = replicas, threads, num_cpus, hedge_after

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fasthash._checks import check_choice, check_int, check_level_bits, check_not_negative, check_positive
+from fasthash._checks import check_choice, check_int, check_layout, check_not_negative, check_positive
 from fasthash._index_options import MEMORIES, PLANS, Memory, Plan
 from fasthash._locks import ChangeLock
 from fasthash.distributed import _ray
@@ -46,7 +46,7 @@ class Sharded:
         self,
         sources: list[Source],
         next_id: int,
-        level_bits: Sequence[int],
+        level_bits: int | Sequence[int],
         memory: Memory,
         plan: Plan,
         replicas: int,
@@ -54,7 +54,7 @@ class Sharded:
         num_cpus: float,
         hedge_after: float,
     ) -> None:
-        widths = check_level_bits(level_bits)
+        widths = check_layout(level_bits)
         check_choice("memory", memory, MEMORIES)
         check_choice("plan", plan, PLANS)
         self._memory, self._plan = memory, plan

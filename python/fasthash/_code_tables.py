@@ -1,0 +1,241 @@
+"""Codes in text with a code a line, and in columns of tables; called by `code_files`.
+
+Text is read in blocks of lines. The first block settles the width of a code, if the caller has not.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasthash._checks import MAX_BITS
+from fasthash._code_text import codes_of_text, hexadecimal
+from fasthash._extras import needs_extra
+from fasthash.perceptual import codes_of_array, codes_of_bytes
+
+__all__ = ["read_parquet", "read_text"]
+
+_LINES = 1 << 16  # that are read at once
+
+
+class _Code(NamedTuple):
+    """The text of a code, and the line that it ends in."""
+
+    text: str
+    line: int
+
+
+def read_text(
+    lines: Iterable[bytes],
+    name: str,
+    format: str,
+    n_bytes: int | None,
+    notation: str | None,
+    column: str | int | None,
+    watch: Callable[[int], object] | None,
+) -> NDArray[np.uint8]:
+    """Codes of a file of text; arguments and errors as of `read_codes`.
+
+    Args:
+        notation: None reads hexadecimal digits, if they do not look like something else.
+    """
+    decoded = _decoded(lines, name, watch)
+    where = ""
+    if format in ("csv", "tsv"):
+        table = csv.reader(decoded, delimiter="," if format == "csv" else "\t")
+        where, entries = _of_table(table, name, column)
+    elif format == "fps":
+        n_bytes, entries = _fingerprints(decoded, name, n_bytes)
+        notation = "hex"
+    else:
+        entries = _of_lines(decoded)
+    parts = []
+    while block := list(islice(entries, _LINES)):
+        texts = [code.text for code in block]
+        if notation is None:
+            notation = hexadecimal(f"{name}{where}", texts, "notation" if where else "format")
+        part = codes_of_text(texts, notation, n_bytes, _place_in(name, block, where))
+        n_bytes = part.shape[1]
+        parts.append(part)
+    if n_bytes is None:
+        raise ValueError(f"{name} holds no codes, which leaves open how wide they are")
+    return np.concatenate(parts) if parts else np.empty((0, n_bytes), np.uint8)
+
+
+def _place_in(name: str, block: list[_Code], where: str) -> Callable[[int], str]:
+    """Names the place of text i of a block, for errors."""
+    return lambda i: f"{name}, line {block[i].line}{where}"
+
+
+def _decoded(lines: Iterable[bytes], name: str, watch: Callable[[int], object] | None) -> Iterator[str]:
+    """Lines of UTF-8, without the mark that some programs put first; bytes of no character stay escapes."""
+    n_read = 0
+    for number, line in enumerate(lines):
+        if number == 0:
+            if line.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in line:
+                raise ValueError(f"{name} must be UTF-8 text, but is UTF-16; iconv -f UTF-16 -t UTF-8 makes it so")
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        n_read += len(line)
+        if watch is not None and number % _LINES == _LINES - 1:
+            watch(n_read)
+            n_read = 0
+        yield line.decode("utf-8", "backslashreplace")
+    if watch is not None and n_read:
+        watch(n_read)
+
+
+def _of_lines(lines: Iterator[str]) -> Iterator[_Code]:
+    for number, line in enumerate(lines, start=1):
+        text = line.strip()
+        if text and not text.startswith("#"):
+            yield _Code(text, number)
+
+
+def _fingerprints(lines: Iterator[str], name: str, n_bytes: int | None) -> tuple[int | None, Iterator[_Code]]:
+    """Bytes of a fingerprint as the head of an FPS file tells them, or `n_bytes`; and the codes."""
+    if not next(lines, "").startswith("#FPS1"):
+        raise ValueError(f"{name} must begin with #FPS1, as fingerprints of chemfp do")
+    told, n_head, line = None, 1, ""
+    for line in lines:
+        if not line.startswith("#"):
+            break
+        n_head += 1
+        if match := re.fullmatch(r"#num_bits=([1-9]\d{0,8})\s*", line):
+            told = -(-int(match[1]) // 8)
+        line = ""
+    if None not in (told, n_bytes) and told != n_bytes:
+        raise ValueError(f"{name} holds codes of {8 * (told or 0)} bits, expected {8 * (n_bytes or 0)}")
+    if told is not None and told > MAX_BITS // 8:
+        raise ValueError(f"{name} holds fingerprints of {8 * told} bits; codes have at most {MAX_BITS}")
+
+    def codes() -> Iterator[_Code]:
+        for number, text in enumerate(chain([line], lines), start=n_head + 1):
+            if text.strip():
+                yield _Code(text.split("\t")[0].strip(), number)
+
+    return n_bytes if told is None else told, codes()
+
+
+# Tables
+
+
+def _of_table(table: Any, name: str, column: str | int | None) -> tuple[str, Iterator[_Code]]:
+    """How errors name the column, and its codes."""
+    rows = _rows(table, name)
+    first = next(rows, None)
+    if first is None:
+        return "", iter(())
+    cells, _ = first
+    if isinstance(column, str):
+        place, shown = _place(name, cells, column), f", column {column!r}"
+        rest: Iterable[tuple[list[str], int]] = rows
+    else:
+        if column is None and len(cells) > 1:
+            raise ValueError(
+                f"column must be named for the {len(cells)} of {name}, which begins with {', '.join(map(repr, cells))}"
+            )
+        place = _number(name, len(cells), 0 if column is None else column)
+        shown = f", column {place}"
+        rest = _with_first(first, rows)
+
+    def codes() -> Iterator[_Code]:
+        for cells, line in rest:
+            if len(cells) <= place:
+                raise ValueError(f"{name}, line {line}{shown}: there are only {len(cells)} columns")
+            yield _Code(cells[place].strip(), line)
+
+    return shown, codes()
+
+
+def _rows(table: Any, name: str) -> Iterator[tuple[list[str], int]]:
+    try:
+        for cells in table:
+            if cells:
+                yield cells, table.line_num
+    except csv.Error as error:
+        raise ValueError(f"{name}, line {table.line_num}: {error}") from None
+
+
+def _with_first(first: Any, rows: Iterator[Any]) -> Iterator[Any]:
+    yield first
+    yield from rows
+
+
+def _place(name: str, names: list[str], column: str) -> int:
+    if names.count(column) != 1:
+        how = "no" if column not in names else "more than one"
+        raise ValueError(f"column must be one of {name}, which has {how} {column!r} but {', '.join(map(repr, names))}")
+    return names.index(column)
+
+
+def _number(name: str, n_columns: int, column: Any) -> int:
+    if isinstance(column, bool) or not isinstance(column, int):
+        raise TypeError(f"column must be a name or a number from 0, got {column!r}")
+    if not 0 <= column < n_columns:
+        raise ValueError(f"column must be a number from 0 to {n_columns - 1} for {name}, got {column}")
+    return column
+
+
+def read_parquet(
+    file: Any, name: str, n_bytes: int | None, notation: str | None, column: str | int | None
+) -> NDArray[np.uint8]:
+    """Codes of a column of a parquet file; arguments and errors as of `read_codes`."""
+    with needs_extra("ray"):
+        import pyarrow
+        import pyarrow.parquet
+    try:
+        table = pyarrow.parquet.ParquetFile(file)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"{name} is no .parquet file: {error}") from None
+    names = table.schema_arrow.names
+    if column is None and len(names) > 1:
+        raise ValueError(f"column must be named for {name}, which has {', '.join(map(repr, names))}")
+    chosen = names[_place(name, names, column) if isinstance(column, str) else _number(name, len(names), column or 0)]
+    where, row, parts = f"{name}, column {chosen!r}", 0, []
+    for batch in table.iter_batches(_LINES, columns=[chosen]):
+        values = batch.column(0)
+        if not len(values):
+            continue
+        if values.null_count:
+            raise ValueError(f"{where}: row {row + values.is_null().to_pylist().index(True)} has no value")
+        if notation is None and (pyarrow.types.is_string(values.type) or pyarrow.types.is_large_string(values.type)):
+            notation = hexadecimal(where, values.to_pylist(), "notation")
+        part = _of_values(values, where, row, n_bytes, notation)
+        n_bytes = part.shape[1]
+        parts.append(part)
+        row += len(values)
+    if n_bytes is None:
+        raise ValueError(f"{name} holds no codes, which leaves open how wide they are")
+    return np.concatenate(parts) if parts else np.empty((0, n_bytes), np.uint8)
+
+
+def _of_values(values: Any, where: str, row: int, n_bytes: int | None, notation: str | None) -> NDArray[np.uint8]:
+    from pyarrow import types
+
+    kind = values.type
+    if types.is_string(kind) or types.is_large_string(kind):
+        assert notation is not None
+        texts = [text.strip() for text in values.to_pylist()]
+        return codes_of_text(texts, notation, n_bytes, lambda i: f"{where}, row {row + i}")
+    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
+        codes = codes_of_bytes(where, values.to_pylist())
+        return codes_of_array(where, codes, codes.shape[1] if n_bytes is None else n_bytes)
+    if types.is_uint64(kind) or types.is_int64(kind):
+        return codes_of_array(where, values.to_numpy(zero_copy_only=False), n_bytes)
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        lengths = {len(value) for value in values}
+        flat = values.flatten()
+        if (
+            len(lengths) > 1
+            or flat.null_count
+            or not (types.is_uint8(kind.value_type) or types.is_boolean(kind.value_type))
+        ):
+            raise ValueError(f"{where}: lists must be of uint8 or bool, all of one length, got {kind}")
+        return codes_of_array(where, flat.to_numpy(zero_copy_only=False).reshape(len(values), -1), n_bytes)
+    raise TypeError(f"{where} must hold text, bytes, 64-bit integers, or lists of uint8 or bool, got {kind}")

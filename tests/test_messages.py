@@ -1,0 +1,130 @@
+"""What people see: errors that name the argument and the line that helps, counts in words, public names."""
+
+import io
+import math
+import re
+
+import numpy as np
+import pytest
+
+import fasthash as fh
+from fasthash._shown import counted
+
+INDEX = fh.FlatIndex.from_arrays(np.arange(24, dtype=np.uint8).reshape(3, 8))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: INDEX.save(io.BytesIO()), "path must be the name of a file, got <_io.BytesIO object at"),
+        (lambda: INDEX.save(None), "path must be the name of a file, got None"),
+        (lambda: INDEX.save(3), "path must be the name of a file, got 3"),  # not a file descriptor
+        (lambda: fh.load(None), "path must be the name of a file, got None"),
+        (lambda: fh.load(io.BytesIO(INDEX.to_bytes())), "path must be the name of a file, got <_io.BytesIO object at"),
+        (lambda: fh.load(bytearray(INDEX.to_bytes())), "path must be the name of a file, got bytearray(b'"),
+        (lambda: fh.peek(3.5), "path must be the name of a file, got 3.5"),
+        (lambda: fh.verify([]), "path must be the name of a file, got []"),
+        (lambda: fh.verify(["a.fh", "b.fh"]), "path must be the name of a file, got ['a.fh', 'b.fh']"),
+        (lambda: fh.RescoringIndex.load(None), "folder must be a path, got None"),
+        (lambda: fh.RescoringIndex(8).save(7), "folder must be a path, got 7"),
+    ],
+)
+def test_a_path_is_named(call, message):
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}"):
+        call()
+
+
+def test_what_needs_no_file_is_said():
+    for call in (lambda: INDEX.save(io.BytesIO()), lambda: fh.load(io.BytesIO())):
+        with pytest.raises(TypeError, match=r"; to_bytes and from_bytes of an index need no file$"):
+            call()
+    big = fh.FlatIndex.from_arrays(np.zeros((50_000, 8), np.uint8))
+    with pytest.raises(
+        ValueError, match=r"path must not contain a null byte, .*; from_bytes of an index takes"
+    ) as caught:
+        fh.load(big.to_bytes())
+    assert len(str(caught.value)) < 600  # not all of the file
+
+
+def test_paths_of_networks_are_named(tmp_path):
+    pytest.importorskip("timm", reason="needs the extra train")
+    from fasthash.encoder import HashEncoder
+    from fasthash.evaluation import evaluate
+    from fasthash.experiment import Experiment, read_config, run_training
+    from fasthash.heads import HashHead
+
+    calls = [
+        ("folder", lambda value: HashEncoder.load(value)),
+        ("folder", lambda value: HashHead(8, (8,)).save(value)),
+        ("folder", lambda value: evaluate(value)),
+        ("folder", lambda value: run_training(Experiment(), value)),
+        ("path", lambda value: read_config(value)),
+    ]
+    for name, call in calls:
+        for wrong in (3.5, ["a"], io.BytesIO()):
+            with pytest.raises(TypeError, match=rf"^{name} must be a path, got {re.escape(repr(wrong)[:8])}"):
+                call(wrong)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_features_that_are_no_numbers_are_named(value):
+    torch = pytest.importorskip("torch", reason="needs the extra train")
+    pytest.importorskip("timm", reason="needs the extra train")
+    from torch.utils.data import TensorDataset
+
+    from fasthash.heads import HashHead
+    from fasthash.losses import HashNetLoss
+    from fasthash.train import train
+
+    features = torch.rand(12, 8)
+    features[7] = value  # weights of both signs make NaN of infinities
+    with pytest.raises(ValueError, match=f"^dataset must be finite, found {value} in number 7$"):
+        train(HashHead(8, (8,)), HashNetLoss(), TensorDataset(features, torch.arange(12) % 3), epochs=1, progress=False)
+    with pytest.raises(ValueError, match=r"^features must be finite, found .* in number 7$"):
+        HashHead(8, (8,)).encode(features, batch_size=5)
+
+
+def test_bytes_of_faiss():
+    faiss = pytest.importorskip("faiss", reason="needs the extra faiss")
+    theirs = faiss.IndexBinaryFlat(64)
+    theirs.add(np.arange(24, dtype=np.uint8).reshape(3, 8))
+    data = faiss.serialize_index_binary(theirs)
+    line = "faiss.deserialize_index_binary(np.frombuffer(source, np.uint8))"
+    for source in (data.tobytes(), bytearray(data.tobytes()), data):
+        with pytest.raises(TypeError, match=f"^source must be a binary index.*; {re.escape(line)} makes it one$"):
+            fh.from_faiss(source)
+        taken = fh.from_faiss(eval(line, {"faiss": faiss, "np": np, "source": source}))
+        np.testing.assert_array_equal(taken.to_arrays()[0], np.arange(24).reshape(3, 8))
+    with pytest.raises(FileNotFoundError, match="no_such_file"):
+        fh.from_faiss(b"no_such_file")
+
+
+def test_counts_in_words():
+    assert [counted(n, "group") for n in (0, 1, 2, 1234)] == ["0 groups", "1 group", "2 groups", "1,234 groups"]
+    assert counted(1, "query", "queries") == "1 query"
+    assert counted(2, "query", "queries") == "2 queries"
+    one = np.zeros((1, 8), np.uint8)
+    assert repr(fh.FlatIndex.from_arrays(one)) == "FlatIndex(n_bits=64) with 1 code"
+    assert repr(fh.HierIndex.from_arrays(one)) == "HierIndex(level_bits=(64,), memory='default') with 1 code"
+    assert repr(fh.IdFilter([4])) == "IdFilter of 1 id"
+
+
+def test_public_names():
+    assert dir(fh) == sorted(fh.__all__)
+    modules = {name for name in dir(fh) if type(getattr(fh, name)).__name__ == "module"}
+    assert modules == set()
+
+
+def test_results_of_a_radius_by_query():
+    codes = np.random.default_rng(0).integers(0, 8, (400, 2), np.uint8)
+    index = fh.FlatIndex.from_arrays(codes)
+    queries = np.concatenate([codes[:20], [[255, 255]]]).astype(np.uint8)  # the last finds nothing
+    result = index.range_search(queries, 2)
+    assert result.n_queries == 21
+    rows = list(result.per_query())
+    assert len(rows) == 21
+    assert [len(ids) for _, ids in rows] == index.count_within(queries, 2).tolist()
+    for query, (distances, ids) in zip(queries, rows, strict=True):
+        np.testing.assert_array_equal(np.unpackbits(codes[ids] ^ query, axis=1).sum(axis=1), distances)
+    assert np.shares_memory(rows[0][1], result.ids)
+    assert list(index.range_search(queries[:0], 2).per_query()) == []
