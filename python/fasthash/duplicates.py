@@ -13,7 +13,9 @@ from fasthash.index import FlatIndex, HierIndex
 
 __all__ = ["near_duplicates", "perceptual_codes"]
 
-_BATCH = 1 << 10  # codes whose neighbours are listed at once
+_BATCH = 1 << 10  # codes whose neighbours are listed at once, at most
+_PAIRS = 1 << 20  # neighbours that are listed at once, about
+_DENSE = 1 << 8  # neighbours that make the group of a code worth following alone
 
 
 def perceptual_codes(hashes: Any) -> NDArray[np.uint8]:
@@ -65,7 +67,8 @@ def near_duplicates(
     Nearness chains: a group may hold codes that are farther apart than the radius, if others lie between them. So the
     radius decides more than it does for a pair, and with one that is too large everything becomes one group.
 
-    Equal codes cost no more than one. A code that has no other near it is in no group.
+    Equal codes cost no more than one, and a dense cluster, such as the hashes of near-blank pictures, little more than its
+    codes alone. A code that has no other near it is in no group.
 
     Args:
         codes: uint8 array `(n, n_bits / 8)`, see `perceptual_codes`; or an index of them, which may be one that grows.
@@ -93,15 +96,57 @@ def near_duplicates(
     else:
         index = HierIndex.from_arrays(codes, ids)
     array, names = index.to_arrays()
-    labels = np.arange(len(names))
-    distinct, first = np.unique(array, axis=0, return_index=True)  # neighbours of equal codes are listed once
-    for i in range(0, len(distinct), _BATCH):
-        found = index.range_search(distinct[i : i + _BATCH], radius)
-        near = np.searchsorted(names, found.ids)
-        labels = _joined(labels, np.repeat(first[i : i + _BATCH], np.diff(found.offsets)), near)
-    order = np.argsort(labels, kind="stable")  # a label is the first row of its group, so groups come in order, too
+    distinct, row_of = np.unique(array, axis=0, return_inverse=True)
+    labels = _labels(distinct, radius)[row_of.reshape(-1)]  # numpy 2.0 gave the inverse a second axis
+    _, first, label_of = np.unique(labels, return_index=True, return_inverse=True)
+    labels = first[label_of]  # groups in the order of their first ids
+    order = np.argsort(labels, kind="stable")
     groups = np.split(names[order], np.flatnonzero(np.diff(labels[order])) + 1)
     return [group for group in groups if len(group) > 1]
+
+
+def _labels(codes: NDArray[np.uint8], radius: int) -> NDArray[np.int64]:
+    """The group of each of some distinct codes, named by its smallest row.
+
+    Codes are taken in batches, in random order: so one batch shows how many neighbours the next will have. Where they
+    have few, all are listed and joined. A code with many is in a dense cluster, in which pairs outnumber codes by far.
+    Then its group is followed to its end and taken out of the search, which lists each of its codes about once.
+    """
+    labels = np.arange(len(codes))
+    index = HierIndex.from_arrays(codes)
+    waiting = np.random.default_rng(0).permutation(len(codes))
+    n_batch = 1
+    while len(waiting):
+        batch = waiting[:n_batch]
+        found = index.range_search(codes[batch], radius)
+        n_found = np.diff(found.offsets)
+        labels = _joined(labels, np.repeat(batch, n_found), found.ids)
+        waiting = waiting[n_batch:]
+        if n_found.max() > _DENSE:
+            group = _followed(index, codes, radius, batch[n_found.argmax()])
+            labels[group] = group.min()
+            waiting = waiting[~np.isin(waiting, group)]
+        n_batch = _next_batch(n_found)
+    return labels
+
+
+def _followed(index: HierIndex, codes: NDArray[np.uint8], radius: int, start: np.int64) -> NDArray[np.int64]:
+    """The rows of all codes that chain to one, which are removed from the index."""
+    group, n_done, n_batch = np.array([start]), 0, 1
+    index.remove(group)
+    while n_done < len(group):
+        batch = group[n_done : n_done + n_batch]
+        found = index.range_search(codes[batch], radius)
+        new = np.unique(found.ids)
+        index.remove(new)
+        group, n_done = np.concatenate([group, new]), n_done + len(batch)
+        n_batch = _next_batch(np.diff(found.offsets))
+    return group
+
+
+def _next_batch(n_found: NDArray[np.int64]) -> int:
+    """Codes to search next, after some that had so many neighbours: at most twice as many."""
+    return int(max(1, min(_BATCH, 2 * len(n_found), _PAIRS // max(1, n_found.mean()))))
 
 
 def _joined(labels: NDArray[np.int64], a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -16,8 +16,8 @@ __all__ = ["TargetLoss", "class_codes"]
 def class_codes(n_classes: int, n_bits: int, *, kind: str = "auto", seed: int = 0) -> Tensor:
     """Codes of -1 and +1 for classes, far apart.
 
-    The code of CSQ's authors takes the first rows of a Hadamard matrix instead of random ones. To repeat their runs, give
-    a loss those as `codes=`, such as `torch.tensor(scipy.linalg.hadamard(64)[:10]).float()`.
+    The code of the authors of CSQ takes the first rows of a Hadamard matrix. To repeat their runs, give
+    a loss those as `codes=`: `torch.tensor(scipy.linalg.hadamard(64)[:10]).float()`.
 
     Args:
         n_classes: number of codes.
