@@ -67,8 +67,8 @@ def near_duplicates(
     Nearness chains: a group may hold codes that are farther apart than the radius, if others lie between them. So the
     radius decides more than it does for a pair, and with one that is too large everything becomes one group.
 
-    Equal codes cost no more than one, and a dense cluster, such as the hashes of near-blank pictures, little more than its
-    codes alone. A code that has no other near it is in no group.
+    Equal codes cost no more than one. A dense cluster, such as the hashes of near-blank pictures, costs little more
+    than its distinct codes. A code that has no other near it is in no group.
 
     Args:
         codes: uint8 array `(n, n_bits / 8)`, see `perceptual_codes`; or an index of them, which may be one that grows.
