@@ -19,7 +19,19 @@ from numpy.typing import NDArray
 from fasthash._checks import check_choice, check_int, check_level_bits, check_real
 from fasthash._core import FormatError
 from fasthash._index_options import MEMORIES, PLANS
-from fasthash._quantiser import DTYPES, MAX_DIMS, METRICS, Floats, Steps, check_ranges
+from fasthash._quantiser import (
+    DTYPES,
+    MAX_DIMS,
+    METRICS,
+    Center,
+    Floats,
+    Form,
+    Scales,
+    Steps,
+    check_center,
+    check_ranges,
+    pack_signs,
+)
 from fasthash._saved_folder import CARD_NAME, Card, read_by_card, read_card
 from fasthash._vectors import BLOCK, Rows
 from fasthash.index import HierIndex, load
@@ -28,6 +40,7 @@ __all__ = [
     "HASH_BITS",
     "MAX_SHARDS",
     "SHARD_RULE",
+    "check_center_of",
     "check_photos",
     "check_ranges_of",
     "check_shard",
@@ -70,6 +83,10 @@ def _text(name: str, value: Any) -> None:
 
 def _or_none(check: _Check) -> _Check:
     return lambda name, value: None if value is None else check(name, value)
+
+
+def _mean_or(check: _Check) -> _Check:
+    return lambda name, value: None if value == "mean" else check(name, value)
 
 
 def _list_of(check: _Check) -> _Check:
@@ -118,6 +135,7 @@ _FIELDS: Mapping[str, Mapping[str, _Check]] = {
         "metric": _one_of(METRICS),
         "n_embeddings": _integer(0, _MAX_CODES),
         "ranges": _or_none(_list_of(_list_of(_number))),
+        "center": _or_none(_mean_or(_list_of(_number))),
     },
     "ShardedIndex": {
         "level_bits": _levels,
@@ -140,6 +158,8 @@ _FIELDS: Mapping[str, Mapping[str, _Check]] = {
         "unreadable": _list_of(_row_of(_text, _text)),
     },
 }
+
+_SINCE_FIRST_FORM = {"center"}  # may be missing
 
 _TRAINING: Mapping[str, _Check] = {
     "losses": _list_of(_number),
@@ -168,7 +188,8 @@ def load_folder(folder: str | os.PathLike[str], kind: str, load: Callable[[Card]
         fields = _FIELDS[kind]
         try:
             for name, check in fields.items():
-                check(name, card[name])
+                if name in card or name not in _SINCE_FIRST_FORM:
+                    check(name, card[name])
             if (found := set(card["files"])) != (names := _names_of_files(card)):
                 raise ValueError(f"files must be {', '.join(sorted(names))}, got {', '.join(sorted(found))}")
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -214,22 +235,44 @@ def load_codes(path: Path, n_codes: int, level_bits: tuple[int, ...] | None = No
 
 
 def check_ranges_of(card: Card) -> Floats | None:
-    """The ranges that the card of a `RescoringIndex` has, which int8 vectors cannot be without and others do not have.
+    """The ranges that the card of a `RescoringIndex` has; int8 vectors of the first form cannot be without.
 
     Raises:
         FormatError: they are missing, or there where none belong, or are no ranges.
     """
-    given, n = card["ranges"], card["n_embeddings"]
+    given, n, is_int8 = card["ranges"], card["n_embeddings"], card["dtype"] == "int8"
     try:
-        if (given is not None and card["dtype"] != "int8") or (given is None and card["dtype"] == "int8" and n):
+        if (given is not None and not is_int8) or (given is None and is_int8 and n and "center" not in card):
             raise ValueError(f"ranges do not fit the dtype {card['dtype']} of {n} embeddings")
         return None if given is None else check_ranges(np.array(given, np.float64), card["n_dims"])
     except (TypeError, ValueError, OverflowError) as error:
         raise FormatError(f"{CARD_NAME} is not the card of a RescoringIndex: {error}") from error
 
 
+def check_center_of(card: Card) -> Center:
+    """The center of the card of a `RescoringIndex`, which is known as soon as there are embeddings.
+
+    Raises:
+        FormatError: it is none.
+    """
+    given = card.get("center")
+    try:
+        if given == "mean" and card["n_embeddings"]:
+            raise ValueError(f"center must be known of {card['n_embeddings']} embeddings, got 'mean'")
+        return check_center(np.array(given, np.float64) if isinstance(given, list) else given, card["n_dims"])
+    except (TypeError, ValueError, OverflowError) as error:
+        raise FormatError(f"{CARD_NAME} is not the card of a RescoringIndex: {error}") from error
+
+
 def check_stored_vectors(
-    path: Path, rows: Rows, codes: NDArray[np.uint8], steps: Steps | None, card: Card, *, whole: bool
+    path: Path,
+    rows: Rows,
+    codes: NDArray[np.uint8],
+    form: Form,
+    center: Center,
+    card: Card,
+    *,
+    whole: bool,
 ) -> None:
     """Vectors must be numbers that an index keeps, and those of the codes.
 
@@ -237,7 +280,8 @@ def check_stored_vectors(
         path: of the file.
         rows: its rows.
         codes: of each row.
-        steps: those of int8.
+        form: theirs.
+        center: of the codes.
         card: of the folder.
         whole: look at all rows, not at 256 that are spread evenly.
 
@@ -250,26 +294,28 @@ def check_stored_vectors(
     for i in range(0, len(places), step):
         block = places[i : i + step]
         stored = rows.take(block)
-        if fault := _fault_of(stored, codes[block], steps, card["metric"]):
+        if fault := _fault_of(stored, codes[block], form, None if isinstance(center, str) else center, card["metric"]):
             raise FormatError(f"{path} holds vectors {fault}")
 
 
-def _fault_of(stored: NDArray[Any], codes: NDArray[np.uint8], steps: Steps | None, metric: str) -> str:
-    vectors = stored.astype(np.float32)
-    if steps is None:
-        if not np.isfinite(vectors).all():
-            return "that are not finite"
-        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-        if metric == "cosine" and (np.abs(lengths - 1) > _TOLERANCE).any():
-            return "whose length is not 1"
-        positive, negative = vectors > 0, vectors < 0
-    else:
-        # An int8 stands for a step, give or take a rounding; the first and the last for all that lies beyond, too.
-        middles = steps.decode(vectors)
-        positive = (middles > 2 * steps.widths) & (stored > -128)
-        negative = (middles < -2 * steps.widths) & (stored < 127)
+def _fault_of(stored: NDArray[Any], codes: NDArray[np.uint8], form: Form, center: Floats | None, metric: str) -> str:
+    with np.errstate(all="ignore"):  # numbers that no index keeps
+        vectors = form.decode(stored)
+    if not np.isfinite(vectors).all():
+        return "that are not finite"
+    error = np.zeros(len(stored))
+    if isinstance(form, Scales):
+        widths = form.heads(stored)[0].astype(np.float64)
+        if (widths < 0).any():
+            return "whose steps are below 0"
+        error = widths * np.sqrt(vectors.shape[1])
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    if metric == "cosine" and not isinstance(form, Steps) and (np.abs(lengths - 1) > _TOLERANCE + error).any():
+        return "whose length is not 1"
     n_bits = codes.shape[1] * 8
-    wrong = np.packbits(positive[:, :n_bits], axis=1) & ~codes | np.packbits(negative[:, :n_bits], axis=1) & codes
+    low, high = form.bounds(stored)
+    positive, negative = pack_signs(low, n_bits, center), pack_signs(-high, n_bits, None if center is None else -center)
+    wrong = positive & ~codes | negative & codes
     return "of other codes" if wrong.any() else ""
 
 

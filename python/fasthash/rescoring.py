@@ -5,30 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fasthash._checks import MAX_BITS, check_bool, check_choice, check_int, check_level_bits, own_ids
 from fasthash._core import FormatError
-from fasthash._embedding_state import State, merged
+from fasthash._embedding_state import State, merged, warn_of_collapse, with_center
 from fasthash._locks import ChangeLock
 from fasthash._quantiser import (
     DTYPES,
     MAX_DIMS,
     METRICS,
+    Center,
     Floats,
     Metric,
     Steps,
     VectorDtype,
+    check_center,
     check_ranges,
     check_vectors,
-    encode,
-    pack_signs,
+    form_of,
 )
 from fasthash._saved_folder import Card, check_file, write_folder
-from fasthash._saved_kinds import check_ranges_of, check_stored_vectors, load_codes, load_folder
+from fasthash._saved_kinds import check_center_of, check_ranges_of, check_stored_vectors, load_codes, load_folder
 from fasthash._vectors import Rows, open_vectors
 from fasthash.filters import IdFilter
 from fasthash.index import HierIndex, Memory
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["RescoringIndex"]
-
-_MIN_CALIBRATION = 100
 
 
 class RescoringIndex:
@@ -56,9 +55,8 @@ class RescoringIndex:
 
     Args:
         n_dims: numbers of an embedding, from 1 to 65536.
-        dtype: how vectors are kept. `"float16"`, `"float32"`, or `"int8"`: each dimension in 256 steps of equal width
-            between its smallest and its largest value, as sentence-transformers does it; what lies outside is moved to
-            the end. Scores are made with the middle of a step.
+        dtype: how vectors are kept. `"float16"`, `"float32"`, or `"int8"`: 256 values at equal distances between the
+            smallest and the largest number of each vector less the center, or by `ranges`.
         metric: `"cosine"`, for which vectors are brought to length 1 when they are added, or `"inner_product"`, which
             takes them as they are. Signs know nothing of lengths, so that the second suits vectors of similar length.
         level_bits: widths of the levels of the codes in bits, coarse first, each a positive multiple of 8; together at
@@ -67,8 +65,11 @@ class RescoringIndex:
             at most 4096. Bits past the last dimension are 0.
         memory: what the index of the codes may spend, as in `HierIndex`.
         ranges: float array `(2, n_dims)`, the smallest and the largest value of each dimension, for `"int8"` alone; of
-            vectors of length 1 if the metric is `"cosine"`. None takes those of the first embeddings that are added,
-            which must be 100 or more.
+            vectors of length 1 if the metric is `"cosine"`. They make 256 steps of equal width, as in
+            sentence-transformers; scores use the middle of a step. Values outside are moved to the end, with a warning.
+        center: what the signs are taken of, vectors less this; scores are those of the vectors themselves. A float
+            array `(n_dims,)`, of vectors of length 1 if the metric is `"cosine"`; or `"mean"`, that of the first
+            embeddings that are added, 100 or more. Embeddings that are never negative need it.
 
     Raises:
         TypeError: an argument of another type.
@@ -90,6 +91,7 @@ class RescoringIndex:
         level_bits: Sequence[int] | None = None,
         memory: Memory = "default",
         ranges: ArrayLike | None = None,
+        center: ArrayLike | Literal["mean"] | None = None,
     ) -> None:
         self._n_dims = check_int("n_dims", n_dims, minimum=1, maximum=MAX_DIMS)
         check_choice("dtype", dtype, DTYPES)
@@ -103,10 +105,11 @@ class RescoringIndex:
             )
         if ranges is not None and dtype != "int8":
             raise ValueError(f"ranges must be None for dtype = {dtype!r}, got {type(ranges).__name__}")
-        steps = None if ranges is None else Steps(check_ranges(ranges, self._n_dims))
+        given = None if ranges is None else check_ranges(ranges, self._n_dims)
+        form = form_of(self._n_dims, dtype, given, checked := check_center(center, self._n_dims))
         none = np.empty(0, np.int64)
-        rows = Rows.of(np.empty((0, self._n_dims), dtype))
-        self._state = State(HierIndex(widths, memory=memory), none, none, rows, steps)
+        rows, codes = Rows.of(np.empty((0, form.n_columns), dtype)), HierIndex(widths, memory=memory)
+        self._state = State(codes, none, none, rows, form, checked)
         self._lock = ChangeLock()  # changes take turns; searches take the state that they find
 
     @property
@@ -136,9 +139,14 @@ class RescoringIndex:
 
     @property
     def ranges(self) -> Floats | None:
-        """`(2, n_dims)`, smallest and largest value of each dimension; None before calibration, and but for int8."""
-        steps = self._state.steps
-        return None if steps is None else steps.ranges.copy()
+        """The `ranges=` of the constructor, float32 `(2, n_dims)`, or None."""
+        return self._state.form.ranges.copy() if isinstance(self._state.form, Steps) else None
+
+    @property
+    def center(self) -> Center:
+        """The `center=` of the constructor, float32 `(n_dims,)`; `"mean"` until embeddings are added; or None."""
+        center = self._state.center
+        return center.copy() if isinstance(center, np.ndarray) else center
 
     @property
     def codes(self) -> HierIndex:
@@ -148,8 +156,7 @@ class RescoringIndex:
     @property
     def nbytes(self) -> int:
         """Bytes of memory that codes, ids and vectors take; vectors in a mapped file are not counted."""
-        state = self._state
-        return state.codes.nbytes + state.ids.nbytes + state.places.nbytes + state.rows.nbytes
+        return sum(part.nbytes for part in self._state[:4])
 
     def __len__(self) -> int:
         return len(self._state.ids)
@@ -185,27 +192,20 @@ class RescoringIndex:
         Raises:
             TypeError: wrong dtype.
             ValueError: wrong shape, values that have no place in the index, unacceptable ids, or fewer embeddings than
-                a calibration takes. The index is then what it was before.
+                a mean takes. The index is then what it was before.
         """
         vectors = self._check("embeddings", embeddings)
         given = None if ids is None else own_ids(ids, len(vectors))
         with self._lock("add"):
-            state = self._state
-            steps = state.steps
-            if self._dtype == "int8" and steps is None and len(vectors):
-                if len(vectors) < _MIN_CALIBRATION:
-                    raise ValueError(
-                        f"embeddings must be at least {_MIN_CALIBRATION} at the first call, to take the ranges of int8 "
-                        f"from, got {len(vectors)}; or give ranges="
-                    )
-                steps = Steps(np.stack([vectors.min(axis=0), vectors.max(axis=0)]))
-            encoded = encode(vectors, self._dtype, steps)
+            state = with_center(self._state, vectors)
+            encoded = state.form.encode(vectors)
             codes = state.codes.copy()
-            codes.add(pack_signs(vectors, self.n_bits), given)
-            n = len(vectors)
-            new_ids = state.codes._impl.next_id() + np.arange(n) if given is None else given
-            places = state.rows.n + np.arange(n)
-            self._state = State(codes, *merged(state, new_ids, places), state.rows.plus(encoded), steps)
+            codes.add(state.signs(vectors), given)
+            new_ids = state.codes._impl.next_id() + np.arange(len(vectors)) if given is None else given
+            all_ids, places = merged(state, new_ids, state.rows.n + np.arange(len(vectors)))
+            new = state._replace(codes=codes, ids=all_ids, places=places, rows=state.rows.plus(encoded))
+            warn_of_collapse(new, len(state.ids))
+            self._state = new
 
     def remove(self, ids: ArrayLike) -> None:
         """Remove embeddings.
@@ -240,8 +240,8 @@ class RescoringIndex:
         with self._lock("update"):
             state = self._state
             codes = state.codes.copy()
-            codes.update(given, pack_signs(vectors, self.n_bits))
-            encoded = encode(vectors, self._dtype, state.steps)
+            codes.update(given, state.signs(vectors))
+            encoded = state.form.encode(vectors)
             places = state.places.copy()
             places[np.searchsorted(state.ids, given)] = np.arange(state.rows.n, state.rows.n + len(vectors))
             self._state = state._replace(codes=codes, places=places, rows=state.rows.plus(encoded)).tidied()
@@ -259,11 +259,9 @@ class RescoringIndex:
             TypeError: wrong dtype.
             ValueError: an id that the index does not hold.
         """
-        state = self._state
-        array = own_ids(ids)
+        state, array = self._state, own_ids(ids)
         state.codes.reconstruct(array)  # refuses what the index does not hold
-        vectors = state.rows.take(state.places[np.searchsorted(state.ids, array)]).astype(np.float32)
-        return vectors if state.steps is None else state.steps.decode(vectors)
+        return np.array(state.form.decode(state.stored(array)))
 
     def search(
         self,
@@ -296,7 +294,7 @@ class RescoringIndex:
         state = self._state
         # The list is as long as it would be in a larger index, which it must not pay for.
         n_candidates = max(1, min(k * multiplier, len(state.ids)))
-        ids = state.codes.search(pack_signs(vectors, self.n_bits), n_candidates, allow=allow).ids
+        ids = state.codes.search(state.signs(vectors), n_candidates, allow=allow).ids
         found = ids != -1
         scores = np.full(ids.shape, -np.inf, np.float32)
         if len(state.ids):
@@ -327,7 +325,8 @@ class RescoringIndex:
             "dtype": self._dtype,
             "metric": self._metric,
             "n_embeddings": len(state.ids),
-            "ranges": None if state.steps is None else state.steps.ranges.tolist(),
+            "ranges": state.form.ranges.tolist() if isinstance(state.form, Steps) else None,
+            "center": state.center.tolist() if isinstance(state.center, np.ndarray) else state.center,
         }
         writers = {
             "codes.fh": lambda path: state.codes.save(path),
@@ -360,17 +359,20 @@ class RescoringIndex:
         n, n_dims = card["n_embeddings"], card["n_dims"]
         codes_path = check_file(folder, card, "codes.fh", whole=whole)  # its head has the checksums of all the rest
         vectors_path = check_file(folder, card, "vectors.npy", whole=whole)
-        rows = open_vectors(vectors_path, (n, n_dims), card["dtype"], mmap)
+        ranges, center = check_ranges_of(card), check_center_of(card)
+        n_columns = form_of(n_dims, card["dtype"], ranges).n_columns if "center" in card else n_dims  # then no scales
+        rows = open_vectors(vectors_path, (n, n_columns), card["dtype"], mmap)
         codes = load_codes(codes_path, n)
         try:
-            arguments = {"dtype": card["dtype"], "metric": card["metric"], "ranges": check_ranges_of(card)}
+            arguments = {"dtype": card["dtype"], "metric": card["metric"], "ranges": ranges, "center": center}
             index = cls(n_dims, level_bits=codes.level_bits, **arguments)
         except ValueError as error:
             raise FormatError(f"folder={os.fspath(folder)!r} does not hold together: {error}") from error
         packed, ids = codes.to_arrays()
-        steps = index._state.steps
-        check_stored_vectors(vectors_path, rows, packed, steps, card, whole=whole)
-        index._state = State(codes, ids, np.arange(len(ids)), rows, steps)
+        state = index._state
+        check_stored_vectors(vectors_path, rows, packed, state.form, state.center, card, whole=whole)
+        rows = rows if n else state.rows  # which may have other columns
+        index._state = state._replace(codes=codes, ids=ids, places=np.arange(n), rows=rows)
         return index
 
     @classmethod
