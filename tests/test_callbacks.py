@@ -313,15 +313,15 @@ def test_a_handler_may_search_and_change_the_index_while_a_search_runs(plan, kee
 @pytest.fixture
 def rescoring(monkeypatch):
     """An index of embeddings, and a list of what it does, once, in the midst of its next change."""
-    from fasthash import rescoring as module
+    from fasthash import _embedding_state as module
 
     index, actions = fh.RescoringIndex(64), []
     pack_signs = module.pack_signs
 
-    def and_more(vectors, n_bits):
+    def and_more(vectors, n_bits, center):
         if actions:
             actions.pop()()
-        return pack_signs(vectors, n_bits)
+        return pack_signs(vectors, n_bits, center)
 
     index.add(VECTORS)
     monkeypatch.setattr(module, "pack_signs", and_more)

@@ -1,6 +1,6 @@
 """The classical methods that papers compare with: binary codes from features, learned without a network.
 
-All are estimators in the sense of scikit-learn: `fit(features, labels)`, then `encode(features)`. `LSH`,
+All are estimators in the sense of scikit-learn: `fit(X, y)`, then `encode(X)`. `LSH`,
 `SpectralHashing` and `ITQ` need no labels, `KSH` and `SDH` do; their codes are compared by Hamming distance. `OPQ`, a
 quantiser, has a `search` of its own.
 """
