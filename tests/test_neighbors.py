@@ -365,7 +365,7 @@ def test_data_frames(packed):
     assert neighbors.get_feature_names_out().tolist() == [f"hammingneighbors{i}" for i in range(40)]
     theirs = KNeighborsTransformer(metric="hamming").fit(samples).set_output(transform="pandas")
     for estimator in (neighbors.set_output(transform="pandas"), theirs):  # a graph is sparse
-        with pytest.raises(ValueError, match="[Ss]parse"):
+        with pytest.raises(ValueError, match=r"[Ss]parse"):
             estimator.transform(frame)
     assert neighbors.set_output(transform="default").transform(frame).shape == (40, 40)
 

@@ -460,6 +460,7 @@ def test_labels_are_not_looked_at(method, clusters):
         (np.zeros((12, 0), int), ValueError, "y must have shape (n,), or (n, C) with C at least 2, got (12, 0)"),
         (np.zeros((12, 2, 2)), ValueError, "y must have shape (n,), or (n, C) with C at least 2, got (12, 2, 2)"),
         (np.arange(12) + 0.5, ValueError, "Unknown label type: continuous"),
+        (np.arange(12).astype("datetime64[D]"), TypeError, "y of shape (n,) must be classes: integers, strings"),
         (np.where(np.arange(12) > 3, np.nan, 1), ValueError, "Input y contains NaN"),
         (np.array(["cat", None] * 6, dtype=object), ValueError, "y must hold classes of one type, got NoneType, str"),
         (np.array(["1", 1] * 6, dtype=object), ValueError, "y must hold classes of one type, got int, str"),

@@ -200,6 +200,6 @@ def test_bad_k(k, error, clusters):
 
 def test_more_parts_than_dimensions(clusters):
     features, _ = clusters(n_features=3)
-    with pytest.raises(ValueError, match=r"n_bits must be at most 8 \* 3 for 3 columns, got 32"):
+    with pytest.raises(ValueError, match=r"n_bits must be at most 8 \* n_features, n_features = 3, got 32"):
         OPQ(32).fit(features)
     OPQ(24, n_iter=1).fit(features)

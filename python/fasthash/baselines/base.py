@@ -221,7 +221,10 @@ def label_matrix(y: Any, n: int) -> Floats:
     if array.ndim == 1:
         if array.dtype == object and len(kinds := {type(label).__name__ for label in array}) > 1:
             raise ValueError(f"y must hold classes of one type, got {', '.join(sorted(kinds))}")
-        check_classification_targets(array)
+        if array.dtype.kind not in "biufOSU":
+            raise TypeError(f"y of shape (n,) must be classes: integers, strings or booleans, got dtype {array.dtype}")
+        if array.dtype.kind == "f":  # of others it warns where there are many classes
+            check_classification_targets(array)
         return (array[:, None] == np.unique(array)).astype(np.float64)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"y of shape (n, C) must be zeros and ones, got dtype {array.dtype}")
