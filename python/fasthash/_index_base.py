@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterable
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from fasthash import _core
 from fasthash._checks import check_bool, check_choice, check_codes, check_fraction, check_ids, check_int, is_int64
 from fasthash._index_options import KEEP_MODES, MAX_K, Allow, StrPath
+from fasthash._locks import Lazy
 from fasthash.filters import IdFilter, core_filter
 from fasthash.results import RangeResult, SearchResult, SearchStats
 
@@ -40,7 +40,7 @@ class Index:
         index._impl = core
         return index
 
-    @cached_property
+    @Lazy
     def _n_bytes(self) -> int:
         return self._impl.n_bits // 8
 
