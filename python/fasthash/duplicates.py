@@ -114,18 +114,20 @@ def _labels(codes: NDArray[np.uint8], radius: int) -> NDArray[np.int64]:
     """
     labels = np.arange(len(codes))
     index = HierIndex.from_arrays(codes)
-    waiting = np.random.default_rng(0).permutation(len(codes))
-    n_batch = 1
-    while len(waiting):
-        batch = waiting[:n_batch]
+    order, place, n_batch = np.random.default_rng(0).permutation(len(codes)), 0, 1
+    done = np.zeros(len(codes), dtype=bool)
+    while place < len(order):
+        batch = order[place : place + n_batch]
+        place += n_batch
+        batch = batch[~done[batch]]
+        if len(batch) == 0:
+            continue
         found = index.range_search(codes[batch], radius)
         n_found = np.diff(found.offsets)
         labels = _joined(labels, np.repeat(batch, n_found), found.ids)
-        waiting = waiting[n_batch:]
         if n_found.max() > _DENSE:
             group = _followed(index, codes, radius, batch[n_found.argmax()])
-            labels[group] = group.min()
-            waiting = waiting[~np.isin(waiting, group)]
+            labels[group], done[group] = group.min(), True
         n_batch = _next_batch(n_found)
     return labels
 
