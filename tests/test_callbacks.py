@@ -1,6 +1,7 @@
 """Callbacks inside calls: `progress`, signal handlers, Ctrl-C. A change inside a change of the same index is an error,
 never a deadlock; searches are free."""
 
+import ast
 import multiprocessing
 import os
 import signal
@@ -9,13 +10,14 @@ import sys
 import threading
 import warnings
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fasthash as fh
 import reference
-from fasthash._locks import Condition
+from fasthash._locks import Condition, Lazy
 from galleries import clustered, uniform
 from indices import assert_same, filled
 
@@ -313,15 +315,15 @@ def test_a_handler_may_search_and_change_the_index_while_a_search_runs(plan, kee
 @pytest.fixture
 def rescoring(monkeypatch):
     """An index of embeddings, and a list of what it does, once, in the midst of its next change."""
-    from fasthash import rescoring as module
+    from fasthash import _embedding_state as module
 
     index, actions = fh.RescoringIndex(64), []
     pack_signs = module.pack_signs
 
-    def and_more(vectors, n_bits):
+    def and_more(vectors, n_bits, center):
         if actions:
             actions.pop()()
-        return pack_signs(vectors, n_bits)
+        return pack_signs(vectors, n_bits, center)
 
     index.add(VECTORS)
     monkeypatch.setattr(module, "pack_signs", and_more)
@@ -443,6 +445,69 @@ def test_a_condition_is_free_in_a_forked_child():
 def enter(condition):
     with condition:
         condition.notify_all()
+
+
+class Holder:
+    """An object whose attribute takes as long to compute as the test wants."""
+
+    held, go = threading.Event(), threading.Event()
+
+    @Lazy
+    def value(self):
+        """The value."""
+        self.held.set()
+        self.go.wait()
+        return 7
+
+
+def test_a_lazy_attribute_is_free_in_a_forked_child():
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork")
+    holder = Holder()
+    reader = threading.Thread(target=lambda: holder.value)
+    reader.start()
+    holder.held.wait()
+    child = multiprocessing.get_context("fork").Process(target=read_anew)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child.start()
+    child.join(60)
+    child.kill()
+    holder.go.set()
+    reader.join()
+    assert child.exitcode == 0
+    assert vars(holder) == {"value": 7}
+    assert holder.value == 7
+    assert Holder.value.__doc__ == "The value."
+
+
+def read_anew():
+    Holder.go = threading.Event()
+    Holder.go.set()
+    Holder.held = threading.Event()
+    assert Holder().value == 7
+
+
+LOCKS = {
+    "threading": {"Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore", "Event", "Barrier"},
+    "functools": {"cached_property"},
+    "queue": {"Queue", "LifoQueue", "PriorityQueue"},
+    "multiprocessing": {"Lock", "RLock", "Condition", "Semaphore", "Event", "Queue"},
+}
+MAKE_LOCKS = {"_locks.py": {"Condition"}}  # which it resets in a child
+
+
+def test_locks_of_the_python_layers_are_those_that_children_find_free():
+    package = Path(fh.__file__).parent
+    for path in package.rglob("*.py"):
+        found = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module in LOCKS:
+                found |= {alias.name for alias in node.names} & LOCKS[node.module]
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in LOCKS:
+                found |= {node.attr} & LOCKS[node.value.id]
+        name = path.relative_to(package).as_posix()
+        assert found <= MAKE_LOCKS.get(name, set()), f"{name} makes {found}; use fasthash._locks"
 
 
 # ---- forks ----

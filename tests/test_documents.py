@@ -188,6 +188,7 @@ def test_embeddings(tmp_path):
         "1.0",
         "True",
         "0",
+        "5000 distinct codes",
         "128 (100, 10)",
     ]
 

@@ -39,10 +39,13 @@ def as_lists(groups):
     return [group.tolist() for group in groups]
 
 
+@pytest.mark.parametrize("dense", [1, 4, 256], ids="followed from {}".format)
 @pytest.mark.parametrize("radius", [0, 1, 3, 5, 9, 64])
 @pytest.mark.parametrize("seed", range(3))
-def test_groups_are_those_of_a_walk(radius, seed, monkeypatch):
+def test_groups_are_those_of_a_walk(radius, seed, dense, monkeypatch):
     monkeypatch.setattr("fasthash.duplicates._BATCH", 7)
+    monkeypatch.setattr("fasthash.duplicates._PAIRS", 40)
+    monkeypatch.setattr("fasthash.duplicates._DENSE", dense)
     codes = clustered(90, 4, seed)
     expected = slow_groups(codes, radius, np.arange(90).tolist())
     assert as_lists(fh.near_duplicates(codes, radius)) == expected
@@ -68,6 +71,61 @@ def test_equal_codes_by_the_thousand():
     codes[70_000:] = 255
     first, second = fh.near_duplicates(codes, 3)
     assert (len(first), len(second)) == (70_000, 30_000)
+
+
+def near_blank(n, n_bytes=8, share=0.02, n_distinct=None):
+    """Hashes of pictures that are white but for some noise: few of their bits are set."""
+    rng = np.random.default_rng(0)
+    codes = np.packbits(rng.random((n, n_bytes * 8)) < share, axis=1)
+    return codes if n_distinct is None else np.unique(codes, axis=0)[rng.integers(0, n_distinct, n)]
+
+
+@pytest.mark.parametrize(
+    ("codes", "radius"),
+    [
+        (near_blank(20_000, n_distinct=1294), 4),
+        (near_blank(100_000, n_distinct=1294), 4),
+        (near_blank(20_000), 4),
+        (near_blank(2_500, 32, 0.03), 31),  # all of them distinct
+        (np.concatenate([near_blank(3_000), ~near_blank(3_000)]), 4),
+    ],
+    ids=["given", "100,000", "more distinct", "PDQ", "two clusters"],
+)
+def test_a_dense_cluster_lists_few_pairs(codes, radius, monkeypatch):
+    """Each distinct code about once, not with all its neighbours: those took seconds and gigabytes."""
+    listed = []
+
+    def range_search(index, *arguments):
+        found = fh.HierIndex._range_search(index, *arguments)
+        listed.append(len(found.ids))
+        return found
+
+    monkeypatch.setattr(fh.HierIndex, "_range_search", fh.HierIndex.range_search, raising=False)
+    monkeypatch.setattr(fh.HierIndex, "range_search", range_search)
+    groups = fh.near_duplicates(codes, radius)
+    distinct, row_of = np.unique(codes, axis=0, return_inverse=True)
+    assert sum(listed) < 20 * len(distinct) + 100_000
+    assert max(listed) < 1 << 17
+    monkeypatch.undo()
+    # The slow path: all neighbours of each distinct code, joined one by one.
+    groups_of = list(range(len(distinct)))
+
+    def root(row):
+        while groups_of[row] != row:
+            groups_of[row] = row = groups_of[groups_of[row]]
+        return row
+
+    index = fh.FlatIndex.from_arrays(distinct)
+    for start in range(0, len(distinct), 100):
+        found = index.range_search(distinct[start : start + 100], radius)
+        for row, near in zip(range(start, start + 100), np.split(found.ids, found.offsets[1:-1]), strict=False):
+            for other in {root(i) for i in near.tolist()}:
+                groups_of[other] = root(row)
+    roots = np.array([root(row) for row in range(len(distinct))])[row_of.reshape(-1)]
+    _, first, sizes = np.unique(roots, return_index=True, return_counts=True)
+    expected = sorted((row, size) for row, size in zip(first.tolist(), sizes.tolist(), strict=True) if size > 1)
+    assert [(group[0], len(group)) for group in groups] == expected
+    assert all((roots[group] == roots[group[0]]).all() for group in groups)
 
 
 def test_an_index_that_grows():

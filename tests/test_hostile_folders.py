@@ -96,10 +96,12 @@ def test_a_vector_that_only_a_search_meets(tmp_path):
     assert "not finite" in fh.RescoringIndex.verify(tmp_path)
 
 
-def test_vectors_of_codes_that_were_exchanged(tmp_path):
+@pytest.mark.parametrize("center", [None, np.full(20, 0.1)], ids=["", "center"])
+@pytest.mark.parametrize("ranges", [None, np.array([[-1.0] * 20, [1.0] * 20])], ids=["scales", "ranges"])
+def test_vectors_of_codes_that_were_exchanged(ranges, center, tmp_path):
     """Of two indices with the same ids; every checksum is right."""
     for name, seed in (("one", 1), ("other", 2)):
-        index = fh.RescoringIndex(20, dtype="int8", ranges=np.array([[-1.0] * 20, [1.0] * 20]))
+        index = fh.RescoringIndex(20, dtype="int8", ranges=ranges, center=center)
         index.add(np.random.default_rng(seed).standard_normal((50, 20)))
         index.save(tmp_path / name)
     (theirs,) = (tmp_path / "other").glob("vectors-*")
@@ -108,11 +110,38 @@ def test_vectors_of_codes_that_were_exchanged(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("scale", "message"),
+    [
+        (np.nan, "vectors that are not finite"),
+        (np.inf, "vectors that are not finite"),
+        (-0.001, "vectors whose steps are below 0"),
+        (1.0, "vectors whose length is not 1"),
+    ],
+)
+def test_scales_that_no_index_keeps(scale, message, tmp_path):
+    index = fh.RescoringIndex(20, dtype="int8")
+    index.add(np.random.default_rng(1).standard_normal((50, 20)))
+    index.save(tmp_path)
+    (path,) = tmp_path.glob("vectors-*")
+    vectors = np.load(path)
+    vectors[:, :4] = np.array([scale], "<f4").view(np.int8)
+    forge(tmp_path, hostile_folders.npy(vectors))
+    refused(tmp_path, message)
+
+
+@pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"n_dims": 10**400}, "n_dims must be at most 65536"),
         ({"ranges": [[10**400] * 20] * 2}, "OverflowError"),
         ({"ranges": [[0.0] * 20] * 2}, "ranges do not fit the dtype float32"),
+        ({"center": "median"}, "center must be a list, got 'median'"),
+        ({"center": "mean"}, "center must be known of 12 embeddings"),
+        ({"center": [0.0] * 19}, r"center must have shape \(20,\), got \(19,\)"),
+        ({"center": [float("nan")] * 20}, "NaN is no number"),
+        ({"center": [1e300] * 20}, "center must be at most 1e"),
+        ({"center": [9.0] * 20}, "vectors of other codes"),
+        ({"dtype": "int8"}, "expected int8 of shape"),
         ({"n_embeddings": 0}, r"of shape \(0, 20\)"),
         ({"n_embeddings": -1}, "n_embeddings must be at least 0, got -1"),
         ({"files": {}}, "files must be codes.fh, vectors.npy, got "),

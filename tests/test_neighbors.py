@@ -12,7 +12,12 @@ from sklearn.base import clone
 from sklearn.cluster import DBSCAN
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
-from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
+from sklearn.neighbors import (
+    KNeighborsClassifier,
+    KNeighborsTransformer,
+    NearestNeighbors,
+    RadiusNeighborsTransformer,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -20,7 +25,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import fasthash as fh
 from fasthash import neighbors as module
 from fasthash.baselines import ITQ, LSH, SDH
-from fasthash.neighbors import HammingNeighbors
+from fasthash.neighbors import HammingNeighbors, HammingRadiusNeighbors
 
 WIDTHS = [1, 7, 8, 13, 64, 65]
 SEARCHES = ["train", "queries"]
@@ -309,6 +314,74 @@ def test_the_graph_in_a_pipeline_is_that_of_the_neighbours():
     assert (own.indptr == np.arange(101) * 3).all()
 
 
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("n_bits", [13, 64])
+def test_edges_are_float64(normalize, n_bits):
+    train = bits(50, n_bits)
+    neighbors = HammingNeighbors(normalize=normalize).fit(train)
+    for graph in (
+        neighbors.kneighbors_graph(train, mode="distance"),
+        neighbors.kneighbors_graph(train),
+        neighbors.radius_neighbors_graph(train, 0.2, mode="distance"),
+        neighbors.radius_neighbors_graph(radius=0.2),
+        neighbors.transform(train),
+        HammingRadiusNeighbors(normalize=normalize).fit_transform(train),
+    ):
+        assert graph.dtype == np.float64
+    rows = neighbors.kneighbors_graph(train, mode="distance").data.reshape(50, 5)
+    np.testing.assert_array_equal(rows, neighbors.kneighbors(train)[0])
+
+
+@pytest.mark.parametrize("radius", [0, 0.2, 1])
+def test_the_transformer_of_a_radius_is_that_of_scikit_learn(radius):
+    train, queries = bits(60, 20), bits(30, 20, seed=1)
+    ours = HammingRadiusNeighbors(radius=radius)
+    theirs = RadiusNeighborsTransformer(mode="distance", radius=radius, metric="hamming", algorithm="brute")
+    for found, wanted in (
+        (ours.fit_transform(train), theirs.fit_transform(train)),
+        (ours.transform(queries), theirs.transform(queries)),
+    ):
+        assert (found.shape, found.nnz) == (wanted.shape, wanted.nnz)
+        np.testing.assert_array_equal(found.toarray(), wanted.toarray())
+    assert (ours.get_feature_names_out()[[0, -1]] == ["hammingradiusneighbors0", "hammingradiusneighbors59"]).all()
+    clusters = make_pipeline(HammingRadiusNeighbors(radius=0.2), DBSCAN(eps=0.2, metric="precomputed"))
+    np.testing.assert_array_equal(clusters.fit_predict(train), DBSCAN(eps=0.2, metric="hamming").fit_predict(train))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_data_frames(packed):
+    pandas = pytest.importorskip("pandas", reason="data frames need pandas")
+    samples = fh.pack_bits(bits(40, 64)) if packed else bits(40, 8)
+    frame = pandas.DataFrame(samples, columns=list("abcdefgh"))
+    neighbors = HammingNeighbors(packed=packed).fit(frame)
+    assert neighbors.feature_names_in_.tolist() == list("abcdefgh")
+    np.testing.assert_array_equal(
+        neighbors.kneighbors(frame)[1], HammingNeighbors(packed=packed).fit(samples).kneighbors(samples)[1]
+    )
+    for wrong in (frame[frame.columns[::-1]], frame.rename(columns={"a": "z"})):
+        for search in (neighbors.kneighbors, neighbors.radius_neighbors_graph, neighbors.transform):
+            with pytest.raises(ValueError, match="The feature names should match those that were passed during fit"):
+                search(wrong)
+    assert neighbors.get_feature_names_out().tolist() == [f"hammingneighbors{i}" for i in range(40)]
+    theirs = KNeighborsTransformer(metric="hamming").fit(samples).set_output(transform="pandas")
+    for estimator in (neighbors.set_output(transform="pandas"), theirs):  # a graph is sparse
+        with pytest.raises(ValueError, match=r"[Ss]parse"):
+            estimator.transform(frame)
+    assert neighbors.set_output(transform="default").transform(frame).shape == (40, 40)
+
+
+def test_codes_in_data_frames_go_through_a_pipeline():
+    pytest.importorskip("pandas", reason="data frames need pandas")
+    features = np.random.default_rng(0).normal(size=(60, 32))
+    labels = np.arange(60) % 3
+    frames = make_pipeline(StandardScaler(), SDH(16, n_anchors=20, random_state=0), HammingNeighbors(packed=True))
+    arrays = clone(frames).fit(features, labels)
+    frames[:2].set_output(transform="pandas")
+    frames.fit(features, labels)
+    assert frames[-1].feature_names_in_.tolist() == ["sdh0", "sdh1"]
+    assert (frames.transform(features) != arrays.transform(features)).nnz == 0
+
+
 @pytest.fixture
 def data_of_the_checks_become_bits(monkeypatch):
     """The data of scikit-learn's checks are real numbers: cut at 0, so that all checks apply. Nothing else changes."""
@@ -322,7 +395,12 @@ def not_expected(estimator):
 
 
 @parametrize_with_checks(
-    [HammingNeighbors(), HammingNeighbors(algorithm="brute", normalize=False), HammingNeighbors(packed=True)],
+    [
+        HammingNeighbors(),
+        HammingNeighbors(algorithm="brute", normalize=False),
+        HammingNeighbors(packed=True),
+        HammingRadiusNeighbors(radius=0.3),
+    ],
     expected_failed_checks=not_expected,
 )
 def test_checks_of_scikit_learn(estimator, check, data_of_the_checks_become_bits):

@@ -7,6 +7,7 @@ pytest.importorskip("matplotlib", reason="pictures need the extra 'demo'")
 pytest.importorskip("torch", reason="image sets need the extra 'train'")
 
 from matplotlib import pyplot as plt
+from matplotlib.colors import to_hex
 
 from fasthash import plots
 from fasthash.data import ImageSet, Split
@@ -90,3 +91,23 @@ def test_recall_by_time(drawn, tmp_path):
     lines = {line.get_label(): line.get_xydata().tolist() for line in axis.get_lines()}
     assert lines == {"keep": [[2.0, 0.9], [5.0, 0.99]], "exact": [[3.0, 1.0]]}
     assert axis.get_ylabel() == "recall@10"
+
+
+def levels(widths):
+    """Rows as an evaluation makes them, of prefixes of some widths."""
+    curves = [{"recall": [0, 0.5, 1], "precision": [1, 0.5, 0.5 / number]} for number in range(1, len(widths) + 1)]
+    return [{"n_bits": n, "mAP@ALL": 0.5, "pr_curve": curve} for n, curve in zip(widths, curves, strict=True)]
+
+
+@pytest.mark.parametrize("widths", [[8], [8, 16, 24, 32], [8, 16, 24, 32, 40], range(8, 56, 8), range(8, 264, 8)])
+def test_every_level_is_drawn_and_named(widths, drawn, tmp_path):
+    rows = levels(widths)
+    plots.draw_pr_curves(tmp_path / "curves.png", rows)
+    plots.draw_map(tmp_path / "map.png", rows, chance=0.1)
+    curves, bars = (figure.axes[0] for figure in drawn)
+    names = [f"{n} bits" for n in widths]
+    assert [text.get_text() for text in curves.get_legend().get_texts()] == names
+    assert [line.get_ydata()[-1] for line in curves.lines] == [row["pr_curve"]["precision"][-1] for row in rows]
+    for colours in ([line.get_color() for line in curves.lines], [bar.get_facecolor() for bar in bars.patches]):
+        assert len({to_hex(colour) for colour in colours}) == len(names)
+    assert_drawn(tmp_path / "curves.png")

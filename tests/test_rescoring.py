@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,21 @@ def test_with_all_codes_scored_it_is_the_exhaustive_search(dtype, metric):
     np.testing.assert_allclose(found.scores, scores, rtol=1e-5, atol=1e-5)
     assert found.scores.dtype == np.float32
     assert found.ids.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("center", "error", "message"),
+    [
+        ("median", ValueError, r"center must be None, 'mean' or a float array \(40,\), got 'median'"),
+        (np.zeros(39), ValueError, r"center must have shape \(40,\), got \(39,\)"),
+        (np.zeros(40, int), TypeError, r"center must be None, 'mean' or a float array \(40,\), got dtype int64"),
+        (np.full(40, np.nan), ValueError, "center must be at most 1e[+]15 in size"),
+        (0.5, ValueError, r"center must have shape \(40,\), got \(\)"),
+    ],
+)
+def test_what_is_no_center(center, error, message):
+    with pytest.raises(error, match="^" + message):
+        fh.RescoringIndex(40, center=center)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -199,9 +215,9 @@ def test_recall_grows_with_the_multiplier_on_real_features(features):
 def test_steps_of_int8_are_those_of_sentence_transformers():
     vectors = embeddings(200, 16)
     vectors[:, 3] = 0.5  # a dimension without any width
-    index = fh.RescoringIndex(16, dtype="int8", metric="inner_product")
-    index.add(vectors)
     starts, ends = vectors.min(axis=0), vectors.max(axis=0)
+    index = fh.RescoringIndex(16, dtype="int8", metric="inner_product", ranges=np.stack([starts, ends]))
+    index.add(vectors)
     np.testing.assert_array_equal(index.ranges, [starts, ends])
     for row, vector in zip(index.reconstruct(np.arange(200)), vectors, strict=True):
         for value, x, start, end in zip(row, vector, starts, ends, strict=True):
@@ -210,26 +226,181 @@ def test_steps_of_int8_are_those_of_sentence_transformers():
             assert value == pytest.approx(start + (step + 0.5) * width, abs=1e-5)
 
 
-def test_given_ranges_hold_from_the_first_embedding_and_clip():
+def test_given_ranges_hold_from_the_first_embedding_and_clip_with_a_warning():
     ranges = np.stack([np.full(8, -1.0), np.full(8, 1.0)])
     index = fh.RescoringIndex(8, dtype="int8", metric="inner_product", ranges=ranges)
-    index.add(np.array([[-5, -1, -0.5, 0, 0.25, 0.5, 1, 5]]))
-    np.testing.assert_allclose(index.reconstruct([0])[0], [-1, -1, -0.5, 0, 0.25, 0.5, 1, 1], atol=2 / 255)
+    for change in (index.add, lambda vectors: index.update([0], vectors)):
+        with pytest.warns(UserWarning, match="25.0% of the values of embeddings lie far outside ranges") as caught:
+            change(np.array([[-5, -1, -0.5, 0, 0.25, 0.5, 1, 5]]))
+        assert caught[0].filename == __file__
+        np.testing.assert_allclose(index.reconstruct([0])[0], [-1, -1, -0.5, 0, 0.25, 0.5, 1, 1], atol=2 / 255)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        index.add(np.array([[-1.05, -1, -0.5, 0, 0.25, 0.5, 1, 1.05]]))  # near the ends
+        with pytest.raises(UserWarning, match="far outside"):
+            index.add(np.full((1, 8), 5.0))
+    assert len(index) == 2
 
 
-def test_the_first_embeddings_calibrate_and_must_be_enough():
-    index = fh.RescoringIndex(40, dtype="int8")
-    index.add(np.empty((0, 40)))
+@pytest.mark.parametrize("center", [None, np.linspace(-3, 3, 24)], ids=["", "center"])
+def test_scales_of_int8(center):
+    """The slow path: each number of each vector."""
+    vectors = embeddings(50, 24) * np.random.default_rng(1).choice([1e-3, 1, 1e4], (50, 1)).astype(np.float32)
+    vectors[0], vectors[1], vectors[2] = 0, 1e-45, 7  # two without a width
+    index = fh.RescoringIndex(24, dtype="int8", metric="inner_product", center=center)
+    index.add(vectors)
     assert index.ranges is None
+    c = np.zeros(24) if center is None else center
+    for row, vector in zip(index.reconstruct(np.arange(50)), vectors, strict=True):
+        numbers = [float(x) - float(y) for x, y in zip(vector, c, strict=True)]
+        low, width = min(numbers), (max(numbers) - min(numbers)) / 255
+        for value, x, y in zip(row, numbers, c, strict=True):
+            step = (x - low) / width if width > 1e-30 else 0
+            assert (
+                abs(value - (low + round(step) * width + y))
+                <= width * (abs(step % 1 - 0.5) < 1e-3) + 2e-6 * max(map(abs, vector), default=0) + 1e-6
+            )
+
+
+def by_topic(noise, n=5000):
+    """Embeddings and queries as a crawl gives them, one topic after the other, and the ten nearest of each query."""
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((50, 256))[np.sort(rng.integers(0, 50, n))]
+    vectors = vectors + noise * rng.standard_normal((n, 256))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    queries = vectors[rng.integers(0, n, 100)] + 0.0125 * noise * rng.standard_normal((100, 256))
+    return vectors, queries, np.argsort(-(queries @ vectors.T), axis=1)[:, :10]
+
+
+@pytest.mark.parametrize("noise", [0.5, 1, 2])
+def test_recall_of_int8_does_not_depend_on_batches(noise):
+    vectors, queries, nearest = by_topic(noise)
+    indices = []
+    for size in (5000, 1000, 100):
+        index = fh.RescoringIndex(256, dtype="int8")
+        for start in range(0, 5000, size):
+            index.add(vectors[start : start + size])
+        indices.append(index)
+    results = [index.search(queries, 10, rescore_multiplier=100) for index in indices]
+    for result in results:
+        same(result, results[0])
+    assert np.mean([np.isin(a, b).mean() for a, b in zip(nearest, results[0].ids, strict=True)]) > 0.96
+    one_by_one = fh.RescoringIndex(256, dtype="int8")
+    for start in range(150):
+        one_by_one.add(vectors[start : start + 1])
+    np.testing.assert_array_equal(one_by_one.reconstruct(np.arange(150)), indices[0].reconstruct(np.arange(150)))
+
+
+def test_ranges_that_were_taken_of_one_topic_warn():
+    """As in folders of the first form, where the first embeddings gave the ranges."""
+    vectors, _, _ = by_topic(0.5)
+    first = vectors[:100]
+    index = fh.RescoringIndex(256, dtype="int8", ranges=np.stack([first.min(axis=0), first.max(axis=0)]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        index.add(first)
+    with pytest.warns(UserWarning, match="far outside ranges"):
+        index.add(vectors[-100:])
+
+
+# Centers
+
+
+def relu(n, n_dims, seed=0):
+    return np.abs(embeddings(n, n_dims, seed)) + np.float32(0.01)
+
+
+POSITIVE = {
+    "ReLU": relu(2000, 64),
+    "few negative": relu(2000, 64) + 2 * (np.arange(64) == 5) * embeddings(2000, 64),
+    "offset": embeddings(2000, 64) + np.float32(20),
+    "all negative": -relu(2000, 64),
+    "counts": np.random.default_rng(0).poisson(2, (2000, 64)).astype(np.float32) + 1,
+}
+
+
+def finds_itself(index, vectors):
+    return (index.search(vectors[:200], 1).ids[:, 0] == np.arange(200)).mean()
+
+
+@pytest.mark.parametrize("vectors", POSITIVE.values(), ids=POSITIVE)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_codes_that_collapse_warn_and_a_center_helps(vectors, dtype, tmp_path):
+    index = fh.RescoringIndex(64, dtype=dtype)
+    with pytest.warns(UserWarning, match=r"distinct embeddings have only \d+ distinct codes.*center='mean'") as caught:
+        index.add(vectors)
+    assert caught[0].filename == __file__
+    assert finds_itself(index, vectors) < 0.2
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    for center in ("mean", unit.mean(axis=0)):
+        index = fh.RescoringIndex(64, dtype=dtype, center=center)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            index.add(vectors[:1000])
+            index.add(vectors[1000:])
+        assert finds_itself(index, vectors) > (0.95 if dtype != "int8" else 0.6)
+        np.testing.assert_allclose(
+            index.center, unit[: 1000 if isinstance(center, str) else 2000].mean(axis=0), atol=1e-6
+        )
+        codes = np.packbits(unit.astype(np.float32) > index.center, axis=1)
+        assert (index.codes.to_arrays()[0] == codes).mean() > 0.999  # but for roundings
+        index.save(tmp_path / "index")
+        assert fh.RescoringIndex.verify(tmp_path / "index") == ""
+        loaded = fh.RescoringIndex.load(tmp_path / "index")
+        np.testing.assert_array_equal(loaded.center, index.center)
+        same(loaded.search(vectors[:20]), index.search(vectors[:20]))
+        loaded.update([0], vectors[1:2])
+        assert (loaded.codes.reconstruct([0]) == loaded.codes.reconstruct([1])).all()
+
+
+def test_scores_are_those_of_the_embeddings_whatever_the_center():
+    queries, vectors = relu(9, 40, 1), relu(300, 40)
+    plain, centred = (fh.RescoringIndex(40, center=center) for center in (None, "mean"))
+    with pytest.warns(UserWarning, match="distinct codes"):
+        plain.add(vectors)
+    centred.add(vectors)
+    same(centred.search(queries, 9, rescore_multiplier=99), plain.search(queries, 9, rescore_multiplier=99))
+
+
+def test_a_center_without_embeddings(tmp_path):
+    index = fh.RescoringIndex(40, center="mean")
+    index.add(np.empty((0, 40)))
+    assert index.center == "mean"
+    assert index.search(embeddings(2)).ids.max() == -1
     with pytest.raises(
-        ValueError, match=r"^embeddings must be at least 100 at the first call, .* got 99; or give ranges="
+        ValueError, match=r"^embeddings must be at least 100 at the first call for center='mean', got 99"
     ):
         index.add(embeddings(99))
-    assert (len(index), index.ranges) == (0, None)
+    index.save(tmp_path)
+    index = fh.RescoringIndex.load(tmp_path)
+    assert (len(index), index.center) == (0, "mean")
     index.add(embeddings(100))
-    before = index.ranges
-    index.add(embeddings(1, seed=5) * 9)
-    np.testing.assert_array_equal(index.ranges, before)
+    before = index.center
+    index.add(embeddings(1, seed=5))
+    np.testing.assert_array_equal(index.center, before)
+
+
+def test_embeddings_that_come_one_by_one_warn_once():
+    vectors = relu(150, 16)
+    index = fh.RescoringIndex(16)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for vector in vectors:
+            index.add(vector[None])
+    (warning,) = caught
+    assert str(warning.message).startswith("100 distinct embeddings have only 1 distinct codes")
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [embeddings(2000), np.repeat(embeddings(1), 500, axis=0), np.repeat(embeddings(50), 40, axis=0), embeddings(99)],
+    ids=["distinct", "one", "equal ones", "few"],
+)
+@pytest.mark.parametrize("level_bits", [None, (8,)])
+def test_codes_that_do_not_collapse(vectors, level_bits):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fh.RescoringIndex(40, level_bits=level_bits).add(vectors)
 
 
 # Changes
@@ -365,6 +536,30 @@ def test_an_empty_index_is_saved(tmp_path):
         loaded = fh.RescoringIndex.load(tmp_path / "index", mmap)
         assert (len(loaded), loaded.ranges) == (0, None)
         loaded.add(embeddings(100))
+
+
+FIRST_FORM = Path(__file__).parent / "fixtures" / "embeddings1"
+
+
+@pytest.mark.parametrize("name", ["int8", "int8-empty", "int8-ranges", "float16"])
+@pytest.mark.parametrize("mmap", [True, False])
+def test_folders_of_the_first_form(name, mmap, tmp_path):
+    """Written by the last version in which int8 took ranges of the first embeddings; with the results that it gave."""
+    shutil.copytree(FIRST_FORM / name, tmp_path / "index")
+    expected = json.loads((FIRST_FORM / "expected.json").read_text())[name]
+    index = fh.RescoringIndex.load(tmp_path / "index", mmap)
+    assert fh.RescoringIndex.verify(tmp_path / "index") == ""
+    assert (index.ranges is None, index.center) == (name in ("int8-empty", "float16"), None)
+    for _ in range(2):
+        found = index.search(np.eye(12), 3)
+        np.testing.assert_array_equal(found.ids, expected["ids"])
+        np.testing.assert_allclose(found.scores, np.array(expected["scores"], dtype=float), rtol=1e-6) if len(
+            index
+        ) else 0
+        index.save(tmp_path / "index")
+        index = fh.RescoringIndex.load(tmp_path / "index", mmap)
+    index.add(embeddings(120, 12))
+    assert len(index.search(np.eye(12), 3).ids) == 12
 
 
 def test_the_file_of_vectors_is_one_of_numpy(tmp_path):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import warnings
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasthash._core import FormatError
-from fasthash._quantiser import Floats, Steps
+from fasthash._quantiser import Center, Floats, Form, Scales, pack_signs
 from fasthash._vectors import BLOCK, Rows
 from fasthash.index import HierIndex
 
-__all__ = ["State", "merged"]
+__all__ = ["State", "merged", "warn_of_collapse", "with_center"]
+
+_MIN_MEAN = 100  # embeddings that give a mean
+_LOOKED_AT = 1000  # embeddings, for collapsed codes
 
 
 class State(NamedTuple):
@@ -22,24 +26,29 @@ class State(NamedTuple):
     ids: NDArray[np.int64]  # ascending
     places: NDArray[np.int64]  # row of the vector of each id
     rows: Rows
-    steps: Steps | None
+    form: Form  # in which the vectors are stored
+    center: Center  # subtracted for the codes; "mean" until there are embeddings
+
+    def signs(self, vectors: Floats) -> NDArray[np.uint8]:
+        """The codes of some vectors."""
+        return pack_signs(vectors, self.codes.n_bits, None if isinstance(self.center, str) else self.center)
+
+    def stored(self, ids: NDArray[np.int64]) -> NDArray[Any]:
+        """The rows of some ids, which must be there."""
+        return self.rows.take(self.places[np.searchsorted(self.ids, ids)])
 
     def score(self, queries: Floats, places: NDArray[np.int64]) -> Floats:
         """Compute the inner products `(nq, n)` of queries with the vectors in some rows, `places` `(nq, n)`."""
         scores = np.empty(places.shape, np.float32)
-        # Scale the query instead of decoding the vectors: q . (w * v + m) = (q * w) . v + q . m
-        scaled = queries if self.steps is None else queries * self.steps.widths
         n_columns = max(1, BLOCK // queries.shape[1])
         n_queries = max(1, n_columns // max(1, places.shape[1]))
         for q in range(0, len(queries), n_queries):
             for c in range(0, places.shape[1], n_columns):
                 block = slice(q, q + n_queries), slice(c, c + n_columns)
-                vectors = self.rows.take(places[block]).astype(np.float32, copy=False)
-                # einsum, since the rounding of a matrix product would depend on the other rows of the block.
-                np.einsum("ij,ikj->ik", scaled[block[0]], vectors, out=scores[block])
-        if not np.isfinite(scores).all():  # load checks only a sample of the rows of a mapped file
+                scores[block] = self.form.scores(queries[block[0]], self.rows.take(places[block]))
+        if not np.isfinite(scores).all():  # of a mapped file only some rows were checked
             raise FormatError("the vectors in the mapped file must be finite numbers; see RescoringIndex.verify")
-        return scores if self.steps is None else scores + np.einsum("ij,j->i", queries, self.steps.middles)[:, None]
+        return scores
 
     def tidied(self) -> State:
         """Drop removed rows from memory if they are more than half of the rows in memory."""
@@ -63,3 +72,44 @@ def merged(
         return all_ids, all_places
     order = np.argsort(all_ids, kind="stable")
     return all_ids[order], all_places[order]
+
+
+def with_center(state: State, vectors: Floats) -> State:
+    """The state with a center of numbers, where it is to be the mean of these first vectors."""
+    if not isinstance(state.center, str) or not len(vectors):
+        return state
+    if len(vectors) < _MIN_MEAN:
+        raise ValueError(
+            f"embeddings must be at least {_MIN_MEAN} at the first call for center='mean', got {len(vectors)}; "
+            "or give center= an array"
+        )
+    center = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+    form = Scales(len(center), center) if isinstance(state.form, Scales) else state.form
+    return state._replace(center=center, form=form)
+
+
+def warn_of_collapse(state: State, before: int) -> None:
+    """Warn where far fewer codes than embeddings are distinct, so that codes do not tell embeddings apart.
+
+    Looks at some embeddings each time that their number passes 100, 1,000 and so on.
+
+    Args:
+        state: the new one.
+        before: number of embeddings of the one before.
+    """
+    n = len(state.ids)
+    if n < 100 or len(str(n)) == len(str(before)):
+        return
+    ids = state.ids[np.linspace(0, n - 1, min(n, _LOOKED_AT)).astype(np.int64)]
+    n_codes = len(np.unique(state.codes.reconstruct(ids), axis=0))
+    # Codes of few bits are there to be shared; a tenth of the root of all codes is little for those too.
+    few = 0.1 * min(len(ids), 2.0 ** min(32, state.codes.n_bits / 2))
+    if n_codes <= max(1.0, few):
+        n_vectors = len(np.unique(state.stored(ids), axis=0))
+        if n_codes <= max(1.0, few * n_vectors / len(ids)) and n_vectors > 1:
+            hint = " Embeddings that are never negative need it." if state.center is None else ""
+            warnings.warn(
+                f"{n_vectors} distinct embeddings have only {n_codes} distinct codes, so that searches miss neighbours;"
+                f" center='mean' or center= an array subtracts what all have in common.{hint}",
+                stacklevel=3,
+            )

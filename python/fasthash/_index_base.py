@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterable
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 import numpy as np
@@ -27,6 +26,7 @@ from fasthash._checks import (
     short,
 )
 from fasthash._index_options import KEEP_MODES, MAX_K, Allow, StrPath
+from fasthash._locks import Lazy
 from fasthash.filters import IdFilter, core_filter
 from fasthash.results import RangeResult, SearchResult, SearchStats
 
@@ -49,7 +49,7 @@ class Index:
         index._impl = core
         return index
 
-    @cached_property
+    @Lazy
     def _n_bytes(self) -> int:
         return self._impl.n_bits // 8
 

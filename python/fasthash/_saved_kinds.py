@@ -20,7 +20,19 @@ from numpy.typing import NDArray
 from fasthash._checks import check_choice, check_int, check_level_bits, check_real
 from fasthash._core import FormatError
 from fasthash._index_options import MEMORIES, PLANS
-from fasthash._quantiser import DTYPES, MAX_DIMS, METRICS, Floats, Steps, check_ranges
+from fasthash._quantiser import (
+    DTYPES,
+    MAX_DIMS,
+    METRICS,
+    Center,
+    Floats,
+    Form,
+    Scales,
+    Steps,
+    check_center,
+    check_ranges,
+    pack_signs,
+)
 from fasthash._saved_folder import CARD_NAME, Card, read_by_card, read_card
 from fasthash._vectors import BLOCK, Rows
 from fasthash.index import HierIndex, load
@@ -29,6 +41,7 @@ __all__ = [
     "HASH_BITS",
     "MAX_SHARDS",
     "SHARD_RULE",
+    "check_center_of",
     "check_photos",
     "check_ranges_of",
     "check_shard",
@@ -71,6 +84,10 @@ def _text(name: str, value: Any) -> None:
 
 def _or_none(check: _Check) -> _Check:
     return lambda name, value: None if value is None else check(name, value)
+
+
+def _mean_or(check: _Check) -> _Check:
+    return lambda name, value: None if value == "mean" else check(name, value)
 
 
 def _list_of(check: _Check) -> _Check:
@@ -157,7 +174,10 @@ _FIELDS: Mapping[str, Mapping[str, _Check]] = {
 }
 
 # Fields that cards of the first release lack.
-_LATER_FIELDS: Mapping[str, Mapping[str, _Check]] = {"PhotoHashes": {"background": _colour, "folder": _text}}
+_LATER_FIELDS: Mapping[str, Mapping[str, _Check]] = {
+    "PhotoHashes": {"background": _colour, "folder": _text},
+    "RescoringIndex": {"center": _or_none(_mean_or(_list_of(_number)))},
+}
 
 _TRAINING: Mapping[str, _Check] = {
     "losses": _list_of(_number),
@@ -235,22 +255,44 @@ def load_codes(path: Path, n_codes: int, level_bits: tuple[int, ...] | None = No
 
 
 def check_ranges_of(card: Card) -> Floats | None:
-    """Check and return the ranges in the card of a `RescoringIndex`; int8 vectors need ranges, others must have none.
+    """Check and return the ranges in the card of a `RescoringIndex`; int8 vectors of the first form need ranges.
 
     Raises:
         FormatError: the ranges are missing, unexpected or wrong.
     """
-    given, n = card["ranges"], card["n_embeddings"]
+    given, n, is_int8 = card["ranges"], card["n_embeddings"], card["dtype"] == "int8"
     try:
-        if (given is not None and card["dtype"] != "int8") or (given is None and card["dtype"] == "int8" and n):
+        if (given is not None and not is_int8) or (given is None and is_int8 and n and "center" not in card):
             raise ValueError(f"ranges do not fit the dtype {card['dtype']} of {n} embeddings")
         return None if given is None else check_ranges(np.array(given, np.float64), card["n_dims"])
     except (TypeError, ValueError, OverflowError) as error:
         raise FormatError(f"{CARD_NAME} is not the card of a RescoringIndex: {error}") from error
 
 
+def check_center_of(card: Card) -> Center:
+    """The center of the card of a `RescoringIndex`, which is known as soon as there are embeddings.
+
+    Raises:
+        FormatError: it is none.
+    """
+    given = card.get("center")
+    try:
+        if given == "mean" and card["n_embeddings"]:
+            raise ValueError(f"center must be known of {card['n_embeddings']} embeddings, got 'mean'")
+        return check_center(np.array(given, np.float64) if isinstance(given, list) else given, card["n_dims"])
+    except (TypeError, ValueError, OverflowError) as error:
+        raise FormatError(f"{CARD_NAME} is not the card of a RescoringIndex: {error}") from error
+
+
 def check_stored_vectors(
-    path: Path, rows: Rows, codes: NDArray[np.uint8], steps: Steps | None, card: Card, *, whole: bool
+    path: Path,
+    rows: Rows,
+    codes: NDArray[np.uint8],
+    form: Form,
+    center: Center,
+    card: Card,
+    *,
+    whole: bool,
 ) -> None:
     """Check that stored vectors are valid and match their codes.
 
@@ -258,7 +300,8 @@ def check_stored_vectors(
         path: file of the vectors, for errors.
         rows: rows of the file.
         codes: uint8 `(n, n_bytes)`, code of each row.
-        steps: steps of int8 vectors, or None.
+        form: form in which the vectors are stored.
+        center: center subtracted for the codes.
         card: card of the folder.
         whole: check all rows, not only 256 rows spread evenly.
 
@@ -271,26 +314,28 @@ def check_stored_vectors(
     for i in range(0, len(places), step):
         block = places[i : i + step]
         stored = rows.take(block)
-        if fault := _fault_of(stored, codes[block], steps, card["metric"]):
+        if fault := _fault_of(stored, codes[block], form, None if isinstance(center, str) else center, card["metric"]):
             raise FormatError(f"{path} holds vectors {fault}")
 
 
-def _fault_of(stored: NDArray[Any], codes: NDArray[np.uint8], steps: Steps | None, metric: str) -> str:
-    vectors = stored.astype(np.float32)
-    if steps is None:
-        if not np.isfinite(vectors).all():
-            return "that are not finite"
-        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-        if metric == "cosine" and (np.abs(lengths - 1) > _TOLERANCE).any():
-            return "whose length is not 1"
-        positive, negative = vectors > 0, vectors < 0
-    else:
-        # Rounding may move a value to a neighbouring step, and the first and the last step also hold clipped values.
-        middles = steps.decode(vectors)
-        positive = (middles > 2 * steps.widths) & (stored > -128)
-        negative = (middles < -2 * steps.widths) & (stored < 127)
+def _fault_of(stored: NDArray[Any], codes: NDArray[np.uint8], form: Form, center: Floats | None, metric: str) -> str:
+    with np.errstate(all="ignore"):  # numbers that no index keeps
+        vectors = form.decode(stored)
+    if not np.isfinite(vectors).all():
+        return "that are not finite"
+    error = np.zeros(len(stored))
+    if isinstance(form, Scales):
+        widths = form.heads(stored)[0].astype(np.float64)
+        if (widths < 0).any():
+            return "whose steps are below 0"
+        error = widths * np.sqrt(vectors.shape[1])
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    if metric == "cosine" and not isinstance(form, Steps) and (np.abs(lengths - 1) > _TOLERANCE + error).any():
+        return "whose length is not 1"
     n_bits = codes.shape[1] * 8
-    wrong = np.packbits(positive[:, :n_bits], axis=1) & ~codes | np.packbits(negative[:, :n_bits], axis=1) & codes
+    low, high = form.bounds(stored)
+    positive, negative = pack_signs(low, n_bits, center), pack_signs(-high, n_bits, None if center is None else -center)
+    wrong = positive & ~codes | negative & codes
     return "of other codes" if wrong.any() else ""
 
 

@@ -11,7 +11,9 @@ from fasthash.perceptual import perceptual_codes
 
 __all__ = ["near_duplicates", "perceptual_codes"]
 
-_BATCH = 1 << 10  # queries of one range search
+_BATCH = 1 << 10  # largest number of queries of one range search
+_PAIRS = 1 << 20  # neighbours listed at once, about
+_DENSE = 1 << 8  # neighbours of a code from which on its group is followed alone
 
 
 def near_duplicates(
@@ -20,8 +22,10 @@ def near_duplicates(
     """Group near-duplicates: two codes within the radius are in the same group.
 
     Groups chain: a group may hold two codes farther apart than the radius, if other codes connect them. With a radius
-    that is too large, all codes form one group. A code without a near-duplicate is in no group. Repeated codes add no
-    cost: neighbours are searched once for each distinct code.
+    that is too large, all codes form one group. A code without a near-duplicate is in no group.
+
+    Repeated codes cost no more than one. A dense cluster, such as the hashes of near-blank pictures, costs little more
+    than its distinct codes.
 
     Args:
         codes: uint8 array `(n, n_bits / 8)`, see `perceptual_codes`; or an index of codes.
@@ -48,16 +52,60 @@ def near_duplicates(
         index = codes
     else:
         index = HierIndex.from_arrays(codes, ids)
-    array, all_ids = index.to_arrays()
-    labels = np.arange(len(all_ids))
-    distinct, first = np.unique(array, axis=0, return_index=True)  # search once for each distinct code
-    for i in range(0, len(distinct), _BATCH):
-        result = index.range_search(distinct[i : i + _BATCH], radius)
-        near = np.searchsorted(all_ids, result.ids)
-        labels = _joined(labels, np.repeat(first[i : i + _BATCH], np.diff(result.offsets)), near)
-    order = np.argsort(labels, kind="stable")  # a label is the first row of its group, so the groups are sorted too
-    groups = np.split(all_ids[order], np.flatnonzero(np.diff(labels[order])) + 1)
+    array, names = index.to_arrays()
+    distinct, row_of = np.unique(array, axis=0, return_inverse=True)
+    labels = _labels(distinct, radius)[row_of.reshape(-1)]  # numpy 2.0 gave the inverse a second axis
+    _, first, label_of = np.unique(labels, return_index=True, return_inverse=True)
+    labels = first[label_of]  # groups in the order of their first ids
+    order = np.argsort(labels, kind="stable")
+    groups = np.split(names[order], np.flatnonzero(np.diff(labels[order])) + 1)
     return [group for group in groups if len(group) > 1]
+
+
+def _labels(codes: NDArray[np.uint8], radius: int) -> NDArray[np.int64]:
+    """The group of each of some distinct codes, named by its smallest row.
+
+    Codes are taken in batches, in random order: so one batch shows how many neighbours the next will have. Where they
+    have few, all are listed and joined. A code with many is in a dense cluster, in which pairs outnumber codes by far.
+    Then its group is followed to its end and taken out of the search, which lists each of its codes about once.
+    """
+    labels = np.arange(len(codes))
+    index = HierIndex.from_arrays(codes)
+    order, place, n_batch = np.random.default_rng(0).permutation(len(codes)), 0, 1
+    done = np.zeros(len(codes), dtype=bool)
+    while place < len(order):
+        batch = order[place : place + n_batch]
+        place += n_batch
+        batch = batch[~done[batch]]
+        if len(batch) == 0:
+            continue
+        found = index.range_search(codes[batch], radius)
+        n_found = np.diff(found.offsets)
+        labels = _joined(labels, np.repeat(batch, n_found), found.ids)
+        if n_found.max() > _DENSE:
+            group = _followed(index, codes, radius, batch[n_found.argmax()])
+            labels[group], done[group] = group.min(), True
+        n_batch = _next_batch(n_found)
+    return labels
+
+
+def _followed(index: HierIndex, codes: NDArray[np.uint8], radius: int, start: np.int64) -> NDArray[np.int64]:
+    """The rows of all codes that chain to one, which are removed from the index."""
+    group, n_done, n_batch = np.array([start]), 0, 1
+    index.remove(group)
+    while n_done < len(group):
+        batch = group[n_done : n_done + n_batch]
+        found = index.range_search(codes[batch], radius)
+        new = np.unique(found.ids)
+        index.remove(new)
+        group, n_done = np.concatenate([group, new]), n_done + len(batch)
+        n_batch = _next_batch(np.diff(found.offsets))
+    return group
+
+
+def _next_batch(n_found: NDArray[np.int64]) -> int:
+    """Codes to search next, after some that had so many neighbours: at most twice as many."""
+    return int(max(1, min(_BATCH, 2 * len(n_found), _PAIRS // max(1, n_found.mean()))))
 
 
 def _joined(labels: NDArray[np.int64], a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -14,19 +14,19 @@ from fasthash.results import RangeResult, SearchResult
 
 with needs_extra("sklearn"):
     from scipy.sparse import csr_matrix
-    from sklearn.base import BaseEstimator, TransformerMixin
+    from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
     from sklearn.utils import check_array
     from sklearn.utils.validation import check_is_fitted, validate_data
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["HammingNeighbors"]
+__all__ = ["HammingNeighbors", "HammingRadiusNeighbors"]
 
 Mode = Literal["connectivity", "distance"]
 
 
-class HammingNeighbors(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
+class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyped
     """What `sklearn.neighbors.NearestNeighbors(metric="hamming")` finds, from an index of fasthash.
 
     Neighbours are ordered by (distance, row), so that ties have one order. As scikit-learn has it, the constructor only
@@ -63,6 +63,7 @@ class HammingNeighbors(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
     n_bits_: int
     n_features_in_: int
     n_samples_fit_: int
+    _n_features_out: int
 
     def __init__(
         self,
@@ -111,6 +112,7 @@ class HammingNeighbors(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         brute = self.algorithm == "brute"
         self.index_ = FlatIndex.from_arrays(codes) if brute else HierIndex.from_arrays(codes, memory=self.memory)
         self.n_bits_, self.n_samples_fit_ = n_bits, len(codes)
+        self._n_features_out = len(codes)  # columns of a graph
         return self
 
     def kneighbors(
@@ -167,7 +169,7 @@ class HammingNeighbors(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         Args:
             X: as of `kneighbors`.
             n_neighbors: as of `kneighbors`.
-            mode: `"connectivity"`: edges are 1. `"distance"`: edges are distances.
+            mode: `"connectivity"`: edges are 1. `"distance"`: edges are distances, float64 in either unit.
 
         Returns:
             CSR matrix `(nq, n_samples_fit_)`; the edges of a row are ordered by (distance, column).
@@ -237,7 +239,8 @@ class HammingNeighbors(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         return RangeResult(offsets, found.distances[others], found.ids[others])
 
     def _graph(self, found: RangeResult, mode: Mode) -> csr_matrix:
-        edges = np.ones(len(found.ids)) if mode == "connectivity" else self._in_unit(found.distances)
+        connected = mode == "connectivity"
+        edges = np.ones(len(found.ids)) if connected else self._in_unit(found.distances).astype(np.float64)
         return csr_matrix((edges, found.ids, found.offsets), shape=(len(found.offsets) - 1, self.n_samples_fit_))
 
     def _in_unit(self, distances: NDArray[np.int32]) -> NDArray[Any]:
@@ -256,6 +259,23 @@ class HammingNeighbors(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         codes = _checked_codes(array) if self.packed else _packed_bits(array)
         validate_data(self, X, reset=reset, skip_check_array=True)  # number and names of the columns
         return codes, array.shape[1] * bits_of_column
+
+
+class HammingRadiusNeighbors(HammingNeighbors):
+    """`HammingNeighbors` that hands the graph of all neighbours within a radius on in a pipeline.
+
+    What scikit-learn's `RadiusNeighborsTransformer` is beside its `KNeighborsTransformer`. All else, the arguments
+    included, is as of `HammingNeighbors`.
+
+    Examples:
+        >>> neighbors = HammingRadiusNeighbors(radius=0.25).fit([[0, 0, 1, 1], [1, 1, 1, 1]])
+        >>> neighbors.transform([[0, 1, 1, 1]]).toarray()
+        array([[0.25, 0.25]])
+    """
+
+    def transform(self, X: ArrayLike) -> csr_matrix:
+        """`radius_neighbors_graph(X, mode="distance")`; a training sample is its own neighbour here."""
+        return self.radius_neighbors_graph(X, mode="distance")
 
 
 def _checked_codes(array: NDArray[Any]) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ with needs_extra("demo"):
     matplotlib.use("Agg")  # writes files without a screen
     import matplotlib.pyplot as plt
     import numpy as np
+    from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.ticker import MaxNLocator
 
     from fasthash.data import ImageSet, Split, relevance
@@ -32,6 +33,7 @@ __all__ = [
 
 RIGHT, WRONG, PLAIN = "#1a7f4b", "#c62828", "#30475e"
 SHADES = ["#9fb8cc", "#5c87a8", "#1f4e79", "#0b2239"]
+_NAMES_IN_A_COLUMN = 14  # of a legend: as many as the axes are high
 
 
 def choose_queries(split: Split, result: SearchResult, seed: int) -> list[int]:
@@ -77,7 +79,7 @@ def draw_map(path: Path, rows: list[dict[str, Any]], chance: float) -> None:
     """Draw the mAP of the codes cut after each level, with the mAP of a random ranking as a line."""
     figure, axis = plt.subplots(figsize=(5.2, 3.6))
     names = [f"{row['n_bits']} bits" for row in rows]
-    bars = axis.bar(names, [row["mAP@ALL"] for row in rows], color=SHADES[: len(rows)] or PLAIN, width=0.6)
+    bars = axis.bar(names, [row["mAP@ALL"] for row in rows], color=_shades(len(rows)) or PLAIN, width=0.6)
     axis.bar_label(bars, fmt="%.3f", padding=2)
     axis.axhline(chance, color=WRONG, linestyle="--", linewidth=1.2, label=f"random ranking: {chance:.3f}")
     axis.set(ylim=(0, 1.2), ylabel="mAP@ALL, expected under ties", title="mAP by prefix of the code")
@@ -114,13 +116,16 @@ def draw_recall_by_time(path: Path, curves: dict[str, list[tuple[float, float]]]
 def draw_pr_curves(path: Path, rows: list[dict[str, Any]]) -> None:
     """Draw precision over recall for growing Hamming radius, one curve for each prefix."""
     figure, axis = plt.subplots(figsize=(5.2, 3.6))
-    for row, shade in zip(rows, SHADES, strict=False):
+    for row, shade in zip(rows, _shades(len(rows)), strict=True):
         recall, precision = np.array(row["pr_curve"]["recall"]), np.array(row["pr_curve"]["precision"])
         reached = recall > 0  # the precision of an empty ball means nothing
         axis.plot(recall[reached], precision[reached], marker=".", color=shade, label=f"{row['n_bits']} bits")
     axis.set(xlim=(0, 1.02), ylim=(0, 1.04), xlabel="recall", ylabel="precision")
     axis.set_title("precision and recall by Hamming radius")
-    axis.legend(frameon=False)
+    if len(rows) <= len(SHADES):
+        axis.legend(frameon=False)
+    else:  # beside the curves, which so many names would cover
+        axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), ncols=-(-len(rows) // _NAMES_IN_A_COLUMN))
     _save(figure, path)
 
 
@@ -159,6 +164,13 @@ def draw_searches(path: Path, rows: list[dict[str, Any]], k: int) -> None:
     axes[0].invert_yaxis()
     figure.tight_layout()
     _save(figure, path)
+
+
+def _shades(n: int) -> list[Any]:
+    """Shades of n levels, all different: the first of `SHADES`, or colours from the first of them to the last."""
+    if n <= len(SHADES):
+        return list(SHADES[:n])
+    return list(LinearSegmentedColormap.from_list("levels", SHADES, N=n)(np.arange(n)))
 
 
 def _colours(n: int) -> Any:

@@ -5,30 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fasthash._checks import MAX_BITS, check_bool, check_choice, check_int, check_level_bits, own_ids
 from fasthash._core import FormatError
-from fasthash._embedding_state import State, merged
+from fasthash._embedding_state import State, merged, warn_of_collapse, with_center
 from fasthash._locks import ChangeLock
 from fasthash._quantiser import (
     DTYPES,
     MAX_DIMS,
     METRICS,
+    Center,
     Floats,
     Metric,
     Steps,
     VectorDtype,
+    check_center,
     check_ranges,
     check_vectors,
-    encode,
-    pack_signs,
+    form_of,
 )
 from fasthash._saved_folder import Card, check_file, write_folder
-from fasthash._saved_kinds import check_ranges_of, check_stored_vectors, load_codes, load_folder
+from fasthash._saved_kinds import check_center_of, check_ranges_of, check_stored_vectors, load_codes, load_folder
 from fasthash._vectors import Rows, open_vectors
 from fasthash.filters import IdFilter
 from fasthash.index import HierIndex, Memory
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["RescoringIndex"]
-
-_MIN_CALIBRATION = 100
 
 
 class RescoringIndex:
@@ -56,9 +55,8 @@ class RescoringIndex:
 
     Args:
         n_dims: number of dimensions of an embedding, from 1 to 65536.
-        dtype: type of the stored vectors: `"float16"`, `"float32"` or `"int8"`. int8 divides each dimension into 256
-            steps of equal width between its smallest and its largest value, as sentence-transformers does. Values
-            outside this range are clipped. Scores use the middle of a step.
+        dtype: type of the stored vectors: `"float16"`, `"float32"` or `"int8"`. int8 gives each vector 256 values at
+            equal distances between its smallest and largest number, less the center; or see `ranges`.
         metric: `"cosine"`, which scales vectors to length 1 when they are added, or `"inner_product"`, which stores
             them unscaled. Sign codes ignore lengths, so `"inner_product"` suits vectors of similar length.
         level_bits: widths of the levels of the codes in bits, coarse first; each a positive multiple of 8, together at
@@ -67,8 +65,11 @@ class RescoringIndex:
             bits. Bits past the last dimension are 0.
         memory: memory budget of the codes, as in `HierIndex`.
         ranges: float array `(2, n_dims)`, the smallest and the largest value of each dimension; for `"int8"` only. With
-            `"cosine"`, the ranges of vectors of length 1. None takes the ranges of the first embeddings added, which
-            must be at least 100.
+            `"cosine"`, the ranges of vectors of length 1. They give each dimension 256 steps of equal width, as
+            sentence-transformers does; scores use the middle of a step. Values outside are clipped, with a warning.
+        center: subtracted from the vectors before the signs are taken; scores are those of the vectors themselves.
+            None; a float array `(n_dims,)` (with `"cosine"`, of vectors of length 1); or `"mean"`, the mean of the
+            first embeddings added, which must be at least 100. Embeddings without negative values need a center.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -90,6 +91,7 @@ class RescoringIndex:
         level_bits: Sequence[int] | None = None,
         memory: Memory = "default",
         ranges: ArrayLike | None = None,
+        center: ArrayLike | Literal["mean"] | None = None,
     ) -> None:
         self._n_dims = check_int("n_dims", n_dims, minimum=1, maximum=MAX_DIMS)
         check_choice("dtype", dtype, DTYPES)
@@ -103,10 +105,11 @@ class RescoringIndex:
             )
         if ranges is not None and dtype != "int8":
             raise ValueError(f"ranges must be None for dtype = {dtype!r}, got {type(ranges).__name__}")
-        steps = None if ranges is None else Steps(check_ranges(ranges, self._n_dims))
+        given = None if ranges is None else check_ranges(ranges, self._n_dims)
+        form = form_of(self._n_dims, dtype, given, checked := check_center(center, self._n_dims))
         empty = np.empty(0, np.int64)
-        rows = Rows.of(np.empty((0, self._n_dims), dtype))
-        self._state = State(HierIndex(widths, memory=memory), empty, empty, rows, steps)
+        rows, codes = Rows.of(np.empty((0, form.n_columns), dtype)), HierIndex(widths, memory=memory)
+        self._state = State(codes, empty, empty, rows, form, checked)
         self._lock = ChangeLock()  # one change at a time; a search uses the state at its start
 
     @property
@@ -136,9 +139,14 @@ class RescoringIndex:
 
     @property
     def ranges(self) -> Floats | None:
-        """`(2, n_dims)`, smallest and largest value of each dimension; None for floats and before calibration."""
-        steps = self._state.steps
-        return None if steps is None else steps.ranges.copy()
+        """The `ranges=` of the constructor, float32 `(2, n_dims)`, or None."""
+        return self._state.form.ranges.copy() if isinstance(self._state.form, Steps) else None
+
+    @property
+    def center(self) -> Center:
+        """The `center=` of the constructor, float32 `(n_dims,)`; `"mean"` until embeddings are added; or None."""
+        center = self._state.center
+        return center.copy() if isinstance(center, np.ndarray) else center
 
     @property
     def codes(self) -> HierIndex:
@@ -148,8 +156,7 @@ class RescoringIndex:
     @property
     def nbytes(self) -> int:
         """Bytes of memory for codes, ids and vectors, without vectors in a mapped file."""
-        state = self._state
-        return state.codes.nbytes + state.ids.nbytes + state.places.nbytes + state.rows.nbytes
+        return sum(part.nbytes for part in self._state[:4])
 
     def __len__(self) -> int:
         return len(self._state.ids)
@@ -185,28 +192,21 @@ class RescoringIndex:
 
         Raises:
             TypeError: wrong dtype.
-            ValueError: wrong shape, unacceptable values or ids, or too few embeddings to calibrate int8. The index is
+            ValueError: wrong shape, unacceptable values or ids, or too few embeddings for `center="mean"`. The index is
                 unchanged.
         """
         vectors = self._check("embeddings", embeddings)
         given = None if ids is None else own_ids(ids, len(vectors))
         with self._lock("add"):
-            state = self._state
-            steps = state.steps
-            if self._dtype == "int8" and steps is None and len(vectors):
-                if len(vectors) < _MIN_CALIBRATION:
-                    raise ValueError(
-                        f"embeddings must be at least {_MIN_CALIBRATION} at the first call, to take the ranges of int8 "
-                        f"from, got {len(vectors)}; or give ranges="
-                    )
-                steps = Steps(np.stack([vectors.min(axis=0), vectors.max(axis=0)]))
-            encoded = encode(vectors, self._dtype, steps)
+            state = with_center(self._state, vectors)
+            encoded = state.form.encode(vectors)
             codes = state.codes.copy()
-            codes.add(pack_signs(vectors, self.n_bits), given)
-            n = len(vectors)
-            new_ids = state.codes._impl.next_id() + np.arange(n) if given is None else given
-            places = state.rows.n + np.arange(n)
-            self._state = State(codes, *merged(state, new_ids, places), state.rows.plus(encoded), steps)
+            codes.add(state.signs(vectors), given)
+            new_ids = state.codes._impl.next_id() + np.arange(len(vectors)) if given is None else given
+            all_ids, places = merged(state, new_ids, state.rows.n + np.arange(len(vectors)))
+            new = state._replace(codes=codes, ids=all_ids, places=places, rows=state.rows.plus(encoded))
+            warn_of_collapse(new, len(state.ids))
+            self._state = new
 
     def remove(self, ids: ArrayLike) -> None:
         """Remove embeddings.
@@ -241,8 +241,8 @@ class RescoringIndex:
         with self._lock("update"):
             state = self._state
             codes = state.codes.copy()
-            codes.update(given, pack_signs(vectors, self.n_bits))
-            encoded = encode(vectors, self._dtype, state.steps)
+            codes.update(given, state.signs(vectors))
+            encoded = state.form.encode(vectors)
             places = state.places.copy()
             places[np.searchsorted(state.ids, given)] = np.arange(state.rows.n, state.rows.n + len(vectors))
             self._state = state._replace(codes=codes, places=places, rows=state.rows.plus(encoded)).tidied()
@@ -260,11 +260,9 @@ class RescoringIndex:
             TypeError: wrong dtype.
             ValueError: an id is not in the index.
         """
-        state = self._state
-        array = own_ids(ids)
+        state, array = self._state, own_ids(ids)
         state.codes.reconstruct(array)  # raises if an id is not in the index
-        vectors = state.rows.take(state.places[np.searchsorted(state.ids, array)]).astype(np.float32)
-        return vectors if state.steps is None else state.steps.decode(vectors)
+        return np.array(state.form.decode(state.stored(array)))
 
     def search(
         self,
@@ -297,7 +295,7 @@ class RescoringIndex:
         state = self._state
         # k may exceed the number of embeddings: allocate no more candidates than exist.
         n_candidates = max(1, min(k * multiplier, len(state.ids)))
-        ids = state.codes.search(pack_signs(vectors, self.n_bits), n_candidates, allow=allow).ids
+        ids = state.codes.search(state.signs(vectors), n_candidates, allow=allow).ids
         valid = ids != -1
         scores = np.full(ids.shape, -np.inf, np.float32)
         if len(state.ids):
@@ -328,7 +326,8 @@ class RescoringIndex:
             "dtype": self._dtype,
             "metric": self._metric,
             "n_embeddings": len(state.ids),
-            "ranges": None if state.steps is None else state.steps.ranges.tolist(),
+            "ranges": state.form.ranges.tolist() if isinstance(state.form, Steps) else None,
+            "center": state.center.tolist() if isinstance(state.center, np.ndarray) else state.center,
         }
         writers = {
             "codes.fh": lambda path: state.codes.save(path),
@@ -361,17 +360,20 @@ class RescoringIndex:
         n, n_dims = card["n_embeddings"], card["n_dims"]
         codes_path = check_file(folder, card, "codes.fh", whole=whole)  # the sample has its header, with all checksums
         vectors_path = check_file(folder, card, "vectors.npy", whole=whole)
-        rows = open_vectors(vectors_path, (n, n_dims), card["dtype"], mmap)
+        ranges, center = check_ranges_of(card), check_center_of(card)
+        n_columns = form_of(n_dims, card["dtype"], ranges).n_columns if "center" in card else n_dims  # then no scales
+        rows = open_vectors(vectors_path, (n, n_columns), card["dtype"], mmap)
         codes = load_codes(codes_path, n)
         try:
-            arguments = {"dtype": card["dtype"], "metric": card["metric"], "ranges": check_ranges_of(card)}
+            arguments = {"dtype": card["dtype"], "metric": card["metric"], "ranges": ranges, "center": center}
             index = cls(n_dims, level_bits=codes.level_bits, **arguments)
         except ValueError as error:
             raise FormatError(f"folder={os.fspath(folder)!r} does not hold together: {error}") from error
         packed, ids = codes.to_arrays()
-        steps = index._state.steps
-        check_stored_vectors(vectors_path, rows, packed, steps, card, whole=whole)
-        index._state = State(codes, ids, np.arange(len(ids)), rows, steps)
+        state = index._state
+        check_stored_vectors(vectors_path, rows, packed, state.form, state.center, card, whole=whole)
+        rows = rows if n else state.rows  # which may have other columns
+        index._state = state._replace(codes=codes, ids=ids, places=np.arange(n), rows=rows)
         return index
 
     @classmethod

@@ -75,16 +75,14 @@ def train(
         dataset: pairs (float tensor, label), such as a `TensorDataset(features, labels)`: images `(3, H, W)` for an
             encoder, features `(n_features,)` for a head. The label is an integer or a multi-hot tensor `(C,)`.
         settings: optimizer, epochs, learning rates and so on; None makes them from `options`.
-        augment: applied to every tensor of the data set, before tensors are batched.
+        augment: applied to every tensor of the data set.
         validate: called after each epoch with the model in eval mode; returns a score, such as mAP on held-out images.
             The model ends with the weights of the best epoch.
-        state: file with everything that is needed to resume, replaced after each epoch. If the file exists, the
-            training resumes from it; it must have been written with the same settings, see
-            `fasthash.settings.changed_settings`. Options of the loss are not compared. All hosts must see the file.
+        state: file to resume from, replaced after each epoch. If it exists, it must have been written with the same
+            settings (options of the loss aside), see `fasthash.settings.changed_settings`. All hosts must see it.
         log_folder: folder for TensorBoard: loss, learning rate and score of each epoch.
         progress: show a progress bar.
-        options: fields of `fasthash.settings.TrainingSettings` by name, instead of `settings`, as in
-            `train(encoder, loss, images, epochs=5, lr=1e-3)`.
+        options: fields of `TrainingSettings` instead of `settings`: `train(encoder, loss, images, epochs=5, lr=1e-3)`.
 
     Returns:
         Losses, scores, time, device and settings.

@@ -83,14 +83,14 @@ def test_a_rotated_cube_is_found():
 
 def test_more_bits_than_dimensions(clusters):
     features, _ = clusters(n_features=20)
-    with pytest.raises(ValueError, match="n_bits must be at most the 20 columns of features, got 24"):
+    with pytest.raises(ValueError, match="n_bits must be at most n_features = 20, the columns of X, got 24"):
         ITQ(24).fit(features)
     ITQ(16).fit(features[:, :16])
 
 
 def test_too_few_samples(clusters):
     features, _ = clusters(n=16)
-    with pytest.raises(ValueError, match="features must hold more samples than n_bits = 16, got 16"):
+    with pytest.raises(ValueError, match="X must hold more samples than n_bits = 16, got n_samples = 16"):
         ITQ(16).fit(features)
     ITQ(8).fit(features[:9])
 

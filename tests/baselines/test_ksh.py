@@ -165,7 +165,7 @@ def test_one_class(clusters):
 
 
 def test_features_or_kernels_all_equal(clusters):
-    with pytest.raises(ValueError, match="features must not all be equal, got 300 equal rows"):
+    with pytest.raises(ValueError, match="X must not have all rows equal, got n_samples = 300 equal rows"):
         fit(np.full((300, 3), 0.1), np.arange(300))
     with pytest.raises(ValueError, match=r"sigma must tell features from anchors, but with sigma = 1e\+30 all kernels"):
         fit(*clusters(), sigma=1e30)

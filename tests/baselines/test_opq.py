@@ -172,9 +172,9 @@ def test_empty_queries_and_codes(clusters):
 @pytest.mark.parametrize(
     ("queries", "codes", "error", "message"),
     [
-        (np.zeros((1, 19)), None, ValueError, "features must have the 20 columns of the training features, got 19"),
-        (np.zeros((1, 20), int), None, TypeError, "features must be a float32 or float64 array, got dtype int64"),
-        (np.full((1, 20), np.nan), None, ValueError, "features must be finite, found nan"),
+        (np.zeros((1, 19)), None, ValueError, "X has 19 features, but OPQ is expecting 20 features"),
+        (np.zeros((1, 20), complex), None, ValueError, "Complex data not supported"),
+        (np.full((1, 20), np.nan), None, ValueError, "Input X contains NaN"),
         (None, np.zeros((3, 3), np.uint8), ValueError, r"codes must have shape \(n, 2\) for 16 bits, got \(3, 3\)"),
         (None, np.zeros((3, 2), np.int64), TypeError, "codes must be a uint8 array of packed bits, got dtype int64"),
         (None, np.full((3, 2), 40, np.uint8), ValueError, "codes must be below the 40 centroids of a part, found 40"),
@@ -200,6 +200,6 @@ def test_bad_k(k, error, clusters):
 
 def test_more_parts_than_dimensions(clusters):
     features, _ = clusters(n_features=3)
-    with pytest.raises(ValueError, match=r"n_bits must be at most 8 \* 3 for 3 columns, got 32"):
+    with pytest.raises(ValueError, match=r"n_bits must be at most 8 \* n_features, n_features = 3, got 32"):
         OPQ(32).fit(features)
     OPQ(24, n_iter=1).fit(features)

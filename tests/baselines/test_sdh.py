@@ -160,5 +160,5 @@ def test_fewer_samples_than_anchors(clusters):
 
 
 def test_equal_features():
-    with pytest.raises(ValueError, match="features must not all be equal, got 300 equal rows"):
+    with pytest.raises(ValueError, match="X must not have all rows equal, got n_samples = 300 equal rows"):
         fit(np.full((300, 3), 0.1), np.arange(300))

@@ -90,5 +90,5 @@ def test_two_samples_are_enough():
 
 
 def test_equal_features():
-    with pytest.raises(ValueError, match="features must not all be equal, got 300 equal rows"):
+    with pytest.raises(ValueError, match="X must not have all rows equal, got n_samples = 300 equal rows"):
         SpectralHashing(8).fit(np.full((300, 3), 0.1))

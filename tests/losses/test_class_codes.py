@@ -6,7 +6,9 @@ import pytest
 
 pytest.importorskip("torch", reason="the losses need torch, which the extra 'train' brings")
 
-from fasthash.losses import class_codes, code_margin
+import torch
+
+from fasthash.losses import CSQLoss, OrthoHashLoss, class_codes, code_margin
 from loss_cases import assert_refused
 
 
@@ -40,12 +42,43 @@ def test_margins_beyond_the_table(n_bits, n_classes, d):
     assert code_margin(n_bits, n_classes) <= 1 - 2 * d / n_bits
 
 
-def test_hadamard_codes_are_far_apart():
-    for n_classes, n_bits in ((100, 64), (128, 64), (10, 16)):
-        codes = class_codes(n_classes, n_bits)
-        distances = (n_bits - codes @ codes.T) / 2
-        assert distances.fill_diagonal_(n_bits).min() >= n_bits / 2
-        assert (codes == class_codes(n_classes, n_bits, kind="hadamard")).all()
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("n_classes", "n_bits"), [(100, 64), (128, 64), (10, 16), (10, 64), (64, 64), (2, 1), (1, 8)])
+def test_hadamard_codes_are_far_apart(n_classes, n_bits, seed):
+    codes = class_codes(n_classes, n_bits, seed=seed)
+    assert codes.shape == (n_classes, n_bits)
+    assert codes.dtype == torch.float32
+    assert (codes.abs() == 1).all()
+    distances = (n_bits - codes @ codes.T) / 2
+    assert distances.fill_diagonal_(n_bits).min() >= n_bits / 2
+    if n_classes <= n_bits:
+        assert (distances.fill_diagonal_(n_bits / 2) == n_bits / 2).all()
+    assert (codes == class_codes(n_classes, n_bits, kind="hadamard", seed=seed)).all()
+
+
+@pytest.mark.parametrize(("n_classes", "n_bits"), [(10, 64), (10, 32), (5, 16), (21, 64), (20, 128)])
+def test_bits_of_hadamard_codes_differ(n_classes, n_bits):
+    """The first rows of Sylvester's matrix have 16 different columns of 64 for 10 classes, and four constant ones."""
+    n_distinct, n_constant = [], []
+    for seed in range(20):
+        columns = class_codes(n_classes, n_bits, seed=seed).T
+        n_distinct.append(len(torch.unique(columns, dim=0)))
+        n_constant.append(int((columns == columns[:, :1]).all(dim=1).sum()))
+    possible = min(n_bits, 2**n_classes)
+    assert sum(n_distinct) / 20 > 0.7 * possible
+    assert sum(n_constant) / 20 < max(1, 2 * n_bits / 2 ** (n_classes - 1))
+
+
+def test_the_seed_draws_hadamard_codes():
+    drawn = [class_codes(10, 64, kind="hadamard", seed=seed) for seed in (0, 0, 1)]
+    assert (drawn[0] == drawn[1]).all()
+    assert (drawn[0] != drawn[2]).any()
+    for loss in (CSQLoss, OrthoHashLoss):
+        assert (loss(64, 10).codes == drawn[0]).all()
+        assert (loss(64, 10, seed=1).codes == drawn[2]).all()
+
+
+def test_random_codes():
     random = class_codes(10, 48)
     assert set(random.flatten().tolist()) == {-1.0, 1.0}
     assert (random == class_codes(10, 48, kind="random")).all()

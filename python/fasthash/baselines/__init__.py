@@ -1,8 +1,8 @@
 """Classical hashing methods as baselines: binary codes from features, learned without a network.
 
-All methods are scikit-learn estimators: `fit(features, labels)`, then `encode(features)`. `LSH`, `SpectralHashing` and
-`ITQ` need no labels; `KSH` and `SDH` need labels. Their codes are compared by Hamming distance. `OPQ` is a quantiser
-and has its own `search`.
+All methods are scikit-learn estimators: `fit(X, y)`, then `encode(X)`. `LSH`, `SpectralHashing` and `ITQ` need no
+labels; `KSH` and `SDH` need labels. Their codes are compared by Hamming distance. `OPQ` is a quantiser and has its own
+`search`.
 """
 
 from __future__ import annotations

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.random import RandomState
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fasthash._checks import as_array, check_width
 from fasthash.codes import sign_codes
@@ -20,8 +22,8 @@ __all__ = [
     "Baseline",
     "Floats",
     "SignBaseline",
+    "SupervisedBaseline",
     "Training",
-    "check_features",
     "check_varied",
     "in_blocks",
     "label_matrix",
@@ -35,6 +37,8 @@ __all__ = [
 Floats = NDArray[np.float64]
 AnyBaseline = TypeVar("AnyBaseline", bound="Baseline")
 
+_DTYPES = (np.float64, np.float32)  # the first for all others
+
 # Rows that are computed at a time, so that what lies between features and codes stays small.
 _BLOCK = 4096
 
@@ -44,47 +48,58 @@ class Training(NamedTuple):
 
     centred: Floats  # features less their mean, (n, D), n at least 1
     mean: Floats  # (D,)
-    labels: ArrayLike | None  # as given; `label_matrix` checks them
+    labels: ArrayLike | None  # as given, y of `fit`; `label_matrix` checks them
     random: RandomState
 
 
-class Baseline(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
+class Baseline(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyped
     """Codes from features, learned by `fit`.
 
     As scikit-learn has it, the constructor only stores its arguments, and `fit` checks them; what was learned is in
     attributes that end with an underscore. All is computed in float64, so that float32 features and their copy in
-    float64 have the same codes. A subclass implements `learn` and `encode_centred`.
+    float64 have the same codes. `set_output` and `get_feature_names_out` name the bytes of a code. A subclass
+    implements `learn` and `encode_centred`.
 
     Attributes:
         mean_: float64 `(D,)`, mean of the training features, subtracted from all features.
         n_features_in_: D.
+        feature_names_in_: names of the columns, where `X` had any. Features with other names, or the same names in
+            another order, are then refused.
     """
 
     n_bits: int
     random_state: int | RandomState | None
     mean_: Floats
     n_features_in_: int
+    _n_features_out: int
+    _min_samples = 1
 
-    def fit(self: AnyBaseline, features: ArrayLike, labels: ArrayLike | None = None) -> AnyBaseline:
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []  # codes are uint8
+        return tags
+
+    def fit(self: AnyBaseline, X: ArrayLike, y: ArrayLike | None = None) -> AnyBaseline:
         """Learn from features.
 
         Args:
-            features: float32 or float64 `(n, D)`, finite.
-            labels: integer `(n,)` classes, or multi-hot `(n, C)` of zeros and ones, C at least 2; two items are similar
-                where they share a label. Methods that learn without labels do not look at them.
+            X: features `(n, D)`, finite numbers; all but float32 are converted to float64. An array or a data frame.
+            y: labels: classes `(n,)`, integers, strings or booleans; or multi-hot `(n, C)` of zeros and ones, C at
+                least 2, which may be sparse. Two items are similar where they share a label. Methods that learn without
+                labels do not look at them.
 
         Returns:
             The estimator itself.
 
         Raises:
-            TypeError: an array has another dtype, or an argument of the constructor has the wrong type.
-            ValueError: a shape does not fit, a feature is not finite, there are too few samples, labels are needed but
-                None, or an argument of the constructor is out of range.
+            TypeError: `X` is sparse or masked, or an argument of the constructor has the wrong type.
+            ValueError: a shape does not fit, a feature is no number or not finite, there are too few samples, labels
+                are needed but None, or an argument of the constructor is out of range.
         """
         check_width("n_bits", self.n_bits)
-        array = check_features("features", features)
-        if len(array) == 0:
-            raise ValueError(f"features must hold at least 1 sample, got shape {array.shape}")
+        array = check_array(
+            _readable(X), dtype=_DTYPES, order="C", input_name="X", estimator=self, ensure_min_samples=self._min_samples
+        )
         try:
             random = check_random_state(self.random_state)
         except ValueError as error:
@@ -92,30 +107,34 @@ class Baseline(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit
                 f"random_state must be None, an int from 0 to 2**32 - 1 or a RandomState, got {self.random_state!r}"
             ) from error
         mean = array.mean(axis=0, dtype=np.float64)
-        self.learn(Training(array - mean, mean, labels, random))
+        self.learn(Training(array - mean, mean, y, random))
+        validate_data(self, X, reset=True, skip_check_array=True)  # number and names of the columns
         self.mean_ = mean
-        self.n_features_in_ = array.shape[1]
+        self._n_features_out = self.n_bits // 8
         return self
 
-    def encode(self, features: ArrayLike) -> NDArray[np.uint8]:
+    def encode(self, X: ArrayLike) -> NDArray[np.uint8]:
         """Codes of features.
 
         Args:
-            features: float32 or float64 `(n, D)`, finite; n may be 0.
+            X: features `(n, D)` as of `fit`; n may be 0.
 
         Returns:
             uint8 `(n, n_bits / 8)`.
 
         Raises:
             NotFittedError: `fit` was not called.
-            TypeError: `features` has another dtype.
-            ValueError: the shape does not fit, or a feature is not finite.
+            TypeError: `X` is sparse or masked.
+            ValueError: the shape or the names of the columns do not fit, or a feature is no number or not finite.
         """
-        return self._centred_blocks(self.encode_centred, features)
+        return self._centred_blocks(self.encode_centred, X)
 
-    def transform(self, features: ArrayLike) -> NDArray[np.uint8]:
-        """`encode` under the name that a scikit-learn pipeline calls, for `HammingNeighbors(packed=True)`."""
-        return self.encode(features)
+    def transform(self, X: ArrayLike) -> NDArray[np.uint8]:
+        """`encode` under the name that a scikit-learn pipeline calls, for `HammingNeighbors(packed=True)`.
+
+        After `set_output(transform="pandas")` it returns a data frame with a column for each byte.
+        """
+        return self.encode(X)
 
     def learn(self, data: Training) -> None:
         """Learn from checked features. Other checks come first: a refused call changes nothing."""
@@ -125,9 +144,10 @@ class Baseline(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit
         """Codes of some features less `mean_`."""
         raise NotImplementedError(f"{type(self).__name__} must implement encode_centred")
 
-    def _centred_blocks(self, compute: Callable[[Floats], NDArray[Any]], features: ArrayLike) -> NDArray[Any]:
+    def _centred_blocks(self, compute: Callable[[Floats], NDArray[Any]], X: ArrayLike) -> NDArray[Any]:
         check_is_fitted(self)
-        array = check_features("features", features, self.n_features_in_)
+        # Sums depend on the layout in their last digit.
+        array = validate_data(self, _readable(X), reset=False, dtype=_DTYPES, order="C", ensure_min_samples=0)
         return in_blocks(lambda block: compute(block - self.mean_), array)
 
 
@@ -137,21 +157,19 @@ class SignBaseline(Baseline):
     Bits are in the order of `numpy.packbits`. A subclass implements `learn` and `project_centred`.
     """
 
-    def project(self, features: ArrayLike) -> Floats:
+    def project(self, X: ArrayLike) -> Floats:
         """The real values whose signs are the code.
 
         Args:
-            features: float32 or float64 `(n, D)`, finite; n may be 0.
+            X: features `(n, D)` as of `fit`; n may be 0.
 
         Returns:
             float64 `(n, n_bits)`.
 
         Raises:
-            NotFittedError: `fit` was not called.
-            TypeError: `features` has another dtype.
-            ValueError: the shape does not fit, or a feature is not finite.
+            NotFittedError, TypeError, ValueError: as `encode`.
         """
-        return self._centred_blocks(self.project_centred, features)
+        return self._centred_blocks(self.project_centred, X)
 
     def encode_centred(self, centred: Floats) -> NDArray[np.uint8]:
         """Signs of `project_centred`, packed."""
@@ -162,46 +180,57 @@ class SignBaseline(Baseline):
         raise NotImplementedError(f"{type(self).__name__} must implement project_centred")
 
 
-def check_features(name: str, features: ArrayLike, n_features: int | None = None) -> NDArray[np.floating[Any]]:
-    """Finite float32 or float64 features `(n, n_features)`, or of any width from 1, as a contiguous array."""
-    array = as_array(name, features)
-    if array.dtype not in (np.float32, np.float64):
-        raise TypeError(f"{name} must be a float32 or float64 array, got dtype {array.dtype}")
-    if array.ndim != 2 or array.shape[1] == 0:
-        raise ValueError(f"{name} must have shape (n, D) with D at least 1, got {array.shape}")
-    if n_features is not None and array.shape[1] != n_features:
-        raise ValueError(f"{name} must have the {n_features} columns of the training features, got {array.shape[1]}")
-    if not np.isfinite(array).all():
-        row, column = np.argwhere(~np.isfinite(array))[0].tolist()
-        raise ValueError(f"{name} must be finite, found {array[row, column]} at index [{row}, {column}]")
-    return np.ascontiguousarray(array)  # sums depend on the layout in their last digit
+class SupervisedBaseline(SignBaseline):
+    """A baseline of signs that learns from labels, and from the distances of two features or more."""
+
+    _min_samples = 2
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        return tags
+
+    def label_matrix(self, data: Training) -> Floats:
+        """Labels as zeros and ones `(n, C)`: a column for each class that occurs, or the multi-hot columns."""
+        if data.labels is None:  # words that the checks of scikit-learn look for
+            raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None")
+        return label_matrix(data.labels, len(data.centred))
+
+
+def _readable(X: Any) -> Any:
+    """Features that are no data frame as an array, without losing a mask."""
+    return X if hasattr(X, "columns") or issparse(X) else as_array("X", X)
 
 
 def check_varied(centred: Floats) -> None:
     """Features that are not all the same: a method that measures their extent has nothing to measure else."""
     if (centred == centred[0]).all():
-        raise ValueError(f"features must not all be equal, got {len(centred)} equal rows")
+        raise ValueError(f"X must not have all rows equal, got n_samples = {len(centred)} equal rows")
 
 
-def label_matrix(labels: ArrayLike | None, n: int) -> Floats:
+def label_matrix(y: Any, n: int) -> Floats:
     """Labels of n items as zeros and ones `(n, C)`: a column for each class that occurs, or the multi-hot columns."""
-    if labels is None:
-        raise ValueError("labels must be given, as this method learns from them, got None")
-    array = as_array("labels", labels)
+    y = y.toarray() if issparse(y) else as_array("y", y)
+    array = check_array(y, ensure_2d=False, allow_nd=True, dtype=None, input_name="y", ensure_min_features=0)
     # One column is refused as the likely slip of classes kept as (n, 1), which would make nearly all items similar.
     if array.ndim not in (1, 2) or array.shape[1:] in ((0,), (1,)):
-        raise ValueError(f"labels must have shape (n,), or (n, C) with C at least 2, got {array.shape}")
+        raise ValueError(f"y must have shape (n,), or (n, C) with C at least 2, got {array.shape}")
     if len(array) != n:
-        raise ValueError(f"labels must match the {n} rows of features, got {len(array)}")
+        raise ValueError(f"y must match the {n} rows of X, got {len(array)}")
     if array.ndim == 1:
-        if array.dtype.kind not in "iu":
-            raise TypeError(f"labels of shape (n,) must be integer classes, got dtype {array.dtype}")
+        if array.dtype == object and len(kinds := {type(label).__name__ for label in array}) > 1:
+            raise ValueError(f"y must hold classes of one type, got {', '.join(sorted(kinds))}")
+        if array.dtype.kind not in "biufOSU":
+            raise TypeError(f"y of shape (n,) must be classes: integers, strings or booleans, got dtype {array.dtype}")
+        if array.dtype.kind == "f":  # of others it warns where there are many classes
+            check_classification_targets(array)
         return (array[:, None] == np.unique(array)).astype(np.float64)
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"labels of shape (n, C) must be zeros and ones, got dtype {array.dtype}")
+        raise TypeError(f"y of shape (n, C) must be zeros and ones, got dtype {array.dtype}")
     wrong = array[(array != 0) & (array != 1)]
     if wrong.size:
-        raise ValueError(f"labels of shape (n, C) must be zeros and ones, found {wrong[0]}")
+        raise ValueError(f"y of shape (n, C) must be zeros and ones, found {wrong[0]}")
     return array.astype(np.float64)
 
 

@@ -56,9 +56,9 @@ class ITQ(SignBaseline):
         n_iter = check_int("n_iter", self.n_iter, minimum=0)
         n, n_features = data.centred.shape
         if self.n_bits > n_features:
-            raise ValueError(f"n_bits must be at most the {n_features} columns of features, got {self.n_bits}")
+            raise ValueError(f"n_bits must be at most n_features = {n_features}, the columns of X, got {self.n_bits}")
         if n <= self.n_bits:  # n centred samples have n - 1 principal components
-            raise ValueError(f"features must hold more samples than n_bits = {self.n_bits}, got {n}")
+            raise ValueError(f"X must hold more samples than n_bits = {self.n_bits}, got n_samples = {n}")
 
         projection = principal_axes(data.centred, self.n_bits)
         components = data.centred @ projection

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from fasthash._checks import check_int, check_positive
 from fasthash.baselines.base import (
     Floats,
-    SignBaseline,
+    SupervisedBaseline,
     Training,
     check_varied,
     in_blocks,
-    label_matrix,
     mean_distance,
     rbf,
 )
@@ -27,7 +26,7 @@ _TOLERANCE = 1e-2
 _MAX_DOUBLINGS = 50  # halvings of the step length in one iteration
 
 
-class KSH(SignBaseline):
+class KSH(SupervisedBaseline):
     """Signs of kernel functions, fitted greedily to the similarity of labelled pairs.
 
     Let k(x) be the Gaussian kernels of x and the anchors, centred over the training features. Bit i is the sign of
@@ -58,11 +57,12 @@ class KSH(SignBaseline):
         projection_: float64 `(n_anchors, n_bits)`, the columns a_i.
         objective_: list of float, `|Q|² / (n_bits l)²` after each bit; it is 1 before the first bit.
         refined_: bool `(n_bits,)`, true where step 2 gave a better bit than step 1.
+        n_iter_: largest number of iterations that step 2 took for a bit.
         mean_, n_features_in_: see `Baseline`.
 
     Raises (in `fit`):
-        TypeError: `labels` or an argument of the constructor has the wrong type.
-        ValueError: `labels` is None or does not fit, the features are all equal, or an argument is out of range.
+        TypeError: `y` or an argument of the constructor has the wrong type.
+        ValueError: `y` is None or does not fit, the features are all equal, or an argument is out of range.
 
     Examples:
         >>> features = np.random.default_rng(0).normal(size=(100, 32))
@@ -76,6 +76,7 @@ class KSH(SignBaseline):
     projection_: Floats
     objective_: list[float]
     refined_: NDArray[np.bool_]
+    n_iter_: int
 
     def __init__(
         self,
@@ -102,7 +103,7 @@ class KSH(SignBaseline):
         max_iter = check_int("max_iter", self.max_iter, minimum=0)
         if self.sigma is not None:
             check_positive("sigma", self.sigma)
-        targets = label_matrix(data.labels, n)
+        targets = self.label_matrix(data)
         check_varied(centred)
 
         anchors = centred[data.random.permutation(n)[:n_anchors]]
@@ -120,11 +121,12 @@ class KSH(SignBaseline):
         regular = singular > singular[0] * max(kernels.shape) * np.finfo(np.float64).eps
         basis, to_anchors = left[:, regular], right[regular].T / singular[regular]
         residue = _Residue(targets[labelled], self.n_bits)
-        columns, objective, refined = [], [], []
+        columns, objective, refined, n_iter = [], [], [], 0
         for _ in range(self.n_bits):
             leading = np.linalg.eigh(basis.T @ residue.times(basis))[1][:, -1]
             relaxed = to_anchors @ leading * math.sqrt(n_labelled)
-            candidates = relaxed, _refine(kernels, residue, relaxed, max_iter)
+            climbed, n_taken = _refine(kernels, residue, relaxed, max_iter)
+            candidates, n_iter = (relaxed, climbed), max(n_iter, n_taken)
             bits = [np.where(kernels @ a >= 0, 1.0, -1.0) for a in candidates]
             best = int(residue.form(bits[1]) > residue.form(bits[0]))
             residue.deflate(bits[best])
@@ -134,7 +136,7 @@ class KSH(SignBaseline):
 
         self.anchors_, self.sigma_, self.kernel_mean_ = anchors, float(sigma), kernel_mean
         self.projection_ = np.stack(columns, axis=1)
-        self.objective_, self.refined_ = objective, np.array(refined)
+        self.objective_, self.refined_, self.n_iter_ = objective, np.array(refined), n_iter
 
     def project_centred(self, centred: Floats) -> Floats:
         """See `SignBaseline.project`."""
@@ -166,8 +168,8 @@ class _Residue:
         self._bits = np.column_stack((self._bits, bit))
 
 
-def _refine(kernels: Floats, residue: _Residue, start: Floats, max_iter: int) -> Floats:
-    """Lower -f'Qf, f = tanh(K a / 2), starting from `start`; return a.
+def _refine(kernels: Floats, residue: _Residue, start: Floats, max_iter: int) -> tuple[Floats, int]:
+    """Lower -f'Qf, f = tanh(K a / 2), starting from `start`; return a and the number of iterations.
 
     Nesterov, A Method of Solving a Convex Programming Problem with Convergence Rate O(1/k²), 1983.
     """
@@ -181,7 +183,9 @@ def _refine(kernels: Floats, residue: _Residue, start: Floats, max_iter: int) ->
     value = value_and_gradient(start)[0]
     momentum_before, momentum = 0.0, 1.0
     curvature = 1.0  # inverse step length
-    for _ in range(max_iter):
+    n_iter = 0
+    while n_iter < max_iter:
+        n_iter += 1
         ahead = current + (momentum_before - 1) / momentum * (current - previous)
         value_ahead, gradient = value_and_gradient(ahead)
         slope = float(gradient @ gradient)
@@ -199,4 +203,4 @@ def _refine(kernels: Floats, residue: _Residue, start: Floats, max_iter: int) ->
         change, value = abs(new_value - value), new_value
         if change / len(kernels) <= _TOLERANCE:
             break
-    return current
+    return current, n_iter

@@ -79,7 +79,7 @@ class OPQ(Baseline):
         n, n_features = data.centred.shape
         n_parts = self.n_bits // 8
         if n_parts > n_features:
-            raise ValueError(f"n_bits must be at most 8 * {n_features} for {n_features} columns, got {self.n_bits}")
+            raise ValueError(f"n_bits must be at most 8 * n_features, n_features = {n_features}, got {self.n_bits}")
 
         used = data.centred[data.random.permutation(n)[:n_train]]
         rotation = random_rotation(n_features, data.random)
@@ -108,7 +108,7 @@ class OPQ(Baseline):
         """Compute squared Euclidean distances of queries from the reconstructions of codes.
 
         Args:
-            queries: float32 or float64 features `(nq, D)`, finite.
+            queries: features `(nq, D)` as of `fit`.
             codes: uint8 `(n, n_bits / 8)`, from `encode`.
 
         Returns:
@@ -126,7 +126,7 @@ class OPQ(Baseline):
         """Find the k codes nearest to each query by the distances of `distances`, exactly.
 
         Args:
-            queries: float32 or float64 features `(nq, D)`, finite.
+            queries: features `(nq, D)` as of `fit`.
             codes: uint8 `(n, n_bits / 8)`, from `encode`.
             k: number of neighbours, from 1 to n.
 

@@ -8,10 +8,9 @@ from numpy.random import RandomState
 from fasthash._checks import check_int, check_not_negative, check_positive
 from fasthash.baselines.base import (
     Floats,
-    SignBaseline,
+    SupervisedBaseline,
     Training,
     check_varied,
-    label_matrix,
     mean_distance,
     rbf,
 )
@@ -21,7 +20,7 @@ __all__ = ["SDH"]
 _MAX_SWEEPS = 10  # passes over all bits in one B-step
 
 
-class SDH(SignBaseline):
+class SDH(SupervisedBaseline):
     """Signs of a kernel regression onto codes that classify well.
 
     Let F be the Gaussian kernels of the training features and the anchors, and Y the labels as zeros and ones. The
@@ -55,8 +54,8 @@ class SDH(SignBaseline):
         mean_, n_features_in_: see `Baseline`.
 
     Raises (in `fit`):
-        TypeError: `labels` or an argument of the constructor has the wrong type.
-        ValueError: `labels` is None or does not fit, the features are all equal, or an argument is out of range.
+        TypeError: `y` or an argument of the constructor has the wrong type.
+        ValueError: `y` is None or does not fit, the features are all equal, or an argument is out of range.
 
     Examples:
         >>> features = np.random.default_rng(0).normal(size=(100, 32))
@@ -101,7 +100,7 @@ class SDH(SignBaseline):
         regression_ridge = check_positive("regression_ridge", self.regression_ridge)
         if self.sigma is not None:
             check_positive("sigma", self.sigma)
-        targets = label_matrix(data.labels, n)
+        targets = self.label_matrix(data)
         check_varied(centred)
         anchors = centred[data.random.permutation(n)[:n_anchors]]
         sigma = mean_distance(centred, anchors) if self.sigma is None else self.sigma

@@ -49,6 +49,7 @@ class SpectralHashing(SignBaseline):
     modes_: NDArray[np.int64]
     omegas_: Floats
     minima_: Floats
+    _min_samples = 2
 
     def __init__(self, n_bits: int = 64, *, random_state: int | RandomState | None = None) -> None:
         self.n_bits = n_bits

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 from tqdm import tqdm
 
 from fasthash._labels import check_labels
+from fasthash._locks import Lazy
 from fasthash._photo_files import Broken, reason
 from fasthash._photos import read_photo
 from fasthash._pixels import check_array, from_array
@@ -67,7 +67,7 @@ class ImageSet(Dataset[tuple[torch.Tensor, Any]]):
         if names is not None:
             self.names = tuple(names)
 
-    @cached_property
+    @Lazy
     def names(self) -> tuple[str | None, ...]:
         """What tells the images of the data set apart; see the class."""
         return tuple(content_hash(image) if isinstance(image, np.ndarray) else _path(image) for image in self.images)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 
 from fasthash._checks import check_choice, check_int, check_real
+from fasthash._locks import Lazy
 from fasthash.losses.base import HashLoss, similarity
 from fasthash.losses.variants import Variant, check_variant
 
@@ -32,7 +32,7 @@ class PairBatch:
         self.left_labels, self.right_labels = left_labels, right_labels
         self.mask = mask
 
-    @cached_property
+    @Lazy
     def similar(self) -> Tensor:
         """Bool `(A, B)`: the images share a label."""
         return similarity(self.left_labels, self.right_labels)

@@ -16,13 +16,17 @@ __all__ = ["TargetLoss", "class_codes"]
 def class_codes(n_classes: int, n_bits: int, *, kind: str = "auto", seed: int = 0) -> Tensor:
     """Make codes of -1 and +1 for classes, far apart from each other.
 
+    The code of the authors of CSQ takes the first rows of a Hadamard matrix. To repeat their runs, give
+    a loss those as `codes=`: `torch.tensor(scipy.linalg.hadamard(64)[:10]).float()`.
+
     Args:
         n_classes: number of codes.
         n_bits: width of the codes.
-        kind: "hadamard" takes the rows of a Hadamard matrix and then of its negative; any two differ in at least
-            n_bits / 2 bits. It needs n_bits to be a power of 2 and n_classes at most 2 n_bits. "random" draws every
-            bit. "auto" takes "hadamard" if possible, else "random".
-        seed: random seed of the bits.
+        kind: "hadamard" draws rows of a Hadamard matrix, and of its negative if there are more classes than bits, and
+            negates rows and columns at random; any two codes differ in at least n_bits / 2 bits. It needs n_bits to be
+            a power of 2 and n_classes at most 2 n_bits. "random" draws every bit. "auto" takes "hadamard" if possible,
+            else "random".
+        seed: random seed of the rows and bits.
 
     Returns:
         float32 `(n_classes, n_bits)`.
@@ -39,13 +43,20 @@ def class_codes(n_classes: int, n_bits: int, *, kind: str = "auto", seed: int = 
             "kind='hadamard' needs n_bits to be a power of 2 and n_classes at most 2 n_bits, "
             f"got n_bits={n_bits}, n_classes={n_classes}"
         )
+    generator = torch.Generator().manual_seed(seed)
     if kind == "random" or not fits:
-        generator = torch.Generator().manual_seed(seed)
-        return torch.randint(0, 2, (n_classes, n_bits), generator=generator).float() * 2 - 1
+        return _random_signs(n_classes, n_bits, generator)
     matrix = torch.ones(1, 1)
     for _ in range(int(math.log2(n_bits))):  # Sylvester's construction
         matrix = torch.kron(torch.tensor([[1.0, 1.0], [1.0, -1.0]]), matrix)
-    return torch.cat([matrix, -matrix])[:n_classes]
+    # The first rows would do as well, but few of them have constant columns and equal ones, which are wasted bits.
+    matrix = matrix * _random_signs(n_bits, 1, generator)
+    order = torch.cat([torch.randperm(n_bits, generator=generator) + first for first in (0, n_bits)])
+    return torch.cat([matrix, -matrix])[order[:n_classes]] * _random_signs(1, n_bits, generator)
+
+
+def _random_signs(n_rows: int, n_columns: int, generator: torch.Generator) -> Tensor:
+    return torch.randint(0, 2, (n_rows, n_columns), generator=generator).float() * 2 - 1
 
 
 class TargetLoss(HashLoss):
