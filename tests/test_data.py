@@ -168,11 +168,14 @@ def test_folder_depends_on_the_seed_alone(photos):
     assert "seed 2" in load_folder(photos, seed=2).protocol
 
 
-def test_folder_transform_and_progress(photos, capsys):
+def test_folder_transform_and_progress(photos, capsys, monkeypatch):
     write_classes(photos, {"a": 2, "b": 2})
     split = load_folder(photos, transform=lambda image: torch.ones(1))
     assert all(torch.equal(images[0][0], torch.ones(1)) for images in (split.train, split.gallery, split.query))
     assert capsys.readouterr().err == ""
+    load_folder(photos, progress=True)
+    assert capsys.readouterr().err == ""  # nobody watches a file
+    monkeypatch.setattr("fasthash.data.images.is_watched", lambda: True)
     load_folder(photos, progress=True)
     assert "check images" in capsys.readouterr().err
 

@@ -319,7 +319,7 @@ def test_numbers_and_their_nouns_agree(run, tmp_path, seeds, lines):
 def test_bars_are_drawn_on_terminals_alone(run, tmp_path, monkeypatch):
     photos = write_all(tmp_path / "photos", [1, 2])
     assert run(photos).stderr == ""
-    monkeypatch.setattr("fasthash.cli.dedup.is_watched", lambda: True)
+    monkeypatch.setattr("fasthash.dedup.is_watched", lambda: True)
     assert "hash: 100%" in run(photos).stderr
 
 

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from fasthash._progress import is_watched
 from fasthash._shown import counted, for_terminal
 from fasthash.cli._app import (
     MaxBytes,
@@ -56,11 +55,16 @@ def dedup(
 
         check_output(output)
         limits = given(max_bytes=max_bytes, max_pixels=max_pixels)
-        shown = not as_json and is_watched()
         try:
             with sigterm_as_exit():
                 found = find_duplicates(
-                    folder, radius, hash_bits=hash_bits, state=index, background=background, progress=shown, **limits
+                    folder,
+                    radius,
+                    hash_bits=hash_bits,
+                    state=index,
+                    background=background,
+                    progress=not as_json,
+                    **limits,
                 )
         except (KeyboardInterrupt, SystemExit):
             if index is not None:

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from fasthash._progress import is_watched
 from fasthash._shown import counted, for_terminal
 from fasthash.cli._app import (
     Force,
@@ -68,7 +67,6 @@ def demo(
             lr=lr,
             seed=seed,
             say=typer.echo,
-            progress=is_watched(),
         )
     typer.echo("")
     for row in report["quality"]:
@@ -137,7 +135,7 @@ def train(
             skip_broken=skip_broken,
             **training,
         )
-        record = run_training(experiment, output, typer.echo, is_watched())
+        record = run_training(experiment, output, typer.echo)
     epochs = counted(len(record.losses), "epoch")
     typer.echo(f"{epochs}, {record.seconds:.0f} s on {record.device}, loss {record.losses[-1]:.4f}")
     typer.echo(f"encoder in {for_terminal(output / 'encoder')}; measure it with: fasthash eval {for_terminal(output)}")
@@ -164,7 +162,7 @@ def evaluate(
         from fasthash.evaluation import PICTURES
         from fasthash.evaluation import evaluate as measure
 
-        figures = measure(folder, at, ties, empty, plots=plots, progress=not as_json and is_watched())
+        figures = measure(folder, at, ties, empty, plots=plots, progress=not as_json)
     if as_json:
         typer.echo(json.dumps(figures, indent=2))
         return
@@ -244,13 +242,11 @@ def encode(
         if ray:
             from fasthash.distributed import encode_images
 
-            at_scale |= limits | {"progress": is_watched()}
+            at_scale |= limits
             parts = encode_images(images, network, output, batch_size=batch_size, workers=num_workers, **at_scale)
             broken = parts.broken
         else:
-            encoded = network.encode_folder(
-                images, batch_size=batch_size, num_workers=num_workers or 0, progress=is_watched(), **limits
-            )
+            encoded = network.encode_folder(images, batch_size=batch_size, num_workers=num_workers or 0, **limits)
             if encoded.paths:
                 np.savez(output, codes=encoded.codes, paths=np.array(encoded.paths, dtype=np.str_))
             parts, broken = [encoded], encoded.broken
