@@ -84,7 +84,8 @@ def test_codes_are_those_of_encode_folder(encoder, folder, tmp_path):
     check_folder(EncodedParts(tmp_path / "codes"), encoder, folder)
 
 
-def test_workers_change_nothing(cluster, encoder, folder, tmp_path, capfd):
+def test_workers_change_nothing(cluster, encoder, folder, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr("fasthash.distributed.encoding.is_watched", lambda: True)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as each worker has
     encode(folder, encoder, tmp_path / "here")
@@ -453,7 +454,7 @@ def test_the_command(cluster, run, encoder, few, tmp_path):
     command = ["encode", tmp_path / "encoder", few, tmp_path / "codes", "--ray", "--batch-size", 2, "--part-size", 2]
     result = run(*command, "--num-workers", 1, "--index", tmp_path / "photos.fh")
     assert result.exit_code == 0, result.output
-    assert f"3 images in {tmp_path / 'codes'}, 1 files skipped" in result.output
+    assert f"3 images in {tmp_path / 'codes'}, 1 file skipped" in result.output
     assert "skipped broken.jpg: UnidentifiedImageError" in result.output
     codes, _ = together(EncodedParts(tmp_path / "codes"))
     np.testing.assert_array_equal(fh.load(tmp_path / "photos.fh").reconstruct([0, 1, 2]), codes)

@@ -463,11 +463,11 @@ def test_encoding_nothing_is_an_error(tmp_path):
     (tmp_path / "photos" / "a.jpg").write_bytes(b"")
     code, text = run("encode", tmp_path / "encoder", tmp_path / "photos", tmp_path / "codes.npz")
     assert code == 1
-    assert "0 images in " in text
-    assert "1 file skipped" in text
-    assert text.strip().endswith(f"fasthash: no image in {tmp_path / 'photos'} could be read")
+    message = f"fasthash: {tmp_path / 'photos'} holds no image that can be read, 1 file skipped; nothing was encoded"
+    assert text.strip().endswith(message)
+    assert not (tmp_path / "codes.npz").exists()
     Image.new("RGB", (32, 32)).save(tmp_path / "photos" / "b.jpg")
-    code, text = run("encode", tmp_path / "encoder", tmp_path / "photos", tmp_path / "codes.npz", "--force")
+    code, text = run("encode", tmp_path / "encoder", tmp_path / "photos", tmp_path / "codes.npz")
     assert (code, "1 image in " in text, "encode:" in text) == (0, True, False)
 
 

@@ -81,9 +81,12 @@ def test_paths_are_relative_and_may_be_odd(encoder, tmp_path, monkeypatch):
         assert encode(encoder, folder).paths == [name]
 
 
-def test_progress_bar(encoder, tmp_path, capsys):
+def test_progress_bar(encoder, tmp_path, capsys, monkeypatch):
     write(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"")
+    encoder.encode_folder(tmp_path)
+    assert capsys.readouterr().err == ""  # nobody watches a file
+    monkeypatch.setattr("fasthash.folders.is_watched", lambda: True)
     encoder.encode_folder(tmp_path)
     assert "2/2" in capsys.readouterr().err
     encode(encoder, tmp_path)

@@ -794,7 +794,7 @@ def test_refused_arrays(how, codes, ids, error, message):
         ({"level_bits": (8, 48)}, ValueError, "codes must have shape (n, 7) for 56 bits, got (3, 8)"),
         ({"level_bits": (8, 55)}, ValueError, "level_bits must be a multiple of 8, got 55"),
         ({"level_bits": ()}, ValueError, "level_bits must name at least one level, got ()"),
-        ({"level_bits": 64}, TypeError, "level_bits must be a sequence of integers, got 64"),
+        ({"level_bits": 6.4}, TypeError, "level_bits must be a sequence of integers, got 6.4"),
         ({"memory": "small"}, ValueError, "memory must be one of 'compact', 'default', 'fast', got 'small'"),
         ({"memory": None}, ValueError, "memory must be one of 'compact', 'default', 'fast', got None"),
         ({"plan": "tree"}, ValueError, "plan must be one of 'auto', 'scan', 'prefix', 'multi-index', got 'tree'"),
