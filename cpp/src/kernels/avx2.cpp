@@ -47,6 +47,26 @@ AVX2_INLINE __m256i look_up(const Halves& codes, const std::uint8_t* prepared) {
                            _mm256_shuffle_epi8(table(prepared + 16), codes.high));
 }
 
+// Hands the codes of a group below the threshold to the sink. sums: the distances of both halves of the group, in
+// bytes.
+AVX2_INLINE void offer(const GroupScan& scan, std::size_t q, std::size_t g, const __m256i* sums) {
+    // AVX2 has no unsigned comparison: x >= threshold exactly if max(x, threshold) == x.
+    const __m256i threshold = _mm256_set1_epi8(static_cast<char>(scan.thresholds[q]));
+    const __m256i least = _mm256_min_epu8(sums[0], sums[1]);
+    const __m256i beyond = _mm256_cmpeq_epi8(_mm256_max_epu8(least, threshold), least);
+    if (__builtin_expect(_mm256_movemask_epi8(beyond) == -1, 1)) return;
+    std::uint16_t distances[kGroup];
+    std::uint64_t rows = 0;
+    for (std::size_t half = 0; half < 2; ++half) {
+        const __m256i out = _mm256_cmpeq_epi8(_mm256_max_epu8(sums[half], threshold), sums[half]);
+        rows |= std::uint64_t{~static_cast<std::uint32_t>(_mm256_movemask_epi8(out))} << (half * kHalf);
+        alignas(32) std::uint8_t bytes[kHalf];
+        _mm256_store_si256(reinterpret_cast<__m256i*>(bytes), sums[half]);
+        for (std::size_t i = 0; i < kHalf; ++i) distances[half * kHalf + i] = bytes[i];
+    }
+    scan.sink->take(q, g, rows, distances);
+}
+
 // Codes of up to 31 bytes, whose distances fit a byte. Inlined with a constant n_bytes for common widths.
 AVX2_INLINE void scan_narrow(const GroupScan& scan, std::size_t n_bytes) {
     for (std::size_t g = 0; g < scan.n_groups; ++g) {
@@ -64,23 +84,31 @@ AVX2_INLINE void scan_narrow(const GroupScan& scan, std::size_t n_bytes) {
                 sums[0] = _mm256_add_epi8(sums[0], look_up(halves[0][b], query + b * kPrepared));
                 sums[1] = _mm256_add_epi8(sums[1], look_up(halves[1][b], query + b * kPrepared));
             }
-            // AVX2 has no unsigned comparison: x >= threshold exactly if max(x, threshold) == x.
-            const __m256i threshold = _mm256_set1_epi8(static_cast<char>(scan.thresholds[q]));
-            const __m256i least = _mm256_min_epu8(sums[0], sums[1]);
-            const __m256i beyond = _mm256_cmpeq_epi8(_mm256_max_epu8(least, threshold), least);
-            if (__builtin_expect(_mm256_movemask_epi8(beyond) == -1, 1)) continue;
-            std::uint16_t distances[kGroup];
-            std::uint64_t rows = 0;
-            for (std::size_t half = 0; half < 2; ++half) {
-                const __m256i out = _mm256_cmpeq_epi8(_mm256_max_epu8(sums[half], threshold), sums[half]);
-                rows |= std::uint64_t{~static_cast<std::uint32_t>(_mm256_movemask_epi8(out))} << (half * kHalf);
-                alignas(32) std::uint8_t bytes[kHalf];
-                _mm256_store_si256(reinterpret_cast<__m256i*>(bytes), sums[half]);
-                for (std::size_t i = 0; i < kHalf; ++i) distances[half * kHalf + i] = bytes[i];
-            }
-            scan.sink->take(q, g, rows, distances);
+            offer(scan, q, g, sums);
         }
     }
+}
+
+// The same for a single query: nothing is kept for a second one, so the half-bytes stay in registers.
+AVX2_INLINE void scan_narrow_once(const GroupScan& scan, std::size_t n_bytes) {
+    for (std::size_t g = 0; g < scan.n_groups; ++g) {
+        const std::uint8_t* group = scan.groups + g * kGroup * n_bytes;
+        prefetch_ahead(group, kGroup * n_bytes, 1);
+        __m256i sums[2] = {};
+        for (std::size_t b = 0; b < n_bytes; ++b) {
+            const std::uint8_t* query = scan.prepared + b * kPrepared;
+            sums[0] = _mm256_add_epi8(sums[0], look_up(split(group + b * kGroup), query));
+            sums[1] = _mm256_add_epi8(sums[1], look_up(split(group + b * kGroup + kHalf), query));
+        }
+        offer(scan, 0, g, sums);
+    }
+}
+
+template <std::size_t kBytes>
+AVX2 void scan_narrow_of(const GroupScan& scan) {
+    const std::size_t n_bytes = kBytes ? kBytes : scan.n_bytes;
+    if (scan.n_queries == 1) return scan_narrow_once(scan, n_bytes);
+    scan_narrow(scan, n_bytes);
 }
 
 // Codes of 32 bytes and more: 16-bit distances, of even and odd rows apart. A query leaves a group as soon as none of
@@ -132,15 +160,15 @@ AVX2 void scan_wide(const GroupScan& scan) {
 AVX2 void scan_groups(const GroupScan& scan) {
     switch (scan.n_bytes) {
         case 2:
-            return scan_narrow(scan, 2);
+            return scan_narrow_of<2>(scan);
         case 4:
-            return scan_narrow(scan, 4);
+            return scan_narrow_of<4>(scan);
         case 8:
-            return scan_narrow(scan, 8);
+            return scan_narrow_of<8>(scan);
         case 16:
-            return scan_narrow(scan, 16);
+            return scan_narrow_of<16>(scan);
         default:
-            return scan.n_bytes < 32 ? scan_narrow(scan, scan.n_bytes) : scan_wide(scan);
+            return scan.n_bytes < 32 ? scan_narrow_of<0>(scan) : scan_wide(scan);
     }
 }
 

@@ -161,6 +161,12 @@ FASTHASH_INLINE void distances_any(const std::uint8_t* query, const std::uint8_t
             return distances<Count, 1>(query, codes, n, n_bytes, base, out);
         case 2:
             return distances<Count, 2>(query, codes, n, n_bytes, base, out);
+        case 8:
+            return distances<Count, 8>(query, codes, n, n_bytes, base, out);
+        case 16:
+            return distances<Count, 16>(query, codes, n, n_bytes, base, out);
+        case 32:
+            return distances<Count, 32>(query, codes, n, n_bytes, base, out);
         default:
             return distances<Count, 0>(query, codes, n, n_bytes, base, out);
     }
