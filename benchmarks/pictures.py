@@ -63,7 +63,7 @@ def draw_bounds(path: Path) -> None:
 def draw_plans(path: Path) -> None:
     """Codes that an exact search compares, over how far codes stray from their centres, and the plan chosen."""
     flips = (0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.16, 0.2, 0.3, 0.5)
-    marks = {"scan": "s", "prefix": "o", "multi_index": "^"}
+    marks = {"scan": "s", "prefix": "o", "multi_index": "^", "clusters": "D"}
     figure, axis = plt.subplots(figsize=(6.4, 4))
     for memory, colour in (("default", SHADES[1]), ("fast", SHADES[3])):
         compared, plans = [], []

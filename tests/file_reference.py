@@ -12,7 +12,7 @@ import xxhash
 
 FLAT, HIER = 1, 2
 MEMORIES = ("default", "compact", "fast")
-PLANS = ("auto", "scan", "prefix", "multi-index")
+PLANS = ("auto", "scan", "prefix", "multi-index", "clusters")
 SECTIONS = ("levels", "codes", "runs", "ids")
 GROUP = 64
 HEADER = struct.Struct("<8sHHIBBHBB2sQQQqQ32s24sQ")
@@ -111,7 +111,7 @@ def read(data):
     require(len(data) >= 128, "shorter than a header")
     header = Header._make(HEADER.unpack_from(data))
     require(header.magic == b"FASTHASH", "magic")
-    require((header.major, header.minor) == (1, 0), "version")
+    require((header.major, header.minor) == (1, _minor_of(header.plan)), "version")
     require(header.header_sum == xxhash.xxh64_intdigest(data[:120]), "checksum of the header")
     require(header.size == 128 and header.zero == bytes(2) and header.rest == bytes(24), "size or zeros of the header")
     _check_fields(header)
@@ -137,10 +137,14 @@ def read(data):
     return Contents(header.kind, widths, codes, ids, header.next_id, header.memory, header.plan)
 
 
+def _minor_of(plan):
+    return 1 if PLANS[plan : plan + 1] == ("clusters",) else 0
+
+
 def _check_fields(header):
     flat = header.kind == FLAT
     require(header.kind in (FLAT, HIER), "kind")
-    require(header.memory <= (0 if flat else 2) and header.plan <= (0 if flat else 3), "settings")
+    require(header.memory <= (0 if flat else 2) and header.plan <= (0 if flat else 4), "settings")
     require(1 <= header.n_levels <= (1 if flat else 512), "number of levels")
     require(header.n_codes < 2**32, "n_codes")
     shared = header.n_codes - header.n_rows
@@ -197,6 +201,7 @@ def write(contents):
     n, n_bytes = len(ids), sum(contents.level_bits) // 8
     header = Header(
         kind=contents.kind,
+        minor=_minor_of(contents.plan),
         n_levels=len(contents.level_bits),
         memory=contents.memory,
         plan=contents.plan,

@@ -13,12 +13,19 @@ from fasthash import _core
 from galleries import GALLERIES
 
 LAYOUTS = [(8,), (64,), (4096,), (8, 8), (8, 16, 40), (16, 48), (8, 8, 8, 8), (40, 16, 8), (24, 104), (8,) * 12]
-PLANS = ["scan", "prefix", "multi-index"]
+PLANS = ["scan", "prefix", "multi-index", "clusters"]
 MEMORIES = ["compact", "default", "fast"]
 LEVELS = _core.simd_levels()
 MODES = ["node_ratio", "gallery_ratio", "radius"]  # of keep=
 # Memory and plan: every form in which codes are held, and every way to search them.
-WAYS = [("default", "auto"), ("default", "prefix"), ("compact", "prefix"), ("default", "multi-index"), ("fast", "scan")]
+WAYS = [
+    ("default", "auto"),
+    ("default", "clusters"),
+    ("default", "prefix"),
+    ("compact", "prefix"),
+    ("default", "multi-index"),
+    ("fast", "scan"),
+]
 KINDS = ["flat", *itertools.product(MEMORIES, ["auto", *PLANS])]
 
 

@@ -27,9 +27,10 @@ SCAN, SEARCH, PRUNED = (
     "cpp/src/segments/segment_search.cpp",
     "cpp/src/search/pruned_search.cpp",
 )
-SUBSTRING, SORTED = "cpp/src/search/substring_search.cpp", "cpp/src/codes/sorted_codes.cpp"
+SUBSTRING, ROW_IDS = "cpp/src/search/substring_search.cpp", "cpp/src/codes/row_ids.cpp"
 ENTRIES = "cpp/src/search/row_entries.cpp"
 MERGE, RESCORING = "python/fasthash/distributed/merge.py", "python/fasthash/rescoring.py"
+CLUSTERS, ARRANGED = "cpp/src/search/cluster_search.cpp", "cpp/src/codes/arranged_codes.cpp"
 GPU, BATCH, FLAT = "cpp/gpu/search_kernels.h", "cpp/gpu/query_batch.h", "cpp/gpu/flat_gallery.cu"
 
 
@@ -48,7 +49,7 @@ MUTANTS = [
     Mutant("compacting drops the last tie", TOPK, "pair.id > id_threshold_);", "pair.id >= id_threshold_);"),
     Mutant("compacting keeps the wrong ties", TOPK, "std::nth_element(ties_.begin(), last, ties_.end());", "std::nth_element(ties_.begin(), last, ties_.end(), std::greater<>());"),
     Mutant("large ids are sorted by their low half", TOPK, "shift < 64 && range >> shift != 0", "shift < 32 && range >> shift != 0"),
-    Mutant("a scan takes the next group's least id", SCAN, "entries_.least_id(first_group_ + group)", "entries_.least_id(std::min(first_group_ + group + 1, (codes_.size() - 1) / kGroup))"),
+    Mutant("a scan takes the next group's least id", SCAN, "entries_.least_id(group)", "entries_.least_id(std::min(group + 1, (codes_.size() - 1) / kGroup))"),
     Mutant("a scan leaves ties out", SCAN, "nearest.largest_distance() + 1);", "nearest.largest_distance());"),
     Mutant("a skipped group loses a distance", SCAN, "distances[i] <= threshold", "distances[i] < threshold"),
     Mutant("waiting ties are dropped", SCAN, "hit.distance > nearest.largest_distance()", "hit.distance >= nearest.largest_distance()"),
@@ -60,13 +61,21 @@ MUTANTS = [
     Mutant("the k-th of some hits is a nearer one", SUBSTRING, "distances + nearest_->k() - 1;", "distances + nearest_->k() / 2;"),
     Mutant("dropped prefixes do not count", SUBSTRING, "wanted[i].distance + prefix_distance_", "wanted[i].distance"),
     Mutant("equal codes give one id less", ENTRIES, "std::min(range.size(), n_wanted);", "std::min(range.size(), n_wanted + 1) - 1;"),
-    Mutant("a group's least id is its first", SORTED, "} else if (id < least[group]) {", "} else if (id < least[group] && n_bytes == 0) {"),
+    Mutant("a group's least id is its first", ROW_IDS, "} else if (id < least_ids_[group]) {", "} else if (id < least_ids_[group] && new_row) {"),
     Mutant("a loaded group's least id is its last", "cpp/src/codes/id_summary.cpp", "least = std::min(least, id);", "least = id;"),
     Mutant("chunks of several segments count as ordered", SEARCH, "order = IdOrder::any;  // threads", "(void)0;  // threads"),
     Mutant("joined chunks lose a query", SEARCH, "chunk = 1; chunk < n_chunks; ++chunk) {", "chunk = 2; chunk < n_chunks; ++chunk) {"),
     Mutant("segments in any order count as ordered", "cpp/src/segments/state.cpp", "|| each.segment->smallest_id() < last) return", ") return"),
     Mutant("pruned searches end before ties", PRUNED, "distance <= std::min(n_bits, nearest_->threshold())", "distance < std::min(n_bits, nearest_->threshold())"),
     Mutant("pruned levels keep fewer than k", PRUNED, "std::min(nearest_->k(), codes_.n_entries());", "std::min(nearest_->k(), codes_.n_entries()) / 2;"),
+    Mutant("an annulus ends one radius early", CLUSTERS, "std::min(radii.last, d + most)", "std::min(radii.last, d + most - 1)"),
+    Mutant("an annulus begins one radius late", CLUSTERS, "std::max(radii.first, d - most)", "std::max(radii.first, d - most + 1)"),
+    Mutant("clusters at the threshold are left out", CLUSTERS, "if (bound > most ||", "if (bound >= most ||"),
+    Mutant("other clusters count as too far", CLUSTERS, "(d - least + 1) / 2", "(d - least + 3) / 2"),
+    Mutant("waiting clusters are dropped at the threshold", CLUSTERS, ">> kClusterBits) > largest(query)", ">> kClusterBits) >= largest(query)"),
+    Mutant("a chunk of a cluster hides its last radius", CLUSTERS, "annulus.first > last) continue;", "annulus.first >= last) continue;"),
+    Mutant("codes belong to a far centroid", "cpp/src/codes/k_majority.cpp", "while (distances_[number] != least) ++number;", "while (distances_[number] > least + 2) ++number;"),
+    Mutant("rows of the next cluster are compared twice", SCAN, "if (first_row + kGroup > range.end) rows", "if (first_row + kGroup > range.end + 64) rows"),
     Mutant("merged shards forget ids", MERGE, "np.lexsort((ids, distances), axis=-1)", "np.argsort(distances, axis=-1)"),
     Mutant("scored candidates forget ids", RESCORING, "np.lexsort((ids, -scores), axis=-1)", "np.argsort(-scores, axis=-1)"),
     Mutant("a GPU threshold loses ties", GPU, "static_cast<int>(distance) + 1, 0)", "static_cast<int>(distance), 0)"),

@@ -125,7 +125,7 @@ def test_nbytes_counts_codes_ids_and_tables():
     flat.add(codes)
     assert n * 8 <= flat.nbytes <= (n + 64) * 8  # whole groups of 64 codes; counted ids take no room
     sizes = {}
-    for memory, plan in [("compact", "prefix"), ("default", "scan"), ("default", "prefix"), ("fast", "multi-index")]:
+    for memory, plan in [("compact", "prefix"), ("default", "prefix"), ("fast", "multi-index")]:
         index = fh.HierIndex((8, 16, 40), memory=memory, plan=plan)
         index.add(codes)
         stats = index.stats()
@@ -138,11 +138,25 @@ def test_nbytes_counts_codes_ids_and_tables():
         expected = n * (tails + 3) + n // 64 * 3 + directories + tables  # an id of less than 2^24 takes three bytes
         assert expected <= index.nbytes <= expected + 2000
         sizes[memory, plan] = index.nbytes
-    assert sizes["compact", "prefix"] < sizes["default", "scan"] < sizes["fast", "multi-index"]
+    assert sizes["compact", "prefix"] < sizes["default", "prefix"] < sizes["fast", "multi-index"]
     before = index.nbytes
     index.search(codes[:1], keep=0.3)
     tree = sum(nodes[:2]) * 8 + nodes[0] + 2 * nodes[1]
     assert tree <= index.nbytes - before <= tree + 500  # made by the first pruned search
+
+
+def test_a_scan_and_clusters_take_little_more_than_the_codes():
+    codes = np.random.default_rng(0).integers(0, 256, (100_000, 8), np.uint8)
+    scanned, counted, clusters = (fh.HierIndex((64,), plan=plan) for plan in ("scan", "scan", "clusters"))
+    scanned.add(codes, np.random.default_rng(0).permutation(2**20)[:100_000])
+    for index in (counted, clusters):
+        index.add(codes)
+    assert counted.nbytes <= (len(codes) + 64) * 8  # as in a flat index, ids in the order of the codes take no room
+    with_ids = len(codes) * 11 + len(codes) // 64 * 3
+    assert with_ids <= scanned.nbytes <= with_ids + 1000
+    stats = clusters.stats()
+    rings = stats["n_clusters"] * (66 * 4 + 8)
+    assert with_ids + rings <= clusters.nbytes <= with_ids + rings + 1000
 
 
 @pytest.mark.parametrize("memory", ["compact", "default", "fast"])
@@ -459,7 +473,7 @@ def test_int8_embeddings_of_sentence_transformers():
     ("options", "message"),
     [
         ({"memory": "small"}, "memory must be one of 'compact', 'default', 'fast', got 'small'"),
-        ({"plan": "tree"}, "plan must be one of 'auto', 'scan', 'prefix', 'multi-index', got 'tree'"),
+        ({"plan": "tree"}, "plan must be one of 'auto', 'scan', 'prefix', 'multi-index', 'clusters', got 'tree'"),
         ({"memory": None}, "memory must be one of .*, got None"),
         ({"memory": "FAST"}, "memory must be one of .*, got 'FAST'"),
         ({"memory": 2}, "memory must be one of .*, got 2"),

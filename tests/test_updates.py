@@ -797,8 +797,16 @@ def test_refused_arrays(how, codes, ids, error, message):
         ({"level_bits": 6.4}, TypeError, "level_bits must be a sequence of integers, got 6.4"),
         ({"memory": "small"}, ValueError, "memory must be one of 'compact', 'default', 'fast', got 'small'"),
         ({"memory": None}, ValueError, "memory must be one of 'compact', 'default', 'fast', got None"),
-        ({"plan": "tree"}, ValueError, "plan must be one of 'auto', 'scan', 'prefix', 'multi-index', got 'tree'"),
-        ({"plan": None}, ValueError, "plan must be one of 'auto', 'scan', 'prefix', 'multi-index', got None"),
+        (
+            {"plan": "tree"},
+            ValueError,
+            "plan must be one of 'auto', 'scan', 'prefix', 'multi-index', 'clusters', got 'tree'",
+        ),
+        (
+            {"plan": None},
+            ValueError,
+            "plan must be one of 'auto', 'scan', 'prefix', 'multi-index', 'clusters', got None",
+        ),
     ],
 )
 def test_refused_options_of_from_arrays(options, error, message):

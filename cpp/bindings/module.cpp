@@ -142,6 +142,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
         .value("scan", Plan::scan)
         .value("prefix", Plan::prefix)
         .value("multi_index", Plan::multi_index)
+        .value("clusters", Plan::clusters)
         .finalize();
 
     module.attr("PLAN_NAMES") = py::tuple(py::cast(plan_names()));
@@ -190,6 +191,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
         .def_readonly("plan", &HierIndex::Shape::plan)
         .def_readonly("n_parts", &HierIndex::Shape::n_substrings)
         .def_readonly("part_bits", &HierIndex::Shape::substring_bits)
+        .def_readonly("n_clusters", &HierIndex::Shape::n_clusters)
         .def_readonly("nodes_per_level", &HierIndex::Shape::nodes_per_level);
     py::class_<HierIndex, Index>(module, "HierIndex")
         .def(py::init([](std::vector<std::size_t> level_bits, Memory memory, std::optional<Plan> plan) {

@@ -22,8 +22,9 @@ Found run_search(const Index& index, CodeView queries, std::size_t k, const std:
 }
 
 std::uint8_t place_of_plan(const QueryStats& of_query) {
-    constexpr std::uint8_t kGaveUp = 2, kPruned = 5;  // places in plan_names()
+    constexpr std::uint8_t kGaveUp = 2, kPruned = 5, kClusters = 6;  // places in plan_names()
     if (of_query.pruned) return kPruned;
+    if (of_query.plan == Plan::clusters) return kClusters;
     return static_cast<std::uint8_t>(static_cast<std::uint8_t>(of_query.plan) + (of_query.gave_up ? kGaveUp : 0));
 }
 
@@ -44,7 +45,7 @@ py::tuple stats_tuple(const std::vector<QueryStats>& stats) {
 }  // namespace
 
 std::vector<std::string> plan_names() {
-    return {"scan", "prefix", "multi-index", "prefix+scan", "multi-index+scan", "pruned"};
+    return {"scan", "prefix", "multi-index", "prefix+scan", "multi-index+scan", "pruned", "clusters"};
 }
 
 py::tuple search(const Index& index, const CodeArray& queries, std::size_t k, const Allow& allow, bool with_stats,

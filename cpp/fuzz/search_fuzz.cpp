@@ -191,7 +191,7 @@ void check_plans_that_give_up(Input& input) {
     plain.add(view(codes, n_bytes), ids.data());
     const auto filters = filters_of(input, plain);
     const IdFilter* filter = input.one_in(2) ? nullptr : filters[0].get();
-    for (const Plan plan : {Plan::prefix, Plan::multi_index}) {
+    for (const Plan plan : {Plan::prefix, Plan::multi_index, Plan::clusters}) {
         for (const Memory memory : {Memory::standard, Memory::fast}) {
             HierIndex index(layout, memory, plan);
             index.add(view(codes, n_bytes), ids.data());

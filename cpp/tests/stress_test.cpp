@@ -624,9 +624,10 @@ int main(int argc, char** argv) {
     FlatIndex flat(kBits);
     run("flat", flat, *world, filters, seconds);
     HierIndex scan(layout), prefix(layout, Memory::compact, Plan::prefix),
-        multi_index(layout, Memory::fast, Plan::multi_index);
-    run("hier, scan", scan, *world, filters, seconds / 3);
-    run("hier, prefix", prefix, *world, filters, seconds / 3);
-    run("hier, multi-index", multi_index, *world, filters, seconds / 3);
+        multi_index(layout, Memory::fast, Plan::multi_index), clusters(layout, Memory::standard, Plan::clusters);
+    run("hier, scan", scan, *world, filters, seconds / 4);
+    run("hier, prefix", prefix, *world, filters, seconds / 4);
+    run("hier, multi-index", multi_index, *world, filters, seconds / 4);
+    run("hier, clusters", clusters, *world, filters, seconds / 4);
     std::puts("stress_test: all passed");
 }

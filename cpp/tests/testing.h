@@ -260,7 +260,7 @@ inline std::vector<std::unique_ptr<Index>> indices_of_every_kind(const LevelLayo
     indices.push_back(std::make_unique<FlatIndex>(layout.n_bits()));
     for (const Memory memory : {Memory::standard, Memory::compact, Memory::fast}) {
         indices.push_back(std::make_unique<HierIndex>(layout, memory));
-        for (const Plan plan : {Plan::scan, Plan::prefix, Plan::multi_index}) {
+        for (const Plan plan : {Plan::scan, Plan::prefix, Plan::multi_index, Plan::clusters}) {
             indices.push_back(std::make_unique<HierIndex>(layout, memory, plan));
         }
     }

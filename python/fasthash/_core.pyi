@@ -36,6 +36,7 @@ class Plan(enum.Enum):
     scan = 0
     prefix = 1
     multi_index = 2
+    clusters = 3
 
 Work: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]
 PLAN_NAMES: tuple[str, ...]
@@ -108,6 +109,8 @@ class HierShape:
     def n_parts(self) -> int: ...
     @property
     def part_bits(self) -> int: ...
+    @property
+    def n_clusters(self) -> int: ...
     @property
     def nodes_per_level(self) -> list[int]: ...
 

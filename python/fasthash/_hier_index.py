@@ -25,21 +25,24 @@ __all__ = ["HierIndex"]
 class HierIndex(Index):
     """Exact nearest-neighbour index that compares only a small part of its codes.
 
-    Codes are sorted, and equal codes are stored once. The index samples the codes and chooses the cheapest search plan
-    within the memory budget:
+    The index samples the codes and chooses the cheapest search plan within the memory budget:
 
     - `"prefix"`: visit code prefixes in the order of their distance to the query. That distance is a lower bound for
       every code with the prefix, so the search stops when it exceeds the k-th distance. Best for clustered codes, such
       as learned ones. The width of the prefix does not depend on the levels.
     - `"multi-index"`: look up several substrings of the code, each in its own table of all codes (multi-index hashing,
       arXiv:1307.2982). Best for scattered codes.
+    - `"clusters"`: group the codes around centroids (k-majority) and visit clusters in the order of a lower bound of
+      their distance, by the triangle inequality. Best for scattered codes around centres, with little memory: the codes,
+      their ids and some tables.
     - `"scan"`: compare every code, as `FlatIndex` does.
 
-    All plans return the same results. If a plan turns out to cost more than a scan during a search, the search finishes
-    as a scan.
+    All plans return the same results. If the look-ups of a prefix or multi-index search turn out to cost more than a
+    scan, the search finishes as a scan. Equal codes are stored once, unless a scan has few of them.
 
     With `keep=`, `search` runs HDHash's pruned coarse-to-fine search (ICPR 2020) over the levels instead. The first
-    pruned search after a change compacts the index and builds the tree of its levels.
+    pruned search after a change compacts the index and builds the tree of its levels; where the plan is a scan or
+    clusters, it also keeps a sorted copy of the codes.
 
     Later additions go to small segments, which are merged as they grow (docs/updates.md). An index holds at most
     2^32 - 1 codes.
@@ -204,6 +207,7 @@ class HierIndex(Index):
             "plan": PLAN_NAMES[shape.plan],
             "n_parts": shape.n_parts,
             "part_bits": shape.part_bits,
+            "n_clusters": shape.n_clusters,
             "nodes_per_level": shape.nodes_per_level,
             "n_distinct_codes": shape.nodes_per_level[-1],
         }

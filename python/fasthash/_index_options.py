@@ -28,7 +28,7 @@ __all__ = [
 
 KeepMode: TypeAlias = Literal["node_ratio", "gallery_ratio", "radius"]
 Memory: TypeAlias = Literal["compact", "default", "fast"]
-Plan: TypeAlias = Literal["auto", "scan", "prefix", "multi-index"]
+Plan: TypeAlias = Literal["auto", "scan", "prefix", "multi-index", "clusters"]
 Allow: TypeAlias = "ArrayLike | IdFilter | None"
 StrPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 
@@ -47,6 +47,7 @@ PLANS: dict[str, _core.Plan | None] = {
     "scan": _core.Plan.scan,
     "prefix": _core.Plan.prefix,
     "multi-index": _core.Plan.multi_index,
+    "clusters": _core.Plan.clusters,
 }
 PLAN_NAMES = {plan: name for name, plan in PLANS.items() if plan is not None}
 MEMORY_NAMES = {memory: name for name, memory in MEMORIES.items()}

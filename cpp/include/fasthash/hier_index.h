@@ -15,10 +15,11 @@ class HierIndex final : public Index {
 
     struct Shape {
         Plan plan;                   ///< of the first segment, which holds most of the codes
-        std::size_t n_substrings;    ///< 0 for a scan, 1 for a prefix
+        std::size_t n_substrings;    ///< 0 for a scan and for clusters, 1 for a prefix
         std::size_t substring_bits;  ///< of each substring
-        std::vector<std::size_t>
-            nodes_per_level;  ///< distinct prefixes of whole levels; at the last level distinct codes
+        std::size_t n_clusters;      ///< 0 unless the plan is clusters
+        /// Distinct prefixes of whole levels; at the last level distinct codes.
+        std::vector<std::size_t> nodes_per_level;
     };
     Shape shape() const;
 

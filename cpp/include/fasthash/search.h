@@ -36,6 +36,7 @@ enum class Plan : std::uint8_t {
     scan,         ///< compare every code
     prefix,       ///< visit code prefixes in the order of their distance to the query's
     multi_index,  ///< multi-index hashing: look up several substrings, each in a table of all codes
+    clusters,     ///< visit clusters of similar codes by lower bounds of their distance to the query
 };
 
 /// The work done for one query.

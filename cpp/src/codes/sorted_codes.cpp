@@ -10,49 +10,31 @@ namespace fasthash {
 
 SortedCodes::SortedCodes(std::size_t n_bytes, Array<std::uint8_t> rows, DuplicateRuns runs, PackedNumbers ids,
                          IdSummary summary)
-    : n_bytes_(n_bytes),
-      tails_(std::move(rows)),
-      runs_(std::move(runs)),
-      smallest_id_(ids.number_at(summary.smallest)),
-      largest_id_(ids.number_at(summary.largest)),
-      ids_(std::move(ids)),
-      least_ids_(std::move(summary.least)) {}
+    : RowIds(std::move(runs), std::move(ids), std::move(summary)), n_bytes_(n_bytes), tails_(std::move(rows)) {}
 
-std::size_t SortedCodes::nbytes() const {
-    return tails_.nbytes() + (byte_major_ ? byte_major_->nbytes() : 0) + directory_.begin.nbytes() + runs_.nbytes() +
-           ids_.nbytes() + least_ids_.nbytes();
-}
+std::size_t SortedCodes::nbytes() const { return tails_.nbytes() + directory_.begin.nbytes() + nbytes_of_ids(); }
 
 CodeView SortedCodes::codes(std::size_t first, std::size_t end, Array<std::uint8_t>& scratch) const {
-    if (!byte_major_ && n_dropped_ == 0) return {tails_.data() + first * n_bytes_, end - first, n_bytes_};
+    if (n_dropped_ == 0) return {tails_.data() + first * n_bytes_, end - first, n_bytes_};
     scratch.resize((end - first) * n_bytes_);
-    if (byte_major_) {
-        byte_major_->copy_rows(first, end - first, scratch.data());
-    } else {
-        const Array<std::uint32_t>& begin = directory_.begin;
-        auto prefix = static_cast<std::size_t>(std::upper_bound(begin.begin(), begin.end(), first) - begin.begin() - 1);
-        for (std::size_t row = first; row < end; ++row) {
-            while (begin[prefix + 1] <= row) ++prefix;
-            std::uint8_t* code = scratch.data() + (row - first) * n_bytes_;
-            for (std::size_t b = 0; b < n_dropped_; ++b) {
-                code[b] = static_cast<std::uint8_t>(prefix >> 8 * (n_dropped_ - 1 - b));
-            }
-            std::memcpy(code + n_dropped_, tails_.data() + row * tail_bytes(), tail_bytes());
+    const Array<std::uint32_t>& begin = directory_.begin;
+    auto prefix = static_cast<std::size_t>(std::upper_bound(begin.begin(), begin.end(), first) - begin.begin() - 1);
+    for (std::size_t row = first; row < end; ++row) {
+        while (begin[prefix + 1] <= row) ++prefix;
+        std::uint8_t* code = scratch.data() + (row - first) * n_bytes_;
+        for (std::size_t b = 0; b < n_dropped_; ++b) {
+            code[b] = static_cast<std::uint8_t>(prefix >> 8 * (n_dropped_ - 1 - b));
         }
+        std::memcpy(code + n_dropped_, tails_.data() + row * tail_bytes(), tail_bytes());
     }
     return {scratch.data(), end - first, n_bytes_};
 }
 
 const std::uint8_t* SortedCodes::groups(std::size_t first, std::size_t n, Array<std::uint8_t>& scratch) const {
-    if (byte_major_) return byte_major_->groups(first, n, scratch);
     Array<std::uint8_t> decoded;
     scratch.resize(n * kGroup * n_bytes_);
     to_byte_major(codes(first * kGroup, std::min((first + n) * kGroup, n_rows()), decoded), scratch.data());
     return scratch.data();
-}
-
-void SortedCodes::hold_byte_major() {
-    byte_major_.emplace(ByteMajorCodes::from_rows(std::exchange(tails_, {}), n_bytes_));
 }
 
 void SortedCodes::add_directory(std::size_t n_bits) {
@@ -90,47 +72,24 @@ void SortedCodes::drop_prefix(std::size_t n_bytes) {
 
 SortedCodesBuilder::SortedCodesBuilder(std::size_t n_bytes, std::size_t n_entries, std::int64_t smallest_id,
                                        std::int64_t largest_id)
-    : sorted_(n_bytes) {
-    sorted_.ids_ = PackedNumbers(smallest_id, largest_id);
-    sorted_.least_ids_ = PackedNumbers(smallest_id, largest_id);
-    sorted_.ids_.reserve(n_entries);
-    sorted_.tails_.reserve(n_entries * n_bytes);  // untouched pages take no memory
-}
+    : sorted_(n_bytes, n_entries, smallest_id, largest_id) {}
 
 bool SortedCodesBuilder::append(const std::uint8_t* code, std::int64_t id) {
     const std::size_t n_bytes = sorted_.n_bytes_;
+    int order = -1;  // of the last code and this one
     if (sorted_.n_entries() > 0) {
-        const int order = std::memcmp(sorted_.tails_.end() - n_bytes, code, n_bytes);
+        order = std::memcmp(sorted_.tails_.end() - n_bytes, code, n_bytes);
         if (order > 0 || (order == 0 && last_id_ >= id)) return false;
-        if (order < 0) {
-            sorted_.tails_.append(code, n_bytes);
-            sorted_.runs_.push_row();
-        } else {
-            sorted_.runs_.push_entry();
-        }
-    } else {
-        sorted_.tails_.append(code, n_bytes);
-        sorted_.runs_.push_row();
     }
-    sorted_.smallest_id_ = sorted_.n_entries() == 1 ? id : std::min(sorted_.smallest_id_, id);
-    sorted_.largest_id_ = sorted_.n_entries() == 1 ? id : std::max(sorted_.largest_id_, id);
-    sorted_.ids_.push_back(id);
-    PackedNumbers& least = sorted_.least_ids_;
-    const std::size_t group = (sorted_.n_rows() - 1) / kGroup;
-    if (group == least.size()) {
-        least.push_back(id);
-    } else if (id < least[group]) {
-        least.set(group, id);
-    }
+    if (order < 0) sorted_.tails_.append(code, n_bytes);
+    sorted_.append(id, order < 0);
     last_id_ = id;
     return true;
 }
 
 SortedCodes SortedCodesBuilder::finish() {
     sorted_.tails_.shrink_to_fit();
-    sorted_.runs_.shrink_to_fit();
-    sorted_.ids_.shrink_to_fit();
-    sorted_.least_ids_.shrink_to_fit();
+    sorted_.finish();
     return std::move(sorted_);
 }
 

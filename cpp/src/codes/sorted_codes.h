@@ -3,16 +3,12 @@
 // Used by SortedSegment and all exact searches but the flat scan. The ids of a row ascend.
 #pragma once
 
-#include <optional>
 #include <vector>
 
 #include "codes/byte_major_codes.h"
-#include "codes/duplicate_runs.h"
-#include "codes/id_summary.h"
-#include "codes/packed_numbers.h"
+#include "codes/row_ids.h"
 #include "fasthash/codes.h"
 #include "platform/array.h"
-#include "platform/number_range.h"
 
 namespace fasthash {
 
@@ -23,11 +19,10 @@ struct PrefixDirectory {
     Array<std::uint32_t> begin;
 };
 
-/// The codes are stored in one of three layouts:
+/// The codes are stored in one of two layouts:
 /// rows: whole codes, for searches that look up prefixes;
-/// tails: rows without their prefix bytes, which the directory implies, for least memory;
-/// byte-major: for scans.
-class SortedCodes final : public GroupSource {
+/// tails: rows without their prefix bytes, which the directory implies, for least memory.
+class SortedCodes final : public GroupSource, public RowIds {
  public:
     explicit SortedCodes(std::size_t n_bytes) : n_bytes_(n_bytes) {}
 
@@ -37,60 +32,35 @@ class SortedCodes final : public GroupSource {
 
     std::size_t size() const override { return n_rows(); }
     std::size_t n_bytes() const override { return n_bytes_; }
-    std::size_t n_rows() const { return runs_.n_rows(); }
-    std::size_t n_entries() const { return runs_.n_entries(); }
     std::size_t nbytes() const;
-
-    std::int64_t id(std::size_t entry) const { return ids_[entry]; }
-    /// Range of the ids.
-    std::int64_t smallest_id() const { return smallest_id_; }
-    std::int64_t largest_id() const { return largest_id_; }
-    NumberRange entries(std::size_t row) const { return {runs_.begin(row), runs_.end(row)}; }
-    const DuplicateRuns& runs() const { return runs_; }
-    const PackedNumbers& ids() const { return ids_; }
-    /// The row of an entry.
-    std::size_t row_of(std::size_t entry, std::size_t row_before = 0) const { return runs_.row_of(entry, row_before); }
-    /// Number of entries in rows first_row .. end_row.
-    std::size_t n_entries(std::size_t first_row, std::size_t end_row) const {
-        return runs_.begin(end_row) - runs_.begin(first_row);
-    }
 
     /// The rows first .. end as whole codes: in place if stored as rows, else decoded into `scratch`.
     CodeView codes(std::size_t first, std::size_t end, Array<std::uint8_t>& scratch) const;
 
     const std::uint8_t* groups(std::size_t first, std::size_t n, Array<std::uint8_t>& scratch) const override;
-    /// Rows or tails, tail_bytes() wide. Null if the layout is byte-major.
-    const std::uint8_t* tails() const { return byte_major_ ? nullptr : tails_.data(); }
+    /// Rows or tails, tail_bytes() wide.
+    const std::uint8_t* tails() const { return tails_.data(); }
     std::size_t tail_bytes() const { return n_bytes_ - n_dropped_; }
     std::size_t n_dropped() const { return n_dropped_; }
     const PrefixDirectory& directory() const { return directory_; }
 
     // Conversions from rows to the layout of a plan.
-    void hold_byte_major();
     void add_directory(std::size_t n_bits);
     /// Stop storing the first n_bytes of each row. The directory must cover exactly these bytes.
     void drop_prefix(std::size_t n_bytes);
 
-    void prefetch(std::size_t row) const {
-        runs_.prefetch(row);
-        ids_.prefetch(row);  // close to the row's ids unless many codes are duplicates
-    }
-    /// The smallest id in a group of kGroup rows.
-    std::int64_t least_id(std::size_t group) const { return least_ids_[group]; }
-
  private:
     friend class SortedCodesBuilder;
+
+    SortedCodes(std::size_t n_bytes, std::size_t n_entries, std::int64_t smallest_id, std::int64_t largest_id)
+        : RowIds(n_entries, smallest_id, largest_id), n_bytes_(n_bytes) {
+        tails_.reserve(n_entries * n_bytes);  // untouched pages take no memory
+    }
 
     std::size_t n_bytes_;
     std::size_t n_dropped_ = 0;
     Array<std::uint8_t> tails_;
-    std::optional<ByteMajorCodes> byte_major_;
     PrefixDirectory directory_;
-    DuplicateRuns runs_;
-    std::int64_t smallest_id_ = 0;
-    std::int64_t largest_id_ = -1;
-    PackedNumbers ids_;
-    PackedNumbers least_ids_;  // per group of kGroup rows
 };
 
 /// Builds SortedCodes from entries sorted by (code, id).

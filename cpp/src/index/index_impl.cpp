@@ -7,7 +7,7 @@
 #include "segments/byte_major_segment.h"
 #include "segments/filtered_gallery.h"
 #include "segments/merge.h"
-#include "segments/sorted_segment.h"
+#include "segments/plan_segment.h"
 
 namespace fasthash {
 namespace {
@@ -183,7 +183,7 @@ LiveSegment Index::Impl::build(const std::vector<LiveSegment>& segments, const N
     std::optional<Plan> plan = settings.plan;
     if (!plan && first != nullptr && first->search_plan().plan != Plan::scan) plan = first->search_plan().plan;
     SortedCodes codes = merged(MergeCursor(segments, entries, stopper), layout.n_bytes(), stopper);
-    return LiveSegment(std::make_shared<const SortedSegment>(std::move(codes), settings.memory, plan, stopper));
+    return LiveSegment(planned_segment(std::move(codes), settings.memory, plan, stopper));
 }
 
 }  // namespace fasthash

@@ -19,7 +19,9 @@ namespace fasthash {
 
 constexpr char kMagic[8] = {'F', 'A', 'S', 'T', 'H', 'A', 'S', 'H'};
 constexpr std::uint16_t kMajor = 1;
-constexpr std::uint16_t kMinor = 0;
+constexpr std::uint16_t kMinor = 1;  // the newest
+/// The minor version of a file with this plan set by the user: the oldest that has it.
+constexpr std::uint16_t minor_of(std::uint8_t plan) { return plan == 4 ? 1 : 0; }
 constexpr std::uint64_t kMaxCodes = UINT32_MAX;
 constexpr std::size_t kSections = 4;
 constexpr const char* kSectionNames[kSections] = {"levels", "codes", "runs", "ids"};

@@ -12,7 +12,7 @@
 #include "io/xxh64.h"
 #include "platform/files.h"
 #include "segments/byte_major_segment.h"
-#include "segments/sorted_segment.h"
+#include "segments/plan_segment.h"
 #include "segments/state.h"
 
 namespace fasthash {
@@ -37,7 +37,7 @@ RawHeader read_header(const ByteSource& file) {
     }
     if (raw.header_bytes != sizeof raw || !all_zero(raw.reserved_0, sizeof raw.reserved_0) ||
         !all_zero(raw.reserved_1, sizeof raw.reserved_1)) {
-        refuse("header uses fields that format 1.0 does not have");
+        refuse("header uses fields that format 1 does not have");
     }
     const auto check = [](bool good, const char* field, std::uint64_t value, const char* wrong) {
         if (!good) refuse(std::string(field) + " " + std::to_string(value) + " " + wrong);
@@ -46,7 +46,8 @@ RawHeader read_header(const ByteSource& file) {
     const bool hier = raw.kind == static_cast<std::uint8_t>(IndexKind::hier);
     check(flat || hier, "kind of index", raw.kind, "is unknown");
     check(raw.memory <= (hier ? 2 : 0), "memory setting", raw.memory, "is unknown");
-    check(raw.plan <= (hier ? 3 : 0), "plan", raw.plan, "is unknown");
+    check(raw.plan <= (hier ? 4 : 0), "plan", raw.plan, "is unknown");
+    check(raw.minor == minor_of(raw.plan), "minor version", raw.minor, "does not agree with the plan");
     check(raw.n_levels >= 1 && raw.n_levels <= (hier ? kMaxBits / 8 : 1), "number of levels", raw.n_levels,
           "is out of range");
     check(raw.n_codes <= kMaxCodes, "number of codes", raw.n_codes, "is out of range");
@@ -247,7 +248,7 @@ LiveSegment load_hier(const OpenedFile& opened, const std::shared_ptr<const Mapp
     SortedCodes sorted(n_bytes, std::move(rows), std::move(runs), std::move(ids), std::move(summary));
     Stopper stopper;
     return LiveSegment(mapped ? std::make_shared<const SortedSegment>(std::move(sorted), mapped)
-                              : std::make_shared<const SortedSegment>(std::move(sorted), memory, plan, stopper));
+                              : planned_segment(std::move(sorted), memory, plan, stopper));
 }
 
 IndexContent read(const ByteSource& file, const std::shared_ptr<const MappedFile>& mapped) {

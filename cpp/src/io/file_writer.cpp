@@ -34,7 +34,7 @@ class IndexWriter {
         flush();
         std::memcpy(raw.magic, kMagic, sizeof kMagic);
         raw.major = kMajor;
-        raw.minor = kMinor;
+        raw.minor = minor_of(raw.plan);
         raw.header_bytes = sizeof raw;
         for (std::size_t i = 0; i < kSections; ++i) raw.hashes[i] = hashes_[i].digest();
         raw.header_hash = xxh64(&raw, offsetof(RawHeader, header_hash));

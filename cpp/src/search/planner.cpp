@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "codes/code_bits.h"
+#include "codes/k_majority.h"
 #include "fasthash/threads.h"
 
 namespace fasthash {
@@ -14,6 +15,7 @@ constexpr std::size_t kQueries = 24;     // codes of the index used as sample qu
 constexpr std::size_t kNeighbours = 10;  // k of a sample query
 constexpr std::size_t kSample = 16384;   // codes whose share within the searched radius is counted
 constexpr std::size_t kMostSubstrings = 16;
+constexpr std::size_t kFewClusters = 32;
 
 double bytes_allowed(Memory memory, std::size_t n_bytes) {
     return static_cast<double>(n_bytes) * (memory == Memory::fast ? 6.0 : 2.0);
@@ -74,9 +76,24 @@ class NeighbourDistances final : private RowSink {
     }
 
     const SortedCodes& codes_;
-    const SortedEntries entries_;
+    const DistinctEntries entries_;
     TopK nearest_;
 };
+
+// Whether these clusters are large enough to pay, and can be built in little time.
+bool are_cheap(std::size_t n_clusters, std::size_t n_rows) {
+    constexpr std::size_t kFewestRows = 256;                      // in a cluster
+    constexpr std::size_t kMostComparisons = 1500 * 1000 * 1000;  // of codes with centroids: half a second on two cores
+    return n_clusters * kFewestRows <= n_rows && n_clusters <= kMostComparisons / n_rows;
+}
+
+Array<std::uint8_t> centroids_of(const SortedCodes& codes, std::size_t n_clusters, Stopper& stopper) {
+    const std::size_t n_bytes = codes.n_bytes();
+    const std::vector<std::size_t> rows = spread(codes.n_rows(), std::max<std::size_t>(8192, 32 * n_clusters));
+    Array<std::uint8_t> sample;
+    for (const std::size_t row : rows) sample.append(codes.tails() + row * n_bytes, n_bytes);
+    return k_majority({sample.data(), rows.size(), n_bytes}, n_clusters, stopper);
+}
 
 // Number of n_bits-wide values within `radius` of a given one.
 double values_within(std::size_t radius, std::size_t n_bits) {
@@ -122,6 +139,42 @@ double cost_by_substrings(const SortedCodes& codes, std::size_t n_substrings, st
     return kCostOfQuery + total / static_cast<double>(queries.size());
 }
 
+// Average cost of a search over clusters, from the number of sampled codes that it would compare; infinite for more
+// than a third of the codes: then blocks of queries, in which each visits clusters of its own, are scanned faster.
+double cost_by_clusters(const SortedCodes& codes, CodeView centroids, const std::vector<std::size_t>& queries,
+                        const std::vector<std::int32_t>& thresholds, const std::vector<std::size_t>& sample) {
+    const std::size_t n_bytes = codes.n_bytes(), n_rings = n_bytes * 8 + 1;
+    const auto code_of = [&](std::size_t row) { return codes.tails() + row * n_bytes; };
+    CentroidSearch search(centroids);
+    std::vector<std::uint32_t> in_ring(centroids.n * n_rings);  // sampled codes of a cluster at a distance
+    for (const std::size_t row : sample) {
+        const NearestCentroid nearest = search.nearest(code_of(row));
+        ++in_ring[nearest.number * n_rings + nearest.distance];
+    }
+    std::vector<std::uint16_t> distances(centroids.n);
+    double n_visited = 0, n_compared = 0;
+    for (std::size_t q = 0; q < queries.size(); ++q) {
+        kernels().distances(code_of(queries[q]), centroids.data, centroids.n, n_bytes, 0, distances.data());
+        const std::int32_t least = *std::min_element(distances.begin(), distances.end());
+        for (std::size_t c = 0; c < centroids.n; ++c) {
+            const std::int32_t d = distances[c], threshold = thresholds[q];
+            if ((d - least + 1) / 2 > threshold) continue;
+            const auto first = static_cast<std::size_t>(std::max(0, d - threshold));
+            const auto last = std::min(n_rings - 1, static_cast<std::size_t>(d + threshold));
+            std::uint32_t n = 0;
+            for (std::size_t r = first; r <= last; ++r) n += in_ring[c * n_rings + r];
+            n_visited += n > 0;
+            n_compared += n;
+        }
+    }
+    const auto n_queries = static_cast<double>(queries.size()), n_sampled = static_cast<double>(sample.size());
+    if (n_compared > n_queries * n_sampled / 3) return std::numeric_limits<double>::infinity();
+    const double weight = static_cast<double>(codes.n_rows()) / n_sampled;
+    const double of_centroid = static_cast<double>(n_bytes) * kCostOfByte + 1;
+    return kCostOfQuery + static_cast<double>(centroids.n) * of_centroid +
+           (n_visited * kCostOfVisit + n_compared * weight * static_cast<double>(n_bytes) * kCostOfScan) / n_queries;
+}
+
 // Number of prefix bytes that a directory should imply, for the smallest index; 0 if none pays.
 std::size_t most_compact_prefix(const SortedCodes& codes) {
     std::size_t best = 0;
@@ -140,7 +193,7 @@ std::size_t most_compact_prefix(const SortedCodes& codes) {
 }  // namespace
 
 PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Plan> wanted, Stopper& stopper) {
-    const PlanChoice scan{Plan::scan, 0, 0, cost_of_scan(codes.n_rows(), codes.n_bytes())};
+    PlanChoice scan{Plan::scan, 0, 0, cost_of_scan(codes.n_rows(), codes.n_bytes()), {}};
     const std::size_t n_bits = codes.n_bytes() * 8;
     if (wanted == Plan::scan || codes.n_rows() == 0) return scan;
     // For so few codes the fixed cost of a query alone outweighs any saving.
@@ -148,23 +201,24 @@ PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Pl
     const std::vector<std::size_t> queries = sample_rows(codes, kQueries);
     const std::vector<std::size_t> sample = spread(codes.n_rows(), kSample);
     const std::vector<std::int32_t> thresholds = NeighbourDistances::of(codes, queries, stopper);
+    const double worthwhile = kWorthwhile * scan.cost;
     if (memory == Memory::compact && wanted.value_or(Plan::prefix) == Plan::prefix) {
         const std::size_t bytes = most_compact_prefix(codes);
         if (bytes > 0) {
-            return {Plan::prefix, 1, bytes * 8, cost_by_substrings(codes, 1, bytes * 8, queries, thresholds, sample)};
+            const double cost = cost_by_substrings(codes, 1, bytes * 8, queries, thresholds, sample);
+            if (wanted || cost < worthwhile) return {Plan::prefix, 1, bytes * 8, cost, {}};
         }
-        if (!wanted) return scan;
     }
 
     // With more buckets than codes most lookups would find an empty bucket.
     const auto most_bits = std::clamp<std::size_t>(
         static_cast<std::size_t>(std::log2(static_cast<double>(codes.n_rows()))) + 1, 8, kMaxSubstringBits);
 
-    PlanChoice best = scan;
-    double least = kWorthwhile * cost_of_scan(codes.n_rows(), codes.n_bytes());
-    if (wanted) least = std::numeric_limits<double>::infinity();
+    PlanChoice best = std::move(scan);
+    double least = wanted ? std::numeric_limits<double>::infinity() : worthwhile;
     const auto consider = [&](std::size_t n_substrings, std::size_t substring_bits) {
         const Plan plan = n_substrings == 1 ? Plan::prefix : Plan::multi_index;
+        if (!wanted && memory == Memory::compact) return;
         if (wanted ? plan != *wanted
                    : bytes_needed(codes, n_substrings, substring_bits) > bytes_allowed(memory, codes.n_bytes()))
             return;
@@ -172,7 +226,7 @@ PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Pl
         const double cost = cost_by_substrings(codes, n_substrings, substring_bits, queries, thresholds, sample);
         if (cost < least) {
             least = cost;
-            best = {plan, n_substrings, substring_bits, cost};
+            best = {plan, n_substrings, substring_bits, cost, {}};
         }
     };
     for (std::size_t substring_bits = 8; substring_bits <= kMaxSubstringBits; substring_bits += 4) {
@@ -185,18 +239,29 @@ PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Pl
             consider(n_substrings, longest - shorter);
         }
     }
+    for (const std::size_t n_clusters : {kFewClusters, 4 * kFewClusters, 16 * kFewClusters}) {
+        const bool cheap = are_cheap(n_clusters, codes.n_rows());
+        if (wanted ? *wanted != Plan::clusters || (!cheap && n_clusters > kFewClusters) : !cheap) break;
+        Array<std::uint8_t> centroids = centroids_of(codes, n_clusters, stopper);
+        const CodeView view{centroids.data(), centroids.size() / codes.n_bytes(), codes.n_bytes()};
+        const double cost = cost_by_clusters(codes, view, queries, thresholds, sample);
+        if (cost < least || (wanted && best.plan == Plan::scan)) {
+            least = cost;
+            best = {Plan::clusters, 0, 0, cost, std::move(centroids)};
+        }
+    }
     return best;
 }
 
 PlanChoice plan_of_mapped(const SortedCodes& codes) {
-    if (codes.n_rows() == 0) return {Plan::scan, 0, 0, 0};
+    if (codes.n_rows() == 0) return {Plan::scan, 0, 0, 0, {}};
     // Each process that maps the file has its own directory: at most 4 MiB, or 1/16 of the codes if that is more.
     const auto n_rows = static_cast<double>(codes.n_rows());
     const double most_bits = std::max(20.0, std::log2(n_rows * static_cast<double>(codes.n_bytes()) / 64));
     const auto bits = static_cast<std::size_t>(std::min(std::log2(n_rows), most_bits));
     const std::size_t substring_bits =
         std::min(std::clamp<std::size_t>(bits, 8, kMaxSubstringBits), codes.n_bytes() * 8);
-    return {Plan::prefix, 1, substring_bits, kWorthwhile * cost_of_scan(codes.n_rows(), codes.n_bytes())};
+    return {Plan::prefix, 1, substring_bits, kWorthwhile * cost_of_scan(codes.n_rows(), codes.n_bytes()), {}};
 }
 
 bool scan_pays(std::size_t n_codes, std::size_t n_bytes, std::size_t n_queries, double plan_cost) {
@@ -218,10 +283,6 @@ std::unique_ptr<SubstringIndex> carry_out(const PlanChoice& choice, SortedCodes 
                                           Stopper& stopper) {
     auto index = std::make_unique<SubstringIndex>(std::move(codes));
     SortedCodes& sorted = index->sorted;
-    if (choice.plan == Plan::scan) {
-        sorted.hold_byte_major();
-        return index;
-    }
     sorted.add_directory(choice.substring_bits);
     index->tables.resize(choice.n_substrings - 1);
     parallel_for(index->tables.size(), [&](std::size_t i) {

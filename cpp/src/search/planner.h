@@ -1,6 +1,6 @@
 // The planner: chooses the cheapest exact search for the codes of a segment, within its memory budget.
 //
-// Called by SortedSegment when it is built. Costs are estimated on a sample with fixed constants (search_cost.h), so
+// Called when a segment is built. Costs are estimated on a sample with fixed constants (search_cost.h), so
 // the same codes get the same plan on every machine.
 #pragma once
 
@@ -15,7 +15,8 @@ struct PlanChoice {
     Plan plan;
     std::size_t n_substrings;
     std::size_t substring_bits;
-    double cost;  ///< of a query
+    double cost;                      ///< of a query
+    Array<std::uint8_t> centroids{};  ///< of the clusters, as rows
 };
 
 /// Choose a plan. `codes` must be stored as rows. `wanted` forces a plan, whatever it costs.
@@ -31,7 +32,7 @@ bool scan_pays(std::size_t n_codes, std::size_t n_bytes, std::size_t n_queries, 
 /// Whether a search within this radius needs so many lookups that a scan costs less.
 bool radius_needs_scan(const PlanChoice& choice, std::int32_t radius, std::size_t n_codes, std::size_t n_bytes);
 
-/// Bring codes into the layout of a plan and build its tables.
+/// Bring codes into the layout of a plan, prefix or multi_index, and build its tables.
 /// Throws Interrupted when `stopper` ends the work.
 std::unique_ptr<SubstringIndex> carry_out(const PlanChoice& choice, SortedCodes codes, Memory memory, Stopper& stopper);
 

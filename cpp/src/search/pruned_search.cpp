@@ -6,6 +6,15 @@
 
 namespace fasthash {
 
+void search_tree(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, const Pruning& pruning,
+                 const QueryBlock& block, Stopper& stopper) {
+    PrunedSearch search(codes, tree, layout, pruning);
+    for (std::size_t q = 0; q < block.queries.n && !stopper.stopped(); ++q) {
+        const std::uint16_t* cuts = pruning.cuts == nullptr ? nullptr : pruning.cuts + q * tree.n_levels();
+        block.note(q, search.run(block.queries.row(q), cuts, block.nearest[q]));
+    }
+}
+
 PrunedSearch::PrunedSearch(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, Pruning pruning)
     : codes_(codes), entries_(codes, {}), tree_(tree), layout_(layout), pruning_(pruning) {}
 

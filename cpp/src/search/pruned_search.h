@@ -7,10 +7,16 @@
 #include <vector>
 
 #include "codes/level_tree.h"
+#include "codes/sorted_codes.h"
 #include "fasthash/search.h"
 #include "search/row_entries.h"
+#include "search/scan.h"
 
 namespace fasthash {
+
+/// Search a block of queries, with the pruning and cuts of its first query on.
+void search_tree(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, const Pruning& pruning,
+                 const QueryBlock& block, Stopper& stopper);
 
 /// Searches one query at a time. Unlike HDHash, compares the candidates in the order of their nodes' distance and stops
 /// once none can be among the k; the result is the same.
@@ -46,7 +52,7 @@ class PrunedSearch final : private RowSink {
     bool by_level() const { return pruning_.mode == KeepMode::radius; }
 
     const SortedCodes& codes_;
-    const SortedEntries entries_;
+    const DistinctEntries entries_;
     const LevelTree& tree_;
     const LevelLayout& layout_;
     Pruning pruning_;

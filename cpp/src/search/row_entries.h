@@ -3,7 +3,7 @@
 // Searches compare rows of codes and push the entries of near rows into a TopK. Hidden entries are never pushed.
 #pragma once
 
-#include "codes/sorted_codes.h"
+#include "codes/row_ids.h"
 #include "fasthash/topk.h"
 #include "search/visibility.h"
 
@@ -24,20 +24,20 @@ class RowEntries {
     ~RowEntries() = default;
 };
 
-/// The visible entries of sorted codes.
-class SortedEntries final : public RowEntries {
+/// The visible entries of distinct codes.
+class DistinctEntries final : public RowEntries {
  public:
-    SortedEntries(const SortedCodes& codes, Visibility visibility) : codes_(codes), visibility_(visibility) {}
+    DistinctEntries(const RowIds& ids, Visibility visibility) : ids_(ids), visibility_(visibility) {}
 
     /// Whether some entries are hidden.
     bool restricted() const { return !visibility_.all(); }
     void push(std::size_t row, std::int32_t distance, TopK& nearest) const override;
-    void prefetch(std::size_t row) const override { codes_.prefetch(row); }
-    std::int64_t least_id(std::size_t group) const override { return codes_.least_id(group); }
+    void prefetch(std::size_t row) const override { ids_.prefetch(row); }
+    std::int64_t least_id(std::size_t group) const override { return ids_.least_id(group); }
     std::uint64_t wanted_rows(std::size_t) const override { return ~std::uint64_t{0}; }
 
  private:
-    const SortedCodes& codes_;
+    const RowIds& ids_;
     Visibility visibility_;
 };
 

@@ -14,6 +14,7 @@ constexpr double kCostOfBucket = 15;   // a cache miss: the first code of a buck
 constexpr double kCostOfByte = 0.06;   // comparing a byte of a bucket's codes
 constexpr double kCostOfHit = 8;       // pushing a code within the threshold
 constexpr double kCostOfScan = 0.033;  // comparing a byte in a scan
+constexpr double kCostOfVisit = 80;    // preparing the visit of a cluster
 
 // A scan for a block of queries.
 constexpr std::size_t kFewestForScan = 16;

@@ -6,6 +6,7 @@
 
 #include <vector>
 
+#include "codes/sorted_codes.h"
 #include "fasthash/search.h"
 #include "platform/stopper.h"
 #include "search/row_entries.h"
@@ -73,7 +74,7 @@ class SubstringSearch final : private RowSink {
     bool seen_before(const std::uint8_t* code) const;
 
     const SubstringIndex& index_;
-    const SortedEntries entries_;
+    const DistinctEntries entries_;
     const double scan_cost_;
     std::vector<std::uint32_t> query_substrings_;
     std::vector<unsigned> n_visited_;  // per substring: all buckets at smaller distances have been visited

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "codes/id_map.h"
+#include "codes/sorted_codes.h"
 #include "fasthash/search.h"
 #include "platform/fork_safe.h"
 #include "platform/stopper.h"
@@ -21,8 +22,9 @@ class MappedFile;
 /// The exact search plan of a segment.
 struct SearchPlan {
     Plan plan = Plan::scan;
-    std::size_t n_substrings = 0;    ///< 0 for a scan, 1 for a prefix
+    std::size_t n_substrings = 0;    ///< 0 for a scan and for clusters, 1 for a prefix
     std::size_t substring_bits = 0;  ///< of each substring
+    std::size_t n_clusters = 0;      ///< 0 unless the plan is clusters
 };
 
 class Segment : public IdList {
@@ -39,6 +41,8 @@ class Segment : public IdList {
 
     /// Whether a block of n_queries on one thread is scanned rather than searched by the plan.
     virtual bool scans(std::size_t n_queries, const Wanted& wanted) const = 0;
+    /// Number of queries that `search` should get at once, if there are so many.
+    virtual std::size_t queries_at_once() const { return 16; }
     /// Bytes that a scan reads.
     virtual std::size_t scan_bytes() const = 0;
     /// Push the entries found into the block's results: scan_chunk scans one of n_chunks chunks of the codes, search

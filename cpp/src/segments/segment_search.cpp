@@ -7,7 +7,7 @@
 namespace fasthash {
 namespace {
 
-// Queries of a block, unless the first segment is scanned.
+// Queries of a block in pruned searches.
 constexpr std::size_t kQueriesPerTask = 16;
 // Smallest chunk of codes worth a thread of its own.
 constexpr std::size_t kMinChunkBytes = 1024 * 1024;
@@ -57,9 +57,10 @@ void search_segments(const std::vector<SearchedSegment>& segments, IdOrder order
         scanned[s] = segments[s].segment->scans(per_thread, task.wanted);
         if (scanned[s]) scan_bytes += segments[s].segment->scan_bytes();
     }
-    std::size_t per_block = kQueriesPerTask;
-    if (!segments.empty() && scanned[0]) {
-        per_block = std::min(most_queries_at_once(task.queries.n_bytes), (n + n_threads - 1) / n_threads);
+    std::size_t per_block = 1;
+    if (!segments.empty()) {
+        per_block = scanned[0] ? most_queries_at_once(task.queries.n_bytes) : segments[0].segment->queries_at_once();
+        per_block = std::min(per_block, (n + n_threads - 1) / n_threads);
     }
     const std::size_t n_blocks = (n + per_block - 1) / per_block;
     // With fewer blocks than threads, several threads share the scans of a block.

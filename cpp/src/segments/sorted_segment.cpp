@@ -7,9 +7,8 @@
 
 namespace fasthash {
 
-SortedSegment::SortedSegment(SortedCodes codes, Memory memory, std::optional<Plan> plan, Stopper& stopper)
-    : choice_(choose_plan(codes, memory, plan, stopper)),
-      index_(carry_out(choice_, std::move(codes), memory, stopper)) {}
+SortedSegment::SortedSegment(SortedCodes codes, PlanChoice choice, Memory memory, Stopper& stopper)
+    : choice_(std::move(choice)), index_(carry_out(choice_, std::move(codes), memory, stopper)) {}
 
 SortedSegment::SortedSegment(SortedCodes codes, std::shared_ptr<const MappedFile> mapped)
     : choice_(plan_of_mapped(codes)), mapped_(std::move(mapped)) {
@@ -42,15 +41,14 @@ std::size_t SortedSegment::nbytes() const {
 std::size_t SortedSegment::mapped_bytes() const { return mapped_ ? static_cast<std::size_t>(mapped_->size()) : 0; }
 
 bool SortedSegment::scans(std::size_t n_queries, const Wanted& wanted) const {
-    if (choice_.plan == Plan::scan || scan_pays(codes().n_rows(), codes().n_bytes(), n_queries, choice_.cost))
-        return true;
+    if (scan_pays(codes().n_rows(), codes().n_bytes(), n_queries, choice_.cost)) return true;
     return wanted.k == kAll && radius_needs_scan(choice_, wanted.radius, codes().n_rows(), codes().n_bytes());
 }
 
 void SortedSegment::scan_chunk(const QueryBlock& block, Visibility visibility, std::size_t chunk, std::size_t n_chunks,
                                Stopper& stopper) const {
     const NumberRange groups = chunk_of(codes().n_groups(), n_chunks, chunk);
-    scan(codes(), SortedEntries(codes(), visibility), block, groups, stopper);
+    scan(codes(), DistinctEntries(codes(), visibility), block, groups, stopper);
 }
 
 void SortedSegment::search(const QueryBlock& block, Visibility visibility, Stopper& stopper) const {
@@ -65,11 +63,7 @@ void SortedSegment::search(const QueryBlock& block, Visibility visibility, Stopp
 void SortedSegment::search_pruned(const QueryBlock& block, Visibility, const LevelLayout& layout, Pruning pruning,
                                   Stopper& stopper) const {
     const LevelTree& tree = level_tree_.get([&] { return std::make_unique<const LevelTree>(codes(), layout); });
-    PrunedSearch search(codes(), tree, layout, pruning);
-    for (std::size_t q = 0; q < block.queries.n && !stopper.stopped(); ++q) {
-        const std::uint16_t* cuts = pruning.cuts == nullptr ? nullptr : pruning.cuts + q * tree.n_levels();
-        block.note(q, search.run(block.queries.row(q), cuts, block.nearest[q]));
-    }
+    search_tree(codes(), tree, layout, pruning, block, stopper);
 }
 
 }  // namespace fasthash

@@ -12,8 +12,8 @@ namespace fasthash {
 
 class SortedSegment final : public Segment {
  public:
-    /// `plan`: null lets the planner choose. Throws Interrupted when `stopper` ends the work.
-    SortedSegment(SortedCodes codes, Memory memory, std::optional<Plan> plan, Stopper& stopper);
+    /// `choice`: prefix or multi_index. Throws Interrupted when `stopper` ends the work.
+    SortedSegment(SortedCodes codes, PlanChoice choice, Memory memory, Stopper& stopper);
     /// Codes in a mapped file: only a prefix directory is built.
     SortedSegment(SortedCodes codes, std::shared_ptr<const MappedFile> mapped);
 
@@ -36,7 +36,7 @@ class SortedSegment final : public Segment {
     void search_pruned(const QueryBlock& block, Visibility visibility, const LevelLayout& layout, Pruning pruning,
                        Stopper& stopper) const override;
     const SortedCodes* sorted_codes() const override { return &codes(); }
-    SearchPlan search_plan() const override { return {choice_.plan, choice_.n_substrings, choice_.substring_bits}; }
+    SearchPlan search_plan() const override { return {choice_.plan, choice_.n_substrings, choice_.substring_bits, 0}; }
 
  private:
     PlanChoice choice_;

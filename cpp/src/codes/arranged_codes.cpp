@@ -1,0 +1,134 @@
+#include "codes/arranged_codes.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "codes/id_map.h"
+#include "codes/k_majority.h"
+#include "fasthash/threads.h"
+
+namespace fasthash {
+
+namespace {
+
+constexpr std::size_t kPiece = 4096;       // rows that a thread takes at a time
+constexpr std::size_t kFewDuplicates = 8;  // up to this share, 1 / 8, their codes take less than ids of all rows
+
+template <typename Piece>
+void for_pieces(std::size_t n, Stopper& stopper, Piece piece) {
+    parallel_for((n + kPiece - 1) / kPiece, [&](std::size_t i) {
+        if (!stopper.stopped()) piece(i * kPiece, std::min((i + 1) * kPiece, n));
+    });
+    stopper.check();
+}
+
+// The ring of each row: its cluster * n_rings + its distance to the centroid.
+Array<std::uint32_t> rings_of(const SortedCodes& sorted, CodeView centroids, std::size_t n_rings, Stopper& stopper) {
+    Array<std::uint32_t> rings(sorted.n_rows());
+    for_pieces(sorted.n_rows(), stopper, [&](std::size_t begin, std::size_t end) {
+        Array<std::uint8_t> scratch;
+        const CodeView codes = sorted.codes(begin, end, scratch);
+        CentroidSearch search(centroids);
+        for (std::size_t i = 0; i < codes.n; ++i) {
+            const NearestCentroid nearest = search.nearest(codes.row(i));
+            rings[begin + i] = static_cast<std::uint32_t>(nearest.number * n_rings + nearest.distance);
+        }
+    });
+    return rings;
+}
+
+}  // namespace
+
+ArrangedCodes::ArrangedCodes(SortedCodes sorted, Stopper& stopper)
+    : RowIds(sorted.n_entries(), sorted.smallest_id(), sorted.largest_id()), codes_(sorted.n_bytes()), by_id_(true) {
+    const std::size_t n = sorted.n_entries();
+    const bool shared = n - sorted.n_rows() > n / kFewDuplicates;
+    const auto offset = [&](std::int64_t id) {
+        return static_cast<std::uint64_t>(id) - static_cast<std::uint64_t>(sorted.smallest_id());
+    };
+    if (!shared && offset(sorted.largest_id()) == n - 1) {  // consecutive ids tell their places
+        Array<std::uint32_t> row_at(n);
+        for (std::size_t row = 0; row < sorted.n_rows(); ++row) {
+            const NumberRange entries = sorted.entries(row);
+            for (std::size_t entry = entries.begin; entry < entries.end; ++entry) {
+                row_at[offset(sorted.id(entry))] = static_cast<std::uint32_t>(row);
+            }
+        }
+        for (std::size_t i = 0; i < n; ++i) append(sorted.smallest_id() + static_cast<std::int64_t>(i), true);
+        finish();
+        copy_codes(sorted, row_at, stopper);
+        return;
+    }
+    Array<std::int64_t> ids;
+    Array<std::uint32_t> row_of;
+    for (std::size_t row = 0; row < sorted.n_rows(); ++row) {
+        const NumberRange entries = sorted.entries(row);
+        for (std::size_t entry = entries.begin; entry < (shared ? entries.begin + 1 : entries.end); ++entry) {
+            ids.push_back(sorted.id(entry));
+            row_of.push_back(static_cast<std::uint32_t>(row));
+        }
+    }
+    Array<std::uint32_t> order = order_of_ids(ids.data(), ids.size());
+    if (shared) {
+        arrange(sorted, order, stopper);
+        return;
+    }
+    for (std::uint32_t& number : order) {
+        append(ids[number], true);
+        number = row_of[number];
+    }
+    finish();
+    copy_codes(sorted, order, stopper);
+}
+
+ArrangedCodes::ArrangedCodes(SortedCodes sorted, Array<std::uint8_t> centroids, Stopper& stopper)
+    : RowIds(sorted.n_entries(), sorted.smallest_id(), sorted.largest_id()),
+      codes_(sorted.n_bytes()),
+      by_id_(false),
+      centroids_(std::move(centroids)) {
+    const std::size_t n = sorted.n_rows(), n_clusters = this->centroids().n;
+    Array<std::uint32_t> row_at(n);
+    {  // a counting sort by ring
+        const Array<std::uint32_t> rings = rings_of(sorted, this->centroids(), n_rings(), stopper);
+        ring_begin_.assign(n_clusters * n_rings() + 1, 0);
+        for (const std::uint32_t ring : rings) ++ring_begin_[ring + 1];
+        for (std::size_t ring = 1; ring < ring_begin_.size(); ++ring) ring_begin_[ring] += ring_begin_[ring - 1];
+        std::vector<std::uint32_t> next(ring_begin_.begin(), ring_begin_.end() - 1);
+        for (std::size_t row = 0; row < n; ++row) row_at[next[rings[row]]++] = static_cast<std::uint32_t>(row);
+    }
+    for (std::size_t c = 0; c < n_clusters; ++c) {
+        Annulus radii{0, static_cast<std::int32_t>(n_bytes()) * 8};
+        while (!radii.empty() && rows(c, {radii.first, radii.first}).size() == 0) ++radii.first;
+        while (!radii.empty() && rows(c, {radii.last, radii.last}).size() == 0) --radii.last;
+        radii_.push_back(radii);
+    }
+    arrange(sorted, row_at, stopper);
+}
+
+// Row i takes the code and the entries of row row_at[i] of the sorted codes.
+void ArrangedCodes::arrange(const SortedCodes& sorted, const Array<std::uint32_t>& row_at, Stopper& stopper) {
+    for (std::size_t row = 0; row < row_at.size(); ++row) {
+        const NumberRange entries = sorted.entries(row_at[row]);
+        for (std::size_t entry = entries.begin; entry < entries.end; ++entry) {
+            append(sorted.id(entry), entry == entries.begin);
+        }
+        if (row % 65536 == 0) stopper.check();
+    }
+    finish();
+    copy_codes(sorted, row_at, stopper);
+}
+
+void ArrangedCodes::copy_codes(const SortedCodes& sorted, const Array<std::uint32_t>& row_at, Stopper& stopper) {
+    const std::size_t n_bytes = sorted.n_bytes();
+    Array<std::uint8_t> rows(row_at.size() * n_bytes);
+    for_pieces(row_at.size(), stopper, [&](std::size_t begin, std::size_t end) {
+        Array<std::uint8_t> scratch;
+        for (std::size_t row = begin; row < end; ++row) {
+            const CodeView code = sorted.codes(row_at[row], row_at[row] + 1, scratch);
+            std::memcpy(rows.data() + row * n_bytes, code.data, n_bytes);
+        }
+    });
+    codes_ = ByteMajorCodes::from_rows(std::move(rows), n_bytes);
+}
+
+}  // namespace fasthash

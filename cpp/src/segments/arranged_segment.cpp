@@ -1,0 +1,64 @@
+#include "segments/arranged_segment.h"
+
+#include "codes/sort_rows.h"
+#include "search/cluster_search.h"
+#include "search/pruned_search.h"
+
+namespace fasthash {
+namespace {
+
+SortedCodes sorted(const ArrangedCodes& arranged) {
+    const std::size_t n = arranged.n_rows(), n_bytes = arranged.n_bytes();
+    Array<std::uint8_t> rows(n * n_bytes);
+    arranged.copy_rows(0, n, rows.data());
+    SortedCodesBuilder builder(n_bytes, arranged.n_entries(), arranged.smallest_id(), arranged.largest_id());
+    Stopper stopper;
+    SortedRanges ranges({rows.data(), n, n_bytes}, nullptr, stopper);
+    while (ranges.next()) {
+        for (std::size_t i = 0; i < ranges.n(); ++i) {
+            const NumberRange entries = arranged.entries(ranges.row(i));
+            for (std::size_t entry = entries.begin; entry < entries.end; ++entry) {
+                builder.append(ranges.code(i), arranged.id(entry));
+            }
+        }
+    }
+    return builder.finish();
+}
+
+}  // namespace
+
+void ArrangedSegment::copy_codes(const std::size_t* entries, std::size_t n, std::uint8_t* rows) const {
+    std::size_t row = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+        row = codes_.row_of(entries[i], row);
+        codes_.copy_rows(row, 1, rows + i * codes_.n_bytes());
+    }
+}
+
+std::size_t ArrangedSegment::nbytes() const {
+    const Sorted* of_levels = sorted_.get_if_made();
+    const std::size_t more = of_levels == nullptr ? 0 : of_levels->codes.nbytes() + of_levels->tree.nbytes();
+    return Segment::nbytes() + codes_.nbytes() + more;
+}
+
+void ArrangedSegment::scan_chunk(const QueryBlock& block, Visibility visibility, std::size_t chunk,
+                                 std::size_t n_chunks, Stopper& stopper) const {
+    const NumberRange groups = chunk_of(codes_.n_groups(), n_chunks, chunk);
+    scan(codes_, DistinctEntries(codes_, visibility), block, groups, stopper);
+}
+
+void ArrangedSegment::search(const QueryBlock& block, Visibility visibility, Stopper& stopper) const {
+    ClusterSearch(codes_, visibility, block).run(stopper);
+}
+
+void ArrangedSegment::search_pruned(const QueryBlock& block, Visibility, const LevelLayout& layout, Pruning pruning,
+                                    Stopper& stopper) const {
+    const Sorted& of_levels = sorted_.get([&] {
+        SortedCodes codes = sorted(codes_);
+        LevelTree tree(codes, layout);
+        return std::make_unique<const Sorted>(Sorted{std::move(codes), std::move(tree)});
+    });
+    search_tree(of_levels.codes, of_levels.tree, layout, pruning, block, stopper);
+}
+
+}  // namespace fasthash

@@ -1,0 +1,20 @@
+#include "segments/plan_segment.h"
+
+#include "segments/arranged_segment.h"
+
+namespace fasthash {
+
+std::shared_ptr<const Segment> planned_segment(SortedCodes codes, Memory memory, std::optional<Plan> plan,
+                                               Stopper& stopper) {
+    PlanChoice choice = choose_plan(codes, memory, plan, stopper);
+    if (choice.plan == Plan::clusters) {
+        return std::make_shared<const ArrangedSegment>(
+            ArrangedCodes(std::move(codes), std::move(choice.centroids), stopper));
+    }
+    if (choice.plan == Plan::scan) {
+        return std::make_shared<const ArrangedSegment>(ArrangedCodes(std::move(codes), stopper));
+    }
+    return std::make_shared<const SortedSegment>(std::move(codes), std::move(choice), memory, stopper);
+}
+
+}  // namespace fasthash
