@@ -71,7 +71,7 @@ def test_queries_far_from_all_codes(plan, memory, flip):
             found, stats = index.search(queries[some], k, stats=True)
             assert_same(found, [part[some] for part in expected])
             plans |= set(stats.plan)
-    # Codes without their prefix bytes cannot be scanned in a row, and clusters are scanned anyway: these go on to the end.
+    # Codes without their prefix bytes cannot be scanned in a row, and clusters need no scan: these go on to the end.
     assert f"{plan}+scan" in plans or plan == "clusters" or (memory, plan) == ("compact", "prefix")
 
 

@@ -234,7 +234,7 @@ def test_two_filters_share_out_what_is_found(problem, data):
 
 @given(problems(), st.sampled_from(KINDS), st.data())
 def test_the_work_is_bounded(problem, kind, data):
-    """A scan compares each code and clusters each distinct code once at most; other plans once for every part, then in a scan."""
+    """A scan compares each code once, clusters each distinct code at most once; other plans once for every part."""
     layout, codes, queries, ids, k = problem
     index = filled(empty(kind, layout), codes, ids)
     radius = data.draw(st.integers(0, sum(layout) + 1), label="radius")

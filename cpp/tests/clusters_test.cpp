@@ -21,8 +21,8 @@ std::int32_t distance(const std::uint8_t* a, const std::uint8_t* b, std::size_t 
 }
 
 // Codes around a few centres, with `n_flips` random bits flipped.
-std::vector<std::uint8_t> around_centres(std::size_t n, std::size_t n_bytes, std::size_t n_centres,
-                                         std::size_t n_flips, std::mt19937& generator) {
+std::vector<std::uint8_t> around_centres(std::size_t n, std::size_t n_bytes, std::size_t n_centres, std::size_t n_flips,
+                                         std::mt19937& generator) {
     const auto centres = random_codes(n_centres * n_bytes, generator, 256);
     std::vector<std::uint8_t> codes(n * n_bytes);
     for (std::size_t i = 0; i < n; ++i) {
@@ -76,7 +76,8 @@ void check_clusters(const std::vector<std::uint8_t>& codes, std::size_t n_bytes,
     Stopper stopper;
     Array<std::uint8_t> centroids = k_majority(view(codes, n_bytes), n_clusters, stopper);
     const Array<std::uint8_t> again = k_majority(view(codes, n_bytes), n_clusters, stopper);
-    check(centroids.size() == again.size() && std::equal(again.begin(), again.end(), centroids.begin()), "always alike");
+    check(centroids.size() == again.size() && std::equal(again.begin(), again.end(), centroids.begin()),
+          "always alike");
     check(centroids.size() > 0 && centroids.size() <= n_clusters * n_bytes, "at most as many centroids as wanted");
     const ArrangedCodes arranged(sorted(codes, n_bytes), std::move(centroids), stopper);
     check(entries_of(arranged) == entries_of(codes, n_bytes), "all entries are there");

@@ -31,10 +31,9 @@ class HierIndex(Index):
       every code with the prefix, so the search stops when it exceeds the k-th distance. Best for clustered codes, such
       as learned ones. The width of the prefix does not depend on the levels.
     - `"multi-index"`: look up several substrings of the code, each in its own table of all codes (multi-index hashing,
-      arXiv:1307.2982). Best for scattered codes.
+      arXiv:1307.2982). Best for small distances.
     - `"clusters"`: group the codes around centroids (k-majority) and visit clusters in the order of a lower bound of
-      their distance, by the triangle inequality. Best for scattered codes around centres, with little memory: the codes,
-      their ids and some tables.
+      their distance, by the triangle inequality. Best for scattered codes around centres; needs little memory.
     - `"scan"`: compare every code, as `FlatIndex` does.
 
     All plans return the same results. If the look-ups of a prefix or multi-index search turn out to cost more than a
