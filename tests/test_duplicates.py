@@ -1,6 +1,7 @@
 """Groups of near-duplicates among codes, and codes of perceptual hashes as other packages give them."""
 
 import csv
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -203,6 +204,32 @@ def test_codes_of_imagehash(hash_size):
         ([], ValueError, "hashes must hold at least one hash, which tells their width"),
         ("00ff", TypeError, "hashes must be a sequence of hashes, got a single str; use [hash]"),
         (b"ab", TypeError, "hashes must be a sequence of hashes, got a single bytes; use [hash]"),
+        ({"a.jpg": "00ff"}, TypeError, "hashes must be a sequence of hashes, got a dict; use list(hashes.values())"),
+        ({"00ff": "a.jpg"}, TypeError, "hashes must be a sequence of hashes, got a dict; use list(hashes.values())"),
+        (Counter(["00ff"]), TypeError, "hashes must be a sequence of hashes, got a Counter; use list(hashes.values())"),
+        ({"00ff", "ff00"}, TypeError, "hashes must be a sequence of hashes, got a set, which has no order"),
+        (frozenset(["00ff"]), TypeError, "hashes must be a sequence of hashes, got a frozenset, which has no order"),
+        (
+            ["0f" * 32, "0f" * 31 + "0g"],
+            ValueError,
+            f"hashes[1]: expected 64 hexadecimal digits, got {'0f' * 20!r}... (64 characters, 'g' at 63)",
+        ),
+        (
+            ["0f" * 32 + "'"],
+            ValueError,
+            "hashes[0]: expected two hexadecimal digits for each byte, got "
+            f"{'0f' * 20!r}... (65 characters, {chr(39)!r} at 64)",
+        ),
+        (
+            ["0f" * 115 + "0"],
+            ValueError,
+            f"hashes[0]: expected two hexadecimal digits for each byte, got {'0f' * 20!r}... (231 characters)",
+        ),
+        (
+            ["00ff", "ff00\n"],
+            ValueError,
+            "hashes[1]: expected 4 hexadecimal digits, got 'ff00\\n'; strip() removes the white space around it",
+        ),
         (["00ff", "00fg"], ValueError, "hashes[1]: expected 4 hexadecimal digits, got '00fg'"),
         (["00ff", "00f"], ValueError, "hashes[1]: expected 4 hexadecimal digits, got '00f'"),
         (["00", "00ff", "ff00"], ValueError, "hashes[0]: expected 4 hexadecimal digits, got '00'"),
@@ -290,6 +317,8 @@ def test_codes_of_hashes_with_several_segments():
         fh.perceptual_codes(images[0])
     with pytest.raises(TypeError, match="hashes must be ImageMultiHash objects, got ImageHash at 1"):
         fh.segment_codes([images[0], segments[0]])
+    with pytest.raises(TypeError, match=r"hashes must be .*, got a dict; use list\(hashes.values\(\)\)"):
+        fh.segment_codes({"a.jpg": images[0]})
 
 
 # Meta's test data of PDQ

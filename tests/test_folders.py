@@ -224,7 +224,7 @@ def test_broken_files_are_listed_and_the_rest_is_encoded(encoder, tmp_path):
     reasons = dict(result.broken)
     assert list(reasons) == sorted(f"bad/{name}" for name in os.listdir(bad))
     for name, reason in {
-        "empty.jpg": "UnidentifiedImageError: cannot identify image file",
+        "empty.jpg": "ValueError: the file is empty",
         "text.jpg": "UnidentifiedImageError: cannot identify",
         "postscript.jpg": "UnidentifiedImageError: cannot identify",
         "truncated.jpg": "OSError: ",

@@ -355,6 +355,15 @@ def test_formats_that_pillow_runs_programs_for_stay_out(tmp_path):
     assert "cannot identify" in find(tmp_path).broken[0][1]
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.heic", "a.cr2", "a.jpg_large"])
+def test_an_empty_file_is_called_empty(tmp_path, name):
+    (tmp_path / name).touch()
+    (tmp_path / "no-photo").touch()
+    found = find(tmp_path)
+    assert found.broken == [(name, "ValueError: the file is empty")]
+    assert found.n_others == 1
+
+
 def test_members_of_tars(tmp_path):
     shards = pytest.importorskip("fasthash.distributed._shards", reason="needs the extra 'train'")
     jpeg = io.BytesIO()

@@ -25,6 +25,8 @@ NOTATIONS = ("hex", "bits", "decimal", "base64")
 # chance once in 10^9 sets of codes. Codes that are mostly zeros stay below.
 _ONES, _DIGITS, _DIGITS_OF_LONG = 8, 40, 12
 
+_SHOWN = 40  # characters of a wrong text that an error quotes
+
 
 def codes_of_text(
     texts: Sequence[str], notation: str, n_bytes: int | None, place: Callable[[int], str]
@@ -147,7 +149,9 @@ def _form(notation: str, n_bytes: int | None) -> str:
 
 def _shown(text: str, notation: str) -> str:
     """The beginning of a wrong text, and what it may be."""
-    shown = repr(text[:40])
+    shown = _beginning(text, notation)
+    if text != text.strip() and not re.search(r"\s", text.strip()):
+        return f"{shown}; strip() removes the white space around it"
     if re.search(r"[\s,;]", text):
         return f"{shown}; a column of several is read with format='csv' or 'tsv'"
     if notation != "decimal" and re.fullmatch(r"-?[0-9]{17,20}|-[0-9]+", text):
@@ -155,3 +159,13 @@ def _shown(text: str, notation: str) -> str:
     if notation == "hex" and re.fullmatch(r"[A-Za-z0-9+/_-]+={1,2}", text):
         return f"{shown}; base64 is read as 'base64'"
     return shown
+
+
+def _beginning(text: str, notation: str) -> str:
+    """As much of a text as fits on a line; of a longer one its length and the first character that does not belong."""
+    shown = repr(text[:_SHOWN])
+    if len(text) <= _SHOWN:
+        return shown
+    foreign = re.search({"hex": "[^0-9a-fA-F]", "bits": "[^01]"}.get(notation, r"\s"), text[_SHOWN:])
+    at = f", {foreign[0]!r} at {_SHOWN + foreign.start()}" if foreign else ""
+    return f"{shown}... ({len(text)} characters{at})"

@@ -185,6 +185,8 @@ def why_unreadable(name: str, head: bytes) -> str | None:
 
     A plugin that is installed, but not registered with Pillow, is registered.
     """
+    if not head:
+        return "the file is empty"
     suffix = _suffix(name)
     if suffix in _RAW:
         return None if _reads_by_plugin(suffix) else f"raw photos of cameras ({suffix}) are not read"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,8 @@ def perceptual_codes(hashes: Any, *, notation: str | None = None, n_bits: int | 
         uint8 array `(n, n_bits / 8)`. The hash of an `ImageHash` of 8 x 8 has 64 bits, that of PDQ 256.
 
     Raises:
-        TypeError: a hash is none of these, or there are several kinds; an `ImageMultiHash`, see `segment_codes`.
+        TypeError: a hash is none of these, or there are several kinds; an `ImageMultiHash`, see `segment_codes`; a dict
+            or a set of hashes.
         ValueError: no hashes at all, several widths, a width that is no multiple of 8 or not `n_bits`, text that is not
             in that notation, or bytes that look like text.
 
@@ -47,6 +49,7 @@ def perceptual_codes(hashes: Any, *, notation: str | None = None, n_bits: int | 
     """
     if isinstance(hashes, (str, bytes)) or hasattr(hashes, "hash") or hasattr(hashes, "segment_hashes"):
         raise TypeError(f"hashes must be a sequence of hashes, got a single {type(hashes).__name__}; use [hash]")
+    _check_order(hashes)
     if notation is not None:
         check_choice("notation", notation, NOTATIONS)
     n_bytes = None if n_bits is None else check_width("n_bits", n_bits) // 8
@@ -90,12 +93,23 @@ def segment_codes(hashes: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         TypeError: a hash is no `ImageMultiHash`.
         ValueError: no segments at all, or hashes of several widths.
     """
+    _check_order(hashes)
     images = list(hashes)
     for i, image in enumerate(images):
         if not hasattr(image, "segment_hashes"):
             raise TypeError(f"hashes must be ImageMultiHash objects, got {type(image).__name__} at {i}")
     owners = np.repeat(np.arange(len(images)), [len(image.segment_hashes) for image in images]).astype(np.int64)
     return perceptual_codes([segment for image in images for segment in image.segment_hashes]), owners
+
+
+def _check_order(hashes: Any) -> None:
+    """Refuse a dict, whose keys would be read for hashes, and a set, of which nobody knows which code is whose."""
+    if isinstance(hashes, Mapping):
+        raise TypeError(
+            f"hashes must be a sequence of hashes, got a {type(hashes).__name__}; use list(hashes.values())"
+        )
+    if isinstance(hashes, (set, frozenset)):
+        raise TypeError(f"hashes must be a sequence of hashes, got a {type(hashes).__name__}, which has no order")
 
 
 def codes_of_array(name: str, array: NDArray[Any], n_bytes: int | None = None) -> NDArray[np.uint8]:
