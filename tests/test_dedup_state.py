@@ -163,6 +163,14 @@ def test_states_of_the_first_release_are_hashed_anew(tmp_path):
 # Runs that are stopped
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c():
+    """Shells have background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def stops(monkeypatch, after, how):
     """After so many photos the process gets a signal."""
     real = PhotoHashes.put

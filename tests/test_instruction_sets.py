@@ -28,7 +28,7 @@ def test_newer_instructions_stand_only_where_the_processor_is_asked_for_them(lib
     # And they are there, which shows that the disassembly was read.
     for source, level in GUARDED.items():
         names = " ".join(function.name for function in library if function.source == source)
-        for kernel in ("scan_groups" if level == "avx2" else "scan_wide", "scan_rows", "distances", "find_between"):
+        for kernel in ("scan_narrow_of" if level == "avx2" else "scan_wide", "scan_rows", "distances", "find_between"):
             assert kernel in names
 
 

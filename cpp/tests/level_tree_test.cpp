@@ -88,7 +88,10 @@ void test_trees() {
                 const auto codes = random_codes(n * layout.n_bytes(), generator, n_values);
                 const std::set<Code> rows = distinct(codes, layout.n_bytes());
                 const std::string what = layout.str() + ", " + std::to_string(rows.size()) + " codes";
-                check_tree(LevelTree(sorted(rows, layout.n_bytes()), layout), rows, layout, what);
+                SortedCodes as_slices = sorted(rows, layout.n_bytes());
+                check_tree(LevelTree(as_slices, layout), rows, layout, what);
+                as_slices.hold_byte_major();
+                check_tree(LevelTree(as_slices, layout), rows, layout, what + " in slices");
                 SortedCodes as_tails = sorted(rows, layout.n_bytes());
                 as_tails.add_directory(8);
                 as_tails.drop_prefix(1);

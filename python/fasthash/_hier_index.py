@@ -37,7 +37,7 @@ class HierIndex(Index):
     - `"scan"`: compare every code, as `FlatIndex` does.
 
     All plans return the same results. If the look-ups of a prefix or multi-index search turn out to cost more than a
-    scan, the search finishes as a scan. Equal codes are stored once, unless a scan has few of them.
+    scan, the search finishes as a scan. Equal codes are stored once, unless the plan is a scan.
 
     With `keep=`, `search` runs HDHash's pruned coarse-to-fine search (ICPR 2020) over the levels instead. The first
     pruned search after a change compacts the index and builds the tree of its levels; where the plan is a scan or

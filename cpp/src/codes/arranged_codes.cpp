@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "codes/id_map.h"
 #include "codes/k_majority.h"
 #include "fasthash/threads.h"
 
@@ -11,8 +10,9 @@ namespace fasthash {
 
 namespace {
 
-constexpr std::size_t kPiece = 4096;       // rows that a thread takes at a time
-constexpr std::size_t kFewDuplicates = 8;  // up to this share, 1 / 8, their codes take less than ids of all rows
+constexpr std::size_t kPiece = 4096;  // rows that a thread takes at a time
+constexpr std::size_t kMostWorkingMemory = std::size_t{48} << 20;
+constexpr std::size_t kFewDuplicates = 8;  // up to this share, 1 / 8, duplicate codes take less than all ids
 
 template <typename Piece>
 void for_pieces(std::size_t n, Stopper& stopper, Piece piece) {
@@ -39,52 +39,31 @@ Array<std::uint32_t> rings_of(const SortedCodes& sorted, CodeView centroids, std
 
 }  // namespace
 
-ArrangedCodes::ArrangedCodes(SortedCodes sorted, Stopper& stopper)
-    : RowIds(sorted.n_entries(), sorted.smallest_id(), sorted.largest_id()), codes_(sorted.n_bytes()), by_id_(true) {
+bool ArrangedCodes::has_order_of_ids(const SortedCodes& sorted) {
     const std::size_t n = sorted.n_entries();
-    const bool shared = n - sorted.n_rows() > n / kFewDuplicates;
-    const auto offset = [&](std::int64_t id) {
-        return static_cast<std::uint64_t>(id) - static_cast<std::uint64_t>(sorted.smallest_id());
-    };
-    if (!shared && offset(sorted.largest_id()) == n - 1) {  // consecutive ids tell their places
-        Array<std::uint32_t> row_at(n);
-        for (std::size_t row = 0; row < sorted.n_rows(); ++row) {
-            const NumberRange entries = sorted.entries(row);
-            for (std::size_t entry = entries.begin; entry < entries.end; ++entry) {
-                row_at[offset(sorted.id(entry))] = static_cast<std::uint32_t>(row);
-            }
-        }
-        for (std::size_t i = 0; i < n; ++i) append(sorted.smallest_id() + static_cast<std::int64_t>(i), true);
-        finish();
-        copy_codes(sorted, row_at, stopper);
-        return;
-    }
-    Array<std::int64_t> ids;
-    Array<std::uint32_t> row_of;
+    const std::uint64_t range =
+        static_cast<std::uint64_t>(sorted.largest_id()) - static_cast<std::uint64_t>(sorted.smallest_id());
+    const std::size_t working_memory = n * (sorted.n_bytes() + 2 * sizeof(std::uint32_t));
+    return range == n - 1 && n - sorted.n_rows() <= n / kFewDuplicates && working_memory <= kMostWorkingMemory;
+}
+
+ArrangedCodes::ArrangedCodes(SortedCodes sorted, Stopper& stopper)
+    : RowIds(sorted.n_entries(), sorted.smallest_id(), sorted.largest_id()), codes_(sorted.n_bytes()) {
+    Array<std::uint32_t> row_at(sorted.n_entries());
     for (std::size_t row = 0; row < sorted.n_rows(); ++row) {
         const NumberRange entries = sorted.entries(row);
-        for (std::size_t entry = entries.begin; entry < (shared ? entries.begin + 1 : entries.end); ++entry) {
-            ids.push_back(sorted.id(entry));
-            row_of.push_back(static_cast<std::uint32_t>(row));
+        for (std::size_t entry = entries.begin; entry < entries.end; ++entry) {
+            row_at[static_cast<std::size_t>(sorted.id(entry) - sorted.smallest_id())] = static_cast<std::uint32_t>(row);
         }
     }
-    Array<std::uint32_t> order = order_of_ids(ids.data(), ids.size());
-    if (shared) {
-        arrange(sorted, order, stopper);
-        return;
-    }
-    for (std::uint32_t& number : order) {
-        append(ids[number], true);
-        number = row_of[number];
-    }
+    for (std::size_t i = 0; i < row_at.size(); ++i) append(sorted.smallest_id() + static_cast<std::int64_t>(i), true);
     finish();
-    copy_codes(sorted, order, stopper);
+    copy_codes(sorted, row_at, stopper);
 }
 
 ArrangedCodes::ArrangedCodes(SortedCodes sorted, Array<std::uint8_t> centroids, Stopper& stopper)
     : RowIds(sorted.n_entries(), sorted.smallest_id(), sorted.largest_id()),
       codes_(sorted.n_bytes()),
-      by_id_(false),
       centroids_(std::move(centroids)) {
     const std::size_t n = sorted.n_rows(), n_clusters = this->centroids().n;
     Array<std::uint32_t> row_at(n);
@@ -102,12 +81,7 @@ ArrangedCodes::ArrangedCodes(SortedCodes sorted, Array<std::uint8_t> centroids, 
         while (!radii.empty() && rows(c, {radii.last, radii.last}).size() == 0) --radii.last;
         radii_.push_back(radii);
     }
-    arrange(sorted, row_at, stopper);
-}
-
-// Row i takes the code and the entries of row row_at[i] of the sorted codes.
-void ArrangedCodes::arrange(const SortedCodes& sorted, const Array<std::uint32_t>& row_at, Stopper& stopper) {
-    for (std::size_t row = 0; row < row_at.size(); ++row) {
+    for (std::size_t row = 0; row < n; ++row) {
         const NumberRange entries = sorted.entries(row_at[row]);
         for (std::size_t entry = entries.begin; entry < entries.end; ++entry) {
             append(sorted.id(entry), entry == entries.begin);
@@ -118,6 +92,7 @@ void ArrangedCodes::arrange(const SortedCodes& sorted, const Array<std::uint32_t
     copy_codes(sorted, row_at, stopper);
 }
 
+// Row i takes the code of row row_at[i] of the sorted codes.
 void ArrangedCodes::copy_codes(const SortedCodes& sorted, const Array<std::uint32_t>& row_at, Stopper& stopper) {
     const std::size_t n_bytes = sorted.n_bytes();
     Array<std::uint8_t> rows(row_at.size() * n_bytes);

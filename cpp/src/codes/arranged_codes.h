@@ -21,8 +21,11 @@ struct Annulus {
 
 class ArrangedCodes final : public GroupSource, public RowIds {
  public:
-    /// Arrange codes by id: by the smallest id of each row or, if few codes are duplicates, with a row for each entry,
-    /// so that ids ascend. All constructors throw Interrupted when `stopper` ends the work.
+    /// Whether codes can be arranged by id: ids are consecutive, so that they need not be stored, few codes are
+    /// duplicates, and the arranging takes little memory.
+    static bool has_order_of_ids(const SortedCodes& sorted);
+    /// Arrange codes by id, with a row for each entry, so that ids ascend. All constructors throw Interrupted when
+    /// `stopper` ends the work.
     ArrangedCodes(SortedCodes sorted, Stopper& stopper);
     /// Arrange codes around centroids: rows, at least one.
     ArrangedCodes(SortedCodes sorted, Array<std::uint8_t> centroids, Stopper& stopper);
@@ -38,7 +41,7 @@ class ArrangedCodes final : public GroupSource, public RowIds {
     /// Codes begin .. begin + n as rows.
     void copy_rows(std::size_t begin, std::size_t n, std::uint8_t* rows) const { codes_.copy_rows(begin, n, rows); }
     /// Whether ids ascend in the order of the entries.
-    bool ids_ascend() const { return by_id_ && n_rows() == n_entries(); }
+    bool ids_ascend() const { return centroids_.empty(); }
 
     /// The centroids of the clusters; none if the codes are arranged by id.
     CodeView centroids() const { return {centroids_.data(), centroids_.size() / n_bytes(), n_bytes()}; }
@@ -52,11 +55,9 @@ class ArrangedCodes final : public GroupSource, public RowIds {
 
  private:
     std::size_t n_rings() const { return n_bytes() * 8 + 2; }
-    void arrange(const SortedCodes& sorted, const Array<std::uint32_t>& row_at, Stopper& stopper);
     void copy_codes(const SortedCodes& sorted, const Array<std::uint32_t>& row_at, Stopper& stopper);
 
     ByteMajorCodes codes_;
-    const bool by_id_;
     Array<std::uint8_t> centroids_;
     std::vector<Annulus> radii_;
     Array<std::uint32_t> ring_begin_;  // n_rings() for each cluster: its first row at each distance from 0; its end

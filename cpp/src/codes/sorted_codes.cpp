@@ -12,29 +12,40 @@ SortedCodes::SortedCodes(std::size_t n_bytes, Array<std::uint8_t> rows, Duplicat
                          IdSummary summary)
     : RowIds(std::move(runs), std::move(ids), std::move(summary)), n_bytes_(n_bytes), tails_(std::move(rows)) {}
 
-std::size_t SortedCodes::nbytes() const { return tails_.nbytes() + directory_.begin.nbytes() + nbytes_of_ids(); }
+std::size_t SortedCodes::nbytes() const {
+    return tails_.nbytes() + (byte_major_ ? byte_major_->nbytes() : 0) + directory_.begin.nbytes() + nbytes_of_ids();
+}
 
 CodeView SortedCodes::codes(std::size_t first, std::size_t end, Array<std::uint8_t>& scratch) const {
-    if (n_dropped_ == 0) return {tails_.data() + first * n_bytes_, end - first, n_bytes_};
+    if (!byte_major_ && n_dropped_ == 0) return {tails_.data() + first * n_bytes_, end - first, n_bytes_};
     scratch.resize((end - first) * n_bytes_);
-    const Array<std::uint32_t>& begin = directory_.begin;
-    auto prefix = static_cast<std::size_t>(std::upper_bound(begin.begin(), begin.end(), first) - begin.begin() - 1);
-    for (std::size_t row = first; row < end; ++row) {
-        while (begin[prefix + 1] <= row) ++prefix;
-        std::uint8_t* code = scratch.data() + (row - first) * n_bytes_;
-        for (std::size_t b = 0; b < n_dropped_; ++b) {
-            code[b] = static_cast<std::uint8_t>(prefix >> 8 * (n_dropped_ - 1 - b));
+    if (byte_major_) {
+        byte_major_->copy_rows(first, end - first, scratch.data());
+    } else {
+        const Array<std::uint32_t>& begin = directory_.begin;
+        auto prefix = static_cast<std::size_t>(std::upper_bound(begin.begin(), begin.end(), first) - begin.begin() - 1);
+        for (std::size_t row = first; row < end; ++row) {
+            while (begin[prefix + 1] <= row) ++prefix;
+            std::uint8_t* code = scratch.data() + (row - first) * n_bytes_;
+            for (std::size_t b = 0; b < n_dropped_; ++b) {
+                code[b] = static_cast<std::uint8_t>(prefix >> 8 * (n_dropped_ - 1 - b));
+            }
+            std::memcpy(code + n_dropped_, tails_.data() + row * tail_bytes(), tail_bytes());
         }
-        std::memcpy(code + n_dropped_, tails_.data() + row * tail_bytes(), tail_bytes());
     }
     return {scratch.data(), end - first, n_bytes_};
 }
 
 const std::uint8_t* SortedCodes::groups(std::size_t first, std::size_t n, Array<std::uint8_t>& scratch) const {
+    if (byte_major_) return byte_major_->groups(first, n, scratch);
     Array<std::uint8_t> decoded;
     scratch.resize(n * kGroup * n_bytes_);
     to_byte_major(codes(first * kGroup, std::min((first + n) * kGroup, n_rows()), decoded), scratch.data());
     return scratch.data();
+}
+
+void SortedCodes::hold_byte_major() {
+    byte_major_.emplace(ByteMajorCodes::from_rows(std::exchange(tails_, {}), n_bytes_));
 }
 
 void SortedCodes::add_directory(std::size_t n_bits) {

@@ -3,6 +3,7 @@
 // Used by SortedSegment and all exact searches but the flat scan. The ids of a row ascend.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "codes/byte_major_codes.h"
@@ -19,9 +20,10 @@ struct PrefixDirectory {
     Array<std::uint32_t> begin;
 };
 
-/// The codes are stored in one of two layouts:
+/// The codes are stored in one of three layouts:
 /// rows: whole codes, for searches that look up prefixes;
-/// tails: rows without their prefix bytes, which the directory implies, for least memory.
+/// tails: rows without their prefix bytes, which the directory implies, for least memory;
+/// byte-major: for scans.
 class SortedCodes final : public GroupSource, public RowIds {
  public:
     explicit SortedCodes(std::size_t n_bytes) : n_bytes_(n_bytes) {}
@@ -38,13 +40,14 @@ class SortedCodes final : public GroupSource, public RowIds {
     CodeView codes(std::size_t first, std::size_t end, Array<std::uint8_t>& scratch) const;
 
     const std::uint8_t* groups(std::size_t first, std::size_t n, Array<std::uint8_t>& scratch) const override;
-    /// Rows or tails, tail_bytes() wide.
-    const std::uint8_t* tails() const { return tails_.data(); }
+    /// Rows or tails, tail_bytes() wide. Null if the layout is byte-major.
+    const std::uint8_t* tails() const { return byte_major_ ? nullptr : tails_.data(); }
     std::size_t tail_bytes() const { return n_bytes_ - n_dropped_; }
     std::size_t n_dropped() const { return n_dropped_; }
     const PrefixDirectory& directory() const { return directory_; }
 
     // Conversions from rows to the layout of a plan.
+    void hold_byte_major();
     void add_directory(std::size_t n_bits);
     /// Stop storing the first n_bytes of each row. The directory must cover exactly these bytes.
     void drop_prefix(std::size_t n_bytes);
@@ -60,6 +63,7 @@ class SortedCodes final : public GroupSource, public RowIds {
     std::size_t n_bytes_;
     std::size_t n_dropped_ = 0;
     Array<std::uint8_t> tails_;
+    std::optional<ByteMajorCodes> byte_major_;
     PrefixDirectory directory_;
 };
 

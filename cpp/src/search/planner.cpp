@@ -283,6 +283,10 @@ std::unique_ptr<SubstringIndex> carry_out(const PlanChoice& choice, SortedCodes 
                                           Stopper& stopper) {
     auto index = std::make_unique<SubstringIndex>(std::move(codes));
     SortedCodes& sorted = index->sorted;
+    if (choice.plan == Plan::scan) {
+        sorted.hold_byte_major();
+        return index;
+    }
     sorted.add_directory(choice.substring_bits);
     index->tables.resize(choice.n_substrings - 1);
     parallel_for(index->tables.size(), [&](std::size_t i) {

@@ -32,7 +32,7 @@ bool scan_pays(std::size_t n_codes, std::size_t n_bytes, std::size_t n_queries, 
 /// Whether a search within this radius needs so many lookups that a scan costs less.
 bool radius_needs_scan(const PlanChoice& choice, std::int32_t radius, std::size_t n_codes, std::size_t n_bytes);
 
-/// Bring codes into the layout of a plan, prefix or multi_index, and build its tables.
+/// Bring codes into the layout of a plan, any but clusters, and build its tables.
 /// Throws Interrupted when `stopper` ends the work.
 std::unique_ptr<SubstringIndex> carry_out(const PlanChoice& choice, SortedCodes codes, Memory memory, Stopper& stopper);
 

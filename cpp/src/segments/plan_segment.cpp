@@ -11,7 +11,7 @@ std::shared_ptr<const Segment> planned_segment(SortedCodes codes, Memory memory,
         return std::make_shared<const ArrangedSegment>(
             ArrangedCodes(std::move(codes), std::move(choice.centroids), stopper));
     }
-    if (choice.plan == Plan::scan) {
+    if (choice.plan == Plan::scan && ArrangedCodes::has_order_of_ids(codes)) {
         return std::make_shared<const ArrangedSegment>(ArrangedCodes(std::move(codes), stopper));
     }
     return std::make_shared<const SortedSegment>(std::move(codes), std::move(choice), memory, stopper);

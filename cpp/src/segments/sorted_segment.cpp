@@ -41,6 +41,7 @@ std::size_t SortedSegment::nbytes() const {
 std::size_t SortedSegment::mapped_bytes() const { return mapped_ ? static_cast<std::size_t>(mapped_->size()) : 0; }
 
 bool SortedSegment::scans(std::size_t n_queries, const Wanted& wanted) const {
+    if (choice_.plan == Plan::scan) return true;
     if (scan_pays(codes().n_rows(), codes().n_bytes(), n_queries, choice_.cost)) return true;
     return wanted.k == kAll && radius_needs_scan(choice_, wanted.radius, codes().n_rows(), codes().n_bytes());
 }

@@ -12,7 +12,7 @@ namespace fasthash {
 
 class SortedSegment final : public Segment {
  public:
-    /// `choice`: prefix or multi_index. Throws Interrupted when `stopper` ends the work.
+    /// `choice`: any plan but clusters. Throws Interrupted when `stopper` ends the work.
     SortedSegment(SortedCodes codes, PlanChoice choice, Memory memory, Stopper& stopper);
     /// Codes in a mapped file: only a prefix directory is built.
     SortedSegment(SortedCodes codes, std::shared_ptr<const MappedFile> mapped);
