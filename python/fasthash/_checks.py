@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 MAX_BITS = 4096
-LEVEL_BITS = (8, 16, 40)  # of an index for which none are named
+LEVEL_BITS = (8, 16, 40)  # default of HierIndex
 _UINT8 = np.dtype(np.uint8)
 
 

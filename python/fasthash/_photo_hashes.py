@@ -28,7 +28,7 @@ _N_SAMPLES, _SAMPLE = 16, 1 << 12  # and pieces between
 
 
 class Stamp(NamedTuple):
-    """By which a file is known again."""
+    """Identify a file and its content."""
 
     n_bytes: int
     time: int

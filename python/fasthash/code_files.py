@@ -130,7 +130,7 @@ def read_npy(source: str | os.PathLike[str] | BinaryIO, name: str) -> NDArray[An
 
 
 class _Pipe:
-    """A stream of which numpy asks bytes alone, not a place in a file."""
+    """A stream that numpy reads without seeking."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.read = stream.read
