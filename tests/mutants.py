@@ -70,9 +70,14 @@ MUTANTS = [
     Mutant("pruned levels keep fewer than k", PRUNED, "std::min(nearest_->k(), codes_.n_entries());", "std::min(nearest_->k(), codes_.n_entries()) / 2;"),
     Mutant("an annulus ends one radius early", CLUSTERS, "std::min(radii.last, d + most)", "std::min(radii.last, d + most - 1)"),
     Mutant("an annulus begins one radius late", CLUSTERS, "std::max(radii.first, d - most)", "std::max(radii.first, d - most + 1)"),
-    Mutant("clusters at the threshold are left out", CLUSTERS, "if (bound > most ||", "if (bound >= most ||"),
+    Mutant("clusters at the threshold are left out", CLUSTERS, "if (least > most ||", "if (least >= most ||"),
     Mutant("other clusters count as too far", CLUSTERS, "(d - least + 1) / 2", "(d - least + 3) / 2"),
-    Mutant("waiting clusters are dropped at the threshold", CLUSTERS, ">> kClusterBits) > largest(query)", ">> kClusterBits) >= largest(query)"),
+    Mutant("waiting clusters are dropped at the threshold", CLUSTERS, "if (least <= largest(query))", "if (least < largest(query))"),
+    Mutant("the certificate reaches one bit too far", CLUSTERS, "bound(query, cluster, radii) - 1)", "bound(query, cluster, radii))"),
+    Mutant("what a cluster leaves out is not noted", CLUSTERS, "leave_out(query, cluster, {std::max", "if (false) leave_out(query, cluster, {std::max"),
+    Mutant("a limit forgets farther pairs", TOPK, "n_within_ -= counts_[static_cast<std::size_t>(threshold_--)];\n    id", "--threshold_;\n    id"),
+    Mutant("a sample counts hidden entries", SCAN, "if (entries_.restricted() || ", "if ("),
+    Mutant("a sample is one short", SCAN, ">= k) {", ">= k - 1) {"),
     Mutant("a chunk of a cluster hides its last radius", CLUSTERS, "annulus.first > last) continue;", "annulus.first >= last) continue;"),
     Mutant("codes belong to a far centroid", "cpp/src/codes/k_majority.cpp", "while (distances_[number] != least) ++number;", "while (distances_[number] > least + 2) ++number;"),
     Mutant("rows of the next cluster are compared twice", SCAN, "if (first_row + kGroup > range.end) rows", "if (first_row + kGroup > range.end + 64) rows"),
@@ -124,7 +129,7 @@ class Trial:
         if self._fails(self.build / "topk_test"):
             return "topk_test"
         pytest = [sys.executable, "-c", _PYTEST, "-x", "-q", "-p", "no:cacheprovider"]
-        for step in ("tests/test_differential.py", "tests/test_search.py"):
+        for step in ("tests/test_differential.py", "tests/test_search.py", "tests/test_certificate.py"):
             if self._fails(*pytest, step):
                 return step
         return None

@@ -173,7 +173,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
         .def("copy", &Index::copy, ReleaseGil())
         .def("search", &search, py::arg("queries").noconvert(), py::arg("k"), py::arg("allow") = py::none(),
              py::arg("stats") = false, py::arg("keep") = py::none(), py::arg("keep_mode") = py::none(),
-             py::arg("cuts").noconvert() = py::none())
+             py::arg("cuts").noconvert() = py::none(), py::arg("share") = py::none())
         .def("range_search", &range_search, py::arg("queries").noconvert(), py::arg("radius"),
              py::arg("allow") = py::none())
         .def("count_within", &count_within, py::arg("queries").noconvert(), py::arg("radius"),

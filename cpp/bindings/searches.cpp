@@ -1,5 +1,7 @@
 #include "searches.h"
 
+#include <algorithm>
+
 namespace fasthash::python {
 namespace {
 
@@ -11,11 +13,12 @@ struct Found {
 };
 
 Found run_search(const Index& index, CodeView queries, std::size_t k, const std::optional<Pruning>& pruning,
-                 const IdFilter* allow, QueryStats* stats) {
+                 std::optional<double> share, const IdFilter* allow, QueryStats* stats) {
     Found found(static_cast<py::ssize_t>(queries.n), static_cast<py::ssize_t>(k));
     std::int32_t* distances = found.distances.mutable_data();
     std::int64_t* ids = found.ids.mutable_data();
     run([&](const Interrupt& interrupt) {
+        if (share) return index.search_share(queries, k, *share, allow, distances, ids, stats, interrupt);
         index.search(queries, k, pruning, allow, distances, ids, stats, interrupt);
     });
     return found;
@@ -28,18 +31,20 @@ std::uint8_t place_of_plan(const QueryStats& of_query) {
     return static_cast<std::uint8_t>(static_cast<std::uint8_t>(of_query.plan) + (of_query.gave_up ? kGaveUp : 0));
 }
 
-// (plan, nodes_visited, codes_compared), plan as a place in plan_names().
-py::tuple stats_tuple(const std::vector<QueryStats>& stats) {
+// (plan, nodes_visited, codes_compared, exact_to), plan as a place in plan_names().
+py::tuple stats_tuple(const std::vector<QueryStats>& stats, std::size_t n_bits) {
     const auto n = static_cast<py::ssize_t>(stats.size());
     py::array_t<std::uint8_t> plan(n);
+    py::array_t<std::int32_t> exact_to(n);
     py::array_t<std::int64_t> nodes_visited(n), codes_compared(n);
     for (py::ssize_t q = 0; q < n; ++q) {
         const QueryStats& of_query = stats[static_cast<std::size_t>(q)];
         plan.mutable_at(q) = place_of_plan(of_query);
         nodes_visited.mutable_at(q) = of_query.nodes_visited;
         codes_compared.mutable_at(q) = of_query.codes_compared;
+        exact_to.mutable_at(q) = std::min(of_query.exact_to, static_cast<std::int32_t>(n_bits));
     }
-    return py::make_tuple(plan, nodes_visited, codes_compared);
+    return py::make_tuple(plan, nodes_visited, codes_compared, exact_to);
 }
 
 }  // namespace
@@ -49,7 +54,8 @@ std::vector<std::string> plan_names() {
 }
 
 py::tuple search(const Index& index, const CodeArray& queries, std::size_t k, const Allow& allow, bool with_stats,
-                 std::optional<double> keep, std::optional<KeepMode> keep_mode, const std::optional<CutArray>& cuts) {
+                 std::optional<double> keep, std::optional<KeepMode> keep_mode, const std::optional<CutArray>& cuts,
+                 std::optional<double> share) {
     const CodeView view = code_view("queries", queries);
     std::optional<Pruning> pruning;
     const KeepMode mode = keep_mode.value_or(KeepMode::node_ratio);
@@ -62,8 +68,9 @@ py::tuple search(const Index& index, const CodeArray& queries, std::size_t k, co
     }
     std::vector<QueryStats> stats(with_stats ? view.n : 0);
     const Found found =
-        run_search(index, view, k, pruning, allow.value_or(nullptr), with_stats ? stats.data() : nullptr);
-    return py::make_tuple(found.distances, found.ids, with_stats ? py::object(stats_tuple(stats)) : py::none());
+        run_search(index, view, k, pruning, share, allow.value_or(nullptr), with_stats ? stats.data() : nullptr);
+    return py::make_tuple(found.distances, found.ids,
+                          with_stats ? py::object(stats_tuple(stats, view.n_bytes * 8)) : py::none());
 }
 
 py::tuple range_search(const Index& index, const CodeArray& queries, std::int32_t radius, const Allow& allow) {
@@ -73,7 +80,7 @@ py::tuple range_search(const Index& index, const CodeArray& queries, std::int32_
         return index.range_search(view, radius, allow.value_or(nullptr), stats.data(), interrupt);
     });
     return py::make_tuple(to_array(std::move(found.offsets)), to_array(std::move(found.distances)),
-                          to_array(std::move(found.ids)), stats_tuple(stats));
+                          to_array(std::move(found.ids)), stats_tuple(stats, view.n_bytes * 8));
 }
 
 py::array_t<std::int64_t> count_within(const Index& index, const CodeArray& queries, std::int32_t radius,

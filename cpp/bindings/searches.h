@@ -13,10 +13,11 @@ using Allow = std::optional<const IdFilter*>;
 /// How a query may have been answered: names of plans, "+scan" where a plan gave up, "pruned" with `keep`.
 std::vector<std::string> plan_names();
 
-/// (distances, ids, stats): stats are (plan, nodes_visited, codes_compared), plan as a place in plan_names(), or None.
-/// `cuts`: of each query, of each level but the last.
+/// (distances, ids, stats): stats are (plan, nodes_visited, codes_compared, exact_to), plan as a place in plan_names(),
+/// or None. `cuts`: of each query, of each level but the last. `share`: of the codes, that may be compared.
 py::tuple search(const Index& index, const CodeArray& queries, std::size_t k, const Allow& allow, bool with_stats,
-                 std::optional<double> keep, std::optional<KeepMode> keep_mode, const std::optional<CutArray>& cuts);
+                 std::optional<double> keep, std::optional<KeepMode> keep_mode, const std::optional<CutArray>& cuts,
+                 std::optional<double> share);
 
 /// (offsets, distances, ids, stats)
 py::tuple range_search(const Index& index, const CodeArray& queries, std::int32_t radius, const Allow& allow);

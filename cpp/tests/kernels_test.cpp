@@ -96,8 +96,12 @@ class GroupCheck final : public GroupSink {
         }
         if (lowers_) thresholds[q] = farthest;
     }
-    void finish() {
-        for (std::size_t q = 0; q < thresholds.size(); ++q) pass(q, n_groups_);
+    void finish(const std::vector<std::uint32_t>& queries) {
+        for (const std::uint32_t q : queries) {
+            pass(q, n_groups_);
+            next_[q] = 0;
+        }
+        for (const std::size_t next : next_) check(next == 0, "scan_groups: no other query scans");
     }
 
  private:
@@ -135,9 +139,14 @@ void test_scan_groups(const Data& data) {
             for (std::size_t i = 0; i < kQueries * 5 * 2; ++i) {
                 const std::size_t n_queries = 1 + i % kQueries;
                 GroupCheck sink(data, n_queries, n_groups, i / kQueries % 5, i / kQueries >= 5);
-                kernels().scan_groups({for_queries.place(n_queries * prepared_bytes), n_queries, sink.thresholds.data(),
-                                       groups + (kGroups - n_groups) * kGroup * width, n_groups, width, &sink});
-                sink.finish();
+                std::vector<std::uint32_t> scanning;  // all or every other one, in descending order
+                for (std::size_t q = n_queries; q-- > 0;) {
+                    if (i % 3 > 0 || q % 2 == 0) scanning.push_back(static_cast<std::uint32_t>(q));
+                }
+                kernels().scan_groups({for_queries.place(n_queries * prepared_bytes), scanning.data(), scanning.size(),
+                                       sink.thresholds.data(), groups + (kGroups - n_groups) * kGroup * width, n_groups,
+                                       width, &sink});
+                sink.finish(scanning);
             }
         }
     }

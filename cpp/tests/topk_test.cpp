@@ -83,6 +83,14 @@ void test_selections() {
             TopK in_blocks(wanted, kBits, order);
             push_in_blocks(in_blocks, pairs, 1 + generator() % 200);
             check(kept(in_blocks) == expected, "in blocks");
+            if (k <= expected.size()) {  // so there are k within the distance of the last
+                TopK expecting(wanted, kBits, order);
+                const std::size_t n_before = generator() % n;
+                push_all(expecting, {pairs.begin(), pairs.begin() + static_cast<std::ptrdiff_t>(n_before)});
+                expecting.limit(expected.back().first + static_cast<std::int32_t>(generator() % 3));
+                push_all(expecting, {pairs.begin() + static_cast<std::ptrdiff_t>(n_before), pairs.end()});
+                check(kept(expecting) == expected, "limited by what is to come");
+            }
             const auto half = pairs.begin() + static_cast<std::ptrdiff_t>(n / 2);
             TopK first(wanted, kBits, order), second(wanted, kBits, order);
             push_all(first, {pairs.begin(), half});

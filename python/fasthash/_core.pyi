@@ -38,7 +38,7 @@ class Plan(enum.Enum):
     multi_index = 2
     clusters = 3
 
-Work: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]
+Work: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]
 PLAN_NAMES: tuple[str, ...]
 
 class Index:
@@ -78,6 +78,7 @@ class Index:
         keep: float | None = None,
         keep_mode: KeepMode | None = None,
         cuts: NDArray[np.uint16] | None = None,
+        share: float | None = None,
     ) -> tuple[NDArray[np.int32], NDArray[np.int64], Work]: ...
     @overload
     def search(
@@ -89,6 +90,7 @@ class Index:
         keep: float | None = None,
         keep_mode: KeepMode | None = None,
         cuts: NDArray[np.uint16] | None = None,
+        share: float | None = None,
     ) -> tuple[NDArray[np.int32], NDArray[np.int64], Work | None]: ...
     def range_search(
         self, queries: NDArray[np.uint8], radius: int, allow: IdFilter | None = None

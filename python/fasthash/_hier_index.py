@@ -140,6 +140,7 @@ class HierIndex(Index):
         *,
         keep: float | None = ...,
         keep_mode: KeepMode = ...,
+        max_compared: float | None = ...,
         allow: Allow = ...,
         stats: Literal[False] = ...,
     ) -> SearchResult: ...
@@ -151,6 +152,7 @@ class HierIndex(Index):
         *,
         keep: float | None = ...,
         keep_mode: KeepMode = ...,
+        max_compared: float | None = ...,
         allow: Allow = ...,
         stats: Literal[True],
     ) -> tuple[SearchResult, SearchStats]: ...
@@ -161,10 +163,11 @@ class HierIndex(Index):
         *,
         keep: float | None = None,
         keep_mode: KeepMode = "node_ratio",
+        max_compared: float | None = None,
         allow: Allow = None,
         stats: bool = False,
     ) -> SearchResult | tuple[SearchResult, SearchStats]:
-        """Find the k nearest codes of each query, ordered by (distance, id); exactly, unless `keep` is given.
+        """Find the k nearest codes of each query, by (distance, id); exactly, without `keep` and `max_compared`.
 
         In an exact search the first columns do not depend on k, so pages are slices: the second page of ten is
         `search(queries, k=20).ids[:, 10:]`.
@@ -179,6 +182,11 @@ class HierIndex(Index):
                 `"gallery_ratio"`: take nodes, nearest first, until their subtrees hold this share of all codes.
                 `"radius"`: keep nodes whose distance on this level alone is at most this share of the level's bits.
                 Used only with `keep`.
+            max_compared: None searches exactly. A float above 0 and at most 1 is a share of the codes, an integer a
+                number of codes: the search visits the nearest clusters first and ends once it has compared about as
+                many, and at least k. `SearchStats.exact_to` says up to which distance each result is nevertheless
+                exact. Recent additions and the codes of a narrow filter are all compared. Only for an index whose plan
+                is `"clusters"`, which `plan=` can force.
             allow: ids that the search may return: an int64 array of ids; or a bool mask, where `mask[i]` allows id i,
                 with a value for every id so far; or an `IdFilter`, for a set that is used again. None allows all. With
                 `keep` the search prunes among the allowed codes.
@@ -188,10 +196,12 @@ class HierIndex(Index):
             `SearchResult`, or with `stats=True` the pair (`SearchResult`, `SearchStats`).
 
         Raises:
-            TypeError: wrong dtype of `queries` or `allow`, `k` is not an integer, `keep` is not a number.
-            ValueError: wrong shape, `k` or `keep` out of range, unknown `keep_mode`.
+            TypeError: wrong dtype of `queries` or `allow`, `k` is not an integer, `keep` or `max_compared` is not a
+                number.
+            ValueError: wrong shape, `k`, `keep` or `max_compared` out of range, unknown `keep_mode`, both `keep` and
+                `max_compared` are given, or `max_compared` is given to an index with another plan than clusters.
         """
-        return self._search(queries, k, keep, keep_mode, allow, stats)
+        return self._search(queries, k, keep, keep_mode, allow, stats, max_compared)
 
     def stats(self) -> dict[str, Any]:
         """Return the size and shape of the index as a dictionary of plain numbers and names, ready for JSON.

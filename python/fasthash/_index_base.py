@@ -338,25 +338,43 @@ class Index:
     def _radius(self, radius: Any) -> int:
         return min(check_int("radius", radius, minimum=0), self.n_bits)  # no distance is larger
 
+    def _share(self, max_compared: Any) -> float:
+        # As in scikit-learn, a float is a share and an integer a number.
+        if isinstance(max_compared, (float, np.floating)):
+            return check_fraction("max_compared", max_compared)
+        return min(1.0, check_int("max_compared", max_compared, minimum=1) / max(1, len(self)))
+
     def _filter(self, allow: Any) -> _core.IdFilter | None:
         if allow is None:
             return None
         return allow._impl if isinstance(allow, IdFilter) else core_filter("allow", allow, self._impl.next_id())
 
     def _search(
-        self, queries: ArrayLike, k: int, keep: float | None, keep_mode: str, allow: Any, stats: bool
+        self,
+        queries: ArrayLike,
+        k: int,
+        keep: float | None,
+        keep_mode: str,
+        allow: Any,
+        stats: bool,
+        max_compared: float | None = None,
     ) -> SearchResult | tuple[SearchResult, SearchStats]:
         array = check_codes("queries", queries, self._n_bytes)
         if type(k) is not int or not 0 < k <= MAX_K:
             k = check_int("k", k, 1, MAX_K)
-        if keep is None and allow is None and stats is False and keep_mode == "node_ratio":
+        if keep is None and max_compared is None and allow is None and stats is False and keep_mode == "node_ratio":
             # Fast path: a search can take a few microseconds, and these default arguments need no check.
             distances, ids, _ = self._impl.search(array, k)
             return SearchResult(distances, ids)
         check_choice("keep_mode", keep_mode, KEEP_MODES)
         check_bool("stats", stats)
         allowed = None if allow is None else self._filter(allow)
-        if keep is None:
+        if max_compared is not None:
+            if keep is not None:
+                raise ValueError(f"max_compared must be left out beside keep, got {max_compared!r}")
+            share = self._share(max_compared)
+            distances, ids, work = self._impl.search(array, k, allowed, stats, share=share)
+        elif keep is None:
             distances, ids, work = self._impl.search(array, k, allowed, stats)
         else:
             share = check_fraction("keep", keep)
@@ -367,8 +385,8 @@ class Index:
 
 def search_stats(work: _core.Work) -> SearchStats:
     """Convert the core's record of the work of each query."""
-    plan, nodes, compared = work
-    return SearchStats(np.array(_core.PLAN_NAMES)[plan], nodes, compared)
+    plan, nodes, compared, exact_to = work
+    return SearchStats(np.array(_core.PLAN_NAMES)[plan], nodes, compared, exact_to)
 
 
 def path_bytes(path: StrPath) -> bytes:

@@ -72,17 +72,22 @@ class SearchStats(NamedTuple):
     """The work of each query."""
 
     plan: NDArray[np.str_]
-    """`(nq,)`, the plan used in the largest segment: `"scan"`, `"prefix"` or `"multi-index"`. `"prefix+scan"` and
-    `"multi-index+scan"`: the plan cost more than a scan, and the search finished as a scan. `"pruned"`: a search with
-    `keep=`."""
+    """`(nq,)`, the plan used in the largest segment: `"scan"`, `"prefix"`, `"multi-index"` or `"clusters"`.
+    `"prefix+scan"` and `"multi-index+scan"`: the plan cost more than a scan, and the search finished as a scan.
+    `"pruned"`: a search with `keep=`."""
 
     nodes_visited: NDArray[np.int64]
-    """`(nq,)`, visited prefixes or buckets of substrings that hold codes. With `keep=`: nodes that were kept at their
-    level or whose codes were compared, the root included. 0 in a scan."""
+    """`(nq,)`, visited clusters, or prefixes or buckets of substrings that hold codes. With `keep=`: nodes that were
+    kept at their level or whose codes were compared, the root included. 0 in a scan."""
 
     codes_compared: NDArray[np.int64]
     """`(nq,)`, full codes whose distance was computed. Equal codes of a `HierIndex` count once; with several substrings
     a code may be compared once for each."""
+
+    exact_to: NDArray[np.int32]
+    """`(nq,)`, the certificate of a search with `max_compared=`: all results up to this distance are those of the exact
+    search, in number and order; nearer codes than the first result beyond it may be missing. -1: nothing is proven;
+    n_bits: the whole result is exact. A search with `keep=` proves nothing."""
 
 
 class FileInfo(NamedTuple):

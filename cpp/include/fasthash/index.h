@@ -76,6 +76,11 @@ class Index {
     /// Throws ArgumentError, or Interrupted when `interrupt` returns true.
     void search(CodeView queries, std::size_t k, const std::optional<Pruning>& pruning, const IdFilter* filter,
                 std::int32_t* distances, std::int64_t* ids, QueryStats* stats, const Interrupt& interrupt = {}) const;
+    /// Find near codes of each query, comparing about this share of the codes, above 0 and at most 1: those of the
+    /// nearest clusters, and at least k. QueryStats::exact_to says up to which distance the result is exact. Throws
+    /// as search does, and ArgumentError unless the plan of the index is clusters.
+    void search_share(CodeView queries, std::size_t k, double share, const IdFilter* filter, std::int32_t* distances,
+                      std::int64_t* ids, QueryStats* stats, const Interrupt& interrupt = {}) const;
     /// Find all codes within `radius` of each query.
     RangeResult range_search(CodeView queries, std::int32_t radius, const IdFilter* filter, QueryStats* stats,
                              const Interrupt& interrupt = {}) const;

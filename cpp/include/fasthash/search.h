@@ -46,6 +46,8 @@ struct QueryStats {
     bool pruned = false;              ///< answered by HDHash's pruned search, which has no plan
     std::int64_t nodes_visited = 0;   ///< non-empty buckets visited; in a pruned search, nodes of the levels
     std::int64_t codes_compared = 0;  ///< full codes whose distance to the query was computed
+    /// Up to this distance the result is that of the exact search; -1: nothing is proven.
+    std::int32_t exact_to = INT32_MAX;
 };
 
 /// Result of a range search: query q has the entries offsets[q] .. offsets[q + 1], sorted by (distance, id).

@@ -38,6 +38,8 @@ class TopK {
     TopK(Wanted wanted, std::size_t n_bits, IdOrder order = IdOrder::any);
 
     std::size_t k() const { return k_; }
+    /// Whether k pairs have been pushed.
+    bool has_k() const { return n_within_ >= k_; }
     bool counts_only() const { return count_only_; }
     /// Distance of the k-th nearest so far; while there are fewer than k, the radius (at most n_bits).
     std::int32_t threshold() const { return threshold_; }
@@ -55,6 +57,8 @@ class TopK {
         if (enters) keep(distance, id);
         return enters;
     }
+    /// Lower the threshold to this distance. At least k pairs within it have been pushed or will be.
+    void limit(std::int32_t distance);
     /// Count n pairs within the threshold. Only for count_only.
     void count(std::size_t n) { n_within_ += n; }
     /// Push all pairs kept by another selection with the same Wanted.
@@ -67,6 +71,8 @@ class TopK {
 
  private:
     struct Pair {
+        Pair(std::int32_t of_pair, std::int64_t with_id) : distance(of_pair), id(with_id) {}
+
         std::int32_t distance;
         std::int64_t id;
     };

@@ -141,26 +141,49 @@ std::unique_ptr<Index> Index::copy() const {
 
 // ---- searching ----
 
+namespace {
+
+// A search for the k nearest, written to rows of k distances and ids.
+SearchTask nearest_task(CodeView queries, std::size_t k, std::int32_t* distances, std::int64_t* ids,
+                        QueryStats* stats) {
+    if (k < 1) throw ArgumentError("k must be at least 1, got 0");
+    const auto no_distance = static_cast<std::int32_t>(queries.n_bytes) * 8 + 1;
+    return {queries, {k}, stats, [=](std::size_t q, TopK& nearest) {
+                const std::size_t n = nearest.finish();
+                nearest.write(distances + q * k, ids + q * k);
+                std::fill(distances + q * k + n, distances + (q + 1) * k, no_distance);
+                std::fill(ids + q * k + n, ids + (q + 1) * k, kNoId);
+            }};
+}
+
+void check_share(const char* name, double share) {
+    if (share > 0 && share <= 1) return;
+    throw ArgumentError(std::string(name) + " must be above 0 and at most 1, got " + std::to_string(share));
+}
+
+}  // namespace
+
 void Index::search(CodeView queries, std::size_t k, const std::optional<Pruning>& pruning, const IdFilter* filter,
                    std::int32_t* distances, std::int64_t* ids, QueryStats* stats, const Interrupt& interrupt) const {
     check_width("queries", queries, layout());
-    if (k < 1) throw ArgumentError("k must be at least 1, got 0");
-    if (pruning && !(pruning->keep > 0 && pruning->keep <= 1)) {
-        throw ArgumentError("keep must be above 0 and at most 1, got " + std::to_string(pruning->keep));
-    }
-    const auto no_distance = static_cast<std::int32_t>(layout().n_bits()) + 1;
-    const SearchTask task{queries, {k}, stats, [&](std::size_t q, TopK& nearest) {
-                              const std::size_t n = nearest.finish();
-                              nearest.write(distances + q * k, ids + q * k);
-                              std::fill(distances + q * k + n, distances + (q + 1) * k, no_distance);
-                              std::fill(ids + q * k + n, ids + (q + 1) * k, kNoId);
-                          }};
+    if (pruning) check_share("keep", pruning->keep);
+    const SearchTask task = nearest_task(queries, k, distances, ids, stats);
     Stopper stopper(interrupt);
     if (pruning) {
         impl_->search_pruned(*pruning, filter, task, stopper);
     } else {
         impl_->search_exact(filter, task, stopper);
     }
+}
+
+void Index::search_share(CodeView queries, std::size_t k, double share, const IdFilter* filter, std::int32_t* distances,
+                         std::int64_t* ids, QueryStats* stats, const Interrupt& interrupt) const {
+    check_width("queries", queries, layout());
+    check_share("max_compared", share);
+    SearchTask task = nearest_task(queries, k, distances, ids, stats);
+    task.share = share;
+    Stopper stopper(interrupt);
+    impl_->search_exact(filter, task, stopper);
 }
 
 RangeResult Index::range_search(CodeView queries, std::int32_t radius, const IdFilter* filter, QueryStats* stats,

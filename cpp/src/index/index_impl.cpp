@@ -139,6 +139,9 @@ std::shared_ptr<const State> Index::Impl::compacted(Stopper& stopper) {
 
 void Index::Impl::search_exact(const IdFilter* filter, const SearchTask& task, Stopper& stopper) const {
     const std::shared_ptr<const State> held = state.get();
+    if (task.share < 1 && !held->segments.empty() && leading(*held)->search_plan().plan != Plan::clusters) {
+        throw ArgumentError("max_compared must be given to an index in clusters, which plan=\"clusters\" forces");
+    }
     if (filter != nullptr && is_narrow(*filter, held->size())) {
         const std::shared_ptr<const Segment> allowed = filtered(held, *filter, filter->reusable());
         std::vector<SearchedSegment> segments;

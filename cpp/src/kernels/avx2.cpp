@@ -77,8 +77,9 @@ AVX2_INLINE void scan_narrow(const GroupScan& scan, std::size_t n_bytes) {
             halves[0][b] = split(group + b * kGroup);
             halves[1][b] = split(group + b * kGroup + kHalf);
         }
-        const std::uint8_t* query = scan.prepared;
-        for (std::size_t q = 0; q < scan.n_queries; ++q, query += n_bytes * kPrepared) {
+        for (std::size_t slot = 0; slot < scan.n_queries; ++slot) {
+            const std::size_t q = scan.queries[slot];
+            const std::uint8_t* query = scan.prepared + q * n_bytes * kPrepared;
             __m256i sums[2] = {look_up(halves[0][0], query), look_up(halves[1][0], query)};
             for (std::size_t b = 1; b < n_bytes; ++b) {
                 sums[0] = _mm256_add_epi8(sums[0], look_up(halves[0][b], query + b * kPrepared));
@@ -91,16 +92,18 @@ AVX2_INLINE void scan_narrow(const GroupScan& scan, std::size_t n_bytes) {
 
 // The same for a single query: nothing is kept for a second one, so the half-bytes stay in registers.
 AVX2_INLINE void scan_narrow_once(const GroupScan& scan, std::size_t n_bytes) {
+    const std::size_t q = scan.queries[0];
+    const std::uint8_t* query = scan.prepared + q * n_bytes * kPrepared;
     for (std::size_t g = 0; g < scan.n_groups; ++g) {
         const std::uint8_t* group = scan.groups + g * kGroup * n_bytes;
         prefetch_ahead(group, kGroup * n_bytes, 1);
         __m256i sums[2] = {};
         for (std::size_t b = 0; b < n_bytes; ++b) {
-            const std::uint8_t* query = scan.prepared + b * kPrepared;
-            sums[0] = _mm256_add_epi8(sums[0], look_up(split(group + b * kGroup), query));
-            sums[1] = _mm256_add_epi8(sums[1], look_up(split(group + b * kGroup + kHalf), query));
+            const std::uint8_t* tables = query + b * kPrepared;
+            sums[0] = _mm256_add_epi8(sums[0], look_up(split(group + b * kGroup), tables));
+            sums[1] = _mm256_add_epi8(sums[1], look_up(split(group + b * kGroup + kHalf), tables));
         }
-        offer(scan, 0, g, sums);
+        offer(scan, q, g, sums);
     }
 }
 
@@ -119,8 +122,9 @@ AVX2 void scan_wide(const GroupScan& scan) {
     for (std::size_t g = 0; g < scan.n_groups; ++g) {
         const std::uint8_t* group = scan.groups + g * kGroup * scan.n_bytes;
         prefetch_ahead(group, kGroup * scan.n_bytes, scan.n_queries);
-        const std::uint8_t* query = scan.prepared;
-        for (std::size_t q = 0; q < scan.n_queries; ++q, query += scan.n_bytes * kPrepared) {
+        for (std::size_t slot = 0; slot < scan.n_queries; ++slot) {
+            const std::size_t q = scan.queries[slot];
+            const std::uint8_t* query = scan.prepared + q * scan.n_bytes * kPrepared;
             const __m256i threshold = _mm256_set1_epi16(static_cast<short>(scan.thresholds[q]));
             __m256i even[2] = {}, odd[2] = {};
             bool within = scan.thresholds[q] > 0;

@@ -58,9 +58,10 @@ AVX512_INLINE void scan_narrow(const GroupScan& scan) {
     std::size_t g = 0;
     for (; g + kTogether <= scan.n_groups; g += kTogether) {
         const std::uint8_t* group = scan.groups + g * group_bytes;
-        const std::uint8_t* query = scan.prepared;
         prefetch_ahead(group, kTogether * group_bytes, scan.n_queries);
-        for (std::size_t q = 0; q < scan.n_queries; ++q, query += n_bytes * 8) {
+        for (std::size_t slot = 0; slot < scan.n_queries; ++slot) {
+            const std::size_t q = scan.queries[slot];
+            const std::uint8_t* query = scan.prepared + q * n_bytes * 8;
             __m512i sums[kTogether];
 #pragma GCC unroll 4
             for (std::size_t i = 0; i < kTogether; ++i) {
@@ -73,8 +74,9 @@ AVX512_INLINE void scan_narrow(const GroupScan& scan) {
         }
     }
     for (; g < scan.n_groups; ++g) {
-        const std::uint8_t* query = scan.prepared;
-        for (std::size_t q = 0; q < scan.n_queries; ++q, query += n_bytes * 8) {
+        for (std::size_t slot = 0; slot < scan.n_queries; ++slot) {
+            const std::size_t q = scan.queries[slot];
+            const std::uint8_t* query = scan.prepared + q * n_bytes * 8;
             give_narrow(scan, q, g, group_sums<kBytes>(scan.groups + g * group_bytes, query, n_bytes));
         }
     }
@@ -99,9 +101,10 @@ AVX512_INLINE void scan_wide(const GroupScan& scan) {
     const __m512i low = _mm512_set1_epi16(0xff);
     for (std::size_t g = 0; g < scan.n_groups; ++g) {
         const std::uint8_t* group = scan.groups + g * kGroup * n_bytes;
-        const std::uint8_t* query = scan.prepared;
         prefetch_ahead(group, kGroup * n_bytes, scan.n_queries);
-        for (std::size_t q = 0; q < scan.n_queries; ++q, query += n_bytes * 8) {
+        for (std::size_t slot = 0; slot < scan.n_queries; ++slot) {
+            const std::size_t q = scan.queries[slot];
+            const std::uint8_t* query = scan.prepared + q * n_bytes * 8;
             const __m512i threshold = _mm512_set1_epi16(static_cast<short>(scan.thresholds[q]));
             __m512i even_sums = _mm512_setzero_si512(), odd_sums = even_sums;
             __mmask32 even = 0, odd = 0;

@@ -25,12 +25,13 @@ class GroupSink {
     ~GroupSink() = default;
 };
 
-/// A scan of consecutive groups by a block of queries.
+/// A scan of consecutive groups by some queries of a block.
 struct GroupScan {
-    const std::uint8_t* prepared;  ///< n_queries queries, prepared by Kernels::prepare
+    const std::uint8_t* prepared;  ///< the queries of the block, prepared by Kernels::prepare
+    const std::uint32_t* queries;  ///< numbers of the queries that scan
     std::size_t n_queries;
-    const std::uint16_t* thresholds;  ///< per query, exclusive: codes below it are hits; at most n_bits + 1;
-                                      ///< re-read for every group
+    const std::uint16_t* thresholds;  ///< of each query of the block, exclusive: codes below it are hits; at most
+                                      ///< n_bits + 1; re-read for every group
     const std::uint8_t* groups;
     std::size_t n_groups;
     std::size_t n_bytes;

@@ -29,8 +29,9 @@ void scan_groups(const GroupScan& scan) {
     constexpr std::size_t kBlock = 31;  // bytes whose counts fit a byte
     for (std::size_t g = 0; g < scan.n_groups; ++g) {
         const std::uint8_t* group = scan.groups + g * kGroup * scan.n_bytes;
-        const std::uint8_t* query = scan.prepared;
-        for (std::size_t q = 0; q < scan.n_queries; ++q, query += scan.n_bytes) {
+        for (std::size_t slot = 0; slot < scan.n_queries; ++slot) {
+            const std::size_t q = scan.queries[slot];
+            const std::uint8_t* query = scan.prepared + q * scan.n_bytes;
             uint16x8_t sums[2 * kVectors] = {};
             bool within = true;
             for (std::size_t begin = 0; begin < scan.n_bytes && within; begin += kBlock) {

@@ -83,7 +83,8 @@ void scan_narrow(const GroupScan& scan) {
     const std::size_t n_bytes = kWidth ? kWidth : scan.n_bytes;
     for (std::size_t g = 0; g < scan.n_groups; ++g) {
         const std::uint8_t* group = scan.groups + g * kGroup * n_bytes;
-        for (std::size_t q = 0; q < scan.n_queries; ++q) {
+        for (std::size_t slot = 0; slot < scan.n_queries; ++slot) {
+            const std::size_t q = scan.queries[slot];
             Words sums[kWords] = {};
             add_bytes(group, scan.prepared + q * n_bytes * 8, 0, n_bytes, sums);
             if (!any_below<kWords>(sums, scan.thresholds[q], kEachByte, 0x80)) continue;
@@ -102,7 +103,8 @@ void scan_wide(const GroupScan& scan) {
     constexpr std::size_t kBlock = 30;  // bytes whose counts fit a byte
     for (std::size_t g = 0; g < scan.n_groups; ++g) {
         const std::uint8_t* group = scan.groups + g * kGroup * scan.n_bytes;
-        for (std::size_t q = 0; q < scan.n_queries; ++q) {
+        for (std::size_t slot = 0; slot < scan.n_queries; ++slot) {
+            const std::size_t q = scan.queries[slot];
             Words both[2 * kWords] = {};
             bool within = true;
             for (std::size_t b = 0; b < scan.n_bytes && within; b += kBlock) {

@@ -1,6 +1,8 @@
 #include "search/cluster_search.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 
 namespace fasthash {
 namespace {
@@ -8,8 +10,8 @@ namespace {
 // Rows between two looks at the thresholds: one kernel call.
 constexpr std::size_t kRowBytes = 16 * 1024;
 
-constexpr std::size_t kTogether = 4;  // clusters that each query of a block visits next
-constexpr std::uint32_t kClusterBits = 16;
+constexpr std::size_t kTogether = 4;  // clusters that each query of a block visits after the nearest one
+constexpr std::uint32_t kClusterBits = 16, kClusterMask = (1u << kClusterBits) - 1;
 
 }  // namespace
 
@@ -21,7 +23,9 @@ ClusterSearch::ClusterSearch(const ArrangedCodes& codes, Visibility visibility, 
       scan_(codes, entries_, block),
       distances_(block.queries.n * centroids_.n),
       nearest_(block.queries.n),
-      others_(block.queries.n),
+      left_(block.queries.n, NumberRange{0, 0}),
+      exact_(block.share >= 1),
+      most_compared_(static_cast<std::int64_t>(std::ceil(block.share * static_cast<double>(codes.n_rows())))),
       last_visited_(block.queries.n, UINT32_MAX),
       work_(block.queries.n) {
     for (std::uint32_t query = 0; query < block.queries.n; ++query) {
@@ -37,19 +41,12 @@ void ClusterSearch::run(Stopper& stopper) {
     visit_nearest(stopper);
     for (std::uint32_t query = 0; query < block_.queries.n; ++query) list_others(query);
     // All queries take their next few clusters, so that those with a common cluster visit it together. The fewer, the
-    // better the thresholds are known; the more, the more queries meet.
-    const std::size_t n_next = block_.queries.n == 1 ? 1 : kTogether;
-    while (!stopper.stopped()) {
+    // better the thresholds are known; the more, the more queries meet. Thresholds settle early, so rounds grow.
+    const bool alone = block_.queries.n == 1;
+    for (std::size_t n_next = alone ? 1 : kTogether; !stopper.stopped(); n_next *= alone ? 1 : 2) {
         visits_.clear();
         for (std::uint32_t query = 0; query < block_.queries.n; ++query) {
-            std::vector<std::uint32_t>& others = others_[query];
-            for (std::size_t i = 0; i < n_next && !others.empty(); ++i) {
-                if (static_cast<std::int32_t>(others.back() >> kClusterBits) > largest(query)) {
-                    others.clear();
-                    break;
-                }
-                visits_.push_back({others.back() & ((1u << kClusterBits) - 1), query});
-                others.pop_back();
+            for (std::size_t i = 0; i < n_next && visits_next(query); ++i) {
             }
         }
         if (visits_.empty()) break;
@@ -61,6 +58,27 @@ void ClusterSearch::run(Stopper& stopper) {
     }
 }
 
+// Lists the visit of the next cluster; false if none is left that can hold results.
+bool ClusterSearch::visits_next(std::uint32_t query) {
+    NumberRange& left = left_[query];
+    while (left.begin < left.end) {
+        const std::uint32_t next = others_[left.end - 1], cluster = next & kClusterMask;
+        const std::int32_t least =
+            exact_ ? static_cast<std::int32_t>(next >> kClusterBits) : bound(query, cluster, codes_.radii(cluster));
+        --left.end;
+        if (least <= largest(query)) {
+            if (spent(query)) {
+                leave_out(query, cluster, codes_.radii(cluster));
+                continue;
+            }
+            visits_.push_back({cluster, query});
+            return true;
+        }
+        if (exact_) left.end = left.begin;  // the others are farther
+    }
+    return false;
+}
+
 void ClusterSearch::visit_nearest(Stopper& stopper) {
     visits_.clear();
     for (std::uint32_t query = 0; query < block_.queries.n; ++query) visits_.push_back({nearest_[query], query});
@@ -69,38 +87,53 @@ void ClusterSearch::visit_nearest(Stopper& stopper) {
 
 // The other clusters that can hold results, from the threshold after the nearest one.
 void ClusterSearch::list_others(std::uint32_t query) {
-    const std::int32_t most = largest(query), least = distance(query, nearest_[query]);
+    const std::int32_t most = largest(query);
+    left_[query].begin = others_.size();
     for (std::uint32_t c = 0; c < centroids_.n; ++c) {
         const Annulus radii = codes_.radii(c);
-        const std::int32_t d = distance(query, c);
-        const std::int32_t bound = std::max({d - radii.last, radii.first - d, (d - least + 1) / 2});
-        if (bound > most || c == nearest_[query] || radii.empty()) continue;
-        others_[query].push_back(static_cast<std::uint32_t>(bound) << kClusterBits | c);
+        const std::int32_t least = bound(query, c, radii);
+        if (least > most || c == nearest_[query] || radii.empty()) continue;
+        others_.push_back(static_cast<std::uint32_t>(exact_ ? least : distance(query, c)) << kClusterBits | c);
     }
-    std::sort(others_[query].begin(), others_[query].end(), std::greater<>());
+    left_[query].end = others_.size();
+    std::sort(others_.begin() + static_cast<std::ptrdiff_t>(left_[query].begin), others_.end(), std::greater<>());
 }
 
 void ClusterSearch::visit_all(Stopper& stopper) {
-    std::sort(visits_.begin(), visits_.end(), [](const Visit& a, const Visit& b) {
-        return a.cluster < b.cluster || (a.cluster == b.cluster && a.query < b.query);
-    });
-    for (std::size_t begin = 0, end = 0; begin < visits_.size() && !stopper.stopped(); begin = end) {
-        while (end < visits_.size() && visits_[end].cluster == visits_[begin].cluster) ++end;
-        visit(visits_[begin].cluster, visits_.data() + begin, end - begin, stopper);
+    if (visits_.size() == 1) return visit(visits_[0].cluster, &visits_[0].query, 1, stopper);
+    // A counting sort by cluster.
+    visiting_.resize(visits_.size());
+    visiting_end_.assign(centroids_.n + 1, 0);
+    for (const Visit& each : visits_) ++visiting_end_[each.cluster + 1];
+    std::partial_sum(visiting_end_.begin(), visiting_end_.end(), visiting_end_.begin());
+    for (const Visit& each : visits_) visiting_[visiting_end_[each.cluster]++] = each.query;
+    std::size_t begin = 0;
+    for (std::uint32_t c = 0; c < centroids_.n && !stopper.stopped(); begin = visiting_end_[c++]) {
+        visit(c, visiting_.data() + begin, visiting_end_[c] - begin, stopper);
     }
+}
+
+std::int32_t ClusterSearch::bound(std::uint32_t query, std::uint32_t cluster, Annulus radii) const {
+    const std::int32_t d = distance(query, cluster), least = distance(query, nearest_[query]);
+    return std::max({d - radii.last, radii.first - d, (d - least + 1) / 2});
+}
+
+void ClusterSearch::leave_out(std::uint32_t query, std::uint32_t cluster, Annulus radii) {
+    std::int32_t& exact_to = work_[query].exact_to;
+    exact_to = std::min(exact_to, bound(query, cluster, radii) - 1);
 }
 
 Annulus ClusterSearch::wanted(std::uint32_t query, std::uint32_t cluster) const {
     const Annulus radii = codes_.radii(cluster);
-    const std::int32_t d = distance(query, cluster), most = largest(query);
-    if (most < 0) return {1, 0};
+    const std::int32_t d = distance(query, cluster), least = distance(query, nearest_[query]), most = largest(query);
+    if ((d - least + 1) / 2 > most) return {1, 0};
     return {std::max(radii.first, d - most), std::min(radii.last, d + most)};
 }
 
-void ClusterSearch::visit(std::uint32_t cluster, const Visit* visits, std::size_t n, Stopper& stopper) {
+void ClusterSearch::visit(std::uint32_t cluster, const std::uint32_t* queries, std::size_t n, Stopper& stopper) {
     Annulus all{INT32_MAX, -1};
     for (std::size_t i = 0; i < n; ++i) {
-        const Annulus annulus = wanted(visits[i].query, cluster);
+        const Annulus annulus = wanted(queries[i], cluster);
         if (annulus.empty()) continue;
         all = {std::min(all.first, annulus.first), std::max(all.last, annulus.last)};
     }
@@ -115,9 +148,13 @@ void ClusterSearch::visit(std::uint32_t cluster, const Visit* visits, std::size_
         while (codes_.rows(cluster, {last, last}).end < end) ++last;
         active_.clear();
         for (std::size_t i = 0; i < n; ++i) {
-            const std::uint32_t query = visits[i].query;
+            const std::uint32_t query = queries[i];
             const Annulus annulus = wanted(query, cluster);
             if (annulus.empty() || annulus.last < radius || annulus.first > last) continue;
+            if (spent(query)) {
+                leave_out(query, cluster, {std::max(annulus.first, radius), annulus.last});
+                continue;
+            }
             active_.push_back(query);
             QueryStats& work = work_[query];
             work.nodes_visited += last_visited_[query] != cluster;

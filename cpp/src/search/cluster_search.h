@@ -3,6 +3,9 @@
 // Called by ArrangedSegment. For a query q, a centroid c and a code x of its cluster, the distance of q and x is at
 // least |d(q, c) - d(x, c)|; and, since c is the nearest centroid of x, at least half of d(q, c) - d(q, c') for every
 // other centroid c'. A search visits clusters by these lower bounds and ends when they pass the threshold.
+//
+// A search that may compare only a share of the codes visits the nearest clusters first. The lower bounds of what it
+// leaves out then say up to which distance its result is exact.
 #pragma once
 
 #include <vector>
@@ -15,7 +18,7 @@ namespace fasthash {
 /// Searches a block of queries. Queries that visit the same cluster are compared with its codes together.
 ///
 /// Invariant: when run() returns, every pair (distance, id) of a code that no query was compared with comes after the
-/// threshold of that query.
+/// threshold of that query, or its distance is larger than the QueryStats::exact_to of that query.
 class ClusterSearch {
  public:
     ClusterSearch(const ArrangedCodes& codes, Visibility visibility, const QueryBlock& block);
@@ -31,8 +34,9 @@ class ClusterSearch {
 
     void visit_nearest(Stopper& stopper);
     void list_others(std::uint32_t query);
+    bool visits_next(std::uint32_t query);
     void visit_all(Stopper& stopper);
-    void visit(std::uint32_t cluster, const Visit* visits, std::size_t n, Stopper& stopper);
+    void visit(std::uint32_t cluster, const std::uint32_t* queries, std::size_t n, Stopper& stopper);
     std::int32_t distance(std::uint32_t query, std::uint32_t cluster) const {
         return distances_[query * centroids_.n + cluster];
     }
@@ -40,16 +44,30 @@ class ClusterSearch {
     std::int32_t largest(std::uint32_t query) const { return block_.nearest[query].largest_distance(); }
     // The radii at which codes of the cluster can enter the results of the query.
     Annulus wanted(std::uint32_t query, std::uint32_t cluster) const;
+    // A lower bound of the distance of the query to codes of the cluster with these radii.
+    std::int32_t bound(std::uint32_t query, std::uint32_t cluster, Annulus radii) const;
+    // Whether the query may compare no more codes.
+    bool spent(std::uint32_t query) const {
+        return !exact_ && work_[query].codes_compared >= most_compared_ && block_.nearest[query].has_k();
+    }
+    // Note that these codes are not compared.
+    void leave_out(std::uint32_t query, std::uint32_t cluster, Annulus radii);
 
     const ArrangedCodes& codes_;
     const DistinctEntries entries_;
     const QueryBlock& block_;
     const CodeView centroids_;
     BlockScan scan_;
-    Array<std::uint16_t> distances_;                  // of each query to each centroid
-    std::vector<std::uint32_t> nearest_;              // the nearest cluster of each query
-    std::vector<std::vector<std::uint32_t>> others_;  // of each query: lower bound and cluster, descending
+    Array<std::uint16_t> distances_;      // of each query to each centroid
+    std::vector<std::uint32_t> nearest_;  // the nearest cluster of each query
+    // Of one query after the other: clusters, the next one last, each below its lower bound, or below its distance if
+    // only a share of the codes may be compared.
+    std::vector<std::uint32_t> others_;
+    std::vector<NumberRange> left_;  // of each query: its part of others_ that is still to be visited
+    const bool exact_;
+    const std::int64_t most_compared_;
     std::vector<Visit> visits_;
+    std::vector<std::uint32_t> visiting_, visiting_end_;  // the queries of the visits by cluster; the end of each
     std::vector<std::uint32_t> active_;
     std::vector<std::uint32_t> last_visited_;
     std::vector<QueryStats> work_;

@@ -139,8 +139,7 @@ double cost_by_substrings(const SortedCodes& codes, std::size_t n_substrings, st
     return kCostOfQuery + total / static_cast<double>(queries.size());
 }
 
-// Average cost of a search over clusters, from the number of sampled codes that it would compare; infinite for more
-// than a third of the codes: then blocks of queries, in which each visits clusters of its own, are scanned faster.
+// Average cost of a search over clusters, from the number of sampled codes that it would compare.
 double cost_by_clusters(const SortedCodes& codes, CodeView centroids, const std::vector<std::size_t>& queries,
                         const std::vector<std::int32_t>& thresholds, const std::vector<std::size_t>& sample) {
     const std::size_t n_bytes = codes.n_bytes(), n_rings = n_bytes * 8 + 1;
@@ -168,7 +167,6 @@ double cost_by_clusters(const SortedCodes& codes, CodeView centroids, const std:
         }
     }
     const auto n_queries = static_cast<double>(queries.size()), n_sampled = static_cast<double>(sample.size());
-    if (n_compared > n_queries * n_sampled / 3) return std::numeric_limits<double>::infinity();
     const double weight = static_cast<double>(codes.n_rows()) / n_sampled;
     const double of_centroid = static_cast<double>(n_bytes) * kCostOfByte + 1;
     return kCostOfQuery + static_cast<double>(centroids.n) * of_centroid +

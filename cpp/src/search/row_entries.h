@@ -13,6 +13,8 @@ namespace fasthash {
 class RowEntries {
  public:
     virtual void push(std::size_t row, std::int32_t distance, TopK& nearest) const = 0;
+    /// Whether some entries are hidden.
+    virtual bool restricted() const = 0;
     /// Prefetch the entries of a row that will be pushed.
     virtual void prefetch(std::size_t row) const = 0;
     /// A lower bound of the ids in a group of kGroup rows.
@@ -29,9 +31,8 @@ class DistinctEntries final : public RowEntries {
  public:
     DistinctEntries(const RowIds& ids, Visibility visibility) : ids_(ids), visibility_(visibility) {}
 
-    /// Whether some entries are hidden.
-    bool restricted() const { return !visibility_.all(); }
     void push(std::size_t row, std::int32_t distance, TopK& nearest) const override;
+    bool restricted() const override { return !visibility_.all(); }
     void prefetch(std::size_t row) const override { ids_.prefetch(row); }
     std::int64_t least_id(std::size_t group) const override { return ids_.least_id(group); }
     std::uint64_t wanted_rows(std::size_t) const override { return ~std::uint64_t{0}; }

@@ -1,13 +1,41 @@
 #include "search/scan.h"
 
 #include <algorithm>
-#include <cstring>
+#include <numeric>
 
 namespace fasthash {
 namespace {
 
 // Codes of one kernel call stay in the first-level cache while all queries of the block are compared with them.
 constexpr std::size_t kCallBytes = 16 * 1024;
+
+// Collects the distances of a query to the codes of consecutive groups.
+class DistanceSink final : public GroupSink {
+ public:
+    explicit DistanceSink(std::uint16_t* distances) : distances_(distances) {}
+
+    void take(std::size_t, std::size_t group, std::uint64_t, const std::uint16_t* distances) override {
+        std::copy(distances, distances + kGroup, distances_ + group * kGroup);
+    }
+
+ private:
+    std::uint16_t* const distances_;
+};
+
+// The k-th smallest of some distances; `most` if it is larger.
+std::int32_t kth_smallest(const Array<std::uint16_t>& distances, std::size_t k, std::int32_t most) {
+    std::int32_t low = 0, high = most;
+    while (low < high) {
+        const std::int32_t middle = (low + high) / 2;
+        const auto largest = static_cast<std::uint16_t>(middle);
+        if (kernels().count_at_most(distances.data(), distances.size(), largest) >= k) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    return low;
+}
 
 // Bit i: row i of the group is within the threshold.
 std::uint64_t rows_within(std::int32_t threshold, const std::uint16_t* distances) {
@@ -34,63 +62,68 @@ BlockScan::BlockScan(const GroupSource& codes, const RowEntries& entries, const 
       entries_(entries),
       queries_(block.queries),
       nearest_(block.nearest),
+      all_(queries_.n),
       stride_(codes.n_bytes() * kernels().prepared_bytes),
       prepared_(queries_.n * stride_),
       thresholds_(queries_.n) {
+    std::iota(all_.begin(), all_.end(), 0u);
     for (std::size_t q = 0; q < queries_.n; ++q) {
         kernels().prepare(queries_.row(q), codes_.n_bytes(), prepared_.data() + q * stride_);
     }
 }
 
-void BlockScan::run(NumberRange rows, Stopper& stopper) {
-    slots_ = nullptr;
-    compare(rows, queries_.n, prepared_.data(), stopper);
-}
-
 void BlockScan::run(NumberRange rows, const std::vector<std::uint32_t>& queries, Stopper& stopper) {
-    slots_ = &queries;
-    if (queries.size() == 1) return compare(rows, 1, prepared_.data() + queries[0] * stride_, stopper);
-    if (queries != chosen_) choose(queries);
-    compare(rows, queries.size(), gathered_.data(), stopper);
-}
-
-void BlockScan::choose(const std::vector<std::uint32_t>& queries) {
-    chosen_ = queries;
-    gathered_.resize(queries.size() * stride_);
-    for (std::size_t slot = 0; slot < queries.size(); ++slot) {
-        std::memcpy(gathered_.data() + slot * stride_, prepared_.data() + queries[slot] * stride_, stride_);
-    }
-}
-
-void BlockScan::compare(NumberRange rows, std::size_t n_slots, const std::uint8_t* prepared, Stopper& stopper) {
     if (rows.begin >= rows.end) return;
     rows_ = rows;
-    for (std::size_t slot = 0; slot < n_slots; ++slot) thresholds_[slot] = threshold_of(nearest_[query_of(slot)]);
+    settle(rows, queries);
+    for (const std::uint32_t query : queries) thresholds_[query] = threshold_of(nearest_[query]);
     const std::size_t groups_per_call = std::max<std::size_t>(1, kCallBytes / (kGroup * codes_.n_bytes()));
     const std::size_t end_group = (rows.end + kGroup - 1) / kGroup;
     std::size_t n_calls = 0;
     for (first_group_ = rows.begin / kGroup; first_group_ < end_group; first_group_ += groups_per_call) {
         const std::size_t n = std::min(groups_per_call, end_group - first_group_);
-        kernels().scan_groups({prepared, n_slots, thresholds_.data(), codes_.groups(first_group_, n, scratch_), n,
-                               codes_.n_bytes(), this});
+        kernels().scan_groups({prepared_.data(), queries.data(), queries.size(), thresholds_.data(),
+                               codes_.groups(first_group_, n, scratch_), n, codes_.n_bytes(), this});
         push_waiting();
         if (++n_calls % 16 == 0 && stopper.stopped()) return;
     }
 }
 
+// Lowers the thresholds of queries that have found fewer than k entries to the k-th distance of a sample of the rows:
+// of the pairs pushed until a threshold falls by itself, nearly all fall out again.
+void BlockScan::settle(NumberRange rows, const std::vector<std::uint32_t>& queries) {
+    constexpr std::size_t kFewest = 4, kMost = 1024;  // groups of a sample
+    const std::size_t first = (rows.begin + kGroup - 1) / kGroup, end = rows.end / kGroup, k = nearest_[0].k();
+    if (entries_.restricted() || end < first + kFewest || k > (end - first) * kGroup / 4) return;
+    // About as many as make the time of comparing the sample and that of pushing what falls out equal.
+    const std::size_t n = std::min({std::max(kFewest, k / 2), kMost, end - first});
+    const std::uint8_t* groups = nullptr;
+    for (const std::uint32_t query : queries) {
+        TopK& nearest = nearest_[query];
+        if (nearest.has_k()) continue;
+        if (groups == nullptr) {
+            groups = codes_.groups(first, n, scratch_);
+            sample_.resize(n * kGroup);
+        }
+        thresholds_[query] = static_cast<std::uint16_t>(codes_.n_bytes() * 8 + 1);
+        DistanceSink sink(sample_.data());
+        kernels().scan_groups({prepared_.data(), &query, 1, thresholds_.data(), groups, n, codes_.n_bytes(), &sink});
+        nearest.limit(kth_smallest(sample_, k, nearest.threshold()));
+    }
+}
+
 // The ids of a hit may be far away in memory: hits are queued while their ids are prefetched.
-void BlockScan::take(std::size_t slot, std::size_t group, std::uint64_t rows, const std::uint16_t* distances) {
+void BlockScan::take(std::size_t query, std::size_t group, std::uint64_t rows, const std::uint16_t* distances) {
     group += first_group_;
     const std::size_t first_row = group * kGroup;
-    const TopK& nearest = nearest_[query_of(slot)];
     rows &= entries_.wanted_rows(group) & rows_in(rows_, first_row);
-    const std::int32_t largest = nearest.largest_distance(entries_.least_id(group));
+    const std::int32_t largest = nearest_[query].largest_distance(entries_.least_id(group));
     // Very many codes may tie at the k-th distance: skip the groups whose ids are all too large to enter.
-    if (largest + 1 < thresholds_[slot]) rows &= rows_within(largest, distances);
+    if (largest + 1 < thresholds_[query]) rows &= rows_within(largest, distances);
     for (; rows != 0; rows &= rows - 1) {
         const auto i = static_cast<std::size_t>(__builtin_ctzll(rows));
         entries_.prefetch(first_row + i);
-        waiting_[n_waiting_++] = {slot, first_row + i, distances[i]};
+        waiting_[n_waiting_++] = {query, first_row + i, distances[i]};
         if (n_waiting_ == kMostWaiting) push_waiting();
     }
 }
@@ -98,10 +131,10 @@ void BlockScan::take(std::size_t slot, std::size_t group, std::uint64_t rows, co
 void BlockScan::push_waiting() {
     for (std::size_t i = 0; i < n_waiting_; ++i) {
         const Hit& hit = waiting_[i];
-        TopK& nearest = nearest_[query_of(hit.slot)];
+        TopK& nearest = nearest_[hit.query];
         if (hit.distance > nearest.largest_distance()) continue;
         entries_.push(hit.row, hit.distance, nearest);
-        thresholds_[hit.slot] = threshold_of(nearest);
+        thresholds_[hit.query] = threshold_of(nearest);
     }
     n_waiting_ = 0;
 }
@@ -114,6 +147,7 @@ void QueryBlock::note(std::size_t q, const QueryStats& work) const {
     }
     stats[q].nodes_visited += work.nodes_visited;
     stats[q].codes_compared += work.codes_compared;
+    stats[q].exact_to = std::min(stats[q].exact_to, work.exact_to);
 }
 
 void scan(const GroupSource& codes, const RowEntries& entries, const QueryBlock& block, NumberRange groups,
@@ -125,9 +159,11 @@ void scan(const GroupSource& codes, const RowEntries& entries, const QueryBlock&
     for (std::size_t q = 0; q < block.queries.n; ++q) block.note(q, work);
 }
 
-std::size_t most_queries_at_once(std::size_t n_bytes) {
-    constexpr std::size_t kMaxQueries = 512, kMaxPreparedBytes = 256 * 1024;
-    return std::clamp<std::size_t>(kMaxPreparedBytes / (n_bytes * kernels().prepared_bytes), 1, kMaxQueries);
+std::size_t most_queries_at_once(std::size_t n_bytes, const Wanted& wanted) {
+    constexpr std::size_t kMost = 512, kBytesOfQueries = 256 * 1024, kBytesOfResults = 1024 * 1024;
+    const std::size_t by_queries = kBytesOfQueries / (n_bytes * kernels().prepared_bytes);
+    const std::size_t by_results = wanted.k == kAll ? kMost : kBytesOfResults / 32 / std::max<std::size_t>(wanted.k, 1);
+    return std::clamp<std::size_t>(std::min(by_queries, std::max<std::size_t>(by_results, 16)), 1, kMost);
 }
 
 }  // namespace fasthash

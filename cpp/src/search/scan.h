@@ -22,6 +22,7 @@ struct QueryBlock {
     TopK* nearest;      ///< one for each
     QueryStats* stats;  ///< one for each, or null
     bool leads;         ///< true for the first segment, whose plan is reported
+    double share = 1;   ///< of the codes, which a search over clusters may compare before it ends
 
     /// Add the work done for query q to its statistics.
     void note(std::size_t q, const QueryStats& work) const;
@@ -35,38 +36,35 @@ class BlockScan final : private GroupSink {
     BlockScan(const GroupSource& codes, const RowEntries& entries, const QueryBlock& block);
 
     /// Compare all queries with these rows.
-    void run(NumberRange rows, Stopper& stopper);
-    /// Compare some queries, at least one, with these rows.
+    void run(NumberRange rows, Stopper& stopper) { run(rows, all_, stopper); }
+    /// Compare some queries with these rows.
     void run(NumberRange rows, const std::vector<std::uint32_t>& queries, Stopper& stopper);
 
  private:
     static constexpr std::size_t kMostWaiting = 64;
 
     struct Hit {
-        std::size_t slot;
+        std::size_t query;
         std::size_t row;
         std::int32_t distance;
     };
 
-    std::size_t query_of(std::size_t slot) const { return slots_ == nullptr ? slot : (*slots_)[slot]; }
-    void choose(const std::vector<std::uint32_t>& queries);
-    void compare(NumberRange rows, std::size_t n_slots, const std::uint8_t* prepared, Stopper& stopper);
-    void take(std::size_t slot, std::size_t group, std::uint64_t rows, const std::uint16_t* distances) override;
+    void settle(NumberRange rows, const std::vector<std::uint32_t>& queries);
+    void take(std::size_t query, std::size_t group, std::uint64_t rows, const std::uint16_t* distances) override;
     void push_waiting();
 
     const GroupSource& codes_;
     const RowEntries& entries_;
     const CodeView queries_;
     TopK* const nearest_;
-    const std::size_t stride_;      // bytes of a prepared query
-    Array<std::uint8_t> prepared_;  // all queries
-    Array<std::uint8_t> gathered_;  // the chosen queries, in the order of their slots
-    std::vector<std::uint32_t> chosen_;
+    std::vector<std::uint32_t> all_;  // the numbers of the queries
+    const std::size_t stride_;        // bytes of a prepared query
+    Array<std::uint8_t> prepared_;
+    std::vector<std::uint16_t> thresholds_;
     Array<std::uint8_t> scratch_;
+    Array<std::uint16_t> sample_;  // distances of a query
 
     // Of the comparison under way:
-    const std::vector<std::uint32_t>* slots_ = nullptr;  // the query in each slot; null: query i is in slot i
-    std::vector<std::uint16_t> thresholds_;              // of each slot
     NumberRange rows_{0, 0};
     std::size_t first_group_ = 0;
     Hit waiting_[kMostWaiting];
@@ -77,8 +75,8 @@ class BlockScan final : private GroupSink {
 void scan(const GroupSource& codes, const RowEntries& entries, const QueryBlock& block, NumberRange groups,
           Stopper& stopper);
 
-/// Largest block of queries for one scan: large enough to repay reading the codes from memory, small enough to stay in
-/// the second-level cache.
-std::size_t most_queries_at_once(std::size_t n_bytes);
+/// Largest block of queries for one scan: large enough to repay reading the codes from memory, small enough that the
+/// queries and their results stay in the second-level cache.
+std::size_t most_queries_at_once(std::size_t n_bytes, const Wanted& wanted);
 
 }  // namespace fasthash

@@ -18,7 +18,7 @@ TopK::TopK(Wanted wanted, std::size_t n_bits, IdOrder order)
 
 void TopK::keep(std::int32_t distance, std::int64_t id) {
     if (count_only_) return count(1);
-    pairs_.push_back({distance, id});
+    pairs_.emplace_back(distance, id);  // written in place: a copied pair would wait for its two halves
     ++counts_[static_cast<std::size_t>(distance)];
     ++n_within_;
     // The threshold falls as soon as k pairs are strictly nearer.
@@ -27,6 +27,12 @@ void TopK::keep(std::int32_t distance, std::int64_t id) {
         id_threshold_ = INT64_MAX;
     }
     if (pairs_.size() >= n_kept_) compact();
+}
+
+void TopK::limit(std::int32_t distance) {
+    if (distance >= threshold_) return;
+    while (threshold_ > distance) n_within_ -= counts_[static_cast<std::size_t>(threshold_--)];
+    id_threshold_ = INT64_MAX;
 }
 
 void TopK::push_all(const TopK& other) {

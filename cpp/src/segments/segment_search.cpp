@@ -24,13 +24,14 @@ struct Findings {
 
     QueryBlock block(const SearchTask& task, bool leads) {
         const CodeView queries{task.queries.row(first), nearest.size(), task.queries.n_bytes};
-        return {queries, nearest.data(), stats.empty() ? nullptr : stats.data(), leads};
+        return {queries, nearest.data(), stats.empty() ? nullptr : stats.data(), leads, task.share};
     }
     void join(const Findings& other) {
         for (std::size_t q = 0; q < nearest.size(); ++q) nearest[q].push_all(other.nearest[q]);
         for (std::size_t q = 0; q < stats.size(); ++q) {
             stats[q].nodes_visited += other.stats[q].nodes_visited;
             stats[q].codes_compared += other.stats[q].codes_compared;
+            stats[q].exact_to = std::min(stats[q].exact_to, other.stats[q].exact_to);
         }
     }
     void hand_over(const SearchTask& task) {
@@ -59,7 +60,8 @@ void search_segments(const std::vector<SearchedSegment>& segments, IdOrder order
     }
     std::size_t per_block = 1;
     if (!segments.empty()) {
-        per_block = scanned[0] ? most_queries_at_once(task.queries.n_bytes) : segments[0].segment->queries_at_once();
+        per_block = scanned[0] ? most_queries_at_once(task.queries.n_bytes, task.wanted)
+                               : segments[0].segment->queries_at_once();
         per_block = std::min(per_block, (n + n_threads - 1) / n_threads);
     }
     const std::size_t n_blocks = (n + per_block - 1) / per_block;
@@ -109,7 +111,10 @@ void search_levels(const Segment* segment, const LevelLayout& layout, Pruning pr
         Pruning of_block = pruning;
         if (of_block.cuts != nullptr) of_block.cuts += findings.first * (layout.n_levels() - 1);
         if (segment != nullptr) segment->search_pruned(findings.block(task, true), {}, layout, of_block, stopper);
-        for (QueryStats& of_query : findings.stats) of_query.pruned = true;
+        for (QueryStats& of_query : findings.stats) {
+            of_query.pruned = true;
+            of_query.exact_to = -1;
+        }
         findings.hand_over(task);
     });
     stopper.finish();

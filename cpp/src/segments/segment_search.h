@@ -22,6 +22,7 @@ struct SearchTask {
     QueryStats* stats;  ///< one for each query, or null
     /// Receives the result of each query, once, on any thread.
     std::function<void(std::size_t query, TopK& nearest)> found;
+    double share = 1;  ///< of the codes of a segment in clusters, which a search may compare before it ends
 };
 
 /// Exact search. `order`: whether ids ascend through all segments. Throws Interrupted when `stopper` ends the work.

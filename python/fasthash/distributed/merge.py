@@ -77,12 +77,13 @@ def merge_ranges(parts: Sequence[RangeResult], n_queries: int) -> RangeResult:
     return RangeResult(offsets, distances[order], ids[order])
 
 
-def merge_stats(parts: Sequence[SearchStats], sizes: Sequence[int], n_queries: int) -> SearchStats:
+def merge_stats(parts: Sequence[SearchStats], sizes: Sequence[int], n_queries: int, n_bits: int) -> SearchStats:
     """Add up the work of all shards; the plan is that of the largest shard."""
     if not parts:
         nothing = np.zeros(n_queries, np.int64)
-        return SearchStats(np.full(n_queries, "scan"), nothing, nothing.copy())
+        return SearchStats(np.full(n_queries, "scan"), nothing, nothing.copy(), np.full(n_queries, n_bits, np.int32))
     largest = max(range(len(parts)), key=lambda i: sizes[i])
     nodes = np.stack([part.nodes_visited for part in parts]).sum(axis=0)
     compared = np.stack([part.codes_compared for part in parts]).sum(axis=0)
-    return SearchStats(parts[largest].plan.copy(), nodes, compared)
+    exact_to = np.stack([part.exact_to for part in parts]).min(axis=0)
+    return SearchStats(parts[largest].plan.copy(), nodes, compared, exact_to)

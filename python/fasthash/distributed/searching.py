@@ -216,7 +216,9 @@ class Searching(Sharded):
 
     def _work(self, parts: Mapping[int, Any], state: State, n_queries: int) -> SearchStats:
         shards = sorted(parts)
-        return merge_stats([parts[s][1] for s in shards], [state.sizes[s] for s in shards], n_queries)
+        return merge_stats(
+            [parts[s][1] for s in shards], [state.sizes[s] for s in shards], n_queries, sum(self.level_bits)
+        )
 
     def _census(self, state: State, allowed: Mapping[int, Allowed], missing: set[int] | None) -> Census:
         """Return the nodes of all shards; cached, except for a filter given as an array."""
