@@ -103,7 +103,7 @@ def test_compiled_modules_export_their_init_function_alone(name):
     "command",
     [
         *("core_test", "c_api_test", "kernels_test", "topk_test", "packed_numbers_test", "duplicate_runs_test"),
-        *("level_tree_test", "clusters_test", "faults_test", "memory_test", "gpu_test", "stress_test 3"),
+        *("level_tree_test", "clusters_test", "radius_test", "faults_test", "memory_test", "gpu_test", "stress_test 3"),
     ],
 )
 def test_the_core_works_without_python(core_build, tmp_path, command):

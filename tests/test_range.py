@@ -205,3 +205,34 @@ def test_refused_ranges(index, method, arguments, error, message):
     index.add(CODES)
     with pytest.raises(error, match=re.escape(message)):
         getattr(index, method)(**{"queries": CODES, "radius": 3} | arguments)
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_repeated_searches_within_small_radii_build_tables(shuffled):
+    """Of scattered codes, which k-NN scans: once scans have cost as much as tables; never of memory="compact"."""
+    rng = np.random.default_rng(2)
+    codes = np.concatenate([uniform(rng, 99_000, 8), uniform(rng, 500, 8).repeat(3, axis=0)])
+    few_bits = np.packbits(rng.random((len(codes[::200]), 64)) < 0.04, axis=1)
+    queries = np.concatenate([codes[::200] ^ few_bits, uniform(rng, 20, 8)])
+    ids = shuffled_ids(rng, len(codes)) if shuffled else np.arange(len(codes))
+    flat = filled(fh.FlatIndex(64), codes, ids)
+    index, compact = (filled(fh.HierIndex(64, memory=memory), codes, ids) for memory in ("default", "compact"))
+    before = index.nbytes
+    assert (index.range_search(queries[:1], 2, stats=True)[1].plan == "scan").all()
+    expected = flat.range_search(queries, 3)
+    for _ in range(20):
+        assert_same(index.range_search(queries, 3), expected)
+    assert index.nbytes > before
+    assert (index.range_search(queries, 3, stats=True)[1].plan == "multi-index").all()
+    assert (compact.range_search(queries, 3, stats=True)[1].plan != "multi-index").all()
+    index.remove(ids[:1000])
+    flat.remove(ids[:1000])
+    some = ids[500 : 3 * len(ids) // 4]
+    for radius in (0, 1, 2, 5, 12):
+        for allow in (None, some):
+            expected = flat.range_search(queries, radius, allow=allow)
+            assert_same(index.range_search(queries, radius, allow=allow), expected)
+            assert_same([index.count_within(queries, radius, allow=allow)], [np.diff(expected.offsets)])
+    with threads(3):
+        assert_same(index.range_search(queries, 3), flat.range_search(queries, 3))
+    assert_same(index.search(queries, 5), flat.search(queries, 5))

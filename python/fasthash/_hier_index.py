@@ -52,8 +52,9 @@ class HierIndex(Index):
         n_bits: width of the only level, as in `FlatIndex`; replaces `level_bits`.
         memory: memory budget, ids included: `"compact"` (as little as possible), `"default"` (up to twice the bytes of
             the codes) or `"fast"` (up to six times). The index uses the budget only where it makes the exact search
-            faster. The budget excludes recent additions (at most 1/32 of the codes) and the id map, which the first
-            lookup by id builds.
+            faster. The budget excludes recent additions (at most 1/32 of the codes), the id map, which the first lookup
+            by id builds, and, unless it is `"compact"`, the tables that repeated searches within small radii build
+            where the plan is a scan (docs/search.md).
         plan: `"auto"`, or a plan to force. Codes of 8 bits have no substrings: they are scanned instead.
 
     Raises:

@@ -38,7 +38,7 @@ void ArrangedSegment::copy_codes(const std::size_t* entries, std::size_t n, std:
 std::size_t ArrangedSegment::nbytes() const {
     const Sorted* of_levels = sorted_.get_if_made();
     const std::size_t more = of_levels == nullptr ? 0 : of_levels->codes.nbytes() + of_levels->tree.nbytes();
-    return Segment::nbytes() + codes_.nbytes() + more;
+    return Segment::nbytes() + codes_.nbytes() + radius_plan_.nbytes() + more;
 }
 
 void ArrangedSegment::scan_chunk(const QueryBlock& block, Visibility visibility, std::size_t chunk,
@@ -48,7 +48,8 @@ void ArrangedSegment::scan_chunk(const QueryBlock& block, Visibility visibility,
 }
 
 void ArrangedSegment::search(const QueryBlock& block, Visibility visibility, Stopper& stopper) const {
-    ClusterSearch(codes_, visibility, block).run(stopper);
+    if (codes_.centroids().n > 0) return ClusterSearch(codes_, visibility, block).run(stopper);
+    search_radius(radius_plan_.tables(), codes_, DistinctEntries(codes_, visibility), block, stopper);
 }
 
 void ArrangedSegment::search_pruned(const QueryBlock& block, Visibility, const LevelLayout& layout, Pruning pruning,

@@ -6,13 +6,15 @@
 
 #include "codes/arranged_codes.h"
 #include "codes/level_tree.h"
+#include "search/radius_search.h"
 #include "segments/segment.h"
 
 namespace fasthash {
 
 class ArrangedSegment final : public Segment {
  public:
-    explicit ArrangedSegment(ArrangedCodes codes) : codes_(std::move(codes)) {}
+    /// `radius_tables`: whether a scanned segment may build tables for searches within small radii.
+    ArrangedSegment(ArrangedCodes codes, bool radius_tables) : codes_(std::move(codes)), radius_plan_(radius_tables) {}
 
     std::size_t n_entries() const override { return codes_.n_entries(); }
     std::int64_t id(std::size_t entry) const override { return codes_.id(entry); }
@@ -22,7 +24,9 @@ class ArrangedSegment final : public Segment {
     std::size_t nbytes() const override;
     std::size_t mapped_bytes() const override { return 0; }
 
-    bool scans(std::size_t, const Wanted&) const override { return codes_.centroids().n == 0; }
+    bool scans(std::size_t n_queries, const Wanted& wanted) const override {
+        return codes_.centroids().n == 0 && !radius_plan_.serves(codes_, n_queries, wanted);
+    }
     std::size_t scan_bytes() const override { return codes_.n_rows() * codes_.n_bytes(); }
     void scan_chunk(const QueryBlock& block, Visibility visibility, std::size_t chunk, std::size_t n_chunks,
                     Stopper& stopper) const override;
@@ -45,6 +49,7 @@ class ArrangedSegment final : public Segment {
     };
 
     ArrangedCodes codes_;
+    RadiusPlan radius_plan_;
     Lazy<Sorted> sorted_;
 };
 

@@ -6,15 +6,16 @@ namespace fasthash {
 
 std::shared_ptr<const Segment> planned_segment(SortedCodes codes, Memory memory, std::optional<Plan> plan,
                                                Stopper& stopper) {
+    const bool radius_tables = memory != Memory::compact && plan != Plan::scan;
     PlanChoice choice = choose_plan(codes, memory, plan, stopper);
     if (choice.plan == Plan::clusters) {
         return std::make_shared<const ArrangedSegment>(
-            ArrangedCodes(std::move(codes), std::move(choice.centroids), stopper));
+            ArrangedCodes(std::move(codes), std::move(choice.centroids), stopper), radius_tables);
     }
     if (choice.plan == Plan::scan && ArrangedCodes::has_order_of_ids(codes)) {
-        return std::make_shared<const ArrangedSegment>(ArrangedCodes(std::move(codes), stopper));
+        return std::make_shared<const ArrangedSegment>(ArrangedCodes(std::move(codes), stopper), radius_tables);
     }
-    return std::make_shared<const SortedSegment>(std::move(codes), std::move(choice), memory, stopper);
+    return std::make_shared<const SortedSegment>(std::move(codes), std::move(choice), memory, radius_tables, stopper);
 }
 
 }  // namespace fasthash

@@ -7,11 +7,13 @@
 
 namespace fasthash {
 
-SortedSegment::SortedSegment(SortedCodes codes, PlanChoice choice, Memory memory, Stopper& stopper)
-    : choice_(std::move(choice)), index_(carry_out(choice_, std::move(codes), memory, stopper)) {}
+SortedSegment::SortedSegment(SortedCodes codes, PlanChoice choice, Memory memory, bool radius_tables, Stopper& stopper)
+    : choice_(std::move(choice)),
+      index_(carry_out(choice_, std::move(codes), memory, stopper)),
+      radius_plan_(radius_tables) {}
 
 SortedSegment::SortedSegment(SortedCodes codes, std::shared_ptr<const MappedFile> mapped)
-    : choice_(plan_of_mapped(codes)), mapped_(std::move(mapped)) {
+    : choice_(plan_of_mapped(codes)), mapped_(std::move(mapped)), radius_plan_(false) {
     Stopper stopper;
     index_ = carry_out(choice_, std::move(codes), Memory::standard, stopper);
 }
@@ -35,13 +37,13 @@ void SortedSegment::copy_codes(const std::size_t* entries, std::size_t n, std::u
 
 std::size_t SortedSegment::nbytes() const {
     const LevelTree* tree = level_tree_.get_if_made();
-    return Segment::nbytes() + index_->nbytes() + (tree == nullptr ? 0 : tree->nbytes());
+    return Segment::nbytes() + index_->nbytes() + radius_plan_.nbytes() + (tree == nullptr ? 0 : tree->nbytes());
 }
 
 std::size_t SortedSegment::mapped_bytes() const { return mapped_ ? static_cast<std::size_t>(mapped_->size()) : 0; }
 
 bool SortedSegment::scans(std::size_t n_queries, const Wanted& wanted) const {
-    if (choice_.plan == Plan::scan) return true;
+    if (choice_.plan == Plan::scan) return !radius_plan_.serves(codes(), n_queries, wanted);
     if (scan_pays(codes().n_rows(), codes().n_bytes(), n_queries, choice_.cost)) return true;
     return wanted.k == kAll && radius_needs_scan(choice_, wanted.radius, codes().n_rows(), codes().n_bytes());
 }
@@ -53,6 +55,9 @@ void SortedSegment::scan_chunk(const QueryBlock& block, Visibility visibility, s
 }
 
 void SortedSegment::search(const QueryBlock& block, Visibility visibility, Stopper& stopper) const {
+    if (choice_.plan == Plan::scan) {
+        return search_radius(radius_plan_.tables(), codes(), DistinctEntries(codes(), visibility), block, stopper);
+    }
     SubstringSearch search(*index_, visibility);
     for (std::size_t q = 0; q < block.queries.n && !stopper.stopped(); ++q) {
         QueryStats work = search.run(block.queries.row(q), block.nearest[q]);

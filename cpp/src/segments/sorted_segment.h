@@ -6,14 +6,16 @@
 
 #include "codes/level_tree.h"
 #include "search/planner.h"
+#include "search/radius_search.h"
 #include "segments/segment.h"
 
 namespace fasthash {
 
 class SortedSegment final : public Segment {
  public:
-    /// `choice`: any plan but clusters. Throws Interrupted when `stopper` ends the work.
-    SortedSegment(SortedCodes codes, PlanChoice choice, Memory memory, Stopper& stopper);
+    /// `choice`: any plan but clusters. `radius_tables`: as in ArrangedSegment. Throws Interrupted when `stopper` ends
+    /// the work.
+    SortedSegment(SortedCodes codes, PlanChoice choice, Memory memory, bool radius_tables, Stopper& stopper);
     /// Codes in a mapped file: only a prefix directory is built.
     SortedSegment(SortedCodes codes, std::shared_ptr<const MappedFile> mapped);
 
@@ -42,6 +44,7 @@ class SortedSegment final : public Segment {
     PlanChoice choice_;
     std::unique_ptr<const SubstringIndex> index_;
     std::shared_ptr<const MappedFile> mapped_;
+    RadiusPlan radius_plan_;
     Lazy<LevelTree> level_tree_;
 };
 
