@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/search.md: the bounds of a tree, and what the plans compare.
+"""Draws the pictures of docs/search.md: the bounds of a tree and of clusters, and what the plans compare.
 
     python benchmarks/pictures.py
 
@@ -60,6 +60,48 @@ def draw_bounds(path: Path) -> None:
     plt.close(figure)
 
 
+def draw_clusters(path: Path) -> None:
+    """Points of a plane in three clusters, for one query: what the two bounds of a cluster search leave to compare."""
+    rng = np.random.default_rng(5)
+    centroids = np.array([[0.0, 0.0], [9.0, 1.0], [3.5, 9.5]])
+    points = np.concatenate([c + rng.normal(0, 1.7, (120, 2)) for c in centroids])
+    from_centroid = np.linalg.norm(points[:, None] - centroids, axis=2)
+    cluster, r = from_centroid.argmin(axis=1), from_centroid.min(axis=1)
+    query = np.array([2.3, 1.2])
+    threshold = np.sort(np.linalg.norm(points - query, axis=1))[9]
+    to_centroids = np.linalg.norm(centroids - query, axis=1)
+    excluded = (to_centroids - to_centroids.min()) / 2 > threshold
+    in_annulus = np.abs(to_centroids[cluster] - r) <= threshold
+    compared = in_annulus & ~excluded[cluster]
+
+    figure, axis = plt.subplots(figsize=(7, 5.6))
+    d = to_centroids[0]
+    for radius in (max(0, d - threshold), d + threshold):
+        axis.add_patch(plt.Circle(centroids[0], radius, fill=False, color=PLAIN, linestyle="--", linewidth=1))
+    axis.add_patch(plt.Circle(query, threshold, color=RIGHT, alpha=0.18))
+    axis.plot(*points[~compared].T, "o", markersize=3.5, color="#b8bec4", label="not compared")
+    axis.plot(*points[compared].T, "o", markersize=3.5, color=SHADES[2], label="compared")
+    axis.plot(*centroids.T, "+", markersize=12, markeredgewidth=2, color="black", label="centroids")
+    axis.plot(*query, "*", markersize=13, color=RIGHT, label="query, and T around it")
+    for c in np.flatnonzero(excluded):
+        axis.text(
+            *(centroids[c] + [0, 4.4]), "half of d(q, c) - d(q, c') is beyond T", ha="center", color=WRONG, fontsize=8.5
+        )
+    axis.text(
+        *(centroids[0] - [0, d + threshold + 0.5]),
+        "annulus: |d(q, c) - r| <= T",
+        ha="center",
+        color=PLAIN,
+        fontsize=8.5,
+    )
+    axis.set(aspect="equal", xticks=[], yticks=[], xlim=(-6.5, 15), ylim=(-6.5, 15))
+    axis.spines[:].set_visible(False)
+    axis.legend(frameon=False, loc="lower right", fontsize=8.5)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
 def draw_plans(path: Path) -> None:
     """Codes that an exact search compares, over how far codes stray from their centres, and the plan chosen."""
     flips = (0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.16, 0.2, 0.3, 0.5)
@@ -95,4 +137,5 @@ def draw_plans(path: Path) -> None:
 
 if __name__ == "__main__":
     draw_bounds(IMAGES / "bounds.png")
+    draw_clusters(IMAGES / "clusters.png")
     draw_plans(IMAGES / "plans.png")

@@ -146,7 +146,7 @@ def draw(report, folder):
     rows = report["scaling"]["rows"]
     colours = {"FlatIndex": "0.35", "faiss IndexBinaryFlat": "0.7"}
     for name, exponent in report["scaling"]["exponents"].items():
-        label = f"HierIndex, {name}" if name.startswith("p") else name
+        label = f'HierIndex(memory="fast"), {name}' if name.startswith("p") else name
         axes.loglog(
             [r["n"] for r in rows],
             [r[name] for r in rows],
