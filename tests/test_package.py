@@ -76,13 +76,15 @@ def test_the_version_is_that_of_the_distribution():
 
 
 @pytest.mark.parametrize("name", ["_core", "_cuda"])
-def test_the_stubs_of_the_compiled_modules_are_right(name):
+def test_the_stubs_of_the_compiled_modules_are_right(name, tmp_path):
+    """The names in a stub are those of its module; `make lint` checks the types, for which mypy reads numpy and torch."""
     pytest.importorskip("mypy", reason="needs mypy")
     pytest.importorskip(f"fasthash.{name}", reason=f"this installation has no {name}")
+    (tmp_path / "mypy.ini").write_text("[mypy]\nfollow_imports = skip\n")
     result = run(
         sys.executable,
         *("-m", "mypy.stubtest", f"fasthash.{name}"),
-        *("--mypy-config-file", ROOT / "pyproject.toml"),
+        *("--mypy-config-file", tmp_path / "mypy.ini"),
         *("--allowlist", ROOT / "tests/stubtest_allowlist.txt", "--ignore-unused-allowlist"),
         env={"MYPYPATH": str(ROOT / "python")},
         cwd=ROOT,
