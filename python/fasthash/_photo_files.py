@@ -40,8 +40,8 @@ __all__ = [
 # Pairs (path, reason).
 Broken = list[tuple[str, str]]
 
-# Formats that Pillow decodes itself. For others it runs programs (EPS) or reads only headers (MPEG, HDF5). The format is
-# taken from a file's bytes, so the list also holds for files named .jpg. Some builds of Pillow lack some formats.
+# Formats that Pillow decodes itself. For others it runs programs (EPS) or reads headers alone (MPEG, HDF5). The format
+# is taken from the bytes of a file, so the list also holds for files named .jpg. Some builds of Pillow lack some.
 Image.init()
 _WANTED = "AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"
 _FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)
