@@ -16,7 +16,7 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
 import fasthash
 
 # How many inputs hypothesis tries of each test; `make stress` has it try more. A busy machine is no fault.
-settings.register_profile("tests", max_examples=int(os.environ.get("MAX_EXAMPLES", 100)), deadline=None)
+settings.register_profile("tests", max_examples=int(os.environ.get("MAX_EXAMPLES", 50)), deadline=None)
 settings.load_profile("tests")
 
 # The files that take longest: workers of pytest-xdist begin with them, so that none is left with one at the end.

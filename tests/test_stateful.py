@@ -285,6 +285,5 @@ class HierMachine(Machine):
 TestFlatIndex = FlatMachine.TestCase
 TestHierIndex = HierMachine.TestCase
 TestFlatIndex.settings = TestHierIndex.settings = settings(
-    max_examples=settings.default.max_examples // (4 if settings.default.max_examples <= 100 else 2),
-    stateful_step_count=50,
+    max_examples=settings.default.max_examples // 2, stateful_step_count=50
 )
