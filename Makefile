@@ -27,7 +27,7 @@ demo: $(VENV)/demo.stamp ## Train, index and search on real images; writes demo-
 check: $(VENV)/test.stamp ## Run the quick tests, in under a minute: search, indices, files, filters, codes, losses
 	MAX_EXAMPLES=30 $(PYTEST) $(QUICK)
 
-test: $(VENV)/test.stamp ## Run all tests, in under 8 minutes on two cores
+test: $(VENV)/test.stamp ## Run all tests; TESTS="files and options of pytest" runs a part
 	$(PYTEST) $(TESTS)
 
 stress: $(VENV)/test.stamp ## Run the long tests, under sanitizers; some 20 minutes

@@ -152,7 +152,7 @@ def measure(path: Path, p: float, n: int, save_to: Path | None) -> dict:
         "distinct": stats["n_distinct_codes"],
         "peak": peak.bytes / index.nbytes,
     }
-    point |= {"plan": stats["plan"], "n_parts": stats["n_parts"], "part_bits": stats["part_bits"]}
+    point |= {"plan": stats["plan"], "n_substrings": stats["n_substrings"], "substring_bits": stats["substring_bits"]}
     fh.set_num_threads(1)
     index.search(packed[:100], k=K)
     point["search"] = each_timed(lambda query: index.search(query, k=K), packed)
@@ -240,7 +240,7 @@ def page(points: list[dict]) -> dict[str, str]:
     head += [f"count within {RADIUS}, µs", f"list within {RADIUS}, µs", "found"]
 
     def row(q: dict) -> list[str]:
-        plan = q["plan"] if q["plan"] == "scan" else f"{q['plan']} {q['n_parts']} × {q['part_bits']}"
+        plan = q["plan"] if q["plan"] == "scan" else f"{q['plan']} {q['n_substrings']} × {q['substring_bits']}"
         cells = [f"{q['n']:,}", f"{q['p']}".lstrip("0"), f"{q['build_s']:.1f}", f"{q['bytes']:.1f}", f"{q['peak']:.2f}"]
         cells += [f"{q['distinct'] / q['n']:.2f} n", plan, f"{q['search']['median']:.0f}, {q['search']['p99']:.0f}"]
         return [*cells, f"{q['count']['median']:.0f}", f"{q['range']['median']:,.0f}", f"{q['found']:,.0f}"]

@@ -186,7 +186,7 @@ def hierarchical(n):
                 "codes": NAMES[p],
                 "memory": memory,
                 "plan": stats["plan"],
-                "parts": f"{stats['n_parts']} x {stats['part_bits']}" if stats["n_parts"] else "",
+                "substrings": f"{stats['n_substrings']} x {stats['substring_bits']}" if stats["n_substrings"] else "",
                 "bytes_per_code": stats["bytes_per_code"],
                 "one": one,
                 "batch": us(seconds["batch"], 1000),

@@ -52,7 +52,7 @@ def page(report):
             [
                 [
                     f"{r['n']:,} {r['codes']}, {r['memory']}",
-                    f"{r['plan']} {r['parts']}",
+                    f"{r['plan']} {r['substrings']}",
                     number(r["bytes_per_code"]),
                     number(r["one"]),
                     number(r["batch"]),

@@ -16,13 +16,15 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
 import fasthash
 
 # How many inputs hypothesis tries of each test; `make stress` has it try more. A busy machine is no fault.
-settings.register_profile("tests", max_examples=int(os.environ.get("MAX_EXAMPLES", 100)), deadline=None)
+settings.register_profile("tests", max_examples=int(os.environ.get("MAX_EXAMPLES", 50)), deadline=None)
 settings.load_profile("tests")
 
 # The files that take longest: workers of pytest-xdist begin with them, so that none is left with one at the end.
 LONG = (
-    *("test_encoding_at_scale.py", "test_documents.py", "test_package.py", "test_distributed.py"),
-    *("test_distributed_index.py", "test_building.py", "test_encoder.py", "test_engine.py", "test_differential.py"),
+    *("test_package.py", "test_documents.py", "test_encoding_at_scale.py", "test_encoder.py", "test_hostile_files.py"),
+    *("test_distributed_index.py", "test_distributed.py", "test_differential.py", "test_demo.py", "test_train.py"),
+    *("test_experiment.py", "test_cli_indices.py", "test_engine.py", "test_building.py", "test_stateful.py"),
+    *("test_power_loss.py", "test_updates.py", "test_crashes.py"),
 )
 
 

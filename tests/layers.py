@@ -52,7 +52,7 @@ MODULES = {
     "codes": "codes _code_text perceptual _code_tables code_files filters _saved_folder",
     "indices": "_index_options _index_base _index_files _flat_index _hier_index index gpu duplicates interop neighbors",
     "embeddings": "_quantiser _vectors _embedding_state _saved_kinds rescoring",
-    "many machines": "distributed._ray distributed.merge distributed.race distributed.shard distributed.fleet "
+    "many machines": "distributed._ray distributed.merge distributed.pruning distributed.shard distributed.fleet "
     "distributed.states distributed.copies distributed.changing distributed.searching distributed.saving "
     "distributed.index",
     "images": "_pixels _photo_files _photo_hashes _photos folders dedup _contact_sheet data",

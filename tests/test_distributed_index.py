@@ -19,7 +19,7 @@ import reference
 from fasthash import _saved_folder
 from fasthash._locks import ChangeLock
 from fasthash.distributed import merge
-from fasthash.distributed.race import Census
+from fasthash.distributed.pruning import Census
 from fasthash.distributed.shard import Shard
 from galleries import GALLERIES, clustered, duplicated, uniform
 from indices import MODES, assert_same, make, problems, shuffled_ids

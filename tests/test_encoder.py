@@ -147,7 +147,7 @@ def test_bad_arguments(arguments, error, message):
 @pytest.mark.parametrize("name", [name for name in FEATURE_WIDTHS if name.startswith("hrnet")])
 def test_every_hrnet_takes_images_of_any_size(name):
     backbone = without_memory(name).backbone
-    for height, width in [(1, 32), (63, 100), (448, 447)]:
+    for height, width in [(1, 32), (63, 100), (448, 447)] if name == SMALL else [(1, 33)]:
         assert backbone(torch.empty(2, 3, height, width, device="meta")).shape == (2, 2048)
 
 

@@ -43,8 +43,9 @@ def test_every_level_of_this_machine_is_offered():
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("n_bytes", [*range(1, 129), 200, 256, 511, 512])
+@pytest.mark.parametrize("n_bytes", [*range(1, 34), 40, 47, 48, 63, 64, 65, 96, 100, 127, 128, 200, 256, 511, 512])
 def test_every_level_counts_right(level, n_bytes):
+    """The kernels' own test in C++ has all widths."""
     rng = np.random.default_rng(n_bytes)
     codes = np.concatenate([uniform(rng, 90, n_bytes), clustered(rng, 61, n_bytes)])
     queries = np.concatenate([codes[:2], ~codes[2:4], uniform(rng, 3, n_bytes)])
@@ -151,22 +152,19 @@ def test_many_queries_at_once_are_scanned_where_that_is_less_work():
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 8])
-@pytest.mark.parametrize("n_queries", [1, 2, 5, 700])
-def test_threads_agree(n_threads, n_queries):
-    """One query is shared out by codes, many by queries; both have their ids in no order."""
+def test_threads_agree(n_threads):
+    """One query is shared out by codes, many by queries; ids ascend with the codes, or have no order."""
     rng = np.random.default_rng(11)
-    codes = clustered(rng, 300_000, 8, 100, 0.1)
-    queries = clustered(rng, n_queries, 8, 100, 0.1)
-    ids = rng.permutation(len(codes))
-    with threads(1):
-        expected = filled(fh.FlatIndex(64), codes, ids).search(queries, 50)
-        in_order = filled(fh.FlatIndex(64), codes).search(queries, 50)
-    with threads(n_threads):
-        assert fh.get_num_threads() == n_threads
-        assert_same(filled(fh.FlatIndex(64), codes, ids).search(queries, 50), expected)
-        assert_same(filled(fh.FlatIndex(64), codes).search(queries, 50), in_order)
-        for plan in PLANS:
-            assert_same(filled(fh.HierIndex((8, 56), plan=plan), codes, ids).search(queries, 50), expected)
+    codes, queries = clustered(rng, 300_000, 8, 100, 0.1), clustered(rng, 700, 8, 100, 0.1)
+    for ids, plans in ((None, [None]), (rng.permutation(len(codes)), [None, *PLANS])):
+        with threads(1):
+            expected = filled(fh.FlatIndex(64), codes, ids).search(queries, 50)
+        with threads(n_threads):
+            assert fh.get_num_threads() == n_threads
+            for plan in plans:
+                index = filled(fh.HierIndex((8, 56), plan=plan) if plan else fh.FlatIndex(64), codes, ids)
+                for n in (1, 2, 5, 700):
+                    assert_same(index.search(queries[:n], 50), [part[:n] for part in expected])
 
 
 @settings(max_examples=settings.default.max_examples // 2)

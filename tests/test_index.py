@@ -132,9 +132,9 @@ def test_nbytes_counts_codes_ids_and_tables():
         assert (stats["memory"], stats["plan"]) == (memory, plan)
         nodes = [256, len(np.unique(codes[:, :3], axis=0)), len(np.unique(codes, axis=0))]
         assert stats["nodes_per_level"] == nodes
-        directories = 4 * stats["n_parts"] * 2 ** stats["part_bits"]
-        tables = max(0, stats["n_parts"] - 1) * n * (8 + 3)
-        tails = 8 - (stats["part_bits"] // 8 if memory == "compact" else 0)
+        directories = 4 * stats["n_substrings"] * 2 ** stats["substring_bits"]
+        tables = max(0, stats["n_substrings"] - 1) * n * (8 + 3)
+        tails = 8 - (stats["substring_bits"] // 8 if memory == "compact" else 0)
         expected = n * (tails + 3) + n // 64 * 3 + directories + tables  # an id of less than 2^24 takes three bytes
         assert expected <= index.nbytes <= expected + 2000
         sizes[memory, plan] = index.nbytes

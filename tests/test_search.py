@@ -117,7 +117,7 @@ def test_a_prefix_search_opens_just_the_prefixes_it_must():
     index.add(codes, ids)
     result, stats = index.search(queries, 10, stats=True)
     assert (stats.plan == "prefix").sum() > 3  # others ended as a scan
-    bits = index.stats()["part_bits"]
+    bits = index.stats()["substring_bits"]
     prefixes = np.packbits(np.unpackbits(codes, axis=1)[:, :bits], axis=1)
     wanted = np.packbits(np.unpackbits(queries, axis=1)[:, :bits], axis=1)
     for query, furthest, plan, visited, compared in zip(wanted, result.distances[:, -1], *stats[:3], strict=True):
@@ -247,7 +247,7 @@ def test_the_work_is_bounded(problem, kind, data):
                 assert n <= compared <= len(codes)  # a scan may hold some duplicates apart
             else:
                 assert plan.split("+")[0] == shape["plan"]
-                assert visited <= compared <= n * (max(1, shape["n_parts"]) + plan.endswith("+scan"))
+                assert visited <= compared <= n * (max(1, shape["n_substrings"]) + plan.endswith("+scan"))
 
 
 @given(problems(), st.data())

@@ -189,8 +189,8 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
     py::class_<FlatIndex, Index>(module, "FlatIndex").def(py::init<std::size_t>(), py::arg("n_bits"));
     py::class_<HierIndex::Shape>(module, "HierShape")
         .def_readonly("plan", &HierIndex::Shape::plan)
-        .def_readonly("n_parts", &HierIndex::Shape::n_substrings)
-        .def_readonly("part_bits", &HierIndex::Shape::substring_bits)
+        .def_readonly("n_substrings", &HierIndex::Shape::n_substrings)
+        .def_readonly("substring_bits", &HierIndex::Shape::substring_bits)
         .def_readonly("n_clusters", &HierIndex::Shape::n_clusters)
         .def_readonly("nodes_per_level", &HierIndex::Shape::nodes_per_level);
     py::class_<HierIndex, Index>(module, "HierIndex")

@@ -94,7 +94,7 @@ class Saving {
 
     void test_kills() {
         for (std::size_t step = 1; step <= steps_.size(); ++step) {
-            for (int again = 0; again < 5; ++again) {
+            for (int again = 0; again < 3; ++again) {
                 const bool there_before = again > 0;
                 put_old_file(there_before);
                 const int status = in_child([&] {

@@ -190,7 +190,7 @@ void finds_what_the_index_finds(const gpu::FlatGallery& gallery, const FlatIndex
 
 void filters_and_radii_are_kept() {
     std::mt19937 generator(2);
-    const std::size_t n = 9000;
+    const std::size_t n = 4000;
     const auto codes = random_codes(n * 4, generator, 3), queries = random_codes(3 * 4, generator, 3);
     for (const bool counted : {true, false}) {
         std::vector<std::int64_t> ids(n);
@@ -250,7 +250,7 @@ void products_are_those_of_the_bits() {
             FlatIndex index(n_bytes * 8);
             index.add(view(codes, n_bytes), ids.data());
             const gpu::FlatGallery flat(view(codes, n_bytes), nullptr, 0, nullptr);
-            for (std::int32_t radius = 0; radius <= static_cast<std::int32_t>(n_bytes * 8); radius += n < 10 ? 1 : 7) {
+            for (std::int32_t radius = 0; radius <= static_cast<std::int32_t>(n_bytes * 8); radius += n < 10 ? 1 : 17) {
                 std::vector<std::int64_t> expected(65), counts(65);
                 index.count_within(view(queries, n_bytes), radius, nullptr, expected.data());
                 flat.count_within(view(queries, n_bytes), radius, nullptr, counts.data(), nullptr);

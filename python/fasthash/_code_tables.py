@@ -1,4 +1,4 @@
-"""Codes in text with a code a line, and in columns of tables; called by `code_files`.
+"""Reads codes from text with one code per line and from columns of tables; called by `code_files`.
 
 Text is read in blocks of lines. The first block settles the width of a code, if the caller has not.
 """

@@ -130,7 +130,7 @@ def _from_base64(text: str) -> bytes | None:
 
 
 def _form(notation: str, n_bytes: int | None) -> str:
-    """What a code of that width looks like."""
+    """Describe a code of that width."""
     if n_bytes is None:
         forms = {
             "hex": "two hexadecimal digits for each byte",

@@ -1,4 +1,4 @@
-"""What was found in a folder, as JSON, as CSV and as one self-contained page with thumbnails."""
+"""Reports of near-duplicate photos: JSON, CSV, and one self-contained page with thumbnails."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MAX_THUMBNAILS = 2_000  # some 10 MB; what is beyond has a name and no picture
 
 
 def as_dict(found: Duplicates) -> dict[str, Any]:
-    """What was found, ready for JSON."""
+    """Return groups and broken files as plain values, ready for JSON."""
     return {
         "radius": found.radius,
         "hash": "phash",

@@ -208,15 +208,15 @@ class HierIndex(Index):
         """Return the size and shape of the index as a dictionary of plain numbers and names, ready for JSON.
 
         Adds to the entries of a flat index: `memory`; the `plan` of the exact search, with the number of its substrings
-        (`n_parts`) and the bits of each (`part_bits`); `nodes_per_level`, where the last level counts distinct codes;
-        and `n_distinct_codes`. Each call counts the nodes anew.
+        (`n_substrings`) and the bits of each (`substring_bits`); `nodes_per_level`, where the last level counts
+        distinct codes; and `n_distinct_codes`. Each call counts the nodes anew.
         """
         shape = self._impl.shape()
         return super().stats() | {
             "memory": self.memory,
             "plan": PLAN_NAMES[shape.plan],
-            "n_parts": shape.n_parts,
-            "part_bits": shape.part_bits,
+            "n_substrings": shape.n_substrings,
+            "substring_bits": shape.substring_bits,
             "n_clusters": shape.n_clusters,
             "nodes_per_level": shape.nodes_per_level,
             "n_distinct_codes": shape.nodes_per_level[-1],

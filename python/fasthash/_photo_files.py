@@ -1,7 +1,7 @@
-"""Which files are photos: told by the ending of their names, or by how they begin where the name does not tell.
+"""Decides which files are photos: by the ending of the name, or by the first bytes if the ending is unknown.
 
-Called by all that look for photos: folders, data sets, members of tars. A file that is taken for a photo is either
-read or listed as broken; the others are counted.
+Called wherever photos are looked for: folders, data sets, members of tars. A file that counts as a photo is either read
+or listed as broken; other files are counted.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ __all__ = [
 # Pairs (path, reason).
 Broken = list[tuple[str, str]]
 
-# What Pillow decodes by itself: for others it runs programs (EPS) or reads headers alone (MPEG, HDF5). The format is
-# told from a file's bytes, so the list holds for files that are named .jpg, too. Some builds of Pillow lack some.
+# Formats that Pillow decodes itself. For others it runs programs (EPS) or reads headers alone (MPEG, HDF5). The format
+# is taken from the bytes of a file, so the list also holds for files named .jpg. Some builds of Pillow lack some.
 Image.init()
 _WANTED = "AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"
 _FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)
@@ -204,7 +204,7 @@ def why_unreadable(name: str, head: bytes) -> str | None:
 
 
 def reason(error: Exception) -> str:
-    """What is wrong, on one line."""
+    """Describe the error on one line."""
     return f"{type(error).__name__}: {textwrap.shorten(str(error)[:_MAX_REASON], width=300)}"
 
 

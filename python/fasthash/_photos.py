@@ -1,7 +1,7 @@
-"""Photos of all sorts, read one by one whatever is wrong with them: upright, 8-bit RGB, within limits.
+"""Reads one photo of any format and mode: upright, 8-bit RGB, within limits. A broken photo raises one kind of error.
 
-Called by all that read photos: folders, data sets, shards, near-duplicates, contact sheets. `_photo_files` tells which
-files are photos, `_pixels` makes RGB of any mode.
+Called by every reader of photos: folders, data sets, shards, near-duplicates, contact sheets. `_photo_files` decides
+which files are photos, `_pixels` converts any mode to RGB.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ _UPRIGHT = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What one image may take; checked before its bytes are read, and before its pixels are decoded.
+    """Limits on the size of one image: bytes, checked before reading, and pixels, checked before decoding.
 
     Args:
         max_bytes: of an image file, wherever it lies: in a folder, in a tar, in a row of a parquet file.
         max_pixels: of the image; decoding takes some 12 bytes of memory for each. More than twice
-            `PIL.Image.MAX_IMAGE_PIXELS`, which Pillow refuses by itself, is allowed where it is asked for here.
+            `PIL.Image.MAX_IMAGE_PIXELS`, which Pillow refuses by default, is allowed if this limit allows it.
 
     Raises:
         TypeError, ValueError: a limit is not an integer of at least 1.

@@ -203,7 +203,7 @@ def check_vectors(name: str, embeddings: Any, n_dims: int, dtype: VectorDtype, m
 
 
 def check_center(center: Any, n_dims: int) -> Center:
-    """What is subtracted before signs are taken: None, "mean", or `(n_dims,)` as a private array."""
+    """The centre, subtracted before signs are taken: None, "mean", or `(n_dims,)` as a private array."""
     if center is None:
         return None
     if isinstance(center, str):

@@ -1,4 +1,4 @@
-"""Codes in files of other makers: arrays, text with a code a line, tables, raw bytes."""
+"""Reads codes from files of other programs: arrays, text with one code per line, tables, raw bytes."""
 
 from __future__ import annotations
 

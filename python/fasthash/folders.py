@@ -1,4 +1,4 @@
-"""Folders of photos of all sorts, encoded."""
+"""Encodes the photos of a folder, of any format and mode."""
 
 from __future__ import annotations
 

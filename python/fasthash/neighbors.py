@@ -27,7 +27,7 @@ Mode = Literal["connectivity", "distance"]
 
 
 class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyped
-    """What `sklearn.neighbors.NearestNeighbors(metric="hamming")` finds, from an index of fasthash.
+    """The neighbours of `sklearn.neighbors.NearestNeighbors(metric="hamming")`, from an index of fasthash.
 
     Neighbours are ordered by (distance, row), so that ties have one order. As scikit-learn has it, the constructor only
     stores its arguments and `fit` checks them; a search without `X` is for the training samples, none of which is its

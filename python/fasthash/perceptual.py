@@ -1,4 +1,4 @@
-"""Perceptual hashes as other packages hold them in memory, made into packed codes."""
+"""Converts perceptual hashes of other packages, held in memory, to packed codes."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ class FileInfo(NamedTuple):
     format_version: str
     file_bytes: int
     memory: str | None = None
-    """What a `HierIndex` may spend for speed: `"compact"`, `"default"` or `"fast"`; None of a flat index."""
+    """The memory that a `HierIndex` may spend for speed: `"compact"`, `"default"` or `"fast"`; None of a flat index."""
 
     @property
     def n_bits(self) -> int:

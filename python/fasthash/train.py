@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fasthash._checks import check_bool, check_callable, check_path
 from fasthash._extras import needs_extra
@@ -33,9 +33,11 @@ with needs_extra("train"):
 
     from fasthash._hasher import check_finite, evaluating
     from fasthash._resume import read_state, write_state
-    from fasthash.encoder import HashEncoder
     from fasthash.heads import HashHead
     from fasthash.losses.base import HashLoss
+
+if TYPE_CHECKING:
+    from fasthash.encoder import HashEncoder
 
 __all__ = ["OPTIMIZERS", "SCHEDULES", "TrainingRecord", "TrainingSettings", "check_precision", "train"]
 
@@ -174,7 +176,7 @@ def _facts(
 ) -> dict[str, Any]:
     """Describe the training as plain values: model, loss, data and settings."""
     return {
-        "backbone": model.backbone_name if isinstance(model, HashEncoder) else None,
+        "backbone": None if isinstance(model, HashHead) else model.backbone_name,
         "level_bits": list(model.level_bits),
         "head": _head(model).kind,
         "batch_norm": _head(model).batch_norm,
@@ -373,7 +375,7 @@ class _Run:
 def _optimizer(task: _Task, settings: TrainingSettings) -> torch.optim.Optimizer:
     """Make the optimizer of all parameters, with their learning rates."""
     model = task.model
-    backbone = model.backbone if isinstance(model, HashEncoder) else nn.Identity()
+    backbone = nn.Identity() if isinstance(model, HashHead) else model.backbone
     hash_lr_mult = settings.hash_lr_mult
     multiples = ((backbone, 1.0), (_head(model), hash_lr_mult), (task.loss, settings.loss_lr_mult or hash_lr_mult))
     parameters = [{"params": list(module.parameters()), "lr": settings.lr * mult} for module, mult in multiples]
@@ -382,13 +384,16 @@ def _optimizer(task: _Task, settings: TrainingSettings) -> torch.optim.Optimizer
 
 
 def _head(model: HashEncoder | HashHead) -> HashHead:
-    return model.head if isinstance(model, HashEncoder) else model
+    return model if isinstance(model, HashHead) else model.head
 
 
 def _check_parts(model: HashEncoder | HashHead, loss: HashLoss, dataset: Dataset[Any]) -> int:
     """Check the types of model, loss and data set; return the number of images."""
-    if not isinstance(model, (HashEncoder, HashHead)):
-        raise TypeError(f"model must be a HashEncoder or a HashHead, got {type(model).__name__}")
+    if not isinstance(model, HashHead):
+        from fasthash.encoder import HashEncoder  # whose import takes seconds; heads are trained without it
+
+        if not isinstance(model, HashEncoder):
+            raise TypeError(f"model must be a HashEncoder or a HashHead, got {type(model).__name__}")
     if not isinstance(loss, HashLoss):
         raise TypeError(f"loss must be a HashLoss, got {type(loss).__name__}")
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):

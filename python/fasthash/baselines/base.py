@@ -44,7 +44,7 @@ _BLOCK = 4096
 
 
 class Training(NamedTuple):
-    """What a baseline learns from."""
+    """The training data of a baseline."""
 
     centred: Floats  # features less their mean, (n, D), n at least 1
     mean: Floats  # (D,)

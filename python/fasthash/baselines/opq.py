@@ -1,4 +1,4 @@
-"""Optimised product quantisation: a rotation, and a small codebook for each part of the rotated features."""
+"""Optimised product quantisation: a rotation, and a small codebook for each subspace of the rotated features."""
 
 from __future__ import annotations
 
@@ -77,17 +77,17 @@ class OPQ(Baseline):
         n_iter = check_int("n_iter", self.n_iter, minimum=1)
         n_train = check_int("n_train", self.n_train, minimum=1)
         n, n_features = data.centred.shape
-        n_parts = self.n_bits // 8
-        if n_parts > n_features:
+        n_subspaces = self.n_bits // 8
+        if n_subspaces > n_features:
             raise ValueError(f"n_bits must be at most 8 * n_features, n_features = {n_features}, got {self.n_bits}")
 
         used = data.centred[data.random.permutation(n)[:n_train]]
         rotation = random_rotation(n_features, data.random)
         first = data.random.permutation(len(used))[:_MAX_CENTROIDS]
-        centroids = np.array_split(used[first] @ rotation, n_parts, axis=1)
+        centroids = np.array_split(used[first] @ rotation, n_subspaces, axis=1)
         distortion: list[float] = []
         for _ in range(n_iter):
-            parts = np.array_split(used @ rotation, n_parts, axis=1)
+            parts = np.array_split(used @ rotation, n_subspaces, axis=1)
             n_lloyd = _LLOYD if distortion else _FIRST_LLOYD
             centroids = [_lloyd(*pair, n_lloyd) for pair in zip(parts, centroids, strict=True)]
             nearest = [c[_nearest(part, c)] for part, c in zip(parts, centroids, strict=True)]

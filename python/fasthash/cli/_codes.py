@@ -1,4 +1,4 @@
-"""How every command takes codes: a file or standard input, in the formats of `fasthash.code_files`."""
+"""Reads the codes given to commands, from a file or standard input, in the formats of `fasthash.code_files`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Array", "Bits", "CodeFormat", "Column", "Format", "InNotation", "bar
 
 
 class CodeFormat(str, Enum):
-    """What a file of codes holds; see `fasthash.code_files.read_codes`."""
+    """The content of a file of codes; see `fasthash.code_files.read_codes`."""
 
     npy = "npy"
     npz = "npz"

@@ -12,7 +12,7 @@ import typer
 from numpy.typing import NDArray
 
 from fasthash import FlatIndex, HierIndex, IdFilter
-from fasthash.cli import _codes, _found
+from fasthash.cli import _codes, _results
 from fasthash.results import SearchStats
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ __all__ = ["finder", "printer", "search_blocks"]
 FEW = 10  # largest number of queries printed as a table
 BLOCK = 4096  # queries of one call
 
-Find: TypeAlias = Callable[[Any], tuple[_found.Result, SearchStats]]
-Show: TypeAlias = Callable[[_found.Result, int], object]
+Find: TypeAlias = Callable[[Any], tuple[_results.Result, SearchStats]]
+Show: TypeAlias = Callable[[_results.Result, int], object]
 
 
 def finder(
@@ -52,12 +52,12 @@ def finder(
 
 def printer(n_queries: int, as_json: bool, as_csv: bool) -> Show:
     """Print the header, and return the function that prints a result; it takes the number of the first query."""
-    lines = _found.json_lines
+    lines = _results.json_lines
     if as_csv or (not as_json and n_queries <= FEW):
-        lines = _found.csv_lines if as_csv else _found.table
+        lines = _results.csv_lines if as_csv else _results.table
         typer.echo("query,rank,distance,id" if as_csv else "query  rank  distance  id")
 
-    def show(result: _found.Result, first: int) -> None:
+    def show(result: _results.Result, first: int) -> None:
         if text := "\n".join(lines(result, first)):
             typer.echo(text)
 

@@ -20,7 +20,7 @@ from fasthash.cli import _codes
 from fasthash.cli._app import Force, app, complain, new_file, one_line_errors, use_threads, whole_numbers
 
 if TYPE_CHECKING:
-    from fasthash.cli._found import Result
+    from fasthash.cli._results import Result
     from fasthash.distributed import ShardedIndex
 
 __all__: list[str] = []
@@ -193,7 +193,7 @@ def search(
         raise typer.BadParameter("--mmap excludes --ray")
     _check_options(ray, shards=shards, replicas=replicas, address=address)
     with one_line_errors(), ExitStack() as stack:
-        from fasthash.cli import _found, _searching
+        from fasthash.cli import _results, _searching
 
         n_threads = use_threads(threads)
         if output is not None:
@@ -219,8 +219,8 @@ def search(
             works, seconds = _searching.search_blocks(
                 find, query_codes, lambda result, first: results.append(result), shown=True
             )
-            _found.write_npz(output, results or [find(query_codes)[0]])
-        typer.echo(_found.summary(works, seconds, n_threads), err=True)
+            _results.write_npz(output, results or [find(query_codes)[0]])
+        typer.echo(_results.summary(works, seconds, n_threads), err=True)
 
 
 def _level_bits(levels: str | None, n_bits: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Images with labels, read when they are asked for."""
+"""Images with labels, read on access."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class ImageSet(Dataset[tuple[torch.Tensor, Any]]):
 
     @Lazy
     def names(self) -> tuple[str | None, ...]:
-        """What tells the images of the data set apart; see the class."""
+        """Names that identify the images of the data set; see the class."""
         return tuple(content_hash(image) if isinstance(image, np.ndarray) else _path(image) for image in self.images)
 
     @property

@@ -21,7 +21,7 @@ with needs_extra("train"):
 
 __all__ = ["MissingColumnError", "Photo", "check_columns", "members", "rows"]
 
-# The key of an image, and what reads it or raises whatever is wrong with it.
+# The key of an image, and a function that reads it or raises its error.
 Photo = tuple[str, Callable[[], Image.Image]]
 
 # Characters of a name inside a shard. All keys of a part are stored as wide as the longest.

@@ -1,6 +1,6 @@
-"""Codes of many images as a folder of parts: a card that tells what they are of, and a file for each part.
+"""Codes of many images as a folder of parts: a card that describes the run, and a file for each part.
 
-A part is written as a whole or not at all and never changes, so the files that are there tell what is done.
+A part is written as a whole or not at all and never changes, so the existing files tell which parts are done.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class EncodedPart(NamedTuple):
 
 
 class EncodedParts:
-    """What `encode_images` wrote: a sequence of parts in the order of the source, read one at a time.
+    """The output of `encode_images`: a sequence of parts in the order of the source, read one at a time.
 
     Args:
         folder: where it was written.

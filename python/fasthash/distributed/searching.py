@@ -24,7 +24,7 @@ from fasthash._index_options import KEEP_MODES, MAX_K, Allow, KeepMode
 from fasthash.distributed._ray import shared
 from fasthash.distributed.fleet import Fleet
 from fasthash.distributed.merge import merge_nearest, merge_ranges, merge_stats, rows_of_shards, shard_of
-from fasthash.distributed.race import Census
+from fasthash.distributed.pruning import Census
 from fasthash.distributed.shard import Allowed
 from fasthash.distributed.states import Sharded, State
 from fasthash.filters import IdFilter, core_filter

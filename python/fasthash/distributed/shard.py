@@ -18,7 +18,7 @@ from fasthash._index_options import KEEP_MODES
 from fasthash._saved_folder import check_file, file_entry
 from fasthash._saved_kinds import check_shard, shard_names
 from fasthash.distributed.merge import shard_of
-from fasthash.distributed.race import Nodes, count_nodes
+from fasthash.distributed.pruning import Nodes, count_nodes
 from fasthash.filters import IdFilter
 from fasthash.index import HierIndex, Memory, Plan, load
 from fasthash.results import RangeResult, SearchResult, SearchStats

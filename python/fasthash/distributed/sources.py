@@ -1,8 +1,8 @@
-"""Images in great numbers, as they lie on disk: photos in a folder, tar shards, parquet files.
+"""Sources of many images: photos in a folder, tar shards, parquet files.
 
-The calling process cuts a source into parts, by the names of its files (and the first bytes of files whose names do not
-tell whether they are photos), so that a run that resumes cuts it alike. The readers of Ray Data
-are not taken here: they end a run at the first file that cannot be read, and cut by size.
+The calling process divides a source into parts by the names of its files (and the first bytes of files with unknown
+endings), so that a resumed run divides it alike. The readers of Ray Data are not used here: they end a run at the first
+unreadable file, and divide by size.
 """
 
 from __future__ import annotations

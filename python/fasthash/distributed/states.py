@@ -17,7 +17,7 @@ from fasthash._index_options import MEMORIES, PLANS, Memory, Plan
 from fasthash._locks import ChangeLock
 from fasthash.distributed import _ray
 from fasthash.distributed.fleet import Fleet, Options, ShardLostError, Source
-from fasthash.distributed.race import Census
+from fasthash.distributed.pruning import Census
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -80,10 +80,10 @@ class Census:
         cuts = np.zeros((len(queries), len(self._levels)), np.uint16)
         if self._total:
             for query, of_query in zip(queries, cuts, strict=True):
-                self._race(query, of_query, min(k, self._total), keep, keep_mode)
+                self._prune(query, of_query, min(k, self._total), keep, keep_mode)
         return cuts
 
-    def _race(self, query: NDArray[np.uint8], cuts: NDArray[np.uint16], k: int, keep: float, keep_mode: str) -> None:
+    def _prune(self, query: NDArray[np.uint8], cuts: NDArray[np.uint16], k: int, keep: float, keep_mode: str) -> None:
         alive, so_far = np.ones(1, bool), np.zeros(1, np.int64)
         for depth, level in enumerate(self._levels):
             on_level = _BITS_SET[level.keys ^ query[level.begin : level.end]].sum(axis=1)
