@@ -22,7 +22,8 @@ import pybind11
 
 ROOT = Path(__file__).parent.parent
 TOPK, TOPK_H = "cpp/src/search/topk.cpp", "cpp/include/fasthash/topk.h"
-SCAN, SEARCH, PRUNED = (
+SCAN, SEARCH, LEVELS = "cpp/src/search/tree_levels.cpp"
+PRUNED = (
     "cpp/src/search/scan.cpp",
     "cpp/src/segments/segment_search.cpp",
     "cpp/src/search/pruned_search.cpp",
@@ -66,8 +67,12 @@ MUTANTS = [
     Mutant("chunks of several segments count as ordered", SEARCH, "order = IdOrder::any;  // threads", "(void)0;  // threads"),
     Mutant("joined chunks lose a query", SEARCH, "chunk = 1; chunk < n_chunks; ++chunk) {", "chunk = 2; chunk < n_chunks; ++chunk) {"),
     Mutant("segments in any order count as ordered", "cpp/src/segments/state.cpp", "|| each.segment->smallest_id() < last) return", ") return"),
-    Mutant("pruned searches end before ties", PRUNED, "distance <= std::min(n_bits, nearest_->threshold())", "distance < std::min(n_bits, nearest_->threshold())"),
-    Mutant("pruned levels keep fewer than k", PRUNED, "std::min(nearest_->k(), codes_.n_entries());", "std::min(nearest_->k(), codes_.n_entries()) / 2;"),
+    Mutant("pruned searches end before ties", PRUNED, "total <= largest() && !scans", "total < largest() && !scans"),
+    Mutant("pruned levels keep fewer than k", LEVELS, "std::min(k, codes_.n_entries());", "std::min(k, codes_.n_entries()) / 2;"),
+    Mutant("the padding of a level is counted", LEVELS, "if (first + n == level().n_groups()) {", "if (first + n == level().n_groups() + 1) {"),
+    Mutant("heavy nodes count as light ones", LEVELS, "sum += codes_.n_entries(rows.begin, rows.end) - LevelNodes::kMostWeight;", "sum += 0 * rows.size();"),
+    Mutant("scanned rows ignore the cuts", "cpp/src/search/kept_scan.cpp", "totals[i] != Totals::kDropped && totals[i] >=", "totals[i] >="),
+    Mutant("scanned rows are compared twice", "cpp/src/search/kept_scan.cpp", "totals[i] >= wanted_->first_total;", "true;"),
     Mutant("an annulus ends one radius early", CLUSTERS, "std::min(radii.last, d + most)", "std::min(radii.last, d + most - 1)"),
     Mutant("an annulus begins one radius late", CLUSTERS, "std::max(radii.first, d - most)", "std::max(radii.first, d - most + 1)"),
     Mutant("clusters at the threshold are left out", CLUSTERS, "if (least > most ||", "if (least >= most ||"),

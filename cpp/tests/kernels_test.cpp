@@ -235,29 +235,99 @@ void test_distances(const Data& data) {
     }
 }
 
-void compare_values(const std::uint16_t* values, std::size_t n, std::uint16_t first, std::uint16_t last) {
-    std::vector<std::uint32_t> expected;
-    std::size_t n_at_most = 0;
-    for (std::size_t i = 0; i < n; ++i) {
-        n_at_most += values[i] <= last;
-        if (values[i] >= first && values[i] <= last) expected.push_back(static_cast<std::uint32_t>(i));
+// The totals that scan_parts should set.
+std::vector<std::uint8_t> expected_totals(const Data& data, std::size_t q, const std::vector<CodePart>& parts,
+                                          bool alone) {
+    std::vector<std::uint8_t> totals(kRows);
+    for (std::size_t i = 0; i < kRows; ++i) {
+        std::size_t total = 0;
+        bool dropped = false;
+        for (const CodePart& part : parts) {
+            std::size_t distance = 0;
+            for (std::size_t b = part.first_byte; b < part.first_byte + part.n_bytes; ++b) {
+                for (unsigned flips = data.query(q)[b] ^ data.codes[i * width + b]; flips != 0; flips &= flips - 1) {
+                    ++distance;
+                }
+            }
+            total += distance;
+            dropped = dropped || (alone ? distance : total) > part.cut;
+        }
+        totals[i] = dropped ? kDropped : static_cast<std::uint8_t>(total);
     }
-    // find_between may write one position past the end.
-    auto* positions = for_results.place<std::uint32_t>(n + 1);
-    check(kernels().count_at_most(values, n, last) == n_at_most, "count_at_most");
-    check(kernels().find_between(values, n, first, last, positions) == expected.size(), "find_between: how many");
+    return totals;
+}
+
+void compare_totals(const std::vector<std::uint8_t>& totals, const std::uint8_t* placed, const std::uint8_t* weights,
+                    std::size_t n_groups, std::uint8_t first, std::uint8_t last) {
+    std::size_t n_at_most = 0, weight = 0;
+    std::vector<std::uint32_t> expected;
+    for (std::size_t i = 0; i < n_groups * kGroup; ++i) {
+        n_at_most += totals[i] <= last;
+        weight += totals[i] <= last ? weights[i] : 0u;
+        if (totals[i] >= first && totals[i] <= last) expected.push_back(static_cast<std::uint32_t>(i));
+    }
+    auto* positions = for_results.place<std::uint32_t>(expected.size());
+    check(kernels().count_at_most(placed, n_groups, last) == n_at_most, "count_at_most");
+    check(kernels().sum_at_most(placed, weights, n_groups, last) == weight, "sum_at_most");
+    check(kernels().find_between(placed, n_groups, first, last, positions) == expected.size(), "find_between: number");
     check(std::equal(expected.begin(), expected.end(), positions), "find_between: positions");
 }
 
-void test_values() {
-    constexpr std::uint16_t kBetween[][2] = {{0, 0}, {0, 4096}, {4096, 4096}, {1000, 1300}, {2000, 2000}, {0, 65535}};
-    for (const unsigned n_values : {1u, 3u, 4097u, 65536u}) {  // few: many hits; many: blocks without any
-        const unsigned step = n_values == 3 ? 2048 : 1;
-        for (std::size_t offset = 0; offset <= kOffsets; ++offset) {
-            for (std::size_t n = 0; n <= 200; ++n) {
-                auto* values = for_codes.place<std::uint16_t>(n, offset);
-                std::generate(values, values + n, [&] { return generator() % n_values * step; });
-                for (const auto& between : kBetween) compare_values(values, n, between[0], between[1]);
+// Codes in two or three parts, with cuts from none to all codes; then the sums of their totals and one more part.
+void test_parts(const Data& data) {
+    if (width < 2 || width > kMostPartBytes) return;
+    std::uint8_t* groups = for_codes.place(kRows * width);
+    for (std::size_t i = 0; i < kRows * width; ++i) {
+        const std::size_t row = i / width, b = i % width;
+        groups[(row / kGroup * width + b) * kGroup + row % kGroup] = data.codes[i];
+    }
+    std::vector<std::uint8_t> weights(kRows);
+    for (std::uint8_t& weight : weights) weight = static_cast<std::uint8_t>(generator());
+    const std::size_t middle = 1 + generator() % (width - 1);
+    for (const int share : {0, 3, 5, 8}) {  // of the bits, in eighths
+        for (const bool alone : {false, true}) {
+            const auto cut = [&](std::size_t n_bytes) { return static_cast<std::uint8_t>(n_bytes * share); };
+            const std::vector<CodePart> parts{{0, middle, cut(middle)},
+                                              {middle, width - middle, cut(alone ? width - middle : width)}};
+            for (std::size_t q = 0; q < kQueries; ++q) {
+                std::uint8_t* prepared = for_queries.place(width * kernels().prepared_bytes);
+                kernels().prepare(data.query(q), width, prepared);
+                for (std::size_t n_parts = 1; n_parts <= 2; ++n_parts) {
+                    const std::vector<CodePart> used(parts.begin(),
+                                                     parts.begin() + static_cast<std::ptrdiff_t>(n_parts));
+                    const std::vector<std::uint8_t> expected = expected_totals(data, q, used, alone);
+                    std::uint8_t* totals = for_results.place(kRows);
+                    const PartScan scan{prepared, groups, kGroups, width, used.data(), n_parts, alone, totals};
+                    TotalCount count{n_parts == 1 ? nullptr : weights.data(), {parts[0].cut, 3}, {5, 7}};
+                    kernels().scan_parts(scan, share == 3 ? nullptr : &count);
+                    check(std::equal(expected.begin(), expected.end(), totals), "scan_parts: totals");
+                    for (std::size_t j = 0; j < 2 && share != 3; ++j) {
+                        std::uint64_t sum = j == 0 ? 5 : 7;
+                        for (std::size_t i = 0; i < kRows; ++i) {
+                            if (expected[i] <= count.largest[j]) sum += n_parts == 1 ? 1u : weights[i];
+                        }
+                        check(count.counts[j] == sum, "scan_parts: counts");
+                    }
+                    const std::vector<std::uint8_t> placed(totals, totals + kRows);
+                    compare_totals(expected, placed.data(), weights.data(), kGroups, 0, cut(width));
+                    compare_totals(expected, placed.data(), weights.data(), kGroups - 1, cut(middle), cut(width));
+                    if (n_parts == 2) continue;
+                    const CodePart rest{middle, width - middle, cut(width)};
+                    std::uint8_t own[kRows];
+                    std::copy(expected.begin(), expected.end(), own);
+                    std::uint32_t positions[kRows];
+                    std::uint8_t sums[kRows];
+                    const std::size_t n =
+                        kernels().find_sums({prepared, groups, kGroups, width, &rest, 1, false, own}, positions, sums);
+                    std::size_t next = 0;
+                    for (std::size_t i = 0; i < kRows; ++i) {
+                        const std::size_t sum = static_cast<std::size_t>(data.distances[q * kRows + i]);
+                        if (expected[i] == kDropped || sum > rest.cut) continue;
+                        check(next < n && positions[next] == i && sums[next] == sum, "find_sums: a sum");
+                        ++next;
+                    }
+                    check(next == n, "find_sums: no more sums");
+                }
             }
         }
     }
@@ -289,10 +359,10 @@ int main() {
             test_scan_groups(data);
             test_scan_rows(data);
             test_distances(data);
+            test_parts(data);
         });
     }
-    width = 0;
-    const auto levels = for_each_level(test_values);
+    const auto levels = for_each_level([] {});
     std::printf("kernels_test: all passed, levels:");
     for (const SimdLevel level : levels) std::printf(" %s", simd_name(level));
     std::puts("");

@@ -56,13 +56,27 @@ void check_tree(const LevelTree& tree, const std::set<Code>& codes, const LevelL
         const LevelNodes& level = tree.level(depth);
         const std::vector<Code> expected = prefixes(codes, layout.offset(depth + 1));
         const std::vector<Code> below = prefixes(codes, layout.offset(depth + 2));
-        check(level.n_nodes() == expected.size(), what + ": a node for each prefix");
-        check(level.n_bytes == layout.level_bytes(depth), what + ": width of a key");
+        if (level.of_rows) {
+            check(depth + 1 == tree.n_levels() && level.n_nodes == rows.size(), what + ": a node for each row");
+            for (std::size_t row = 0; row < rows.size(); ++row) {
+                const std::size_t end = layout.offset(depth + 1);
+                const bool begins =
+                    row == 0 || !std::equal(rows[row].begin(), rows[row].begin() + static_cast<std::ptrdiff_t>(end),
+                                            rows[row - 1].begin());
+                check(level.first[row] == begins, what + ": rows that begin a prefix");
+            }
+            continue;
+        }
+        check(level.n_nodes == expected.size(), what + ": a node for each prefix");
+        check(level.prefixes.n_bytes() == layout.offset(depth + 1), what + ": width of a prefix");
         for (std::size_t node = 0; node < expected.size(); ++node) {
             const Code& prefix = expected[node];
-            const auto key = prefix.begin() + static_cast<std::ptrdiff_t>(layout.offset(depth));
-            check(std::equal(key, prefix.end(), level.key(node)), what + ": key");
-            check(same(level.children(node), beginning_with(prefix, below)), what + ": children");
+            Code stored(prefix.size());
+            level.prefixes.copy_rows(node, 1, stored.data());
+            check(stored == prefix, what + ": prefix");
+            const bool above_rows = depth + 2 == tree.n_levels() && tree.last().of_rows;
+            check(same(level.children({node, node + 1}), beginning_with(prefix, above_rows ? rows : below)),
+                  what + ": children");
             check(same(level.rows(node), beginning_with(prefix, rows)), what + ": rows");
         }
     }
@@ -117,7 +131,7 @@ void test_many_codes() {
 void test_no_codes() {
     const LevelLayout layout({8, 16, 40});
     const LevelTree tree(sorted({}, layout.n_bytes()), layout);
-    for (std::size_t depth = 0; depth < 2; ++depth) check(tree.level(depth).n_nodes() == 0, "no codes, no nodes");
+    for (std::size_t depth = 0; depth < 2; ++depth) check(tree.level(depth).n_nodes == 0, "no codes, no nodes");
     check_counts({}, {}, layout, "no codes");
 }
 

@@ -176,15 +176,171 @@ AVX2 void scan_groups(const GroupScan& scan) {
     }
 }
 
+// All bits of the bytes that are at most `largest`.
+AVX2_INLINE __m256i at_most(__m256i bytes, __m256i largest) {
+    return _mm256_cmpeq_epi8(_mm256_max_epu8(bytes, largest), largest);
+}
+
+AVX2_INLINE __m256i all_bytes(std::uint8_t value) { return _mm256_set1_epi8(static_cast<char>(value)); }
+
+AVX2_INLINE void store(std::uint8_t* to, __m256i bytes) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), bytes); }
+
+AVX2_INLINE std::uint64_t bits_of(__m256i low, __m256i high) {
+    return static_cast<std::uint32_t>(_mm256_movemask_epi8(low)) |
+           std::uint64_t{static_cast<std::uint32_t>(_mm256_movemask_epi8(high))} << kHalf;
+}
+
+AVX2_INLINE std::uint64_t sum_words(__m256i words) {
+    std::uint64_t each[4];
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(each), words);
+    return each[0] + each[1] + each[2] + each[3];
+}
+
+// Adds the distances of both halves of a group over some bytes. kBytes: their number, or 0 for any.
+template <std::size_t kBytes>
+AVX2_INLINE void add_bytes(const std::uint8_t* codes, const std::uint8_t* query, std::size_t any_bytes, __m256i* sums) {
+    const std::size_t n_bytes = kBytes ? kBytes : any_bytes;
+#pragma GCC unroll 8
+    for (std::size_t b = 0; b < n_bytes; ++b) {
+        sums[0] = _mm256_add_epi8(sums[0], look_up(split(codes + b * kGroup), query + b * kPrepared));
+        sums[1] = _mm256_add_epi8(sums[1], look_up(split(codes + b * kGroup + kHalf), query + b * kPrepared));
+    }
+}
+
+AVX2_INLINE void add_part(const std::uint8_t* codes, const std::uint8_t* query, std::size_t n_bytes, __m256i* sums) {
+    switch (n_bytes) {
+        case 1:
+            return add_bytes<1>(codes, query, n_bytes, sums);
+        case 2:
+            return add_bytes<2>(codes, query, n_bytes, sums);
+        case 5:
+            return add_bytes<5>(codes, query, n_bytes, sums);
+        default:
+            return add_bytes<0>(codes, query, n_bytes, sums);
+    }
+}
+
+// kCounts: whether totals are counted. kWeighed: whether they have weights.
+template <bool kCounts, bool kWeighed>
+AVX2 void scan_parts_of(const PartScan& scan, TotalCount* count) {
+    const __m256i all = _mm256_set1_epi8(-1), zero = _mm256_setzero_si256();
+    const __m256i largest[2] = {all_bytes(kCounts ? count->largest[0] : 0), all_bytes(kCounts ? count->largest[1] : 0)};
+    __m256i counts[2] = {zero, zero};
+    for (std::size_t g = 0; g < scan.n_groups; ++g) {
+        const std::uint8_t* group = scan.groups + g * kGroup * scan.n_bytes;
+        __m256i totals[2] = {zero, zero};
+        for (std::size_t p = 0; p < scan.n_parts; ++p) {
+            const CodePart& part = scan.parts[p];
+            const __m256i cut = all_bytes(part.cut);
+            __m256i sums[2] = {zero, zero};
+            add_part(group + part.first_byte * kGroup, scan.prepared + part.first_byte * kPrepared, part.n_bytes, sums);
+            for (std::size_t half = 0; half < 2; ++half) {
+                totals[half] = _mm256_adds_epu8(totals[half], sums[half]);
+                const __m256i within = at_most(scan.alone ? sums[half] : totals[half], cut);
+                totals[half] = _mm256_or_si256(totals[half], _mm256_andnot_si256(within, all));
+            }
+        }
+        store(scan.totals + g * kGroup, totals[0]);
+        store(scan.totals + g * kGroup + kHalf, totals[1]);
+        if (!kCounts) continue;
+        const std::uint8_t* weights = count->weights + g * kGroup;
+        for (std::size_t i = 0; i < 2; ++i) {
+            for (std::size_t half = 0; half < 2; ++half) {
+                const __m256i weight = kWeighed ? load(weights + half * kHalf) : _mm256_set1_epi8(1);
+                const __m256i counted = _mm256_and_si256(weight, at_most(totals[half], largest[i]));
+                counts[i] = _mm256_add_epi64(counts[i], _mm256_sad_epu8(counted, zero));
+            }
+        }
+    }
+    if (!kCounts) return;
+    for (std::size_t i = 0; i < 2; ++i) count->counts[i] += sum_words(counts[i]);
+}
+
+AVX2 void scan_parts(const PartScan& scan, TotalCount* count) {
+    if (count == nullptr) return scan_parts_of<false, false>(scan, count);
+    if (count->weights == nullptr) return scan_parts_of<true, false>(scan, count);
+    return scan_parts_of<true, true>(scan, count);
+}
+
+AVX2 std::size_t find_sums(const PartScan& scan, std::uint32_t* positions, std::uint8_t* sums) {
+    const CodePart& part = scan.parts[0];
+    const __m256i cut = all_bytes(part.cut);
+    std::size_t count = 0;
+    for (std::size_t g = 0; g < scan.n_groups; ++g) {
+        const std::uint8_t* before = scan.totals + g * kGroup;
+        __m256i distances[2] = {};
+        add_part(scan.groups + (g * scan.n_bytes + part.first_byte) * kGroup,
+                 scan.prepared + part.first_byte * kPrepared, part.n_bytes, distances);
+        distances[0] = _mm256_adds_epu8(distances[0], load(before));
+        distances[1] = _mm256_adds_epu8(distances[1], load(before + kHalf));
+        std::uint64_t found = bits_of(at_most(distances[0], cut), at_most(distances[1], cut));
+        if (__builtin_expect(found == 0, 1)) continue;
+        std::uint8_t of_group[kGroup];
+        store(of_group, distances[0]);
+        store(of_group + kHalf, distances[1]);
+        for (; found != 0; found &= found - 1, ++count) {
+            const auto i = static_cast<std::uint32_t>(__builtin_ctzll(found));
+            positions[count] = static_cast<std::uint32_t>(g * kGroup) + i;
+            sums[count] = of_group[i];
+        }
+    }
+    return count;
+}
+
 FASTHASH_ROW_KERNELS(AVX2, rows::Builtin)
 
-FASTHASH_VALUE_KERNELS(AVX2)
+AVX2 std::size_t count_at_most(const std::uint8_t* totals, std::size_t n_groups, std::uint8_t largest) {
+    constexpr std::size_t kRounds = 127;  // of two vectors, whose counts fit a byte
+    const __m256i ceiling = _mm256_set1_epi8(static_cast<char>(largest)), zero = _mm256_setzero_si256();
+    __m256i count = zero;
+    while (n_groups > 0) {
+        const std::size_t n = n_groups < kRounds ? n_groups : kRounds;
+        __m256i counts[2] = {zero, zero};
+        for (const std::uint8_t* end = totals + n * kGroup; totals != end; totals += kGroup) {
+            counts[0] = _mm256_sub_epi8(counts[0], at_most(load(totals), ceiling));
+            counts[1] = _mm256_sub_epi8(counts[1], at_most(load(totals + kHalf), ceiling));
+        }
+        count = _mm256_add_epi64(count, _mm256_sad_epu8(_mm256_add_epi8(counts[0], counts[1]), zero));
+        n_groups -= n;
+    }
+    return sum_words(count);
+}
+
+AVX2 std::uint64_t sum_at_most(const std::uint8_t* totals, const std::uint8_t* weights, std::size_t n_groups,
+                               std::uint8_t largest) {
+    const __m256i ceiling = _mm256_set1_epi8(static_cast<char>(largest)), zero = _mm256_setzero_si256();
+    __m256i sums[2] = {zero, zero};
+    for (std::size_t i = 0; i < n_groups * kGroup; i += kGroup) {
+        for (std::size_t half = 0; half < 2; ++half) {
+            const __m256i within = at_most(load(totals + i + half * kHalf), ceiling);
+            const __m256i counted = _mm256_and_si256(load(weights + i + half * kHalf), within);
+            sums[half] = _mm256_add_epi64(sums[half], _mm256_sad_epu8(counted, zero));
+        }
+    }
+    return sum_words(_mm256_add_epi64(sums[0], sums[1]));
+}
+
+AVX2 std::size_t find_between(const std::uint8_t* totals, std::size_t n_groups, std::uint8_t first, std::uint8_t last,
+                              std::uint32_t* positions) {
+    const __m256i base = _mm256_set1_epi8(static_cast<char>(first));
+    const __m256i width = _mm256_set1_epi8(static_cast<char>(last - first));
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < n_groups * kGroup; i += kGroup) {
+        const __m256i low = at_most(_mm256_sub_epi8(load(totals + i), base), width);
+        const __m256i high = at_most(_mm256_sub_epi8(load(totals + i + kHalf), base), width);
+        std::uint64_t found = bits_of(low, high);
+        for (; found != 0; found &= found - 1) {
+            positions[count++] = static_cast<std::uint32_t>(i) + static_cast<std::uint32_t>(__builtin_ctzll(found));
+        }
+    }
+    return count;
+}
 
 }  // namespace
 
 const Kernels* avx2_kernels() {
-    static constexpr Kernels table = {SimdLevel::avx2, kPrepared, prepare,       scan_groups,
-                                      scan_rows,       distances, count_at_most, find_between};
+    static constexpr Kernels table = {SimdLevel::avx2, kPrepared, prepare,       scan_groups, scan_rows,   distances,
+                                      scan_parts,      find_sums, count_at_most, sum_at_most, find_between};
     return &table;
 }
 

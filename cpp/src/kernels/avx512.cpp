@@ -213,27 +213,97 @@ AVX512 void distances(const std::uint8_t* query, const std::uint8_t* codes, std:
     rows::distances_any<rows::Builtin>(query, codes, n, n_bytes, base, out);
 }
 
-AVX512 std::size_t count_at_most(const std::uint16_t* values, std::size_t n, std::uint16_t largest) {
-    const __m512i ceiling = _mm512_set1_epi16(static_cast<short>(largest));
-    std::size_t count = 0;
-    for (std::size_t i = 0; i < n; i += 32) {
-        const __mmask32 valid = first_of(n - i);
-        const __m512i block = _mm512_maskz_loadu_epi16(valid, values + i);
-        count += static_cast<std::size_t>(__builtin_popcount(_mm512_mask_cmple_epu16_mask(valid, block, ceiling)));
+AVX512_INLINE __m512i all_bytes(std::uint8_t value) { return _mm512_set1_epi8(static_cast<char>(value)); }
+
+AVX512_INLINE std::uint64_t sum_words(__m512i words) {
+    std::uint64_t each[8], sum = 0;
+    _mm512_storeu_si512(each, words);
+    for (const std::uint64_t one : each) sum += one;
+    return sum;
+}
+
+AVX512_INLINE __m512i part_sums(const std::uint8_t* group, const std::uint8_t* prepared, const CodePart& part) {
+    __m512i sums = _mm512_setzero_si512();
+    for (std::size_t b = part.first_byte; b < part.first_byte + part.n_bytes; ++b) {
+        sums = _mm512_add_epi8(sums, count(group, prepared, b));
+    }
+    return sums;
+}
+
+AVX512 void scan_parts(const PartScan& scan, TotalCount* counted) {
+    const __m512i all = _mm512_set1_epi8(-1), zero = _mm512_setzero_si512();
+    __m512i counts[2] = {zero, zero};
+    for (std::size_t g = 0; g < scan.n_groups; ++g) {
+        __m512i total = zero;
+        for (std::size_t p = 0; p < scan.n_parts; ++p) {
+            const __m512i sums = part_sums(scan.groups + g * kGroup * scan.n_bytes, scan.prepared, scan.parts[p]);
+            total = _mm512_adds_epu8(total, sums);
+            const __m512i judged = scan.alone ? sums : total;
+            total = _mm512_mask_mov_epi8(total, _mm512_cmpgt_epu8_mask(judged, all_bytes(scan.parts[p].cut)), all);
+        }
+        _mm512_storeu_si512(scan.totals + g * kGroup, total);
+        if (counted == nullptr) continue;
+        const __m512i weights = counted->weights == nullptr ? _mm512_set1_epi8(1) : load(counted->weights + g * kGroup);
+        for (std::size_t i = 0; i < 2; ++i) {
+            const __mmask64 within = _mm512_cmple_epu8_mask(total, all_bytes(counted->largest[i]));
+            counts[i] = _mm512_add_epi64(counts[i], _mm512_sad_epu8(_mm512_maskz_mov_epi8(within, weights), zero));
+        }
+    }
+    if (counted == nullptr) return;
+    for (std::size_t i = 0; i < 2; ++i) counted->counts[i] += sum_words(counts[i]);
+}
+
+AVX512 std::size_t find_sums(const PartScan& scan, std::uint32_t* positions, std::uint8_t* sums) {
+    const __m512i cut = all_bytes(scan.parts[0].cut);
+    std::size_t n = 0;
+    for (std::size_t g = 0; g < scan.n_groups; ++g) {
+        const __m512i distances = part_sums(scan.groups + g * kGroup * scan.n_bytes, scan.prepared, scan.parts[0]);
+        const __m512i total = _mm512_adds_epu8(distances, load(scan.totals + g * kGroup));
+        std::uint64_t found = _mm512_cmple_epu8_mask(total, cut);
+        if (__builtin_expect(found == 0, 1)) continue;
+        std::uint8_t of_group[kGroup];
+        _mm512_storeu_si512(of_group, total);
+        for (; found != 0; found &= found - 1, ++n) {
+            const auto i = static_cast<std::uint32_t>(__builtin_ctzll(found));
+            positions[n] = static_cast<std::uint32_t>(g * kGroup) + i;
+            sums[n] = of_group[i];
+        }
+    }
+    return n;
+}
+
+AVX512 std::size_t count_at_most(const std::uint8_t* totals, std::size_t n_groups, std::uint8_t largest) {
+    const __m512i ceiling = _mm512_set1_epi8(static_cast<char>(largest));
+    std::uint64_t count = 0;
+    for (std::size_t g = 0; g < n_groups; ++g) {
+        const __mmask64 within = _mm512_cmple_epu8_mask(load(totals + g * kGroup), ceiling);
+        count += static_cast<std::uint64_t>(__builtin_popcountll(within));
     }
     return count;
 }
 
-AVX512 std::size_t find_between(const std::uint16_t* values, std::size_t n, std::uint16_t first, std::uint16_t last,
+AVX512 std::uint64_t sum_at_most(const std::uint8_t* totals, const std::uint8_t* weights, std::size_t n_groups,
+                                 std::uint8_t largest) {
+    const __m512i ceiling = _mm512_set1_epi8(static_cast<char>(largest));
+    __m512i sums = _mm512_setzero_si512();
+    for (std::size_t g = 0; g < n_groups; ++g) {
+        const __mmask64 within = _mm512_cmple_epu8_mask(load(totals + g * kGroup), ceiling);
+        const __m512i counted = _mm512_maskz_loadu_epi8(within, weights + g * kGroup);
+        sums = _mm512_add_epi64(sums, _mm512_sad_epu8(counted, _mm512_setzero_si512()));
+    }
+    return sum_words(sums);
+}
+
+AVX512 std::size_t find_between(const std::uint8_t* totals, std::size_t n_groups, std::uint8_t first, std::uint8_t last,
                                 std::uint32_t* positions) {
-    const __m512i base = _mm512_set1_epi16(static_cast<short>(first));
-    const __m512i width = _mm512_set1_epi16(static_cast<short>(last - first));
+    const __m512i base = _mm512_set1_epi8(static_cast<char>(first));
+    const __m512i width = _mm512_set1_epi8(static_cast<char>(last - first));
     std::size_t count = 0;
-    for (std::size_t i = 0; i < n; i += 32) {
-        const __mmask32 valid = first_of(n - i);
-        const __m512i block = _mm512_sub_epi16(_mm512_maskz_loadu_epi16(valid, values + i), base);
-        for (unsigned found = _mm512_mask_cmple_epu16_mask(valid, block, width); found != 0; found &= found - 1) {
-            positions[count++] = static_cast<std::uint32_t>(i) + static_cast<std::uint32_t>(__builtin_ctz(found));
+    for (std::size_t g = 0; g < n_groups; ++g) {
+        const __m512i offsets = _mm512_sub_epi8(load(totals + g * kGroup), base);
+        for (std::uint64_t found = _mm512_cmple_epu8_mask(offsets, width); found != 0; found &= found - 1) {
+            positions[count++] =
+                static_cast<std::uint32_t>(g * kGroup) + static_cast<std::uint32_t>(__builtin_ctzll(found));
         }
     }
     return count;
@@ -242,8 +312,8 @@ AVX512 std::size_t find_between(const std::uint16_t* values, std::size_t n, std:
 }  // namespace
 
 const Kernels* avx512_kernels() {
-    static constexpr Kernels table = {SimdLevel::avx512, 8,         prepare,       scan_groups,
-                                      scan_rows,         distances, count_at_most, find_between};
+    static constexpr Kernels table = {SimdLevel::avx512, 8,         prepare,       scan_groups, scan_rows,   distances,
+                                      scan_parts,        find_sums, count_at_most, sum_at_most, find_between};
     return &table;
 }
 

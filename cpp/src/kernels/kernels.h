@@ -38,6 +38,36 @@ struct GroupScan {
     GroupSink* sink;
 };
 
+/// The total of a code that was dropped, larger than all distances over kMostPartBytes.
+constexpr std::uint8_t kDropped = 255;
+constexpr std::size_t kMostPartBytes = 31;
+
+/// Some bytes of a code.
+struct CodePart {
+    std::size_t first_byte;
+    std::size_t n_bytes;
+    std::uint8_t cut;  ///< codes farther than this are dropped
+};
+
+/// A comparison of a query with parts of the codes of consecutive groups, one part after the other.
+struct PartScan {
+    const std::uint8_t* prepared;  ///< the whole query, prepared by Kernels::prepare
+    const std::uint8_t* groups;
+    std::size_t n_groups;
+    std::size_t n_bytes;  ///< of each code in the groups
+    const CodePart* parts;
+    std::size_t n_parts;
+    bool alone;            ///< whether cuts apply to the distance over one part, else to the total so far
+    std::uint8_t* totals;  ///< kGroup for each group: set to the distance over all parts, or kDropped
+};
+
+/// Totals to be counted during a PartScan.
+struct TotalCount {
+    const std::uint8_t* weights;  ///< kGroup for each group; null: each total counts as 1
+    std::uint8_t largest[2];
+    std::uint64_t counts[2];  ///< raised by the weights of the totals up to each of `largest`
+};
+
 /// Consecutive rows: begin .. end - 1.
 struct RowRange {
     std::uint32_t begin;
@@ -79,11 +109,20 @@ struct Kernels {
     void (*distances)(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n, std::size_t n_bytes,
                       std::uint16_t base, std::uint16_t* distances);
 
-    /// Number of values <= largest.
-    std::size_t (*count_at_most)(const std::uint16_t* values, std::size_t n, std::uint16_t largest);
-    /// Write the positions of the values in first .. last (first <= last), ascending; returns their number. `positions`
-    /// has room for n + 1.
-    std::size_t (*find_between)(const std::uint16_t* values, std::size_t n, std::uint16_t first, std::uint16_t last,
+    /// Set the totals, and count them unless `count` is null.
+    void (*scan_parts)(const PartScan& scan, TotalCount* count);
+    /// Write the positions of the codes whose total, with the distance over the only part, is at most its cut, and
+    /// these sums; returns their number. Totals are not changed.
+    std::size_t (*find_sums)(const PartScan& scan, std::uint32_t* positions, std::uint8_t* sums);
+
+    // Over the totals of groups, kGroup for each:
+    /// Number of totals <= largest.
+    std::size_t (*count_at_most)(const std::uint8_t* totals, std::size_t n_groups, std::uint8_t largest);
+    /// Sum of the weights of the totals <= largest.
+    std::uint64_t (*sum_at_most)(const std::uint8_t* totals, const std::uint8_t* weights, std::size_t n_groups,
+                                 std::uint8_t largest);
+    /// Write the positions of the totals in first .. last (first <= last), ascending; returns their number.
+    std::size_t (*find_between)(const std::uint8_t* totals, std::size_t n_groups, std::uint8_t first, std::uint8_t last,
                                 std::uint32_t* positions);
 };
 

@@ -1,5 +1,5 @@
 // NEON kernels, for every 64-bit ARM: count the bits of 16 bytes at once.
-#include "kernels/rows.h"
+#include "kernels/totals.h"
 
 #if defined(__aarch64__)
 #include <arm_neon.h>
@@ -54,15 +54,32 @@ void scan_groups(const GroupScan& scan) {
     }
 }
 
-FASTHASH_ROW_KERNELS(, rows::Builtin)
+struct Distances {
+    static void of(const std::uint8_t* group, const std::uint8_t* prepared, std::size_t n_bytes,
+                   std::uint8_t* distances) {
+        for (std::size_t i = 0; i < kVectors; ++i) {
+            uint8x16_t sums = vdupq_n_u8(0);
+            for (std::size_t b = 0; b < n_bytes; ++b) sums = vaddq_u8(sums, count(group, prepared, b, i));
+            vst1q_u8(distances + i * 16, sums);
+        }
+    }
+};
 
-FASTHASH_VALUE_KERNELS()
+void scan_parts(const PartScan& scan, TotalCount* count) { totals::scan_parts<Distances>(scan, 1, count); }
+
+std::size_t find_sums(const PartScan& scan, std::uint32_t* positions, std::uint8_t* sums) {
+    return totals::find_sums<Distances>(scan, 1, positions, sums);
+}
+
+FASTHASH_ROW_KERNELS(, rows::Builtin)
 
 }  // namespace
 
 const Kernels* neon_kernels() {
-    static constexpr Kernels table = {SimdLevel::neon, 1,         prepare,       scan_groups,
-                                      scan_rows,       distances, count_at_most, find_between};
+    static constexpr Kernels table = {
+        SimdLevel::neon,     1,          prepare,   scan_groups,           scan_rows,
+        distances,           scan_parts, find_sums, totals::count_at_most, totals::sum_at_most,
+        totals::find_between};
     return &table;
 }
 

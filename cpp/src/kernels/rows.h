@@ -172,54 +172,7 @@ FASTHASH_INLINE void distances_any(const std::uint8_t* query, const std::uint8_t
     }
 }
 
-// Values per block of the loops below, which compilers vectorise for the target.
-constexpr std::size_t kBlock = 64;
-
-FASTHASH_INLINE std::size_t count_at_most(const std::uint16_t* values, std::size_t n, std::uint16_t largest) {
-    std::size_t count = 0, i = 0;
-    for (; i + kBlock <= n; i += kBlock) {
-        std::uint16_t in_block = 0;
-        for (std::size_t j = 0; j < kBlock; ++j) {
-            in_block = static_cast<std::uint16_t>(in_block + (values[i + j] <= largest));
-        }
-        count += in_block;
-    }
-    for (; i < n; ++i) count += values[i] <= largest;
-    return count;
-}
-
-FASTHASH_INLINE std::size_t find_between(const std::uint16_t* values, std::size_t n, std::uint16_t first,
-                                         std::uint16_t last, std::uint32_t* positions) {
-    const auto width = static_cast<std::uint16_t>(last - first);
-    std::size_t count = 0;
-    for (std::size_t i = 0; i < n; i += kBlock) {
-        const std::size_t n_block = n - i < kBlock ? n - i : kBlock;
-        if (n_block == kBlock) {
-            std::uint16_t any = 0;
-            for (std::size_t j = 0; j < kBlock; ++j) {
-                any |= static_cast<std::uint16_t>(values[i + j] - first) <= width ? 0xffff : 0;
-            }
-            if (any == 0) continue;
-        }
-        for (std::size_t j = 0; j < n_block; ++j) {
-            positions[count] = static_cast<std::uint32_t>(i + j);
-            count += static_cast<std::uint16_t>(values[i + j] - first) <= width;
-        }
-    }
-    return count;
-}
-
 }  // namespace rows
-
-// Defines count_at_most and find_between for one instruction set.
-#define FASTHASH_VALUE_KERNELS(TARGET)                                                                    \
-    TARGET std::size_t count_at_most(const std::uint16_t* values, std::size_t n, std::uint16_t largest) { \
-        return rows::count_at_most(values, n, largest);                                                   \
-    }                                                                                                     \
-    TARGET std::size_t find_between(const std::uint16_t* values, std::size_t n, std::uint16_t first,      \
-                                    std::uint16_t last, std::uint32_t* positions) {                       \
-        return rows::find_between(values, n, first, last, positions);                                     \
-    }
 
 // Defines scan_rows and distances for one instruction set.
 #define FASTHASH_ROW_KERNELS(TARGET, COUNT)                                                                         \

@@ -1,5 +1,5 @@
 // Portable kernels: the fallback on every machine, and the reference for all other tables in tests.
-#include "kernels/rows.h"
+#include "kernels/totals.h"
 
 namespace fasthash {
 namespace {
@@ -131,13 +131,27 @@ void scan_groups(const GroupScan& scan) {
     return scan.n_bytes < 16 ? scan_narrow<0>(scan) : scan_wide(scan);
 }
 
-FASTHASH_ROW_KERNELS(, Swar)
+struct Distances {
+    static void of(const std::uint8_t* group, const std::uint8_t* prepared, std::size_t n_bytes,
+                   std::uint8_t* distances) {
+        Words sums[kWords] = {};
+        add_bytes(group, prepared, 0, n_bytes, sums);
+        std::memcpy(distances, sums, kGroup);
+    }
+};
 
-FASTHASH_VALUE_KERNELS()
+void scan_parts(const PartScan& scan, TotalCount* count) { totals::scan_parts<Distances>(scan, 8, count); }
+
+std::size_t find_sums(const PartScan& scan, std::uint32_t* positions, std::uint8_t* sums) {
+    return totals::find_sums<Distances>(scan, 8, positions, sums);
+}
+
+FASTHASH_ROW_KERNELS(, Swar)
 
 }  // namespace
 
-const Kernels kScalarKernels = {SimdLevel::scalar, 8,         prepare,       scan_groups,
-                                scan_rows,         distances, count_at_most, find_between};
+const Kernels kScalarKernels = {SimdLevel::scalar,   8,          prepare,   scan_groups,           scan_rows,
+                                distances,           scan_parts, find_sums, totals::count_at_most, totals::sum_at_most,
+                                totals::find_between};
 
 }  // namespace fasthash

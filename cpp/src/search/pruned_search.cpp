@@ -2,157 +2,176 @@
 
 #include <algorithm>
 
-#include "search/keep_rule.h"
+#include "search/kept_scan.h"
+#include "search/tree_levels.h"
 
 namespace fasthash {
+namespace {
 
-void search_tree(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, const Pruning& pruning,
-                 const QueryBlock& block, Stopper& stopper) {
-    PrunedSearch search(codes, tree, layout, pruning);
-    for (std::size_t q = 0; q < block.queries.n && !stopper.stopped(); ++q) {
-        const std::uint16_t* cuts = pruning.cuts == nullptr ? nullptr : pruning.cuts + q * tree.n_levels();
-        block.note(q, search.run(block.queries.row(q), cuts, block.nearest[q]));
-    }
+// Costs of the ways to compare the codes below kept nodes, as in search_cost.h.
+constexpr double kCostOfNode = 3;              // reading the rows of a node
+constexpr double kCostOfRowByte = .06;         // comparing a byte of a row
+constexpr double kCostOfGatheredByte = .7;     // the same, of a byte-major row
+constexpr double kCostOfScannedByte = .015;    // comparing a byte of a group in the cache
+constexpr double kCostOfTransposedByte = .15;  // converting a byte to byte-major, once per block
+
+std::size_t n_rows_in(const std::vector<NumberRange>& groups, std::size_t n_rows) {
+    std::size_t n = 0;
+    for (const NumberRange& range : groups) n += range.size() * kGroup;
+    return std::min(n, n_rows);
 }
 
-PrunedSearch::PrunedSearch(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, Pruning pruning)
-    : codes_(codes), entries_(codes, {}), tree_(tree), layout_(layout), pruning_(pruning) {}
+// Unlike HDHash, compares the candidates in the order of their nodes' distance and stops once none can be among the k;
+// the result is the same. Where many candidates are left after the nearest ones, they are compared in a scan.
+template <typename Totals>
+class TreeSearch final : private RowSink {
+ public:
+    TreeSearch(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, const Pruning& pruning,
+               const QueryBlock& block)
+        : codes_(codes),
+          entries_(codes, {}),
+          tree_(tree),
+          pruning_(pruning),
+          block_(block),
+          scan_(codes, layout, pruning.mode == KeepMode::radius, block) {
+        for (std::size_t depth = 0; depth < tree.n_levels(); ++depth) {
+            guesses_.push_back(static_cast<std::uint16_t>(layout.offset(depth + 1) * 8 / 3));
+        }
+        std::size_t most_nodes = 1;
+        for (std::size_t depth = 0; depth < tree.n_levels(); ++depth) {
+            most_nodes = std::max(most_nodes, tree.level(depth).n_nodes);
+        }
+        const std::size_t n_together = std::clamp<std::size_t>(kTotalBytes / most_nodes, 1, kTogether);
+        levels_.reserve(n_together);
+        while (levels_.size() < std::min(n_together, block.queries.n)) {
+            levels_.emplace_back(codes, tree, layout, pruning, guesses_);
+        }
+    }
 
-QueryStats PrunedSearch::run(const std::uint8_t* query, const std::uint16_t* cuts, TopK& nearest) {
-    query_ = query;
-    cuts_ = cuts;
-    nearest_ = &nearest;
+    void run(Stopper& stopper) {
+        const std::size_t n = block_.queries.n;
+        for (std::size_t q = 0; q < n && !stopper.stopped(); q += levels_.size()) {
+            search({q, std::min(q + levels_.size(), n)});
+        }
+        scan_.run(waiting_, stopper);
+    }
+
+ private:
+    // Queries that share the groups in the first-level cache, as long as their totals stay in the second.
+    static constexpr std::size_t kTogether = 16, kTotalBytes = 256 * 1024;
+
+    void search(NumberRange queries);
+    bool read_nearest(std::size_t q, TreeLevels<Totals>& levels);
+    bool scan_pays(std::size_t n_nodes, std::size_t n_scanned) const;
+    void read(NumberRange rows);
+    void read_ranges();
+    std::int32_t take(const RowHit* hits, std::size_t n) override;
+
+    const SortedCodes& codes_;
+    const DistinctEntries entries_;
+    const LevelTree& tree_;
+    const Pruning pruning_;
+    const QueryBlock& block_;
+    std::vector<std::uint16_t> guesses_;
+    std::vector<TreeLevels<Totals>> levels_;
+    KeptScan<Totals> scan_;
+    std::vector<KeptRows> waiting_;
+
+    // Of the query under way:
+    const std::uint8_t* query_ = nullptr;
+    TopK* nearest_ = nullptr;
+    QueryStats stats_;
+    std::vector<RowRange> ranges_;
+    std::size_t first_row_ = 0;  // added to the row numbers of hits
+    Array<std::uint8_t> scratch_;
+};
+
+template <typename Totals>
+void TreeSearch<Totals>::search(NumberRange queries) {
+    for (std::size_t i = 0; i < queries.size(); ++i) {
+        const std::size_t q = queries.begin + i;
+        const std::uint16_t* given = pruning_.cuts == nullptr ? nullptr : pruning_.cuts + q * tree_.n_levels();
+        levels_[i].start(scan_.prepared(q), given, block_.nearest[q].k());
+    }
+    for (std::size_t depth = 0; depth < tree_.n_levels(); ++depth) {
+        for_chunks(tree_.level(depth).n_groups(), [&](NumberRange groups) {
+            for (std::size_t i = 0; i < queries.size(); ++i) levels_[i].compare(groups);
+        });
+        for (std::size_t i = 0; i < queries.size(); ++i) levels_[i].settle();
+    }
+    std::vector<std::size_t> scanned;  // numbers in this block
+    for (std::size_t i = 0; i < queries.size(); ++i) {
+        if (read_nearest(queries.begin + i, levels_[i])) continue;
+        scanned.push_back(i);
+        levels_[i].rewind();
+    }
+    if (scanned.empty()) return;
+    for_chunks(codes_.n_groups(), [&](NumberRange groups) {
+        for (const std::size_t i : scanned) {
+            TopK& nearest = block_.nearest[queries.begin + i];
+            levels_[i].each_near(
+                groups, [&] { return nearest.largest_distance(); },
+                [&](std::size_t row, std::int32_t distance) {
+                    if (distance <= nearest.largest_distance()) entries_.push(row, distance, nearest);
+                });
+        }
+    });
+}
+
+// Compares the rows of the nearest nodes; false if the rest must be scanned by each_near.
+template <typename Totals>
+bool TreeSearch<Totals>::read_nearest(std::size_t q, TreeLevels<Totals>& levels) {
+    query_ = block_.queries.row(q);
+    nearest_ = &block_.nearest[q];
     stats_ = {};
-    stats_.nodes_visited = 1;  // the root
-    families_.clear();
-    n_scores_ = 0;
-    add_family({0, tree_.level(0).n_nodes()}, 0);
-    for (std::size_t depth = 0;; ++depth) {
-        score(depth);
-        const std::uint16_t largest = cut(depth);
-        if (depth + 1 == tree_.n_levels()) {
-            compare_codes(largest);
-            return stats_;
-        }
-        parents_.swap(families_);
-        families_.clear();
-        const Array<std::uint16_t> scores = std::exchange(scores_, {});
-        n_scores_ = 0;
-        for (const Family& family : parents_) {
-            const std::uint16_t* of_family = scores.data() + family.offset;
-            for (const std::uint32_t i : find(of_family, family.nodes.size(), 0, largest)) {
-                const int distance = of_family[i] + (by_level() ? family.distance : 0);
-                add_family(tree_.level(depth).children(family.nodes.begin + i), static_cast<std::uint16_t>(distance));
-                ++stats_.nodes_visited;
+    stats_.nodes_visited = static_cast<std::int64_t>(levels.n_kept()) + 1;  // and the root
+    // Rows compared in the order of their nodes before a scan: they bring the threshold down.
+    const std::size_t n_first = 64 + std::min(2 * std::min(nearest_->k(), codes_.n_rows()), codes_.n_rows());
+    const std::vector<NumberRange> groups = levels.row_groups();
+    const std::size_t n_scanned = n_rows_in(groups, codes_.n_rows());
+    std::size_t n_nodes = 0;
+    bool scans = false, at_once = false;
+    const auto largest = [&] {
+        return std::min(static_cast<std::int32_t>(levels.largest()), nearest_->largest_distance());
+    };
+    for (std::int32_t total = 0; total <= largest() && !scans; ++total) {
+        const bool is_small = total == 0 && levels.has_rows();
+        if (is_small || static_cast<std::size_t>(stats_.codes_compared) >= n_first) {
+            const std::size_t n_left = levels.count_up_to(static_cast<std::size_t>(largest())) - n_nodes;
+            scans = scan_pays(n_left, n_scanned);
+            if (scans) {
+                stats_.nodes_visited += static_cast<std::int64_t>(n_left);
+                stats_.codes_compared = static_cast<std::int64_t>(n_scanned);  // among them those compared already
+                at_once = total == 0;
+                if (!at_once) waiting_.push_back({q, levels.cuts(), static_cast<std::size_t>(total), groups});
+                continue;
             }
         }
-    }
-}
-
-void PrunedSearch::add_family(NumberRange nodes, std::uint16_t distance) {
-    families_.push_back({nodes, distance, n_scores_});
-    n_scores_ += nodes.size();
-}
-
-void PrunedSearch::score(std::size_t depth) {
-    const LevelNodes& level = tree_.level(depth);
-    scores_.resize(n_scores_);
-    for (const Family& family : families_) {
-        kernels().distances(query_ + layout_.offset(depth), level.key(family.nodes.begin), family.nodes.size(),
-                            level.n_bytes, by_level() ? std::uint16_t{0} : family.distance,
-                            scores_.data() + family.offset);
-    }
-}
-
-std::uint16_t PrunedSearch::cut(std::size_t depth) {
-    if (cuts_ != nullptr) return cuts_[depth];
-    const LevelNodes& level = tree_.level(depth);
-    const auto kept = [this](std::size_t total) {
-        return static_cast<std::size_t>(keep_at_least(pruning_.keep, static_cast<double>(total)));
-    };
-    const auto entries = [&](std::size_t node) {
-        const NumberRange rows = level.rows(node);
-        return codes_.n_entries(rows.begin, rows.end);
-    };
-    std::uint16_t score = 0;
-    switch (pruning_.mode) {
-        case KeepMode::node_ratio:
-            score = smallest_with(kept(n_scores_), layout_.offset(depth + 1) * 8);
-            break;
-        case KeepMode::gallery_ratio:
-            score = score_covering(kept(codes_.n_entries()), entries);
-            break;
-        case KeepMode::radius:
-            score = static_cast<std::uint16_t>(
-                keep_at_most(pruning_.keep, static_cast<double>(layout_.level_bytes(depth) * 8)));
-            break;
-    }
-    // In every mode the kept subtrees must hold k entries, so that the search can return k. No node is empty.
-    const std::size_t needed = std::min(nearest_->k(), codes_.n_entries());
-    if (kernels().count_at_most(scores_.data(), n_scores_, score) >= needed) return score;
-    return std::max(score, score_covering(needed, entries));
-}
-
-const Array<std::uint32_t>& PrunedSearch::find(const std::uint16_t* scores, std::size_t n, std::uint16_t first,
-                                               std::uint16_t last) {
-    found_.resize(n + 1);  // find_between writes a position before it knows whether it counts
-    found_.resize(kernels().find_between(scores, n, first, last, found_.data()));
-    return found_;
-}
-
-// Smallest score that keeps at least n_candidates.
-std::uint16_t PrunedSearch::smallest_with(std::size_t n_candidates, std::size_t largest_score) const {
-    std::size_t low = 0, high = largest_score;
-    while (low < high) {
-        const std::size_t middle = (low + high) / 2;
-        if (kernels().count_at_most(scores_.data(), n_scores_, static_cast<std::uint16_t>(middle)) >= n_candidates) {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
-    }
-    return static_cast<std::uint16_t>(low);
-}
-
-// Smallest score whose candidates weigh `needed` together; the largest score if all of them weigh less. Candidates of
-// equal score are kept or dropped together, so that the result does not depend on the order of the nodes.
-template <typename Weight>
-std::uint16_t PrunedSearch::score_covering(std::size_t needed, Weight weight) {
-    weight_at_.assign(layout_.n_bits() + 1, 0);
-    for (const Family& family : families_) {
-        for (std::size_t i = 0; i < family.nodes.size(); ++i) {
-            weight_at_[scores_[family.offset + i]] += weight(family.nodes.begin + i);
-        }
-    }
-    std::size_t sum = 0;
-    for (std::size_t score = 0; score < weight_at_.size(); ++score) {
-        sum += weight_at_[score];
-        if (sum >= needed) return static_cast<std::uint16_t>(score);
-    }
-    return static_cast<std::uint16_t>(layout_.n_bits());
-}
-
-void PrunedSearch::compare_codes(std::uint16_t largest) {
-    const LevelNodes& level = tree_.level(tree_.n_levels() - 1);
-    const auto n_bits = static_cast<std::int32_t>(layout_.n_bits());
-    for (std::int32_t distance = 0; distance <= std::min(n_bits, nearest_->threshold()); ++distance) {
-        if (!by_level() && distance > largest) break;
-        for (const Family& family : families_) {
-            if (family.distance > distance) continue;
-            const std::int32_t score = distance - (by_level() ? family.distance : 0);
-            if (score > largest) continue;
-            const auto wanted = static_cast<std::uint16_t>(score);
-            for (const std::uint32_t i : find(scores_.data() + family.offset, family.nodes.size(), wanted, wanted)) {
-                read(level.rows(family.nodes.begin + i));
-            }
-        }
+        levels.each(static_cast<std::size_t>(total), [&](std::size_t node) {
+            ++n_nodes;
+            read(tree_.last().rows(node));
+        });
         read_ranges();
     }
+    stats_.nodes_visited += static_cast<std::int64_t>(n_nodes);
+    block_.note(q, stats_);
+    return !at_once;
 }
 
-void PrunedSearch::read(NumberRange rows) {
+template <typename Totals>
+bool TreeSearch<Totals>::scan_pays(std::size_t n_nodes, std::size_t n_scanned) const {
+    const auto n_bytes = static_cast<double>(codes_.n_bytes());
+    const bool in_groups = codes_.tails() == nullptr;
+    const double rows_per_node = static_cast<double>(codes_.n_rows()) / static_cast<double>(tree_.last().n_nodes);
+    const double node = kCostOfNode + rows_per_node * n_bytes * (in_groups ? kCostOfGatheredByte : kCostOfRowByte);
+    const double transposed = in_groups ? 0 : kCostOfTransposedByte / static_cast<double>(block_.queries.n);
+    return static_cast<double>(n_nodes) * node >
+           static_cast<double>(n_scanned) * n_bytes * (kCostOfScannedByte + transposed);
+}
+
+template <typename Totals>
+void TreeSearch<Totals>::read(NumberRange rows) {
     constexpr std::size_t kRanges = 64;
-    ++stats_.nodes_visited;
     stats_.codes_compared += static_cast<std::int64_t>(rows.size());
     if (codes_.tails() != nullptr && codes_.n_dropped() == 0) {
         __builtin_prefetch(codes_.tails() + rows.begin * codes_.n_bytes());
@@ -167,16 +186,29 @@ void PrunedSearch::read(NumberRange rows) {
     first_row_ = 0;
 }
 
-void PrunedSearch::read_ranges() {
+template <typename Totals>
+void TreeSearch<Totals>::read_ranges() {
     if (ranges_.empty()) return;
     kernels().scan_rows(query_, codes_.tails(), codes_.n_bytes(), ranges_.data(), ranges_.size(),
                         nearest_->largest_distance(), *this);
     ranges_.clear();
 }
 
-std::int32_t PrunedSearch::take(const RowHit* hits, std::size_t n) {
+template <typename Totals>
+std::int32_t TreeSearch<Totals>::take(const RowHit* hits, std::size_t n) {
     for (std::size_t i = 0; i < n; ++i) entries_.push(first_row_ + hits[i].row, hits[i].distance, *nearest_);
     return nearest_->largest_distance();
+}
+
+}  // namespace
+
+void search_tree(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, const Pruning& pruning,
+                 const QueryBlock& block, Stopper& stopper) {
+    if (tree.last().prefixes.n_bytes() <= kMostPartBytes) {
+        TreeSearch<NarrowTotals>(codes, tree, layout, pruning, block).run(stopper);
+    } else {
+        TreeSearch<WideTotals>(codes, tree, layout, pruning, block).run(stopper);
+    }
 }
 
 }  // namespace fasthash

@@ -22,13 +22,25 @@ class DistanceSink final : public GroupSink {
     std::uint16_t* const distances_;
 };
 
+// Number of distances <= largest; there are whole groups of them.
+std::size_t count_at_most(const Array<std::uint16_t>& distances, std::int32_t largest) {
+    std::size_t count = 0;
+    for (std::size_t first = 0; first < distances.size(); first += kGroup) {
+        std::uint16_t in_group = 0;  // compilers turn this loop into vectors
+        for (std::size_t i = first; i < first + kGroup; ++i) {
+            in_group = static_cast<std::uint16_t>(in_group + (distances[i] <= static_cast<std::uint16_t>(largest)));
+        }
+        count += in_group;
+    }
+    return count;
+}
+
 // The k-th smallest of some distances; `most` if it is larger.
 std::int32_t kth_smallest(const Array<std::uint16_t>& distances, std::size_t k, std::int32_t most) {
     std::int32_t low = 0, high = most;
     while (low < high) {
         const std::int32_t middle = (low + high) / 2;
-        const auto largest = static_cast<std::uint16_t>(middle);
-        if (kernels().count_at_most(distances.data(), distances.size(), largest) >= k) {
+        if (count_at_most(distances, middle) >= k) {
             high = middle;
         } else {
             low = middle + 1;

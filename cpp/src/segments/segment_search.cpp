@@ -3,12 +3,11 @@
 #include <algorithm>
 
 #include "fasthash/threads.h"
+#include "search/pruned_search.h"
 
 namespace fasthash {
 namespace {
 
-// Queries of a block in pruned searches.
-constexpr std::size_t kQueriesPerTask = 16;
 // Smallest chunk of codes worth a thread of its own.
 constexpr std::size_t kMinChunkBytes = 1024 * 1024;
 
@@ -105,7 +104,9 @@ void search_segments(const std::vector<SearchedSegment>& segments, IdOrder order
 
 void search_levels(const Segment* segment, const LevelLayout& layout, Pruning pruning, const SearchTask& task,
                    Stopper& stopper) {
-    const std::size_t n_blocks = (task.queries.n + kQueriesPerTask - 1) / kQueriesPerTask;
+    const std::size_t per_thread = (task.queries.n + num_threads() - 1) / num_threads();
+    const std::size_t per_block = std::clamp<std::size_t>(per_thread, 1, kQueriesOfTree);
+    const std::size_t n_blocks = (task.queries.n + per_block - 1) / per_block;
     parallel_for(n_blocks, [&](std::size_t b) {
         Findings findings(task, chunk_of(task.queries.n, n_blocks, b), IdOrder::any);
         Pruning of_block = pruning;

@@ -1,0 +1,88 @@
+"""Times HDHash's pruned search (`keep=0.3`, all modes) beside the scan of FlatIndex.
+
+    python benchmarks/keep.py [--large]
+
+Prints a table: CPU microseconds of a query, one query a call and in batches of 1,000, one thread, k = 10, medians of
+rounds in which all searches take turns. Levels of 8, 16 and 40 bits. Real codes are those of ../shared/data, where they
+are at hand. `--large` adds ten million codes.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+import fasthash as fh
+from workloads import cpu_name, learned_like
+
+DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+K, KEEP, ROUNDS = 10, 0.3, 5
+LEVELS = [8, 16, 40]
+MODES = ("node_ratio", "gallery_ratio", "radius")
+
+
+def galleries(large):
+    """Name, codes and queries."""
+    for name, file, key in (
+        ("ITQ 64, 59,000", "deep_features_mobilenet/cifar10_mobilenetv1.npz", "itq64"),
+        ("pHash 64, 109,000", "perceptual_hashes/tiny_imagenet_phash.npz", "phash64"),
+    ):
+        if (DATA / file).exists():
+            with np.load(DATA / file) as arrays:
+                yield name, np.ascontiguousarray(arrays[key][1000:]), np.ascontiguousarray(arrays[key][:1000])
+    for n, p in ((1_000_000, 0.04), (1_000_000, 0.12), (1_000_000, None), (10_000, None), (10_000, 0.04)):
+        yield f"{n:,}, {'uniform' if p is None else f'p = {p}'}", *learned_like(n, 1000, p)
+    if large:
+        for p in (0.04, None):
+            yield f"10,000,000, {'uniform' if p is None else f'p = {p}'}", *learned_like(10_000_000, 1000, p)
+
+
+def cpu_times(searches, rounds):
+    """Median CPU seconds of each search of a dict of functions; they take turns, so that a busy machine slows all."""
+    took = {name: [] for name in searches}
+    for _ in range(rounds):
+        for name, search in searches.items():
+            begin = time.thread_time()
+            search()
+            took[name].append(time.thread_time() - begin)
+    return {name: statistics.median(times) for name, times in took.items()}
+
+
+def row(name, codes, queries):
+    flat, tree = fh.FlatIndex(64), fh.HierIndex(LEVELS)
+    for index in (flat, tree):
+        index.add(codes)
+    few = queries[:50]
+    kinds = {"flat": (flat, {})} | {mode: (tree, {"keep": KEEP, "keep_mode": mode}) for mode in MODES}
+    searches = {}
+    for kind, (index, options) in kinds.items():
+        index.search(queries, K, **options)  # builds the tree of levels
+        searches[kind, "one"] = lambda index=index, options=options: [
+            index.search(few[q : q + 1], K, **options) for q in range(len(few))
+        ]
+        searches[kind, "batch"] = lambda index=index, options=options: index.search(queries, K, **options)
+    took = cpu_times(searches, ROUNDS)
+    cells = []
+    for kind in kinds:
+        for way, n in (("one", len(few)), ("batch", len(queries))):
+            us = took[kind, way] / n * 1e6
+            cells.append(f"{us:.3g}" if us < 1000 else f"{us:,.0f}")
+    print("|", " | ".join([name, tree.stats()["plan"], *cells]), "|", flush=True)
+
+
+def main():
+    fh.set_num_threads(1)
+    print(f"{cpu_name()}, {fh.simd_level()}; fasthash {fh.__version__}; one thread, k = {K}, keep = {KEEP}\n")
+    columns = [f"{kind} one | batch" for kind in ("FlatIndex", *MODES)]
+    print("| codes | plan |", " | ".join(columns), "|")
+    print("| --- | --- |", " | ".join(["---:"] * 2 * len(columns)), "|")
+    for gallery in galleries("--large" in sys.argv):
+        row(*gallery)
+
+
+if __name__ == "__main__":
+    main()

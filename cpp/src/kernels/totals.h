@@ -1,0 +1,124 @@
+// Kernels over the totals of PartScan, shared by some instruction sets.
+//
+// Used where vectors have 16 bytes: portable code and NEON. Vectors are those of the compiler.
+#pragma once
+
+#include "kernels/rows.h"
+
+namespace fasthash::totals {
+
+constexpr std::size_t kVector = 16;
+using Bytes = std::uint8_t __attribute__((vector_size(kVector)));
+using Words = std::uint16_t __attribute__((vector_size(kVector)));
+
+FASTHASH_INLINE Bytes load(const std::uint8_t* values) {
+    Bytes bytes;
+    std::memcpy(&bytes, values, sizeof bytes);
+    return bytes;
+}
+
+inline std::size_t count_at_most(const std::uint8_t* values, std::size_t n_groups, std::uint8_t largest) {
+    constexpr std::size_t kRounds = 63;  // of four vectors, whose counts fit a byte
+    std::size_t count = 0;
+    while (n_groups > 0) {
+        const std::size_t n = n_groups < kRounds ? n_groups : kRounds;
+        Bytes counts = {};
+        for (std::size_t i = 0; i < n * kGroup; i += kVector) counts -= (Bytes)(load(values + i) <= largest);
+        for (std::size_t i = 0; i < kVector; ++i) count += counts[i];
+        values += n * kGroup;
+        n_groups -= n;
+    }
+    return count;
+}
+
+inline std::uint64_t sum_at_most(const std::uint8_t* values, const std::uint8_t* weights, std::size_t n_groups,
+                                 std::uint8_t largest) {
+    constexpr std::size_t kRounds = 32;  // of eight bytes, whose sums fit a word
+    std::uint64_t sum = 0;
+    while (n_groups > 0) {
+        const std::size_t n = n_groups < kRounds ? n_groups : kRounds;
+        Words sums = {};
+        for (std::size_t i = 0; i < n * kGroup; i += kVector) {
+            const Words pairs = (Words)(load(weights + i) & (Bytes)(load(values + i) <= largest));
+            sums += (pairs & 0xff) + (pairs >> 8);
+        }
+        for (std::size_t i = 0; i < kVector / 2; ++i) sum += sums[i];
+        values += n * kGroup;
+        weights += n * kGroup;
+        n_groups -= n;
+    }
+    return sum;
+}
+
+inline std::size_t find_between(const std::uint8_t* values, std::size_t n_groups, std::uint8_t first, std::uint8_t last,
+                                std::uint32_t* positions) {
+    const auto width = static_cast<std::uint8_t>(last - first);
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < n_groups * kGroup; i += kVector) {
+        const Bytes between = (Bytes)(load(values + i) - first <= width);
+        std::uint64_t words[kVector / 8];
+        std::memcpy(words, &between, sizeof words);
+        for (std::size_t w = 0; w < kVector / 8; ++w) {
+            while (words[w] != 0) {
+                const auto byte = static_cast<std::uint32_t>(__builtin_ctzll(words[w])) / 8;
+                words[w] &= ~(std::uint64_t{0xff} << 8 * byte);
+                positions[count++] = static_cast<std::uint32_t>(i + 8 * w) + byte;
+            }
+        }
+    }
+    return count;
+}
+
+/// Distances provides static of(group, prepared, n_bytes, distances): those of the 64 codes of a group over some bytes.
+template <typename Distances>
+void scan_parts(const PartScan& scan, std::size_t prepared_bytes, TotalCount* count) {
+    for (std::size_t g = 0; g < scan.n_groups; ++g) {
+        std::uint8_t* totals = scan.totals + g * kGroup;
+        std::memset(totals, 0, kGroup);
+        for (std::size_t p = 0; p < scan.n_parts; ++p) {
+            const CodePart& part = scan.parts[p];
+            std::uint8_t distances[kGroup];
+            Distances::of(scan.groups + (g * scan.n_bytes + part.first_byte) * kGroup,
+                          scan.prepared + part.first_byte * prepared_bytes, part.n_bytes, distances);
+            for (std::size_t i = 0; i < kGroup; i += kVector) {
+                const Bytes here = load(distances + i), before = load(totals + i);
+                Bytes total = before + here;
+                total |= (Bytes)(total < before);  // an overflow: the code was dropped before
+                total |= (Bytes)((scan.alone ? here : total) > part.cut);
+                std::memcpy(totals + i, &total, sizeof total);
+            }
+        }
+    }
+    if (count == nullptr) return;
+    for (std::size_t i = 0; i < 2; ++i) {
+        count->counts[i] += count->weights == nullptr
+                                ? count_at_most(scan.totals, scan.n_groups, count->largest[i])
+                                : sum_at_most(scan.totals, count->weights, scan.n_groups, count->largest[i]);
+    }
+}
+
+template <typename Distances>
+std::size_t find_sums(const PartScan& scan, std::size_t prepared_bytes, std::uint32_t* positions, std::uint8_t* sums) {
+    const CodePart& part = scan.parts[0];
+    std::size_t count = 0;
+    for (std::size_t g = 0; g < scan.n_groups; ++g) {
+        std::uint8_t distances[kGroup];
+        Distances::of(scan.groups + (g * scan.n_bytes + part.first_byte) * kGroup,
+                      scan.prepared + part.first_byte * prepared_bytes, part.n_bytes, distances);
+        for (std::size_t i = 0; i < kGroup; i += kVector) {
+            const Bytes before = load(scan.totals + g * kGroup + i);
+            Bytes sum = before + load(distances + i);
+            sum |= (Bytes)(sum < before);
+            std::memcpy(distances + i, &sum, sizeof sum);
+        }
+        std::uint32_t found[kGroup];
+        const std::size_t n = find_between(distances, 1, 0, part.cut, found);
+        for (std::size_t i = 0; i < n; ++i, ++count) {
+            positions[count] = static_cast<std::uint32_t>(g * kGroup) + found[i];
+            sums[count] = distances[found[i]];
+        }
+    }
+    return count;
+}
+
+}  // namespace fasthash::totals

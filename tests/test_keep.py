@@ -1,0 +1,111 @@
+"""The pruned search against the oracle: every way to compare nodes and codes, and at random."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fasthash as fh
+import reference
+from indices import LEVELS, MODES, WAYS, assert_same, filled, simd
+
+# Two to four levels of 16 to 512 bits; the last ones have prefixes of more than 31 bytes, which take another path.
+LAYOUTS = [(8, 8), (8, 16, 40), (16, 48), (8, 8, 8, 40), (24, 8, 32), (8, 56, 64), (256, 128, 128), (8, 256, 248)]
+
+
+def spread(rng, n, n_bytes):
+    return rng.integers(0, 256, (n, n_bytes), np.uint8)
+
+
+def clustered(rng, n, n_bytes):
+    centres = rng.integers(0, 256, (5, n_bytes), np.uint8)
+    flips = np.packbits(rng.random((n, n_bytes * 8)) < rng.choice([0.01, 0.05, 0.15]), axis=1)
+    return centres[rng.integers(0, 5, n)] ^ flips
+
+
+def one_bit_apart(rng, n, n_bytes):
+    codes = np.tile(rng.integers(0, 256, n_bytes, np.uint8), (n, 1))
+    bits = rng.integers(0, n_bytes * 8, n)
+    codes[np.arange(n), bits // 8] ^= (128 >> bits % 8).astype(np.uint8)
+    return codes
+
+
+def few_prefixes(rng, n, n_bytes):
+    """Many rows below each node: some are heavier than a byte can say."""
+    codes = rng.integers(0, 256, (n, n_bytes), np.uint8)
+    codes[:, : n_bytes - 2] = rng.integers(0, 3, (n, 1)) * 85
+    return codes
+
+
+GALLERIES = {f.__name__: f for f in (spread, clustered, one_bit_apart, few_prefixes)}
+
+
+def assert_prunes(index, codes, ids, queries, k, layout, keep, mode):
+    expected = reference.pruned_search(queries, codes, ids, k, layout, keep, mode)[:2]
+    assert_same(index.search(queries, k, keep=keep, keep_mode=mode), expected)
+
+
+@settings(max_examples=15)
+@given(st.data())
+def test_pruned_searches_equal_the_oracle_at_random(data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    layout = data.draw(st.sampled_from(LAYOUTS))
+    n = data.draw(st.sampled_from([1, 5, 63, 65, 300, 1000]))
+    codes = GALLERIES[data.draw(st.sampled_from(list(GALLERIES)))](rng, n, sum(layout) // 8)
+    codes[rng.random(n) < data.draw(st.sampled_from([0, 0.2]))] = codes[0]
+    ids = rng.permutation(n) if data.draw(st.booleans()) else rng.choice(9 * n, n, replace=False)
+    queries = np.concatenate([codes[rng.integers(0, n, 3)], ~codes[:1], spread(rng, 3, codes.shape[1])])
+    memory, plan = data.draw(st.sampled_from(WAYS))
+    index = filled(fh.HierIndex(layout, memory=memory, plan=plan), codes, ids)
+    k = data.draw(st.sampled_from([1, 3, 10, n]))
+    keep = data.draw(st.sampled_from([0.001, 0.1, 0.3, 0.5, 0.9, 1]))
+    assert_prunes(index, codes, ids, queries, k, layout, keep, data.draw(st.sampled_from(MODES)))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("gallery", GALLERIES)
+def test_every_instruction_set_prunes_alike(gallery, level):
+    rng = np.random.default_rng(1)
+    n = 1500
+    with simd(level):
+        for layout in ((8, 16, 40), (8, 8, 8, 40), (8, 256, 120)):
+            codes = GALLERIES[gallery](rng, n, sum(layout) // 8)
+            queries = np.concatenate([codes[:2], spread(rng, 2, codes.shape[1])])
+            ways = [filled(fh.HierIndex(layout, plan=plan), codes) for plan in ("scan", "prefix", "multi-index")]
+            for mode in MODES:
+                expected = reference.pruned_search(queries, codes, np.arange(n), 10, layout, 0.3, mode)[:2]
+                for index in ways:
+                    assert_same(index.search(queries, 10, keep=0.3, keep_mode=mode), expected)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("plan", "gallery"), [("auto", "spread"), ("multi-index", "spread"), ("auto", "clustered")])
+def test_batches_prune_as_single_queries_do(plan, gallery, mode):
+    """Queries of a batch share the codes in the cache; many of them, and codes for several chunks."""
+    rng = np.random.default_rng(2)
+    layout, n = (8, 16, 40), 20_000
+    codes = GALLERIES[gallery](rng, n, 8)
+    queries = np.concatenate([codes[:150], spread(rng, 150, 8)])
+    index = filled(fh.HierIndex(layout, plan=plan), codes)
+    one_by_one = [index.search(query[None], 10, keep=0.3, keep_mode=mode) for query in queries]
+    for n_queries in (1, 7, 300):
+        found = index.search(queries[:n_queries], 10, keep=0.3, keep_mode=mode)
+        np.testing.assert_array_equal(found.ids, np.concatenate([one.ids for one in one_by_one[:n_queries]]))
+    expected = reference.pruned_search(queries[149:151], codes, np.arange(n), 10, layout, 0.3, mode)[:2]
+    assert_same(index.search(queries[149:151], 10, keep=0.3, keep_mode=mode), expected)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_several_segments_and_removals_prune_as_one(mode):
+    rng = np.random.default_rng(3)
+    codes = spread(rng, 4000, 8)
+    index = fh.HierIndex((8, 16, 40))
+    for begin in range(0, 4000, 1000):
+        index.add(codes[begin : begin + 1000])
+    index.remove(np.arange(0, 4000, 3))
+    left = np.setdiff1d(np.arange(4000), np.arange(0, 4000, 3))
+    queries = spread(rng, 7, 8)
+    assert_prunes(index, codes[left], left, queries, 10, (8, 16, 40), 0.3, mode)
+    allowed = left[::2]
+    expected = reference.pruned_search(queries, codes[allowed], allowed, 10, (8, 16, 40), 0.3, mode)[:2]
+    assert_same(index.search(queries, 10, keep=0.3, keep_mode=mode, allow=allowed), expected)
