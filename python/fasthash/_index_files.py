@@ -21,8 +21,8 @@ def load(path: StrPath, mmap: bool = False) -> FlatIndex | HierIndex:
         mmap: map codes and ids from the file instead of reading them. Mapping is faster, and processes that map the
             same file share its memory. A mapped `HierIndex` whose codes were saved in clusters searches by clusters, as
             fast as in memory; another one searches by prefix, without substring tables. Changes of the index do not
-            change the file. Do not overwrite the file in place while it is mapped; `save` is safe,
-            because it replaces the file.
+            change the file. Do not overwrite the file in place while it is mapped; `save` is safe, because it replaces
+            the file.
 
     Returns:
         A `FlatIndex` or `HierIndex`, as it was saved.

@@ -88,8 +88,8 @@ class Index {
     /// Write the index to one file, atomically: after a failure the old file is intact. `id_map`: write the id map too,
     /// at most 4 bytes a code, so that an index loaded from the file need not build it. Throws IoError.
     void save(const std::string& path, const Interrupt& interrupt = {}, bool id_map = false) const;
-    /// The bytes that save() would write, without an id map.
-    std::vector<std::uint8_t> to_bytes(const Interrupt& interrupt = {}) const;
+    /// The bytes that save() would write.
+    std::vector<std::uint8_t> to_bytes(const Interrupt& interrupt = {}, bool id_map = false) const;
 
  protected:
     class Impl;

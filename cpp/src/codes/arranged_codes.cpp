@@ -65,6 +65,7 @@ ArrangedCodes::ArrangedCodes(SortedCodes sorted, Array<std::uint8_t> centroids, 
     : RowIds(sorted.n_entries(), sorted.smallest_id(), sorted.largest_id()),
       codes_(sorted.n_bytes()),
       centroids_(std::move(centroids)) {
+    centroids_.shrink_to_fit();
     const std::size_t n = sorted.n_rows(), n_clusters = this->centroids().n;
     Array<std::uint32_t> row_at(n);
     {  // a counting sort by ring

@@ -218,9 +218,9 @@ void Index::save(const std::string& path, const Interrupt& interrupt, bool id_ma
     save_index(path, layout(), impl_->settings, *impl_->to_save(stopper), id_map, stopper);
 }
 
-std::vector<std::uint8_t> Index::to_bytes(const Interrupt& interrupt) const {
+std::vector<std::uint8_t> Index::to_bytes(const Interrupt& interrupt, bool id_map) const {
     Stopper stopper(interrupt);
-    return index_bytes(layout(), impl_->settings, *impl_->to_save(stopper), stopper);
+    return index_bytes(layout(), impl_->settings, *impl_->to_save(stopper), id_map, stopper);
 }
 
 std::unique_ptr<Index> load_index(const std::string& path, bool mapped) {

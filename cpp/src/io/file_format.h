@@ -37,8 +37,7 @@ IndexContent read_index(const std::uint8_t* data, std::size_t n);
 /// Throws IoError, or Interrupted when `stopper` ends the work.
 void save_index(const std::string& path, const LevelLayout& layout, const IndexSettings& settings, const State& state,
                 bool id_map, Stopper& stopper);
-/// The bytes of the file, without an id map.
 std::vector<std::uint8_t> index_bytes(const LevelLayout& layout, const IndexSettings& settings, const State& state,
-                                      Stopper& stopper);
+                                      bool id_map, Stopper& stopper);
 
 }  // namespace fasthash

@@ -155,7 +155,7 @@ PackedNumbers read_numbers(const OpenedFile& opened, const Sections& sections, s
     const auto n_bytes = static_cast<std::size_t>(opened.table()[section].n_bytes);
     auto bytes = sections.values<std::uint8_t>(section, 0, n_bytes);
     if (!all_zero(bytes.end() - PackedNumbers::kSlack, PackedNumbers::kSlack)) {
-        refuse(std::string("bytes at the end of the section '") + kSectionNames[section] + "' are not zero");
+        refuse(std::string("bytes after the ") + kSectionNames[section] + " are not zero");
     }
     return PackedNumbers::of_width(smallest, width, std::move(bytes));
 }

@@ -248,9 +248,9 @@ void save_index(const std::string& path, const LevelLayout& layout, const IndexS
 }
 
 std::vector<std::uint8_t> index_bytes(const LevelLayout& layout, const IndexSettings& settings, const State& state,
-                                      Stopper& stopper) {
+                                      bool id_map, Stopper& stopper) {
     MemorySink sink;
-    write_index(sink, layout, settings, state, false, stopper);
+    write_index(sink, layout, settings, state, id_map, stopper);
     return sink.take();
 }
 
