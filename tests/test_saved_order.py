@@ -192,9 +192,10 @@ def test_many_threads_search_and_change_a_mapped_index(tmp_path):
 # ---- id maps ----
 
 
-@pytest.mark.parametrize("n", [3, 2000, 70_000])
+@pytest.mark.parametrize(
+    ("kind", "n"), [("flat", 3), ("flat", 70_000), ("prefix", 3), ("prefix", 2000), ("clusters", 3), ("clusters", 2000)]
+)
 @pytest.mark.parametrize("pattern", IDS)
-@pytest.mark.parametrize("kind", ["flat", "prefix", "clusters"])
 def test_every_id_is_found(kind, pattern, n, tmp_path):
     codes = uniform(np.random.default_rng(5), n, 8)
     ids = IDS[pattern](n)

@@ -22,6 +22,7 @@ constexpr char kMagic[8] = {'F', 'A', 'S', 'T', 'H', 'A', 'S', 'H'};
 constexpr std::uint16_t kMajor = 1;
 constexpr std::uint16_t kMinor = 2;  // the newest
 constexpr std::uint64_t kMaxCodes = UINT32_MAX;
+constexpr std::uint64_t kMaxClusters = UINT16_MAX;
 constexpr std::size_t kSections = 6;
 constexpr std::size_t kOldSections = 4;  // before minor version 2
 constexpr const char* kSectionNames[kSections] = {"levels", "codes", "runs", "ids", "clusters", "id map"};

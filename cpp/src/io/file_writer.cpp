@@ -227,7 +227,8 @@ void write_index(ByteSink& sink, const LevelLayout& layout, const IndexSettings&
     }
     Array<std::int64_t> ids;
     Array<std::int64_t>* const map_ids = id_map ? &ids : nullptr;
-    const ArrangedCodes* const clusters = state.clusters();
+    const ArrangedCodes* clusters = state.clusters();
+    if (clusters != nullptr && clusters->centroids().n > kMaxClusters) clusters = nullptr;  // written in byte order
     if (settings.kind == IndexKind::flat) {
         write_flat(writer, raw, state, layout.n_bytes(), map_ids);
     } else if (clusters != nullptr) {
