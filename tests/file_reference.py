@@ -13,9 +13,9 @@ import xxhash
 FLAT, HIER = 1, 2
 MEMORIES = ("default", "compact", "fast")
 PLANS = ("auto", "scan", "prefix", "multi-index", "clusters")
-SECTIONS = ("levels", "codes", "runs", "ids")
+SECTIONS = ("levels", "codes", "runs", "ids", "clusters", "id map")
 GROUP = 64
-HEADER = struct.Struct("<8sHHIBBHBB2sQQQqQ32s24sQ")
+HEADER = struct.Struct("<8sHHIBBHBBHQQQqQ48sB7sQ")
 
 
 class Header(NamedTuple):
@@ -28,15 +28,26 @@ class Header(NamedTuple):
     n_levels: int = 1
     memory: int = 0
     plan: int = 0
-    zero: bytes = bytes(2)
+    n_clusters: int = 0
     n_codes: int = 0
     n_rows: int = 0
     n_runs: int = 0
     first_id: int = 0
     next_id: int = 0
-    sums: bytes = bytes(32)
-    rest: bytes = bytes(24)
+    sums: bytes = bytes(48)
+    id_map: int = 0
+    rest: bytes = bytes(7)
     header_sum: int = 0
+
+    @property
+    def oldest_minor(self):
+        if self.n_clusters > 0 or self.id_map != 0:
+            return 2
+        return 1 if PLANS[self.plan : self.plan + 1] == ("clusters",) else 0
+
+    @property
+    def n_sections(self):
+        return 4 if self.oldest_minor < 2 else 6
 
 
 @dataclass
@@ -50,6 +61,8 @@ class Contents:
     next_id: int
     memory: int = 0
     plan: int = 0
+    centroids: np.ndarray | None = None  # None: the codes are not in clusters
+    id_map: bool = False
 
     def by_id(self):
         order = np.argsort(self.ids)
@@ -70,13 +83,21 @@ def aligned(offset):
 
 
 def section_sizes(header, n_bytes):
-    stored = aligned(header.n_codes) if header.kind == FLAT else header.n_rows
+    stored = aligned(header.n_rows) if header.kind == FLAT or header.n_clusters else header.n_rows
+    n_rings = header.n_clusters * (8 * n_bytes + 1)
     return (
         2 * header.n_levels,
         stored * n_bytes,
         -(-header.n_rows // 64) * 8 + 4 * header.n_runs if header.n_runs else 0,
         header.n_codes * header.id_bytes + 8 if header.id_bytes else 0,
-    )
+        4 * (n_rings + 1) + header.n_clusters * n_bytes if header.n_clusters else 0,
+        header.n_codes * entry_bytes(header.n_codes) + 8 if header.id_map else 0,
+    )[: header.n_sections]
+
+
+def entry_bytes(n):
+    """Bytes of the number of an entry."""
+    return max(1, -(-max(n - 1, 0).bit_length() // 8))
 
 
 def section_ranges(sizes):
@@ -90,12 +111,15 @@ def section_ranges(sizes):
 
 def assemble(header, sections):
     """A file of these sections, one after the other, with right checksums."""
-    sums = struct.pack("<4Q", *map(xxhash.xxh64_intdigest, sections))
-    data = bytearray(HEADER.pack(*header._replace(sums=sums)))
+    data = bytearray(HEADER.pack(*header._replace(sums=checksums(sections))))
     for section in sections:
         data += bytes(aligned(len(data)) - len(data)) + section
     data[120:128] = struct.pack("<Q", xxhash.xxh64_intdigest(bytes(data[:120])))
     return bytes(data)
+
+
+def checksums(sections):
+    return struct.pack(f"<{len(sections)}Q", *map(xxhash.xxh64_intdigest, sections)).ljust(48, b"\0")
 
 
 def split(data):
@@ -111,9 +135,9 @@ def read(data):
     require(len(data) >= 128, "shorter than a header")
     header = Header._make(HEADER.unpack_from(data))
     require(header.magic == b"FASTHASH", "magic")
-    require((header.major, header.minor) == (1, _minor_of(header.plan)), "version")
+    require((header.major, header.minor) == (1, header.oldest_minor), "version")
     require(header.header_sum == xxhash.xxh64_intdigest(data[:120]), "checksum of the header")
-    require(header.size == 128 and header.zero == bytes(2) and header.rest == bytes(24), "size or zeros of the header")
+    require(header.size == 128 and header.rest == bytes(7), "size or zeros of the header")
     _check_fields(header)
 
     require(len(data) >= 128 + 2 * header.n_levels, "shorter than its levels")
@@ -125,20 +149,28 @@ def read(data):
     for (_, end), (begin, _) in itertools.pairwise(ranges):
         require(not any(data[end:begin]), "bytes between the sections")
     sections = [data[begin:end] for begin, end in ranges]
-    require(header.sums == struct.pack("<4Q", *map(xxhash.xxh64_intdigest, sections)), "checksum of a section")
+    require(header.sums == checksums(sections), "checksum of a section")
 
-    _, codes, runs, ids = (np.frombuffer(section, dtype=np.uint8) for section in sections)
-    codes, counts = (
-        _read_flat(header, n_bytes, codes) if header.kind == FLAT else _read_hier(header, n_bytes, codes, runs)
-    )
+    sections += [b""] * (6 - len(sections))
+    _, codes, runs, ids, clusters, id_map = (np.frombuffer(section, dtype=np.uint8) for section in sections)
+    centroids = None
+    if header.kind == FLAT or header.n_clusters:
+        rows = _read_groups(header.n_rows, n_bytes, codes)
+    else:
+        rows = codes.reshape(header.n_rows, n_bytes)
+        require(_ascend(rows), "order of the codes")
+    if header.n_clusters:
+        centroids = _read_clusters(header, rows, clusters)
+    counts = _read_runs(header, runs)
     ids = _read_ids(header, ids)
     row = np.repeat(np.arange(len(counts)), counts)
     require((ids[1:] > ids[:-1])[row[1:] == row[:-1]].all(), "order of the ids of a row")
-    return Contents(header.kind, widths, codes, ids, header.next_id, header.memory, header.plan)
-
-
-def _minor_of(plan):
-    return 1 if PLANS[plan : plan + 1] == ("clusters",) else 0
+    if header.id_map:
+        _check_id_map(ids, id_map)
+    codes = np.repeat(rows, counts, axis=0)
+    return Contents(
+        header.kind, widths, codes, ids, header.next_id, header.memory, header.plan, centroids, header.id_map == 1
+    )
 
 
 def _check_fields(header):
@@ -153,18 +185,55 @@ def _check_fields(header):
     require(header.id_bytes <= 8 and (flat or header.id_bytes > 0 or header.n_codes == 0), "id_bytes")
     require(header.n_codes > 0 or header.id_bytes == header.first_id == 0, "ids of no codes")
     require(header.next_id <= 2**63, "next_id")
+    clustered = not flat and header.plan in (0, PLANS.index("clusters"))
+    require(header.n_clusters <= (header.n_rows if clustered else 0), "n_clusters")
+    require(header.id_map <= (1 if header.id_bytes > 0 else 0), "id_map")
 
 
-def _read_flat(header, n_bytes, groups):
+def _read_groups(n_rows, n_bytes, groups):
     rows = groups.reshape(-1, n_bytes, GROUP).transpose(0, 2, 1).reshape(-1, n_bytes)
-    require(not rows[header.n_codes :].any(), "bytes after the last code")
-    return rows[: header.n_codes], np.ones(header.n_codes, dtype=np.int64)
+    require(not rows[n_rows:].any(), "bytes after the last code")
+    return rows[:n_rows]
 
 
-def _read_hier(header, n_bytes, codes, runs):
-    rows = codes.reshape(header.n_rows, n_bytes)
+def _ascend(rows):
     as_bytes = [row.tobytes() for row in rows]
-    require(all(a < b for a, b in itertools.pairwise(as_bytes)), "order of the codes")
+    return all(a < b for a, b in itertools.pairwise(as_bytes))
+
+
+def rings_of(rows, centroids):
+    """The ring of each row: the number of its nearest centroid, the first of several, and the distance to it."""
+    distances = np.array([np.unpackbits(rows ^ each, axis=1).sum(axis=1, dtype=np.int64) for each in centroids])
+    nearest = distances.argmin(axis=0)
+    return nearest * (8 * rows.shape[1] + 1) + distances[nearest, np.arange(len(rows))]
+
+
+def _read_clusters(header, rows, clusters):
+    n_bytes = rows.shape[1]
+    n_rings = header.n_clusters * (8 * n_bytes + 1)
+    begin = clusters[: 4 * (n_rings + 1)].view("<u4").astype(np.int64)
+    centroids = clusters[4 * (n_rings + 1) :].reshape(-1, n_bytes)
+    sizes = np.diff(begin)
+    require(begin[0] == 0 and (sizes >= 0).all() and begin[-1] == header.n_rows, "rings")
+    require(np.array_equal(np.repeat(np.arange(n_rings), sizes), rings_of(rows, centroids)), "ring of a code")
+    require(all(_ascend(rows[a:b]) for a, b in itertools.pairwise(begin)), "order of the codes of a ring")
+    return centroids
+
+
+def _check_id_map(ids, packed):
+    require(not packed[-8:].any(), "bytes after the id map")
+    order = unpacked(packed[:-8], len(ids), entry_bytes(len(ids))).astype(np.int64)
+    require((order < len(ids)).all() and (ids[order][1:] > ids[order][:-1]).all(), "order of the id map")
+
+
+def unpacked(packed, n, width):
+    """n unsigned numbers of this many bytes."""
+    words = np.zeros((n, 8), dtype=np.uint8)
+    words[:, :width] = packed.reshape(n, width)
+    return words.view("<u8").ravel()
+
+
+def _read_runs(header, runs):
     counts = np.ones(header.n_rows, dtype=np.int64)
     if header.n_runs:
         n_marks = -(-header.n_rows // 64) * 8
@@ -174,7 +243,7 @@ def _read_hier(header, n_bytes, codes, runs):
         more = np.diff(extras, prepend=0)
         require((more > 0).all() and extras[-1] == header.n_codes - header.n_rows, "counts of the runs")
         counts[marks[: header.n_rows]] += more
-    return np.repeat(rows, counts, axis=0), counts
+    return counts
 
 
 def _read_ids(header, packed):
@@ -183,9 +252,7 @@ def _read_ids(header, packed):
         values = np.arange(n, dtype=np.uint64)
     else:
         require(not packed[-8:].any(), "bytes after the ids")
-        words = np.zeros((n, 8), dtype=np.uint8)
-        words[:, : header.id_bytes] = packed[:-8].reshape(n, header.id_bytes)
-        values = words.view("<u8").ravel()
+        values = unpacked(packed[:-8], n, header.id_bytes)
     if n == 0:
         return np.zeros(0, dtype=np.int64)
     require(header.first_id + int(values.max()) < 2**63, "ids beyond int64")
@@ -195,13 +262,15 @@ def _read_ids(header, packed):
     return ids
 
 
-def write(contents):
-    """The one file that the engine writes for these contents."""
+def write(contents, rings=None):
+    """The one file that the engine writes for these contents, whose clusters depend on their centroids alone.
+
+    `rings` puts each code into a ring of one's own choice: such files are wrong.
+    """
     codes, ids = contents.codes, contents.ids
     n, n_bytes = len(ids), sum(contents.level_bits) // 8
     header = Header(
         kind=contents.kind,
-        minor=_minor_of(contents.plan),
         n_levels=len(contents.level_bits),
         memory=contents.memory,
         plan=contents.plan,
@@ -210,16 +279,24 @@ def write(contents):
         first_id=int(ids.min()) if n > 0 else 0,
         next_id=contents.next_id,
     )
-    runs = b""
+    runs = clusters = id_map = b""
     if contents.kind == FLAT:
-        padded = np.concatenate([codes, np.zeros((-n % GROUP, n_bytes), dtype=np.uint8)])
-        stored = padded.reshape(-1, GROUP, n_bytes).transpose(0, 2, 1).tobytes()
+        stored = grouped(codes)
     else:
-        order = np.lexsort((ids, *codes.T[::-1]))
-        codes, ids = codes[order], ids[order]
+        in_clusters = n > 0 and contents.centroids is not None
+        if rings is None:
+            rings = rings_of(codes, contents.centroids) if in_clusters else np.zeros(n, np.int64)
+        order = np.lexsort((ids, *codes.T[::-1], rings))
+        codes, ids, rings = codes[order], ids[order], rings[order]
         first = np.ones(n, dtype=bool)  # of its row
-        first[1:] = (codes[1:] != codes[:-1]).any(axis=1)
+        first[1:] = (codes[1:] != codes[:-1]).any(axis=1) | (rings[1:] != rings[:-1])
         stored = codes[first].tobytes()
+        if in_clusters:
+            stored = grouped(codes[first])
+            header = header._replace(n_clusters=len(contents.centroids))
+            n_rings = len(contents.centroids) * (8 * n_bytes + 1)
+            begin = np.searchsorted(rings[first], np.arange(n_rings + 1))
+            clusters = begin.astype("<u4").tobytes() + contents.centroids.tobytes()
         counts = np.diff(np.flatnonzero(first), append=n)
         header = header._replace(n_rows=len(counts), n_runs=int((counts > 1).sum()))
         if header.n_runs:
@@ -231,13 +308,26 @@ def write(contents):
     if n > 0 and (contents.kind == HIER or not counted):
         values = ids.view(np.uint64) - np.uint64(header.first_id % 2**64)
         header = header._replace(id_bytes=max(1, -(-int(values.max()).bit_length() // 8)))
-    return assemble(
-        header, [struct.pack(f"<{header.n_levels}H", *contents.level_bits), stored, runs, pack_ids(ids, header)]
-    )
+    if contents.id_map and header.id_bytes and (ids[1:] < ids[:-1]).any():
+        header = header._replace(id_map=1)
+        id_map = pack(np.argsort(ids), entry_bytes(n))
+    header = header._replace(minor=header.oldest_minor)
+    levels = struct.pack(f"<{header.n_levels}H", *contents.level_bits)
+    return assemble(header, [levels, stored, runs, pack_ids(ids, header), clusters, id_map][: header.n_sections])
+
+
+def grouped(codes):
+    """Byte-major, in groups of 64."""
+    n, n_bytes = codes.shape
+    padded = np.concatenate([codes, np.zeros((-n % GROUP, n_bytes), dtype=np.uint8)])
+    return padded.reshape(-1, GROUP, n_bytes).transpose(0, 2, 1).tobytes()
+
+
+def pack(values, width):
+    return np.ascontiguousarray(values, dtype="<u8").view(np.uint8).reshape(-1, 8)[:, :width].tobytes() + bytes(8)
 
 
 def pack_ids(ids, header):
     if header.id_bytes == 0:
         return b""
-    values = ids.astype(np.int64).view(np.uint64) - np.uint64(header.first_id % 2**64)
-    return values.astype("<u8").view(np.uint8).reshape(-1, 8)[:, : header.id_bytes].tobytes() + bytes(8)
+    return pack(ids.astype(np.int64).view(np.uint64) - np.uint64(header.first_id % 2**64), header.id_bytes)

@@ -21,6 +21,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,7 +49,7 @@ FIELDS = {  # name: (first byte, bytes)
     "n_levels": (18, 2),
     "memory": (20, 1),
     "plan": (21, 1),
-    "zero": (22, 2),
+    "n_clusters": (22, 2),
     "n_codes": (24, 8),
     "n_rows": (32, 8),
     "n_runs": (40, 8),
@@ -58,12 +59,13 @@ FIELDS = {  # name: (first byte, bytes)
     "sum of codes": (72, 8),
     "sum of runs": (80, 8),
     "sum of ids": (88, 8),
-    "rest 0": (96, 8),
-    "rest 1": (104, 8),
-    "rest 2": (112, 8),
+    "sum of clusters": (96, 8),
+    "sum of id map": (104, 8),
+    "id_map": (112, 1),
+    "rest": (113, 7),
     "sum of header": (120, 8),
 }
-EVERY_BIT = ("flat", "flat, ids", "hier", "hier, shared codes")  # of these valid files is flipped
+EVERY_BIT = ("flat", "flat, ids", "hier", "hier, shared codes", "hier, clusters")  # of these valid files is flipped
 
 
 class Hostile(NamedTuple):
@@ -76,11 +78,11 @@ class Hostile(NamedTuple):
 # ---- valid files to begin with ----
 
 
-def make(kind, level_bits, codes, ids=None, next_id=None, memory=0, plan=0):
+def make(kind, level_bits, codes, ids=None, next_id=None, memory=0, plan=0, centroids=None, id_map=False):
     ids = np.arange(len(codes)) if ids is None else ids
     if next_id is None:
         next_id = max(int(ids.max(initial=-1)) + 1, 0)
-    return ref.Contents(kind, level_bits, codes, ids.astype(np.int64), next_id, memory, plan)
+    return ref.Contents(kind, level_bits, codes, ids.astype(np.int64), next_id, memory, plan, centroids, id_map)
 
 
 def valid_files():
@@ -99,6 +101,17 @@ def valid_files():
         "hier, far ids": make(ref.HIER, (64,), np.concatenate([shared[-60:], uniform(rng, 40, 8)]), far, 2**63, 1, 2),
         "hier, many levels": make(ref.HIER, (8,) * 40, clustered(rng, 30, 40), next_id=1000, plan=3),
         "empty": make(ref.HIER, (8, 8), np.zeros((0, 2), np.uint8), next_id=17),
+    }
+    # In clusters: centroids at one distance from some codes, one of them twice, one without codes.
+    short = np.concatenate([clustered(rng, 60, 3), duplicated(rng, 30, 3)])
+    centroids = np.concatenate([short[[3, 40, 40]], uniform(rng, 3, 3)])
+    contents |= {
+        "hier, clusters": make(ref.HIER, (8, 16), short, rng.permutation(500)[:90], memory=1, centroids=centroids),
+        "hier, clusters, id map": make(
+            ref.HIER, (64,), uniform(rng, 70, 8), far[:70], 2**63, plan=4, centroids=uniform(rng, 2, 8), id_map=True
+        ),
+        "hier, id map": make(ref.HIER, (8, 16), short, rng.permutation(500)[:90] - 200, id_map=True),
+        "flat, id map": make(ref.FLAT, (16,), uniform(rng, 100, 2), rng.permutation(100) * 10, id_map=True),
     }
     return {name: ref.write(each) for name, each in contents.items()}
 
@@ -139,6 +152,7 @@ def relaid(data, sections):
     ranges = described_ranges(data[:128] + sections[0])
     if ranges[-1][1] > LARGEST:
         return None
+    sections = [*sections, b"", b""][: len(ranges)]
     fitted = [section[: e - b].ljust(e - b, b"\0") for section, (b, e) in zip(sections, ranges, strict=True)]
     return ref.assemble(ref.Header._make(ref.HEADER.unpack_from(data)), fitted)
 
@@ -199,6 +213,8 @@ def with_fields(family, name, data, values):
         return
     yield Hostile(family, name, with_header_sum(data))
     yield Hostile(family, f"{name}, repaired", with_sums(data))
+    if "minor" not in values:
+        data = put(data, "minor", ref.Header._make(ref.HEADER.unpack_from(data)).oldest_minor)
     fitted = relaid(data, sections)
     if fitted is not None:
         yield Hostile(family, f"{name}, relaid", fitted)
@@ -269,20 +285,30 @@ def splices(files):
 def swapped_sections(files):
     for name, data in files.items():
         header, sections = ref.split(data)
-        for order in list(itertools.permutations(range(4)))[1:]:
+        for order in other_orders(len(sections)):
             swapped = [sections[i] for i in order]
             yield Hostile("sections swapped", f"{name} as {order}", ref.assemble(header, swapped))
             fitted = relaid(data, swapped)
             if fitted is not None:
                 yield Hostile("sections swapped", f"{name} as {order}, relaid", fitted)
         for other, donor in files.items():
-            for i, section in enumerate(ref.split(donor)[1]):
+            for i, section in enumerate(ref.split(donor)[1][: len(sections)]):
                 mixed = [*sections[:i], section, *sections[i + 1 :]]
                 label = f"{name} with {ref.SECTIONS[i]} of {other}"
                 yield Hostile("sections swapped", label, ref.assemble(header, mixed))
                 fitted = relaid(data, mixed)
                 if fitted is not None:
                     yield Hostile("sections swapped", f"{label}, relaid", fitted)
+
+
+def other_orders(n):
+    """All orders of four; of more, the exchanges of two."""
+    if n <= 4:
+        return list(itertools.permutations(range(n)))[1:]
+    orders = [list(range(n)) for _ in itertools.combinations(range(n), 2)]
+    for order, (a, b) in zip(orders, itertools.combinations(range(n), 2), strict=True):
+        order[a], order[b] = b, a
+    return orders
 
 
 def wrong_lengths(files):
@@ -301,15 +327,17 @@ def paddings(files):
     """Each byte that has to be zero."""
     for name, data in files.items():
         ranges = described_ranges(data)
-        zeros = [22, 23, *range(96, 120)]
+        header = ref.split(data)[0]
+        zeros = [*(range(96, 112) if header.n_sections == 4 else ()), *range(113, 120)]
         for (_, end), (begin, _) in itertools.pairwise(ranges):
             zeros += range(end, begin)
-        header = ref.split(data)[0]
-        if header.kind == ref.FLAT and header.n_codes % 64:
+        if (header.kind == ref.FLAT or header.n_clusters) and header.n_rows % 64:
             begin, end = ranges[1]
-            last = np.arange(begin, end)[-64 * (end - begin) // ref.aligned(header.n_codes) :]
-            zeros += last.reshape(-1, 64)[:, header.n_codes % 64 :].ravel().tolist()
+            last = np.arange(begin, end)[-64 * (end - begin) // ref.aligned(header.n_rows) :]
+            zeros += last.reshape(-1, 64)[:, header.n_rows % 64 :].ravel().tolist()
         if header.id_bytes:
+            zeros += range(ranges[3][1] - 8, ranges[3][1])
+        if header.id_map:
             zeros += range(len(data) - 8, len(data))
         for at, value in itertools.product(zeros, (1, 0x80)):
             changed = data[:at] + bytes([value]) + data[at + 1 :]
@@ -319,7 +347,7 @@ def paddings(files):
 def wrong_codes(files):
     for name, data in files.items():
         header, (levels, codes, *others) = ref.split(data)
-        if header.kind == ref.FLAT or header.n_rows == 0:
+        if header.kind == ref.FLAT or header.n_clusters or header.n_rows == 0:
             continue
         rows = np.frombuffer(codes, dtype=np.uint8).reshape(header.n_rows, -1)
         for what, disorder in disorders(rows):
@@ -387,7 +415,7 @@ def id_faults(rng, header, ids):
 def wrong_runs(files):
     rng = np.random.default_rng(3)
     for name, data in files.items():
-        header, (levels, codes, runs, ids) = ref.split(data)
+        header, (levels, codes, runs, *others) = ref.split(data)
         if header.n_runs == 0:
             continue
         n_marks = len(runs) - 4 * header.n_runs
@@ -395,7 +423,7 @@ def wrong_runs(files):
         counts = np.frombuffer(runs[n_marks:], dtype="<u4").astype(np.int64)
         for what, some_marks, some_counts in run_faults(rng, marks, counts):
             runs = np.packbits(some_marks, bitorder="little").tobytes() + (some_counts % 2**32).astype("<u4").tobytes()
-            yield Hostile("wrong runs", f"{name}, {what}", ref.assemble(header, [levels, codes, runs, ids]))
+            yield Hostile("wrong runs", f"{name}, {what}", ref.assemble(header, [levels, codes, runs, *others]))
 
 
 def run_faults(rng, marks, counts):
@@ -424,6 +452,131 @@ def run_faults(rng, marks, counts):
         yield f"counts {more} more", marks, counts + more
 
 
+def wrong_clusters(files):
+    for name, data in files.items():
+        header, sections = ref.split(data)
+        if not header.n_clusters:
+            continue
+        contents = ref.read(data)
+        for what, rings in ring_faults(contents):
+            yield Hostile("wrong clusters", f"{name}, {what}", ref.write(contents, rings))
+        n_begins = header.n_clusters * (8 * contents.codes.shape[1] + 1) + 1
+        begins = np.frombuffer(sections[4][: 4 * n_begins], dtype="<u4").astype(np.int64)
+        rows = np.frombuffer(sections[1], dtype=np.uint8)
+        for what, some_begins, centroids in cluster_faults(contents, begins):
+            changed = header._replace(n_clusters=len(centroids))
+            clusters = (some_begins % 2**32).astype("<u4").tobytes() + centroids.tobytes()
+            yield Hostile(
+                "wrong clusters",
+                f"{name}, {what}",
+                ref.assemble(changed, [sections[0], rows.tobytes(), *sections[2:4], clusters, sections[5]]),
+            )
+        for row in range(header.n_rows - 1):
+            swapped = rows.reshape(-1, contents.codes.shape[1], 64).transpose(0, 2, 1).copy()
+            flat = swapped.reshape(-1, contents.codes.shape[1])
+            flat[[row, row + 1]] = flat[[row + 1, row]]
+            stored = swapped.transpose(0, 2, 1).tobytes()
+            yield Hostile(
+                "wrong clusters",
+                f"{name}, rows {row} and {row + 1} swapped",
+                ref.assemble(header, [sections[0], stored, *sections[2:]]),
+            )
+
+
+def ring_faults(contents):
+    """(name, ring of each code): a code in another cluster, at another distance, in two rings."""
+    codes, centroids = contents.codes, contents.centroids
+    n_rings = 8 * codes.shape[1] + 1
+    right = ref.rings_of(codes, centroids)
+    _, same_code = np.unique(codes, axis=0, return_inverse=True)
+    for i in range(0, len(codes), 3):
+        alike = same_code.ravel() == same_code.ravel()[i]
+        for c, centroid in enumerate(centroids):
+            rings = right.copy()
+            rings[alike] = c * n_rings + int(np.unpackbits(codes[i] ^ centroid).sum())
+            yield f"code {i} in cluster {c}", rings
+        for distance in (int(right[i] % n_rings) - 1, int(right[i] % n_rings) + 1, 0, n_rings - 1):
+            rings = right.copy()
+            rings[alike] = right[i] // n_rings * n_rings + min(max(distance, 0), n_rings - 1)
+            yield f"code {i} at distance {distance}", rings
+        if alike.sum() > 1:
+            rings = right.copy()
+            rings[i] = (right[i] + n_rings) % (n_rings * len(centroids))
+            yield f"code {i} in two rings", rings
+
+
+def cluster_faults(contents, begins):
+    """(name, begins of the rings, centroids)"""
+    centroids, n = contents.centroids, int(begins[-1])
+    n_rings = 8 * centroids.shape[1] + 1
+    for i, value in itertools.product(range(len(begins)), (0, n, n + 1, 2**31, 2**32 - 1)):
+        changed = begins.copy()
+        changed[i] = value
+        yield f"ring {i} begins at {value}", changed, centroids
+    for i, more in itertools.product(range(len(begins)), (-1, 1)):
+        changed = begins.copy()
+        changed[i] += more
+        yield f"ring {i} begins {more} later", changed, centroids
+    yield "rings backwards", begins[::-1], centroids
+    for value in (0, n):
+        yield f"all rings begin at {value}", np.full(len(begins), value), centroids
+    for a, b in itertools.permutations(range(len(centroids)), 2):
+        order = np.arange(len(centroids))
+        order[a] = b
+        yield f"centroid {a} is centroid {b}", begins, centroids[order]
+        order[b] = a
+        yield f"centroids {a} and {b} swapped", begins, centroids[order]
+    for c, bit in itertools.product(range(len(centroids)), range(8 * centroids.shape[1])):
+        changed = centroids.copy()
+        changed[c, bit // 8] ^= 1 << bit % 8
+        yield f"bit {bit} of centroid {c}", begins, changed
+    for extra in (0, 255):  # valid where every code is nearer to another centroid
+        more = np.concatenate([centroids, np.full((1, centroids.shape[1]), extra, np.uint8)])
+        yield f"one more centroid of {extra}", np.concatenate([begins, np.full(n_rings, n)]), more
+    yield (
+        "one more centroid, twice",
+        np.concatenate([begins, np.full(n_rings, n)]),
+        centroids[[*range(len(centroids)), 0]],
+    )
+    yield "one centroid less", begins[:-n_rings], centroids[:-1]
+    yield "no rings of the last centroid", begins[:-n_rings], centroids
+
+
+def wrong_id_maps(files):
+    rng = np.random.default_rng(9)
+    for name, data in files.items():
+        header, sections = ref.split(data)
+        if header.id_bytes == 0:
+            continue
+        contents = ref.read(data)
+        right, width = np.argsort(contents.ids), ref.entry_bytes(len(contents.ids))
+        sections = [*sections, b"", b""][:6]
+        for what, order in map_faults(rng, right, 256**width):
+            changed = header._replace(id_map=1, minor=2)
+            yield Hostile(
+                "wrong id map", f"{name}, {what}", ref.assemble(changed, [*sections[:5], ref.pack(order, width)])
+            )
+        without = header._replace(id_map=0)
+        without = without._replace(minor=without.oldest_minor)
+        yield Hostile("wrong id map", f"{name}, none", relaid(ref.HEADER.pack(*without), sections))
+
+
+def map_faults(rng, right, n_values):
+    """(name, entries by id)"""
+    n = len(right)
+    yield "right", right
+    yield "backwards", right[::-1]
+    yield "by entry", np.arange(n)
+    for i in range(n - 1):
+        swapped = right.copy()
+        swapped[[i, i + 1]] = right[[i + 1, i]]
+        yield f"{i} and {i + 1} swapped", swapped
+    for i, value in itertools.product(range(0, n, 4), (0, n - 1, n, n_values - 1, int(rng.integers(n)))):
+        changed = right.copy()
+        changed[i] = value
+        yield f"{i} is {value}", changed
+
+
 def random_files(rng, n):
     """Valid files of every kind, with nothing to three faults in each."""
     for i in range(n):
@@ -439,9 +592,15 @@ def random_files(rng, n):
         values = rng.choice(span, n_codes, replace=False) if span < 10_000 else rng.integers(0, span, n_codes)
         ids = np.arange(n_codes) if rng.random() < 0.3 else values + min(first, 2**63 - 1 - span)
         next_id = max(int(ids.max(initial=-1)) + 1, 0) + int(rng.integers(0, 3)) if rng.random() < 0.9 else 2**63
-        settings = (0, 0) if kind == ref.FLAT else (int(rng.integers(3)), int(rng.integers(4)))
+        settings = (0, 0) if kind == ref.FLAT else (int(rng.integers(3)), int(rng.integers(5)))
+        centroids = None
+        if kind == ref.HIER and settings[1] in (0, 4) and n_codes > 0 and n_bytes < 20 and rng.random() < 0.6:
+            n_distinct = len(np.unique(codes, axis=0))
+            centroids = codes[rng.integers(0, n_codes, rng.integers(1, min(n_distinct, 6) + 1))]
+            centroids[0] ^= 1
         bits = tuple(int(bits) for bits in level_bits)
-        data = ref.write(make(kind, bits, codes, ids, next_id, *settings))
+        id_map = bool(rng.random() < 0.3)
+        data = ref.write(make(kind, bits, codes, ids, next_id, *settings, centroids, id_map))
         for _ in range(int(rng.integers(4))):
             data = tampered(rng, data)
         yield Hostile("random file", f"number {i}", data)
@@ -451,7 +610,7 @@ def tampered(rng, data):
     """One more fault, with right checksums."""
     fault = rng.integers(5)
     if fault == 0:
-        field = list(FIELDS)[int(rng.integers(4, 15))]
+        field = [*list(FIELDS)[4:15], "id_map"][int(rng.integers(12))]
         return with_sums(put(data, field, int(rng.choice(hostile_values(data, field)).item())))
     if fault == 1:
         field = list(FIELDS)[int(rng.integers(9, 15))]
@@ -480,6 +639,8 @@ FAMILIES = (
     wrong_codes,
     wrong_ids,
     wrong_runs,
+    wrong_clusters,
+    wrong_id_maps,
 )
 
 
@@ -487,6 +648,9 @@ FAMILIES = (
 
 
 def require_equal(got, expected, what):
+    if got is None or expected is None:
+        require(got is expected, what)
+        return
     if got.shape != expected.shape or got.dtype != expected.dtype or not np.array_equal(got, expected):
         raise AssertionError(f"wrong {what}")
 
@@ -502,7 +666,6 @@ class Proof:
     def __init__(self, contents):
         self.contents = contents
         self.codes, self.ids = contents.by_id()
-        self.file = ref.write(contents)
         n_bytes = self.codes.shape[1]
         rng = np.random.default_rng(len(self.ids))
         self.queries = np.concatenate([self.codes[len(self.ids) // 2 :][:1] ^ np.uint8(1), uniform(rng, 2, n_bytes)])
@@ -511,16 +674,7 @@ class Proof:
         gone = rng.random(len(self.ids)) < 0.3
         self.removed = self.ids[gone]
         left = ~np.isin(contents.ids, self.removed)
-        self.rest = ref.Contents(
-            contents.kind,
-            contents.level_bits,
-            contents.codes[left],
-            contents.ids[left],
-            contents.next_id,
-            contents.memory,
-            contents.plan,
-        )
-        self.rest_file = ref.write(self.rest)
+        self.rest = replace(contents, codes=contents.codes[left], ids=contents.ids[left], centroids=None, id_map=False)
 
     def check(self, index):
         contents = self.contents
@@ -531,13 +685,19 @@ class Proof:
         codes, ids = index.to_arrays()
         require_equal(codes, self.codes, "codes")
         require_equal(ids, self.ids, "ids")
-        require(index.to_bytes() == self.file, "bytes")
+        saved = ref.read(index.to_bytes())
+        if contents.centroids is not None or contents.plan != ref.PLANS.index("clusters"):
+            require_equal(saved.centroids, contents.centroids, "centroids")  # else they were made by loading
+        require(index.to_bytes() == ref.write(replace(contents, id_map=False, centroids=saved.centroids)), "bytes")
         self.check_searches(index)
 
     def check_saving(self, index, path):
         """To a path, or to bytes in memory if it is None."""
         data = index.to_bytes()
         if path is not None:
+            index.save(path)
+            index.save(path, id_map=True)
+            require(path.read_bytes() == ref.write(replace(ref.read(data), id_map=True)), "file saved with its map")
             index.save(path)
             require(path.read_bytes() == data, "saved file")
         reloaded = type(index).from_bytes(data) if path is None else fh.load(path)
@@ -571,7 +731,10 @@ class Proof:
             n = int(row.sum())
             require_equal(result.ids[q, :n], self.found[q][row], "ids after removing")
             require_equal(result.distances[q, :n], self.distances[q][row], "distances after removing")
-        require(index.to_bytes() == self.rest_file, "bytes after removing")
+        rest = ref.read(index.to_bytes())
+        for got, expected in zip(rest.by_id(), self.rest.by_id(), strict=True):
+            require_equal(got, expected, "contents after removing")
+        require(index.to_bytes() == ref.write(replace(self.rest, centroids=rest.centroids)), "bytes after removing")
         code = self.queries[:1]
         if self.contents.next_id < 2**63:
             index.add(code)

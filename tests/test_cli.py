@@ -45,6 +45,8 @@ def test_info(run, saved):
         "levels": "8 + 16 + 40",
         "memory": "compact",
         "ids": "stored",
+        "clusters": "0",
+        "id": "map               no",
         "format": "1.0",
     }
 

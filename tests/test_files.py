@@ -62,7 +62,17 @@ def hier_in_pieces():
     return in_pieces(fh.HierIndex())
 
 
-CASES = [flat, flat_with_ids, hier, distinct, flat_in_pieces, hier_in_pieces]
+def clusters():
+    rng = np.random.default_rng(0)
+    codes = np.concatenate([clustered(rng, 90, 8), np.zeros((10, 8), np.uint8)])
+    return fh.HierIndex.from_arrays(codes, rng.permutation(1000)[:100], level_bits=(8, 16, 40), plan="clusters")
+
+
+def clusters_in_pieces():
+    return in_pieces(fh.HierIndex(plan="clusters"))
+
+
+CASES = [flat, flat_with_ids, hier, distinct, clusters, flat_in_pieces, hier_in_pieces, clusters_in_pieces]
 
 
 @pytest.fixture(params=CASES, ids=lambda case: case.__name__)
@@ -243,14 +253,15 @@ def test_the_bytes_are_those_of_the_document(index, saved):
 
 def test_the_header_is_as_documented(index, saved):
     data = saved.read_bytes()
-    header = ref.Header._make(struct.unpack("<8sHHIBBHBB2sQQQqQ32s24sQ", data[:128]))
+    header = ref.Header._make(struct.unpack("<8sHHIBBHBBHQQQqQ48sB7sQ", data[:128]))
     codes, ids = index.to_arrays()
     is_hier = isinstance(index, fh.HierIndex)
-    assert header[:4] == (b"FASTHASH", 1, 0, 128)
-    assert (header.zero, header.rest) == (bytes(2), bytes(24))
+    in_clusters = is_hier and index.stats()["plan"] == "clusters"
+    assert header[:4] == (b"FASTHASH", 1, 2 if in_clusters else 0, 128)
+    assert (header.n_clusters > 0, header.id_map, header.rest) == (in_clusters, 0, bytes(7))
     assert (header.kind, header.n_levels) == ((2, 3) if is_hier else (1, 1))
     assert header.memory == (ref.MEMORIES.index(index.memory) if is_hier else 0)
-    assert header.plan == 0
+    assert header.plan == (4 if in_clusters else 0)
     _, counts = np.unique(codes, axis=0, return_counts=True)
     assert header.n_codes == len(ids)
     assert (header.n_rows, header.n_runs) == ((len(counts), (counts > 1).sum()) if is_hier else (len(ids), 0))
@@ -382,9 +393,10 @@ def test_peek(index, saved):
         level_bits=index.level_bits,
         n_codes=len(index),
         has_ids=saved.read_bytes()[17] > 0,
-        format_version="1.0",
+        format_version=f"1.{saved.read_bytes()[10]}",
         file_bytes=saved.stat().st_size,
         memory=index.memory if isinstance(index, fh.HierIndex) else None,
+        n_clusters=int.from_bytes(saved.read_bytes()[22:24], "little"),
     )
     assert info.n_bits == 64
 
@@ -408,9 +420,11 @@ def test_verify_finds_nothing_wrong(index, saved):
     header, sections = ref.split(data)
     ranges = ref.section_ranges([len(section) for section in sections])
     assert [(part.name, part.offset, part.n_bytes) for part in report.sections] == [
-        (name, begin, end - begin) for name, (begin, end) in zip(ref.SECTIONS, ranges, strict=True)
+        (name, begin, end - begin) for name, (begin, end) in zip(ref.SECTIONS, ranges, strict=False)
     ]
-    assert [part.checksum for part in report.sections] == list(struct.unpack("<4Q", header.sums))
+    assert len(report.sections) == header.n_sections
+    sums = struct.unpack("<6Q", header.sums)
+    assert [part.checksum for part in report.sections] == list(sums[: header.n_sections])
     assert all(part.intact for part in report.sections)
 
 
@@ -451,10 +465,10 @@ def test_verify_needs_a_header_and_levels(index, saved):
 # ---- files that are refused, and what is said of them ----
 
 
-def change(path, *, levels=None, codes=None, runs=None, ids=None, **fields):
+def change(path, *, levels=None, codes=None, runs=None, ids=None, clusters=None, map=None, **fields):
     """Change a saved index and repair all checksums, so that the checks behind them are reached."""
     header, sections = ref.split(path.read_bytes())
-    given = (levels, codes, runs, ids)
+    given = (levels, codes, runs, ids, clusters, map)[: len(sections)]
     sections = [old if new is None else new + old[len(new) :] for old, new in zip(sections, given, strict=True)]
     data = ref.assemble(header, sections)
     header = ref.Header._make(ref.HEADER.unpack_from(data))._replace(**fields)
@@ -467,19 +481,27 @@ def change(path, *, levels=None, codes=None, runs=None, ids=None, **fields):
     ("changed", "message"),
     [
         ({"magic": b"NOTAHASH"}, "does not begin with 'FASTHASH'"),
-        ({"major": 2, "minor": 1}, r"written by a newer fasthash \(format 2\.1\), this one reads format 1\.1"),
+        ({"major": 2, "minor": 1}, r"written by a newer fasthash \(format 2\.1\), this one reads format 1\.2"),
         ({"major": 0}, "written by a foreign fasthash"),
-        ({"minor": 2}, r"written by a newer fasthash \(format 1\.2\)"),
-        ({"minor": 1}, "minor version 1 does not agree with the plan"),
+        ({"minor": 3}, r"written by a newer fasthash \(format 1\.3\)"),
+        ({"minor": 1}, "minor version 1 does not agree with what the file holds"),
+        ({"minor": 2}, "minor version 2 does not agree with what the file holds"),
         ({"size": 64}, "fields that format 1 does not have"),
-        ({"zero": b"\0\1"}, "fields that format 1 does not have"),
-        ({"rest": b"\1" + bytes(23)}, "fields that format 1 does not have"),
+        ({"n_clusters": 1}, "minor version 0 does not agree with what the file holds"),
+        ({"n_clusters": 1, "minor": 2}, "its header describes"),
+        ({"n_clusters": 99, "minor": 2}, "number of clusters 99 does not agree"),
+        ({"n_clusters": 1, "plan": 2, "minor": 2}, "number of clusters 1 does not agree"),
+        ({"id_map": 1}, "minor version 0 does not agree with what the file holds"),
+        ({"id_map": 1, "minor": 2}, "its header describes"),
+        ({"id_map": 2, "minor": 2}, "id map 2 is unknown, or maps no ids"),
+        ({"sums": bytes(40) + b"\1" * 8}, "fields that format 1 does not have"),
+        ({"rest": b"\1" + bytes(6)}, "fields that format 1 does not have"),
         ({"kind": 3}, "kind of index 3 is unknown"),
         ({"kind": 1}, "number of levels 3 is out of range"),
         ({"kind": 1, "n_levels": 1}, "number of rows .* does not agree with the number of codes"),
         ({"memory": 3}, "memory setting 3 is unknown"),
         ({"plan": 5}, "plan 5 is unknown"),
-        ({"plan": 4}, "minor version 0 does not agree with the plan"),
+        ({"plan": 4}, "minor version 0 does not agree with what the file holds"),
         ({"id_bytes": 9}, "bytes of an id 9 are out of range"),
         ({"id_bytes": 0}, "bytes of an id 0 are out of range"),
         ({"id_bytes": 3}, "its header describes"),
@@ -500,7 +522,7 @@ def change(path, *, levels=None, codes=None, runs=None, ids=None, **fields):
         ({"levels": struct.pack("<HHH", 8, 16, 39)}, r"multiples of 8, got \(8, 16, 39\)"),
         ({"levels": struct.pack("<HHH", 8, 16, 4096)}, "sum to at most 4096"),
         ({"levels": struct.pack("<HHH", 8, 16, 48)}, "its header describes"),
-        ({"sums": bytes(32)}, "checksum of the section 'levels' does not match"),
+        ({"sums": bytes(48)}, "checksum of the section 'levels' does not match"),
         ({"codes": b"\xff"}, "codes are out of order at row 1"),
         ({"runs": b"\xff"}, "runs do not mark as many rows as the header says"),
         ({"runs": "beyond"}, "runs do not mark as many rows as the header says"),
@@ -544,6 +566,7 @@ def test_each_fault_is_named(saved, changed, message):
     [
         ({"memory": 1}, "memory setting 1 is unknown"),
         ({"plan": 1}, "plan 1 is unknown"),
+        ({"n_clusters": 1, "minor": 2}, "number of clusters 1 does not agree"),
         ({"n_levels": 2}, "number of levels 2 is out of range"),
         ({"n_rows": 99}, "number of rows 99 does not agree with the number of codes"),
         ({"n_runs": 1}, "number of runs 1 does not agree"),
@@ -563,6 +586,44 @@ def test_each_fault_of_a_flat_file_is_named(saved, changed, message):
         fh.load(saved)
         return
     for load in (fh.load, load_mapped, lambda path: fh.FlatIndex.from_bytes(path.read_bytes())):
+        with pytest.raises(fh.FormatError, match=message):
+            load(saved)
+
+
+@pytest.mark.parametrize("index", [clusters], indirect=True, ids=["clusters"])
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"sums": 32}, "checksum of the section 'clusters' does not match"),
+        ({"sums": 40}, "checksum of the section 'id map' does not match"),
+        ({"clusters": b"\1"}, "rings of the clusters do not (ascend|divide the codes)"),
+        ({"clusters": b"\0\0\0\0\xff"}, "rings of the clusters do not ascend"),
+        ({"clusters": -1}, "code of row .* is not in the cluster and ring where it belongs"),
+        ({"codes": 0}, "code of row 0 is not in the cluster and ring where it belongs"),
+        ({"codes": -1}, "bytes after the last code are not zero"),
+        ({"map": 0}, "id map is out of order at position [01]"),
+        ({"map": 0xFF}, "id map holds 255, which is no code"),
+        ({"map": -1}, "bytes after the id map are not zero"),
+        ({"n_clusters": 0}, "its header describes"),
+        ({"n_clusters": 65535}, "number of clusters 65535 does not agree"),
+        ({"plan": 1}, "number of clusters .* does not agree with the kind, the plan and the number of rows"),
+    ],
+    ids=str,
+)
+def test_each_fault_of_clusters_and_maps_is_named(index, saved, changed, message):
+    index.save(saved, id_map=True)
+    header, sections = ref.split(saved.read_bytes())
+    (field, at), *_ = changed.items()
+    if field == "sums":
+        changed = {"sums": header.sums[:at] + bytes(8) + header.sums[at + 8 :]}
+    elif field == "map" and at >= 0:
+        changed = {"map": bytes([at or sections[5][1]])}  # of the second id twice
+    elif at in (0, -1) and field != "n_clusters":
+        section = sections[ref.SECTIONS.index("id map" if field == "map" else field)]
+        place = at % len(section)
+        changed = {field: section[:place] + bytes([section[place] ^ 0xFF]) + section[place + 1 :]}
+    change(saved, **changed)
+    for load in (fh.load, load_mapped, lambda path: fh.HierIndex.from_bytes(path.read_bytes())):
         with pytest.raises(fh.FormatError, match=message):
             load(saved)
 

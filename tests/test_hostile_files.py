@@ -28,6 +28,8 @@ SOME_ARE_VALID = [
     "codes out of order",
     "wrong ids",
     "wrong runs",
+    "wrong clusters",
+    "wrong id map",
     "flipped and repaired",
     "random buffer",
     "random file",

@@ -180,10 +180,11 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
              py::arg("allow") = py::none())
         .def(
             "save",
-            [](const Index& index, const std::string& path) {
-                run([&](const Interrupt& interrupt) { index.save(path, interrupt); });
+            [](const Index& index, const std::string& path, bool id_map) {
+                run([&](const Interrupt& interrupt) { index.save(path, interrupt, id_map); });
             },
-            py::arg("path"))
+            py::arg("path"), py::arg("id_map") = false)
+        .def("build_id_map", &Index::build_id_map, ReleaseGil())
         .def("to_bytes", &to_bytes);
 
     py::class_<FlatIndex, Index>(module, "FlatIndex").def(py::init<std::size_t>(), py::arg("n_bits"));
@@ -210,7 +211,9 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
         .def_readonly("format_major", &FileInfo::format_major)
         .def_readonly("format_minor", &FileInfo::format_minor)
         .def_readonly("file_bytes", &FileInfo::file_bytes)
-        .def_readonly("memory", &FileInfo::memory);
+        .def_readonly("memory", &FileInfo::memory)
+        .def_readonly("n_clusters", &FileInfo::n_clusters)
+        .def_readonly("has_id_map", &FileInfo::has_id_map);
 
     py::class_<FileSection>(module, "FileSection")
         .def_readonly("name", &FileSection::name)

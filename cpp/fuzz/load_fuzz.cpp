@@ -31,6 +31,7 @@ std::vector<Bytes> good_files() {
             const auto codes = random_codes(n * 3, generator, 3);
             index->add(view(codes, 3), nullptr);
             files.push_back(index->to_bytes());
+            files.push_back(index->to_bytes({}, true));
             if (n < 4) continue;
             const std::vector<std::int64_t> gone{1, 64, 100};
             index->remove(gone.data(), gone.size());
@@ -38,6 +39,7 @@ std::vector<Bytes> good_files() {
             const std::vector<std::int64_t> ids{INT64_MIN, -2, INT64_MAX};
             index->add({codes.data(), 3, 3}, ids.data());
             files.push_back(index->to_bytes());
+            files.push_back(index->to_bytes({}, true));
         }
     }
     return files;
@@ -97,13 +99,19 @@ void repair(Bytes& file, bool length_too) {
         const SectionTable table(raw, std::min<std::size_t>(n_bytes, kMaxBits / 8));
         constexpr std::uint64_t kLongest = 1 << 16;
         if (length_too && table.file_bytes() <= kLongest) file.resize(static_cast<std::size_t>(table.file_bytes()));
-        for (std::size_t i = 0; i < kSections; ++i) {
+        for (std::size_t i = 0; i < table.n; ++i) {
             if (table[i].end() > file.size()) continue;
             raw.hashes[i] = xxh64(file.data() + table[i].begin, static_cast<std::size_t>(table[i].n_bytes));
         }
     }
     raw.header_hash = xxh64(&raw, offsetof(RawHeader, header_hash));
     std::memcpy(file.data(), &raw, sizeof raw);
+}
+
+// An index with an id map is the same index.
+void check_with_map(const Index& index, const Bytes& without) {
+    const Bytes with_map = index.to_bytes({}, true);
+    check(index_from_bytes(with_map.data(), with_map.size())->to_bytes() == without, "with an id map");
 }
 
 // Checks that a loaded index works like any other.
@@ -128,6 +136,7 @@ void use(Index& index, Input& input) {
 
     const Bytes again = index.to_bytes();
     check(index_from_bytes(again.data(), again.size())->to_bytes() == again, "saved, loaded and saved again");
+    check_with_map(index, again);
     if (entries.ids.size() > 0) {
         std::vector<std::int64_t> some;
         for (const std::int64_t id : entries.ids) {

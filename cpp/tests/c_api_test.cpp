@@ -207,6 +207,9 @@ void test_results(const IndexHandle& index, std::unique_ptr<Index> core) {
     check_same(index.get(), *core);
 
     const std::string path = "c_api_test.fh";
+    ok(fasthash_index_build_id_map(index.get()));
+    ok(fasthash_index_save_with_id_map(index.get(), path.c_str()));
+    check_same(loaded(path, true).get(), *core);
     ok(fasthash_index_save(index.get(), path.c_str()));
     check(core->to_bytes().size() == peek_file(path).file_bytes, "the bytes of the file");
     for (const bool mapped : {false, true}) {
@@ -391,7 +394,8 @@ void test_null_handles() {
           fasthash_index_search(nullptr, one, 1, nullptr, &distance, &id),
           fasthash_index_search_pruned(nullptr, one, 1, 0.5, 0, nullptr, &distance, &id),
           fasthash_index_range_search(nullptr, one, 1, nullptr, &result),
-          fasthash_index_count_within(nullptr, one, 1, nullptr, &id), fasthash_index_save(nullptr, "x")}) {
+          fasthash_index_count_within(nullptr, one, 1, nullptr, &id), fasthash_index_save(nullptr, "x"),
+          fasthash_index_save_with_id_map(nullptr, "x"), fasthash_index_build_id_map(nullptr)}) {
         refused(status, "index must not be null");
     }
     refused(fasthash_peek(nullptr, &info), "path must not be null");

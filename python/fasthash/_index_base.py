@@ -205,6 +205,15 @@ class Index:
         """
         return self._impl.reconstruct(check_ids(ids))
 
+    def build_id_map(self) -> None:
+        """Build the table that finds codes by their id.
+
+        Otherwise the first call that needs it does: `remove`, `update`, `reconstruct`, `in`, or a search with `allow=`.
+        Takes about 50 ns a code on one thread, and at most 4 bytes a code. `save(path, id_map=True)` stores the map. Small
+        indices, and flat ones whose ids ascend, need none. Changes no result.
+        """
+        self._impl.build_id_map()
+
     def __contains__(self, id: Any) -> bool:
         return is_int64(check_int("id", id)) and id in self._impl
 
@@ -315,7 +324,7 @@ class Index:
             "n_removed": self._impl.n_removed(),
         }
 
-    def save(self, path: StrPath) -> None:
+    def save(self, path: StrPath, *, id_map: bool = False) -> None:
         """Write the index to one file, atomically and durably.
 
         The file gets its name only when it is complete and on disk. If a step before that fails, an earlier file of
@@ -323,11 +332,16 @@ class Index:
 
         Args:
             path: file to write or replace.
+            id_map: write the id map too, so that an index loaded from the file need not build it (`build_id_map`). The
+                file grows by at most 4 bytes a code, and older releases of fasthash cannot read it. Ids that ascend in
+                the order of the codes need no map.
 
         Raises:
             OSError: the operating system refused a step; the error names it.
+            TypeError: `path` is not a name, or `id_map` is not a bool.
         """
-        self._impl.save(path_bytes(path))
+        check_bool("id_map", id_map)
+        self._impl.save(path_bytes(path), id_map)
 
     @classmethod
     def _expected(cls, core: _core.Index) -> Self:

@@ -19,9 +19,10 @@ def load(path: StrPath, mmap: bool = False) -> FlatIndex | HierIndex:
     Args:
         path: a file that `save` wrote.
         mmap: map codes and ids from the file instead of reading them. Mapping is faster, and processes that map the
-            same file share its memory. A mapped `HierIndex` searches by prefix, without substring tables. Changes of
-            the index do not change the file. Do not overwrite the file in place while it is mapped; `save` is safe,
-            because it replaces the file.
+            same file share its memory. A mapped `HierIndex` whose codes were saved in clusters searches by clusters, as
+            fast as in memory; another one searches by prefix, without substring tables. Changes of the index do not
+            change the file. Do not overwrite the file in place while it is mapped; `save` is safe, because it replaces
+            the file.
 
     Returns:
         A `FlatIndex` or `HierIndex`, as it was saved.
@@ -74,4 +75,6 @@ def _file_info(info: _core.FileInfo) -> FileInfo:
         format_version=f"{info.format_major}.{info.format_minor}",
         file_bytes=info.file_bytes,
         memory=MEMORY_NAMES[info.memory] if info.kind is _core.IndexKind.hier else None,
+        n_clusters=info.n_clusters,
+        has_id_map=info.has_id_map,
     )

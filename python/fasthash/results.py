@@ -109,6 +109,12 @@ class FileInfo(NamedTuple):
     memory: str | None = None
     """The memory that a `HierIndex` may spend for speed: `"compact"`, `"default"` or `"fast"`; None of a flat index."""
 
+    n_clusters: int = 0
+    """Clusters that the codes are stored in; 0 if they are in another order."""
+
+    has_id_map: bool = False
+    """Whether the file holds the id map, so that loading it need not build one."""
+
     @property
     def n_bits(self) -> int:
         """Width of a code in bits."""

@@ -110,6 +110,9 @@ fasthash_status fasthash_index_compact(fasthash_index* index);
 
 /* ---- looking up ---- */
 
+/* Build the table that finds codes by their id now: else the first call that needs it does (remove, update, contains,
+ * reconstruct, a search with a filter). Changes no result. */
+fasthash_status fasthash_index_build_id_map(const fasthash_index* index);
 fasthash_status fasthash_index_contains(const fasthash_index* index, int64_t id, bool* contains);
 /* Write the codes of n ids that the index holds: `codes` takes n rows of n_bits / 8 bytes. */
 fasthash_status fasthash_index_reconstruct(const fasthash_index* index, const int64_t* ids, size_t n, uint8_t* codes);
@@ -171,6 +174,9 @@ fasthash_status fasthash_index_count_within(const fasthash_index* index, fasthas
 
 /* Write the index into one file, atomically and durably: after a failure the old file is intact. */
 fasthash_status fasthash_index_save(const fasthash_index* index, const char* path);
+/* The same, with the table that finds codes by their id (at most 4 bytes a code), so that loading needs not build it.
+ */
+fasthash_status fasthash_index_save_with_id_map(const fasthash_index* index, const char* path);
 
 /* Read and check a whole file. mapped: leave codes and ids in the file, mapped into memory, which other processes
  * share. The file may be replaced by saving meanwhile, but not be written into. */

@@ -61,6 +61,8 @@ class Index {
     /// Merge all segments into one, as if all codes had been added at once. Changes speed and memory, not results.
     void compact(const Interrupt& interrupt = {});
 
+    /// Build the id map now: else the first removal, lookup by id or search with a filter builds it.
+    void build_id_map() const;
     bool contains(std::int64_t id) const;
     /// The next automatic id: one past the largest so far, removed ones included; 0 for a new index.
     std::uint64_t next_id() const;
@@ -88,10 +90,11 @@ class Index {
     void count_within(CodeView queries, std::int32_t radius, const IdFilter* filter, std::int64_t* counts,
                       const Interrupt& interrupt = {}) const;
 
-    /// Write the index to one file, atomically: after a failure the old file is intact. Throws IoError.
-    void save(const std::string& path, const Interrupt& interrupt = {}) const;
+    /// Write the index to one file, atomically: after a failure the old file is intact. `id_map`: write the id map too,
+    /// at most 4 bytes a code, so that an index loaded from the file need not build it. Throws IoError.
+    void save(const std::string& path, const Interrupt& interrupt = {}, bool id_map = false) const;
     /// The bytes that save() would write.
-    std::vector<std::uint8_t> to_bytes(const Interrupt& interrupt = {}) const;
+    std::vector<std::uint8_t> to_bytes(const Interrupt& interrupt = {}, bool id_map = false) const;
 
  protected:
     class Impl;

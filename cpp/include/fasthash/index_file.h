@@ -18,7 +18,9 @@ struct FileInfo {
     int format_major;
     int format_minor;
     std::uint64_t file_bytes;
-    Memory memory;  ///< of a hierarchical index
+    Memory memory;             ///< of a hierarchical index
+    std::uint64_t n_clusters;  ///< 0 if the codes are not in clusters
+    bool has_id_map;
 };
 
 /// One section of a file.

@@ -65,6 +65,7 @@ ArrangedCodes::ArrangedCodes(SortedCodes sorted, Array<std::uint8_t> centroids, 
     : RowIds(sorted.n_entries(), sorted.smallest_id(), sorted.largest_id()),
       codes_(sorted.n_bytes()),
       centroids_(std::move(centroids)) {
+    centroids_.shrink_to_fit();
     const std::size_t n = sorted.n_rows(), n_clusters = this->centroids().n;
     Array<std::uint32_t> row_at(n);
     {  // a counting sort by ring
@@ -75,12 +76,7 @@ ArrangedCodes::ArrangedCodes(SortedCodes sorted, Array<std::uint8_t> centroids, 
         std::vector<std::uint32_t> next(ring_begin_.begin(), ring_begin_.end() - 1);
         for (std::size_t row = 0; row < n; ++row) row_at[next[rings[row]]++] = static_cast<std::uint32_t>(row);
     }
-    for (std::size_t c = 0; c < n_clusters; ++c) {
-        Annulus radii{0, static_cast<std::int32_t>(n_bytes()) * 8};
-        while (!radii.empty() && rows(c, {radii.first, radii.first}).size() == 0) ++radii.first;
-        while (!radii.empty() && rows(c, {radii.last, radii.last}).size() == 0) --radii.last;
-        radii_.push_back(radii);
-    }
+    find_radii();
     for (std::size_t row = 0; row < n; ++row) {
         const NumberRange entries = sorted.entries(row_at[row]);
         for (std::size_t entry = entries.begin; entry < entries.end; ++entry) {
@@ -90,6 +86,24 @@ ArrangedCodes::ArrangedCodes(SortedCodes sorted, Array<std::uint8_t> centroids, 
     }
     finish();
     copy_codes(sorted, row_at, stopper);
+}
+
+ArrangedCodes::ArrangedCodes(ByteMajorCodes codes, RowIds ids, Array<std::uint8_t> centroids,
+                             Array<std::uint32_t> ring_begin)
+    : RowIds(std::move(ids)),
+      codes_(std::move(codes)),
+      centroids_(std::move(centroids)),
+      ring_begin_(std::move(ring_begin)) {
+    find_radii();
+}
+
+void ArrangedCodes::find_radii() {
+    for (std::size_t c = 0; c < centroids().n; ++c) {
+        Annulus radii{0, static_cast<std::int32_t>(n_bytes()) * 8};
+        while (!radii.empty() && rows(c, {radii.first, radii.first}).size() == 0) ++radii.first;
+        while (!radii.empty() && rows(c, {radii.last, radii.last}).size() == 0) --radii.last;
+        radii_.push_back(radii);
+    }
 }
 
 // Row i takes the code of row row_at[i] of the sorted codes.

@@ -29,6 +29,8 @@ class ArrangedCodes final : public GroupSource, public RowIds {
     ArrangedCodes(SortedCodes sorted, Stopper& stopper);
     /// Arrange codes around centroids: rows, at least one.
     ArrangedCodes(SortedCodes sorted, Array<std::uint8_t> centroids, Stopper& stopper);
+    /// Clusters from a file, checked by the caller.
+    ArrangedCodes(ByteMajorCodes codes, RowIds ids, Array<std::uint8_t> centroids, Array<std::uint32_t> ring_begin);
 
     std::size_t size() const override { return n_rows(); }
     std::size_t n_bytes() const override { return codes_.n_bytes(); }
@@ -45,6 +47,9 @@ class ArrangedCodes final : public GroupSource, public RowIds {
 
     /// The centroids of the clusters; none if the codes are arranged by id.
     CodeView centroids() const { return {centroids_.data(), centroids_.size() / n_bytes(), n_bytes()}; }
+    /// For each cluster its first row at each distance from 0 to n_bits, then the number of rows.
+    const Array<std::uint32_t>& ring_begin() const { return ring_begin_; }
+    const ByteMajorCodes& codes() const { return codes_; }
     /// The smallest and the largest distance of a code of this cluster to its centroid.
     Annulus radii(std::size_t cluster) const { return radii_[cluster]; }
     /// The rows of a cluster whose distance to the centroid lies in the annulus.
@@ -54,13 +59,14 @@ class ArrangedCodes final : public GroupSource, public RowIds {
     }
 
  private:
-    std::size_t n_rings() const { return n_bytes() * 8 + 2; }
+    std::size_t n_rings() const { return n_bytes() * 8 + 1; }
+    void find_radii();
     void copy_codes(const SortedCodes& sorted, const Array<std::uint32_t>& row_at, Stopper& stopper);
 
     ByteMajorCodes codes_;
     Array<std::uint8_t> centroids_;
     std::vector<Annulus> radii_;
-    Array<std::uint32_t> ring_begin_;  // n_rings() for each cluster: its first row at each distance from 0; its end
+    Array<std::uint32_t> ring_begin_;  // n_rings() for each cluster, and the number of rows
 };
 
 }  // namespace fasthash

@@ -44,6 +44,8 @@ class ByteMajorCodes final : public GroupSource {
         return group(first);
     }
     std::size_t nbytes() const { return data_.nbytes(); }
+    /// The groups, the last one padded with zeros.
+    const Array<std::uint8_t>& stored() const { return data_; }
 
     /// Codes begin .. begin + n as rows.
     void copy_rows(std::size_t begin, std::size_t n, std::uint8_t* rows) const;

@@ -13,6 +13,9 @@ namespace fasthash {
 
 class RowIds {
  public:
+    /// From a file, checked by the caller.
+    RowIds(DuplicateRuns runs, PackedNumbers ids, IdSummary summary);
+
     std::size_t n_rows() const { return runs_.n_rows(); }
     std::size_t n_entries() const { return runs_.n_entries(); }
 
@@ -23,6 +26,7 @@ class RowIds {
     std::int64_t smallest_id() const { return smallest_id_; }
     std::int64_t largest_id() const { return largest_id_; }
     NumberRange entries(std::size_t row) const { return {runs_.begin(row), runs_.end(row)}; }
+    const DuplicateRuns& runs() const { return runs_; }
     /// The row of an entry.
     std::size_t row_of(std::size_t entry, std::size_t row_before = 0) const { return runs_.row_of(entry, row_before); }
     /// Number of entries in rows first_row .. end_row.
@@ -39,8 +43,6 @@ class RowIds {
 
  protected:
     RowIds() = default;
-    /// From a file, checked by the caller.
-    RowIds(DuplicateRuns runs, PackedNumbers ids, IdSummary summary);
     /// No rows yet; all ids that will be appended lie in smallest_id .. largest_id.
     RowIds(std::size_t n_entries, std::int64_t smallest_id, std::int64_t largest_id);
 

@@ -260,6 +260,10 @@ fasthash_status fasthash_index_compact(fasthash_index* index) {
 
 // ---- looking up ----
 
+fasthash_status fasthash_index_build_id_map(const fasthash_index* index) {
+    return run([&] { not_null("index", index).core->build_id_map(); });
+}
+
 fasthash_status fasthash_index_contains(const fasthash_index* index, int64_t id, bool* contains) {
     return run([&] { not_null("contains", contains) = not_null("index", index).core->contains(id); });
 }
@@ -337,6 +341,10 @@ fasthash_status fasthash_index_count_within(const fasthash_index* index, fasthas
 
 fasthash_status fasthash_index_save(const fasthash_index* index, const char* path) {
     return run([&] { not_null("index", index).core->save(&not_null("path", path)); });
+}
+
+fasthash_status fasthash_index_save_with_id_map(const fasthash_index* index, const char* path) {
+    return run([&] { not_null("index", index).core->save(&not_null("path", path), {}, true); });
 }
 
 fasthash_status fasthash_index_load(const char* path, bool mapped, fasthash_index** index) {

@@ -111,6 +111,11 @@ void Index::compact(const Interrupt& interrupt) {
 
 bool Index::contains(std::int64_t id) const { return impl_->state.get()->find(id).found(); }
 
+void Index::build_id_map() const {
+    const std::shared_ptr<const State> held = impl_->state.get();
+    for (const LiveSegment& each : held->segments) each.segment->build_id_map();
+}
+
 std::uint64_t Index::next_id() const { return impl_->state.get()->next_id; }
 
 void Index::reconstruct(const std::int64_t* ids, std::size_t n, std::uint8_t* codes) const {
@@ -126,7 +131,7 @@ Export Index::export_entries() const {
     const std::size_t n_bytes = layout().n_bytes();
     Entries entries;
     for (const LiveSegment& each : held->segments) entries.append(each, n_bytes);
-    const Array<std::uint32_t> order = order_of_ids(entries.ids.data(), entries.n());
+    const Array<std::uint32_t> order = order_of_ids(IdArray(entries.ids.data(), entries.n()));
     Export sorted{std::vector<std::uint8_t>(entries.codes.size()), std::vector<std::int64_t>(entries.n())};
     for (std::size_t i = 0; i < order.size(); ++i) {
         std::memcpy(sorted.codes.data() + i * n_bytes, entries.codes.data() + order[i] * n_bytes, n_bytes);
@@ -231,14 +236,14 @@ void Index::count_within(CodeView queries, std::int32_t radius, const IdFilter* 
 
 // ---- files ----
 
-void Index::save(const std::string& path, const Interrupt& interrupt) const {
+void Index::save(const std::string& path, const Interrupt& interrupt, bool id_map) const {
     Stopper stopper(interrupt);
-    save_index(path, layout(), impl_->settings, *impl_->state.get(), stopper);
+    save_index(path, layout(), impl_->settings, *impl_->to_save(stopper), id_map, stopper);
 }
 
-std::vector<std::uint8_t> Index::to_bytes(const Interrupt& interrupt) const {
+std::vector<std::uint8_t> Index::to_bytes(const Interrupt& interrupt, bool id_map) const {
     Stopper stopper(interrupt);
-    return index_bytes(layout(), impl_->settings, *impl_->state.get(), stopper);
+    return index_bytes(layout(), impl_->settings, *impl_->to_save(stopper), id_map, stopper);
 }
 
 std::unique_ptr<Index> load_index(const std::string& path, bool mapped) {

@@ -137,6 +137,12 @@ std::shared_ptr<const State> Index::Impl::compacted(Stopper& stopper) {
     return next;
 }
 
+std::shared_ptr<const State> Index::Impl::to_save(Stopper& stopper) const {
+    std::shared_ptr<const State> held = state.get();
+    if (held->is_compact() || held->segments[0].segment->clusters() == nullptr) return held;
+    return in_one_segment(*held, stopper);
+}
+
 void Index::Impl::search_exact(const IdFilter* filter, const SearchTask& task, Stopper& stopper) const {
     const std::shared_ptr<const State> held = state.get();
     if (task.share < 1 && !held->segments.empty() && leading(*held)->search_plan().plan != Plan::clusters) {

@@ -33,10 +33,11 @@ IndexContent read_index(const std::string& path, bool mapped);
 /// Read an index from the bytes of a file, which are copied.
 IndexContent read_index(const std::uint8_t* data, std::size_t n);
 
-/// Write an index, atomically. Throws IoError, or Interrupted when `stopper` ends the work.
+/// Write an index, atomically; codes that fill one segment in clusters keep that order. `id_map`: with the id map.
+/// Throws IoError, or Interrupted when `stopper` ends the work.
 void save_index(const std::string& path, const LevelLayout& layout, const IndexSettings& settings, const State& state,
-                Stopper& stopper);
+                bool id_map, Stopper& stopper);
 std::vector<std::uint8_t> index_bytes(const LevelLayout& layout, const IndexSettings& settings, const State& state,
-                                      Stopper& stopper);
+                                      bool id_map, Stopper& stopper);
 
 }  // namespace fasthash

@@ -1,26 +1,24 @@
 #include <algorithm>
 #include <cstring>
 
-#include "codes/code_bits.h"
 #include "fasthash/error.h"
 #include "fasthash/ids.h"
 #include "fasthash/index_file.h"
 #include "fasthash/threads.h"
+#include "io/cluster_checks.h"
+#include "io/code_checks.h"
 #include "io/file_format.h"
 #include "io/file_layout.h"
 #include "io/id_checks.h"
 #include "io/xxh64.h"
 #include "platform/files.h"
+#include "segments/arranged_segment.h"
 #include "segments/byte_major_segment.h"
 #include "segments/plan_segment.h"
 #include "segments/state.h"
 
 namespace fasthash {
 namespace {
-
-bool all_zero(const std::uint8_t* bytes, std::size_t n) {
-    return std::all_of(bytes, bytes + n, [](std::uint8_t byte) { return byte == 0; });
-}
 
 RawHeader read_header(const ByteSource& file) {
     RawHeader raw;
@@ -35,8 +33,9 @@ RawHeader read_header(const ByteSource& file) {
     if (xxh64(&raw, offsetof(RawHeader, header_hash)) != raw.header_hash) {
         refuse("checksum of the header does not match");
     }
-    if (raw.header_bytes != sizeof raw || !all_zero(raw.reserved_0, sizeof raw.reserved_0) ||
-        !all_zero(raw.reserved_1, sizeof raw.reserved_1)) {
+    const bool has_all_sections = raw.n_sections() == kSections;
+    if (raw.header_bytes != sizeof raw || !all_zero(raw.reserved, sizeof raw.reserved) ||
+        (!has_all_sections && (raw.hashes[4] != 0 || raw.hashes[5] != 0))) {
         refuse("header uses fields that format 1 does not have");
     }
     const auto check = [](bool good, const char* field, std::uint64_t value, const char* wrong) {
@@ -47,7 +46,7 @@ RawHeader read_header(const ByteSource& file) {
     check(flat || hier, "kind of index", raw.kind, "is unknown");
     check(raw.memory <= (hier ? 2 : 0), "memory setting", raw.memory, "is unknown");
     check(raw.plan <= (hier ? 4 : 0), "plan", raw.plan, "is unknown");
-    check(raw.minor == minor_of(raw.plan), "minor version", raw.minor, "does not agree with the plan");
+    check(raw.minor == raw.oldest_minor(), "minor version", raw.minor, "does not agree with what the file holds");
     check(raw.n_levels >= 1 && raw.n_levels <= (hier ? kMaxBits / 8 : 1), "number of levels", raw.n_levels,
           "is out of range");
     check(raw.n_codes <= kMaxCodes, "number of codes", raw.n_codes, "is out of range");
@@ -61,6 +60,10 @@ RawHeader read_header(const ByteSource& file) {
     check(raw.next_id <= std::uint64_t{1} << 63, "next id", raw.next_id, "is out of range");
     check(raw.n_codes > 0 || raw.first_id == 0, "first id", static_cast<std::uint64_t>(raw.first_id),
           "is that of no code");
+    const bool may_be_clusters = hier && (raw.plan == 0 || raw.plan == 4);
+    check(raw.n_clusters <= (may_be_clusters ? raw.n_rows : 0), "number of clusters", raw.n_clusters,
+          "does not agree with the kind, the plan and the number of rows");
+    check(raw.has_id_map <= (raw.id_bytes > 0 ? 1 : 0), "id map", raw.has_id_map, "is unknown, or maps no ids");
     return raw;
 }
 
@@ -92,8 +95,9 @@ struct OpenedFile {
     IndexKind kind() const { return static_cast<IndexKind>(raw.kind); }
     SectionTable table() const { return {raw, layout().n_bytes()}; }
     FileInfo info() const {
-        return {kind(),    level_bits, raw.n_codes, raw.id_bytes > 0,
-                raw.major, raw.minor,  file.size(), static_cast<Memory>(raw.memory)};
+        return {kind(),         level_bits,         raw.n_codes, raw.id_bytes > 0,
+                raw.major,      raw.minor,          file.size(), static_cast<Memory>(raw.memory),
+                raw.n_clusters, raw.has_id_map != 0};
     }
 
     [[noreturn]] static void refuse_section(std::size_t section) {
@@ -118,7 +122,7 @@ class Sections {
     }
     /// The gaps between sections must be zero.
     void check_gaps() const {
-        for (std::size_t i = 0; i + 1 < kSections; ++i) {
+        for (std::size_t i = 0; i + 1 < table_.n; ++i) {
             std::uint8_t gap[SectionTable::kAlignment];
             const auto n = static_cast<std::size_t>(table_[i + 1].begin - table_[i].end());
             opened_.file.read(gap, n, table_[i].end());
@@ -131,11 +135,12 @@ class Sections {
         for (const auto& [data, n_bytes] : pieces) hash.update(data, n_bytes);
         if (hash.digest() != opened_.raw.hashes[section]) OpenedFile::refuse_section(section);
     }
-    /// Check the two large sections in parallel.
-    void check_codes_and_ids(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& ids) const {
-        parallel_for(2, [&](std::size_t i) {
-            const Array<std::uint8_t>& bytes = i == 0 ? codes : ids;
-            check_hash(i == 0 ? 1 : 3, {{bytes.data(), bytes.size()}});
+    /// Check the large sections in parallel.
+    void check_large(const Array<std::uint8_t>& codes, const PackedNumbers& ids, const PackedNumbers& id_map) const {
+        const std::pair<std::size_t, const Array<std::uint8_t>*> large[] = {
+            {1, &codes}, {3, &ids.bytes()}, {5, &id_map.bytes()}};
+        parallel_for(table_.n == kSections ? 3 : 2, [&](std::size_t i) {
+            check_hash(large[i].first, {{large[i].second->data(), large[i].second->size()}});
         });
     }
 
@@ -145,31 +150,50 @@ class Sections {
     const MappedFile* mapped_;
 };
 
-PackedNumbers read_ids(const OpenedFile& opened, const Sections& sections) {
-    auto bytes = sections.values<std::uint8_t>(3, 0, static_cast<std::size_t>(opened.table()[3].n_bytes));
+PackedNumbers read_numbers(const OpenedFile& opened, const Sections& sections, std::size_t section,
+                           std::int64_t smallest, std::size_t width) {
+    const auto n_bytes = static_cast<std::size_t>(opened.table()[section].n_bytes);
+    auto bytes = sections.values<std::uint8_t>(section, 0, n_bytes);
     if (!all_zero(bytes.end() - PackedNumbers::kSlack, PackedNumbers::kSlack)) {
-        refuse("bytes after the ids are not zero");
+        refuse(std::string("bytes after the ") + kSectionNames[section] + " are not zero");
     }
-    return PackedNumbers::of_width(opened.raw.first_id, opened.raw.id_bytes, std::move(bytes));
+    return PackedNumbers::of_width(smallest, width, std::move(bytes));
+}
+
+PackedNumbers read_ids(const OpenedFile& opened, const Sections& sections) {
+    return read_numbers(opened, sections, 3, opened.raw.first_id, opened.raw.id_bytes);
+}
+
+// Empty if the file has none.
+PackedNumbers read_id_map(const OpenedFile& opened, const Sections& sections) {
+    if (opened.raw.has_id_map == 0) return {};
+    return read_numbers(opened, sections, 5, 0, IdMap::width_for(static_cast<std::size_t>(opened.raw.n_codes)));
+}
+
+LiveSegment with_id_map(std::shared_ptr<const Segment> segment, PackedNumbers id_map) {
+    if (id_map.size() > 0) segment->take_id_map(std::make_unique<const IdMap>(std::move(id_map)));
+    return LiveSegment(std::move(segment));
+}
+
+ByteMajorCodes read_groups(const OpenedFile& opened, const Sections& sections) {
+    const std::size_t n_bytes = opened.layout().n_bytes();
+    return {n_bytes, static_cast<std::size_t>(opened.raw.n_rows),
+            sections.values<std::uint8_t>(1, 0, static_cast<std::size_t>(opened.table()[1].n_bytes))};
 }
 
 LiveSegment load_flat(const OpenedFile& opened, const std::shared_ptr<const MappedFile>& mapped) {
     const RawHeader& raw = opened.raw;
     const Sections sections(opened, mapped.get());
-    const std::size_t n_bytes = opened.layout().n_bytes();
     const auto n = static_cast<std::size_t>(raw.n_codes);
-    auto groups = sections.values<std::uint8_t>(1, 0, static_cast<std::size_t>(opened.table()[1].n_bytes));
+    ByteMajorCodes codes = read_groups(opened, sections);
     sections.check_gaps();
     sections.check_hash(2, {});
+    if (raw.has_id_map != 0) sections.check_hash(4, {});
     PackedNumbers stored;  // unless ids are consecutive
     if (raw.id_bytes > 0) stored = read_ids(opened, sections);
-    sections.check_codes_and_ids(groups, stored.bytes());
-    const std::uint8_t* last_group = groups.end() - kGroup * n_bytes;
-    for (std::size_t b = 0; b < n_bytes && n % kGroup != 0; ++b) {
-        if (!all_zero(last_group + b * kGroup + n % kGroup, kGroup - n % kGroup)) {
-            refuse("bytes after the last code are not zero");
-        }
-    }
+    PackedNumbers id_map = read_id_map(opened, sections);
+    sections.check_large(codes.stored(), stored, id_map);
+    check_last_group(codes);
     std::optional<EntryIds> ids;
     if (raw.id_bytes == 0) {
         check_next_id(raw, n - 1);
@@ -178,77 +202,73 @@ LiveSegment load_flat(const OpenedFile& opened, const std::shared_ptr<const Mapp
         }
         ids.emplace(raw.first_id, n);
     } else {
-        IdSummary summary = check_ids(raw, DuplicateRuns(n), stored);
+        IdSummary summary = check_ids(raw, DuplicateRuns(n), stored, id_map);
         ids.emplace(std::move(stored), std::move(summary));
     }
-    return LiveSegment(std::make_shared<const ByteMajorSegment>(ByteMajorCodes(n_bytes, n, std::move(groups)),
-                                                                std::move(*ids), mapped));
+    return with_id_map(std::make_shared<const ByteMajorSegment>(std::move(codes), std::move(*ids), mapped),
+                       std::move(id_map));
 }
 
-// The first row that is not greater than the previous one; rows.end if there is none.
-std::size_t first_out_of_order(const Array<std::uint8_t>& codes, std::size_t n_bytes, NumberRange rows) {
-    for (std::size_t row = std::max<std::size_t>(rows.begin, 1); row < rows.end; ++row) {
-        const std::uint8_t* code = codes.data() + row * n_bytes;
-        if (n_bytes == 8) {  // fast path: compares as integers
-            std::uint64_t word, before;
-            std::memcpy(&word, code, sizeof word);
-            std::memcpy(&before, code - sizeof before, sizeof before);
-            if (__builtin_bswap64(before) >= __builtin_bswap64(word)) return row;
-        } else if (std::memcmp(code - n_bytes, code, n_bytes) >= 0) {
-            return row;
-        }
-    }
-    return rows.end;
-}
-
-void check_order(const Array<std::uint8_t>& codes, std::size_t n_bytes, std::size_t n_rows) {
-    constexpr std::size_t kChunks = 16;
-    std::size_t wrong[kChunks];
-    parallel_for(kChunks,
-                 [&](std::size_t i) { wrong[i] = first_out_of_order(codes, n_bytes, chunk_of(n_rows, kChunks, i)); });
-    for (std::size_t i = 0; i < kChunks; ++i) {
-        if (wrong[i] == chunk_of(n_rows, kChunks, i).end) continue;
-        refuse("codes are out of order at row " + std::to_string(wrong[i]));
-    }
-}
-
-void check_runs(const RawHeader& raw, const Array<std::uint64_t>& marks, const Array<std::uint32_t>& extras) {
-    if (raw.n_runs == 0) return;
-    std::size_t n_marks = 0;
-    for (const std::uint64_t word : marks) n_marks += count_bits(word);
-    const bool beyond = raw.n_rows % 64 != 0 && marks.back() >> raw.n_rows % 64 != 0;
-    if (n_marks != raw.n_runs || beyond) refuse("runs do not mark as many rows as the header says");
-    std::uint32_t last = 0;
-    for (const std::uint32_t extra : extras) {
-        if (extra <= last) refuse("runs do not grow");
-        last = extra;
-    }
-    if (last != raw.n_codes - raw.n_rows) refuse("runs do not hold as many codes as the header says");
-}
-
-LiveSegment load_hier(const OpenedFile& opened, const std::shared_ptr<const MappedFile>& mapped, Memory memory,
-                      std::optional<Plan> plan) {
-    const RawHeader& raw = opened.raw;
-    const Sections sections(opened, mapped.get());
-    const std::size_t n_bytes = opened.layout().n_bytes();
-    const auto n = static_cast<std::size_t>(raw.n_codes), n_rows = static_cast<std::size_t>(raw.n_rows);
-    const auto n_runs = static_cast<std::size_t>(raw.n_runs);
+DuplicateRuns read_runs(const RawHeader& raw, const Sections& sections) {
+    const auto n_rows = static_cast<std::size_t>(raw.n_rows), n_runs = static_cast<std::size_t>(raw.n_runs);
     const std::size_t n_marks = n_runs == 0 ? 0 : (n_rows + 63) / 64;
-    auto rows = sections.values<std::uint8_t>(1, 0, n_rows * n_bytes);
     auto marks = sections.values<std::uint64_t>(2, 0, n_marks);
     auto extras = sections.values<std::uint32_t>(2, n_marks * sizeof(std::uint64_t), n_runs);
-    PackedNumbers ids = read_ids(opened, sections);
-    sections.check_gaps();
     sections.check_hash(2, {{marks.data(), n_marks * sizeof marks[0]}, {extras.data(), n_runs * sizeof extras[0]}});
     check_runs(raw, marks, extras);
-    sections.check_codes_and_ids(rows, ids.bytes());
+    return DuplicateRuns(n_rows, static_cast<std::size_t>(raw.n_codes), std::move(marks), std::move(extras));
+}
+
+std::shared_ptr<const Segment> load_sorted(const OpenedFile& opened, const Sections& sections,
+                                           const std::shared_ptr<const MappedFile>& mapped, Memory memory,
+                                           std::optional<Plan> plan, PackedNumbers& id_map) {
+    const RawHeader& raw = opened.raw;
+    const std::size_t n_bytes = opened.layout().n_bytes();
+    const auto n_rows = static_cast<std::size_t>(raw.n_rows);
+    auto rows = sections.values<std::uint8_t>(1, 0, n_rows * n_bytes);
+    DuplicateRuns runs = read_runs(raw, sections);
+    if (raw.has_id_map != 0) sections.check_hash(4, {});
+    PackedNumbers ids = read_ids(opened, sections);
+    id_map = read_id_map(opened, sections);
+    sections.check_large(rows, ids, id_map);
     check_order(rows, n_bytes, n_rows);
-    DuplicateRuns runs(n_rows, n, std::move(marks), std::move(extras));
-    IdSummary summary = check_ids(raw, runs, ids);
+    IdSummary summary = check_ids(raw, runs, ids, id_map);
     SortedCodes sorted(n_bytes, std::move(rows), std::move(runs), std::move(ids), std::move(summary));
+    if (mapped) return std::make_shared<const SortedSegment>(std::move(sorted), mapped);
     Stopper stopper;
-    return LiveSegment(mapped ? std::make_shared<const SortedSegment>(std::move(sorted), mapped)
-                              : planned_segment(std::move(sorted), memory, plan, stopper));
+    return planned_segment(std::move(sorted), memory, plan, stopper);
+}
+
+std::shared_ptr<const Segment> load_clusters(const OpenedFile& opened, const Sections& sections,
+                                             const std::shared_ptr<const MappedFile>& mapped, PackedNumbers& id_map) {
+    const RawHeader& raw = opened.raw;
+    const std::size_t n_bytes = opened.layout().n_bytes(), n_rings = raw.n_clusters * (n_bytes * 8 + 1) + 1;
+    ByteMajorCodes codes = read_groups(opened, sections);
+    DuplicateRuns runs = read_runs(raw, sections);
+    PackedNumbers ids = read_ids(opened, sections);
+    id_map = read_id_map(opened, sections);
+    auto ring_begin = sections.values<std::uint32_t>(4, 0, n_rings);
+    auto centroids = sections.values<std::uint8_t>(4, n_rings * sizeof ring_begin[0], raw.n_clusters * n_bytes);
+    sections.check_hash(4, {{ring_begin.data(), n_rings * sizeof ring_begin[0]}, {centroids.data(), centroids.size()}});
+    sections.check_large(codes.stored(), ids, id_map);
+    check_last_group(codes);
+    check_clusters(codes, {centroids.data(), raw.n_clusters, n_bytes}, ring_begin);
+    IdSummary summary = check_ids(raw, runs, ids, id_map);
+    RowIds row_ids(std::move(runs), std::move(ids), std::move(summary));
+    return std::make_shared<const ArrangedSegment>(
+        ArrangedCodes(std::move(codes), std::move(row_ids), std::move(centroids), std::move(ring_begin)), false,
+        mapped);
+}
+
+LiveSegment load_hier(const OpenedFile& opened, const std::shared_ptr<const MappedFile>& mapped,
+                      const IndexSettings& settings) {
+    const Sections sections(opened, mapped.get());
+    sections.check_gaps();
+    PackedNumbers id_map;
+    std::shared_ptr<const Segment> segment =
+        opened.raw.n_clusters > 0 ? load_clusters(opened, sections, mapped, id_map)
+                                  : load_sorted(opened, sections, mapped, settings.memory, settings.plan, id_map);
+    return with_id_map(std::move(segment), std::move(id_map));
 }
 
 IndexContent read(const ByteSource& file, const std::shared_ptr<const MappedFile>& mapped) {
@@ -259,13 +279,12 @@ IndexContent read(const ByteSource& file, const std::shared_ptr<const MappedFile
     auto state = std::make_shared<State>();
     state->next_id = raw.next_id;
     if (raw.n_codes > 0) {
-        state->segments.push_back(opened.kind() == IndexKind::flat
-                                      ? load_flat(opened, mapped)
-                                      : load_hier(opened, mapped, settings.memory, settings.plan));
+        state->segments.push_back(opened.kind() == IndexKind::flat ? load_flat(opened, mapped)
+                                                                   : load_hier(opened, mapped, settings));
     } else {
         const Sections sections(opened, nullptr);
         sections.check_gaps();
-        for (std::size_t section = 1; section < kSections; ++section) sections.check_hash(section, {});
+        for (std::size_t section = 1; section < opened.table().n; ++section) sections.check_hash(section, {});
     }
     return {opened.layout(), settings, std::move(state)};
 }
@@ -303,7 +322,7 @@ FileReport verify_file(const std::string& path) {
         FileReport report{opened.info(), {}, {}};
         const SectionTable table = opened.table();
         std::vector<std::uint8_t> piece;
-        for (std::size_t i = 0; i < kSections; ++i) {
+        for (std::size_t i = 0; i < table.n; ++i) {
             Xxh64 hash;
             for (std::uint64_t position = table[i].begin; position < table[i].end(); position += piece.size()) {
                 piece.resize(static_cast<std::size_t>(std::min<std::uint64_t>(1 << 20, table[i].end() - position)));

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "codes/arranged_codes.h"
 #include "codes/duplicate_runs.h"
 #include "io/file_format.h"
 #include "io/file_layout.h"
@@ -30,13 +31,18 @@ class IndexWriter {
         buffer_.insert(buffer_.end(), bytes, bytes + n_bytes);
         if (buffer_.size() >= kBufferBytes) flush();
     }
+    /// The bytes after packed numbers.
+    void append_slack() {
+        const std::uint8_t slack[PackedNumbers::kSlack] = {};
+        append(slack, sizeof slack);
+    }
     void finish(RawHeader raw) {
         flush();
         std::memcpy(raw.magic, kMagic, sizeof kMagic);
         raw.major = kMajor;
-        raw.minor = minor_of(raw.plan);
+        raw.minor = raw.oldest_minor();
         raw.header_bytes = sizeof raw;
-        for (std::size_t i = 0; i < kSections; ++i) raw.hashes[i] = hashes_[i].digest();
+        for (std::size_t i = 0; i < raw.n_sections(); ++i) raw.hashes[i] = hashes_[i].digest();
         raw.header_hash = xxh64(&raw, offsetof(RawHeader, header_hash));
         sink_.write(&raw, sizeof raw, 0);
         sink_.commit();
@@ -81,26 +87,59 @@ void for_each_piece(const State& state, std::size_t n_bytes, Call call) {
     if (piece.n() > 0) call(piece);
 }
 
-// Packs ids in the order in which they arrive.
+// Writes ids in the order in which they arrive, and keeps those that an id map is made of.
 class IdWriter {
  public:
-    IdWriter(IndexWriter& writer, const RawHeader& raw) : writer_(writer), raw_(raw) {}
+    /// All ids lie in smallest .. largest. `ids`: null if no map is wanted.
+    IdWriter(IndexWriter& writer, RawHeader& raw, std::int64_t smallest, std::int64_t largest, Array<std::int64_t>* ids)
+        : writer_(writer), raw_(raw), ids_(ids) {
+        raw.first_id = smallest;
+        raw.id_bytes = static_cast<std::uint8_t>(
+            PackedNumbers::width_for(static_cast<std::uint64_t>(largest) - static_cast<std::uint64_t>(smallest)));
+    }
 
     void append(std::int64_t id) {
         const std::uint64_t value = static_cast<std::uint64_t>(id) - static_cast<std::uint64_t>(raw_.first_id);
         writer_.append(&value, raw_.id_bytes);
+        if (ids_ != nullptr) ids_->push_back(id);
     }
-    void finish() {
-        const std::uint8_t slack[PackedNumbers::kSlack] = {};
-        writer_.append(slack, sizeof slack);
-    }
+    void finish() { writer_.append_slack(); }
 
  private:
     IndexWriter& writer_;
     const RawHeader& raw_;
+    Array<std::int64_t>* ids_;
 };
 
-void write_flat(IndexWriter& writer, RawHeader& raw, const State& state, std::size_t n_bytes) {
+// Sections 4 and 5, if the file has them. `ids`: of the id map; none if it is not wanted.
+void write_newer_sections(IndexWriter& writer, RawHeader& raw, const ArrangedCodes* clusters,
+                          const Array<std::int64_t>& ids) {
+    // Ids that ascend need no map.
+    raw.has_id_map = std::is_sorted(ids.begin(), ids.end()) ? 0 : 1;
+    if (raw.n_sections() == kOldSections) return;
+    writer.begin(4);
+    if (clusters != nullptr) {
+        writer.append(clusters->ring_begin().data(), clusters->ring_begin().size() * sizeof(std::uint32_t));
+        writer.append(clusters->centroids().data, clusters->centroids().n * clusters->n_bytes());
+    }
+    writer.begin(5);
+    if (raw.has_id_map == 0) return;
+    const std::size_t width = IdMap::width_for(ids.size());
+    for (const std::uint32_t entry : order_of_ids(IdArray(ids.data(), ids.size()))) writer.append(&entry, width);
+    writer.append_slack();
+}
+
+void write_runs(IndexWriter& writer, RawHeader& raw, const DuplicateRuns& runs) {
+    raw.n_rows = runs.n_rows();
+    raw.n_runs = runs.extras().size();
+    writer.begin(2);
+    if (raw.n_runs == 0) return;
+    writer.append(runs.marks().data(), runs.marks().size() * sizeof(std::uint64_t));
+    writer.append(runs.extras().data(), runs.extras().size() * sizeof(std::uint32_t));
+}
+
+void write_flat(IndexWriter& writer, RawHeader& raw, const State& state, std::size_t n_bytes,
+                Array<std::int64_t>* map_ids) {
     raw.n_rows = raw.n_codes;
     writer.begin(1);
     std::int64_t smallest = INT64_MAX, largest = INT64_MIN, last = 0;
@@ -124,16 +163,15 @@ void write_flat(IndexWriter& writer, RawHeader& raw, const State& state, std::si
     if (raw.n_codes == 0) return;
     raw.first_id = smallest;
     if (counted) return;
-    raw.id_bytes = static_cast<std::uint8_t>(
-        PackedNumbers::width_for(static_cast<std::uint64_t>(largest) - static_cast<std::uint64_t>(smallest)));
-    IdWriter ids(writer, raw);
+    IdWriter ids(writer, raw, smallest, largest, map_ids);
     for_each_piece(state, n_bytes, [&ids](const Entries& piece) {
         for (const std::int64_t id : piece.ids) ids.append(id);
     });
     ids.finish();
 }
 
-void write_hier(IndexWriter& writer, RawHeader& raw, const State& state, std::size_t n_bytes, Stopper& stopper) {
+void write_sorted(IndexWriter& writer, RawHeader& raw, const State& state, std::size_t n_bytes,
+                  Array<std::int64_t>* map_ids, Stopper& stopper) {
     const NewEntries nothing{{nullptr, 0, n_bytes}, nullptr, 0};
     writer.begin(1);
     DuplicateRuns runs;
@@ -150,25 +188,30 @@ void write_hier(IndexWriter& writer, RawHeader& raw, const State& state, std::si
         smallest = std::min(smallest, entry.id());
         largest = std::max(largest, entry.id());
     }
-    raw.n_rows = runs.n_rows();
-    raw.n_runs = runs.extras().size();
-    writer.begin(2);
-    if (raw.n_runs > 0) {
-        writer.append(runs.marks().data(), runs.marks().size() * sizeof(std::uint64_t));
-        writer.append(runs.extras().data(), runs.extras().size() * sizeof(std::uint32_t));
-    }
+    write_runs(writer, raw, runs);
     writer.begin(3);
     if (raw.n_codes == 0) return;
-    raw.first_id = smallest;
-    raw.id_bytes = static_cast<std::uint8_t>(
-        PackedNumbers::width_for(static_cast<std::uint64_t>(largest) - static_cast<std::uint64_t>(smallest)));
-    IdWriter ids(writer, raw);
+    IdWriter ids(writer, raw, smallest, largest, map_ids);
     for (MergeCursor entry(state.segments, nothing, stopper); !entry.done(); entry.next()) ids.append(entry.id());
     ids.finish();
 }
 
+void write_clusters(IndexWriter& writer, RawHeader& raw, const ArrangedCodes& clusters, Array<std::int64_t>* map_ids) {
+    raw.n_clusters = static_cast<std::uint16_t>(clusters.centroids().n);
+    const Array<std::uint8_t>& groups = clusters.codes().stored();
+    writer.begin(1);
+    for (std::size_t at = 0; at < groups.size(); at += kBufferBytes) {
+        writer.append(groups.data() + at, std::min(kBufferBytes, groups.size() - at));
+    }
+    write_runs(writer, raw, clusters.runs());
+    writer.begin(3);
+    IdWriter ids(writer, raw, clusters.smallest_id(), clusters.largest_id(), map_ids);
+    for (std::size_t entry = 0; entry < clusters.n_entries(); ++entry) ids.append(clusters.id(entry));
+    ids.finish();
+}
+
 void write_index(ByteSink& sink, const LevelLayout& layout, const IndexSettings& settings, const State& state,
-                 Stopper& stopper) {
+                 bool id_map, Stopper& stopper) {
     RawHeader raw{};
     raw.kind = static_cast<std::uint8_t>(settings.kind);
     raw.memory = static_cast<std::uint8_t>(settings.memory);
@@ -182,26 +225,33 @@ void write_index(ByteSink& sink, const LevelLayout& layout, const IndexSettings&
         const auto width = static_cast<std::uint16_t>(bits);
         writer.append(&width, sizeof width);
     }
+    Array<std::int64_t> ids;
+    Array<std::int64_t>* const map_ids = id_map ? &ids : nullptr;
+    const ArrangedCodes* clusters = state.clusters();
+    if (clusters != nullptr && clusters->centroids().n > kMaxClusters) clusters = nullptr;  // written in byte order
     if (settings.kind == IndexKind::flat) {
-        write_flat(writer, raw, state, layout.n_bytes());
+        write_flat(writer, raw, state, layout.n_bytes(), map_ids);
+    } else if (clusters != nullptr) {
+        write_clusters(writer, raw, *clusters, map_ids);
     } else {
-        write_hier(writer, raw, state, layout.n_bytes(), stopper);
+        write_sorted(writer, raw, state, layout.n_bytes(), map_ids, stopper);
     }
+    write_newer_sections(writer, raw, clusters, ids);
     writer.finish(raw);
 }
 
 }  // namespace
 
 void save_index(const std::string& path, const LevelLayout& layout, const IndexSettings& settings, const State& state,
-                Stopper& stopper) {
+                bool id_map, Stopper& stopper) {
     AtomicFile file(path);
-    write_index(file, layout, settings, state, stopper);
+    write_index(file, layout, settings, state, id_map, stopper);
 }
 
 std::vector<std::uint8_t> index_bytes(const LevelLayout& layout, const IndexSettings& settings, const State& state,
-                                      Stopper& stopper) {
+                                      bool id_map, Stopper& stopper) {
     MemorySink sink;
-    write_index(sink, layout, settings, state, stopper);
+    write_index(sink, layout, settings, state, id_map, stopper);
     return sink.take();
 }
 

@@ -67,6 +67,29 @@ void check_distinct(const PackedNumbers& ids, std::uint64_t largest) {
     });
 }
 
+// Checks that the map has the entries in the order of their ids, that the ids are distinct, and that none is -1.
+void check_map(const PackedNumbers& ids, const PackedNumbers& map) {
+    constexpr std::size_t kChunks = 16;
+    const std::size_t n = ids.size();
+    const std::uint64_t none = static_cast<std::uint64_t>(kNoId) - static_cast<std::uint64_t>(ids.smallest());
+    const auto offset_at = [&](std::size_t i) {
+        const std::uint64_t entry = map.offset(i);
+        if (entry >= n) refuse("id map holds " + std::to_string(entry) + ", which is no code");
+        return ids.offset(static_cast<std::size_t>(entry));
+    };
+    parallel_for(kChunks, [&](std::size_t c) {
+        const NumberRange chunk = chunk_of(n, kChunks, c);
+        if (chunk.size() == 0) return;
+        std::uint64_t last = chunk.begin == 0 ? 0 : offset_at(chunk.begin - 1);
+        for (std::size_t i = chunk.begin; i < chunk.end; ++i) {
+            const std::uint64_t offset = offset_at(i);
+            if (offset == none) refuse("ids must not hold -1");
+            if (offset <= last && i > 0) refuse("id map is out of order at position " + std::to_string(i));
+            last = offset;
+        }
+    });
+}
+
 }  // namespace
 
 void refuse(const std::string& what) { throw FormatError(what); }
@@ -81,13 +104,18 @@ void check_next_id(const RawHeader& raw, std::uint64_t largest) {
     }
 }
 
-IdSummary check_ids(const RawHeader& raw, const DuplicateRuns& runs, const PackedNumbers& ids) {
+IdSummary check_ids(const RawHeader& raw, const DuplicateRuns& runs, const PackedNumbers& ids,
+                    const PackedNumbers& map) {
     IdSummary summary = summarize(runs, ids);
     check_next_id(raw, summary.largest);
     if (summary.out_of_order != SIZE_MAX) {
         refuse("ids of equal codes are out of order at code " + std::to_string(summary.out_of_order));
     }
-    check_distinct(ids, summary.largest);
+    if (map.size() > 0) {
+        check_map(ids, map);
+    } else {
+        check_distinct(ids, summary.largest);
+    }
     return summary;
 }
 

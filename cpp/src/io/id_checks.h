@@ -16,7 +16,9 @@ namespace fasthash {
 /// Checks that first_id + largest fits int64 and is below the next id. Throws FormatError.
 void check_next_id(const RawHeader& raw, std::uint64_t largest);
 
-/// Checks the ids of a file and returns their summary. Throws FormatError.
-IdSummary check_ids(const RawHeader& raw, const DuplicateRuns& runs, const PackedNumbers& ids);
+/// Checks the ids of a file, and their map if it has one (else `map` is empty); returns the summary of the ids. Throws
+/// FormatError.
+IdSummary check_ids(const RawHeader& raw, const DuplicateRuns& runs, const PackedNumbers& ids,
+                    const PackedNumbers& map);
 
 }  // namespace fasthash

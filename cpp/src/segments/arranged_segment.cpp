@@ -1,6 +1,7 @@
 #include "segments/arranged_segment.h"
 
 #include "codes/sort_rows.h"
+#include "platform/files.h"
 #include "search/cluster_search.h"
 #include "search/pruned_search.h"
 
@@ -40,6 +41,8 @@ std::size_t ArrangedSegment::nbytes() const {
     const std::size_t more = of_levels == nullptr ? 0 : of_levels->codes.nbytes() + of_levels->tree.nbytes();
     return Segment::nbytes() + codes_.nbytes() + radius_plan_.nbytes() + more;
 }
+
+std::size_t ArrangedSegment::mapped_bytes() const { return mapped_ ? static_cast<std::size_t>(mapped_->size()) : 0; }
 
 void ArrangedSegment::scan_chunk(const QueryBlock& block, Visibility visibility, std::size_t chunk,
                                  std::size_t n_chunks, Stopper& stopper) const {

@@ -1,7 +1,8 @@
 // A segment of distinct codes in another order than that of their bytes: by id, to be scanned, or in clusters, searched
 // by lower bounds of the distance to their codes.
 //
-// Used by HierIndex for these two plans. Merges and files read its entries one by one and sort them again.
+// Used by HierIndex for these two plans. Files hold clusters as they are; merges, and files of codes by id, read the
+// entries one by one and sort them again.
 #pragma once
 
 #include "codes/arranged_codes.h"
@@ -13,8 +14,10 @@ namespace fasthash {
 
 class ArrangedSegment final : public Segment {
  public:
-    /// `radius_tables`: whether a scanned segment may build tables for searches within small radii.
-    ArrangedSegment(ArrangedCodes codes, bool radius_tables) : codes_(std::move(codes)), radius_plan_(radius_tables) {}
+    /// `radius_tables`: whether codes that are scanned may get tables for searches within small radii. `mapped`: keeps
+    /// the mapped file open that codes and ids point into; null if they are in memory.
+    ArrangedSegment(ArrangedCodes codes, bool radius_tables, std::shared_ptr<const MappedFile> mapped = nullptr)
+        : codes_(std::move(codes)), radius_plan_(radius_tables), mapped_(std::move(mapped)) {}
 
     std::size_t n_entries() const override { return codes_.n_entries(); }
     std::int64_t id(std::size_t entry) const override { return codes_.id(entry); }
@@ -22,7 +25,7 @@ class ArrangedSegment final : public Segment {
     std::int64_t largest_id() const override { return codes_.largest_id(); }
     void copy_codes(const std::size_t* entries, std::size_t n, std::uint8_t* rows) const override;
     std::size_t nbytes() const override;
-    std::size_t mapped_bytes() const override { return 0; }
+    std::size_t mapped_bytes() const override;
 
     bool scans(std::size_t n_queries, const Wanted& wanted) const override {
         return codes_.centroids().n == 0 && !radius_plan_.serves(codes_, n_queries, wanted);
@@ -36,6 +39,7 @@ class ArrangedSegment final : public Segment {
     void search_pruned(const QueryBlock& block, Visibility visibility, const LevelLayout& layout, Pruning pruning,
                        Stopper& stopper) const override;
     bool ids_ascend() const override { return codes_.ids_ascend(); }
+    const ArrangedCodes* clusters() const override { return codes_.centroids().n > 0 ? &codes_ : nullptr; }
     SearchPlan search_plan() const override {
         const std::size_t n_clusters = codes_.centroids().n;
         return {n_clusters == 0 ? Plan::scan : Plan::clusters, 0, 0, n_clusters};
@@ -50,6 +54,7 @@ class ArrangedSegment final : public Segment {
 
     ArrangedCodes codes_;
     RadiusPlan radius_plan_;
+    std::shared_ptr<const MappedFile> mapped_;
     Lazy<Sorted> sorted_;
 };
 

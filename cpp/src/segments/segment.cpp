@@ -15,16 +15,29 @@ std::size_t Segment::nbytes() const {
     return map == nullptr ? 0 : map->nbytes();
 }
 
+bool Segment::needs_id_map() const { return n_entries() > kFew && !ids_ascend(); }
+
+const IdMap& Segment::id_map() const {
+    return id_map_.get([this] { return std::make_unique<const IdMap>(*this); });
+}
+
 std::size_t Segment::find(std::int64_t wanted) const {
+    if (ids_ascend()) return find_ascending(*this, wanted);
     const std::size_t n = n_entries();
     if (n == 0 || wanted < smallest_id() || wanted > largest_id()) return IdMap::kNone;
-    if (n <= kFew) {
-        for (std::size_t entry = 0; entry < n; ++entry) {
-            if (id(entry) == wanted) return entry;
-        }
-        return IdMap::kNone;
+    if (needs_id_map()) return id_map().find(*this, wanted);
+    for (std::size_t entry = 0; entry < n; ++entry) {
+        if (id(entry) == wanted) return entry;
     }
-    return id_map_.get([this] { return std::make_unique<const IdMap>(*this); }).find(*this, wanted);
+    return IdMap::kNone;
+}
+
+void Segment::build_id_map() const {
+    if (needs_id_map()) id_map();
+}
+
+void Segment::take_id_map(std::unique_ptr<const IdMap> map) const {
+    if (needs_id_map()) id_map_.get([&map] { return std::move(map); });
 }
 
 void Entries::append(const Segment& segment, const std::vector<std::size_t>& entries, std::size_t n_bytes) {

@@ -17,6 +17,7 @@
 
 namespace fasthash {
 
+class ArrangedCodes;
 class MappedFile;
 
 /// The exact search plan of a segment.
@@ -59,17 +60,27 @@ class Segment : public IdList {
 
     /// The sorted codes; null if this segment stores them in insertion order.
     virtual const SortedCodes* sorted_codes() const { return nullptr; }
+    /// The codes in clusters; null if this segment has none.
+    virtual const ArrangedCodes* clusters() const { return nullptr; }
     /// Whether ids ascend in the order of the entries.
     virtual bool ids_ascend() const { return false; }
     virtual SearchPlan search_plan() const { return {}; }
 
-    /// The entry with this id, or IdMap::kNone.
+    /// The entry with this id, or IdMap::kNone. The first call builds the id map, if one is needed.
     std::size_t find(std::int64_t id) const;
+    /// Build the id map now, if one is needed and not yet there.
+    void build_id_map() const;
+    /// Take a map from a file. Before the first lookup only.
+    void take_id_map(std::unique_ptr<const IdMap> map) const;
 
  protected:
     Segment() = default;
 
  private:
+    // Whether entries are found by an id map: not if they are few, or if their ids ascend.
+    bool needs_id_map() const;
+    const IdMap& id_map() const;
+
     Lazy<IdMap> id_map_;
 };
 

@@ -18,6 +18,10 @@ bool State::is_compact() const {
     return segments.empty() || (segments.size() == 1 && segments[0].whole() && !segments[0].small);
 }
 
+const ArrangedCodes* State::clusters() const {
+    return segments.size() == 1 && is_compact() ? segments[0].segment->clusters() : nullptr;
+}
+
 bool State::ids_ascend() const {
     std::int64_t last = std::numeric_limits<std::int64_t>::min();
     for (const LiveSegment& each : segments) {

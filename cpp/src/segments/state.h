@@ -23,6 +23,8 @@ struct State {
     std::size_t size() const;
     /// Whether all codes are in one segment of the index's kind, none of them removed.
     bool is_compact() const;
+    /// The codes if all are in one segment in clusters, none of them removed; else null.
+    const ArrangedCodes* clusters() const;
     /// Whether ids ascend through all segments, from the first entry to the last.
     bool ids_ascend() const;
     Place find(std::int64_t id) const;

@@ -312,6 +312,8 @@ def _facts(file: Path) -> dict[str, Any]:
         "levels": list(header.level_bits),
         "memory": header.memory,
         "ids": "stored" if header.has_ids else "counted",
+        "clusters": header.n_clusters,
+        "id_map": header.has_id_map,
         "format": header.format_version,
         "file_bytes": header.file_bytes,
         "file_bytes_per_code": header.file_bytes / header.n_codes if header.n_codes else None,
@@ -336,6 +338,8 @@ def _plain(value: Any) -> str:
         return " + ".join(map(str, value))
     if isinstance(value, float):
         return f"{value:,.2f}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
     return "-" if value is None else str(value)
