@@ -209,8 +209,8 @@ class Index:
         """Build the table that finds codes by their id.
 
         Otherwise the first call that needs it does: `remove`, `update`, `reconstruct`, `in`, or a search with `allow=`.
-        Takes about 50 ns a code on one thread, and at most 4 bytes a code. `save(path, id_map=True)` stores the map. Small
-        indices, and flat ones whose ids ascend, need none. Changes no result.
+        Takes about 50 ns a code on one thread, and at most 4 bytes a code. `save(path, id_map=True)` stores the map.
+        Small indices, and flat ones whose ids ascend, need none. Changes no result.
         """
         self._impl.build_id_map()
 
