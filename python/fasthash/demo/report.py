@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def describe_model(
             "weights": _weights_name(pretrained),
             "level_bits": list(encoder.level_bits),
             "image_size": encoder.image_size,
-            "loss": f"HDHash: HashNet losses weighted {loss.weights}, {loss.mode} levels",
+            "loss": f"HDHash: HashNet losses with weights {_short(loss.weights)}, {loss.mode} levels",
             "epoch_losses": record.losses,
             "training": record.settings,
         }
@@ -94,6 +95,10 @@ def write_report(folder: Path, report: dict[str, Any], split: Split, result: Sea
     draw_searches(folder / "searches.png", report["searches"], K)
     write_page(folder, report)
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def _short(weights: Sequence[float]) -> str:
+    return ", ".join(f"{weight:.3g}" for weight in weights)
 
 
 def _weights_name(pretrained: bool | str | os.PathLike[str]) -> str:
