@@ -30,9 +30,9 @@ def test_the_slow_path_is_the_reference(kind, n_bytes):
         assert_same(ranking.within(radius, some), reference.range_search(queries, codes[kept], ids[kept], radius))
 
 
-@pytest.mark.parametrize("first", range(0, 1000, 200))
+@pytest.mark.parametrize("first", range(0, 1000, 100))
 def test_searches_of_many_kinds(first):
-    count = run(8_000, first, largest=40_000)
+    count = run(10_000, first, largest=40_000)
     assert count.gave_up > 0, count
 
 
