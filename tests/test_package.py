@@ -70,7 +70,8 @@ def test_a_missing_extra_is_named(module, missing, extra):
 
 
 def import_without(missing, module, message):
-    for name in [name for name in sys.modules if name.startswith("fasthash.") and not name.endswith("._core")]:
+    ours = [name for name in sys.modules if name.startswith("fasthash.") and not name.endswith("._core")]
+    for name in [*ours, *(name for name in sys.modules if name.startswith(f"{missing}."))]:
         del sys.modules[name]
     sys.modules[missing] = None
     try:

@@ -110,7 +110,7 @@ def test_no_codes_and_no_queries(index):
         index.remove(index.to_arrays()[1])
     index.add(CODES)
     _, work = index.range_search(CODES[:0], 64, stats=True)
-    assert [len(of_queries) for of_queries in work] == [0, 0, 0]
+    assert [len(of_queries) for of_queries in work] == [0] * 4
 
 
 def test_arguments_by_name(index):

@@ -23,15 +23,16 @@ void for_pieces(std::size_t n, Stopper& stopper, Piece piece) {
 }
 
 // The ring of each row: its cluster * n_rings + its distance to the centroid.
-Array<std::uint32_t> rings_of(const SortedCodes& sorted, CodeView centroids, std::size_t n_rings, Stopper& stopper) {
-    Array<std::uint32_t> rings(sorted.n_rows());
+PackedNumbers rings_of(const SortedCodes& sorted, CodeView centroids, std::size_t n_rings, Stopper& stopper) {
+    PackedNumbers rings(0, static_cast<std::int64_t>(centroids.n * n_rings));
+    rings.resize(sorted.n_rows());
     for_pieces(sorted.n_rows(), stopper, [&](std::size_t begin, std::size_t end) {
         Array<std::uint8_t> scratch;
         const CodeView codes = sorted.codes(begin, end, scratch);
         CentroidSearch search(centroids);
         for (std::size_t i = 0; i < codes.n; ++i) {
             const NearestCentroid nearest = search.nearest(codes.row(i));
-            rings[begin + i] = static_cast<std::uint32_t>(nearest.number * n_rings + nearest.distance);
+            rings.set(begin + i, static_cast<std::int64_t>(nearest.number * n_rings + nearest.distance));
         }
     });
     return rings;
@@ -49,11 +50,12 @@ bool ArrangedCodes::has_order_of_ids(const SortedCodes& sorted) {
 
 ArrangedCodes::ArrangedCodes(SortedCodes sorted, Stopper& stopper)
     : RowIds(sorted.n_entries(), sorted.smallest_id(), sorted.largest_id()), codes_(sorted.n_bytes()) {
-    Array<std::uint32_t> row_at(sorted.n_entries());
+    PackedNumbers row_at(0, static_cast<std::int64_t>(sorted.n_rows()));
+    row_at.resize(sorted.n_entries());
     for (std::size_t row = 0; row < sorted.n_rows(); ++row) {
         const NumberRange entries = sorted.entries(row);
         for (std::size_t entry = entries.begin; entry < entries.end; ++entry) {
-            row_at[static_cast<std::size_t>(sorted.id(entry) - sorted.smallest_id())] = static_cast<std::uint32_t>(row);
+            row_at.set_offset(static_cast<std::size_t>(sorted.id(entry) - sorted.smallest_id()), row);
         }
     }
     for (std::size_t i = 0; i < row_at.size(); ++i) append(sorted.smallest_id() + static_cast<std::int64_t>(i), true);
@@ -67,25 +69,27 @@ ArrangedCodes::ArrangedCodes(SortedCodes sorted, Array<std::uint8_t> centroids, 
       centroids_(std::move(centroids)) {
     centroids_.shrink_to_fit();
     const std::size_t n = sorted.n_rows(), n_clusters = this->centroids().n;
-    Array<std::uint32_t> row_at(n);
+    PackedNumbers row_at(0, static_cast<std::int64_t>(n));
+    row_at.resize(n);
     {  // a counting sort by ring
-        const Array<std::uint32_t> rings = rings_of(sorted, this->centroids(), n_rings(), stopper);
+        const PackedNumbers rings = rings_of(sorted, this->centroids(), n_rings(), stopper);
         ring_begin_.assign(n_clusters * n_rings() + 1, 0);
-        for (const std::uint32_t ring : rings) ++ring_begin_[ring + 1];
+        for (std::size_t row = 0; row < n; ++row) ++ring_begin_[rings.offset(row) + 1];
         for (std::size_t ring = 1; ring < ring_begin_.size(); ++ring) ring_begin_[ring] += ring_begin_[ring - 1];
         std::vector<std::uint32_t> next(ring_begin_.begin(), ring_begin_.end() - 1);
-        for (std::size_t row = 0; row < n; ++row) row_at[next[rings[row]]++] = static_cast<std::uint32_t>(row);
+        for (std::size_t row = 0; row < n; ++row) row_at.set_offset(next[rings.offset(row)]++, row);
     }
     find_radii();
+    copy_codes(sorted, row_at, stopper);
+    sorted.release_codes();  // the ids are still needed
     for (std::size_t row = 0; row < n; ++row) {
-        const NumberRange entries = sorted.entries(row_at[row]);
+        const NumberRange entries = sorted.entries(row_at.offset(row));
         for (std::size_t entry = entries.begin; entry < entries.end; ++entry) {
             append(sorted.id(entry), entry == entries.begin);
         }
         if (row % 65536 == 0) stopper.check();
     }
     finish();
-    copy_codes(sorted, row_at, stopper);
 }
 
 ArrangedCodes::ArrangedCodes(ByteMajorCodes codes, RowIds ids, Array<std::uint8_t> centroids,
@@ -107,13 +111,14 @@ void ArrangedCodes::find_radii() {
 }
 
 // Row i takes the code of row row_at[i] of the sorted codes.
-void ArrangedCodes::copy_codes(const SortedCodes& sorted, const Array<std::uint32_t>& row_at, Stopper& stopper) {
+void ArrangedCodes::copy_codes(const SortedCodes& sorted, const PackedNumbers& row_at, Stopper& stopper) {
     const std::size_t n_bytes = sorted.n_bytes();
     Array<std::uint8_t> rows(row_at.size() * n_bytes);
     for_pieces(row_at.size(), stopper, [&](std::size_t begin, std::size_t end) {
         Array<std::uint8_t> scratch;
         for (std::size_t row = begin; row < end; ++row) {
-            const CodeView code = sorted.codes(row_at[row], row_at[row] + 1, scratch);
+            const auto from = static_cast<std::size_t>(row_at.offset(row));
+            const CodeView code = sorted.codes(from, from + 1, scratch);
             std::memcpy(rows.data() + row * n_bytes, code.data, n_bytes);
         }
     });

@@ -61,7 +61,7 @@ class ArrangedCodes final : public GroupSource, public RowIds {
  private:
     std::size_t n_rings() const { return n_bytes() * 8 + 1; }
     void find_radii();
-    void copy_codes(const SortedCodes& sorted, const Array<std::uint32_t>& row_at, Stopper& stopper);
+    void copy_codes(const SortedCodes& sorted, const PackedNumbers& row_at, Stopper& stopper);
 
     ByteMajorCodes codes_;
     Array<std::uint8_t> centroids_;

@@ -51,6 +51,8 @@ class SortedCodes final : public GroupSource, public RowIds {
     void add_directory(std::size_t n_bits);
     /// Stop storing the first n_bytes of each row. The directory must cover exactly these bytes.
     void drop_prefix(std::size_t n_bytes);
+    /// Free the codes, which were stored as rows; runs and ids stay.
+    void release_codes() { tails_ = {}; }
 
  private:
     friend class SortedCodesBuilder;

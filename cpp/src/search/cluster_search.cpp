@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numeric>
 
 namespace fasthash {
@@ -58,19 +59,22 @@ void ClusterSearch::run(Stopper& stopper) {
     }
 }
 
-// Lists the visit of the next cluster; false if none is left that can hold results.
+// Lists the visit of the next cluster; false if none is left that can hold results, or may be compared.
 bool ClusterSearch::visits_next(std::uint32_t query) {
     NumberRange& left = left_[query];
+    if (spent(query)) {
+        for (; left.begin < left.end; --left.end) {
+            const std::uint32_t cluster = others_[left.end - 1] & kClusterMask;
+            if (bound(query, cluster, codes_.radii(cluster)) > largest(query)) continue;
+            leave_out(query, cluster, codes_.radii(cluster));
+        }
+    }
     while (left.begin < left.end) {
-        const std::uint32_t next = others_[left.end - 1], cluster = next & kClusterMask;
+        std::pop_heap(others_.data() + left.begin, others_.data() + left.end, std::greater<>());
+        const std::uint32_t next = others_[--left.end], cluster = next & kClusterMask;
         const std::int32_t least =
             exact_ ? static_cast<std::int32_t>(next >> kClusterBits) : bound(query, cluster, codes_.radii(cluster));
-        --left.end;
         if (least <= largest(query)) {
-            if (spent(query)) {
-                leave_out(query, cluster, codes_.radii(cluster));
-                continue;
-            }
             visits_.push_back({cluster, query});
             return true;
         }
@@ -96,7 +100,8 @@ void ClusterSearch::list_others(std::uint32_t query) {
         others_.push_back(static_cast<std::uint32_t>(exact_ ? least : distance(query, c)) << kClusterBits | c);
     }
     left_[query].end = others_.size();
-    std::sort(others_.begin() + static_cast<std::ptrdiff_t>(left_[query].begin), others_.end(), std::greater<>());
+    // A heap: of many clusters, mostly few are visited.
+    std::make_heap(others_.begin() + static_cast<std::ptrdiff_t>(left_[query].begin), others_.end(), std::greater<>());
 }
 
 void ClusterSearch::visit_all(Stopper& stopper) {

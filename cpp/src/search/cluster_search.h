@@ -60,8 +60,8 @@ class ClusterSearch {
     BlockScan scan_;
     Array<std::uint16_t> distances_;      // of each query to each centroid
     std::vector<std::uint32_t> nearest_;  // the nearest cluster of each query
-    // Of one query after the other: clusters, the next one last, each below its lower bound, or below its distance if
-    // only a share of the codes may be compared.
+    // Of one query after the other: a heap of clusters, each below its lower bound, or below its distance if only a
+    // share of the codes may be compared.
     std::vector<std::uint32_t> others_;
     std::vector<NumberRange> left_;  // of each query: its part of others_ that is still to be visited
     const bool exact_;
