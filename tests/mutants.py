@@ -22,12 +22,8 @@ import pybind11
 
 ROOT = Path(__file__).parent.parent
 TOPK, TOPK_H = "cpp/src/search/topk.cpp", "cpp/include/fasthash/topk.h"
-SCAN, SEARCH, LEVELS = "cpp/src/search/tree_levels.cpp"
-PRUNED = (
-    "cpp/src/search/scan.cpp",
-    "cpp/src/segments/segment_search.cpp",
-    "cpp/src/search/pruned_search.cpp",
-)
+SCAN, SEARCH = "cpp/src/search/scan.cpp", "cpp/src/segments/segment_search.cpp"
+PRUNED, LEVELS = "cpp/src/search/pruned_search.cpp", "cpp/src/search/tree_levels.cpp"
 SUBSTRING, ROW_IDS = "cpp/src/search/substring_search.cpp", "cpp/src/codes/row_ids.cpp"
 ENTRIES = "cpp/src/search/row_entries.cpp"
 MERGE, RESCORING = "python/fasthash/distributed/merge.py", "python/fasthash/rescoring.py"
@@ -76,7 +72,7 @@ MUTANTS = [
     Mutant("an annulus ends one radius early", CLUSTERS, "std::min(radii.last, d + most)", "std::min(radii.last, d + most - 1)"),
     Mutant("an annulus begins one radius late", CLUSTERS, "std::max(radii.first, d - most)", "std::max(radii.first, d - most + 1)"),
     Mutant("clusters at the threshold are left out", CLUSTERS, "if (least > most ||", "if (least >= most ||"),
-    Mutant("other clusters count as too far", CLUSTERS, "(d - least + 1) / 2", "(d - least + 3) / 2"),
+    Mutant("other clusters count as too far", CLUSTERS, "if ((d - least + 1) / 2 > most)", "if ((d - least + 3) / 2 > most)"),
     Mutant("waiting clusters are dropped at the threshold", CLUSTERS, "if (least <= largest(query))", "if (least < largest(query))"),
     Mutant("the certificate reaches one bit too far", CLUSTERS, "bound(query, cluster, radii) - 1)", "bound(query, cluster, radii))"),
     Mutant("what a cluster leaves out is not noted", CLUSTERS, "leave_out(query, cluster, {std::max", "if (false) leave_out(query, cluster, {std::max"),
