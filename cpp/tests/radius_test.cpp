@@ -1,9 +1,7 @@
 // Searches within a radius by tables of row numbers agree with plain loops: all widths, radii up to the whole code,
 // equal codes, codes around a few centres.
-#include <cstring>
-
-#include "codes/sorted_codes.h"
 #include "search/radius_search.h"
+#include "sorted.h"
 #include "testing.h"
 
 namespace fasthash::testing {
@@ -15,19 +13,9 @@ namespace {
 using Pair = std::pair<std::int32_t, std::int64_t>;
 
 SortedCodes byte_major(const std::vector<std::uint8_t>& codes, std::size_t n_bytes) {
-    const CodeView rows = view(codes, n_bytes);
-    std::vector<std::size_t> order(rows.n);
-    for (std::size_t i = 0; i < rows.n; ++i) order[i] = i;
-    const auto before = [&](std::size_t a, std::size_t b) {
-        const int c = std::memcmp(rows.row(a), rows.row(b), n_bytes);
-        return c < 0 || (c == 0 && a < b);
-    };
-    std::sort(order.begin(), order.end(), before);
-    SortedCodesBuilder builder(n_bytes, rows.n, 0, static_cast<std::int64_t>(rows.n));
-    for (const std::size_t i : order) check(builder.append(rows.row(i), static_cast<std::int64_t>(i)), "in order");
-    SortedCodes sorted = builder.finish();
-    sorted.hold_byte_major();
-    return sorted;
+    SortedCodes codes_in_order = sorted(codes, n_bytes);
+    codes_in_order.hold_byte_major();
+    return codes_in_order;
 }
 
 std::vector<Pair> by_tables(const SortedCodes& codes, const RadiusTables& tables, CodeView query, std::int32_t radius) {
@@ -50,8 +38,8 @@ void test_radii() {
         for (const std::size_t n : {1, 70, 3000}) {
             for (const unsigned n_values : {1, 2, 256}) {  // of a byte: equal codes, near ones, far ones
                 const auto codes = random_codes(n * n_bytes, generator, n_values);
-                const SortedCodes sorted = byte_major(codes, n_bytes);
-                const RadiusTables tables(sorted);
+                const SortedCodes in_groups = byte_major(codes, n_bytes);
+                const RadiusTables tables(in_groups);
                 for (std::size_t i = 0; i < 4; ++i) {
                     auto query = random_codes(n_bytes, generator, i == 0 ? 256 : n_values);
                     query[generator() % n_bytes] ^= static_cast<std::uint8_t>(i);
@@ -67,7 +55,7 @@ void test_radii() {
                         for (const Pair& pair : all) {
                             if (pair.first <= radius) expected.push_back(pair);
                         }
-                        check(by_tables(sorted, tables, view(query, n_bytes), std::min(radius, n_bits)) == expected,
+                        check(by_tables(in_groups, tables, view(query, n_bytes), std::min(radius, n_bits)) == expected,
                               "all codes within the radius, once");
                     }
                 }
@@ -79,17 +67,17 @@ void test_radii() {
 void test_when_tables_are_built() {
     std::mt19937 generator(2);
     const auto codes = random_codes(100'000 * 8, generator, 256);
-    const SortedCodes sorted = byte_major(codes, 8);
+    const SortedCodes in_groups = byte_major(codes, 8);
     const RadiusPlan never(false), plan(true);
     for (int i = 0; i < 100; ++i) {
-        check(!never.serves(sorted, 1000, {kAll, 2}), "not wanted");
-        check(!plan.serves(sorted, 1000, {10}), "the k nearest are scanned");
-        check(!plan.serves(sorted, 1000, {kAll, 30}), "a large radius is scanned");
+        check(!never.serves(in_groups, 1000, {kAll, 2}), "not wanted");
+        check(!plan.serves(in_groups, 1000, {10}), "the k nearest are scanned");
+        check(!plan.serves(in_groups, 1000, {kAll, 30}), "a large radius is scanned");
     }
-    check(plan.nbytes() == 0 && !plan.serves(sorted, 1, {kAll, 2}), "one query is scanned");
-    for (int i = 0; i < 3; ++i) plan.serves(sorted, 1000, {kAll, 2});
-    check(plan.serves(sorted, 1, {kAll, 2}) && plan.nbytes() > 0, "thousands are not");
-    check(!plan.serves(sorted, 1000, {kAll, 30}), "but a large radius is");
+    check(plan.nbytes() == 0 && !plan.serves(in_groups, 1, {kAll, 2}), "one query is scanned");
+    for (int i = 0; i < 3; ++i) plan.serves(in_groups, 1000, {kAll, 2});
+    check(plan.serves(in_groups, 1, {kAll, 2}) && plan.nbytes() > 0, "thousands are not");
+    check(!plan.serves(in_groups, 1000, {kAll, 30}), "but a large radius is");
 }
 
 }  // namespace
