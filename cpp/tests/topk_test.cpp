@@ -89,7 +89,7 @@ void test_selections() {
                 push_all(expecting, {pairs.begin(), pairs.begin() + static_cast<std::ptrdiff_t>(n_before)});
                 expecting.limit(expected.back().first + static_cast<std::int32_t>(generator() % 3));
                 push_all(expecting, {pairs.begin() + static_cast<std::ptrdiff_t>(n_before), pairs.end()});
-                check(kept(expecting) == expected, "limited by what is to come");
+                check(kept(expecting) == expected, "with the threshold lowered for pairs that follow");
             }
             const auto half = pairs.begin() + static_cast<std::ptrdiff_t>(n / 2);
             TopK first(wanted, kBits, order), second(wanted, kBits, order);

@@ -30,6 +30,7 @@ __all__ = [
     "check_path",
     "check_positive",
     "check_real",
+    "check_share",
     "check_width",
     "differences",
     "in_words",
@@ -37,6 +38,7 @@ __all__ = [
     "looks_like_bits",
     "own_array",
     "own_ids",
+    "path_bytes",
     "short",
 ]
 
@@ -229,6 +231,13 @@ def check_fraction(name: str, value: Any) -> float:
     return number
 
 
+def check_share(name: str, value: Any, n: int) -> float:
+    """A share of n things: a float is the share itself, an integer a number of them, as in scikit-learn."""
+    if isinstance(value, (float, np.floating)):
+        return check_fraction(name, value)
+    return min(1.0, check_int(name, value, minimum=1) / max(1, n))
+
+
 def check_width(name: str, value: Any) -> int:
     """Check a width in bits: a multiple of 8 from 8 to 4096."""
     n_bits = check_int(name, value, minimum=8, maximum=MAX_BITS)
@@ -293,3 +302,16 @@ def short(value: Any) -> str:
 def differences(now: Mapping[str, Any], was: Mapping[str, Any]) -> list[str]:
     """List the values that differ from an earlier run, as in `lr is 0.02, was 0.01`."""
     return [f"{name} is {now[name]!r}, was {was.get(name)!r}" for name in now if now[name] != was.get(name)]
+
+
+def path_bytes(path: Any) -> bytes:
+    """The name of a file as the operating system takes it."""
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        in_memory = hasattr(path, "read") or hasattr(path, "write") or isinstance(path, (bytearray, memoryview))
+        hint = "; to_bytes and from_bytes of an index need no file" if in_memory else ""
+        raise TypeError(f"path must be the name of a file, got {short(path)}{hint}")
+    name = os.fsencode(path)
+    if b"\0" in name:  # the operating system would cut the name here
+        hint = "; from_bytes of an index takes what a file holds" if isinstance(path, bytes) else ""
+        raise ValueError(f"path must not contain a null byte, got {short(path)}{hint}")
+    return name

@@ -22,8 +22,9 @@ from fasthash._checks import (
     check_fraction,
     check_ids,
     check_int,
+    check_share,
     is_int64,
-    short,
+    path_bytes,
 )
 from fasthash._index_options import KEEP_MODES, MAX_K, Allow, StrPath
 from fasthash._locks import Lazy
@@ -33,7 +34,7 @@ from fasthash.results import RangeResult, SearchResult, SearchStats
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Index", "path_bytes", "search_stats"]
+__all__ = ["Index", "search_stats"]
 
 
 class Index:
@@ -352,12 +353,6 @@ class Index:
     def _radius(self, radius: Any) -> int:
         return min(check_int("radius", radius, minimum=0), self.n_bits)  # no distance is larger
 
-    def _share(self, max_compared: Any) -> float:
-        # As in scikit-learn, a float is a share and an integer a number.
-        if isinstance(max_compared, (float, np.floating)):
-            return check_fraction("max_compared", max_compared)
-        return min(1.0, check_int("max_compared", max_compared, minimum=1) / max(1, len(self)))
-
     def _filter(self, allow: Any) -> _core.IdFilter | None:
         if allow is None:
             return None
@@ -386,7 +381,7 @@ class Index:
         if max_compared is not None:
             if keep is not None:
                 raise ValueError(f"max_compared must be left out beside keep, got {max_compared!r}")
-            share = self._share(max_compared)
+            share = check_share("max_compared", max_compared, len(self))
             distances, ids, work = self._impl.search(array, k, allowed, stats, share=share)
         elif keep is None:
             distances, ids, work = self._impl.search(array, k, allowed, stats)
@@ -401,16 +396,3 @@ def search_stats(work: _core.Work) -> SearchStats:
     """Convert the core's record of the work of each query."""
     plan, nodes, compared, exact_to = work
     return SearchStats(np.array(_core.PLAN_NAMES)[plan], nodes, compared, exact_to)
-
-
-def path_bytes(path: StrPath) -> bytes:
-    """The name of a file as the operating system takes it."""
-    if not isinstance(path, (str, bytes, os.PathLike)):
-        in_memory = hasattr(path, "read") or hasattr(path, "write") or isinstance(path, (bytearray, memoryview))
-        hint = "; to_bytes and from_bytes of an index need no file" if in_memory else ""
-        raise TypeError(f"path must be the name of a file, got {short(path)}{hint}")
-    name = os.fsencode(path)
-    if b"\0" in name:  # the operating system would cut the name here
-        hint = "; from_bytes of an index takes what a file holds" if isinstance(path, bytes) else ""
-        raise ValueError(f"path must not contain a null byte, got {short(path)}{hint}")
-    return name

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from fasthash import _core
-from fasthash._checks import check_bool
+from fasthash._checks import check_bool, path_bytes
 from fasthash._flat_index import FlatIndex
 from fasthash._hier_index import HierIndex
-from fasthash._index_base import path_bytes
 from fasthash._index_options import MEMORY_NAMES, StrPath
 from fasthash.results import FileInfo, FileReport, FileSection
 

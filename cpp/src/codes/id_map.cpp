@@ -150,8 +150,8 @@ class EntrySorter {
     const std::size_t n_;
 };
 
-// Finds an id among n that ascend, the smallest and largest of which are known. Guesses its position from its value:
-// log log n steps if ids are spread evenly. Every kGuesses steps it bisects, which bounds the steps whatever the ids.
+// Finds an id in n ascending ids. Interpolates between the smallest and the largest id: log log n steps if ids are
+// spread evenly. Every kGuesses steps it bisects, so that the number of steps is bounded for all ids.
 template <typename IdAt>
 std::size_t find_in(const IdList& list, std::size_t n, std::int64_t wanted, IdAt id_at) {
     if (n == 0 || wanted < list.smallest_id() || wanted > list.largest_id()) return IdMap::kNone;

@@ -4,8 +4,8 @@
 // least |d(q, c) - d(x, c)|; and, since c is the nearest centroid of x, at least half of d(q, c) - d(q, c') for every
 // other centroid c'. A search visits clusters by these lower bounds and ends when they pass the threshold.
 //
-// A search that may compare only a share of the codes visits the nearest clusters first. The lower bounds of what it
-// leaves out then say up to which distance its result is exact.
+// With a budget (a share of the codes), a search visits the nearest clusters first and ends when the budget is spent.
+// The lower bounds of the clusters that it has not visited then say up to which distance its result is exact.
 #pragma once
 
 #include <vector>

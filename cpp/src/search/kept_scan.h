@@ -12,7 +12,7 @@
 
 namespace fasthash {
 
-/// What one query is still to be compared with.
+/// The rows that a scan compares with one query.
 struct KeptRows {
     std::size_t query;
     std::vector<std::uint16_t> cuts;  ///< of each level but the last
