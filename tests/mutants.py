@@ -22,7 +22,8 @@ import pybind11
 
 ROOT = Path(__file__).parent.parent
 TOPK, TOPK_H = "cpp/src/search/topk.cpp", "cpp/include/fasthash/topk.h"
-SCAN, SEARCH = "cpp/src/search/scan.cpp", "cpp/src/segments/segment_search.cpp"
+SCAN, SCAN_H = "cpp/src/search/scan.cpp", "cpp/src/search/scan.h"
+SEARCH = "cpp/src/segments/segment_search.cpp"
 PRUNED, LEVELS = "cpp/src/search/pruned_search.cpp", "cpp/src/search/tree_levels.cpp"
 SUBSTRING, ROW_IDS = "cpp/src/search/substring_search.cpp", "cpp/src/codes/row_ids.cpp"
 ENTRIES = "cpp/src/search/row_entries.cpp"
@@ -48,7 +49,7 @@ MUTANTS = [
     Mutant("large ids are sorted by their low half", TOPK, "shift < 64 && range >> shift != 0", "shift < 32 && range >> shift != 0"),
     Mutant("a scan takes the next group's least id", SCAN, "entries_.least_id(group)", "entries_.least_id(std::min(group + 1, (codes_.size() - 1) / kGroup))"),
     Mutant("a scan leaves ties out", SCAN, "nearest.largest_distance() + 1);", "nearest.largest_distance());"),
-    Mutant("a skipped group loses a distance", SCAN, "distances[i] <= threshold", "distances[i] < threshold"),
+    Mutant("a skipped group loses a distance", SCAN_H, "distances[i] <= threshold", "distances[i] < threshold"),
     Mutant("waiting ties are dropped", SCAN, "hit.distance > nearest.largest_distance()", "hit.distance >= nearest.largest_distance()"),
     Mutant("the threshold of a later moment", SUBSTRING, "farthest_ = farthest;", "farthest_ = farthest - (threshold - nearest_->threshold());"),
     Mutant("held back groups lose two distances", SUBSTRING, "{threshold, threshold - 1}", "{threshold, threshold - 2}"),
@@ -65,10 +66,11 @@ MUTANTS = [
     Mutant("segments in any order count as ordered", "cpp/src/segments/state.cpp", "|| each.segment->smallest_id() < last) return", ") return"),
     Mutant("pruned searches end before ties", PRUNED, "total <= largest() && !scans", "total < largest() && !scans"),
     Mutant("pruned levels keep fewer than k", LEVELS, "std::min(k, codes_.n_entries());", "std::min(k, codes_.n_entries()) / 2;"),
-    Mutant("the padding of a level is counted", LEVELS, "if (first + n == level().n_groups()) {", "if (first + n == level().n_groups() + 1) {"),
+    Mutant("empty places of a level are counted", LEVELS, "static_cast<std::uint32_t>(places.size()),", "static_cast<std::uint32_t>(places.size() + 1),"),
     Mutant("heavy nodes count as light ones", LEVELS, "sum += codes_.n_entries(rows.begin, rows.end) - LevelNodes::kMostWeight;", "sum += 0 * rows.size();"),
-    Mutant("scanned rows ignore the cuts", "cpp/src/search/kept_scan.cpp", "totals[i] != Totals::kDropped && totals[i] >=", "totals[i] >="),
-    Mutant("scanned rows are compared twice", "cpp/src/search/kept_scan.cpp", "totals[i] >= wanted_->first_total;", "true;"),
+    Mutant("scanned rows ignore the cuts", "cpp/src/search/kept_scan.cpp", "& (totals[i] < Totals::kDropped)", ""),
+    Mutant("scanned rows are compared twice", "cpp/src/search/kept_scan.cpp", "std::min<std::size_t>(wanted.first_total, ", "std::min<std::size_t>(0, "),
+    Mutant("a sample of kept rows counts others", "cpp/src/search/kept_scan.cpp", "if ((kept >> i & 1) == 0) sample_", "if (false) sample_"),
     Mutant("an annulus ends one radius early", CLUSTERS, "std::min(radii.last, d + most)", "std::min(radii.last, d + most - 1)"),
     Mutant("an annulus begins one radius late", CLUSTERS, "std::max(radii.first, d - most)", "std::max(radii.first, d - most + 1)"),
     Mutant("clusters at the threshold are left out", CLUSTERS, "if (least > most ||", "if (least >= most ||"),
@@ -78,10 +80,10 @@ MUTANTS = [
     Mutant("what a cluster leaves out is not noted", CLUSTERS, "leave_out(query, cluster, {std::max", "if (false) leave_out(query, cluster, {std::max"),
     Mutant("a limit forgets farther pairs", TOPK, "n_within_ -= counts_[static_cast<std::size_t>(threshold_--)];\n    id", "--threshold_;\n    id"),
     Mutant("a sample counts hidden entries", SCAN, "if (entries_.restricted() || ", "if ("),
-    Mutant("a sample is one short", SCAN, ">= k) {", ">= k - 1) {"),
+    Mutant("a sample is one short", "cpp/src/search/sample.h", ">= k) {", ">= k - 1) {"),
     Mutant("a chunk of a cluster hides its last radius", CLUSTERS, "annulus.first > last) continue;", "annulus.first >= last) continue;"),
     Mutant("codes belong to a far centroid", "cpp/src/codes/k_majority.cpp", "while (distances_[number] != least) ++number;", "while (distances_[number] > least + 2) ++number;"),
-    Mutant("rows of the next cluster are compared twice", SCAN, "if (first_row + kGroup > range.end) rows", "if (first_row + kGroup > range.end + 64) rows"),
+    Mutant("rows of the next cluster are compared twice", SCAN_H, "if (first_row + kGroup > range.end) rows", "if (first_row + kGroup > range.end + 64) rows"),
     Mutant("merged shards forget ids", MERGE, "np.lexsort((ids, distances), axis=-1)", "np.argsort(distances, axis=-1)"),
     Mutant("scored candidates forget ids", RESCORING, "np.lexsort((ids, -scores), axis=-1)", "np.argsort(-scores, axis=-1)"),
     Mutant("a GPU threshold loses ties", GPU, "static_cast<int>(distance) + 1, 0)", "static_cast<int>(distance), 0)"),

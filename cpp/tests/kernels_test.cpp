@@ -235,24 +235,37 @@ void test_distances(const Data& data) {
     }
 }
 
-// The totals that scan_parts should set.
+std::uint8_t expected_total(const Data& data, std::size_t q, std::size_t row, const std::vector<CodePart>& parts,
+                            std::size_t before, bool alone) {
+    std::size_t total = before;
+    bool dropped = false;
+    for (const CodePart& part : parts) {
+        std::size_t distance = 0;
+        for (std::size_t b = part.first_byte; b < part.first_byte + part.n_bytes; ++b) {
+            for (unsigned flips = data.query(q)[b] ^ data.codes[row * width + b]; flips != 0; flips &= flips - 1) {
+                ++distance;
+            }
+        }
+        total += distance;
+        dropped = dropped || (alone ? distance : total) > part.cut;
+    }
+    return dropped ? kDropped : static_cast<std::uint8_t>(total);
+}
+
+// Two runs with a gap, and one after another; their last groups are whole or not.
+const std::vector<CodeRun> kRuns{{0, 2 * kGroup, 0}, {3, kGroup + 1, 3}, {5, 4 * kGroup - 5, 1}};
+constexpr std::uint8_t kUnset = 77;  // totals of the groups of no run
+
+// The totals that scan_parts should set for kRuns.
 std::vector<std::uint8_t> expected_totals(const Data& data, std::size_t q, const std::vector<CodePart>& parts,
                                           bool alone) {
-    std::vector<std::uint8_t> totals(kRows);
-    for (std::size_t i = 0; i < kRows; ++i) {
-        std::size_t total = 0;
-        bool dropped = false;
-        for (const CodePart& part : parts) {
-            std::size_t distance = 0;
-            for (std::size_t b = part.first_byte; b < part.first_byte + part.n_bytes; ++b) {
-                for (unsigned flips = data.query(q)[b] ^ data.codes[i * width + b]; flips != 0; flips &= flips - 1) {
-                    ++distance;
-                }
-            }
-            total += distance;
-            dropped = dropped || (alone ? distance : total) > part.cut;
+    std::vector<std::uint8_t> totals(kRows, kUnset);
+    for (const CodeRun& run : kRuns) {
+        const std::size_t first = run.first_group * kGroup;
+        std::fill_n(totals.begin() + static_cast<std::ptrdiff_t>(first), groups_of(run) * kGroup, kDropped);
+        for (std::size_t i = first; i < first + run.n_codes; ++i) {
+            totals[i] = expected_total(data, q, i, parts, run.before, alone);
         }
-        totals[i] = dropped ? kDropped : static_cast<std::uint8_t>(total);
     }
     return totals;
 }
@@ -273,7 +286,7 @@ void compare_totals(const std::vector<std::uint8_t>& totals, const std::uint8_t*
     check(std::equal(expected.begin(), expected.end(), positions), "find_between: positions");
 }
 
-// Codes in two or three parts, with cuts from none to all codes; then the sums of their totals and one more part.
+// Runs of codes in one part or two, with cuts from none to all codes.
 void test_parts(const Data& data) {
     if (width < 2 || width > kMostPartBytes) return;
     std::uint8_t* groups = for_codes.place(kRows * width);
@@ -297,36 +310,25 @@ void test_parts(const Data& data) {
                                                      parts.begin() + static_cast<std::ptrdiff_t>(n_parts));
                     const std::vector<std::uint8_t> expected = expected_totals(data, q, used, alone);
                     std::uint8_t* totals = for_results.place(kRows);
-                    const PartScan scan{prepared, groups, kGroups, width, used.data(), n_parts, alone, totals};
+                    std::fill_n(totals, kRows, kUnset);
+                    const PartScan scan{prepared,    groups,  width, kRuns.data(), kRuns.size(),
+                                        used.data(), n_parts, alone, totals};
                     TotalCount count{n_parts == 1 ? nullptr : weights.data(), {parts[0].cut, 3}, {5, 7}};
                     kernels().scan_parts(scan, share == 3 ? nullptr : &count);
                     check(std::equal(expected.begin(), expected.end(), totals), "scan_parts: totals");
                     for (std::size_t j = 0; j < 2 && share != 3; ++j) {
                         std::uint64_t sum = j == 0 ? 5 : 7;
-                        for (std::size_t i = 0; i < kRows; ++i) {
-                            if (expected[i] <= count.largest[j]) sum += n_parts == 1 ? 1u : weights[i];
+                        for (const CodeRun& run : kRuns) {
+                            const std::size_t first = run.first_group * kGroup;
+                            for (std::size_t i = first; i < first + run.n_codes; ++i) {
+                                if (expected[i] <= count.largest[j]) sum += n_parts == 1 ? 1u : weights[i];
+                            }
                         }
                         check(count.counts[j] == sum, "scan_parts: counts");
                     }
                     const std::vector<std::uint8_t> placed(totals, totals + kRows);
                     compare_totals(expected, placed.data(), weights.data(), kGroups, 0, cut(width));
                     compare_totals(expected, placed.data(), weights.data(), kGroups - 1, cut(middle), cut(width));
-                    if (n_parts == 2) continue;
-                    const CodePart rest{middle, width - middle, cut(width)};
-                    std::uint8_t own[kRows];
-                    std::copy(expected.begin(), expected.end(), own);
-                    std::uint32_t positions[kRows];
-                    std::uint8_t sums[kRows];
-                    const std::size_t n =
-                        kernels().find_sums({prepared, groups, kGroups, width, &rest, 1, false, own}, positions, sums);
-                    std::size_t next = 0;
-                    for (std::size_t i = 0; i < kRows; ++i) {
-                        const std::size_t sum = static_cast<std::size_t>(data.distances[q * kRows + i]);
-                        if (expected[i] == kDropped || sum > rest.cut) continue;
-                        check(next < n && positions[next] == i && sums[next] == sum, "find_sums: a sum");
-                        ++next;
-                    }
-                    check(next == n, "find_sums: no more sums");
                 }
             }
         }

@@ -1,4 +1,4 @@
-// The tree of levels against sets of prefixes: its nodes, their children and their rows, in every form of the codes.
+// The tree of levels against sets of prefixes: its nodes, their places and their rows, in every form of the codes.
 #include "codes/level_tree.h"
 
 #include <set>
@@ -48,37 +48,51 @@ NumberRange beginning_with(const Code& prefix, const std::vector<Code>& codes) {
 
 bool same(NumberRange a, NumberRange b) { return a.begin == b.begin && a.end == b.end; }
 
+// The ranges of a coarse tree: the places and rows below each node of the first level.
+void check_ranges(const LevelTree& tree, const std::vector<Code>& rows, const LevelLayout& layout,
+                  const std::string& what) {
+    const std::vector<Code> first = prefixes({rows.begin(), rows.end()}, layout.offset(1));
+    check(tree.n_ranges() == first.size(), what + ": a range for each node of the first level");
+    for (std::size_t node = 0; node < first.size(); ++node) {
+        check(same(tree.range(node, tree.n_levels()), beginning_with(first[node], rows)), what + ": rows of a range");
+        for (std::size_t depth = 1; depth < tree.n_levels(); ++depth) {
+            const NumberRange places = tree.range(node, depth);
+            check(places.begin % kGroup == 0, what + ": a range begins a group");
+            const std::vector<Code> nodes = prefixes({rows.begin(), rows.end()}, layout.offset(depth + 1));
+            check(places.size() == beginning_with(first[node], nodes).size(), what + ": nodes of a range");
+        }
+    }
+}
+
 void check_tree(const LevelTree& tree, const std::set<Code>& codes, const LevelLayout& layout,
                 const std::string& what) {
     const std::vector<Code> rows(codes.begin(), codes.end());
     check(tree.n_levels() == layout.n_levels() - 1, what + ": all levels but the last");
+    if (tree.is_coarse()) check_ranges(tree, rows, layout, what);
     for (std::size_t depth = 0; depth < tree.n_levels(); ++depth) {
         const LevelNodes& level = tree.level(depth);
         const std::vector<Code> expected = prefixes(codes, layout.offset(depth + 1));
-        const std::vector<Code> below = prefixes(codes, layout.offset(depth + 2));
-        if (level.of_rows) {
-            check(depth + 1 == tree.n_levels() && level.n_nodes == rows.size(), what + ": a node for each row");
-            for (std::size_t row = 0; row < rows.size(); ++row) {
-                const std::size_t end = layout.offset(depth + 1);
-                const bool begins =
-                    row == 0 || !std::equal(rows[row].begin(), rows[row].begin() + static_cast<std::ptrdiff_t>(end),
-                                            rows[row - 1].begin());
-                check(level.first[row] == begins, what + ": rows that begin a prefix");
-            }
-            continue;
-        }
+        const std::size_t first_byte = tree.is_coarse() && depth > 0 ? layout.offset(1) : 0;
         check(level.n_nodes == expected.size(), what + ": a node for each prefix");
-        check(level.prefixes.n_bytes() == layout.offset(depth + 1), what + ": width of a prefix");
-        for (std::size_t node = 0; node < expected.size(); ++node) {
-            const Code& prefix = expected[node];
-            Code stored(prefix.size());
-            level.prefixes.copy_rows(node, 1, stored.data());
-            check(stored == prefix, what + ": prefix");
-            const bool above_rows = depth + 2 == tree.n_levels() && tree.last().of_rows;
-            check(same(level.children({node, node + 1}), beginning_with(prefix, above_rows ? rows : below)),
-                  what + ": children");
-            check(same(level.rows(node), beginning_with(prefix, rows)), what + ": rows");
+        check(level.prefixes.n_bytes() == layout.offset(depth + 1) - first_byte, what + ": width of a prefix");
+        check(level.weights.size() == level.n_groups() * kGroup, what + ": a weight for each place");
+        std::size_t node = 0;
+        for (std::size_t place = 0; place < level.n_places(); ++place) {
+            const NumberRange of_place = level.rows(place);
+            if (of_place.size() == 0) {
+                check(tree.is_coarse() && depth > 0 && level.weights[place] == 0, what + ": an empty place");
+                continue;
+            }
+            const Code& prefix = expected.at(node++);
+            Code stored(level.prefixes.n_bytes());
+            level.prefixes.copy_rows(place, 1, stored.data());
+            check(std::equal(stored.begin(), stored.end(), prefix.begin() + static_cast<std::ptrdiff_t>(first_byte)),
+                  what + ": prefix");
+            check(same(of_place, beginning_with(prefix, rows)), what + ": rows");
+            check(level.weights[place] >= std::min<std::size_t>(of_place.size(), LevelNodes::kMostWeight),
+                  what + ": weight");
         }
+        check(node == expected.size(), what + ": a place for each node");
     }
 }
 
@@ -125,7 +139,9 @@ void test_many_codes() {
             {static_cast<std::uint8_t>(i / 9'000), 0, static_cast<std::uint8_t>(i >> 8), static_cast<std::uint8_t>(i)});
     }
     const SortedCodes codes = sorted(rows, layout.n_bytes());
-    check_tree(LevelTree(codes, layout), rows, layout, "many codes");
+    const LevelTree tree(codes, layout);
+    check(tree.is_coarse(), "many rows of a node");
+    check_tree(tree, rows, layout, "many codes");
 }
 
 void test_no_codes() {

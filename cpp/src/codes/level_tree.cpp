@@ -33,92 +33,80 @@ std::size_t first_new_level(const std::uint8_t* code, const std::uint8_t* before
 }
 
 LevelTree::LevelTree(const SortedCodes& codes, const LevelLayout& layout) : n_rows_(codes.n_rows()) {
+    constexpr std::size_t kRowsOfCoarseNode = 32;
     const std::size_t n_levels = layout.n_levels() - 1;
     if (n_levels == 0) return;
+    std::size_t n_first = 0;
+    for_each_row(codes, layout, [&](std::size_t, const std::uint8_t*, std::size_t level) { n_first += level == 0; });
+    const bool coarse = n_first > 0 && n_first * kRowsOfCoarseNode <= n_rows_;
+    if (coarse) below_.resize(n_levels * n_first);
+    const auto first_byte = [&](std::size_t depth) { return coarse && depth > 0 ? layout.offset(1) : 0; };
+
     std::vector<Array<std::uint8_t>> prefixes(n_levels);
     for (std::size_t depth = 0; depth < n_levels; ++depth) {
-        levels_.push_back({ByteMajorCodes(layout.offset(depth + 1)), {}, {}, {}, {}, {}});
+        levels_.emplace_back(layout.offset(depth + 1) - first_byte(depth));
     }
+    std::size_t n_before = 0;  // ranges that have ended
+    const auto end_range = [&](std::size_t end_row) {
+        for (std::size_t depth = 1; depth <= n_levels; ++depth) {
+            RowRange& range = below_[(depth - 1) * n_first + n_before];
+            range.end = static_cast<std::uint32_t>(depth == n_levels ? end_row : levels_[depth].row_begin.size());
+            if (depth == n_levels) continue;
+            Array<std::uint32_t>& row_begin = levels_[depth].row_begin;
+            while (row_begin.size() % kGroup != 0) row_begin.push_back(static_cast<std::uint32_t>(end_row));
+            while (prefixes[depth].size() < row_begin.size() * levels_[depth].prefixes.n_bytes()) {
+                prefixes[depth].push_back(0);
+            }
+        }
+        ++n_before;
+    };
+    const auto begin_range = [&](std::size_t row) {
+        for (std::size_t depth = 1; depth <= n_levels; ++depth) {
+            below_[(depth - 1) * n_first + n_before].begin =
+                static_cast<std::uint32_t>(depth == n_levels ? row : levels_[depth].row_begin.size());
+        }
+    };
     for_each_row(codes, layout, [&](std::size_t row, const std::uint8_t* code, std::size_t first_new) {
+        if (coarse && first_new == 0) {
+            if (row > 0) end_range(row);
+            begin_range(row);
+        }
         for (std::size_t depth = first_new; depth < n_levels; ++depth) {
             LevelNodes& level = levels_[depth];
-            prefixes[depth].append(code, layout.offset(depth + 1));
+            prefixes[depth].append(code + first_byte(depth), level.prefixes.n_bytes());
             level.row_begin.push_back(static_cast<std::uint32_t>(row));
-            if (depth + 1 == n_levels) continue;
-            level.child_begin.push_back(static_cast<std::uint32_t>(levels_[depth + 1].row_begin.size()));
+            ++level.n_nodes;
         }
     });
+    if (coarse) end_range(n_rows_);
     for (std::size_t depth = 0; depth < n_levels; ++depth) {
         LevelNodes& level = levels_[depth];
-        level.n_nodes = level.row_begin.size();
-        if (depth + 1 < n_levels) {
-            level.child_begin.push_back(static_cast<std::uint32_t>(levels_[depth + 1].row_begin.size()));
-            level.child_begin.shrink_to_fit();
-        }
         level.row_begin.push_back(static_cast<std::uint32_t>(n_rows_));
         level.row_begin.shrink_to_fit();
         prefixes[depth].shrink_to_fit();
-        level.prefixes = ByteMajorCodes::from_rows(std::move(prefixes[depth]), layout.offset(depth + 1));
+        level.prefixes = ByteMajorCodes::from_rows(std::move(prefixes[depth]), level.prefixes.n_bytes());
         weigh(codes, level);
     }
-    find_below();
-    if (is_spread() && codes.tails() == nullptr) use_rows(codes);
 }
 
-void LevelTree::weigh(const SortedCodes& codes, LevelNodes& level) const {
+void LevelTree::weigh(const SortedCodes& codes, LevelNodes& level) {
     level.weights.assign(level.n_groups() * kGroup, 0);
-    level.heavy.clear();
-    for (std::size_t node = 0; node < level.n_nodes; ++node) {
-        const NumberRange rows = level.rows(node);
+    for (std::size_t place = 0; place < level.n_places(); ++place) {
+        const NumberRange rows = level.rows(place);
         const std::size_t n_entries = codes.n_entries(rows.begin, rows.end);
-        level.weights[node] = static_cast<std::uint8_t>(std::min(n_entries, LevelNodes::kMostWeight));
-        if (n_entries > LevelNodes::kMostWeight) level.heavy.push_back(static_cast<std::uint32_t>(node));
+        level.weights[place] = static_cast<std::uint8_t>(std::min(n_entries, LevelNodes::kMostWeight));
+        if (n_entries > LevelNodes::kMostWeight) level.heavy.push_back(static_cast<std::uint32_t>(place));
     }
     level.heavy.shrink_to_fit();
 }
 
 bool LevelTree::is_spread() const {
-    constexpr std::size_t kFewRows = 2;  // of a node
+    constexpr std::size_t kFewRows = 4;  // of a node
     return n_rows_ < kFewRows * last().n_nodes;
 }
 
-bool LevelTree::fits_cache() const {
-    constexpr std::size_t kMostRows = 256 * 1024;  // larger trees are read faster with their prefixes by themselves
-    return n_rows_ <= kMostRows;
-}
-
-void LevelTree::use_rows(const SortedCodes& codes) {
-    LevelNodes& level = levels_.back();
-    if (level.of_rows || !fits_cache()) return;
-    LevelNodes of_rows{ByteMajorCodes(level.prefixes.n_bytes()), {}, {}, {}, {}, {}};
-    of_rows.n_nodes = n_rows_;
-    of_rows.of_rows = true;
-    of_rows.first.assign(of_rows.n_groups() * kGroup, 0);
-    for (std::size_t node = 0; node < level.n_nodes; ++node) of_rows.first[level.row_begin[node]] = 1;
-    weigh(codes, of_rows);
-    level = std::move(of_rows);
-    if (n_levels() > 1) levels_[n_levels() - 2].child_begin = {};
-    find_below();
-}
-
-void LevelTree::find_below() {
-    constexpr std::size_t kRowsOfCoarseNode = 16;
-    below_.clear();
-    const std::size_t n_first = levels_[0].n_nodes;
-    if (n_first * kRowsOfCoarseNode > n_rows_) return;
-    for (std::size_t depth = 0; depth <= n_levels(); ++depth) {
-        for (std::size_t node = 0; node <= n_first; ++node) {
-            NumberRange nodes{node, node};
-            for (std::size_t d = 0; d < depth; ++d) nodes = levels_[d].children(nodes);
-            below_.push_back(static_cast<std::uint32_t>(nodes.begin));
-        }
-    }
-    below_.shrink_to_fit();
-}
-
 std::size_t LevelNodes::nbytes() const {
-    return prefixes.nbytes() + child_begin.nbytes() + row_begin.nbytes() + weights.nbytes() + heavy.nbytes() +
-           first.nbytes();
+    return prefixes.nbytes() + row_begin.nbytes() + weights.nbytes() + heavy.nbytes();
 }
 
 std::size_t LevelTree::nbytes() const {

@@ -213,78 +213,93 @@ AVX2_INLINE void add_part(const std::uint8_t* codes, const std::uint8_t* query, 
             return add_bytes<1>(codes, query, n_bytes, sums);
         case 2:
             return add_bytes<2>(codes, query, n_bytes, sums);
-        case 5:
-            return add_bytes<5>(codes, query, n_bytes, sums);
         default:
             return add_bytes<0>(codes, query, n_bytes, sums);
     }
 }
 
-// kCounts: whether totals are counted. kWeighed: whether they have weights.
-template <bool kCounts, bool kWeighed>
+AVX2_INLINE void add_distances(const PartScan& scan, const CodePart& part, std::size_t n_bytes,
+                               const std::uint8_t* group, __m256i* totals) {
+    __m256i sums[2] = {};
+    add_part(group + part.first_byte * kGroup, scan.prepared + part.first_byte * kPrepared, n_bytes, sums);
+    const __m256i cut = all_bytes(part.cut), all = _mm256_set1_epi8(-1);
+    for (std::size_t half = 0; half < 2; ++half) {
+        totals[half] = _mm256_adds_epu8(totals[half], sums[half]);
+        if (part.cut == kDropped) continue;
+        const __m256i within = at_most(scan.alone ? sums[half] : totals[half], cut);
+        totals[half] = _mm256_or_si256(totals[half], _mm256_andnot_si256(within, all));
+    }
+}
+
+// Drops the codes of a group from the n-th on.
+AVX2_INLINE void drop_from(std::size_t n, __m256i* totals) {
+    alignas(32) static constexpr char kNumbers[kHalf] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10,
+                                                         11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
+                                                         22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
+    const __m256i last = _mm256_set1_epi8(static_cast<char>(n - 1));
+    const __m256i low = load(kNumbers), high = _mm256_add_epi8(low, _mm256_set1_epi8(kHalf));
+    totals[0] = _mm256_or_si256(totals[0], _mm256_cmpgt_epi8(low, last));
+    totals[1] = _mm256_or_si256(totals[1], _mm256_cmpgt_epi8(high, last));
+}
+
+// Adds the weights of the totals that are at most `largest` to the words of a vector; without weights, 1 each.
+AVX2_INLINE __m256i counted(const __m256i* totals, const std::uint8_t* weights, __m256i largest, __m256i count) {
+    const __m256i zero = _mm256_setzero_si256();
+    const __m256i within[2] = {at_most(totals[0], largest), at_most(totals[1], largest)};
+    if (weights == nullptr) {
+        const __m256i negative = _mm256_add_epi8(within[0], within[1]);
+        return _mm256_add_epi64(count, _mm256_sad_epu8(_mm256_sub_epi8(zero, negative), zero));
+    }
+    const __m256i low = _mm256_sad_epu8(_mm256_and_si256(load(weights), within[0]), zero);
+    const __m256i high = _mm256_sad_epu8(_mm256_and_si256(load(weights + kHalf), within[1]), zero);
+    return _mm256_add_epi64(count, _mm256_add_epi64(low, high));
+}
+
+enum class Counting { none, ones, weights };
+
+// kOnly: the bytes of the only part; 0: any number of parts of any size.
+template <Counting kCounting, std::size_t kOnly>
 AVX2 void scan_parts_of(const PartScan& scan, TotalCount* count) {
-    const __m256i all = _mm256_set1_epi8(-1), zero = _mm256_setzero_si256();
+    constexpr bool kCounts = kCounting != Counting::none;
     const __m256i largest[2] = {all_bytes(kCounts ? count->largest[0] : 0), all_bytes(kCounts ? count->largest[1] : 0)};
-    __m256i counts[2] = {zero, zero};
-    for (std::size_t g = 0; g < scan.n_groups; ++g) {
-        const std::uint8_t* group = scan.groups + g * kGroup * scan.n_bytes;
-        __m256i totals[2] = {zero, zero};
-        for (std::size_t p = 0; p < scan.n_parts; ++p) {
-            const CodePart& part = scan.parts[p];
-            const __m256i cut = all_bytes(part.cut);
-            __m256i sums[2] = {zero, zero};
-            add_part(group + part.first_byte * kGroup, scan.prepared + part.first_byte * kPrepared, part.n_bytes, sums);
-            for (std::size_t half = 0; half < 2; ++half) {
-                totals[half] = _mm256_adds_epu8(totals[half], sums[half]);
-                const __m256i within = at_most(scan.alone ? sums[half] : totals[half], cut);
-                totals[half] = _mm256_or_si256(totals[half], _mm256_andnot_si256(within, all));
+    __m256i counts[2] = {};
+    for (const CodeRun* run = scan.runs; run != scan.runs + scan.n_runs; ++run) {
+        const __m256i before = all_bytes(static_cast<std::uint8_t>(run->before));
+        std::size_t n_left = run->n_codes;
+        for (std::size_t g = run->first_group; n_left > 0; ++g) {
+            const std::uint8_t* group = scan.groups + g * kGroup * scan.n_bytes;
+            __m256i totals[2] = {before, before};
+            if (kOnly > 0) {
+                add_distances(scan, scan.parts[0], kOnly, group, totals);
+            } else {
+                for (const CodePart* part = scan.parts; part != scan.parts + scan.n_parts; ++part) {
+                    add_distances(scan, *part, part->n_bytes, group, totals);
+                }
             }
-        }
-        store(scan.totals + g * kGroup, totals[0]);
-        store(scan.totals + g * kGroup + kHalf, totals[1]);
-        if (!kCounts) continue;
-        const std::uint8_t* weights = count->weights + g * kGroup;
-        for (std::size_t i = 0; i < 2; ++i) {
-            for (std::size_t half = 0; half < 2; ++half) {
-                const __m256i weight = kWeighed ? load(weights + half * kHalf) : _mm256_set1_epi8(1);
-                const __m256i counted = _mm256_and_si256(weight, at_most(totals[half], largest[i]));
-                counts[i] = _mm256_add_epi64(counts[i], _mm256_sad_epu8(counted, zero));
-            }
+            if (n_left < kGroup) drop_from(n_left, totals);
+            n_left -= n_left < kGroup ? n_left : kGroup;
+            store(scan.totals + g * kGroup, totals[0]);
+            store(scan.totals + g * kGroup + kHalf, totals[1]);
+            if (!kCounts) continue;
+            const std::uint8_t* weights = kCounting == Counting::weights ? count->weights + g * kGroup : nullptr;
+            counts[0] = counted(totals, weights, largest[0], counts[0]);
+            counts[1] = counted(totals, weights, largest[1], counts[1]);
         }
     }
     if (!kCounts) return;
     for (std::size_t i = 0; i < 2; ++i) count->counts[i] += sum_words(counts[i]);
 }
 
-AVX2 void scan_parts(const PartScan& scan, TotalCount* count) {
-    if (count == nullptr) return scan_parts_of<false, false>(scan, count);
-    if (count->weights == nullptr) return scan_parts_of<true, false>(scan, count);
-    return scan_parts_of<true, true>(scan, count);
+template <Counting kCounting>
+AVX2 void scan_parts_counting(const PartScan& scan, TotalCount* count) {
+    if (scan.n_parts == 1 && scan.parts[0].n_bytes == 2) return scan_parts_of<kCounting, 2>(scan, count);
+    scan_parts_of<kCounting, 0>(scan, count);
 }
 
-AVX2 std::size_t find_sums(const PartScan& scan, std::uint32_t* positions, std::uint8_t* sums) {
-    const CodePart& part = scan.parts[0];
-    const __m256i cut = all_bytes(part.cut);
-    std::size_t count = 0;
-    for (std::size_t g = 0; g < scan.n_groups; ++g) {
-        const std::uint8_t* before = scan.totals + g * kGroup;
-        __m256i distances[2] = {};
-        add_part(scan.groups + (g * scan.n_bytes + part.first_byte) * kGroup,
-                 scan.prepared + part.first_byte * kPrepared, part.n_bytes, distances);
-        distances[0] = _mm256_adds_epu8(distances[0], load(before));
-        distances[1] = _mm256_adds_epu8(distances[1], load(before + kHalf));
-        std::uint64_t found = bits_of(at_most(distances[0], cut), at_most(distances[1], cut));
-        if (__builtin_expect(found == 0, 1)) continue;
-        std::uint8_t of_group[kGroup];
-        store(of_group, distances[0]);
-        store(of_group + kHalf, distances[1]);
-        for (; found != 0; found &= found - 1, ++count) {
-            const auto i = static_cast<std::uint32_t>(__builtin_ctzll(found));
-            positions[count] = static_cast<std::uint32_t>(g * kGroup) + i;
-            sums[count] = of_group[i];
-        }
-    }
-    return count;
+AVX2 void scan_parts(const PartScan& scan, TotalCount* count) {
+    if (count == nullptr) return scan_parts_counting<Counting::none>(scan, count);
+    if (count->weights == nullptr) return scan_parts_counting<Counting::ones>(scan, count);
+    scan_parts_counting<Counting::weights>(scan, count);
 }
 
 FASTHASH_ROW_KERNELS(AVX2, rows::Builtin)
@@ -339,8 +354,8 @@ AVX2 std::size_t find_between(const std::uint8_t* totals, std::size_t n_groups, 
 }  // namespace
 
 const Kernels* avx2_kernels() {
-    static constexpr Kernels table = {SimdLevel::avx2, kPrepared, prepare,       scan_groups, scan_rows,   distances,
-                                      scan_parts,      find_sums, count_at_most, sum_at_most, find_between};
+    static constexpr Kernels table = {SimdLevel::avx2, kPrepared,  prepare,       scan_groups, scan_rows,
+                                      distances,       scan_parts, count_at_most, sum_at_most, find_between};
     return &table;
 }
 

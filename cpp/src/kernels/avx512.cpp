@@ -233,43 +233,30 @@ AVX512_INLINE __m512i part_sums(const std::uint8_t* group, const std::uint8_t* p
 AVX512 void scan_parts(const PartScan& scan, TotalCount* counted) {
     const __m512i all = _mm512_set1_epi8(-1), zero = _mm512_setzero_si512();
     __m512i counts[2] = {zero, zero};
-    for (std::size_t g = 0; g < scan.n_groups; ++g) {
-        __m512i total = zero;
-        for (std::size_t p = 0; p < scan.n_parts; ++p) {
-            const __m512i sums = part_sums(scan.groups + g * kGroup * scan.n_bytes, scan.prepared, scan.parts[p]);
-            total = _mm512_adds_epu8(total, sums);
-            const __m512i judged = scan.alone ? sums : total;
-            total = _mm512_mask_mov_epi8(total, _mm512_cmpgt_epu8_mask(judged, all_bytes(scan.parts[p].cut)), all);
-        }
-        _mm512_storeu_si512(scan.totals + g * kGroup, total);
-        if (counted == nullptr) continue;
-        const __m512i weights = counted->weights == nullptr ? _mm512_set1_epi8(1) : load(counted->weights + g * kGroup);
-        for (std::size_t i = 0; i < 2; ++i) {
-            const __mmask64 within = _mm512_cmple_epu8_mask(total, all_bytes(counted->largest[i]));
-            counts[i] = _mm512_add_epi64(counts[i], _mm512_sad_epu8(_mm512_maskz_mov_epi8(within, weights), zero));
+    for (const CodeRun* run = scan.runs; run != scan.runs + scan.n_runs; ++run) {
+        std::size_t n_left = run->n_codes;
+        for (std::size_t g = run->first_group; n_left > 0; ++g) {
+            __m512i total = all_bytes(static_cast<std::uint8_t>(run->before));
+            for (std::size_t p = 0; p < scan.n_parts; ++p) {
+                const __m512i sums = part_sums(scan.groups + g * kGroup * scan.n_bytes, scan.prepared, scan.parts[p]);
+                total = _mm512_adds_epu8(total, sums);
+                const __m512i judged = scan.alone ? sums : total;
+                total = _mm512_mask_mov_epi8(total, _mm512_cmpgt_epu8_mask(judged, all_bytes(scan.parts[p].cut)), all);
+            }
+            if (n_left < kGroup) total = _mm512_mask_mov_epi8(total, ~std::uint64_t{0} << n_left, all);
+            n_left -= n_left < kGroup ? n_left : kGroup;
+            _mm512_storeu_si512(scan.totals + g * kGroup, total);
+            if (counted == nullptr) continue;
+            const __m512i weights =
+                counted->weights == nullptr ? _mm512_set1_epi8(1) : load(counted->weights + g * kGroup);
+            for (std::size_t i = 0; i < 2; ++i) {
+                const __mmask64 within = _mm512_cmple_epu8_mask(total, all_bytes(counted->largest[i]));
+                counts[i] = _mm512_add_epi64(counts[i], _mm512_sad_epu8(_mm512_maskz_mov_epi8(within, weights), zero));
+            }
         }
     }
     if (counted == nullptr) return;
     for (std::size_t i = 0; i < 2; ++i) counted->counts[i] += sum_words(counts[i]);
-}
-
-AVX512 std::size_t find_sums(const PartScan& scan, std::uint32_t* positions, std::uint8_t* sums) {
-    const __m512i cut = all_bytes(scan.parts[0].cut);
-    std::size_t n = 0;
-    for (std::size_t g = 0; g < scan.n_groups; ++g) {
-        const __m512i distances = part_sums(scan.groups + g * kGroup * scan.n_bytes, scan.prepared, scan.parts[0]);
-        const __m512i total = _mm512_adds_epu8(distances, load(scan.totals + g * kGroup));
-        std::uint64_t found = _mm512_cmple_epu8_mask(total, cut);
-        if (__builtin_expect(found == 0, 1)) continue;
-        std::uint8_t of_group[kGroup];
-        _mm512_storeu_si512(of_group, total);
-        for (; found != 0; found &= found - 1, ++n) {
-            const auto i = static_cast<std::uint32_t>(__builtin_ctzll(found));
-            positions[n] = static_cast<std::uint32_t>(g * kGroup) + i;
-            sums[n] = of_group[i];
-        }
-    }
-    return n;
 }
 
 AVX512 std::size_t count_at_most(const std::uint8_t* totals, std::size_t n_groups, std::uint8_t largest) {
@@ -312,8 +299,8 @@ AVX512 std::size_t find_between(const std::uint8_t* totals, std::size_t n_groups
 }  // namespace
 
 const Kernels* avx512_kernels() {
-    static constexpr Kernels table = {SimdLevel::avx512, 8,         prepare,       scan_groups, scan_rows,   distances,
-                                      scan_parts,        find_sums, count_at_most, sum_at_most, find_between};
+    static constexpr Kernels table = {SimdLevel::avx512, 8,          prepare,       scan_groups, scan_rows,
+                                      distances,         scan_parts, count_at_most, sum_at_most, find_between};
     return &table;
 }
 

@@ -38,7 +38,8 @@ struct GroupScan {
     GroupSink* sink;
 };
 
-/// The total of a code that was dropped, larger than all distances over kMostPartBytes.
+/// The total of a code that was dropped, larger than all distances over kMostPartBytes. These are the most bytes over
+/// which totals can be added up.
 constexpr std::uint8_t kDropped = 255;
 constexpr std::size_t kMostPartBytes = 31;
 
@@ -49,16 +50,26 @@ struct CodePart {
     std::uint8_t cut;  ///< codes farther than this are dropped
 };
 
-/// A comparison of a query with parts of the codes of consecutive groups, one part after the other.
+/// Codes whose distances over their earlier bytes are known.
+struct CodeRun {
+    std::uint32_t first_group;
+    std::uint32_t n_codes;  ///< from the first of that group on; the others of the last group are dropped
+    std::uint16_t before;   ///< distance of the query to each of them over earlier bytes
+};
+
+inline std::size_t groups_of(const CodeRun& run) { return (run.n_codes + kGroup - 1) / kGroup; }
+
+/// A comparison of a query with parts of the codes of some groups, one part after the other.
 struct PartScan {
-    const std::uint8_t* prepared;  ///< the whole query, prepared by Kernels::prepare
+    const std::uint8_t* prepared;  ///< the bytes of the query that the groups hold, prepared by Kernels::prepare
     const std::uint8_t* groups;
-    std::size_t n_groups;
     std::size_t n_bytes;  ///< of each code in the groups
+    const CodeRun* runs;
+    std::size_t n_runs;
     const CodePart* parts;
     std::size_t n_parts;
     bool alone;            ///< whether cuts apply to the distance over one part, else to the total so far
-    std::uint8_t* totals;  ///< kGroup for each group: set to the distance over all parts, or kDropped
+    std::uint8_t* totals;  ///< kGroup for each group: set to `before` plus the distance over all parts, or kDropped
 };
 
 /// Totals to be counted during a PartScan.
@@ -111,9 +122,6 @@ struct Kernels {
 
     /// Set the totals, and count them unless `count` is null.
     void (*scan_parts)(const PartScan& scan, TotalCount* count);
-    /// Write the positions of the codes whose total, with the distance over the only part, is at most its cut, and
-    /// these sums; returns their number. Totals are not changed.
-    std::size_t (*find_sums)(const PartScan& scan, std::uint32_t* positions, std::uint8_t* sums);
 
     // Over the totals of groups, kGroup for each:
     /// Number of totals <= largest.

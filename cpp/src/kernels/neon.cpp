@@ -67,19 +67,21 @@ struct Distances {
 
 void scan_parts(const PartScan& scan, TotalCount* count) { totals::scan_parts<Distances>(scan, 1, count); }
 
-std::size_t find_sums(const PartScan& scan, std::uint32_t* positions, std::uint8_t* sums) {
-    return totals::find_sums<Distances>(scan, 1, positions, sums);
-}
-
 FASTHASH_ROW_KERNELS(, rows::Builtin)
 
 }  // namespace
 
 const Kernels* neon_kernels() {
-    static constexpr Kernels table = {
-        SimdLevel::neon,     1,          prepare,   scan_groups,           scan_rows,
-        distances,           scan_parts, find_sums, totals::count_at_most, totals::sum_at_most,
-        totals::find_between};
+    static constexpr Kernels table = {SimdLevel::neon,
+                                      1,
+                                      prepare,
+                                      scan_groups,
+                                      scan_rows,
+                                      distances,
+                                      scan_parts,
+                                      totals::count_at_most,
+                                      totals::sum_at_most,
+                                      totals::find_between};
     return &table;
 }
 

@@ -142,16 +142,19 @@ struct Distances {
 
 void scan_parts(const PartScan& scan, TotalCount* count) { totals::scan_parts<Distances>(scan, 8, count); }
 
-std::size_t find_sums(const PartScan& scan, std::uint32_t* positions, std::uint8_t* sums) {
-    return totals::find_sums<Distances>(scan, 8, positions, sums);
-}
-
 FASTHASH_ROW_KERNELS(, Swar)
 
 }  // namespace
 
-const Kernels kScalarKernels = {SimdLevel::scalar,   8,          prepare,   scan_groups,           scan_rows,
-                                distances,           scan_parts, find_sums, totals::count_at_most, totals::sum_at_most,
+const Kernels kScalarKernels = {SimdLevel::scalar,
+                                8,
+                                prepare,
+                                scan_groups,
+                                scan_rows,
+                                distances,
+                                scan_parts,
+                                totals::count_at_most,
+                                totals::sum_at_most,
                                 totals::find_between};
 
 }  // namespace fasthash

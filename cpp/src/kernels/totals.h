@@ -71,54 +71,43 @@ inline std::size_t find_between(const std::uint8_t* values, std::size_t n_groups
 
 /// Distances provides static of(group, prepared, n_bytes, distances): those of the 64 codes of a group over some bytes.
 template <typename Distances>
-void scan_parts(const PartScan& scan, std::size_t prepared_bytes, TotalCount* count) {
-    for (std::size_t g = 0; g < scan.n_groups; ++g) {
-        std::uint8_t* totals = scan.totals + g * kGroup;
-        std::memset(totals, 0, kGroup);
-        for (std::size_t p = 0; p < scan.n_parts; ++p) {
-            const CodePart& part = scan.parts[p];
-            std::uint8_t distances[kGroup];
-            Distances::of(scan.groups + (g * scan.n_bytes + part.first_byte) * kGroup,
-                          scan.prepared + part.first_byte * prepared_bytes, part.n_bytes, distances);
-            for (std::size_t i = 0; i < kGroup; i += kVector) {
-                const Bytes here = load(distances + i), before = load(totals + i);
-                Bytes total = before + here;
-                total |= (Bytes)(total < before);  // an overflow: the code was dropped before
-                total |= (Bytes)((scan.alone ? here : total) > part.cut);
-                std::memcpy(totals + i, &total, sizeof total);
-            }
-        }
-    }
-    if (count == nullptr) return;
-    for (std::size_t i = 0; i < 2; ++i) {
-        count->counts[i] += count->weights == nullptr
-                                ? count_at_most(scan.totals, scan.n_groups, count->largest[i])
-                                : sum_at_most(scan.totals, count->weights, scan.n_groups, count->largest[i]);
-    }
-}
-
-template <typename Distances>
-std::size_t find_sums(const PartScan& scan, std::size_t prepared_bytes, std::uint32_t* positions, std::uint8_t* sums) {
-    const CodePart& part = scan.parts[0];
-    std::size_t count = 0;
-    for (std::size_t g = 0; g < scan.n_groups; ++g) {
+void scan_group(const PartScan& scan, std::size_t prepared_bytes, const CodeRun& run, std::size_t g) {
+    std::uint8_t* totals = scan.totals + g * kGroup;
+    std::memset(totals, static_cast<std::uint8_t>(run.before), kGroup);
+    for (std::size_t p = 0; p < scan.n_parts; ++p) {
+        const CodePart& part = scan.parts[p];
         std::uint8_t distances[kGroup];
         Distances::of(scan.groups + (g * scan.n_bytes + part.first_byte) * kGroup,
                       scan.prepared + part.first_byte * prepared_bytes, part.n_bytes, distances);
         for (std::size_t i = 0; i < kGroup; i += kVector) {
-            const Bytes before = load(scan.totals + g * kGroup + i);
-            Bytes sum = before + load(distances + i);
-            sum |= (Bytes)(sum < before);
-            std::memcpy(distances + i, &sum, sizeof sum);
-        }
-        std::uint32_t found[kGroup];
-        const std::size_t n = find_between(distances, 1, 0, part.cut, found);
-        for (std::size_t i = 0; i < n; ++i, ++count) {
-            positions[count] = static_cast<std::uint32_t>(g * kGroup) + found[i];
-            sums[count] = distances[found[i]];
+            const Bytes here = load(distances + i), before = load(totals + i);
+            Bytes total = before + here;
+            total |= (Bytes)(total < before);  // an overflow: the code was dropped before
+            total |= (Bytes)((scan.alone ? here : total) > part.cut);
+            std::memcpy(totals + i, &total, sizeof total);
         }
     }
-    return count;
+    const std::size_t n = run.n_codes - (g - run.first_group) * kGroup;  // left from this group on
+    if (n < kGroup) std::memset(totals + n, kDropped, kGroup - n);
+}
+
+template <typename Distances>
+void scan_parts(const PartScan& scan, std::size_t prepared_bytes, TotalCount* count) {
+    for (std::size_t r = 0; r < scan.n_runs; ++r) {
+        const CodeRun& run = scan.runs[r];
+        const std::size_t n_groups = groups_of(run);
+        for (std::size_t g = 0; g < n_groups; ++g) {
+            scan_group<Distances>(scan, prepared_bytes, run, run.first_group + g);
+        }
+        if (count == nullptr) continue;
+        const std::size_t first = run.first_group * kGroup;
+        for (std::size_t i = 0; i < 2; ++i) {
+            count->counts[i] +=
+                count->weights == nullptr
+                    ? count_at_most(scan.totals + first, n_groups, count->largest[i])
+                    : sum_at_most(scan.totals + first, count->weights + first, n_groups, count->largest[i]);
+        }
+    }
 }
 
 }  // namespace fasthash::totals

@@ -1,94 +1,157 @@
 #include "search/kept_scan.h"
 
 #include <algorithm>
+#include <numeric>
+
+#include "search/sample.h"
 
 namespace fasthash {
 namespace {
 
-// Codes that stay in the second-level cache while all queries are compared with them.
-constexpr std::size_t kChunkBytes = 128 * 1024;
+// Codes of one kernel call stay in the first-level cache while all queries are compared with them.
+constexpr std::size_t kCallBytes = 16 * 1024;
 
 }  // namespace
 
 template <typename Totals>
-KeptScan<Totals>::KeptScan(const SortedCodes& codes, const LevelLayout& layout, bool by_level, const QueryBlock& block)
+KeptScan<Totals>::KeptScan(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, bool by_level,
+                           const QueryBlock& block)
     : codes_(codes),
       entries_(codes, {}),
+      tree_(tree),
       layout_(layout),
       by_level_(by_level),
       block_(block),
       stride_(codes.n_bytes() * kernels().prepared_bytes),
-      prepared_(block.queries.n * stride_) {
+      prepared_(block.queries.n * stride_),
+      of_query_(block.queries.n),
+      thresholds_(block.queries.n) {
     for (std::size_t q = 0; q < block.queries.n; ++q) {
         kernels().prepare(block.queries.row(q), codes.n_bytes(), prepared_.data() + q * stride_);
     }
 }
 
 template <typename Totals>
-void KeptScan<Totals>::run(const std::vector<KeptRows>& wanted, Stopper& stopper) {
-    std::vector<const NumberRange*> next;  // for each query, its first range that ends after the last chunk
-    for (const KeptRows& each : wanted) next.push_back(each.groups.data());
-    const std::size_t per_chunk = std::max<std::size_t>(1, kChunkBytes / (kGroup * codes_.n_bytes()));
-    for (std::size_t first = 0; first < codes_.n_groups() && !stopper.stopped(); first += per_chunk) {
-        const NumberRange in_chunk{first, std::min(first + per_chunk, codes_.n_groups())};
-        const std::uint8_t* chunk = nullptr;
-        for (std::size_t i = 0; i < wanted.size(); ++i) {
-            const NumberRange* const end = wanted[i].groups.data() + wanted[i].groups.size();
-            for (; next[i] != end && next[i]->begin < in_chunk.end; ++next[i]) {
-                if (chunk == nullptr) chunk = codes_.groups(first, in_chunk.size(), scratch_);
-                const NumberRange groups{std::max(next[i]->begin, first), std::min(next[i]->end, in_chunk.end)};
-                compare(wanted[i], groups, chunk + (groups.begin - first) * kGroup * codes_.n_bytes());
-                if (next[i]->end > in_chunk.end) break;
-            }
+void KeptScan<Totals>::run(std::vector<KeptRows> wanted, Stopper& stopper) {
+    wanted_ = std::move(wanted);
+    for (const KeptRows& each : wanted_) of_query_[each.query] = &each;
+    // The nearest range of each query first: it brings the threshold down.
+    for (const KeptRows& each : wanted_) settle(each);
+    run_lists(true, stopper);
+    run_lists(false, stopper);
+}
+
+// Lowers the threshold of a query that has found fewer than k entries, to the k-th distance of a sample.
+template <typename Totals>
+void KeptScan<Totals>::settle(const KeptRows& wanted) {
+    constexpr std::size_t kMost = 8;  // groups of a sample
+    TopK& nearest = block_.nearest[wanted.query];
+    if (nearest.has_k() || wanted.ranges.empty()) return;
+    const NumberRange rows = rows_of(wanted.ranges[0]);
+    const std::size_t first = rows.begin / kGroup, n = std::min((rows.end + kGroup - 1) / kGroup - first, kMost);
+    if (nearest.k() > n * kGroup / 4) return;
+    const std::uint8_t* groups = codes_.groups(first, n, scratch_);
+    sample_.resize(n * kGroup);
+    sample_distances(prepared(wanted.query), groups, n, codes_.n_bytes(), sample_.data());
+    for (std::size_t g = 0; g < n; ++g) {
+        const std::uint64_t kept =
+            kept_rows(wanted.query, groups + g * kGroup * codes_.n_bytes()) & rows_of_group(rows, (first + g) * kGroup);
+        for (std::size_t i = 0; i < kGroup; ++i) {
+            if ((kept >> i & 1) == 0) sample_[g * kGroup + i] = UINT16_MAX;
         }
+    }
+    nearest.limit(kth_smallest(sample_, nearest.k(), nearest.threshold()));
+}
+
+// Compares each query with its nearest range of rows, or with all others.
+template <typename Totals>
+void KeptScan<Totals>::run_lists(bool nearest, Stopper& stopper) {
+    const auto ranges_of = [nearest](const KeptRows& each) {
+        const std::size_t n = each.ranges.size(), n_nearest = std::min<std::size_t>(n, 1);
+        return nearest ? NumberRange{0, n_nearest} : NumberRange{n_nearest, n};
+    };
+    // A counting sort by range.
+    const std::size_t n_ranges = tree_.n_ranges();
+    end_of_list_.assign(n_ranges + 1, 0);
+    for (const KeptRows& each : wanted_) {
+        const NumberRange ranges = ranges_of(each);
+        for (std::size_t i = ranges.begin; i < ranges.end; ++i) ++end_of_list_[each.ranges[i] + 1];
+    }
+    std::partial_sum(end_of_list_.begin(), end_of_list_.end(), end_of_list_.begin());
+    lists_.resize(end_of_list_.back());
+    for (const KeptRows& each : wanted_) {
+        const NumberRange ranges = ranges_of(each);
+        for (std::size_t i = ranges.begin; i < ranges.end; ++i) lists_[end_of_list_[each.ranges[i]]++] = each.query;
+    }
+    std::size_t begin = 0;
+    for (std::size_t range = 0; range < n_ranges && !stopper.stopped(); begin = end_of_list_[range++]) {
+        compare(rows_of(range), lists_.data() + begin, end_of_list_[range] - begin, stopper);
     }
 }
 
 template <typename Totals>
-void KeptScan<Totals>::compare(const KeptRows& wanted, NumberRange groups, const std::uint8_t* chunk) {
-    if (groups.begin >= groups.end) return;
-    wanted_ = &wanted;
-    first_group_ = groups.begin;
-    groups_ = chunk;
-    threshold_ = static_cast<std::uint16_t>(block_.nearest[wanted.query].largest_distance() + 1);
-    constexpr std::uint32_t kFirst = 0;  // of a block of one
-    kernels().scan_groups(
-        {prepared(wanted.query), &kFirst, 1, &threshold_, chunk, groups.size(), codes_.n_bytes(), this});
+void KeptScan<Totals>::compare(NumberRange rows, const std::uint32_t* queries, std::size_t n_queries,
+                               Stopper& stopper) {
+    if (n_queries == 0 || rows.begin >= rows.end) return;
+    rows_ = rows;
+    for (std::size_t i = 0; i < n_queries; ++i) {
+        thresholds_[queries[i]] = static_cast<std::uint16_t>(block_.nearest[queries[i]].largest_distance() + 1);
+    }
+    const std::size_t groups_per_call = std::max<std::size_t>(1, kCallBytes / (kGroup * codes_.n_bytes()));
+    const std::size_t end_group = (rows.end + kGroup - 1) / kGroup;
+    for (first_group_ = rows.begin / kGroup; first_group_ < end_group && !stopper.stopped();
+         first_group_ += groups_per_call) {
+        const std::size_t n = std::min(groups_per_call, end_group - first_group_);
+        groups_ = codes_.groups(first_group_, n, scratch_);
+        kernels().scan_groups(
+            {prepared_.data(), queries, n_queries, thresholds_.data(), groups_, n, codes_.n_bytes(), this});
+        push_waiting();
+    }
+}
+
+template <typename Totals>
+void KeptScan<Totals>::take(std::size_t query, std::size_t group, std::uint64_t rows, const std::uint16_t* distances) {
+    const std::size_t first_row = (first_group_ + group) * kGroup;
+    const std::int32_t largest = block_.nearest[query].largest_distance(codes_.least_id(first_group_ + group));
+    // Many codes may tie at the k-th distance: skip the groups whose ids are all too large to enter.
+    rows &= rows_of_group(rows_, first_row);
+    if (largest + 1 < thresholds_[query]) rows &= rows_within(largest, distances);
+    if (rows != 0) rows &= kept_rows(query, groups_ + group * kGroup * codes_.n_bytes());
+    for (; rows != 0; rows &= rows - 1) {
+        const auto i = static_cast<std::size_t>(__builtin_ctzll(rows));
+        entries_.prefetch(first_row + i);
+        waiting_.push_back({query, first_row + i, distances[i]});
+    }
+    constexpr std::size_t kMostWaiting = 64;
+    if (waiting_.size() >= kMostWaiting) push_waiting();
+}
+
+template <typename Totals>
+void KeptScan<Totals>::push_waiting() {
+    for (const Hit& hit : waiting_) {
+        TopK& nearest = block_.nearest[hit.query];
+        if (hit.distance > nearest.largest_distance()) continue;
+        entries_.push(hit.row, hit.distance, nearest);
+        thresholds_[hit.query] = static_cast<std::uint16_t>(nearest.largest_distance() + 1);
+    }
+    waiting_.clear();
 }
 
 // Bit i: row i of the group is below kept nodes, and was not compared before.
 template <typename Totals>
-std::uint64_t KeptScan<Totals>::kept_rows(std::size_t group) const {
+std::uint64_t KeptScan<Totals>::kept_rows(std::size_t query, const std::uint8_t* group) const {
+    const KeptRows& wanted = *of_query_[query];
     typename Totals::Value totals[kGroup];
-    Totals::scan({prepared(wanted_->query), groups_ + group * kGroup * codes_.n_bytes(), 1, codes_.n_bytes(), layout_,
-                  wanted_->cuts.size(), wanted_->cuts.data(), by_level_},
+    Totals::scan({prepared(query), group, codes_.n_bytes(), one_group_, layout_, 0, wanted.cuts.size(),
+                  wanted.cuts.data(), by_level_},
                  totals);
-    std::uint64_t rows = 0;
+    // Dropped totals are larger than all others.
+    const auto first = static_cast<typename Totals::Value>(std::min<std::size_t>(wanted.first_total, Totals::kDropped));
+    std::uint8_t kept[kGroup];  // compilers turn this loop into vectors
     for (std::size_t i = 0; i < kGroup; ++i) {
-        const bool kept = totals[i] != Totals::kDropped && totals[i] >= wanted_->first_total;
-        rows |= std::uint64_t{kept} << i;
+        kept[i] = static_cast<std::uint8_t>((totals[i] >= first) & (totals[i] < Totals::kDropped));
     }
-    return rows;
-}
-
-template <typename Totals>
-void KeptScan<Totals>::take(std::size_t, std::size_t group, std::uint64_t rows, const std::uint16_t* distances) {
-    TopK& nearest = block_.nearest[wanted_->query];
-    const std::size_t first_row = (first_group_ + group) * kGroup;
-    const std::int32_t largest = nearest.largest_distance(codes_.least_id(first_group_ + group));
-    // Many codes may tie at the k-th distance: skip the groups whose ids are all too large to enter.
-    if (largest + 1 < threshold_) {
-        for (std::size_t i = 0; i < kGroup; ++i) {
-            if (distances[i] > largest) rows &= ~(std::uint64_t{1} << i);
-        }
-        if (rows == 0) return;
-    }
-    if (first_row + kGroup > codes_.n_rows()) rows &= ~std::uint64_t{0} >> (first_row + kGroup - codes_.n_rows());
-    for (rows &= kept_rows(group); rows != 0; rows &= rows - 1) {
-        const auto i = static_cast<std::size_t>(__builtin_ctzll(rows));
-        entries_.push(first_row + i, distances[i], nearest);
-    }
-    threshold_ = static_cast<std::uint16_t>(nearest.largest_distance() + 1);
+    return bits_of(kept);
 }
 
 template class KeptScan<NarrowTotals>;

@@ -7,21 +7,22 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <vector>
 
 #include "fasthash/codes.h"
 #include "kernels/kernels.h"
 
 namespace fasthash {
 
-/// Byte-major groups of codes or prefixes, one query, and the levels to compare.
+/// Runs of byte-major codes or prefixes, one query, and the levels to compare.
 struct LevelScan {
     const std::uint8_t* prepared;  ///< the whole query, prepared by Kernels::prepare
-    const std::uint8_t* groups;
-    std::size_t n_groups;
-    std::size_t n_bytes;  ///< of each code or prefix
+    const std::uint8_t* groups;    ///< these hold the bytes from first_level on
+    std::size_t n_bytes;           ///< of each code or prefix there
+    const std::vector<CodeRun>& runs;
     const LevelLayout& layout;
-    std::size_t n_levels;
-    const std::uint16_t* cuts;  ///< of each level
+    std::size_t first_level, end_level;
+    const std::uint16_t* cuts;  ///< of each level from 0 on
     bool by_level;              ///< whether cuts apply to the distance on one level, else to the total so far
 };
 
@@ -29,15 +30,17 @@ struct NarrowTotals {
     using Value = std::uint8_t;
     static constexpr Value kDropped = fasthash::kDropped;
 
-    /// Set the totals of all groups, and count them unless `count` is null.
+    /// Set the totals of the runs, and count them unless `count` is null. `totals` has kGroup for each of the groups.
     static void scan(const LevelScan& levels, Value* totals, TotalCount* count = nullptr) {
         CodePart parts[kMostPartBytes];
-        for (std::size_t d = 0; d < levels.n_levels; ++d) {
-            parts[d] = {levels.layout.offset(d), levels.layout.level_bytes(d),
-                        static_cast<Value>(std::min<std::uint16_t>(levels.cuts[d], kDropped))};
+        const std::size_t first_byte = levels.layout.offset(levels.first_level);
+        std::size_t n_parts = 0;
+        for (std::size_t d = levels.first_level; d < levels.end_level; ++d) {
+            parts[n_parts++] = {levels.layout.offset(d) - first_byte, levels.layout.level_bytes(d),
+                                static_cast<Value>(std::min<std::uint16_t>(levels.cuts[d], kDropped))};
         }
-        kernels().scan_parts({levels.prepared, levels.groups, levels.n_groups, levels.n_bytes, parts, levels.n_levels,
-                              levels.by_level, totals},
+        kernels().scan_parts({levels.prepared + first_byte * kernels().prepared_bytes, levels.groups, levels.n_bytes,
+                              levels.runs.data(), levels.runs.size(), parts, n_parts, levels.by_level, totals},
                              count);
     }
     static std::size_t count_at_most(const Value* totals, std::size_t n_groups, std::size_t largest) {
@@ -64,24 +67,16 @@ struct WideTotals {
     static constexpr Value kDropped = UINT16_MAX;
 
     static void scan(const LevelScan& levels, Value* totals, TotalCount* count = nullptr) {
-        for (std::size_t g = 0; g < levels.n_groups; ++g) {
-            Value* of_group = totals + g * kGroup;
-            std::fill(of_group, of_group + kGroup, Value{0});
-            for (std::size_t d = 0; d < levels.n_levels; ++d) {
-                std::uint16_t distances[kGroup];
-                distances_on(levels, g, d, distances);
-                for (std::size_t i = 0; i < kGroup; ++i) {
-                    const auto total = static_cast<Value>(of_group[i] + distances[i]);
-                    const bool beyond = (levels.by_level ? distances[i] : total) > levels.cuts[d];
-                    of_group[i] = of_group[i] == kDropped || beyond ? kDropped : total;
-                }
+        for (const CodeRun& run : levels.runs) {
+            for (std::size_t g = 0; g < groups_of(run); ++g) scan_group(levels, run, g, totals);
+            if (count == nullptr) continue;
+            const std::size_t first = run.first_group * kGroup;
+            for (std::size_t i = 0; i < 2; ++i) {
+                const std::size_t largest = count->largest[i];
+                count->counts[i] += count->weights == nullptr
+                                        ? count_at_most(totals + first, groups_of(run), largest)
+                                        : sum_at_most(totals + first, count->weights + first, groups_of(run), largest);
             }
-        }
-        if (count == nullptr) return;
-        for (std::size_t i = 0; i < 2; ++i) {
-            count->counts[i] += count->weights == nullptr
-                                    ? count_at_most(totals, levels.n_groups, count->largest[i])
-                                    : sum_at_most(totals, count->weights, levels.n_groups, count->largest[i]);
         }
     }
     static std::size_t count_at_most(const Value* totals, std::size_t n_groups, std::size_t largest) {
@@ -107,15 +102,33 @@ struct WideTotals {
     }
 
  private:
+    static void scan_group(const LevelScan& levels, const CodeRun& run, std::size_t number, Value* totals) {
+        const std::size_t group = run.first_group + number;
+        Value* of_group = totals + group * kGroup;
+        std::fill(of_group, of_group + kGroup, Value{run.before});
+        for (std::size_t d = levels.first_level; d < levels.end_level; ++d) {
+            std::uint16_t distances[kGroup];
+            distances_on(levels, group, d, distances);
+            for (std::size_t i = 0; i < kGroup; ++i) {
+                const auto total = static_cast<Value>(of_group[i] + distances[i]);
+                const bool beyond = (levels.by_level ? distances[i] : total) > levels.cuts[d];
+                of_group[i] = of_group[i] == kDropped || beyond ? kDropped : total;
+            }
+        }
+        for (std::size_t i = run.n_codes - number * kGroup; i < kGroup; ++i) of_group[i] = kDropped;
+    }
     static void distances_on(const LevelScan& levels, std::size_t group, std::size_t depth, std::uint16_t* distances) {
         std::fill(distances, distances + kGroup, std::uint16_t{0});
-        const std::size_t end = levels.layout.offset(depth + 1);
-        for (std::size_t byte = levels.layout.offset(depth); byte < end; byte += kMostPartBytes) {
+        const std::size_t first_byte = levels.layout.offset(levels.first_level);
+        const std::size_t end = levels.layout.offset(depth + 1) - first_byte;
+        const CodeRun alone{0, kGroup, 0};
+        for (std::size_t byte = levels.layout.offset(depth) - first_byte; byte < end; byte += kMostPartBytes) {
             std::uint8_t of_part[kGroup];
             const CodePart part{byte, std::min(kMostPartBytes, end - byte), fasthash::kDropped};
-            kernels().scan_parts({levels.prepared, levels.groups + group * kGroup * levels.n_bytes, 1, levels.n_bytes,
-                                  &part, 1, false, of_part},
-                                 nullptr);
+            kernels().scan_parts(
+                {levels.prepared + first_byte * kernels().prepared_bytes,
+                 levels.groups + group * kGroup * levels.n_bytes, levels.n_bytes, &alone, 1, &part, 1, false, of_part},
+                nullptr);
             for (std::size_t i = 0; i < kGroup; ++i) distances[i] = static_cast<Value>(distances[i] + of_part[i]);
         }
     }

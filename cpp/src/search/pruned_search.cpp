@@ -1,6 +1,7 @@
 #include "search/pruned_search.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "search/kept_scan.h"
 #include "search/tree_levels.h"
@@ -15,12 +16,6 @@ constexpr double kCostOfGatheredByte = .7;     // the same, of a byte-major row
 constexpr double kCostOfScannedByte = .015;    // comparing a byte of a group in the cache
 constexpr double kCostOfTransposedByte = .15;  // converting a byte to byte-major, once per block
 
-std::size_t n_rows_in(const std::vector<NumberRange>& groups, std::size_t n_rows) {
-    std::size_t n = 0;
-    for (const NumberRange& range : groups) n += range.size() * kGroup;
-    return std::min(n, n_rows);
-}
-
 // Unlike HDHash, compares the candidates in the order of their nodes' distance and stops once none can be among the k;
 // the result is the same. Where many candidates are left after the nearest ones, they are compared in a scan.
 template <typename Totals>
@@ -33,15 +28,15 @@ class TreeSearch final : private RowSink {
           tree_(tree),
           pruning_(pruning),
           block_(block),
-          scan_(codes, layout, pruning.mode == KeepMode::radius, block) {
+          scan_(codes, tree, layout, pruning.mode == KeepMode::radius, block) {
         for (std::size_t depth = 0; depth < tree.n_levels(); ++depth) {
             guesses_.push_back(static_cast<std::uint16_t>(layout.offset(depth + 1) * 8 / 3));
         }
-        std::size_t most_nodes = 1;
+        std::size_t most_places = 1;
         for (std::size_t depth = 0; depth < tree.n_levels(); ++depth) {
-            most_nodes = std::max(most_nodes, tree.level(depth).n_nodes);
+            most_places = std::max(most_places, tree.level(depth).n_places());
         }
-        const std::size_t n_together = std::clamp<std::size_t>(kTotalBytes / most_nodes, 1, kTogether);
+        const std::size_t n_together = std::clamp<std::size_t>(kTotalBytes / most_places, 1, kTogether);
         levels_.reserve(n_together);
         while (levels_.size() < std::min(n_together, block.queries.n)) {
             levels_.emplace_back(codes, tree, layout, pruning, guesses_);
@@ -53,15 +48,15 @@ class TreeSearch final : private RowSink {
         for (std::size_t q = 0; q < n && !stopper.stopped(); q += levels_.size()) {
             search({q, std::min(q + levels_.size(), n)});
         }
-        scan_.run(waiting_, stopper);
+        scan_.run(std::move(waiting_), stopper);
     }
 
  private:
     // Queries that share the groups in the first-level cache, as long as their totals stay in the second.
-    static constexpr std::size_t kTogether = 16, kTotalBytes = 256 * 1024;
+    static constexpr std::size_t kTogether = 16, kTotalBytes = 256 * 1024, kChunkBytes = 8 * 1024;
 
     void search(NumberRange queries);
-    bool read_nearest(std::size_t q, TreeLevels<Totals>& levels);
+    void read_nearest(std::size_t q, TreeLevels<Totals>& levels);
     bool scan_pays(std::size_t n_nodes, std::size_t n_scanned) const;
     void read(NumberRange rows);
     void read_ranges();
@@ -94,68 +89,53 @@ void TreeSearch<Totals>::search(NumberRange queries) {
         levels_[i].start(scan_.prepared(q), given, block_.nearest[q].k());
     }
     for (std::size_t depth = 0; depth < tree_.n_levels(); ++depth) {
-        for_chunks(tree_.level(depth).n_groups(), [&](NumberRange groups) {
-            for (std::size_t i = 0; i < queries.size(); ++i) levels_[i].compare(groups);
-        });
+        const LevelNodes& level = tree_.level(depth);
+        const std::size_t per_chunk = std::max<std::size_t>(1, kChunkBytes / (kGroup * level.prefixes.n_bytes()));
+        for (std::size_t first = 0; first < level.n_groups(); first += per_chunk) {
+            const NumberRange chunk{first, std::min(first + per_chunk, level.n_groups())};
+            for (std::size_t i = 0; i < queries.size(); ++i) levels_[i].compare(chunk);
+        }
         for (std::size_t i = 0; i < queries.size(); ++i) levels_[i].settle();
     }
-    std::vector<std::size_t> scanned;  // numbers in this block
-    for (std::size_t i = 0; i < queries.size(); ++i) {
-        if (read_nearest(queries.begin + i, levels_[i])) continue;
-        scanned.push_back(i);
-        levels_[i].rewind();
-    }
-    if (scanned.empty()) return;
-    for_chunks(codes_.n_groups(), [&](NumberRange groups) {
-        for (const std::size_t i : scanned) {
-            TopK& nearest = block_.nearest[queries.begin + i];
-            levels_[i].each_near(
-                groups, [&] { return nearest.largest_distance(); },
-                [&](std::size_t row, std::int32_t distance) {
-                    if (distance <= nearest.largest_distance()) entries_.push(row, distance, nearest);
-                });
-        }
-    });
+    for (std::size_t i = 0; i < queries.size(); ++i) read_nearest(queries.begin + i, levels_[i]);
 }
 
-// Compares the rows of the nearest nodes; false if the rest must be scanned by each_near.
+// Compares the rows of the nearest nodes, one node after the other; the rest may be left to a scan.
 template <typename Totals>
-bool TreeSearch<Totals>::read_nearest(std::size_t q, TreeLevels<Totals>& levels) {
+void TreeSearch<Totals>::read_nearest(std::size_t q, TreeLevels<Totals>& levels) {
     query_ = block_.queries.row(q);
     nearest_ = &block_.nearest[q];
     stats_ = {};
     stats_.nodes_visited = static_cast<std::int64_t>(levels.n_kept()) + 1;  // and the root
     // Rows compared in the order of their nodes before a scan: they bring the threshold down.
     const std::size_t n_first = 64 + std::min(2 * std::min(nearest_->k(), codes_.n_rows()), codes_.n_rows());
-    const std::vector<NumberRange> groups = levels.row_groups();
-    const std::size_t n_scanned = n_rows_in(groups, codes_.n_rows());
-    std::size_t n_nodes = 0;
-    bool scans = false, at_once = false;
+    std::vector<std::uint32_t> ranges = levels.ranges();
+    std::size_t n_scanned = 0, n_nodes = 0;
+    for (const std::uint32_t range : ranges) n_scanned += scan_.rows_of(range).size();
+    bool scans = false;
     const auto largest = [&] {
         return std::min(static_cast<std::int32_t>(levels.largest()), nearest_->largest_distance());
     };
     for (std::int32_t total = 0; total <= largest() && !scans; ++total) {
-        const bool is_small = total == 0 && levels.has_rows();
-        if (is_small || static_cast<std::size_t>(stats_.codes_compared) >= n_first) {
+        if ((total == 0 && tree_.is_spread()) || static_cast<std::size_t>(stats_.codes_compared) >= n_first) {
             const std::size_t n_left = levels.count_up_to(static_cast<std::size_t>(largest())) - n_nodes;
             scans = scan_pays(n_left, n_scanned);
             if (scans) {
                 stats_.nodes_visited += static_cast<std::int64_t>(n_left);
                 stats_.codes_compared = static_cast<std::int64_t>(n_scanned);  // among them those compared already
-                at_once = total == 0;
-                if (!at_once) waiting_.push_back({q, levels.cuts(), static_cast<std::size_t>(total), groups});
+                waiting_.push_back(
+                    {static_cast<std::uint32_t>(q), levels.cuts(), static_cast<std::size_t>(total), std::move(ranges)});
                 continue;
             }
         }
-        levels.each(static_cast<std::size_t>(total), [&](std::size_t node) {
+        levels.each(static_cast<std::size_t>(total), [&](std::size_t place) {
             ++n_nodes;
-            read(tree_.last().rows(node));
+            read(tree_.last().rows(place));
         });
         read_ranges();
     }
     stats_.nodes_visited += static_cast<std::int64_t>(n_nodes);
     block_.note(q, stats_);
-    return !at_once;
 }
 
 template <typename Totals>

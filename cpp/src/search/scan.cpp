@@ -3,69 +3,16 @@
 #include <algorithm>
 #include <numeric>
 
+#include "search/sample.h"
+
 namespace fasthash {
 namespace {
 
 // Codes of one kernel call stay in the first-level cache while all queries of the block are compared with them.
 constexpr std::size_t kCallBytes = 16 * 1024;
 
-// Collects the distances of a query to the codes of consecutive groups.
-class DistanceSink final : public GroupSink {
- public:
-    explicit DistanceSink(std::uint16_t* distances) : distances_(distances) {}
-
-    void take(std::size_t, std::size_t group, std::uint64_t, const std::uint16_t* distances) override {
-        std::copy(distances, distances + kGroup, distances_ + group * kGroup);
-    }
-
- private:
-    std::uint16_t* const distances_;
-};
-
-// Number of distances <= largest; there are whole groups of them.
-std::size_t count_at_most(const Array<std::uint16_t>& distances, std::int32_t largest) {
-    std::size_t count = 0;
-    for (std::size_t first = 0; first < distances.size(); first += kGroup) {
-        std::uint16_t in_group = 0;  // compilers turn this loop into vectors
-        for (std::size_t i = first; i < first + kGroup; ++i) {
-            in_group = static_cast<std::uint16_t>(in_group + (distances[i] <= static_cast<std::uint16_t>(largest)));
-        }
-        count += in_group;
-    }
-    return count;
-}
-
-// The k-th smallest of some distances; `most` if it is larger.
-std::int32_t kth_smallest(const Array<std::uint16_t>& distances, std::size_t k, std::int32_t most) {
-    std::int32_t low = 0, high = most;
-    while (low < high) {
-        const std::int32_t middle = (low + high) / 2;
-        if (count_at_most(distances, middle) >= k) {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
-    }
-    return low;
-}
-
-// Bit i: row i of the group is within the threshold.
-std::uint64_t rows_within(std::int32_t threshold, const std::uint16_t* distances) {
-    std::uint64_t rows = 0;
-    for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{distances[i] <= threshold} << i;
-    return rows;
-}
-
 // Kernels take an exclusive threshold.
 std::uint16_t threshold_of(const TopK& nearest) { return static_cast<std::uint16_t>(nearest.largest_distance() + 1); }
-
-// The rows of a group that lie in a range.
-std::uint64_t rows_in(NumberRange range, std::size_t first_row) {
-    std::uint64_t rows = ~std::uint64_t{0};
-    if (first_row < range.begin) rows &= ~std::uint64_t{0} << (range.begin - first_row);
-    if (first_row + kGroup > range.end) rows &= ~std::uint64_t{0} >> (first_row + kGroup - range.end);
-    return rows;
-}
 
 }  // namespace
 
@@ -117,9 +64,7 @@ void BlockScan::settle(NumberRange rows, const std::vector<std::uint32_t>& queri
             groups = codes_.groups(first, n, scratch_);
             sample_.resize(n * kGroup);
         }
-        thresholds_[query] = static_cast<std::uint16_t>(codes_.n_bytes() * 8 + 1);
-        DistanceSink sink(sample_.data());
-        kernels().scan_groups({prepared_.data(), &query, 1, thresholds_.data(), groups, n, codes_.n_bytes(), &sink});
+        sample_distances(prepared_.data() + query * stride_, groups, n, codes_.n_bytes(), sample_.data());
         nearest.limit(kth_smallest(sample_, k, nearest.threshold()));
     }
 }
@@ -128,7 +73,7 @@ void BlockScan::settle(NumberRange rows, const std::vector<std::uint32_t>& queri
 void BlockScan::take(std::size_t query, std::size_t group, std::uint64_t rows, const std::uint16_t* distances) {
     group += first_group_;
     const std::size_t first_row = group * kGroup;
-    rows &= entries_.wanted_rows(group) & rows_in(rows_, first_row);
+    rows &= entries_.wanted_rows(group) & rows_of_group(rows_, first_row);
     const std::int32_t largest = nearest_[query].largest_distance(entries_.least_id(group));
     // Very many codes may tie at the k-th distance: skip the groups whose ids are all too large to enter.
     if (largest + 1 < thresholds_[query]) rows &= rows_within(largest, distances);

@@ -71,6 +71,32 @@ class BlockScan final : private GroupSink {
     std::size_t n_waiting_ = 0;
 };
 
+/// Bit i: flags[i], which is 0 or 1.
+inline std::uint64_t bits_of(const std::uint8_t (&flags)[kGroup]) {
+    std::uint64_t bits = 0;
+    for (std::size_t i = 0; i < kGroup; i += 8) {
+        std::uint64_t word = 0;
+        for (std::size_t j = 0; j < 8; ++j) word |= std::uint64_t{flags[i + j]} << 8 * j;  // one load on most machines
+        bits |= (word * 0x0102040810204080u >> 56) << i;
+    }
+    return bits;
+}
+
+/// Bit i: row i of a group is within the threshold.
+inline std::uint64_t rows_within(std::int32_t threshold, const std::uint16_t* distances) {
+    std::uint8_t within[kGroup];
+    for (std::size_t i = 0; i < kGroup; ++i) within[i] = distances[i] <= threshold;
+    return bits_of(within);
+}
+
+/// Bit i: row first_row + i lies in the range.
+inline std::uint64_t rows_of_group(NumberRange range, std::size_t first_row) {
+    std::uint64_t rows = ~std::uint64_t{0};
+    if (first_row < range.begin) rows &= ~std::uint64_t{0} << (range.begin - first_row);
+    if (first_row + kGroup > range.end) rows &= ~std::uint64_t{0} >> (first_row + kGroup - range.end);
+    return rows;
+}
+
 /// Compare all queries with the codes of these groups.
 void scan(const GroupSource& codes, const RowEntries& entries, const QueryBlock& block, NumberRange groups,
           Stopper& stopper);

@@ -5,11 +5,6 @@
 #include "search/keep_rule.h"
 
 namespace fasthash {
-namespace {
-
-NumberRange groups_of(NumberRange nodes) { return {nodes.begin / kGroup, (nodes.end + kGroup - 1) / kGroup}; }
-
-}  // namespace
 
 template <typename Totals>
 TreeLevels<Totals>::TreeLevels(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout,
@@ -34,15 +29,12 @@ void TreeLevels<Totals>::start(const std::uint8_t* prepared, const std::uint16_t
     given_ = given;
     n_needed_ = std::min(k, codes_.n_entries());
     depth_ = n_kept_ = 0;
-    n_most_ = 1;
-    first_kept_.clear();
-    runs_.assign(1, {0, tree_.level(0).n_groups()});
     open_level();
 }
 
 template <typename Totals>
 void TreeLevels<Totals>::open_level() {
-    next_run_ = 0;
+    list_runs();
     const double n_bits = static_cast<double>(layout_.level_bytes(depth_) * 8);
     if (given_ != nullptr) {
         cuts_[depth_] = given_[depth_];
@@ -62,69 +54,61 @@ std::size_t TreeLevels<Totals>::largest_score() const {
     return (by_level_ ? layout_.level_bytes(depth_) : layout_.offset(depth_ + 1)) * 8;
 }
 
-// The groups of nodes of a level, or of rows, below the kept nodes of the first level.
+// The places of the level under way that are below kept nodes of the first level.
 template <typename Totals>
-std::vector<NumberRange> TreeLevels<Totals>::groups_at(std::size_t depth) const {
-    const std::size_t n_nodes = depth == tree_.n_levels() ? codes_.n_rows() : tree_.level(depth).n_nodes;
-    if (!tree_.is_coarse()) return {groups_of({0, n_nodes})};
-    std::vector<NumberRange> runs;
-    for (const std::uint32_t node : first_kept_) {
-        const NumberRange groups = groups_of(tree_.below(node, depth));
-        if (!runs.empty() && groups.begin <= runs.back().end) {
-            runs.back().end = groups.end;
-        } else {
-            runs.push_back(groups);
-        }
+void TreeLevels<Totals>::list_runs() {
+    next_run_ = 0;
+    runs_.clear();
+    if (!starts_below_first()) {
+        runs_.push_back({0, static_cast<std::uint32_t>(level().n_places()), 0});
+        return;
     }
-    return runs;
+    for (std::size_t i = 0; i < first_kept_.size(); ++i) {
+        const NumberRange places = tree_.range(first_kept_[i], depth_);
+        runs_.push_back({static_cast<std::uint32_t>(places.begin / kGroup), static_cast<std::uint32_t>(places.size()),
+                         first_distances_[i]});
+    }
 }
 
 template <typename Totals>
-LevelScan TreeLevels<Totals>::scan_of(std::size_t first, std::size_t n, const std::uint16_t* cuts) {
-    const bool of_rows = level().of_rows;
-    const std::uint8_t* groups =
-        of_rows ? codes_.groups(first, n, scratch_) : level().prefixes.groups(first, n, scratch_);
-    const std::size_t n_bytes = of_rows ? codes_.n_bytes() : level().prefixes.n_bytes();
-    return {prepared_, groups, n, n_bytes, layout_, depth_ + 1, cuts, by_level_};
+std::vector<std::uint32_t> TreeLevels<Totals>::ranges() const {
+    if (!tree_.is_coarse()) return {0};
+    std::vector<std::uint32_t> ranges = first_kept_;
+    const auto nearest = std::min_element(first_distances_.begin(), first_distances_.end());
+    if (!ranges.empty()) std::swap(ranges[0], ranges[static_cast<std::size_t>(nearest - first_distances_.begin())]);
+    return ranges;
+}
+
+template <typename Totals>
+LevelScan TreeLevels<Totals>::scan_of(const std::vector<CodeRun>& runs, const std::uint16_t* cuts) const {
+    const ByteMajorCodes& prefixes = level().prefixes;
+    const std::size_t first_level = starts_below_first() ? 1 : 0;
+    return {prepared_, prefixes.stored().data(), prefixes.n_bytes(), runs, layout_, first_level, depth_ + 1, cuts,
+            by_level_};
 }
 
 template <typename Totals>
 void TreeLevels<Totals>::compare(NumberRange groups) {
-    for_runs_in(groups, [this](std::size_t first, std::size_t n) { compare_groups(first, n); });
-}
-
-template <typename Totals>
-void TreeLevels<Totals>::compare_groups(std::size_t first, std::size_t n) {
-    Value* totals = totals_.data() + first * kGroup;
-    const LevelScan scan = scan_of(first, n, cuts_.data());
-    const bool counts = !by_level_ && given_ == nullptr;
-    if (first + n == level().n_groups()) {
-        Totals::scan(scan, totals);
-        drop_padding(totals_.data());
-        if (!counts) return;
-        for (const std::size_t score : {guess_, guess_ - 1}) counts_[score] += counted_in(first, n, score);
-    } else if (!counts) {
-        Totals::scan(scan, totals);
-    } else {
-        TotalCount count{nullptr, {static_cast<std::uint8_t>(guess_), static_cast<std::uint8_t>(guess_ - 1)}, {0, 0}};
-        if (const Array<std::uint8_t>* weights = this->weights()) count.weights = weights->data() + first * kGroup;
-        Totals::scan(scan, totals, &count);
-        counts_[guess_] += static_cast<std::size_t>(count.counts[0]);
-        counts_[guess_ - 1] += static_cast<std::size_t>(count.counts[1]);
+    runs_in_chunk_.clear();
+    for (; next_run_ < runs_.size() && runs_[next_run_].first_group < groups.end; ++next_run_) {
+        CodeRun run = runs_[next_run_];
+        const std::size_t end = run.first_group + groups_of(run);
+        if (run.first_group < groups.begin) {
+            run.n_codes -= static_cast<std::uint32_t>((groups.begin - run.first_group) * kGroup);
+            run.first_group = static_cast<std::uint32_t>(groups.begin);
+        }
+        if (end > groups.end) run.n_codes = static_cast<std::uint32_t>((groups.end - run.first_group) * kGroup);
+        runs_in_chunk_.push_back(run);
+        if (end > groups.end) break;
     }
-}
-
-// The weights of the nodes that are counted for the cut; null: 1 each.
-template <typename Totals>
-const Array<std::uint8_t>* TreeLevels<Totals>::weights() const {
-    if (pruning_.mode == KeepMode::gallery_ratio) return &level().weights;
-    return level().of_rows ? &level().first : nullptr;
-}
-
-// The padding of the last group is no node.
-template <typename Totals>
-void TreeLevels<Totals>::drop_padding(Value* values) const {
-    std::fill(values + level().n_nodes, values + level().n_groups() * kGroup, Totals::kDropped);
+    if (runs_in_chunk_.empty()) return;
+    const LevelScan scan = scan_of(runs_in_chunk_, cuts_.data());
+    if (!counts()) return Totals::scan(scan, totals_.data());
+    TotalCount count{nullptr, {static_cast<std::uint8_t>(guess_), static_cast<std::uint8_t>(guess_ - 1)}, {0, 0}};
+    if (pruning_.mode == KeepMode::gallery_ratio) count.weights = level().weights.data();
+    Totals::scan(scan, totals_.data(), &count);
+    counts_[guess_] += static_cast<std::size_t>(count.counts[0]);
+    counts_[guess_ - 1] += static_cast<std::size_t>(count.counts[1]);
 }
 
 template <typename Totals>
@@ -139,15 +123,15 @@ void TreeLevels<Totals>::settle() {
     }
     largest_total_ = by_level_ ? layout_.offset(depth_ + 1) * 8 : cuts_[depth_];
     if (depth_ == 0 && tree_.is_coarse()) {
-        Array<std::uint32_t> positions(level().n_groups() * kGroup);
-        const std::size_t n =
-            Totals::find_at_most(totals_.data(), level().n_groups(), largest_total_, positions.data());
-        first_kept_.assign(positions.begin(), positions.begin() + n);
+        first_kept_.resize(level().n_groups() * kGroup);
+        first_kept_.resize(
+            Totals::find_at_most(totals_.data(), level().n_groups(), largest_total_, first_kept_.data()));
+        first_distances_.clear();
+        for (const std::uint32_t node : first_kept_) first_distances_.push_back(totals_[node]);
     }
     if (is_last()) return;
     n_kept_ += count(largest_total_);
     ++depth_;
-    runs_ = groups_at(depth_);
     open_level();
 }
 
@@ -155,7 +139,9 @@ template <typename Totals>
 template <typename Sum>
 std::size_t TreeLevels<Totals>::sum_over_runs(Sum sum) const {
     std::size_t all = 0;
-    for (const NumberRange& run : runs_) all += static_cast<std::size_t>(sum(run.begin, run.size()));
+    for (const CodeRun& run : runs_) {
+        all += static_cast<std::size_t>(sum(std::size_t{run.first_group}, groups_of(run)));
+    }
     return all;
 }
 
@@ -166,22 +152,25 @@ std::size_t TreeLevels<Totals>::count(std::size_t total) const {
     });
 }
 
-template <typename Totals>
-std::size_t TreeLevels<Totals>::counted_in(std::size_t first, std::size_t n, std::size_t largest) const {
-    const Value* totals = totals_.data() + first * kGroup;
-    const Array<std::uint8_t>* weights = this->weights();
-    if (weights == nullptr) return Totals::count_at_most(totals, n, largest);
-    return static_cast<std::size_t>(Totals::sum_at_most(totals, weights->data() + first * kGroup, n, largest));
-}
-
 // Nodes whose total is at most `largest`, or for gallery_ratio the sum of their weights.
 template <typename Totals>
 std::size_t TreeLevels<Totals>::counted(std::size_t largest) {
     std::size_t& count = counts_[largest];
-    if (count == kUnknown) {
-        count = sum_over_runs([&](std::size_t first, std::size_t n) { return counted_in(first, n, largest); });
-    }
-    return count;
+    if (count != kUnknown) return count;
+    if (pruning_.mode != KeepMode::gallery_ratio) return count = this->count(largest);
+    return count = sum_over_runs([&](std::size_t first, std::size_t n) {
+               return Totals::sum_at_most(totals_.data() + first * kGroup, level().weights.data() + first * kGroup, n,
+                                          largest);
+           });
+}
+
+// Nodes of the level under way below kept nodes. Only for node_ratio.
+template <typename Totals>
+std::size_t TreeLevels<Totals>::count_candidates() {
+    if (depth_ > (tree_.is_coarse() ? 1u : 0u)) return counted(largest_score());  // nodes above were dropped
+    std::size_t n = 0;
+    for (const CodeRun& run : runs_) n += run.n_codes;
+    return n;
 }
 
 // Entries below the nodes whose score is at most `largest`.
@@ -192,10 +181,12 @@ std::size_t TreeLevels<Totals>::weighed(std::size_t largest, const Value* scores
         return Totals::sum_at_most(scores + first * kGroup, level().weights.data() + first * kGroup, n, largest);
     });
     const Array<std::uint32_t>& all = level().heavy;
+    if (all.empty()) return sum;
     const std::uint32_t* heavy = all.begin();
-    for (const NumberRange& run : runs_) {
-        heavy = std::lower_bound(heavy, all.end(), run.begin * kGroup);
-        for (; heavy != all.end() && *heavy < run.end * kGroup; ++heavy) {
+    for (const CodeRun& run : runs_) {
+        const std::size_t first = run.first_group * kGroup;
+        heavy = std::lower_bound(heavy, all.end(), first);
+        for (; heavy != all.end() && *heavy < first + run.n_codes; ++heavy) {
             if (scores[*heavy] > largest || scores[*heavy] == Totals::kDropped) continue;
             const NumberRange rows = level().rows(*heavy);
             sum += codes_.n_entries(rows.begin, rows.end) - LevelNodes::kMostWeight;
@@ -244,7 +235,7 @@ std::uint16_t TreeLevels<Totals>::find_cut() {
     if (pruning_.mode == KeepMode::gallery_ratio) {
         return guesses_[depth_] = smallest(std::max(kept(codes_.n_entries()), n_needed_), guess, weight_of);
     }
-    const std::uint16_t score = guesses_[depth_] = smallest(kept(counted(largest_score())), guess, count_of);
+    const std::uint16_t score = guesses_[depth_] = smallest(kept(count_candidates()), guess, count_of);
     if (counted(score) >= n_needed_) return score;  // no node is empty
     return std::max(score, smallest(n_needed_, score, weight_of));
 }
@@ -256,23 +247,20 @@ void TreeLevels<Totals>::widen_radius() {
     std::vector<std::uint16_t> cuts = cuts_;
     cuts[depth_] = Totals::kDropped;
     Array<Value> on_level(level().n_groups() * kGroup);
-    for (const NumberRange& run : runs_) {
-        Value* totals = totals_.data() + run.begin * kGroup;
-        Value* scores = on_level.data() + run.begin * kGroup;
-        Totals::scan(scan_of(run.begin, run.size(), cuts.data()), totals);
-        LevelScan above = scan_of(run.begin, run.size(), cuts.data());
-        above.n_levels = depth_;
-        Totals::scan(above, scores);
-        for (std::size_t i = 0; i < run.size() * kGroup; ++i) {
-            scores[i] = totals[i] == Totals::kDropped ? Totals::kDropped : static_cast<Value>(totals[i] - scores[i]);
+    LevelScan scan = scan_of(runs_, cuts.data());
+    Totals::scan(scan, totals_.data());
+    --scan.end_level;
+    Totals::scan(scan, on_level.data());  // the totals without this level
+    for (const CodeRun& run : runs_) {
+        for (std::size_t i = run.first_group * kGroup; i < run.first_group * kGroup + run.n_codes; ++i) {
+            const bool dropped = totals_[i] == Totals::kDropped;
+            on_level[i] = dropped ? Totals::kDropped : static_cast<Value>(totals_[i] - on_level[i]);
         }
     }
-    drop_padding(totals_.data());
-    drop_padding(on_level.data());
     const auto weight_of = [&](std::size_t score) { return weighed(score, on_level.data()); };
     cuts_[depth_] = std::max(cuts_[depth_], smallest(n_needed_, cuts_[depth_], weight_of));
-    for (const NumberRange& run : runs_) {
-        for (std::size_t i = run.begin * kGroup; i < run.end * kGroup; ++i) {
+    for (const CodeRun& run : runs_) {
+        for (std::size_t i = run.first_group * kGroup; i < run.first_group * kGroup + run.n_codes; ++i) {
             if (on_level[i] > cuts_[depth_]) totals_[i] = Totals::kDropped;
         }
     }

@@ -60,10 +60,7 @@ void ArrangedSegment::search_pruned(const QueryBlock& block, Visibility, const L
     const Sorted& of_levels = sorted_.get([&] {
         SortedCodes codes = sorted(codes_);
         LevelTree tree(codes, layout);
-        if (tree.is_spread()) {
-            codes.hold_byte_major();
-            tree.use_rows(codes);
-        }
+        if (tree.is_spread()) codes.hold_byte_major();
         return std::make_unique<const Sorted>(Sorted{std::move(codes), std::move(tree)});
     });
     search_tree(of_levels.codes, of_levels.tree, layout, pruning, block, stopper);
