@@ -317,7 +317,7 @@ def test_wrong_settings(settings, message):
         ({"patience": 2}, "needs validation images, and data='digits' has none"),
         ({"patience": 2, "data": "cifar10", "root": "x", "protocol": "cifar10-1"}, "needs validation images"),
         ({"weights": "none.safetensors"}, "pretrained='none.safetensors' does not exist"),
-        ({"weights": "weights.pth"}, "must be a .safetensors file or a saved encoder"),
+        ({"weights": "weights.bin"}, "must be .package., a saved encoder, or a file of weights"),
         ({"loss": "dch", "loss_options": {"gamma": -1.0}}, "gamma must be positive and finite, got -1.0"),
         ({"data": "folder", "root": "x", "weights": "imagenet"}, "path='x' is not a folder"),
         ({"data": "lists", "lists": "x", "patience": 2, "weights": "imagenet"}, "'x'|x is neither|needs"),

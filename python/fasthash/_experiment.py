@@ -98,7 +98,7 @@ class Experiment(TrainingSettings):
         lists: folder or npz file of the lists, or the split file.
         protocol: name in `fasthash.data.PROTOCOLS`.
         backbone, weights, image_size, head, batch_norm, level_bits: see `HashEncoder`; weights are None or "none",
-            "imagenet", or a path.
+            "imagenet", "package", or a path.
         loss: name in `LOSSES`; `loss_options` are its arguments.
         variant: "original", or "hhnet" for the form in HHNet's code. Pair losses without this variant then take all
             pairs of a batch.
@@ -141,7 +141,7 @@ class Experiment(TrainingSettings):
         super().__post_init__()
         for name, choices in _CHOICES.items():
             check_choice(name, getattr(self, name), choices)
-        for name in ("root", "lists", "weights"):  # "imagenet" and "none" look like paths
+        for name in ("root", "lists", "weights"):  # "imagenet", "package" and "none" look like paths
             if getattr(self, name) is not None:
                 check_path(name, getattr(self, name))
                 self._keep(name, str(getattr(self, name)))
@@ -206,7 +206,7 @@ class Experiment(TrainingSettings):
         """
         check_precision(self.mixed_precision)
         self.check_patience(self.validates)
-        check_pretrained(self.pretrained)
+        check_pretrained(self.pretrained, self.backbone)
         with torch.random.fork_rng(devices=[]):
             self.make_loss(ImageSet([None] * 2, np.arange(2), "ab"))  # two classes are enough to check the options
 

@@ -26,6 +26,7 @@ with needs_extra("train"):
     import torch
     from torchvision.transforms import v2
 
+    from fasthash.backbones import preprocessing_of
     from fasthash.data import ImageSet, Split, audit
     from fasthash.data.draw import held_out
     from fasthash.encoder import image_transform
@@ -113,13 +114,15 @@ def run_training(
     if writes:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _SETTINGS).write_text(json.dumps(dataclasses.asdict(experiment), indent=2) + "\n")
-    split = experiment.split(image_transform(experiment.image_size))
+    split = experiment.split(image_transform(experiment.image_size, *preprocessing_of(experiment.backbone)))
     images, validation = _training_images(experiment, split)
     loss = experiment.make_loss(images)
     if writes:
         split.save(folder / "split.json")
         say(f"{for_terminal(split.protocol)}\n{audit(split)}")
     encoder = experiment.make_encoder()
+    if writes:
+        say(f"{for_terminal(encoder.backbone_name)} begins with {for_terminal(encoder.initial_weights)}")
     record = train(
         encoder,
         loss,

@@ -177,6 +177,7 @@ def _facts(
     """Describe the training as plain values: model, loss, data and settings."""
     return {
         "backbone": None if isinstance(model, HashHead) else model.backbone_name,
+        "initial_weights": None if isinstance(model, HashHead) else model.initial_weights,
         "level_bits": list(model.level_bits),
         "head": _head(model).kind,
         "batch_norm": _head(model).batch_norm,

@@ -36,7 +36,7 @@ def demo(
     output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("demo-report"),
     backbone: Annotated[str, typer.Option(help="Network, e.g. hrnet_w18, hrnet_w48, vgg16.")] = "hrnet_w18_small",
     weights: Annotated[
-        str | None, typer.Option(help="Weights to start from: 'imagenet', or a .safetensors file. Default: random.")
+        str | None, typer.Option(help="Weights to start from: 'imagenet', 'package', or a file. Default: random.")
     ] = None,
     image_size: Annotated[int | None, typer.Option(help="Pixels. Default: 32 for digits, 64 for a folder.")] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 12,
@@ -91,10 +91,11 @@ def train(
     protocol: Annotated[str | None, typer.Option(help="Name, such as cifar10-hhnet.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Network, such as hrnet_w18.")] = None,
     weights: Annotated[
-        str | None, typer.Option(help="'imagenet', 'none', a .safetensors file, or a saved encoder.")
+        str | None, typer.Option(help="'imagenet', 'package', 'none', a file of weights, or a saved encoder.")
     ] = None,
     image_size: Annotated[int | None, typer.Option(help="Pixels.")] = None,
     bits: Annotated[str | None, typer.Option(help="Levels, such as 64 or 8,16,40.")] = None,
+    level_mode: Annotated[str | None, typer.Option(help="Levels: parallel, or prefix.")] = None,
     loss: Annotated[str | None, typer.Option(help="Name, such as hashnet.")] = None,
     augment: Annotated[str | None, typer.Option(help="none, flip or crop_flip.")] = None,
     hold_out: Annotated[float | None, typer.Option(help="Share of training images for validation.")] = None,
@@ -129,6 +130,7 @@ def train(
             weights=weights,
             image_size=image_size,
             level_bits=None if bits is None else whole_numbers("bits", bits),
+            level_mode=level_mode,
             loss=loss,
             augment=augment,
             hold_out=hold_out,

@@ -74,7 +74,7 @@ def run_demo(
         image_size = 32 if images is None else 64
     # Check the arguments before images are read and weights are downloaded.
     check_backbone(backbone)
-    check_pretrained(pretrained)
+    check_pretrained(pretrained, backbone)
     check_image_size(image_size)
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
