@@ -372,6 +372,7 @@ def test_record():
     settings = json.loads(json.dumps(record.settings))
     assert settings == {
         "backbone": "resnet10t",
+        "initial_weights": "random weights",
         "level_bits": [8],
         "head": "linear",
         "batch_norm": False,

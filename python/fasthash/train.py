@@ -224,9 +224,12 @@ class _Task(nn.Module):
 
     def __init__(self, model: HashEncoder | HashHead, loss: HashLoss) -> None:
         super().__init__()
-        self.model, self.loss = model, loss
+        # Channels last, as convolutions like them: 1.5 times as fast for EfficientNets on a CPU.
+        self.model, self.loss = model.to(memory_format=torch.channels_last), loss
 
     def forward(self, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        if inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
         value: torch.Tensor = self.loss(self.model(inputs), labels, index)
         return value
 
