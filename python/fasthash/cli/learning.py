@@ -102,6 +102,10 @@ def train(
         str | None, typer.Option(help="'imagenet', 'package', 'none', a file of weights, or a saved encoder.")
     ] = None,
     image_size: Annotated[int | None, typer.Option(help="Pixels.")] = None,
+    stem_stride: Annotated[int | None, typer.Option(help="Of an HRNet: 4, or 2 or 1 for small images.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Learn its features: 'package', or the folder of a saved encoder.")
+    ] = None,
     bits: Annotated[str | None, typer.Option(help="Levels, such as 64 or 8,16,40.")] = None,
     level_mode: Annotated[str | None, typer.Option(help="Levels: parallel, or prefix.")] = None,
     loss: Annotated[str | None, typer.Option(help="Name, such as hashnet.")] = None,
@@ -137,6 +141,8 @@ def train(
             backbone=backbone,
             weights=weights,
             image_size=image_size,
+            stem_stride=stem_stride,
+            teacher=teacher,
             level_bits=None if bits is None else whole_numbers("bits", bits),
             level_mode=level_mode,
             loss=loss,

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fasthash._extras import MissingExtraError
-from fasthash._weights import packaged_name
-from fasthash.backbones import PACKAGE, check_backbone, check_pretrained
+from fasthash._weights import PACKAGE, packaged_name
+from fasthash.backbones import check_backbone, check_pretrained
 from fasthash.encoder import check_image_size
 from fasthash.losses import HashNetLoss, HierarchicalLoss, HyP2Loss
 from fasthash.settings import TrainingSettings
