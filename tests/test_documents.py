@@ -104,21 +104,23 @@ def test_changing_an_index(tmp_path):
 
 
 def test_learning_codes(tmp_path):
-    """The block that wants the encoder of the demo gets a small one and fewer images of its gallery, to be quick."""
+    """The block that wants the encoder of the demo gets a small one, to be quick."""
     pytest.importorskip("timm", reason="needs the extra train")
     pytest.importorskip("sklearn", reason="needs the extra demo")
     search, train, audit, hash_features = python_blocks("docs/learning.md")
     build = """
 import pathlib
-from torch.utils.data import Subset
 import fasthash as fh
+from fasthash.data import load_folder
+pathlib.Path("examples").mkdir()
+pathlib.Path("examples/photos").symlink_to(ROOT)
 pathlib.Path("demo-report").mkdir()
 pathlib.Path("my-encoder").rename("demo-report/encoder")
 encoder = HashEncoder.load("demo-report/encoder")
 index = fh.HierIndex(encoder.level_bits)
-index.add(encoder.encode(Subset(load_digits(transform=encoder.transform).gallery, range(200))))
+index.add(encoder.encode(load_folder("examples/photos", transform=encoder.transform).gallery))
 index.save("demo-report/gallery.fh")
-"""
+""".replace("ROOT", repr(str(ROOT / "examples/photos")))
     train = train.replace(").train", ").query")
     hash_features = re.sub(r"^codes = .*$", r"\g<0>\nprint(codes.shape)", hash_features, flags=re.MULTILINE)
     printed = run("".join([train, build, search, audit, hash_features]), tmp_path)

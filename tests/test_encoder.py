@@ -362,16 +362,19 @@ def test_pretrained_file_must_fit(weights_file, tmp_path, change):
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin", ".pkl", ""])
-def test_pickles_are_refused_unread(tmp_path, suffix):
+def test_pickles_with_code_are_refused(tmp_path, suffix):
     class Bomb:
         def __reduce__(self):
             return (pytest.fail, ("a pickle was loaded",))
 
     path = tmp_path / f"weights{suffix}"
     path.write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(
-        ValueError, match=r"must be a .safetensors file or a saved encoder: pickles .* are refused, because"
-    ):
+    read = suffix in (".pt", ".pth")
+    message = "other pickles are refused, because" if read else "must be 'package', a saved encoder, or a file"
+    with pytest.raises(ValueError, match=message):
+        make(pretrained=path)
+    torch.save({"weights": Bomb()}, path)
+    with pytest.raises(ValueError, match=message):
         make(pretrained=path)
 
 
@@ -393,6 +396,7 @@ def test_published_weights_out_of_reach(monkeypatch, name):
         assert pretrained is True or weights == "IMAGENET1K_V1"
         raise OSError("no route to host")
 
+    monkeypatch.setattr(fasthash.backbones, "check_host", lambda url: None)
     monkeypatch.setattr(fasthash.backbones.timm, "create_model", no_network)
     monkeypatch.setattr(fasthash.backbones.torchvision.models, "get_model", no_network)
     message = f"weights of {name} could not be downloaded; .*pretrained='{name}.safetensors' .no route to host"

@@ -315,9 +315,15 @@ def test_wrong_settings(settings, message):
             "patience must be None, got 10: it needs validation images, and data='folder' has none here",
         ),
         ({"patience": 2}, "needs validation images, and data='digits' has none"),
+        ({"teacher": "nowhere"}, "teacher='nowhere' must be 'package' or the folder of a saved encoder"),
+        ({"teacher_epochs": 2}, "teacher_epochs must be 0 without a teacher, got 2"),
+        ({"freeze_backbone": True, "teacher": "package"}, "teacher must be None with freeze_backbone, got 'package'"),
+        ({"freeze_backbone": True, "augment": "flip"}, "augment must be 'none' with freeze_backbone, got 'flip'"),
+        ({"stem_stride": 2, "backbone": "alexnet"}, "stem_stride must be None for backbone='alexnet'"),
+        ({"stem_stride": 5}, "stem_stride must be 1, 2 or 4, got 5"),
         ({"patience": 2, "data": "cifar10", "root": "x", "protocol": "cifar10-1"}, "needs validation images"),
         ({"weights": "none.safetensors"}, "pretrained='none.safetensors' does not exist"),
-        ({"weights": "weights.pth"}, "must be a .safetensors file or a saved encoder"),
+        ({"weights": "weights.bin"}, "must be .package., a saved encoder, or a file of weights"),
         ({"loss": "dch", "loss_options": {"gamma": -1.0}}, "gamma must be positive and finite, got -1.0"),
         ({"data": "folder", "root": "x", "weights": "imagenet"}, "path='x' is not a folder"),
         ({"data": "lists", "lists": "x", "patience": 2, "weights": "imagenet"}, "'x'|x is neither|needs"),
@@ -408,15 +414,25 @@ def test_the_command_takes_every_setting_of_a_training(tmp_path, monkeypatch):
         "loss_lr_mult": 4.0,
         "weight_decay": 0.25,
         "schedule": "cosine",
+        "warmup": 0.25,
+        "clip_norm": 2.0,
+        "accumulate": 4,
+        "teacher_weight": 0.5,
+        "teacher_epochs": 2,
+        "cache_mib": 64,
         "seed": 9,
         "mixed_precision": "bf16",
         "num_workers": 2,
         "patience": 7,
     }
-    assert list(given) == list(TrainingSettings().as_dict())
+    assert [*given, "freeze_backbone"] == sorted(TrainingSettings().as_dict(), key="freeze_backbone".__eq__)
     monkeypatch.setattr(experiments, "run_training", lambda experiment, *rest: seen.append(experiment) or 1 / 0)
-    run("train", tmp_path, *flags(**given), "--hold-out", 0.5)
-    assert seen == [Experiment(**given, hold_out=0.5)]
+    run("train", tmp_path, *flags(**given), "--hold-out", 0.5, "--teacher", "package", "--stem-stride", 2)
+    run("train", tmp_path, "--freeze-backbone")
+    assert seen == [
+        Experiment(**given, hold_out=0.5, teacher="package", stem_stride=2),
+        Experiment(freeze_backbone=True),
+    ]
     _, output = run("train", "--help")
     assert "Passes over the training images" in output
 

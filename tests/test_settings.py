@@ -29,7 +29,7 @@ NAMES = [field.name for field in dataclasses.fields(TrainingSettings)]
         ({"hash_lr_mult": -1}, ValueError, "hash_lr_mult must be positive and finite, got -1"),
         ({"loss_lr_mult": math.inf}, ValueError, "loss_lr_mult must be positive and finite, got inf"),
         ({"weight_decay": -1}, ValueError, "weight_decay must be finite and not negative, got -1"),
-        ({"optimizer": "lion"}, ValueError, "optimizer must be one of 'adam', 'sgd', got 'lion'"),
+        ({"optimizer": "lion"}, ValueError, "optimizer must be one of 'adam', 'adamw', 'sgd', got 'lion'"),
         ({"schedule": "step"}, ValueError, "schedule must be one of 'constant', 'cosine', got 'step'"),
         ({"schedule": None}, ValueError, "schedule must be one of 'constant', 'cosine', got None"),
         ({"mixed_precision": "fp8"}, ValueError, "mixed_precision must be one of 'no', 'bf16', 'fp16', got 'fp8'"),

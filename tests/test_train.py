@@ -324,8 +324,9 @@ def test_workers_load_the_same_batches():
 
 def test_num_workers_reaches_the_loader(monkeypatch):
     class Loader(torch.utils.data.DataLoader):
-        def __init__(self, *args, num_workers, **kwargs):
+        def __init__(self, *args, num_workers, persistent_workers, **kwargs):
             wanted.append(num_workers)
+            assert persistent_workers  # which do not start anew for each epoch
             super().__init__(*args, **kwargs)
 
     wanted = []
@@ -372,10 +373,12 @@ def test_record():
     settings = json.loads(json.dumps(record.settings))
     assert settings == {
         "backbone": "resnet10t",
+        "initial_weights": "random weights",
         "level_bits": [8],
         "head": "linear",
         "batch_norm": False,
         "loss": "Stub",
+        "teacher": None,
         "images": 24,
         "optimizer": "adam",
         "epochs": 2,
@@ -386,6 +389,13 @@ def test_record():
         "loss_lr_mult": 10.0,
         "weight_decay": 5e-4,
         "schedule": "constant",
+        "warmup": 0.0,
+        "clip_norm": None,
+        "accumulate": 1,
+        "freeze_backbone": False,
+        "teacher_weight": 1.0,
+        "teacher_epochs": 0,
+        "cache_mib": 2048,
         "seed": 3,
         "augment": "<built-in method abs of type object>",
         "mixed_precision": "no",
@@ -414,7 +424,7 @@ def test_progress_bar(capsys, monkeypatch):
     assert capsys.readouterr().err == ""
     run(progress=True, epochs=2)
     assert capsys.readouterr().err == ""  # nobody watches a file
-    monkeypatch.setattr("fasthash.train.is_watched", lambda: True)
+    monkeypatch.setattr("fasthash._training_run.is_watched", lambda: True)
     run(progress=True, epochs=2)
     shown = capsys.readouterr().err
     assert "epoch=2/2" in shown
@@ -438,7 +448,7 @@ def test_a_loss_that_is_not_finite_stops_the_training():
         ({"dataset": Blobs(1)}, ValueError, "dataset must hold at least 2 images for every process, got 1"),
         ({"dataset": Blobs(0)}, ValueError, "dataset must hold at least 2 images for every process, got 0"),
         ({"lr": "fast"}, TypeError, "lr must be a number, got 'fast'"),
-        ({"optimizer": "lion"}, ValueError, "optimizer must be one of 'adam', 'sgd', got 'lion'"),
+        ({"optimizer": "lion"}, ValueError, "optimizer must be one of 'adam', 'adamw', 'sgd', got 'lion'"),
         ({"model": None, "batch_size": 64.5}, TypeError, "batch_size must be an integer, got 64.5"),
         ({"colour": "red"}, TypeError, "train has no argument colour; settings are optimizer, epochs, .* patience"),
         ({"settings": {"lr": 1}}, TypeError, "settings must be TrainingSettings, got dict"),

@@ -24,7 +24,7 @@ with needs_extra("train"):
     import torch
 
     from fasthash import losses
-    from fasthash.backbones import check_backbone, check_pretrained
+    from fasthash.backbones import check_backbone, check_pretrained, check_stem_stride
     from fasthash.data import (
         PROTOCOLS,
         ImageSet,
@@ -40,6 +40,7 @@ with needs_extra("train"):
     from fasthash.encoder import HashEncoder, check_image_size
     from fasthash.heads import HEAD_KINDS
     from fasthash.losses.hierarchical import normalised_weights
+    from fasthash.teaching import check_teacher
     from fasthash.train import check_precision
 
 __all__ = ["AUGMENTATIONS", "DATA", "LOSSES", "Experiment", "Ties"]
@@ -97,8 +98,10 @@ class Experiment(TrainingSettings):
         root: folder of the images.
         lists: folder or npz file of the lists, or the split file.
         protocol: name in `fasthash.data.PROTOCOLS`.
-        backbone, weights, image_size, head, batch_norm, level_bits: see `HashEncoder`; weights are None or "none",
-            "imagenet", or a path.
+        backbone, weights, image_size, stem_stride, head, batch_norm, level_bits: see `HashEncoder`; weights are None or
+            "none", "imagenet", "package", or a path.
+        teacher: "package" or the folder of a saved encoder, see `fasthash.teaching.load_teacher`; the backbone learns
+            to predict its features, beside the loss or before it, see `teacher_weight` and `teacher_epochs`.
         loss: name in `LOSSES`; `loss_options` are its arguments.
         variant: "original", or "hhnet" for the form in HHNet's code. Pair losses without this variant then take all
             pairs of a batch.
@@ -123,6 +126,8 @@ class Experiment(TrainingSettings):
     backbone: str = "hrnet_w18"
     weights: str | None = None
     image_size: int = 224
+    stem_stride: int | None = None
+    teacher: str | None = None
     head: str = "linear"
     batch_norm: bool = False
     level_bits: list[int] = field(default_factory=lambda: [64])
@@ -141,11 +146,18 @@ class Experiment(TrainingSettings):
         super().__post_init__()
         for name, choices in _CHOICES.items():
             check_choice(name, getattr(self, name), choices)
-        for name in ("root", "lists", "weights"):  # "imagenet" and "none" look like paths
+        for name in ("root", "lists", "weights", "teacher"):  # "imagenet", "package" and "none" look like paths
             if getattr(self, name) is not None:
                 check_path(name, getattr(self, name))
                 self._keep(name, str(getattr(self, name)))
         check_backbone(self.backbone)
+        check_stem_stride(self.stem_stride, self.backbone)
+        if self.teacher_epochs and self.teacher is None:
+            raise ValueError(f"teacher_epochs must be 0 without a teacher, got {self.teacher_epochs}")
+        if self.freeze_backbone and (self.teacher is not None or self.augment != "none"):
+            name = "augment" if self.teacher is None else "teacher"
+            usual = "'none'" if self.teacher is None else "None"
+            raise ValueError(f"{name} must be {usual} with freeze_backbone, got {getattr(self, name)!r}")
         check_bool("batch_norm", self.batch_norm)
         check_bool("skip_broken", self.skip_broken)
         if check_real("hold_out", self.hold_out) != 0:
@@ -206,7 +218,9 @@ class Experiment(TrainingSettings):
         """
         check_precision(self.mixed_precision)
         self.check_patience(self.validates)
-        check_pretrained(self.pretrained)
+        check_pretrained(self.pretrained, self.backbone)
+        if self.teacher is not None:
+            check_teacher(self.teacher)
         with torch.random.fork_rng(devices=[]):
             self.make_loss(ImageSet([None] * 2, np.arange(2), "ab"))  # two classes are enough to check the options
 
@@ -255,6 +269,7 @@ class Experiment(TrainingSettings):
             image_size=self.image_size,
             head=self.head,
             batch_norm=self.batch_norm,
+            stem_stride=self.stem_stride,
         )
 
     def make_loss(self, images: ImageSet) -> losses.HashLoss:

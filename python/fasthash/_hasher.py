@@ -41,6 +41,7 @@ class Hasher(nn.Module):
     """
 
     _CARD_FIELDS: ClassVar[tuple[str, ...]]  # names of the constructor arguments that the card stores
+    _ADDED_FIELDS: ClassVar[dict[str, Any]] = {}  # others, with their values in cards that lack them
 
     def __init__(self, level_bits: Sequence[int]) -> None:
         super().__init__()
@@ -79,7 +80,7 @@ class Hasher(nn.Module):
         if not isinstance(record, (TrainingRecord, type(None))):
             raise TypeError(f"record must be a TrainingRecord or None, got {type(record).__name__}")
         training = None if record is None else asdict(record)
-        card = {"class": type(self).__name__, **self._arguments(), "training": training}
+        card = {"class": type(self).__name__, **self._arguments(), **self._notes(), "training": training}
         write_checkpoint(folder, self, card)
 
     @classmethod
@@ -94,6 +95,7 @@ class Hasher(nn.Module):
         def load(card: Card) -> _Model:
             try:
                 arguments = {field: card[field] for field in cls._CARD_FIELDS}
+                arguments |= {field: card.get(field, usual) for field, usual in cls._ADDED_FIELDS.items()}
                 check_training(card["training"])
                 check_shapes(folder, card, lambda: cls(**arguments))
                 model = cls(**arguments)
@@ -106,6 +108,7 @@ class Hasher(nn.Module):
                     f"{type(error).__name__}({brief(error)!r})"
                 ) from error
             read_weights(folder, model, card)
+            model._take_notes(card)
             return model.eval()
 
         return read_by_card(lambda: read_card(folder, cls.__name__), load)
@@ -113,6 +116,13 @@ class Hasher(nn.Module):
     def _arguments(self) -> dict[str, Any]:
         """Values of `_CARD_FIELDS`."""
         raise NotImplementedError
+
+    def _notes(self) -> dict[str, Any]:
+        """Values that the card stores beside the arguments."""
+        return {}
+
+    def _take_notes(self, card: Card) -> None:
+        """Take the values of `_notes` from a card, which may lack them."""
 
     def _weight(self) -> torch.Tensor:
         """Return one parameter; all have the same dtype and device."""

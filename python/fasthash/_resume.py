@@ -62,9 +62,18 @@ def read_state(
             number, key = name.split(".")
             state.setdefault(int(number), {})[key] = tensor
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        _lay_out_as_weights(optimizer)
     except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not hold this training: {brief(error)}") from error
     return facts, _below("best", tensors) or None
+
+
+def _lay_out_as_weights(optimizer: torch.optim.Optimizer) -> None:
+    """Give moments the strides of their weights: fused optimizers step through both memories side by side."""
+    for weight, values in optimizer.state.items():
+        for name, value in values.items():
+            if value.shape == weight.shape:
+                values[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Sequence
+import threading
+import urllib.error
+import urllib.request
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fasthash._checkpoint import brief, read_card, weights_path
-from fasthash._core import FormatError
+from fasthash._checks import check_int
 from fasthash._extras import needs_extra
 from fasthash._saved_folder import read_by_card
+from fasthash._weights import PACKAGE, PICKLES, SAFETENSORS, find_packaged, fit, packaged_name, read_tensors
 
 with needs_extra("train"):
     import timm
     import torch
     import torchvision
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from huggingface_hub import constants, try_to_load_from_cache
     from timm.models.hrnet import HighResolutionNet
     from torch import nn
     from torch.nn import functional as F
 
-__all__ = ["FEATURE_WIDTHS", "check_backbone", "check_pretrained", "make_backbone"]
+__all__ = [
+    "FEATURE_WIDTHS",
+    "Preprocessing",
+    "check_backbone",
+    "check_pretrained",
+    "check_stem_stride",
+    "describe_weights",
+    "make_backbone",
+    "preprocessing_of",
+]
 
 # Networks of the papers and the width of their features; other timm models are measured when they are made.
 FEATURE_WIDTHS = {
@@ -37,49 +48,106 @@ FEATURE_WIDTHS = {
     "alexnet": 4096,
     "vgg16": 4096,
 }
+STEM_STRIDES = (1, 2, 4)
 _TORCHVISION = ("alexnet", "vgg16")
+_TORCHVISION_WEIGHTS = "IMAGENET1K_V1"
+_SECONDS = 8.0  # within which the host of published weights must answer
+
+
+class Preprocessing(NamedTuple):
+    """How a backbone wants its images: mean and standard deviation of the channels, and how images are resized."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
 
 
 def check_backbone(name: str) -> None:
-    """Check that a network of this name exists.
+    """Check that a network of this name exists; a name may end with the tag of weights, as in `hrnet_w18.ms_in1k`.
 
     Raises:
-        ValueError: the name is unknown; the message lists similar names.
+        ValueError: the name or its tag is unknown; the message lists similar names.
     """
-    if name not in _TORCHVISION and not timm.is_model(str(name)):
+    if name in _TORCHVISION:
+        return
+    if not timm.is_model(str(name)):
         near = difflib.get_close_matches(str(name), [*_TORCHVISION, *timm.list_models()]) or FEATURE_WIDTHS
         raise ValueError(f"backbone={name!r} is neither a timm model nor alexnet or vgg16; near: {', '.join(near)}")
+    model, _, tag = name.partition(".")
+    tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{model}.*")]
+    if tag and tag not in tags:
+        raise ValueError(f"backbone={name!r} names no weights of {model}; timm has: {', '.join(tags) or 'none'}")
 
 
-def check_pretrained(pretrained: bool | str | os.PathLike[str]) -> None:
+def check_pretrained(pretrained: bool | str | os.PathLike[str], backbone: str) -> None:
     """Check that initial weights exist and have a supported format, without reading them.
 
     Raises:
-        FileNotFoundError, TypeError, ValueError: as in `HashEncoder`.
+        FileNotFoundError, ImportError, TypeError, ValueError: as in `HashEncoder`.
     """
     if not isinstance(pretrained, (bool, str, os.PathLike)):
         raise TypeError(f"pretrained must be True, False or a path, got {pretrained!r}")
     if isinstance(pretrained, bool):
+        if pretrained and backbone not in _TORCHVISION and not _published(backbone):
+            raise ValueError(f"pretrained=True: timm has no weights for backbone={backbone!r}")
+        return
+    if pretrained == PACKAGE:
+        packaged_name(backbone)
         return
     path = Path(pretrained)
     if path.is_dir():
         weights_path(path, read_card(path, "HashEncoder"))
-    elif path.suffix != ".safetensors":
+    elif path.suffix not in (SAFETENSORS, *PICKLES):
         raise ValueError(
-            f"pretrained={str(path)!r} must be a .safetensors file or a saved encoder: pickles (.pt, .pth, .bin) are "
-            "refused, because loading one can run any code in it; convert it once with safetensors.torch.save_file"
+            f"pretrained={str(path)!r} must be {PACKAGE!r}, a saved encoder, or a file of weights that ends with "
+            f"{', '.join((SAFETENSORS, *PICKLES))}"
         )
     elif not path.is_file():
         raise FileNotFoundError(f"pretrained={str(path)!r} does not exist")
 
 
-def make_backbone(name: str, pretrained: bool | str | os.PathLike[str]) -> nn.Module:
+def check_stem_stride(stem_stride: int | None, backbone: str) -> None:
+    """Check the stride of the stem of an HRNet; None is the usual one, 4.
+
+    Raises:
+        TypeError, ValueError: the stride is not 1, 2 or 4, or the network is no HRNet.
+    """
+    if stem_stride is None:
+        return
+    if check_int("stem_stride", stem_stride, 1) not in STEM_STRIDES:
+        raise ValueError(f"stem_stride must be 1, 2 or 4, got {stem_stride}")
+    if not backbone.startswith("hrnet_"):
+        raise ValueError(f"stem_stride must be None for backbone={backbone!r}, which is no HRNet, got {stem_stride}")
+
+
+def describe_weights(name: str, pretrained: bool | str | os.PathLike[str]) -> str:
+    """Say in a few words with which weights `make_backbone` begins."""
+    if pretrained is False:
+        return "random weights"
+    if pretrained is True:
+        return f"torchvision's {name}.{_TORCHVISION_WEIGHTS}" if name in _TORCHVISION else f"timm's {_full_name(name)}"
+    return packaged_name(name) if pretrained == PACKAGE else f"the weights in {Path(pretrained).name}"
+
+
+def preprocessing_of(name: str) -> Preprocessing:
+    """Return the preprocessing with which the published weights of a backbone were trained."""
+    config = None if name in _TORCHVISION else timm.get_pretrained_cfg(name)
+    if config is None:
+        return Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear")
+    known = config.interpolation in ("bilinear", "bicubic")
+    return Preprocessing(tuple(config.mean), tuple(config.std), config.interpolation if known else "bilinear")
+
+
+def make_backbone(name: str, pretrained: bool | str | os.PathLike[str], stem_stride: int | None = None) -> nn.Module:
     """Make a network from images `(B, 3, H, W)` to features; see `HashEncoder` for arguments and errors."""
     check_backbone(name)
-    check_pretrained(pretrained)
+    check_pretrained(pretrained, name)
+    check_stem_stride(stem_stride, name)
     try:
+        if pretrained is True:
+            _check_within_reach(name)
         if name in _TORCHVISION:
-            network = torchvision.models.get_model(name, weights="IMAGENET1K_V1" if pretrained is True else None)
+            network = torchvision.models.get_model(name, weights=_TORCHVISION_WEIGHTS if pretrained is True else None)
             # As in HHNet, keep classifier[0:6]: up to the second 4096-wide ReLU, in VGG with the Dropout after it.
             del network.classifier[6]
             backbone: nn.Module = network
@@ -92,13 +160,75 @@ def make_backbone(name: str, pretrained: bool | str | os.PathLike[str]) -> nn.Mo
         ) from error
     if not isinstance(pretrained, bool):
         classifier = "classifier.6" if name in _TORCHVISION else timm.get_pretrained_cfg_value(name, "classifier")
-        _load_backbone(backbone, Path(pretrained), [classifier] if isinstance(classifier, str) else classifier or [])
+        _load_backbone(backbone, name, pretrained, [classifier] if isinstance(classifier, str) else classifier or [])
     if isinstance(backbone, HighResolutionNet):
-        # HRNet halves the image five times and scales the results back: sides must be multiples of 32.
-        backbone.register_forward_pre_hook(partial(_pad, multiple=32))
+        stride = 4 if stem_stride is None else stem_stride
+        for convolution, halves in ((backbone.conv1, stride >= 4), (backbone.conv2, stride >= 2)):
+            convolution.stride = (2, 2) if halves else (1, 1)
+        # After its stem HRNet halves the image three times and scales the results back.
+        backbone.register_forward_pre_hook(partial(_pad, multiple=8 * stride))
     elif name == "alexnet":
         backbone.register_forward_pre_hook(partial(_pad, at_least=63))
     return backbone
+
+
+def _published(name: str) -> Any:
+    """Return timm's configuration of published weights, or None if there are none."""
+    config = timm.get_pretrained_cfg(name)
+    return config if config is not None and (config.hf_hub_id or config.url) else None
+
+
+def _full_name(name: str) -> str:
+    """Name and tag of the weights that timm takes for a network."""
+    config = timm.get_pretrained_cfg(name)
+    tag = "" if config is None or not config.tag else f".{config.tag}"
+    return f"{name.partition('.')[0]}{tag}"
+
+
+def _check_within_reach(name: str) -> None:
+    """Check that published weights are on this machine, or that their host answers; downloads try for a minute.
+
+    Raises:
+        OSError: neither is so.
+    """
+    if name in _TORCHVISION:
+        url, hub_id = torchvision.models.get_weight(f"{_CLASSES[name]}.{_TORCHVISION_WEIGHTS}").url, None
+    else:
+        config = _published(name)
+        url, hub_id = config.url, config.hf_hub_id
+    if url and (Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]).exists():
+        return
+    files = ("model.safetensors", "pytorch_model.bin")
+    if hub_id and any(isinstance(try_to_load_from_cache(hub_id, file), str) for file in files):
+        return
+    check_host(constants.ENDPOINT if hub_id else url)
+
+
+_CLASSES = {"alexnet": "AlexNet_Weights", "vgg16": "VGG16_Weights"}
+
+
+def check_host(url: str, seconds: float = _SECONDS) -> None:
+    """Check that the host of an address answers in time; looking up its name counts.
+
+    Raises:
+        OSError: it does not.
+    """
+    failure: list[OSError] = [TimeoutError(f"{url} does not answer within {seconds:g} s")]
+
+    def ask() -> None:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds):
+                failure.clear()
+        except urllib.error.HTTPError:  # an answer, too
+            failure.clear()
+        except OSError as error:
+            failure[0] = error
+
+    thread = threading.Thread(target=ask, daemon=True)  # since nothing ends a slow look-up of a name
+    thread.start()
+    thread.join(seconds)
+    if failure:
+        raise failure[0]
 
 
 def _pad(network: nn.Module, inputs: tuple[Any, ...], multiple: int = 1, at_least: int = 1) -> Any:
@@ -110,25 +240,18 @@ def _pad(network: nn.Module, inputs: tuple[Any, ...], multiple: int = 1, at_leas
     return F.pad(images, (0, width - images.shape[3], 0, height - images.shape[2]))
 
 
-def _load_backbone(backbone: nn.Module, path: Path, classifier: Sequence[str]) -> None:
-    """Read the weights of the backbone from a saved encoder or a file; weights of the classifier are ignored."""
+def _load_backbone(
+    backbone: nn.Module, name: str, pretrained: str | os.PathLike[str], classifier: list[str] | tuple[str, ...]
+) -> None:
+    """Read the weights of the backbone from a package, a saved encoder or a file."""
+    path = find_packaged(name) if pretrained == PACKAGE else Path(pretrained)
     if path.is_dir():
-        prefix = "backbone."
-        weights = read_by_card(
-            lambda: read_card(path, "HashEncoder"), lambda card: _read(weights_path(path, card), path)
+        state = read_by_card(
+            lambda: read_card(path, "HashEncoder"), lambda card: read_tensors(weights_path(path, card), path)
         )
-        state = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
     else:
-        cut_off = tuple(f"{part}." for part in classifier)
-        state = {key: value for key, value in _read(path, path).items() if not key.startswith(cut_off)}
+        state = read_tensors(path, path)
     try:
-        backbone.load_state_dict(state)
-    except RuntimeError as error:
+        backbone.load_state_dict(fit(state, backbone.state_dict(), classifier))
+    except (RuntimeError, ValueError) as error:
         raise ValueError(f"pretrained={str(path)!r} does not fit the backbone: {brief(error)}") from error
-
-
-def _read(file: Path, given: Path) -> dict[str, torch.Tensor]:
-    try:
-        return load_file(file)
-    except SafetensorError as error:
-        raise FormatError(f"pretrained={str(given)!r} is not a safetensors file: {brief(error)}") from error

@@ -19,6 +19,7 @@ from fasthash._checkpoint import brief
 from fasthash._checks import check_choice, check_int, check_real
 from fasthash._extras import needs_extra
 from fasthash._pixels import from_array, to_rgb
+from fasthash._saved_folder import Card
 from fasthash.folders import MAX_BYTES, MAX_PIXELS, EncodedFolder, Limits, encode_folder
 
 with needs_extra("train"):
@@ -28,14 +29,19 @@ with needs_extra("train"):
     from torchvision.transforms import v2
 
     from fasthash._hasher import Batches, Hasher, evaluating, in_batches
-    from fasthash.backbones import FEATURE_WIDTHS, make_backbone
+    from fasthash.backbones import FEATURE_WIDTHS, check_backbone, describe_weights, make_backbone, preprocessing_of
     from fasthash.heads import HEAD_KINDS, HashHead
 
-__all__ = ["EncodedFolder", "HashEncoder", "check_image_size", "image_transform"]
+__all__ = ["EncodedFolder", "HashEncoder", "ImageTransform", "check_image_size", "image_transform"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+INTERPOLATIONS = ("bilinear", "bicubic")
 _MAX_IMAGE_SIZE = 4096  # so that a hostile card cannot ask for more memory than a machine has
+
+
+class ImageTransform(v2.Compose):  # type: ignore[misc]
+    """The preprocessing of an encoder, which gives the same tensor for an image every time."""
 
 
 def check_image_size(image_size: Any) -> int:
@@ -44,14 +50,17 @@ def check_image_size(image_size: Any) -> int:
 
 
 def image_transform(
-    image_size: int, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
-) -> v2.Transform:
+    image_size: int,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+    interpolation: str = "bilinear",
+) -> ImageTransform:
     """Make the preprocessing of an encoder, see `HashEncoder.transform`."""
-    return v2.Compose(
+    return ImageTransform(
         [
             _AsRGB(),  # first, since the next step would lose the palette of an image
             v2.ToImage(),
-            v2.Resize(round(image_size * 256 / 224), antialias=True),
+            v2.Resize(round(image_size * 256 / 224), v2.InterpolationMode(interpolation), antialias=True),
             v2.CenterCrop(image_size),
             v2.ToDtype(torch.float32, scale=True),
             v2.Normalize(mean, std),
@@ -83,24 +92,36 @@ class HashEncoder(Hasher):
     Args:
         backbone: one of `FEATURE_WIDTHS`, or the name of any other timm model. HRNets and AlexNet take images of any
             size and pad them with zeros (the mean colour) at the right and at the bottom: HRNets to multiples of 32 px,
-            AlexNet to at least 63 px. VGG needs at least 32 px.
+            AlexNet to at least 63 px. VGG needs at least 32 px. The name of a timm model may end with the tag of its
+            weights: `hrnet_w18.ms_in1k` are those of the papers, `hrnet_w18` alone takes timm's newest.
         level_bits: bits of each level, coarse first; positive multiples of 8, 8 to 4096 in total.
-        pretrained: False for random weights, or True for ImageNet weights (downloaded by timm or torchvision). A path
-            names a local `.safetensors` file with the weights of the backbone, or a saved encoder with this backbone.
+        pretrained: False for random weights, True for ImageNet weights (downloaded by timm or torchvision), or
+            `"package"` for the ImageNet weights of tf_efficientnet_lite0 or tf_efficientnet_lite2 in an installed
+            package (extra `weights`, no network). A path names a saved encoder with this backbone, or a local
+            `.safetensors`, `.pt` or `.pth` file with its weights, in the layout of timm, torchvision or HRNet's code;
+            the prefixes `module.`, `model.` and `backbone.` are stripped, and the weights of a classifier ignored.
         image_size: side in pixels of the square images that `transform` makes, from 1 to 4096.
-        mean, std: normalisation of the three channels in `transform`; by default ImageNet's.
+        mean, std: normalisation of the three channels in `transform`; by default those of the backbone's published
+            weights, as timm names them.
+        interpolation: how `transform` resizes, "bilinear" or "bicubic"; the default is chosen likewise.
         head: `"linear"` or `"sliced"`, see `HashHead`.
         batch_norm: whether batch norm follows the head, see `HashHead`.
+        stem_stride: for HRNets, how far the stem scales an image down: 4 as published (None), or 2 or 1 for small
+            images, whose finest branch would else be a few pixels wide. Published weights fit all of them. HRNets then
+            pad to multiples of 16 or 8 px.
 
     Attributes:
         backbone: module from images `(B, 3, H, W)` to features `(B, width)`.
         head: the `HashHead` from features to outputs.
+        initial_weights: a few words that name the checkpoint with which the backbone began.
         record: the training record of the loaded checkpoint, or None.
 
     Raises:
         ConnectionError: `pretrained=True`, and the weights cannot be downloaded.
         FileNotFoundError: the path in `pretrained` does not exist.
-        TypeError, ValueError: an argument is not as described; the message names it.
+        MissingExtraError: `pretrained="package"`, and the package is not installed.
+        TypeError, ValueError: an argument is not as described, which the message names, or the weights do not fit the
+            backbone: the message names the first key that differs.
 
     Examples:
         >>> encoder = HashEncoder("hrnet_w18_small", level_bits=(8, 16, 40), image_size=32)
@@ -109,6 +130,7 @@ class HashEncoder(Hasher):
     """
 
     _CARD_FIELDS: ClassVar = ("backbone", "level_bits", "image_size", "mean", "std", "head", "batch_norm")
+    _ADDED_FIELDS: ClassVar = {"interpolation": "bilinear", "stem_stride": None}
 
     def __init__(
         self,
@@ -117,24 +139,33 @@ class HashEncoder(Hasher):
         pretrained: bool | str | os.PathLike[str] = False,
         *,
         image_size: int = 224,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        interpolation: str | None = None,
         head: str = "linear",
         batch_norm: bool = False,
+        stem_stride: int | None = None,
     ) -> None:
         super().__init__(level_bits)
         self.image_size = check_image_size(image_size)
-        self.mean, self.std = _three_numbers("mean", mean), _three_numbers("std", std)
+        check_backbone(backbone)
+        usual = preprocessing_of(backbone)
+        self.mean = _three_numbers("mean", usual.mean if mean is None else mean)
+        self.std = _three_numbers("std", usual.std if std is None else std)
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive, got {std!r}")
+        self.interpolation = usual.interpolation if interpolation is None else interpolation
+        check_choice("interpolation", self.interpolation, INTERPOLATIONS)
         check_choice("head", head, HEAD_KINDS)
 
-        self._backbone_name = backbone
-        self.backbone = make_backbone(backbone, pretrained)
+        self._backbone_name, self.stem_stride = backbone, stem_stride
+        self.backbone = make_backbone(backbone, pretrained, stem_stride)
+        self.initial_weights = describe_weights(backbone, pretrained)
         self._feature_widths: dict[tuple[int, int], int] = {}  # by image size, filled by _feature_width
         width = self._feature_width(image_size, image_size)
-        if width != FEATURE_WIDTHS.get(backbone, width):
-            raise RuntimeError(f"{backbone} must give {FEATURE_WIDTHS[backbone]} features, here it gives {width}")
+        expected = FEATURE_WIDTHS.get(backbone.partition(".")[0], width)
+        if width != expected:
+            raise RuntimeError(f"{backbone} must give {expected} features, here it gives {width}")
         self.head = HashHead(width, level_bits, kind=head, batch_norm=batch_norm)
 
     @property
@@ -152,7 +183,7 @@ class HashEncoder(Hasher):
         Follows HHNet: scales the shorter side to 256 px, crops the centre of 224 px, scales values to [0, 1] and
         normalises them. Other image sizes keep the ratio of 256 to 224.
         """
-        return image_transform(self.image_size, self.mean, self.std)
+        return image_transform(self.image_size, self.mean, self.std, self.interpolation)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Compute the raw outputs, before any tanh or sign.
@@ -277,9 +308,17 @@ class HashEncoder(Hasher):
             "image_size": self.image_size,
             "mean": self.mean,
             "std": self.std,
+            "interpolation": self.interpolation,
             "head": self.head.kind,
             "batch_norm": self.head.batch_norm,
+            "stem_stride": self.stem_stride,
         }
+
+    def _notes(self) -> dict[str, Any]:
+        return {"initial_weights": self.initial_weights}
+
+    def _take_notes(self, card: Card) -> None:
+        self.initial_weights = str(card.get("initial_weights", "unknown weights"))
 
     def _check_images(self, images: torch.Tensor) -> None:
         dtype = self._weight().dtype

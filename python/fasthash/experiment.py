@@ -26,10 +26,12 @@ with needs_extra("train"):
     import torch
     from torchvision.transforms import v2
 
+    from fasthash.backbones import preprocessing_of
     from fasthash.data import ImageSet, Split, audit
     from fasthash.data.draw import held_out
     from fasthash.encoder import image_transform
     from fasthash.record import TrainingRecord
+    from fasthash.teaching import load_teacher
     from fasthash.train import train
 
 if sys.version_info >= (3, 11):
@@ -113,13 +115,18 @@ def run_training(
     if writes:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _SETTINGS).write_text(json.dumps(dataclasses.asdict(experiment), indent=2) + "\n")
-    split = experiment.split(image_transform(experiment.image_size))
+    split = experiment.split(image_transform(experiment.image_size, *preprocessing_of(experiment.backbone)))
     images, validation = _training_images(experiment, split)
     loss = experiment.make_loss(images)
     if writes:
         split.save(folder / "split.json")
         say(f"{for_terminal(split.protocol)}\n{audit(split)}")
     encoder = experiment.make_encoder()
+    if writes:
+        say(f"{for_terminal(encoder.backbone_name)} begins with {for_terminal(encoder.initial_weights)}")
+    teacher = None if experiment.teacher is None else load_teacher(experiment.teacher, experiment.image_size)
+    if writes and teacher is not None:
+        say(f"teacher: {for_terminal(f'{teacher.backbone_name} with {teacher.initial_weights}')}")
     record = train(
         encoder,
         loss,
@@ -127,6 +134,7 @@ def run_training(
         settings=experiment,
         augment=_augmentation(experiment.augment, experiment.image_size),
         validate=None if validation is None else partial(_validation_map, images=validation, seed=experiment.seed),
+        teacher=teacher,
         state=folder / _STATE,
         log_folder=folder / "log",
         progress=progress,

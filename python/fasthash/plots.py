@@ -17,6 +17,7 @@ with needs_extra("demo"):
     import numpy as np
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.ticker import MaxNLocator
+    from PIL import Image
 
     from fasthash.data import ImageSet, Split, relevance
 
@@ -33,6 +34,8 @@ __all__ = [
 
 RIGHT, WRONG, PLAIN = "#1a7f4b", "#c62828", "#30475e"
 SHADES = ["#9fb8cc", "#5c87a8", "#1f4e79", "#0b2239"]
+TILE, GAP, QUERY_GAP, CAPTION = 1.0, 0.08, 0.22, 0.2  # of a contact sheet, in inches
+_TILE_PIXELS = 192
 _NAMES_IN_A_COLUMN = 14  # of a legend: as many as the axes are high
 
 
@@ -57,21 +60,25 @@ def choose_queries(split: Split, result: SearchResult, seed: int) -> list[int]:
 def draw_neighbours(path: Path, queries: ImageSet, gallery: ImageSet, result: SearchResult, chosen: list[int]) -> None:
     """Draw one row per chosen query: the query, then its neighbours with distances, marked right or wrong.
 
-    A neighbour is right if it shares a class with the query. Ids are row numbers of the gallery.
+    A neighbour is right if it shares a class with the query. Ids are row numbers of the gallery. Images are cropped to
+    their central square.
     """
     k = result.ids.shape[1]
-    figure, axes = plt.subplots(len(chosen), k + 1, figsize=(1.05 * (k + 1), 1.32 * len(chosen)), squeeze=False)
-    for row, query in zip(axes, chosen, strict=True):
+    width, height = k * (TILE + GAP) + TILE + QUERY_GAP, len(chosen) * (TILE + CAPTION + GAP)  # in inches
+    figure = plt.figure(figsize=(width, height))
+    for row, query in enumerate(chosen):
         label = queries.labels[query : query + 1]
-        _show(row[0], queries, query, PLAIN, f"query: {_classes(queries, query)}")
-        for axis, distance, id in zip(row[1:], result.distances[query], result.ids[query], strict=True):
+        bottom = 1 - ((row + 1) * (TILE + CAPTION + GAP) - GAP - CAPTION) / height
+        places = [0, *(TILE + QUERY_GAP + number * (TILE + GAP) for number in range(k))]
+        axes = [figure.add_axes((place / width, bottom, TILE / width, TILE / height)) for place in places]
+        _show(axes[0], queries, query, PLAIN, f"query: {_classes(queries, query)}", weight="bold")
+        for axis, distance, id in zip(axes[1:], result.distances[query], result.ids[query], strict=True):
             if id < 0:  # fewer than k codes in the gallery
                 axis.axis("off")
                 continue
             right = relevance(label, gallery.labels[id : id + 1]).item()
             mark = "✓" if right else f"✗ {_classes(gallery, int(id))}"
             _show(axis, gallery, int(id), RIGHT if right else WRONG, f"{mark}  d={distance}")
-    figure.tight_layout(pad=0.4)
     _save(figure, path)
 
 
@@ -179,19 +186,29 @@ def _colours(n: int) -> Any:
 
 
 def _classes(images: ImageSet, index: int) -> str:
-    """Names of the classes of an image."""
+    """Names of the classes of an image, cut off where they are longer than a tile."""
     label = images.labels[index]
     chosen = np.flatnonzero(label) if images.multi_label else [label]
-    return ", ".join(for_terminal(images.class_names[number]) for number in chosen) or "no class"
+    names = ", ".join(for_terminal(images.class_names[number]) for number in chosen) or "no class"
+    return names if len(names) <= 14 else f"{names[:13]}…"
 
 
-def _show(axis: Any, images: ImageSet, index: int, colour: str, title: str) -> None:
-    axis.imshow(images.image(index))
-    axis.set_title(title, fontsize=6.5, color=colour, pad=2, parse_math=False)  # names may hold $
+def _show(axis: Any, images: ImageSet, index: int, colour: str, caption: str, weight: str = "normal") -> None:
+    axis.imshow(_tile(images.image(index)))
+    # The caption stands below the image; names may hold $.
+    axis.set_title(caption, fontsize=7.5, color=colour, weight=weight, y=0, pad=-11, parse_math=False)
     axis.set_xticks([])
     axis.set_yticks([])
     for spine in axis.spines.values():
         spine.set(color=colour, linewidth=2.5)
+
+
+def _tile(image: Image.Image) -> Image.Image:
+    """The central square of an image; few pixels become squares, so that they are seen as they are."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    how = Image.Resampling.NEAREST if side < 32 else Image.Resampling.LANCZOS
+    return image.resize((_TILE_PIXELS, _TILE_PIXELS), how, (left, top, left + side, top + side))
 
 
 def _save(figure: Any, path: Path) -> None:

@@ -12,11 +12,19 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Literal, get_args
 
-from fasthash._checks import check_choice, check_int, check_not_negative, check_positive, differences
+from fasthash._checks import (
+    check_bool,
+    check_choice,
+    check_int,
+    check_not_negative,
+    check_positive,
+    check_real,
+    differences,
+)
 
 __all__ = ["SCHEDULES", "OptimizerName", "Precision", "ScheduleName", "TrainingSettings", "changed_settings"]
 
-OptimizerName = Literal["adam", "sgd"]
+OptimizerName = Literal["adam", "adamw", "sgd"]
 ScheduleName = Literal["constant", "cosine"]
 Precision = Literal["no", "bf16", "fp16"]
 
@@ -33,7 +41,7 @@ class TrainingSettings:
     """Settings of a training; the defaults are those of HHNet's code.
 
     Attributes:
-        optimizer: "adam", or "sgd" with momentum 0.9.
+        optimizer: "adam", "adamw", or "sgd" with momentum 0.9.
         epochs: passes over the training images.
         batch_size: images per step and process, at least 2; a smaller data set makes one batch.
         lr: learning rate of the backbone.
@@ -42,6 +50,14 @@ class TrainingSettings:
             takes `hash_lr_mult`.
         weight_decay: L2 penalty on all parameters.
         schedule: "constant", or "cosine" from the full learning rates down to zero.
+        warmup: share of all steps, below 1, in which the learning rates rise from 0; the schedule goes on meanwhile.
+        clip_norm: largest norm of the gradients of a step; longer ones are scaled down. None never clips.
+        accumulate: batches whose mean gradient makes one step, for batches that memory does not hold.
+        freeze_backbone: compute the features of all images once, without augmentation, and train only the head on them.
+        teacher_weight: weight of the distance from a teacher's features, beside the hashing loss; 0 is none.
+        teacher_epochs: number of first epochs that learn from the teacher alone, before the hashing loss.
+        cache_mib: memory for images that are ready for the network, in MiB, so that each is decoded once; 0 reads the
+            files in every epoch.
         seed: random seed, from 0 to 2^64 - 1, for order, dropout and augmentation; in an experiment also for the split
             and the initial weights.
         mixed_precision: precision of the network: "no", "bf16", or "fp16" on a GPU; the loss is computed in float32.
@@ -65,6 +81,13 @@ class TrainingSettings:
     loss_lr_mult: float | None = None
     weight_decay: float = 5e-4
     schedule: ScheduleName = "constant"
+    warmup: float = 0.0
+    clip_norm: float | None = None
+    accumulate: int = 1
+    freeze_backbone: bool = False
+    teacher_weight: float = 1.0
+    teacher_epochs: int = 0
+    cache_mib: int = 2048
     seed: int = 0
     mixed_precision: Precision = "no"
     num_workers: int = 0
@@ -80,6 +103,10 @@ class TrainingSettings:
         """Store a setting as a plain value, as files hold it: not as a numpy number, path or tuple."""
         object.__setattr__(self, name, value)
 
+    def warm(self, share: float) -> float:
+        """Factor on the learning rates of the warm-up, after a share of all steps."""
+        return min(1.0, share / self.warmup) if self.warmup else 1.0
+
     def as_dict(self) -> dict[str, Any]:
         """Return the settings of the training by name, without those of a subclass; ready for JSON."""
         return {entry.name: getattr(self, entry.name) for entry in fields(TrainingSettings)}
@@ -88,20 +115,32 @@ class TrainingSettings:
 def changed_settings(now: Mapping[str, Any], was: Mapping[str, Any], free: Collection[str] = ()) -> list[str]:
     """List the changed settings that forbid resuming a training, each with both values.
 
-    `num_workers` and `patience` may differ; `epochs` may differ with a constant schedule.
+    `num_workers`, `cache_mib` and `patience` may differ; `epochs` may differ with a constant schedule.
 
     Args:
         now: settings by name, including `schedule`.
         was: settings of the stopped training.
         free: names of other settings that may differ.
     """
-    free = {"num_workers", "patience", *free} | ({"epochs"} if now["schedule"] == "constant" else set())
+    free = {"num_workers", "patience", "cache_mib", *free} | ({"epochs"} if now["schedule"] == "constant" else set())
     return differences({name: value for name, value in now.items() if name not in free}, was)
 
 
 def _choice(choices: Any, name: str, value: Any) -> str:
     check_choice(name, value, get_args(choices))
     return str(value)
+
+
+def _flag(name: str, value: Any) -> bool:
+    check_bool(name, value)
+    return bool(value)
+
+
+def _below_one(name: str, value: Any) -> float:
+    number = check_real(name, value)
+    if not 0 <= number < 1:
+        raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
+    return number
 
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
@@ -113,9 +152,16 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "loss_lr_mult": check_positive,
     "weight_decay": check_not_negative,
     "schedule": partial(_choice, ScheduleName),
+    "warmup": _below_one,
+    "clip_norm": check_positive,
+    "accumulate": partial(check_int, minimum=1),
+    "freeze_backbone": _flag,
+    "teacher_weight": check_not_negative,
+    "teacher_epochs": partial(check_int, minimum=0),
+    "cache_mib": partial(check_int, minimum=0),
     "seed": partial(check_int, minimum=0, maximum=_MAX_SEED),
     "mixed_precision": partial(_choice, Precision),
     "num_workers": partial(check_int, minimum=0),
     "patience": partial(check_int, minimum=1),
 }
-_MAY_BE_NONE = ("loss_lr_mult", "patience")
+_MAY_BE_NONE = ("clip_norm", "loss_lr_mult", "patience")

@@ -2,59 +2,45 @@
 
 from __future__ import annotations
 
-import math
 import os
-import platform
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fasthash._checks import check_bool, check_callable, check_path
 from fasthash._extras import needs_extra
-from fasthash._progress import is_watched
 from fasthash.record import TrainingRecord
-from fasthash.settings import SCHEDULES, OptimizerName, TrainingSettings, changed_settings
+from fasthash.settings import SCHEDULES, TrainingSettings
 
 with needs_extra("train"):
-    import numpy as np
     import torch
-    from accelerate import Accelerator
+    from accelerate import Accelerator, DataLoaderConfiguration
     from accelerate.state import AcceleratorState
-    from accelerate.utils import broadcast_object_list, set_seed
-    from torch import nn
-    from torch.nn.parallel import DistributedDataParallel
-    from torch.utils.data import DataLoader, Dataset
-    from torch.utils.tensorboard import SummaryWriter
-    from tqdm import tqdm
+    from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-    from fasthash._hasher import check_finite, evaluating
-    from fasthash._resume import read_state, write_state
+    from fasthash._training_data import Cached, Numbered, features_of
+    from fasthash._training_run import OPTIMIZERS, Run, Task, head_of
     from fasthash.heads import HashHead
     from fasthash.losses.base import HashLoss
+    from fasthash.teaching import Teaching
 
 if TYPE_CHECKING:
     from fasthash.encoder import HashEncoder
 
 __all__ = ["OPTIMIZERS", "SCHEDULES", "TrainingRecord", "TrainingSettings", "check_precision", "train"]
 
-OPTIMIZERS: dict[OptimizerName, Callable[..., torch.optim.Optimizer]] = {
-    "adam": partial(torch.optim.Adam, fused=True),  # fused: 14 times as fast for VGG on a CPU
-    "sgd": partial(torch.optim.SGD, momentum=0.9),
-}
-
 
 # Long because of its docstring; each step is a function below.
 def train(
     model: HashEncoder | HashHead,
-    loss: HashLoss,
+    loss: HashLoss | None,
     dataset: Dataset[Any],
     *,
     settings: TrainingSettings | None = None,
     augment: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    teacher: HashEncoder | None = None,
     validate: Callable[[HashEncoder | HashHead], float] | None = None,
     state: str | os.PathLike[str] | None = None,
     log_folder: str | os.PathLike[str] | None = None,
@@ -73,11 +59,14 @@ def train(
         model: network to train.
         loss: called as `loss(z, labels, index)`, where `index` holds the positions in the data set; `loss.step()` is
             called after every step of the optimizer. With several processes, the memory of a loss covers only the
-            images of its own process.
+            images of its own process. None where the encoder learns from a teacher alone (`teacher_epochs` is
+            `epochs`): then the data set needs no labels.
         dataset: pairs (float tensor, label), such as a `TensorDataset(features, labels)`: images `(3, H, W)` for an
             encoder, features `(n_features,)` for a head. The label is an integer or a multi-hot tensor `(C,)`.
         settings: optimizer, epochs, learning rates and so on; None makes them from `options`.
-        augment: applied to every tensor of the data set.
+        augment: applied to every tensor of the data set; its random numbers depend on seed, epoch and image.
+        teacher: encoder whose features the backbone learns to predict, through a linear projector that is dropped
+            afterwards; see `teacher_weight` and `teacher_epochs`, and `fasthash.teaching.load_teacher`.
         validate: called after each epoch with the model in eval mode; returns a score, such as mAP on held-out images.
             The model ends with the weights of the best epoch.
         state: file to resume from, replaced after each epoch. If it exists, it must have been written with the same
@@ -97,26 +86,51 @@ def train(
     started = time.perf_counter()
     settings = _settings(settings, options)
     _check_options(settings, augment, validate, state, log_folder, progress)
-    n_images = _check_parts(model, loss, dataset)
+    n_images = _check_parts(model, loss, dataset, teacher, settings)
 
     with _accelerator(settings.mixed_precision) as accelerator:
         share = n_images // accelerator.num_processes
         if share < 2:
             raise ValueError(f"dataset must hold at least 2 images for every process, got {n_images}")
         settings = _as_used(settings, share)
-        loader = DataLoader(
-            _Numbered(dataset, augment),
-            batch_size=settings.batch_size,
-            shuffle=True,
-            drop_last=True,  # batch norm cannot train on a last batch of one image
-            generator=torch.Generator(),
-            num_workers=settings.num_workers,
-        )
-        facts = _facts(model, loss, n_images, accelerator.num_processes, augment, settings)
-        run = _Run(accelerator, _Task(model, loss), loader, settings, facts, validate, state, log_folder, started)
+        facts = _facts(model, loss, n_images, accelerator.num_processes, augment, teacher, settings)
+        learner, score = model, validate
+        if settings.freeze_backbone and not isinstance(model, HashHead):
+            device, n_workers = accelerator.device, settings.num_workers
+            dataset = features_of(model, dataset, device, settings.batch_size, n_workers)
+            learner, score = model.head, None if validate is None else lambda head: validate(model)
+        task = Task(learner, loss, None if teacher is None else Teaching(model, teacher))  # type: ignore[arg-type]
+        loader = _loader(dataset, augment, loss is not None, settings)
+        run = Run(accelerator, task, loader, settings, facts, score, state, log_folder, started)
         run.to_the_end(progress)
         model.eval()
         return TrainingRecord(run.losses, run.seconds, str(accelerator.device), facts, run.scores)
+
+
+def _loader(dataset: Dataset[Any], augment: Any, labelled: bool, settings: TrainingSettings) -> DataLoader[Any]:
+    """Make the loader of shuffled batches; images of a known transform are kept in memory."""
+    if settings.cache_mib and _gives_the_same(dataset):
+        dataset = Cached(dataset, settings.cache_mib << 20)
+    images = Numbered(dataset, augment, labelled)
+    return DataLoader(
+        images,
+        batch_size=settings.batch_size,
+        # A generator of its own: that of the loader also seeds workers, as often as they start.
+        sampler=RandomSampler(images, generator=torch.Generator()),
+        drop_last=True,  # batch norm cannot train on a last batch of one image
+        generator=torch.Generator(),
+        num_workers=settings.num_workers,
+        persistent_workers=settings.num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _gives_the_same(dataset: Dataset[Any]) -> bool:
+    """Whether an image of the set is the same tensor every time: its transform is that of an encoder."""
+    from fasthash.data.images import ImageSet
+    from fasthash.encoder import ImageTransform
+
+    return isinstance(dataset, ImageSet) and isinstance(dataset.transform, ImageTransform)
 
 
 def check_precision(mixed_precision: str) -> None:
@@ -147,6 +161,8 @@ def _check_options(
     settings: TrainingSettings, augment: Any, validate: Any, state: Any, log_folder: Any, progress: Any
 ) -> None:
     check_precision(settings.mixed_precision)
+    if settings.freeze_backbone and augment is not None:
+        raise ValueError("augment must be None with freeze_backbone, which computes the features of each image once")
     if settings.patience is not None and validate is None:
         raise ValueError(f"patience must be None without validate, got {settings.patience!r}")
     for name, function in (("augment", augment), ("validate", validate)):
@@ -168,19 +184,22 @@ def _as_used(settings: TrainingSettings, share: int) -> TrainingSettings:
 
 def _facts(
     model: HashEncoder | HashHead,
-    loss: HashLoss,
+    loss: HashLoss | None,
     n_images: int,
     n_processes: int,
     augment: Callable[[torch.Tensor], torch.Tensor] | None,
+    teacher: HashEncoder | None,
     settings: TrainingSettings,
 ) -> dict[str, Any]:
     """Describe the training as plain values: model, loss, data and settings."""
     return {
         "backbone": None if isinstance(model, HashHead) else model.backbone_name,
+        "initial_weights": None if isinstance(model, HashHead) else model.initial_weights,
         "level_bits": list(model.level_bits),
-        "head": _head(model).kind,
-        "batch_norm": _head(model).batch_norm,
-        "loss": type(loss).__name__,
+        "head": head_of(model).kind,
+        "batch_norm": head_of(model).batch_norm,
+        "loss": None if loss is None else type(loss).__name__,
+        "teacher": None if teacher is None else f"{teacher.backbone_name} from {teacher.initial_weights}",
         "images": n_images,
         "processes": n_processes,
         "augment": None if augment is None else re.sub(r" at 0x[0-9a-f]+", "", repr(augment)),
@@ -198,208 +217,45 @@ def _accelerator(mixed_precision: str) -> Iterator[Accelerator]:
     try:
         # On CPUs, accelerate joins the processes of torchrun only with cpu=True; else each would train its own model.
         several = int(os.environ.get("WORLD_SIZE", 1)) > 1
-        yield Accelerator(mixed_precision=mixed_precision, cpu=several and not torch.cuda.is_available())
+        yield Accelerator(
+            mixed_precision=mixed_precision,
+            cpu=several and not torch.cuda.is_available(),
+            dataloader_config=DataLoaderConfiguration(non_blocking=torch.cuda.is_available()),
+        )
     finally:
         if fresh:
             AcceleratorState._reset_state()
 
 
-class _Numbered(Dataset[Any]):
-    """The data set with augmentation and with the position of each item, which some losses need."""
-
-    def __init__(self, dataset: Dataset[Any], augment: Callable[[torch.Tensor], torch.Tensor] | None) -> None:
-        self.dataset, self.augment = dataset, augment
-
-    def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, Any, int]:
-        tensor, label = self.dataset[index]
-        return tensor if self.augment is None else self.augment(tensor), label, index
-
-
-class _Task(nn.Module):
-    """Model and loss as one module, so that one `prepare` covers the parameters of both."""
-
-    def __init__(self, model: HashEncoder | HashHead, loss: HashLoss) -> None:
-        super().__init__()
-        self.model, self.loss = model, loss
-
-    def forward(self, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        value: torch.Tensor = self.loss(self.model(inputs), labels, index)
-        return value
-
-
-class _Run:
-    """A running training: its progress by epoch, its state file and its log."""
-
-    def __init__(
-        self,
-        accelerator: Accelerator,
-        task: _Task,
-        loader: DataLoader[Any],
-        settings: TrainingSettings,
-        facts: dict[str, Any],
-        validate: Callable[[Any], float] | None,
-        state: str | os.PathLike[str] | None,
-        log_folder: str | os.PathLike[str] | None,
-        started: float,
-    ) -> None:
-        self.accelerator, self.task, self.settings, self.facts = accelerator, task, settings, facts
-        self.optimizer = optimizer = _optimizer(task, settings)
-        self.shuffle = loader.generator
-        self.validate = validate
-        self.state = None if state is None else Path(state)
-        self.losses: list[float] = []
-        self.scores: list[float] = []
-        self._begun, self._seconds_before = started, 0.0
-        self.best: dict[str, torch.Tensor] | None = None  # the weights of the model with the best score
-        # One schedule for all groups; accelerate's schedule would advance by one step for every process.
-        self.rates = [group["lr"] for group in optimizer.param_groups]
-        # The memory of a loss covers the images of its own process: do not copy it from the first process.
-        memories = [f"loss.{name}" for name, _ in task.loss.named_buffers()]
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(task, memories)  # type: ignore[no-untyped-call]
-        self.model, self.stepper, self.loader = accelerator.prepare(task, optimizer, loader)
-        if self.state is not None and self._is_there(self.state):
-            self._resume(self.state)
-        main = accelerator.is_main_process
-        self.log = SummaryWriter(str(log_folder)) if log_folder is not None and main else None
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of the whole training, including the time before it was resumed."""
-        return self._seconds_before + time.perf_counter() - self._begun
-
-    def to_the_end(self, progress: bool) -> None:
-        """Train the remaining epochs; stop early after `patience` epochs without a better score."""
-        n_steps, epochs, patience = len(self.loader), self.settings.epochs, self.settings.patience
-        shown = progress and is_watched() and self.accelerator.is_main_process
-        begun = len(self.losses)
-        with tqdm(total=epochs * n_steps, initial=begun * n_steps, desc="train", unit="step", disable=not shown) as bar:
-            for epoch in range(begun, epochs):
-                if patience is not None and self._epochs_since_best() >= patience:
-                    break
-                self._epoch(epoch, bar)
-        if self.best is not None and self.validate is not None:
-            self.task.model.load_state_dict(self.best)
-        if self.log is not None:
-            self.log.close()
-
-    def _epoch(self, epoch: int, bar: Any) -> None:
-        # Each epoch has its own seed, so that a resumed training draws the same random numbers.
-        seed = int(np.random.SeedSequence([self.settings.seed, epoch]).generate_state(1)[0])
-        set_seed(seed)
-        self.shuffle.manual_seed(seed)
-        self.model.train()
-        total, n_steps, epochs = 0.0, len(self.loader), self.settings.epochs
-        for step, batch in enumerate(self.loader):
-            share = (epoch * n_steps + step) / (epochs * n_steps)
-            for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-                group["lr"] = rate * SCHEDULES[self.settings.schedule](share)
-            loss = self.model(*batch)
-            value = loss.item()
-            if not math.isfinite(value):
-                inputs, _, index = batch
-                check_finite("dataset", inputs, index.tolist())
-                raise FloatingPointError(
-                    f"the loss is {value} in epoch {epoch + 1}, step {step + 1}; a smaller lr may help"
-                )
-            self.accelerator.backward(loss)
-            self.stepper.step()
-            self.stepper.zero_grad()
-            self.task.loss.step()
-            total += value
-            bar.set_postfix(epoch=f"{epoch + 1}/{epochs}", loss=f"{value:.4f}", refresh=False)
-            bar.update()
-        mean = torch.tensor(total / n_steps, device=self.accelerator.device)
-        self.losses.append(self.accelerator.reduce(mean, reduction="mean").item())
-        if self.validate is not None:
-            self._score(self.validate)
-        self._write()
-        if self.log is not None:
-            self.log.add_scalar("loss", self.losses[-1], epoch + 1)
-            self.log.add_scalar("learning rate", self.optimizer.param_groups[-1]["lr"], epoch + 1)
-            if self.scores:
-                self.log.add_scalar("validation", self.scores[-1], epoch + 1)
-
-    def _score(self, validate: Callable[[Any], float]) -> None:
-        scores = [math.nan]
-        if self.accelerator.is_main_process:
-            with evaluating(self.task.model):
-                scores = [float(validate(self.task.model))]
-        (score,) = broadcast_object_list(scores)  # all processes must decide alike
-        if not math.isfinite(score):
-            raise ValueError(f"validate must return a finite number, got {score}")
-        if score > max(self.scores, default=-math.inf):
-            self.best = {name: tensor.detach().clone() for name, tensor in self.task.model.state_dict().items()}
-        self.scores.append(score)
-
-    def _epochs_since_best(self) -> int:
-        return len(self.scores) - 1 - self.scores.index(max(self.scores)) if self.scores else 0
-
-    def _write(self) -> None:
-        if self.state is None:
-            return
-        if self.accelerator.is_main_process:
-            scaler = None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict()
-            facts = {
-                "settings": self.facts,
-                "losses": self.losses,
-                "scores": self.scores,
-                "seconds": self.seconds,
-                "scaler": scaler,
-            }
-            write_state(self.state, self.task, self.optimizer, self.best, facts)
-        self.accelerator.wait_for_everyone()
-
-    @staticmethod
-    def _is_there(state: Path) -> bool:
-        """Return whether the state file exists; check that all processes agree, on every host."""
-        (exists,) = broadcast_object_list([state.exists()])
-        if exists != state.exists():
-            raise FileNotFoundError(
-                f"state={str(state)!r} must be on a file system that all hosts see: "
-                f"it is {'not ' if exists else ''}there on {platform.node()}, unlike for the first process"
-            )
-        return exists
-
-    def _resume(self, state: Path) -> None:
-        facts, self.best = read_state(state, self.task, self.optimizer)
-        if differ := changed_settings(self.facts, facts["settings"]):
-            raise ValueError(f"state={str(state)!r} is of a training with other settings: {'; '.join(differ)}")
-        self.losses, self.scores, self._seconds_before = facts["losses"], facts["scores"], facts["seconds"]
-        if facts["scaler"] is not None:
-            self.accelerator.scaler.load_state_dict(facts["scaler"])
-
-
-def _optimizer(task: _Task, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Make the optimizer of all parameters, with their learning rates."""
-    model = task.model
-    backbone = nn.Identity() if isinstance(model, HashHead) else model.backbone
-    hash_lr_mult = settings.hash_lr_mult
-    multiples = ((backbone, 1.0), (_head(model), hash_lr_mult), (task.loss, settings.loss_lr_mult or hash_lr_mult))
-    parameters = [{"params": list(module.parameters()), "lr": settings.lr * mult} for module, mult in multiples]
-    groups = [group for group in parameters if group["params"]]
-    return OPTIMIZERS[settings.optimizer](groups, weight_decay=settings.weight_decay)
-
-
-def _head(model: HashEncoder | HashHead) -> HashHead:
-    return model if isinstance(model, HashHead) else model.head
-
-
-def _check_parts(model: HashEncoder | HashHead, loss: HashLoss, dataset: Dataset[Any]) -> int:
-    """Check the types of model, loss and data set; return the number of images."""
-    if not isinstance(model, HashHead):
+def _check_parts(
+    model: HashEncoder | HashHead,
+    loss: HashLoss | None,
+    dataset: Dataset[Any],
+    teacher: HashEncoder | None,
+    settings: TrainingSettings,
+) -> int:
+    """Check the types of model, loss, data set and teacher; return the number of images."""
+    if not isinstance(model, HashHead) or teacher is not None:
         from fasthash.encoder import HashEncoder  # whose import takes seconds; heads are trained without it
 
         if not isinstance(model, HashEncoder):
-            raise TypeError(f"model must be a HashEncoder or a HashHead, got {type(model).__name__}")
-    if not isinstance(loss, HashLoss):
-        raise TypeError(f"loss must be a HashLoss, got {type(loss).__name__}")
+            needed = "a HashEncoder or a HashHead" if teacher is None else "a HashEncoder where it has a teacher"
+            raise TypeError(f"model must be {needed}, got {type(model).__name__}")
+        if not isinstance(teacher, (HashEncoder, type(None))):
+            raise TypeError(f"teacher must be a HashEncoder or None, got {type(teacher).__name__}")
+    if teacher is None and settings.teacher_epochs:
+        raise ValueError(f"teacher_epochs must be 0 without a teacher, got {settings.teacher_epochs}")
+    if teacher is not None and settings.freeze_backbone:
+        raise ValueError("freeze_backbone must be False with a teacher, whom the backbone learns from")
+    alone = teacher is not None and settings.teacher_epochs >= settings.epochs
+    if not isinstance(loss, HashLoss) and not (loss is None and alone):
+        raise TypeError(f"loss must be a HashLoss{' or None' if alone else ''}, got {type(loss).__name__}")
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         raise TypeError(f"dataset must have a length and items, got {type(dataset).__name__}")
     n_images = len(dataset)
     item = dataset[0] if n_images else (torch.empty(0), 0)
+    if loss is None and torch.is_tensor(item):
+        return n_images
     if not isinstance(item, (tuple, list)) or len(item) != 2 or not torch.is_tensor(item[0]):
         raise TypeError(f"dataset must hold pairs (tensor, label), got {type(item).__name__}")
     return n_images

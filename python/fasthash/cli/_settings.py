@@ -30,8 +30,10 @@ def _options(settings: type) -> list[inspect.Parameter]:
     options = []
     for entry in fields(settings):
         hint = hints[entry.name]
-        kind = next((kind for kind in (int, float) if kind in (hint, *get_args(hint))), str)
-        annotation = Annotated[kind | None, typer.Option(help=texts.get(entry.name))]  # type: ignore[valid-type]
+        kind = next((kind for kind in (bool, int, float) if kind in (hint, *get_args(hint))), str)
+        names = (f"--{entry.name.replace('_', '-')}",) if kind is bool else ()  # without its opposite
+        option = typer.Option(*names, help=texts.get(entry.name), show_default=kind is not bool)
+        annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
         options.append(
             inspect.Parameter(entry.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
         )

@@ -31,17 +31,24 @@ __all__: list[str] = []
 @app.command()
 def demo(
     images: Annotated[
-        Path | None, typer.Option(help="Folder of class sub-folders with photos. Default: scikit-learn's digits.")
+        Path | None, typer.Option(help="Folder of class sub-folders with photos. Default: those of the repository.")
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("demo-report"),
-    backbone: Annotated[str, typer.Option(help="Network, e.g. hrnet_w18, hrnet_w48, vgg16.")] = "hrnet_w18_small",
-    weights: Annotated[
-        str | None, typer.Option(help="Weights to start from: 'imagenet', or a .safetensors file. Default: random.")
+    digits: Annotated[
+        bool, typer.Option("--digits", help="Take scikit-learn's digits, as where no repository is.")
+    ] = False,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="Network. Default: tf_efficientnet_lite0 for photos, hrnet_w18_small for digits."),
     ] = None,
-    image_size: Annotated[int | None, typer.Option(help="Pixels. Default: 32 for digits, 64 for a folder.")] = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 12,
-    batch_size: Annotated[int, typer.Option(help="Images per training step.")] = 64,
-    lr: Annotated[float, typer.Option(help="Learning rate.")] = 5e-4,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="'imagenet', 'package', 'none', or a file. Default: package for tf_efficientnet_lite0."),
+    ] = None,
+    image_size: Annotated[int | None, typer.Option(help="Pixels. Default: 96 for photos, 32 for digits.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images. Default: 8 to 14.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per training step. Default: 32, or 64.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate. Default: 1e-3, or 5e-4.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of split, weights and order.")] = 0,
 ) -> None:
     """Train an HDHash model, index a gallery, search it with held-out queries, write a report.
@@ -50,7 +57,7 @@ def demo(
 
         fasthash demo
 
-        fasthash demo --images photos --image-size 96 --epochs 20
+        fasthash demo --images photos --image-size 112 --epochs 5
     """
     with one_line_errors():
         not_an_input(output, images)
@@ -59,8 +66,9 @@ def demo(
         report = run_demo(
             images,
             output,
+            digits=digits,
             backbone=backbone,
-            pretrained=True if weights == "imagenet" else weights or False,
+            pretrained={"imagenet": True, "none": False}.get(weights or "", weights),
             image_size=image_size,
             epochs=epochs,
             batch_size=batch_size,
@@ -91,10 +99,15 @@ def train(
     protocol: Annotated[str | None, typer.Option(help="Name, such as cifar10-hhnet.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Network, such as hrnet_w18.")] = None,
     weights: Annotated[
-        str | None, typer.Option(help="'imagenet', 'none', a .safetensors file, or a saved encoder.")
+        str | None, typer.Option(help="'imagenet', 'package', 'none', a file of weights, or a saved encoder.")
     ] = None,
     image_size: Annotated[int | None, typer.Option(help="Pixels.")] = None,
+    stem_stride: Annotated[int | None, typer.Option(help="Of an HRNet: 4, or 2 or 1 for small images.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Learn its features: 'package', or the folder of a saved encoder.")
+    ] = None,
     bits: Annotated[str | None, typer.Option(help="Levels, such as 64 or 8,16,40.")] = None,
+    level_mode: Annotated[str | None, typer.Option(help="Levels: parallel, or prefix.")] = None,
     loss: Annotated[str | None, typer.Option(help="Name, such as hashnet.")] = None,
     augment: Annotated[str | None, typer.Option(help="none, flip or crop_flip.")] = None,
     hold_out: Annotated[float | None, typer.Option(help="Share of training images for validation.")] = None,
@@ -128,7 +141,10 @@ def train(
             backbone=backbone,
             weights=weights,
             image_size=image_size,
+            stem_stride=stem_stride,
+            teacher=teacher,
             level_bits=None if bits is None else whole_numbers("bits", bits),
+            level_mode=level_mode,
             loss=loss,
             augment=augment,
             hold_out=hold_out,

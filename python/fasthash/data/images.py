@@ -81,9 +81,12 @@ class ImageSet(Dataset[tuple[torch.Tensor, Any]]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, Any]:
+        return (self.transform or pil_to_tensor)(self.image(index)), self.label(index)
+
+    def label(self, index: int) -> Any:
+        """Label of an image, as in an item of the set."""
         label = self.labels[index]
-        tensor = (self.transform or pil_to_tensor)(self.image(index))
-        return tensor, torch.from_numpy(label.copy()) if self.multi_label else int(label)
+        return torch.from_numpy(label.copy()) if self.multi_label else int(label)
 
     def image(self, index: int) -> Image.Image:
         """Image as it is, without the transform, in RGB: for display.

@@ -24,11 +24,12 @@ def versions() -> dict[str, str]:
 
 
 def command_line(**options: Any) -> str:
-    """Return the `fasthash demo` command that repeats the run; options that are None are left out."""
+    """Return the `fasthash demo` command that repeats the run; options that are None or False are left out."""
     words = ["fasthash", "demo"]
     for name, value in options.items():
-        if value is not None:
-            words += [f"--{name.replace('_', '-')}", str(value)]
+        if value is not None and value is not False:
+            words.append(f"--{name.replace('_', '-')}")
+            words += [] if value is True else [str(value)]
     return shlex.join(words)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from fasthash.plots import choose_queries, draw_map, draw_neighbours, draw_pr_cu
 from fasthash.record import TrainingRecord
 from fasthash.results import SearchResult
 
-__all__ = ["K", "describe_data", "describe_model", "describe_run", "describe_searches", "write_report"]
+__all__ = ["K", "describe_data", "describe_model", "describe_run", "describe_searches", "loss_name", "write_report"]
 
 K = 10
 KEEP = 0.3
@@ -43,20 +42,15 @@ def describe_data(name: str, split: Split) -> dict[str, Any]:
     }
 
 
-def describe_model(
-    encoder: HashEncoder,
-    pretrained: bool | str | os.PathLike[str],
-    loss: HierarchicalLoss,
-    record: TrainingRecord,
-) -> dict[str, Any]:
+def describe_model(encoder: HashEncoder, loss: HierarchicalLoss, record: TrainingRecord) -> dict[str, Any]:
     """Describe the network and its training."""
     return {
         "model": {
             "backbone": encoder.backbone_name,
-            "weights": _weights_name(pretrained),
+            "weights": encoder.initial_weights,
             "level_bits": list(encoder.level_bits),
             "image_size": encoder.image_size,
-            "loss": f"HDHash: HashNet losses with weights {_short(loss.weights)}, {loss.mode} levels",
+            "loss": f"HDHash: {loss_name(loss)} losses with weights {_short(loss.weights)}, {loss.mode} levels",
             "epoch_losses": record.losses,
             "training": record.settings,
         }
@@ -101,10 +95,9 @@ def _short(weights: Sequence[float]) -> str:
     return ", ".join(f"{weight:.3g}" for weight in weights)
 
 
-def _weights_name(pretrained: bool | str | os.PathLike[str]) -> str:
-    if isinstance(pretrained, bool):
-        return "ImageNet weights" if pretrained else "random weights"
-    return f"the weights in {Path(pretrained).name}"
+def loss_name(loss: HierarchicalLoss) -> str:
+    """Name of the loss on each level."""
+    return type(loss.bases[0]).__name__.removesuffix("Loss")
 
 
 def _chance(gallery_labels: np.ndarray, query_labels: np.ndarray) -> float:

@@ -14,20 +14,25 @@ from accelerate.utils import set_seed
 from torchvision.transforms import v2
 
 from fasthash._shown import counted, for_terminal
-from fasthash.backbones import check_backbone, check_pretrained
+from fasthash.backbones import preprocessing_of
 from fasthash.data import Split, load_digits, load_folder
 from fasthash.demo.measure import Codes
+from fasthash.demo.plan import LEVEL_BITS, Plan, make_plan
 from fasthash.demo.provenance import command_line
-from fasthash.demo.report import K, describe_data, describe_model, describe_run, describe_searches, write_report
-from fasthash.encoder import HashEncoder, check_image_size, image_transform
+from fasthash.demo.report import (
+    K,
+    describe_data,
+    describe_model,
+    describe_run,
+    describe_searches,
+    loss_name,
+    write_report,
+)
+from fasthash.encoder import HashEncoder, image_transform
 from fasthash.index import HierIndex, load
-from fasthash.losses import HashNetLoss, HierarchicalLoss
-from fasthash.settings import TrainingSettings
 from fasthash.train import train
 
 __all__ = ["run_demo"]
-
-LEVEL_BITS = (8, 16, 40)
 
 
 # Long: all steps of the demo in one function.
@@ -35,12 +40,13 @@ def run_demo(
     images: str | os.PathLike[str] | None = None,
     output: str | os.PathLike[str] = "demo-report",
     *,
-    backbone: str = "hrnet_w18_small",
-    pretrained: bool | str | os.PathLike[str] = False,
+    digits: bool = False,
+    backbone: str | None = None,
+    pretrained: bool | str | os.PathLike[str] | None = None,
     image_size: int | None = None,
-    epochs: int = 12,
-    batch_size: int = 64,
-    lr: float = 5e-4,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
     seed: int = 0,
     progress: bool = True,
     say: Callable[[str], None] = print,
@@ -48,14 +54,21 @@ def run_demo(
     """Train an HDHash model, index a gallery, search it with held-out queries and write a report.
 
     Args:
-        images: folder of class sub-folders, see `fasthash.data.load_folder`; None takes scikit-learn's digits.
+        images: folder of class sub-folders, see `fasthash.data.load_folder`; None takes the photos of the repository,
+            or scikit-learn's digits where these photos or the weights of the extra `weights` are missing.
         output: folder for index.html, report.json, the pictures, the trained encoder and the index; made if missing.
-        backbone: name of the network, see `HashEncoder`.
-        pretrained: weights to start from, see `HashEncoder`.
-        image_size: side of the images in pixels; None takes 32 for the digits and 64 for a folder.
-        epochs: passes over the training images.
-        batch_size: images per step of the optimizer.
-        lr: learning rate of the backbone and of the hash layer; it falls to 0 along a cosine.
+        digits: take scikit-learn's digits.
+        backbone: name of the network, see `HashEncoder`; None takes tf_efficientnet_lite0 for photos if its weights are
+            installed, and else hrnet_w18_small.
+        pretrained: weights to start from, see `HashEncoder`; None takes those of an installed package for
+            tf_efficientnet_lite0 by default, and else random weights.
+        image_size: side of the images in pixels; None takes 32 for the digits, and for a folder 96, or 64 for random
+            weights.
+        epochs: passes over the training images; None takes 14 for the photos of the repository and 8 for others, or 12
+            for random weights.
+        batch_size: images per step of the optimizer; None takes 32, or 64 for random weights.
+        lr: learning rate of the backbone, which falls to 0 along a cosine; None takes 1e-3 and ten times as much for
+            the hash layer, or 5e-4 for both for random weights.
         seed: random seed of the split, the weights and the order of the images.
         progress: show progress bars.
         say: called with each line of progress.
@@ -67,32 +80,28 @@ def run_demo(
         ValueError: the folder does not hold enough images, or an argument is out of range.
         OSError: a file cannot be read or written.
     """
-    settings = TrainingSettings(
-        epochs=epochs, batch_size=batch_size, lr=lr, hash_lr_mult=1.0, schedule="cosine", seed=seed
-    )
-    if image_size is None:
-        image_size = 32 if images is None else 64
     # Check the arguments before images are read and weights are downloaded.
-    check_backbone(backbone)
-    check_pretrained(pretrained)
-    check_image_size(image_size)
+    plan = make_plan(
+        images, digits, backbone, pretrained, image_size, seed, epochs=epochs, batch_size=batch_size, lr=lr
+    )
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     clock = _Clock()
 
+    if plan.note:
+        say(for_terminal(plan.note))
     with clock("load"):
-        split = _load(images, image_size, seed, progress)
+        split = _load(plan, seed, progress)
     set_seed(seed)  # for the random weights
-    encoder = HashEncoder(backbone, LEVEL_BITS, pretrained, image_size=image_size)
-    name = "scikit-learn's handwritten digits" if images is None else Path(images).resolve().name
-    _tell_sizes(name, split, say)
+    encoder = HashEncoder(plan.backbone, LEVEL_BITS, plan.pretrained, image_size=plan.image_size)
+    _tell_sizes(plan.name, split, say)
 
-    say(f"training {for_terminal(backbone)} with HashNet losses on levels of {LEVEL_BITS} bits")
-    # Prefix mode trains what the pruned search ranks by: all levels up to each one.
-    loss = HierarchicalLoss(HashNetLoss(), LEVEL_BITS, mode="prefix")
-    augment = None if images is None else _photo_augmentation(image_size)
+    loss = plan.loss(len(split.train.class_names))
+    begins = for_terminal(f"training {plan.backbone} from {encoder.initial_weights}")
+    say(f"{begins} with {loss_name(loss)} losses on levels of {LEVEL_BITS} bits")
+    augment = None if plan.images is None else _photo_augmentation(plan.image_size)
     with clock("train"):
-        record = train(encoder, loss, split.train, settings=settings, augment=augment, progress=progress)
+        record = train(encoder, loss, split.train, settings=plan.settings, augment=augment, progress=progress)
     encoder.save(folder / "encoder", record)
 
     say("encoding gallery and queries")
@@ -104,20 +113,22 @@ def run_demo(
     index = _build_and_reload(gallery, folder / "gallery.fh")
     options = {
         "images": images,
+        "digits": plan.images is None,
         "output": output,
-        "backbone": backbone,
-        "weights": "imagenet" if pretrained is True else pretrained or None,
-        "image_size": image_size,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "lr": lr,
+        "backbone": plan.backbone,
+        "weights": "imagenet" if plan.pretrained is True else plan.pretrained or None,
+        "image_size": plan.image_size,
+        "epochs": plan.settings.epochs,
+        "batch_size": plan.settings.batch_size,
+        "lr": plan.settings.lr,
         "seed": seed,
     }
     report = {
         "command": command_line(**options),
         "seed": seed,
-        **describe_data(name, split),
-        **describe_model(encoder, pretrained, loss, record),
+        "note": plan.note,
+        **describe_data(plan.name, split),
+        **describe_model(encoder, loss, record),
         **describe_searches(index, folder / "gallery.fh", split, gallery, queries),
         **describe_run(clock.seconds, len(gallery) + len(queries), record),
     }
@@ -147,13 +158,13 @@ class _Clock:
         self.seconds[part] = time.perf_counter() - start
 
 
-def _load(images: str | os.PathLike[str] | None, image_size: int, seed: int, progress: bool) -> Split:
-    transform = image_transform(image_size)
-    if images is None:
+def _load(plan: Plan, seed: int, progress: bool) -> Split:
+    transform = image_transform(plan.image_size, *preprocessing_of(plan.backbone))
+    if plan.images is None:
         return load_digits(seed, transform)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about unreadable files: the caller lists them
-        return load_folder(images, seed, transform, progress)
+        return load_folder(plan.images, seed, transform, progress)
 
 
 def _photo_augmentation(image_size: int) -> v2.Transform:

@@ -1,0 +1,136 @@
+"""What a training reads: images with their numbers, seeded augmentation, a cache, and features of a frozen backbone."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from fasthash._extras import needs_extra
+
+with needs_extra("train"):
+    import numpy as np
+    import torch
+    from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+    from fasthash._hasher import evaluating
+
+if TYPE_CHECKING:
+    from fasthash.encoder import HashEncoder
+
+__all__ = ["Cached", "Numbered", "features_of"]
+
+Augment = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Numbered(Dataset[Any]):
+    """The data set with augmentation, and with the position of each item, which some losses need.
+
+    The random numbers of an augmentation depend on the epoch and the image alone, not on the process that loads it.
+    """
+
+    def __init__(self, dataset: Dataset[Any], augment: Augment | None, labelled: bool = True) -> None:
+        self.dataset, self.augment, self.labelled = dataset, augment, labelled
+        self._seed = torch.zeros(1, dtype=torch.int64)
+        self._seed.share_memory_()  # type: ignore[no-untyped-call]  # for workers that stay alive
+
+    def begin_epoch(self, seed: int) -> None:
+        """Take the seed of an epoch."""
+        self._seed[0] = seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, Any, int]:
+        item = self.dataset[index]
+        tensor, label = item if self.labelled else (item[0] if isinstance(item, (tuple, list)) else item, 0)
+        if self.augment is not None:
+            with _seeded(int(self._seed), index):
+                tensor = self.augment(tensor)
+        return tensor, label, index
+
+
+@contextmanager
+def _seeded(seed: int, index: int) -> Iterator[None]:
+    """Seed the generators of Python, numpy and torch within the block, then restore them."""
+    kept = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002  # what augmentations use
+    (drawn,) = np.random.SeedSequence([seed, index]).generate_state(1).tolist()
+    random.seed(drawn)
+    np.random.seed(drawn)  # noqa: NPY002
+    torch.default_generator.manual_seed(drawn)
+    try:
+        yield
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])  # noqa: NPY002
+        torch.set_rng_state(kept[2])
+
+
+class Cached(Dataset[Any]):
+    """A data set whose tensors are kept in memory, up to a number of bytes, once they have been made.
+
+    Only for data sets that give the same tensor for an index every time. The memory is shared with forked workers; a
+    worker that is started anew fills its own.
+    """
+
+    def __init__(self, dataset: Dataset[Any], max_bytes: int) -> None:
+        self.dataset, self.max_bytes = dataset, max_bytes
+        self._allocate()
+
+    def _allocate(self) -> None:
+        n = len(self.dataset)  # type: ignore[arg-type]
+        first: torch.Tensor = self.dataset[0][0]
+        self._shape, self._dtype = first.shape, first.dtype
+        n_bytes = first.numel() * first.element_size()
+        self._n = min(n, self.max_bytes // max(1, n_bytes))
+        # Pages of an anonymous map take memory when they are first written to.
+        self._filled = np.frombuffer(mmap.mmap(-1, max(1, self._n)), np.uint8)
+        memory = torch.frombuffer(mmap.mmap(-1, max(1, self._n * n_bytes)), dtype=torch.uint8)
+        self._rows = memory[: self._n * n_bytes].view(self._dtype).view(self._n, *self._shape)
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, Any]:
+        if index < self._n and self._filled[index]:
+            return self._rows[index].clone(), self._label(index)
+        tensor, label = self.dataset[index]
+        if index < self._n and tensor.shape == self._shape and tensor.dtype == self._dtype:
+            self._rows[index] = tensor
+            self._filled[index] = 1
+        return tensor, label
+
+    def _label(self, index: int) -> Any:
+        return self.dataset.label(index)  # type: ignore[attr-defined]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"dataset": self.dataset, "max_bytes": self.max_bytes}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._allocate()
+
+
+def features_of(
+    encoder: HashEncoder, dataset: Dataset[Any], device: torch.device, batch_size: int, num_workers: int
+) -> TensorDataset:
+    """Compute the features of all images once, in eval mode: the inputs of a head whose backbone is frozen.
+
+    Returns:
+        Pairs (features, label), in the order of the data set.
+    """
+    features, labels = [], []
+    encoder.to(device)
+    with evaluating(encoder), torch.inference_mode():
+        for images, label in DataLoader(dataset, batch_size, num_workers=num_workers):
+            images = images.to(device).contiguous(memory_format=torch.channels_last)
+            features.append(encoder.backbone(images).cpu().clone())
+            labels.append(label)
+    all_features = torch.cat(features) if features else torch.empty(0, encoder.head.n_features)
+    if not math.isfinite(float(all_features.sum())):
+        row = int((~torch.isfinite(all_features).all(dim=1)).nonzero()[0])
+        raise ValueError(f"dataset must give finite features, found one that is not in number {row}")
+    return TensorDataset(all_features.clone(), torch.cat(labels) if labels else torch.empty(0, dtype=torch.int64))
