@@ -297,7 +297,7 @@ def test_opening(folder, tmp_path):
     (tmp_path / "other" / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match=r"notes\.txt"):
         fh.Store(tmp_path / "other", "w", n_bits=16)
-    with pytest.raises(FileExistsError, match=r"notes\.txt"):
+    with pytest.raises(FileExistsError, match="is a file, not the folder"):
         fh.Store(tmp_path / "other" / "notes.txt", "w", n_bits=16)
     assert os.listdir(tmp_path / "other") == ["notes.txt"]
     with pytest.raises(ValueError, match="mode must be one of"):
@@ -615,7 +615,7 @@ def test_copies_are_whole_and_independent(folder):
             store.copy_to(backup)
         (folder.with_name("full")).mkdir()
         (folder.with_name("full") / "a").write_bytes(b"")
-        with pytest.raises(FileExistsError, match="holds or is something else: a"):
+        with pytest.raises(FileExistsError, match="holds something else: a"):
             store.copy_to(folder.with_name("full"))
     with fh.Store(backup, "w") as copy:
         take_step(copy, 4)

@@ -119,14 +119,20 @@ def remove(folder: Path, names: Iterable[str]) -> set[str]:
 
 
 def refuse_strangers(folder: Path) -> None:
-    """Check that a folder without a manifest holds nothing but leftovers of a store.
+    """Check that a folder without a manifest holds nothing but what a writer leaves that was killed as it began.
 
     Raises:
-        FileExistsError: it holds something else.
+        FileExistsError: it holds something else, or files of a store that has lost its manifest.
     """
-    for path in sorted(folder.iterdir()) if folder.is_dir() else [folder]:
-        if path.name != LOCK and not OUR_FILES.fullmatch(path.name) and (path != folder or path.exists()):
-            raise FileExistsError(f"path={str(folder)!r} is no store, but holds or is something else: {path.name}")
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"path={str(folder)!r} is a file, not the folder of a store")
+    for path in sorted(folder.iterdir()) if folder.exists() else []:
+        if OUR_FILES.fullmatch(path.name) and not path.name.endswith(".draft"):
+            raise FileExistsError(
+                f"path={str(folder)!r} holds files of a store, but no manifest; restore {MANIFEST!r} or remove them"
+            )
+        if path.name != LOCK and not OUR_FILES.fullmatch(path.name):
+            raise FileExistsError(f"path={str(folder)!r} is no store, but holds something else: {path.name}")
 
 
 class SharedFile:

@@ -222,6 +222,8 @@ class Writer:
         finally:
             self.closed = True
             self._lock.release()
+            self.segments = []  # whose files are shared no longer
+            self._begin()
 
     def _commit(self, *, draft: bool) -> None:
         """Write the draft, or without it only what a finished merge has changed."""
