@@ -37,6 +37,11 @@ class StoreSearchResult(SearchResult):
         """
         return _looked_up(self)
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether the entries of the store have keys."""
+        return self._keys_of is not None
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuilt, (StoreSearchResult, tuple(self), _keys_or_none(self))
 
@@ -60,6 +65,11 @@ class StoreRangeResult(RangeResult):
             ValueError: the entries of the store have no keys.
         """
         return _looked_up(self)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether the entries of the store have keys."""
+        return self._keys_of is not None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuilt, (StoreRangeResult, tuple(self), _keys_or_none(self))
