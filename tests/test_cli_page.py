@@ -29,7 +29,7 @@ def test_the_page_shows_what_the_commands_print(tmp_path):
     environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
     shown = commands()
     assert {command.split("fasthash ")[1].split()[0] for command, _ in shown} == {
-        "build", "search", "info", "verify", "bench",
+        "build", "search", "info", "verify", "compact", "bench",
     }  # fmt: skip
     for command, expected in shown:
         if "bench" in command:

@@ -103,6 +103,10 @@ def test_changing_an_index(tmp_path):
     ]
 
 
+def test_a_gallery_on_disk(tmp_path):
+    assert run("".join(python_blocks("docs/store.md")), tmp_path) == "".join(text_blocks("docs/store.md"))
+
+
 def test_learning_codes(tmp_path):
     """The block that wants the encoder of the demo gets a small one, to be quick."""
     pytest.importorskip("timm", reason="needs the extra train")

@@ -16,6 +16,7 @@ import fasthash as fh
 from fasthash.data import split_file
 from native_build import need
 from power_loss import build_recorder, record, states, write_state
+from stores import assert_no_leaks
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="records by a library before the C library's")
 
@@ -95,6 +96,17 @@ for n in range(1, 4):
     begins(n); split_file.write(root + "/split.json", {"format": "fasthash split", "version": 1, "n": n}); returned(n)
 """
 
+# Few files a commit, since the states are all combinations of what they may hold.
+STORE = """
+import numpy as np, fasthash as fh
+begins(1)
+store = fh.Store(root + "/photos.fhs", "w", n_bits=16, merge=False)
+store.add(np.full((10, 2), 1, np.uint8)); store.commit(); returned(1)
+begins(2); store.remove(ids=np.array([0, 3])); store.commit(); returned(2)
+begins(3); store.update(ids=np.arange(4, 7), codes=np.full((3, 2), 3, np.uint8)); store.commit(); returned(3)
+store.compact()
+"""
+
 PARTS = """
 import numpy as np
 from fasthash.distributed.parts import EncodedPart, EncodedParts
@@ -167,6 +179,22 @@ def read_split(root):
     return split_file._read(root / "split.json")["n"] if (root / "split.json").exists() else 0
 
 
+def read_store(root):
+    if not (root / "photos.fhs" / "manifest").exists():
+        return 0
+    with fh.Store(root / "photos.fhs") as store:
+        ids = store.to_index().to_arrays()[1].tolist()
+        updated = store.count_within(np.full((1, 2), 3, np.uint8), 0).tolist() == [3]
+    n = {(0, False): 0, (10, False): 1, (8, False): 2, (8, True): 3}[len(ids), updated]
+    assert ids == [[], list(range(10)), [1, 2, *range(4, 10)], [1, 2, *range(4, 10)]][n]
+    with fh.Store(root / "photos.fhs", "w", merge=False) as store:
+        store.add(np.full((1, 2), 9, np.uint8))
+        store.commit()
+        assert len(store) == len(ids) + 1
+        assert_no_leaks(root / "photos.fhs")
+    return n
+
+
 def read_parts(root):
     from fasthash.distributed.parts import EncodedParts
 
@@ -188,6 +216,7 @@ CASES = {
     "checkpoint": (CHECKPOINT, read_checkpoint, ("torch", "safetensors")),
     "training": (TRAINING, read_training, ("torch", "safetensors")),
     "split": (SPLIT, read_split, ()),
+    "store": (STORE, read_store, ()),
     "parts": (PARTS, read_parts, ()),
 }
 

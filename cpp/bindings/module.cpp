@@ -10,6 +10,7 @@
 #include "fasthash/flat_index.h"
 #include "fasthash/hier_index.h"
 #include "fasthash/simd.h"
+#include "joined.h"
 #include "search/keep_rule.h"
 #include "searches.h"
 
@@ -51,8 +52,9 @@ py::tuple to_arrays(const Index& index) {
                           to_array(std::move(entries.ids)));
 }
 
-py::bytes to_bytes(const Index& index) {
-    const std::vector<std::uint8_t> bytes = run([&](const Interrupt& interrupt) { return index.to_bytes(interrupt); });
+py::bytes to_bytes(const Index& index, bool id_map) {
+    const std::vector<std::uint8_t> bytes =
+        run([&](const Interrupt& interrupt) { return index.to_bytes(interrupt, id_map); });
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
@@ -185,7 +187,11 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
             },
             py::arg("path"), py::arg("id_map") = false)
         .def("build_id_map", &Index::build_id_map, ReleaseGil())
-        .def("to_bytes", &to_bytes);
+        .def("to_bytes", &to_bytes, py::arg("id_map") = false)
+        .def("joined", &joined, py::arg("indices"), py::arg("next_id"))
+        .def("without", &without, py::arg("entries").noconvert())
+        .def("entry_ids", &entry_ids, py::arg("entries").noconvert())
+        .def("places", &places, py::arg("ids").noconvert());
 
     py::class_<FlatIndex, Index>(module, "FlatIndex").def(py::init<std::size_t>(), py::arg("n_bits"));
     py::class_<HierIndex::Shape>(module, "HierShape")

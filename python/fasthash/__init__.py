@@ -23,6 +23,7 @@ from fasthash.results import (
     SearchResult,
     SearchStats,
 )
+from fasthash.store import Store, StoreRangeResult, StoreSearchResult
 from fasthash.threads import get_num_threads, set_num_threads, simd_level
 
 __all__ = [
@@ -39,6 +40,9 @@ __all__ = [
     "RescoringIndex",
     "SearchResult",
     "SearchStats",
+    "Store",
+    "StoreRangeResult",
+    "StoreSearchResult",
     "__version__",
     "from_faiss",
     "get_cmake_dir",

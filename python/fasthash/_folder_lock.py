@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["LOCK_NAME", "locked"]
+__all__ = ["LOCK_NAME", "hold_file", "locked", "release_file", "share_file", "try_remove"]
 
 LOCK_NAME = ".fasthash.lock"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
@@ -52,6 +52,52 @@ def locked(folder: Path) -> Iterator[bool]:
                 os.unlink(folder / LOCK_NAME)
             _unlock(descriptor)  # explicitly, since a forked child may have the descriptor open too
             os.close(descriptor)
+
+
+def hold_file(path: Path) -> int | None:
+    """Open a file, made if missing, and lock it without waiting; return its descriptor, or None if another holds it.
+
+    Unlike the lock of a folder, the file stays. A forked child does not hold the lock. `release_file` ends it.
+
+    Raises:
+        OSError: the file cannot be opened, or the file system has no locks.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if _try_lock(descriptor):
+            _held[descriptor] = _place(os.fstat(descriptor)), threading.get_ident()
+            return descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def release_file(descriptor: int) -> None:
+    """Give back the lock of `hold_file`; does nothing in a forked child."""
+    if _held.pop(descriptor, None):
+        _unlock(descriptor)
+        os.close(descriptor)
+
+
+def try_remove(path: Path) -> bool:
+    """Remove a file unless a reader shares it (`share_file`); return whether it is gone."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    try:
+        if _try_lock(descriptor):
+            os.unlink(path)
+            return True
+    except OSError:
+        pass  # no locks here, or the file is open on Windows: it stays
+    finally:
+        os.close(descriptor)
+    return not path.exists()
 
 
 def _acquired(path: Path) -> int | None:
@@ -101,6 +147,10 @@ if sys.platform == "win32":
         os.lseek(descriptor, 0, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
 
+    def share_file(path: Path) -> int:
+        """Open a file, which cannot be removed while it is open; return its descriptor."""
+        return os.open(path, os.O_RDONLY)
+
 else:
     import fcntl
 
@@ -113,6 +163,20 @@ else:
 
     def _unlock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+    def share_file(path: Path) -> int:
+        """Open a file and share it, so that `try_remove` keeps it until the descriptor is closed; return that.
+
+        On a file system without locks the file is open, which keeps its content but not its name.
+        """
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                os.close(descriptor)
+                raise
+        return descriptor
 
     def _forget_held() -> None:
         """Close the descriptors in a forked child: they would keep the lock after the parent is killed."""

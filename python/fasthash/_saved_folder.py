@@ -42,6 +42,7 @@ __all__ = [
 
 Card = dict[str, Any]
 _Loaded = TypeVar("_Loaded")
+_AnyCard = TypeVar("_AnyCard")
 
 CARD_NAME = "card.json"
 _VERSION = 1
@@ -119,7 +120,7 @@ def saving(folder: Path, ours: re.Pattern[str], files_of: Callable[[Card], set[s
             _remove_leftovers(folder, ours, files_of, "" if removable else token)
 
 
-def read_by_card(read: Callable[[], Card], load: Callable[[Card], _Loaded]) -> _Loaded:
+def read_by_card(read: Callable[[], _AnyCard], load: Callable[[_AnyCard], _Loaded]) -> _Loaded:
     """Load the files of a card; if a save has replaced the card and removed its files meanwhile, load the new card.
 
     Args:

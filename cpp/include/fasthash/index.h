@@ -73,6 +73,17 @@ class Index {
     /// An independent copy; unchanged segments are shared (copy on write).
     std::unique_ptr<Index> copy() const;
 
+    /// An index with the settings of this one that holds the segments of these, in their order, and shares them. Their
+    /// ids must be distinct. `next_id`: the next automatic id. Throws ArgumentError for other levels.
+    std::unique_ptr<Index> joined(const std::vector<const Index*>& indices, std::uint64_t next_id) const;
+    /// A copy without some entries of the first segment, which are numbered in the order of its ids and must ascend.
+    /// Throws ArgumentError for an entry that is not there.
+    std::unique_ptr<Index> without(const std::int64_t* entries, std::size_t n) const;
+    /// The ids of entries of the first segment; -1 for one that is not there, or removed.
+    void entry_ids(const std::int64_t* entries, std::size_t n, std::int64_t* ids) const;
+    /// Segment and entry of each id, both -1 for one that is not in the index.
+    void places(const std::int64_t* ids, std::size_t n, std::int64_t* segments, std::int64_t* entries) const;
+
     /// Find the k nearest codes of each query: exactly, or with `pruning` by HDHash's pruned search. `filter`: allowed
     /// ids; null for all. `distances` and `ids` have room for queries.n * k values, `stats` for queries.n or null.
     /// Throws ArgumentError, or Interrupted when `interrupt` returns true.

@@ -119,7 +119,7 @@ void Index::Impl::remove(State& draft, const std::int64_t* ids, std::size_t n, S
 
 std::shared_ptr<const State> Index::Impl::in_one_segment(const State& held, Stopper& stopper) const {
     auto next = std::make_shared<State>();
-    next->segments.push_back(build(held.segments, nothing_new(), nullptr, stopper));
+    if (held.size() > 0) next->segments.push_back(build(held.segments, nothing_new(), nullptr, stopper));
     next->next_id = held.next_id;
     return next;
 }

@@ -2,50 +2,82 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fasthash._shown import for_terminal
 from fasthash.results import RangeResult, SearchResult, SearchStats
+from fasthash.store.results import StoreRangeResult, StoreSearchResult
 
 __all__ = ["Result", "csv_lines", "json_lines", "summary", "table", "write_npz"]
 
-Result = SearchResult | RangeResult
+Result = SearchResult | RangeResult | StoreSearchResult | StoreRangeResult
 
 
-def neighbours(result: Result) -> Iterator[tuple[list[int], list[int]]]:
-    """Yield distances and ids of each query, without padding."""
+def neighbours(result: Result) -> Iterator[dict[str, list[Any]]]:
+    """Yield distances and ids of each query, without padding; of a store with keys also these."""
+    columns: dict[str, Any] = {"ids": result.ids, "distances": result.distances} | keys_of(result)
     if isinstance(result, RangeResult):
-        for distances, ids in result.per_query():
-            yield distances.tolist(), ids.tolist()
+        for begin, end in pairwise(result.offsets.tolist()):
+            yield {name: values[begin:end].tolist() for name, values in columns.items()}
     else:
-        for distances, ids in zip(*result, strict=True):
-            valid = ids != -1
-            yield distances[valid].tolist(), ids[valid].tolist()
+        for row, valid in enumerate(result.ids != -1):
+            yield {name: values[row][valid].tolist() for name, values in columns.items()}
+
+
+def keys_of(result: Result) -> dict[str, Any]:
+    """The keys of a result under their name; empty unless a store with keys has given it."""
+    if isinstance(result, (StoreSearchResult, StoreRangeResult)) and result.has_keys:
+        return {"keys": result.keys}
+    return {}
 
 
 def json_lines(result: Result, first: int) -> Iterator[str]:
     """Yield one JSON object for each query; `first` is the number of the first query."""
-    for query, (distances, ids) in enumerate(neighbours(result), start=first):
-        yield json.dumps({"query": query, "ids": ids, "distances": distances})
+    for query, columns in enumerate(neighbours(result), start=first):
+        yield json.dumps({"query": query, **columns}, default=_as_text)
 
 
 def csv_lines(result: Result, first: int) -> Iterator[str]:
-    """Yield one line for each neighbour: query, rank, distance, id."""
-    for query, pair in enumerate(neighbours(result), start=first):
-        for rank, (distance, id) in enumerate(zip(*pair, strict=True), start=1):
-            yield f"{query},{rank},{distance},{id}"
+    """Yield one line for each neighbour: query, rank, distance, id, and the key if there is one."""
+    for fields in _fields(result, first):
+        *numbers, key = fields if len(fields) == 5 else (*fields, None)
+        line = io.StringIO()
+        csv.writer(line, lineterminator="").writerow(numbers if key is None else [*numbers, _printable(key)])
+        yield line.getvalue()
 
 
 def table(result: Result, first: int) -> Iterator[str]:
     """Yield the lines of `csv_lines` in aligned columns."""
-    for line in csv_lines(result, first):
-        query, rank, distance, id = line.split(",")
-        yield f"{query:>5s}  {rank:>4s}  {distance:>8s}  {id}"
+    for query, rank, distance, id, *key in _fields(result, first):
+        shown = f"{query:>5d}  {rank:>4d}  {distance:>8d}  {id}"
+        yield f"{shown}  {for_terminal(_as_text(key[0]))}" if key else shown
+
+
+def _fields(result: Result, first: int) -> Iterator[tuple[Any, ...]]:
+    """Yield query, rank, distance, id, and key if there is one, of each neighbour."""
+    for query, columns in enumerate(neighbours(result), start=first):
+        rows = zip(columns["distances"], columns["ids"], *([columns["keys"]] if "keys" in columns else []), strict=True)
+        for rank, row in enumerate(rows, start=1):
+            yield (query, rank, *row)
+
+
+def _as_text(key: Any) -> str:
+    """A key as text: bytes as hexadecimal digits."""
+    return key.hex() if isinstance(key, bytes) else str(key)
+
+
+def _printable(key: Any) -> str:
+    """A key for a CSV file; hidden characters of a name are shown as escapes."""
+    return for_terminal(_as_text(key))
 
 
 def write_npz(path: Path, results: list[Result]) -> None:
@@ -56,6 +88,9 @@ def write_npz(path: Path, results: list[Result]) -> None:
     if isinstance(results[0], RangeResult):
         counts = np.concatenate([np.diff(result.offsets) for result in results if isinstance(result, RangeResult)])
         arrays["offsets"] = np.concatenate([[0], np.cumsum(counts)])
+    if keys := [keys_of(result) for result in results if keys_of(result)]:
+        flat = ["" if key is None else _as_text(key) for each in keys for key in each["keys"].ravel().tolist()]
+        arrays["keys"] = np.array(flat, dtype=str).reshape(np.shape(arrays["ids"]))
     with open(path, "wb") as file:  # given a path, numpy would append .npz if it is missing
         np.savez(file, **arrays)
 

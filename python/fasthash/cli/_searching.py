@@ -11,7 +11,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from fasthash import FlatIndex, HierIndex, IdFilter
+from fasthash import FlatIndex, HierIndex, IdFilter, Store
 from fasthash.cli import _codes, _results
 from fasthash.results import SearchStats
 
@@ -28,7 +28,7 @@ Show: TypeAlias = Callable[[_results.Result, int], object]
 
 
 def finder(
-    index: FlatIndex | HierIndex | ShardedIndex,
+    index: FlatIndex | HierIndex | Store | ShardedIndex,
     k: int,
     radius: int | None,
     keep: float | None,
@@ -50,12 +50,13 @@ def finder(
     return lambda queries: index.search(queries, k, keep=keep, keep_mode=keep_mode, allow=allowed, stats=True)
 
 
-def printer(n_queries: int, as_json: bool, as_csv: bool) -> Show:
+def printer(n_queries: int, as_json: bool, as_csv: bool, with_keys: bool = False) -> Show:
     """Print the header, and return the function that prints a result; it takes the number of the first query."""
     lines = _results.json_lines
     if as_csv or (not as_json and n_queries <= FEW):
         lines = _results.csv_lines if as_csv else _results.table
-        typer.echo("query,rank,distance,id" if as_csv else "query  rank  distance  id")
+        names = ["query", "rank", "distance", "id", *(["key"] if with_keys else [])]
+        typer.echo((",".join if as_csv else "  ".join)(names))
 
     def show(result: _results.Result, first: int) -> None:
         if text := "\n".join(lines(result, first)):

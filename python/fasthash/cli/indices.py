@@ -1,4 +1,4 @@
-"""The commands for index files: `build`, `search`, `info` and `verify`."""
+"""The commands for index files and stores: `build`, `search`, `info` and `verify`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fasthash import FlatIndex, FormatError, HierIndex, load, peek
+from fasthash import FlatIndex, FormatError, HierIndex, Store, load, peek
 from fasthash import verify as verify_file
 from fasthash._checks import check_codes
 from fasthash._shown import counted, for_terminal
-from fasthash.cli import _codes
+from fasthash.cli import _codes, stores
 from fasthash.cli._app import Force, app, complain, new_file, one_line_errors, use_threads, whole_numbers
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ Shards = Annotated[int | None, typer.Option(help="With --ray: number of shards. 
 Address = Annotated[
     str | None, typer.Option(help="With --ray: the cluster, such as host:6379. Default: a new one on this machine.")
 ]
-IndexFile = Annotated[Path, typer.Argument(help="An index file.", show_default=False)]
+IndexFile = Annotated[Path, typer.Argument(help="An index file or a store.", show_default=False)]
 
 
 # Long because typer takes the options from the arguments of a function.
@@ -57,13 +57,20 @@ IndexFile = Annotated[Path, typer.Argument(help="An index file.", show_default=F
 def build(
     codes: Annotated[Path, typer.Argument(help="Codes; - for standard input.", show_default=False)],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Index file. Default: the path of the codes, ending in .fh.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Index file, or a store, ending in .fhs. Default: the codes' path with .fh."
+        ),
     ] = None,
     levels: Annotated[
         str | None, typer.Option(help="Bits of the levels for --keep, such as 8,16,40. Default: one level.")
     ] = None,
     flat: Annotated[bool, typer.Option("--flat", help="Build a flat index, which always scans all codes.")] = False,
     ids: Annotated[Path | None, typer.Option(help="Ids, .npy of int64. Default: 0, 1, 2, ...")] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="With a store: a key for each code; text with one a line, or .npy.")
+    ] = None,
+    add: Annotated[bool, typer.Option("--add", help="Add the codes to a store that exists.")] = False,
     memory: Annotated[Memory | None, typer.Option(help="Memory budget of the index. Default: default.")] = None,
     format: _codes.Format = None,
     bits: _codes.Bits = None,
@@ -77,7 +84,7 @@ def build(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Build an index file from codes; with --ray, a folder with one index file for each shard.
+    """Build an index file from codes; or a store, if the output ends in .fhs; or with --ray a folder of shards.
 
     The codes are one of: uint8 (n, bits / 8) in an .npy file, or in an .npz file as `fasthash encode` writes it; text
     with one code per line (.hex or .txt); a column of a table (.csv, .tsv or .parquet); or raw bytes (.bin or .raw),
@@ -95,6 +102,8 @@ def build(
 
         cat hashes.txt | fasthash build - -o piped.fh --flat
 
+        fasthash build hashes.txt -o photos.fhs --keys names.txt
+
         fasthash build codes.npy -o codes.shards --ray --shards 4
     """
     if flat and (levels is not None or memory is not None):
@@ -104,15 +113,26 @@ def build(
     _check_options(ray, shards=shards, address=address)
     if output is None and str(codes) == "-":
         raise typer.BadParameter("standard input needs --output")
+    is_store = output is not None and output.suffix == stores.ENDING
+    if (keys is not None or add) and not is_store:
+        raise typer.BadParameter("--keys and --add need a store: an --output that ends in .fhs")
+    if is_store and (flat or ray or force):
+        raise typer.BadParameter("a store excludes --flat, --ray and --force; --add adds to it")
     with one_line_errors(), ExitStack() as stack:
         use_threads(threads)
         beside = codes.with_suffix(".shards" if ray else ".fh") if output is None else output
-        output = new_file(beside, force, codes, ids)
+        output = new_file(beside, force or add, codes, ids, keys)
         _codes.one_stdin(codes, ids)
         gallery = _codes.read(codes, format, bits, array, column, notation)
         level_bits = _level_bits(levels, gallery.shape[1] * 8)
         budget: Any = "default" if memory is None else memory.value
         given = None if ids is None else _codes.read_array(ids)
+        if is_store:
+            settings: dict[str, Any] = {} if stores.is_store(output) and levels is None else {"level_bits": level_bits}
+            settings |= {} if memory is None else {"memory": budget}
+            facts, seconds = stores.add_to_store(output, gallery, given, keys, settings=settings)
+            _tell_built(facts | {"seconds": seconds}, output, as_json)
+            return
         index: FlatIndex | HierIndex | ShardedIndex
         if ray:
             n_shards = 2 if shards is None else shards
@@ -126,17 +146,13 @@ def build(
         seconds = time.perf_counter() - begin
         index.save(output)
         facts = (_facts_of_shards(output) if ray else _facts(output)) | {"seconds": seconds}
-    if as_json:
-        typer.echo(json.dumps(facts))
-    else:
-        codes_in = f"{counted(len(index), 'code')} of {index.n_bits} bits in {for_terminal(output)}"
-        typer.echo(f"{codes_in}: {facts['file_bytes']:,} bytes, indexed in {seconds:.2f} s")
+    _tell_built(facts, output, as_json)
 
 
 # Long because of its options, as `build`.
 @app.command()
 def search(
-    index: Annotated[Path, typer.Argument(help="An index file; with --ray a folder.", show_default=False)],
+    index: Annotated[Path, typer.Argument(help="An index file or a store; with --ray a folder.", show_default=False)],
     queries: Annotated[Path, typer.Argument(help="Codes as in `build`; - for standard input.", show_default=False)],
     k: Annotated[int | None, typer.Option("-k", help="Neighbours of each query. Default: 10.")] = None,
     radius: Annotated[int | None, typer.Option(help="Find all codes within this distance in bits, not k.")] = None,
@@ -199,11 +215,13 @@ def search(
         if output is not None:
             new_file(output, force, index, queries, allow)
         _codes.one_stdin(queries, allow)
-        gallery: FlatIndex | HierIndex | ShardedIndex
+        gallery: FlatIndex | HierIndex | Store | ShardedIndex
         if ray:
             copies = 1 if replicas is None else replicas
             sharded = _on_ray(address).load(index, n_shards=shards, replicas=copies, threads=threads)
             gallery = stack.enter_context(sharded)
+        elif stores.is_store(index):
+            gallery = stack.enter_context(Store(index))
         else:
             gallery = load(index, mmap=mmap)
         query_codes = check_codes(
@@ -212,7 +230,8 @@ def search(
         find = _searching.finder(gallery, 10 if k is None else k, radius, keep, keep_mode.value, allow)
         find(query_codes[:0])  # raises for wrong arguments before anything is printed
         if output is None:
-            show = _searching.printer(len(query_codes), as_json, as_csv)
+            with_keys = isinstance(gallery, Store) and gallery.info()["keys"] != "none"
+            show = _searching.printer(len(query_codes), as_json, as_csv, with_keys)
             works, seconds = _searching.search_blocks(find, query_codes, show, shown=not sys.stdout.isatty())
         else:
             results: list[Result] = []
@@ -221,6 +240,14 @@ def search(
             )
             _results.write_npz(output, results or [find(query_codes)[0]])
         typer.echo(_results.summary(works, seconds, n_threads), err=True)
+
+
+def _tell_built(facts: dict[str, Any], output: Path, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(facts))
+    else:
+        codes_in = f"{counted(facts['codes'], 'code')} of {facts['bits']} bits in {for_terminal(output)}"
+        typer.echo(f"{codes_in}: {facts['file_bytes']:,} bytes, indexed in {facts['seconds']:.2f} s")
 
 
 def _level_bits(levels: str | None, n_bits: int) -> list[int]:
@@ -247,11 +274,13 @@ def _on_ray(address: str | None) -> type[ShardedIndex]:
 
 @app.command()
 def info(file: IndexFile, as_json: AsJson = False) -> None:
-    """Print the header of an index file.
+    """Print the header of an index file, or the size and settings of a store.
 
     Examples:
 
         fasthash info codes.fh
+
+        fasthash info photos.fhs
     """
     with one_line_errors():
         facts = _facts(file)
@@ -264,9 +293,10 @@ def info(file: IndexFile, as_json: AsJson = False) -> None:
 
 @app.command()
 def verify(
-    files: Annotated[list[Path], typer.Argument(help="Index files.", show_default=False)], as_json: AsJson = False
+    files: Annotated[list[Path], typer.Argument(help="Index files and stores.", show_default=False)],
+    as_json: AsJson = False,
 ) -> None:
-    """Check every byte of index files, section by section. The exit code is 1 if any file is damaged.
+    """Check every byte of index files, section by section, and of stores. The exit code is 1 if any file is damaged.
 
     With --json, print one line for each file.
 
@@ -279,6 +309,9 @@ def verify(
     wrong = False
     for file in files:
         try:
+            if stores.is_store(file):
+                wrong |= stores.verify_lines(file, as_json)
+                continue
             report = verify_file(file)
         except (FormatError, OSError, ValueError) as error:
             wrong = True
@@ -304,6 +337,9 @@ def verify(
 
 
 def _facts(file: Path) -> dict[str, Any]:
+    if stores.is_store(file):
+        with Store(file) as store:
+            return store.info()
     header = peek(file)
     return {
         "kind": header.kind,

@@ -1,0 +1,241 @@
+"""Measures a store beside the disk that it is on: commits, opening, look-ups, searches, memory of reader processes.
+
+    python benchmarks/store.py [--codes N] [--folder FOLDER] [--rounds N]
+
+Makes a store of N codes of 64 bits around 100 centres (p = .04) with paths as keys in a new folder inside FOLDER, and
+removes it at the end. Prints a table: what was measured, the value, and the target of a store where there is one. The
+disk is measured in the same run: a flush of a new file of 4 KiB, and a sequential write of 256 MiB. Medians of
+rounds; searches on one thread, one query a call, k = 10.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+import fasthash as fh
+from workloads import cpu_name, learned_like
+
+PER_COMMIT = 1_000
+N_READERS = 4
+MIB = 1 << 20
+
+READER = """
+import sys, numpy as np, fasthash as fh
+store = fh.Store(sys.argv[1])
+queries = np.load(sys.argv[2])
+for first in range(len(queries)):
+    store.search(queries[first : first + 1], k=10)
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+
+SEARCHER = """
+import sys, time, numpy as np, fasthash as fh
+store, queries, times = fh.Store(sys.argv[1]), np.load(sys.argv[2]), []
+fh.set_num_threads(1)
+print("ready", flush=True)
+end = time.perf_counter() + float(sys.argv[3])
+while (begin := time.perf_counter()) < end:
+    store.search(queries[len(times) % len(queries)][None], k=10)
+    times.append(time.perf_counter() - begin)
+print(max(times) * 1e3, np.percentile(times, 99.9) * 1e3, flush=True)
+"""
+
+
+def timed(call, rounds):
+    """Median milliseconds."""
+    took = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        call()
+        took.append(time.perf_counter() - begin)
+    return statistics.median(took) * 1e3
+
+
+def flush_of_disk(folder, rounds=30):
+    """Milliseconds of a flush of a small new file."""
+
+    def once():
+        path = folder / "probe"
+        with open(path, "wb", buffering=0) as file:
+            file.write(b"x" * 4096)
+            os.fsync(file.fileno())
+        path.unlink()
+
+    return timed(once, rounds)
+
+
+def write_of_disk(folder):
+    """MiB/s of a sequential write with a flush."""
+    block = os.urandom(MIB)
+    begin = time.perf_counter()
+    with open(folder / "probe", "wb", buffering=0) as file:
+        for _ in range(256):
+            file.write(block)
+        os.fsync(file.fileno())
+    seconds = time.perf_counter() - begin
+    (folder / "probe").unlink()
+    return 256 / seconds
+
+
+def proportional_kib(process):
+    """PSS of a process in KiB, or None where the system does not tell."""
+    try:
+        text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+    except OSError:
+        return None
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+
+
+def readers_pss(store, queries, n):
+    """PSS of n processes that read a store, together, in MiB."""
+    command = [sys.executable, "-c", READER, str(store), str(queries)]
+    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(n)]
+    try:
+        for process in processes:
+            assert process.stdout.readline() == "ready\n"
+        sizes = [proportional_kib(process) for process in processes]
+        return None if None in sizes else sum(sizes) / 1024
+    finally:
+        for process in processes:
+            process.communicate("\n")
+
+
+def commits(store, folder, codes, rounds):
+    """Milliseconds and bytes of commits of PER_COMMIT codes added, and of as many removed."""
+    rng = np.random.default_rng(1)
+    removed = rng.permutation(len(codes))[: rounds * PER_COMMIT].reshape(rounds, -1)
+    added_ms, removed_ms, flush_ms, n_bytes = [], [], [], []
+    for i in range(rounds):
+        before = set(os.listdir(folder))
+        store.add(codes[:PER_COMMIT] ^ np.uint8(i % 256), keys=[f"new/{i}/{j:06d}.jpg" for j in range(PER_COMMIT)])
+        added_ms.append(timed(store.commit, 1))
+        new = {*os.listdir(folder), "manifest"} - before | {"manifest"}
+        n_bytes.append(sum((folder / name).stat().st_size for name in new if (folder / name).exists()))
+        store._writer.merger.wait()
+        store.remove(ids=removed[i])
+        removed_ms.append(timed(store.commit, 1))
+        store._writer.merger.wait()
+        flush_ms.append(flush_of_disk(folder.parent, 3))
+    return *(statistics.median(each) for each in (added_ms, removed_ms, flush_ms)), max(n_bytes)
+
+
+def waits_of_searches(store, folder, queries, seconds=3.0):
+    """The longest search in milliseconds of N_READERS processes, without and with commits meanwhile."""
+    longest = []
+    for with_commits in (False, True):
+        command = [sys.executable, "-c", SEARCHER, str(folder), str(queries), str(seconds)]
+        processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(N_READERS)]
+        for process in processes:
+            assert process.stdout.readline() == "ready\n"
+        end, n = time.perf_counter() + seconds, 0
+        while with_commits and time.perf_counter() < end:
+            n += 1
+            keys = [f"meanwhile/{n}/{j}" for j in range(PER_COMMIT)]
+            store.add(np.random.default_rng(n).integers(0, 256, (PER_COMMIT, 8), dtype=np.uint8), keys=keys)
+            store.commit()
+        longest.append(max(float(process.communicate()[0].split()[0]) for process in processes))
+    return longest
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--codes", type=int, default=1_000_000, help="number of codes")
+    parser.add_argument("--folder", type=Path, default=Path(), help="where the store is made; default: here")
+    parser.add_argument("--rounds", type=int, default=15, help="commits and searches to take the median of")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as made:
+        rows = measure(Path(made), options.codes, options.rounds)
+    print(f"{options.codes:,} codes of 64 bits; {cpu_name()}, {os.cpu_count()} cores; {' '.join(sys.argv)}\n")
+    print("| what | measured | target |\n| --- | ---: | --- |")
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+
+
+def measure(folder, n, rounds):
+    """Rows of the table."""
+    codes, queries = learned_like(n, 1000, 0.04)
+    np.save(folder / "queries.npy", queries)
+    keys = [f"gallery/{i // 1000:06d}/{i:09d}.jpg" for i in range(n)]
+    path = folder / "store.fhs"
+    rows = [
+        ("flush of a new file of 4 KiB, ms", f"{flush_of_disk(folder):.2f}", ""),
+        ("sequential write, MiB/s", f"{write_of_disk(folder):,.0f}", ""),
+    ]
+    with fh.Store(path, "w", n_bits=64) as store:
+        begin = time.perf_counter()
+        for first in range(0, n, 1_000_000):
+            store.add(codes[first : first + 1_000_000], keys=keys[first : first + 1_000_000])
+        added = time.perf_counter()
+        store.commit()
+        rows.append(("add all, and the first commit, s", f"{added - begin:.1f}, {time.perf_counter() - added:.1f}", ""))
+        store.compact()
+        key_bytes = sum(map(len, keys))
+        size = sum(each.stat().st_size for each in path.iterdir() if each.suffix == ".keys")
+        rows.append(("bytes a key beside its own", f"{(size - key_bytes) / n:.2f}", "at most 12"))
+        del keys
+    rows += opening(path)
+    rows += searches(path, codes, queries, rounds)
+    with fh.Store(path, "w") as store:
+        added, removed, flush, n_bytes = commits(store, path, codes, rounds)
+        target = f"at most 5 + 3 flushes = {5 + 3 * flush:.1f}"
+        rows.append((f"commit of {PER_COMMIT:,} added, ms", f"{added:.1f}", target))
+        rows.append((f"commit of {PER_COMMIT:,} removed, ms", f"{removed:.1f}", target))
+        most = 3 * 8 * PER_COMMIT + 64 * 1024
+        rows.append(("bytes written by a commit with keys, most", f"{n_bytes:,}", f"at most {most:,}"))
+        without, with_commits = waits_of_searches(store, path, folder / "queries.npy")
+        what = f"longest search of {N_READERS} processes, without and with commits, ms"
+        rows.append((what, f"{without:.1f}, {with_commits:.1f}", "at most 2 more"))
+    one, four = (readers_pss(path, folder / "queries.npy", count) for count in (1, N_READERS))
+    if one is not None:
+        rows.append(("PSS of 1 and 4 readers, MiB", f"{one:,.0f}, {four:,.0f}", "ratio at most 1.15"))
+    return rows
+
+
+def opening(path):
+    """Times of opening, and of what comes first."""
+    open_ms = timed(lambda: fh.Store(path), 5)
+    first = []
+    for call in (lambda store: store.ids(["gallery/000000/000000007.jpg"]), lambda store: store.keys(np.array([7]))):
+        store = fh.Store(path)
+        first.append(timed(lambda call=call, store=store: call(store), 1))
+    with fh.Store(path, "w") as store:
+        first.append(timed(lambda: store.remove(ids=np.array([11])), 1))
+    return [
+        ("open, ms", f"{open_ms:.1f}", "20 at 10 M, 100 at 100 M"),
+        ("first id of a key, key of an id, removal, ms", ", ".join(f"{each:.2f}" for each in first), "at most 20"),
+    ]
+
+
+def searches(path, codes, queries, rounds):
+    """Microseconds a query in the mapped store and in an index in memory, which take turns."""
+    store, index = fh.Store(path), fh.HierIndex(64)
+    index.add(codes)
+    fh.set_num_threads(1)
+    few = queries[:300]
+
+    def run(searched):
+        for i in range(len(few)):
+            searched.search(few[i : i + 1], k=10)
+
+    took = {0: [], 1: []}
+    for _ in range(rounds):
+        for i, searched in enumerate((store, index)):
+            took[i].append(timed(lambda searched=searched: run(searched), 1) * 1e3 / len(few))
+    mapped, in_memory = (statistics.median(each) for each in took.values())
+    fh.set_num_threads(os.cpu_count())
+    ratio = f"{mapped:.1f} / {in_memory:.1f} = {mapped / in_memory:.2f}"
+    return [("search of the store / of an index in memory, us", ratio, "at most 1.1")]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Stores on the command line: what `build`, `search`, `info` and `verify` do with them, and the command `compact`."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fasthash import Store
+from fasthash._shown import counted, for_terminal
+from fasthash.cli._app import app, one_line_errors
+from fasthash.store.copying import verify_store
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["ENDING", "add_to_store", "is_store", "verify_lines"]
+
+ENDING = ".fhs"
+
+
+def is_store(path: Path) -> bool:
+    """Whether a path is that of a store: a folder with a manifest, or with the ending of stores."""
+    return path.is_dir() and ((path / "manifest").exists() or path.suffix == ENDING)
+
+
+def add_to_store(
+    output: Path,
+    gallery: NDArray[np.uint8],
+    ids: NDArray[Any] | None,
+    keys: Path | None,
+    *,
+    settings: dict[str, Any],
+) -> tuple[dict[str, Any], float]:
+    """Make a store of these codes, or add them to an existing one; return its facts and the seconds.
+
+    Raises:
+        TypeError, ValueError: as `Store.add`.
+    """
+    given = None if keys is None else _read_keys(keys)
+    begin = time.perf_counter()
+    with Store(output, "w", **settings) as store:
+        store.add(gallery, given, ids=ids)
+        store.commit()
+        return store.info(), time.perf_counter() - begin
+
+
+def _read_keys(path: Path) -> Any:
+    """Keys in a file: an .npy array, or text with one key a line.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no .npy file, or not UTF-8.
+    """
+    if path.suffix == ".npy":
+        from fasthash.cli import _codes
+
+        return _codes.read_array(path)
+    text = path.read_text(encoding="utf-8")
+    lines = text.split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def verify_lines(folder: Path, as_json: bool) -> bool:
+    """Check every byte of a store and print the outcome; return whether a file is damaged.
+
+    Raises:
+        FormatError: the manifest is damaged.
+        OSError: a file cannot be read.
+    """
+    outcomes = verify_store(folder)
+    wrong = any(fault for _, _, fault in outcomes)
+    if as_json:
+        files = [{"name": name, "bytes": n_bytes, "fault": fault or None} for name, n_bytes, fault in outcomes]
+        typer.echo(json.dumps({"file": str(folder), "files": files, "fault": _first_fault(outcomes)}))
+        return wrong
+    for name, n_bytes, fault in outcomes:
+        typer.echo(f"{name:28s} {n_bytes:14,d}  {for_terminal(fault or 'ok')}")
+    return wrong
+
+
+def _first_fault(outcomes: list[tuple[str, int, str]]) -> str | None:
+    return next((fault for _, _, fault in outcomes if fault), None)
+
+
+@app.command()
+def compact(store: Annotated[Path, typer.Argument(help="A store.", show_default=False)]) -> None:
+    """Merge all segments of a store into one, and drop removed codes from the disk.
+
+    Searches are fastest after it. A store merges small segments by itself, so this is never necessary.
+
+    Examples:
+
+        fasthash compact photos.fhs
+    """
+    with one_line_errors():
+        begin = time.perf_counter()
+        with Store(store, "w") as opened:
+            before = opened.info()
+            opened.compact()
+            after = opened.info()
+    seconds = time.perf_counter() - begin
+    segments = f"{counted(before['segments'], 'segment')} with {before['removed']:,} removed codes"
+    typer.echo(
+        f"{for_terminal(store)}: {segments} in {before['file_bytes']:,} bytes, now {after['segments']} in "
+        f"{after['file_bytes']:,} bytes, in {seconds:.2f} s"
+    )

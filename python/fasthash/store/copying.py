@@ -1,0 +1,91 @@
+"""Copies of whole stores, and the check of every byte."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from fasthash._core import FormatError
+from fasthash._durable import make_folder
+from fasthash._index_files import verify
+from fasthash.store.files import WriterLock, new_name, put_manifest, refuse_strangers, write_file
+from fasthash.store.keys import KeyTable
+from fasthash.store.manifest import MANIFEST, FileFacts, RemovedFacts, read_manifest
+from fasthash.store.segment import open_segments
+from fasthash.store.view import View
+
+__all__ = ["copy_store", "verify_store"]
+
+
+def copy_store(source: Path, view: View, folder: Path) -> None:
+    """Copy the commit of a view, whose files nobody removes meanwhile; see `Store.copy_to`."""
+    if (folder / MANIFEST).exists():
+        raise FileExistsError(f"path={os.fspath(folder)!r} holds a store already")
+    refuse_strangers(folder)
+    make_folder(folder)
+    lock = WriterLock(folder)
+    written: list[Path] = []
+    try:
+        segments, content = [], bytearray()
+        for facts in view.manifest.segments:
+            for file in (facts.file, facts.keys):
+                if file is not None:
+                    written.append(folder / file.name)
+                    shutil.copyfile(source / file.name, folder / file.name)
+            segments.append((facts, len(content) // 4))
+            content += np.sort(view.committed[facts.file.name].removed).astype("<u4").tobytes()
+        file = FileFacts.of(new_name("removed", "removed"), len(content), bytes(content))
+        if content:
+            written.append(folder / file.name)
+            write_file(folder / file.name, bytes(content))
+        after = [
+            replace(facts, removed=(RemovedFacts(file, begin, facts.n_removed),) if facts.n_removed else ())
+            for facts, begin in segments
+        ]
+        manifest = replace(view.manifest, segments=tuple(after))
+        if not put_manifest(folder, manifest, written):
+            raise OSError(f"path={os.fspath(folder)!r}: the copy is in place, but could not be flushed")
+    except BaseException:
+        if not (folder / MANIFEST).exists():
+            for path in written:
+                with suppress(OSError):
+                    path.unlink()
+        raise
+    finally:
+        lock.release()
+
+
+def verify_store(folder: Path) -> list[tuple[str, int, str]]:
+    """Check every byte of every file of the last commit; return name, bytes and fault of each, "" for none.
+
+    Raises:
+        FileNotFoundError: there is no store.
+        FormatError: the manifest is damaged.
+        OSError: a file cannot be read.
+    """
+    manifest = read_manifest(folder)
+    outcomes = [(MANIFEST, (folder / MANIFEST).stat().st_size, "")]
+    for facts in manifest.segments:
+        fault = ""
+        try:
+            open_segments(folder, replace(manifest, segments=(facts,)))
+            fault = verify(folder / facts.file.name).fault
+        except FormatError as error:
+            fault = str(error)
+        outcomes.append((facts.file.name, facts.file.n_bytes, fault))
+        if facts.keys is not None:
+            outcomes.append((facts.keys.name, facts.keys.n_bytes, _fault_of_keys(folder / facts.keys.name)))
+    return outcomes
+
+
+def _fault_of_keys(path: Path) -> str:
+    try:
+        KeyTable.mapped(path).check()
+    except (FormatError, OSError) as error:
+        return str(error)
+    return ""

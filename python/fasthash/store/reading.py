@@ -1,0 +1,151 @@
+"""Searches and look-ups of a store; each works on the view of the moment when it begins."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fasthash._checks import as_array, check_ids, check_int, is_int64
+from fasthash._index_options import Allow, KeepMode, Memory
+from fasthash.results import SearchStats
+from fasthash.store.kinds import as_list
+from fasthash.store.results import StoreRangeResult, StoreSearchResult
+from fasthash.store.view import View
+
+__all__ = ["Readable"]
+
+
+class Readable:
+    """Base class of `Store`: everything that changes nothing."""
+
+    @property
+    def _view(self) -> View:
+        raise NotImplementedError
+
+    @overload
+    def search(
+        self,
+        queries: ArrayLike,
+        k: int = ...,
+        *,
+        keep: float | None = ...,
+        keep_mode: KeepMode = ...,
+        max_compared: float | None = ...,
+        allow: Allow = ...,
+        stats: Literal[False] = ...,
+    ) -> StoreSearchResult: ...
+    @overload
+    def search(
+        self,
+        queries: ArrayLike,
+        k: int = ...,
+        *,
+        keep: float | None = ...,
+        keep_mode: KeepMode = ...,
+        max_compared: float | None = ...,
+        allow: Allow = ...,
+        stats: Literal[True],
+    ) -> tuple[StoreSearchResult, SearchStats]: ...
+    def search(
+        self,
+        queries: ArrayLike,
+        k: int = 10,
+        *,
+        keep: float | None = None,
+        keep_mode: KeepMode = "node_ratio",
+        max_compared: float | None = None,
+        allow: Allow = None,
+        stats: bool = False,
+    ) -> StoreSearchResult | tuple[StoreSearchResult, SearchStats]:
+        """Find the k nearest codes of each query, as `HierIndex.search` does, with the same arguments and results.
+
+        The first search with `keep=` merges all segments in memory.
+
+        Returns:
+            `StoreSearchResult`, a `SearchResult` with `keys`; or with `stats=True` the pair of it and `SearchStats`.
+
+        Raises:
+            TypeError, ValueError: as `HierIndex.search`, or the store is closed.
+        """
+        return self._view.search(queries, k, keep, keep_mode, max_compared, allow, stats)
+
+    @overload
+    def range_search(
+        self, queries: ArrayLike, radius: int, *, allow: Allow = ..., stats: Literal[False] = ...
+    ) -> StoreRangeResult: ...
+    @overload
+    def range_search(
+        self, queries: ArrayLike, radius: int, *, allow: Allow = ..., stats: Literal[True]
+    ) -> tuple[StoreRangeResult, SearchStats]: ...
+    def range_search(
+        self, queries: ArrayLike, radius: int, *, allow: Allow = None, stats: bool = False
+    ) -> StoreRangeResult | tuple[StoreRangeResult, SearchStats]:
+        """Find all codes within a radius of each query, as `HierIndex.range_search` does.
+
+        Returns:
+            `StoreRangeResult`, a `RangeResult` with `keys`; or with `stats=True` the pair of it and `SearchStats`.
+        """
+        return self._view.range_search(queries, radius, allow, stats)
+
+    def count_within(self, queries: ArrayLike, radius: int, *, allow: Allow = None) -> NDArray[np.int64]:
+        """Count the codes within a radius of each query, as `HierIndex.count_within` does."""
+        return self._view.index.count_within(queries, radius, allow=allow)
+
+    def reconstruct(self, ids: ArrayLike) -> NDArray[np.uint8]:
+        """Return the codes of some ids, as `HierIndex.reconstruct` does."""
+        return self._view.index.reconstruct(ids)
+
+    def keys(self, ids: ArrayLike) -> NDArray[np.object_]:
+        """Return the keys of some ids.
+
+        Args:
+            ids: int64 array of ids in the store, of any shape.
+
+        Raises:
+            TypeError: wrong dtype.
+            ValueError: an id is not in the store, or its entries have no keys.
+        """
+        array = as_array("ids", ids)
+        return self._view.keys_of(check_ids(array.ravel()).reshape(array.shape))
+
+    def ids(self, keys: Any) -> NDArray[np.int64]:
+        """Return the ids of some keys.
+
+        Args:
+            keys: sequence of keys in the store.
+
+        Raises:
+            TypeError: a key is of another kind than those of the store.
+            ValueError: a key is not in the store.
+        """
+        return self._view.held_ids(as_list("keys", keys))
+
+    def __contains__(self, key: Any) -> bool:
+        """Whether the store holds a key, or an id if its entries have no keys."""
+        view = self._view
+        if view.kind is None:
+            return is_int64(check_int("id", key)) and key in view.index
+        return bool(view.ids_of(as_list("key", [key]))[0] != -1)
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+    def __bool__(self) -> bool:
+        return True  # an empty store is a store
+
+    @property
+    def n_bits(self) -> int:
+        """Width of a code in bits."""
+        return self._view.index.n_bits
+
+    @property
+    def level_bits(self) -> tuple[int, ...]:
+        """Widths of the levels in bits, coarse first."""
+        return self._view.index.level_bits
+
+    @property
+    def memory(self) -> Memory:
+        """Memory budget: `"compact"`, `"default"` or `"fast"`."""
+        return self._view.index.memory

@@ -1,0 +1,311 @@
+"""The writer of a store: changes, commits and merges.
+
+At any time there is the last commit, on disk, and the draft: entries in memory, and entries of the segments that are
+removed. A commit writes the draft into new files and then replaces the manifest. If it fails before, nothing has
+changed and the draft is as it was.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasthash._checks import own_ids, short
+from fasthash._durable import flush, make_folder
+from fasthash._locks import ChangeLock
+from fasthash.store import files
+from fasthash.store.commit import Commit
+from fasthash.store.draft import Draft
+from fasthash.store.files import WriterLock, leftovers, put_manifest, refuse_strangers, remove
+from fasthash.store.kinds import KINDS, Key, as_list, kind_of
+from fasthash.store.manifest import MANIFEST, Manifest, read_manifest
+from fasthash.store.merging import Merger, merged, take_over
+from fasthash.store.segment import empty_index, open_segments
+from fasthash.store.view import View
+
+__all__ = ["Settings", "Writer"]
+
+Settings = dict[str, Any]  # level_bits, memory and plan of a new store
+
+
+class Writer:
+    """The only writer of a store.
+
+    Args:
+        folder: of the store; made if it is missing and `settings` has a width.
+        settings: those given by the caller, which an existing store must have; `level_bits` makes a new one.
+        merges: merge segments in the background.
+
+    Raises:
+        BlockingIOError: another writer is at work.
+        FileNotFoundError: there is no store, and no width is given.
+        FileExistsError: the folder holds something else.
+        ValueError: the store has other settings.
+        FormatError: the store is damaged.
+        OSError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, settings: Settings, merges: bool) -> None:
+        self.folder, self._merges = folder, merges
+        if not (folder / MANIFEST).exists():
+            if "level_bits" not in settings:
+                raise FileNotFoundError(f"path={str(folder)!r} holds no store; n_bits= or level_bits= makes a new one")
+            refuse_strangers(folder)
+            make_folder(folder)
+        self._lock = WriterLock(folder)
+        try:
+            if not (folder / MANIFEST).exists():
+                _create(folder, settings)
+            self.manifest = read_manifest(folder)
+            _check_settings(self.manifest, settings)
+            self.segments = open_segments(folder, self.manifest)
+            self._obsolete = remove(folder, leftovers(folder, self.manifest.files()))
+        except BaseException:
+            self._lock.release()
+            raise
+        self._pid, self._change = os.getpid(), ChangeLock()
+        self._unflushed = self.closed = False
+        self.merger = Merger(folder)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin a new draft."""
+        self.kind, self.next_id = self.manifest.keys, self.manifest.next_id
+        self._draft = Draft(empty_index(self.manifest))
+        self._show()
+
+    def _show(self) -> None:
+        """Make the view of searches that begin from now on."""
+        draft = self._draft
+        self.view = View(self.manifest, self.segments, self.next_id, self.kind, draft.index, draft.keys, draft.ids)
+
+    @contextmanager
+    def _changing(self, change: str) -> Iterator[None]:
+        """Hold the lock of changes."""
+        with self._change(change):
+            if self.closed:
+                raise ValueError(f"{change} needs an open store, but this one is closed")
+            if os.getpid() != self._pid:
+                raise RuntimeError(f"{change} must be called in the process that opened the store, not in a fork of it")
+            yield
+
+    # ---- changes of the draft ----
+
+    def add(self, codes: NDArray[np.uint8], keys: Any, ids: NDArray[np.int64] | None) -> NDArray[np.int64]:
+        """Add entries; see `Store.add`."""
+        with self._changing("add"):
+            kind, given = self._new_keys(keys, len(codes))
+            numbers = self._new_ids(ids, len(codes))
+            if not len(codes):
+                return numbers
+            self._draft.add(codes, numbers, given)
+            self.kind, self.next_id = kind, max(self.next_id, int(numbers.max()) + 1)
+            self._show()
+            return numbers
+
+    def update(self, codes: NDArray[np.uint8], keys: Any, ids: NDArray[np.int64] | None) -> None:
+        """Replace codes; see `Store.update`."""
+        with self._changing("update"):
+            numbers = self._held_ids(keys, ids)
+            if len(numbers) != len(codes):
+                raise ValueError(f"codes must be {len(numbers)}, one for each key or id, got {len(codes)}")
+            segments, entries = self.view.places(numbers)
+            old = segments < len(self.view.segments)
+            names = self.view.keys_of(numbers[old]).tolist() if self.view.kind else None
+            self._draft.add(codes[old], numbers[old], names)
+            self._draft.index.update(numbers[~old], codes[~old])
+            self._hide(segments, entries)
+
+    def remove(self, keys: Any, ids: NDArray[np.int64] | None) -> None:
+        """Remove entries; see `Store.remove`."""
+        with self._changing("remove"):
+            numbers = self._held_ids(keys, ids)
+            segments, entries = self.view.places(numbers)
+            self._draft.index.remove(numbers[segments >= len(self.view.segments)])
+            self._hide(segments, entries)
+
+    def _hide(self, segments: NDArray[np.int64], entries: NDArray[np.int64]) -> None:
+        """Remove entries of committed segments, numbered as in the view."""
+        changed = {}
+        for i in np.unique(segments[segments < len(self.view.segments)]).tolist():
+            segment = self.view.segments[i]
+            changed[segment.name] = segment.without(entries[segments == i])
+        self.segments = [changed.get(each.name, each) for each in self.segments]
+        self._show()
+
+    def _new_keys(self, keys: Any, n: int) -> tuple[str | None, list[Key] | None]:
+        """The kind of keys of the store from now on, and the keys of n new entries."""
+        if keys is None:
+            if self.kind in KINDS and n:
+                raise ValueError(f"keys must be given: the entries of this store have keys of the kind {self.kind}")
+            return ("none" if n else self.kind), None
+        if self.kind == "none":
+            raise ValueError("keys must be left out: the entries of this store have ids alone")
+        given = as_list("keys", keys)
+        if len(given) != n:
+            raise ValueError(f"keys must be {n}, one for each code, got {len(given)}")
+        if not n:
+            return self.kind, None
+        kind = KINDS[self.kind] if self.kind else kind_of(given, keys)
+        kind.encoded(given)
+        _check_distinct("keys", given)
+        if (held := np.flatnonzero(self.view.ids_of(given) != -1)).size:
+            raise ValueError(f"keys must be new to the store, but it holds {short(given[held[0]])} already")
+        return kind.name, given
+
+    def _new_ids(self, ids: NDArray[np.int64] | None, n: int) -> NDArray[np.int64]:
+        if ids is None:
+            if self.next_id + n > 2**63:
+                raise ValueError(f"ids must be given: {n} more cannot be counted from {self.next_id} on")
+            return np.arange(self.next_id, self.next_id + n)
+        numbers = own_ids(ids, n)
+        if (held := np.flatnonzero(self.view.places(numbers)[0] >= 0)).size:
+            raise ValueError(f"ids must be new to the store, but it holds {numbers[held[0]]} already")
+        return numbers
+
+    def _held_ids(self, keys: Any, ids: NDArray[np.int64] | None) -> NDArray[np.int64]:
+        """The distinct ids that keys or ids name, all in the store."""
+        if (keys is None) == (ids is None):
+            raise ValueError("give either keys or ids")
+        if ids is not None:
+            numbers = own_ids(ids)
+            if (lost := np.flatnonzero(self.view.places(numbers)[0] < 0)).size:
+                raise ValueError(f"ids must be in the store, but it does not hold {numbers[lost[0]]}")
+            _check_distinct("ids", numbers.tolist())
+            return numbers
+        given = as_list("keys", keys)
+        _check_distinct("keys", given)
+        return self.view.held_ids(given)
+
+    # ---- commits ----
+
+    def commit(self) -> int:
+        """Write the draft; see `Store.commit`."""
+        with self._changing("commit"):
+            self._commit(draft=True)
+            if not self._merges:
+                self._clean()
+            else:
+                self._obsolete |= self.merger.take_needed()
+                if self.merger.start(self.manifest, self.segments, self._obsolete):
+                    self._obsolete = set()
+            return self.manifest.commit
+
+    def compact(self) -> None:
+        """Merge all segments; see `Store.compact`."""
+        with self._changing("compact"):
+            self.merger.wait()
+            self._commit(draft=False)
+            worn = any(len(each.removed) for each in self.segments)
+            if len(self.segments) > 1 or worn:
+                self.merger.give_back(merged(self.folder, self.manifest, self.segments))
+                self._commit(draft=False)
+            self._clean()
+
+    def close(self) -> None:
+        """Wait for a running merge, take it over, and let others write; see `Store.close`."""
+        if self.closed or os.getpid() != self._pid:
+            return
+        try:
+            with self._changing("close"):
+                self.merger.wait()
+                self._commit(draft=False)
+                self._clean()
+        finally:
+            self.closed = True
+            self._lock.release()
+            self.segments = []  # whose files are shared no longer
+            self._begin()
+
+    def _commit(self, *, draft: bool) -> None:
+        """Write the draft, or without it only what a finished merge has changed."""
+        merge = self.merger.take()
+        segments = self.segments if merge is None else take_over(self.segments, merge)
+        step = Commit(self.folder, self.manifest, segments)
+        try:
+            if draft:
+                step.write_draft(self._draft, self.kind, self.next_id)
+            step.write_removed(unsaved=draft)
+            if step.manifest_after == replace(self.manifest, commit=step.manifest_after.commit):
+                self._flush_again()
+                return
+            durable = put_manifest(self.folder, step.manifest_after, step.written)
+            files.reached("committed")
+        except BaseException:
+            # The manifest may be in place nevertheless: after Ctrl-C.
+            if _on_disk(self.folder) == step.manifest_after:
+                self._take(step, draft)
+            else:
+                step.undo()
+                if merge is not None:
+                    self.merger.give_back(merge)
+            raise
+        del merge, segments  # whose files may be removed now
+        self._take(step, draft)
+        if not durable:
+            raise OSError(f"path={str(self.folder)!r}: the commit is in place, but could not be flushed; commit again")
+        self._unflushed = False
+
+    def _take(self, step: Commit, draft: bool) -> None:
+        """Go on from a new manifest."""
+        self._obsolete |= self.manifest.files() - step.manifest_after.files()
+        self._unflushed = True
+        self.manifest, self.segments = step.manifest_after, step.after
+        if draft:
+            self._begin()
+        else:
+            self._show()
+
+    def _flush_again(self) -> None:
+        """Flush the folder if that has failed after the last commit."""
+        if self._unflushed:
+            flush(self.folder)
+            self._unflushed = False
+
+    def _clean(self) -> None:
+        """Remove files that are no longer needed: the last manifest is on disk."""
+        self._obsolete = remove(self.folder, self._obsolete | self.merger.take_needed())
+
+
+def _create(folder: Path, settings: Settings) -> None:
+    """Write the manifest of a new store."""
+    manifest = Manifest(
+        secrets.token_hex(16),
+        0,
+        tuple(settings["level_bits"]),
+        settings.get("memory", "default"),
+        settings.get("plan", "auto"),
+        None,
+        0,
+    )
+    if not put_manifest(folder, manifest, []):
+        raise OSError(f"path={str(folder)!r} could not be flushed")
+
+
+def _check_settings(manifest: Manifest, settings: Settings) -> None:
+    for name, value in settings.items():
+        has = getattr(manifest, name)
+        if has != value:
+            raise ValueError(f"{name} must be {has!r} as in the store, or left out, got {value!r}")
+
+
+def _on_disk(folder: Path) -> Manifest | None:
+    with suppress(OSError, ValueError):
+        return read_manifest(folder)
+    return None
+
+
+def _check_distinct(name: str, values: Sequence[Any]) -> None:
+    if len(set(values)) == len(values):
+        return
+    seen: set[Any] = set()
+    twice = next(each for each in values if each in seen or seen.add(each))  # type: ignore[func-returns-value]
+    raise ValueError(f"{name} must be distinct, got {short(twice)} twice")

@@ -1,0 +1,94 @@
+"""What tests of stores share: a store beside an index with the same entries, and steps whose result is known."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import fasthash as fh
+from fasthash.store.manifest import read_manifest
+
+N_BYTES = 4
+
+
+def near_ties(rng, n, n_bytes=N_BYTES):
+    """Codes of few different bytes, in which ties decide."""
+    return rng.integers(0, 4, (n, n_bytes), dtype=np.uint8) * np.uint8(17)
+
+
+def assert_same(store, index, rng, n_queries=5, ks=(1, 7, 40)):
+    """Every kind of search of a store answers what the index answers."""
+    queries = near_ties(rng, n_queries, index.n_bits // 8)
+    ids = index.to_arrays()[1]
+    allows = [None, fh.IdFilter(ids[::3]), ids[:5], np.arange(store._view.index._impl.next_id()) % 2 == 0]
+    for allow in allows:
+        for k in ks:
+            same_arrays(store.search(queries, k, allow=allow), index.search(queries, k, allow=allow))
+        same_arrays(store.range_search(queries, 9, allow=allow), index.range_search(queries, 9, allow=allow))
+        assert (
+            store.count_within(queries, 7, allow=allow).tolist() == index.count_within(queries, 7, allow=allow).tolist()
+        )
+    for mode in ("node_ratio", "gallery_ratio", "radius"):
+        keep = {"keep": 0.4, "keep_mode": mode}
+        same_arrays(store.search(queries, 7, **keep), index.search(queries, 7, **keep))
+    assert len(store) == len(index)
+    if len(ids):
+        some = rng.choice(ids, 10)
+        assert (store.reconstruct(some) == index.reconstruct(some)).all()
+
+
+def same_arrays(found, expected):
+    for name, of_store, of_index in zip(expected._fields, found, expected, strict=True):
+        assert of_store.dtype == of_index.dtype, name
+        assert of_store.tobytes() == of_index.tobytes(), name
+
+
+def assert_no_leaks(folder):
+    """The folder holds what the manifest names, and nothing else."""
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"manifest", "writer.lock", *read_manifest(folder).files()}
+
+
+# ---- steps: the n-th change of a store, and what it then holds ----
+
+PER_STEP = 40
+
+
+def codes_of(step, round, rows):
+    """The code of each row of a step; `round`: 1 after an update."""
+    rows = np.asarray(rows)
+    return np.stack([rows % 251, rows * 0 + step % 256, rows * 0 + step // 256, rows * 0 + round], axis=-1).astype(
+        np.uint8
+    )
+
+
+def take_step(store, step):
+    """Add keys of this step, update some of the step before, and remove some of it."""
+    store.add(codes_of(step, 0, np.arange(PER_STEP)), keys=[f"{step}/{row}" for row in range(PER_STEP)])
+    if step > 1:
+        store.update([f"{step - 1}/{row}" for row in range(10)], codes_of(step - 1, 1, np.arange(10)))
+        store.remove([f"{step - 1}/{row}" for row in range(5, 20)])
+
+
+def after_steps(step):
+    """Key and code of all entries after so many steps."""
+    held = {}
+    for each in range(1, step + 1):
+        for row in range(PER_STEP):
+            if each < step and 5 <= row < 20:
+                continue
+            round = 1 if each < step and row < 5 else 0
+            held[f"{each}/{row}"] = codes_of(each, round, row).tobytes()
+    return held
+
+
+def steps_of(store):
+    """The number of steps that a store holds, all of them whole; fails if any is not."""
+    if not len(store):
+        return 0
+    codes, ids = store.to_index().to_arrays()
+    keys = store.keys(ids).tolist()
+    held = dict(zip(keys, map(bytes, codes), strict=True))
+    step = max(int(key.split("/")[0]) for key in keys)
+    assert held == after_steps(step)
+    assert store.ids(keys).tolist() == ids.tolist()
+    return step

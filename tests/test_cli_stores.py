@@ -1,0 +1,122 @@
+"""`fasthash build`, `search`, `info`, `verify` and `compact` with stores."""
+
+import csv
+import io
+import json
+import os
+import shlex
+
+import numpy as np
+import pytest
+
+import fasthash as fh
+from galleries import clustered
+
+typer_testing = pytest.importorskip("typer.testing", reason="needs the extra cli")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    from fasthash.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    return lambda line, **options: typer_testing.CliRunner().invoke(app, shlex.split(line), **options)
+
+
+@pytest.fixture
+def codes(tmp_path):
+    codes = clustered(np.random.default_rng(1), 500, 8)
+    np.save(tmp_path / "codes.npy", codes)
+    np.save(tmp_path / "more.npy", codes[:5] ^ np.uint8(1))
+    np.save(tmp_path / "queries.npy", codes[:3])
+    (tmp_path / "names.txt").write_text("".join(f"holiday/{i}, final.jpg\n" for i in range(500)))
+    np.save(tmp_path / "more-names.npy", np.array([f"new/\x1b{i}" for i in range(5)]))
+    return codes
+
+
+def ok(result):
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refused(result, message, code=1):
+    assert result.exit_code == code
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+def test_build_add_search_and_compact(run, codes):
+    assert "500 codes of 64 bits in photos.fhs" in ok(run("build codes.npy -o photos.fhs --keys names.txt"))
+    facts = json.loads(ok(run("build more.npy -o photos.fhs --add --keys more-names.npy --json")))
+    assert (facts["codes"], facts["keys"], facts["segments"]) == (505, "str", 2)
+
+    index = fh.HierIndex.from_arrays(np.concatenate([codes, codes[:5] ^ np.uint8(1)]))
+    expected = index.search(codes[:3], 4)
+    lines = [json.loads(line) for line in ok(run("search photos.fhs queries.npy -k 4 --json")).splitlines()]
+    names = [*(f"holiday/{i}, final.jpg" for i in range(500)), *(f"new/\x1b{i}" for i in range(5))]
+    for line, ids, distances in zip(lines, expected.ids.tolist(), expected.distances.tolist(), strict=True):
+        assert (line["ids"], line["distances"]) == (ids, distances)
+        assert line["keys"] == [names[id] for id in ids]
+
+    rows = list(csv.DictReader(io.StringIO(ok(run("search photos.fhs queries.npy -k 4 --csv")))))
+    assert [int(row["id"]) for row in rows] == expected.ids.ravel().tolist()
+    shown = [names[id].replace("\x1b", "\\x1b") for id in expected.ids.ravel().tolist()]
+    assert [row["key"] for row in rows] == shown
+    table = ok(run("search photos.fhs queries.npy -k 1"))
+    assert table.splitlines()[0].split() == ["query", "rank", "distance", "id", "key"]
+    assert "holiday/0, final.jpg" in table
+    assert "\x1b" not in table
+    ok(run("search photos.fhs queries.npy --radius 3 -o found.npz"))
+    found = np.load("found.npz")
+    near = index.range_search(codes[:3], 3)
+    assert found["ids"].tolist() == near.ids.tolist()
+    assert found["keys"].tolist() == [names[id] for id in near.ids.tolist()]
+
+    assert "2 segments with 0 removed codes" in ok(run("compact photos.fhs"))
+    assert "segments             1" in ok(run("info photos.fhs"))
+    assert ok(run("verify photos.fhs")).count(" ok\n") == 3
+    assert json.loads(ok(run("info photos.fhs --json")))["codes"] == 505
+
+
+def test_a_store_without_keys(run, codes):
+    ok(run("build codes.npy -o plain.fhs --levels 8,56 --memory compact"))
+    assert fh.Store("plain.fhs").memory == "compact"
+    assert ok(run("search plain.fhs queries.npy -k 1 --csv")).splitlines()[:2] == ["query,rank,distance,id", "0,1,0,0"]
+    assert "pruned" in run("search plain.fhs queries.npy --keep 0.5").stderr
+    np.save("even.npy", np.arange(0, 500, 2))
+    rows = ok(run("search plain.fhs queries.npy --allow even.npy --csv")).splitlines()[1:]
+    assert all(int(row.split(",")[3]) % 2 == 0 for row in rows)
+
+
+def test_damage_is_found(run, codes):
+    ok(run("build codes.npy -o photos.fhs --keys names.txt"))
+    (keys,) = [name for name in os.listdir("photos.fhs") if name.endswith(".keys")]
+    with open(f"photos.fhs/{keys}", "r+b") as file:
+        file.seek(-3, os.SEEK_END)
+        file.write(b"!")
+    result = run("verify photos.fhs")
+    assert result.exit_code == 1
+    assert f"{keys}: checksum of the keys does not match" in result.stdout
+    assert "checksum of the keys" in json.loads(run("verify photos.fhs --json").stdout)["fault"]
+    os.remove("photos.fhs/manifest")
+    refused(run("verify photos.fhs"), "holds no store")
+    refused(run("search photos.fhs queries.npy"), "holds no store")
+    refused(run("info photos.fhs"), "holds no store")
+
+
+def test_mistakes(run, codes):
+    ok(run("build codes.npy -o photos.fhs --keys names.txt"))
+    refused(run("build codes.npy -o photos.fhs --keys names.txt"), "exists")
+    refused(run("build codes.npy -o photos.fhs --keys names.txt --add"), "keys must be new to the store")
+    refused(run("build more.npy -o photos.fhs --add"), "keys must be given")
+    refused(run("build more.npy -o photos.fhs --add --keys names.txt"), "keys must be 5, one for each code, got 500")
+    refused(run("build more.npy -o photos.fhs --add --keys more-names.npy --memory fast"), "memory must be 'default'")
+    refused(run("build codes.npy -o a.fh --keys names.txt"), "--keys and --add need a store", 2)
+    refused(run("build codes.npy -o a.fhs --flat"), "a store excludes --flat", 2)
+    refused(run("build codes.npy -o photos.fhs --force"), "--add adds to it", 2)
+    refused(run("compact codes.npy"), "holds no store")
+    refused(run("compact missing.fhs"), "holds no store")
+    with fh.Store("photos.fhs", "w"):
+        refused(run("compact photos.fhs"), f"is being written by process {os.getpid()}")
+        ok(run("search photos.fhs queries.npy"))
+    assert len(fh.Store("photos.fhs")) == 500

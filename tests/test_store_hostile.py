@@ -1,0 +1,257 @@
+"""Damaged, foreign and hostile files of a store give an error that names the file; what was open stays searchable."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+import fasthash as fh
+from fasthash.store import keys
+from fasthash.store.copying import verify_store
+from fasthash.store.kinds import KINDS
+from fasthash.store.manifest import read_manifest
+from stores import N_BYTES, steps_of, take_step
+
+ERRORS = (fh.FormatError, FileNotFoundError)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return made(tmp_path_factory.mktemp("whole") / "store.fhs", 3)
+
+
+@pytest.fixture
+def folder(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "store.fhs")
+
+
+def made(folder, steps):
+    with fh.Store(folder, "w", n_bits=8 * N_BYTES, merge=False) as store:
+        for step in range(1, steps + 1):
+            take_step(store, step)
+            store.commit()
+    return folder
+
+
+def files_of(folder):
+    return ["manifest", *sorted(read_manifest(folder).files())]
+
+
+def edited(folder, edit):
+    """Change the manifest, with the right checksum."""
+    path = folder / "manifest"
+    content = json.loads(path.read_bytes().split(b"\n")[0])
+    edit(content)
+    line = json.dumps(content).encode() + b"\n"
+    path.write_bytes(line + hashlib.sha256(line).hexdigest().encode() + b"\n")
+
+
+def refused(folder, match=None):
+    """The store is refused by readers and writers, and nothing of it is removed."""
+    before = sorted(os.listdir(folder))
+    for mode in ("r", "w"):
+        with pytest.raises(ERRORS, match=match):
+            fh.Store(folder, mode)
+    assert sorted({*os.listdir(folder)} - {"writer.lock"}) == sorted({*before} - {"writer.lock"})
+
+
+def test_every_file_may_be_missing(whole, folder):
+    for name in files_of(whole):
+        (folder / name).rename(folder / "away")
+        match = "holds no store" if name == "manifest" else f"{name} is missing, which the manifest"
+        with pytest.raises(ERRORS, match=match):
+            fh.Store(folder)
+        (folder / "away").rename(folder / name)
+    assert steps_of(fh.Store(folder)) == 3
+
+
+def test_a_store_without_a_manifest_is_not_made_anew(folder):
+    """Its files may be all that is left of a gallery."""
+    (folder / "manifest").unlink()
+    before = sorted(os.listdir(folder))
+    with pytest.raises(FileNotFoundError, match="holds no store"):
+        fh.Store(folder)
+    with pytest.raises(FileExistsError, match="but no manifest"):
+        fh.Store(folder, "w", n_bits=8 * N_BYTES)
+    assert sorted(os.listdir(folder)) == before
+
+
+def test_every_file_may_be_cut(whole, folder):
+    for name in files_of(whole):
+        content = (folder / name).read_bytes()
+        for length in {0, 1, 7, 64, 127, 128, 200, len(content) // 2, len(content) - 1}:
+            if length >= len(content):
+                continue
+            (folder / name).write_bytes(content[:length])
+            refused(folder, name)
+        (folder / name).write_bytes(content + b"\0")
+        refused(folder, name)
+        (folder / name).write_bytes(content)
+    assert steps_of(fh.Store(folder)) == 3
+
+
+def test_every_byte_may_be_flipped(whole, folder):
+    """A flipped byte is found when the store is opened, or, in the keys themselves, by `verify`."""
+    rng = np.random.default_rng(0)
+    for name in files_of(whole):
+        content = (folder / name).read_bytes()
+        for place in {*range(0, min(len(content), 140), 3), *rng.integers(0, len(content), 40).tolist()}:
+            flipped = bytearray(content)
+            flipped[place] ^= 1 << int(rng.integers(8))
+            (folder / name).write_bytes(flipped)
+            if name.endswith(".keys") and place >= keys.HEADER_BYTES:
+                outcomes = {file: fault for file, _, fault in verify_store(folder)}
+                assert name in outcomes[name], place
+                assert all(not fault for file, fault in outcomes.items() if file != name)
+            else:
+                with pytest.raises(ERRORS, match=name):
+                    fh.Store(folder)
+        (folder / name).write_bytes(content)
+    assert all(not fault for _, _, fault in verify_store(folder))
+
+
+def test_files_of_another_store(whole, folder, tmp_path):
+    other = made(tmp_path / "other.fhs", 3)
+    theirs, ours = (read_manifest(each) for each in (other, folder))
+    for mine, foreign in zip(ours.segments, theirs.segments, strict=True):
+        for ending in ("file", "keys"):
+            content = (folder / getattr(mine, ending).name).read_bytes()
+            shutil.copy(other / getattr(foreign, ending).name, folder / getattr(mine, ending).name)
+            if (folder / getattr(mine, ending).name).read_bytes() != content:
+                refused(folder, "its checksum does not match")
+            (folder / getattr(mine, ending).name).write_bytes(content)
+    shutil.copy(other / "manifest", folder / "manifest")
+    refused(folder, "is missing, which the manifest of its store names")
+
+
+def set_in(**values):
+    return lambda content: content.update(values)
+
+
+def in_segment(**values):
+    return lambda content: content["segments"][0].update(values)
+
+
+def in_file(**values):
+    return lambda content: content["segments"][0]["file"].update(values)
+
+
+def in_removed(**values):
+    return lambda content: content["segments"][0]["removed"][0].update(values)
+
+
+EDITS = {
+    "not an object": lambda content: None,
+    "another class": set_in(**{"class": "RescoringIndex"}),
+    "a newer format": set_in(format=2),
+    "no levels": set_in(level_bits=[]),
+    "levels of no bytes": set_in(level_bits=[12]),
+    "too many bits": set_in(level_bits=[4096, 8]),
+    "negative levels": set_in(level_bits=[-8, 40]),
+    "memory unknown": set_in(memory="huge"),
+    "plan unknown": set_in(plan=3),
+    "other levels": set_in(level_bits=[16, 16]),
+    "kind of keys unknown": set_in(keys="float"),
+    "another kind of keys": set_in(keys="bytes"),
+    "no keys": set_in(keys="none"),
+    "next id too large": set_in(next_id=2**63 + 1),
+    "next id a string": set_in(next_id="1"),
+    "next id true": set_in(next_id=True),
+    "negative commit": set_in(commit=-1),
+    "a field more": set_in(more=1),
+    "segments a number": set_in(segments=3),
+    "segments null": set_in(segments=None),
+    "a segment twice": lambda content: content["segments"].append(content["segments"][0]),
+    "no codes": in_segment(n_codes=0),
+    "too many codes": in_segment(n_codes=10**12),
+    "codes a float": in_segment(n_codes=40.0),
+    "file null": in_segment(file=None),
+    "keys null": in_segment(keys=None),
+    "a path out of the folder": in_file(name="../segment-0000000000000000.fh"),
+    "an absolute path": in_file(name="/etc/passwd"),
+    "the manifest as a segment": in_file(name="manifest"),
+    "a checksum that is none": in_file(sha256="0" * 63 + "g"),
+    "removed beyond the file": in_removed(n=10**9),
+    "removed before the file": in_removed(begin=-1),
+    "removed twice": lambda content: content["segments"][0]["removed"].append(content["segments"][0]["removed"][0]),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_hostile_manifests(folder, edit):
+    with fh.Store(folder, "w", merge=False) as store:  # one list with two segments in it
+        store.remove(["1/30", "2/30", "2/31"])
+        store.commit()
+    edited(folder, EDITS[edit])
+    if edit == "not an object":
+        line = b"[1]\n"
+        (folder / "manifest").write_bytes(line + hashlib.sha256(line).hexdigest().encode() + b"\n")
+    refused(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff\xfe", b"[" * 100_000, b"null\n\n", b'{"class": NaN}'])
+def test_manifests_that_are_none(folder, content):
+    (folder / "manifest").write_bytes(content)
+    refused(folder, "manifest is damaged, or no manifest")
+
+
+def test_hostile_files_of_keys(folder):
+    """Numbers in a file of keys that lead out of it are refused, also with the right checksums."""
+    path = folder / read_manifest(folder).segments[0].keys.name
+    content = bytearray(path.read_bytes())
+
+    def found(data):
+        table = keys.KeyTable(bytes(data), "hostile.keys")
+        with pytest.raises(fh.FormatError, match=r"hostile\.keys"):
+            table.check()
+        with contextlib.suppress(fh.FormatError):  # nothing else may happen
+            table.find([b"1/%d" % row for row in range(40)])
+            for entry in range(40):
+                table.key(entry)
+
+    for begin in range(keys.HEADER_BYTES, len(content) - 8, 16):
+        hostile = content.copy()
+        hostile[begin : begin + 8] = b"\xff" * 8
+        found(hostile)
+    other = keys.KeyTable(bytes(content), "name")
+    assert len(other) == 40
+    for number, value in ((16, 9), (8, 2), (10, 1)):
+        hostile = content.copy()
+        hostile[number] = value
+        hostile[96:128] = hashlib.sha256(hostile[:96]).digest()
+        with pytest.raises(fh.FormatError, match="is unknown"):
+            keys.KeyTable(bytes(hostile), "name")
+    hostile = content.copy()
+    hostile[24:32] = (2**60).to_bytes(8, "little")
+    hostile[96:128] = hashlib.sha256(hostile[:96]).digest()
+    with pytest.raises(fh.FormatError, match="its header describes"):
+        keys.KeyTable(bytes(hostile), "name")
+
+
+def test_keys_that_are_not_text(tmp_path):
+    facts = keys.write_encoded(tmp_path / "a.keys", KINDS["str"], [b"\xff\xfe", b"a"])
+    table = keys.KeyTable.mapped(tmp_path / "a.keys")
+    assert facts.n_bytes == (tmp_path / "a.keys").stat().st_size
+    assert table.key(1) == "a"
+    with pytest.raises(fh.FormatError, match="the key of entry 0 is damaged"):
+        table.key(0)
+
+
+def test_a_reader_stays_where_it_is_if_the_newest_commit_is_damaged(folder):
+    reader = fh.Store(folder)
+    with fh.Store(folder, "w", merge=False) as store:
+        take_step(store, 4)
+        store.commit()
+    damaged = folder / read_manifest(folder).segments[-1].file.name  # of the newest commit
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:-1])
+    with pytest.raises(fh.FormatError, match=damaged.name):
+        reader.refresh()
+    assert steps_of(reader) == 3
+    damaged.write_bytes(content)
+    assert reader.refresh()
+    assert steps_of(reader) == 4
