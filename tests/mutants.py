@@ -28,7 +28,7 @@ SUBSTRING, ROW_IDS = "cpp/src/search/substring_search.cpp", "cpp/src/codes/row_i
 ENTRIES = "cpp/src/search/row_entries.cpp"
 MERGE, RESCORING = "python/fasthash/distributed/merge.py", "python/fasthash/rescoring.py"
 CLUSTERS, ARRANGED = "cpp/src/search/cluster_search.cpp", "cpp/src/codes/arranged_codes.cpp"
-GPU, BATCH, FLAT = "cpp/gpu/search_kernels.h", "cpp/gpu/query_batch.h", "cpp/gpu/flat_gallery.cu"
+GPU, GALLERY = "cpp/gpu/search_kernels.h", "cpp/gpu/gallery.cu"
 
 
 class Mutant(NamedTuple):
@@ -84,11 +84,9 @@ MUTANTS = [
     Mutant("rows of the next cluster are compared twice", SCAN, "if (first_row + kGroup > range.end) rows", "if (first_row + kGroup > range.end + 64) rows"),
     Mutant("merged shards forget ids", MERGE, "np.lexsort((ids, distances), axis=-1)", "np.argsort(distances, axis=-1)"),
     Mutant("scored candidates forget ids", RESCORING, "np.lexsort((ids, -scores), axis=-1)", "np.argsort(-scores, axis=-1)"),
-    Mutant("a GPU threshold loses ties", GPU, "static_cast<int>(distance) + 1, 0)", "static_cast<int>(distance), 0)"),
     Mutant("a GPU threshold is that of a nearer one", GPU, "thresholds[query] = keys[k - 1];", "thresholds[query] = keys[k / 2];"),
-    Mutant("a row on the GPU gives one id less", GPU, "n_taken < k; ++i", "n_taken + 1 < k; ++i"),
-    Mutant("queries scanned anew lose their last", BATCH, "all_thresholds[numbers[query]] + 1;", "all_thresholds[numbers[query]];"),
-    Mutant("a careful scan loses its last", FLAT, "value_at(batch.thresholds, query, batch.stream) + 1;", "value_at(batch.thresholds, query, batch.stream);"),
+    Mutant("a row on the GPU gives one id less", GPU, "n_taken < k; ++entry", "n_taken + 1 < k; ++entry"),
+    Mutant("a careful scan loses its last", GALLERY, "value_at(batch.thresholds, query, batch.stream) + 1;", "value_at(batch.thresholds, query, batch.stream);"),
 ]  # fmt: skip
 
 

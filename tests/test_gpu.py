@@ -136,47 +136,42 @@ def test_codes_beyond_the_memory_are_streamed(device, kind, memory):
         index.to(device, max_bytes=-1)
 
 
-def test_a_filter_is_sent_once(device, kind, monkeypatch):
-    index = filled(kind, 300)
+def test_what_a_filter_needs_is_prepared_once(device, kind):
+    index = filled(kind, 3000)
     on_gpu = index.to(device)
-    queries, some = index.to_arrays()[0][:4], fh.IdFilter(np.arange(0, 300, 7))
-    sent = []
-
-    class Counted:
-        def __init__(self, gallery):
-            self.gallery = gallery
-
-        def __getattr__(self, name):
-            if name == "allowed":
-                sent.append(name)
-            return getattr(self.gallery, name)
-
-    on_gpu._gallery = Counted(on_gpu._gallery[0]), on_gpu._gallery[1]
+    queries = index.to_arrays()[0][:4]
+    narrow, wide = fh.IdFilter(np.arange(0, 3000, 30)), fh.IdFilter(np.arange(0, 3000, 2))
+    prepared = []
     for k in (1, 2):
-        assert_same(on_gpu.search(queries, k, allow=some), index.search(queries, k, allow=some))
-    assert len(sent) == 1
-    for change in (lambda one: one.remove([7]), lambda one: one.add(queries)):  # items are others then
+        for some in (narrow, wide):
+            assert_same(on_gpu.search(queries, k, allow=some), index.search(queries, k, allow=some))
+        prepared.append((on_gpu._moment._narrowed[narrow], on_gpu._moment._masks[wide]))
+        assert len(on_gpu._moment._narrowed) == len(on_gpu._moment._masks) == 1
+    assert all(first is second for first, second in zip(*prepared, strict=True))
+    for change in (lambda one: one.remove([30]), lambda one: one.add(queries)):  # the entries are others then
         change(on_gpu)
         change(index)
-        assert_same(on_gpu.search(queries, 5, allow=some), index.search(queries, 5, allow=some))
+        for step in (2, 30):
+            some = fh.IdFilter(np.arange(0, 3000, step))
+            assert_same(on_gpu.search(queries, 5, allow=some), index.search(queries, 5, allow=some))
 
 
 def test_a_change_inside_a_change_is_refused(device, monkeypatch):
     """It would be lost: the outer one goes on from what was there before it."""
     codes = RNG.integers(0, 256, (50, 8), dtype=np.uint8)
     on_gpu = fh.FlatIndex.from_arrays(codes).to(device)
-    built, messages = on_gpu._built, []
+    copied, messages = on_gpu._copied, []
 
-    def and_more(index):
+    def and_more(*arguments):
         for change in (lambda: on_gpu.add(codes), lambda: on_gpu.remove([0]), lambda: on_gpu.update([0], codes[:1])):
             with pytest.raises(RuntimeError) as caught:
                 change()
             messages.append(str(caught.value))
         assert len(on_gpu) == 50  # nobody sees the change before it is whole
         assert_same(on_gpu.search(codes[:3], 1), fh.FlatIndex.from_arrays(codes).search(codes[:3], 1))
-        return built(index)
+        return copied(*arguments)
 
-    monkeypatch.setattr(on_gpu, "_built", and_more)
+    monkeypatch.setattr(on_gpu, "_copied", and_more)
     on_gpu.remove([7])
     assert messages == [
         f"{name} was called while this thread is inside remove of the same index; call it once remove has returned"
@@ -292,10 +287,10 @@ def test_changes(device, kind):
 def test_a_change_that_finds_no_room_changes_nothing(device, monkeypatch):
     on_gpu = filled("hier", 100).to(device)
 
-    def no_room(index):
+    def no_room(*arguments):
         raise MemoryError("memory of the GPU: out of memory")
 
-    monkeypatch.setattr(on_gpu, "_built", no_room)
+    monkeypatch.setattr(on_gpu, "_copied", no_room)
     with pytest.raises(MemoryError):
         on_gpu.add(np.zeros((1, 8), np.uint8))
     assert len(on_gpu) == 100
@@ -327,8 +322,8 @@ def test_queries_on_the_gpu(device, kind, request, monkeypatch):
     if request.node.callspec.params["device"] == "card":
         tensor = tensor.cuda()
     else:  # the emulator's memory is the CPU's
-        monkeypatch.setattr(gpu, "_on_gpu", lambda given, *_: given)
-        monkeypatch.setattr(gpu, "_stream", lambda given: 0)
+        monkeypatch.setattr(gpu, "on_gpu", lambda given, *_: given)
+        monkeypatch.setattr(gpu, "stream_of", lambda given: 0)
     for found, expected in (
         (on_gpu.search(tensor, 9), index.search(queries, 9)),
         (on_gpu.range_search(tensor, 14), index.range_search(queries, 14)),
@@ -354,8 +349,8 @@ def test_pruned_searches(device, mode, request, monkeypatch):
         assert_same(on_gpu.search(queries, 9, keep=0.1, keep_mode=mode, allow=allow), expected)
         with monkeypatch.context() as patch:
             if not on_card:
-                patch.setattr(gpu, "_on_gpu", lambda given, *_: given)
-                patch.setattr(gpu, "_stream", lambda given: 0)
+                patch.setattr(gpu, "on_gpu", lambda given, *_: given)
+                patch.setattr(gpu, "stream_of", lambda given: 0)
             found = on_gpu.search(tensor, 9, keep=0.1, keep_mode=mode, allow=allow)
         assert found.ids.device == tensor.device
         assert (found.ids.cpu().numpy() == expected.ids).all()
@@ -366,16 +361,65 @@ def test_pruned_searches(device, mode, request, monkeypatch):
         on_gpu.search(queries, 9, keep=0.5, keep_mode="best")
 
 
-def test_what_the_gpu_has_no_room_for_is_found(device):
+def test_a_pruned_search_of_one_large_node(device):
     index = fh.HierIndex((8, 16, 40))
     codes = RNG.integers(0, 256, (6000, 8), np.uint8)
     codes[:5000, :3] = 0  # one node, which holds more codes than a query has room for
     index.add(codes)
     queries = codes[[0, -1]]
     on_gpu = index.to(device)
-    assert on_gpu._gallery[0].search_pruned(queries, 1, 0.01, 0)[2].tolist() == [True, False]
     for k in (1, 20):
         assert_same(on_gpu.search(queries, k, keep=0.01), index.search(queries, k, keep=0.01))
+
+
+def test_changes_send_what_is_new(device, kind):
+    index = filled(kind, 5000)
+    on_gpu = index.to(device)
+    whole = on_gpu._moment.gallery
+    assert (whole.n_segments(), whole.n_reused()) == (1, 0)
+    codes = RNG.integers(0, 4, (20, 8), np.uint8)
+    for change in (lambda one: one.add(codes), lambda one: one.remove([3, 7]), lambda one: one.update([9], codes[:1])):
+        change(on_gpu)
+        change(index)
+        assert on_gpu._moment.gallery.n_reused() > 0
+        assert_same(on_gpu.search(codes, 30), index.search(codes, 30))
+    on_gpu.compact()
+    assert (on_gpu._moment.gallery.n_segments(), on_gpu._moment.gallery.n_reused()) == (1, 0)
+    assert_same(on_gpu.search(codes, 30), index.search(codes, 30))
+
+
+def test_a_mapped_index_is_read_from_its_file(device, kind, tmp_path):
+    index = filled(kind, 3000, ids=RNG.permutation(10**5)[:3000])
+    index.save(tmp_path / "index.fh")
+    mapped = fh.load(tmp_path / "index.fh", mmap=True)
+    on_gpu = mapped.to(device)
+    queries = RNG.integers(0, 4, (9, 8), np.uint8)
+    assert_same(on_gpu.search(queries, 20), index.search(queries, 20))
+    assert on_gpu._index.nbytes == mapped.nbytes  # the codes are in the file and on the GPU alone
+
+
+@pytest.mark.parametrize("memory", ["compact", "default", "fast"])
+@pytest.mark.parametrize("plan", ["scan", "prefix", "multi-index", "clusters"])
+def test_segments_of_every_plan(device, plan, memory):
+    codes = np.concatenate([GALLERIES["clustered"](RNG, 3000, 8), GALLERIES["duplicated"](RNG, 1000, 8)])
+    index = fh.HierIndex((8, 16, 40), plan=plan, memory=memory)
+    index.add(codes, shuffled_ids(RNG, len(codes)))
+    on_gpu = index.to(device)
+    queries = np.concatenate([codes[:20], ~codes[:5]])
+    for k in (1, 30):
+        assert_same(on_gpu.search(queries, k), index.search(queries, k))
+        assert_same(on_gpu.search(queries, k, keep=0.2), index.search(queries, k, keep=0.2))
+
+
+def test_ids_far_apart(device, kind):
+    ids = np.array([2**63 - 1, -(2**63), 0, 5, -2, 2**62], np.int64)
+    codes = np.repeat(RNG.integers(0, 256, (3, 8), np.uint8), 2, axis=0)
+    index = filled(kind, 0)
+    index.add(codes, ids)
+    on_gpu = index.to(device)
+    assert_same(on_gpu.search(codes, 6), index.search(codes, 6))
+    on_gpu.remove([0])
+    assert_same(on_gpu.search(codes, 6), on_gpu.to("cpu").search(codes, 6))
 
 
 def test_tensors_of_the_cpu_are_arrays(device):

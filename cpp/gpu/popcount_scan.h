@@ -36,7 +36,7 @@ struct PopcountScan {
         for (std::size_t row = task.first + block.thread_of_row() * kQuad; row < task.end; row += step) {
             if constexpr (kWords != 0) {
                 Quad quads[kWords];
-                for (unsigned w = 0; w < kWords; ++w) quads[w] = task.codes.quad(row, w);
+                for (unsigned w = 0; w < kWords; ++w) quads[w] = task.segment.codes.quad(row, w);
                 for (unsigned q = 0; q < n; ++q) {
                     int distances[kQuad] = {};
                     for (unsigned w = 0; w < kWords; ++w) add(quads[w], words[q * kWords + w], distances);
@@ -48,7 +48,7 @@ struct PopcountScan {
                 for (unsigned q = 0; q < n; q += kGroup) {
                     int distances[kGroup][kQuad] = {};
                     for (unsigned w = 0; w < width; ++w) {
-                        const Quad quad = task.codes.quad(row, w);
+                        const Quad quad = task.segment.codes.quad(row, w);
                         FASTHASH_UNROLL
                         for (unsigned g = 0; g < kGroup; ++g) {
                             // Beyond the last query the tile is undefined; these distances are not kept.

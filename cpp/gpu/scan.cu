@@ -107,17 +107,19 @@ Unit wanted_unit() {
     throw ArgumentError("FASTHASH_GPU_SCAN must be 'popcount' or 'tensor', got '" + name + "'");
 }
 
-void scan(const Planes& codes, const ScanSettings& settings, const QueryBatch& batch, std::size_t first,
-          std::size_t end, std::size_t query, std::size_t n) {
+void scan(const Planes& codes, const ScanSettings& settings, const QueryBatch& batch, const SegmentView& segment,
+          NumberRange rows, std::size_t query, std::size_t n) {
     batch.stopper.check();
-    if (first >= end) return;
+    if (rows.begin >= rows.end) return;
     const auto use = [&](PlaneView view, std::size_t block_first, std::size_t block_end) {
+        SegmentView here = segment;
+        here.codes = view;
         const std::size_t n_most = std::max(kWarpRows, kPairsAtOnce / n / kWarpRows * kWarpRows);
         while (block_first < block_end) {
             const std::size_t launch_end = std::min(block_end, block_first + n_most);
-            scan_block({view, batch.n_words, block_first, launch_end, batch.view(query, n), batch.runs, batch.mask,
-                        batch.candidates(query), batch.k},
-                       settings.unit, batch.stream);
+            scan_block(
+                {here, batch.n_words, block_first, launch_end, batch.view(query, n), batch.candidates(query), batch.k},
+                settings.unit, batch.stream);
             if (launch_end < block_end) {
                 finish(batch.stream);
                 batch.stopper.check();
@@ -126,9 +128,9 @@ void scan(const Planes& codes, const ScanSettings& settings, const QueryBatch& b
         }
     };
     if (codes.place() == Place::host) {
-        for_blocks(codes, settings.block_bytes, first, end, batch.stream, use);
+        for_blocks(codes, settings.block_bytes, rows.begin, rows.end, batch.stream, use);
     } else {
-        use({codes.words(), codes.stride()}, first, end);
+        use({codes.words(), codes.stride()}, rows.begin, rows.end);
     }
 }
 

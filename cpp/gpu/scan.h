@@ -1,6 +1,6 @@
 // The scan on the GPU: compares a batch of queries with codes in device or host memory.
 //
-// Called by FlatGallery. Chooses the kernel, and streams codes that are on the host.
+// Called by Gallery. Chooses the kernel, and streams codes that are on the host.
 #pragma once
 
 #include "gpu/planes.h"
@@ -8,6 +8,7 @@
 namespace fasthash::gpu {
 
 struct QueryBatch;
+struct SegmentView;
 
 /// The hardware unit that compares codes: popcount instructions or the tensor cores' bit products. `best`: the faster
 /// one for the width and number of queries.
@@ -22,9 +23,9 @@ struct ScanSettings {
 /// The unit named by the environment variable FASTHASH_GPU_SCAN. Throws ArgumentError if the name is unknown.
 Unit wanted_unit();
 
-/// Compare rows first .. end (first is a multiple of kQuad) with n queries of a batch, starting at `query`, and add the
-/// entries before their thresholds to the candidates. Throws Interrupted.
-void scan(const Planes& codes, const ScanSettings& settings, const QueryBatch& batch, std::size_t first,
-          std::size_t end, std::size_t query, std::size_t n);
+/// Compare rows of a segment (the first is a multiple of kQuad) with n queries of a batch, starting at `query`, and add
+/// the entries before their thresholds to the candidates. Throws Interrupted.
+void scan(const Planes& codes, const ScanSettings& settings, const QueryBatch& batch, const SegmentView& segment,
+          NumberRange rows, std::size_t query, std::size_t n);
 
 }  // namespace fasthash::gpu

@@ -95,7 +95,7 @@ struct TensorScan {
     }
 
     FASTHASH_DEVICE Quad quad_of_codes(std::size_t row, unsigned w) const {
-        return w < kWords && row < task.end ? task.codes.quad(row, w) : Quad{};
+        return w < kWords && row < task.end ? task.segment.codes.quad(row, w) : Quad{};
     }
 
     /// Number of ones in codes whose words are spread over four neighbouring lanes.
@@ -131,7 +131,7 @@ struct TensorScan {
             const std::size_t query = first_query + i / 4 * kTileQueries + i / 2 % 2 * 8;
             int distance = 0;
             for (unsigned w = 0; w < kWords; ++w) {
-                distance += count_bits(task.codes.word(row, w) ^ task.queries.words[query * kWords + w]);
+                distance += count_bits(task.segment.codes.word(row, w) ^ task.queries.words[query * kWords + w]);
             }
             if (distance <= key_distance(task.queries.thresholds[query])) task.keep(query, row, distance);
         }
