@@ -113,10 +113,47 @@ def test_both_units_find_the_same(device, kind, unit, monkeypatch):
         assert_same(on_gpu.range_search(queries, n_bits // 9), index.range_search(queries, n_bits // 9))
 
 
-def test_a_unit_that_is_not_known(device, monkeypatch):
-    monkeypatch.setenv("FASTHASH_GPU_SCAN", "abacus")
-    with pytest.raises(ValueError, match="FASTHASH_GPU_SCAN must be 'popcount' or 'tensor', got 'abacus'"):
+@pytest.mark.parametrize(
+    ("variable", "known"),
+    [("FASTHASH_GPU_SCAN", "'popcount' or 'tensor'"), ("FASTHASH_GPU_PLAN", "'scan' or 'clusters'")],
+)
+def test_a_setting_that_is_not_known(device, monkeypatch, variable, known):
+    monkeypatch.setenv(variable, "abacus")
+    with pytest.raises(ValueError, match=f"{variable} must be {known}, got 'abacus'"):
         filled("flat", 5).to(device)
+
+
+@pytest.mark.parametrize("n_queries", [1, 70])
+@pytest.mark.parametrize("p", [0.04, 0.2])
+def test_clusters_and_their_changes(device, monkeypatch, n_queries, p):
+    """Queries near a centre visit few clusters; those far from all give up and are scanned."""
+    monkeypatch.setenv("FASTHASH_GPU_PLAN", "clusters")
+    both = learned_like(RNG, 3000 + n_queries, p)
+    codes, queries = both[:3000], both[3000:].copy()
+    queries[-1] ^= 0x55
+    index = fh.HierIndex((8, 16, 40), plan="clusters")
+    index.add(codes, shuffled_ids(RNG, len(codes)))
+    assert index.stats()["n_clusters"] > 1
+    on_gpu = index.to(device)
+    some = index.to_arrays()[1][::2]
+    for change in (
+        lambda one: None,
+        lambda one: one.remove(some[:30]),
+        lambda one: one.add(queries[:1]),
+        lambda one: one.add(both[:200]),
+    ):
+        change(on_gpu)
+        change(index)
+        for k in (1, 20, 200):
+            assert_same(on_gpu.search(queries, k), index.search(queries, k))
+        assert_same(on_gpu.search(queries, 20, allow=some), index.search(queries, 20, allow=some))
+        assert_same(on_gpu.search(queries, 5, keep=0.3), index.search(queries, 5, keep=0.3))
+        assert_same(on_gpu.range_search(queries, 9), index.range_search(queries, 9))
+
+
+def learned_like(rng, n, p):
+    centres = rng.integers(0, 256, (20, 8), np.uint8)
+    return centres[rng.integers(0, 20, n)] ^ np.packbits(rng.random((n, 64)) < p, axis=1)
 
 
 @pytest.mark.parametrize("memory", [500, 8_000])
@@ -403,7 +440,9 @@ def test_a_mapped_index_is_read_from_its_file(device, kind, tmp_path):
 
 @pytest.mark.parametrize("memory", ["compact", "default", "fast"])
 @pytest.mark.parametrize("plan", ["scan", "prefix", "multi-index", "clusters"])
-def test_segments_of_every_plan(device, plan, memory):
+@pytest.mark.parametrize("searched_by", ["scan", "clusters", ""])
+def test_segments_of_every_plan(device, plan, memory, searched_by, monkeypatch):
+    monkeypatch.setenv("FASTHASH_GPU_PLAN", searched_by)
     codes = np.concatenate([GALLERIES["clustered"](RNG, 3000, 8), GALLERIES["duplicated"](RNG, 1000, 8)])
     index = fh.HierIndex((8, 16, 40), plan=plan, memory=memory)
     index.add(codes, shuffled_ids(RNG, len(codes)))

@@ -1,4 +1,5 @@
 // The kernels and their host code, compiled for the emulator.
+#include "gpu/cluster_search.cu"
 #include "gpu/gallery.cu"
 #include "gpu/gpu_segment.cu"
 #include "gpu/level_cuts.cu"

@@ -1,5 +1,7 @@
+#include "gpu/cluster_search.h"
 #include "gpu/gallery.h"
 #include "gpu/query_batch.h"
+#include "gpu/tuning.h"
 
 namespace fasthash::gpu {
 
@@ -18,6 +20,28 @@ std::size_t power_of_two(std::size_t n) {
 
 void check_room(std::size_t n_keys) {
     if (n_keys > kMostKeys) throw OutOfMemory("a query finds too many codes for the GPU to sort");
+}
+
+/// The flags of the queries of a batch. Waits for the device.
+std::vector<std::uint8_t> flags_of(const QueryBatch& batch) {
+    std::vector<std::uint8_t> flags(batch.n);
+    copy_to_host(flags.data(), batch.flags, batch.n, batch.stream);
+    finish(batch.stream);
+    return flags;
+}
+
+std::vector<std::uint32_t> flagged(const std::vector<std::uint8_t>& flags, std::uint8_t flag) {
+    std::vector<std::uint32_t> numbers;
+    for (std::size_t query = 0; query < flags.size(); ++query) {
+        if ((flags[query] & flag) != 0) numbers.push_back(static_cast<std::uint32_t>(query));
+    }
+    return numbers;
+}
+
+/// Prepares queries to be compared again from the first row on.
+void restart(const QueryBatch& batch, const Selection& some) {
+    launch(Restart{batch.view(some), batch.thresholds, batch.counts, batch.flags}, {blocks_for(some.n, kScanThreads)},
+           kScanThreads, 0, batch.stream);
 }
 
 template <typename T>
@@ -49,7 +73,7 @@ std::vector<std::uint32_t> bits_of(NumberRange entries, std::size_t n_words, con
 
 Gallery::Gallery(const State& state, std::size_t n_bytes, Stream stream, std::size_t room, const Gallery* previous,
                  Share share)
-    : n_bytes_(n_bytes), settings_{wanted_unit(), std::min(room / 2, kStreamBytes)} {
+    : n_bytes_(n_bytes), settings_{wanted_unit(), wanted_plan(), std::min(room / 2, kStreamBytes)} {
     std::size_t n_needed = 0, n_sent = 0;
     for (const LiveSegment& each : state.segments) {
         n_needed += GpuSegment::bytes_for(*each.segment, groups_of(*each.segment, share));
@@ -156,18 +180,38 @@ SegmentView Gallery::view(std::size_t part, const Allowed* allowed) const {
 
 IdsView Gallery::ids() const { return {ranked_ids_.data(), smallest_id_}; }
 
+bool Gallery::visits_clusters(std::size_t part, std::size_t n_queries) const {
+    const GpuSegment& segment = *parts_[part].segment;
+    if (segment.clusters() == nullptr || settings_.plan == GpuPlan::scan) return false;
+    return settings_.plan == GpuPlan::clusters || n_queries >= kClusterPairs / segment.n_rows();
+}
+
 void Gallery::compare(const QueryBatch& batch, const Allowed* allowed, std::size_t part, NumberRange rows,
-                      std::size_t query, std::size_t n) const {
-    scan(parts_[part].segment->codes(), settings_, batch, view(part, allowed), rows, query, n);
+                      const Selection& queries, std::size_t n_before) const {
+    scan(parts_[part].segment->codes(), settings_, batch, view(part, allowed), rows, queries, n_before);
 }
 
 void Gallery::compare_all(const QueryBatch& batch, const Allowed* allowed) const {
+    constexpr std::size_t kKnown = ~std::size_t{0};  // the thresholds are those of the radius
     for (std::size_t part = 0; part < parts_.size(); ++part) {
-        compare(batch, allowed, part, {0, parts_[part].segment->n_rows()}, 0, batch.n);
+        const GpuSegment& segment = *parts_[part].segment;
+        const NumberRange rows{0, segment.n_rows()};
+        if (!visits_clusters(part, batch.n)) {
+            compare(batch, allowed, part, rows, batch.all(), kKnown);
+            continue;
+        }
+        compare_clusters(segment, view(part, allowed), settings_, batch);
+        const std::vector<std::uint32_t> scanned = flagged(flags_of(batch), kGaveUp);
+        if (scanned.empty()) continue;
+        const Buffer<std::uint32_t> numbers = loaded(scanned.data(), scanned.size(), batch.stream);
+        compare(batch, allowed, part, rows, {numbers.data(), numbers.size()}, kKnown);
+        fill_bytes(batch.flags, 0, batch.n, batch.stream);
+        finish(batch.stream);  // before the numbers are freed
     }
 }
 
-void Gallery::find_nearest(QueryBatch& batch, const Allowed* allowed) const {
+void Gallery::find_nearest(const QueryBatch& batch, const Allowed* allowed, const Selection& queries,
+                           bool clusters) const {
     // The rows compared so far give a threshold. Of `growth` times as many further rows about growth * k lie within it,
     // rarely more than 2 * growth * k plus a few, so that the candidates fit the capacity.
     const std::size_t growth = std::max<std::size_t>(1, batch.capacity / (2 * std::size_t{batch.k} + 24));
@@ -175,23 +219,42 @@ void Gallery::find_nearest(QueryBatch& batch, const Allowed* allowed) const {
     std::size_t n_compared = 0;
     for (std::size_t part = 0; part < parts_.size(); ++part) {
         const std::size_t n = parts_[part].segment->n_rows();
+        if (clusters && visits_clusters(part, queries.n)) {
+            search_clusters(*parts_[part].segment, view(part, allowed), settings_, batch, n_compared == 0);
+            n_compared += n;
+            continue;
+        }
         for (std::size_t first = 0; first < n;) {
             const std::size_t n_next = n_compared == 0 ? n_fit : n_compared * growth;
             const std::size_t end = std::min(n, first + std::max(kQuad, n_next / kQuad * kQuad));
-            compare(batch, allowed, part, {first, end}, 0, batch.n);
-            tighten(batch, 0, batch.n);
+            compare(batch, allowed, part, {first, end}, queries, n_compared);
+            tighten(batch, queries);
             n_compared += end - first;
             first = end;
         }
     }
 }
 
-/// Scans again for a query whose candidates have overflowed: starts from the threshold known so far, and takes smaller
-/// steps when they overflow again.
-void Gallery::scan_carefully(QueryBatch& batch, const Allowed* allowed, std::size_t query) const {
-    // The k-th candidate found so far is a valid threshold. It may itself be among the k nearest, hence + 1.
-    const std::uint64_t threshold = value_at(batch.thresholds, query, batch.stream) + 1;
-    copy_to_device(batch.thresholds + query, &threshold, sizeof(threshold), batch.stream);
+bool Gallery::find_again(const QueryBatch& batch, const Allowed* allowed) const {
+    std::vector<std::uint8_t> flags = flags_of(batch);  // the only wait of a search that ends here
+    const std::vector<std::uint32_t> scanned = flagged(flags, kGaveUp);
+    if (!scanned.empty()) {
+        const Buffer<std::uint32_t> numbers = loaded(scanned.data(), scanned.size(), batch.stream);
+        const Selection some{numbers.data(), numbers.size()};
+        restart(batch, some);
+        find_nearest(batch, allowed, some, false);
+        flags = flags_of(batch);
+    }
+    const std::vector<std::uint32_t> overflowed = flagged(flags, kOverflowed);
+    for (const std::uint32_t query : overflowed) scan_carefully(batch, allowed, query);
+    return !scanned.empty() || !overflowed.empty();
+}
+
+/// Scans again for a query whose candidates have overflowed, and takes smaller steps when they overflow again.
+void Gallery::scan_carefully(const QueryBatch& batch, const Allowed* allowed, std::uint32_t query) const {
+    const Buffer<std::uint32_t> number = loaded(&query, 1, batch.stream);
+    const Selection one{number.data(), 1};
+    restart(batch, one);
     std::uint32_t n_kept = 0;
     for (std::size_t part = 0; part < parts_.size(); ++part) {
         const std::size_t n = parts_[part].segment->n_rows();
@@ -201,12 +264,12 @@ void Gallery::scan_carefully(QueryBatch& batch, const Allowed* allowed, std::siz
         for (std::size_t first = 0, step = (n + kQuad - 1) / kQuad * kQuad; first < n;) {
             copy_to_device(batch.counts + query, &n_kept, sizeof(n_kept), batch.stream);
             const std::size_t end = std::min(n, first + step);
-            compare(batch, allowed, part, {first, end}, query, 1);
+            compare(batch, allowed, part, {first, end}, one, 0);
             if (value_at(batch.counts, query, batch.stream) > batch.capacity) {
                 step = std::max(safe, step / 4 / kQuad * kQuad);
                 continue;
             }
-            tighten(batch, query, 1);
+            tighten(batch, one);
             n_kept = value_at(batch.counts, query, batch.stream);
             first = end;
             step *= 2;
@@ -232,22 +295,15 @@ void Gallery::search(CodeView queries, std::uint32_t k, const Allowed* allowed, 
             cuts = Buffer<std::uint16_t>(batch.n * pruned->levels.n_levels(), stream);
             pruned->levels.choose(batch, pruned->pruning, k, cuts.data());
         }
-        if (n_entries_ != 0) find_nearest(batch, allowed);
+        if (n_entries_ != 0) find_nearest(batch, allowed, batch.all(), true);
         const auto write = [&] {
-            launch(Write{batch.candidates(0), batch.n, k, n_bits, ids(), distances + first * k, ids_found + first * k},
+            launch(Write{batch.candidates(), batch.n, k, n_bits, ids(), distances + first * k, ids_found + first * k},
                    {blocks_for(batch.n * k, kScanThreads)}, kScanThreads, 0, stream);
         };
-        write();
-        std::vector<std::uint8_t> overflowed(batch.n);
-        copy_to_host(overflowed.data(), batch.overflowed, batch.n, stream);
-        finish(stream);  // the only wait of a search whose candidates fit
-        if (std::find(overflowed.begin(), overflowed.end(), 1) == overflowed.end()) continue;
-        for (std::size_t query = 0; query < batch.n; ++query) {
-            if (overflowed[query] != 0) scan_carefully(batch, allowed, query);
-        }
-        write();
-        finish(stream);
+        write();  // before the flags are known: they are rarely set
+        if (find_again(batch, allowed)) write();
     }
+    finish(stream);
 }
 
 void Gallery::count_within(CodeView queries, std::int32_t radius, const Allowed* allowed, std::int64_t* counts,
@@ -284,8 +340,8 @@ void Gallery::range_search(CodeView queries, std::int32_t radius, const Allowed*
         const CodeView batch_queries{queries.row(first), end - first, queries.n_bytes};
         const QueryBatch batch(batch_queries, radius, capacity, static_cast<std::uint32_t>(capacity), stopper, stream);
         compare_all(batch, allowed);
-        tighten(batch, 0, batch_queries.n);
-        launch(WriteRange{batch.candidates(0), starts.data() + first, ids(), distances, ids_found},
+        tighten(batch, batch.all());
+        launch(WriteRange{batch.candidates(), starts.data() + first, ids(), distances, ids_found},
                {blocks_for(capacity, kScanThreads), static_cast<unsigned>(batch_queries.n)}, kScanThreads, 0, stream);
     }
     finish(stream);

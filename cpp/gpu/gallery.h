@@ -16,6 +16,7 @@ namespace fasthash::gpu {
 
 struct IdsView;
 struct QueryBatch;
+struct Selection;
 
 /// For each segment a bit per entry of a gallery: set if a search may return it.
 using Allowed = std::vector<Buffer<std::uint32_t>>;
@@ -77,12 +78,18 @@ class Gallery {
     void rank_ids(Stream stream);
     SegmentView view(std::size_t part, const Allowed* allowed) const;
     IdsView ids() const;
-    /// Compare all rows of a part, or some, with the queries of a batch from `query` on.
-    void compare(const QueryBatch& batch, const Allowed* allowed, std::size_t part, NumberRange rows, std::size_t query,
-                 std::size_t n) const;
+    /// Whether the clusters of a part are visited rather than scanned.
+    bool visits_clusters(std::size_t part, std::size_t n_queries) const;
+    /// Scan rows of a part; `n_before` as in takes_products.
+    void compare(const QueryBatch& batch, const Allowed* allowed, std::size_t part, NumberRange rows,
+                 const Selection& queries, std::size_t n_before) const;
+    /// Add all entries before the thresholds of a batch, which do not change, to the candidates.
     void compare_all(const QueryBatch& batch, const Allowed* allowed) const;
-    void find_nearest(QueryBatch& batch, const Allowed* allowed) const;
-    void scan_carefully(QueryBatch& batch, const Allowed* allowed, std::size_t query) const;
+    /// Find the nearest of queries, with clusters where they pay or by scans alone.
+    void find_nearest(const QueryBatch& batch, const Allowed* allowed, const Selection& queries, bool clusters) const;
+    /// Find the nearest of the flagged queries in another way; false if there are none.
+    bool find_again(const QueryBatch& batch, const Allowed* allowed) const;
+    void scan_carefully(const QueryBatch& batch, const Allowed* allowed, std::uint32_t query) const;
 
     std::size_t n_bytes_;
     Place place_ = Place::device;

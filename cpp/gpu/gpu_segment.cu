@@ -43,6 +43,9 @@ GpuSegment::GpuSegment(std::shared_ptr<const Segment> segment, NumberRange group
         ranks_ = sent(held.runs->ranks(), place, staging, stream);
         extras_ = sent(held.runs->extras(), place, staging, stream);
     }
+    if (segment_->clusters() != nullptr && rows_.size() != 0) {
+        clusters_ = std::make_unique<const Clusters>(*segment_->clusters(), rows_, staging, stream);
+    }
     if (held.ids.size() != 0) {
         const std::size_t width = held.ids.width();
         ids_ = sent(held.ids.bytes().data() + entries_.begin * width, entries_.size() * width, place, staging, stream);
@@ -59,7 +62,7 @@ std::size_t GpuSegment::bytes_for(const Segment& segment, NumberRange groups) {
 
 std::size_t GpuSegment::device_nbytes() const {
     return codes_.device_nbytes() + marks_.device_nbytes() + ranks_.device_nbytes() + extras_.device_nbytes() +
-           ids_.device_nbytes();
+           ids_.device_nbytes() + (clusters_ ? clusters_->device_nbytes() : 0);
 }
 
 SegmentView GpuSegment::view(std::int64_t smallest) const {

@@ -5,6 +5,7 @@
 
 #include <memory>
 
+#include "gpu/clusters.h"
 #include "gpu/planes.h"
 #include "segments/segment.h"
 
@@ -27,6 +28,8 @@ class GpuSegment {
     /// The entries of the segment that are here.
     NumberRange entries() const { return entries_; }
     const Planes& codes() const { return codes_; }
+    /// Null unless the codes are in clusters.
+    const Clusters* clusters() const { return clusters_.get(); }
     bool has_duplicates() const { return marks_.size() != 0; }
     std::size_t device_nbytes() const;
     /// `smallest`: the id that counts as number 0.
@@ -41,6 +44,7 @@ class GpuSegment {
     Buffer<std::uint32_t> ranks_;
     Buffer<std::uint32_t> extras_;
     Buffer<std::uint8_t> ids_;  // empty if they are counted
+    std::unique_ptr<const Clusters> clusters_;
 };
 
 }  // namespace fasthash::gpu

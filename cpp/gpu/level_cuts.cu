@@ -172,7 +172,7 @@ void LevelTable::choose(QueryBatch& batch, const Pruning& pruning, std::uint32_t
                        begin,
                        end,
                        batch.n_words,
-                       batch.view(0, batch.n)};
+                       batch.view(batch.all())};
         task.queries.cuts.n_checked = depth;
         const auto tile = static_cast<unsigned>(std::clamp<std::size_t>(
             kSharedBytes / CountNodes::bytes_for(1, n_scores), 1, std::min<std::size_t>(kMostCountThreads, batch.n)));

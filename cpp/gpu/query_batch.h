@@ -57,7 +57,7 @@ struct Prepare {
     std::uint32_t* words;
     std::uint64_t* thresholds;
     std::uint32_t* counts;
-    std::uint8_t* overflowed;
+    std::uint8_t* flags;
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
         const std::size_t n_words = (n_bytes + 3) / 4;
@@ -68,9 +68,33 @@ struct Prepare {
             if (w != 0) continue;
             thresholds[query] = threshold;
             counts[query] = 0;
-            overflowed[query] = 0;
+            flags[query] = 0;
         }
     }
+};
+
+/// Forgets the candidates of queries that are compared again from the first row on.
+struct Restart {
+    QueryView queries;
+    std::uint64_t* thresholds;
+    std::uint32_t* counts;
+    std::uint8_t* flags;
+
+    FASTHASH_KERNEL void operator()(const Block& block) const {
+        for (std::size_t i = block.thread_of_row(); i < queries.n; i += block.threads_of_row()) {
+            const std::size_t query = queries.number(i);
+            // The k-th candidate so far is a valid threshold. It may itself be among the k nearest, hence + 1.
+            thresholds[query] += 1;
+            counts[query] = 0;
+            flags[query] = 0;
+        }
+    }
+};
+
+/// Some queries of a batch, or all.
+struct Selection {
+    const std::uint32_t* numbers;  ///< on the device; null for 0 .. n - 1
+    std::size_t n;
 };
 
 /// Queries that are searched together, with their thresholds and candidates.
@@ -89,22 +113,19 @@ struct QueryBatch {
         arena_.reserve(words, n * n_words);
         arena_.reserve(thresholds, n);
         arena_.reserve(counts, n);
-        arena_.reserve(overflowed, n);
+        arena_.reserve(flags, n);
         arena_.reserve(keys, n * n_keys);
         arena_.allocate(on);
         copy_to_device(rows, queries.data, n * queries.n_bytes, on);
-        launch(Prepare{rows, n, queries.n_bytes, pair_key(radius + 1, 0), words, thresholds, counts, overflowed},
+        launch(Prepare{rows, n, queries.n_bytes, pair_key(radius + 1, 0), words, thresholds, counts, flags},
                {blocks_for(n * n_words, kScanThreads)}, kScanThreads, 0, on);
     }
     QueryBatch(const QueryBatch&) = delete;
     QueryBatch& operator=(const QueryBatch&) = delete;
 
-    QueryView view(std::size_t query, std::size_t n_queries) const {
-        QueryView these{words + query * n_words, n_queries, thresholds + query, cuts};
-        if (cuts.cuts != nullptr) these.cuts.cuts += query * cuts.n_levels;
-        return these;
-    }
-    Candidates candidates(std::size_t query) const { return {keys + query * capacity, counts + query, capacity}; }
+    QueryView view(const Selection& some) const { return {some.numbers, some.n, words, thresholds, cuts}; }
+    Selection all() const { return {nullptr, n}; }
+    Candidates candidates() const { return {keys, counts, capacity}; }
 
     std::size_t n;
     unsigned n_words;
@@ -115,7 +136,7 @@ struct QueryBatch {
     std::uint32_t* words = nullptr;
     std::uint64_t* thresholds = nullptr;
     std::uint32_t* counts = nullptr;
-    std::uint8_t* overflowed = nullptr;
+    std::uint8_t* flags = nullptr;
     std::uint64_t* keys = nullptr;
     std::uint32_t capacity;
 
@@ -123,18 +144,23 @@ struct QueryBatch {
     Arena arena_;
 };
 
-inline void tighten(const QueryBatch& batch, std::size_t query, std::size_t n_queries) {
-    if (batch.capacity > kBlockKeys) {
-        std::vector<std::uint32_t> n_found(n_queries);
-        copy_to_host(n_found.data(), batch.counts + query, n_queries * sizeof(std::uint32_t), batch.stream);
+/// Sort the candidates of queries, keep the k nearest and lower the thresholds.
+inline void tighten(const QueryBatch& batch, const Selection& some) {
+    const Tighten kernel{batch.view(some), batch.candidates(), batch.k, batch.thresholds, batch.flags};
+    if (batch.capacity > kBlockKeys) {  // the host starts a sort for each query that has found so many
+        std::vector<std::uint32_t> n_found(batch.n), numbers(some.n);
+        copy_to_host(n_found.data(), batch.counts, batch.n * sizeof(std::uint32_t), batch.stream);
+        if (some.numbers != nullptr) {
+            copy_to_host(numbers.data(), some.numbers, some.n * sizeof(std::uint32_t), batch.stream);
+        }
         finish(batch.stream);
-        for (std::size_t i = 0; i < n_queries; ++i) {
-            const std::uint32_t n = std::min(n_found[i], batch.capacity);
-            if (n > kBlockKeys) sort_ascending(batch.candidates(query + i).keys, n, batch.stream);
+        for (std::size_t i = 0; i < some.n; ++i) {
+            const std::size_t query = some.numbers == nullptr ? i : numbers[i];
+            const std::uint32_t n = std::min(n_found[query], batch.capacity);
+            if (n > kBlockKeys) sort_ascending(batch.keys + query * batch.capacity, n, batch.stream);
         }
     }
-    launch(Tighten{batch.candidates(query), batch.k, batch.thresholds + query, batch.overflowed + query},
-           {static_cast<unsigned>(n_queries)}, kSortThreads, kSharedKeys * sizeof(std::uint64_t), batch.stream);
+    launch(kernel, {static_cast<unsigned>(some.n)}, kSortThreads, kSharedKeys * sizeof(std::uint64_t), batch.stream);
 }
 
 }  // namespace fasthash::gpu

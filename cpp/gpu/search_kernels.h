@@ -66,15 +66,17 @@ struct LevelCuts {
     unsigned n_checked = 0;  ///< levels whose cuts are chosen; the first ones
 };
 
-/// Queries of a batch: rows of words, and the threshold of each.
+/// Queries of a batch, all or some: rows of words, and the threshold of each.
 struct QueryView {
-    const std::uint32_t* words;  ///< (n, n_words)
+    const std::uint32_t* numbers;  ///< of the queries in their batch; null for 0 .. n - 1
     std::size_t n;
+    const std::uint32_t* words;  ///< of the batch, (n_queries, n_words)
     /// Exclusive threshold of each query, as a key. Distance and number are in one word, hence always of the same
     /// moment, and the key only falls, as fasthash/topk.h requires of a threshold.
     const std::uint64_t* thresholds;
     LevelCuts cuts;
 
+    FASTHASH_DEVICE std::size_t number(std::size_t i) const { return numbers == nullptr ? i : numbers[i]; }
     /// The distance of a query and a code over these bytes.
     FASTHASH_DEVICE int distance(std::size_t query, const PlaneView& codes, unsigned n_words, std::size_t row,
                                  unsigned begin, unsigned end) const {
@@ -185,23 +187,45 @@ FASTHASH_DEVICE void take_entries(const SegmentView& segment, std::size_t row, i
     }
 }
 
+/// Lowers a threshold to the end of the k-th distance, given the number of entries found at each distance. Ties at that
+/// distance stay before the threshold, since their ids decide.
+FASTHASH_DEVICE std::uint64_t tightened(std::uint64_t threshold, const std::uint32_t* counts, unsigned n_bits,
+                                        std::uint32_t k) {
+    std::uint32_t n_near = 0;
+    for (unsigned distance = 0; distance <= n_bits; ++distance) {
+        n_near += counts[distance];
+        if (n_near < k) continue;
+        const std::uint64_t beyond = pair_key(static_cast<int>(distance) + 1, 0);
+        return beyond < threshold ? beyond : threshold;
+    }
+    return threshold;
+}
+
 /// Arguments of a scan: compare rows first .. end with the queries, and add the entries before their thresholds to the
 /// candidates.
 struct ScanTask {
     SegmentView segment;
     unsigned n_words;
-    std::size_t first;  ///< a multiple of kQuad
+    std::size_t first;
     std::size_t end;
     QueryView queries;
     Candidates found;
     std::uint32_t k;
 
+    /// Where threads begin to read: they read whole quads.
+    FASTHASH_DEVICE std::size_t first_quad() const { return first / kQuad * kQuad; }
+    FASTHASH_DEVICE bool has(std::size_t row) const { return row >= first && row < end; }
+    /// `query`: its number in the batch.
     FASTHASH_DEVICE void keep(std::size_t query, std::size_t row, int distance) const {
         if (!queries.keeps(query, segment.codes, n_words, row)) return;
         take_entries(segment, row, distance, queries.thresholds[query], k,
                      [&](std::uint64_t key) { found.push(query, key); });
     }
 };
+
+/// Flags of a query, read by the host when its batch is finished.
+constexpr std::uint8_t kOverflowed = 1;  // more candidates than room: the result may be wrong
+constexpr std::uint8_t kGaveUp = 2;      // clusters save too little: the result is not complete
 
 /// Most keys that can be sorted.
 constexpr std::uint32_t kMostKeys = std::uint32_t{1} << 30;
@@ -234,16 +258,17 @@ FASTHASH_DEVICE void sort_keys(const Block& block, std::uint64_t* keys, std::uin
 /// Above this many keys one block is too slow, so the whole device sorts them.
 constexpr std::uint32_t kBlockKeys = 65536;
 
-/// Sorts the candidates of each query, one block per query, keeps the k nearest and lowers the threshold to the k-th.
+/// Sorts the candidates of queries, one block per query, keeps the k nearest and lowers the threshold to the k-th.
 /// The capacity must be a power of two; more than kBlockKeys keys must be sorted already.
 struct Tighten {
+    QueryView queries;
     Candidates found;
     std::uint32_t k;
     std::uint64_t* thresholds;
-    std::uint8_t* overflowed;  ///< set if candidates exceeded the capacity, so that the result may be wrong
+    std::uint8_t* flags;  ///< kOverflowed is set if candidates exceeded the capacity
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
-        const std::size_t query = block.x();
+        const std::size_t query = queries.number(block.x());
         std::uint64_t* const keys = found.keys + query * found.capacity;
         const std::uint32_t n_found = found.counts[query];
         const std::uint32_t n = n_found < found.capacity ? n_found : found.capacity;
@@ -258,7 +283,7 @@ struct Tighten {
             sort_keys(block, keys, n);
         }
         if (block.thread() == 0) {
-            if (n_found > found.capacity) overflowed[query] = 1;
+            if (n_found > found.capacity) flags[query] |= kOverflowed;
             found.counts[query] = n < k ? n : k;
             if (n >= k) thresholds[query] = keys[k - 1];
         }

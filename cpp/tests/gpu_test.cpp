@@ -96,6 +96,33 @@ std::vector<std::uint8_t> around_centres(std::size_t n_codes, std::size_t n_byte
     return codes;
 }
 
+void finds_what_the_index_finds(const gpu::Gallery& gallery, const Index& index,
+                                const std::vector<std::uint8_t>& queries, const IdFilter* filter) {
+    const CodeView wanted = view(queries, gallery.n_bytes());
+    gpu::Allowed there;
+    if (filter != nullptr) {
+        const auto bits = allowed_entries(*index.state(), *filter);
+        std::vector<const std::uint32_t*> words;
+        for (const auto& of_segment : bits) words.push_back(of_segment.data());
+        there = gallery.allowed(words, nullptr);
+    }
+    const gpu::Allowed* const allowed = filter == nullptr ? nullptr : &there;
+    for (const std::size_t k : {1, 50, 2500}) {
+        check(on_emulator(gallery, queries, k, allowed) == search(index, wanted, k, filter), "a filter");
+    }
+    for (const std::int32_t radius : {0, 3, 7, 32}) {
+        const RangeResult range = index.range_search(wanted, radius, filter, nullptr);
+        std::vector<std::int64_t> counts(wanted.n), offsets{0};
+        gallery.count_within(wanted, radius, allowed, counts.data(), nullptr);
+        for (const std::int64_t count : counts) offsets.push_back(offsets.back() + count);
+        check(offsets == range.offsets, "counts within a radius");
+        Found found{std::vector<std::int32_t>(range.ids.size()), std::vector<std::int64_t>(range.ids.size())};
+        gallery.range_search(wanted, radius, allowed, offsets.data(), found.distances.data(), found.ids.data(),
+                             nullptr);
+        check(found == Found{range.distances, range.ids}, "all within a radius");
+    }
+}
+
 /// Segments of every plan, as they stand: rows, rows without their prefixes, byte-major codes, clusters.
 void every_plan_is_copied_as_it_stands() {
     std::mt19937 generator(3);
@@ -114,6 +141,57 @@ void every_plan_is_copied_as_it_stands() {
             }
         }
     }
+}
+
+/// Searches over clusters: every width, codes that meet in few clusters or in many, removed entries, duplicates, tails.
+void clusters_find_what_is_near(const std::vector<std::size_t>& widths) {
+    std::mt19937 generator(12);
+    std::size_t n_clusters = 0;
+    for (const std::size_t n_bytes : widths) {
+        for (const bool uniform : {false, true}) {
+            const std::size_t n = n_bytes > 16 ? 600 : 1500;
+            const auto codes = uniform ? random_codes(n * n_bytes, generator, n_bytes < 4 ? 7 : 256)
+                                       : around_centres(n, n_bytes, generator);
+            auto queries = around_centres(70, n_bytes, generator);
+            queries.resize((uniform ? 3 : 66) * n_bytes);
+            std::vector<std::int64_t> ids(n);
+            std::iota(ids.begin(), ids.end(), 7);
+            std::shuffle(ids.begin(), ids.end(), generator);
+            const auto index = hier_index(codes, LevelLayout({8, n_bytes * 8 - 8}), ids.data(), Plan::clusters);
+            for (const bool changed : {false, true}) {
+                if (changed) {
+                    index->remove(ids.data(), 60);
+                    index->add({queries.data(), 3, n_bytes}, nullptr);
+                    index->add({codes.data(), 3, n_bytes}, nullptr);
+                }
+                const ArrangedCodes* const clusters = index->state()->segments[0].segment->clusters();
+                n_clusters += clusters == nullptr ? 0 : clusters->centroids().n;
+                const gpu::Gallery gallery = on_gpu(*index);
+                const CodeView wanted = view(queries, n_bytes);
+                const std::string where = std::to_string(n_bytes) + " bytes, uniform " + std::to_string(uniform);
+                for (const std::size_t k : {1, 10, 100}) {
+                    check(on_emulator(gallery, queries, k) == search(*index, wanted, k), "clusters, " + where);
+                }
+                if (!changed) continue;
+                queries.resize(3 * n_bytes);
+                finds_what_the_index_finds(gallery, *index, queries, nullptr);
+                std::vector<std::int64_t> some;
+                for (const std::int64_t id : ids) {
+                    if (generator() % 2 == 0) some.push_back(id);
+                }
+                const IdFilter filter(some);
+                finds_what_the_index_finds(gallery, *index, queries, &filter);
+                const gpu::LevelTable levels = levels_of(*index);
+                for (const double keep : {.1, .5}) {
+                    const gpu::PrunedSearch pruned{levels, {keep}};
+                    check(on_emulator(gallery, queries, 10, nullptr, &pruned) ==
+                              search(*index, view(queries, n_bytes), 10, nullptr, Pruning{keep}),
+                          "pruned in clusters, " + where);
+                }
+            }
+        }
+    }
+    check(n_clusters > 100, "codes in clusters, there are " + std::to_string(n_clusters));
 }
 
 /// Ids too far apart for the keys that candidates are ordered by.
@@ -254,33 +332,6 @@ void the_nearest_of_a_burst_is_found_again() {
     }
 }
 
-void finds_what_the_index_finds(const gpu::Gallery& gallery, const Index& index,
-                                const std::vector<std::uint8_t>& queries, const IdFilter* filter) {
-    const CodeView wanted = view(queries, gallery.n_bytes());
-    gpu::Allowed there;
-    if (filter != nullptr) {
-        const auto bits = allowed_entries(*index.state(), *filter);
-        std::vector<const std::uint32_t*> words;
-        for (const auto& of_segment : bits) words.push_back(of_segment.data());
-        there = gallery.allowed(words, nullptr);
-    }
-    const gpu::Allowed* const allowed = filter == nullptr ? nullptr : &there;
-    for (const std::size_t k : {1, 50, 2500}) {
-        check(on_emulator(gallery, queries, k, allowed) == search(index, wanted, k, filter), "a filter");
-    }
-    for (const std::int32_t radius : {0, 3, 7, 32}) {
-        const RangeResult range = index.range_search(wanted, radius, filter, nullptr);
-        std::vector<std::int64_t> counts(wanted.n), offsets{0};
-        gallery.count_within(wanted, radius, allowed, counts.data(), nullptr);
-        for (const std::int64_t count : counts) offsets.push_back(offsets.back() + count);
-        check(offsets == range.offsets, "counts within a radius");
-        Found found{std::vector<std::int32_t>(range.ids.size()), std::vector<std::int64_t>(range.ids.size())};
-        gallery.range_search(wanted, radius, allowed, offsets.data(), found.distances.data(), found.ids.data(),
-                             nullptr);
-        check(found == Found{range.distances, range.ids}, "all within a radius");
-    }
-}
-
 void filters_and_radii_are_kept() {
     std::mt19937 generator(2);
     const std::size_t n = 4000;
@@ -381,6 +432,14 @@ int main() {
         streamed_codes_are_found();
         filters_and_radii_are_kept();
     }
+    setenv("FASTHASH_GPU_PLAN", "clusters", 1);
+    setenv("FASTHASH_GPU_SCAN", "popcount", 1);
+    clusters_find_what_is_near({2, 3, 4, 8, 12, 16, 32, 40, 128});
+    setenv("FASTHASH_GPU_SCAN", "tensor", 1);
+    clusters_find_what_is_near({4, 8, 16, 32});
+    setenv("FASTHASH_GPU_SCAN", "", 1);
+    clusters_find_what_is_near({8});
+    unsetenv("FASTHASH_GPU_PLAN");
     products_are_those_of_the_bits();
     setenv("FASTHASH_GPU_SCAN", "popcount", 1);  // the products are the faster unit
     bursts_are_survived();

@@ -332,8 +332,10 @@ class GpuFlatIndex(_GpuIndex):
 class GpuHierIndex(_GpuIndex):
     """A `HierIndex` on a GPU, made by `HierIndex.to`; the description of `GpuFlatIndex` applies.
 
-    The GPU holds distinct codes once, in the order of the CPU index, and scans them. The first pruned search after a
-    change lists the nodes of the levels on the CPU.
+    The GPU holds distinct codes once, in the order of the CPU index. Batches visit clusters, where the plan of the CPU
+    index is clusters; else, and where clusters save too little, all codes are compared. `FASTHASH_GPU_PLAN`, set to
+    `scan` or `clusters`, forces one of the two for indices made after it is set. The first pruned search after a change
+    lists the nodes of the levels on the CPU.
     """
 
     def search(
