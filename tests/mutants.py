@@ -29,7 +29,8 @@ SUBSTRING, ROW_IDS = "cpp/src/search/substring_search.cpp", "cpp/src/codes/row_i
 ENTRIES = "cpp/src/search/row_entries.cpp"
 MERGE, RESCORING = "python/fasthash/distributed/merge.py", "python/fasthash/rescoring.py"
 CLUSTERS, ARRANGED = "cpp/src/search/cluster_search.cpp", "cpp/src/codes/arranged_codes.cpp"
-GPU, BATCH, FLAT = "cpp/gpu/search_kernels.h", "cpp/gpu/query_batch.h", "cpp/gpu/flat_gallery.cu"
+GPU, BATCH, GALLERY = "cpp/gpu/search_kernels.h", "cpp/gpu/query_batch.h", "cpp/gpu/gallery.cu"
+GPU_CLUSTERS = "cpp/gpu/cluster_kernels.h"
 
 
 class Mutant(NamedTuple):
@@ -86,11 +87,15 @@ MUTANTS = [
     Mutant("rows of the next cluster are compared twice", SCAN_H, "if (first_row + kGroup > range.end) rows", "if (first_row + kGroup > range.end + 64) rows"),
     Mutant("merged shards forget ids", MERGE, "np.lexsort((ids, distances), axis=-1)", "np.argsort(distances, axis=-1)"),
     Mutant("scored candidates forget ids", RESCORING, "np.lexsort((ids, -scores), axis=-1)", "np.argsort(-scores, axis=-1)"),
-    Mutant("a GPU threshold loses ties", GPU, "static_cast<int>(distance) + 1, 0)", "static_cast<int>(distance), 0)"),
     Mutant("a GPU threshold is that of a nearer one", GPU, "thresholds[query] = keys[k - 1];", "thresholds[query] = keys[k / 2];"),
-    Mutant("a row on the GPU gives one id less", GPU, "n_taken < k; ++i", "n_taken + 1 < k; ++i"),
-    Mutant("queries scanned anew lose their last", BATCH, "all_thresholds[numbers[query]] + 1;", "all_thresholds[numbers[query]];"),
-    Mutant("a careful scan loses its last", FLAT, "value_at(batch.thresholds, query, batch.stream) + 1;", "value_at(batch.thresholds, query, batch.stream);"),
+    Mutant("a row on the GPU gives one id less", GPU, "n_taken < k; ++entry", "n_taken + 1 < k; ++entry"),
+    Mutant("queries compared again lose their last", BATCH, "thresholds[query] += 1;", "thresholds[query] += 0;"),
+    Mutant("a GPU threshold loses ties", GPU, "static_cast<int>(distance) + 1, 0)", "static_cast<int>(distance), 0)"),
+    Mutant("a cluster on the GPU hides its last radius", GPU_CLUSTERS, "d + most < radii.last ? d + most :", "d + most < radii.last ? d + most - 1 :"),
+    Mutant("a cluster on the GPU hides its first radius", GPU_CLUSTERS, "d - most > radii.first ? d - most :", "d - most > radii.first ? d - most + 1 :"),
+    Mutant("centroids on the GPU bound a bit too much", GPU_CLUSTERS, "+ 1) / 2 > most", "+ 1) / 2 >= most"),
+    Mutant("a near cluster is compared twice", GPU_CLUSTERS, "is_near != (visits == Visits::near)", "is_near && visits == Visits::others && d > 8"),
+    Mutant("queries that give up are not scanned", GALLERY, "if (!scanned.empty()) {", "if (scanned.size() == batch.n + 1) {"),
 ]  # fmt: skip
 
 

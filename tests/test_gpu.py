@@ -1,6 +1,7 @@
 """Tests of indices on a GPU, except the kernels: on the emulator, and on a card where there is one."""
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -18,10 +19,12 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
-def emulator(core_build):
-    """The module _cuda, built for the emulator."""
-    pytest.importorskip("pybind11", reason="needs pybind11 in the environment")
-    (path,) = core_build.glob("_cuda.*so")
+def emulator(request):
+    """The module _cuda, built for the emulator: the one that FASTHASH_GPU_EMULATOR names, or that of the build."""
+    path = os.environ.get("FASTHASH_GPU_EMULATOR")
+    if path is None:
+        pytest.importorskip("pybind11", reason="needs pybind11 in the environment")
+        (path,) = request.getfixturevalue("core_build").glob("_cuda.*so")
     specification = importlib.util.spec_from_file_location("_cuda", path)
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
@@ -110,10 +113,47 @@ def test_both_units_find_the_same(device, kind, unit, monkeypatch):
         assert_same(on_gpu.range_search(queries, n_bits // 9), index.range_search(queries, n_bits // 9))
 
 
-def test_a_unit_that_is_not_known(device, monkeypatch):
-    monkeypatch.setenv("FASTHASH_GPU_SCAN", "abacus")
-    with pytest.raises(ValueError, match="FASTHASH_GPU_SCAN must be 'popcount' or 'tensor', got 'abacus'"):
+@pytest.mark.parametrize(
+    ("variable", "known"),
+    [("FASTHASH_GPU_SCAN", "'popcount' or 'tensor'"), ("FASTHASH_GPU_PLAN", "'scan' or 'clusters'")],
+)
+def test_a_setting_that_is_not_known(device, monkeypatch, variable, known):
+    monkeypatch.setenv(variable, "abacus")
+    with pytest.raises(ValueError, match=f"{variable} must be {known}, got 'abacus'"):
         filled("flat", 5).to(device)
+
+
+@pytest.mark.parametrize("n_queries", [1, 70])
+@pytest.mark.parametrize("p", [0.04, 0.2])
+def test_clusters_and_their_changes(device, monkeypatch, n_queries, p):
+    """Queries near a centre visit few clusters; those far from all give up and are scanned."""
+    monkeypatch.setenv("FASTHASH_GPU_PLAN", "clusters")
+    both = learned_like(RNG, 3000 + n_queries, p)
+    codes, queries = both[:3000], both[3000:].copy()
+    queries[-1] ^= 0x55
+    index = fh.HierIndex((8, 16, 40), plan="clusters")
+    index.add(codes, shuffled_ids(RNG, len(codes)))
+    assert index.stats()["n_clusters"] > 1
+    on_gpu = index.to(device)
+    some = index.to_arrays()[1][::2]
+    for change in (
+        lambda one: None,
+        lambda one: one.remove(some[:30]),
+        lambda one: one.add(queries[:1]),
+        lambda one: one.add(both[:200]),
+    ):
+        change(on_gpu)
+        change(index)
+        for k in (1, 20, 200):
+            assert_same(on_gpu.search(queries, k), index.search(queries, k))
+        assert_same(on_gpu.search(queries, 20, allow=some), index.search(queries, 20, allow=some))
+        assert_same(on_gpu.search(queries, 5, keep=0.3), index.search(queries, 5, keep=0.3))
+        assert_same(on_gpu.range_search(queries, 9), index.range_search(queries, 9))
+
+
+def learned_like(rng, n, p):
+    centres = rng.integers(0, 256, (20, 8), np.uint8)
+    return centres[rng.integers(0, 20, n)] ^ np.packbits(rng.random((n, 64)) < p, axis=1)
 
 
 @pytest.mark.parametrize("memory", [500, 8_000])
@@ -136,47 +176,42 @@ def test_codes_beyond_the_memory_are_streamed(device, kind, memory):
         index.to(device, max_bytes=-1)
 
 
-def test_a_filter_is_sent_once(device, kind, monkeypatch):
-    index = filled(kind, 300)
+def test_what_a_filter_needs_is_prepared_once(device, kind):
+    index = filled(kind, 3000)
     on_gpu = index.to(device)
-    queries, some = index.to_arrays()[0][:4], fh.IdFilter(np.arange(0, 300, 7))
-    sent = []
-
-    class Counted:
-        def __init__(self, gallery):
-            self.gallery = gallery
-
-        def __getattr__(self, name):
-            if name == "allowed":
-                sent.append(name)
-            return getattr(self.gallery, name)
-
-    on_gpu._gallery = Counted(on_gpu._gallery[0]), on_gpu._gallery[1]
+    queries = index.to_arrays()[0][:4]
+    narrow, wide = fh.IdFilter(np.arange(0, 3000, 30)), fh.IdFilter(np.arange(0, 3000, 2))
+    prepared = []
     for k in (1, 2):
-        assert_same(on_gpu.search(queries, k, allow=some), index.search(queries, k, allow=some))
-    assert len(sent) == 1
-    for change in (lambda one: one.remove([7]), lambda one: one.add(queries)):  # items are others then
+        for some in (narrow, wide):
+            assert_same(on_gpu.search(queries, k, allow=some), index.search(queries, k, allow=some))
+        prepared.append((on_gpu._moment._narrowed[narrow], on_gpu._moment._masks[wide]))
+        assert len(on_gpu._moment._narrowed) == len(on_gpu._moment._masks) == 1
+    assert all(first is second for first, second in zip(*prepared, strict=True))
+    for change in (lambda one: one.remove([30]), lambda one: one.add(queries)):  # the entries are others then
         change(on_gpu)
         change(index)
-        assert_same(on_gpu.search(queries, 5, allow=some), index.search(queries, 5, allow=some))
+        for step in (2, 30):
+            some = fh.IdFilter(np.arange(0, 3000, step))
+            assert_same(on_gpu.search(queries, 5, allow=some), index.search(queries, 5, allow=some))
 
 
 def test_a_change_inside_a_change_is_refused(device, monkeypatch):
     """It would be lost: the outer one goes on from what was there before it."""
     codes = RNG.integers(0, 256, (50, 8), dtype=np.uint8)
     on_gpu = fh.FlatIndex.from_arrays(codes).to(device)
-    built, messages = on_gpu._built, []
+    copied, messages = on_gpu._copied, []
 
-    def and_more(index):
+    def and_more(*arguments):
         for change in (lambda: on_gpu.add(codes), lambda: on_gpu.remove([0]), lambda: on_gpu.update([0], codes[:1])):
             with pytest.raises(RuntimeError) as caught:
                 change()
             messages.append(str(caught.value))
         assert len(on_gpu) == 50  # nobody sees the change before it is whole
         assert_same(on_gpu.search(codes[:3], 1), fh.FlatIndex.from_arrays(codes).search(codes[:3], 1))
-        return built(index)
+        return copied(*arguments)
 
-    monkeypatch.setattr(on_gpu, "_built", and_more)
+    monkeypatch.setattr(on_gpu, "_copied", and_more)
     on_gpu.remove([7])
     assert messages == [
         f"{name} was called while this thread is inside remove of the same index; call it once remove has returned"
@@ -232,7 +267,7 @@ def test_a_daemon_thread_inside_a_call_does_not_disturb_the_end(emulator, call):
 def test_many_codes_and_queries(shape, kind):
     """Several rounds of a scan, several tiles and groups of queries, searches made again; on streams of torch."""
     torch = pytest.importorskip("torch", reason="streams are torch's")
-    codes = RNG.integers(0, 256, (300_000, 8), np.uint8)
+    codes = RNG.integers(0, 256, (120_000, 8), np.uint8)
     if shape == "clustered":
         codes = codes[RNG.integers(0, 50, len(codes))] ^ (
             codes & RNG.integers(0, 256, codes.shape, np.uint8) & codes[::-1]
@@ -240,7 +275,7 @@ def test_many_codes_and_queries(shape, kind):
     elif shape == "equal":
         codes[:] = 7
     elif shape == "burst":
-        codes[100_000:200_000] = RNG.integers(0, 2, (100_000, 8), np.uint8)
+        codes[40_000:80_000] = RNG.integers(0, 2, (40_000, 8), np.uint8)
     index = fh.FlatIndex(64) if kind == "flat" else fh.HierIndex((8, 16, 40))
     index.add(codes)
     on_gpu = index.to("cuda")
@@ -292,10 +327,10 @@ def test_changes(device, kind):
 def test_a_change_that_finds_no_room_changes_nothing(device, monkeypatch):
     on_gpu = filled("hier", 100).to(device)
 
-    def no_room(index):
+    def no_room(*arguments):
         raise MemoryError("memory of the GPU: out of memory")
 
-    monkeypatch.setattr(on_gpu, "_built", no_room)
+    monkeypatch.setattr(on_gpu, "_copied", no_room)
     with pytest.raises(MemoryError):
         on_gpu.add(np.zeros((1, 8), np.uint8))
     assert len(on_gpu) == 100
@@ -327,8 +362,8 @@ def test_queries_on_the_gpu(device, kind, request, monkeypatch):
     if request.node.callspec.params["device"] == "card":
         tensor = tensor.cuda()
     else:  # the emulator's memory is the CPU's
-        monkeypatch.setattr(gpu, "_on_gpu", lambda given, *_: given)
-        monkeypatch.setattr(gpu, "_stream", lambda given: 0)
+        monkeypatch.setattr(gpu, "on_gpu", lambda given, *_: given)
+        monkeypatch.setattr(gpu, "stream_of", lambda given: 0)
     for found, expected in (
         (on_gpu.search(tensor, 9), index.search(queries, 9)),
         (on_gpu.range_search(tensor, 14), index.range_search(queries, 14)),
@@ -354,8 +389,8 @@ def test_pruned_searches(device, mode, request, monkeypatch):
         assert_same(on_gpu.search(queries, 9, keep=0.1, keep_mode=mode, allow=allow), expected)
         with monkeypatch.context() as patch:
             if not on_card:
-                patch.setattr(gpu, "_on_gpu", lambda given, *_: given)
-                patch.setattr(gpu, "_stream", lambda given: 0)
+                patch.setattr(gpu, "on_gpu", lambda given, *_: given)
+                patch.setattr(gpu, "stream_of", lambda given: 0)
             found = on_gpu.search(tensor, 9, keep=0.1, keep_mode=mode, allow=allow)
         assert found.ids.device == tensor.device
         assert (found.ids.cpu().numpy() == expected.ids).all()
@@ -366,16 +401,67 @@ def test_pruned_searches(device, mode, request, monkeypatch):
         on_gpu.search(queries, 9, keep=0.5, keep_mode="best")
 
 
-def test_what_the_gpu_has_no_room_for_is_found(device):
+def test_a_pruned_search_of_one_large_node(device):
     index = fh.HierIndex((8, 16, 40))
     codes = RNG.integers(0, 256, (6000, 8), np.uint8)
     codes[:5000, :3] = 0  # one node, which holds more codes than a query has room for
     index.add(codes)
     queries = codes[[0, -1]]
     on_gpu = index.to(device)
-    assert on_gpu._gallery[0].search_pruned(queries, 1, 0.01, 0)[2].tolist() == [True, False]
     for k in (1, 20):
         assert_same(on_gpu.search(queries, k, keep=0.01), index.search(queries, k, keep=0.01))
+
+
+def test_changes_send_what_is_new(device, kind):
+    index = filled(kind, 5000)
+    on_gpu = index.to(device)
+    whole = on_gpu._moment.gallery
+    assert (whole.n_segments(), whole.n_reused()) == (1, 0)
+    codes = RNG.integers(0, 4, (20, 8), np.uint8)
+    for change in (lambda one: one.add(codes), lambda one: one.remove([3, 7]), lambda one: one.update([9], codes[:1])):
+        change(on_gpu)
+        change(index)
+        assert on_gpu._moment.gallery.n_reused() > 0
+        assert_same(on_gpu.search(codes, 30), index.search(codes, 30))
+    on_gpu.compact()
+    assert (on_gpu._moment.gallery.n_segments(), on_gpu._moment.gallery.n_reused()) == (1, 0)
+    assert_same(on_gpu.search(codes, 30), index.search(codes, 30))
+
+
+def test_a_mapped_index_is_read_from_its_file(device, kind, tmp_path):
+    index = filled(kind, 3000, ids=RNG.permutation(10**5)[:3000])
+    index.save(tmp_path / "index.fh")
+    mapped = fh.load(tmp_path / "index.fh", mmap=True)
+    on_gpu = mapped.to(device)
+    queries = RNG.integers(0, 4, (9, 8), np.uint8)
+    assert_same(on_gpu.search(queries, 20), index.search(queries, 20))
+    assert on_gpu._index.nbytes == mapped.nbytes  # the codes are in the file and on the GPU alone
+
+
+@pytest.mark.parametrize("memory", ["compact", "default", "fast"])
+@pytest.mark.parametrize("plan", ["scan", "prefix", "multi-index", "clusters"])
+@pytest.mark.parametrize("searched_by", ["scan", "clusters", ""])
+def test_segments_of_every_plan(device, plan, memory, searched_by, monkeypatch):
+    monkeypatch.setenv("FASTHASH_GPU_PLAN", searched_by)
+    codes = np.concatenate([GALLERIES["clustered"](RNG, 3000, 8), GALLERIES["duplicated"](RNG, 1000, 8)])
+    index = fh.HierIndex((8, 16, 40), plan=plan, memory=memory)
+    index.add(codes, shuffled_ids(RNG, len(codes)))
+    on_gpu = index.to(device)
+    queries = np.concatenate([codes[:20], ~codes[:5]])
+    for k in (1, 30):
+        assert_same(on_gpu.search(queries, k), index.search(queries, k))
+        assert_same(on_gpu.search(queries, k, keep=0.2), index.search(queries, k, keep=0.2))
+
+
+def test_ids_far_apart(device, kind):
+    ids = np.array([2**63 - 1, -(2**63), 0, 5, -2, 2**62], np.int64)
+    codes = np.repeat(RNG.integers(0, 256, (3, 8), np.uint8), 2, axis=0)
+    index = filled(kind, 0)
+    index.add(codes, ids)
+    on_gpu = index.to(device)
+    assert_same(on_gpu.search(codes, 6), index.search(codes, 6))
+    on_gpu.remove([0])
+    assert_same(on_gpu.search(codes, 6), on_gpu.to("cpu").search(codes, 6))
 
 
 def test_tensors_of_the_cpu_are_arrays(device):

@@ -10,7 +10,8 @@
 
 #include "arrays.h"
 #include "gpu/device.h"
-#include "gpu/tree_gallery.h"
+#include "gpu/gallery.h"
+#include "snapshot.h"
 
 namespace fasthash::python {
 namespace {
@@ -42,7 +43,7 @@ class AllowedIds {
     ~AllowedIds() {
         try {
             const gpu::OnDevice on(device_);
-            entries_ = {};
+            entries_.clear();
         } catch (const gpu::DeviceError&) {  // the driver is gone, and its memory with it
         }
     }
@@ -57,81 +58,91 @@ class AllowedIds {
     gpu::Allowed entries_;
 };
 
-/// A gallery and its device. Locked, so that one thread at a time uses its stream.
+using Words = py::array_t<std::uint32_t, py::array::c_style>;
+
+/// Frees what is in the memory of a device.
+template <typename T>
+void release_on(int device, std::unique_ptr<T>& held) {
+    try {
+        const gpu::OnDevice on(device);
+        held.reset();
+    } catch (const gpu::DeviceError&) {
+        held.release();  // the driver is gone, and its memory with it
+    }
+}
+
+/// The levels of an index on a device, for pruned searches.
+class Levels {
+ public:
+    /// `nodes`: of each level but the last, (prefixes, entries below each). `n`: entries of the index.
+    Levels(int device, const std::vector<std::pair<CodeArray, Words>>& nodes, std::size_t n) : device_(device) {
+        std::vector<std::pair<CodeView, const std::uint32_t*>> views;
+        for (const auto& [prefixes, weights] : nodes)
+            views.emplace_back(code_view("prefixes", prefixes), weights.data());
+        const WithoutGil release;
+        const gpu::OnDevice on(device_);
+        std::vector<gpu::LevelNodes> levels;
+        for (const auto& [prefixes, weights] : views) levels.emplace_back(prefixes, weights, nullptr);
+        table_ = std::make_unique<gpu::LevelTable>(std::move(levels), n, nullptr);
+    }
+    ~Levels() { release_on(device_, table_); }
+
+    const gpu::LevelTable& table() const { return *table_; }
+    std::size_t nbytes() const { return table_->device_nbytes(); }
+
+ private:
+    int device_;
+    std::unique_ptr<gpu::LevelTable> table_;
+};
+
+/// A gallery and its device.
 class Gallery {
  public:
-    Gallery(int device, const CodeArray& codes, const std::optional<IdArray>& ids, std::int64_t first_id,
-            const std::vector<std::size_t>& level_bits, bool tree, std::size_t room)
+    Gallery(int device, const Snapshot& snapshot, std::size_t n_bytes, std::size_t room, const Gallery* previous,
+            std::size_t share, std::size_t n_shares, std::size_t n_threads)
         : device_(device) {
-        const CodeView view = code_view("codes", codes);
-        const std::int64_t* id_data = id_pointer(ids, view.n);
         const WithoutGil release;
+        set_num_threads(n_threads);  // this module has threads of its own
         const gpu::OnDevice on(device_);
-        if (tree && view.n != 0) {
-            auto made =
-                std::make_unique<gpu::TreeGallery>(view, LevelLayout(level_bits), id_data, first_id, nullptr, room);
-            tree_ = made.get();
-            gallery_ = std::move(made);
-        } else {
-            gallery_ = std::make_unique<gpu::FlatGallery>(view, id_data, first_id, nullptr, room);
-        }
+        gallery_ = std::make_unique<gpu::Gallery>(*snapshot.state, n_bytes, nullptr, room,
+                                                  previous == nullptr ? nullptr : previous->gallery_.get(),
+                                                  gpu::Share{share, n_shares});
     }
-    ~Gallery() {
-        try {
-            const gpu::OnDevice on(device_);
-            gallery_.reset();
-        } catch (const gpu::DeviceError&) {
-            gallery_.release();  // the driver is gone, and its memory with it
-        }
-    }
+    ~Gallery() { release_on(device_, gallery_); }
 
-    std::size_t nbytes() const { return gallery_->nbytes(); }
+    std::size_t nbytes() const { return gallery_->device_nbytes(); }
     bool streamed() const { return gallery_->streamed(); }
+    std::size_t n_segments() const { return gallery_->n_segments(); }
+    std::size_t n_reused() const { return gallery_->n_reused(); }
 
-    AllowedIds allowed(const IdFilter& filter) const {
+    /// `bits`: of Snapshot.allowed.
+    AllowedIds allowed(const std::vector<Words>& bits) const {
+        if (bits.size() != gallery_->n_segments()) throw ArgumentError("bits must be those of the same snapshot");
+        std::vector<const std::uint32_t*> words;
+        for (const Words& of_segment : bits) words.push_back(of_segment.data());
         const WithoutGil release;
         const gpu::OnDevice on(device_);
-        return {device_, gallery_.get(), gallery_->allowed(filter, nullptr)};
+        return {device_, gallery_.get(), gallery_->allowed(words, nullptr)};
     }
 
-    /// Search with queries on the host; returns (distances, ids).
-    py::tuple search(const CodeArray& queries, std::uint32_t k, const AllowedIds* allow) const {
+    /// Search with queries on the host; returns (distances, ids). `levels`: for a pruned search, else None.
+    py::tuple search(const CodeArray& queries, std::uint32_t k, const AllowedIds* allow, const Levels* levels,
+                     double keep, int keep_mode) const {
         const CodeView view = checked(queries);
         const gpu::OnDevice on(device_);
         gpu::Buffer<std::int32_t> distances(view.n * k, nullptr);
         gpu::Buffer<std::int64_t> ids(view.n * k, nullptr);
-        run([&](const Interrupt& interrupt) {
-            gallery_->search(view, k, entries_of(allow), distances.data(), ids.data(), nullptr, interrupt);
-        });
+        find(view, k, allow, levels, keep, keep_mode, distances.data(), ids.data(), nullptr);
         const std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(view.n), static_cast<py::ssize_t>(k)};
         return py::make_tuple(to_host(distances, shape, nullptr), to_host(ids, shape, nullptr));
     }
     /// Search with queries and results on the device.
     void search_on_gpu(std::uintptr_t queries, std::size_t n, std::uint32_t k, const AllowedIds* allow,
-                       std::uintptr_t distances, std::uintptr_t ids, std::uintptr_t stream) const {
+                       const Levels* levels, double keep, int keep_mode, std::uintptr_t distances, std::uintptr_t ids,
+                       std::uintptr_t stream) const {
         const gpu::OnDevice on(device_);
-        run([&](const Interrupt& interrupt) {
-            gallery_->search(view_at(queries, n), k, entries_of(allow), pointer<std::int32_t>(distances),
-                             pointer<std::int64_t>(ids), stream_at(stream), interrupt);
-        });
-    }
-
-    /// Pruned search; returns (distances, ids, failed). The gallery must have several levels and not be empty.
-    py::tuple search_pruned(const CodeArray& queries, std::uint32_t k, double keep, int keep_mode) const {
-        const CodeView view = checked(queries);
-        const gpu::OnDevice on(device_);
-        gpu::Buffer<std::int32_t> distances(view.n * k, nullptr);
-        gpu::Buffer<std::int64_t> ids(view.n * k, nullptr);
-        const py::array_t<bool> failed = prune(view, k, keep, keep_mode, distances.data(), ids.data(), nullptr);
-        const std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(view.n), static_cast<py::ssize_t>(k)};
-        return py::make_tuple(to_host(distances, shape, nullptr), to_host(ids, shape, nullptr), failed);
-    }
-    py::array_t<bool> search_pruned_on_gpu(std::uintptr_t queries, std::size_t n, std::uint32_t k, double keep,
-                                           int keep_mode, std::uintptr_t distances, std::uintptr_t ids,
-                                           std::uintptr_t stream) const {
-        const gpu::OnDevice on(device_);
-        return prune(view_at(queries, n), k, keep, keep_mode, pointer<std::int32_t>(distances),
-                     pointer<std::int64_t>(ids), stream_at(stream));
+        find(view_at(queries, n), k, allow, levels, keep, keep_mode, pointer<std::int32_t>(distances),
+             pointer<std::int64_t>(ids), stream_at(stream));
     }
 
     py::array_t<std::int64_t> count_within(const CodeArray& queries, std::int32_t radius,
@@ -186,15 +197,15 @@ class Gallery {
         if (n_ids(offsets) != n + 1) throw ArgumentError("offsets must be one more than the queries");
         return offsets.data()[n];
     }
-    py::array_t<bool> prune(CodeView queries, std::uint32_t k, double keep, int keep_mode, std::int32_t* distances,
-                            std::int64_t* ids, gpu::Stream stream) const {
-        if (tree_ == nullptr) throw ArgumentError("a pruned search needs levels and codes");
-        const Pruning pruning{keep, static_cast<KeepMode>(keep_mode)};
-        py::array_t<bool> failed(static_cast<py::ssize_t>(queries.n));
-        run([&, data = failed.mutable_data()](const Interrupt& interrupt) {
-            tree_->search_pruned(queries, k, pruning, distances, ids, data, stream, interrupt);
+    void find(CodeView queries, std::uint32_t k, const AllowedIds* allow, const Levels* levels, double keep,
+              int keep_mode, std::int32_t* distances, std::int64_t* ids, gpu::Stream stream) const {
+        std::optional<gpu::PrunedSearch> pruned;
+        if (levels != nullptr)
+            pruned.emplace(gpu::PrunedSearch{levels->table(), {keep, static_cast<KeepMode>(keep_mode)}});
+        run([&](const Interrupt& interrupt) {
+            gallery_->search(queries, k, entries_of(allow), pruned ? &*pruned : nullptr, distances, ids, stream,
+                             interrupt);
         });
-        return failed;
     }
     py::array_t<std::int64_t> count(CodeView queries, std::int32_t radius, const AllowedIds* allow,
                                     gpu::Stream stream) const {
@@ -207,8 +218,7 @@ class Gallery {
     }
 
     int device_;
-    std::unique_ptr<gpu::FlatGallery> gallery_;
-    const gpu::TreeGallery* tree_ = nullptr;  // gallery_ as a TreeGallery; null if it is flat
+    std::unique_ptr<gpu::Gallery> gallery_;
 };
 
 }  // namespace
@@ -227,21 +237,25 @@ PYBIND11_MODULE(_cuda, module) {
         },
         py::arg("device"));
     py::class_<AllowedIds>(module, "AllowedIds");
+    py::class_<Levels>(module, "Levels")
+        .def(py::init<int, const std::vector<std::pair<CodeArray, Words>>&, std::size_t>(), py::arg("device"),
+             py::arg("nodes"), py::arg("n"))
+        .def("nbytes", &Levels::nbytes);
     py::class_<Gallery>(module, "Gallery")
-        .def(py::init<int, const CodeArray&, const std::optional<IdArray>&, std::int64_t,
-                      const std::vector<std::size_t>&, bool, std::size_t>(),
-             py::arg("device"), py::arg("codes"), py::arg("ids"), py::arg("first_id"), py::arg("level_bits"),
-             py::arg("tree"), py::arg("room"))
+        .def(py::init<int, const Snapshot&, std::size_t, std::size_t, const Gallery*, std::size_t, std::size_t,
+                      std::size_t>(),
+             py::arg("device"), py::arg("snapshot"), py::arg("n_bytes"), py::arg("room"),
+             py::arg("previous") = py::none(), py::arg("share") = 0, py::arg("n_shares") = 1, py::arg("n_threads") = 1)
         .def("nbytes", &Gallery::nbytes)
         .def("streamed", &Gallery::streamed)
-        .def("allowed", &Gallery::allowed, py::arg("filter"))
-        .def("search", &Gallery::search, py::arg("queries"), py::arg("k"), py::arg("allow"))
+        .def("n_segments", &Gallery::n_segments)
+        .def("n_reused", &Gallery::n_reused)
+        .def("allowed", &Gallery::allowed, py::arg("bits"))
+        .def("search", &Gallery::search, py::arg("queries"), py::arg("k"), py::arg("allow") = py::none(),
+             py::arg("levels") = py::none(), py::arg("keep") = 1.0, py::arg("keep_mode") = 0)
         .def("search_on_gpu", &Gallery::search_on_gpu, py::arg("queries"), py::arg("n"), py::arg("k"), py::arg("allow"),
-             py::arg("distances"), py::arg("ids"), py::arg("stream"))
-        .def("search_pruned", &Gallery::search_pruned, py::arg("queries"), py::arg("k"), py::arg("keep"),
-             py::arg("keep_mode"))
-        .def("search_pruned_on_gpu", &Gallery::search_pruned_on_gpu, py::arg("queries"), py::arg("n"), py::arg("k"),
-             py::arg("keep"), py::arg("keep_mode"), py::arg("distances"), py::arg("ids"), py::arg("stream"))
+             py::arg("levels"), py::arg("keep"), py::arg("keep_mode"), py::arg("distances"), py::arg("ids"),
+             py::arg("stream"))
         .def("count_within", &Gallery::count_within, py::arg("queries"), py::arg("radius"), py::arg("allow"))
         .def("count_within_on_gpu", &Gallery::count_within_on_gpu, py::arg("queries"), py::arg("n"), py::arg("radius"),
              py::arg("allow"), py::arg("stream"))

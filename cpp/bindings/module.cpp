@@ -13,6 +13,9 @@
 #include "joined.h"
 #include "search/keep_rule.h"
 #include "searches.h"
+#include "segments/filtered_gallery.h"
+#include "segments/merge.h"
+#include "snapshot.h"
 
 namespace fasthash::python {
 namespace {
@@ -79,6 +82,38 @@ std::unique_ptr<IdFilter> filter_of_ids(const IdArray& ids) {
     const std::int64_t* data = ids.data();
     const WithoutGil release;
     return std::make_unique<IdFilter>(std::vector<std::int64_t>(data, data + n));
+}
+
+Snapshot snapshot(const Index& index, const Allow& allow) {
+    const WithoutGil release;
+    return {allow ? index.state_of(**allow) : index.state()};
+}
+
+// A bit for each entry of each segment, in words.
+py::list allowed(const Snapshot& snapshot, const IdFilter& filter) {
+    std::vector<std::vector<std::uint32_t>> bits =
+        run([&](const Interrupt&) { return allowed_entries(*snapshot.state, filter); });
+    py::list arrays;
+    for (std::vector<std::uint32_t>& of_segment : bits) arrays.append(to_array(std::move(of_segment)));
+    return arrays;
+}
+
+// Of each level but the last: (prefixes, entries below each).
+py::list level_nodes(const Snapshot& snapshot, const std::vector<std::size_t>& level_bits) {
+    const LevelLayout layout(level_bits);
+    std::vector<LevelNodeList> levels = run([&](const Interrupt& interrupt) {
+        Stopper stopper(interrupt);
+        const NewEntries nothing{{nullptr, 0, layout.n_bytes()}, nullptr, 0};
+        return list_nodes(MergeCursor(snapshot.state->segments, nothing, stopper), layout);
+    });
+    py::list arrays;
+    for (std::size_t depth = 0; depth < levels.size(); ++depth) {
+        const auto n = static_cast<py::ssize_t>(levels[depth].n_entries.size());
+        const auto width = static_cast<py::ssize_t>(layout.offset(depth + 1));
+        arrays.append(py::make_tuple(to_array(std::move(levels[depth].prefixes), {n, width}),
+                                     to_array(std::move(levels[depth].n_entries))));
+    }
+    return arrays;
 }
 
 std::vector<std::string> simd_level_names() {
@@ -187,12 +222,21 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
             },
             py::arg("path"), py::arg("id_map") = false)
         .def("build_id_map", &Index::build_id_map, ReleaseGil())
+        .def("snapshot", &snapshot, py::arg("allow") = py::none())
         .def("to_bytes", &to_bytes, py::arg("id_map") = false)
         .def("joined", &joined, py::arg("indices"), py::arg("next_id"))
         .def("without", &without, py::arg("entries").noconvert())
         .def("entry_ids", &entry_ids, py::arg("entries").noconvert())
         .def("places", &places, py::arg("ids").noconvert());
 
+    py::class_<Snapshot>(module, "Snapshot")
+        .def("__len__", [](const Snapshot& snapshot) { return snapshot.state->size(); })
+        .def(
+            "is_narrow",
+            [](const Snapshot& snapshot, const IdFilter& filter) { return is_narrow(filter, snapshot.state->size()); },
+            py::arg("filter"))
+        .def("allowed", &allowed, py::arg("filter"))
+        .def("level_nodes", &level_nodes, py::arg("level_bits"));
     py::class_<FlatIndex, Index>(module, "FlatIndex").def(py::init<std::size_t>(), py::arg("n_bits"));
     py::class_<HierIndex::Shape>(module, "HierShape")
         .def_readonly("plan", &HierIndex::Shape::plan)

@@ -53,6 +53,10 @@ class Block {
 };
 
 FASTHASH_DEVICE std::uint32_t add_to(std::uint32_t* counter, std::uint32_t n) { return atomicAdd(counter, n); }
+/// Lowers a value to `n`, if that is less.
+FASTHASH_DEVICE void lower_to(std::uint64_t* value, std::uint64_t n) {
+    atomicMin(reinterpret_cast<unsigned long long*>(value), static_cast<unsigned long long>(n));
+}
 FASTHASH_DEVICE int count_bits(std::uint32_t word) { return __popc(word); }
 
 // Warp operations, called by all lanes together:
@@ -90,6 +94,7 @@ FASTHASH_DEVICE std::uint32_t add_to(std::uint32_t* counter, std::uint32_t n) {
     *counter += n;
     return before;
 }
+FASTHASH_DEVICE void lower_to(std::uint64_t* value, std::uint64_t n) { *value = n < *value ? n : *value; }
 FASTHASH_DEVICE int count_bits(std::uint32_t word) { return __builtin_popcount(word); }
 
 template <typename Kernel>

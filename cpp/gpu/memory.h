@@ -57,6 +57,8 @@ class SideStream {
     SideStream(const SideStream&) = delete;
     SideStream& operator=(const SideStream&) = delete;
     Stream get() const { return stream_; }
+    /// Waits until all operations of the stream have finished.
+    void wait() const { finish(stream_); }
 
  private:
     Stream stream_ = nullptr;

@@ -1,18 +1,15 @@
-#include <algorithm>
-
 #include "gpu/planes.h"
 #include "gpu/search_kernels.h"
 
 namespace fasthash::gpu {
 namespace {
 
-constexpr unsigned kThreads = 256;
-constexpr std::size_t kBlockBytes = 64 << 20;  // codes copied in one step
+constexpr std::size_t kPieceBytes = std::size_t{1} << 18;  // codes that a thread prepares at a time
 
-/// Converts rows of bytes to planes of words.
-struct Transpose {
-    const std::uint8_t* rows;
-    std::size_t n;
+/// Converts byte-major groups to planes of words.
+struct FromGroups {
+    const std::uint8_t* groups;
+    std::size_t n;  ///< rows
     std::size_t n_bytes;
     std::uint32_t* words;
     std::size_t stride;
@@ -22,34 +19,44 @@ struct Transpose {
         const std::size_t step = block.threads_of_row();
         for (std::size_t i = block.thread_of_row(); i < n * n_words; i += step) {
             const std::size_t row = i % n, w = i / n;
-            words[w * stride + row] = word_of_row(rows + row * n_bytes, n_bytes, w);
+            const std::uint8_t* const bytes = groups + row / kGroup * kGroup * n_bytes + row % kGroup;
+            std::uint32_t word = 0;
+            for (std::size_t b = 4 * w; b < 4 * w + 4 && b < n_bytes; ++b) {
+                word |= std::uint32_t{bytes[b * kGroup]} << 8 * (b % 4);
+            }
+            words[w * stride + row] = word;
         }
     }
 };
 
 }  // namespace
 
-Planes::Planes(CodeView codes, Stream stream, Place place)
-    : n_(codes.n),
-      n_bytes_(codes.n_bytes),
-      stride_(bytes_for(codes.n, codes.n_bytes) / sizeof(std::uint32_t) / words_of(codes.n_bytes)),
-      words_(stride_ * words_of(codes.n_bytes), stream, place) {
-    const std::size_t n_at_once =
-        std::max<std::size_t>(kQuad, std::min(stride_, kBlockBytes / n_bytes_ / kQuad * kQuad));
-    Buffer<std::uint8_t> rows(n_at_once * n_bytes_, stream);
-    Buffer<std::uint32_t> block(n_at_once * n_words(), stream);
-    block.clear();  // the padding after the last code is read, but not used
-    for (std::size_t first = 0; first < n_; first += n_at_once) {
-        const std::size_t n = std::min(n_at_once, n_ - first);
-        rows.load(codes.row(first), n * n_bytes_);
-        const std::size_t n_blocks = (n * n_words() + kThreads - 1) / kThreads;
-        launch(Transpose{rows.data(), n, n_bytes_, block.data(), n_at_once},
-               {static_cast<unsigned>(std::min<std::size_t>(n_blocks, 65535))}, kThreads, 0, stream);
-        const std::size_t n_copied = std::min(n_at_once, stride_ - first);
-        copy_rows(words_.data() + first, stride_ * sizeof(std::uint32_t), block.data(),
-                  n_at_once * sizeof(std::uint32_t), n_copied * sizeof(std::uint32_t), n_words(), stream);
+Planes::Planes(const GroupSource& codes, NumberRange groups, Staging& staging, Stream stream, Place place)
+    : n_(std::min(codes.size(), groups.end * kGroup) - std::min(codes.size(), groups.begin * kGroup)),
+      n_bytes_(codes.n_bytes()),
+      stride_((n_ + kQuad - 1) / kQuad * kQuad),
+      words_(stride_ * words_of(n_bytes_), stream, place) {
+    const std::size_t group_bytes = kGroup * n_bytes_;
+    const std::size_t at_once = staging.buffer_bytes() / group_bytes,
+                      piece = std::max<std::size_t>(1, kPieceBytes / group_bytes);
+    for (std::size_t first = groups.begin; first < groups.end; first += at_once) {
+        const std::size_t n_groups = std::min(at_once, groups.end - first);
+        const auto fill = [&](std::uint8_t* to) {
+            parallel_for((n_groups + piece - 1) / piece, [&](std::size_t i) {
+                const std::size_t begin = i * piece, n_here = std::min(piece, n_groups - begin);
+                Array<std::uint8_t> scratch;
+                std::memcpy(to + begin * group_bytes, codes.groups(first + begin, n_here, scratch),
+                            n_here * group_bytes);
+            });
+        };
+        const auto convert = [&](const std::uint8_t* sent, Stream on) {
+            const std::size_t row = (first - groups.begin) * kGroup;
+            const FromGroups kernel{sent, std::min(n_groups * kGroup, stride_ - row), n_bytes_, words_.data() + row,
+                                    stride_};
+            launch(kernel, {blocks_for(kernel.n * n_words(), kScanThreads)}, kScanThreads, 0, on);
+        };
+        staging.pass(n_groups * group_bytes, fill, convert);
     }
-    finish(stream);  // the caller may free the codes after this
 }
 
 }  // namespace fasthash::gpu

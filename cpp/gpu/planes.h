@@ -1,8 +1,12 @@
 // Planes: codes word by word. Plane w holds word w of all codes, so that neighbouring threads read neighbouring memory.
+//
+// Made from the byte-major groups in which segments hold codes, or can show them.
 #pragma once
 
-#include "fasthash/codes.h"
+#include "codes/byte_major_codes.h"
 #include "gpu/memory.h"
+#include "gpu/staging.h"
+#include "platform/number_range.h"
 
 namespace fasthash::gpu {
 
@@ -13,7 +17,9 @@ inline std::size_t words_of(std::size_t n_bytes) { return (n_bytes + 3) / 4; }
 /// Codes of a fixed width, in device memory or pinned host memory. Codes are padded with zero bytes to whole words.
 class Planes {
  public:
-    Planes(CodeView codes, Stream stream, Place place = Place::device);
+    Planes() = default;
+    /// The codes of these groups. They have arrived once staging.finish() returns.
+    Planes(const GroupSource& codes, NumberRange groups, Staging& staging, Stream stream, Place place = Place::device);
 
     /// Bytes of the planes of n codes.
     static std::size_t bytes_for(std::size_t n, std::size_t n_bytes) {
@@ -30,9 +36,9 @@ class Planes {
     std::size_t stride() const { return stride_; }
 
  private:
-    std::size_t n_;
-    std::size_t n_bytes_;
-    std::size_t stride_;
+    std::size_t n_ = 0;
+    std::size_t n_bytes_ = 0;
+    std::size_t stride_ = 0;
     Buffer<std::uint32_t> words_;
 };
 

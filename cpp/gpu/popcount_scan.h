@@ -13,30 +13,41 @@ constexpr unsigned kTile = 64;  // queries whose words the threads of a block sh
 /// queries.
 template <unsigned kWords>
 struct PopcountScan {
+    static constexpr unsigned kThreadsForRows = 1;  // that take the same rows
+    static constexpr std::size_t kRowsAtOnce = kQuad;
+    static constexpr unsigned kQueries = kTile;
+
     ScanTask task;
 
     static std::size_t shared_bytes(unsigned n_words) { return kTile * (n_words + 1) * sizeof(std::uint32_t); }
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
+        compare(block, block.shared(), std::size_t{block.y()} * kTile, block.thread_of_row(), block.threads_of_row());
+    }
+
+    /// Compare a tile of queries with the rows that fall to this one of n_workers threads. All threads of the block
+    /// call it together; `shared`: shared_bytes() of its memory.
+    FASTHASH_DEVICE void compare(const Block& block, void* shared, std::size_t first_query, std::size_t worker,
+                                 std::size_t n_workers) const {
         const QueryView& queries = task.queries;
         const unsigned width = kWords != 0 ? kWords : task.n_words;
-        auto* const words = static_cast<std::uint32_t*>(block.shared());
+        auto* const words = static_cast<std::uint32_t*>(shared);
         auto* const thresholds = reinterpret_cast<std::int32_t*>(words + kTile * width);
-        const std::size_t first_query = std::size_t{block.y()} * kTile;
         const unsigned n = static_cast<unsigned>(queries.n - first_query < kTile ? queries.n - first_query : kTile);
         for (unsigned i = block.thread(); i < n * width; i += block.n_threads()) {
-            words[i] = queries.words[first_query * width + i];
+            words[i] = queries.words[queries.number(first_query + i / width) * width + i % width];
         }
         for (unsigned q = block.thread(); q < n; q += block.n_threads()) {
-            thresholds[q] = key_distance(queries.thresholds[first_query + q]);  // inclusive: the entry number decides
+            // inclusive: the id decides
+            thresholds[q] = key_distance(queries.thresholds[queries.number(first_query + q)]);
         }
         block.sync();
 
-        const std::size_t step = block.threads_of_row() * kQuad;
-        for (std::size_t row = task.first + block.thread_of_row() * kQuad; row < task.end; row += step) {
+        const std::size_t step = n_workers * kQuad;
+        for (std::size_t row = task.first_quad() + worker * kQuad; row < task.end; row += step) {
             if constexpr (kWords != 0) {
                 Quad quads[kWords];
-                for (unsigned w = 0; w < kWords; ++w) quads[w] = task.codes.quad(row, w);
+                for (unsigned w = 0; w < kWords; ++w) quads[w] = task.segment.codes.quad(row, w);
                 for (unsigned q = 0; q < n; ++q) {
                     int distances[kQuad] = {};
                     for (unsigned w = 0; w < kWords; ++w) add(quads[w], words[q * kWords + w], distances);
@@ -48,7 +59,7 @@ struct PopcountScan {
                 for (unsigned q = 0; q < n; q += kGroup) {
                     int distances[kGroup][kQuad] = {};
                     for (unsigned w = 0; w < width; ++w) {
-                        const Quad quad = task.codes.quad(row, w);
+                        const Quad quad = task.segment.codes.quad(row, w);
                         FASTHASH_UNROLL
                         for (unsigned g = 0; g < kGroup; ++g) {
                             // Beyond the last query the tile is undefined; these distances are not kept.
@@ -78,7 +89,9 @@ struct PopcountScan {
     FASTHASH_DEVICE void keep(const int* distances, int threshold, std::size_t query, std::size_t row) const {
         if (smallest(distances) > threshold) return;
         for (unsigned r = 0; r < kQuad; ++r) {
-            if (distances[r] <= threshold && row + r < task.end) task.keep(query, row + r, distances[r]);
+            if (distances[r] <= threshold && task.has(row + r)) {
+                task.keep(task.queries.number(query), row + r, distances[r]);
+            }
         }
     }
 };

@@ -1,73 +1,24 @@
 #include <cstdlib>
 #include <string>
 
-#include "gpu/popcount_scan.h"
 #include "gpu/query_batch.h"
 #include "gpu/scan.h"
-#include "gpu/tensor_scan.h"
+#include "gpu/scan_kernels.h"
+#include "gpu/tuning.h"
 
 namespace fasthash::gpu {
 
 namespace {
 
-constexpr std::size_t kTensorFrom = 32;                     // queries; fewer would leave most of a product empty
 constexpr std::size_t kPairsAtOnce = std::size_t{1} << 38;  // pairs compared between interrupts: about 0.1 s
 
-template <typename Kernel>
-void launch_scan(const Kernel& kernel, std::size_t n_threads, unsigned n_queries, std::size_t shared_bytes,
-                 Stream stream) {
-    const std::size_t n = kernel.task.queries.n;
-    launch(kernel, {blocks_for(n_threads, kScanThreads), static_cast<unsigned>((n + n_queries - 1) / n_queries)},
-           kScanThreads, shared_bytes, stream);
-}
-
-template <unsigned kWords>
-void launch_popcount(const ScanTask& task, Stream stream) {
-    launch_scan(PopcountScan<kWords>{task}, (task.end - task.first + kQuad - 1) / kQuad, kTile,
-                PopcountScan<kWords>::shared_bytes(task.n_words), stream);
-}
-
-template <unsigned kWords>
-void launch_tensor(const ScanTask& task, Stream stream) {
-    launch_scan(TensorScan<kWords>{task}, (task.end - task.first + kWarpRows - 1) / kWarpRows * kWarp, kTensorQueries,
-                0, stream);
-}
-
-/// Scan by tensor cores; false if the width is not supported.
-bool scan_by_products(const ScanTask& task, Stream stream) {
-    switch (task.n_words) {
-        case 1:
-            return launch_tensor<1>(task, stream), true;
-        case 2:
-            return launch_tensor<2>(task, stream), true;
-        case 4:
-            return launch_tensor<4>(task, stream), true;
-        case 8:
-            return launch_tensor<8>(task, stream), true;
-        default:
-            return false;
-    }
-}
-
-void scan_by_popcounts(const ScanTask& task, Stream stream) {
-    switch (task.n_words) {
-        case 1:
-            return launch_popcount<1>(task, stream);
-        case 2:
-            return launch_popcount<2>(task, stream);
-        case 4:
-            return launch_popcount<4>(task, stream);
-        case 8:
-            return launch_popcount<8>(task, stream);
-        default:
-            return launch_popcount<0>(task, stream);
-    }
-}
-
-/// Chooses the kernel of a scan.
-void scan_block(const ScanTask& task, Unit unit, Stream stream) {
-    const bool products = unit == Unit::tensor || (unit == Unit::best && task.queries.n >= kTensorFrom);
-    if (!products || !scan_by_products(task, stream)) scan_by_popcounts(task, stream);
+template <typename Scan>
+void launch_scan(const ScanTask& task, Stream stream) {
+    const std::size_t n_threads =
+        (task.end - task.first + Scan::kRowsAtOnce - 1) / Scan::kRowsAtOnce * Scan::kThreadsForRows;
+    const std::size_t n_tiles = (task.queries.n + Scan::kQueries - 1) / Scan::kQueries;
+    launch(Scan{task}, {blocks_for(n_threads, kScanThreads), static_cast<unsigned>(n_tiles)}, kScanThreads,
+           Scan::shared_bytes(task.n_words), stream);
 }
 
 /// Calls use(view, first, end) for blocks of codes in host memory. Copies the next block while the device works on one.
@@ -96,28 +47,47 @@ void for_blocks(const Planes& codes, std::size_t block_bytes, std::size_t first,
     }
 }
 
-}  // namespace
-
-Unit wanted_unit() {
-    const char* const wanted = std::getenv("FASTHASH_GPU_SCAN");
-    const std::string name = wanted == nullptr ? "" : wanted;
-    if (name.empty()) return Unit::best;
-    if (name == "popcount") return Unit::popcount;
-    if (name == "tensor") return Unit::tensor;
-    throw ArgumentError("FASTHASH_GPU_SCAN must be 'popcount' or 'tensor', got '" + name + "'");
+/// What an environment variable names; `best` if it is not set.
+template <typename T>
+T wanted(const char* variable, std::pair<const char*, T> first, std::pair<const char*, T> second) {
+    const char* const value = std::getenv(variable);
+    const std::string name = value == nullptr ? "" : value;
+    if (name.empty()) return T::best;
+    for (const auto& each : {first, second}) {
+        if (name == each.first) return each.second;
+    }
+    throw ArgumentError(std::string(variable) + " must be '" + first.first + "' or '" + second.first + "', got '" +
+                        name + "'");
 }
 
-void scan(const Planes& codes, const ScanSettings& settings, const QueryBatch& batch, std::size_t first,
-          std::size_t end, std::size_t query, std::size_t n) {
+}  // namespace
+
+Unit wanted_unit() { return wanted<Unit>("FASTHASH_GPU_SCAN", {"popcount", Unit::popcount}, {"tensor", Unit::tensor}); }
+
+GpuPlan wanted_plan() {
+    return wanted<GpuPlan>("FASTHASH_GPU_PLAN", {"scan", GpuPlan::scan}, {"clusters", GpuPlan::clusters});
+}
+
+bool takes_products(Unit unit, unsigned n_words, std::size_t n_queries, std::size_t n_before, std::size_t k) {
+    if (unit == Unit::popcount || (n_words != 1 && n_words != 2 && n_words != 4 && n_words != 8)) return false;
+    return unit == Unit::tensor || (n_queries >= kProductQueries && n_before / kProductRowsPerK >= k);
+}
+
+void scan(const Planes& codes, const ScanSettings& settings, const QueryBatch& batch, const SegmentView& segment,
+          NumberRange rows, const Selection& queries, std::size_t n_before) {
     batch.stopper.check();
-    if (first >= end) return;
+    if (rows.begin >= rows.end) return;
+    const bool products = takes_products(settings.unit, batch.n_words, queries.n, n_before, batch.k);
     const auto use = [&](PlaneView view, std::size_t block_first, std::size_t block_end) {
-        const std::size_t n_most = std::max(kWarpRows, kPairsAtOnce / n / kWarpRows * kWarpRows);
+        SegmentView here = segment;
+        here.codes = view;
+        const std::size_t n_most = std::max(kWarpRows, kPairsAtOnce / queries.n / kWarpRows * kWarpRows);
         while (block_first < block_end) {
             const std::size_t launch_end = std::min(block_end, block_first + n_most);
-            scan_block({view, batch.n_words, block_first, launch_end, batch.view(query, n), batch.runs, batch.mask,
-                        batch.candidates(query), batch.k},
-                       settings.unit, batch.stream);
+            const ScanTask task{here,   batch.n_words, block_first, launch_end, batch.view(queries), batch.candidates(),
+                                batch.k};
+            with_scan(batch.n_words, products,
+                      [&](auto type) { launch_scan<typename decltype(type)::Scan>(task, batch.stream); });
             if (launch_end < block_end) {
                 finish(batch.stream);
                 batch.stopper.check();
@@ -126,9 +96,9 @@ void scan(const Planes& codes, const ScanSettings& settings, const QueryBatch& b
         }
     };
     if (codes.place() == Place::host) {
-        for_blocks(codes, settings.block_bytes, first, end, batch.stream, use);
+        for_blocks(codes, settings.block_bytes, rows.begin, rows.end, batch.stream, use);
     } else {
-        use({codes.words(), codes.stride()}, first, end);
+        use({codes.words(), codes.stride()}, rows.begin, rows.end);
     }
 }
 

@@ -1,6 +1,6 @@
 // The scan on the GPU: compares a batch of queries with codes in device or host memory.
 //
-// Called by FlatGallery. Chooses the kernel, and streams codes that are on the host.
+// Called by Gallery. Chooses the kernel, and streams codes that are on the host.
 #pragma once
 
 #include "gpu/planes.h"
@@ -8,23 +8,34 @@
 namespace fasthash::gpu {
 
 struct QueryBatch;
+struct ScanTask;
+struct SegmentView;
+struct Selection;
 
 /// The hardware unit that compares codes: popcount instructions or the tensor cores' bit products. `best`: the faster
 /// one for the width and number of queries.
 enum class Unit { best, popcount, tensor };
 
-/// Settings of scans of a gallery.
+/// The plan of exact searches of segments in clusters. `best`: the faster one for the number of codes and queries.
+enum class GpuPlan { best, scan, clusters };
+
+/// Settings of searches of a gallery.
 struct ScanSettings {
     Unit unit;
+    GpuPlan plan;
     std::size_t block_bytes;  ///< block of streamed codes; two blocks are on the device at a time
 };
 
-/// The unit named by the environment variable FASTHASH_GPU_SCAN. Throws ArgumentError if the name is unknown.
+/// What the environment variables FASTHASH_GPU_SCAN and FASTHASH_GPU_PLAN name. Throws ArgumentError for unknown names.
 Unit wanted_unit();
+GpuPlan wanted_plan();
 
-/// Compare rows first .. end (first is a multiple of kQuad) with n queries of a batch, starting at `query`, and add the
-/// entries before their thresholds to the candidates. Throws Interrupted.
-void scan(const Planes& codes, const ScanSettings& settings, const QueryBatch& batch, std::size_t first,
-          std::size_t end, std::size_t query, std::size_t n);
+/// Whether products compare these queries. `n_before`: rows that their thresholds are known from.
+bool takes_products(Unit unit, unsigned n_words, std::size_t n_queries, std::size_t n_before, std::size_t k);
+
+/// Compare rows of a segment (the first is a multiple of kQuad) with queries of a batch, and add the entries before
+/// their thresholds to the candidates. `n_before`: as in takes_products. Throws Interrupted.
+void scan(const Planes& codes, const ScanSettings& settings, const QueryBatch& batch, const SegmentView& segment,
+          NumberRange rows, const Selection& queries, std::size_t n_before);
 
 }  // namespace fasthash::gpu

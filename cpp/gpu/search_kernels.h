@@ -9,6 +9,11 @@
 namespace fasthash::gpu {
 
 constexpr unsigned kScanThreads = 256;
+constexpr std::size_t kMostBlocks = 2048;  // along x: enough to fill any GPU; each block loads the queries' words once
+
+inline unsigned blocks_for(std::size_t n_threads, unsigned per_block) {
+    return static_cast<unsigned>(std::clamp<std::size_t>((n_threads + per_block - 1) / per_block, 1, kMostBlocks));
+}
 
 /// Word w of four neighbouring codes.
 struct alignas(16) Quad {
@@ -36,22 +41,65 @@ FASTHASH_DEVICE std::uint32_t word_of_row(const std::uint8_t* row, std::size_t n
     return word;
 }
 
-/// A pair (distance, entry) as one number, so that pairs are ordered as numbers are. Entries are numbered as their ids
-/// ascend.
-FASTHASH_ANYWHERE std::uint64_t pair_key(int distance, std::uint64_t entry) {
-    return static_cast<std::uint64_t>(distance) << 48 | entry;
+/// The lowest n bytes of a word.
+FASTHASH_DEVICE std::uint32_t bytes_below(unsigned n) {
+    return n >= 4 ? ~std::uint32_t{0} : (std::uint32_t{1} << 8 * n) - 1;
 }
-FASTHASH_DEVICE int key_distance(std::uint64_t key) { return static_cast<int>(key >> 48); }
-FASTHASH_DEVICE std::uint64_t key_entry(std::uint64_t key) { return key & ((std::uint64_t{1} << 48) - 1); }
+
+/// A pair (distance, id) as one number, so that pairs are ordered as numbers are: the id less the smallest one or,
+/// where ids are too far apart for kNumberBits, its rank among all ids.
+constexpr unsigned kNumberBits = 48;
+FASTHASH_ANYWHERE std::uint64_t pair_key(int distance, std::uint64_t number) {
+    return static_cast<std::uint64_t>(distance) << kNumberBits | number;
+}
+FASTHASH_DEVICE int key_distance(std::uint64_t key) { return static_cast<int>(key >> kNumberBits); }
+FASTHASH_DEVICE std::uint64_t key_number(std::uint64_t key) { return key & ((std::uint64_t{1} << kNumberBits) - 1); }
 constexpr std::uint64_t kNoKey = ~std::uint64_t{0};
 
-/// Queries of a batch: rows of words, and the threshold of each.
+/// HDHash's cuts: for each query, and each level but the last, the largest distance kept, over the levels so far or,
+/// with `by_level`, on this level alone. A code is kept if all its levels are within the cuts.
+struct LevelCuts {
+    const std::uint16_t* cuts;  ///< (n_queries, n_levels); null where codes are not pruned
+    const std::uint32_t* ends;  ///< bytes of a code up to the end of each level
+    unsigned n_levels;
+    bool by_level;
+    unsigned n_checked = 0;  ///< levels whose cuts are chosen; the first ones
+};
+
+/// Queries of a batch, all or some: rows of words, and the threshold of each.
 struct QueryView {
-    const std::uint32_t* words;  ///< (n, n_words)
+    const std::uint32_t* numbers;  ///< of the queries in their batch; null for 0 .. n - 1
     std::size_t n;
-    /// Exclusive threshold of each query, as a key. Distance and entry are in one word, hence always of the same
+    const std::uint32_t* words;  ///< of the batch, (n_queries, n_words)
+    /// Exclusive threshold of each query, as a key. Distance and number are in one word, hence always of the same
     /// moment, and the key only falls, as fasthash/topk.h requires of a threshold.
     const std::uint64_t* thresholds;
+    LevelCuts cuts;
+
+    FASTHASH_DEVICE std::size_t number(std::size_t i) const { return numbers == nullptr ? i : numbers[i]; }
+    /// The distance of a query and a code over these bytes.
+    FASTHASH_DEVICE int distance(std::size_t query, const PlaneView& codes, unsigned n_words, std::size_t row,
+                                 unsigned begin, unsigned end) const {
+        int sum = 0;
+        while (begin < end) {
+            const unsigned w = begin / 4, next = 4 * (w + 1) < end ? 4 * (w + 1) : end;
+            const std::uint32_t different = codes.word(row, w) ^ words[query * n_words + w];
+            sum += count_bits(different >> 8 * (begin % 4) & bytes_below(next - begin));
+            begin = next;
+        }
+        return sum;
+    }
+    /// Whether a query keeps a code.
+    FASTHASH_DEVICE bool keeps(std::size_t query, const PlaneView& codes, unsigned n_words, std::size_t row) const {
+        int sum = 0;
+        for (unsigned level = 0, begin = 0; level < cuts.n_checked; ++level) {
+            const unsigned end = cuts.ends[level];
+            sum = distance(query, codes, n_words, row, begin, end) + (cuts.by_level ? 0 : sum);
+            if (sum > cuts.cuts[query * cuts.n_levels + level]) return false;
+            begin = end;
+        }
+        return true;
+    }
 };
 
 /// A bit per entry: set if a search may return it. Null: all.
@@ -63,10 +111,52 @@ struct EntryMask {
     }
 };
 
-/// The entries that have the code of a row: one of the same number, or several in a run, in ascending order.
+/// The entries that have the code of a row, as DuplicateRuns holds them. Rows and entries are numbered from the first
+/// that this device holds.
 struct RunsView {
-    const std::uint32_t* begins;  ///< of the runs; null where row i is entry i
-    const std::uint32_t* entries;
+    const std::uint64_t* marks;  ///< null where row i is entry i
+    const std::uint32_t* ranks;
+    const std::uint32_t* extras;
+    std::size_t first_row;
+    std::size_t first_entry;
+
+    struct Run {
+        std::size_t begin;
+        std::size_t n;
+    };
+    FASTHASH_DEVICE Run of(std::size_t row) const {
+        if (marks == nullptr) return {row, 1};
+        const std::size_t number = row + first_row;
+        const std::uint64_t word = marks[number / 64], below = word & ((std::uint64_t{1} << number % 64) - 1);
+        const std::uint32_t rank =
+            ranks[number / 64] + static_cast<std::uint32_t>(count_bits(static_cast<std::uint32_t>(below)) +
+                                                            count_bits(static_cast<std::uint32_t>(below >> 32)));
+        const std::uint32_t before = rank == 0 ? 0 : extras[rank - 1];
+        const bool shared = (word >> number % 64 & 1) != 0;
+        return {number + before - first_entry, shared ? 1 + extras[rank] - before : std::size_t{1}};
+    }
+};
+
+/// The numbers that stand for ids in keys; they ascend as ids do.
+struct NumbersView {
+    const std::uint8_t* bytes;  ///< `width` for each entry; null for offset, offset + 1, ...
+    unsigned width;
+    std::uint64_t offset;
+
+    FASTHASH_DEVICE std::uint64_t operator()(std::size_t entry) const {
+        if (bytes == nullptr) return offset + entry;
+        std::uint64_t number = 0;
+        for (unsigned b = 0; b < width; ++b) number |= std::uint64_t{bytes[entry * width + b]} << 8 * b;
+        return offset + number;
+    }
+};
+
+/// A segment as searches see it.
+struct SegmentView {
+    PlaneView codes;
+    RunsView runs;
+    NumbersView numbers;
+    EntryMask mask;
 };
 
 /// The candidates of each query, as keys.
@@ -81,21 +171,17 @@ struct Candidates {
     }
 };
 
-/// Calls take(key) for the allowed entries of a row before the threshold. At most k: entries ascend, so later ones
-/// cannot be among the k nearest.
+/// Calls take(key) for the allowed entries of a row before the threshold. At most k: the ids of a row ascend, so later
+/// ones cannot be among the k nearest.
 template <typename Take>
-FASTHASH_DEVICE void take_entries(const RunsView& runs, const EntryMask& mask, std::size_t row, int distance,
-                                  std::uint64_t threshold, std::uint32_t k, const Take& take) {
-    if (runs.begins == nullptr) {
-        const std::uint64_t key = pair_key(distance, row);
-        if (key < threshold && mask.allows(row)) take(key);
-        return;
-    }
+FASTHASH_DEVICE void take_entries(const SegmentView& segment, std::size_t row, int distance, std::uint64_t threshold,
+                                  std::uint32_t k, const Take& take) {
+    const RunsView::Run run = segment.runs.of(row);
     std::uint32_t n_taken = 0;
-    for (std::uint32_t i = runs.begins[row]; i < runs.begins[row + 1] && n_taken < k; ++i) {
-        const std::uint64_t key = pair_key(distance, runs.entries[i]);
+    for (std::size_t entry = run.begin; entry < run.begin + run.n && n_taken < k; ++entry) {
+        const std::uint64_t key = pair_key(distance, segment.numbers(entry));
         if (key >= threshold) break;
-        if (!mask.allows(runs.entries[i])) continue;
+        if (!segment.mask.allows(entry)) continue;
         take(key);
         ++n_taken;
     }
@@ -118,21 +204,28 @@ FASTHASH_DEVICE std::uint64_t tightened(std::uint64_t threshold, const std::uint
 /// Arguments of a scan: compare rows first .. end with the queries, and add the entries before their thresholds to the
 /// candidates.
 struct ScanTask {
-    PlaneView codes;
+    SegmentView segment;
     unsigned n_words;
-    std::size_t first;  ///< a multiple of kQuad
+    std::size_t first;
     std::size_t end;
     QueryView queries;
-    RunsView runs;
-    EntryMask mask;
     Candidates found;
     std::uint32_t k;
 
+    /// Where threads begin to read: they read whole quads.
+    FASTHASH_DEVICE std::size_t first_quad() const { return first / kQuad * kQuad; }
+    FASTHASH_DEVICE bool has(std::size_t row) const { return row >= first && row < end; }
+    /// `query`: its number in the batch.
     FASTHASH_DEVICE void keep(std::size_t query, std::size_t row, int distance) const {
-        take_entries(runs, mask, row, distance, queries.thresholds[query], k,
+        if (!queries.keeps(query, segment.codes, n_words, row)) return;
+        take_entries(segment, row, distance, queries.thresholds[query], k,
                      [&](std::uint64_t key) { found.push(query, key); });
     }
 };
+
+/// Flags of a query, read by the host when its batch is finished.
+constexpr std::uint8_t kOverflowed = 1;  // more candidates than room: the result may be wrong
+constexpr std::uint8_t kGaveUp = 2;      // clusters save too little: the result is not complete
 
 /// Most keys that can be sorted.
 constexpr std::uint32_t kMostKeys = std::uint32_t{1} << 30;
@@ -165,16 +258,17 @@ FASTHASH_DEVICE void sort_keys(const Block& block, std::uint64_t* keys, std::uin
 /// Above this many keys one block is too slow, so the whole device sorts them.
 constexpr std::uint32_t kBlockKeys = 65536;
 
-/// Sorts the candidates of each query, one block per query, keeps the k nearest and lowers the threshold to the k-th.
+/// Sorts the candidates of queries, one block per query, keeps the k nearest and lowers the threshold to the k-th.
 /// The capacity must be a power of two; more than kBlockKeys keys must be sorted already.
 struct Tighten {
+    QueryView queries;
     Candidates found;
     std::uint32_t k;
     std::uint64_t* thresholds;
-    std::uint8_t* overflowed;  ///< set if candidates exceeded the capacity, so that the result may be wrong
+    std::uint8_t* flags;  ///< kOverflowed is set if candidates exceeded the capacity
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
-        const std::size_t query = block.x();
+        const std::size_t query = queries.number(block.x());
         std::uint64_t* const keys = found.keys + query * found.capacity;
         const std::uint32_t n_found = found.counts[query];
         const std::uint32_t n = n_found < found.capacity ? n_found : found.capacity;
@@ -189,10 +283,21 @@ struct Tighten {
             sort_keys(block, keys, n);
         }
         if (block.thread() == 0) {
-            if (n_found > found.capacity) overflowed[query] = 1;
+            if (n_found > found.capacity) flags[query] |= kOverflowed;
             found.counts[query] = n < k ? n : k;
             if (n >= k) thresholds[query] = keys[k - 1];
         }
+    }
+};
+
+/// The ids that numbers stand for.
+struct IdsView {
+    const std::int64_t* ranked;  ///< all ids, ascending; null for smallest + number
+    std::int64_t smallest;
+
+    FASTHASH_DEVICE std::int64_t of(std::uint64_t number) const {
+        return ranked != nullptr ? ranked[number]
+                                 : static_cast<std::int64_t>(static_cast<std::uint64_t>(smallest) + number);
     }
 };
 
@@ -202,8 +307,7 @@ struct Write {
     std::size_t n_queries;
     std::uint32_t k;
     std::int32_t n_bits;
-    const std::int64_t* ids;  ///< by entry; null for first_id, first_id + 1, ...
-    std::int64_t first_id;
+    IdsView ids;
     std::int32_t* distances;
     std::int64_t* found_ids;
 
@@ -213,9 +317,8 @@ struct Write {
             const std::size_t query = i / k, rank = i % k;
             const bool some = rank < found.counts[query];
             const std::uint64_t key = some ? found.keys[query * found.capacity + rank] : kNoKey;
-            const std::uint64_t entry = key_entry(key);
             distances[i] = some ? key_distance(key) : n_bits + 1;
-            found_ids[i] = !some ? -1 : ids == nullptr ? first_id + static_cast<std::int64_t>(entry) : ids[entry];
+            found_ids[i] = some ? ids.of(key_number(key)) : -1;
         }
     }
 };
@@ -224,8 +327,7 @@ struct Write {
 struct WriteRange {
     Candidates found;
     const std::int64_t* offsets;  ///< (n_queries + 1,)
-    const std::int64_t* ids;
-    std::int64_t first_id;
+    IdsView ids;
     std::int32_t* distances;
     std::int64_t* found_ids;
 
@@ -236,9 +338,8 @@ struct WriteRange {
         const std::size_t n = found.counts[query] < room ? found.counts[query] : room;
         for (std::size_t i = block.thread_of_row(); i < n; i += step) {
             const std::uint64_t key = found.keys[query * found.capacity + i];
-            const std::uint64_t entry = key_entry(key);
             distances[offsets[query] + i] = key_distance(key);
-            found_ids[offsets[query] + i] = ids == nullptr ? first_id + static_cast<std::int64_t>(entry) : ids[entry];
+            found_ids[offsets[query] + i] = ids.of(key_number(key));
         }
     }
 };

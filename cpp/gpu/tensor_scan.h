@@ -34,9 +34,20 @@ struct TensorScan {
     static constexpr unsigned kSteps = (kWords + kSpare + 3) / 4;  // products of 4 words each
     static constexpr int kBits = static_cast<int>(kWords * 32);
 
+    static constexpr unsigned kThreadsForRows = kWarp;  // that take the same rows
+    static constexpr std::size_t kRowsAtOnce = kWarpRows;
+    static constexpr unsigned kQueries = kTensorQueries;
+
+    static std::size_t shared_bytes(unsigned) { return 0; }
+
     FASTHASH_KERNEL void operator()(const Block& block) const {
+        compare(block, nullptr, std::size_t{block.y()} * kTensorQueries, block.thread_of_row(), block.threads_of_row());
+    }
+
+    /// As PopcountScan::compare.
+    FASTHASH_DEVICE void compare(const Block& block, void*, std::size_t first_query, std::size_t worker,
+                                 std::size_t n_workers) const {
         const unsigned lane = block.thread() % kWarp, g = lane / 4, t = lane % 4;
-        const std::size_t first_query = std::size_t{block.y()} * kTensorQueries;
         std::uint32_t wanted[kTiles][kSteps][2];
         int floors[kTiles][2];
         FASTHASH_UNROLL
@@ -49,8 +60,8 @@ struct TensorScan {
                 for (unsigned s = 0; s < kSteps; ++s) wanted[tile][s][half] = word_of_query(query, 4 * s + t);
             }
         }
-        const std::size_t warp = block.thread_of_row() / kWarp, n_warps = block.threads_of_row() / kWarp;
-        for (std::size_t first = task.first + warp * kWarpRows; first < task.end; first += n_warps * kWarpRows) {
+        const std::size_t warp = worker / kWarp, n_warps = n_workers / kWarp;
+        for (std::size_t first = task.first_quad() + warp * kWarpRows; first < task.end; first += n_warps * kWarpRows) {
             Quad quads[kSteps];
             FASTHASH_UNROLL
             for (unsigned s = 0; s < kSteps; ++s) quads[s] = quad_of_codes(first + g * kQuad, 4 * s + t);
@@ -84,18 +95,19 @@ struct TensorScan {
     /// Initial value of a query's sums; very negative beyond the last query, so that nothing is found.
     FASTHASH_DEVICE int floor_of(std::size_t query) const {
         if (query >= task.queries.n) return -(1 << 20);
+        const std::size_t number = task.queries.number(query);
         int n_ones = 0;
-        for (unsigned w = 0; w < kWords; ++w) n_ones += count_bits(task.queries.words[query * kWords + w]);
-        return -((kBits + n_ones - key_distance(task.queries.thresholds[query]) + 1) >> 1);
+        for (unsigned w = 0; w < kWords; ++w) n_ones += count_bits(task.queries.words[number * kWords + w]);
+        return -((kBits + n_ones - key_distance(task.queries.thresholds[number]) + 1) >> 1);
     }
 
     FASTHASH_DEVICE std::uint32_t word_of_query(std::size_t query, unsigned w) const {
         if (query >= task.queries.n || w >= kWords + kSpare) return 0;
-        return w < kWords ? task.queries.words[query * kWords + w] : ~std::uint32_t{0};
+        return w < kWords ? task.queries.words[task.queries.number(query) * kWords + w] : ~std::uint32_t{0};
     }
 
     FASTHASH_DEVICE Quad quad_of_codes(std::size_t row, unsigned w) const {
-        return w < kWords && row < task.end ? task.codes.quad(row, w) : Quad{};
+        return w < kWords && row < task.end ? task.segment.codes.quad(row, w) : Quad{};
     }
 
     /// Number of ones in codes whose words are spread over four neighbouring lanes.
@@ -127,11 +139,11 @@ struct TensorScan {
         for (unsigned i = 0; i < kTiles * 4; ++i) near |= (sums[i / 4][i % 4] >= 0 ? 1u : 0u) << i;
         for (unsigned i = 0; near != 0; ++i, near >>= 1) {
             const std::size_t row = first_row + i % 2 * kQuad;
-            if ((near & 1) == 0 || row >= task.end) continue;
-            const std::size_t query = first_query + i / 4 * kTileQueries + i / 2 % 2 * 8;
+            if ((near & 1) == 0 || !task.has(row)) continue;
+            const std::size_t query = task.queries.number(first_query + i / 4 * kTileQueries + i / 2 % 2 * 8);
             int distance = 0;
             for (unsigned w = 0; w < kWords; ++w) {
-                distance += count_bits(task.codes.word(row, w) ^ task.queries.words[query * kWords + w]);
+                distance += count_bits(task.segment.codes.word(row, w) ^ task.queries.words[query * kWords + w]);
             }
             if (distance <= key_distance(task.queries.thresholds[query])) task.keep(query, row, distance);
         }

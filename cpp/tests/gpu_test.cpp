@@ -1,8 +1,8 @@
 // Tests of the GPU's kernels, run by the emulator: same results as the index on the CPU.
 #include <numeric>
 
-#include "gpu/flat_gallery.h"
-#include "gpu/tree_gallery.h"
+#include "gpu/gallery.h"
+#include "segments/merge.h"
 #include "testing.h"
 
 namespace fasthash::testing {
@@ -18,12 +18,44 @@ Found on_cpu(const std::vector<std::uint8_t>& codes, const std::vector<std::int6
     return search(index, view(queries, n_bytes), k);
 }
 
-Found on_emulator(const gpu::FlatGallery& gallery, const std::vector<std::uint8_t>& queries, std::size_t k,
-                  const gpu::Allowed* allowed = nullptr) {
+gpu::Gallery on_gpu(const Index& index, std::size_t room = gpu::Gallery::kAllRoom,
+                    const gpu::Gallery* previous = nullptr, gpu::Share share = {}) {
+    return {*index.state(), index.layout().n_bytes(), nullptr, room, previous, share};
+}
+
+gpu::LevelTable levels_of(const Index& index) {
+    std::vector<gpu::LevelNodes> levels;
+    const std::shared_ptr<const State> state = index.state();
+    const NewEntries nothing{{nullptr, 0, index.layout().n_bytes()}, nullptr, 0};
+    Stopper stopper;
+    for (const LevelNodeList& nodes : list_nodes(MergeCursor(state->segments, nothing, stopper), index.layout())) {
+        const std::size_t width = index.layout().offset(levels.size() + 1), n = nodes.n_entries.size();
+        levels.emplace_back(CodeView{nodes.prefixes.data(), n, width}, nodes.n_entries.data(), nullptr);
+    }
+    return {std::move(levels), state->size(), nullptr};
+}
+
+std::unique_ptr<Index> flat_index(const std::vector<std::uint8_t>& codes, std::size_t n_bytes,
+                                  const std::int64_t* ids = nullptr) {
+    auto index = std::make_unique<FlatIndex>(n_bytes * 8);
+    index->add(view(codes, n_bytes), ids);
+    return index;
+}
+
+std::unique_ptr<Index> hier_index(const std::vector<std::uint8_t>& codes, const LevelLayout& layout,
+                                  const std::int64_t* ids = nullptr, std::optional<Plan> plan = {},
+                                  Memory memory = Memory::standard) {
+    auto index = std::make_unique<HierIndex>(layout, memory, plan);
+    index->add(view(codes, layout.n_bytes()), ids);
+    return index;
+}
+
+Found on_emulator(const gpu::Gallery& gallery, const std::vector<std::uint8_t>& queries, std::size_t k,
+                  const gpu::Allowed* allowed = nullptr, const gpu::PrunedSearch* pruned = nullptr) {
     const std::size_t n = queries.size() / gallery.n_bytes() * k;
     Found found{std::vector<std::int32_t>(n), std::vector<std::int64_t>(n)};
-    gallery.search(view(queries, gallery.n_bytes()), static_cast<std::uint32_t>(k), allowed, found.distances.data(),
-                   found.ids.data(), {});
+    gallery.search(view(queries, gallery.n_bytes()), static_cast<std::uint32_t>(k), allowed, pruned,
+                   found.distances.data(), found.ids.data(), nullptr);
     return found;
 }
 
@@ -36,90 +68,224 @@ void search_is_the_cpu_s() {
             std::vector<std::int64_t> ids(n);
             std::iota(ids.begin(), ids.end(), -5000);
             for (std::size_t i = n / 2; i < n; ++i) ids[i] += 1000;
-            const gpu::FlatGallery flat(view(codes, n_bytes), ids.data(), 0, nullptr);
-            const gpu::TreeGallery tree(view(codes, n_bytes), LevelLayout({n_bytes * 8}), ids.data(), 0, nullptr);
+            const gpu::Gallery flat = on_gpu(*flat_index(codes, n_bytes, ids.data()));
+            const gpu::Gallery tree = on_gpu(*hier_index(codes, LevelLayout({n_bytes * 8}), ids.data()));
             for (const std::size_t k : {std::size_t{1}, std::size_t{10}, std::size_t{1000}, n + 1}) {
                 const Found expected = on_cpu(codes, ids, queries, n_bytes, k);
                 const std::string where =
                     std::to_string(n_bytes) + " bytes, n = " + std::to_string(n) + ", k = " + std::to_string(k);
                 check(on_emulator(flat, queries, k) == expected, "scan, " + where);
-                check(on_emulator(tree, queries, k) == expected, "tree, " + where);
+                check(on_emulator(tree, queries, k) == expected, "distinct codes, " + where);
             }
         }
     }
 }
 
-/// Clustered codes, of which a tree reads few.
-void trees_find_what_is_near() {
+/// Codes around centres, and ids in another order.
+std::vector<std::uint8_t> around_centres(std::size_t n_codes, std::size_t n_bytes, std::mt19937& generator) {
+    std::mt19937 fixed(3);
+    const auto centres = random_codes(20 * n_bytes, fixed, 256);
+    std::vector<std::uint8_t> codes;
+    for (std::size_t i = 0; i < n_codes; ++i) {
+        const std::size_t centre = generator() % 20;
+        for (std::size_t b = 0; b < n_bytes; ++b) {
+            const auto flips = static_cast<unsigned>(generator() & generator() & generator());
+            codes.push_back(static_cast<std::uint8_t>(centres[centre * n_bytes + b] ^ flips));
+        }
+    }
+    return codes;
+}
+
+void finds_what_the_index_finds(const gpu::Gallery& gallery, const Index& index,
+                                const std::vector<std::uint8_t>& queries, const IdFilter* filter) {
+    const CodeView wanted = view(queries, gallery.n_bytes());
+    gpu::Allowed there;
+    if (filter != nullptr) {
+        const auto bits = allowed_entries(*index.state(), *filter);
+        std::vector<const std::uint32_t*> words;
+        for (const auto& of_segment : bits) words.push_back(of_segment.data());
+        there = gallery.allowed(words, nullptr);
+    }
+    const gpu::Allowed* const allowed = filter == nullptr ? nullptr : &there;
+    for (const std::size_t k : {1, 50, 2500}) {
+        check(on_emulator(gallery, queries, k, allowed) == search(index, wanted, k, filter), "a filter");
+    }
+    for (const std::int32_t radius : {0, 3, 7, 32}) {
+        const RangeResult range = index.range_search(wanted, radius, filter, nullptr);
+        std::vector<std::int64_t> counts(wanted.n), offsets{0};
+        gallery.count_within(wanted, radius, allowed, counts.data(), nullptr);
+        for (const std::int64_t count : counts) offsets.push_back(offsets.back() + count);
+        check(offsets == range.offsets, "counts within a radius");
+        Found found{std::vector<std::int32_t>(range.ids.size()), std::vector<std::int64_t>(range.ids.size())};
+        gallery.range_search(wanted, radius, allowed, offsets.data(), found.distances.data(), found.ids.data(),
+                             nullptr);
+        check(found == Found{range.distances, range.ids}, "all within a radius");
+    }
+}
+
+/// Segments of every plan, as they stand: rows, rows without their prefixes, byte-major codes, clusters.
+void every_plan_is_copied_as_it_stands() {
     std::mt19937 generator(3);
-    const std::size_t n = 20000, n_bytes = 8;
-    const auto centres = random_codes(20 * n_bytes, generator, 256);
-    const auto around = [&](std::size_t n_codes) {
-        std::vector<std::uint8_t> codes;
-        for (std::size_t i = 0; i < n_codes; ++i) {
-            const std::size_t centre = generator() % 20;
-            for (std::size_t b = 0; b < n_bytes; ++b) {
-                const auto flips = static_cast<unsigned>(generator() & generator() & generator());
-                codes.push_back(static_cast<std::uint8_t>(centres[centre * n_bytes + b] ^ flips));
+    const LevelLayout layout({8, 16, 40});
+    const auto codes = around_centres(20000, 8, generator), queries = around_centres(30, 8, generator);
+    std::vector<std::int64_t> ids(20000);
+    std::iota(ids.begin(), ids.end(), 7);
+    std::shuffle(ids.begin(), ids.end(), generator);
+    for (const Plan plan : {Plan::scan, Plan::prefix, Plan::multi_index, Plan::clusters}) {
+        for (const Memory memory : {Memory::standard, Memory::compact}) {
+            const auto index = hier_index(codes, layout, ids.data(), plan, memory);
+            const gpu::Gallery gallery = on_gpu(*index);
+            for (const std::size_t k : {1, 10, 500, 12000}) {
+                check(on_emulator(gallery, queries, k) == search(*index, view(queries, 8), k),
+                      "plan " + std::to_string(static_cast<int>(plan)) + ", k = " + std::to_string(k));
             }
         }
-        return codes;
-    };
-    const auto codes = around(n), queries = around(30);
-    std::vector<std::int64_t> ids(n);
-    std::iota(ids.begin(), ids.end(), 0);
-    const LevelLayout layout({8, 16, 40});
-    const gpu::TreeGallery tree(view(codes, n_bytes), layout, nullptr, 0, nullptr);
-    const gpu::TreeGallery deep(view(codes, n_bytes), layout, nullptr, 0, nullptr, gpu::FlatGallery::kAllRoom, 20);
-    check(tree.prefix_bits() > 0 && deep.n_prefixes() > tree.n_prefixes(), "a deeper tree has more prefixes");
-    for (const std::size_t k : {1, 10, 500, 12000}) {
-        const Found expected = on_cpu(codes, ids, queries, n_bytes, k);
-        check(on_emulator(tree, queries, k) == expected, "tree, k = " + std::to_string(k));
-        check(on_emulator(deep, queries, k) == expected, "a deep tree, k = " + std::to_string(k));
     }
+}
+
+/// Searches over clusters: every width, codes that meet in few clusters or in many, removed entries, duplicates, tails.
+void clusters_find_what_is_near(const std::vector<std::size_t>& widths) {
+    std::mt19937 generator(12);
+    std::size_t n_clusters = 0;
+    for (const std::size_t n_bytes : widths) {
+        for (const bool uniform : {false, true}) {
+            const std::size_t n = n_bytes > 16 ? 600 : 1500;
+            const auto codes = uniform ? random_codes(n * n_bytes, generator, n_bytes < 4 ? 7 : 256)
+                                       : around_centres(n, n_bytes, generator);
+            auto queries = around_centres(70, n_bytes, generator);
+            queries.resize((uniform ? 3 : 66) * n_bytes);
+            std::vector<std::int64_t> ids(n);
+            std::iota(ids.begin(), ids.end(), 7);
+            std::shuffle(ids.begin(), ids.end(), generator);
+            const auto index = hier_index(codes, LevelLayout({8, n_bytes * 8 - 8}), ids.data(), Plan::clusters);
+            for (const bool changed : {false, true}) {
+                if (changed) {
+                    index->remove(ids.data(), 60);
+                    index->add({queries.data(), 3, n_bytes}, nullptr);
+                    index->add({codes.data(), 3, n_bytes}, nullptr);
+                }
+                const ArrangedCodes* const clusters = index->state()->segments[0].segment->clusters();
+                n_clusters += clusters == nullptr ? 0 : clusters->centroids().n;
+                const gpu::Gallery gallery = on_gpu(*index);
+                const CodeView wanted = view(queries, n_bytes);
+                const std::string where = std::to_string(n_bytes) + " bytes, uniform " + std::to_string(uniform);
+                for (const std::size_t k : {1, 10, 100}) {
+                    check(on_emulator(gallery, queries, k) == search(*index, wanted, k), "clusters, " + where);
+                }
+                if (!changed) continue;
+                queries.resize(3 * n_bytes);
+                finds_what_the_index_finds(gallery, *index, queries, nullptr);
+                std::vector<std::int64_t> some;
+                for (const std::int64_t id : ids) {
+                    if (generator() % 2 == 0) some.push_back(id);
+                }
+                const IdFilter filter(some);
+                finds_what_the_index_finds(gallery, *index, queries, &filter);
+                const gpu::LevelTable levels = levels_of(*index);
+                for (const double keep : {.1, .5}) {
+                    const gpu::PrunedSearch pruned{levels, {keep}};
+                    check(on_emulator(gallery, queries, 10, nullptr, &pruned) ==
+                              search(*index, view(queries, n_bytes), 10, nullptr, Pruning{keep}),
+                          "pruned in clusters, " + where);
+                }
+            }
+        }
+    }
+    check(n_clusters > 100, "codes in clusters, there are " + std::to_string(n_clusters));
+}
+
+/// Ids too far apart for the keys that candidates are ordered by.
+void ids_may_be_far_apart() {
+    std::mt19937 generator(8);
+    const auto codes = random_codes(3000 * 2, generator, 3), queries = random_codes(5 * 2, generator, 3);
+    std::vector<std::int64_t> ids{INT64_MIN, INT64_MAX, 0, 5, -9};
+    while (ids.size() < 3000) ids.push_back(static_cast<std::int64_t>(std::uint64_t{generator()} << 32 | generator()));
+    const auto index = hier_index(codes, LevelLayout({8, 8}), ids.data());
+    index->remove(ids.data() + 2, 1);
+    index->add(view(queries, 2), std::vector<std::int64_t>{1, 2, 3, 4, 0}.data());
+    const gpu::Gallery gallery = on_gpu(*index);
+    for (const std::size_t k : {1, 100, 3100}) {
+        check(on_emulator(gallery, queries, k) == search(*index, view(queries, 2), k), "ids far apart");
+    }
+}
+
+/// A change sends the segments that are new, and hides removed entries.
+void changes_send_what_has_changed() {
+    std::mt19937 generator(9);
+    for (const bool flat : {true, false}) {
+        const auto codes = random_codes(5000 * 4, generator, 4), queries = random_codes(7 * 4, generator, 4);
+        const LevelLayout layout({8, 24});
+        const auto index = flat ? flat_index(codes, 4) : hier_index(codes, layout);
+        std::vector<gpu::Gallery> galleries;
+        galleries.push_back(on_gpu(*index));
+        const auto expect = [&](std::size_t n_reused, const char* what) {
+            galleries.push_back(on_gpu(*index, gpu::Gallery::kAllRoom, &galleries.back()));
+            check(galleries.back().n_reused() == n_reused, what);
+            for (const std::size_t k : {1, 40, 6000}) {
+                check(on_emulator(galleries.back(), queries, k) == search(*index, view(queries, 4), k), what);
+            }
+        };
+        expect(1, "nothing changed");
+        index->add(view(queries, 4), nullptr);
+        expect(1, "an addition");
+        const std::vector<std::int64_t> removed{3, 4999};
+        index->remove(removed.data(), removed.size());
+        expect(index->n_segments(), "a removal");
+        const std::vector<std::int64_t> updated{0, 5000};
+        index->update(updated.data(), {codes.data() + 40, 2, 4});
+        expect(1, "an update");
+        index->compact();
+        expect(0, "one new segment");
+    }
+}
+
+/// Several devices with a share of the codes each find together what one finds.
+void shares_are_parts_of_the_whole() {
+    std::mt19937 generator(10);
+    const auto codes = random_codes(3000 * 3, generator, 3), queries = random_codes(5 * 3, generator, 3);
+    const auto index = hier_index(codes, LevelLayout({8, 16}));
+    index->remove(std::vector<std::int64_t>{1, 2}.data(), 2);
+    const std::size_t k = 4000;
+    std::vector<std::int64_t> found;
+    for (std::size_t number = 0; number < 3; ++number) {
+        const gpu::Gallery share = on_gpu(*index, gpu::Gallery::kAllRoom, nullptr, {number, 3});
+        const Found here = on_emulator(share, {queries.begin(), queries.begin() + 3}, k);
+        std::copy_if(here.ids.begin(), here.ids.end(), std::back_inserter(found), [](auto id) { return id >= 0; });
+    }
+    std::sort(found.begin(), found.end());
+    Found expected = search(*index, {queries.data(), 1, 3}, index->size());
+    std::sort(expected.ids.begin(), expected.ids.end());
+    check(found == expected.ids, "each entry is in one share");
 }
 
 void pruning_keeps_what_it_keeps_on_the_cpu() {
     std::mt19937 generator(4);
-    std::size_t n_asked = 0, n_done = 0;
     for (const auto& level_bits :
-         std::vector<std::vector<std::size_t>>{{8, 8}, {8, 16, 40}, {16, 8, 8, 8}, {24, 104}}) {
+         std::vector<std::vector<std::size_t>>{{8, 8}, {8, 16, 40}, {16, 8, 8, 8}, {24, 104}, {64, 64}, {8, 8, 496}}) {
         const LevelLayout layout(level_bits);
         const std::size_t n_bytes = layout.n_bytes();
         for (const std::size_t n : {1, 50, 3000}) {
             const auto codes = random_codes(n * n_bytes, generator, n == 50 ? 256 : 3);
             const auto queries = random_codes(9 * n_bytes, generator, 4);
-            HierIndex index(layout);
-            index.add(view(codes, n_bytes), nullptr);
-            const gpu::TreeGallery tree(view(codes, n_bytes), layout, nullptr, 0, nullptr);
+            const auto index = hier_index(codes, layout);
+            index->remove(std::vector<std::int64_t>{0}.data(), n > 1 ? 1 : 0);
+            index->add(view(queries, n_bytes), nullptr);
+            const gpu::Gallery gallery = on_gpu(*index);
+            const gpu::LevelTable levels = levels_of(*index);
             for (const KeepMode mode : {KeepMode::node_ratio, KeepMode::gallery_ratio, KeepMode::radius}) {
                 for (const double keep : {0.01, 0.29, 0.5, 1.0}) {
                     for (const std::size_t k : {1, 10, 700}) {
                         const Pruning pruning{keep, mode};
-                        const Found expected = search(index, view(queries, n_bytes), k, nullptr, pruning);
-                        Found found{std::vector<std::int32_t>(9 * k), std::vector<std::int64_t>(9 * k)};
-                        bool failed[9];
-                        tree.search_pruned(view(queries, n_bytes), static_cast<std::uint32_t>(k), pruning,
-                                           found.distances.data(), found.ids.data(), failed, nullptr);
-                        for (std::size_t q = 0; q < 9; ++q) {
-                            ++n_asked;
-                            if (failed[q]) continue;
-                            ++n_done;
-                            const auto at = static_cast<std::ptrdiff_t>(q * k),
-                                       end = static_cast<std::ptrdiff_t>((q + 1) * k);
-                            check(std::equal(found.ids.begin() + at, found.ids.begin() + end,
-                                             expected.ids.begin() + at) &&
-                                      std::equal(found.distances.begin() + at, found.distances.begin() + end,
-                                                 expected.distances.begin() + at),
-                                  "pruned, " + layout.str() + ", n = " + std::to_string(n) +
-                                      ", keep = " + std::to_string(keep) + ", k = " + std::to_string(k));
-                        }
+                        const gpu::PrunedSearch pruned{levels, pruning};
+                        check(on_emulator(gallery, queries, k, nullptr, &pruned) ==
+                                  search(*index, view(queries, n_bytes), k, nullptr, pruning),
+                              "pruned, " + layout.str() + ", n = " + std::to_string(n) +
+                                  ", keep = " + std::to_string(keep) + ", k = " + std::to_string(k));
                     }
                 }
             }
         }
     }
-    check(2 * n_done > n_asked, "most pruned searches have room, these had: " + std::to_string(n_done));
 }
 
 /// Many codes at one distance, so that candidates overflow; and only equal codes.
@@ -134,12 +300,12 @@ void bursts_are_survived() {
         const auto queries = random_codes(66 * 8, generator, 2);
         std::vector<std::int64_t> ids(n);
         std::iota(ids.begin(), ids.end(), 7);
-        const gpu::FlatGallery flat(view(codes, 8), nullptr, 7, nullptr);
-        const gpu::TreeGallery tree(view(codes, 8), LevelLayout({64}), nullptr, 7, nullptr);
+        const gpu::Gallery flat = on_gpu(*flat_index(codes, 8, ids.data()));
+        const gpu::Gallery tree = on_gpu(*hier_index(codes, LevelLayout({64}), ids.data()));
         for (const std::size_t k : {1, 100, 3000}) {
             const Found expected = on_cpu(codes, ids, queries, 8, k);
             check(on_emulator(flat, queries, k) == expected, "a burst in a scan, k = " + std::to_string(k));
-            check(on_emulator(tree, queries, k) == expected, "a burst in a tree, k = " + std::to_string(k));
+            check(on_emulator(tree, queries, k) == expected, "a burst of equal codes, k = " + std::to_string(k));
         }
     }
 }
@@ -160,31 +326,9 @@ void the_nearest_of_a_burst_is_found_again() {
         fill(nearest, 0);
         std::vector<std::int64_t> ids(n);
         std::iota(ids.begin(), ids.end(), 0);
-        const gpu::FlatGallery flat(view(codes, n_bytes), nullptr, 0, nullptr);
+        const gpu::Gallery flat = on_gpu(*flat_index(codes, n_bytes));
         const std::string where = "the nearest of a burst, row " + std::to_string(nearest);
         check(on_emulator(flat, query, 1) == on_cpu(codes, ids, query, n_bytes, 1), where);
-    }
-}
-
-void finds_what_the_index_finds(const gpu::FlatGallery& gallery, const FlatIndex& index,
-                                const std::vector<std::uint8_t>& queries, const IdFilter* filter) {
-    const CodeView wanted = view(queries, gallery.n_bytes());
-    gpu::Allowed there;
-    if (filter != nullptr) there = gallery.allowed(*filter, nullptr);
-    const gpu::Allowed* const allowed = filter == nullptr ? nullptr : &there;
-    for (const std::size_t k : {1, 50, 2500}) {
-        check(on_emulator(gallery, queries, k, allowed) == search(index, wanted, k, filter), "a filter");
-    }
-    for (const std::int32_t radius : {0, 3, 7, 32}) {
-        const RangeResult range = index.range_search(wanted, radius, filter, nullptr);
-        std::vector<std::int64_t> counts(wanted.n), offsets{0};
-        gallery.count_within(wanted, radius, allowed, counts.data(), nullptr);
-        for (const std::int64_t count : counts) offsets.push_back(offsets.back() + count);
-        check(offsets == range.offsets, "counts within a radius");
-        Found found{std::vector<std::int32_t>(range.ids.size()), std::vector<std::int64_t>(range.ids.size())};
-        gallery.range_search(wanted, radius, allowed, offsets.data(), found.distances.data(), found.ids.data(),
-                             nullptr);
-        check(found == Found{range.distances, range.ids}, "all within a radius");
     }
 }
 
@@ -199,14 +343,15 @@ void filters_and_radii_are_kept() {
         for (const std::int64_t id : ids) {
             if (generator() % 5 == 0) allowed.push_back(id);
         }
-        FlatIndex index(32);
-        index.add(view(codes, 4), ids.data());
-        const IdFilter some(allowed), none({-5});
-        const gpu::FlatGallery flat(view(codes, 4), counted ? nullptr : ids.data(), 7, nullptr);
-        const gpu::TreeGallery tree(view(codes, 4), LevelLayout({8, 24}), counted ? nullptr : ids.data(), 7, nullptr);
+        const auto flat = flat_index(codes, 4, ids.data()), tree = hier_index(codes, LevelLayout({8, 24}), ids.data());
+        for (Index* index : {flat.get(), tree.get()}) {
+            index->remove(ids.data() + 100, 3);
+            index->add(view(queries, 4), std::vector<std::int64_t>{-5, 2, ids[100]}.data());
+        }
+        const IdFilter some(allowed), none({-8});
         for (const IdFilter* filter : {static_cast<const IdFilter*>(nullptr), &some, &none}) {
-            finds_what_the_index_finds(flat, index, queries, filter);
-            finds_what_the_index_finds(tree, index, queries, filter);
+            finds_what_the_index_finds(on_gpu(*flat), *flat, queries, filter);
+            finds_what_the_index_finds(on_gpu(*tree), *tree, queries, filter);
         }
     }
 }
@@ -219,15 +364,14 @@ void streamed_codes_are_found() {
         const auto codes = random_codes(n * n_bytes, generator, 3), queries = random_codes(9 * n_bytes, generator, 4);
         std::vector<std::int64_t> ids(n);
         std::iota(ids.begin(), ids.end(), 5);
-        for (const std::size_t room : {100 * n_bytes, 1300 * n_bytes, n * n_bytes - 1}) {
-            const LevelLayout layout({n_bytes * 8});
-            const gpu::FlatGallery flat(view(codes, n_bytes), ids.data(), 0, nullptr, room);
-            const gpu::TreeGallery tree(view(codes, n_bytes), layout, nullptr, 5, nullptr, room);
-            check(flat.streamed() && flat.nbytes() == 0, "codes on the host");
+        for (const std::size_t room : {100 * n_bytes, 400 * n_bytes}) {
+            const gpu::Gallery flat = on_gpu(*flat_index(codes, n_bytes, ids.data()), room);
+            const gpu::Gallery tree = on_gpu(*hier_index(codes, LevelLayout({n_bytes * 8}), ids.data()), room);
+            check(flat.streamed() && flat.device_nbytes() == 0, "codes on the host");
             for (const std::size_t k : {1, 30, 1500}) {
                 const Found expected = on_cpu(codes, ids, queries, n_bytes, k);
                 check(on_emulator(flat, queries, k) == expected, "streamed, k = " + std::to_string(k));
-                check(on_emulator(tree, queries, k) == expected, "a streamed tree, k = " + std::to_string(k));
+                check(on_emulator(tree, queries, k) == expected, "streamed distinct codes, k = " + std::to_string(k));
             }
         }
     }
@@ -247,12 +391,11 @@ void products_are_those_of_the_bits() {
             std::fill(queries.end() - end_of_first, queries.end(), std::uint8_t{0});
             std::vector<std::int64_t> ids(n);
             std::iota(ids.begin(), ids.end(), 0);
-            FlatIndex index(n_bytes * 8);
-            index.add(view(codes, n_bytes), ids.data());
-            const gpu::FlatGallery flat(view(codes, n_bytes), nullptr, 0, nullptr);
+            const auto index = flat_index(codes, n_bytes, ids.data());
+            const gpu::Gallery flat = on_gpu(*index);
             for (std::int32_t radius = 0; radius <= static_cast<std::int32_t>(n_bytes * 8); radius += n < 10 ? 1 : 17) {
                 std::vector<std::int64_t> expected(65), counts(65);
-                index.count_within(view(queries, n_bytes), radius, nullptr, expected.data());
+                index->count_within(view(queries, n_bytes), radius, nullptr, expected.data());
                 flat.count_within(view(queries, n_bytes), radius, nullptr, counts.data(), nullptr);
                 check(counts == expected,
                       "products, " + std::to_string(n_bytes) + " bytes, radius " + std::to_string(radius));
@@ -264,12 +407,13 @@ void products_are_those_of_the_bits() {
 void interrupts_end_searches() {
     std::mt19937 generator(7);
     const auto codes = random_codes(100000 * 8, generator), queries = random_codes(64 * 8, generator);
-    const gpu::FlatGallery flat(view(codes, 8), nullptr, 0, nullptr);
+    const gpu::Gallery flat = on_gpu(*flat_index(codes, 8));
     std::vector<std::int32_t> distances(640);
     std::vector<std::int64_t> ids(640);
     bool ended = false;
     try {
-        flat.search(view(queries, 8), 10, nullptr, distances.data(), ids.data(), nullptr, [](double) { return true; });
+        flat.search(view(queries, 8), 10, nullptr, nullptr, distances.data(), ids.data(), nullptr,
+                    [](double) { return true; });
     } catch (const Interrupted&) {
         ended = true;
     }
@@ -288,11 +432,22 @@ int main() {
         streamed_codes_are_found();
         filters_and_radii_are_kept();
     }
+    setenv("FASTHASH_GPU_PLAN", "clusters", 1);
+    setenv("FASTHASH_GPU_SCAN", "popcount", 1);
+    clusters_find_what_is_near({2, 3, 4, 8, 12, 16, 32, 40, 128});
+    setenv("FASTHASH_GPU_SCAN", "tensor", 1);
+    clusters_find_what_is_near({4, 8, 16, 32});
+    setenv("FASTHASH_GPU_SCAN", "", 1);
+    clusters_find_what_is_near({8});
+    unsetenv("FASTHASH_GPU_PLAN");
     products_are_those_of_the_bits();
     setenv("FASTHASH_GPU_SCAN", "popcount", 1);  // the products are the faster unit
     bursts_are_survived();
     the_nearest_of_a_burst_is_found_again();
-    trees_find_what_is_near();
+    every_plan_is_copied_as_it_stands();
+    ids_may_be_far_apart();
+    changes_send_what_has_changed();
+    shares_are_parts_of_the_whole();
     pruning_keeps_what_it_keeps_on_the_cpu();
     interrupts_end_searches();
     std::printf("gpu_test: all passed\n");

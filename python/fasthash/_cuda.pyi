@@ -2,7 +2,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._core import IdFilter
+from fasthash._core import Snapshot
 
 class ArgumentError(ValueError): ...
 class DeviceError(RuntimeError): ...
@@ -14,33 +14,50 @@ def free_bytes(device: int) -> int: ...
 
 class AllowedIds: ...
 
+class Levels:
+    def __init__(self, device: int, nodes: list[tuple[NDArray[np.uint8], NDArray[np.uint32]]], n: int) -> None: ...
+    def nbytes(self) -> int: ...
+
 # Methods with `_on_gpu` in their name take addresses in GPU memory for queries and results.
 class Gallery:
     def __init__(
         self,
         device: int,
-        codes: NDArray[np.uint8],
-        ids: NDArray[np.int64] | None,
-        first_id: int,
-        level_bits: list[int],
-        tree: bool,
+        snapshot: Snapshot,
+        n_bytes: int,
         room: int,
+        previous: Gallery | None = None,
+        share: int = 0,
+        n_shares: int = 1,
+        n_threads: int = 1,
     ) -> None: ...
     def nbytes(self) -> int: ...
     def streamed(self) -> bool: ...
-    def allowed(self, filter: IdFilter) -> AllowedIds: ...
+    def n_segments(self) -> int: ...
+    def n_reused(self) -> int: ...
+    def allowed(self, bits: list[NDArray[np.uint32]]) -> AllowedIds: ...
     def search(
-        self, queries: NDArray[np.uint8], k: int, allow: AllowedIds | None
+        self,
+        queries: NDArray[np.uint8],
+        k: int,
+        allow: AllowedIds | None = None,
+        levels: Levels | None = None,
+        keep: float = 1.0,
+        keep_mode: int = 0,
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]: ...
     def search_on_gpu(
-        self, queries: int, n: int, k: int, allow: AllowedIds | None, distances: int, ids: int, stream: int
+        self,
+        queries: int,
+        n: int,
+        k: int,
+        allow: AllowedIds | None,
+        levels: Levels | None,
+        keep: float,
+        keep_mode: int,
+        distances: int,
+        ids: int,
+        stream: int,
     ) -> None: ...
-    def search_pruned(
-        self, queries: NDArray[np.uint8], k: int, keep: float, keep_mode: int
-    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.bool_]]: ...
-    def search_pruned_on_gpu(
-        self, queries: int, n: int, k: int, keep: float, keep_mode: int, distances: int, ids: int, stream: int
-    ) -> NDArray[np.bool_]: ...
     def count_within(self, queries: NDArray[np.uint8], radius: int, allow: AllowedIds | None) -> NDArray[np.int64]: ...
     def count_within_on_gpu(
         self, queries: int, n: int, radius: int, allow: AllowedIds | None, stream: int

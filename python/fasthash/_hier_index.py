@@ -118,8 +118,6 @@ class HierIndex(Index):
     def to(self, device: Any, *, max_bytes: int | None = None) -> HierIndex | GpuHierIndex:
         """Create an index with the same codes on a GPU; arguments and errors as in `FlatIndex.to`.
 
-        If the codes are in pinned memory, a search transfers only the rows under the visited prefixes.
-
         Returns:
             A `fasthash.gpu.GpuHierIndex`, or this index.
         """

@@ -3,61 +3,117 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import sys
+from collections.abc import Callable, Iterable
 from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fasthash import _core
 from fasthash._checks import check_choice, check_codes, check_fraction, check_int
+from fasthash._gpu_arrays import offsets_of, on_gpu, room_for, stream_of
 from fasthash._index_base import Index
-from fasthash._index_options import Allow, KeepMode
-from fasthash._locks import ChangeLock
+from fasthash._index_options import KEEP_MODES, MAX_K, Allow, KeepMode, StrPath
+from fasthash._locks import ChangeLock, Lazy
 from fasthash._shown import counted
 from fasthash.filters import IdFilter, core_filter
 from fasthash.results import RangeResult, SearchResult
+from fasthash.threads import get_num_threads
 
 if TYPE_CHECKING:
-    import torch
+    from typing_extensions import Self
 
-    from fasthash._cuda import AllowedIds, Gallery
+    from fasthash._cuda import AllowedIds, Gallery, Levels
 
 __all__ = ["GpuFlatIndex", "GpuHierIndex", "check_device"]
 
-_MAX_K = 2**31 - 1
-KEEP_MODES = ("node_ratio", "gallery_ratio", "radius")  # the order of the core's enum
+_Value = TypeVar("_Value")
+
+
+class _Moment:
+    """An index and its copy on a GPU, at one moment; it never changes.
+
+    Args:
+        index: the index; it must not change.
+        device: number of the GPU.
+        max_bytes: bytes of GPU memory for codes and ids; None takes the free memory less a reserve.
+        before: an earlier moment of the same index, whose segments on the GPU are used again.
+        allow: copy only the entries that this filter allows.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        device: int,
+        max_bytes: int | None,
+        before: _Moment | None = None,
+        allow: _core.IdFilter | None = None,
+    ) -> None:
+        self.index, self.device, self.max_bytes = index, device, max_bytes
+        self.snapshot = index._impl.snapshot(allow)
+        previous = None if before is None else before.gallery
+        if max_bytes is None:
+            max_bytes = _room_for_codes(device) + (0 if previous is None else previous.nbytes())
+        self.gallery: Gallery = _cuda().Gallery(
+            device, self.snapshot, index.n_bits // 8, max_bytes, previous, n_threads=get_num_threads()
+        )
+        self._masks: WeakKeyDictionary[IdFilter, AllowedIds] = WeakKeyDictionary()
+        self._narrowed: WeakKeyDictionary[IdFilter, _Moment] = WeakKeyDictionary()
+
+    @Lazy
+    def levels(self) -> Levels:
+        """The nodes of the levels, for pruned searches."""
+        nodes = self.snapshot.level_nodes(list(self.index.level_bits))
+        levels: Levels = _cuda().Levels(self.device, nodes, len(self.snapshot))
+        return levels
+
+    def searched(self, allow: Any, pruned: bool) -> tuple[_Moment, AllowedIds | None]:
+        """Return what a search with `allow` searches, and the entries in it that it may return (None: all).
+
+        The codes of a narrow filter are copied into a small index of their own; so are those of any filter for a pruned
+        search, which prunes among the allowed codes. What is made for an `IdFilter` is kept.
+        """
+        if allow is None:
+            return self, None
+        filter = allow._impl if isinstance(allow, IdFilter) else core_filter("allow", allow, self.index._impl.next_id())
+        if pruned or self.snapshot.is_narrow(filter):
+            narrowed = partial(_Moment, self.index, self.device, self.max_bytes, allow=filter)
+            return _kept(self._narrowed, allow, narrowed), None
+        return self, _kept(self._masks, allow, lambda: self.gallery.allowed(self.snapshot.allowed(filter)))
+
+
+def _kept(cache: WeakKeyDictionary[IdFilter, _Value], allow: Any, make: Callable[[], _Value]) -> _Value:
+    """Return what the cache holds for a filter, or make it; kept only for an `IdFilter`, which never changes."""
+    if not isinstance(allow, IdFilter):
+        return make()
+    value = cache.get(allow)
+    if value is None:
+        value = cache[allow] = make()
+    return value
 
 
 class _GpuIndex:
     """Base class of both GPU indices."""
 
-    _tree: bool
-
     def __init__(self, index: Index, device: int, max_bytes: int | None = None) -> None:
-        self._index = index.copy()
         self.device = device
-        self._max_bytes = None if max_bytes is None else check_int("max_bytes", max_bytes, minimum=0)
         self._lock = ChangeLock()  # one change at a time
-        self._gallery = self._built(self._index)
+        max_bytes = None if max_bytes is None else check_int("max_bytes", max_bytes, minimum=0)
+        self._moment = self._copied(index.copy(), max_bytes)
 
-    def _built(self, index: Index) -> tuple[Gallery, WeakKeyDictionary[IdFilter, AllowedIds]]:
-        """Copy the codes of an index to the GPU.
+    def _copied(self, index: Index, max_bytes: int | None, before: _Moment | None = None) -> _Moment:
+        """Copy to the GPU what `before` does not hold of an index."""
+        return _Moment(index, self.device, max_bytes, before)
 
-        Returns:
-            The codes on the GPU, and an empty cache of the sets of allowed ids, one for each `IdFilter`.
-        """
-        codes, ids = index.to_arrays()
-        first_id = int(ids[0]) if len(ids) else 0
-        consecutive = len(ids) == 0 or int(ids[-1]) - first_id == len(ids) - 1
-        max_bytes = _room_for_codes(self.device) if self._max_bytes is None else self._max_bytes
-        gallery = _cuda().Gallery(
-            self.device, codes, None if consecutive else ids, first_id, list(self.level_bits), self._tree, max_bytes
-        )
-        return gallery, WeakKeyDictionary()
+    @property
+    def _index(self) -> Index:
+        return self._moment.index
 
     @property
     def n_bits(self) -> int:
@@ -72,12 +128,17 @@ class _GpuIndex:
     @property
     def nbytes(self) -> int:
         """Bytes of GPU memory for codes and ids."""
-        return int(self._gallery[0].nbytes())
+        return self._moment.gallery.nbytes()
+
+    @property
+    def ntotal(self) -> int:
+        """Number of codes, the same as `len(index)`."""
+        return len(self._index)
 
     @property
     def streamed(self) -> bool:
         """Whether the codes are in pinned memory of the host because they exceed the GPU memory."""
-        return bool(self._gallery[0].streamed())
+        return self._moment.gallery.streamed()
 
     def __len__(self) -> int:
         return len(self._index)
@@ -97,19 +158,46 @@ class _GpuIndex:
         number = check_device(device)
         if number == self.device:
             return self
-        return self._index.copy() if number is None else type(self)(self._index, number, self._max_bytes)
+        return self._index.copy() if number is None else type(self)(self._index, number, self._moment.max_bytes)
 
-    def add(self, codes: ArrayLike, ids: ArrayLike | None = None) -> None:
-        """Add codes, as `FlatIndex.add`; copies all codes to the GPU again."""
-        self._change("add", lambda index: index.add(codes, ids))
+    def copy(self) -> Self:
+        """Return an independent index with the same codes; the two share unchanged segments on the GPU."""
+        copied = type(self).__new__(type(self))
+        copied.device, copied._moment, copied._lock = self.device, self._moment, ChangeLock()
+        return copied
+
+    def add(
+        self, codes: ArrayLike, ids: ArrayLike | None = None, *, progress: Callable[[float], object] | None = None
+    ) -> None:
+        """Add codes, as `FlatIndex.add`; sends the segments to the GPU that are new."""
+        self._change("add", lambda index: index.add(codes, ids, progress=progress))
+
+    def add_chunks(
+        self,
+        chunks: Iterable[ArrayLike],
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        progress: Callable[[float], object] | None = None,
+    ) -> None:
+        """Add codes in chunks, as `FlatIndex.add_chunks`; sends the segments to the GPU that are new."""
+        self._change("add_chunks", lambda index: index.add_chunks(chunks, folder=folder, progress=progress))
 
     def remove(self, ids: ArrayLike) -> None:
-        """Remove codes, as `FlatIndex.remove`; copies all codes to the GPU again."""
+        """Remove codes, as `FlatIndex.remove`; sends a bit for each code to the GPU, or segments that are new."""
         self._change("remove", lambda index: index.remove(ids))
 
     def update(self, ids: ArrayLike, codes: ArrayLike) -> None:
-        """Replace codes, as `FlatIndex.update`; copies all codes to the GPU again."""
+        """Replace codes, as `FlatIndex.update`; sends what `remove` and `add` send."""
         self._change("update", lambda index: index.update(ids, codes))
+
+    def merge(self, other: Index | _GpuIndex) -> None:
+        """Add all codes of another index, as `FlatIndex.merge`; the other one may be on a GPU as well."""
+        given = other._index if isinstance(other, _GpuIndex) else other
+        self._change("merge", lambda index: index.merge(given))
+
+    def compact(self) -> None:
+        """Merge all segments into one, as `FlatIndex.compact`, and send it to the GPU."""
+        self._change("compact", lambda index: index.compact())
 
     def reconstruct(self, ids: ArrayLike) -> NDArray[np.uint8]:
         """Return the codes of some ids, as `FlatIndex.reconstruct`; runs on the CPU."""
@@ -119,21 +207,42 @@ class _GpuIndex:
         """Return all codes and ids, as `FlatIndex.to_arrays`; runs on the CPU."""
         return self._index.to_arrays()
 
-    def _search(self, queries: Any, k: int, allow: Any) -> SearchResult:
-        k = check_int("k", k, minimum=1, maximum=_MAX_K)
-        gallery, allowed = self._prepared(allow)
-        gpu_queries = _on_gpu(queries, self.n_bits // 8, self.device)
+    def build_id_map(self) -> None:
+        """Build the table that finds codes by their id, as `FlatIndex.build_id_map`; runs on the CPU."""
+        self._index.build_id_map()
+
+    def save(self, path: StrPath, *, id_map: bool = False) -> None:
+        """Write the index to a file, as `FlatIndex.save`; the file is that of the index on the CPU."""
+        self._index.save(path, id_map=id_map)
+
+    def to_bytes(self) -> bytes:
+        """Return the bytes that `save` would write to a file."""
+        return self._index.to_bytes()
+
+    def stats(self) -> dict[str, Any]:
+        """Return the size and shape of the index on the CPU, as its own `stats()`, with `device` and `gpu_nbytes`."""
+        return self._index.stats() | {"device": f"cuda:{self.device}", "gpu_nbytes": self.nbytes}
+
+    def _search(self, queries: Any, k: int, allow: Any, keep: float | None = None, mode: int = 0) -> SearchResult:
+        k = check_int("k", k, minimum=1, maximum=MAX_K)
+        moment, allowed = self._moment.searched(allow, keep is not None)
+        levels, share = (None, 1.0) if keep is None else (moment.levels, keep)
+        gpu_queries = on_gpu(queries, self.n_bits // 8, self.device)
         if gpu_queries is None:
-            return SearchResult(*gallery.search(check_codes("queries", queries, self.n_bits // 8), k, allowed))
-        distances, ids = _room(gpu_queries, len(gpu_queries), k)
-        gallery.search_on_gpu(
+            array = check_codes("queries", queries, self.n_bits // 8)
+            return SearchResult(*moment.gallery.search(array, k, allowed, levels, share, mode))
+        distances, ids = room_for(gpu_queries, len(gpu_queries), k)
+        moment.gallery.search_on_gpu(
             gpu_queries.data_ptr(),
             len(gpu_queries),
             k,
             allowed,
+            levels,
+            share,
+            mode,
             distances.data_ptr(),
             ids.data_ptr(),
-            _stream(gpu_queries),
+            stream_of(gpu_queries),
         )
         return SearchResult(distances, ids)
 
@@ -144,16 +253,13 @@ class _GpuIndex:
             int64 numpy array `(nq,)`.
         """
         radius = min(check_int("radius", radius, minimum=0), self.n_bits)
-        gallery, allowed = self._prepared(allow)
-        counts: NDArray[np.int64]
-        gpu_queries = _on_gpu(queries, self.n_bits // 8, self.device)
+        moment, allowed = self._moment.searched(allow, False)
+        gpu_queries = on_gpu(queries, self.n_bits // 8, self.device)
         if gpu_queries is None:
-            counts = gallery.count_within(check_codes("queries", queries, self.n_bits // 8), radius, allowed)
-        else:
-            counts = gallery.count_within_on_gpu(
-                gpu_queries.data_ptr(), len(gpu_queries), radius, allowed, _stream(gpu_queries)
-            )
-        return counts
+            return moment.gallery.count_within(check_codes("queries", queries, self.n_bits // 8), radius, allowed)
+        return moment.gallery.count_within_on_gpu(
+            gpu_queries.data_ptr(), len(gpu_queries), radius, allowed, stream_of(gpu_queries)
+        )
 
     def range_search(self, queries: Any, radius: int, *, allow: Allow = None) -> RangeResult:
         """Find all codes within a radius of each query, ordered by (distance, id); arguments and errors as in `search`.
@@ -162,59 +268,45 @@ class _GpuIndex:
             `RangeResult`. Distances and ids are on the device of the queries; the offsets are a numpy array.
         """
         radius = min(check_int("radius", radius, minimum=0), self.n_bits)
-        gallery, allowed = self._prepared(allow)  # one gallery for both passes, even if the index changes meanwhile
-        gpu_queries = _on_gpu(queries, self.n_bits // 8, self.device)
+        moment, allowed = self._moment.searched(allow, False)  # the same for both passes, even if the index changes
+        gpu_queries = on_gpu(queries, self.n_bits // 8, self.device)
         if gpu_queries is None:
             array = check_codes("queries", queries, self.n_bits // 8)
-            offsets = _offsets(gallery.count_within(array, radius, allowed))
-            return RangeResult(offsets, *gallery.range_search(array, radius, allowed, offsets))
+            offsets = offsets_of(moment.gallery.count_within(array, radius, allowed))
+            return RangeResult(offsets, *moment.gallery.range_search(array, radius, allowed, offsets))
         arguments = gpu_queries.data_ptr(), len(gpu_queries), radius, allowed
-        offsets = _offsets(gallery.count_within_on_gpu(*arguments, _stream(gpu_queries)))
-        distances, ids = _room(gpu_queries, int(offsets[-1]))
-        gallery.range_search_on_gpu(*arguments, offsets, distances.data_ptr(), ids.data_ptr(), _stream(gpu_queries))
+        offsets = offsets_of(moment.gallery.count_within_on_gpu(*arguments, stream_of(gpu_queries)))
+        distances, ids = room_for(gpu_queries, int(offsets[-1]))
+        moment.gallery.range_search_on_gpu(
+            *arguments, offsets, distances.data_ptr(), ids.data_ptr(), stream_of(gpu_queries)
+        )
         return RangeResult(offsets, distances, ids)
 
-    def _change(self, name: str, change: Any) -> None:
+    def _change(self, name: str, change: Callable[[Index], object]) -> None:
         """Change a copy of the index and replace both; if the GPU has too little memory, nothing changes."""
         with self._lock(name):
             index = self._index.copy()
             change(index)
-            self._gallery = self._built(index)
-            self._index = index
-
-    def _prepared(self, allow: Any) -> tuple[Gallery, AllowedIds | None]:
-        """Return the codes on the GPU, and the ids that `allow` names; those of an `IdFilter` are cached."""
-        gallery, cache = self._gallery
-        if allow is None:
-            return gallery, None
-        if not isinstance(allow, IdFilter):
-            return gallery, gallery.allowed(core_filter("allow", allow, self._index._impl.next_id()))
-        allowed = cache.get(allow)
-        if allowed is None:
-            allowed = cache[allow] = gallery.allowed(allow._impl)
-        return gallery, allowed
+            self._moment = self._copied(index, self._moment.max_bytes, self._moment)
 
 
 class GpuFlatIndex(_GpuIndex):
     """A `FlatIndex` on a GPU, made by `FlatIndex.to`.
 
-    The index keeps a copy of the CPU index. A change is made on the CPU copy, and then all codes are copied to the GPU
-    again.
+    The index keeps a copy of the CPU index, which shares memory, or a mapped file, with the index that it was made of.
+    A change is made on the CPU copy; then the segments that are new are sent to the GPU.
 
     Queries may be on the CPU: numpy arrays, or anything that numpy can read; the results are numpy arrays. Queries may
     be on this GPU: CUDA tensors of torch, or objects with `__cuda_array_interface__` or `__dlpack__`; the results are
-    CUDA tensors of torch. GPU queries are not copied and are read in the order of torch's current stream. One search
-    runs at a time.
+    CUDA tensors of torch. GPU queries are read in the order of torch's current stream.
 
     Tensor cores compare batches; popcounts compare few queries and unusual widths. The environment variable
-    `FASTHASH_GPU_SCAN`, set to `popcount` or `tensor`, forces one of the two for indices made after it is set. An
-    `IdFilter` is sent to the GPU once.
+    `FASTHASH_GPU_SCAN`, set to `popcount` or `tensor`, forces one of the two for indices made after it is set. What a
+    search prepares for an `IdFilter` is kept on the GPU: the codes of a narrow filter, or a bit for each code.
 
     Attributes:
         device: number of the GPU.
     """
-
-    _tree = False
 
     def search(self, queries: Any, k: int = 10, *, allow: Allow = None) -> SearchResult:
         """Find the k nearest codes of each query, ordered by (distance, id), exactly.
@@ -240,11 +332,11 @@ class GpuFlatIndex(_GpuIndex):
 class GpuHierIndex(_GpuIndex):
     """A `HierIndex` on a GPU, made by `HierIndex.to`; the description of `GpuFlatIndex` applies.
 
-    The GPU stores distinct codes once, sorted. A search visits their prefixes, nearest first. If it would compare more
-    than a quarter of the codes, it scans all of them instead. Searches by radius always scan.
+    The GPU holds distinct codes once, in the order of the CPU index. Batches visit clusters, where the plan of the CPU
+    index is clusters; else, and where clusters save too little, all codes are compared. `FASTHASH_GPU_PLAN`, set to
+    `scan` or `clusters`, forces one of the two for indices made after it is set. The first pruned search after a change
+    lists the nodes of the levels on the CPU.
     """
-
-    _tree = True
 
     def search(
         self,
@@ -257,45 +349,14 @@ class GpuHierIndex(_GpuIndex):
     ) -> SearchResult:
         """Find the k nearest codes, as `GpuFlatIndex.search`; with `keep`, run the pruned search of `HierIndex.search`.
 
-        The CPU runs pruned searches with `allow`, and the queries that need more memory than the GPU has free.
+        A pruned search with `allow` copies the allowed codes into an index of their own, which an `IdFilter` keeps.
         """
         check_choice("keep_mode", keep_mode, KEEP_MODES)
         if keep is not None:
             keep = check_fraction("keep", keep)
-        if keep is None or len(self.level_bits) == 1:  # one level leaves nothing to prune
-            return self._search(queries, k, allow)
-        k, on_cpu = check_int("k", k, minimum=1, maximum=_MAX_K), allow is not None or len(self) == 0
-        mode = list(KEEP_MODES).index(keep_mode)
-        prune = partial(cast(Any, self._index).search, k=k, keep=keep, keep_mode=keep_mode, allow=allow)
-        gallery, _ = self._gallery
-        gpu_queries = _on_gpu(queries, self.n_bits // 8, self.device)
-        if gpu_queries is None:
-            array = check_codes("queries", queries, self.n_bits // 8)
-            if on_cpu:
-                return prune(array)
-            distances, ids, failed = gallery.search_pruned(array, k, keep, mode)
-            if failed.any():
-                distances[failed], ids[failed] = prune(array[failed])
-            return SearchResult(distances, ids)
-        torch = sys.modules["torch"]
-        distances, ids = _room(gpu_queries, len(gpu_queries), k)
-        failed = np.ones(len(gpu_queries), bool)
-        if not on_cpu:
-            failed = gallery.search_pruned_on_gpu(
-                gpu_queries.data_ptr(),
-                len(gpu_queries),
-                k,
-                keep,
-                mode,
-                distances.data_ptr(),
-                ids.data_ptr(),
-                _stream(gpu_queries),
-            )
-        if failed.any():
-            rows = torch.from_numpy(failed).to(gpu_queries.device)
-            result = prune(gpu_queries[rows].cpu().numpy())
-            distances[rows], ids[rows] = (torch.from_numpy(part).to(gpu_queries.device) for part in result)
-        return SearchResult(distances, ids)
+            if len(self.level_bits) == 1:  # nothing to prune
+                keep = None
+        return self._search(queries, k, allow, keep, list(KEEP_MODES).index(keep_mode))
 
 
 def check_device(device: Any) -> int | None:
@@ -324,55 +385,3 @@ def _room_for_codes(device: int) -> int:
         torch.cuda.empty_cache()  # releases memory that torch keeps unused
     n_free = int(_cuda().free_bytes(device))
     return n_free - min(2 << 30, n_free // 4)
-
-
-def _on_gpu(queries: Any, n_bytes: int, device: int) -> torch.Tensor | None:
-    """Return queries in GPU memory as a tensor, without a copy; None if they are on the CPU."""
-    tensor = _tensor_on_gpu(queries, device)
-    if tensor is None:
-        return None
-    torch = sys.modules["torch"]
-    if tensor.dtype != torch.uint8:
-        raise TypeError(f"queries must be uint8, got {tensor.dtype}")
-    if tensor.ndim != 2 or tensor.shape[1] != n_bytes:
-        raise ValueError(f"queries must have shape (nq, {n_bytes}), got {tuple(tensor.shape)}")
-    if tensor.device.index != device:
-        raise ValueError(f"queries must be on the CPU or on cuda:{device}, where the index is, got {tensor.device}")
-    return tensor.contiguous()
-
-
-def _tensor_on_gpu(queries: Any, device: int) -> torch.Tensor | None:
-    if isinstance(queries, np.ndarray):
-        return None
-    torch_if_loaded: Any = sys.modules.get("torch")
-    if torch_if_loaded is not None and isinstance(queries, torch_if_loaded.Tensor):
-        return queries if queries.is_cuda else None
-    dlpack_device = getattr(queries, "__dlpack_device__", None)
-    if dlpack_device is not None and dlpack_device()[0] == 2:  # kDLCUDA; from_dlpack also orders the streams
-        import torch.utils.dlpack
-
-        return torch.utils.dlpack.from_dlpack(queries)
-    interface = getattr(queries, "__cuda_array_interface__", None)
-    if interface is None:
-        return None
-    import torch
-
-    if interface.get("stream") is not None:  # a kernel may still be writing the queries
-        torch.cuda.synchronize(device)
-    return torch.as_tensor(queries, device=f"cuda:{device}")
-
-
-def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
-
-
-def _room(gpu_queries: torch.Tensor, *shape: int) -> tuple[Any, Any]:
-    """Allocate distances and ids of this shape on the device of the queries."""
-    torch = sys.modules["torch"]
-    options = {"device": gpu_queries.device}
-    return torch.empty(shape, dtype=torch.int32, **options), torch.empty(shape, dtype=torch.int64, **options)
-
-
-def _stream(tensor: torch.Tensor) -> int:
-    """Return torch's current stream; the queries are written in its order."""
-    return int(sys.modules["torch"].cuda.current_stream(tensor.device).cuda_stream)

@@ -19,6 +19,7 @@
 namespace fasthash {
 
 class IdFilter;
+struct State;
 
 /// All entries of an index.
 struct Export {
@@ -68,6 +69,10 @@ class Index {
     std::uint64_t next_id() const;
     /// Write the codes of these ids as rows. Throws ArgumentError for an id that is not in the index.
     void reconstruct(const std::int64_t* ids, std::size_t n, std::uint8_t* codes) const;
+    /// The segments of the index at this moment, for copies of them on a GPU.
+    std::shared_ptr<const State> state() const;
+    /// The same for the entries that a filter allows, copied into one segment.
+    std::shared_ptr<const State> state_of(const IdFilter& filter) const;
     /// All entries, sorted by id.
     Export export_entries() const;
     /// An independent copy; unchanged segments are shared (copy on write).

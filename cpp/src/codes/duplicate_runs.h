@@ -32,6 +32,7 @@ class DuplicateRuns {
         }
     }
     const Array<std::uint64_t>& marks() const { return marks_; }
+    const Array<std::uint32_t>& ranks() const { return ranks_; }
     const Array<std::uint32_t>& extras() const { return extras_; }
 
     /// Append a row with one entry.

@@ -21,6 +21,8 @@ class EntryIds {
 
     std::size_t size() const { return n_; }
     bool counted() const { return ids_.size() == 0; }
+    /// The ids as they are stored; empty if they are counted.
+    const PackedNumbers& packed() const { return ids_; }
     std::int64_t operator[](std::size_t i) const {
         return counted() ? smallest_ + static_cast<std::int64_t>(i) : ids_[i];
     }

@@ -27,6 +27,8 @@ class RowIds {
     std::int64_t largest_id() const { return largest_id_; }
     NumberRange entries(std::size_t row) const { return {runs_.begin(row), runs_.end(row)}; }
     const DuplicateRuns& runs() const { return runs_; }
+    /// The ids as they are stored; empty if entry i has the id smallest_id() + i.
+    const PackedNumbers& packed_ids() const { return ids_; }
     /// The row of an entry.
     std::size_t row_of(std::size_t entry, std::size_t row_before = 0) const { return runs_.row_of(entry, row_before); }
     /// Number of entries in rows first_row .. end_row.

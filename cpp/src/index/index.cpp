@@ -126,6 +126,14 @@ void Index::reconstruct(const std::int64_t* ids, std::size_t n, std::uint8_t* co
     }
 }
 
+std::shared_ptr<const State> Index::state() const { return impl_->state.get(); }
+
+std::shared_ptr<const State> Index::state_of(const IdFilter& filter) const {
+    auto allowed = std::make_shared<State>();
+    if (auto entries = impl_->filtered(impl_->state.get(), filter, true)) allowed->segments.emplace_back(entries);
+    return allowed;
+}
+
 Export Index::export_entries() const {
     const std::shared_ptr<const State> held = impl_->state.get();
     const std::size_t n_bytes = layout().n_bytes();

@@ -38,6 +38,10 @@ class Index::Impl {
     void search_exact(const IdFilter* filter, const SearchTask& task, Stopper& stopper) const;
     /// Throws ArgumentError for a flat index.
     void search_pruned(const Pruning& pruning, const IdFilter* filter, const SearchTask& task, Stopper& stopper);
+    /// The entries that a filter allows, as a segment; null if there are none. `built`: with a plan, as `build` does;
+    /// otherwise byte-major, to be scanned.
+    std::shared_ptr<const Segment> filtered(const std::shared_ptr<const State>& held, const IdFilter& filter,
+                                            bool built) const;
 
  private:
     NewEntries nothing_new() const { return {{nullptr, 0, layout.n_bytes()}, nullptr, 0}; }
@@ -45,10 +49,6 @@ class Index::Impl {
     /// segment of the index, whose plan the new one follows; null if it will be the first.
     LiveSegment build(const std::vector<LiveSegment>& segments, const NewEntries& entries, const Segment* first,
                       Stopper& stopper) const;
-    /// The entries that a filter allows, as a segment; null if there are none. `built`: with a plan, as `build` does;
-    /// otherwise byte-major, to be scanned.
-    std::shared_ptr<const Segment> filtered(const std::shared_ptr<const State>& held, const IdFilter& filter,
-                                            bool built) const;
 };
 
 }  // namespace fasthash

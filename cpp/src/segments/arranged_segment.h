@@ -23,6 +23,7 @@ class ArrangedSegment final : public Segment {
     std::int64_t id(std::size_t entry) const override { return codes_.id(entry); }
     std::int64_t smallest_id() const override { return codes_.smallest_id(); }
     std::int64_t largest_id() const override { return codes_.largest_id(); }
+    HeldEntries held() const override { return {codes_, codes_.packed_ids(), &codes_.runs()}; }
     void copy_codes(const std::size_t* entries, std::size_t n, std::uint8_t* rows) const override;
     std::size_t nbytes() const override;
     std::size_t mapped_bytes() const override;

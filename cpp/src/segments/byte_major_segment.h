@@ -23,6 +23,7 @@ class ByteMajorSegment final : public Segment {
     std::int64_t id(std::size_t entry) const override { return ids_[entry]; }
     std::int64_t smallest_id() const override { return ids_.smallest(); }
     std::int64_t largest_id() const override { return ids_.largest(); }
+    HeldEntries held() const override { return {codes_, ids_.packed(), nullptr}; }
     void copy_codes(const std::size_t* entries, std::size_t n, std::uint8_t* rows) const override;
     std::size_t nbytes() const override { return Segment::nbytes() + codes_.nbytes() + ids_.nbytes(); }
     std::size_t mapped_bytes() const override;

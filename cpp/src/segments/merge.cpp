@@ -115,6 +115,25 @@ void MergeCursor::choose() {
     }
 }
 
+std::vector<LevelNodeList> list_nodes(MergeCursor entries, const LevelLayout& layout) {
+    std::vector<LevelNodeList> levels(layout.n_levels() - 1);
+    std::vector<std::uint8_t> last;
+    for (; !entries.done(); entries.next()) {
+        const std::uint8_t* code = entries.code();
+        const std::size_t first_new = last.empty() ? 0 : first_new_level(code, last.data(), layout);
+        for (std::size_t depth = 0; depth < levels.size(); ++depth) {
+            LevelNodeList& level = levels[depth];
+            if (depth >= first_new) {
+                level.prefixes.insert(level.prefixes.end(), code, code + layout.offset(depth + 1));
+                level.n_entries.push_back(0);
+            }
+            ++level.n_entries.back();
+        }
+        if (first_new < levels.size()) last.assign(code, code + layout.n_bytes());
+    }
+    return levels;
+}
+
 std::vector<std::size_t> count_nodes(MergeCursor entries, const LevelLayout& layout) {
     std::vector<std::size_t> nodes(layout.n_levels());
     std::vector<std::uint8_t> last;

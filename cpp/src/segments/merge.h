@@ -50,6 +50,14 @@ class MergeCursor {
     Source* current_ = nullptr;
 };
 
+/// The nodes of a level: the bytes of their codes up to and including this level, and the entries below each.
+struct LevelNodeList {
+    std::vector<std::uint8_t> prefixes;
+    std::vector<std::uint32_t> n_entries;
+};
+/// The nodes of all levels but the last, ascending. Consumes the cursor.
+std::vector<LevelNodeList> list_nodes(MergeCursor entries, const LevelLayout& layout);
+
 /// Number of nodes at each level, the last included, whose nodes are the distinct codes. Consumes the cursor.
 std::vector<std::size_t> count_nodes(MergeCursor entries, const LevelLayout& layout);
 

@@ -28,12 +28,20 @@ struct SearchPlan {
     std::size_t n_clusters = 0;      ///< 0 unless the plan is clusters
 };
 
+/// Codes and ids as a segment holds them, for a copy of them in other memory.
+struct HeldEntries {
+    const GroupSource& codes;
+    const PackedNumbers& ids;   ///< by entry; empty for smallest_id(), smallest_id() + 1, ...
+    const DuplicateRuns* runs;  ///< the entries of each row of codes; null: row i is entry i
+};
+
 class Segment : public IdList {
  public:
     virtual ~Segment() = default;
     Segment(const Segment&) = delete;
     Segment& operator=(const Segment&) = delete;
 
+    virtual HeldEntries held() const = 0;
     /// Write the codes of these entries as rows. `entries` must ascend.
     virtual void copy_codes(const std::size_t* entries, std::size_t n, std::uint8_t* rows) const = 0;
     /// Bytes in memory; mapped_bytes() are those of a mapped file.

@@ -25,6 +25,7 @@ class SortedSegment final : public Segment {
     std::int64_t id(std::size_t entry) const override { return codes().id(entry); }
     std::int64_t smallest_id() const override { return codes().smallest_id(); }
     std::int64_t largest_id() const override { return codes().largest_id(); }
+    HeldEntries held() const override { return {codes(), codes().packed_ids(), &codes().runs()}; }
     void copy_codes(const std::size_t* entries, std::size_t n, std::uint8_t* rows) const override;
     std::size_t nbytes() const override;
     std::size_t mapped_bytes() const override;

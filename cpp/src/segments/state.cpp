@@ -60,6 +60,16 @@ void State::remove(const std::vector<Place>& places) {
     segments.erase(std::remove_if(segments.begin(), segments.end(), nothing_left), segments.end());
 }
 
+std::vector<std::vector<std::uint32_t>> allowed_entries(const State& state, const IdFilter& filter) {
+    std::vector<std::vector<std::uint32_t>> bits;
+    for (const LiveSegment& each : state.segments) bits.emplace_back((each.segment->n_entries() + 31) / 32);
+    for (const std::int64_t id : filter.ids()) {
+        const Place place = state.find(id);
+        if (place.found()) bits[place.segment][place.entry / 32] |= std::uint32_t{1} << place.entry % 32;
+    }
+    return bits;
+}
+
 std::vector<std::vector<std::size_t>> by_segment(const std::vector<Place>& places, std::size_t n_segments) {
     std::vector<std::vector<std::size_t>> entries(n_segments);
     for (const Place& place : places) {

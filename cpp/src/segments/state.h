@@ -34,6 +34,9 @@ struct State {
     void remove(const std::vector<Place>& places);
 };
 
+/// A bit for each entry of each segment, 32 in a word: set if it is not removed and the filter allows it.
+std::vector<std::vector<std::uint32_t>> allowed_entries(const State& state, const IdFilter& filter);
+
 /// The entries of each segment among these places, ascending.
 std::vector<std::vector<std::size_t>> by_segment(const std::vector<Place>& places, std::size_t n_segments);
 

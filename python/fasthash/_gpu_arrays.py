@@ -1,0 +1,67 @@
+"""Queries and results in the memory of a GPU, as tensors of torch."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["offsets_of", "on_gpu", "room_for", "stream_of"]
+
+
+def on_gpu(queries: Any, n_bytes: int, device: int) -> torch.Tensor | None:
+    """Return queries in GPU memory as a tensor, without a copy; None if they are on the CPU."""
+    tensor = _tensor_on_gpu(queries, device)
+    if tensor is None:
+        return None
+    torch = sys.modules["torch"]
+    if tensor.dtype != torch.uint8:
+        raise TypeError(f"queries must be uint8, got {tensor.dtype}")
+    if tensor.ndim != 2 or tensor.shape[1] != n_bytes:
+        raise ValueError(f"queries must have shape (nq, {n_bytes}), got {tuple(tensor.shape)}")
+    if tensor.device.index != device:
+        raise ValueError(f"queries must be on the CPU or on cuda:{device}, where the index is, got {tensor.device}")
+    return tensor.contiguous()
+
+
+def _tensor_on_gpu(queries: Any, device: int) -> torch.Tensor | None:
+    if isinstance(queries, np.ndarray):
+        return None
+    torch_if_loaded: Any = sys.modules.get("torch")
+    if torch_if_loaded is not None and isinstance(queries, torch_if_loaded.Tensor):
+        return queries if queries.is_cuda else None
+    dlpack_device = getattr(queries, "__dlpack_device__", None)
+    if dlpack_device is not None and dlpack_device()[0] == 2:  # kDLCUDA; from_dlpack also orders the streams
+        import torch.utils.dlpack
+
+        return torch.utils.dlpack.from_dlpack(queries)
+    interface = getattr(queries, "__cuda_array_interface__", None)
+    if interface is None:
+        return None
+    import torch
+
+    if interface.get("stream") is not None:  # a kernel may still be writing the queries
+        torch.cuda.synchronize(device)
+    return torch.as_tensor(queries, device=f"cuda:{device}")
+
+
+def offsets_of(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the places in a range search's result where each query begins, and the number of results."""
+    return np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
+
+
+def room_for(gpu_queries: torch.Tensor, *shape: int) -> tuple[Any, Any]:
+    """Allocate distances and ids of this shape on the device of the queries."""
+    torch = sys.modules["torch"]
+    options = {"device": gpu_queries.device}
+    return torch.empty(shape, dtype=torch.int32, **options), torch.empty(shape, dtype=torch.int64, **options)
+
+
+def stream_of(tensor: torch.Tensor) -> int:
+    """Return torch's current stream; the queries are written in its order."""
+    return int(sys.modules["torch"].cuda.current_stream(tensor.device).cuda_stream)
