@@ -256,7 +256,7 @@ def test_places_that_stay_empty_are_left_out(run, tmp_path, codes):
         ("search flat.fh queries.npy --keep 0.3", "keep must be left out for a flat index, got 0.3"),
         ("search flat.fh queries.npy -k 0", "k must be at least 1, got 0"),
         ("search flat.fh queries.npy --radius -1", "radius must be at least 0, got -1"),
-        ("search flat.fh queries.npy --allow codes.npy", "allow must be an int64 array of ids or a bool mask"),
+        ("search flat.fh queries.npy --allow codes.npy", "allow must have one axis, got shape (3000, 8)"),
         ("search flat.fh queries.npy --allow short.npy", "allow must have an entry for every id up to 2999"),
         ("search flat.fh short.npy", "short.npy must be a uint8 array of packed bits, got dtype bool"),
         ("search flat.fh narrow.npy", "queries must have shape (n, 8) for 64 bits, got (3, 4)"),

@@ -293,6 +293,8 @@ def test_changes_at_random(index, seed):
             case _:
                 assert all((id in index) == (id in one) for id in [*some[:3], 10**12, 2**70])
                 np.testing.assert_array_equal(index.reconstruct(some), one.reconstruct(some))
+                for id in some[:2]:
+                    np.testing.assert_array_equal(index.reconstruct(id), one.reconstruct(id))
         same(index, one, queries, k=5)
     index.compact()
     same(index, one, queries)

@@ -483,7 +483,7 @@ def test_tensors_of_the_cpu_are_arrays(device):
         (
             lambda index: index.search(np.zeros((1, 8), np.uint8), allow=[0.5]),
             TypeError,
-            "allow must be an int64 array",
+            "allow must be an integer array",
         ),
         (lambda index: index.to("gpu"), ValueError, "device must be 'cpu', 'cuda' or 'cuda:N', got 'gpu'"),
         (lambda index: index.to("cuda:77"), RuntimeError, "the GPU cannot be used: invalid device ordinal"),

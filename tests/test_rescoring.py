@@ -233,6 +233,7 @@ def test_given_ranges_hold_from_the_first_embedding_and_clip_with_a_warning():
         with pytest.warns(UserWarning, match="25.0% of the values of embeddings lie far outside ranges") as caught:
             change(np.array([[-5, -1, -0.5, 0, 0.25, 0.5, 1, 5]]))
         assert caught[0].filename == __file__
+        np.testing.assert_array_equal(index.reconstruct(0), index.reconstruct([0])[0])
         np.testing.assert_allclose(index.reconstruct([0])[0], [-1, -1, -0.5, 0, 0.25, 0.5, 1, 1], atol=2 / 255)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -832,7 +833,7 @@ def test_what_makes_no_index(options, error, message):
         ({"k": 2.0}, TypeError, "k must be an integer, got 2.0"),
         ({"rescore_multiplier": 0}, ValueError, "rescore_multiplier must be at least 1, got 0"),
         ({"rescore_multiplier": 1.5}, TypeError, "rescore_multiplier must be an integer, got 1.5"),
-        ({"allow": [0.5]}, TypeError, "allow must be an int64 array of ids or a bool mask, got dtype float64"),
+        ({"allow": [0.5]}, TypeError, "allow must be an integer array of ids or a bool mask, got dtype float64"),
         ({"allow": [True]}, ValueError, "allow must have an entry for every id up to 299, got 1 entries"),
     ],
 )

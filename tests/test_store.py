@@ -225,7 +225,7 @@ WRONG = {
     "keys must be of the kind str": lambda s: s.remove([b"1.jpg"]),
     "key must be of the kind str, as all keys of this store, got 1": lambda s: 1 in s,
     "k must be at least 1": lambda s: s.search(one(1, 1), k=0),
-    "ids must be an int64 array": lambda s: s.keys(np.array([1.0])),
+    "ids must be an integer array": lambda s: s.keys(np.array([1.0])),
 }
 
 

@@ -721,7 +721,7 @@ BAD_IDS = named("ids", ID_ARRAYS)
 BAD_CODES = named("codes", CODE_ARRAYS)
 REFUSED = {
     "remove": [((ids,), e, m) for ids, e, m in BAD_IDS + NOT_THERE + NOT_DISTINCT + NOT_ONE_AXIS],
-    "reconstruct": [((ids,), e, m) for ids, e, m in BAD_IDS + NOT_THERE + NOT_ONE_AXIS]
+    "reconstruct": [((ids,), e, m) for ids, e, m in BAD_IDS + NOT_THERE + NOT_ONE_AXIS[1:]]
     + [(([-1],), ValueError, "ids must be in the index, but it does not hold -1")],
     "update": [((ids, ~CODES), e, m) for ids, e, m in BAD_IDS + NOT_THERE[1:] + NOT_DISTINCT + NOT_ONE_EACH]
     + [((IDS, codes), e, m) for codes, e, m in BAD_CODES]

@@ -162,13 +162,21 @@ def check_ids(ids: Any, n: int | None = None) -> NDArray[np.int64]:
     The index checks the values.
     """
     array = as_array("ids", ids)
-    if array.dtype != np.int64:
-        raise TypeError(f"ids must be an int64 array, got dtype {array.dtype}")
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"ids must be an integer array, got dtype {array.dtype}")
+    array = as_int64("ids", array)
     if n is None and array.ndim != 1:
         raise ValueError(f"ids must have one axis, got shape {array.shape}")
     if n is not None and array.shape != (n,):
         raise ValueError(f"ids must have shape ({n},), one for each code, got {array.shape}")
     return in_words(array)
+
+
+def as_int64(name: str, array: NDArray[Any]) -> NDArray[np.int64]:
+    """Return integers as int64; copies unless they are. Raises ValueError for one that does not fit."""
+    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} must fit int64, got {array.max()}")
+    return array.astype(np.int64, copy=False)
 
 
 def in_words(array: NDArray[Any]) -> NDArray[Any]:

@@ -103,7 +103,7 @@ class FlatIndex(Index):
         Args:
             queries: uint8 array `(nq, n_bits / 8)`.
             k: number of neighbours, from 1 to 2^31 - 1; may exceed the number of codes.
-            allow: ids that the search may return: an int64 array of ids; or a bool mask, where `mask[i]` allows id i,
+            allow: ids that the search may return: an integer array of ids; or a bool mask, where `mask[i]` allows id i,
                 with a value for every id so far; or an `IdFilter`, for a set that is used again. None allows all.
             stats: also return the work done.
 

@@ -186,7 +186,7 @@ class HierIndex(Index):
                 many, and at least k. `SearchStats.exact_to` says up to which distance each result is nevertheless
                 exact. Recent additions and the codes of a narrow filter are all compared. Only for an index whose plan
                 is `"clusters"`, which `plan=` can force.
-            allow: ids that the search may return: an int64 array of ids; or a bool mask, where `mask[i]` allows id i,
+            allow: ids that the search may return: an integer array of ids; or a bool mask, where `mask[i]` allows id i,
                 with a value for every id so far; or an `IdFilter`, for a set that is used again. None allows all. With
                 `keep` the search prunes among the allowed codes.
             stats: also return the work done.

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fasthash import _core
 from fasthash._checks import (
+    as_array,
     check_bool,
     check_choice,
     check_codes,
@@ -89,7 +90,7 @@ class Index:
         Args:
             codes: uint8 array `(n, n_bits / 8)`, the levels side by side, coarse first. Copied. The array may be mapped
                 from a file: it is read from start to end, several times if it is large.
-            ids: int64 array `(n,)` of distinct values, new to the index and not -1. None numbers the codes from the
+            ids: integer array `(n,)` of distinct values, new to the index and not -1. None numbers the codes from the
                 largest id so far plus one: 0 .. n-1 in a fresh index.
             progress: called from time to time with the finished share of the work, up to 1.0 at the end. If it raises,
                 `add` stops and leaves the index unchanged. The callback may search this index and change others. If
@@ -147,7 +148,7 @@ class Index:
         The codes are marked as removed. A segment drops them when more than an eighth of it is removed.
 
         Args:
-            ids: int64 array `(n,)` of distinct ids in the index.
+            ids: integer array `(n,)` of distinct ids in the index.
 
         Raises:
             TypeError: wrong dtype.
@@ -159,7 +160,7 @@ class Index:
         """Replace the codes of some ids, all in one step.
 
         Args:
-            ids: int64 array `(n,)` of distinct ids in the index.
+            ids: integer array `(n,)` of distinct ids in the index.
             codes: uint8 array `(n, n_bits / 8)`, the new codes.
 
         Raises:
@@ -195,16 +196,23 @@ class Index:
         """Return the codes of some ids.
 
         Args:
-            ids: int64 array `(n,)` of ids in the index, in any order; repeated ids are allowed.
+            ids: integer array `(n,)` of ids in the index, in any order; repeated ids are allowed. Or one id.
 
         Returns:
-            uint8 array `(n, n_bits / 8)`.
+            uint8 array `(n, n_bits / 8)`; of one id `(n_bits / 8,)`.
 
         Raises:
             TypeError: wrong dtype.
             ValueError: an id is not in the index.
         """
-        return self._impl.reconstruct(check_ids(ids))
+        given = as_array("ids", ids)
+        if given.ndim == 0:
+            return self.reconstruct(given[None])[0]
+        return self._impl.reconstruct(check_ids(given))
+
+    def ids(self) -> NDArray[np.int64]:
+        """Return all ids, int64 `(n,)`, ascending."""
+        return self._impl.to_arrays()[1]
 
     def build_id_map(self) -> None:
         """Build the table that finds codes by their id.

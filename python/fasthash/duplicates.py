@@ -31,7 +31,7 @@ def near_duplicates(
         codes: uint8 array `(n, n_bits / 8)`, see `perceptual_codes`; or an index of codes.
         radius: largest distance in bits between two near-duplicates, at least 0; 0 groups equal codes. Usual values are
             31 of 256 bits for PDQ, and 4 of 64 or 16 of 256 bits for pHash.
-        ids: int64 array `(n,)` of distinct ids; None takes the row numbers of `codes`. Must be None for an index.
+        ids: integer array `(n,)` of distinct ids; None takes the row numbers of `codes`. Must be None for an index.
 
     Returns:
         A list of int64 arrays: the ids of each group, at least two, in ascending order. The groups are ordered by their

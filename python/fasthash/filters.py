@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from fasthash import _core
-from fasthash._checks import as_array, check_int, in_words, is_int64
+from fasthash._checks import as_array, as_int64, check_int, in_words, is_int64
 from fasthash._shown import counted
 
 __all__ = ["IdFilter"]
@@ -22,8 +21,8 @@ class IdFilter:
     index changes. Several threads may use one filter. A pickled filter holds its ids only.
 
     Args:
-        allowed: int64 array of ids, in any order; repeated ids are allowed. Or bool array `mask`, where `mask[i]` tells
-            whether id i is allowed. Ids that are not in the index have no effect.
+        allowed: integer array of ids, in any order; repeated ids are allowed. Or bool array `mask`, where `mask[i]`
+            tells whether id i is allowed. Ids that are not in the index have no effect.
 
     Raises:
         TypeError: neither int64 nor bool.
@@ -72,13 +71,13 @@ class IdFilter:
 def core_filter(name: str, allowed: Any, n_ids: int = 0) -> _core.IdFilter:
     """Make a filter of the core; a mask must have a value for each of `n_ids` ids."""
     array = as_array(name, allowed)
-    if array.dtype != np.int64 and array.dtype != bool:
-        raise TypeError(f"{name} must be an int64 array of ids or a bool mask, got dtype {array.dtype}")
+    if array.dtype.kind not in "iub":
+        raise TypeError(f"{name} must be an integer array of ids or a bool mask, got dtype {array.dtype}")
     if array.ndim != 1:
         raise ValueError(f"{name} must have one axis, got shape {array.shape}")
+    if array.dtype.kind != "b":
+        return _core.IdFilter.of_ids(in_words(as_int64(name, array)))
     array = in_words(array)
-    if array.dtype == np.int64:
-        return _core.IdFilter.of_ids(array)
     if len(array) < n_ids:
         raise ValueError(f"{name} must have an entry for every id up to {n_ids - 1}, got {len(array)} entries")
     return _core.IdFilter.of_mask(array)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fasthash._checks import MAX_BITS, check_bool, check_choice, check_int, check_level_bits, own_ids
+from fasthash._checks import MAX_BITS, as_array, check_bool, check_choice, check_int, check_level_bits, own_ids
 from fasthash._core import FormatError
 from fasthash._embedding_state import State, merged, warn_of_collapse, with_center
 from fasthash._locks import ChangeLock
@@ -188,7 +188,7 @@ class RescoringIndex:
         Args:
             embeddings: float array `(n, n_dims)`, finite; with the metric `"cosine"` no row of zeros. Values are
                 rounded to the dtype of the index.
-            ids: as in `HierIndex.add`: int64 array `(n,)`; None numbers them from the largest id so far plus one.
+            ids: as in `HierIndex.add`: integer array `(n,)`; None numbers them from the largest id so far plus one.
 
         Raises:
             TypeError: wrong dtype.
@@ -212,7 +212,7 @@ class RescoringIndex:
         """Remove embeddings.
 
         Args:
-            ids: int64 array `(n,)` of distinct ids in the index.
+            ids: integer array `(n,)` of distinct ids in the index.
 
         Raises:
             TypeError, ValueError: as in `HierIndex.remove`; nothing is removed.
@@ -230,7 +230,7 @@ class RescoringIndex:
         """Replace the embeddings of some ids, all in one step.
 
         Args:
-            ids: int64 array `(n,)` of distinct ids in the index.
+            ids: integer array `(n,)` of distinct ids in the index.
             embeddings: float array `(n, n_dims)`, the new embeddings, as in `add`.
 
         Raises:
@@ -251,16 +251,19 @@ class RescoringIndex:
         """Return the stored vectors of some ids: scaled to length 1 for the metric `"cosine"`, then rounded.
 
         Args:
-            ids: int64 array `(n,)` of ids in the index, in any order; repeated ids are allowed.
+            ids: integer array `(n,)` of ids in the index, in any order; repeated ids are allowed. Or one id.
 
         Returns:
-            float32 array `(n, n_dims)`.
+            float32 array `(n, n_dims)`; of one id `(n_dims,)`.
 
         Raises:
             TypeError: wrong dtype.
             ValueError: an id is not in the index.
         """
-        state, array = self._state, own_ids(ids)
+        given = as_array("ids", ids)
+        if given.ndim == 0:
+            return self.reconstruct(given[None])[0]
+        state, array = self._state, own_ids(given)
         state.codes.reconstruct(array)  # raises if an id is not in the index
         return np.array(state.form.decode(state.stored(array)))
 

@@ -21,6 +21,19 @@ class SearchResult(NamedTuple):
     ids: NDArray[np.int64]
     """`(nq, k)`; -1 in places without a neighbour."""
 
+    def per_query(self) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
+        """Distances and ids of each query, in order, as views without the places that have no neighbour.
+
+        Examples:
+            >>> index = FlatIndex.from_arrays(np.array([[0], [1]], dtype=np.uint8))
+            >>> for distances, ids in index.search(np.array([[0], [3]], dtype=np.uint8), k=5).per_query():
+            ...     print(distances, ids)
+            [0 1] [0 1]
+            [1 2] [1 0]
+        """
+        for distances, ids, found in zip(self.distances, self.ids, (self.ids != -1).sum(axis=1), strict=True):
+            yield distances[:found], ids[:found]
+
 
 class RangeResult(NamedTuple):
     """All codes within a radius of each query: query q has the rows `offsets[q]` to `offsets[q + 1]`.

@@ -26,7 +26,7 @@ class Changing(Sharded):
 
         Args:
             codes: uint8 array `(n, n_bits / 8)`, the levels side by side, coarse first.
-            ids: int64 array `(n,)` of distinct values, new to the index and not -1. None numbers the codes from the
+            ids: integer array `(n,)` of distinct values, new to the index and not -1. None numbers the codes from the
                 largest id so far plus one: 0 .. n-1 in a fresh index.
 
         Raises:
@@ -51,7 +51,7 @@ class Changing(Sharded):
         """Remove codes.
 
         Args:
-            ids: int64 array `(n,)` of distinct ids in the index.
+            ids: integer array `(n,)` of distinct ids in the index.
 
         Raises:
             TypeError: wrong dtype.
@@ -66,7 +66,7 @@ class Changing(Sharded):
         """Replace the codes of some ids, all in one step.
 
         Args:
-            ids: int64 array `(n,)` of distinct ids in the index.
+            ids: integer array `(n,)` of distinct ids in the index.
             codes: uint8 array `(n, n_bits / 8)`, the new codes.
 
         Raises:

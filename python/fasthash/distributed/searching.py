@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fasthash._checks import (
+    as_array,
     check_bool,
     check_choice,
     check_codes,
@@ -55,17 +56,20 @@ class Searching(Sharded):
         """Return the codes of some ids.
 
         Args:
-            ids: int64 array `(n,)` of ids in the index, in any order; repeated ids are allowed.
+            ids: integer array `(n,)` of ids in the index, in any order; repeated ids are allowed. Or one id.
 
         Returns:
-            uint8 array `(n, n_bits / 8)`.
+            uint8 array `(n, n_bits / 8)`; of one id `(n_bits / 8,)`.
 
         Raises:
             TypeError: wrong dtype.
             ValueError: an id is not in the index.
             ShardLostError: no copy of a shard with one of these ids is left.
         """
-        array = own_ids(ids)
+        given = as_array("ids", ids)
+        if given.ndim == 0:
+            return self.reconstruct(given[None])[0]
+        array = own_ids(given)
         rows = rows_of_shards(array, self.n_shards)
         parts = self._read("read", "reconstruct", each={s: (array[of],) for s, of in enumerate(rows) if len(of)})
         codes = np.empty((len(array), self.n_bits // 8), np.uint8)

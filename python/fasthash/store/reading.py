@@ -101,7 +101,7 @@ class Readable:
         """Return the keys of some ids.
 
         Args:
-            ids: int64 array of ids in the store, of any shape.
+            ids: integer array of ids in the store, of any shape.
 
         Raises:
             TypeError: wrong dtype.

@@ -141,7 +141,7 @@ class Store(Readable):
             codes: uint8 array `(n, n_bits / 8)`.
             keys: a key for each code, new to the store: str, bytes, integers of 64 bits or `uuid.UUID`, at most 65,535
                 bytes each. The first addition decides about the kind of all keys, or that there are none.
-            ids: int64 array `(n,)` of ids, as in `HierIndex.add`. None counts on from the largest so far.
+            ids: integer array `(n,)` of ids, as in `HierIndex.add`. None counts on from the largest so far.
 
         Returns:
             The ids.
