@@ -13,8 +13,10 @@ pytest.importorskip("accelerate", reason="training needs the extra 'train'")
 
 from torch.utils.data import Dataset, TensorDataset
 
+from fasthash._augmentation import AUGMENTATIONS, augmentation
 from fasthash._training_data import Cached
 from fasthash._training_run import Run
+from fasthash.backbones import Preprocessing
 from fasthash.data import ImageSet
 from fasthash.encoder import HashEncoder
 from fasthash.heads import HashHead
@@ -241,6 +243,23 @@ def test_transforms_of_others_are_called_every_time():
     images = ImageSet(*pictures(), "abc", lambda image: calls.append(1) or encoder.transform(image))
     train(make(), HashNetLoss(), images, **options(epochs=3, batch_size=4))
     assert len(calls) >= 36
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_augmentations(name):
+    encoder = make(mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+    change = augmentation(name, 32, Preprocessing(encoder.mean, encoder.std, "bilinear"))
+    if name == "none":
+        assert change is None
+        return
+    image = encoder.transform(pictures(1)[0][0])
+    changed = [change(image) for _ in range(20)]
+    assert all((other.shape, other.dtype) == (image.shape, torch.float32) for other in changed)
+    assert any(not torch.equal(other, image) for other in changed)
+    lowest, highest = ((bound - torch.tensor(encoder.mean)) / torch.tensor(encoder.std) for bound in (0, 1))
+    for other in changed:  # colours stay colours
+        assert (other.amin(dim=(1, 2)) >= lowest - 1e-4).all()
+        assert (other.amax(dim=(1, 2)) <= highest + 1e-4).all()
 
 
 # Frozen features

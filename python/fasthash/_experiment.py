@@ -24,6 +24,7 @@ with needs_extra("train"):
     import torch
 
     from fasthash import losses
+    from fasthash._augmentation import AUGMENTATIONS
     from fasthash.backbones import check_backbone, check_pretrained, check_stem_stride
     from fasthash.data import (
         PROTOCOLS,
@@ -46,7 +47,6 @@ with needs_extra("train"):
 __all__ = ["AUGMENTATIONS", "DATA", "LOSSES", "Experiment", "Ties"]
 
 DATA = ("digits", "folder", "cifar10", "parts", "lists", "split")
-AUGMENTATIONS = ("none", "flip", "crop_flip")
 Ties = Literal["expected", "best", "worst", "feature"]
 
 # Losses that need only labels.
@@ -106,7 +106,8 @@ class Experiment(TrainingSettings):
         variant: "original", or "hhnet" for the form in HHNet's code. Pair losses without this variant then take all
             pairs of a batch.
         level_mode, level_weights: see `HierarchicalLoss`, which is used for several levels.
-        augment: "none", "flip", or "crop_flip" for random crops of the image padded by an eighth, and flips.
+        augment: "none", "flip", "crop_flip" for random crops of the image padded by an eighth, "resized_crop" for crops
+            of any scale, or "rand_augment" or "trivial_augment" for torchvision's; all but the first with flips.
         hold_out: share of each class of the training set that is held out for validation; 0 takes the validation images
             of the protocol, if it has any.
         skip_broken: leave out images whose files cannot be read, instead of ending at the first. All images are then

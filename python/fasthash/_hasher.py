@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasthash._checkpoint import CARD_NAME, brief, check_shapes, read_card, read_weights, write_checkpoint
-from fasthash._checks import check_level_bits
+from fasthash._checks import check_choice, check_level_bits
 from fasthash._core import FormatError
 from fasthash._extras import needs_extra
 from fasthash._progress import is_watched
@@ -20,6 +20,7 @@ from fasthash._saved_folder import Card, read_by_card
 from fasthash._saved_kinds import check_training
 from fasthash.codes import sign_codes
 from fasthash.record import TrainingRecord
+from fasthash.settings import Precision
 
 with needs_extra("train"):
     import torch
@@ -27,7 +28,7 @@ with needs_extra("train"):
     from torch.utils.data import DataLoader, Dataset
     from tqdm import tqdm
 
-__all__ = ["Batches", "Hasher", "check_finite", "evaluating", "in_batches"]
+__all__ = ["Batches", "Hasher", "check_finite", "check_precision", "evaluating", "in_batches"]
 
 _Model = TypeVar("_Model", bound="Hasher")
 Batches = Iterable[Any]  # tensors, float32 arrays, or lists whose first element is a tensor
@@ -128,20 +129,25 @@ class Hasher(nn.Module):
         """Return one parameter; all have the same dtype and device."""
         return next(self.parameters())
 
-    def _codes(self, batches: Batches, name: str, progress: bool) -> NDArray[np.uint8]:
+    def _codes(self, batches: Batches, name: str, progress: bool, mixed_precision: str = "no") -> NDArray[np.uint8]:
         """Compute the packed codes of all batches; arguments as in `_outputs`."""
         empty = np.empty((0, self.n_bits // 8), np.uint8)
-        return np.concatenate([empty, *map(sign_codes, self._outputs(batches, name, progress))])
+        return np.concatenate([empty, *map(sign_codes, self._outputs(batches, name, progress, mixed_precision))])
 
-    def _outputs(self, batches: Batches, name: str, progress: bool) -> Iterator[NDArray[np.float32]]:
+    def _outputs(
+        self, batches: Batches, name: str, progress: bool, mixed_precision: str = "no"
+    ) -> Iterator[NDArray[np.float32]]:
         """Compute the raw outputs of each batch, in eval mode without gradients; `name` names the data in errors."""
         device, done = self._weight().device, 0
-        with evaluating(self), torch.inference_mode():
+        with evaluating(self), torch.inference_mode(), _in_precision(device, mixed_precision):
             for batch in tqdm(batches, desc="encode", unit="batch", disable=not (progress and is_watched())):
                 inputs = batch[0] if isinstance(batch, (list, tuple)) else batch
                 if isinstance(inputs, np.ndarray):
                     inputs = torch.from_numpy(inputs.copy())  # copy one batch, as the array may be a mapped file
-                z = self(inputs.to(device)).float().cpu().numpy()
+                inputs = inputs.to(device)
+                if inputs.ndim == 4:  # 1.4 times as fast for EfficientNets on a CPU
+                    inputs = inputs.contiguous(memory_format=torch.channels_last)
+                z = self(inputs).float().cpu().numpy()
                 if np.isnan(z).any():
                     check_finite(name, inputs, range(done, done + len(z)))
                     row, bit = np.argwhere(np.isnan(z))[0].tolist()
@@ -170,6 +176,23 @@ def check_finite(name: str, inputs: torch.Tensor, numbers: Sequence[int]) -> Non
         row = int(wrong.nonzero()[0])
         values = inputs[row][~torch.isfinite(inputs[row])]
         raise ValueError(f"{name} must be finite, found {values[0].item()} in number {numbers[row]}")
+
+
+def check_precision(mixed_precision: Any) -> None:
+    """Check that this machine supports a precision.
+
+    Raises:
+        ValueError: it is unknown, or the machine does not support it.
+    """
+    check_choice("mixed_precision", mixed_precision, get_args(Precision))
+    if mixed_precision == "fp16" and not torch.accelerator.is_available():
+        raise ValueError("mixed_precision must be 'no' or 'bf16' on a machine without a GPU, got 'fp16'")
+
+
+def _in_precision(device: torch.device, mixed_precision: str) -> AbstractContextManager[None]:
+    if mixed_precision == "no":
+        return nullcontext()
+    return torch.autocast(device.type, {"bf16": torch.bfloat16, "fp16": torch.float16}[mixed_precision])
 
 
 @contextmanager

@@ -74,9 +74,10 @@ def check_backbone(name: str) -> None:
         near = difflib.get_close_matches(str(name), [*_TORCHVISION, *timm.list_models()]) or FEATURE_WIDTHS
         raise ValueError(f"backbone={name!r} is neither a timm model nor alexnet or vgg16; near: {', '.join(near)}")
     model, _, tag = name.partition(".")
-    tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{model}.*")]
-    if tag and tag not in tags:
-        raise ValueError(f"backbone={name!r} names no weights of {model}; timm has: {', '.join(tags) or 'none'}")
+    if tag:
+        tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{model}.*")]
+        if tag not in tags:
+            raise ValueError(f"backbone={name!r} names no weights of {model}; timm has: {', '.join(tags) or 'none'}")
 
 
 def check_pretrained(pretrained: bool | str | os.PathLike[str], backbone: str) -> None:

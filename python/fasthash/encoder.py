@@ -6,19 +6,18 @@ computed from the same features. The code of an image holds the signs of all lev
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasthash._checkpoint import brief
-from fasthash._checks import check_choice, check_int, check_real
+from fasthash._checks import check_choice, check_int
 from fasthash._extras import needs_extra
-from fasthash._pixels import from_array, to_rgb
 from fasthash._saved_folder import Card
 from fasthash.folders import MAX_BYTES, MAX_PIXELS, EncodedFolder, Limits, encode_folder
 
@@ -26,64 +25,21 @@ with needs_extra("train"):
     import torch
     from PIL import Image
     from torch.utils.data import Dataset
-    from torchvision.transforms import v2
 
-    from fasthash._hasher import Batches, Hasher, evaluating, in_batches
+    from fasthash._hasher import Batches, Hasher, check_precision, evaluating, in_batches
+    from fasthash._preprocessing import (
+        INTERPOLATIONS,
+        Images,
+        ImageTransform,
+        as_set,
+        check_image_size,
+        image_transform,
+        three_numbers,
+    )
     from fasthash.backbones import FEATURE_WIDTHS, check_backbone, describe_weights, make_backbone, preprocessing_of
     from fasthash.heads import HEAD_KINDS, HashHead
 
 __all__ = ["EncodedFolder", "HashEncoder", "ImageTransform", "check_image_size", "image_transform"]
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-INTERPOLATIONS = ("bilinear", "bicubic")
-_MAX_IMAGE_SIZE = 4096  # so that a hostile card cannot ask for more memory than a machine has
-
-
-class ImageTransform(v2.Compose):  # type: ignore[misc]
-    """The preprocessing of an encoder, which gives the same tensor for an image every time."""
-
-
-def check_image_size(image_size: Any) -> int:
-    """Check the side of the images in pixels."""
-    return check_int("image_size", image_size, 1, _MAX_IMAGE_SIZE)
-
-
-def image_transform(
-    image_size: int,
-    mean: Sequence[float] = IMAGENET_MEAN,
-    std: Sequence[float] = IMAGENET_STD,
-    interpolation: str = "bilinear",
-) -> ImageTransform:
-    """Make the preprocessing of an encoder, see `HashEncoder.transform`."""
-    return ImageTransform(
-        [
-            _AsRGB(),  # first, since the next step would lose the palette of an image
-            v2.ToImage(),
-            v2.Resize(round(image_size * 256 / 224), v2.InterpolationMode(interpolation), antialias=True),
-            v2.CenterCrop(image_size),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(mean, std),
-            v2.ToPureTensor(),
-        ]
-    )
-
-
-class _AsRGB(torch.nn.Module):
-    """The pixels of a picture as `read_photo` gives those of a file: 8-bit RGB."""
-
-    def forward(self, image: Any) -> Any:
-        if isinstance(image, Image.Image):
-            return to_rgb(image)
-        if isinstance(image, np.ndarray):
-            return from_array(image)
-        if not isinstance(image, torch.Tensor):
-            raise TypeError(f"image must be a PIL image, a uint8 array or a tensor, got {type(image).__name__}")
-        if image.dtype != torch.uint8 and not image.is_floating_point():
-            raise TypeError(f"image must be a uint8 or float tensor (C, H, W), got dtype {image.dtype}")
-        if image.dtype == torch.uint8 and image.ndim == 3 and len(image) == 4:  # the last is transparency
-            return from_array(image.permute(1, 2, 0).cpu().numpy())
-        return v2.functional.grayscale_to_rgb(image)
 
 
 class HashEncoder(Hasher):
@@ -150,8 +106,8 @@ class HashEncoder(Hasher):
         self.image_size = check_image_size(image_size)
         check_backbone(backbone)
         usual = preprocessing_of(backbone)
-        self.mean = _three_numbers("mean", usual.mean if mean is None else mean)
-        self.std = _three_numbers("std", usual.std if std is None else std)
+        self.mean = three_numbers("mean", usual.mean if mean is None else mean)
+        self.std = three_numbers("std", usual.std if std is None else std)
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive, got {std!r}")
         self.interpolation = usual.interpolation if interpolation is None else interpolation
@@ -174,7 +130,7 @@ class HashEncoder(Hasher):
         return self._backbone_name
 
     @property
-    def transform(self) -> v2.Transform:
+    def transform(self) -> ImageTransform:
         """Preprocessing: PIL image or uint8 array `(H, W, 3)` to float32 tensor `(3, image_size, image_size)`.
 
         A PIL image of any mode gives the pixels that `encode_folder` reads: 16 bits become 8, transparent parts become
@@ -202,27 +158,48 @@ class HashEncoder(Hasher):
         return z
 
     def encode(
-        self, images: torch.Tensor | Dataset[Any], batch_size: int = 64, progress: bool = False, *, num_workers: int = 0
+        self,
+        images: Images,
+        batch_size: int = 64,
+        progress: bool = False,
+        *,
+        num_workers: int = 0,
+        mixed_precision: str = "no",
     ) -> NDArray[np.uint8]:
         """Compute packed codes in eval mode, without gradients, on the device of the encoder.
 
         Args:
-            images: float tensor `(n, 3, H, W)`, or a torch Dataset of float tensors `(3, H, W)` or of pairs
-                (tensor, label).
+            images: photos: a path, a PIL image or a uint8 array `(H, W, 3)`, or a list of such; they are read as in
+                `encode_folder` and go through `transform`. Or what is transformed already: a float tensor
+                `(n, 3, H, W)`, or a torch Dataset of float tensors `(3, H, W)` or of pairs (tensor, label).
             batch_size: images per step. The codes do not depend on it, except for rounding of outputs near zero.
             progress: show a progress bar.
-            num_workers: processes that read the images of a Dataset; 0 reads them in the calling process.
+            num_workers: processes that read the images; 0 reads them in the calling process.
+            mixed_precision: precision of the network: "no", "bf16", or "fp16" on a GPU. Signs of outputs near zero may
+                change.
 
         Returns:
             uint8 array `(n, n_bits / 8)`: the signs of the outputs, see `fasthash.sign_codes`.
 
         Raises:
-            TypeError, ValueError: `images` has another type, dtype or shape, an output is NaN, or `batch_size` < 1.
+            OSError: a photo cannot be read; the message names it.
+            TypeError, ValueError: `images` has another type, dtype or shape, an output is NaN, `batch_size` < 1, or
+                this machine lacks the precision.
+
+        Examples:
+            >>> codes = encoder.encode(["a.jpg", "b.png"])
         """
-        return self._codes(self._batches(images, batch_size, num_workers), "images", progress)
+        check_precision(mixed_precision)
+        return self._codes(self._batches(images, batch_size, num_workers), "images", progress, mixed_precision)
 
     def outputs(
-        self, images: torch.Tensor | Dataset[Any], batch_size: int = 64, progress: bool = False, *, num_workers: int = 0
+        self,
+        images: Images,
+        batch_size: int = 64,
+        progress: bool = False,
+        *,
+        num_workers: int = 0,
+        mixed_precision: str = "no",
     ) -> NDArray[np.float32]:
         """Compute the raw outputs whose signs are the codes: `encode(images) == sign_codes(outputs(images))`.
 
@@ -230,7 +207,7 @@ class HashEncoder(Hasher):
         `fasthash.metrics.mean_average_precision_of_outputs`.
 
         Args:
-            images, batch_size, progress, num_workers: as in `encode`.
+            images, batch_size, progress, num_workers, mixed_precision: as in `encode`.
 
         Returns:
             float32 array `(n, n_bits)`.
@@ -238,7 +215,8 @@ class HashEncoder(Hasher):
         Raises:
             TypeError, ValueError: as in `encode`.
         """
-        batches = self._outputs(self._batches(images, batch_size, num_workers), "images", progress)
+        check_precision(mixed_precision)
+        batches = self._outputs(self._batches(images, batch_size, num_workers), "images", progress, mixed_precision)
         return np.concatenate([np.empty((0, self.n_bits), np.float32), *batches])
 
     def encode_folder(
@@ -250,6 +228,7 @@ class HashEncoder(Hasher):
         max_bytes: int = MAX_BYTES,
         max_pixels: int = MAX_PIXELS,
         progress: bool = True,
+        mixed_precision: str = "no",
     ) -> EncodedFolder:
         """Compute packed codes of all images in a folder and its subfolders.
 
@@ -276,6 +255,7 @@ class HashEncoder(Hasher):
             max_pixels: largest number of pixels of an image. Each reading process needs about 12 bytes of memory for
                 each pixel. A number above the default raises Pillow's own limit.
             progress: show a progress bar.
+            mixed_precision: as in `encode`.
 
         Returns:
             Codes uint8 `(n, n_bits / 8)`; `paths`, relative to `folder`, in sorted order, one for each code; and
@@ -286,20 +266,52 @@ class HashEncoder(Hasher):
             PermissionError: `folder` itself cannot be read.
             TypeError, ValueError: an argument is not as described, `folder` holds no image files, or an output is NaN.
         """
-        encode = partial(self._codes, name="images", progress=False)
+        check_precision(mixed_precision)
+        encode = partial(self._codes, name="images", progress=False, mixed_precision=mixed_precision)
         limits = Limits(max_bytes, max_pixels)
         return encode_folder(folder, self.transform, encode, batch_size, num_workers, limits, progress)
 
-    def _batches(self, images: torch.Tensor | Dataset[Any], batch_size: int, num_workers: int) -> Batches:
+    def export(self, form: str, path: str | os.PathLike[str]) -> Path:
+        """Write the network to a file for programs without fasthash.
+
+        The file takes a batch of images as `transform` makes them, of any number and of `image_size`, and gives the raw
+        outputs, whose signs are the code: bit j is 1 where output j is above 0, see `fasthash.sign_codes`.
+
+        Args:
+            form: "onnx" (extra `export`), whose input is named "images" and whose output "outputs", or "torchscript".
+            path: the file; a file that exists is replaced.
+
+        Returns:
+            The path.
+
+        Raises:
+            MissingExtraError: the packages of the extra `export` are not installed.
+            TypeError, ValueError: an argument is not as described.
+
+        Examples:
+            >>> encoder.export("onnx", "encoder.onnx")
+        """
+        from fasthash._export import export
+
+        return export(self, self.image_size, form, path)
+
+    def _batches(self, images: Images, batch_size: int, num_workers: int) -> Batches:
         check_int("batch_size", batch_size, 1)
         check_int("num_workers", num_workers, 0)
-        if isinstance(images, torch.Tensor):
-            self._check_images(images)
-        elif not isinstance(images, Dataset):
+        if isinstance(images, (torch.Tensor, Dataset)):
+            if isinstance(images, torch.Tensor):
+                self._check_images(images)
+            return in_batches(images, batch_size, num_workers)
+        if isinstance(images, np.ndarray) and images.dtype == np.uint8:
+            images = [images]
+        if isinstance(images, (str, os.PathLike, Image.Image)):
+            images = [images]
+        if not isinstance(images, (list, tuple)):
             raise TypeError(
-                f"images must be a float tensor (n, 3, H, W) or a torch Dataset, got {type(images).__name__}"
+                "images must be a float tensor (n, 3, H, W), a torch Dataset, or photos: a path, a PIL image, a uint8 "
+                f"array (H, W, 3), or a list of such, got {type(images).__name__}"
             )
-        return in_batches(images, batch_size, num_workers)
+        return in_batches(as_set(images, self.transform), batch_size, num_workers) if images else []
 
     def _arguments(self) -> dict[str, Any]:
         return {
@@ -347,10 +359,3 @@ class HashEncoder(Hasher):
                 )
             self._feature_widths[height, width] = features.shape[1]
         return self._feature_widths[height, width]
-
-
-def _three_numbers(name: str, values: Sequence[float]) -> tuple[float, ...]:
-    numbers = tuple(check_real(name, value) for value in values)
-    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
-        raise ValueError(f"{name} must be three finite numbers, got {values!r}")
-    return numbers

@@ -23,9 +23,7 @@ from fasthash.metrics import histograms
 from fasthash.settings import changed_settings
 
 with needs_extra("train"):
-    import torch
-    from torchvision.transforms import v2
-
+    from fasthash._augmentation import augmentation
     from fasthash.backbones import preprocessing_of
     from fasthash.data import ImageSet, Split, audit
     from fasthash.data.draw import held_out
@@ -132,7 +130,7 @@ def run_training(
         loss,
         images,
         settings=experiment,
-        augment=_augmentation(experiment.augment, experiment.image_size),
+        augment=augmentation(experiment.augment, experiment.image_size, preprocessing_of(experiment.backbone)),
         validate=None if validation is None else partial(_validation_map, images=validation, seed=experiment.seed),
         teacher=teacher,
         state=folder / _STATE,
@@ -184,12 +182,3 @@ def _validation_map(encoder: Any, images: ImageSet, seed: int) -> float:
         counts = histograms(codes[query], codes[gallery], images.labels[query], images.labels[gallery])
         values.append(counts.mean_average_precision())
     return float(np.mean(values))
-
-
-def _augmentation(name: str, image_size: int) -> Callable[[torch.Tensor], torch.Tensor] | None:
-    flip = v2.RandomHorizontalFlip()
-    if name == "none":
-        return None
-    if name == "flip":
-        return flip
-    return v2.Compose([v2.RandomCrop(image_size, padding=image_size // 8, padding_mode="reflect"), flip])

@@ -20,6 +20,7 @@ with needs_extra("train"):
     from accelerate.state import AcceleratorState
     from torch.utils.data import DataLoader, Dataset, RandomSampler
 
+    from fasthash._hasher import check_precision
     from fasthash._training_data import Cached, Numbered, features_of
     from fasthash._training_run import OPTIMIZERS, Run, Task, head_of
     from fasthash.heads import HashHead
@@ -127,20 +128,10 @@ def _loader(dataset: Dataset[Any], augment: Any, labelled: bool, settings: Train
 
 def _gives_the_same(dataset: Dataset[Any]) -> bool:
     """Whether an image of the set is the same tensor every time: its transform is that of an encoder."""
+    from fasthash._preprocessing import ImageTransform
     from fasthash.data.images import ImageSet
-    from fasthash.encoder import ImageTransform
 
     return isinstance(dataset, ImageSet) and isinstance(dataset.transform, ImageTransform)
-
-
-def check_precision(mixed_precision: str) -> None:
-    """Check that this machine supports a precision.
-
-    Raises:
-        ValueError: the machine does not support it.
-    """
-    if mixed_precision == "fp16" and not torch.accelerator.is_available():
-        raise ValueError("mixed_precision must be 'no' or 'bf16' on a machine without a GPU, got 'fp16'")
 
 
 def _settings(settings: TrainingSettings | None, options: dict[str, Any]) -> TrainingSettings:

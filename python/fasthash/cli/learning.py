@@ -109,7 +109,7 @@ def train(
     bits: Annotated[str | None, typer.Option(help="Levels, such as 64 or 8,16,40.")] = None,
     level_mode: Annotated[str | None, typer.Option(help="Levels: parallel, or prefix.")] = None,
     loss: Annotated[str | None, typer.Option(help="Name, such as hashnet.")] = None,
-    augment: Annotated[str | None, typer.Option(help="none, flip or crop_flip.")] = None,
+    augment: Annotated[str | None, typer.Option(help="none, flip, crop_flip, resized_crop, rand_augment, ...")] = None,
     hold_out: Annotated[float | None, typer.Option(help="Share of training images for validation.")] = None,
     skip_broken: Annotated[
         bool | None, typer.Option("--skip-broken", help="Leave out images that cannot be read.", show_default=False)
