@@ -78,8 +78,10 @@ class Segment:
         return self.core.entry_ids(entries) if (entries >= 0).any() else entries
 
 
-def open_segments(folder: Path, manifest: Manifest, known: Iterable[Segment] = ()) -> list[Segment]:
-    """Open the segments of a manifest; those that are known are shared.
+def open_segments(
+    folder: Path, manifest: Manifest, known: Iterable[Segment] = (), *, check: bool = True
+) -> list[Segment]:
+    """Open the segments of a manifest; those that are known are shared, and `check` is that of `Store` for the others.
 
     Raises:
         FormatError: a file is missing, damaged, or of another store.
@@ -91,12 +93,12 @@ def open_segments(folder: Path, manifest: Manifest, known: Iterable[Segment] = (
     for facts in manifest.segments:
         segment = by_name.get(facts.file.name)
         if segment is None:
-            segment = open_segment(folder, manifest, facts)
+            segment = open_segment(folder, manifest, facts, check=check)
         opened.append(_up_to_date(segment, facts, lists))
     return opened
 
 
-def open_segment(folder: Path, manifest: Manifest, facts: SegmentFacts) -> Segment:
+def open_segment(folder: Path, manifest: Manifest, facts: SegmentFacts, *, check: bool = True) -> Segment:
     """Open the files of a segment, with all of its entries.
 
     Raises:
@@ -104,7 +106,7 @@ def open_segment(folder: Path, manifest: Manifest, facts: SegmentFacts) -> Segme
         OSError: a file cannot be read.
     """
     file = _shared(folder, facts.file)
-    core = _core.load(bytes(file.path), True)
+    core = _core.load(bytes(file.path), True, check)
     settings = empty_index(manifest)
     if core.kind != settings.kind or core.level_bits != settings.level_bits or len(core) != facts.n_codes:
         raise FormatError(

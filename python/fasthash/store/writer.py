@@ -43,6 +43,7 @@ class Writer:
         folder: of the store; made if it is missing and `settings` has a width.
         settings: those given by the caller, which an existing store must have; `level_bits` makes a new one.
         merges: merge segments in the background.
+        check: as of `Store`.
 
     Raises:
         BlockingIOError: another writer is at work.
@@ -53,7 +54,7 @@ class Writer:
         OSError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, settings: Settings, merges: bool) -> None:
+    def __init__(self, folder: Path, settings: Settings, merges: bool, check: bool) -> None:
         self.folder, self._merges = folder, merges
         if not (folder / MANIFEST).exists():
             if "level_bits" not in settings:
@@ -66,7 +67,7 @@ class Writer:
                 _create(folder, settings)
             self.manifest = read_manifest(folder)
             _check_settings(self.manifest, settings)
-            self.segments = open_segments(folder, self.manifest)
+            self.segments = open_segments(folder, self.manifest, check=check)
             self._obsolete = remove(folder, leftovers(folder, self.manifest.files()))
         except BaseException:
             self._lock.release()
