@@ -16,17 +16,12 @@ from numpy.typing import NDArray
 from fasthash import _core
 from fasthash._core import FormatError
 from fasthash._index_options import MEMORIES, PLANS
+from fasthash.store.entries import Entries, difference, distinct, no_entries
 from fasthash.store.files import SharedFile
 from fasthash.store.keys import HEADER_BYTES, KeyTable
 from fasthash.store.manifest import FileFacts, Manifest, RemovedFacts, SegmentFacts
 
-__all__ = ["Entries", "Segment", "empty_index", "open_segment", "open_segments"]
-
-Entries = NDArray[np.int64]
-
-
-def _no_entries() -> Entries:
-    return np.zeros(0, np.int64)
+__all__ = ["Segment", "empty_index", "open_segment", "open_segments"]
 
 
 def empty_index(manifest: Manifest) -> _core.HierIndex:
@@ -45,8 +40,8 @@ class Segment:
     table: KeyTable | None
     files: tuple[SharedFile, ...]
     lists: tuple[Entries, ...] = ()  # removed entries in files, as `facts.removed` tells
-    owed: Entries = field(default_factory=_no_entries)  # removed while it was merged, not yet in a file
-    unsaved: Entries = field(default_factory=_no_entries)  # removed since
+    owed: Entries = field(default_factory=no_entries)  # removed while it was merged, not yet in a file
+    unsaved: Entries = field(default_factory=no_entries)  # removed since
 
     @property
     def name(self) -> str:
@@ -68,8 +63,8 @@ class Segment:
 
     def committed(self, facts: SegmentFacts, lists: tuple[Entries, ...], *, unsaved: bool) -> Segment:
         """The segment after a commit of what is owed, and of what is unsaved if that is told."""
-        now = replace(self, facts=facts, lists=lists, owed=_no_entries())
-        return replace(now, saved=self.core, unsaved=_no_entries()) if unsaved else now
+        now = replace(self, facts=facts, lists=lists, owed=no_entries())
+        return replace(now, saved=self.core, unsaved=no_entries()) if unsaved else now
 
     def find(self, encoded: list[bytes]) -> NDArray[np.int64]:
         """The id of the entry with each key; -1 if there is none, or if it was removed."""
@@ -165,10 +160,10 @@ def _up_to_date(segment: Segment, facts: SegmentFacts, lists: Lists) -> Segment:
     if segment.facts == facts:
         return segment
     mine = tuple(lists[each] for each in facts.removed)
-    removed = np.unique(np.concatenate([_no_entries(), *mine]))
+    removed = distinct(np.concatenate([no_entries(), *mine]))
     if len(removed) != facts.n_removed or (len(removed) and removed[-1] >= facts.n_codes):
         raise FormatError(f"{segment.name}: the entries removed from it are not {facts.n_removed} of its own")
-    known = np.isin(segment.removed, removed).all()
+    known = not len(difference(segment.removed, removed))
     core = segment.saved if known else segment.whole
-    core = core.without(np.setdiff1d(removed, segment.removed) if known else removed)
+    core = core.without(difference(removed, segment.removed) if known else removed)
     return replace(segment, facts=facts, saved=core, core=core, lists=mine)

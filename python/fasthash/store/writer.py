@@ -24,6 +24,7 @@ from fasthash._locks import ChangeLock
 from fasthash.store import files
 from fasthash.store.commit import Commit
 from fasthash.store.draft import Draft
+from fasthash.store.entries import distinct
 from fasthash.store.files import WriterLock, leftovers, put_manifest, refuse_strangers, remove
 from fasthash.store.kinds import KINDS, Key, as_list, kind_of
 from fasthash.store.manifest import MANIFEST, Manifest, read_manifest
@@ -136,7 +137,7 @@ class Writer:
     def _hide(self, segments: NDArray[np.int64], entries: NDArray[np.int64]) -> None:
         """Remove entries of committed segments, numbered as in the view."""
         changed = {}
-        for i in np.unique(segments[segments < len(self.view.segments)]).tolist():
+        for i in distinct(segments[segments < len(self.view.segments)]).tolist():
             segment = self.view.segments[i]
             changed[segment.name] = segment.without(entries[segments == i])
         self.segments = [changed.get(each.name, each) for each in self.segments]
