@@ -298,7 +298,8 @@ class Store(Readable):
 
     @property
     def _view(self) -> View:
-        view = self._opened if self._writer is None or self._writer.closed else self._writer.view
+        writer = self._writer
+        view = self._opened if writer is None else (None if writer.closed else writer.view)
         if view is None:
             raise ValueError(f"path={str(self._folder)!r}: the store is closed")
         return view
