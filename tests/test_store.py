@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fasthash as fh
-from fasthash.store import merging
+from fasthash.store import entries, merging
 from fasthash.store.manifest import read_manifest
 from stores import N_BYTES, assert_no_leaks, assert_same, near_ties, steps_of, take_step
 
@@ -574,6 +574,14 @@ def test_many_removals_keep_few_lists(folder):
         index = store.to_index()
         assert set(index.to_arrays()[1].tolist()) == set(range(n)) - set(order.tolist())
         assert_no_leaks(folder)
+
+
+def test_sets_of_entries():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        some, others = (rng.integers(0, 20, rng.integers(0, 15)) for _ in range(2))
+        assert entries.distinct(some).tolist() == np.unique(some).tolist()
+        assert entries.difference(some, others).tolist() == np.setdiff1d(some, others).tolist()
 
 
 # ---- whole stores ----

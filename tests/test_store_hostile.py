@@ -255,3 +255,36 @@ def test_a_reader_stays_where_it_is_if_the_newest_commit_is_damaged(folder):
     damaged.write_bytes(content)
     assert reader.refresh()
     assert steps_of(reader) == 4
+
+
+def test_without_the_check_damage_is_no_crash(whole, folder):
+    """Every byte of an index file flipped, with `check=False`: an error, or an answer."""
+    rng = np.random.default_rng(0)
+    n_opened = 0
+    for plan in ("prefix", "clusters"):
+        made = folder.with_name(f"{plan}.fhs")
+        with fh.Store(made, "w", n_bits=32, plan=plan) as store:
+            store.add(rng.integers(0, 4, (3000, 4), dtype=np.uint8), ids=rng.permutation(6000)[:3000])
+            store.commit()
+        (name,) = [each for each in os.listdir(made) if each.endswith(".fh")]
+        content = (made / name).read_bytes()
+        for _ in range(300):
+            damaged = bytearray(content)
+            for place in rng.integers(128, len(content), rng.integers(1, 4)).tolist():
+                damaged[place] = int(rng.integers(256))
+            (made / name).write_bytes(damaged)
+            try:
+                store = fh.Store(made, check=False)
+            except fh.FormatError:
+                continue
+            n_opened += 1
+            queries = rng.integers(0, 256, (3, 4), dtype=np.uint8)
+            store.search(queries, k=50)
+            store.search(queries, k=5, allow=np.arange(0, 6000, 100))
+            store.range_search(queries, 12)
+            5 in store  # noqa: B015
+        (made / name).write_bytes(content)
+        queries = rng.integers(0, 256, (3, 4), dtype=np.uint8)
+        checked, unchecked = (fh.Store(made, check=check).search(queries, k=9).ids for check in (True, False))
+        assert checked.tolist() == unchecked.tolist()
+    assert n_opened > 50

@@ -300,7 +300,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
         "keep_at_most", [](double keep, double total) { return static_cast<std::int64_t>(keep_at_most(keep, total)); },
         py::arg("keep"), py::arg("total"));
 
-    module.def("load", &load_index, py::arg("path"), py::arg("mmap") = false, ReleaseGil());
+    module.def("load", &load_index, py::arg("path"), py::arg("mmap") = false, py::arg("check") = true, ReleaseGil());
     module.def("from_bytes", &from_bytes, py::arg("data"));
     module.def("peek", &peek_file, py::arg("path"), ReleaseGil());
     module.def("verify", &verify_file, py::arg("path"), ReleaseGil());

@@ -120,7 +120,7 @@ class Index {
     const std::unique_ptr<Impl> impl_;
 
  private:
-    friend std::unique_ptr<Index> load_index(const std::string& path, bool mapped);
+    friend std::unique_ptr<Index> load_index(const std::string& path, bool mapped, bool check);
     friend std::unique_ptr<Index> index_from_bytes(const std::uint8_t* data, std::size_t n);
 
     /// Make a FlatIndex or a HierIndex, according to its settings.
@@ -128,8 +128,9 @@ class Index {
 };
 
 /// Load an index and check every byte of the file. `mapped`: map codes and ids, shared with other processes, instead of
-/// reading them. Throws IoError, or FormatError with the fault and its place.
-std::unique_ptr<Index> load_index(const std::string& path, bool mapped = false);
+/// reading them. `check`: false skips the checks of codes and ids that only wrong results would follow from, for a file
+/// that its owner has checked. Throws IoError, or FormatError with the fault and its place.
+std::unique_ptr<Index> load_index(const std::string& path, bool mapped = false, bool check = true);
 
 /// Load an index from the bytes of a file, which are copied.
 std::unique_ptr<Index> index_from_bytes(const std::uint8_t* data, std::size_t n);

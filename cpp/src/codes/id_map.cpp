@@ -219,10 +219,8 @@ IdMap::IdMap(const IdList& list) {
 }
 
 std::size_t IdMap::find(const IdList& list, std::int64_t id) const {
-    const std::size_t at = find_in(list, entries_.size(), id, [&](std::size_t i) {
-        return list.id(static_cast<std::size_t>(entries_.offset(i)));
-    });
-    return at == kNone ? kNone : static_cast<std::size_t>(entries_.offset(at));
+    const std::size_t at = find_in(list, entries_.size(), id, [&](std::size_t i) { return list.id(entry_at(i)); });
+    return at == kNone ? kNone : entry_at(at);
 }
 
 }  // namespace fasthash

@@ -3,6 +3,7 @@
 // Built by a segment on the first lookup by id, or read from a file.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 
@@ -52,7 +53,7 @@ class IdMap {
     static constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
 
     explicit IdMap(const IdList& list);
-    /// From a file, checked by the caller.
+    /// From a file.
     explicit IdMap(PackedNumbers entries) : entries_(std::move(entries)) {}
 
     /// Bytes of each of n entries.
@@ -64,6 +65,11 @@ class IdMap {
     std::size_t nbytes() const { return entries_.nbytes(); }
 
  private:
+    // A map of a file whose content was not checked may hold other numbers than those of entries.
+    std::size_t entry_at(std::size_t i) const {
+        return std::min(static_cast<std::size_t>(entries_.offset(i)), entries_.size() - 1);
+    }
+
     PackedNumbers entries_;
 };
 

@@ -254,8 +254,8 @@ std::vector<std::uint8_t> Index::to_bytes(const Interrupt& interrupt, bool id_ma
     return index_bytes(layout(), impl_->settings, *impl_->to_save(stopper), id_map, stopper);
 }
 
-std::unique_ptr<Index> load_index(const std::string& path, bool mapped) {
-    IndexContent content = read_index(path, mapped);
+std::unique_ptr<Index> load_index(const std::string& path, bool mapped, bool check) {
+    IndexContent content = read_index(path, mapped, check ? FileChecks::all : FileChecks::structure);
     return Index::of(std::make_unique<Index::Impl>(content.layout, content.settings, std::move(content.state)));
 }
 

@@ -12,15 +12,6 @@ namespace {
 
 constexpr std::size_t kPiece = 4096;  // rows that a thread checks at a time
 
-void check_rings(const Array<std::uint32_t>& ring_begin, std::size_t n_rows) {
-    std::uint32_t last = 0;
-    for (const std::uint32_t begin : ring_begin) {
-        if (begin < last) refuse("rings of the clusters do not ascend");
-        last = begin;
-    }
-    if (ring_begin[0] != 0 || last != n_rows) refuse("rings of the clusters do not divide the codes");
-}
-
 // The centroids that can be nearer to a code of one cluster than its own: by the triangle inequality, those within
 // twice the code's distance to it.
 class NearCentroids {
@@ -68,9 +59,17 @@ class NearCentroids {
 
 }  // namespace
 
+void check_rings(const Array<std::uint32_t>& ring_begin, std::size_t n_rows) {
+    std::uint32_t last = 0;
+    for (const std::uint32_t begin : ring_begin) {
+        if (begin < last) refuse("rings of the clusters do not ascend");
+        last = begin;
+    }
+    if (ring_begin[0] != 0 || last != n_rows) refuse("rings of the clusters do not divide the codes");
+}
+
 void check_clusters(const ByteMajorCodes& codes, CodeView centroids, const Array<std::uint32_t>& ring_begin) {
     const std::size_t n_rows = codes.size(), n_bytes = codes.n_bytes(), n_rings = n_bytes * 8 + 1;
-    check_rings(ring_begin, n_rows);
     parallel_for((n_rows + kPiece - 1) / kPiece, [&](std::size_t piece) {
         const std::size_t begin = piece * kPiece, end = std::min(n_rows, begin + kPiece);
         const std::size_t first = begin == 0 ? 0 : begin - 1;

@@ -8,9 +8,13 @@
 
 namespace fasthash {
 
-/// Checks that the rings divide the rows, that each code is in the cluster of its nearest centroid (the first of
+/// Checks that the rings divide the rows. `ring_begin`: n_bits + 1 rings for each centroid, then the number of rows.
+/// Throws FormatError.
+void check_rings(const Array<std::uint32_t>& ring_begin, std::size_t n_rows);
+
+/// Checks of rings that divide the rows that each code is in the cluster of its nearest centroid (the first of
 /// several) and in the ring of its distance to it, and that the codes of a ring ascend, which makes all codes distinct.
-/// `ring_begin`: n_bits + 1 rings for each centroid, then the number of rows. Throws FormatError.
+/// Throws FormatError.
 void check_clusters(const ByteMajorCodes& codes, CodeView centroids, const Array<std::uint32_t>& ring_begin);
 
 }  // namespace fasthash

@@ -28,8 +28,14 @@ struct IndexContent {
     std::shared_ptr<const State> state;
 };
 
+/// Which checks a reader makes.
+enum class FileChecks {
+    all,        ///< of every byte
+    structure,  ///< of whatever memory safety needs; codes and ids of a hierarchical index are taken as they are
+};
+
 /// Read and check a whole file. `mapped`: map codes and ids instead of reading them. Throws IoError or FormatError.
-IndexContent read_index(const std::string& path, bool mapped);
+IndexContent read_index(const std::string& path, bool mapped, FileChecks checks = FileChecks::all);
 /// Read an index from the bytes of a file, which are copied.
 IndexContent read_index(const std::uint8_t* data, std::size_t n);
 

@@ -202,7 +202,7 @@ LiveSegment load_flat(const OpenedFile& opened, const std::shared_ptr<const Mapp
         }
         ids.emplace(raw.first_id, n);
     } else {
-        IdSummary summary = check_ids(raw, DuplicateRuns(n), stored, id_map);
+        IdSummary summary = check_ids(raw, DuplicateRuns(n), stored, id_map, FileChecks::all);
         ids.emplace(std::move(stored), std::move(summary));
     }
     return with_id_map(std::make_shared<const ByteMajorSegment>(std::move(codes), std::move(*ids), mapped),
@@ -221,7 +221,7 @@ DuplicateRuns read_runs(const RawHeader& raw, const Sections& sections) {
 
 std::shared_ptr<const Segment> load_sorted(const OpenedFile& opened, const Sections& sections,
                                            const std::shared_ptr<const MappedFile>& mapped, Memory memory,
-                                           std::optional<Plan> plan, PackedNumbers& id_map) {
+                                           std::optional<Plan> plan, FileChecks checks, PackedNumbers& id_map) {
     const RawHeader& raw = opened.raw;
     const std::size_t n_bytes = opened.layout().n_bytes();
     const auto n_rows = static_cast<std::size_t>(raw.n_rows);
@@ -230,9 +230,9 @@ std::shared_ptr<const Segment> load_sorted(const OpenedFile& opened, const Secti
     if (raw.has_id_map != 0) sections.check_hash(4, {});
     PackedNumbers ids = read_ids(opened, sections);
     id_map = read_id_map(opened, sections);
-    sections.check_large(rows, ids, id_map);
+    if (checks == FileChecks::all) sections.check_large(rows, ids, id_map);
     check_order(rows, n_bytes, n_rows);
-    IdSummary summary = check_ids(raw, runs, ids, id_map);
+    IdSummary summary = check_ids(raw, runs, ids, id_map, checks);
     SortedCodes sorted(n_bytes, std::move(rows), std::move(runs), std::move(ids), std::move(summary));
     if (mapped) return std::make_shared<const SortedSegment>(std::move(sorted), mapped);
     Stopper stopper;
@@ -240,7 +240,8 @@ std::shared_ptr<const Segment> load_sorted(const OpenedFile& opened, const Secti
 }
 
 std::shared_ptr<const Segment> load_clusters(const OpenedFile& opened, const Sections& sections,
-                                             const std::shared_ptr<const MappedFile>& mapped, PackedNumbers& id_map) {
+                                             const std::shared_ptr<const MappedFile>& mapped, FileChecks checks,
+                                             PackedNumbers& id_map) {
     const RawHeader& raw = opened.raw;
     const std::size_t n_bytes = opened.layout().n_bytes(), n_rings = raw.n_clusters * (n_bytes * 8 + 1) + 1;
     ByteMajorCodes codes = read_groups(opened, sections);
@@ -250,10 +251,13 @@ std::shared_ptr<const Segment> load_clusters(const OpenedFile& opened, const Sec
     auto ring_begin = sections.values<std::uint32_t>(4, 0, n_rings);
     auto centroids = sections.values<std::uint8_t>(4, n_rings * sizeof ring_begin[0], raw.n_clusters * n_bytes);
     sections.check_hash(4, {{ring_begin.data(), n_rings * sizeof ring_begin[0]}, {centroids.data(), centroids.size()}});
-    sections.check_large(codes.stored(), ids, id_map);
     check_last_group(codes);
-    check_clusters(codes, {centroids.data(), raw.n_clusters, n_bytes}, ring_begin);
-    IdSummary summary = check_ids(raw, runs, ids, id_map);
+    check_rings(ring_begin, codes.size());
+    if (checks == FileChecks::all) {
+        sections.check_large(codes.stored(), ids, id_map);
+        check_clusters(codes, {centroids.data(), raw.n_clusters, n_bytes}, ring_begin);
+    }
+    IdSummary summary = check_ids(raw, runs, ids, id_map, checks);
     RowIds row_ids(std::move(runs), std::move(ids), std::move(summary));
     return std::make_shared<const ArrangedSegment>(
         ArrangedCodes(std::move(codes), std::move(row_ids), std::move(centroids), std::move(ring_begin)), false,
@@ -261,17 +265,19 @@ std::shared_ptr<const Segment> load_clusters(const OpenedFile& opened, const Sec
 }
 
 LiveSegment load_hier(const OpenedFile& opened, const std::shared_ptr<const MappedFile>& mapped,
-                      const IndexSettings& settings) {
+                      const IndexSettings& settings, FileChecks checks) {
     const Sections sections(opened, mapped.get());
     sections.check_gaps();
     PackedNumbers id_map;
     std::shared_ptr<const Segment> segment =
-        opened.raw.n_clusters > 0 ? load_clusters(opened, sections, mapped, id_map)
-                                  : load_sorted(opened, sections, mapped, settings.memory, settings.plan, id_map);
+        opened.raw.n_clusters > 0
+            ? load_clusters(opened, sections, mapped, checks, id_map)
+            : load_sorted(opened, sections, mapped, settings.memory, settings.plan, checks, id_map);
     return with_id_map(std::move(segment), std::move(id_map));
 }
 
-IndexContent read(const ByteSource& file, const std::shared_ptr<const MappedFile>& mapped) {
+IndexContent read(const ByteSource& file, const std::shared_ptr<const MappedFile>& mapped,
+                  FileChecks checks = FileChecks::all) {
     const OpenedFile opened(file);
     const RawHeader& raw = opened.raw;
     IndexSettings settings{opened.kind(), static_cast<Memory>(raw.memory), {}};
@@ -280,7 +286,7 @@ IndexContent read(const ByteSource& file, const std::shared_ptr<const MappedFile
     state->next_id = raw.next_id;
     if (raw.n_codes > 0) {
         state->segments.push_back(opened.kind() == IndexKind::flat ? load_flat(opened, mapped)
-                                                                   : load_hier(opened, mapped, settings));
+                                                                   : load_hier(opened, mapped, settings, checks));
     } else {
         const Sections sections(opened, nullptr);
         sections.check_gaps();
@@ -301,11 +307,11 @@ auto with_path(const std::string& path, Reader reader) {
 
 }  // namespace
 
-IndexContent read_index(const std::string& path, bool mapped) {
+IndexContent read_index(const std::string& path, bool mapped, FileChecks checks) {
     return with_path(path, [&] {
-        if (!mapped) return read(InputFile(path), nullptr);
+        if (!mapped) return read(InputFile(path), nullptr, checks);
         const auto file = std::make_shared<const MappedFile>(path);
-        return read(*file, file);
+        return read(*file, file, checks);
     });
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "codes/id_summary.h"
+#include "io/file_format.h"
 #include "io/file_layout.h"
 
 namespace fasthash {
@@ -17,8 +18,8 @@ namespace fasthash {
 void check_next_id(const RawHeader& raw, std::uint64_t largest);
 
 /// Checks the ids of a file, and their map if it has one (else `map` is empty); returns the summary of the ids. Throws
-/// FormatError.
-IdSummary check_ids(const RawHeader& raw, const DuplicateRuns& runs, const PackedNumbers& ids,
-                    const PackedNumbers& map);
+/// FormatError. Unless all checks are wanted, the ids need not be distinct, nor their map in order.
+IdSummary check_ids(const RawHeader& raw, const DuplicateRuns& runs, const PackedNumbers& ids, const PackedNumbers& map,
+                    FileChecks checks);
 
 }  // namespace fasthash

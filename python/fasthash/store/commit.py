@@ -14,12 +14,13 @@ import numpy as np
 
 from fasthash.store import files
 from fasthash.store.draft import Draft
+from fasthash.store.entries import Entries
 from fasthash.store.files import new_name, write_file
 from fasthash.store.keys import write_encoded
 from fasthash.store.kinds import KINDS
 from fasthash.store.manifest import FileFacts, Manifest, RemovedFacts, SegmentFacts
 from fasthash.store.merging import save_segment
-from fasthash.store.segment import Entries, Segment, open_segment
+from fasthash.store.segment import Segment, open_segment
 
 __all__ = ["Commit"]
 

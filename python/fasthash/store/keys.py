@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasthash._core import FormatError
+from fasthash.store.entries import distinct
 from fasthash.store.kinds import KINDS, KeyKind
 from fasthash.store.manifest import FileFacts
 
@@ -306,7 +307,7 @@ def _interleaved(tables: Sequence[KeyTable], which: Array, begins: Array, length
     """The keys of these places, in their order."""
     ends = np.cumsum(lengths)
     joined = np.empty(ends[-1] if len(ends) else 0, np.uint8)
-    for i in np.unique(which).tolist():
+    for i in distinct(which).tolist():
         mine = np.flatnonzero(which == i)
         n = lengths[mine]
         places = np.repeat((ends - lengths)[mine] - (np.cumsum(n) - n), n) + np.arange(n.sum())

@@ -17,6 +17,7 @@ import numpy as np
 from fasthash._core import Index as CoreIndex
 from fasthash._durable import flush
 from fasthash.store import files
+from fasthash.store.entries import difference
 from fasthash.store.files import new_name, remove, write_file
 from fasthash.store.keys import HEADER_BYTES, merge_keys
 from fasthash.store.manifest import FileFacts, Manifest, SegmentFacts
@@ -126,9 +127,9 @@ def take_over(segments: Sequence[Segment], merge: Merge) -> list[Segment]:
     for source in merge.sources:
         current = now.get(source.name)
         if current is None:  # all of its entries are gone, and committed so
-            gone = np.setdiff1d(np.arange(source.facts.n_codes), source.removed)
+            gone = difference(np.arange(source.facts.n_codes), source.removed)
         else:
-            gone = np.setdiff1d(current.removed, source.removed)
+            gone = difference(current.removed, source.removed)
             unsaved.append(_entries_in(merged, source, current.unsaved))
         owed.append(_entries_in(merged, source, gone))
     late = np.sort(np.concatenate(owed))

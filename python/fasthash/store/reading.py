@@ -69,7 +69,12 @@ class Readable:
         Raises:
             TypeError, ValueError: as `HierIndex.search`, or the store is closed.
         """
-        return self._view.search(queries, k, keep, keep_mode, max_compared, allow, stats)
+        view = self._view
+        index = view.index if keep is None else view.pruned
+        found: Any = index._search(queries, k, keep, keep_mode, allow, stats, max_compared)
+        if not stats:
+            return StoreSearchResult._with(found, view.keys_of_result)
+        return StoreSearchResult._with(found[0], view.keys_of_result), found[1]
 
     @overload
     def range_search(
@@ -87,7 +92,12 @@ class Readable:
         Returns:
             `StoreRangeResult`, a `RangeResult` with `keys`; or with `stats=True` the pair of it and `SearchStats`.
         """
-        return self._view.range_search(queries, radius, allow, stats)
+        view = self._view
+        index: Any = view.index
+        found = index.range_search(queries, radius, allow=allow, stats=stats)
+        if not stats:
+            return StoreRangeResult._with(found, view.keys_of_result)
+        return StoreRangeResult._with(found[0], view.keys_of_result), found[1]
 
     def count_within(self, queries: ArrayLike, radius: int, *, allow: Allow = None) -> NDArray[np.int64]:
         """Count the codes within a radius of each query, as `HierIndex.count_within` does."""

@@ -22,7 +22,7 @@ class StoreSearchResult(SearchResult):
 
     @classmethod
     def _with(cls, result: SearchResult, keys_of: Any) -> StoreSearchResult:
-        made = cls(*result)
+        made: Any = tuple.__new__(cls, result)  # a search may take a few microseconds
         made._keys_of = keys_of
         return made
 
@@ -53,7 +53,7 @@ class StoreRangeResult(RangeResult):
 
     @classmethod
     def _with(cls, result: RangeResult, keys_of: Any) -> StoreRangeResult:
-        made = cls(*result)
+        made: Any = tuple.__new__(cls, result)  # a search may take a few microseconds
         made._keys_of = keys_of
         return made
 

@@ -16,17 +16,12 @@ from numpy.typing import NDArray
 from fasthash import _core
 from fasthash._core import FormatError
 from fasthash._index_options import MEMORIES, PLANS
+from fasthash.store.entries import Entries, difference, distinct, no_entries
 from fasthash.store.files import SharedFile
 from fasthash.store.keys import HEADER_BYTES, KeyTable
 from fasthash.store.manifest import FileFacts, Manifest, RemovedFacts, SegmentFacts
 
-__all__ = ["Entries", "Segment", "empty_index", "open_segment", "open_segments"]
-
-Entries = NDArray[np.int64]
-
-
-def _no_entries() -> Entries:
-    return np.zeros(0, np.int64)
+__all__ = ["Segment", "empty_index", "open_segment", "open_segments"]
 
 
 def empty_index(manifest: Manifest) -> _core.HierIndex:
@@ -45,8 +40,8 @@ class Segment:
     table: KeyTable | None
     files: tuple[SharedFile, ...]
     lists: tuple[Entries, ...] = ()  # removed entries in files, as `facts.removed` tells
-    owed: Entries = field(default_factory=_no_entries)  # removed while it was merged, not yet in a file
-    unsaved: Entries = field(default_factory=_no_entries)  # removed since
+    owed: Entries = field(default_factory=no_entries)  # removed while it was merged, not yet in a file
+    unsaved: Entries = field(default_factory=no_entries)  # removed since
 
     @property
     def name(self) -> str:
@@ -68,8 +63,8 @@ class Segment:
 
     def committed(self, facts: SegmentFacts, lists: tuple[Entries, ...], *, unsaved: bool) -> Segment:
         """The segment after a commit of what is owed, and of what is unsaved if that is told."""
-        now = replace(self, facts=facts, lists=lists, owed=_no_entries())
-        return replace(now, saved=self.core, unsaved=_no_entries()) if unsaved else now
+        now = replace(self, facts=facts, lists=lists, owed=no_entries())
+        return replace(now, saved=self.core, unsaved=no_entries()) if unsaved else now
 
     def find(self, encoded: list[bytes]) -> NDArray[np.int64]:
         """The id of the entry with each key; -1 if there is none, or if it was removed."""
@@ -78,8 +73,10 @@ class Segment:
         return self.core.entry_ids(entries) if (entries >= 0).any() else entries
 
 
-def open_segments(folder: Path, manifest: Manifest, known: Iterable[Segment] = ()) -> list[Segment]:
-    """Open the segments of a manifest; those that are known are shared.
+def open_segments(
+    folder: Path, manifest: Manifest, known: Iterable[Segment] = (), *, check: bool = True
+) -> list[Segment]:
+    """Open the segments of a manifest; those that are known are shared, and `check` is that of `Store` for the others.
 
     Raises:
         FormatError: a file is missing, damaged, or of another store.
@@ -91,12 +88,12 @@ def open_segments(folder: Path, manifest: Manifest, known: Iterable[Segment] = (
     for facts in manifest.segments:
         segment = by_name.get(facts.file.name)
         if segment is None:
-            segment = open_segment(folder, manifest, facts)
+            segment = open_segment(folder, manifest, facts, check=check)
         opened.append(_up_to_date(segment, facts, lists))
     return opened
 
 
-def open_segment(folder: Path, manifest: Manifest, facts: SegmentFacts) -> Segment:
+def open_segment(folder: Path, manifest: Manifest, facts: SegmentFacts, *, check: bool = True) -> Segment:
     """Open the files of a segment, with all of its entries.
 
     Raises:
@@ -104,7 +101,7 @@ def open_segment(folder: Path, manifest: Manifest, facts: SegmentFacts) -> Segme
         OSError: a file cannot be read.
     """
     file = _shared(folder, facts.file)
-    core = _core.load(bytes(file.path), True)
+    core = _core.load(bytes(file.path), True, check)
     settings = empty_index(manifest)
     if core.kind != settings.kind or core.level_bits != settings.level_bits or len(core) != facts.n_codes:
         raise FormatError(
@@ -163,10 +160,10 @@ def _up_to_date(segment: Segment, facts: SegmentFacts, lists: Lists) -> Segment:
     if segment.facts == facts:
         return segment
     mine = tuple(lists[each] for each in facts.removed)
-    removed = np.unique(np.concatenate([_no_entries(), *mine]))
+    removed = distinct(np.concatenate([no_entries(), *mine]))
     if len(removed) != facts.n_removed or (len(removed) and removed[-1] >= facts.n_codes):
         raise FormatError(f"{segment.name}: the entries removed from it are not {facts.n_removed} of its own")
-    known = np.isin(segment.removed, removed).all()
+    known = not len(difference(segment.removed, removed))
     core = segment.saved if known else segment.whole
-    core = core.without(np.setdiff1d(removed, segment.removed) if known else removed)
+    core = core.without(difference(removed, segment.removed) if known else removed)
     return replace(segment, facts=facts, saved=core, core=core, lists=mine)

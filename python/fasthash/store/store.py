@@ -56,6 +56,8 @@ class Store(Readable):
         plan: for a new store, the plan of its segments as in `HierIndex`. None is `"auto"`. Segments that are mapped
             and not in clusters are searched by prefix.
         merge: let the writer merge small segments on a thread in the background, which no commit waits for.
+        check: check every byte of codes and ids. False checks what memory safety needs alone, and opens a large store
+            in a fraction of the time; damage then shows as wrong results, and `fasthash verify` finds it.
 
     Raises:
         TypeError, ValueError: an argument is wrong, or an existing store has other settings.
@@ -84,16 +86,19 @@ class Store(Readable):
         memory: Memory | None = None,
         plan: Plan | None = None,
         merge: bool = True,
+        check: bool = True,
     ) -> None:
         check_path("path", path)
         check_choice("mode", mode, ("r", "w"))
         check_bool("merge", merge)
+        check_bool("check", check)
+        self._check = check
         self._folder = Path(os.path.abspath(path))
         settings = _settings(level_bits, n_bits, memory, plan)
         self._writer: Writer | None = None
         self._opened: View | None = None
         if mode == "w":
-            self._writer = Writer(self._folder, settings, merge)
+            self._writer = Writer(self._folder, settings, merge, check)
         elif settings:
             raise ValueError(f"{', '.join(settings)} must be left out: a reader takes them from the store")
         else:
@@ -293,7 +298,8 @@ class Store(Readable):
 
     @property
     def _view(self) -> View:
-        view = self._opened if self._writer is None or self._writer.closed else self._writer.view
+        writer = self._writer
+        view = self._opened if writer is None else (None if writer.closed else writer.view)
         if view is None:
             raise ValueError(f"path={str(self._folder)!r}: the store is closed")
         return view
@@ -305,7 +311,7 @@ class Store(Readable):
 
     def _open(self, known: Sequence[Segment]) -> View:
         def view(manifest: Manifest) -> View:
-            segments = open_segments(self._folder, manifest, known)
+            segments = open_segments(self._folder, manifest, known, check=self._check)
             return View(manifest, segments, manifest.next_id, manifest.keys)
 
         return read_by_card(lambda: read_manifest(self._folder), view)

@@ -10,18 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from fasthash._checks import short
 from fasthash._core import Index as CoreIndex
 from fasthash._hier_index import HierIndex
-from fasthash._index_options import Allow
 from fasthash._locks import Lazy
 from fasthash._shown import counted
-from fasthash.results import SearchStats
 from fasthash.store.kinds import KINDS, Key, KeyKind
 from fasthash.store.manifest import Manifest
-from fasthash.store.results import StoreRangeResult, StoreSearchResult
 from fasthash.store.segment import Segment, empty_index
 
 __all__ = ["View"]
@@ -66,37 +63,9 @@ class View:
         return len(self.index)
 
     @Lazy
-    def _pruned(self) -> HierIndex:
+    def pruned(self) -> HierIndex:
         """For searches with `keep=`, which merge the segments in memory; the view stays as it is."""
         return self.index.copy()
-
-    # ---- searches ----
-
-    def search(
-        self,
-        queries: ArrayLike,
-        k: int,
-        keep: float | None,
-        keep_mode: Any,
-        max_compared: Any,
-        allow: Allow,
-        stats: Any,
-    ) -> StoreSearchResult | tuple[StoreSearchResult, SearchStats]:
-        """Search as `HierIndex.search` does."""
-        index = self.index if keep is None else self._pruned
-        found: Any = index._search(queries, k, keep, keep_mode, allow, stats, max_compared)
-        if type(found[0]) is np.ndarray:
-            return StoreSearchResult._with(found, self.keys_of_result)
-        return StoreSearchResult._with(found[0], self.keys_of_result), found[1]
-
-    def range_search(
-        self, queries: ArrayLike, radius: int, allow: Allow, stats: Any
-    ) -> StoreRangeResult | tuple[StoreRangeResult, SearchStats]:
-        """Search as `HierIndex.range_search` does."""
-        found: Any = self.index.range_search(queries, radius, allow=allow, stats=stats)
-        if len(found) == 3:
-            return StoreRangeResult._with(found, self.keys_of_result)
-        return StoreRangeResult._with(found[0], self.keys_of_result), found[1]
 
     # ---- ids and keys ----
 
@@ -166,7 +135,10 @@ class View:
     @property
     def keys_of_result(self) -> Any:
         """A function that returns the keys of a result; None if the entries have no keys."""
-        return None if self.kind is None else lambda ids: self.keys_of(ids, missing=True)
+        return None if self.kind is None else self._keys_of_result
+
+    def _keys_of_result(self, ids: NDArray[np.int64]) -> NDArray[np.object_]:
+        return self.keys_of(ids, missing=True)
 
     def facts(self) -> dict[str, Any]:
         """The numbers that `Store.info` returns."""

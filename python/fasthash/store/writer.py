@@ -24,6 +24,7 @@ from fasthash._locks import ChangeLock
 from fasthash.store import files
 from fasthash.store.commit import Commit
 from fasthash.store.draft import Draft
+from fasthash.store.entries import distinct
 from fasthash.store.files import WriterLock, leftovers, put_manifest, refuse_strangers, remove
 from fasthash.store.kinds import KINDS, Key, as_list, kind_of
 from fasthash.store.manifest import MANIFEST, Manifest, read_manifest
@@ -43,6 +44,7 @@ class Writer:
         folder: of the store; made if it is missing and `settings` has a width.
         settings: those given by the caller, which an existing store must have; `level_bits` makes a new one.
         merges: merge segments in the background.
+        check: as of `Store`.
 
     Raises:
         BlockingIOError: another writer is at work.
@@ -53,7 +55,7 @@ class Writer:
         OSError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, settings: Settings, merges: bool) -> None:
+    def __init__(self, folder: Path, settings: Settings, merges: bool, check: bool) -> None:
         self.folder, self._merges = folder, merges
         if not (folder / MANIFEST).exists():
             if "level_bits" not in settings:
@@ -66,7 +68,7 @@ class Writer:
                 _create(folder, settings)
             self.manifest = read_manifest(folder)
             _check_settings(self.manifest, settings)
-            self.segments = open_segments(folder, self.manifest)
+            self.segments = open_segments(folder, self.manifest, check=check)
             self._obsolete = remove(folder, leftovers(folder, self.manifest.files()))
         except BaseException:
             self._lock.release()
@@ -135,7 +137,7 @@ class Writer:
     def _hide(self, segments: NDArray[np.int64], entries: NDArray[np.int64]) -> None:
         """Remove entries of committed segments, numbered as in the view."""
         changed = {}
-        for i in np.unique(segments[segments < len(self.view.segments)]).tolist():
+        for i in distinct(segments[segments < len(self.view.segments)]).tolist():
             segment = self.view.segments[i]
             changed[segment.name] = segment.without(entries[segments == i])
         self.segments = [changed.get(each.name, each) for each in self.segments]
