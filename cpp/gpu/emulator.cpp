@@ -20,6 +20,7 @@ namespace {
 
 constexpr std::size_t kStackBytes = 64 << 10;
 constexpr std::size_t kLanes = 32;
+constexpr int kDevices = 2;  // with one memory
 
 }  // namespace
 
@@ -176,10 +177,10 @@ std::size_t free_bytes() { return std::numeric_limits<std::size_t>::max(); }
 SideStream::SideStream() = default;
 SideStream::~SideStream() = default;
 
-int n_devices() { return 1; }
+int n_devices() { return kDevices; }
 std::string device_name(int) { return "the GPU's emulator on the CPU"; }
 OnDevice::OnDevice(int device) : device_(device) {
-    if (device != 0) throw DeviceError("the GPU cannot be used: invalid device ordinal");
+    if (device < 0 || device >= kDevices) throw DeviceError("the GPU cannot be used: invalid device ordinal");
 }
 OnDevice::~OnDevice() = default;
 

@@ -95,7 +95,7 @@ Gallery::Gallery(const State& state, std::size_t n_bytes, Stream stream, std::si
         }
     }
     std::optional<Staging> staging;
-    if (n_sent != 0) staging.emplace(n_sent + kGroup * n_bytes, stream);
+    if (n_reused_ < parts_.size()) staging.emplace(n_sent + kGroup * n_bytes, stream);
     std::int64_t largest_id = 0;
     for (std::size_t i = 0; i < parts_.size(); ++i) {
         const LiveSegment& each = state.segments[i];
