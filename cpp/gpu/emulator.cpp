@@ -22,6 +22,8 @@ constexpr std::size_t kStackBytes = 64 << 10;
 constexpr std::size_t kLanes = 32;
 constexpr int kDevices = 2;  // with one memory
 
+thread_local EmulatedWork work;
+
 }  // namespace
 
 /// A running block: each thread has its own stack and yields at sync().
@@ -111,6 +113,8 @@ class EmulatedBlock {
     std::exception_ptr error_;
 };
 
+const EmulatedWork& emulated_work() { return work; }
+
 void Block::sync() const { block_.sync(); }
 void* Block::shared() const { return block_.shared(); }
 
@@ -137,6 +141,7 @@ void add_common_bits(const Block& block, const std::uint32_t (&rows)[2], std::ui
 
 void run_blocks(unsigned n_x, unsigned n_y, unsigned n_threads, std::size_t shared_bytes,
                 const std::function<void(const Block&)>& thread) {
+    ++work.n_launches;
     EmulatedBlock block(n_threads, shared_bytes);
     for (unsigned y = n_y; y-- > 0;) {
         for (unsigned x = n_x; x-- > 0;) {
@@ -171,7 +176,7 @@ void copy_rows(void* to, std::size_t to_stride, const void* from, std::size_t fr
     }
 }
 void sort_ascending(std::uint64_t* keys, std::size_t n, Stream) { std::sort(keys, keys + n); }
-void finish(Stream) {}
+void finish(Stream) { ++work.n_waits; }
 void follow(Stream, Stream) {}
 std::size_t free_bytes() { return std::numeric_limits<std::size_t>::max(); }
 SideStream::SideStream() = default;
