@@ -1,7 +1,9 @@
 """Tests of indices on a GPU, except the kernels: on the emulator, and on a card where there is one."""
 
 import importlib.util
+import inspect
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,9 +13,10 @@ import pytest
 
 import fasthash as fh
 from differential import Ranking
-from fasthash import gpu
+from fasthash import _gpu_copy, gpu
 from galleries import GALLERIES
 from indices import assert_same, shuffled_ids
+from native_build import ROOT
 
 RNG = np.random.default_rng(0)
 
@@ -33,7 +36,7 @@ def emulator(request):
 
 def has_card():
     try:
-        return gpu._cuda().n_devices() > 0
+        return _gpu_copy.cuda_module().n_devices() > 0
     except RuntimeError:
         return False
 
@@ -46,7 +49,7 @@ def device(request, monkeypatch):
     """`"cuda"`: the emulator in one run of each test, a card in the other."""
     if request.param == "emulator":
         module = request.getfixturevalue("emulator")
-        monkeypatch.setattr(gpu, "_cuda", lambda: module)
+        monkeypatch.setattr(_gpu_copy, "cuda_module", lambda: module)
     elif not CARD:
         pytest.skip("needs a GPU")
     return "cuda"
@@ -123,6 +126,50 @@ def test_a_setting_that_is_not_known(device, monkeypatch, variable, known):
         filled("flat", 5).to(device)
 
 
+@pytest.fixture
+def devices(device, request):
+    if request.node.callspec.params["device"] == "card" and _gpu_copy.cuda_module().n_devices() < 2:
+        pytest.skip("needs two GPUs")
+    return ["cuda:0", "cuda:1"]
+
+
+@pytest.mark.parametrize("plan", ["flat", "scan", "clusters"])
+def test_several_devices_share_the_codes(devices, plan, monkeypatch):
+    monkeypatch.setenv("FASTHASH_GPU_PLAN", "clusters")
+    codes = np.concatenate([GALLERIES["duplicated"](RNG, 500, 8), learned_like(RNG, 1500, 0.04)])
+    index = fh.FlatIndex(64) if plan == "flat" else fh.HierIndex((8, 16, 40), plan=plan)
+    index.add(codes, shuffled_ids(RNG, len(codes)))
+    on_gpu = index.to(devices)
+    assert on_gpu.devices == (0, 1)
+    assert repr(on_gpu).endswith("device=['cuda:0', 'cuda:1']) with 2,000 codes")
+    assert on_gpu.to(devices) is on_gpu
+    shares = [gallery.nbytes() for gallery in on_gpu._copy.galleries]
+    assert max(shares) < 0.8 * index.to(devices[0]).nbytes
+    queries = np.concatenate([codes[::300], ~codes[:2]])
+    ids = index.to_arrays()[1]
+    for change in (lambda one: None, lambda one: one.remove(ids[:20]), lambda one: one.add(queries)):
+        change(on_gpu)
+        change(index)
+        for k in (1, 30, 2500):
+            assert_same(on_gpu.search(queries, k), index.search(queries, k))
+        for allow in (ids[100:103], ids[::2]):
+            assert_same(on_gpu.search(queries, 9, allow=allow), index.search(queries, 9, allow=allow))
+        assert_same(on_gpu.range_search(queries, 12), index.range_search(queries, 12))
+        assert (on_gpu.count_within(queries, 12) == index.count_within(queries, 12)).all()
+        if plan != "flat":
+            assert_same(on_gpu.search(queries, 9, keep=0.2), index.search(queries, 9, keep=0.2))
+    assert_same(on_gpu.to("cuda:1").search(queries, 3), index.search(queries, 3))
+
+
+@pytest.mark.parametrize("n", [0, 1, 65])
+def test_several_devices_with_few_codes(devices, kind, n):
+    index = filled(kind, n)
+    queries = RNG.integers(0, 4, (2, 8), np.uint8)
+    for k in (1, 70):
+        assert_same(index.to(devices).search(queries, k), index.search(queries, k))
+    assert_same(index.to(devices).range_search(queries, 20), index.range_search(queries, 20))
+
+
 @pytest.mark.parametrize("n_queries", [1, 70])
 @pytest.mark.parametrize("p", [0.04, 0.2])
 def test_clusters_and_their_changes(device, monkeypatch, n_queries, p):
@@ -185,8 +232,8 @@ def test_what_a_filter_needs_is_prepared_once(device, kind):
     for k in (1, 2):
         for some in (narrow, wide):
             assert_same(on_gpu.search(queries, k, allow=some), index.search(queries, k, allow=some))
-        prepared.append((on_gpu._moment._narrowed[narrow], on_gpu._moment._masks[wide]))
-        assert len(on_gpu._moment._narrowed) == len(on_gpu._moment._masks) == 1
+        prepared.append((on_gpu._copy._narrowed[narrow], on_gpu._copy._masks[wide]))
+        assert len(on_gpu._copy._narrowed) == len(on_gpu._copy._masks) == 1
     assert all(first is second for first, second in zip(*prepared, strict=True))
     for change in (lambda one: one.remove([30]), lambda one: one.add(queries)):  # the entries are others then
         change(on_gpu)
@@ -202,14 +249,14 @@ def test_a_change_inside_a_change_is_refused(device, monkeypatch):
     on_gpu = fh.FlatIndex.from_arrays(codes).to(device)
     copied, messages = on_gpu._copied, []
 
-    def and_more(*arguments):
+    def and_more(index):
         for change in (lambda: on_gpu.add(codes), lambda: on_gpu.remove([0]), lambda: on_gpu.update([0], codes[:1])):
             with pytest.raises(RuntimeError) as caught:
                 change()
             messages.append(str(caught.value))
         assert len(on_gpu) == 50  # nobody sees the change before it is whole
         assert_same(on_gpu.search(codes[:3], 1), fh.FlatIndex.from_arrays(codes).search(codes[:3], 1))
-        return copied(*arguments)
+        return copied(index)
 
     monkeypatch.setattr(on_gpu, "_copied", and_more)
     on_gpu.remove([7])
@@ -225,12 +272,12 @@ EXIT = """
 import importlib.util, sys, threading
 import numpy as np
 import fasthash as fh
-from fasthash import gpu
+from fasthash import _gpu_copy
 
 specification = importlib.util.spec_from_file_location("_cuda", sys.argv[1])
 module = importlib.util.module_from_spec(specification)
 specification.loader.exec_module(module)
-gpu._cuda = lambda: module
+_gpu_copy.cuda_module = lambda: module
 codes = np.random.default_rng(0).integers(0, 256, (2000, 8), dtype=np.uint8)
 calls = {
     "search": lambda: on_gpu.search(codes[:20], 10),
@@ -327,7 +374,7 @@ def test_changes(device, kind):
 def test_a_change_that_finds_no_room_changes_nothing(device, monkeypatch):
     on_gpu = filled("hier", 100).to(device)
 
-    def no_room(*arguments):
+    def no_room(index):
         raise MemoryError("memory of the GPU: out of memory")
 
     monkeypatch.setattr(on_gpu, "_copied", no_room)
@@ -415,16 +462,16 @@ def test_a_pruned_search_of_one_large_node(device):
 def test_changes_send_what_is_new(device, kind):
     index = filled(kind, 5000)
     on_gpu = index.to(device)
-    whole = on_gpu._moment.gallery
+    whole = on_gpu._copy.galleries[0]
     assert (whole.n_segments(), whole.n_reused()) == (1, 0)
     codes = RNG.integers(0, 4, (20, 8), np.uint8)
     for change in (lambda one: one.add(codes), lambda one: one.remove([3, 7]), lambda one: one.update([9], codes[:1])):
         change(on_gpu)
         change(index)
-        assert on_gpu._moment.gallery.n_reused() > 0
+        assert on_gpu._copy.galleries[0].n_reused() > 0
         assert_same(on_gpu.search(codes, 30), index.search(codes, 30))
     on_gpu.compact()
-    assert (on_gpu._moment.gallery.n_segments(), on_gpu._moment.gallery.n_reused()) == (1, 0)
+    assert (on_gpu._copy.galleries[0].n_segments(), on_gpu._copy.galleries[0].n_reused()) == (1, 0)
     assert_same(on_gpu.search(codes, 30), index.search(codes, 30))
 
 
@@ -496,11 +543,60 @@ def test_mistakes(device, kind, call, error, message):
     assert index.search(np.zeros((1, 8), np.uint8), 1).ids.shape == (1, 1)
 
 
+@pytest.fixture(scope="module")
+def missing():
+    """The table of docs/gpu.md: methods, or `method(argument)`, of the CPU index that a GPU index lacks."""
+    page = (ROOT / "docs/gpu.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]+`) \|", page.partition("## What is missing")[2].partition("\n## ")[0], re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+
+
+def test_what_is_missing_is_listed(missing):
+    lacking = set()
+    for on_cpu, on_gpu in ((fh.FlatIndex, gpu.GpuFlatIndex), (fh.HierIndex, gpu.GpuHierIndex)):
+        for name in dir(on_cpu):
+            if name.startswith("_"):
+                continue
+            if not hasattr(on_gpu, name):
+                lacking.add(name)
+            elif callable(getattr(on_cpu, name)):
+                arguments = (set(inspect.signature(getattr(one, name)).parameters) for one in (on_cpu, on_gpu))
+                lacking |= {f"{name}({argument}=)" for argument in set.difference(*arguments)}
+    assert lacking == missing
+
+
+def test_what_runs_on_the_cpu_is_that_of_the_cpu(device, kind, tmp_path):
+    index = filled(kind, 300)
+    on_gpu = index.to(device)
+    other = fh.FlatIndex.from_arrays(index.to_arrays()[0][:5], np.arange(1000, 1005))
+    if kind == "hier":
+        other = fh.HierIndex.from_arrays(*other.to_arrays(), level_bits=index.level_bits)
+    copied = on_gpu.copy()
+    queries = index.to_arrays()[0][:4]
+    for one in (index, on_gpu):
+        one.merge(other if one is index else other.to(device))
+        one.add_chunks([queries, queries[:1]])
+        one.remove([0, 1])
+        one.compact()
+        one.build_id_map()
+    assert len(copied) == 300
+    assert_same(copied.search(queries, 3), copied.to("cpu").search(queries, 3))
+    assert_same(on_gpu.search(queries, 9), index.search(queries, 9))
+    assert on_gpu.ntotal == len(index)
+    assert on_gpu.to_bytes() == index.to_bytes()
+    on_gpu.save(tmp_path / "index.fh")
+    assert (tmp_path / "index.fh").read_bytes() == index.to_bytes()
+    stats = on_gpu.stats()
+    assert (stats.pop("device"), stats.pop("gpu_nbytes")) == ("cuda:0", on_gpu.nbytes)
+    assert stats == index.stats()
+
+
 def test_devices():
-    assert gpu.check_device("cpu") is None
-    assert gpu.check_device("cuda") == 0
-    assert gpu.check_device("cuda:12") == 12
-    for wrong in ("cuda:", "cuda:-1", "CUDA", "mps", 0, None):
+    assert gpu.check_devices("cpu") is None
+    assert gpu.check_devices("cuda") == (0,)
+    assert gpu.check_devices("cuda:12") == (12,)
+    assert gpu.check_devices(["cuda:2", "cuda"]) == (2, 0)
+    for wrong in ("cuda:", "cuda:-1", "CUDA", "mps", 0, None, [], ["cpu"], ["cuda", "cuda:0"], ["cuda:1", "cpu"]):
         with pytest.raises(ValueError, match="device must be"):
             filled("flat", 1).to(wrong)
 
@@ -510,7 +606,7 @@ def test_the_module_is_built_where_nvcc_is():
         pytest.skip("needs nvcc")
     if importlib.util.find_spec("fasthash._cuda") is None:
         pytest.skip("installed with FASTHASH_CUDA=OFF, or this nvcc does not work")
-    assert issubclass(gpu._cuda().OutOfMemory, MemoryError)
+    assert issubclass(_gpu_copy.cuda_module().OutOfMemory, MemoryError)
 
 
 def test_without_a_gpu_it_says_so():

@@ -2,6 +2,7 @@
 
 What builds a wheel is left to `make wheels`."""
 
+import importlib.util
 import os
 import platform
 import re
@@ -175,6 +176,21 @@ def test_ctest_gives_the_tests_no_empty_argument(tmp_path):
     tests = (tmp_path / "CTestTestfile.cmake").read_text(encoding="utf-8")
     assert "core_test" in tests
     assert '""' not in tests
+
+
+def test_the_wheel_with_cuda_is_another_distribution():
+    specification = importlib.util.spec_from_file_location("cuda_wheel", ROOT / ".ci/cuda_wheel.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    changed = tomllib.loads(module.with_cuda(text))
+    assert changed["project"]["name"] == "fasthash-search-cu13"
+    assert changed["tool"]["scikit-build"]["cmake"]["define"] == {"FASTHASH_CUDA": "ON"}
+    others = {name for extra in changed["project"]["optional-dependencies"].values() for name in extra}
+    assert any(name.startswith("fasthash-search-cu13[") for name in others)
+    assert not any(name.startswith("fasthash-search[") for name in others)
+    with pytest.raises(ValueError, match="must have 'name = \"fasthash-search\"' once, has it 0 times"):
+        module.with_cuda(module.with_cuda(text))
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,9 @@ namespace {
 
 constexpr std::size_t kStackBytes = 64 << 10;
 constexpr std::size_t kLanes = 32;
+constexpr int kDevices = 2;  // with one memory
+
+thread_local EmulatedWork work;
 
 }  // namespace
 
@@ -110,6 +113,8 @@ class EmulatedBlock {
     std::exception_ptr error_;
 };
 
+const EmulatedWork& emulated_work() { return work; }
+
 void Block::sync() const { block_.sync(); }
 void* Block::shared() const { return block_.shared(); }
 
@@ -136,6 +141,7 @@ void add_common_bits(const Block& block, const std::uint32_t (&rows)[2], std::ui
 
 void run_blocks(unsigned n_x, unsigned n_y, unsigned n_threads, std::size_t shared_bytes,
                 const std::function<void(const Block&)>& thread) {
+    ++work.n_launches;
     EmulatedBlock block(n_threads, shared_bytes);
     for (unsigned y = n_y; y-- > 0;) {
         for (unsigned x = n_x; x-- > 0;) {
@@ -170,16 +176,16 @@ void copy_rows(void* to, std::size_t to_stride, const void* from, std::size_t fr
     }
 }
 void sort_ascending(std::uint64_t* keys, std::size_t n, Stream) { std::sort(keys, keys + n); }
-void finish(Stream) {}
+void finish(Stream) { ++work.n_waits; }
 void follow(Stream, Stream) {}
 std::size_t free_bytes() { return std::numeric_limits<std::size_t>::max(); }
 SideStream::SideStream() = default;
 SideStream::~SideStream() = default;
 
-int n_devices() { return 1; }
+int n_devices() { return kDevices; }
 std::string device_name(int) { return "the GPU's emulator on the CPU"; }
 OnDevice::OnDevice(int device) : device_(device) {
-    if (device != 0) throw DeviceError("the GPU cannot be used: invalid device ordinal");
+    if (device < 0 || device >= kDevices) throw DeviceError("the GPU cannot be used: invalid device ordinal");
 }
 OnDevice::~OnDevice() = default;
 

@@ -40,6 +40,13 @@ class Block {
 std::uint32_t sum_of_four_lanes(const Block& block, std::uint32_t value);
 void add_common_bits(const Block& block, const std::uint32_t (&rows)[2], std::uint32_t column, int (&sums)[4]);
 
+/// What the emulator has been asked for so far: kernels, and waits of the host for the device.
+struct EmulatedWork {
+    std::size_t n_launches = 0;
+    std::size_t n_waits = 0;
+};
+const EmulatedWork& emulated_work();
+
 /// Runs `thread` for each thread of each block of the grid. Blocks run one after the other, last first, to reveal
 /// kernels that rely on their order.
 void run_blocks(unsigned n_x, unsigned n_y, unsigned n_threads, std::size_t shared_bytes,

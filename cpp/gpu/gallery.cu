@@ -1,4 +1,5 @@
 #include "gpu/cluster_search.h"
+#include "gpu/first_rows.h"
 #include "gpu/gallery.h"
 #include "gpu/query_batch.h"
 #include "gpu/tuning.h"
@@ -95,7 +96,7 @@ Gallery::Gallery(const State& state, std::size_t n_bytes, Stream stream, std::si
         }
     }
     std::optional<Staging> staging;
-    if (n_sent != 0) staging.emplace(n_sent + kGroup * n_bytes, stream);
+    if (n_reused_ < parts_.size()) staging.emplace(n_sent + kGroup * n_bytes, stream);
     std::int64_t largest_id = 0;
     for (std::size_t i = 0; i < parts_.size(); ++i) {
         const LiveSegment& each = state.segments[i];
@@ -227,7 +228,15 @@ void Gallery::find_nearest(const QueryBatch& batch, const Allowed* allowed, cons
         for (std::size_t first = 0; first < n;) {
             const std::size_t n_next = n_compared == 0 ? n_fit : n_compared * growth;
             const std::size_t end = std::min(n, first + std::max(kQuad, n_next / kQuad * kQuad));
-            compare(batch, allowed, part, {first, end}, queries, n_compared);
+            if (n_compared == 0 && end <= kFirstRows && place_ == Place::device) {
+                const ScanTask task{view(part, allowed), batch.n_words,      first,  end,
+                                    batch.view(queries), batch.candidates(), batch.k};
+                const auto n_bits = static_cast<unsigned>(n_bytes_ * 8);
+                launch(FirstRows{task, n_bits}, {static_cast<unsigned>(queries.n)}, kScanThreads,
+                       FirstRows::shared_bytes(n_bits), batch.stream);
+            } else {
+                compare(batch, allowed, part, {first, end}, queries, n_compared);
+            }
             tighten(batch, queries);
             n_compared += end - first;
             first = end;
@@ -301,9 +310,10 @@ void Gallery::search(CodeView queries, std::uint32_t k, const Allowed* allowed, 
                    {blocks_for(batch.n * k, kScanThreads)}, kScanThreads, 0, stream);
         };
         write();  // before the flags are known: they are rarely set
-        if (find_again(batch, allowed)) write();
+        if (!find_again(batch, allowed)) continue;
+        write();
+        finish(stream);
     }
-    finish(stream);
 }
 
 void Gallery::count_within(CodeView queries, std::int32_t radius, const Allowed* allowed, std::int64_t* counts,

@@ -12,6 +12,8 @@ constexpr std::size_t kProductQueries = 32;
 /// Products pay once a threshold is known: where a pair may be near enough, it is compared again. After n rows, about
 /// one in n / k is.
 constexpr std::size_t kProductRowsPerK = 256;
+/// Up to so many rows, one block finds the first threshold of a query.
+constexpr std::size_t kFirstRows = 8192;
 /// Clusters are visited where a scan compares at least this many pairs: it takes some 80 us for one query, about as
 /// long as the kernels that list the visits.
 constexpr std::size_t kClusterPairs = std::size_t{1} << 25;

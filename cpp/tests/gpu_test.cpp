@@ -1,6 +1,7 @@
 // Tests of the GPU's kernels, run by the emulator: same results as the index on the CPU.
 #include <numeric>
 
+#include "gpu/emulator.h"
 #include "gpu/gallery.h"
 #include "segments/merge.h"
 #include "testing.h"
@@ -404,6 +405,28 @@ void products_are_those_of_the_bits() {
     }
 }
 
+/// Kernels and waits of a search: on a card each costs microseconds, whatever it does.
+void searches_start_few_kernels() {
+    std::mt19937 generator(11);
+    const auto work_of = [&](const gpu::Gallery& gallery, std::size_t n_queries, std::size_t n_bytes) {
+        const auto queries = around_centres(n_queries, n_bytes, generator);
+        const gpu::EmulatedWork before = gpu::emulated_work();
+        on_emulator(gallery, queries, 10);
+        const gpu::EmulatedWork& now = gpu::emulated_work();
+        return std::make_pair(now.n_launches - before.n_launches, now.n_waits - before.n_waits);
+    };
+    using Work = std::pair<std::size_t, std::size_t>;
+    const gpu::Gallery few = on_gpu(*flat_index(random_codes(4000 * 8, generator, 256), 8));
+    check(work_of(few, 1, 8) == Work(4, 1), "prepare, first rows, tighten, write");
+    const gpu::Gallery many = on_gpu(*flat_index(random_codes(20000 * 8, generator, 256), 8));
+    check(work_of(many, 1, 8) == Work(6, 1), "a scan and tighten more");
+    setenv("FASTHASH_GPU_PLAN", "clusters", 1);
+    const auto codes = around_centres(5000, 8, generator);
+    const gpu::Gallery clusters = on_gpu(*hier_index(codes, LevelLayout({64}), nullptr, Plan::clusters));
+    check(work_of(clusters, 1, 8) == Work(13, 1), "two rounds of visits: count, place, list, compare, tighten");
+    unsetenv("FASTHASH_GPU_PLAN");
+}
+
 void interrupts_end_searches() {
     std::mt19937 generator(7);
     const auto codes = random_codes(100000 * 8, generator), queries = random_codes(64 * 8, generator);
@@ -449,6 +472,7 @@ int main() {
     changes_send_what_has_changed();
     shares_are_parts_of_the_whole();
     pruning_keeps_what_it_keeps_on_the_cpu();
+    searches_start_few_kernels();
     interrupts_end_searches();
     std::printf("gpu_test: all passed\n");
 }

@@ -66,9 +66,10 @@ class FlatIndex(Index):
         """Create an index with the same codes on a GPU; its searches return the same results, byte for byte.
 
         Args:
-            device: `"cuda"`, `"cuda:1"` and so on, or a `torch.device`. `"cpu"` returns this index.
-            max_bytes: bytes of GPU memory for codes and ids; the default is the free memory less a reserve. If the
-                codes need more, they stay in pinned memory of the host, and searches stream them.
+            device: `"cuda"`, `"cuda:1"` and so on, or a `torch.device`; a list of them gives each GPU a share of the
+                codes. `"cpu"` returns this index.
+            max_bytes: bytes of memory of each GPU for codes and ids; the default is the free memory less a reserve. If
+                the codes need more, they stay in pinned memory of the host, and searches stream them.
 
         Returns:
             A `fasthash.gpu.GpuFlatIndex`, or this index.
@@ -79,10 +80,10 @@ class FlatIndex(Index):
             RuntimeError: fasthash was built without CUDA, or the GPU cannot be used; the message says why.
             MemoryError: the GPU has too little memory.
         """
-        from fasthash.gpu import GpuFlatIndex, check_device
+        from fasthash.gpu import GpuFlatIndex, check_devices
 
-        number = check_device(device)
-        return self if number is None else GpuFlatIndex(self, number, max_bytes)
+        devices = check_devices(device)
+        return self if devices is None else GpuFlatIndex(self, devices, max_bytes)
 
     @overload
     def search(

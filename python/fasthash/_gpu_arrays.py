@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["offsets_of", "on_gpu", "room_for", "stream_of"]
 
 
-def on_gpu(queries: Any, n_bytes: int, device: int) -> torch.Tensor | None:
+def on_gpu(queries: Any, n_bytes: int, devices: tuple[int, ...]) -> torch.Tensor | None:
     """Return queries in GPU memory as a tensor, without a copy; None if they are on the CPU."""
+    device = devices[0]
     tensor = _tensor_on_gpu(queries, device)
     if tensor is None:
         return None
@@ -24,6 +25,8 @@ def on_gpu(queries: Any, n_bytes: int, device: int) -> torch.Tensor | None:
         raise TypeError(f"queries must be uint8, got {tensor.dtype}")
     if tensor.ndim != 2 or tensor.shape[1] != n_bytes:
         raise ValueError(f"queries must have shape (nq, {n_bytes}), got {tuple(tensor.shape)}")
+    if len(devices) > 1:
+        raise ValueError(f"queries must be on the CPU, since the index is on {len(devices)} GPUs, got {tensor.device}")
     if tensor.device.index != device:
         raise ValueError(f"queries must be on the CPU or on cuda:{device}, where the index is, got {tensor.device}")
     return tensor.contiguous()

@@ -121,10 +121,10 @@ class HierIndex(Index):
         Returns:
             A `fasthash.gpu.GpuHierIndex`, or this index.
         """
-        from fasthash.gpu import GpuHierIndex, check_device
+        from fasthash.gpu import GpuHierIndex, check_devices
 
-        number = check_device(device)
-        return self if number is None else GpuHierIndex(self, number, max_bytes)
+        devices = check_devices(device)
+        return self if devices is None else GpuHierIndex(self, devices, max_bytes)
 
     @property
     def memory(self) -> Memory:

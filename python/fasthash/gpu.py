@@ -2,118 +2,55 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import re
-import sys
 from collections.abc import Callable, Iterable
-from functools import partial
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash import _core
 from fasthash._checks import check_choice, check_codes, check_fraction, check_int
 from fasthash._gpu_arrays import offsets_of, on_gpu, room_for, stream_of
+from fasthash._gpu_copy import GpuCopy, check_devices
 from fasthash._index_base import Index
-from fasthash._index_options import KEEP_MODES, MAX_K, Allow, KeepMode, StrPath
-from fasthash._locks import ChangeLock, Lazy
+from fasthash._index_options import KEEP_MODES, MAX_K, Allow, KeepMode, Memory, StrPath
+from fasthash._locks import ChangeLock
 from fasthash._shown import counted
-from fasthash.filters import IdFilter, core_filter
 from fasthash.results import RangeResult, SearchResult
-from fasthash.threads import get_num_threads
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from fasthash._cuda import AllowedIds, Gallery, Levels
+    from fasthash._hier_index import HierIndex
 
-__all__ = ["GpuFlatIndex", "GpuHierIndex", "check_device"]
-
-_Value = TypeVar("_Value")
-
-
-class _Moment:
-    """An index and its copy on a GPU, at one moment; it never changes.
-
-    Args:
-        index: the index; it must not change.
-        device: number of the GPU.
-        max_bytes: bytes of GPU memory for codes and ids; None takes the free memory less a reserve.
-        before: an earlier moment of the same index, whose segments on the GPU are used again.
-        allow: copy only the entries that this filter allows.
-    """
-
-    def __init__(
-        self,
-        index: Index,
-        device: int,
-        max_bytes: int | None,
-        before: _Moment | None = None,
-        allow: _core.IdFilter | None = None,
-    ) -> None:
-        self.index, self.device, self.max_bytes = index, device, max_bytes
-        self.snapshot = index._impl.snapshot(allow)
-        previous = None if before is None else before.gallery
-        if max_bytes is None:
-            max_bytes = _room_for_codes(device) + (0 if previous is None else previous.nbytes())
-        self.gallery: Gallery = _cuda().Gallery(
-            device, self.snapshot, index.n_bits // 8, max_bytes, previous, n_threads=get_num_threads()
-        )
-        self._masks: WeakKeyDictionary[IdFilter, AllowedIds] = WeakKeyDictionary()
-        self._narrowed: WeakKeyDictionary[IdFilter, _Moment] = WeakKeyDictionary()
-
-    @Lazy
-    def levels(self) -> Levels:
-        """The nodes of the levels, for pruned searches."""
-        nodes = self.snapshot.level_nodes(list(self.index.level_bits))
-        levels: Levels = _cuda().Levels(self.device, nodes, len(self.snapshot))
-        return levels
-
-    def searched(self, allow: Any, pruned: bool) -> tuple[_Moment, AllowedIds | None]:
-        """Return what a search with `allow` searches, and the entries in it that it may return (None: all).
-
-        The codes of a narrow filter are copied into a small index of their own; so are those of any filter for a pruned
-        search, which prunes among the allowed codes. What is made for an `IdFilter` is kept.
-        """
-        if allow is None:
-            return self, None
-        filter = allow._impl if isinstance(allow, IdFilter) else core_filter("allow", allow, self.index._impl.next_id())
-        if pruned or self.snapshot.is_narrow(filter):
-            narrowed = partial(_Moment, self.index, self.device, self.max_bytes, allow=filter)
-            return _kept(self._narrowed, allow, narrowed), None
-        return self, _kept(self._masks, allow, lambda: self.gallery.allowed(self.snapshot.allowed(filter)))
-
-
-def _kept(cache: WeakKeyDictionary[IdFilter, _Value], allow: Any, make: Callable[[], _Value]) -> _Value:
-    """Return what the cache holds for a filter, or make it; kept only for an `IdFilter`, which never changes."""
-    if not isinstance(allow, IdFilter):
-        return make()
-    value = cache.get(allow)
-    if value is None:
-        value = cache[allow] = make()
-    return value
+__all__ = ["GpuFlatIndex", "GpuHierIndex", "check_devices"]
 
 
 class _GpuIndex:
     """Base class of both GPU indices."""
 
-    def __init__(self, index: Index, device: int, max_bytes: int | None = None) -> None:
-        self.device = device
+    def __init__(self, index: Index, devices: tuple[int, ...], max_bytes: int | None = None) -> None:
         self._lock = ChangeLock()  # one change at a time
         max_bytes = None if max_bytes is None else check_int("max_bytes", max_bytes, minimum=0)
-        self._moment = self._copied(index.copy(), max_bytes)
+        self._copy = GpuCopy(index.copy(), devices, max_bytes)
 
-    def _copied(self, index: Index, max_bytes: int | None, before: _Moment | None = None) -> _Moment:
-        """Copy to the GPU what `before` does not hold of an index."""
-        return _Moment(index, self.device, max_bytes, before)
+    def _copied(self, index: Index) -> GpuCopy:
+        """Copy what the GPUs do not hold yet of a changed index."""
+        return GpuCopy(index, self._copy.devices, self._copy.max_bytes, self._copy)
 
     @property
     def _index(self) -> Index:
-        return self._moment.index
+        return self._copy.index
+
+    @property
+    def devices(self) -> tuple[int, ...]:
+        """Numbers of the GPUs, each of which holds a share of the codes."""
+        return self._copy.devices
+
+    @property
+    def device(self) -> int:
+        """Number of the GPU; of several, the first."""
+        return self.devices[0]
 
     @property
     def n_bits(self) -> int:
@@ -128,7 +65,7 @@ class _GpuIndex:
     @property
     def nbytes(self) -> int:
         """Bytes of GPU memory for codes and ids."""
-        return self._moment.gallery.nbytes()
+        return self._copy.nbytes
 
     @property
     def ntotal(self) -> int:
@@ -137,8 +74,8 @@ class _GpuIndex:
 
     @property
     def streamed(self) -> bool:
-        """Whether the codes are in pinned memory of the host because they exceed the GPU memory."""
-        return self._moment.gallery.streamed()
+        """Whether codes are in pinned memory of the host because they exceed the GPU memory."""
+        return any(gallery.streamed() for gallery in self._copy.galleries)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -151,19 +88,24 @@ class _GpuIndex:
 
     def __repr__(self) -> str:
         kind, codes = type(self).__name__, counted(len(self), "code")
-        return f"{kind}(level_bits={self.level_bits}, device='cuda:{self.device}') with {codes}"
+        return f"{kind}(level_bits={self.level_bits}, device={self._device_name()!r}) with {codes}"
 
-    def to(self, device: Any) -> Any:
+    def _device_name(self) -> str | list[str]:
+        names = [f"cuda:{number}" for number in self.devices]
+        return names[0] if len(names) == 1 else names
+
+    def to(self, device: Any, *, max_bytes: int | None = None) -> Any:
         """Return the index on a device, as `FlatIndex.to` does; `"cpu"` returns a copy of the index on the CPU."""
-        number = check_device(device)
-        if number == self.device:
-            return self
-        return self._index.copy() if number is None else type(self)(self._index, number, self._moment.max_bytes)
+        devices = check_devices(device)
+        if devices is None:
+            return self._index.copy()
+        same = devices == self.devices and max_bytes in (None, self._copy.max_bytes)
+        return self if same else type(self)(self._index, devices, max_bytes)
 
     def copy(self) -> Self:
         """Return an independent index with the same codes; the two share unchanged segments on the GPU."""
         copied = type(self).__new__(type(self))
-        copied.device, copied._moment, copied._lock = self.device, self._moment, ChangeLock()
+        copied._copy, copied._lock = self._copy, ChangeLock()
         return copied
 
     def add(
@@ -221,24 +163,29 @@ class _GpuIndex:
 
     def stats(self) -> dict[str, Any]:
         """Return the size and shape of the index on the CPU, as its own `stats()`, with `device` and `gpu_nbytes`."""
-        return self._index.stats() | {"device": f"cuda:{self.device}", "gpu_nbytes": self.nbytes}
+        return self._index.stats() | {"device": self._device_name(), "gpu_nbytes": self.nbytes}
+
+    def _queries(self, queries: Any) -> Any:
+        """Return queries in the memory of the GPU; None if they are on the CPU."""
+        return on_gpu(queries, self.n_bits // 8, self.devices)
+
+    def _array(self, queries: Any) -> NDArray[np.uint8]:
+        return check_codes("queries", queries, self.n_bits // 8)
 
     def _search(self, queries: Any, k: int, allow: Any, keep: float | None = None, mode: int = 0) -> SearchResult:
         k = check_int("k", k, minimum=1, maximum=MAX_K)
-        moment, allowed = self._moment.searched(allow, keep is not None)
-        levels, share = (None, 1.0) if keep is None else (moment.levels, keep)
-        gpu_queries = on_gpu(queries, self.n_bits // 8, self.device)
+        searched = self._copy.searched(allow, keep is not None)
+        gpu_queries = self._queries(queries)
         if gpu_queries is None:
-            array = check_codes("queries", queries, self.n_bits // 8)
-            return SearchResult(*moment.gallery.search(array, k, allowed, levels, share, mode))
+            return searched.search(self._array(queries), k, keep, mode)
         distances, ids = room_for(gpu_queries, len(gpu_queries), k)
-        moment.gallery.search_on_gpu(
+        searched.copy.galleries[0].search_on_gpu(
             gpu_queries.data_ptr(),
             len(gpu_queries),
             k,
-            allowed,
-            levels,
-            share,
+            searched.allowed[0],
+            None if keep is None else searched.copy.levels[0],
+            1.0 if keep is None else keep,
             mode,
             distances.data_ptr(),
             ids.data_ptr(),
@@ -253,12 +200,12 @@ class _GpuIndex:
             int64 numpy array `(nq,)`.
         """
         radius = min(check_int("radius", radius, minimum=0), self.n_bits)
-        moment, allowed = self._moment.searched(allow, False)
-        gpu_queries = on_gpu(queries, self.n_bits // 8, self.device)
+        searched = self._copy.searched(allow)
+        gpu_queries = self._queries(queries)
         if gpu_queries is None:
-            return moment.gallery.count_within(check_codes("queries", queries, self.n_bits // 8), radius, allowed)
-        return moment.gallery.count_within_on_gpu(
-            gpu_queries.data_ptr(), len(gpu_queries), radius, allowed, stream_of(gpu_queries)
+            return searched.count_within(self._array(queries), radius)
+        return searched.copy.galleries[0].count_within_on_gpu(
+            gpu_queries.data_ptr(), len(gpu_queries), radius, searched.allowed[0], stream_of(gpu_queries)
         )
 
     def range_search(self, queries: Any, radius: int, *, allow: Allow = None) -> RangeResult:
@@ -268,18 +215,15 @@ class _GpuIndex:
             `RangeResult`. Distances and ids are on the device of the queries; the offsets are a numpy array.
         """
         radius = min(check_int("radius", radius, minimum=0), self.n_bits)
-        moment, allowed = self._moment.searched(allow, False)  # the same for both passes, even if the index changes
-        gpu_queries = on_gpu(queries, self.n_bits // 8, self.device)
+        searched = self._copy.searched(allow)  # the same for both passes, even if the index changes meanwhile
+        gpu_queries = self._queries(queries)
         if gpu_queries is None:
-            array = check_codes("queries", queries, self.n_bits // 8)
-            offsets = offsets_of(moment.gallery.count_within(array, radius, allowed))
-            return RangeResult(offsets, *moment.gallery.range_search(array, radius, allowed, offsets))
-        arguments = gpu_queries.data_ptr(), len(gpu_queries), radius, allowed
-        offsets = offsets_of(moment.gallery.count_within_on_gpu(*arguments, stream_of(gpu_queries)))
+            return searched.range_search(self._array(queries), radius)
+        gallery, stream = searched.copy.galleries[0], stream_of(gpu_queries)
+        arguments = gpu_queries.data_ptr(), len(gpu_queries), radius, searched.allowed[0]
+        offsets = offsets_of(gallery.count_within_on_gpu(*arguments, stream))
         distances, ids = room_for(gpu_queries, int(offsets[-1]))
-        moment.gallery.range_search_on_gpu(
-            *arguments, offsets, distances.data_ptr(), ids.data_ptr(), stream_of(gpu_queries)
-        )
+        gallery.range_search_on_gpu(*arguments, offsets, distances.data_ptr(), ids.data_ptr(), stream)
         return RangeResult(offsets, distances, ids)
 
     def _change(self, name: str, change: Callable[[Index], object]) -> None:
@@ -287,7 +231,7 @@ class _GpuIndex:
         with self._lock(name):
             index = self._index.copy()
             change(index)
-            self._moment = self._copied(index, self._moment.max_bytes, self._moment)
+            self._copy = self._copied(index)
 
 
 class GpuFlatIndex(_GpuIndex):
@@ -304,8 +248,8 @@ class GpuFlatIndex(_GpuIndex):
     `FASTHASH_GPU_SCAN`, set to `popcount` or `tensor`, forces one of the two for indices made after it is set. What a
     search prepares for an `IdFilter` is kept on the GPU: the codes of a narrow filter, or a bit for each code.
 
-    Attributes:
-        device: number of the GPU.
+    An index on several GPUs, made with a list of devices, has a share of the codes on each. Its queries and results are
+    on the CPU, where the results of the GPUs are merged.
     """
 
     def search(self, queries: Any, k: int = 10, *, allow: Allow = None) -> SearchResult:
@@ -322,7 +266,7 @@ class GpuFlatIndex(_GpuIndex):
 
         Raises:
             TypeError: wrong dtype of `queries` or `allow`, or `k` is not an integer.
-            ValueError: wrong shape, `k` < 1, or the queries are on another GPU.
+            ValueError: wrong shape, `k` < 1, or the queries are on another GPU, or on one of several.
             MemoryError: the GPU has too little memory; the index remains usable.
             RuntimeError: the GPU failed.
         """
@@ -337,6 +281,11 @@ class GpuHierIndex(_GpuIndex):
     `scan` or `clusters`, forces one of the two for indices made after it is set. The first pruned search after a change
     lists the nodes of the levels on the CPU.
     """
+
+    @property
+    def memory(self) -> Memory:
+        """Memory budget of the index on the CPU, as `HierIndex.memory`."""
+        return cast("HierIndex", self._index).memory
 
     def search(
         self,
@@ -357,31 +306,3 @@ class GpuHierIndex(_GpuIndex):
             if len(self.level_bits) == 1:  # nothing to prune
                 keep = None
         return self._search(queries, k, allow, keep, list(KEEP_MODES).index(keep_mode))
-
-
-def check_device(device: Any) -> int | None:
-    """Return the number of the GPU that `"cuda"`, `"cuda:1"` or a torch.device names; None for the CPU."""
-    text = str(device)
-    match = re.fullmatch(r"cuda(?::(\d+))?", text)
-    if text != "cpu" and match is None:
-        raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:N', got {device!r}")
-    return None if match is None else int(match[1] or 0)
-
-
-def _cuda() -> ModuleType:
-    try:
-        return importlib.import_module("fasthash._cuda")
-    except ImportError as error:
-        raise RuntimeError(
-            "this fasthash was built without CUDA; install it from source with pip's option "
-            "-C cmake.define.FASTHASH_CUDA=ON, which needs nvcc"
-        ) from error
-
-
-def _room_for_codes(device: int) -> int:
-    """Return the bytes of GPU memory that codes may take: the free memory less a reserve for searches."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()  # releases memory that torch keeps unused
-    n_free = int(_cuda().free_bytes(device))
-    return n_free - min(2 << 30, n_free // 4)
