@@ -364,6 +364,15 @@ def test_a_student_learns_from_images_without_labels(teacher):
     assert all(torch.equal(head[key], value) for key, value in student.head.state_dict().items())
 
 
+def test_the_seed_covers_the_projector(teacher):
+    def losses(seed):
+        torch.seed()  # what was drawn before does not matter
+        images = Unlabelled(image_set(teacher))
+        return train(make(), None, images, teacher=teacher, **options(teacher_epochs=1, seed=seed)).losses
+
+    assert losses(1) == losses(1) != losses(2)
+
+
 @pytest.mark.parametrize("epochs", [0, 1])
 def test_the_teacher_comes_before_or_beside_the_loss(epochs, teacher, tmp_path):
     called = []
