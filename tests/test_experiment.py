@@ -416,6 +416,7 @@ def test_the_command_takes_every_setting_of_a_training(tmp_path, monkeypatch):
         "schedule": "cosine",
         "warmup": 0.25,
         "clip_norm": 2.0,
+        "ema": 0.5,
         "accumulate": 4,
         "teacher_weight": 0.5,
         "teacher_epochs": 2,

@@ -391,6 +391,7 @@ def test_record():
         "schedule": "constant",
         "warmup": 0.0,
         "clip_norm": None,
+        "ema": None,
         "accumulate": 1,
         "freeze_backbone": False,
         "teacher_weight": 1.0,

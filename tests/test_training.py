@@ -172,12 +172,53 @@ def test_warm_up(monkeypatch):
     assert rates == pytest.approx([0, 0.25, 0.5, 0.75, 1, 1, 1, 1])
 
 
+def weights(head):
+    return torch.cat([parameter.detach().flatten() for parameter in head.parameters()])
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.6])
+def test_the_average_of_the_weights(decay):
+    """Batches of all images: the same steps with and without an average."""
+    settings = options(batch_size=32, lr=0.1)
+    steps = [train_head(**settings | {"epochs": n}) for n in range(1, 5)]
+    expected = weights(make_head())
+    for number, step in enumerate(steps, start=1):
+        kept = min(decay, number / (number + 9))
+        expected = kept * expected + (1 - kept) * step
+    torch.testing.assert_close(train_head(**settings | {"epochs": 4, "ema": decay}), expected)
+
+
+def train_head(**settings):
+    head = make_head()
+    train(head, Mean(), features(), **settings)
+    return weights(head)
+
+
+def test_an_average_is_validated_and_resumed(tmp_path):
+    def run(epochs, state, validate=None):
+        head = make_head()
+        record = train(
+            head, Mean(), features(), state=state, validate=validate, **options(lr=0.1, ema=0.6, epochs=epochs)
+        )
+        return head, record
+
+    whole, _ = run(4, None)
+    run(2, tmp_path / "state")
+    resumed, record = run(4, tmp_path / "state")
+    assert len(record.losses) == 4
+    assert torch.equal(weights(whole), weights(resumed))
+    seen = []
+    best, _ = run(2, None, validate=lambda head: seen.append(weights(head)) or len(seen))
+    assert torch.equal(seen[-1], weights(best))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"warmup": 1}, "warmup must be at least 0 and below 1, got 1"),
         ({"warmup": math.nan}, "warmup must be at least 0 and below 1, got nan"),
         ({"clip_norm": 0}, "clip_norm must be positive and finite, got 0"),
+        ({"ema": 1.0}, "ema must be at least 0 and below 1, got 1.0"),
         ({"accumulate": 0}, "accumulate must be at least 1, got 0"),
         ({"freeze_backbone": 1}, "freeze_backbone must be True or False, got 1"),
         ({"teacher_weight": -1}, "teacher_weight must be .*got -1"),
@@ -321,6 +362,15 @@ def test_a_student_learns_from_images_without_labels(teacher):
     assert record.settings["loss"] is None
     assert all(torch.equal(weights[key], value) for key, value in teacher.state_dict().items())
     assert all(torch.equal(head[key], value) for key, value in student.head.state_dict().items())
+
+
+def test_the_seed_covers_the_projector(teacher):
+    def losses(seed):
+        torch.seed()  # what was drawn before does not matter
+        images = Unlabelled(image_set(teacher))
+        return train(make(), None, images, teacher=teacher, **options(teacher_epochs=1, seed=seed)).losses
+
+    assert losses(1) == losses(1) != losses(2)
 
 
 @pytest.mark.parametrize("epochs", [0, 1])

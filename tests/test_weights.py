@@ -142,6 +142,18 @@ def test_the_layout_of_torchvision(tmp_path):
     assert_holds(load("resnet18", tmp_path / "resnet18.pth"), network)
 
 
+def test_the_layout_of_hrnets_code(tmp_path):
+    """A checkpoint of its training: a state_dict of a parallel network. Its names of layers are those of timm."""
+    network = timm.create_model("hrnet_w18_small")
+    state = network.state_dict()
+    layers = "conv1 layer1.0.conv1 transition1.1.0.0 stage2.0.branches.1.0.conv2 stage3.0.fuse_layers.0.2.0"
+    layers += " stage4.0.fuse_layers.3.0.2.0 incre_modules.3.0.conv3 downsamp_modules.2.0 final_layer.0"
+    assert {f"{layer}.weight" for layer in layers.split()} <= set(state)
+    held = {"epoch": 1, "state_dict": {f"module.{key}": tensor for key, tensor in state.items()}}
+    torch.save(held, tmp_path / "model_best.pth")
+    assert_holds(load("hrnet_w18_small", tmp_path / "model_best.pth"), network)
+
+
 @pytest.mark.parametrize(("name", "package"), PACKAGES.items())
 def test_packages(name, package):
     pytest.importorskip(package.replace("-", "_"), reason="needs the extra weights")

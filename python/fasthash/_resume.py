@@ -23,16 +23,22 @@ _VERSION = 1
 
 
 def write_state(
-    path: Path, task: nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, Tensor] | None, facts: dict[str, Any]
+    path: Path,
+    task: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    best: dict[str, Tensor] | None,
+    facts: dict[str, Any],
+    average: dict[str, Tensor] | None = None,
 ) -> None:
-    """Write weights, moments of the optimizer, the best weights so far, and `facts`, which are plain JSON values.
+    """Write weights, moments, the best weights so far, their average, and `facts`, which are plain JSON values.
 
     If the process is killed, the old file or the new one remains, complete.
     """
     tensors = {f"task.{name}": tensor for name, tensor in task.state_dict().items()}
     for number, values in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in values.items()}
-    tensors |= {f"best.{name}": tensor for name, tensor in (best or {}).items()}
+    for kind, weights in (("best", best), ("average", average)):
+        tensors |= {f"{kind}.{name}": tensor for name, tensor in (weights or {}).items()}
     draft = path.with_name(path.name + ".tmp")
     make_folder(path.parent)
     # Clone, since safetensors refuses tensors that share memory.
@@ -43,9 +49,9 @@ def write_state(
 
 
 def read_state(
-    path: Path, task: nn.Module, optimizer: torch.optim.Optimizer
+    path: Path, task: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor] | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensor] | None]:
-    """Load a state from `write_state` into the task and the optimizer; return the facts and the best weights.
+    """Load a state from `write_state` into task, optimizer and average; return the facts and the best weights.
 
     Raises:
         ValueError: the file is not such a state, or belongs to another network, loss or optimizer.
@@ -63,6 +69,8 @@ def read_state(
             state.setdefault(int(number), {})[key] = tensor
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         _lay_out_as_weights(optimizer)
+        for name, tensor in (average or {}).items():
+            tensor.copy_(tensors[f"average.{name}"])
     except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not hold this training: {brief(error)}") from error
     return facts, _below("best", tensors) or None

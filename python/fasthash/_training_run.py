@@ -31,6 +31,7 @@ with needs_extra("train"):
     from torch.utils.tensorboard import SummaryWriter
     from tqdm import tqdm
 
+    from fasthash._average import Average
     from fasthash._hasher import check_finite, evaluating
     from fasthash._resume import read_state, write_state
     from fasthash._training_data import Numbered
@@ -114,6 +115,7 @@ class Run:
         memories = [] if task.loss is None else [f"loss.{name}" for name, _ in task.loss.named_buffers()]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(task, memories)  # type: ignore[no-untyped-call]
         self.model, self.stepper, self.loader = accelerator.prepare(task, optimizer, loader)
+        self.average = None if settings.ema is None else Average(task.model, settings.ema)
         if self.state is not None and self._is_there(self.state):
             self._resume(self.state)
         main = accelerator.is_main_process
@@ -136,6 +138,8 @@ class Run:
                 self._epoch(epoch, bar)
         if self.best is not None and self.validate is not None:
             self.task.model.load_state_dict(self.best)
+        elif self.average is not None:
+            self.task.model.load_state_dict(self.average.tensors)
         if self.log is not None:
             self.log.close()
 
@@ -173,7 +177,8 @@ class Run:
         mean = torch.stack(values).double().mean().float()
         self.losses.append(self.accelerator.reduce(mean, reduction="mean").item())
         if self.validate is not None:
-            self._score(self.validate)
+            with nullcontext() if self.average is None else self.average.in_use():
+                self._score(self.validate)
         self._write()
         if self.log is not None:
             self.log.add_scalar("loss", self.losses[-1], epoch + 1)
@@ -194,6 +199,8 @@ class Run:
         self.stepper.step()
         self.stepper.zero_grad()
         self.task.step()
+        if self.average is not None:
+            self.average.update()
 
     def _check(self, epoch: int, values: list[torch.Tensor], first: int = 0) -> None:
         """Raise if a loss is not finite; the batch is loaded again to see whether the data set is at fault."""
@@ -232,8 +239,10 @@ class Run:
                 "scores": self.scores,
                 "seconds": self.seconds,
                 "scaler": scaler,
+                "steps": 0 if self.average is None else self.average.steps,
             }
-            write_state(self.state, self.task, self.optimizer, self.best, facts)
+            average = None if self.average is None else self.average.tensors
+            write_state(self.state, self.task, self.optimizer, self.best, facts, average)
         self.accelerator.wait_for_everyone()
 
     @staticmethod
@@ -248,10 +257,13 @@ class Run:
         return exists
 
     def _resume(self, state: Path) -> None:
-        facts, self.best = read_state(state, self.task, self.optimizer)
+        average = None if self.average is None else self.average.tensors
+        facts, self.best = read_state(state, self.task, self.optimizer, average)
         if differ := changed_settings(self.facts, facts["settings"]):
             raise ValueError(f"state={str(state)!r} is of a training with other settings: {'; '.join(differ)}")
         self.losses, self.scores, self._seconds_before = facts["losses"], facts["scores"], facts["seconds"]
+        if self.average is not None:
+            self.average.steps = facts["steps"]
         if facts["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(facts["scaler"])
 

@@ -196,7 +196,7 @@ def _classes(images: ImageSet, index: int) -> str:
 def _show(axis: Any, images: ImageSet, index: int, colour: str, caption: str, weight: str = "normal") -> None:
     axis.imshow(_tile(images.image(index)))
     # The caption stands below the image; names may hold $.
-    axis.set_title(caption, fontsize=7.5, color=colour, weight=weight, y=0, pad=-11, parse_math=False)
+    axis.set_title(caption, fontsize=7, color=colour, weight=weight, y=0, pad=-11, parse_math=False)
     axis.set_xticks([])
     axis.set_yticks([])
     for spine in axis.spines.values():

@@ -52,6 +52,8 @@ class TrainingSettings:
         schedule: "constant", or "cosine" from the full learning rates down to zero.
         warmup: share of all steps, below 1, in which the learning rates rise from 0; the schedule goes on meanwhile.
         clip_norm: largest norm of the gradients of a step; longer ones are scaled down. None never clips.
+        ema: share of the old average of all weights that a step keeps, such as 0.999; the model is validated and ends
+            with this average. None ends with the weights of the last step.
         accumulate: batches whose mean gradient makes one step, for batches that memory does not hold.
         freeze_backbone: compute the features of all images once, without augmentation, and train only the head on them.
         teacher_weight: weight of the distance from a teacher's features, beside the hashing loss; 0 is none.
@@ -83,6 +85,7 @@ class TrainingSettings:
     schedule: ScheduleName = "constant"
     warmup: float = 0.0
     clip_norm: float | None = None
+    ema: float | None = None
     accumulate: int = 1
     freeze_backbone: bool = False
     teacher_weight: float = 1.0
@@ -154,6 +157,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "schedule": partial(_choice, ScheduleName),
     "warmup": _below_one,
     "clip_norm": check_positive,
+    "ema": _below_one,
     "accumulate": partial(check_int, minimum=1),
     "freeze_backbone": _flag,
     "teacher_weight": check_not_negative,
@@ -164,4 +168,4 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "num_workers": partial(check_int, minimum=0),
     "patience": partial(check_int, minimum=1),
 }
-_MAY_BE_NONE = ("clip_norm", "loss_lr_mult", "patience")
+_MAY_BE_NONE = ("clip_norm", "ema", "loss_lr_mult", "patience")

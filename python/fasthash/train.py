@@ -100,12 +100,21 @@ def train(
             device, n_workers = accelerator.device, settings.num_workers
             dataset = features_of(model, dataset, device, settings.batch_size, n_workers)
             learner, score = model.head, None if validate is None else lambda head: validate(model)
-        task = Task(learner, loss, None if teacher is None else Teaching(model, teacher))  # type: ignore[arg-type]
+        task = Task(learner, loss, _teaching(model, teacher, settings.seed))
         loader = _loader(dataset, augment, loss is not None, settings)
         run = Run(accelerator, task, loader, settings, facts, score, state, log_folder, started)
         run.to_the_end(progress)
         model.eval()
         return TrainingRecord(run.losses, run.seconds, str(accelerator.device), facts, run.scores)
+
+
+def _teaching(model: HashEncoder | HashHead, teacher: HashEncoder | None, seed: int) -> Teaching | None:
+    """Make what a teacher teaches; the weights of its projector depend on the seed alone."""
+    if teacher is None:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Teaching(model, teacher)  # type: ignore[arg-type]
 
 
 def _loader(dataset: Dataset[Any], augment: Any, labelled: bool, settings: TrainingSettings) -> DataLoader[Any]:
