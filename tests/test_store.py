@@ -1,5 +1,6 @@
 """A store answers what an index of the same entries answers, whatever its history, and tells the keys of entries."""
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -361,6 +362,41 @@ def _error_of_writer(folder):
         fh.Store(folder, "w")
     except BlockingIOError as error:
         return str(error)
+
+
+def test_a_writer_that_is_forgotten_lets_others_write(folder):
+    small(folder)  # is not kept
+    gc.collect()
+    fh.Store(folder, "w").close()
+
+
+def test_an_interrupted_update_changes_nothing(folder, monkeypatch):
+    class Interrupted:
+        """A draft whose update ends with Ctrl-C."""
+
+        def __init__(self, index):
+            self._index = index
+
+        def __getattr__(self, name):
+            return getattr(self._index, name)
+
+        def __len__(self):
+            return len(self._index)
+
+        def update(self, *arguments):
+            raise KeyboardInterrupt
+
+    with small(folder) as store:
+        store.add(one(1, 1), keys=["draft"])
+        draft = store._writer._draft
+        monkeypatch.setattr(draft, "index", Interrupted(draft.index))
+        with pytest.raises(KeyboardInterrupt):
+            store.update(["1.jpg", "draft"], np.zeros((2, 2), np.uint8))
+        monkeypatch.undo()
+        store.update(["2.jpg", "draft"], np.full((2, 2), 9, np.uint8))
+        store.commit()
+        assert store.reconstruct(store.ids(["1.jpg", "2.jpg", "draft"])).tolist() == [[2, 3], [9, 9], [9, 9]]
+        assert len(store) == 11
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
