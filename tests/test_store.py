@@ -612,6 +612,32 @@ def test_many_removals_keep_few_lists(folder):
         assert_no_leaks(folder)
 
 
+def test_the_core_checks_entries_and_levels():
+    codes = np.arange(20, dtype=np.uint8).reshape(10, 2)
+    index = fh.HierIndex.from_arrays(codes, np.arange(10) * 3 - 5)._impl
+    for wrong in ([10], [-1], [2**62], [1, 1], [2, 1]):
+        with pytest.raises(ValueError, match="entries must ascend and be in the index"):
+            index.without(np.array(wrong))
+    less = index.without(np.array([0, 9]))
+    assert (len(index), len(less)) == (10, 8)
+    with pytest.raises(ValueError, match="entries must ascend"):
+        less.without(np.array([9]))
+    assert less.entry_ids(np.array([-1, 0, 1, 8, 9, 10])).tolist() == [-1, -1, -2, 19, -1, -1]
+    other = fh.HierIndex.from_arrays(codes, np.arange(10) + 100)._impl
+    both = index.joined([less, other], 200)
+    segments, entries = both.places(np.array([-5, -2, 100, 109, 7]))
+    assert segments.tolist() == [-1, 0, 1, 1, 0]
+    assert entries.tolist() == [-1, 1, 0, 9, 4]
+    assert (len(both), both.next_id()) == (18, 200)
+    assert index.without(np.arange(10)).entry_ids(np.arange(2)).tolist() == [-1, -1]
+    assert len(index.joined([], 3)) == 0
+    for wrong in (fh.HierIndex((8, 8))._impl, fh.FlatIndex(16)._impl):
+        with pytest.raises(ValueError, match="indices must be of the same kind, with levels of"):
+            index.joined([wrong], 0)
+    with pytest.raises(ValueError, match="must not hold None"):
+        index.joined([None], 0)
+
+
 def test_sets_of_entries():
     rng = np.random.default_rng(0)
     for _ in range(200):
