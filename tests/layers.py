@@ -59,6 +59,7 @@ MODULES = {
     "images": "_pixels _photo_files _photo_hashes _photos folders dedup _contact_sheet data",
     "learning": "_checkpoint _hasher heads backbones encoder losses baselines metrics _resume settings train plots",
     "runs": "distributed _experiment experiment evaluation bench demo",
+    "serving": "serving",
     "face": "cli __main__",
 }
 
