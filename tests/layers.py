@@ -61,6 +61,7 @@ MODULES = {
     "learning": "_checkpoint _average _preprocessing _weights _hasher heads backbones _augmentation encoder losses "
     "baselines metrics _resume settings teaching _training_data _training_run train _export plots",
     "runs": "distributed _experiment experiment evaluation bench demo",
+    "serving": "serving",
     "face": "cli __main__",
 }
 

@@ -1,10 +1,16 @@
 """`fasthash build`, `search`, `info`, `verify` and `compact` with stores."""
 
+import contextlib
 import csv
 import io
 import json
 import os
 import shlex
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 
 import numpy as np
 import pytest
@@ -120,3 +126,30 @@ def test_mistakes(run, codes):
         refused(run("compact photos.fhs"), f"is being written by process {os.getpid()}")
         ok(run("search photos.fhs queries.npy"))
     assert len(fh.Store("photos.fhs")) == 500
+
+
+def test_serve_over_http(tmp_path, run, codes):
+    pytest.importorskip("uvicorn", reason="needs the extra serve")
+    pytest.importorskip("fastapi", reason="needs the extra serve")
+    ok(run("build codes.npy -o photos.fhs --keys names.txt"))
+    refused(run("serve missing.fhs"), "holds no store")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "fasthash", "serve", str(tmp_path / "photos.fhs"), "--port", str(port)]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        for _attempt in range(600):
+            with contextlib.suppress(OSError):
+                answer = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10))
+                break
+            assert server.poll() is None, server.stderr.read()
+            time.sleep(0.1)
+        assert (answer["status"], answer["codes"]) == ("ok", 500)
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/search/raw?k=1", codes[7].tobytes(), method="POST")
+        (row,) = json.load(urllib.request.urlopen(request, timeout=10))["results"]
+        assert row[0]["distance"] == 0
+    finally:
+        server.terminate()
+        server.wait(30)
+        server.stderr.close()

@@ -54,6 +54,8 @@ def test_free_threaded_python_stays_free():
         ("fasthash.dedup", "PIL", "dedup"),
         ("fasthash._contact_sheet", "jinja2", "dedup"),
         ("fasthash.cli", "typer", "cli"),
+        ("fasthash.serving", "uvicorn", "serve"),
+        ("fasthash.serving", "fastapi", "serve"),
         ("fasthash.distributed.index", "ray", "ray"),
     ],
 )

@@ -1,5 +1,6 @@
 """A store answers what an index of the same entries answers, whatever its history, and tells the keys of entries."""
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -363,6 +364,41 @@ def _error_of_writer(folder):
         return str(error)
 
 
+def test_a_writer_that_is_forgotten_lets_others_write(folder):
+    small(folder)  # is not kept
+    gc.collect()
+    fh.Store(folder, "w").close()
+
+
+def test_an_interrupted_update_changes_nothing(folder, monkeypatch):
+    class Interrupted:
+        """A draft whose update ends with Ctrl-C."""
+
+        def __init__(self, index):
+            self._index = index
+
+        def __getattr__(self, name):
+            return getattr(self._index, name)
+
+        def __len__(self):
+            return len(self._index)
+
+        def update(self, *arguments):
+            raise KeyboardInterrupt
+
+    with small(folder) as store:
+        store.add(one(1, 1), keys=["draft"])
+        draft = store._writer._draft
+        monkeypatch.setattr(draft, "index", Interrupted(draft.index))
+        with pytest.raises(KeyboardInterrupt):
+            store.update(["1.jpg", "draft"], np.zeros((2, 2), np.uint8))
+        monkeypatch.undo()
+        store.update(["2.jpg", "draft"], np.full((2, 2), 9, np.uint8))
+        store.commit()
+        assert store.reconstruct(store.ids(["1.jpg", "2.jpg", "draft"])).tolist() == [[2, 3], [9, 9], [9, 9]]
+        assert len(store) == 11
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_a_fork_of_the_writer_reads_only(folder):
     with small(folder) as store:
@@ -574,6 +610,32 @@ def test_many_removals_keep_few_lists(folder):
         index = store.to_index()
         assert set(index.to_arrays()[1].tolist()) == set(range(n)) - set(order.tolist())
         assert_no_leaks(folder)
+
+
+def test_the_core_checks_entries_and_levels():
+    codes = np.arange(20, dtype=np.uint8).reshape(10, 2)
+    index = fh.HierIndex.from_arrays(codes, np.arange(10) * 3 - 5)._impl
+    for wrong in ([10], [-1], [2**62], [1, 1], [2, 1]):
+        with pytest.raises(ValueError, match="entries must ascend and be in the index"):
+            index.without(np.array(wrong))
+    less = index.without(np.array([0, 9]))
+    assert (len(index), len(less)) == (10, 8)
+    with pytest.raises(ValueError, match="entries must ascend"):
+        less.without(np.array([9]))
+    assert less.entry_ids(np.array([-1, 0, 1, 8, 9, 10])).tolist() == [-1, -1, -2, 19, -1, -1]
+    other = fh.HierIndex.from_arrays(codes, np.arange(10) + 100)._impl
+    both = index.joined([less, other], 200)
+    segments, entries = both.places(np.array([-5, -2, 100, 109, 7]))
+    assert segments.tolist() == [-1, 0, 1, 1, 0]
+    assert entries.tolist() == [-1, 1, 0, 9, 4]
+    assert (len(both), both.next_id()) == (18, 200)
+    assert index.without(np.arange(10)).entry_ids(np.arange(2)).tolist() == [-1, -1]
+    assert len(index.joined([], 3)) == 0
+    for wrong in (fh.HierIndex((8, 8))._impl, fh.FlatIndex(16)._impl):
+        with pytest.raises(ValueError, match="indices must be of the same kind, with levels of"):
+            index.joined([wrong], 0)
+    with pytest.raises(ValueError, match="must not hold None"):
+        index.joined([None], 0)
 
 
 def test_sets_of_entries():

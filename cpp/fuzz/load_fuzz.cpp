@@ -170,9 +170,38 @@ std::string file_of(const Bytes& bytes) {
     return "/proc/self/fd/" + std::to_string(descriptor);
 }
 
+// A file loaded without all checks may give wrong results, and nothing worse.
+void search_unchecked(const std::string& path, Input& input) {
+    std::unique_ptr<Index> index;
+    try {
+        index = load_index(path, true, false);
+    } catch (const FormatError&) {
+        return;
+    }
+    std::mt19937 generator(input.byte());
+    const std::size_t n_bytes = index->layout().n_bytes(), k = 1 + input.below(20);
+    const auto queries = random_codes(2 * n_bytes, generator, 3);
+    std::vector<std::int32_t> distances(2 * k);
+    std::vector<std::int64_t> ids(2 * k), counts(2);
+    index->search(view(queries, n_bytes), k, {}, nullptr, distances.data(), ids.data(), nullptr);
+    const IdFilter filter({ids[0], ids[1], 1, 2, 3, 4, 5, 6, 7, 8, 9});
+    index->search(view(queries, n_bytes), k, {}, &filter, distances.data(), ids.data(), nullptr);
+    index->count_within(view(queries, n_bytes), static_cast<std::int32_t>(k), nullptr, counts.data());
+    index->range_search(view(queries, n_bytes), static_cast<std::int32_t>(k), nullptr, nullptr);
+    std::vector<std::int64_t> segments(ids.size()), entries(ids.size());
+    index->places(ids.data(), ids.size(), segments.data(), entries.data());
+    index->entry_ids(entries.data(), entries.size(), ids.data());
+    try {
+        index->compact();
+        index->without(entries.data(), 1);
+    } catch (const ArgumentError&) {  // entries that are not in order, or none
+    }
+}
+
 // A mapped file must give the same index or the same error.
 void check_mapped(const Bytes& file, const Index* loaded, Input& input) {
     const std::string path = file_of(file);
+    search_unchecked(path, input);
     std::unique_ptr<Index> mapped;
     try {
         mapped = load_index(path, true);

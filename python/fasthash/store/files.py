@@ -155,7 +155,7 @@ class SharedFile:
 
 
 class WriterLock:
-    """The lock of a store's only writer, which names itself in the file.
+    """The lock of a store's only writer, which names itself in the file; `release` ends it, once.
 
     Raises:
         BlockingIOError: another process or object writes the store.
@@ -169,13 +169,10 @@ class WriterLock:
             raise BlockingIOError(
                 f"path={str(folder)!r} is being written by {_holder(path)}; it has one writer at a time"
             )
-        self._descriptor = descriptor
+        self.release = weakref.finalize(self, release_file, descriptor)
         os.ftruncate(descriptor, 0)
         # Windows lets nobody read the first byte, which is locked.
         os.write(descriptor, f" process {os.getpid()} on host {socket.gethostname()}".encode())
-
-    def release(self) -> None:
-        release_file(self._descriptor)
 
 
 def _holder(path: Path) -> str:

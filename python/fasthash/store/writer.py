@@ -29,7 +29,7 @@ from fasthash.store.files import WriterLock, leftovers, put_manifest, refuse_str
 from fasthash.store.kinds import KINDS, Key, as_list, kind_of
 from fasthash.store.manifest import MANIFEST, Manifest, read_manifest
 from fasthash.store.merging import Merger, merged, take_over
-from fasthash.store.segment import empty_index, open_segments
+from fasthash.store.segment import Segment, empty_index, open_segments
 from fasthash.store.view import View
 
 __all__ = ["Settings", "Writer"]
@@ -122,26 +122,33 @@ class Writer:
             segments, entries = self.view.places(numbers)
             old = segments < len(self.view.segments)
             names = self.view.keys_of(numbers[old]).tolist() if self.view.kind else None
+            after = self._without(segments, entries)
             self._draft.add(codes[old], numbers[old], names)
-            self._draft.index.update(numbers[~old], codes[~old])
-            self._hide(segments, entries)
+            try:
+                self._draft.index.update(numbers[~old], codes[~old])
+            except BaseException:
+                self._draft.index.remove(numbers[old])
+                raise
+            self.segments = after
+            self._show()
 
     def remove(self, keys: Any, ids: NDArray[np.int64] | None) -> None:
         """Remove entries; see `Store.remove`."""
         with self._changing("remove"):
             numbers = self._held_ids(keys, ids)
             segments, entries = self.view.places(numbers)
+            after = self._without(segments, entries)
             self._draft.index.remove(numbers[segments >= len(self.view.segments)])
-            self._hide(segments, entries)
+            self.segments = after
+            self._show()
 
-    def _hide(self, segments: NDArray[np.int64], entries: NDArray[np.int64]) -> None:
-        """Remove entries of committed segments, numbered as in the view."""
+    def _without(self, segments: NDArray[np.int64], entries: NDArray[np.int64]) -> list[Segment]:
+        """The committed segments without some entries, where segments are numbered as in the view."""
         changed = {}
         for i in distinct(segments[segments < len(self.view.segments)]).tolist():
             segment = self.view.segments[i]
             changed[segment.name] = segment.without(entries[segments == i])
-        self.segments = [changed.get(each.name, each) for each in self.segments]
-        self._show()
+        return [changed.get(each.name, each) for each in self.segments]
 
     def _new_keys(self, keys: Any, n: int) -> tuple[str | None, list[Key] | None]:
         """The kind of keys of the store from now on, and the keys of n new entries."""

@@ -1,0 +1,44 @@
+"""The command `serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fasthash import Store
+from fasthash._shown import for_terminal
+from fasthash.cli._app import app, one_line_errors
+
+__all__: list[str] = []
+
+
+@app.command()
+def serve(
+    store: Annotated[Path, typer.Argument(help="A store.", show_default=False)],
+    host: Annotated[str, typer.Option(help="Address to listen on. Others than this machine need another one.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8080,
+    max_body: Annotated[int, typer.Option(help="Bytes of the body of a request.", min=1)] = 1 << 20,
+    max_k: Annotated[int, typer.Option(help="Neighbours of a query.", min=1)] = 1000,
+    max_results: Annotated[int, typer.Option(help="Results of a radius search.", min=1)] = 100_000,
+    max_searches: Annotated[int, typer.Option(help="Searches at one time.", min=1)] = 16,
+    max_seconds: Annotated[float, typer.Option(help="Seconds of a search.", min=0.001)] = 10.0,
+) -> None:
+    """Serve a store over HTTP, read-only: a page at /, an interface at /docs, /healthz and /metrics.
+
+    New commits are taken about once a second. There are no passwords: whoever reaches the port may search.
+
+    Examples:
+
+        fasthash serve photos.fhs --port 8000
+    """
+    with one_line_errors():
+        from fasthash.serving import Limits, make_app, run
+
+        limits = Limits(body_bytes=max_body, k=max_k, results=max_results, at_once=max_searches, seconds=max_seconds)
+        with Store(store) as opened:
+            typer.echo(f"{for_terminal(opened.path)}: http://{host}:{port}", err=True)
+            run(make_app(opened, limits), host, port)

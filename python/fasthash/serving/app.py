@@ -1,0 +1,163 @@
+"""The application: routes, metrics, and the thread that takes new commits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from pydantic import BaseModel, ConfigDict, Field
+
+from fasthash.serving.limits import BodyLimit, Limits, RefusedError, Turns
+from fasthash.serving.queries import codes_of, codes_of_keys, results, some_keys
+from fasthash.store import Store
+
+__all__ = ["make_app"]
+
+_PAGE = Path(__file__).with_name("page.html")
+_REFRESH = 1.0  # seconds between two looks for a new commit
+
+
+class SearchRequest(BaseModel):
+    """Codes or keys to search for, all within one radius or the k nearest."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    codes: list[str] | None = Field(None, description="Codes as text; or give keys.")
+    form: str = Field("hex", description="Form of the codes: hex or base64.")
+    keys: list[str | int] | None = Field(
+        None, description="Keys of the store: text, integers, UUIDs as text, bytes as hex; ids if it has no keys."
+    )
+    k: int = Field(10, description="Neighbours of each query.")
+    radius: int | None = Field(None, description="All codes within so many bits, instead of k.")
+    allow: list[int] | None = Field(None, description="Ids that may be returned.")
+
+
+class _Metrics:
+    """Of one application."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        names = ["route", "status"]
+        self.requests = Counter("fasthash_requests", "Requests", names, registry=self.registry)
+        self.seconds = Histogram("fasthash_search_seconds", "Time of a request", ["route"], registry=self.registry)
+        self.codes = Gauge("fasthash_codes", "Codes in the store", registry=self.registry)
+        self.commit = Gauge("fasthash_commit", "Number of the commit that is searched", registry=self.registry)
+        self.failures = Counter("fasthash_refresh_failures", "Commits that could not be opened", registry=self.registry)
+
+
+def make_app(store: Store, limits: Limits | None = None) -> FastAPI:
+    """Make the application that serves a store.
+
+    Args:
+        store: opened to read. New commits are taken about once a second; searches under way keep what they began with.
+        limits: what a request may cost.
+    """
+    limits = Limits() if limits is None else limits
+    metrics, turns = _Metrics(), Turns(limits)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        stop = threading.Event()
+        thread = threading.Thread(target=_follow, args=(store, stop, metrics), name="fasthash-refresh", daemon=True)
+        thread.start()
+        yield
+        stop.set()
+        thread.join()
+
+    app = FastAPI(title="fasthash", summary="Nearest binary codes, exactly", lifespan=lifespan)
+    app.add_middleware(BodyLimit, most=limits.body_bytes)
+
+    @app.exception_handler(RefusedError)
+    async def refused(request: Request, error: RefusedError) -> Response:
+        return error.response()
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"][1:])) or "the body"
+        return RefusedError(422, f"{place}: {first['msg']}").response()
+
+    @app.middleware("http")
+    async def measured(request: Request, call_next: Any) -> Response:
+        begin = time.perf_counter()
+        response: Response = await call_next(request)
+        route = getattr(request.scope.get("route"), "path", "other")
+        metrics.requests.labels(route, str(response.status_code)).inc()
+        if route.startswith("/search"):
+            metrics.seconds.labels(route).observe(time.perf_counter() - begin)
+        return response
+
+    async def answered(queries: Any, k: int, radius: int | None, allow: list[int] | None) -> JSONResponse:
+        found = await turns.run(lambda: results(store, queries(), k, radius, allow, limits))
+        return JSONResponse({"results": found})
+
+    n_bytes = store.n_bits // 8
+
+    @app.post("/search")
+    async def search(body: SearchRequest) -> JSONResponse:
+        """Find the neighbours of codes, or of the codes of keys."""
+        if (body.codes is None) == (body.keys is None):
+            raise RefusedError(422, "give either codes or keys")
+        if body.codes is not None:
+            codes = codes_of(body.codes, body.form, n_bytes, limits)
+            return await answered(lambda: codes, body.k, body.radius, body.allow)
+        keys = body.keys or []
+        return await answered(lambda: codes_of_keys(store, keys, limits), body.k, body.radius, body.allow)
+
+    @app.post("/search/raw")
+    async def search_raw(request: Request, k: int = 10, radius: int | None = None) -> JSONResponse:
+        """Find the neighbours of codes that are the body, byte for byte."""
+        data = await request.body()
+        if not data or len(data) % n_bytes or len(data) // n_bytes > limits.queries:
+            raise RefusedError(
+                422, f"the body must be 1 to {limits.queries:,} codes of {n_bytes} bytes, got {len(data):,} bytes"
+            )
+        codes = np.frombuffer(data, np.uint8).reshape(-1, n_bytes)
+        return await answered(lambda: codes, k, radius, None)
+
+    @app.get("/keys")
+    async def keys(first: int = Query(0, ge=0), n: int = Query(50, ge=1, le=500)) -> JSONResponse:
+        """Some keys of the store, or ids if it has none, for the page."""
+        return JSONResponse({"keys": await turns.run(lambda: some_keys(store, first, n))})
+
+    @app.get("/info")
+    def info() -> dict[str, Any]:
+        """Size and settings of the store."""
+        return store.info()
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, Any]:
+        """Whether the server answers, and which commit it searches."""
+        return {"status": "ok", "codes": len(store), "commit": store.commit_number}
+
+    @app.get("/metrics")
+    def scraped() -> Response:
+        """Metrics for Prometheus."""
+        metrics.codes.set(len(store))
+        metrics.commit.set(store.commit_number)
+        return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
+
+    @app.get("/", response_class=HTMLResponse)
+    def page() -> HTMLResponse:
+        """The page."""
+        policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'"
+        return HTMLResponse(_PAGE.read_text(encoding="utf-8"), headers={"Content-Security-Policy": policy})
+
+    return app
+
+
+def _follow(store: Store, stop: threading.Event, metrics: _Metrics) -> None:
+    """Take new commits until told to stop; a commit that cannot be opened is tried again."""
+    while not stop.wait(_REFRESH):
+        try:
+            store.refresh()
+        except (OSError, ValueError):
+            metrics.failures.inc()

@@ -1,0 +1,121 @@
+"""Requests to a server as searches of its store, and their results as JSON."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import uuid
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasthash.serving.limits import Limits, RefusedError
+from fasthash.store import Store
+
+__all__ = ["codes_of", "codes_of_keys", "results", "some_keys"]
+
+_FORMS = ("hex", "base64")
+
+
+def codes_of(texts: Sequence[str], form: str, n_bytes: int, limits: Limits) -> NDArray[np.uint8]:
+    """Codes as text.
+
+    Raises:
+        RefusedError: too many, or one is not a code of this form and width.
+    """
+    _check_number(len(texts), limits)
+    if form not in _FORMS:
+        raise RefusedError(422, f"form must be one of {', '.join(_FORMS)}, got {form!r}")
+    rows = []
+    for text in texts:
+        try:
+            code = bytes.fromhex(text) if form == "hex" else base64.b64decode(text, validate=True)
+        except (ValueError, binascii.Error):
+            raise RefusedError(422, f"codes must be {form} digits, got {text[:60]!r}") from None
+        if len(code) != n_bytes:
+            raise RefusedError(422, f"codes must have {n_bytes} bytes, got {len(code)} in {text[:60]!r}")
+        rows.append(code)
+    return np.frombuffer(b"".join(rows), np.uint8).reshape(-1, n_bytes)
+
+
+def codes_of_keys(store: Store, keys: Sequence[Any], limits: Limits) -> NDArray[np.uint8]:
+    """The codes of some keys, which JSON writes as text or numbers.
+
+    Raises:
+        RefusedError: too many, or the store does not hold one.
+    """
+    _check_number(len(keys), limits)
+    kind = store.info()["keys"]
+    try:
+        if kind == "none":
+            given = np.array([int(key) for key in keys], np.int64)
+            return store.reconstruct(given)
+        if kind == "uuid":
+            keys = [uuid.UUID(key) for key in keys]
+        elif kind == "bytes":
+            keys = [bytes.fromhex(key) for key in keys]
+        elif kind in ("int64", "uint64"):
+            keys = [int(key) for key in keys]
+        return store.reconstruct(store.ids(keys))
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise RefusedError(404 if "does not hold" in str(error) else 422, str(error)) from None
+
+
+def _check_number(n: int, limits: Limits) -> None:
+    if not 1 <= n <= limits.queries:
+        raise RefusedError(422, f"queries must be 1 to {limits.queries:,}, got {n:,}")
+
+
+def results(
+    store: Store, queries: NDArray[np.uint8], k: int, radius: int | None, allow: Sequence[int] | None, limits: Limits
+) -> list[list[dict[str, Any]]]:
+    """Neighbours of each query, each with id, distance, and key if there are keys.
+
+    Raises:
+        RefusedError: an argument is wrong, or more is wanted than the limits allow.
+    """
+    if not 1 <= k <= limits.k:
+        raise RefusedError(422, f"k must be 1 to {limits.k:,}, got {k:,}")
+    try:
+        allowed = None if allow is None else np.array(allow, np.int64)
+    except OverflowError:
+        raise RefusedError(422, "allow must hold ids of 64 bits") from None
+    found: Any
+    if radius is None:
+        found = store.search(queries, k, allow=allowed)
+        places: list[Any] = [(row, ids != -1) for row, ids in enumerate(found.ids)]
+    else:
+        if radius < 0:
+            raise RefusedError(422, f"radius must be at least 0, got {radius}")
+        if (n := int(store.count_within(queries, radius, allow=allowed).sum())) > limits.results:
+            raise RefusedError(422, f"radius {radius} gives {n:,} results, at most {limits.results:,} are allowed")
+        found = store.range_search(queries, radius, allow=allowed)
+        places = [slice(begin, end) for begin, end in pairwise(found.offsets.tolist())]
+    columns = {"id": found.ids, "distance": found.distances} | ({"key": found.keys} if found.has_keys else {})
+    answers = []
+    for place in places:
+        rows = zip(*(values[place].tolist() for values in columns.values()), strict=True)
+        answers.append([{name: _as_json(value) for name, value in zip(columns, row, strict=True)} for row in rows])
+    return answers
+
+
+def some_keys(store: Store, first: int, n: int) -> list[Any]:
+    """Keys of entries of the largest segment, or ids if there are no keys: for a page to begin with."""
+    view = store._view
+    if not view.segments:
+        return []
+    ids = view.segments[0].core.entry_ids(np.arange(first, first + n))
+    ids = ids[ids != -1]
+    return [_as_json(key) for key in (ids if view.kind is None else view.keys_of(ids)).tolist()]
+
+
+def _as_json(key: Any) -> Any:
+    """A key as JSON tells it. Lone surrogates, which no UTF-8 text may hold, become escapes."""
+    if isinstance(key, bytes):
+        return key.hex()
+    if isinstance(key, uuid.UUID):
+        return str(key)
+    return key.encode("utf-8", "backslashreplace").decode() if isinstance(key, str) else key

@@ -1,0 +1,171 @@
+"""A served store answers what the store answers; every limit has an error that names it."""
+
+import base64
+import threading
+import uuid
+
+import numpy as np
+import pytest
+
+import fasthash as fh
+
+pytest.importorskip("fastapi", reason="needs the extra serve")
+pytest.importorskip("prometheus_client", reason="needs the extra serve")
+pytest.importorskip("httpx", reason="needs httpx")
+
+from fastapi.testclient import TestClient
+
+from fasthash.serving import Limits, app, make_app
+
+NAMES = ["a.jpg", "<b>bold</b>.jpg", "lone \udce9.jpg", "\u202edcba.jpg"]
+
+
+@pytest.fixture
+def store(tmp_path):
+    with fh.Store(tmp_path / "photos.fhs", "w", n_bits=64) as store:
+        rng = np.random.default_rng(0)
+        codes = rng.integers(0, 256, (200, 8), dtype=np.uint8)
+        store.add(codes, keys=[*NAMES, *(f"{i}.jpg" for i in range(196))])
+        store.commit()
+    return fh.Store(tmp_path / "photos.fhs")
+
+
+@pytest.fixture
+def client(store):
+    with TestClient(make_app(store, Limits(body_bytes=5000, queries=5, k=50, results=100))) as client:
+        yield client
+
+
+def found(response):
+    assert response.status_code == 200, response.text
+    return response.json()["results"]
+
+
+def test_codes_and_keys_in_every_form(client, store):
+    codes = store.reconstruct(np.array([5, 9]))
+    expected = store.search(codes, k=7)
+    for answer in (
+        client.post("/search", json={"codes": [code.tobytes().hex() for code in codes], "k": 7}),
+        client.post(
+            "/search",
+            json={"codes": [base64.b64encode(code).decode() for code in codes], "form": "base64", "k": 7},
+        ),
+        client.post("/search", json={"keys": ["1.jpg", "5.jpg"], "k": 7}),
+        client.post("/search/raw?k=7", content=codes.tobytes()),
+    ):
+        rows = found(answer)
+        assert [[each["id"] for each in row] for row in rows] == expected.ids.tolist()
+        assert [[each["distance"] for each in row] for row in rows] == expected.distances.tolist()
+        assert [row[0]["key"] for row in rows] == ["1.jpg", "5.jpg"]
+
+
+def test_radius_and_filter(client, store):
+    code = store.reconstruct(np.array([5]))
+    near = store.range_search(code, 26)
+    (row,) = found(client.post("/search", json={"keys": ["1.jpg"], "radius": 26}))
+    assert [each["id"] for each in row] == near.ids.tolist()
+    (row,) = found(client.post("/search/raw?radius=26", content=code.tobytes()))
+    assert [each["id"] for each in row] == near.ids.tolist()
+    (row,) = found(client.post("/search", json={"keys": ["1.jpg"], "allow": [3, 5, 8]}))
+    assert sorted(each["id"] for each in row) == [3, 5, 8]
+
+
+def test_names_are_told_as_they_are(client):
+    (row,) = found(client.post("/search", json={"keys": ["a.jpg"], "k": 50, "allow": [0, 1, 2, 3]}))
+    assert {each["key"] for each in row} == {"a.jpg", "<b>bold</b>.jpg", "lone \\udce9.jpg", "\u202edcba.jpg"}
+    assert len(client.get("/keys?n=20").json()["keys"]) == 20
+
+
+REFUSED = {
+    "k must be 1 to 50, got 51": {"keys": ["a.jpg"], "k": 51},
+    "k must be 1 to 50, got 0": {"keys": ["a.jpg"], "k": 0},
+    "radius must be at least 0, got -1": {"keys": ["a.jpg"], "radius": -1},
+    "radius 64 gives 200 results, at most 100": {"keys": ["a.jpg"], "radius": 64},
+    "give either codes or keys": {},
+    "give either codes or keys ": {"codes": ["00"], "keys": ["a"]},
+    "queries must be 1 to 5, got 6": {"keys": ["a.jpg"] * 6},
+    "queries must be 1 to 5, got 0": {"codes": []},
+    "form must be one of hex, base64, got 'raw'": {"codes": ["00"], "form": "raw"},
+    "codes must be hex digits, got 'zz'": {"codes": ["zz"]},
+    "codes must have 8 bytes, got 1": {"codes": ["00"]},
+    "keys must be in the store, but it does not hold 'x'": {"keys": ["x"]},
+    "keys must be of the kind str": {"keys": [7]},
+    "k: Input should be a valid integer": {"keys": ["a.jpg"], "k": "ten"},
+    "more: Extra inputs are not permitted": {"keys": ["a.jpg"], "more": 1},
+    "allow must hold ids of 64 bits": {"keys": ["a.jpg"], "allow": [2**70]},
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_wrong_requests(client, message):
+    response = client.post("/search", json=REFUSED[message])
+    assert response.status_code == (404 if "does not hold" in message else 422)
+    assert message.strip() in response.json()["error"]
+
+
+def test_bodies(client):
+    for content in (b"x" * 5001, iter([b"x" * 3000, b"x" * 3000])):
+        response = client.post("/search", content=content)
+        assert response.status_code == 413
+        assert "at most 5,000 bytes" in response.json()["error"]
+    assert client.post("/search", content=b"{").status_code == 422
+    for content in (b"", b"x" * 7, b"x" * 48):
+        assert "must be 1 to 5 codes of 8 bytes" in client.post("/search/raw", content=content).json()["error"]
+
+
+def test_too_many_and_too_slow(store, monkeypatch):
+    goes_on, begun = threading.Event(), threading.Event()
+    whole = app.results
+
+    def slow(*arguments):
+        begun.set()
+        assert goes_on.wait(60)
+        return whole(*arguments)
+
+    monkeypatch.setattr(app, "results", slow)
+    with TestClient(make_app(store, Limits(at_once=1, seconds=0.2))) as client:
+        response = client.post("/search", json={"keys": ["a.jpg"]})
+        assert response.status_code == 504
+        assert "at most 0.2 s" in response.json()["error"]
+        response = client.post("/search", json={"keys": ["a.jpg"]})  # the first one still runs
+        assert response.status_code == 503
+        assert "searches at one time must be at most 1" in response.json()["error"]
+        goes_on.set()
+
+
+def test_new_commits_are_taken(store, monkeypatch):
+    monkeypatch.setattr(app, "_REFRESH", 0.01)
+    with TestClient(make_app(store)) as client, fh.Store(store.path, "w") as writer:
+        assert client.get("/healthz").json() == {"status": "ok", "codes": 200, "commit": 1}
+        writer.add(np.zeros((1, 8), np.uint8), keys=["new.jpg"])
+        writer.commit()
+        for _ in range(1000):
+            if client.get("/healthz").json()["commit"] == 2:
+                break
+        (row,) = found(client.post("/search", json={"codes": ["00" * 8], "k": 1}))
+        assert row == [{"id": 200, "distance": 0, "key": "new.jpg"}]
+
+
+def test_metrics_page_and_interface(client):
+    client.post("/search", json={"keys": ["a.jpg"]})
+    client.get("/nothing")
+    text = client.get("/metrics").text
+    assert 'fasthash_requests_total{route="/search",status="200"} 1.0' in text
+    assert "fasthash_codes 200.0" in text
+    assert {"/search", "/search/raw", "/healthz"} <= client.get("/openapi.json").json()["paths"].keys()
+    page = client.get("/")
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    assert "innerHTML" not in page.text
+    assert "textContent" in page.text
+
+
+@pytest.mark.parametrize("keys", [None, [b"\xff", b"a"], [uuid.UUID(int=1), uuid.UUID(int=2)], [-5, 2**40]])
+def test_other_kinds_of_keys(tmp_path, keys):
+    with fh.Store(tmp_path / "s", "w", n_bits=8) as store:
+        store.add(np.array([[0], [1]], np.uint8), keys=keys)
+        store.commit()
+        with TestClient(make_app(store)) as client:
+            shown = client.get("/keys").json()["keys"]
+            for i, key in enumerate(shown):
+                (row,) = found(client.post("/search", json={"keys": [key], "k": 1}))
+                assert row[0]["id"] == i
