@@ -21,8 +21,6 @@ from fasthash.results import RangeResult, SearchResult
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from fasthash._hier_index import HierIndex
-
 __all__ = ["GpuFlatIndex", "GpuHierIndex", "check_devices"]
 
 
@@ -285,7 +283,8 @@ class GpuHierIndex(_GpuIndex):
     @property
     def memory(self) -> Memory:
         """Memory budget of the index on the CPU, as `HierIndex.memory`."""
-        return cast("HierIndex", self._index).memory
+        memory: Memory = cast(Any, self._index).memory
+        return memory
 
     def search(
         self,
