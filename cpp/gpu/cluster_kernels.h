@@ -178,19 +178,18 @@ struct CountVisits {
     std::uint8_t* flags;
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
-        auto* const n_rows = static_cast<std::uint32_t*>(block.shared());  // in units that cannot overflow
+        auto* const n_rows = static_cast<std::uint64_t*>(block.shared());
         const std::size_t query = task.queries.number(block.x());
         if (block.thread() == 0) *n_rows = 0;
         block.sync();
         if ((flags[query] & kGaveUp) != 0) return;
-        constexpr unsigned kUnit = 256;
         std::uint64_t n_own = 0;
         for (std::uint32_t c = block.thread(); c < task.clusters.n; c += block.n_threads()) {
             n_own += task.clusters.n_rows(c, task.visited(query, c, visits));
         }
-        add_to(n_rows, static_cast<std::uint32_t>(n_own / kUnit));
+        add_to(n_rows, n_own);
         block.sync();
-        if (*n_rows > most_rows / kUnit) {
+        if (*n_rows > most_rows) {
             if (block.thread() == 0) flags[query] |= kGaveUp;
             return;
         }

@@ -43,7 +43,7 @@ class ClusterSearch {
         const Grid of_queries{static_cast<unsigned>(some_.n)};
         fill_bytes(lists_.counts, 0, n_clusters_ * sizeof(std::uint32_t), batch_.stream);
         launch(CountVisits{task_, visits, most_rows, lists_, batch_.flags}, of_queries, kClusterThreads,
-               sizeof(std::uint32_t), batch_.stream);
+               sizeof(std::uint64_t), batch_.stream);
         launch(PlaceVisits{task_.clusters, lists_}, {}, kOffsetThreads, PlaceVisits::shared_bytes(), batch_.stream);
         launch(ListVisits{task_, visits, lists_, batch_.flags}, of_queries, kClusterThreads, 0, batch_.stream);
         const std::size_t most_tiles =

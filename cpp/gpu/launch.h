@@ -53,6 +53,9 @@ class Block {
 };
 
 FASTHASH_DEVICE std::uint32_t add_to(std::uint32_t* counter, std::uint32_t n) { return atomicAdd(counter, n); }
+FASTHASH_DEVICE void add_to(std::uint64_t* counter, std::uint64_t n) {
+    atomicAdd(reinterpret_cast<unsigned long long*>(counter), static_cast<unsigned long long>(n));
+}
 /// Lowers a value to `n`, if that is less.
 FASTHASH_DEVICE void lower_to(std::uint64_t* value, std::uint64_t n) {
     atomicMin(reinterpret_cast<unsigned long long*>(value), static_cast<unsigned long long>(n));
@@ -94,6 +97,7 @@ FASTHASH_DEVICE std::uint32_t add_to(std::uint32_t* counter, std::uint32_t n) {
     *counter += n;
     return before;
 }
+FASTHASH_DEVICE void add_to(std::uint64_t* counter, std::uint64_t n) { *counter += n; }
 FASTHASH_DEVICE void lower_to(std::uint64_t* value, std::uint64_t n) { *value = n < *value ? n : *value; }
 FASTHASH_DEVICE int count_bits(std::uint32_t word) { return __builtin_popcount(word); }
 
