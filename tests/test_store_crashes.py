@@ -96,7 +96,7 @@ def check_after(folder, told, before):
     return step + 1
 
 
-@pytest.mark.timeout(30 * 60 if KILLS > 100 else 300)
+@pytest.mark.timeout(7200 if KILLS > 100 else 300)
 def test_killed_writers_lose_nothing(tmp_path):
     rng = np.random.default_rng(0)
     folder, step = tmp_path / "store.fhs", 0
