@@ -2,6 +2,8 @@
 
 import json
 import re
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,6 +81,18 @@ def test_the_index_and_the_encoder_of_the_demo_work_together(demo, photos):
     codes = encoder.encode(torch.stack([encoder.transform(image) for image in images]))
     # Eleven of the twelve images of a class are in the gallery, under the codes the demo gave them.
     assert (index.search(codes, 1).distances == 0).sum() >= 11
+
+
+def test_the_store_of_the_demo_can_be_served(demo, photos):
+    output, report, _ = demo
+    index, store = fh.load(output / "gallery.fh"), fh.Store(output / "gallery.fhs")
+    assert len(store) == len(index)
+    for key in store.keys(store.search(index.to_arrays()[0][:1], 5).ids[0]):
+        assert (photos / key).is_file()
+    command = shlex.split(report["serve"])
+    assert command[:3] == ["fasthash", "serve", str(output / "gallery.fhs")]
+    assert Path(command[command.index("--images") + 1]).resolve() == photos
+    assert HashEncoder.load(command[command.index("--encoder") + 1]).n_bits == store.n_bits
 
 
 def test_the_report_says_how_it_was_made(demo):

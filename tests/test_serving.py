@@ -1,6 +1,7 @@
 """A served store answers what the store answers; every limit has an error that names it."""
 
 import base64
+import io
 import threading
 import uuid
 
@@ -169,3 +170,60 @@ def test_other_kinds_of_keys(tmp_path, keys):
             for i, key in enumerate(shown):
                 (row,) = found(client.post("/search", json={"keys": [key], "k": 1}))
                 assert row[0]["id"] == i
+
+
+# ---- photos ----
+
+
+@pytest.fixture
+def photos(tmp_path):
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    for name in ("a.jpg", "more/b é.png"):
+        image.new("RGB", (20, 10), "red").save(folder / name)
+    (folder / "notes.txt").write_text("secret")
+    image.new("RGB", (4, 4)).save(tmp_path / "outside.jpg")
+    (folder / "link.jpg").symlink_to(tmp_path / "outside.jpg")
+    return folder
+
+
+def test_the_photos_of_keys(store, photos):
+    with TestClient(make_app(store, images=photos)) as client:
+        assert client.get("/info").json()["shows_photos"]
+        for name in ("a.jpg", "more/b é.png"):
+            response = client.get("/image", params={"key": name})
+            assert response.content == (photos / name).read_bytes()
+            assert response.headers["content-type"].startswith("image/")
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+        outside = ["../outside.jpg", str(photos.parent / "outside.jpg"), "link.jpg", "more/../../outside.jpg"]
+        for name in [*outside, "notes.txt", "more", "", "gone.jpg", "a.jpg\0.jpg", "<b>.jpg"]:
+            response = client.get("/image", params={"key": name})
+            assert response.status_code == 404, name
+            assert "key must name a photo in the folder of images" in response.json()["error"]
+    with TestClient(make_app(store)) as client:
+        assert client.get("/image?key=a.jpg").status_code == 404
+
+
+def test_searches_for_photos(store, photos):
+    seen = []
+
+    def make_codes(image):
+        seen.append(image.size)
+        return store.reconstruct([5])
+
+    limits = Limits(body_bytes=5000, pixels=1000, k=50, results=100)
+    with TestClient(make_app(store, limits, make_codes=make_codes)) as client:
+        data = (photos / "a.jpg").read_bytes()
+        (row,) = found(client.post("/search/photo?k=3", content=data))
+        assert seen == [(20, 10)]
+        assert row[0]["id"] == 5
+        assert len(row) == 3
+        large = io.BytesIO()
+        pytest.importorskip("PIL.Image").new("RGB", (100, 50)).save(large, "png")
+        for content in (b"", b"no photo", data[:100], large.getvalue()):
+            response = client.post("/search/photo", content=content)
+            assert response.status_code == 422
+            assert "the photo cannot be read: " in response.json()["error"]
+    with TestClient(make_app(store)) as client:
+        assert "without an encoder" in client.post("/search/photo", content=data).json()["error"]

@@ -85,6 +85,8 @@ def demo(
             f"   {row['microseconds_per_query']:7.2f} us/query"
         )
     typer.echo(f"\nOpen {for_terminal(output / 'index.html')}")
+    if report["serve"] is not None:
+        typer.echo(f"Search the photos in a browser: {for_terminal(report['serve'])}")
 
 
 @app.command()

@@ -17,11 +17,15 @@ __all__: list[str] = []
 @app.command()
 def serve(
     store: Annotated[Path, typer.Argument(help="A store.", show_default=False)],
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the photos that the keys name; the page shows them.")
+    ] = None,
+    encoder: Annotated[Path | None, typer.Option(help="Encoder for photos that people search for.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on. Others than this machine need another one.")] = (
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8080,
-    max_body: Annotated[int, typer.Option(help="Bytes of the body of a request.", min=1)] = 1 << 20,
+    max_body: Annotated[int, typer.Option(help="Bytes of the body of a request.", min=1)] = 8 << 20,
     max_k: Annotated[int, typer.Option(help="Neighbours of a query.", min=1)] = 1000,
     max_results: Annotated[int, typer.Option(help="Results of a radius search.", min=1)] = 100_000,
     max_searches: Annotated[int, typer.Option(help="Searches at one time.", min=1)] = 16,
@@ -33,12 +37,16 @@ def serve(
 
     Examples:
 
-        fasthash serve photos.fhs --port 8000
+        fasthash serve photos.fhs --images photos --encoder encoder --port 8000
     """
     with one_line_errors():
-        from fasthash.serving import Limits, make_app, run
+        from fasthash.serving import Limits, make_app, reader_of, run
+
+        if images is not None and not images.is_dir():
+            raise NotADirectoryError(f"images={str(images)!r} must be a folder")
 
         limits = Limits(body_bytes=max_body, k=max_k, results=max_results, at_once=max_searches, seconds=max_seconds)
         with Store(store) as opened:
+            make_codes = None if encoder is None else reader_of(encoder, opened.n_bits)
             typer.echo(f"{for_terminal(opened.path)}: http://{host}:{port}", err=True)
-            run(make_app(opened, limits), host, port)
+            run(make_app(opened, limits, images=images, make_codes=make_codes), host, port)

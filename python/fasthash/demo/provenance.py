@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["command_line", "machine", "versions"]
+__all__ = ["command_line", "machine", "serve_command", "versions"]
 
 
 def machine(device: str) -> dict[str, Any]:
@@ -31,6 +31,13 @@ def command_line(**options: Any) -> str:
             words.append(f"--{name.replace('_', '-')}")
             words += [] if value is True else [str(value)]
     return shlex.join(words)
+
+
+def serve_command(folder: Path, images: str | os.PathLike[str]) -> str:
+    """Return the command that serves the store of a demo, with its photos and its encoder."""
+    photos = os.path.relpath(images) if Path(images).is_absolute() else os.fspath(images)
+    words = ["fasthash", "serve", folder / "gallery.fhs", "--images", photos, "--encoder", folder / "encoder"]
+    return shlex.join(map(str, words))
 
 
 def _cpu_name() -> str:

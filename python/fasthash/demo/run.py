@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from fasthash.backbones import preprocessing_of
 from fasthash.data import Split, load_digits, load_folder
 from fasthash.demo.measure import Codes
 from fasthash.demo.plan import LEVEL_BITS, Plan, make_plan
-from fasthash.demo.provenance import command_line
+from fasthash.demo.provenance import command_line, serve_command
 from fasthash.demo.report import (
     K,
     describe_data,
@@ -30,6 +31,7 @@ from fasthash.demo.report import (
 )
 from fasthash.encoder import HashEncoder, image_transform
 from fasthash.index import HierIndex, load
+from fasthash.store import Store
 from fasthash.train import train
 
 __all__ = ["run_demo"]
@@ -56,7 +58,8 @@ def run_demo(
     Args:
         images: folder of class sub-folders, see `fasthash.data.load_folder`; None takes the photos of the repository,
             or scikit-learn's digits where these photos or the weights of the extra `weights` are missing.
-        output: folder for index.html, report.json, the pictures, the trained encoder and the index; made if missing.
+        output: folder for index.html, report.json, the pictures, the trained encoder and the index, and of photos a
+            store; made if missing.
         digits: take scikit-learn's digits.
         backbone: name of the network, see `HashEncoder`; None takes tf_efficientnet_lite0 for photos if its weights are
             installed, and else hrnet_w18_small.
@@ -111,6 +114,8 @@ def run_demo(
 
     say("building, saving and reloading the index, searching it")
     index = _build_and_reload(gallery, folder / "gallery.fh")
+    if plan.images is not None:
+        _make_store(gallery, split.gallery.names, folder / "gallery.fhs")
     options = {
         "images": images,
         "digits": plan.images is None,
@@ -125,6 +130,7 @@ def run_demo(
     }
     report = {
         "command": command_line(**options),
+        "serve": None if plan.images is None else serve_command(folder, plan.images),
         "seed": seed,
         "note": plan.note,
         **describe_data(plan.name, split),
@@ -171,6 +177,15 @@ def _photo_augmentation(image_size: int) -> v2.Transform:
     """Make random flips and small shifts, for photos only: a flip would change a digit."""
     shift = v2.RandomCrop(image_size, padding=image_size // 8, padding_mode="reflect")
     return v2.Compose([v2.RandomHorizontalFlip(), shift])
+
+
+def _make_store(gallery: Codes, names: Sequence[str | None], path: Path) -> None:
+    """Make a store of the gallery, whose keys are the names of the photos; an earlier demo's store is replaced."""
+    if (path / "manifest").exists():
+        shutil.rmtree(path)
+    with Store(path, "w", level_bits=LEVEL_BITS) as store:
+        store.add(gallery, keys=list(names))
+        store.commit()
 
 
 def _build_and_reload(gallery: Codes, path: Path) -> HierIndex:

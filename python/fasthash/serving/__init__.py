@@ -11,8 +11,9 @@ with needs_extra("serve"):
 
     from fasthash.serving.app import make_app
     from fasthash.serving.limits import Limits
+    from fasthash.serving.photos import reader_of
 
-__all__ = ["Limits", "make_app", "run"]
+__all__ = ["Limits", "make_app", "reader_of", "run"]
 
 
 def run(app: Any, host: str, port: int) -> None:

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 
 from fasthash.serving.limits import BodyLimit, Limits, RefusedError, Turns
+from fasthash.serving.photos import MakeCodes, codes_of_photo, photo_of_key
 from fasthash.serving.queries import codes_of, codes_of_keys, results, some_keys
 from fasthash.store import Store
 
@@ -53,12 +54,16 @@ class _Metrics:
         self.failures = Counter("fasthash_refresh_failures", "Commits that could not be opened", registry=self.registry)
 
 
-def make_app(store: Store, limits: Limits | None = None) -> FastAPI:
+def make_app(
+    store: Store, limits: Limits | None = None, *, images: Path | None = None, make_codes: MakeCodes | None = None
+) -> FastAPI:
     """Make the application that serves a store.
 
     Args:
         store: opened to read. New commits are taken about once a second; searches under way keep what they began with.
         limits: what a request may cost.
+        images: folder of the photos that the keys name; the page shows them. None shows names alone.
+        make_codes: from a PIL image to its code; None refuses searches for photos.
     """
     limits = Limits() if limits is None else limits
     metrics, turns = _Metrics(), Turns(limits)
@@ -123,6 +128,19 @@ def make_app(store: Store, limits: Limits | None = None) -> FastAPI:
         codes = np.frombuffer(data, np.uint8).reshape(-1, n_bytes)
         return await answered(lambda: codes, k, radius, None)
 
+    @app.post("/search/photo")
+    async def search_photo(request: Request, k: int = 10, radius: int | None = None) -> JSONResponse:
+        """Find the neighbours of the photo that is the body."""
+        data = await request.body()
+        return await answered(lambda: codes_of_photo(data, make_codes, limits), k, radius, None)
+
+    @app.get("/image")
+    def image(key: str) -> Response:
+        """The photo that a key names."""
+        if images is None:
+            raise RefusedError(404, "the server was started without a folder of images")
+        return FileResponse(photo_of_key(images, key), headers={"X-Content-Type-Options": "nosniff"})
+
     @app.get("/keys")
     async def keys(first: int = Query(0, ge=0), n: int = Query(50, ge=1, le=500)) -> JSONResponse:
         """Some keys of the store, or ids if it has none, for the page."""
@@ -130,8 +148,8 @@ def make_app(store: Store, limits: Limits | None = None) -> FastAPI:
 
     @app.get("/info")
     def info() -> dict[str, Any]:
-        """Size and settings of the store."""
-        return store.info()
+        """Size and settings of the store, and whether photos can be seen and searched for."""
+        return store.info() | {"shows_photos": images is not None, "takes_photos": make_codes is not None}
 
     @app.get("/healthz")
     def healthz() -> dict[str, Any]:
@@ -148,7 +166,10 @@ def make_app(store: Store, limits: Limits | None = None) -> FastAPI:
     @app.get("/", response_class=HTMLResponse)
     def page() -> HTMLResponse:
         """The page."""
-        policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'"
+        policy = (
+            "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; "
+            "img-src 'self' blob: data:"
+        )
         return HTMLResponse(_PAGE.read_text(encoding="utf-8"), headers={"Content-Security-Policy": policy})
 
     return app

@@ -18,7 +18,9 @@ __all__ = ["BodyLimit", "Limits", "RefusedError", "Turns"]
 class Limits:
     """What one request may cost."""
 
-    body_bytes: int = 1 << 20
+    body_bytes: int = 8 << 20
+    pixels: int = 1 << 26
+    """Of a photo that is searched for."""
     queries: int = 1024
     k: int = 1000
     results: int = 100_000
