@@ -429,10 +429,11 @@ void searches_start_few_kernels() {
 
 void interrupts_end_searches() {
     std::mt19937 generator(7);
-    const auto codes = random_codes(100000 * 8, generator), queries = random_codes(64 * 8, generator);
+    // Long enough: an interrupt is asked for after 50 ms.
+    const auto codes = random_codes(100000 * 8, generator), queries = random_codes(1000 * 8, generator);
     const gpu::Gallery flat = on_gpu(*flat_index(codes, 8));
-    std::vector<std::int32_t> distances(640);
-    std::vector<std::int64_t> ids(640);
+    std::vector<std::int32_t> distances(10000);
+    std::vector<std::int64_t> ids(10000);
     bool ended = false;
     try {
         flat.search(view(queries, 8), 10, nullptr, nullptr, distances.data(), ids.data(), nullptr,

@@ -143,6 +143,10 @@ class _GpuIndex:
         """Return the codes of some ids, as `FlatIndex.reconstruct`; runs on the CPU."""
         return self._index.reconstruct(ids)
 
+    def ids(self) -> NDArray[np.int64]:
+        """Return all ids, as `FlatIndex.ids`; runs on the CPU."""
+        return self._index.ids()
+
     def to_arrays(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Return all codes and ids, as `FlatIndex.to_arrays`; runs on the CPU."""
         return self._index.to_arrays()

@@ -1,11 +1,11 @@
-"""The application: routes, metrics, and the thread that takes new commits."""
+"""The application: routes, metrics, and the task that takes new commits."""
 
 from __future__ import annotations
 
-import threading
+import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +70,11 @@ def make_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        stop = threading.Event()
-        thread = threading.Thread(target=_follow, args=(store, stop, metrics), name="fasthash-refresh", daemon=True)
-        thread.start()
+        following = asyncio.create_task(_follow(store, metrics))
         yield
-        stop.set()
-        thread.join()
+        following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
 
     app = FastAPI(title="fasthash", summary="Nearest binary codes, exactly", lifespan=lifespan)
     app.add_middleware(BodyLimit, most=limits.body_bytes)
@@ -175,10 +174,11 @@ def make_app(
     return app
 
 
-def _follow(store: Store, stop: threading.Event, metrics: _Metrics) -> None:
-    """Take new commits until told to stop; a commit that cannot be opened is tried again."""
-    while not stop.wait(_REFRESH):
+async def _follow(store: Store, metrics: _Metrics) -> None:
+    """Take new commits until cancelled; a commit that cannot be opened is tried again."""
+    while True:
+        await asyncio.sleep(_REFRESH)
         try:
-            store.refresh()
+            await asyncio.to_thread(store.refresh)
         except (OSError, ValueError):
             metrics.failures.inc()

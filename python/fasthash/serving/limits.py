@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import BoundedSemaphore
 from typing import Any
 
 from starlette.responses import JSONResponse
+
+from fasthash._locks import Condition
 
 __all__ = ["BodyLimit", "Limits", "RefusedError", "Turns"]
 
@@ -50,7 +51,7 @@ class Turns:
     """Lets a number of searches run at one time."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits, self._free = limits, BoundedSemaphore(limits.at_once)
+        self._limits, self._n_free, self._lock = limits, limits.at_once, Condition()
 
     async def run(self, work: Callable[[], Any]) -> Any:
         """Run a search on a thread.
@@ -58,8 +59,10 @@ class Turns:
         Raises:
             RefusedError: too many run, or this one takes too long. It then goes on, and keeps its turn until it ends.
         """
-        if not self._free.acquire(blocking=False):
-            raise RefusedError(503, f"searches at one time must be at most {self._limits.at_once}; try again")
+        with self._lock:
+            if self._n_free == 0:
+                raise RefusedError(503, f"searches at one time must be at most {self._limits.at_once}; try again")
+            self._n_free -= 1
         loop = asyncio.get_running_loop()
 
         def run() -> Any:
@@ -76,7 +79,8 @@ class Turns:
         try:
             yield
         finally:
-            self._free.release()
+            with self._lock:
+                self._n_free += 1
 
 
 _Message = MutableMapping[str, Any]
