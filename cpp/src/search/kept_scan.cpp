@@ -37,6 +37,7 @@ void KeptScan<Totals>::run(std::vector<KeptRows> wanted, Stopper& stopper) {
     for (const KeptRows& each : wanted_) of_query_[each.query] = &each;
     // The nearest range of each query first: it brings the threshold down.
     for (const KeptRows& each : wanted_) settle(each);
+    if (wanted_.size() == 1) return run_alone(wanted_[0], stopper);
     run_lists(true, stopper);
     run_lists(false, stopper);
 }
@@ -61,6 +62,28 @@ void KeptScan<Totals>::settle(const KeptRows& wanted) {
         }
     }
     nearest.limit(kth_smallest(sample_, nearest.k(), nearest.threshold()));
+}
+
+// Compares a query that has no company: ranges that are close are compared in one go, with the rows between them, which
+// are not kept.
+template <typename Totals>
+void KeptScan<Totals>::run_alone(const KeptRows& wanted, Stopper& stopper) {
+    constexpr std::size_t kClose = 2 * kGroup;  // rows
+    if (wanted.ranges.empty()) return;
+    const NumberRange nearest = rows_of(wanted.ranges[0]);
+    compare(nearest, &wanted.query, 1, stopper);
+    NumberRange rows{0, 0};
+    for (std::size_t i = 1; i < wanted.ranges.size() && !stopper.stopped(); ++i) {
+        const NumberRange next = rows_of(wanted.ranges[i]);
+        const bool nearest_between = rows.end <= nearest.begin && nearest.begin < next.begin;
+        if (rows.size() > 0 && next.begin - rows.end <= kClose && !nearest_between) {
+            rows.end = next.end;
+            continue;
+        }
+        compare(rows, &wanted.query, 1, stopper);
+        rows = next;
+    }
+    compare(rows, &wanted.query, 1, stopper);
 }
 
 // Compares each query with its nearest range of rows, or with all others.

@@ -19,7 +19,7 @@ struct KeptRows {
     std::uint32_t query;
     std::vector<std::uint16_t> cuts;    ///< of each level but the last
     std::size_t first_total;            ///< rows whose distance over these levels is smaller were compared before
-    std::vector<std::uint32_t> ranges;  ///< numbers of ranges of LevelTree, the nearest first
+    std::vector<std::uint32_t> ranges;  ///< numbers of ranges of LevelTree: the nearest, then the others ascending
 };
 
 template <typename Totals>
@@ -36,6 +36,7 @@ class KeptScan final : private GroupSink {
 
  private:
     void settle(const KeptRows& wanted);
+    void run_alone(const KeptRows& wanted, Stopper& stopper);
     void run_lists(bool nearest, Stopper& stopper);
     void compare(NumberRange rows, const std::uint32_t* queries, std::size_t n_queries, Stopper& stopper);
     void take(std::size_t query, std::size_t group, std::uint64_t rows, const std::uint16_t* distances) override;

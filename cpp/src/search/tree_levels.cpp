@@ -74,8 +74,8 @@ template <typename Totals>
 std::vector<std::uint32_t> TreeLevels<Totals>::ranges() const {
     if (!tree_.is_coarse()) return {0};
     std::vector<std::uint32_t> ranges = first_kept_;
-    const auto nearest = std::min_element(first_distances_.begin(), first_distances_.end());
-    if (!ranges.empty()) std::swap(ranges[0], ranges[static_cast<std::size_t>(nearest - first_distances_.begin())]);
+    const auto nearest = std::min_element(first_distances_.begin(), first_distances_.end()) - first_distances_.begin();
+    if (!ranges.empty()) std::rotate(ranges.begin(), ranges.begin() + nearest, ranges.begin() + nearest + 1);
     return ranges;
 }
 

@@ -44,7 +44,7 @@ class TreeLevels {
     /// Call visit(place) for the nodes of the last level with this total.
     template <typename Visit>
     void each(std::size_t total, Visit visit) const;
-    /// The numbers of the ranges of rows below nodes kept at the first level, the nearest first.
+    /// The numbers of the ranges of rows below nodes kept at the first level: the nearest, then the others ascending.
     std::vector<std::uint32_t> ranges() const;
 
  private:
