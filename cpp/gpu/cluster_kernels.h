@@ -39,7 +39,7 @@ struct ClusterView {
     }
 };
 
-/// What is known of a query: its nearest centroid's distance, and the distance up to which clusters are visited first.
+/// For each query: the distance of its nearest centroid, and the distance up to which clusters are visited first.
 struct Nearness {
     std::uint32_t least;
     std::uint32_t reach;

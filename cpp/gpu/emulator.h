@@ -40,7 +40,7 @@ class Block {
 std::uint32_t sum_of_four_lanes(const Block& block, std::uint32_t value);
 void add_common_bits(const Block& block, const std::uint32_t (&rows)[2], std::uint32_t column, int (&sums)[4]);
 
-/// What the emulator has been asked for so far: kernels, and waits of the host for the device.
+/// The kernels started on the emulator so far, and the waits of the host for the device.
 struct EmulatedWork {
     std::size_t n_launches = 0;
     std::size_t n_waits = 0;

@@ -47,7 +47,7 @@ void for_blocks(const Planes& codes, std::size_t block_bytes, std::size_t first,
     }
 }
 
-/// What an environment variable names; `best` if it is not set.
+/// The choice that an environment variable names; `best` if it is not set.
 template <typename T>
 T wanted(const char* variable, std::pair<const char*, T> first, std::pair<const char*, T> second) {
     const char* const value = std::getenv(variable);

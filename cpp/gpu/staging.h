@@ -15,7 +15,7 @@ class Staging {
  public:
     /// `n_bytes`: what will be sent in all; buffers need not be larger. Work on `stream` so far comes first.
     Staging(std::size_t n_bytes, Stream stream);
-    /// Waits for what is under way.
+    /// Waits for the transfers under way.
     ~Staging();
 
     std::size_t buffer_bytes() const { return buffer_bytes_; }

@@ -405,7 +405,7 @@ void products_are_those_of_the_bits() {
     }
 }
 
-/// Kernels and waits of a search: on a card each costs microseconds, whatever it does.
+/// Counts the kernels and waits of a search: on a card each costs microseconds.
 void searches_start_few_kernels() {
     std::mt19937 generator(11);
     const auto work_of = [&](const gpu::Gallery& gallery, std::size_t n_queries, std::size_t n_bytes) {

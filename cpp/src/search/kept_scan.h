@@ -14,7 +14,7 @@
 
 namespace fasthash {
 
-/// What a scan compares with one query.
+/// The rows to compare with one query.
 struct KeptRows {
     std::uint32_t query;
     std::vector<std::uint16_t> cuts;    ///< of each level but the last
