@@ -26,7 +26,8 @@ struct ScanSettings {
     std::size_t block_bytes;  ///< block of streamed codes; two blocks are on the device at a time
 };
 
-/// The choices of the environment variables FASTHASH_GPU_SCAN and FASTHASH_GPU_PLAN. Throws ArgumentError for unknown names.
+/// The choices of the environment variables FASTHASH_GPU_SCAN and FASTHASH_GPU_PLAN. Throws ArgumentError for unknown
+/// names.
 Unit wanted_unit();
 GpuPlan wanted_plan();
 
