@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
+from shutil import which
 from typing import Annotated, Any
 
 import typer
@@ -86,7 +88,8 @@ def demo(
         )
     typer.echo(f"\nOpen {for_terminal(output / 'index.html')}")
     if report["serve"] is not None:
-        typer.echo(f"Search the photos in a browser: {for_terminal(report['serve'])}")
+        program = "" if which("fasthash") else sys.argv[0].removesuffix("fasthash")  # such as .venv/bin/
+        typer.echo(f"Search the photos in a browser: {for_terminal(program + report['serve'])}")
 
 
 @app.command()
