@@ -42,7 +42,7 @@ class _GpuIndex:
 
     @property
     def devices(self) -> tuple[int, ...]:
-        """Numbers of the GPUs, each of which holds a share of the codes."""
+        """Numbers of the GPUs; each holds a share of the codes."""
         return self._copy.devices
 
     @property

@@ -50,7 +50,7 @@ def _sections(n: int, width: int, n_key_bytes: int) -> list[tuple[int, int]]:
 
 
 def crcs(encoded: Sequence[bytes]) -> NDArray[np.uint32]:
-    """The CRC-32 of each key, by which they are sorted."""
+    """The CRC-32 of each key; keys are sorted by it."""
     return np.fromiter(map(zlib.crc32, encoded), np.uint32, len(encoded))
 
 

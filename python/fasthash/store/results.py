@@ -15,20 +15,20 @@ __all__ = ["StoreRangeResult", "StoreSearchResult"]
 _KeysOf = Callable[[NDArray[np.int64]], NDArray[np.object_]]
 
 
-class StoreSearchResult(SearchResult):
-    """The k nearest codes of each query, ordered by (distance, id); `keys` has the shape of `ids`."""
+class _WithKeys:
+    """What both results share. Mixed into tuples, so it has no constructor."""
 
-    _keys_of: _KeysOf | NDArray[np.object_]
+    _keys_of: _KeysOf | NDArray[np.object_] | None
 
     @classmethod
-    def _with(cls, result: SearchResult, keys_of: Any) -> StoreSearchResult:
-        made: Any = tuple.__new__(cls, result)  # a search may take a few microseconds
+    def _with(cls, result: tuple[Any, ...], keys_of: Any) -> Any:
+        made: Any = tuple.__new__(cls, result)  # type: ignore[type-var]  # a search may take a few microseconds
         made._keys_of = keys_of
         return made
 
     @property
     def keys(self) -> NDArray[np.object_]:
-        """`(nq, k)`, the keys of the entries when the search began; None in places without a neighbour.
+        """The keys of the entries when the search began, in the shape of `ids`; None in places without a neighbour.
 
         They are looked up when they are first asked for.
 
@@ -43,36 +43,16 @@ class StoreSearchResult(SearchResult):
         return self._keys_of is not None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (StoreSearchResult, tuple(self), _keys_or_none(self))
+        fields: Any = self
+        return _rebuilt, (type(self), tuple(fields), _looked_up(self) if self.has_keys else None)
 
 
-class StoreRangeResult(RangeResult):
+class StoreSearchResult(_WithKeys, SearchResult):
+    """The k nearest codes of each query, ordered by (distance, id); `keys` has the shape of `ids`."""
+
+
+class StoreRangeResult(_WithKeys, RangeResult):
     """All codes within a radius of each query; `keys` has the shape of `ids`."""
-
-    _keys_of: _KeysOf | NDArray[np.object_]
-
-    @classmethod
-    def _with(cls, result: RangeResult, keys_of: Any) -> StoreRangeResult:
-        made: Any = tuple.__new__(cls, result)  # a search may take a few microseconds
-        made._keys_of = keys_of
-        return made
-
-    @property
-    def keys(self) -> NDArray[np.object_]:
-        """`(offsets[-1],)`, the keys of the entries when the search began, looked up when they are first asked for.
-
-        Raises:
-            ValueError: the entries of the store have no keys.
-        """
-        return _looked_up(self)
-
-    @property
-    def has_keys(self) -> bool:
-        """Whether the entries of the store have keys."""
-        return self._keys_of is not None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (StoreRangeResult, tuple(self), _keys_or_none(self))
 
 
 def _looked_up(result: Any) -> NDArray[np.object_]:
@@ -82,10 +62,6 @@ def _looked_up(result: Any) -> NDArray[np.object_]:
         raise ValueError("keys are those of a store with keys; the entries of this one have ids alone")
     keys: NDArray[np.object_] = result._keys_of
     return keys
-
-
-def _keys_or_none(result: Any) -> NDArray[np.object_] | None:
-    return None if result._keys_of is None else _looked_up(result)
 
 
 def _rebuilt(kind: Any, fields: tuple[Any, ...], keys: NDArray[np.object_] | None) -> Any:

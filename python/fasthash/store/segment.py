@@ -31,7 +31,7 @@ def empty_index(manifest: Manifest) -> _core.HierIndex:
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """A segment, of which a writer may have removed entries since its commit."""
+    """A segment of a commit. A writer may have removed entries of it since."""
 
     facts: SegmentFacts
     whole: _core.Index  # with all entries
