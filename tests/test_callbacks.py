@@ -24,7 +24,7 @@ from indices import assert_same, filled
 LAYOUT = (8, 16, 40)
 RNG = np.random.default_rng(0)
 FEW = clustered(RNG, 1000, 8)
-MANY = uniform(RNG, 1_000_000, 8)  # takes long enough to add that `progress` is called
+MANY = uniform(RNG, 1_000_000, 8)
 QUERIES = FEW[:3]
 # Each is tried on an index that holds FEW.
 CHANGES = {

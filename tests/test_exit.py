@@ -37,7 +37,7 @@ def rescoring():
 held, turn = threading.Event(), index.copy()
 
 def holder():
-    turn.add(codes, progress=lambda done: held.set() or threading.Event().wait())
+    turn.add(codes, progress=lambda done: held.set() or threading.Event().wait())  # waits inside the change: done is 0
 
 def waiting():
     threading.Thread(target=holder, daemon=True).start()

@@ -92,10 +92,11 @@ class Index:
                 from a file: it is read from start to end, several times if it is large.
             ids: integer array `(n,)` of distinct values, new to the index and not -1. None numbers the codes from the
                 largest id so far plus one: 0 .. n-1 in a fresh index.
-            progress: called from time to time with the finished share of the work, up to 1.0 at the end. If it raises,
-                `add` stops and leaves the index unchanged. The callback may search this index and change others. If
-                it changes this index, a RuntimeError is raised, as in a signal handler that interrupts a change. The
-                callback must not wait for another thread that changes this index: that thread waits for this call.
+            progress: called with the finished share of the work: 0.0 at the beginning, then from time to time, and 1.0
+                after the end. If it raises before the end, `add` stops and leaves the index unchanged. The callback may
+                search this index and change others. If it changes this index, a RuntimeError is raised, as in a signal
+                handler that interrupts a change. The callback must not wait for another thread that changes this index:
+                that thread waits for this call.
 
         Raises:
             TypeError: wrong dtype; nothing is cast.

@@ -53,6 +53,7 @@ void Index::Impl::add(const char* change, CodeView codes, const std::int64_t* id
     if (codes.n == 0) return;
     Stopper stopper(interrupt);
     const ForkSafeLock lock(writer, {change}, &stopper);
+    stopper.begin();  // so that progress is reported at least once, however quick the work is
     auto next = std::make_shared<State>(*state.get());
     if (ids == nullptr) {
         check_room_to_count(codes.n, next->next_id);

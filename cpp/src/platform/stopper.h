@@ -23,8 +23,12 @@ class Stopper {
         const auto now = std::chrono::steady_clock::now();
         if (now - last_ < std::chrono::milliseconds(50)) return false;
         last_ = now;
-        if (interrupt_(done_)) stop_ = true;
-        return stop_;
+        return ask();
+    }
+
+    /// Ask the caller now, and throw Interrupted if the work must end. Called on the thread that made this object.
+    void begin() {
+        if (interrupt_ && ask()) throw Interrupted();
     }
 
     /// Set the share of the work done, which is passed to the caller's Interrupt. Called on the calling thread.
@@ -41,6 +45,11 @@ class Stopper {
     }
 
  private:
+    bool ask() {
+        if (interrupt_(done_)) stop_ = true;
+        return stop_;
+    }
+
     const Interrupt interrupt_;
     const std::thread::id owner_ = std::this_thread::get_id();
     std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
