@@ -15,7 +15,9 @@ MEMORIES = ("default", "compact", "fast")
 PLANS = ("auto", "scan", "prefix", "multi-index", "clusters")
 SECTIONS = ("levels", "codes", "runs", "ids", "clusters", "id map")
 GROUP = 64
-HEADER = struct.Struct("<8sHHIBBHBBHQQQqQ48sB7sQ")
+BLOCK = 512
+HAMMING, JACCARD = 0, 1
+HEADER = struct.Struct("<8sHHIBBHBBHQQQqQ48sBB6sQ")
 
 
 class Header(NamedTuple):
@@ -36,11 +38,19 @@ class Header(NamedTuple):
     next_id: int = 0
     sums: bytes = bytes(48)
     id_map: int = 0
-    rest: bytes = bytes(7)
+    metric: int = HAMMING
+    rest: bytes = bytes(6)
     header_sum: int = 0
 
     @property
+    def one_by_one(self):
+        """Whether equal codes are stored one by one."""
+        return self.kind == FLAT or self.metric == JACCARD
+
+    @property
     def oldest_minor(self):
+        if self.metric != HAMMING:
+            return 3
         if self.n_clusters > 0 or self.id_map != 0:
             return 2
         return 1 if PLANS[self.plan : self.plan + 1] == ("clusters",) else 0
@@ -63,6 +73,7 @@ class Contents:
     plan: int = 0
     centroids: np.ndarray | None = None  # None: the codes are not in clusters
     id_map: bool = False
+    metric: int = HAMMING
 
     def by_id(self):
         order = np.argsort(self.ids)
@@ -83,14 +94,15 @@ def aligned(offset):
 
 
 def section_sizes(header, n_bytes):
-    stored = aligned(header.n_rows) if header.kind == FLAT or header.n_clusters else header.n_rows
-    n_rings = header.n_clusters * (8 * n_bytes + 1)
+    stored = aligned(header.n_rows) if header.one_by_one or header.n_clusters else header.n_rows
+    n_centers = 1 if header.metric == JACCARD and header.n_codes else header.n_clusters
+    n_rings = n_centers * (8 * n_bytes + 1)
     return (
         2 * header.n_levels,
         stored * n_bytes,
         -(-header.n_rows // 64) * 8 + 4 * header.n_runs if header.n_runs else 0,
         header.n_codes * header.id_bytes + 8 if header.id_bytes else 0,
-        4 * (n_rings + 1) + header.n_clusters * n_bytes if header.n_clusters else 0,
+        4 * (n_rings + 1) + header.n_clusters * n_bytes if n_centers else 0,
         header.n_codes * entry_bytes(header.n_codes) + 8 if header.id_map else 0,
     )[: header.n_sections]
 
@@ -137,7 +149,7 @@ def read(data):
     require(header.magic == b"FASTHASH", "magic")
     require((header.major, header.minor) == (1, header.oldest_minor), "version")
     require(header.header_sum == xxhash.xxh64_intdigest(data[:120]), "checksum of the header")
-    require(header.size == 128 and header.rest == bytes(7), "size or zeros of the header")
+    require(header.size == 128 and header.rest == bytes(6), "size or zeros of the header")
     _check_fields(header)
 
     require(len(data) >= 128 + 2 * header.n_levels, "shorter than its levels")
@@ -154,7 +166,9 @@ def read(data):
     sections += [b""] * (6 - len(sections))
     _, codes, runs, ids, clusters, id_map = (np.frombuffer(section, dtype=np.uint8) for section in sections)
     centroids = None
-    if header.kind == FLAT or header.n_clusters:
+    if header.metric == JACCARD:
+        rows = _read_planes(header.n_rows, n_bytes, codes, clusters)
+    elif header.kind == FLAT or header.n_clusters:
         rows = _read_groups(header.n_rows, n_bytes, codes)
     else:
         rows = codes.reshape(header.n_rows, n_bytes)
@@ -169,23 +183,34 @@ def read(data):
         _check_id_map(ids, id_map)
     codes = np.repeat(rows, counts, axis=0)
     return Contents(
-        header.kind, widths, codes, ids, header.next_id, header.memory, header.plan, centroids, header.id_map == 1
+        header.kind,
+        widths,
+        codes,
+        ids,
+        header.next_id,
+        header.memory,
+        header.plan,
+        centroids,
+        header.id_map == 1,
+        header.metric,
     )
 
 
 def _check_fields(header):
     flat = header.kind == FLAT
     require(header.kind in (FLAT, HIER), "kind")
-    require(header.memory <= (0 if flat else 2) and header.plan <= (0 if flat else 4), "settings")
-    require(1 <= header.n_levels <= (1 if flat else 512), "number of levels")
+    require(header.metric in (HAMMING, JACCARD), "metric")
+    each = header.one_by_one
+    require(header.memory <= (0 if flat else 2) and header.plan <= (0 if each else 4), "settings")
+    require(1 <= header.n_levels <= (1 if each else 512), "number of levels")
     require(header.n_codes < 2**32, "n_codes")
     shared = header.n_codes - header.n_rows
-    require(shared == 0 if flat or header.n_codes == 0 else 1 <= header.n_rows <= header.n_codes, "n_rows")
+    require(shared == 0 if each or header.n_codes == 0 else 1 <= header.n_rows <= header.n_codes, "n_rows")
     require(header.n_runs <= min(shared, header.n_rows) and (header.n_runs > 0) == (shared > 0), "n_runs")
-    require(header.id_bytes <= 8 and (flat or header.id_bytes > 0 or header.n_codes == 0), "id_bytes")
+    require(header.id_bytes <= 8 and (each or header.id_bytes > 0 or header.n_codes == 0), "id_bytes")
     require(header.n_codes > 0 or header.id_bytes == header.first_id == 0, "ids of no codes")
     require(header.next_id <= 2**63, "next_id")
-    clustered = not flat and header.plan in (0, PLANS.index("clusters"))
+    clustered = not each and header.plan in (0, PLANS.index("clusters"))
     require(header.n_clusters <= (header.n_rows if clustered else 0), "n_clusters")
     require(header.id_map <= (1 if header.id_bytes > 0 else 0), "id_map")
 
@@ -194,6 +219,35 @@ def _read_groups(n_rows, n_bytes, groups):
     rows = groups.reshape(-1, n_bytes, GROUP).transpose(0, 2, 1).reshape(-1, n_bytes)
     require(not rows[n_rows:].any(), "bytes after the last code")
     return rows[:n_rows]
+
+
+def _read_planes(n_rows, n_bytes, planes, counts):
+    rows = np.zeros((0, n_bytes), dtype=np.uint8)
+    for begin in range(0, n_rows, BLOCK):
+        n = min(BLOCK, n_rows - begin)
+        block = planes[begin * n_bytes :][: aligned(n) * n_bytes].reshape(8 * n_bytes, -1)
+        bits = np.unpackbits(block, axis=1, bitorder="little").T
+        require(not bits[n:].any(), "bits after the last code")
+        rows = np.concatenate([rows, np.packbits(bits[:n], axis=1)])
+    if n_rows:
+        begin = counts.view("<u4").astype(np.int64)
+        require(begin[0] == 0 and (np.diff(begin) >= 0).all() and begin[-1] == n_rows, "counts")
+        require(np.array_equal(np.repeat(np.arange(8 * n_bytes + 1), np.diff(begin)), n_set(rows)), "bits set")
+    return rows
+
+
+def n_set(rows):
+    return np.unpackbits(rows, axis=1).sum(axis=1, dtype=np.int64)
+
+
+def planes_of(rows):
+    """Bit-major, in blocks of 512; the rows are in the order of their bits set."""
+    blocks = []
+    for begin in range(0, len(rows), BLOCK):
+        bits = np.unpackbits(rows[begin : begin + BLOCK], axis=1)
+        bits = np.concatenate([bits, np.zeros((-len(bits) % GROUP, bits.shape[1]), dtype=np.uint8)])
+        blocks.append(np.packbits(bits.T, axis=1, bitorder="little").tobytes())
+    return b"".join(blocks)
 
 
 def _ascend(rows):
@@ -274,13 +328,20 @@ def write(contents, rings=None):
         n_levels=len(contents.level_bits),
         memory=contents.memory,
         plan=contents.plan,
+        metric=contents.metric,
         n_codes=n,
         n_rows=n,
         first_id=int(ids.min()) if n > 0 else 0,
         next_id=contents.next_id,
     )
     runs = clusters = id_map = b""
-    if contents.kind == FLAT:
+    if contents.metric == JACCARD:
+        order = np.lexsort((ids, n_set(codes)))
+        codes, ids = codes[order], ids[order]
+        stored = planes_of(codes)
+        if n:
+            clusters = np.searchsorted(n_set(codes), np.arange(8 * n_bytes + 2)).astype("<u4").tobytes()
+    elif contents.kind == FLAT:
         stored = grouped(codes)
     else:
         in_clusters = n > 0 and contents.centroids is not None
@@ -305,7 +366,7 @@ def write(contents, rings=None):
             runs = np.packbits(marks, bitorder="little").tobytes()
             runs += np.cumsum(counts[counts > 1] - 1).astype("<u4").tobytes()
     counted = (ids[1:] > ids[:-1]).all() and (ids[1:] == ids[:-1] + 1).all()
-    if n > 0 and (contents.kind == HIER or not counted):
+    if n > 0 and (not header.one_by_one or not counted):
         values = ids.view(np.uint64) - np.uint64(header.first_id % 2**64)
         header = header._replace(id_bytes=max(1, -(-int(values.max()).bit_length() // 8)))
     if contents.id_map and header.id_bytes and (ids[1:] < ids[:-1]).any():

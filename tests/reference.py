@@ -15,6 +15,23 @@ def hamming(queries, codes):
     return BITS_SET[queries[:, None, :] ^ codes[None, :, :]].sum(axis=2, dtype=np.int32)
 
 
+def jaccard(queries, codes):
+    """Jaccard distances (nq, n), float64, in which unequal fractions of numbers up to 4096 differ."""
+    n_set, n_set_of_code = (BITS_SET[each].sum(axis=1, dtype=np.int64) for each in (queries, codes))
+    shared = BITS_SET[queries[:, None, :] & codes[None, :, :]].sum(axis=2, dtype=np.int64)
+    united = n_set[:, None] + n_set_of_code - shared
+    return (united - shared) / np.maximum(united, 1)
+
+
+def jaccard_search(queries, codes, ids, k):
+    distances = np.full((len(queries), k), np.inf, dtype=np.float32)
+    found = np.full((len(queries), k), -1, dtype=np.int64)
+    for q, row in enumerate(jaccard(queries, codes)):
+        order = np.lexsort((ids, row))[:k]
+        distances[q, : len(order)], found[q, : len(order)] = row[order], ids[order]
+    return distances, found
+
+
 def rank(distances, ids, k, n_bits):
     """The k smallest (distance, id) pairs, padded."""
     order = np.lexsort((ids, distances))[:k]

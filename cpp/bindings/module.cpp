@@ -182,9 +182,15 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
         .value("clusters", Plan::clusters)
         .finalize();
 
+    py::native_enum<Metric>(module, "Metric", "enum.Enum")
+        .value("hamming", Metric::hamming)
+        .value("jaccard", Metric::jaccard)
+        .finalize();
+
     module.attr("PLAN_NAMES") = py::tuple(py::cast(plan_names()));
     py::class_<Index>(module, "Index")
         .def_property_readonly("kind", &Index::kind)
+        .def_property_readonly("metric", &Index::metric)
         .def_property_readonly("level_bits", [](const Index& index) { return index.layout().level_bits(); })
         .def_property_readonly("n_bits", [](const Index& index) { return index.layout().n_bits(); })
         .def("nbytes", &Index::nbytes, ReleaseGil())
@@ -215,6 +221,12 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
              py::arg("allow") = py::none())
         .def("count_within", &count_within, py::arg("queries").noconvert(), py::arg("radius"),
              py::arg("allow") = py::none())
+        .def("search_jaccard", &search_jaccard, py::arg("queries").noconvert(), py::arg("k"),
+             py::arg("allow") = py::none(), py::arg("stats") = false)
+        .def("range_search_jaccard", &range_search_jaccard, py::arg("queries").noconvert(), py::arg("radius"),
+             py::arg("allow") = py::none())
+        .def("count_within_jaccard", &count_within_jaccard, py::arg("queries").noconvert(), py::arg("radius"),
+             py::arg("allow") = py::none())
         .def(
             "save",
             [](const Index& index, const std::string& path, bool id_map) {
@@ -237,7 +249,8 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
             py::arg("filter"))
         .def("allowed", &allowed, py::arg("filter"))
         .def("level_nodes", &level_nodes, py::arg("level_bits"));
-    py::class_<FlatIndex, Index>(module, "FlatIndex").def(py::init<std::size_t>(), py::arg("n_bits"));
+    py::class_<FlatIndex, Index>(module, "FlatIndex")
+        .def(py::init<std::size_t, Metric>(), py::arg("n_bits"), py::arg("metric") = Metric::hamming);
     py::class_<HierIndex::Shape>(module, "HierShape")
         .def_readonly("plan", &HierIndex::Shape::plan)
         .def_readonly("n_substrings", &HierIndex::Shape::n_substrings)
@@ -245,10 +258,11 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
         .def_readonly("n_clusters", &HierIndex::Shape::n_clusters)
         .def_readonly("nodes_per_level", &HierIndex::Shape::nodes_per_level);
     py::class_<HierIndex, Index>(module, "HierIndex")
-        .def(py::init([](std::vector<std::size_t> level_bits, Memory memory, std::optional<Plan> plan) {
-                 return std::make_unique<HierIndex>(LevelLayout(std::move(level_bits)), memory, plan);
+        .def(py::init([](std::vector<std::size_t> level_bits, Memory memory, std::optional<Plan> plan, Metric metric) {
+                 return std::make_unique<HierIndex>(LevelLayout(std::move(level_bits)), memory, plan, metric);
              }),
-             py::arg("level_bits"), py::arg("memory") = Memory::standard, py::arg("plan") = py::none())
+             py::arg("level_bits"), py::arg("memory") = Memory::standard, py::arg("plan") = py::none(),
+             py::arg("metric") = Metric::hamming)
         .def_property_readonly("memory", &HierIndex::memory)
         .def_property_readonly("forced_plan", &HierIndex::forced_plan)
         .def("shape", &HierIndex::shape, ReleaseGil());
@@ -263,7 +277,8 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
         .def_readonly("file_bytes", &FileInfo::file_bytes)
         .def_readonly("memory", &FileInfo::memory)
         .def_readonly("n_clusters", &FileInfo::n_clusters)
-        .def_readonly("has_id_map", &FileInfo::has_id_map);
+        .def_readonly("has_id_map", &FileInfo::has_id_map)
+        .def_readonly("metric", &FileInfo::metric);
 
     py::class_<FileSection>(module, "FileSection")
         .def_readonly("name", &FileSection::name)

@@ -94,4 +94,37 @@ py::array_t<std::int64_t> count_within(const Index& index, const CodeArray& quer
     return counts;
 }
 
+py::tuple search_jaccard(const Index& index, const CodeArray& queries, std::size_t k, const Allow& allow,
+                         bool with_stats) {
+    const CodeView view = code_view("queries", queries);
+    py::array_t<float> distances({static_cast<py::ssize_t>(view.n), static_cast<py::ssize_t>(k)});
+    py::array_t<std::int64_t> ids({static_cast<py::ssize_t>(view.n), static_cast<py::ssize_t>(k)});
+    std::vector<QueryStats> stats(with_stats ? view.n : 0);
+    run([&, to_distances = distances.mutable_data(), to_ids = ids.mutable_data()](const Interrupt& interrupt) {
+        index.search_jaccard(view, k, allow.value_or(nullptr), to_distances, to_ids,
+                             with_stats ? stats.data() : nullptr, interrupt);
+    });
+    return py::make_tuple(distances, ids, with_stats ? py::object(stats_tuple(stats, view.n_bytes * 8)) : py::none());
+}
+
+py::tuple range_search_jaccard(const Index& index, const CodeArray& queries, double radius, const Allow& allow) {
+    const CodeView view = code_view("queries", queries);
+    std::vector<QueryStats> stats(view.n);
+    JaccardRangeResult found = run([&](const Interrupt& interrupt) {
+        return index.range_search_jaccard(view, radius, allow.value_or(nullptr), stats.data(), interrupt);
+    });
+    return py::make_tuple(to_array(std::move(found.offsets)), to_array(std::move(found.distances)),
+                          to_array(std::move(found.ids)), stats_tuple(stats, view.n_bytes * 8));
+}
+
+py::array_t<std::int64_t> count_within_jaccard(const Index& index, const CodeArray& queries, double radius,
+                                               const Allow& allow) {
+    const CodeView view = code_view("queries", queries);
+    py::array_t<std::int64_t> counts(static_cast<py::ssize_t>(view.n));
+    run([&, data = counts.mutable_data()](const Interrupt& interrupt) {
+        index.count_within_jaccard(view, radius, allow.value_or(nullptr), data, interrupt);
+    });
+    return counts;
+}
+
 }  // namespace fasthash::python

@@ -25,4 +25,11 @@ py::tuple range_search(const Index& index, const CodeArray& queries, std::int32_
 py::array_t<std::int64_t> count_within(const Index& index, const CodeArray& queries, std::int32_t radius,
                                        const Allow& allow);
 
+// The same by Jaccard distance, as float.
+py::tuple search_jaccard(const Index& index, const CodeArray& queries, std::size_t k, const Allow& allow,
+                         bool with_stats);
+py::tuple range_search_jaccard(const Index& index, const CodeArray& queries, double radius, const Allow& allow);
+py::array_t<std::int64_t> count_within_jaccard(const Index& index, const CodeArray& queries, double radius,
+                                               const Allow& allow);
+
 }  // namespace fasthash::python

@@ -335,6 +335,48 @@ void test_parts(const Data& data) {
     }
 }
 
+void test_count_shared(const Data& data) {
+    const std::size_t n_bits = width * 8;
+    const auto bit_of = [](const std::uint8_t* code, std::size_t bit) { return code[bit / 8] >> (7 - bit % 8) & 1; };
+    for (std::size_t n_words = 1; n_words <= kPlaneWords; ++n_words) {
+        std::uint64_t* planes = for_codes.place<std::uint64_t>(n_bits * n_words);
+        for (std::size_t i = 0; i < n_bits * n_words; ++i) {
+            planes[i] = 0;
+            for (std::size_t code = i % n_words * 64; code < (i % n_words + 1) * 64; ++code) {
+                planes[i] |= std::uint64_t(bit_of(data.codes.data() + code * width, i / n_words)) << code % 64;
+            }
+        }
+        for (std::size_t q = 0; q < kQueries; ++q) {
+            std::vector<std::uint16_t> set;
+            for (std::size_t bit = 0; bit < n_bits; ++bit) {
+                if (bit_of(data.query(q), bit) != 0) set.push_back(static_cast<std::uint16_t>(bit));
+            }
+            std::uint16_t* bits = for_queries.place<std::uint16_t>(set.size());
+            std::copy(set.begin(), set.end(), bits);
+            for (const std::size_t least : {std::size_t{0}, set.size() / 4, set.size() / 2, set.size()}) {
+                std::uint64_t* found = for_results.place<std::uint64_t>(n_words, 0);
+                std::uint64_t sums[kSumDigits * kPlaneWords];
+                const bool any = kernels().count_shared({planes, n_words, bits, set.size(), least, found, sums});
+                bool expected_any = false;
+                for (std::size_t code = 0; code < n_words * 64; ++code) {
+                    std::size_t shared = 0, sum = 0;
+                    for (const std::uint16_t bit : set) shared += bit_of(data.codes.data() + code * width, bit) != 0;
+                    const bool is_found = (found[code / 64] >> code % 64 & 1) != 0;
+                    check(is_found == (shared >= least), "count_shared: codes");
+                    expected_any |= is_found;
+                    if (!is_found) continue;
+                    for (std::size_t digit = 0; set.size() >> digit != 0; ++digit) {
+                        sum |= static_cast<std::size_t>(sums[digit * kPlaneWords + code / 64] >> code % 64 & 1)
+                               << digit;
+                    }
+                    check(sum == shared, "count_shared: sums");
+                }
+                check(any == expected_any, "count_shared: any");
+            }
+        }
+    }
+}
+
 // Calls `test` with every level that is offered; returns which ran.
 template <typename Test>
 std::vector<SimdLevel> for_each_level(Test test) {
@@ -362,6 +404,7 @@ int main() {
             test_scan_rows(data);
             test_distances(data);
             test_parts(data);
+            if (width <= 33 || width % 128 == 0) test_count_shared(data);
         });
     }
     const auto levels = for_each_level([] {});

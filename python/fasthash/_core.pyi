@@ -38,12 +38,18 @@ class Plan(enum.Enum):
     multi_index = 2
     clusters = 3
 
+class Metric(enum.Enum):
+    hamming = 0
+    jaccard = 1
+
 Work: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]
 PLAN_NAMES: tuple[str, ...]
 
 class Index:
     @property
     def kind(self) -> IndexKind: ...
+    @property
+    def metric(self) -> Metric: ...
     @property
     def level_bits(self) -> list[int]: ...
     @property
@@ -98,6 +104,15 @@ class Index:
     def count_within(
         self, queries: NDArray[np.uint8], radius: int, allow: IdFilter | None = None
     ) -> NDArray[np.int64]: ...
+    def search_jaccard(
+        self, queries: NDArray[np.uint8], k: int, allow: IdFilter | None = None, stats: bool = False
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], Work | None]: ...
+    def range_search_jaccard(
+        self, queries: NDArray[np.uint8], radius: float, allow: IdFilter | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], Work]: ...
+    def count_within_jaccard(
+        self, queries: NDArray[np.uint8], radius: float, allow: IdFilter | None = None
+    ) -> NDArray[np.int64]: ...
     def save(self, path: str | bytes, id_map: bool = False) -> None: ...
     def build_id_map(self) -> None: ...
     def snapshot(self, allow: IdFilter | None = None) -> Snapshot: ...
@@ -115,7 +130,7 @@ class Snapshot:
     def level_nodes(self, level_bits: list[int]) -> list[tuple[NDArray[np.uint8], NDArray[np.uint32]]]: ...
 
 class FlatIndex(Index):
-    def __init__(self, n_bits: int) -> None: ...
+    def __init__(self, n_bits: int, metric: Metric = Metric.hamming) -> None: ...
 
 class HierShape:
     @property
@@ -130,7 +145,13 @@ class HierShape:
     def nodes_per_level(self) -> list[int]: ...
 
 class HierIndex(Index):
-    def __init__(self, level_bits: Sequence[int], memory: Memory = ..., plan: Plan | None = None) -> None: ...
+    def __init__(
+        self,
+        level_bits: Sequence[int],
+        memory: Memory = ...,
+        plan: Plan | None = None,
+        metric: Metric = Metric.hamming,
+    ) -> None: ...
     @property
     def memory(self) -> Memory: ...
     @property
@@ -158,6 +179,8 @@ class FileInfo:
     def n_clusters(self) -> int: ...
     @property
     def has_id_map(self) -> bool: ...
+    @property
+    def metric(self) -> Metric: ...
 
 class FileSection:
     @property

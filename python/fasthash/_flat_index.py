@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from numpy.typing import ArrayLike
 
 from fasthash import _core
-from fasthash._checks import check_codes_of_any_width, check_width
+from fasthash._checks import check_choice, check_codes_of_any_width, check_width
 from fasthash._index_base import Index
-from fasthash._index_options import Allow
+from fasthash._index_options import METRICS, Allow, Metric
 from fasthash._shown import counted
 from fasthash.results import SearchResult, SearchStats
 
@@ -26,10 +26,15 @@ class FlatIndex(Index):
 
     Args:
         n_bits: width of the codes in bits, a multiple of 8 from 8 to 4096.
+        metric: `"hamming"`: distances are the number of bits that differ, int32. `"jaccard"`: codes are sets of bits,
+            and distances are the share of the bits set in either that the two do not share, float32 from 0 to 1: 1
+            minus the Tanimoto similarity of cheminformatics. Two empty codes are at distance 0. Distances are compared
+            as fractions, and rounded only in the result. Codes whose numbers of bits set rule them out are skipped
+            (docs/jaccard.md).
 
     Raises:
         TypeError: `n_bits` is not an integer.
-        ValueError: `n_bits` is not a multiple of 8 or is out of range.
+        ValueError: `n_bits` is not a multiple of 8 or is out of range, or `metric` is unknown.
 
     Examples:
         >>> index = FlatIndex(n_bits=16)
@@ -40,27 +45,30 @@ class FlatIndex(Index):
 
     _kind = _core.FlatIndex
 
-    def __init__(self, n_bits: int) -> None:
-        self._impl = _core.FlatIndex(check_width("n_bits", n_bits))
+    def __init__(self, n_bits: int, *, metric: Metric = "hamming") -> None:
+        width = check_width("n_bits", n_bits)
+        check_choice("metric", metric, METRICS)
+        self._impl = _core.FlatIndex(width, METRICS[metric])
 
     @classmethod
-    def from_arrays(cls, codes: ArrayLike, ids: ArrayLike | None = None) -> Self:
+    def from_arrays(cls, codes: ArrayLike, ids: ArrayLike | None = None, *, metric: Metric = "hamming") -> Self:
         """Create an index of these codes.
 
         Args:
             codes: uint8 array `(n, n_bytes)`.
             ids: as in `add`.
+            metric: as in the class.
 
         Raises:
             TypeError, ValueError: as in `add`.
         """
         array = check_codes_of_any_width("codes", codes)
-        index = cls(array.shape[1] * 8)
+        index = cls(array.shape[1] * 8, metric=metric)
         index.add(array, ids)
         return index
 
     def __repr__(self) -> str:
-        return f"FlatIndex(n_bits={self.n_bits}) with {counted(len(self), 'code')}"
+        return f"FlatIndex(n_bits={self.n_bits}{self._shown_metric()}) with {counted(len(self), 'code')}"
 
     def to(self, device: Any, *, max_bytes: int | None = None) -> FlatIndex | GpuFlatIndex:
         """Create an index with the same codes on a GPU; its searches return the same results, byte for byte.
@@ -76,14 +84,17 @@ class FlatIndex(Index):
 
         Raises:
             TypeError: `max_bytes` is not an integer.
-            ValueError: `device` is not one of these, or `max_bytes` is negative.
+            ValueError: `device` is not one of these, `max_bytes` is negative, or the metric is not `"hamming"`.
             RuntimeError: fasthash was built without CUDA, or the GPU cannot be used; the message says why.
             MemoryError: the GPU has too little memory.
         """
         from fasthash.gpu import GpuFlatIndex, check_devices
 
         devices = check_devices(device)
-        return self if devices is None else GpuFlatIndex(self, devices, max_bytes)
+        if devices is None:
+            return self
+        self._needs_hamming("a GPU index")
+        return GpuFlatIndex(self, devices, max_bytes)
 
     @overload
     def search(

@@ -10,7 +10,18 @@ from numpy.typing import ArrayLike
 from fasthash import _core
 from fasthash._checks import LEVEL_BITS, check_choice, check_codes_of_any_width, check_layout
 from fasthash._index_base import Index
-from fasthash._index_options import MEMORIES, MEMORY_NAMES, PLAN_NAMES, PLANS, Allow, KeepMode, Memory, Plan
+from fasthash._index_options import (
+    MEMORIES,
+    MEMORY_NAMES,
+    METRICS,
+    PLAN_NAMES,
+    PLANS,
+    Allow,
+    KeepMode,
+    Memory,
+    Metric,
+    Plan,
+)
 from fasthash._shown import counted
 from fasthash.results import SearchResult, SearchStats
 
@@ -56,11 +67,13 @@ class HierIndex(Index):
             by id builds, and, unless it is `"compact"`, the tables that repeated searches within small radii build
             where the plan is a scan (docs/search.md).
         plan: `"auto"`, or a plan to force. Codes of 8 bits have no substrings: they are scanned instead.
+        metric: as in `FlatIndex`. With `"jaccard"` an index has one level and no plan to force, and searches as a
+            `FlatIndex` does.
 
     Raises:
         TypeError: `level_bits` is not an integer or a sequence of integers, or `n_bits` is not an integer.
         ValueError: a width is not a positive multiple of 8, the sum is out of range, both `level_bits` and `n_bits` are
-            given, or `memory` or `plan` is unknown.
+            given, `memory`, `plan` or `metric` is unknown, or several levels or a plan are given with `"jaccard"`.
 
     Examples:
         >>> index = HierIndex(level_bits=(8, 8))
@@ -79,11 +92,13 @@ class HierIndex(Index):
         n_bits: int | None = None,
         memory: Memory = "default",
         plan: Plan = "auto",
+        metric: Metric = "hamming",
     ) -> None:
         widths = check_layout(level_bits, n_bits)
         check_choice("memory", memory, MEMORIES)
         check_choice("plan", plan, PLANS)
-        self._impl = _core.HierIndex(widths, MEMORIES[memory], PLANS[plan])
+        check_choice("metric", metric, METRICS)
+        self._impl = _core.HierIndex(widths, MEMORIES[memory], PLANS[plan], METRICS[metric])
 
     @classmethod
     def from_arrays(
@@ -94,6 +109,7 @@ class HierIndex(Index):
         level_bits: int | Sequence[int] | None = None,
         memory: Memory = "default",
         plan: Plan = "auto",
+        metric: Metric = "hamming",
     ) -> Self:
         """Create an index of these codes.
 
@@ -103,17 +119,20 @@ class HierIndex(Index):
             level_bits: as in the class; None makes a single level.
             memory: as in the class.
             plan: as in the class.
+            metric: as in the class.
 
         Raises:
             TypeError, ValueError: as in the class and in `add`.
         """
         array = check_codes_of_any_width("codes", codes, known=level_bits is not None)
-        index = cls((array.shape[1] * 8,) if level_bits is None else level_bits, memory=memory, plan=plan)
+        widths = (array.shape[1] * 8,) if level_bits is None else level_bits
+        index = cls(widths, memory=memory, plan=plan, metric=metric)
         index.add(array, ids)
         return index
 
     def __repr__(self) -> str:
-        return f"HierIndex(level_bits={self.level_bits}, memory={self.memory!r}) with {counted(len(self), 'code')}"
+        settings = f"level_bits={self.level_bits}, memory={self.memory!r}{self._shown_metric()}"
+        return f"HierIndex({settings}) with {counted(len(self), 'code')}"
 
     def to(self, device: Any, *, max_bytes: int | None = None) -> HierIndex | GpuHierIndex:
         """Create an index with the same codes on a GPU; arguments and errors as in `FlatIndex.to`.
@@ -124,7 +143,10 @@ class HierIndex(Index):
         from fasthash.gpu import GpuHierIndex, check_devices
 
         devices = check_devices(device)
-        return self if devices is None else GpuHierIndex(self, devices, max_bytes)
+        if devices is None:
+            return self
+        self._needs_hamming("a GPU index")
+        return GpuHierIndex(self, devices, max_bytes)
 
     @property
     def memory(self) -> Memory:
@@ -207,8 +229,11 @@ class HierIndex(Index):
 
         Adds to the entries of a flat index: `memory`; the `plan` of the exact search, with the number of its substrings
         (`n_substrings`) and the bits of each (`substring_bits`); `nodes_per_level`, where the last level counts
-        distinct codes; and `n_distinct_codes`. Each call counts the nodes anew.
+        distinct codes; and `n_distinct_codes`. Each call counts the nodes anew. With the metric `"jaccard"` it adds
+        `memory` alone.
         """
+        if self._is_jaccard:
+            return super().stats() | {"memory": self.memory}
         shape = self._impl.shape()
         return super().stats() | {
             "memory": self.memory,

@@ -23,11 +23,12 @@ from fasthash._checks import (
     check_fraction,
     check_ids,
     check_int,
+    check_real,
     check_share,
     is_int64,
     path_bytes,
 )
-from fasthash._index_options import KEEP_MODES, MAX_K, Allow, StrPath
+from fasthash._index_options import KEEP_MODES, MAX_K, Allow, Metric, StrPath
 from fasthash._locks import Lazy
 from fasthash.filters import IdFilter, core_filter
 from fasthash.results import RangeResult, SearchResult, SearchStats
@@ -64,6 +65,15 @@ class Index:
     def level_bits(self) -> tuple[int, ...]:
         """Widths of the levels in bits, coarse first; a flat index has one."""
         return tuple(self._impl.level_bits)
+
+    @property
+    def metric(self) -> Metric:
+        """Distance between codes: `"hamming"` or `"jaccard"`."""
+        return "jaccard" if self._is_jaccard else "hamming"
+
+    @Lazy
+    def _is_jaccard(self) -> bool:
+        return self._impl.metric is _core.Metric.jaccard
 
     @property
     def nbytes(self) -> int:
@@ -175,11 +185,11 @@ class Index:
         """Add all codes of another index with their ids; the other index does not change.
 
         Args:
-            other: a flat or hierarchical index with the same levels.
+            other: a flat or hierarchical index with the same levels and metric.
 
         Raises:
             TypeError: `other` is not an index.
-            ValueError: the levels differ, or both indices hold the same id. Nothing is added.
+            ValueError: the levels or metrics differ, or both indices hold the same id. Nothing is added.
         """
         if not isinstance(other, Index):
             raise TypeError(f"other must be a FlatIndex or HierIndex, got {type(other).__name__}")
@@ -233,20 +243,21 @@ class Index:
 
     @overload
     def range_search(
-        self, queries: ArrayLike, radius: int, *, allow: Allow = ..., stats: Literal[False] = ...
+        self, queries: ArrayLike, radius: float, *, allow: Allow = ..., stats: Literal[False] = ...
     ) -> RangeResult: ...
     @overload
     def range_search(
-        self, queries: ArrayLike, radius: int, *, allow: Allow = ..., stats: Literal[True]
+        self, queries: ArrayLike, radius: float, *, allow: Allow = ..., stats: Literal[True]
     ) -> tuple[RangeResult, SearchStats]: ...
     def range_search(
-        self, queries: ArrayLike, radius: int, *, allow: Allow = None, stats: bool = False
+        self, queries: ArrayLike, radius: float, *, allow: Allow = None, stats: bool = False
     ) -> RangeResult | tuple[RangeResult, SearchStats]:
         """Find all codes within a radius of each query, exactly, ordered by (distance, id).
 
         Args:
             queries: uint8 array `(nq, n_bits / 8)`.
-            radius: largest distance in bits, at least 0; with n_bits or more the result holds all codes.
+            radius: largest distance in bits, at least 0; with n_bits or more the result holds all codes. With the
+                metric `"jaccard"` a number; a code is within it if its distance, rounded to float64, is not larger.
             allow: ids that the search may return, as in `search`.
             stats: also return the work done.
 
@@ -254,32 +265,34 @@ class Index:
             `RangeResult`, or with `stats=True` the pair (`RangeResult`, `SearchStats`).
 
         Raises:
-            TypeError: wrong dtype of `queries` or `allow`, or `radius` is not an integer.
+            TypeError: wrong dtype of `queries` or `allow`, or `radius` is not an integer (`"jaccard"`: not a number).
             ValueError: wrong shape, or `radius` is negative.
         """
         array = check_codes("queries", queries, self.n_bits // 8)
         check_bool("stats", stats)
-        offsets, distances, ids, work = self._impl.range_search(array, self._radius(radius), self._filter(allow))
+        find = self._impl.range_search_jaccard if self._is_jaccard else self._impl.range_search
+        offsets, distances, ids, work = find(array, self._radius(radius), self._filter(allow))
         result = RangeResult(offsets, distances, ids)
         return (result, search_stats(work)) if stats else result
 
-    def count_within(self, queries: ArrayLike, radius: int, *, allow: Allow = None) -> NDArray[np.int64]:
+    def count_within(self, queries: ArrayLike, radius: float, *, allow: Allow = None) -> NDArray[np.int64]:
         """Count the codes within a radius of each query, without listing them.
 
         Args:
             queries: uint8 array `(nq, n_bits / 8)`.
-            radius: largest distance in bits, at least 0; with n_bits or more all codes count.
+            radius: as in `range_search`.
             allow: ids that may count, as in `search`.
 
         Returns:
             int64 array `(nq,)`.
 
         Raises:
-            TypeError: wrong dtype of `queries` or `allow`, or `radius` is not an integer.
+            TypeError: wrong dtype of `queries` or `allow`, or `radius` is not an integer (`"jaccard"`: not a number).
             ValueError: wrong shape, or `radius` is negative.
         """
         array = check_codes("queries", queries, self.n_bits // 8)
-        return self._impl.count_within(array, self._radius(radius), self._filter(allow))
+        count = self._impl.count_within_jaccard if self._is_jaccard else self._impl.count_within
+        return count(array, self._radius(radius), self._filter(allow))
 
     def copy(self) -> Self:
         """Return an independent index with the same codes.
@@ -327,6 +340,7 @@ class Index:
             "n_codes": n,
             "n_bits": self.n_bits,
             "level_bits": list(self.level_bits),
+            "metric": self.metric,
             "nbytes": self.nbytes,
             "bytes_per_code": self.nbytes / n if n else 0.0,
             "mapped_bytes": self._impl.mapped_bytes(),
@@ -359,7 +373,19 @@ class Index:
             raise TypeError(f"data must hold a {cls.__name__}, holds a {type(core).__name__}")
         return cls._of(core)
 
-    def _radius(self, radius: Any) -> int:
+    def _shown_metric(self) -> str:
+        return f", metric={self.metric!r}" if self._is_jaccard else ""
+
+    def _needs_hamming(self, what: str) -> None:
+        if self._is_jaccard:
+            raise ValueError(f"metric must be 'hamming' for {what}, this index has 'jaccard'")
+
+    def _radius(self, radius: Any) -> Any:
+        if self._is_jaccard:
+            number = check_real("radius", radius)
+            if not number >= 0:  # refuses NaN too
+                raise ValueError(f"radius must be at least 0, got {radius!r}")
+            return number
         return min(check_int("radius", radius, minimum=0), self.n_bits)  # no distance is larger
 
     def _filter(self, allow: Any) -> _core.IdFilter | None:
@@ -380,20 +406,23 @@ class Index:
         array = check_codes("queries", queries, self._n_bytes)
         if type(k) is not int or not 0 < k <= MAX_K:
             k = check_int("k", k, 1, MAX_K)
+        nearest = self._impl.search_jaccard if self._is_jaccard else self._impl.search
         if keep is None and max_compared is None and allow is None and stats is False and keep_mode == "node_ratio":
             # Fast path: a search can take a few microseconds, and these default arguments need no check.
-            distances, ids, _ = self._impl.search(array, k)
+            distances, ids, _ = nearest(array, k)
             return SearchResult(distances, ids)
         check_choice("keep_mode", keep_mode, KEEP_MODES)
         check_bool("stats", stats)
         allowed = None if allow is None else self._filter(allow)
+        if keep is not None or max_compared is not None:
+            self._needs_hamming("keep and max_compared")
         if max_compared is not None:
             if keep is not None:
                 raise ValueError(f"max_compared must be left out beside keep, got {max_compared!r}")
             share = check_share("max_compared", max_compared, len(self))
             distances, ids, work = self._impl.search(array, k, allowed, stats, share=share)
         elif keep is None:
-            distances, ids, work = self._impl.search(array, k, allowed, stats)
+            distances, ids, work = nearest(array, k, allowed, stats)
         else:
             share = check_fraction("keep", keep)
             distances, ids, work = self._impl.search(array, k, allowed, stats, share, KEEP_MODES[keep_mode])

@@ -76,4 +76,5 @@ def _file_info(info: _core.FileInfo) -> FileInfo:
         memory=MEMORY_NAMES[info.memory] if info.kind is _core.IndexKind.hier else None,
         n_clusters=info.n_clusters,
         has_id_map=info.has_id_map,
+        metric=info.metric.name,
     )

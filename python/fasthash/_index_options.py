@@ -17,17 +17,20 @@ __all__ = [
     "MAX_K",
     "MEMORIES",
     "MEMORY_NAMES",
+    "METRICS",
     "PLANS",
     "PLAN_NAMES",
     "Allow",
     "KeepMode",
     "Memory",
+    "Metric",
     "Plan",
     "StrPath",
 ]
 
 KeepMode: TypeAlias = Literal["node_ratio", "gallery_ratio", "radius"]
 Memory: TypeAlias = Literal["compact", "default", "fast"]
+Metric: TypeAlias = Literal["hamming", "jaccard"]
 Plan: TypeAlias = Literal["auto", "scan", "prefix", "multi-index", "clusters"]
 Allow: TypeAlias = "ArrayLike | IdFilter | None"
 StrPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
@@ -42,6 +45,7 @@ MEMORIES: dict[str, _core.Memory] = {
     "default": _core.Memory.standard,
     "fast": _core.Memory.fast,
 }
+METRICS: dict[str, _core.Metric] = {"hamming": _core.Metric.hamming, "jaccard": _core.Metric.jaccard}
 PLANS: dict[str, _core.Plan | None] = {
     "auto": None,
     "scan": _core.Plan.scan,

@@ -248,7 +248,8 @@ def load_codes(path: Path, n_codes: int, level_bits: tuple[int, ...] | None = No
         FormatError: the file holds another index, or is damaged.
     """
     index = load(path)
-    if not isinstance(index, HierIndex) or len(index) != n_codes or level_bits not in (None, index.level_bits):
+    fits = isinstance(index, HierIndex) and index.metric == "hamming" and level_bits in (None, index.level_bits)
+    if not isinstance(index, HierIndex) or not fits or len(index) != n_codes:
         levels = "" if level_bits is None else f" of level_bits {level_bits}"
         raise FormatError(f"{path} holds {index!r}, expected a HierIndex with {n_codes} codes{levels}")
     return index

@@ -39,7 +39,8 @@ def near_duplicates(
 
     Raises:
         TypeError: wrong dtype of `codes` or `ids`, or `radius` is not an integer.
-        ValueError: wrong shape, ids that are repeated or given with an index, or `radius` is negative.
+        ValueError: wrong shape, ids that are repeated or given with an index, an index whose metric is not `"hamming"`,
+            or `radius` is negative.
 
     Examples:
         >>> near_duplicates(perceptual_codes(["00ff", "ff00", "00fe", "01fe"]), radius=1)
@@ -49,6 +50,7 @@ def near_duplicates(
     if isinstance(codes, (FlatIndex, HierIndex)):
         if ids is not None:
             raise ValueError("ids must be None for an index, which has its own")
+        codes._needs_hamming("near_duplicates")
         index = codes
     else:
         index = HierIndex.from_arrays(codes, ids)

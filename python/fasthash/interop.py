@@ -37,7 +37,8 @@ def from_faiss(source: faiss.IndexBinary | StrPath, into: FlatIndex | HierIndex 
             `IndexBinaryIDMap` or `IndexBinaryIDMap2` over one of them; or a file that `faiss.write_index_binary` wrote.
             faiss reads the file and is not safe against hostile files: open only files that you trust.
         into: index of the same width that gets the codes; it may hold other codes. None makes a `HierIndex` of one
-            level.
+            level, with the metric `"jaccard"` if `source.metric_type` is `METRIC_Jaccard`. (faiss itself searches such
+            an index by Hamming distance.)
 
     Returns:
         `into`, or the new index.
@@ -64,7 +65,8 @@ def from_faiss(source: faiss.IndexBinary | StrPath, into: FlatIndex | HierIndex 
         hint = "; faiss.deserialize_index_binary(np.frombuffer(source, np.uint8)) makes it one" if in_memory else ""
         raise TypeError(f"source must be a binary index of faiss or the path of one, got {type(source).__name__}{hint}")
     n_bits = check_width("source.d", binary.d)
-    index = HierIndex((n_bits,)) if into is None else into
+    is_jaccard = binary.metric_type == faiss.METRIC_Jaccard
+    index = HierIndex(n_bits, metric="jaccard" if is_jaccard else "hamming") if into is None else into
     if not isinstance(index, (FlatIndex, HierIndex)):
         raise TypeError(f"into must be a FlatIndex, a HierIndex or None, got {type(into).__name__}")
     if index.n_bits != n_bits:
@@ -93,7 +95,8 @@ def to_faiss(
 
     Raises:
         TypeError: `index` is not a `FlatIndex` or `HierIndex`, or `nlist` is not an integer.
-        ValueError: `kind` is unknown; the ids are not 0 .. n-1 for `"flat"`; the index is empty for `"ivf"`; `nlist` is
+        ValueError: `kind` is unknown; the metric of the index is not `"hamming"`, the only one of faiss's binary
+            indices; the ids are not 0 .. n-1 for `"flat"`; the index is empty for `"ivf"`; `nlist` is
             out of range or given for another kind.
 
     Examples:
@@ -106,6 +109,7 @@ def to_faiss(
     if not isinstance(index, (FlatIndex, HierIndex)):
         raise TypeError(f"index must be a FlatIndex or HierIndex, got {type(index).__name__}")
     check_choice("kind", kind, _KINDS)
+    index._needs_hamming("an index of faiss")
     if nlist is not None and kind != "ivf":
         raise ValueError(f"nlist must be None for kind={kind!r}, which has no lists, got {nlist!r}")
     codes, ids = index.to_arrays()

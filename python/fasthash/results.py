@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,14 @@ __all__ = ["FileInfo", "FileReport", "FileSection", "RangeResult", "RescoredResu
 class SearchResult(NamedTuple):
     """The k nearest codes of each query, ordered by (distance, id)."""
 
-    distances: NDArray[np.int32]
-    """`(nq, k)`, Hamming distances in bits; n_bits + 1 in places without a neighbour."""
+    distances: NDArray[Any]
+    """`(nq, k)`, int32 Hamming distances in bits; n_bits + 1 in places without a neighbour. Of the metric `"jaccard"`
+    float32 from 0 to 1; infinity in places without a neighbour."""
 
     ids: NDArray[np.int64]
     """`(nq, k)`; -1 in places without a neighbour."""
 
-    def per_query(self) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
+    def per_query(self) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
         """Distances and ids of each query, in order, as views without the places that have no neighbour.
 
         Examples:
@@ -44,8 +45,9 @@ class RangeResult(NamedTuple):
     offsets: NDArray[np.int64]
     """`(nq + 1,)`, from 0 to the number of results."""
 
-    distances: NDArray[np.int32]
-    """`(offsets[-1],)`, Hamming distances in bits; the rows of a query are ordered by (distance, id)."""
+    distances: NDArray[Any]
+    """`(offsets[-1],)`, int32 Hamming distances in bits, or float32 Jaccard distances; the rows of a query are ordered
+    by (distance, id)."""
 
     ids: NDArray[np.int64]
     """`(offsets[-1],)`, ids in the same order."""
@@ -55,7 +57,7 @@ class RangeResult(NamedTuple):
         """Number of queries; `len(result)` is that of the fields, as of every named tuple."""
         return len(self.offsets) - 1
 
-    def per_query(self) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
+    def per_query(self) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
         """Distances and ids of each query, in order, as views.
 
         Examples:
@@ -127,6 +129,9 @@ class FileInfo(NamedTuple):
 
     has_id_map: bool = False
     """Whether the file holds the id map, so that loading it need not build one."""
+
+    metric: str = "hamming"
+    """`"hamming"` or `"jaccard"`."""
 
     @property
     def n_bits(self) -> int:

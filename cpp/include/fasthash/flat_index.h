@@ -7,7 +7,7 @@ namespace fasthash {
 
 class FlatIndex final : public Index {
  public:
-    explicit FlatIndex(std::size_t n_bits);
+    explicit FlatIndex(std::size_t n_bits, Metric metric = Metric::hamming);
 
  private:
     friend class Index;

@@ -7,8 +7,10 @@ namespace fasthash {
 
 class HierIndex final : public Index {
  public:
-    /// `plan`: forces an exact search plan; empty lets the index choose.
-    explicit HierIndex(LevelLayout layout, Memory memory = Memory::standard, std::optional<Plan> plan = std::nullopt);
+    /// `plan`: forces an exact search plan; empty lets the index choose. With Metric::jaccard the index has one level
+    /// and no plan, and `memory` has no effect. Throws ArgumentError for others.
+    explicit HierIndex(LevelLayout layout, Memory memory = Memory::standard, std::optional<Plan> plan = std::nullopt,
+                       Metric metric = Metric::hamming);
 
     Memory memory() const;
     std::optional<Plan> forced_plan() const;

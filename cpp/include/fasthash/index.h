@@ -40,6 +40,7 @@ class Index {
     Index& operator=(const Index&) = delete;
 
     IndexKind kind() const;
+    Metric metric() const;
     const LevelLayout& layout() const;
     std::size_t size() const;
     /// Bytes of memory held by the index.
@@ -106,6 +107,17 @@ class Index {
     void count_within(CodeView queries, std::int32_t radius, const IdFilter* filter, std::int64_t* counts,
                       const Interrupt& interrupt = {}) const;
 
+    // The same searches for an index with Metric::jaccard; the others throw ArgumentError there, and these elsewhere.
+    // Distances are compared as fractions, and rounded to float in the results. A place without a neighbour has the
+    // distance infinity. `radius`: a distance is within it if, rounded to double, it is not larger.
+
+    void search_jaccard(CodeView queries, std::size_t k, const IdFilter* filter, float* distances, std::int64_t* ids,
+                        QueryStats* stats, const Interrupt& interrupt = {}) const;
+    JaccardRangeResult range_search_jaccard(CodeView queries, double radius, const IdFilter* filter, QueryStats* stats,
+                                            const Interrupt& interrupt = {}) const;
+    void count_within_jaccard(CodeView queries, double radius, const IdFilter* filter, std::int64_t* counts,
+                              const Interrupt& interrupt = {}) const;
+
     /// Write the index to one file, atomically: after a failure the old file is intact. `id_map`: write the id map too,
     /// at most 4 bytes a code, so that an index loaded from the file need not build it. Throws IoError.
     void save(const std::string& path, const Interrupt& interrupt = {}, bool id_map = false) const;
@@ -123,6 +135,7 @@ class Index {
     friend std::unique_ptr<Index> load_index(const std::string& path, bool mapped, bool check);
     friend std::unique_ptr<Index> index_from_bytes(const std::uint8_t* data, std::size_t n);
 
+    void check_metric(Metric wanted) const;
     /// Make a FlatIndex or a HierIndex, according to its settings.
     static std::unique_ptr<Index> of(std::unique_ptr<Impl> impl);
 };

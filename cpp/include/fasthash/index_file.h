@@ -21,6 +21,7 @@ struct FileInfo {
     Memory memory;             ///< of a hierarchical index
     std::uint64_t n_clusters;  ///< 0 if the codes are not in clusters
     bool has_id_map;
+    Metric metric;
 };
 
 /// One section of a file.

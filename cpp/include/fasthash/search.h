@@ -8,6 +8,11 @@ namespace fasthash {
 
 enum class IndexKind : std::uint8_t { flat = 1, hier = 2 };
 
+enum class Metric : std::uint8_t {
+    hamming,  ///< number of bits that differ
+    jaccard,  ///< share of the bits set in either code that the two do not share, as sets of bits: 1 - Tanimoto
+};
+
 /// Memory budget of an index, everything included. Only tables that make searches faster are built.
 enum class Memory : std::uint8_t {
     standard,  ///< up to twice the bytes of the codes
@@ -51,10 +56,13 @@ struct QueryStats {
 };
 
 /// Result of a range search: query q has the entries offsets[q] .. offsets[q + 1], sorted by (distance, id).
-struct RangeResult {
+template <typename Distance>
+struct RangeResultOf {
     std::vector<std::int64_t> offsets;
-    std::vector<std::int32_t> distances;
+    std::vector<Distance> distances;
     std::vector<std::int64_t> ids;
 };
+using RangeResult = RangeResultOf<std::int32_t>;
+using JaccardRangeResult = RangeResultOf<float>;
 
 }  // namespace fasthash

@@ -15,8 +15,8 @@ LevelLayout one_level(std::size_t n_bits) {
 
 }  // namespace
 
-FlatIndex::FlatIndex(std::size_t n_bits)
-    : Index(std::make_unique<Impl>(one_level(n_bits), IndexSettings{IndexKind::flat, Memory::standard, {}})) {}
+FlatIndex::FlatIndex(std::size_t n_bits, Metric metric)
+    : Index(std::make_unique<Impl>(one_level(n_bits), IndexSettings{IndexKind::flat, Memory::standard, {}, metric})) {}
 
 FlatIndex::FlatIndex(std::unique_ptr<Impl> impl) : Index(std::move(impl)) {}
 

@@ -4,6 +4,7 @@
 
 #include "codes/arranged_codes.h"
 #include "codes/code_bits.h"
+#include "fasthash/error.h"
 #include "index/index_impl.h"
 #include "segments/merge.h"
 
@@ -47,10 +48,20 @@ std::vector<std::size_t> nodes_of(const State& state, const LevelLayout& layout)
     return count_nodes(MergeCursor(state.segments, nothing, stopper), layout);
 }
 
+IndexSettings checked(const LevelLayout& layout, const IndexSettings& settings) {
+    if (settings.metric == Metric::jaccard && layout.n_levels() > 1) {
+        throw ArgumentError("level_bits must be one level with the metric jaccard, got " + layout.str());
+    }
+    if (settings.metric == Metric::jaccard && settings.plan) {
+        throw ArgumentError("plan must not be given with the metric jaccard, which has one plan");
+    }
+    return settings;
+}
+
 }  // namespace
 
-HierIndex::HierIndex(LevelLayout layout, Memory memory, std::optional<Plan> plan)
-    : Index(std::make_unique<Impl>(std::move(layout), IndexSettings{IndexKind::hier, memory, plan})) {}
+HierIndex::HierIndex(LevelLayout layout, Memory memory, std::optional<Plan> plan, Metric metric)
+    : Index(std::make_unique<Impl>(std::move(layout), checked(layout, {IndexKind::hier, memory, plan, metric}))) {}
 
 HierIndex::HierIndex(std::unique_ptr<Impl> impl) : Index(std::move(impl)) {}
 
@@ -60,6 +71,7 @@ std::optional<Plan> HierIndex::forced_plan() const { return impl_->settings.plan
 
 HierIndex::Shape HierIndex::shape() const {
     const std::shared_ptr<const State> held = impl_->state.get();
+    if (metric() == Metric::jaccard) return {Plan::scan, 0, 0, 0, {held->size()}};
     Shape shape{Plan::scan, 0, 0, 0, nodes_of(*held, layout())};
     if (held->segments.empty()) return shape;
     const SearchPlan first = held->segments[0].segment->search_plan();

@@ -14,17 +14,17 @@
 namespace fasthash {
 namespace {
 
-void check_width(const char* name, const CodeView& codes, const LevelLayout& layout) {
-    if (codes.n_bytes == layout.n_bytes()) return;
-    throw ArgumentError(std::string(name) + " must be " + std::to_string(layout.n_bytes()) + " bytes wide for " +
-                        std::to_string(layout.n_bits()) + " bits, got " + std::to_string(codes.n_bytes) + " bytes");
-}
-
 void check_radius(std::int32_t radius) {
     if (radius < 0) throw ArgumentError("radius must be at least 0, got " + std::to_string(radius));
 }
 
 }  // namespace
+
+void check_width(const char* name, const CodeView& codes, const LevelLayout& layout) {
+    if (codes.n_bytes == layout.n_bytes()) return;
+    throw ArgumentError(std::string(name) + " must be " + std::to_string(layout.n_bytes()) + " bytes wide for " +
+                        std::to_string(layout.n_bits()) + " bits, got " + std::to_string(codes.n_bytes) + " bytes");
+}
 
 Index::Index(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
@@ -36,6 +36,8 @@ std::unique_ptr<Index> Index::of(std::unique_ptr<Impl> impl) {
 }
 
 IndexKind Index::kind() const { return impl_->settings.kind; }
+
+Metric Index::metric() const { return impl_->settings.metric; }
 
 const LevelLayout& Index::layout() const { return impl_->layout; }
 
@@ -96,6 +98,7 @@ void Index::merge(const Index& other, const Interrupt& interrupt) {
     if (other.layout().level_bits() != layout().level_bits()) {
         throw ArgumentError("other must have levels of " + layout().str() + " bits, has " + other.layout().str());
     }
+    if (other.metric() != metric()) throw ArgumentError("other must have the same metric");
     const Export entries = other.export_entries();
     impl_->add("merge", {entries.codes.data(), entries.ids.size(), layout().n_bytes()}, entries.ids.data(), interrupt);
 }
@@ -178,6 +181,7 @@ void check_share(const char* name, double share) {
 
 void Index::search(CodeView queries, std::size_t k, const std::optional<Pruning>& pruning, const IdFilter* filter,
                    std::int32_t* distances, std::int64_t* ids, QueryStats* stats, const Interrupt& interrupt) const {
+    check_metric(Metric::hamming);
     check_width("queries", queries, layout());
     if (pruning) check_share("keep", pruning->keep);
     const SearchTask task = nearest_task(queries, k, distances, ids, stats);
@@ -191,6 +195,7 @@ void Index::search(CodeView queries, std::size_t k, const std::optional<Pruning>
 
 void Index::search_share(CodeView queries, std::size_t k, double share, const IdFilter* filter, std::int32_t* distances,
                          std::int64_t* ids, QueryStats* stats, const Interrupt& interrupt) const {
+    check_metric(Metric::hamming);
     check_width("queries", queries, layout());
     check_share("max_compared", share);
     SearchTask task = nearest_task(queries, k, distances, ids, stats);
@@ -201,38 +206,23 @@ void Index::search_share(CodeView queries, std::size_t k, double share, const Id
 
 RangeResult Index::range_search(CodeView queries, std::int32_t radius, const IdFilter* filter, QueryStats* stats,
                                 const Interrupt& interrupt) const {
+    check_metric(Metric::hamming);
     check_width("queries", queries, layout());
     check_radius(radius);
-    struct Found {
-        std::vector<std::int32_t> distances;
-        std::vector<std::int64_t> ids;
-    };
-    std::vector<Found> found(queries.n);
+    std::vector<FoundWithin<std::int32_t>> found(queries.n);
     const SearchTask task{queries, {kAll, radius}, stats, [&found](std::size_t q, TopK& nearest) {
                               const std::size_t n = nearest.finish();
-                              found[q].distances.resize(n);
-                              found[q].ids.resize(n);
+                              found[q].resize(n);
                               nearest.write(found[q].distances.data(), found[q].ids.data());
                           }};
     Stopper stopper(interrupt);
     impl_->search_exact(filter, task, stopper);
-    RangeResult result;
-    result.offsets.push_back(0);
-    for (const Found& of_query : found) {
-        result.offsets.push_back(result.offsets.back() + static_cast<std::int64_t>(of_query.ids.size()));
-    }
-    result.distances.reserve(static_cast<std::size_t>(result.offsets.back()));
-    result.ids.reserve(static_cast<std::size_t>(result.offsets.back()));
-    for (Found& of_query : found) {
-        result.distances.insert(result.distances.end(), of_query.distances.begin(), of_query.distances.end());
-        result.ids.insert(result.ids.end(), of_query.ids.begin(), of_query.ids.end());
-        of_query = {};
-    }
-    return result;
+    return put_together(std::move(found));
 }
 
 void Index::count_within(CodeView queries, std::int32_t radius, const IdFilter* filter, std::int64_t* counts,
                          const Interrupt& interrupt) const {
+    check_metric(Metric::hamming);
     check_width("queries", queries, layout());
     check_radius(radius);
     const SearchTask task{queries, {kAll, radius, true}, nullptr, [counts](std::size_t q, TopK& nearest) {

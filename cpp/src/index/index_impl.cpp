@@ -4,6 +4,7 @@
 
 #include "fasthash/error.h"
 #include "fasthash/ids.h"
+#include "segments/bit_major_segment.h"
 #include "segments/byte_major_segment.h"
 #include "segments/filtered_gallery.h"
 #include "segments/merge.h"
@@ -88,7 +89,7 @@ void Index::Impl::append(State& draft, CodeView codes, const std::int64_t* ids, 
     const std::vector<LiveSegment> joined(begin, segments.end());
     segments.erase(begin, segments.end());
     const NewEntries entries{codes, ids, static_cast<std::int64_t>(draft.next_id)};
-    segments.push_back(small ? ByteMajorSegment::of(joined, entries) : build(joined, entries, leading(draft), stopper));
+    segments.push_back(small ? build_small(joined, entries) : build(joined, entries, leading(draft), stopper));
     segments.back().small = small;
     draft.next_id = ids == nullptr ? draft.next_id + codes.n : next_after(draft.next_id, ids, codes.n);
 }
@@ -113,7 +114,7 @@ void Index::Impl::remove(State& draft, const std::int64_t* ids, std::size_t n, S
         if ((n_entries - each.n_live) * kMostRemoved <= n_entries) continue;
         const bool small = each.small;
         const Segment* before = &each == &segments[0] ? nullptr : leading(draft);
-        each = small ? ByteMajorSegment::of({each}, nothing_new()) : build({each}, nothing_new(), before, stopper);
+        each = small ? build_small({each}, nothing_new()) : build({each}, nothing_new(), before, stopper);
         each.small = small;
     }
 }
@@ -140,7 +141,9 @@ std::shared_ptr<const State> Index::Impl::compacted(Stopper& stopper) {
 
 std::shared_ptr<const State> Index::Impl::to_save(Stopper& stopper) const {
     std::shared_ptr<const State> held = state.get();
-    if (held->is_compact() || held->segments[0].segment->clusters() == nullptr) return held;
+    const bool any_order =
+        settings.metric == Metric::hamming && (held->segments.empty() || leading(*held)->clusters() == nullptr);
+    if (held->is_compact() || any_order) return held;
     return in_one_segment(*held, stopper);
 }
 
@@ -149,22 +152,33 @@ void Index::Impl::search_exact(const IdFilter* filter, const SearchTask& task, S
     if (task.share < 1 && !held->segments.empty() && leading(*held)->search_plan().plan != Plan::clusters) {
         throw ArgumentError("max_compared must be given to an index in clusters, which plan=\"clusters\" forces");
     }
+    const Searched searched = to_search(held, filter);
+    search_segments(searched.segments, searched.order, task, stopper);
+}
+
+void Index::Impl::search_jaccard(const IdFilter* filter, const JaccardTask& task, Stopper& stopper) const {
+    fasthash::search_jaccard(to_search(state.get(), filter).segments, task, stopper);
+}
+
+Index::Impl::Searched Index::Impl::to_search(std::shared_ptr<const State> held, const IdFilter* filter) const {
+    Searched searched;
     if (filter != nullptr && is_narrow(*filter, held->size())) {
-        const std::shared_ptr<const Segment> allowed = filtered(held, *filter, filter->reusable());
-        std::vector<SearchedSegment> segments;
-        if (allowed) segments.push_back({allowed.get(), {}});
-        search_segments(segments, IdOrder::any, task, stopper);
-        return;
+        searched.allowed = filtered(held, *filter, filter->reusable());
+        if (searched.allowed) searched.segments.push_back({searched.allowed.get(), {}});
+    } else {
+        for (const LiveSegment& each : held->segments) {
+            searched.segments.push_back({each.segment.get(), each.visibility(filter)});
+        }
+        if (held->ids_ascend()) searched.order = IdOrder::ascending;
     }
-    std::vector<SearchedSegment> segments;
-    for (const LiveSegment& each : held->segments) segments.push_back({each.segment.get(), each.visibility(filter)});
-    search_segments(segments, held->ids_ascend() ? IdOrder::ascending : IdOrder::any, task, stopper);
+    searched.state = std::move(held);
+    return searched;
 }
 
 std::shared_ptr<const Segment> Index::Impl::filtered(const std::shared_ptr<const State>& held, const IdFilter& filter,
                                                      bool built) const {
     return filter.prepared().entries_of(held, filter, layout.n_bytes(), [&](const NewEntries& entries) {
-        if (!built) return ByteMajorSegment::of({}, entries).segment;
+        if (!built) return build_small({}, entries).segment;
         Stopper stopper;
         return build({}, entries, leading(*held), stopper).segment;
     });
@@ -188,12 +202,17 @@ void Index::Impl::search_pruned(const Pruning& pruning, const IdFilter* filter, 
 
 LiveSegment Index::Impl::build(const std::vector<LiveSegment>& segments, const NewEntries& entries,
                                const Segment* first, Stopper& stopper) const {
-    if (settings.kind == IndexKind::flat) return ByteMajorSegment::of(segments, entries);
+    if (settings.kind == IndexKind::flat || settings.metric == Metric::jaccard) return build_small(segments, entries);
     // If the first segment needs no scan, later ones need none either: their search starts with its low threshold.
     std::optional<Plan> plan = settings.plan;
     if (!plan && first != nullptr && first->search_plan().plan != Plan::scan) plan = first->search_plan().plan;
     SortedCodes codes = merged(MergeCursor(segments, entries, stopper), layout.n_bytes(), stopper);
     return LiveSegment(planned_segment(std::move(codes), settings.memory, plan, stopper));
+}
+
+LiveSegment Index::Impl::build_small(const std::vector<LiveSegment>& segments, const NewEntries& entries) const {
+    return settings.metric == Metric::jaccard ? BitMajorSegment::of(segments, entries)
+                                              : ByteMajorSegment::of(segments, entries);
 }
 
 }  // namespace fasthash

@@ -22,8 +22,10 @@ std::unique_ptr<Index> Index::joined(const std::vector<const Index*>& indices, s
     auto state = std::make_shared<State>();
     state->next_id = next_id;
     for (const Index* index : indices) {
-        if (index->layout().level_bits() != layout().level_bits() || index->kind() != kind()) {
-            throw ArgumentError("indices must be of the same kind, with levels of " + layout().str() + " bits");
+        const bool equal_kind = index->kind() == kind() && index->metric() == metric();
+        if (index->layout().level_bits() != layout().level_bits() || !equal_kind) {
+            throw ArgumentError("indices must be of the same kind and metric, with levels of " + layout().str() +
+                                " bits");
         }
         const std::shared_ptr<const State> held = index->impl_->state.get();
         state->segments.insert(state->segments.end(), held->segments.begin(), held->segments.end());

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <string>
+#include <vector>
 
 #include "codes/code_bits.h"
 #include "fasthash/threads.h"
@@ -42,6 +44,27 @@ void check_last_group(const ByteMajorCodes& codes) {
             refuse("bytes after the last code are not zero");
         }
     }
+}
+
+void check_planes(const BitMajorCodes& codes) {
+    const std::size_t n_bits = codes.n_bits(), n_bytes = codes.n_bytes();
+    parallel_for(codes.n_blocks(), [&](std::size_t block) {
+        const NumberRange range = codes.codes_of(block);
+        const std::size_t n_words = codes.n_words(block);
+        for (std::size_t bit = 0; bit < n_bits && range.size() % 64 != 0; ++bit) {
+            const std::uint64_t last = codes.planes_of(block)[(bit + 1) * n_words - 1];
+            if (last >> range.size() % 64 != 0) refuse("bits after the last code are not zero");
+        }
+        std::vector<std::size_t> numbers(range.size());
+        std::iota(numbers.begin(), numbers.end(), range.begin);
+        Array<std::uint8_t> rows(range.size() * n_bytes);
+        codes.copy_rows(numbers.data(), numbers.size(), rows.data());
+        for (std::size_t i = 0; i < numbers.size(); ++i) {
+            if (count_set(rows.data() + i * n_bytes, n_bytes) != codes.n_set(numbers[i])) {
+                refuse("code of row " + std::to_string(numbers[i]) + " has another number of bits set than its place");
+            }
+        }
+    });
 }
 
 void check_order(const Array<std::uint8_t>& codes, std::size_t n_bytes, std::size_t n_rows) {

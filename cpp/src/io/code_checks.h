@@ -3,6 +3,7 @@
 // Called by the file reader before it builds a segment.
 #pragma once
 
+#include "codes/bit_major_codes.h"
 #include "codes/byte_major_codes.h"
 #include "io/file_layout.h"
 
@@ -12,6 +13,8 @@ bool all_zero(const std::uint8_t* bytes, std::size_t n);
 
 /// The bytes that pad the last group must be zero. Throws FormatError, as all of these.
 void check_last_group(const ByteMajorCodes& codes);
+/// Codes must have as many bits set as their order says, and bits that stand for no code must be zero.
+void check_planes(const BitMajorCodes& codes);
 /// Rows must ascend.
 void check_order(const Array<std::uint8_t>& rows, std::size_t n_bytes, std::size_t n_rows);
 /// The numbers of ids of the rows must add up. See DuplicateRuns.

@@ -19,6 +19,7 @@ struct IndexSettings {
     IndexKind kind;
     Memory memory;
     std::optional<Plan> plan;
+    Metric metric = Metric::hamming;
 };
 
 /// Content of a file: everything needed to rebuild the index.
@@ -39,7 +40,8 @@ IndexContent read_index(const std::string& path, bool mapped, FileChecks checks 
 /// Read an index from the bytes of a file, which are copied.
 IndexContent read_index(const std::uint8_t* data, std::size_t n);
 
-/// Write an index, atomically; codes that fill one segment in clusters keep that order. `id_map`: with the id map.
+/// Write an index, atomically; codes that fill one segment in clusters keep that order. A bit-major state must be one
+/// segment without removed entries. `id_map`: with the id map.
 /// Throws IoError, or Interrupted when `stopper` ends the work.
 void save_index(const std::string& path, const LevelLayout& layout, const IndexSettings& settings, const State& state,
                 bool id_map, Stopper& stopper);

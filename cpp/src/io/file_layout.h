@@ -20,7 +20,7 @@ namespace fasthash {
 
 constexpr char kMagic[8] = {'F', 'A', 'S', 'T', 'H', 'A', 'S', 'H'};
 constexpr std::uint16_t kMajor = 1;
-constexpr std::uint16_t kMinor = 2;  // the newest
+constexpr std::uint16_t kMinor = 3;  // the newest
 constexpr std::uint64_t kMaxCodes = UINT32_MAX;
 constexpr std::uint64_t kMaxClusters = UINT16_MAX;
 constexpr std::size_t kSections = 6;
@@ -46,14 +46,20 @@ struct RawHeader {
     std::uint64_t next_id;
     std::uint64_t hashes[kSections];
     std::uint8_t has_id_map;
-    std::uint8_t reserved[7];
+    std::uint8_t metric;
+    std::uint8_t reserved[6];
     std::uint64_t header_hash;  // of all bytes before it
 
     /// The minor version of such a file: the oldest that can express it.
     std::uint16_t oldest_minor() const {
+        if (metric != 0) return 3;
         if (n_clusters > 0 || has_id_map != 0) return 2;
         return plan == 4 ? 1 : 0;
     }
+    bool is_jaccard() const { return metric == static_cast<std::uint8_t>(Metric::jaccard); }
+    bool is_flat() const { return kind == static_cast<std::uint8_t>(IndexKind::flat); }
+    /// Whether equal codes are stored one by one, in whole groups.
+    bool has_row_for_each_code() const { return is_flat() || is_jaccard(); }
     std::size_t n_sections() const { return oldest_minor() < 2 ? kOldSections : kSections; }
 };
 static_assert(sizeof(RawHeader) == 128 && offsetof(RawHeader, header_hash) == 120, "the format fixes the header");
@@ -72,16 +78,17 @@ struct SectionTable {
 
     /// No overflow: fewer than 2^32 codes of at most 512 bytes.
     SectionTable(const RawHeader& raw, std::size_t n_bytes) : n(raw.n_sections()) {
-        const bool flat = raw.kind == static_cast<std::uint8_t>(IndexKind::flat);
-        const bool in_groups = flat || raw.n_clusters > 0;
+        const bool in_groups = raw.has_row_for_each_code() || raw.n_clusters > 0;
         const std::uint64_t n_stored = in_groups ? (raw.n_rows + kGroup - 1) / kGroup * kGroup : raw.n_rows;
-        const std::uint64_t n_rings = std::uint64_t{raw.n_clusters} * (n_bytes * 8 + 1);
+        // Rings of codes at one distance to a centroid; a bit-major file has those of a single one, zero.
+        const std::uint64_t n_centers = raw.is_jaccard() && raw.n_codes > 0 ? 1 : raw.n_clusters;
+        const std::uint64_t n_rings = n_centers * (n_bytes * 8 + 1);
         const std::uint64_t sizes[kSections] = {
             raw.n_levels * sizeof(std::uint16_t),
             n_stored * n_bytes,
             raw.n_runs == 0 ? 0 : (raw.n_rows + 63) / 64 * sizeof(std::uint64_t) + raw.n_runs * sizeof(std::uint32_t),
             raw.id_bytes == 0 ? 0 : raw.n_codes * raw.id_bytes + PackedNumbers::kSlack,
-            raw.n_clusters == 0 ? 0 : (n_rings + 1) * sizeof(std::uint32_t) + raw.n_clusters * n_bytes,
+            n_centers == 0 ? 0 : (n_rings + 1) * sizeof(std::uint32_t) + raw.n_clusters * n_bytes,
             raw.has_id_map == 0 ? 0 : raw.n_codes * IdMap::width_for(raw.n_codes) + PackedNumbers::kSlack,
         };
         std::uint64_t begin = sizeof(RawHeader);

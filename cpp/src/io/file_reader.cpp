@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstring>
+#include <tuple>
 
 #include "fasthash/error.h"
 #include "fasthash/ids.h"
@@ -13,6 +14,7 @@
 #include "io/xxh64.h"
 #include "platform/files.h"
 #include "segments/arranged_segment.h"
+#include "segments/bit_major_segment.h"
 #include "segments/byte_major_segment.h"
 #include "segments/plan_segment.h"
 #include "segments/state.h"
@@ -41,26 +43,27 @@ RawHeader read_header(const ByteSource& file) {
     const auto check = [](bool good, const char* field, std::uint64_t value, const char* wrong) {
         if (!good) refuse(std::string(field) + " " + std::to_string(value) + " " + wrong);
     };
-    const bool flat = raw.kind == static_cast<std::uint8_t>(IndexKind::flat);
     const bool hier = raw.kind == static_cast<std::uint8_t>(IndexKind::hier);
-    check(flat || hier, "kind of index", raw.kind, "is unknown");
+    check(raw.is_flat() || hier, "kind of index", raw.kind, "is unknown");
+    check(raw.metric <= 1, "metric", raw.metric, "is unknown");
+    const bool each = raw.has_row_for_each_code();
     check(raw.memory <= (hier ? 2 : 0), "memory setting", raw.memory, "is unknown");
-    check(raw.plan <= (hier ? 4 : 0), "plan", raw.plan, "is unknown");
+    check(raw.plan <= (hier && !raw.is_jaccard() ? 4 : 0), "plan", raw.plan, "is unknown");
     check(raw.minor == raw.oldest_minor(), "minor version", raw.minor, "does not agree with what the file holds");
-    check(raw.n_levels >= 1 && raw.n_levels <= (hier ? kMaxBits / 8 : 1), "number of levels", raw.n_levels,
+    check(raw.n_levels >= 1 && raw.n_levels <= (each ? 1 : kMaxBits / 8), "number of levels", raw.n_levels,
           "is out of range");
     check(raw.n_codes <= kMaxCodes, "number of codes", raw.n_codes, "is out of range");
-    check(flat || raw.n_codes == 0 ? raw.n_rows == raw.n_codes : raw.n_rows >= 1 && raw.n_rows <= raw.n_codes,
+    check(each || raw.n_codes == 0 ? raw.n_rows == raw.n_codes : raw.n_rows >= 1 && raw.n_rows <= raw.n_codes,
           "number of rows", raw.n_rows, "does not agree with the number of codes");
     const std::uint64_t n_extra = raw.n_codes - raw.n_rows;
     check(raw.n_runs <= std::min(n_extra, raw.n_rows) && (raw.n_runs > 0) == (n_extra > 0), "number of runs",
           raw.n_runs, "does not agree with the numbers of codes and rows");
-    check(raw.id_bytes <= 8 && (raw.n_codes == 0 ? raw.id_bytes == 0 : flat || raw.id_bytes > 0), "bytes of an id",
+    check(raw.id_bytes <= 8 && (raw.n_codes == 0 ? raw.id_bytes == 0 : each || raw.id_bytes > 0), "bytes of an id",
           raw.id_bytes, "are out of range");
     check(raw.next_id <= std::uint64_t{1} << 63, "next id", raw.next_id, "is out of range");
     check(raw.n_codes > 0 || raw.first_id == 0, "first id", static_cast<std::uint64_t>(raw.first_id),
           "is that of no code");
-    const bool may_be_clusters = hier && (raw.plan == 0 || raw.plan == 4);
+    const bool may_be_clusters = !each && (raw.plan == 0 || raw.plan == 4);
     check(raw.n_clusters <= (may_be_clusters ? raw.n_rows : 0), "number of clusters", raw.n_clusters,
           "does not agree with the kind, the plan and the number of rows");
     check(raw.has_id_map <= (raw.id_bytes > 0 ? 1 : 0), "id map", raw.has_id_map, "is unknown, or maps no ids");
@@ -95,9 +98,17 @@ struct OpenedFile {
     IndexKind kind() const { return static_cast<IndexKind>(raw.kind); }
     SectionTable table() const { return {raw, layout().n_bytes()}; }
     FileInfo info() const {
-        return {kind(),         level_bits,         raw.n_codes, raw.id_bytes > 0,
-                raw.major,      raw.minor,          file.size(), static_cast<Memory>(raw.memory),
-                raw.n_clusters, raw.has_id_map != 0};
+        return {kind(),
+                level_bits,
+                raw.n_codes,
+                raw.id_bytes > 0,
+                raw.major,
+                raw.minor,
+                file.size(),
+                static_cast<Memory>(raw.memory),
+                raw.n_clusters,
+                raw.has_id_map != 0,
+                static_cast<Metric>(raw.metric)};
     }
 
     [[noreturn]] static void refuse_section(std::size_t section) {
@@ -136,11 +147,15 @@ class Sections {
         if (hash.digest() != opened_.raw.hashes[section]) OpenedFile::refuse_section(section);
     }
     /// Check the large sections in parallel.
-    void check_large(const Array<std::uint8_t>& codes, const PackedNumbers& ids, const PackedNumbers& id_map) const {
-        const std::pair<std::size_t, const Array<std::uint8_t>*> large[] = {
-            {1, &codes}, {3, &ids.bytes()}, {5, &id_map.bytes()}};
+    template <typename T>
+    void check_large(const Array<T>& codes, const PackedNumbers& ids, const PackedNumbers& id_map) const {
+        const std::tuple<std::size_t, const void*, std::size_t> large[] = {
+            {1, codes.data(), codes.size() * sizeof(T)},
+            {3, ids.bytes().data(), ids.bytes().size()},
+            {5, id_map.bytes().data(), id_map.bytes().size()}};
         parallel_for(table_.n == kSections ? 3 : 2, [&](std::size_t i) {
-            check_hash(large[i].first, {{large[i].second->data(), large[i].second->size()}});
+            const auto& [section, data, n_bytes] = large[i];
+            check_hash(section, {{data, n_bytes}});
         });
     }
 
@@ -181,32 +196,61 @@ ByteMajorCodes read_groups(const OpenedFile& opened, const Sections& sections) {
             sections.values<std::uint8_t>(1, 0, static_cast<std::size_t>(opened.table()[1].n_bytes))};
 }
 
-LiveSegment load_flat(const OpenedFile& opened, const std::shared_ptr<const MappedFile>& mapped) {
-    const RawHeader& raw = opened.raw;
-    const Sections sections(opened, mapped.get());
-    const auto n = static_cast<std::size_t>(raw.n_codes);
-    ByteMajorCodes codes = read_groups(opened, sections);
-    sections.check_gaps();
-    sections.check_hash(2, {});
-    if (raw.has_id_map != 0) sections.check_hash(4, {});
+// Ids of a file that has a row for each code, and their map.
+struct EachIds {
     PackedNumbers stored;  // unless ids are consecutive
-    if (raw.id_bytes > 0) stored = read_ids(opened, sections);
-    PackedNumbers id_map = read_id_map(opened, sections);
-    sections.check_large(codes.stored(), stored, id_map);
-    check_last_group(codes);
-    std::optional<EntryIds> ids;
-    if (raw.id_bytes == 0) {
+    PackedNumbers id_map;
+
+    EachIds(const OpenedFile& opened, const Sections& sections) {
+        if (opened.raw.id_bytes > 0) stored = read_ids(opened, sections);
+        id_map = read_id_map(opened, sections);
+    }
+    EntryIds checked(const RawHeader& raw, FileChecks checks) {
+        const auto n = static_cast<std::size_t>(raw.n_codes);
+        if (raw.id_bytes > 0) {
+            IdSummary summary = check_ids(raw, DuplicateRuns(n), stored, id_map, checks);
+            return EntryIds(std::move(stored), std::move(summary));
+        }
         check_next_id(raw, n - 1);
         if (static_cast<std::uint64_t>(kNoId) - static_cast<std::uint64_t>(raw.first_id) < n) {
             refuse("ids must not hold -1");
         }
-        ids.emplace(raw.first_id, n);
-    } else {
-        IdSummary summary = check_ids(raw, DuplicateRuns(n), stored, id_map, FileChecks::all);
-        ids.emplace(std::move(stored), std::move(summary));
+        return EntryIds(raw.first_id, n);
     }
-    return with_id_map(std::make_shared<const ByteMajorSegment>(std::move(codes), std::move(*ids), mapped),
-                       std::move(id_map));
+};
+
+LiveSegment load_flat(const OpenedFile& opened, const std::shared_ptr<const MappedFile>& mapped) {
+    const Sections sections(opened, mapped.get());
+    ByteMajorCodes codes = read_groups(opened, sections);
+    sections.check_gaps();
+    sections.check_hash(2, {});
+    if (opened.raw.has_id_map != 0) sections.check_hash(4, {});
+    EachIds ids(opened, sections);
+    sections.check_large(codes.stored(), ids.stored, ids.id_map);
+    check_last_group(codes);
+    EntryIds checked = ids.checked(opened.raw, FileChecks::all);
+    return with_id_map(std::make_shared<const ByteMajorSegment>(std::move(codes), std::move(checked), mapped),
+                       std::move(ids.id_map));
+}
+
+LiveSegment load_bit_major(const OpenedFile& opened, const std::shared_ptr<const MappedFile>& mapped,
+                           FileChecks checks) {
+    const Sections sections(opened, mapped.get());
+    const auto n = static_cast<std::size_t>(opened.raw.n_codes);
+    const std::size_t n_bytes = opened.layout().n_bytes();
+    auto planes = sections.values<std::uint64_t>(1, 0, opened.table()[1].n_bytes / sizeof(std::uint64_t));
+    auto count_begin = sections.values<std::uint32_t>(4, 0, n_bytes * 8 + 2);
+    sections.check_gaps();
+    sections.check_hash(2, {});
+    sections.check_hash(4, {{count_begin.data(), count_begin.size() * sizeof count_begin[0]}});
+    EachIds ids(opened, sections);
+    if (checks == FileChecks::all) sections.check_large(planes, ids.stored, ids.id_map);
+    check_rings(count_begin, n);
+    BitMajorCodes codes(n_bytes, n, std::move(planes), std::move(count_begin));
+    if (checks == FileChecks::all) check_planes(codes);
+    EntryIds checked = ids.checked(opened.raw, checks);
+    return with_id_map(std::make_shared<const BitMajorSegment>(std::move(codes), std::move(checked), mapped),
+                       std::move(ids.id_map));
 }
 
 DuplicateRuns read_runs(const RawHeader& raw, const Sections& sections) {
@@ -280,13 +324,14 @@ IndexContent read(const ByteSource& file, const std::shared_ptr<const MappedFile
                   FileChecks checks = FileChecks::all) {
     const OpenedFile opened(file);
     const RawHeader& raw = opened.raw;
-    IndexSettings settings{opened.kind(), static_cast<Memory>(raw.memory), {}};
+    IndexSettings settings{opened.kind(), static_cast<Memory>(raw.memory), {}, static_cast<Metric>(raw.metric)};
     if (raw.plan > 0) settings.plan = static_cast<Plan>(raw.plan - 1);
     auto state = std::make_shared<State>();
     state->next_id = raw.next_id;
     if (raw.n_codes > 0) {
-        state->segments.push_back(opened.kind() == IndexKind::flat ? load_flat(opened, mapped)
-                                                                   : load_hier(opened, mapped, settings, checks));
+        state->segments.push_back(raw.is_jaccard() ? load_bit_major(opened, mapped, checks)
+                                  : raw.is_flat()  ? load_flat(opened, mapped)
+                                                   : load_hier(opened, mapped, settings, checks));
     } else {
         const Sections sections(opened, nullptr);
         sections.check_gaps();

@@ -7,6 +7,7 @@
 #include "io/file_layout.h"
 #include "io/xxh64.h"
 #include "platform/files.h"
+#include "segments/bit_major_segment.h"
 #include "segments/merge.h"
 #include "segments/state.h"
 
@@ -113,7 +114,7 @@ class IdWriter {
 
 // Sections 4 and 5, if the file has them. `ids`: of the id map; none if it is not wanted.
 void write_newer_sections(IndexWriter& writer, RawHeader& raw, const ArrangedCodes* clusters,
-                          const Array<std::int64_t>& ids) {
+                          const BitMajorSegment* bit_major, const Array<std::int64_t>& ids) {
     // Ids that ascend need no map.
     raw.has_id_map = std::is_sorted(ids.begin(), ids.end()) ? 0 : 1;
     if (raw.n_sections() == kOldSections) return;
@@ -121,6 +122,10 @@ void write_newer_sections(IndexWriter& writer, RawHeader& raw, const ArrangedCod
     if (clusters != nullptr) {
         writer.append(clusters->ring_begin().data(), clusters->ring_begin().size() * sizeof(std::uint32_t));
         writer.append(clusters->centroids().data, clusters->centroids().n * clusters->n_bytes());
+    }
+    if (bit_major != nullptr) {
+        const Array<std::uint32_t>& begin = bit_major->codes().count_begin();
+        writer.append(begin.data(), begin.size() * sizeof begin[0]);
     }
     writer.begin(5);
     if (raw.has_id_map == 0) return;
@@ -170,6 +175,25 @@ void write_flat(IndexWriter& writer, RawHeader& raw, const State& state, std::si
     ids.finish();
 }
 
+// A bit-major segment that is the whole index.
+void write_bit_major(IndexWriter& writer, RawHeader& raw, const BitMajorSegment& segment,
+                     Array<std::int64_t>* map_ids) {
+    raw.n_rows = raw.n_codes;
+    const Array<std::uint64_t>& planes = segment.codes().planes();
+    constexpr std::size_t kWords = kBufferBytes / sizeof planes[0];
+    writer.begin(1);
+    for (std::size_t at = 0; at < planes.size(); at += kWords) {
+        writer.append(planes.data() + at, std::min(kWords, planes.size() - at) * sizeof planes[0]);
+    }
+    writer.begin(2);
+    writer.begin(3);
+    raw.first_id = segment.smallest_id();
+    if (segment.ids().counted()) return;
+    IdWriter ids(writer, raw, segment.smallest_id(), segment.largest_id(), map_ids);
+    for (std::size_t entry = 0; entry < segment.n_entries(); ++entry) ids.append(segment.id(entry));
+    ids.finish();
+}
+
 void write_sorted(IndexWriter& writer, RawHeader& raw, const State& state, std::size_t n_bytes,
                   Array<std::int64_t>* map_ids, Stopper& stopper) {
     const NewEntries nothing{{nullptr, 0, n_bytes}, nullptr, 0};
@@ -216,6 +240,7 @@ void write_index(ByteSink& sink, const LevelLayout& layout, const IndexSettings&
     raw.kind = static_cast<std::uint8_t>(settings.kind);
     raw.memory = static_cast<std::uint8_t>(settings.memory);
     raw.plan = settings.plan ? static_cast<std::uint8_t>(static_cast<int>(*settings.plan) + 1) : std::uint8_t{0};
+    raw.metric = static_cast<std::uint8_t>(settings.metric);
     raw.n_levels = static_cast<std::uint16_t>(layout.n_levels());
     raw.n_codes = state.size();
     raw.next_id = state.next_id;
@@ -229,14 +254,17 @@ void write_index(ByteSink& sink, const LevelLayout& layout, const IndexSettings&
     Array<std::int64_t>* const map_ids = id_map ? &ids : nullptr;
     const ArrangedCodes* clusters = state.clusters();
     if (clusters != nullptr && clusters->centroids().n > kMaxClusters) clusters = nullptr;  // written in byte order
-    if (settings.kind == IndexKind::flat) {
+    const BitMajorSegment* bit_major = state.segments.empty() ? nullptr : state.segments[0].segment->bit_major();
+    if (bit_major != nullptr) {
+        write_bit_major(writer, raw, *bit_major, map_ids);
+    } else if (settings.kind == IndexKind::flat) {
         write_flat(writer, raw, state, layout.n_bytes(), map_ids);
     } else if (clusters != nullptr) {
         write_clusters(writer, raw, *clusters, map_ids);
     } else {
         write_sorted(writer, raw, state, layout.n_bytes(), map_ids, stopper);
     }
-    write_newer_sections(writer, raw, clusters, ids);
+    write_newer_sections(writer, raw, clusters, bit_major, ids);
     writer.finish(raw);
 }
 

@@ -1,4 +1,5 @@
 // AVX2 kernels: count the bits of 32 bytes at once by looking up half-bytes (vpshufb).
+#include "kernels/planes.h"
 #include "kernels/rows.h"
 
 #if defined(__x86_64__)
@@ -351,11 +352,15 @@ AVX2 std::size_t find_between(const std::uint8_t* totals, std::size_t n_groups, 
     return count;
 }
 
+using Words = std::uint64_t __attribute__((vector_size(32)));
+
+AVX2 bool count_shared(const PlaneScan& scan) { return planes::count_shared<Words>(scan); }
+
 }  // namespace
 
 const Kernels* avx2_kernels() {
-    static constexpr Kernels table = {SimdLevel::avx2, kPrepared,  prepare,       scan_groups, scan_rows,
-                                      distances,       scan_parts, count_at_most, sum_at_most, find_between};
+    static constexpr Kernels table = {SimdLevel::avx2, kPrepared,     prepare,     scan_groups,  scan_rows,   distances,
+                                      scan_parts,      count_at_most, sum_at_most, find_between, count_shared};
     return &table;
 }
 

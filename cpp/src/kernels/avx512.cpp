@@ -1,4 +1,5 @@
 // AVX-512 kernels (VPOPCNTDQ, BITALG; Intel since Ice Lake, AMD since Zen 4): count the bits of 64 bytes at once.
+#include "kernels/planes.h"
 #include "kernels/rows.h"
 
 #if defined(__x86_64__)
@@ -296,11 +297,16 @@ AVX512 std::size_t find_between(const std::uint8_t* totals, std::size_t n_groups
     return count;
 }
 
+using Words = std::uint64_t __attribute__((vector_size(64)));
+
+AVX512 bool count_shared(const PlaneScan& scan) { return planes::count_shared<Words>(scan); }
+
 }  // namespace
 
 const Kernels* avx512_kernels() {
     static constexpr Kernels table = {SimdLevel::avx512, 8,          prepare,       scan_groups, scan_rows,
-                                      distances,         scan_parts, count_at_most, sum_at_most, find_between};
+                                      distances,         scan_parts, count_at_most, sum_at_most, find_between,
+                                      count_shared};
     return &table;
 }
 

@@ -103,6 +103,23 @@ class RowSink {
     ~RowSink() = default;
 };
 
+/// Most words of a bit plane that a scan reads: a cache line, for 512 codes.
+constexpr std::size_t kPlaneWords = 8;
+/// Binary digits of a number of shared bits: up to 4096.
+constexpr std::size_t kSumDigits = 13;
+
+/// A comparison of a query with codes in bit planes (codes/bit_major_codes.h).
+struct PlaneScan {
+    const std::uint64_t* planes;  ///< of bit 0, bit 1, ...: n_words words each; bit i of a word is that of code i
+    std::size_t n_words;          ///< at most kPlaneWords
+    const std::uint16_t* bits;    ///< the bits that the query sets
+    std::size_t n_set;            ///< number of them
+    std::size_t least;            ///< shared bits wanted, at most n_set
+    std::uint64_t* found;         ///< set: for each word the codes that share at least that many bits
+    std::uint64_t* sums;          ///< set where a code was found: digit d of the numbers of shared bits is the plane
+                                  ///< sums + d * kPlaneWords, for as many digits as n_set has
+};
+
 struct Kernels {
     SimdLevel level;
 
@@ -132,6 +149,9 @@ struct Kernels {
     /// Write the positions of the totals in first .. last (first <= last), ascending; returns their number.
     std::size_t (*find_between)(const std::uint8_t* totals, std::size_t n_groups, std::uint8_t first, std::uint8_t last,
                                 std::uint32_t* positions);
+
+    /// Find the codes in planes that share enough bits with a query; false if there are none.
+    bool (*count_shared)(const PlaneScan& scan);
 };
 
 /// The table in use.

@@ -1,4 +1,5 @@
 // NEON kernels, for every 64-bit ARM: count the bits of 16 bytes at once.
+#include "kernels/planes.h"
 #include "kernels/totals.h"
 
 #if defined(__aarch64__)
@@ -67,6 +68,10 @@ struct Distances {
 
 void scan_parts(const PartScan& scan, TotalCount* count) { totals::scan_parts<Distances>(scan, 1, count); }
 
+using Words = std::uint64_t __attribute__((vector_size(16)));
+
+bool count_shared(const PlaneScan& scan) { return planes::count_shared<Words>(scan); }
+
 FASTHASH_ROW_KERNELS(, rows::Builtin)
 
 }  // namespace
@@ -81,7 +86,8 @@ const Kernels* neon_kernels() {
                                       scan_parts,
                                       totals::count_at_most,
                                       totals::sum_at_most,
-                                      totals::find_between};
+                                      totals::find_between,
+                                      count_shared};
     return &table;
 }
 

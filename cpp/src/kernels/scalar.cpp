@@ -1,4 +1,5 @@
 // Portable kernels: the fallback on every machine, and the reference for all other tables in tests.
+#include "kernels/planes.h"
 #include "kernels/totals.h"
 
 namespace fasthash {
@@ -142,6 +143,8 @@ struct Distances {
 
 void scan_parts(const PartScan& scan, TotalCount* count) { totals::scan_parts<Distances>(scan, 8, count); }
 
+bool count_shared(const PlaneScan& scan) { return planes::count_shared<Words>(scan); }
+
 FASTHASH_ROW_KERNELS(, Swar)
 
 }  // namespace
@@ -155,6 +158,7 @@ const Kernels kScalarKernels = {SimdLevel::scalar,
                                 scan_parts,
                                 totals::count_at_most,
                                 totals::sum_at_most,
-                                totals::find_between};
+                                totals::find_between,
+                                count_shared};
 
 }  // namespace fasthash

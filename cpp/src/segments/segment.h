@@ -1,6 +1,7 @@
 // A segment: an immutable set of entries, searchable on its own. An index is a list of segments.
 //
-// Implemented by SortedSegment and ByteMajorSegment. Removal hides entries (LiveSegment) and never changes the segment.
+// Implemented by SortedSegment, ArrangedSegment, ByteMajorSegment and BitMajorSegment. Removal hides entries
+// (LiveSegment) and never changes the segment.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +19,7 @@
 namespace fasthash {
 
 class ArrangedCodes;
+class BitMajorSegment;
 class MappedFile;
 
 /// The exact search plan of a segment.
@@ -70,6 +72,8 @@ class Segment : public IdList {
     virtual const SortedCodes* sorted_codes() const { return nullptr; }
     /// The codes in clusters; null if this segment has none.
     virtual const ArrangedCodes* clusters() const { return nullptr; }
+    /// This segment if it is bit-major; else null.
+    virtual const BitMajorSegment* bit_major() const { return nullptr; }
     /// Whether ids ascend in the order of the entries.
     virtual bool ids_ascend() const { return false; }
     virtual SearchPlan search_plan() const { return {}; }

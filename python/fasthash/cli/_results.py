@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fasthash._shown import for_terminal
 from fasthash.results import RangeResult, SearchResult, SearchStats
@@ -27,10 +28,15 @@ def neighbours(result: Result) -> Iterator[dict[str, list[Any]]]:
     columns: dict[str, Any] = {"ids": result.ids, "distances": result.distances} | keys_of(result)
     if isinstance(result, RangeResult):
         for begin, end in pairwise(result.offsets.tolist()):
-            yield {name: values[begin:end].tolist() for name, values in columns.items()}
+            yield {name: _plain(values[begin:end]) for name, values in columns.items()}
     else:
         for row, valid in enumerate(result.ids != -1):
-            yield {name: values[row][valid].tolist() for name, values in columns.items()}
+            yield {name: _plain(values[row][valid]) for name, values in columns.items()}
+
+
+def _plain(values: NDArray[Any]) -> list[Any]:
+    """Values as objects of Python; a float32 with as few digits as tell it from others."""
+    return [float(str(value)) for value in values] if values.dtype == np.float32 else values.tolist()
 
 
 def keys_of(result: Result) -> dict[str, Any]:
@@ -58,7 +64,7 @@ def csv_lines(result: Result, first: int) -> Iterator[str]:
 def table(result: Result, first: int) -> Iterator[str]:
     """Yield the lines of `csv_lines` in aligned columns."""
     for query, rank, distance, id, *key in _fields(result, first):
-        shown = f"{query:>5d}  {rank:>4d}  {distance:>8d}  {id}"
+        shown = f"{query:>5d}  {rank:>4d}  {distance:>8}  {id}"
         yield f"{shown}  {for_terminal(_as_text(key[0]))}" if key else shown
 
 

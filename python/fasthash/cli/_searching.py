@@ -30,7 +30,7 @@ Show: TypeAlias = Callable[[_results.Result, int], object]
 def finder(
     index: FlatIndex | HierIndex | Store | ShardedIndex,
     k: int,
-    radius: int | None,
+    radius: float | None,
     keep: float | None,
     keep_mode: Any,
     allow: Path | None,
@@ -42,12 +42,23 @@ def finder(
         index.count_within(np.empty((0, index.n_bits // 8), np.uint8), 0, allow=ids)  # raises if it does not fit
         allowed = IdFilter(ids)
     if radius is not None:
-        return lambda queries: index.range_search(queries, radius, allow=allowed, stats=True)
+        within = _of_metric(index, radius)
+        return lambda queries: index.range_search(queries, within, allow=allowed, stats=True)
     if keep is None:
         return lambda queries: index.search(queries, k, allow=allowed, stats=True)
     if isinstance(index, FlatIndex):
         raise ValueError(f"keep must be left out for a flat index, got {keep}")
     return lambda queries: index.search(queries, k, keep=keep, keep_mode=keep_mode, allow=allowed, stats=True)
+
+
+def _of_metric(index: FlatIndex | HierIndex | Store | ShardedIndex, radius: float) -> Any:
+    """A radius in bits as an integer; of an index with another metric as it is."""
+    by_bits = not isinstance(index, (FlatIndex, HierIndex)) or index.metric == "hamming"
+    if not by_bits:
+        return radius
+    if not radius.is_integer():
+        raise ValueError(f"radius must be a whole number of bits, got {radius}")
+    return int(radius)
 
 
 def printer(n_queries: int, as_json: bool, as_csv: bool, with_keys: bool = False) -> Show:

@@ -34,6 +34,13 @@ class Memory(str, Enum):
     fast = "fast"
 
 
+class Metric(str, Enum):
+    """Distance between codes; see `FlatIndex`."""
+
+    hamming = "hamming"
+    jaccard = "jaccard"
+
+
 class KeepMode(str, Enum):
     """Meaning of the share in `--keep`; see `HierIndex.search`."""
 
@@ -72,6 +79,9 @@ def build(
     ] = None,
     add: Annotated[bool, typer.Option("--add", help="Add the codes to a store that exists.")] = False,
     memory: Annotated[Memory | None, typer.Option(help="Memory budget of the index. Default: default.")] = None,
+    metric: Annotated[
+        Metric, typer.Option(help="Distance; jaccard is 1 - Tanimoto, for fingerprints.")
+    ] = Metric.hamming,
     format: _codes.Format = None,
     bits: _codes.Bits = None,
     array: _codes.Array = "codes",
@@ -104,6 +114,8 @@ def build(
 
         fasthash build hashes.txt -o photos.fhs --keys names.txt
 
+        fasthash build molecules.fps --metric jaccard
+
         fasthash build codes.npy -o codes.shards --ray --shards 4
     """
     if flat and (levels is not None or memory is not None):
@@ -114,6 +126,8 @@ def build(
     if output is None and str(codes) == "-":
         raise typer.BadParameter("standard input needs --output")
     is_store = output is not None and output.suffix == stores.ENDING
+    if metric is Metric.jaccard and (is_store or ray or levels is not None or memory is not None):
+        raise typer.BadParameter("--metric jaccard excludes stores, --ray, --levels and --memory")
     if (keys is not None or add) and not is_store:
         raise typer.BadParameter("--keys and --add need a store: an --output that ends in .fhs")
     if is_store and (flat or ray or force):
@@ -139,7 +153,8 @@ def build(
             sharded = _on_ray(address)(level_bits, memory=budget, n_shards=n_shards, threads=threads)
             index = stack.enter_context(sharded)
         else:
-            index = FlatIndex(sum(level_bits)) if flat else HierIndex(level_bits, memory=budget)
+            by: Any = metric.value
+            index = FlatIndex(sum(level_bits), metric=by) if flat else HierIndex(level_bits, memory=budget, metric=by)
         begin = time.perf_counter()
         with _codes.share_bar(f"indexing {counted(len(gallery), 'code')}") as tell:
             index.add(gallery, given, **({} if ray else {"progress": tell}))
@@ -155,7 +170,9 @@ def search(
     index: Annotated[Path, typer.Argument(help="An index file or a store; with --ray a folder.", show_default=False)],
     queries: Annotated[Path, typer.Argument(help="Codes as in `build`; - for standard input.", show_default=False)],
     k: Annotated[int | None, typer.Option("-k", help="Neighbours of each query. Default: 10.")] = None,
-    radius: Annotated[int | None, typer.Option(help="Find all codes within this distance in bits, not k.")] = None,
+    radius: Annotated[
+        float | None, typer.Option(help="Find all codes within this distance, not k; in bits, or of jaccard to 1.")
+    ] = None,
     keep: Annotated[
         float | None, typer.Option(help="HDHash's pruned search, not exact: share kept after each level.")
     ] = None,
@@ -346,6 +363,7 @@ def _facts(file: Path) -> dict[str, Any]:
         "codes": header.n_codes,
         "bits": header.n_bits,
         "levels": list(header.level_bits),
+        "metric": header.metric,
         "memory": header.memory,
         "ids": "stored" if header.has_ids else "counted",
         "clusters": header.n_clusters,

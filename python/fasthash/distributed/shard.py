@@ -89,7 +89,7 @@ class Shard:
         name = shard_names(card["n_shards"])[number]
         path = check_file(folder, card, name, whole=False)
         index = load(path)
-        if not isinstance(index, HierIndex):
+        if not isinstance(index, HierIndex) or index.metric != "hamming":
             raise FormatError(f"{path} holds {index!r}, expected a HierIndex")
         codes, ids = index.to_arrays()
         check_shard(index, shard_of(ids, card["n_shards"]), number, ids, card)

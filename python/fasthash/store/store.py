@@ -240,10 +240,12 @@ class Store(Readable):
 
         Raises:
             TypeError: `index` is not an index.
+            ValueError: the metric of the index is not `"hamming"`.
             FileExistsError: `path` holds a store already, or something else.
         """
         if not isinstance(index, (FlatIndex, HierIndex)):
             raise TypeError(f"index must be a FlatIndex or HierIndex, got {type(index).__name__}")
+        index._needs_hamming("a store")
         if os.path.exists(Path(path) / "manifest"):
             raise FileExistsError(f"path={os.fspath(path)!r} holds a store already")
         settings: Any = {"memory": index.memory} if isinstance(index, HierIndex) else {}
