@@ -333,10 +333,12 @@ def paddings(files):
     for name, data in files.items():
         ranges = described_ranges(data)
         header = ref.split(data)[0]
-        zeros = [*(range(96, 112) if header.n_sections == 4 else ()), *range(113, 120)]
+        zeros = [*(range(96, 112) if header.n_sections == 4 else ()), *range(114, 120)]
         for (_, end), (begin, _) in itertools.pairwise(ranges):
             zeros += range(end, begin)
-        if (header.kind == ref.FLAT or header.n_clusters) and header.n_rows % 64:
+        if header.metric == ref.JACCARD:
+            zeros += padding_of_planes(header.n_rows, *ranges[1])
+        elif (header.kind == ref.FLAT or header.n_clusters) and header.n_rows % 64:
             begin, end = ranges[1]
             last = np.arange(begin, end)[-64 * (end - begin) // ref.aligned(header.n_rows) :]
             zeros += last.reshape(-1, 64)[:, header.n_rows % 64 :].ravel().tolist()
@@ -349,10 +351,16 @@ def paddings(files):
             yield Hostile("padding not zero", f"{name} at {at}", with_sums(changed), broken=True)
 
 
+def padding_of_planes(n, begin, end):
+    """The bytes after the last code, of planes of less than 512 codes: whole bytes alone."""
+    bytes_of_plane = ref.aligned(n) // 8
+    return [plane + i for plane in range(begin, end, bytes_of_plane) for i in range(-(-n // 8), bytes_of_plane)]
+
+
 def wrong_codes(files):
     for name, data in files.items():
         header, (levels, codes, *others) = ref.split(data)
-        if header.kind == ref.FLAT or header.n_clusters or header.n_rows == 0:
+        if header.one_by_one or header.n_clusters or header.n_rows == 0:
             continue
         rows = np.frombuffer(codes, dtype=np.uint8).reshape(header.n_rows, -1)
         for what, disorder in disorders(rows):
@@ -598,14 +606,22 @@ def random_files(rng, n):
         ids = np.arange(n_codes) if rng.random() < 0.3 else values + min(first, 2**63 - 1 - span)
         next_id = max(int(ids.max(initial=-1)) + 1, 0) + int(rng.integers(0, 3)) if rng.random() < 0.9 else 2**63
         settings = (0, 0) if kind == ref.FLAT else (int(rng.integers(3)), int(rng.integers(5)))
+        metric = ref.JACCARD if len(level_bits) == 1 and settings[1] == 0 and rng.random() < 0.3 else ref.HAMMING
         centroids = None
-        if kind == ref.HIER and settings[1] in (0, 4) and n_codes > 0 and n_bytes < 20 and rng.random() < 0.6:
+        if (
+            metric == ref.HAMMING
+            and kind == ref.HIER
+            and settings[1] in (0, 4)
+            and n_codes > 0
+            and n_bytes < 20
+            and rng.random() < 0.6
+        ):
             n_distinct = len(np.unique(codes, axis=0))
             centroids = codes[rng.integers(0, n_codes, rng.integers(1, min(n_distinct, 6) + 1))]
             centroids[0] ^= 1
         bits = tuple(int(bits) for bits in level_bits)
         id_map = bool(rng.random() < 0.3)
-        data = ref.write(make(kind, bits, codes, ids, next_id, *settings, centroids, id_map))
+        data = ref.write(make(kind, bits, codes, ids, next_id, *settings, centroids, id_map, metric))
         for _ in range(int(rng.integers(4))):
             data = tampered(rng, data)
         yield Hostile("random file", f"number {i}", data)

@@ -25,7 +25,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import fasthash as fh
 from fasthash import neighbors as module
 from fasthash.baselines import ITQ, LSH, SDH
-from fasthash.neighbors import HammingNeighbors, HammingRadiusNeighbors
+from fasthash.neighbors import HammingNeighbors, HammingRadiusNeighbors, JaccardNeighbors
 
 WIDTHS = [1, 7, 8, 13, 64, 65]
 SEARCHES = ["train", "queries"]
@@ -405,3 +405,29 @@ def not_expected(estimator):
 )
 def test_checks_of_scikit_learn(estimator, check, data_of_the_checks_become_bits):
     check(estimator)
+
+
+# ---- Jaccard distance ----
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("search", SEARCHES)
+def test_jaccard_neighbours_are_those_of_scikit_learn(search, packed):
+    train, others = bits(120, 64), bits(30, 64, seed=1)
+    train[100:], train[7] = train[:20], 0
+    theirs = NearestNeighbors(metric="jaccard", algorithm="brute").fit(train.astype(bool))
+    codes = np.packbits(train, axis=1) if packed else train
+    ours = JaccardNeighbors(n_neighbors=9, packed=packed).fit(codes)
+    queries, theirs_of = None, None
+    if search == "queries":
+        queries, theirs_of = np.packbits(others, axis=1) if packed else others, others.astype(bool)
+    distances, rows = ours.kneighbors(queries)
+    np.testing.assert_allclose(distances, theirs.kneighbors(theirs_of, 9)[0], atol=1e-7)
+    assert (distances.dtype, rows.dtype) == (np.float64, np.int64)
+    for radius in (0, 0.5, 2 / 3, 1):
+        np.testing.assert_allclose(
+            ours.radius_neighbors_graph(queries, radius, "distance").toarray(),
+            theirs.radius_neighbors_graph(theirs_of, radius, "distance").toarray(),
+            atol=1e-7,
+        )
+    assert clone(ours).get_params() == {"n_neighbors": 9, "radius": 1.0, "packed": packed}

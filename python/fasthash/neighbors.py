@@ -1,4 +1,4 @@
-"""Nearest neighbours by Hamming distance as an estimator of scikit-learn, with an exact index below."""
+"""Nearest neighbours by Hamming or Jaccard distance as estimators of scikit-learn, with an exact index below."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ with needs_extra("sklearn"):
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["HammingNeighbors", "HammingRadiusNeighbors"]
+__all__ = ["HammingNeighbors", "HammingRadiusNeighbors", "JaccardNeighbors"]
 
 Mode = Literal["connectivity", "distance"]
 
@@ -105,12 +105,9 @@ class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         check_int("n_neighbors", self.n_neighbors, minimum=1)
         check_not_negative("radius", self.radius)
         check_bool("packed", self.packed)
-        check_bool("normalize", self.normalize)
-        check_choice("algorithm", self.algorithm, ("auto", "brute"))
-        check_choice("memory", self.memory, get_args(Memory))
+        self._check_settings()
         codes, n_bits = self._codes(X, reset=True)
-        brute = self.algorithm == "brute"
-        self.index_ = FlatIndex.from_arrays(codes) if brute else HierIndex.from_arrays(codes, memory=self.memory)
+        self.index_ = self._index_of(codes)
         self.n_bits_, self.n_samples_fit_ = n_bits, len(codes)
         self._n_features_out = len(codes)  # columns of a graph
         return self
@@ -208,6 +205,15 @@ class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """
         return self.kneighbors_graph(X, mode="distance")
 
+    def _check_settings(self) -> None:
+        check_bool("normalize", self.normalize)
+        check_choice("algorithm", self.algorithm, ("auto", "brute"))
+        check_choice("memory", self.memory, get_args(Memory))
+
+    def _index_of(self, codes: NDArray[np.uint8]) -> FlatIndex | HierIndex:
+        brute = self.algorithm == "brute"
+        return FlatIndex.from_arrays(codes) if brute else HierIndex.from_arrays(codes, memory=self.memory)
+
     def _nearest(self, X: ArrayLike | None, n_neighbors: int | None) -> SearchResult:
         queries = self._queries(X)
         k = check_int("n_neighbors", self.n_neighbors if n_neighbors is None else n_neighbors, minimum=1)
@@ -228,10 +234,7 @@ class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _within(self, X: ArrayLike | None, radius: float | None) -> RangeResult:
         queries = self._queries(X)
         limit = check_not_negative("radius", self.radius if radius is None else radius)
-        # Compared with the distances as they are returned, so that a radius that is one of them finds it.
-        possible = self._in_unit(np.arange(self.n_bits_ + 1, dtype=np.int32))
-        n_bits = int(np.searchsorted(possible, limit, side="right")) - 1
-        found = self.index_.range_search(queries, n_bits)
+        found = self.index_.range_search(queries, self._of_index(limit))
         if X is not None:
             return found
         others = found.ids != np.repeat(np.arange(len(queries)), np.diff(found.offsets))
@@ -243,7 +246,14 @@ class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         edges = np.ones(len(found.ids)) if connected else self._in_unit(found.distances).astype(np.float64)
         return csr_matrix((edges, found.ids, found.offsets), shape=(len(found.offsets) - 1, self.n_samples_fit_))
 
-    def _in_unit(self, distances: NDArray[np.int32]) -> NDArray[Any]:
+    def _of_index(self, radius: float) -> float:
+        """The radius that the index takes."""
+        # Compared with the distances as they are returned, so that a radius that is one of them finds it.
+        possible = self._in_unit(np.arange(self.n_bits_ + 1, dtype=np.int32))
+        return int(np.searchsorted(possible, radius, side="right")) - 1
+
+    def _in_unit(self, distances: NDArray[Any]) -> NDArray[Any]:
+        """Distances as they are returned."""
         return distances / self.n_bits_ if self.normalize else distances
 
     def _queries(self, X: ArrayLike | None) -> NDArray[np.uint8]:
@@ -276,6 +286,41 @@ class HammingRadiusNeighbors(HammingNeighbors):
     def transform(self, X: ArrayLike) -> csr_matrix:
         """`radius_neighbors_graph(X, mode="distance")`; a training sample is its own neighbour here."""
         return self.radius_neighbors_graph(X, mode="distance")
+
+
+class JaccardNeighbors(HammingNeighbors):
+    """The neighbours of `sklearn.neighbors.NearestNeighbors(metric="jaccard")` over bits, from an index of fasthash.
+
+    All is as of `HammingNeighbors`, but for the distances: 1 - shared / united bits, float64 of float32 precision, as
+    of `FlatIndex(n_bits, metric="jaccard")`. Two samples without a bit set are at distance 0, as in scipy.
+
+    Args:
+        n_neighbors: neighbours that `kneighbors` finds, at least 1.
+        radius: largest distance that `radius_neighbors` finds, itself included.
+        packed: as of `HammingNeighbors`.
+
+    Examples:
+        >>> neighbors = JaccardNeighbors(n_neighbors=1).fit([[0, 0, 1, 1], [1, 1, 1, 1]])
+        >>> neighbors.kneighbors([[0, 1, 1, 1]])
+        (array([[0.25]]), array([[1]]))
+    """
+
+    def __init__(self, *, n_neighbors: int = 5, radius: float = 1.0, packed: bool = False) -> None:
+        self.n_neighbors = n_neighbors
+        self.radius = radius
+        self.packed = packed
+
+    def _check_settings(self) -> None:
+        pass
+
+    def _index_of(self, codes: NDArray[np.uint8]) -> FlatIndex | HierIndex:
+        return FlatIndex.from_arrays(codes, metric="jaccard")
+
+    def _of_index(self, radius: float) -> float:
+        return radius
+
+    def _in_unit(self, distances: NDArray[Any]) -> NDArray[Any]:
+        return distances.astype(np.float64)
 
 
 def _checked_codes(array: NDArray[Any]) -> NDArray[np.uint8]:
