@@ -29,6 +29,7 @@ SUBSTRING, ROW_IDS = "cpp/src/search/substring_search.cpp", "cpp/src/codes/row_i
 ENTRIES = "cpp/src/search/row_entries.cpp"
 MERGE, RESCORING = "python/fasthash/distributed/merge.py", "python/fasthash/rescoring.py"
 CLUSTERS, ARRANGED = "cpp/src/search/cluster_search.cpp", "cpp/src/codes/arranged_codes.cpp"
+JACCARD, JACCARD_H = "cpp/src/search/jaccard_scan.cpp", "cpp/src/search/jaccard_topk.h"
 GPU, BATCH, GALLERY = "cpp/gpu/search_kernels.h", "cpp/gpu/query_batch.h", "cpp/gpu/gallery.cu"
 GPU_CLUSTERS = "cpp/gpu/cluster_kernels.h"
 
@@ -85,6 +86,12 @@ MUTANTS = [
     Mutant("a chunk of a cluster hides its last radius", CLUSTERS, "annulus.first > last) continue;", "annulus.first >= last) continue;"),
     Mutant("codes belong to a far centroid", "cpp/src/codes/k_majority.cpp", "while (distances_[number] != least) ++number;", "while (distances_[number] > least + 2) ++number;"),
     Mutant("rows of the next cluster are compared twice", SCAN_H, "if (first_row + kGroup > range.end) rows", "if (first_row + kGroup > range.end + 64) rows"),
+    Mutant("one shared bit too many is wanted", JACCARD_H, "+ whole - 1) / whole;", "+ whole) / whole;"),
+    Mutant("equal fractions forget ids", JACCARD_H, "&& a.id < b.id;", "&& b.id < a.id;"),
+    Mutant("codes with more bits are ruled out", JACCARD, "std::min(n_set, counts_.most)) return", "std::min(n_set, counts_.fewest)) return"),
+    Mutant("a block counts as its fullest code", JACCARD, "n_set + counts_.fewest);", "n_set + counts_.most);"),
+    Mutant("counting ends a plane early", "cpp/src/kernels/planes.h", "scan.least - rest))", "scan.least - rest + 1))"),
+    Mutant("removed codes of planes are found", JACCARD, "real & live->word(begin / 64)", "real"),
     Mutant("merged shards forget ids", MERGE, "np.lexsort((ids, distances), axis=-1)", "np.argsort(distances, axis=-1)"),
     Mutant("scored candidates forget ids", RESCORING, "np.lexsort((ids, -scores), axis=-1)", "np.argsort(-scores, axis=-1)"),
     Mutant("a GPU threshold is that of a nearer one", GPU, "thresholds[query] = keys[k - 1];", "thresholds[query] = keys[k / 2];"),
@@ -137,7 +144,7 @@ class Trial:
         if self._fails(self.build / "topk_test"):
             return "topk_test"
         pytest = [sys.executable, "-c", _PYTEST, "-x", "-q", "-p", "no:cacheprovider"]
-        for step in ("tests/test_differential.py", "tests/test_search.py", "tests/test_certificate.py"):
+        for step in ("tests/test_differential.py", "tests/test_search.py", "tests/test_certificate.py", "tests/test_jaccard.py"):
             if self._fails(*pytest, step):
                 return step
         return None
