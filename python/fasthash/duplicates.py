@@ -21,6 +21,7 @@ _PAIRS = 1 << 20  # neighbours listed at once, about
 _DENSE = 1 << 8  # neighbours of a code from which on its group is followed alone
 # As `_BATCH` where codes are taken in the order of their ids: a dense cluster may begin with any batch.
 _BATCH_IN_ORDER = 1 << 8
+_FIRST_BATCH = 16  # before it is known how many neighbours a code has
 
 
 class Pairs(NamedTuple):
@@ -160,7 +161,7 @@ def _pairs(
     turned: bool,
 ) -> Iterator[Pairs]:
     """The pairs of `near_pairs`. `inside`: the ids of the rows that the index holds if these are the codes, or None."""
-    place, n_batch = 0, 1
+    place, n_batch = 0, _FIRST_BATCH
     while place < len(codes):
         rows, seconds, distances, turns, n_found = _near(index, codes[place : place + n_batch], radius, turned)
         firsts = rows + place
