@@ -1,7 +1,7 @@
 """Photos to perceptual hashes to groups of near-duplicates, in a collection that grows.
 
-Run it with `python examples/near_duplicates.py`; it needs the extra `dedup` and scikit-learn, whose two sample photos
-are cut into twelve, of which some come again in other sizes and qualities.
+Run it with `python examples/near_duplicates.py`; it needs the extra `dedup`, imagehash and scikit-learn, whose two
+sample photos are cut into twelve, of which some come again in other sizes and qualities.
 """
 
 import tempfile
@@ -33,13 +33,13 @@ with tempfile.TemporaryDirectory() as place:
     folder.mkdir()
     for number, photo in enumerate(photos):
         photo.save(folder / f"{number:02}.png")
-    found = find_duplicates(folder, hash_bits=256, state=state, progress=False)
+    found = find_duplicates(folder, state=state, progress=False)
     print(f"{found.n_photos} photos, {found.n_hashed} hashed, {len(found.groups)} groups")
 
     for number, photo in enumerate(versions):
         photo.save(folder / f"{number:02} again.jpg", quality=60)
     (folder / "11.png").unlink()
-    found = find_duplicates(folder, hash_bits=256, state=state, progress=False)
+    found = find_duplicates(folder, state=state, progress=False)
     print(f"{found.n_photos} photos, {found.n_hashed} hashed, {len(found.groups)} groups")
     for group in found.groups:
         print(", ".join(f"{photo.path} (d = {photo.distance})" for photo in group))

@@ -49,7 +49,7 @@ PUBLIC = {
 MODULES = {
     "base": "_core _cuda _extras _checks _labels _locks _shown _durable _folder_lock _npy _progress "
     "results record threads native",
-    "codes": "codes _code_text perceptual _code_tables code_files filters _saved_folder",
+    "codes": "codes _code_text perceptual turning _code_tables code_files filters _saved_folder",
     "indices": "_index_options _index_base _index_files _flat_index _hier_index index _gpu_arrays _gpu_copy gpu "
     "duplicates interop neighbors",
     "stores": "store",
@@ -57,7 +57,7 @@ MODULES = {
     "many machines": "distributed._ray distributed.merge distributed.pruning distributed.shard distributed.fleet "
     "distributed.states distributed.copies distributed.changing distributed.searching distributed.saving "
     "distributed.index",
-    "images": "_pixels _photo_files _photo_hashes _photos folders dedup _contact_sheet data",
+    "images": "_pixels _photo_files _photo_hashes _photos _phash _photo_groups folders dedup _review_page data",
     "learning": "_checkpoint _average _preprocessing _weights _hasher heads backbones _augmentation encoder losses "
     "baselines metrics _resume settings teaching _training_data _training_run train _export plots",
     "runs": "distributed _experiment experiment evaluation bench demo",

@@ -3,6 +3,7 @@ before the first photo is read."""
 
 import json
 import os
+import re
 import shutil
 import signal
 
@@ -58,6 +59,12 @@ def run(tmp_path):
 @pytest.fixture
 def no_hashing(monkeypatch):
     monkeypatch.setattr(dedup, "hash_photo", lambda *arguments, **options: pytest.fail("a photo was hashed"))
+
+
+@pytest.fixture
+def no_hashing_after(monkeypatch):
+    """A function, after whose call no photo may be hashed."""
+    return lambda: monkeypatch.setattr(dedup, "hash_photo", lambda *_, **__: pytest.fail("a photo was hashed"))
 
 
 # Files of equal names, sizes and times
@@ -136,8 +143,34 @@ def test_another_background_needs_another_state(tmp_path):
     photos, state = write_all(tmp_path / "photos", [1]), tmp_path / "state"
     find(photos, state=state, background="red")
     assert find(photos, state=state, background="#ff0000").n_hashed == 0
-    with pytest.raises(ValueError, match=r"^background must be #ff0000, as in the state '.*', got #ffffff$"):
+    message = r"^background must be #ff0000, as in the state '.*', got #ffffff; such hashes need a state of their own$"
+    with pytest.raises(ValueError, match=message):
         find(photos, state=state)
+
+
+def test_states_of_the_former_default_are_never_mixed(tmp_path, run, no_hashing_after):
+    """64 bits were the default; a state of them is of no use to 256."""
+    photos, state = write_all(tmp_path / "photos", [1, 1, 2]), tmp_path / "state"
+    find(photos, state=state, hash_bits=64)
+    before = (state / "card.json").read_bytes()
+    no_hashing_after()
+    for options, message in (
+        ({}, "hash_bits must be 64, as in the state '{}', got 256; such hashes need a state of their own"),
+        ({"turned": True, "hash_bits": 64}, "turned must be False, as in the state '{}', got True; such hashes need a"),
+    ):
+        with pytest.raises(ValueError, match="^" + re.escape(message.format(state))):
+            find(photos, state=state, **options)
+    assert "hash_bits must be 64" in run(photos, "--index", state).stderr
+    assert (state / "card.json").read_bytes() == before
+    assert find(photos, state=state, hash_bits=64).n_hashed == 0
+
+
+def test_turned_states_are_never_mixed(tmp_path):
+    photos, state = write_all(tmp_path / "photos", [1, 1, 2]), tmp_path / "state"
+    assert find(photos, state=state, turned=True).n_hashed == 3
+    with pytest.raises(ValueError, match=r"^turned must be True, as in the state '.*', got False; such hashes need"):
+        find(photos, state=state)
+    assert find(photos, state=state, turned=True).n_hashed == 0
 
 
 def as_first_release(state):
@@ -239,7 +272,7 @@ def test_the_state_is_saved_on_the_way(tmp_path, monkeypatch):
 # Checked early
 
 
-@pytest.mark.parametrize("folder", [None, 5, ["photos"], 1.5, {}])
+@pytest.mark.parametrize("folder", [None, 5, 1.5, {}])
 def test_folders_that_are_none_are_named(folder, no_hashing):
     with pytest.raises(TypeError) as caught:
         find(folder)
@@ -276,7 +309,7 @@ def test_what_cannot_be_written_is_told_before_photos_are_hashed(run, tmp_path, 
         (["--output", tmp_path / "taken"], "holds a folder called index.html, which must be a file"),
         (["--index", file], f"state={str(file)!r} must be a folder, but {str(file)!r} is none"),
         (["--index", file / "deep"], f"but {str(file)!r} is none"),
-        (["--radius", 65], "radius must be at most 64, got 65"),
+        (["--radius", 257], "radius must be at most 256, got 257"),
         (["--background", "no"], "background must be a colour"),
     ):
         result = run(photos, *arguments)

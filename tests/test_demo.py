@@ -19,7 +19,9 @@ from sklearn.datasets import load_digits
 from documents import ROOT
 from fasthash.demo import run_demo
 from fasthash.demo.measure import compare_searches, memory_per_code, prefix_quality
+from fasthash.demo.page import _columns
 from fasthash.demo.plan import make_plan
+from fasthash.demo.provenance import command_line, serve_command
 from fasthash.encoder import HashEncoder
 from pictures import assert_drawn
 
@@ -64,10 +66,37 @@ def test_the_files_of_the_demo(demo):
     for picture in ("neighbours", "map", "pr_curve", "searches"):
         assert_drawn(output / f"{picture}.png")
     page = (output / "index.html").read_text()
-    assert page.count("data:image/png;base64,") == 4
+    near = re.findall(r'<figure class="(right|wrong)">', page)
+    assert page.count("data:image/jpeg;base64,") == len(near) + page.count('<figcaption class="query">')
+    assert len(near) >= 40  # ten of each of four classes
+    assert page.count("<svg ") == 2
+    assert "&lt;" not in page  # shapes are shapes
+    for text in ("Next steps", "fasthash dedup PHOTOS", "prefers-color-scheme: dark", "mAP@ALL by prefix of the code"):
+        assert text in page
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)  # self-contained
     for row in report["searches"]:
         assert row["search"] in page
+
+
+def test_columns_that_are_the_same_in_every_row_become_a_sentence():
+    rows = [{"recall@10": 1.0, "precision@10": 0.5, "codes_compared": n, "nodes_visited": n} for n in (3.0, 5.0)]
+    for row in rows:
+        row["microseconds_per_query"] = row["codes_compared"] * 2
+    shown, same = _columns(rows, 10)
+    assert [column["key"] for column in shown] == ["codes_compared", "nodes_visited", "microseconds_per_query"]
+    assert [(column["title"], column["text"]) for column in same] == [
+        ("recall@10", "1.0000"),
+        ("precision@10", "0.5000"),
+    ]
+    assert [column["most"] for column in shown] == [5.0, 5.0, 10.0]
+
+
+def test_commands_name_paths_below_the_current_folder_shortly(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command_line(images=tmp_path / "a b", output="out") == "fasthash demo --images 'a b' --output out"
+    assert command_line(images=tmp_path.parent / "x") == f"fasthash demo --images {tmp_path.parent / 'x'}"
+    serve = serve_command(tmp_path / "out", tmp_path / "photos")
+    assert serve == "fasthash serve out/gallery.fhs --images photos --encoder out/encoder"
 
 
 def test_the_index_and_the_encoder_of_the_demo_work_together(demo, photos):

@@ -215,6 +215,8 @@ def test_near_duplicates(tmp_path):
     assert run("".join(python_blocks("docs/dedup.md")), tmp_path).splitlines() == [
         "[array([0, 1, 3]), array([2, 4])]",
         "[array([11, 13]), array([12, 14])]",
+        "[0 0 1 2] [1 3 3 4] [1 3 4 0]",
+        "[11 13] [2 4]",
     ]
 
 

@@ -299,7 +299,7 @@ def test_photos_that_need_a_plugin_are_listed(tmp_path, monkeypatch):
     picture().save(tmp_path / "g.heic", "PNG")  # which is none
     found = find(tmp_path)
     assert (found.n_photos, found.n_others) == (1, 0)
-    heif = "ValueError: .heic photos need a plugin of Pillow: pip install pillow-heif"
+    heif = "ValueError: .heic photos need a plugin of Pillow: pip install 'fasthash-search[heif]'"
     assert found.broken == [
         ("a.heic", heif),
         ("b.HEIF", heif),

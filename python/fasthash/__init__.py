@@ -7,7 +7,7 @@
 from fasthash._core import FormatError, __version__
 from fasthash._extras import MissingExtraError
 from fasthash.codes import pack_bits, sign_codes, unpack_bits
-from fasthash.duplicates import near_duplicates
+from fasthash.duplicates import near_duplicates, near_pairs
 from fasthash.filters import IdFilter
 from fasthash.index import FlatIndex, HierIndex, load, peek, verify
 from fasthash.interop import from_faiss, to_faiss
@@ -25,6 +25,7 @@ from fasthash.results import (
 )
 from fasthash.store import Store, StoreRangeResult, StoreSearchResult
 from fasthash.threads import get_num_threads, set_num_threads, simd_level
+from fasthash.turning import turned_codes
 
 __all__ = [
     "FileInfo",
@@ -51,6 +52,7 @@ __all__ = [
     "get_pkgconfig_dir",
     "load",
     "near_duplicates",
+    "near_pairs",
     "pack_bits",
     "peek",
     "perceptual_codes",
@@ -59,6 +61,7 @@ __all__ = [
     "sign_codes",
     "simd_level",
     "to_faiss",
+    "turned_codes",
     "unpack_bits",
     "verify",
 ]

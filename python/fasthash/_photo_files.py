@@ -46,8 +46,9 @@ Image.init()
 _WANTED = "AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"
 _FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)
 
-# Endings of photos that only a plugin of Pillow reads, and the package that has it.
+# Endings of photos that only a plugin of Pillow reads, and the package that has it. `_HOW` says what installs it.
 _PLUGINS = dict.fromkeys((".heic", ".heics", ".heif", ".heifs", ".hif"), "pillow-heif") | {".jxl": "pillow-jxl-plugin"}
+_HOW = {"pillow-heif": "'fasthash-search[heif]'", "pillow-jxl-plugin": "pillow-jxl-plugin"}
 _RAW = (".3fr", ".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw")
 # Without these files of a Pillow that lacks a decoder would vanish.
 _ALWAYS = (".avif", ".jp2", ".webp")
@@ -79,6 +80,7 @@ _BEGINNINGS = re.compile(
     re.DOTALL,
 )
 _HEIF = re.compile(rb"....ftyp(?:hei[cxms]|hev[cx]|(?:mif1|msf1)(?!.*avi[fs]))", re.DOTALL)
+_AVIF = re.compile(rb"....ftyp(?:avif|avis|(?:mif1|msf1).*avi[fs])", re.DOTALL)
 _JXL = re.compile(rb"\0\0\0\x0cJXL |\xff\x0a", re.DOTALL)
 
 
@@ -190,6 +192,8 @@ def why_unreadable(name: str, head: bytes) -> str | None:
     suffix = _suffix(name)
     if suffix in _RAW:
         return None if _reads_by_plugin(suffix) else f"raw photos of cameras ({suffix}) are not read"
+    if _AVIF.match(head) and "AVIF" not in _FORMATS and not _reads_by_plugin(".avif"):
+        return "AVIF photos need a newer Pillow: pip install 'pillow>=11.3'"
     if _HEIF.match(head):
         suffix = ".heic"
     elif _JXL.match(head):
@@ -200,7 +204,7 @@ def why_unreadable(name: str, head: bytes) -> str | None:
         _register(_PLUGINS[suffix])
     if _reads_by_plugin(suffix):
         return None
-    return f"{suffix} photos need a plugin of Pillow: pip install {_PLUGINS[suffix]}"
+    return f"{suffix} photos need a plugin of Pillow: pip install {_HOW[_PLUGINS[suffix]]}"
 
 
 def reason(error: Exception) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fasthash._photo_files import check_regular
 from fasthash._saved_folder import CARD_NAME, Card, check_file, write_folder
-from fasthash._saved_kinds import check_photos, load_codes, load_folder
+from fasthash._saved_kinds import HASH_KINDS, check_photos, load_codes, load_folder
 from fasthash.index import HierIndex
 
 __all__ = ["PhotoHashes", "Stamp", "stamp_of"]
@@ -66,10 +66,12 @@ class PhotoHashes:
         folder: of the photos.
         hash_bits: width of the codes.
         background: of transparent photos, as `#rrggbb`.
+        turned: whether the codes can be turned, see `fasthash._phash`.
     """
 
-    def __init__(self, folder: str, hash_bits: int, background: str = "#ffffff") -> None:
+    def __init__(self, folder: str, hash_bits: int, background: str = "#ffffff", turned: bool = False) -> None:
         self.folder, self.hash_bits, self.background = os.path.realpath(folder), hash_bits, background
+        self.turned = turned
         # One entry is the whole of a change, so that an interruption leaves each photo as it was or as it is.
         self._photos: dict[str, tuple[Stamp, NDArray[np.uint8]]] = {}
         self.n_unsaved = 0
@@ -82,7 +84,7 @@ class PhotoHashes:
 
         Raises:
             FormatError: the state is damaged.
-            ValueError: it is of another width, background or folder. A folder that is gone may have been moved here.
+            ValueError: it is of another width, kind, background or folder. A folder that is gone may have been moved.
         """
         place = Path(state)
         if not (place / CARD_NAME).exists():
@@ -99,9 +101,12 @@ class PhotoHashes:
             self._photos[path] = Stamp(n_bytes, time, *(sample or [""])), code
 
     def _check_same(self, card: Card, state: str) -> None:
-        for name, now in (("hash_bits", self.hash_bits), ("background", self.background)):
-            if (was := card.get(name, now)) != now:
-                raise ValueError(f"{name} must be {was}, as in the state {state!r}, got {now}")
+        before = {"background": self.background} | card | {"turned": card["hash"] == HASH_KINDS[True]}
+        for name in ("hash_bits", "turned", "background"):
+            if (was := before[name]) != (now := getattr(self, name)):
+                raise ValueError(
+                    f"{name} must be {was}, as in the state {state!r}, got {now}; such hashes need a state of their own"
+                )
         was = card.get("folder", self.folder)
         if was != self.folder and os.path.isdir(was) and not os.path.samefile(was, self.folder):
             raise ValueError(
@@ -112,7 +117,11 @@ class PhotoHashes:
     def save(self, state: str | os.PathLike[str]) -> None:
         """Write all into a folder, as a whole."""
         photos = [(path, id, *self._photos[path][0]) for id, path in enumerate(self._photos)]
-        facts: dict[str, Any] = {"hash": "phash", "hash_bits": self.hash_bits, "background": self.background}
+        facts: dict[str, Any] = {
+            "hash": HASH_KINDS[self.turned],
+            "hash_bits": self.hash_bits,
+            "background": self.background,
+        }
         write_folder(state, _KIND, facts | {"folder": self.folder, "photos": photos}, {"codes.fh": self.index().save})
         self.n_unsaved = 0
 

@@ -22,7 +22,7 @@ from fasthash._pixels import WHITE, Colour, to_rgb
 with needs_extra("dedup"):
     from PIL import ExifTags, Image
 
-__all__ = ["DEFAULT_LIMITS", "MAX_BYTES", "MAX_PIXELS", "Limits", "decode_photo", "read_photo"]
+__all__ = ["DEFAULT_LIMITS", "MAX_BYTES", "MAX_PIXELS", "Limits", "decode_photo", "photo_size", "read_photo"]
 
 MAX_BYTES = 1 << 28  # 256 MiB
 MAX_PIXELS = 1 << 27  # 134 million: phones of 108 megapixels pass
@@ -104,6 +104,19 @@ def decode_photo(data: bytes, name: str, limits: Limits = DEFAULT_LIMITS, backgr
     """
     limits.check_bytes(len(data))
     return _read(_NamedBytes(data, name), name, data[:HEAD], limits, background)
+
+
+def photo_size(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Width and height of an image file as it is shown upright, from its header; None if it cannot be read."""
+    try:
+        check_regular(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=readable_formats()) as image:
+                width, height = image.size
+                return (height, width) if _orientation(image) >= 5 else (width, height)
+    except Exception:  # of any kind, as of `read_photo`
+        return None
 
 
 class _NamedBytes(io.BytesIO):

@@ -53,6 +53,7 @@ __all__ = [
 ]
 
 HASH_BITS = (64, 256)
+HASH_KINDS = ("phash", "phash-turning")
 MAX_SHARDS = 1 << 16
 SHARD_RULE = "splitmix64(id) mod n_shards"
 _MAX_CODES = 2**32 - 1  # per index
@@ -161,7 +162,7 @@ _FIELDS: Mapping[str, Mapping[str, _Check]] = {
         "shard": _one_of((SHARD_RULE,)),
     },
     "PhotoHashes": {
-        "hash": _one_of(("phash",)),
+        "hash": _one_of(HASH_KINDS),
         "hash_bits": _integer(min(HASH_BITS), max(HASH_BITS)),
         "photos": _list_of(_photo),
     },

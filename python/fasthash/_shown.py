@@ -10,7 +10,7 @@ import os
 import unicodedata
 from typing import Any
 
-__all__ = ["counted", "for_csv", "for_html", "for_terminal"]
+__all__ = ["counted", "for_csv", "for_html", "for_terminal", "in_bytes"]
 
 # Control characters, marks that change the text direction, undecodable bytes, line and paragraph separators.
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -27,6 +27,20 @@ def counted(n: int, noun: str, plural: str | None = None) -> str:
         ('1 epoch', '2,000 epochs', '0 classes')
     """
     return f"{n:,} {noun if n == 1 else plural or f'{noun}s'}"
+
+
+def in_bytes(n: int) -> str:
+    """Write a size with a unit that people read.
+
+    Examples:
+        >>> in_bytes(999), in_bytes(34_567), in_bytes(3_456_789)
+        ('999 bytes', '35 kB', '3.5 MB')
+    """
+    if n < 1000:
+        return counted(n, "byte")
+    if n < 999_500:
+        return f"{n / 1e3:.0f} kB"
+    return f"{n / 1e6:,.1f} MB"
 
 
 def for_terminal(text: object) -> str:

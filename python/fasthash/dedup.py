@@ -1,61 +1,59 @@
-"""Near-duplicate photos in a folder: found by perceptual hashes, listed, and shown on a contact sheet."""
+"""Near-duplicate photos in folders: found by perceptual hashes, listed, and shown on a page for review."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import check_bool, check_int
+from fasthash._checks import check_bool, check_codes_of_any_width, check_int, check_path
 from fasthash._durable import check_writable
 from fasthash._extras import needs_extra
+from fasthash._photo_groups import Photo, PhotoSet
 from fasthash._progress import is_watched
 from fasthash._saved_kinds import HASH_BITS
-from fasthash.duplicates import near_duplicates, perceptual_codes
 from fasthash.threads import get_num_threads
 
 with needs_extra("dedup"):
-    import imagehash
     from tqdm import tqdm
 
+from fasthash._phash import phash
 from fasthash._photo_files import Broken, check_photo_folder, find_photos, reason
 from fasthash._photo_hashes import PhotoHashes, Stamp, stamp_of
 from fasthash._photos import MAX_BYTES, MAX_PIXELS, Limits, read_photo
 from fasthash._pixels import Colour, as_hex, check_colour
 
-__all__ = ["HASH_BITS", "Duplicates", "Photo", "find_duplicates", "hash_photo"]
+__all__ = ["HASH_BITS", "RADIUS", "Duplicates", "Photo", "find_duplicates", "group_hashes", "hash_photo"]
+
+RADIUS = {64: 4, 256: 32}
+"""The usual radius for each width of the hash; docs/dedup.md has the measurement."""
 
 _SAVE_EVERY = 1000  # photos hashed, and a tenth of all that are known: saving takes as long as there are photos
+
+_Path = str | bytes | os.PathLike[str]
 
 # The stamp and the code of a photo, or what is wrong with it; None where its code is known.
 _Outcome = tuple[Stamp, NDArray[np.uint8]] | str | None
 
 
-class Photo(NamedTuple):
-    """A photo of a group."""
-
-    path: str
-    """Relative to the folder."""
-
-    n_bytes: int
-    distance: int
-    """In bits from the first photo of its group; may exceed the radius where others lie between."""
-
-
 class Duplicates(NamedTuple):
-    """The near-duplicates in a folder."""
+    """The near-duplicates in some folders."""
 
     groups: list[list[Photo]]
-    """Two photos or more each, in the order of their paths; the groups in the order of their first paths."""
+    """Two photos or more each: photos of reference folders first, then by folder and path; the groups in the order of
+    their first photos. A group of references alone is left out."""
 
     broken: Broken
-    """Pairs (path, reason) of what could not be read, in the order of the paths."""
+    """Pairs (path, reason) of what could not be read, in the order of the paths; with several folders, paths with their
+    folders."""
 
     n_photos: int
     """That were read, now or before."""
@@ -69,11 +67,17 @@ class Duplicates(NamedTuple):
     n_others: int = 0
     """Files passed over, which are no photos by name or content."""
 
+    folders: tuple[str, ...] = ()
+    """Reference folders first."""
+
+    turned: bool = False
+
 
 def hash_photo(
     path: str | os.PathLike[str],
-    hash_bits: int = 64,
+    hash_bits: int = 256,
     *,
+    turned: bool = False,
     background: str | Colour = "white",
     max_bytes: int = MAX_BYTES,
     max_pixels: int = MAX_PIXELS,
@@ -83,43 +87,54 @@ def hash_photo(
     Args:
         path: of an image file that Pillow reads; of an animation the first picture counts.
         hash_bits: 64 or 256.
+        turned: the code from which `turned_codes` makes those of the turned and mirrored photo; its bits compare with
+            zero instead of the median.
         background: of the transparent parts of a photo: the name of a colour, `#rrggbb`, or three integers.
         max_bytes, max_pixels: a file of more bytes, or an image of more pixels, is refused.
 
     Returns:
-        uint8 array `(hash_bits / 8,)`: the bits of `imagehash.phash`.
+        uint8 array `(hash_bits / 8,)`: the bits of `imagehash.phash`, unless `turned`.
 
     Raises:
         ValueError: `hash_bits` is neither, a limit is exceeded, `background` is no colour, or the photo would be hashed
             as a blank one though it is not: shapes of the background's colour, 16-bit pixels within a step of 8 bits.
         Exception: whatever Pillow raises on broken files.
     """
-    side = int(_check_hash_bits(hash_bits) ** 0.5)
+    hash_bits = _check_hash_bits(hash_bits)
+    check_bool("turned", turned)
     photo = read_photo(path, Limits(max_bytes, max_pixels), check_colour("background", background))
-    return perceptual_codes([imagehash.phash(photo, hash_size=side)])[0]
+    return phash(photo, hash_bits, turned)
 
 
 def find_duplicates(
-    folder: str | bytes | os.PathLike[str],
+    folder: _Path | Sequence[_Path],
     radius: int | None = None,
     *,
-    hash_bits: int = 64,
+    reference: _Path | Sequence[_Path] = (),
+    hash_bits: int = 256,
+    turned: bool = False,
     state: str | os.PathLike[str] | None = None,
+    pairs: str | os.PathLike[str] | None = None,
     background: str | Colour = "white",
     max_bytes: int = MAX_BYTES,
     max_pixels: int = MAX_PIXELS,
     progress: bool = True,
 ) -> Duplicates:
-    """Find near-duplicate photos in a folder and below; see `near_duplicates` for what a group is.
+    """Find near-duplicate photos in folders and below; see `near_duplicates` for what a group is.
 
     Args:
-        folder: of photos. Files count as photos by their suffixes; where a suffix does not tell, by their content.
-        radius: largest distance in bits between near-duplicates; None takes a sixteenth of `hash_bits`.
-        hash_bits: width of the pHash: 64, or 256, which tells apart photos of similar layout.
-        state: folder in which codes and paths are kept, made if missing; one for each `folder`. With it only photos
-            that are new or have changed are read, and those that have gone are dropped; the result is that of a run
-            from nothing. A photo has changed if its size, its time of writing or a sample of its bytes has. The
-            state is saved while photos are hashed, and when the call is interrupted.
+        folder: of photos, or several. Files count as photos by their suffixes; where a suffix does not tell, by their
+            content.
+        radius: largest distance in bits between near-duplicates; None takes that of `RADIUS`.
+        reference: folder or folders whose photos are to be kept: they come first in their groups, and groups and pairs
+            of them alone are left out.
+        hash_bits: width of the pHash: 256, or 64, which takes photos of similar layout for duplicates.
+        turned: also find turned and mirrored copies. The hashes are of another kind and need a state of their own.
+        state: folder in which codes and paths are kept, made if missing. With it only photos that are new or have
+            changed are read, and those that have gone are dropped; the result is that of a run from nothing. A photo
+            has changed if its size, its time of writing or a sample of its bytes has. The state is saved while photos
+            are hashed, and when the call is interrupted. A state is of one folder; with several, it holds one for each.
+        pairs: CSV file to which all pairs within the radius are written.
         background: of the transparent parts of photos: the name of a colour, `#rrggbb`, or three integers.
         max_bytes, max_pixels: files of more bytes and images of more pixels count as broken when they are read.
         progress: show a progress bar.
@@ -130,49 +145,134 @@ def find_duplicates(
     Raises:
         TypeError: an argument of another type.
         ValueError: `radius` is negative or above `hash_bits`, a limit is below 1, `hash_bits` is neither 64 nor 256,
-            `background` is no colour, or the state is of another `hash_bits`, `background` or `folder`.
+            `background` is no colour, a folder lies in another, or the state is of another `hash_bits`, `turned`,
+            `background` or `folder`.
         FormatError: the state is damaged.
         OSError: `folder` is no folder, or the state cannot be read or written.
     """
-    _check_hash_bits(hash_bits)
-    radius = hash_bits // 16 if radius is None else check_int("radius", radius, minimum=0, maximum=hash_bits)
+    hash_bits = _check_hash_bits(hash_bits)
+    radius = _check_radius(radius, hash_bits)
     check_bool("progress", progress)
+    check_bool("turned", turned)
     colour = check_colour("background", background)
-    options = {"background": colour, **asdict(Limits(max_bytes, max_pixels))}
-    folder = check_photo_folder("folder", folder)
-    known = PhotoHashes(folder, hash_bits, as_hex(colour))
-    if state is not None:
-        check_writable("state", state)
-        known.load(state)
-    paths, broken, n_others = find_photos(folder)
-    known.keep_only(paths)
-    n_hashed = 0
+    options = {"turned": turned, "background": colour, **asdict(Limits(max_bytes, max_pixels))}
+    references, folders = _check_folders("reference", reference), _check_folders("folder", folder)
+    every = references + folders
+    if not folders:
+        raise ValueError("folder must name at least one folder, got none")
+    _check_apart(every)
+    if pairs is not None:
+        check_writable("pairs", Path(pairs).parent, [Path(pairs).name])
+    jobs = []
+    for each in every:
+        known = PhotoHashes(each, hash_bits, as_hex(colour), turned)
+        jobs.append(_Job(each, known, _state_of(state, each, alone=len(every) == 1)))
+        jobs[-1].load()
+    photos, n_hashed, n_others = PhotoSet(turned), 0, 0
+    broken: Broken = []
+    for number, job in enumerate(jobs):
+        n_new, faults, n_passed = job.hash_all(options, progress)
+        n_hashed, n_others = n_hashed + n_new, n_others + n_passed
+        broken += [(path if len(every) == 1 else os.path.join(job.folder, path), why) for path, why in faults]
+        photos.add(job.photos(is_reference=number < len(references)), job.known.codes_of(sorted(job.known.paths)))
+    if pairs is not None:
+        photos.write_pairs(pairs, radius)
+    groups = photos.groups(radius)
+    n_photos = len(photos.photos)
+    return Duplicates(groups, broken, n_photos, n_hashed, radius, hash_bits, n_others, tuple(every), turned)
+
+
+def group_hashes(
+    codes: ArrayLike,
+    paths: Sequence[str],
+    radius: int | None = None,
+    *,
+    folder: _Path = "",
+    turned: bool = False,
+    pairs: str | os.PathLike[str] | None = None,
+) -> Duplicates:
+    """Group photos whose hashes are known, as of another program, for the page and the lists of `fasthash dedup`.
+
+    Args:
+        codes: uint8 array `(n, n_bits / 8)`, see `perceptual_codes` and `fasthash.code_files.read_codes`.
+        paths: of the photos, in the order of the codes; they need not be there. Sizes are those of files that are.
+        radius: largest distance in bits between near-duplicates; None takes that of `RADIUS` for 64 and 256 bits.
+        folder: that the paths are relative to.
+        turned: also group turned and mirrored copies, see `turned_codes`.
+        pairs: CSV file to which all pairs within the radius are written.
+
+    Returns:
+        `Duplicates`.
+
+    Raises:
+        TypeError: wrong dtype, or an argument of another type.
+        ValueError: another number of paths than of codes, `radius` is out of range, or None for another width.
+    """
+    array = check_codes_of_any_width("codes", codes)
+    hash_bits = array.shape[1] * 8
+    if radius is None and hash_bits not in RADIUS:
+        raise ValueError(f"radius must be given for hashes of {hash_bits} bits")
+    radius = _check_radius(radius, hash_bits)
+    check_bool("turned", turned)
+    if len(paths) != len(array):
+        raise ValueError(f"paths must be as many as codes, {len(array)}, got {len(paths)}")
+    place = os.fsdecode(folder)
+    order = sorted(range(len(paths)), key=paths.__getitem__)
+    photos = PhotoSet(turned)
+    photos.add([_photo_of(place, paths[i]) for i in order], array[order])
+    if pairs is not None:
+        photos.write_pairs(pairs, radius)
+    return Duplicates(photos.groups(radius), [], len(array), 0, radius, hash_bits, 0, (place,), turned)
+
+
+def _photo_of(folder: str, path: str) -> Photo:
     try:
-        with closing(_hashed(known, folder, paths, options, progress)) as outcomes:
-            for path, outcome in outcomes:
-                if isinstance(outcome, str):
-                    broken.append((path, outcome))
-                    known.drop(path)
-                elif outcome is not None:
-                    known.put(path, *outcome)
-                    n_hashed += 1
-                if state is not None and known.n_unsaved >= max(_SAVE_EVERY, len(known) // 10):
-                    known.save(state)
-    finally:  # Ctrl-C, too, loses no code
-        if state is not None:
-            known.save(state)
-
-    names = known.paths
-    groups = [sorted(names[id] for id in group.tolist()) for group in near_duplicates(known.index(), radius)]
-    shown = [_photos(known, sorted_paths) for sorted_paths in sorted(groups)]
-    return Duplicates(shown, sorted(broken), len(known), n_hashed, radius, hash_bits, n_others)
+        facts = os.stat(os.path.join(folder, path))
+    except (OSError, ValueError):
+        return Photo(path, None, 0, folder)
+    return Photo(path, facts.st_size, 0, folder, facts.st_mtime_ns)
 
 
-def _photos(known: PhotoHashes, paths: list[str]) -> list[Photo]:
-    codes = known.codes_of(paths)
-    distances = np.unpackbits(codes ^ codes[0], axis=1).sum(axis=1).tolist()
-    sizes = [stamp.n_bytes for path in paths if (stamp := known.stamp(path))]
-    return [Photo(*facts) for facts in zip(paths, sizes, distances, strict=True)]
+class _Job(NamedTuple):
+    """A folder to hash, what is known of it, and its state."""
+
+    folder: str
+    known: PhotoHashes
+    state: Path | None
+
+    def load(self) -> None:
+        """Take in the state; what cannot be written later is an error now."""
+        if self.state is not None:
+            check_writable("state", self.state)
+            self.known.load(self.state)
+
+    def hash_all(self, options: dict[str, Any], progress: bool) -> tuple[int, Broken, int]:
+        """Hash what is new or has changed; how many that were, what is broken, and the number of other files."""
+        paths, broken, n_others = find_photos(self.folder)
+        known, n_hashed = self.known, 0
+        known.keep_only(paths)
+        try:
+            with closing(_hashed(known, self.folder, paths, options, progress)) as outcomes:
+                for path, outcome in outcomes:
+                    if isinstance(outcome, str):
+                        broken.append((path, outcome))
+                        known.drop(path)
+                    elif outcome is not None:
+                        known.put(path, *outcome)
+                        n_hashed += 1
+                    if self.state is not None and known.n_unsaved >= max(_SAVE_EVERY, len(known) // 10):
+                        known.save(self.state)
+        finally:  # Ctrl-C, too, loses no code
+            if self.state is not None:
+                known.save(self.state)
+        return n_hashed, sorted(broken), n_others
+
+    def photos(self, is_reference: bool) -> Iterator[Photo]:
+        """Its photos in the order of their paths."""
+        for path in sorted(self.known.paths):
+            stamp = self.known.stamp(path)
+            if stamp is not None:
+                yield Photo(path, stamp.n_bytes, 0, self.folder, stamp.time, is_reference=is_reference)
 
 
 def _hashed(
@@ -207,3 +307,33 @@ def _check_hash_bits(hash_bits: Any) -> int:
     if check_int("hash_bits", hash_bits) not in HASH_BITS:
         raise ValueError(f"hash_bits must be one of {', '.join(map(str, HASH_BITS))}, got {hash_bits}")
     return int(hash_bits)
+
+
+def _check_radius(radius: Any, hash_bits: int) -> int:
+    return RADIUS[hash_bits] if radius is None else check_int("radius", radius, minimum=0, maximum=hash_bits)
+
+
+def _check_folders(name: str, value: Any) -> list[str]:
+    """One folder or several as strings."""
+    several = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    return [check_photo_folder(name, each) for each in (value if several else [value])]
+
+
+def _check_apart(folders: list[str]) -> None:
+    """Refuse folders that share photos, which would all be duplicates of themselves."""
+    places = [os.path.realpath(folder) for folder in folders]
+    for number, inner in enumerate(places):
+        for other, outer in enumerate(places):
+            if number != other and os.path.join(inner, "").startswith(os.path.join(outer, "")):
+                raise ValueError(f"folders must not lie in one another, got {folders[number]!r} in {folders[other]!r}")
+
+
+def _state_of(state: str | os.PathLike[str] | None, folder: str, alone: bool) -> Path | None:
+    """Where the hashes of a folder are kept: in the state itself; of several in a folder below, named by its path."""
+    if state is None:
+        return None
+    check_path("state", state)
+    if alone:
+        return Path(state)
+    digest = hashlib.blake2b(os.fsencode(os.path.realpath(folder)), digest_size=8).hexdigest()
+    return Path(state) / f"photos-{digest}"

@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import check_int
+from fasthash._checks import check_bool, check_codes_of_any_width, check_int
 from fasthash.index import FlatIndex, HierIndex
 from fasthash.perceptual import perceptual_codes
+from fasthash.turning import check_turnable
+from fasthash.turning import turned as turned_by_all
 
-__all__ = ["near_duplicates", "perceptual_codes"]
+__all__ = ["Pairs", "near_duplicates", "near_pairs", "perceptual_codes"]
 
 _BATCH = 1 << 10  # largest number of queries of one range search
 _PAIRS = 1 << 20  # neighbours listed at once, about
 _DENSE = 1 << 8  # neighbours of a code from which on its group is followed alone
+# As `_BATCH` where codes are taken in the order of their ids: a dense cluster may begin with any batch.
+_BATCH_IN_ORDER = 1 << 8
+_FIRST_BATCH = 16  # before it is known how many neighbours a code has
+
+
+class Pairs(NamedTuple):
+    """Some pairs of near-duplicates, ordered by (first id, distance, second id)."""
+
+    first: NDArray[np.int64]
+    """`(n,)`, ids. Of pairs inside one set, the smaller id of a pair."""
+
+    second: NDArray[np.int64]
+    """`(n,)`, ids; of the gallery, if there is one."""
+
+    distances: NDArray[np.int32]
+    """`(n,)`, in bits; with `turned=True` the least over all orientations."""
+
+    turns: NDArray[np.int8]
+    """`(n,)`, rows of `fasthash.turning.TURNS`: what makes the first picture the second; 0 for upright."""
 
 
 def near_duplicates(
-    codes: ArrayLike | FlatIndex | HierIndex, radius: int, ids: ArrayLike | None = None
+    codes: ArrayLike | FlatIndex | HierIndex, radius: int, ids: ArrayLike | None = None, *, turned: bool = False
 ) -> list[NDArray[np.int64]]:
     """Group near-duplicates: two codes within the radius are in the same group.
 
     Groups chain: a group may hold two codes farther apart than the radius, if other codes connect them. With a radius
-    that is too large, all codes form one group. A code without a near-duplicate is in no group.
+    that is too large, all codes form one group. A code without a near-duplicate is in no group. `near_pairs` lists the
+    pairs with their distances.
 
     Repeated codes cost no more than one. A dense cluster, such as the hashes of near-blank pictures, costs little more
     than its distinct codes.
@@ -30,8 +55,9 @@ def near_duplicates(
     Args:
         codes: uint8 array `(n, n_bits / 8)`, see `perceptual_codes`; or an index of codes.
         radius: largest distance in bits between two near-duplicates, at least 0; 0 groups equal codes. Usual values are
-            31 of 256 bits for PDQ, and 4 of 64 or 16 of 256 bits for pHash.
+            31 of 256 bits for PDQ, and 4 of 64 or 32 of 256 bits for pHash.
         ids: integer array `(n,)` of distinct ids; None takes the row numbers of `codes`. Must be None for an index.
+        turned: also group turned and mirrored copies; for codes that `turned_codes` accepts.
 
     Returns:
         A list of int64 arrays: the ids of each group, at least two, in ascending order. The groups are ordered by their
@@ -47,16 +73,9 @@ def near_duplicates(
         [array([0, 2, 3])]
     """
     radius = check_int("radius", radius, minimum=0)
-    if isinstance(codes, (FlatIndex, HierIndex)):
-        if ids is not None:
-            raise ValueError("ids must be None for an index, which has its own")
-        codes._needs_hamming("near_duplicates")
-        index = codes
-    else:
-        index = HierIndex.from_arrays(codes, ids)
-    array, names = index.to_arrays()
+    array, names = _entries(codes, ids, turned)
     distinct, row_of = np.unique(array, axis=0, return_inverse=True)
-    labels = _labels(distinct, radius)[row_of.reshape(-1)]  # numpy 2.0 gave the inverse a second axis
+    labels = _labels(distinct, radius, turned)[row_of.reshape(-1)]  # numpy 2.0 gave the inverse a second axis
     _, first, label_of = np.unique(labels, return_index=True, return_inverse=True)
     labels = first[label_of]  # groups in the order of their first ids
     order = np.argsort(labels, kind="stable")
@@ -64,7 +83,125 @@ def near_duplicates(
     return [group for group in groups if len(group) > 1]
 
 
-def _labels(codes: NDArray[np.uint8], radius: int) -> NDArray[np.int64]:
+def near_pairs(
+    codes: ArrayLike | FlatIndex | HierIndex,
+    radius: int,
+    ids: ArrayLike | None = None,
+    *,
+    gallery: ArrayLike | FlatIndex | HierIndex | None = None,
+    turned: bool = False,
+) -> Iterator[Pairs]:
+    """List all pairs of near-duplicates with their distances, chunk by chunk: inside a set, or between new and old.
+
+    Memory holds one chunk, about a million pairs, whatever their number. Every pair comes once; the chunks together are
+    ordered by (first id, distance, second id), whatever the order of the codes.
+
+    Args:
+        codes: uint8 array `(n, n_bits / 8)`, or an index.
+        radius: largest distance in bits of a pair, at least 0.
+        ids: integer array `(n,)` of distinct ids; None takes the row numbers of `codes`. Must be None for an index.
+        gallery: None pairs the codes with one another. An array or an index: each code is paired with the codes of the
+            gallery instead, and an array has its row numbers as ids. A pair of equal ids is then a pair like others.
+        turned: also pair turned and mirrored copies; for codes that `turned_codes` accepts.
+
+    Returns:
+        An iterator of `Pairs`, none of them empty. Changes of an index after the call do not count.
+
+    Raises:
+        TypeError, ValueError: as `near_duplicates`, for `gallery`, too; raised by the call itself.
+
+    Examples:
+        >>> codes = perceptual_codes(["00ff", "ff00", "00fe", "01fe"])
+        >>> for pairs in near_pairs(codes, radius=2):
+        ...     print(pairs.first, pairs.second, pairs.distances)
+        [0 0 2] [2 3 3] [1 2 1]
+        >>> for pairs in near_pairs(codes[:1], radius=1, gallery=codes[1:]):
+        ...     print(pairs.first, pairs.second, pairs.distances)
+        [0] [1] [1]
+    """
+    radius = check_int("radius", radius, minimum=0)
+    array, names = _entries(codes, ids, turned)
+    if gallery is None:
+        # Ranks in place of ids, so that the second of a pair is one whose rank is larger.
+        return _pairs(array, names, HierIndex.from_arrays(array), names, radius, turned)
+    if isinstance(gallery, (FlatIndex, HierIndex)):
+        return _pairs(array, names, _same_width(gallery.copy(), array), None, radius, turned)
+    old = HierIndex.from_arrays(check_codes_of_any_width("gallery", gallery))
+    return _pairs(array, names, _same_width(old, array), None, radius, turned)
+
+
+def _entries(
+    codes: ArrayLike | FlatIndex | HierIndex, ids: ArrayLike | None, turned: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Codes and their ids, in ascending order of the ids; `turned` is checked for them."""
+    check_bool("turned", turned)
+    if isinstance(codes, (FlatIndex, HierIndex)):
+        if ids is not None:
+            raise ValueError("ids must be None for an index, which has its own")
+        codes._needs_hamming("near-duplicates")
+        index = codes
+    else:
+        index = HierIndex.from_arrays(codes, ids)
+    array, names = index.to_arrays()
+    if turned:
+        check_turnable("codes", array[:0])
+    return array, names
+
+
+def _same_width(gallery: FlatIndex | HierIndex, codes: NDArray[np.uint8]) -> FlatIndex | HierIndex:
+    gallery._needs_hamming("near-duplicates")
+    if gallery.n_bits != codes.shape[1] * 8:
+        raise ValueError(f"gallery must have codes of {codes.shape[1] * 8} bits, as codes has, got {gallery.n_bits}")
+    return gallery
+
+
+def _pairs(
+    codes: NDArray[np.uint8],
+    ids: NDArray[np.int64],
+    index: FlatIndex | HierIndex,
+    inside: NDArray[np.int64] | None,
+    radius: int,
+    turned: bool,
+) -> Iterator[Pairs]:
+    """The pairs of `near_pairs`. `inside`: the ids of the rows that the index holds if these are the codes, or None."""
+    place, n_batch = 0, _FIRST_BATCH
+    while place < len(codes):
+        rows, seconds, distances, turns, n_found = _near(index, codes[place : place + n_batch], radius, turned)
+        firsts = rows + place
+        if inside is not None:
+            kept = seconds > firsts
+            firsts, seconds, distances, turns = firsts[kept], inside[seconds[kept]], distances[kept], turns[kept]
+        if len(firsts):
+            yield Pairs(ids[firsts], seconds, distances, turns)
+        place += len(n_found)
+        n_batch = _next_batch(n_found, _BATCH_IN_ORDER)
+
+
+_Near = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.int8], NDArray[np.int64]]
+
+
+def _near(index: FlatIndex | HierIndex, codes: NDArray[np.uint8], radius: int, turned: bool) -> _Near:
+    """Neighbours of some codes: row of the code, id, distance and turn of each, by (row, distance, id).
+
+    Also how many were listed for each code: a neighbour in several orientations is listed as often, and returned once.
+    """
+    queries = turned_by_all(codes).reshape(-1, codes.shape[1]) if turned else codes
+    found = index.range_search(queries, radius)
+    n_found = np.diff(found.offsets)
+    query = np.repeat(np.arange(len(queries)), n_found)
+    turn, row = np.divmod(query, len(codes))
+    ids, distances = found.ids, found.distances
+    if turned:
+        best = np.lexsort((turn, distances, ids, row))
+        new = np.ones(len(best), dtype=bool)
+        new[1:] = (np.diff(row[best]) != 0) | (np.diff(ids[best]) != 0)
+        best = best[new]
+        best = best[np.lexsort((ids[best], distances[best], row[best]))]
+        row, ids, distances, turn = row[best], ids[best], distances[best], turn[best]
+    return row, ids, distances, turn.astype(np.int8), n_found.reshape(-1, len(codes)).sum(axis=0)
+
+
+def _labels(codes: NDArray[np.uint8], radius: int, turned: bool) -> NDArray[np.int64]:
     """The group of each of some distinct codes, named by its smallest row.
 
     Codes are taken in batches, in random order: so one batch shows how many neighbours the next will have. Where they
@@ -81,33 +218,34 @@ def _labels(codes: NDArray[np.uint8], radius: int) -> NDArray[np.int64]:
         batch = batch[~done[batch]]
         if len(batch) == 0:
             continue
-        found = index.range_search(codes[batch], radius)
-        n_found = np.diff(found.offsets)
-        labels = _joined(labels, np.repeat(batch, n_found), found.ids)
+        rows, found, _, _, n_found = _near(index, codes[batch], radius, turned)
+        labels = _joined(labels, batch[rows], found)
         if n_found.max() > _DENSE:
-            group = _followed(index, codes, radius, batch[n_found.argmax()])
+            group = _followed(index, codes, radius, turned, batch[n_found.argmax()])
             labels[group], done[group] = group.min(), True
-        n_batch = _next_batch(n_found)
+        n_batch = _next_batch(n_found, _BATCH)
     return labels
 
 
-def _followed(index: HierIndex, codes: NDArray[np.uint8], radius: int, start: np.int64) -> NDArray[np.int64]:
+def _followed(
+    index: HierIndex, codes: NDArray[np.uint8], radius: int, turned: bool, start: np.int64
+) -> NDArray[np.int64]:
     """The rows of all codes that chain to one, which are removed from the index."""
     group, n_done, n_batch = np.array([start]), 0, 1
     index.remove(group)
     while n_done < len(group):
         batch = group[n_done : n_done + n_batch]
-        found = index.range_search(codes[batch], radius)
-        new = np.unique(found.ids)
+        _, found, _, _, n_found = _near(index, codes[batch], radius, turned)
+        new = np.unique(found)
         index.remove(new)
         group, n_done = np.concatenate([group, new]), n_done + len(batch)
-        n_batch = _next_batch(np.diff(found.offsets))
+        n_batch = _next_batch(n_found, _BATCH)
     return group
 
 
-def _next_batch(n_found: NDArray[np.int64]) -> int:
-    """Codes to search next, after some that had so many neighbours: at most twice as many."""
-    return int(max(1, min(_BATCH, 2 * len(n_found), _PAIRS // max(1, n_found.mean()))))
+def _next_batch(n_found: NDArray[np.int64], most: int) -> int:
+    """Codes to search next, after some that had so many neighbours: at most twice as many, and `most`."""
+    return int(max(1, min(most, 2 * len(n_found), _PAIRS // max(1, n_found.mean()))))
 
 
 def _joined(labels: NDArray[np.int64], a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -30,6 +30,8 @@ __all__ = [
     "draw_recall_by_time",
     "draw_searches",
     "draw_training",
+    "short_class_names",
+    "square_tile",
 ]
 
 RIGHT, WRONG, PLAIN = "#1a7f4b", "#c62828", "#30475e"
@@ -71,13 +73,13 @@ def draw_neighbours(path: Path, queries: ImageSet, gallery: ImageSet, result: Se
         bottom = 1 - ((row + 1) * (TILE + CAPTION + GAP) - GAP - CAPTION) / height
         places = [0, *(TILE + QUERY_GAP + number * (TILE + GAP) for number in range(k))]
         axes = [figure.add_axes((place / width, bottom, TILE / width, TILE / height)) for place in places]
-        _show(axes[0], queries, query, PLAIN, f"query: {_classes(queries, query)}", weight="bold")
+        _show(axes[0], queries, query, PLAIN, f"query: {short_class_names(queries, query)}", weight="bold")
         for axis, distance, id in zip(axes[1:], result.distances[query], result.ids[query], strict=True):
             if id < 0:  # fewer than k codes in the gallery
                 axis.axis("off")
                 continue
             right = relevance(label, gallery.labels[id : id + 1]).item()
-            mark = "✓" if right else f"✗ {_classes(gallery, int(id))}"
+            mark = "✓" if right else f"✗ {short_class_names(gallery, int(id))}"
             _show(axis, gallery, int(id), RIGHT if right else WRONG, f"{mark}  d={distance}")
     _save(figure, path)
 
@@ -89,9 +91,9 @@ def draw_map(path: Path, rows: list[dict[str, Any]], chance: float) -> None:
     bars = axis.bar(names, [row["mAP@ALL"] for row in rows], color=_shades(len(rows)) or PLAIN, width=0.6)
     axis.bar_label(bars, fmt="%.3f", padding=2)
     axis.axhline(chance, color=WRONG, linestyle="--", linewidth=1.2, label=f"random ranking: {chance:.3f}")
-    ticks = [0, 0.2, 0.4, 0.6, 0.8, 1]  # mAP ends at 1; the legend stands above
-    axis.set(ylim=(0, 1.2), yticks=ticks, ylabel="mAP@ALL, expected under ties", title="mAP by prefix of the code")
-    axis.legend(frameon=False, loc="upper left")
+    axis.set(ylim=(0, 1), ylabel="mAP@ALL, expected under ties")
+    axis.set_title("mAP by prefix of the code", pad=18)
+    axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     _save(figure, path)
 
 
@@ -127,8 +129,10 @@ def draw_pr_curves(path: Path, rows: list[dict[str, Any]]) -> None:
     for row, shade in zip(rows, _shades(len(rows)), strict=True):
         recall, precision = np.array(row["pr_curve"]["recall"]), np.array(row["pr_curve"]["precision"])
         reached = recall > 0  # the precision of an empty ball means nothing
-        axis.plot(recall[reached], precision[reached], marker=".", color=shade, label=f"{row['n_bits']} bits")
-    axis.set(xlim=(0, 1.02), ylim=(0, 1.04), xlabel="recall", ylabel="precision")
+        axis.plot(
+            recall[reached], precision[reached], marker=".", color=shade, clip_on=False, label=f"{row['n_bits']} bits"
+        )
+    axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="recall", ylabel="precision")
     axis.set_title("precision and recall by Hamming radius")
     if len(rows) <= len(SHADES):
         axis.legend(frameon=False)
@@ -149,7 +153,7 @@ def draw_training(path: Path, record: dict[str, Any]) -> None:
         lines += other.plot(
             epochs[: len(record["scores"])], record["scores"], marker=".", color=RIGHT, label="validation mAP"
         )
-        other.set(ylim=(0, 1.04), ylabel="validation mAP")
+        other.set(ylim=(0, 1), ylabel="validation mAP")
     axis.legend(handles=lines, frameon=False)
     _save(figure, path)
 
@@ -185,7 +189,7 @@ def _colours(n: int) -> Any:
     return plt.get_cmap("viridis")(np.linspace(0, 0.85, n))
 
 
-def _classes(images: ImageSet, index: int) -> str:
+def short_class_names(images: ImageSet, index: int) -> str:
     """Names of the classes of an image, cut off where they are longer than a tile."""
     label = images.labels[index]
     chosen = np.flatnonzero(label) if images.multi_label else [label]
@@ -194,7 +198,7 @@ def _classes(images: ImageSet, index: int) -> str:
 
 
 def _show(axis: Any, images: ImageSet, index: int, colour: str, caption: str, weight: str = "normal") -> None:
-    axis.imshow(_tile(images.image(index)))
+    axis.imshow(square_tile(images.image(index)))
     # The caption stands below the image; names may hold $.
     axis.set_title(caption, fontsize=7, color=colour, weight=weight, y=0, pad=-11, parse_math=False)
     axis.set_xticks([])
@@ -203,7 +207,7 @@ def _show(axis: Any, images: ImageSet, index: int, colour: str, caption: str, we
         spine.set(color=colour, linewidth=2.5)
 
 
-def _tile(image: Image.Image) -> Image.Image:
+def square_tile(image: Image.Image) -> Image.Image:
     """The central square of an image; few pixels become squares, so that they are seen as they are."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2

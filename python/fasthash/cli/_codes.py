@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,19 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Array", "Bits", "CodeFormat", "Column", "Format", "InNotation", "bar", "one_stdin", "read", "read_array"]
+__all__ = [
+    "Array",
+    "Bits",
+    "CodeFormat",
+    "Column",
+    "Format",
+    "InNotation",
+    "bar",
+    "one_stdin",
+    "read",
+    "read_array",
+    "read_names",
+]
 
 
 class CodeFormat(str, Enum):
@@ -83,6 +96,23 @@ def read(
     source = sys.stdin.buffer if is_stdin else path
     with bar(n, f"reading {for_terminal(path.name)}", shown=shown) as watch:
         return read_codes(source, name, bits, array=array, column=place, notation=way, watch=watch)
+
+
+def read_names(path: Path, column: str) -> list[str]:
+    """A column of names in a table of text.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no .csv or .tsv file, or has no such column.
+    """
+    delimiters = {".csv": ",", ".tsv": "\t"}
+    if path.suffix.lower() not in delimiters:
+        raise ValueError(f"names are read from .csv and .tsv files, got {path}")
+    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        table = csv.DictReader(file, delimiter=delimiters[path.suffix.lower()], restval="")
+        if column not in (table.fieldnames or ()):
+            raise ValueError(f"names must be a column of {path}: {', '.join(table.fieldnames or ())}; got {column!r}")
+        return [row[column] for row in table]
 
 
 def read_array(path: Path) -> NDArray[Any]:

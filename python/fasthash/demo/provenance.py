@@ -29,7 +29,7 @@ def command_line(**options: Any) -> str:
     for name, value in options.items():
         if value is not None and value is not False:
             words.append(f"--{name.replace('_', '-')}")
-            words += [] if value is True else [str(value)]
+            words += [] if value is True else [_short(value)]
     return shlex.join(words)
 
 
@@ -37,7 +37,15 @@ def serve_command(folder: Path, images: str | os.PathLike[str]) -> str:
     """Return the command that serves the store of a demo, with its photos and its encoder."""
     photos = os.path.relpath(images) if Path(images).is_absolute() else os.fspath(images)
     words = ["fasthash", "serve", folder / "gallery.fhs", "--images", photos, "--encoder", folder / "encoder"]
-    return shlex.join(map(str, words))
+    return shlex.join(map(_short, words))
+
+
+def _short(value: Any) -> str:
+    """A value of a command; a path below the current folder as a relative one."""
+    text = str(value)
+    if os.path.isabs(text) and not (inside := os.path.relpath(text)).startswith(os.pardir):
+        return inside
+    return text
 
 
 def _cpu_name() -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from fasthash.data import Split
 from fasthash.demo.measure import Codes, compare_searches, memory_per_code, prefix_quality
-from fasthash.demo.page import write_page
+from fasthash.demo.page import neighbour_rows, write_page
 from fasthash.demo.provenance import machine, versions
 from fasthash.encoder import HashEncoder
 from fasthash.index import HierIndex
@@ -87,7 +87,7 @@ def write_report(folder: Path, report: dict[str, Any], split: Split, result: Sea
     draw_map(folder / "map.png", report["quality"], report["chance"])
     draw_pr_curves(folder / "pr_curve.png", report["quality"])
     draw_searches(folder / "searches.png", report["searches"], K)
-    write_page(folder, report)
+    write_page(folder, report, neighbour_rows(split, result, chosen))
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
