@@ -62,7 +62,10 @@ FIELDS = {  # name: (first byte, bytes)
     "sum of clusters": (96, 8),
     "sum of id map": (104, 8),
     "id_map": (112, 1),
-    "rest": (113, 7),
+    "rest": (113, 4),
+    "n_tables": (117, 1),
+    "summary": (118, 1),
+    "directory_bits": (119, 1),
     "sum of header": (120, 8),
 }
 EVERY_BIT = ("flat", "flat, ids", "hier", "hier, shared codes", "hier, clusters")  # of these valid files is flipped
@@ -78,11 +81,12 @@ class Hostile(NamedTuple):
 # ---- valid files to begin with ----
 
 
-def make(kind, level_bits, codes, ids=None, next_id=None, memory=0, plan=0, centroids=None, id_map=False):
+def make(kind, level_bits, codes, ids=None, next_id=None, memory=0, plan=0, centroids=None, id_map=False, summary=None):
     ids = np.arange(len(codes)) if ids is None else ids
     if next_id is None:
         next_id = max(int(ids.max(initial=-1)) + 1, 0)
-    return ref.Contents(kind, level_bits, codes, ids.astype(np.int64), next_id, memory, plan, centroids, id_map)
+    ids = ids.astype(np.int64)
+    return ref.Contents(kind, level_bits, codes, ids, next_id, memory, plan, centroids, id_map, summary)
 
 
 def valid_files():
@@ -111,6 +115,13 @@ def valid_files():
             ref.HIER, (64,), uniform(rng, 70, 8), far[:70], 2**63, plan=4, centroids=uniform(rng, 2, 8), id_map=True
         ),
         "hier, id map": make(ref.HIER, (8, 16), short, rng.permutation(500)[:90] - 200, id_map=True),
+        "hier, directory": make(
+            ref.HIER, (8, 16), short, rng.permutation(500)[:90] - 600, id_map=True, summary=ref.Summary(7.5, 8)
+        ),
+        "hier, tables": make(ref.HIER, (32,), uniform(rng, 40, 4), far[:40], 2**63, 2, 3, summary=ref.Summary(0, 8, 2)),
+        "hier, clusters, summary": make(
+            ref.HIER, (8, 16), short, rng.permutation(500)[:90], centroids=centroids, summary=ref.Summary(0)
+        ),
         "flat, id map": make(ref.FLAT, (16,), uniform(rng, 100, 2), rng.permutation(100) * 10, id_map=True),
     }
     return {name: ref.write(each) for name, each in contents.items()}
@@ -328,7 +339,7 @@ def paddings(files):
     for name, data in files.items():
         ranges = described_ranges(data)
         header = ref.split(data)[0]
-        zeros = [*(range(96, 112) if header.n_sections == 4 else ()), *range(113, 120)]
+        zeros = [*(range(96, 112) if header.n_sections == 4 else ()), *range(113, 117 if header.summary else 120)]
         for (_, end), (begin, _) in itertools.pairwise(ranges):
             zeros += range(end, begin)
         if (header.kind == ref.FLAT or header.n_clusters) and header.n_rows % 64:
@@ -464,7 +475,7 @@ def wrong_clusters(files):
         begins = np.frombuffer(sections[4][: 4 * n_begins], dtype="<u4").astype(np.int64)
         rows = np.frombuffer(sections[1], dtype=np.uint8)
         for what, some_begins, centroids in cluster_faults(contents, begins):
-            changed = header._replace(n_clusters=len(centroids))
+            changed = header._replace(n_clusters=len(centroids), summary=0, minor=2)
             clusters = (some_begins % 2**32).astype("<u4").tobytes() + centroids.tobytes()
             yield Hostile(
                 "wrong clusters",
@@ -552,7 +563,7 @@ def wrong_id_maps(files):
         right, width = np.argsort(contents.ids), ref.entry_bytes(len(contents.ids))
         sections = [*sections, b"", b""][:6]
         for what, order in map_faults(rng, right, 256**width):
-            changed = header._replace(id_map=1, minor=2)
+            changed = header._replace(id_map=1, minor=max(2, header.minor))
             yield Hostile(
                 "wrong id map", f"{name}, {what}", ref.assemble(changed, [*sections[:5], ref.pack(order, width)])
             )

@@ -138,9 +138,10 @@ std::shared_ptr<const State> Index::Impl::compacted(Stopper& stopper) {
     return next;
 }
 
-std::shared_ptr<const State> Index::Impl::to_save(Stopper& stopper) const {
+std::shared_ptr<const State> Index::Impl::to_save(bool summary, Stopper& stopper) const {
     std::shared_ptr<const State> held = state.get();
-    if (held->is_compact() || held->segments[0].segment->clusters() == nullptr) return held;
+    if (held->is_compact()) return held;
+    if (!(summary && settings.kind == IndexKind::hier) && held->segments[0].segment->clusters() == nullptr) return held;
     return in_one_segment(*held, stopper);
 }
 

@@ -59,13 +59,15 @@ class NearCentroids {
 
 }  // namespace
 
-void check_rings(const Array<std::uint32_t>& ring_begin, std::size_t n_rows) {
+void check_division(const Array<std::uint32_t>& begin, std::size_t n_rows, const char* what) {
     std::uint32_t last = 0;
-    for (const std::uint32_t begin : ring_begin) {
-        if (begin < last) refuse("rings of the clusters do not ascend");
-        last = begin;
+    bool ascend = true;
+    for (const std::uint32_t each : begin) {
+        ascend = ascend & (each >= last);  // no branch
+        last = each;
     }
-    if (ring_begin[0] != 0 || last != n_rows) refuse("rings of the clusters do not divide the codes");
+    if (!ascend) refuse(std::string(what) + " do not ascend");
+    if (begin[0] != 0 || last != n_rows) refuse(std::string(what) + " do not divide the codes");
 }
 
 void check_clusters(const ByteMajorCodes& codes, CodeView centroids, const Array<std::uint32_t>& ring_begin) {

@@ -19,6 +19,7 @@ namespace fasthash {
 
 class ArrangedCodes;
 class MappedFile;
+class SubstringIndex;
 
 /// The exact search plan of a segment.
 struct SearchPlan {
@@ -33,6 +34,12 @@ struct HeldEntries {
     const GroupSource& codes;
     const PackedNumbers& ids;   ///< by entry; empty for smallest_id(), smallest_id() + 1, ...
     const DuplicateRuns* runs;  ///< the entries of each row of codes; null: row i is entry i
+};
+
+/// Tables of a segment for a file; null if it has none.
+struct PlannedTables {
+    const SubstringIndex* index = nullptr;
+    double cost = 0;
 };
 
 class Segment : public IdList {
@@ -70,6 +77,8 @@ class Segment : public IdList {
     virtual const SortedCodes* sorted_codes() const { return nullptr; }
     /// The codes in clusters; null if this segment has none.
     virtual const ArrangedCodes* clusters() const { return nullptr; }
+    /// The tables that searches of sorted codes use, and the cost of a query; none if there are no such tables.
+    virtual PlannedTables planned_tables() const { return {}; }
     /// Whether ids ascend in the order of the entries.
     virtual bool ids_ascend() const { return false; }
     virtual SearchPlan search_plan() const { return {}; }
