@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import csv
-import io
 import json
 import os
 from importlib.resources import files
@@ -14,19 +12,18 @@ from urllib.parse import quote
 
 from fasthash._durable import check_writable
 from fasthash._extras import needs_extra
-from fasthash._photos import DEFAULT_LIMITS, Limits, read_photo
+from fasthash._photos import DEFAULT_LIMITS, Limits
 from fasthash._pixels import Colour, check_colour
 from fasthash._shown import counted, for_csv, for_html
+from fasthash._thumbnails import thumbnail
 from fasthash.dedup import Duplicates
 
 with needs_extra("dedup"):
     import jinja2
-    from PIL import Image
 
 __all__ = ["as_dict", "check_output", "write_report"]
 
 _FILES = "index.html", "duplicates.json", "duplicates.csv"
-_THUMBNAIL = 128  # px
 MAX_PER_GROUP = 24
 MAX_THUMBNAILS = 2_000  # some 10 MB; what is beyond has a name and no picture
 
@@ -90,7 +87,7 @@ def _page(found: Duplicates, folder: str | os.PathLike[str], output: Path, limit
         shown = []
         for photo in group[:MAX_PER_GROUP]:
             path = os.path.join(folder, photo.path)
-            picture = _thumbnail(path, limits, background) if room > 0 else None
+            picture = thumbnail(path, limits, background) if room > 0 else None
             room -= 1
             shown.append({"link": _link(path, output), "picture": picture, **photo._asdict()})
         groups.append({"photos": shown, "size": len(group)})
@@ -104,15 +101,3 @@ def _page(found: Duplicates, folder: str | os.PathLike[str], output: Path, limit
 def _link(path: str, output: Path) -> str:
     # Relative, so that report and photos may move together; every name is quoted, and none can pass for a scheme.
     return quote(os.fsencode(os.path.join(os.curdir, os.path.relpath(path, output))))
-
-
-def _thumbnail(path: str, limits: Limits, background: Colour) -> str | None:
-    """The photo as a small JPEG inside a URL; None if it can no longer be read."""
-    try:
-        image = read_photo(path, limits, background)
-    except Exception:  # of any kind, as when it was hashed; it was sound then
-        return None
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BICUBIC)
-    with io.BytesIO() as file:
-        image.save(file, "JPEG", quality=70)
-        return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
