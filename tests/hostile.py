@@ -360,9 +360,10 @@ def wrong_codes(files):
         header, (levels, codes, *others) = ref.split(data)
         if header.kind == ref.FLAT or header.n_clusters or header.n_rows == 0:
             continue
-        rows = np.frombuffer(codes, dtype=np.uint8).reshape(header.n_rows, -1)
+        n = header.n_rows * sum(struct.unpack(f"<{header.n_levels}H", levels)) // 8  # tables follow
+        rows = np.frombuffer(codes[:n], dtype=np.uint8).reshape(header.n_rows, -1)
         for what, disorder in disorders(rows):
-            sections = [levels, disorder.tobytes(), *others]
+            sections = [levels, disorder.tobytes() + codes[n:], *others]
             yield Hostile("codes out of order", f"{name}, {what}", ref.assemble(header, sections))
 
 
