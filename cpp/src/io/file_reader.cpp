@@ -269,8 +269,10 @@ struct ClusterSection {
         }
         if (!padded) refuse("bytes between the parts of the section 'clusters' are not zero");
     }
-    /// The largest id, less the first, that may be read from ids which are not checked.
-    std::uint64_t most() const { return summary ? summary->largest : ~std::uint64_t{0}; }
+    /// The largest id, less the first, that is read from ids which are not checked.
+    std::uint64_t most(FileChecks checks) const {
+        return summary && checks == FileChecks::structure ? summary->largest : ~std::uint64_t{0};
+    }
 };
 
 // The tables after the codes, in which only what memory safety needs has been checked.
@@ -296,6 +298,24 @@ std::vector<SubstringTable> read_tables(const OpenedFile& opened, const Sections
     return tables;
 }
 
+// The bytes between the parts of the section 'codes' must be zero.
+void check_gaps_of_tables(const OpenedFile& opened, const Sections& sections) {
+    const RawHeader& raw = opened.raw;
+    const std::size_t n_bytes = opened.layout().n_bytes();
+    const CodeParts parts(raw, n_bytes);
+    const auto check = [&](std::uint64_t begin, std::uint64_t end) {
+        const auto gap = sections.values<std::uint8_t>(1, begin, static_cast<std::size_t>(end - begin));
+        if (!all_zero(gap.data(), gap.size())) refuse("bytes between the parts of the section 'codes' are not zero");
+    };
+    for (std::size_t i = 0; i < raw.n_tables; ++i) {
+        const std::uint64_t begin = parts.begin(i);
+        check(i == 0 ? parts.codes_end : parts.begin(i - 1) + parts.table_end, begin);
+        check(begin + ClusterParts::n_begins(raw) * sizeof(std::uint32_t), begin + parts.codes_of_table);
+        check(begin + parts.codes_of_table + raw.n_rows * n_bytes, begin + parts.rows_of_table);
+        check(begin + parts.table_end - PackedNumbers::kSlack, begin + parts.table_end);
+    }
+}
+
 std::shared_ptr<const Segment> load_sorted(const OpenedFile& opened, const Sections& sections,
                                            const std::shared_ptr<const MappedFile>& mapped, Memory memory,
                                            std::optional<Plan> plan, FileChecks checks, PackedNumbers& id_map) {
@@ -305,7 +325,7 @@ std::shared_ptr<const Segment> load_sorted(const OpenedFile& opened, const Secti
     auto rows = sections.values<std::uint8_t>(1, 0, n_rows * n_bytes);
     DuplicateRuns runs = read_runs(raw, sections);
     ClusterSection tables(opened, sections);
-    PackedNumbers ids = read_ids(opened, sections, tables.most());
+    PackedNumbers ids = read_ids(opened, sections, tables.most(checks));
     id_map = read_id_map(opened, sections);
     if (checks == FileChecks::all) {
         sections.check_large(sections.values<std::uint8_t>(1, 0, static_cast<std::size_t>(opened.table()[1].n_bytes)),
@@ -318,7 +338,10 @@ std::shared_ptr<const Segment> load_sorted(const OpenedFile& opened, const Secti
     if (checks == FileChecks::all && has_directory) check_directory(tables.directory, rows, n_bytes);
     IdSummary summary = check_ids(raw, runs, ids, id_map, checks, std::move(tables.summary));
     SortedCodes sorted(n_bytes, std::move(rows), std::move(runs), std::move(ids), std::move(summary));
-    if (checks == FileChecks::all) check_tables(sorted, substrings, raw.directory_bits);
+    if (checks == FileChecks::all) {
+        check_gaps_of_tables(opened, sections);
+        check_tables(sorted, substrings, raw.directory_bits);
+    }
     if (mapped && has_directory) {
         sorted.take_directory(std::move(tables.directory));
         return std::make_shared<const SortedSegment>(std::move(sorted), std::move(substrings), tables.cost, mapped);
@@ -336,7 +359,7 @@ std::shared_ptr<const Segment> load_clusters(const OpenedFile& opened, const Sec
     ByteMajorCodes codes = read_groups(opened, sections);
     DuplicateRuns runs = read_runs(raw, sections);
     ClusterSection tables(opened, sections);
-    PackedNumbers ids = read_ids(opened, sections, tables.most());
+    PackedNumbers ids = read_ids(opened, sections, tables.most(checks));
     id_map = read_id_map(opened, sections);
     check_last_group(codes);
     check_division(tables.ring_begin, codes.size(), "rings of the clusters");
