@@ -17,7 +17,7 @@ SECTIONS = ("levels", "codes", "runs", "ids", "clusters", "id map")
 GROUP = 64
 BLOCK = 512
 HAMMING, JACCARD = 0, 1
-HEADER = struct.Struct("<8sHHIBBHBBHQQQqQ48sBB6sQ")
+HEADER = struct.Struct("<8sHHIBBHBBHQQQqQ48sBB3sBBBQ")
 
 
 class Header(NamedTuple):
@@ -39,7 +39,10 @@ class Header(NamedTuple):
     sums: bytes = bytes(48)
     id_map: int = 0
     metric: int = HAMMING
-    rest: bytes = bytes(6)
+    rest: bytes = bytes(3)
+    n_tables: int = 0
+    summary: int = 0
+    directory_bits: int = 0
     header_sum: int = 0
 
     @property
@@ -49,7 +52,7 @@ class Header(NamedTuple):
 
     @property
     def oldest_minor(self):
-        if self.metric != HAMMING:
+        if self.metric != HAMMING or self.summary != 0:
             return 3
         if self.n_clusters > 0 or self.id_map != 0:
             return 2
@@ -58,6 +61,14 @@ class Header(NamedTuple):
     @property
     def n_sections(self):
         return 4 if self.oldest_minor < 2 else 6
+
+
+class Summary(NamedTuple):
+    """What the engine's planner has chosen for a mapped file."""
+
+    cost: float
+    directory_bits: int = 0
+    n_tables: int = 0
 
 
 @dataclass
@@ -74,6 +85,7 @@ class Contents:
     centroids: np.ndarray | None = None  # None: the codes are not in clusters
     id_map: bool = False
     metric: int = HAMMING
+    summary: Summary | None = None
 
     def by_id(self):
         order = np.argsort(self.ids)
@@ -89,22 +101,60 @@ def require(condition, fault):
         raise RefusedError(fault)
 
 
-def aligned(offset):
-    return -(-offset // 64) * 64
+def aligned(offset, to=64):
+    return -(-offset // to) * to
+
+
+def padded(data, to=64):
+    return data + bytes(aligned(len(data), to) - len(data))
 
 
 def section_sizes(header, n_bytes):
     stored = aligned(header.n_rows) if header.one_by_one or header.n_clusters else header.n_rows
-    n_centers = 1 if header.metric == JACCARD and header.n_codes else header.n_clusters
-    n_rings = n_centers * (8 * n_bytes + 1)
     return (
         2 * header.n_levels,
-        stored * n_bytes,
+        aligned(stored * n_bytes) + tables_bytes(header, n_bytes) if header.n_tables else stored * n_bytes,
         -(-header.n_rows // 64) * 8 + 4 * header.n_runs if header.n_runs else 0,
         header.n_codes * header.id_bytes + 8 if header.id_bytes else 0,
-        4 * (n_rings + 1) + header.n_clusters * n_bytes if n_centers else 0,
+        clusters_bytes(header, n_bytes) + summary_bytes(header, clusters_bytes(header, n_bytes)),
         header.n_codes * entry_bytes(header.n_codes) + 8 if header.id_map else 0,
     )[: header.n_sections]
+
+
+def clusters_bytes(header, n_bytes):
+    n_centers = 1 if header.metric == JACCARD and header.n_codes else header.n_clusters
+    n_rings = n_centers * (8 * n_bytes + 1)
+    return 4 * (n_rings + 1) + header.n_clusters * n_bytes if n_centers else 0
+
+
+def least_bytes(header):
+    return -(-header.n_rows // 64) * header.id_bytes + 8
+
+
+def begins_bytes(header):
+    return 4 * (2**header.directory_bits + 1)
+
+
+def summary_bytes(header, before):
+    """From the end of the clusters on."""
+    if not header.summary:
+        return 0
+    end = aligned(before, 8) + 16 + least_bytes(header)
+    return (aligned(end, 8) + begins_bytes(header) if header.directory_bits else end) - before
+
+
+def table_parts(header, n_bytes):
+    """Bytes of the three parts of a table: begins, codes, rows; each but the last of the file is padded to 64."""
+    return (
+        begins_bytes(header),
+        header.n_rows * n_bytes,
+        header.n_rows * entry_bytes(header.n_rows + 1) + 8,
+    )
+
+
+def tables_bytes(header, n_bytes):
+    parts = table_parts(header, n_bytes)
+    return header.n_tables * sum(map(aligned, parts)) - (aligned(parts[-1]) - parts[-1])
 
 
 def entry_bytes(n):
@@ -149,13 +199,14 @@ def read(data):
     require(header.magic == b"FASTHASH", "magic")
     require((header.major, header.minor) == (1, header.oldest_minor), "version")
     require(header.header_sum == xxhash.xxh64_intdigest(data[:120]), "checksum of the header")
-    require(header.size == 128 and header.rest == bytes(6), "size or zeros of the header")
+    require(header.size == 128 and header.rest == bytes(3), "size or zeros of the header")
     _check_fields(header)
 
     require(len(data) >= 128 + 2 * header.n_levels, "shorter than its levels")
     widths = struct.unpack_from(f"<{header.n_levels}H", data, 128)
     require(all(width > 0 and width % 8 == 0 for width in widths) and sum(widths) <= 4096, "widths of the levels")
     n_bytes = sum(widths) // 8
+    require((header.n_tables + 1) * header.directory_bits <= 8 * n_bytes, "bits of the directory and the tables")
     ranges = section_ranges(section_sizes(header, n_bytes))
     require(len(data) == ranges[-1][1], "length")
     for (_, end), (begin, _) in itertools.pairwise(ranges):
@@ -171,16 +222,28 @@ def read(data):
     elif header.kind == FLAT or header.n_clusters:
         rows = _read_groups(header.n_rows, n_bytes, codes)
     else:
-        rows = codes.reshape(header.n_rows, n_bytes)
+        rows = codes[: header.n_rows * n_bytes].reshape(header.n_rows, n_bytes)
         require(_ascend(rows), "order of the codes")
     if header.n_clusters:
-        centroids = _read_clusters(header, rows, clusters)
+        centroids = _read_clusters(header, rows, clusters[: clusters_bytes(header, n_bytes)])
     counts = _read_runs(header, runs)
     ids = _read_ids(header, ids)
     row = np.repeat(np.arange(len(counts)), counts)
     require((ids[1:] > ids[:-1])[row[1:] == row[:-1]].all(), "order of the ids of a row")
     if header.id_map:
         _check_id_map(ids, id_map)
+    summary = None
+    if header.summary:
+        begin = aligned(clusters_bytes(header, n_bytes), 8)
+        require(len(clusters) >= begin + 16, "length of the summary")
+        (cost,) = struct.unpack_from("<d", clusters, begin + 8)
+        require(cost >= 0, "cost of a query")
+        summary = Summary(cost, header.directory_bits, header.n_tables)
+        end = clusters_bytes(header, n_bytes)
+        require(clusters[end:].tobytes() == summary_of(header, summary, rows, row, ids, end), "summary")
+        tables = tables_of(header, rows)
+        require(not tables or sections[1][aligned(header.n_rows * n_bytes) :] == tables, "tables")
+        require(not tables or not any(codes[header.n_rows * n_bytes : aligned(header.n_rows * n_bytes)]), "zeros")
     codes = np.repeat(rows, counts, axis=0)
     return Contents(
         header.kind,
@@ -193,7 +256,41 @@ def read(data):
         centroids,
         header.id_map == 1,
         header.metric,
+        summary,
     )
+
+
+def summary_of(header, summary, rows, row, ids, before):
+    """The bytes of the summary, `before` being those of the clusters. `row`: that of each id."""
+    offsets = ids.view(np.uint64) - np.uint64(header.first_id % 2**64)
+    least = np.full(-(-len(rows) // 64), 2**64 - 1, np.uint64)
+    np.minimum.at(least, row // 64, offsets)
+    data = bytes(aligned(before, 8) - before) + struct.pack("<Qd", int(offsets.max()), summary.cost)
+    data += pack(least, header.id_bytes)
+    if header.directory_bits:
+        data = padded(bytes(before) + data, 8)[before:] + begins_of(rows, 0, header.directory_bits)
+    return data
+
+
+def substring(rows, first_bit, n_bits):
+    bits = np.unpackbits(rows, axis=1)[:, first_bit : first_bit + n_bits].astype(np.int64)
+    return bits @ (1 << np.arange(n_bits - 1, -1, -1))
+
+
+def begins_of(rows, first_bit, n_bits):
+    values = np.sort(substring(rows, first_bit, n_bits))
+    return np.searchsorted(values, np.arange(2**n_bits + 1)).astype("<u4").tobytes()
+
+
+def tables_of(header, rows):
+    """The tables, from a multiple of 64 after the codes on."""
+    data = b""
+    for i in range(header.n_tables):
+        first_bit = (i + 1) * header.directory_bits
+        order = np.argsort(substring(rows, first_bit, header.directory_bits), kind="stable")
+        data = padded(data) + padded(begins_of(rows, first_bit, header.directory_bits))
+        data += padded(rows[order].tobytes()) + pack(order, entry_bytes(header.n_rows + 1))
+    return data
 
 
 def _check_fields(header):
@@ -213,6 +310,10 @@ def _check_fields(header):
     clustered = not each and header.plan in (0, PLANS.index("clusters"))
     require(header.n_clusters <= (header.n_rows if clustered else 0), "n_clusters")
     require(header.id_map <= (1 if header.id_bytes > 0 else 0), "id_map")
+    require(header.summary <= (1 if header.id_bytes > 0 and not each else 0), "summary")
+    has_directory = header.summary and not header.n_clusters
+    require(8 <= header.directory_bits <= 24 if has_directory else header.directory_bits == 0, "directory")
+    require(has_directory or header.n_tables == 0, "n_tables")
 
 
 def _read_groups(n_rows, n_bytes, groups):
@@ -372,6 +473,12 @@ def write(contents, rings=None):
     if contents.id_map and header.id_bytes and (ids[1:] < ids[:-1]).any():
         header = header._replace(id_map=1)
         id_map = pack(np.argsort(ids), entry_bytes(n))
+    if contents.summary is not None:
+        _, bits, n_tables = contents.summary
+        header = header._replace(summary=1, directory_bits=bits, n_tables=n_tables)
+        rows, row = codes[first], np.cumsum(first) - 1
+        clusters += summary_of(header, contents.summary, rows, row, ids, len(clusters))
+        stored = padded(stored) + tables_of(header, rows) if n_tables else stored
     header = header._replace(minor=header.oldest_minor)
     levels = struct.pack(f"<{header.n_levels}H", *contents.level_bits)
     return assemble(header, [levels, stored, runs, pack_ids(ids, header), clusters, id_map][: header.n_sections])

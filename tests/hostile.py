@@ -63,7 +63,10 @@ FIELDS = {  # name: (first byte, bytes)
     "sum of id map": (104, 8),
     "id_map": (112, 1),
     "metric": (113, 1),
-    "rest": (114, 6),
+    "rest": (114, 3),
+    "n_tables": (117, 1),
+    "summary": (118, 1),
+    "directory_bits": (119, 1),
     "sum of header": (120, 8),
 }
 EVERY_BIT = ("flat", "flat, ids", "hier", "hier, shared codes", "hier, clusters")  # of these valid files is flipped
@@ -79,11 +82,24 @@ class Hostile(NamedTuple):
 # ---- valid files to begin with ----
 
 
-def make(kind, level_bits, codes, ids=None, next_id=None, memory=0, plan=0, centroids=None, id_map=False, metric=0):
+def make(
+    kind,
+    level_bits,
+    codes,
+    ids=None,
+    next_id=None,
+    memory=0,
+    plan=0,
+    centroids=None,
+    id_map=False,
+    metric=0,
+    summary=None,
+):
     ids = np.arange(len(codes)) if ids is None else ids
     if next_id is None:
         next_id = max(int(ids.max(initial=-1)) + 1, 0)
-    return ref.Contents(kind, level_bits, codes, ids.astype(np.int64), next_id, memory, plan, centroids, id_map, metric)
+    ids = ids.astype(np.int64)
+    return ref.Contents(kind, level_bits, codes, ids, next_id, memory, plan, centroids, id_map, metric, summary)
 
 
 def valid_files():
@@ -112,6 +128,13 @@ def valid_files():
             ref.HIER, (64,), uniform(rng, 70, 8), far[:70], 2**63, plan=4, centroids=uniform(rng, 2, 8), id_map=True
         ),
         "hier, id map": make(ref.HIER, (8, 16), short, rng.permutation(500)[:90] - 200, id_map=True),
+        "hier, directory": make(
+            ref.HIER, (8, 16), short, rng.permutation(500)[:90] - 600, id_map=True, summary=ref.Summary(7.5, 8)
+        ),
+        "hier, tables": make(ref.HIER, (32,), uniform(rng, 40, 4), far[:40], 2**63, 2, 3, summary=ref.Summary(0, 8, 2)),
+        "hier, clusters, summary": make(
+            ref.HIER, (8, 16), short, rng.permutation(500)[:90], centroids=centroids, summary=ref.Summary(0)
+        ),
         "flat, id map": make(ref.FLAT, (16,), uniform(rng, 100, 2), rng.permutation(100) * 10, id_map=True),
         "flat, jaccard": make(ref.FLAT, (24,), short, rng.permutation(500)[:90], metric=ref.JACCARD),
         "hier, jaccard, id map": make(
@@ -333,7 +356,7 @@ def paddings(files):
     for name, data in files.items():
         ranges = described_ranges(data)
         header = ref.split(data)[0]
-        zeros = [*(range(96, 112) if header.n_sections == 4 else ()), *range(114, 120)]
+        zeros = [*(range(96, 112) if header.n_sections == 4 else ()), *range(114, 117 if header.summary else 120)]
         for (_, end), (begin, _) in itertools.pairwise(ranges):
             zeros += range(end, begin)
         if header.metric == ref.JACCARD:
@@ -362,9 +385,10 @@ def wrong_codes(files):
         header, (levels, codes, *others) = ref.split(data)
         if header.one_by_one or header.n_clusters or header.n_rows == 0:
             continue
-        rows = np.frombuffer(codes, dtype=np.uint8).reshape(header.n_rows, -1)
+        n = header.n_rows * sum(struct.unpack(f"<{header.n_levels}H", levels)) // 8  # tables follow
+        rows = np.frombuffer(codes[:n], dtype=np.uint8).reshape(header.n_rows, -1)
         for what, disorder in disorders(rows):
-            sections = [levels, disorder.tobytes(), *others]
+            sections = [levels, disorder.tobytes() + codes[n:], *others]
             yield Hostile("codes out of order", f"{name}, {what}", ref.assemble(header, sections))
 
 
@@ -477,7 +501,7 @@ def wrong_clusters(files):
         begins = np.frombuffer(sections[4][: 4 * n_begins], dtype="<u4").astype(np.int64)
         rows = np.frombuffer(sections[1], dtype=np.uint8)
         for what, some_begins, centroids in cluster_faults(contents, begins):
-            changed = header._replace(n_clusters=len(centroids))
+            changed = header._replace(n_clusters=len(centroids), summary=0, minor=2)
             clusters = (some_begins % 2**32).astype("<u4").tobytes() + centroids.tobytes()
             yield Hostile(
                 "wrong clusters",
@@ -565,7 +589,7 @@ def wrong_id_maps(files):
         right, width = np.argsort(contents.ids), ref.entry_bytes(len(contents.ids))
         sections = [*sections, b"", b""][:6]
         for what, order in map_faults(rng, right, 256**width):
-            changed = header._replace(id_map=1, minor=2)
+            changed = header._replace(id_map=1, minor=max(2, header.minor))
             yield Hostile(
                 "wrong id map", f"{name}, {what}", ref.assemble(changed, [*sections[:5], ref.pack(order, width)])
             )

@@ -57,7 +57,8 @@ MODULES = {
     "many machines": "distributed._ray distributed.merge distributed.pruning distributed.shard distributed.fleet "
     "distributed.states distributed.copies distributed.changing distributed.searching distributed.saving "
     "distributed.index",
-    "images": "_pixels _photo_files _photo_hashes _photos _phash _photo_groups folders dedup _review_page data",
+    "images": "_pixels _photo_files _photo_hashes _photos _phash _photo_groups _thumbnails folders dedup _review_page "
+    "data",
     "learning": "_checkpoint _average _preprocessing _weights _hasher heads backbones _augmentation encoder losses "
     "baselines metrics _resume settings teaching _training_data _training_run train _export plots",
     "runs": "distributed _experiment experiment evaluation bench demo",

@@ -144,7 +144,12 @@ class Trial:
         if self._fails(self.build / "topk_test"):
             return "topk_test"
         pytest = [sys.executable, "-c", _PYTEST, "-x", "-q", "-p", "no:cacheprovider"]
-        for step in ("tests/test_differential.py", "tests/test_search.py", "tests/test_certificate.py", "tests/test_jaccard.py"):
+        for step in (
+            "tests/test_differential.py",
+            "tests/test_search.py",
+            "tests/test_certificate.py",
+            "tests/test_jaccard.py",
+        ):
             if self._fails(*pytest, step):
                 return step
         return None

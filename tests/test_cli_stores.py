@@ -153,3 +153,66 @@ def test_serve_over_http(tmp_path, run, codes):
         server.terminate()
         server.wait(30)
         server.stderr.close()
+
+
+class Encoder:
+    """Stands for a `HashEncoder`: the code of a photo is its first pixels."""
+
+    n_bits = 64
+
+    def encode(self, photos):
+        return np.stack([np.asarray(photo).ravel()[:8] for photo in photos])
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """Three photos in a store, and an encoder."""
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    encoder = pytest.importorskip("fasthash.encoder", reason="needs the extra train")
+    monkeypatch.setattr(encoder.HashEncoder, "load", staticmethod(lambda path: Encoder()))
+    (tmp_path / "photos").mkdir()
+    names = ["a.png", "<b>b.png", "c\x1b.png"]
+    pixels = np.zeros((3, 16, 16, 3), np.uint8)
+    pixels[1:, 0, 0], pixels[2, 0, 1] = 255, 255
+    for name, each in zip(names, pixels, strict=True):
+        image.fromarray(each).save(tmp_path / "photos" / name)
+    with fh.Store(tmp_path / "photos.fhs", "w", n_bits=64) as store:
+        store.add(Encoder().encode(pixels), keys=[*names[:2], "../photos/c\x1b.png"])
+        store.commit()
+    return names
+
+
+def test_search_for_a_photo(run, photos, tmp_path):
+    text = ok(run("search photos.fhs photos/a.png --encoder e -k 3 --json"))
+    assert json.loads(text) == {
+        "query": 0,
+        "ids": [0, 1, 2],
+        "distances": [0, 24, 48],
+        "keys": ["a.png", "<b>b.png", "../photos/c\x1b.png"],
+    }
+    assert ok(run("search photos.fhs photos/a.png --encoder e -k 2 --html near.html --images photos")) == ""
+    page = (tmp_path / "near.html").read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg;base64,") == 3  # that of the query, too
+    assert "&lt;b&gt;b.png<br>d = 24" in page
+    assert "<b>" not in page
+    refused(run("search photos.fhs photos/a.png --encoder e --html near.html"), "near.html")  # it is there
+    ok(run("search photos.fhs photos/a.png --encoder e --radius 48 --html near.html --images photos --force"))
+    page = (tmp_path / "near.html").read_text(encoding="utf-8")
+    assert "../photos/c\\x1b.png<br>d = 48" in page
+
+
+def test_a_page_shows_nothing_from_outside_the_folder(run, photos, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    ok(run("search photos.fhs photos/a.png --encoder e -k 3 --html near.html --images elsewhere"))
+    assert (tmp_path / "near.html").read_text(encoding="utf-8").count("data:image") == 1
+
+
+def test_refused_searches_for_photos(run, photos, tmp_path):
+    refused(run("search photos.fhs photos/a.png --html near.html"), "--html needs --encoder", code=2)
+    refused(run("search photos.fhs photos/a.png --encoder e --images photos"), "--images needs --html", code=2)
+    refused(run("search photos.fhs photos/a.png --encoder e --html near.html --json"), "exclude each other", code=2)
+    (tmp_path / "broken.png").write_bytes(b"nothing")
+    refused(run("search photos.fhs broken.png --encoder e"), "broken.png")
+    with fh.Store(tmp_path / "short.fhs", "w", n_bits=32) as store:
+        store.commit()
+    refused(run("search short.fhs photos/a.png --encoder e"), "codes of 32 bits like those of the index, got 64 bits")

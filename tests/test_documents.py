@@ -1,5 +1,6 @@
 """The blocks of each page run, one after the other, as the page says; and so do the examples."""
 
+import base64
 import importlib.util
 import re
 from types import SimpleNamespace
@@ -101,6 +102,28 @@ def test_changing_an_index(tmp_path):
         "True",
         "100000 100000 100000",
     ]
+
+
+def test_databases(tmp_path):
+    """Every form of a column gives the same codes, and a table becomes a store."""
+    assert run("".join(python_blocks("docs/databases.md")), tmp_path) == "".join(text_blocks("docs/databases.md"))
+    lines = re.findall(
+        r"^\| .* \| `((?:np|fh)[^`]*)` \|$", (ROOT / "docs/databases.md").read_text("utf-8"), re.MULTILINE
+    )
+    raw = [bytes.fromhex("fffffffffffffffe"), bytes.fromhex("0123456789abcdef")]
+    numbers = [int.from_bytes(value, "big") for value in raw]
+    columns = [
+        [number - 2**64 * (number >> 63) for number in numbers],
+        numbers,
+        [f"{number:064b}" for number in numbers],
+        raw,
+        [value.hex() for value in raw],
+        [base64.b64encode(value).decode() for value in raw],
+    ]
+    for line, values in zip(lines, columns, strict=True):
+        codes = eval(line, {"np": np, "fh": fh, "base64": base64, "values": values})
+        assert codes.dtype == np.uint8
+        assert [code.tobytes() for code in codes] == raw, line
 
 
 def test_a_gallery_on_disk(tmp_path):

@@ -13,7 +13,8 @@ import xxhash
 
 import fasthash as fh
 import file_reference as ref
-from galleries import clustered, uniform
+from fasthash import _core
+from galleries import clustered, duplicated, uniform
 
 FORK = multiprocessing.get_context("fork")
 
@@ -253,12 +254,12 @@ def test_the_bytes_are_those_of_the_document(index, saved):
 
 def test_the_header_is_as_documented(index, saved):
     data = saved.read_bytes()
-    header = ref.Header._make(struct.unpack("<8sHHIBBHBBHQQQqQ48sBB6sQ", data[:128]))
+    header = ref.Header._make(struct.unpack("<8sHHIBBHBBHQQQqQ48sBB3sBBBQ", data[:128]))
     codes, ids = index.to_arrays()
     is_hier = isinstance(index, fh.HierIndex)
     in_clusters = is_hier and index.stats()["plan"] == "clusters"
     assert header[:4] == (b"FASTHASH", 1, 2 if in_clusters else 0, 128)
-    assert (header.n_clusters > 0, header.id_map, header.metric, header.rest) == (in_clusters, 0, 0, bytes(6))
+    assert (header.n_clusters > 0, header.id_map, header.metric, header.rest) == (in_clusters, 0, 0, bytes(3))
     assert (header.kind, header.n_levels) == ((2, 3) if is_hier else (1, 1))
     assert header.memory == (ref.MEMORIES.index(index.memory) if is_hier else 0)
     assert header.plan == (4 if in_clusters else 0)
@@ -269,6 +270,26 @@ def test_the_header_is_as_documented(index, saved):
     assert header.next_id == max(ids.max() + 1, 0)
     assert header.header_sum == xxhash.xxh64_intdigest(data[:120])
     assert struct.unpack(f"<{header.n_levels}H", data[128 : 128 + 2 * header.n_levels]) == index.level_bits
+
+
+@pytest.mark.parametrize("plan", ["prefix", "multi-index", "clusters"])
+def test_a_file_for_mapping_is_as_documented(tmp_path, plan):
+    """With id map, summary, and the tables of its plan: as a store writes it. Mapped, it keeps the plan."""
+    rng = np.random.default_rng(0)
+    codes = np.concatenate([uniform(rng, 3000, 8), duplicated(rng, 500, 8)])
+    index = fh.HierIndex((16, 48), plan=plan)
+    for part in (slice(0, 1500), slice(1500, 3500)):
+        index.add(codes[part], ids=np.arange(3500)[::-1][part] * 3 - 20_000)
+    data = index._impl.to_bytes(True, True)
+    assert ref.write(ref.read(data)) == data
+    (tmp_path / "mapped.fh").write_bytes(data)
+    assert fh.verify(tmp_path / "mapped.fh").fault == ""
+    for check in (True, False):
+        mapped = fh.HierIndex._of(_core.load(bytes(tmp_path / "mapped.fh"), True, check))
+        assert mapped.stats()["plan"] == index.stats()["plan"] == plan
+        for k in (1, 10, 3500):
+            for ours, theirs in zip(mapped.search(codes[:20] ^ 1, k), index.search(codes[:20] ^ 1, k), strict=True):
+                np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_flat_file_byte_by_byte():

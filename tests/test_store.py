@@ -529,6 +529,7 @@ def test_closing_takes_the_merge_and_leaves_the_draft(folder):
     with fh.Store(folder, "w", n_bits=8 * N_BYTES) as store:
         for step in range(1, 5):
             take_step(store, step)
+            store._writer.merger.wait()  # or it may still clean up, and not take the merge
             store.commit()
         store.remove(["4/0"])
     reader = fh.Store(folder)

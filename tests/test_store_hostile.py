@@ -8,8 +8,10 @@ import shutil
 
 import numpy as np
 import pytest
+import xxhash
 
 import fasthash as fh
+import file_reference as ref
 from fasthash.store import keys
 from fasthash.store.copying import verify_store
 from fasthash.store.kinds import KINDS
@@ -95,7 +97,7 @@ def test_every_file_may_be_cut(whole, folder):
 
 
 def test_every_byte_may_be_flipped(whole, folder):
-    """A flipped byte is found when the store is opened, or, in the keys themselves, by `verify`."""
+    """A flipped byte is found when the store is opened with `check`, or, in the keys themselves, by `verify`."""
     rng = np.random.default_rng(0)
     for name in files_of(whole):
         content = (folder / name).read_bytes()
@@ -103,11 +105,13 @@ def test_every_byte_may_be_flipped(whole, folder):
             flipped = bytearray(content)
             flipped[place] ^= 1 << int(rng.integers(8))
             (folder / name).write_bytes(flipped)
-            if name.endswith(".keys") and place >= keys.HEADER_BYTES:
+            if not name.endswith((".keys", "manifest")) or place < keys.HEADER_BYTES:
+                with pytest.raises(ERRORS, match=name):
+                    fh.Store(folder, check=True)
+            if name.endswith((".fh", ".keys")):
                 outcomes = {file: fault for file, _, fault in verify_store(folder)}
                 assert name in outcomes[name], place
-                assert all(not fault for file, fault in outcomes.items() if file != name)
-            else:
+            if name == "manifest" or name.endswith(".removed") or place < keys.HEADER_BYTES:  # the default
                 with pytest.raises(ERRORS, match=name):
                     fh.Store(folder)
         (folder / name).write_bytes(content)
@@ -257,34 +261,68 @@ def test_a_reader_stays_where_it_is_if_the_newest_commit_is_damaged(folder):
     assert steps_of(reader) == 4
 
 
-def test_without_the_check_damage_is_no_crash(whole, folder):
-    """Every byte of an index file flipped, with `check=False`: an error, or an answer."""
+def repaired(data):
+    """With the right checksums of what opening reads: the runs, and the section of clusters and summary."""
+    header = ref.Header._make(ref.HEADER.unpack_from(data))
+    ranges = ref.section_ranges(ref.section_sizes(header, N_BYTES))
+    for i in (2, 4):
+        begin, end = ranges[i]
+        data[64 + 8 * i : 72 + 8 * i] = xxhash.xxh64_intdigest(bytes(data[begin:end])).to_bytes(8, "little")
+    data[120:128] = xxhash.xxh64_intdigest(bytes(data[:120])).to_bytes(8, "little")
+    return data, ranges
+
+
+@pytest.mark.parametrize("lies", [False, True])
+@pytest.mark.parametrize("plan", ["prefix", "clusters", "multi-index"])
+def test_without_the_check_damage_is_no_crash(tmp_path, plan, lies):
+    """Some bytes of an index file changed, and opened without `check`: an error, or an answer, and never a crash.
+
+    With lies the checksums are right, and the bytes that opening reads are changed as often as the others.
+    """
     rng = np.random.default_rng(0)
     n_opened = 0
-    for plan in ("prefix", "clusters"):
-        made = folder.with_name(f"{plan}.fhs")
-        with fh.Store(made, "w", n_bits=32, plan=plan) as store:
-            store.add(rng.integers(0, 4, (3000, 4), dtype=np.uint8), ids=rng.permutation(6000)[:3000])
-            store.commit()
-        (name,) = [each for each in os.listdir(made) if each.endswith(".fh")]
-        content = (made / name).read_bytes()
-        for _ in range(300):
-            damaged = bytearray(content)
-            for place in rng.integers(128, len(content), rng.integers(1, 4)).tolist():
-                damaged[place] = int(rng.integers(256))
-            (made / name).write_bytes(damaged)
-            try:
-                store = fh.Store(made, check=False)
-            except fh.FormatError:
-                continue
-            n_opened += 1
-            queries = rng.integers(0, 256, (3, 4), dtype=np.uint8)
-            store.search(queries, k=50)
-            store.search(queries, k=5, allow=np.arange(0, 6000, 100))
-            store.range_search(queries, 12)
-            5 in store  # noqa: B015
-        (made / name).write_bytes(content)
+    made = tmp_path / f"{plan}.fhs"
+    with fh.Store(made, "w", n_bits=8 * N_BYTES, plan=plan, memory="fast") as store:
+        store.add(rng.integers(0, 4, (3000, 4), dtype=np.uint8), ids=rng.permutation(6000)[:3000])
+        store.commit()
+    (name,) = [each for each in os.listdir(made) if each.endswith(".fh")]
+    content = (made / name).read_bytes()
+    for _ in range(300):
+        damaged = bytearray(content)
+        ranges = repaired(bytearray(content))[1]
+        for _ in range(int(rng.integers(1, 4))):
+            begin, end = ranges[int(rng.integers(1, 6))] if lies else (128, len(content))
+            if end > begin:
+                damaged[int(rng.integers(begin, end))] = int(rng.integers(256))
+        if lies:
+            damaged = repaired(damaged)[0]
+        (made / name).write_bytes(damaged)
+        try:
+            store = fh.Store(made, check=False)
+        except fh.FormatError:
+            continue
+        n_opened += 1
         queries = rng.integers(0, 256, (3, 4), dtype=np.uint8)
-        checked, unchecked = (fh.Store(made, check=check).search(queries, k=9).ids for check in (True, False))
-        assert checked.tolist() == unchecked.tolist()
+        store.search(queries, k=50)
+        store.search(queries, k=5, allow=np.arange(0, 6000, 100))
+        store.range_search(queries, 12)
+        5 in store  # noqa: B015
+        store.to_index().to_arrays()
+        with contextlib.suppress(ValueError):
+            store.search(queries, k=5, keep=0.5)  # sorts all codes anew
+    (made / name).write_bytes(content)
+    queries = rng.integers(0, 256, (3, 4), dtype=np.uint8)
+    checked, unchecked = (fh.Store(made, check=check).search(queries, k=9).ids for check in (True, False))
+    assert checked.tolist() == unchecked.tolist()
     assert n_opened > 50
+
+
+def test_a_merge_takes_no_damage_over(folder):
+    """A flipped byte of a code would get a new checksum."""
+    name = max(read_manifest(folder).segments, key=lambda each: each.n_codes).file.name
+    content = bytearray((folder / name).read_bytes())
+    content[ref.section_ranges(ref.section_sizes(ref.split(content)[0], N_BYTES))[1][1] - 1] ^= 1  # of the last code
+    (folder / name).write_bytes(content)
+    with fh.Store(folder, "w", merge=False) as store, pytest.raises(fh.FormatError, match=f"{name}: checksum"):
+        store.compact()
+    assert {file for file, _, fault in verify_store(folder) if fault} == {name}

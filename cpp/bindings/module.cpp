@@ -55,9 +55,9 @@ py::tuple to_arrays(const Index& index) {
                           to_array(std::move(entries.ids)));
 }
 
-py::bytes to_bytes(const Index& index, bool id_map) {
+py::bytes to_bytes(const Index& index, bool id_map, bool summary) {
     const std::vector<std::uint8_t> bytes =
-        run([&](const Interrupt& interrupt) { return index.to_bytes(interrupt, id_map); });
+        run([&](const Interrupt& interrupt) { return index.to_bytes(interrupt, id_map, summary); });
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
@@ -229,13 +229,13 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
              py::arg("allow") = py::none())
         .def(
             "save",
-            [](const Index& index, const std::string& path, bool id_map) {
-                run([&](const Interrupt& interrupt) { index.save(path, interrupt, id_map); });
+            [](const Index& index, const std::string& path, bool id_map, bool summary) {
+                run([&](const Interrupt& interrupt) { index.save(path, interrupt, id_map, summary); });
             },
-            py::arg("path"), py::arg("id_map") = false)
+            py::arg("path"), py::arg("id_map") = false, py::arg("summary") = false)
         .def("build_id_map", &Index::build_id_map, ReleaseGil())
         .def("snapshot", &snapshot, py::arg("allow") = py::none())
-        .def("to_bytes", &to_bytes, py::arg("id_map") = false)
+        .def("to_bytes", &to_bytes, py::arg("id_map") = false, py::arg("summary") = false)
         .def("joined", &joined, py::arg("indices"), py::arg("next_id"))
         .def("without", &without, py::arg("entries").noconvert())
         .def("entry_ids", &entry_ids, py::arg("entries").noconvert())

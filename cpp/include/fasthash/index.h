@@ -119,10 +119,13 @@ class Index {
                               const Interrupt& interrupt = {}) const;
 
     /// Write the index to one file, atomically: after a failure the old file is intact. `id_map`: write the id map too,
-    /// at most 4 bytes a code, so that an index loaded from the file need not build it. Throws IoError.
-    void save(const std::string& path, const Interrupt& interrupt = {}, bool id_map = false) const;
+    /// at most 4 bytes a code, so that an index loaded from the file need not build it. `summary`: write what opening
+    /// the mapped file of a hierarchical index would have to compute, and its tables. Throws IoError.
+    void save(const std::string& path, const Interrupt& interrupt = {}, bool id_map = false,
+              bool summary = false) const;
     /// The bytes that save() would write.
-    std::vector<std::uint8_t> to_bytes(const Interrupt& interrupt = {}, bool id_map = false) const;
+    std::vector<std::uint8_t> to_bytes(const Interrupt& interrupt = {}, bool id_map = false,
+                                       bool summary = false) const;
 
  protected:
     class Impl;

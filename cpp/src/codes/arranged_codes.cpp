@@ -52,6 +52,8 @@ ArrangedCodes::ArrangedCodes(SortedCodes sorted, Stopper& stopper)
     : RowIds(sorted.n_entries(), sorted.smallest_id(), sorted.largest_id()), codes_(sorted.n_bytes()) {
     PackedNumbers row_at(0, static_cast<std::int64_t>(sorted.n_rows()));
     row_at.resize(sorted.n_entries());
+    // Ids of a file that was not checked may repeat, and leave others out.
+    for (std::size_t i = 0; i < row_at.size(); ++i) row_at.set_offset(i, 0);
     for (std::size_t row = 0; row < sorted.n_rows(); ++row) {
         const NumberRange entries = sorted.entries(row);
         for (std::size_t entry = entries.begin; entry < entries.end; ++entry) {

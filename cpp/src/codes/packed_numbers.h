@@ -3,6 +3,7 @@
 // Used for ids, rows and entries. The array ends with kSlack readable bytes.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 
 #include "platform/array.h"
@@ -28,10 +29,13 @@ class PackedNumbers {
         mask_ = ~std::uint64_t{0} >> (64 - 8 * width_);
     }
 
-    /// Numbers stored in `bytes`, `width` bytes each, as offsets from `smallest`; kSlack bytes follow them.
-    static PackedNumbers of_width(std::int64_t smallest, std::size_t width, Array<std::uint8_t> bytes = {}) {
+    /// Numbers stored in `bytes`, `width` bytes each, as offsets from `smallest`; kSlack bytes follow them. Offsets
+    /// above `most`, which only the bytes of a damaged file hold, are read as `most`.
+    static PackedNumbers of_width(std::int64_t smallest, std::size_t width, Array<std::uint8_t> bytes = {},
+                                  std::uint64_t most = ~std::uint64_t{0}) {
         PackedNumbers numbers;
         numbers.smallest_ = smallest;
+        numbers.most_ = most;
         numbers.width_ = width;
         numbers.mask_ = ~std::uint64_t{0} >> (64 - 8 * width);
         numbers.bytes_ = std::move(bytes);
@@ -61,7 +65,7 @@ class PackedNumbers {
     std::uint64_t offset(std::size_t i) const {
         std::uint64_t word;
         std::memcpy(&word, bytes_.data() + i * width_, sizeof word);
-        return word & mask_;
+        return std::min(word & mask_, most_);
     }
     /// Writes only the bytes of value i, so that other threads may set its neighbours.
     void set(std::size_t i, std::int64_t value) {
@@ -76,6 +80,7 @@ class PackedNumbers {
     std::int64_t smallest_ = 0;
     std::size_t width_ = 1;
     std::uint64_t mask_ = 0xff;
+    std::uint64_t most_ = ~std::uint64_t{0};
     Array<std::uint8_t> bytes_;
 };
 

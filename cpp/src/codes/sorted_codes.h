@@ -49,6 +49,8 @@ class SortedCodes final : public GroupSource, public RowIds {
     // Conversions from rows to the layout of a plan.
     void hold_byte_major();
     void add_directory(std::size_t n_bits);
+    /// Takes the directory of a file, whose values ascend from 0 to the number of rows.
+    void take_directory(PrefixDirectory directory) { directory_ = std::move(directory); }
     /// Stop storing the first n_bytes of each row. The directory must cover exactly these bytes.
     void drop_prefix(std::size_t n_bytes);
     /// Free the codes, which were stored as rows; runs and ids stay.

@@ -234,14 +234,14 @@ void Index::count_within(CodeView queries, std::int32_t radius, const IdFilter* 
 
 // ---- files ----
 
-void Index::save(const std::string& path, const Interrupt& interrupt, bool id_map) const {
+void Index::save(const std::string& path, const Interrupt& interrupt, bool id_map, bool summary) const {
     Stopper stopper(interrupt);
-    save_index(path, layout(), impl_->settings, *impl_->to_save(stopper), id_map, stopper);
+    save_index(path, layout(), impl_->settings, *impl_->to_save(summary, stopper), {id_map, summary}, stopper);
 }
 
-std::vector<std::uint8_t> Index::to_bytes(const Interrupt& interrupt, bool id_map) const {
+std::vector<std::uint8_t> Index::to_bytes(const Interrupt& interrupt, bool id_map, bool summary) const {
     Stopper stopper(interrupt);
-    return index_bytes(layout(), impl_->settings, *impl_->to_save(stopper), id_map, stopper);
+    return index_bytes(layout(), impl_->settings, *impl_->to_save(summary, stopper), {id_map, summary}, stopper);
 }
 
 std::unique_ptr<Index> load_index(const std::string& path, bool mapped, bool check) {

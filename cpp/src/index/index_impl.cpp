@@ -139,11 +139,12 @@ std::shared_ptr<const State> Index::Impl::compacted(Stopper& stopper) {
     return next;
 }
 
-std::shared_ptr<const State> Index::Impl::to_save(Stopper& stopper) const {
+std::shared_ptr<const State> Index::Impl::to_save(bool summary, Stopper& stopper) const {
     std::shared_ptr<const State> held = state.get();
-    const bool any_order =
-        settings.metric == Metric::hamming && (held->segments.empty() || leading(*held)->clusters() == nullptr);
-    if (held->is_compact() || any_order) return held;
+    if (held->is_compact()) return held;
+    const bool one_segment = (summary && settings.kind == IndexKind::hier) || settings.metric == Metric::jaccard ||
+                             leading(*held)->clusters() != nullptr;
+    if (!one_segment) return held;
     return in_one_segment(*held, stopper);
 }
 

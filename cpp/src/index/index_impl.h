@@ -65,8 +65,9 @@ class Index::Impl {
     /// The state with all codes in one segment, merging them first if needed. For pruned searches.
     std::shared_ptr<const State> compacted(Stopper& stopper);
 
-    /// The state to write to a file: with all codes in one segment if they are in clusters.
-    std::shared_ptr<const State> to_save(Stopper& stopper) const;
+    /// The state to write to a file: with all codes in one segment if they are in clusters, or if a summary is
+    /// wanted, which their tables belong to.
+    std::shared_ptr<const State> to_save(bool summary, Stopper& stopper) const;
 
     void search_exact(const IdFilter* filter, const SearchTask& task, Stopper& stopper) const;
     void search_jaccard(const IdFilter* filter, const JaccardTask& task, Stopper& stopper) const;

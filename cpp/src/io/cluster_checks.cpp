@@ -59,13 +59,12 @@ class NearCentroids {
 
 }  // namespace
 
-void check_rings(const Array<std::uint32_t>& ring_begin, std::size_t n_rows) {
-    std::uint32_t last = 0;
-    for (const std::uint32_t begin : ring_begin) {
-        if (begin < last) refuse("rings of the clusters do not ascend");
-        last = begin;
-    }
-    if (ring_begin[0] != 0 || last != n_rows) refuse("rings of the clusters do not divide the codes");
+void check_division(const Array<std::uint32_t>& begin, std::size_t n_rows, const char* what) {
+    // Millions of numbers are checked whenever a mapped file is opened: without branches, in vectors.
+    std::uint32_t descents = 0;
+    for (std::size_t i = 1; i < begin.size(); ++i) descents |= begin[i] < begin[i - 1] ? 1u : 0u;
+    if (descents != 0) refuse(std::string(what) + " do not ascend");
+    if (begin[0] != 0 || begin.back() != n_rows) refuse(std::string(what) + " do not divide the codes");
 }
 
 void check_clusters(const ByteMajorCodes& codes, CodeView centroids, const Array<std::uint32_t>& ring_begin) {

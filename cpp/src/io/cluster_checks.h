@@ -8,9 +8,9 @@
 
 namespace fasthash {
 
-/// Checks that the rings divide the rows. `ring_begin`: n_bits + 1 rings for each centroid, then the number of rows.
-/// Throws FormatError.
-void check_rings(const Array<std::uint32_t>& ring_begin, std::size_t n_rows);
+/// Checks that ranges divide the rows: the rings of clusters, or the values of a directory. `begin`: the first row of
+/// each, then the number of rows. `what`: their name. Throws FormatError.
+void check_division(const Array<std::uint32_t>& begin, std::size_t n_rows, const char* what);
 
 /// Checks of rings that divide the rows that each code is in the cluster of its nearest centroid (the first of
 /// several) and in the ring of its distance to it, and that the codes of a ring ascend, which makes all codes distinct.

@@ -78,6 +78,30 @@ void check_order(const Array<std::uint8_t>& codes, std::size_t n_bytes, std::siz
     }
 }
 
+void check_directory(const PrefixDirectory& directory, const Array<std::uint8_t>& rows, std::size_t n_bytes) {
+    const auto value_of = [&](std::size_t row) {
+        return code_bits(rows.data() + row * n_bytes, n_bytes, 0, directory.n_bits);
+    };
+    for (std::size_t value = 0; value + 1 < directory.begin.size(); ++value) {
+        const std::size_t begin = directory.begin[value], end = directory.begin[value + 1];
+        if (begin == end || (value_of(begin) == value && value_of(end - 1) == value)) continue;
+        refuse("directory does not agree with the codes at the value " + std::to_string(value));
+    }
+}
+
+void check_tables(const SortedCodes& sorted, const std::vector<SubstringTable>& tables, std::size_t n_bits) {
+    Stopper stopper;
+    for (const SubstringTable& each : tables) {
+        const SubstringTable right = make_substring_table(sorted, each.first_bit, n_bits, stopper);
+        const bool same = std::equal(each.begin.begin(), each.begin.end(), right.begin.begin()) &&
+                          std::equal(each.codes.begin(), each.codes.end(), right.codes.begin()) &&
+                          std::equal(each.rows.bytes().begin(), each.rows.bytes().end() - PackedNumbers::kSlack,
+                                     right.rows.bytes().begin());
+        if (!same)
+            refuse("table of the bits from " + std::to_string(each.first_bit) + " on does not agree with the codes");
+    }
+}
+
 void check_runs(const RawHeader& raw, const Array<std::uint64_t>& marks, const Array<std::uint32_t>& extras) {
     if (raw.n_runs == 0) return;
     std::size_t n_marks = 0;

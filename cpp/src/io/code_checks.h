@@ -4,8 +4,8 @@
 #pragma once
 
 #include "codes/bit_major_codes.h"
-#include "codes/byte_major_codes.h"
 #include "io/file_layout.h"
+#include "search/substring_search.h"
 
 namespace fasthash {
 
@@ -17,6 +17,10 @@ void check_last_group(const ByteMajorCodes& codes);
 void check_planes(const BitMajorCodes& codes);
 /// Rows must ascend.
 void check_order(const Array<std::uint8_t>& rows, std::size_t n_bytes, std::size_t n_rows);
+/// Each value of the leading bits must have the rows of a directory that divides them; they ascend.
+void check_directory(const PrefixDirectory& directory, const Array<std::uint8_t>& rows, std::size_t n_bytes);
+/// Tables must be those of the rows.
+void check_tables(const SortedCodes& sorted, const std::vector<SubstringTable>& tables, std::size_t n_bits);
 /// The numbers of ids of the rows must add up. See DuplicateRuns.
 void check_runs(const RawHeader& raw, const Array<std::uint64_t>& marks, const Array<std::uint32_t>& extras);
 

@@ -32,7 +32,7 @@ struct IndexContent {
 /// Which checks a reader makes.
 enum class FileChecks {
     all,        ///< of every byte
-    structure,  ///< of whatever memory safety needs; codes and ids of a hierarchical index are taken as they are
+    structure,  ///< of whatever memory safety needs; codes, ids and their summary are taken as they are
 };
 
 /// Read and check a whole file. `mapped`: map codes and ids instead of reading them. Throws IoError or FormatError.
@@ -40,12 +40,18 @@ IndexContent read_index(const std::string& path, bool mapped, FileChecks checks 
 /// Read an index from the bytes of a file, which are copied.
 IndexContent read_index(const std::uint8_t* data, std::size_t n);
 
+/// What a file holds on demand.
+struct FileExtras {
+    bool id_map;
+    bool summary;  ///< of a hierarchical index: what opening the mapped file would have to compute
+};
+
 /// Write an index, atomically; codes that fill one segment in clusters keep that order. A bit-major state must be one
-/// segment without removed entries. `id_map`: with the id map.
+/// segment without removed entries.
 /// Throws IoError, or Interrupted when `stopper` ends the work.
 void save_index(const std::string& path, const LevelLayout& layout, const IndexSettings& settings, const State& state,
-                bool id_map, Stopper& stopper);
+                FileExtras extras, Stopper& stopper);
 std::vector<std::uint8_t> index_bytes(const LevelLayout& layout, const IndexSettings& settings, const State& state,
-                                      bool id_map, Stopper& stopper);
+                                      FileExtras extras, Stopper& stopper);
 
 }  // namespace fasthash

@@ -47,12 +47,15 @@ struct RawHeader {
     std::uint64_t hashes[kSections];
     std::uint8_t has_id_map;
     std::uint8_t metric;
-    std::uint8_t reserved[6];
+    std::uint8_t reserved[3];
+    std::uint8_t n_tables;
+    std::uint8_t has_summary;
+    std::uint8_t directory_bits;
     std::uint64_t header_hash;  // of all bytes before it
 
     /// The minor version of such a file: the oldest that can express it.
     std::uint16_t oldest_minor() const {
-        if (metric != 0) return 3;
+        if (metric != 0 || has_summary != 0) return 3;
         if (n_clusters > 0 || has_id_map != 0) return 2;
         return plan == 4 ? 1 : 0;
     }
@@ -63,6 +66,60 @@ struct RawHeader {
     std::size_t n_sections() const { return oldest_minor() < 2 ? kOldSections : kSections; }
 };
 static_assert(sizeof(RawHeader) == 128 && offsetof(RawHeader, header_hash) == 120, "the format fixes the header");
+
+/// Parts of the section 'clusters', as offsets within it: the rings and the centroids, if there are clusters; then, if
+/// the file has one, the summary, which tells what opening a mapped file would have to compute.
+struct ClusterParts {
+    std::uint64_t centroids;
+    std::uint64_t centroids_end;
+    std::uint64_t largest;  // the largest id, less the first
+    std::uint64_t cost;     // of a query by the directory and the tables, as the planner counts
+    std::uint64_t least;    // the smallest id of each kGroup rows, less the first
+    std::uint64_t least_end;
+    std::uint64_t directory;  // of the leading bits, if the codes are not in clusters
+    std::uint64_t end;
+
+    ClusterParts(const RawHeader& raw, std::size_t n_bytes) {
+        // A bit-major file has the rings of a single centroid, zero, which it does not store.
+        const std::uint64_t n_centers = raw.is_jaccard() && raw.n_codes > 0 ? 1 : raw.n_clusters;
+        const std::uint64_t n_rings = n_centers * (n_bytes * 8 + 1);
+        centroids = n_centers == 0 ? 0 : (n_rings + 1) * sizeof(std::uint32_t);
+        centroids_end = centroids + raw.n_clusters * n_bytes;
+        largest = (centroids_end + 7) / 8 * 8;
+        cost = largest + sizeof(std::uint64_t);
+        least = cost + sizeof(double);
+        least_end = least + (raw.n_rows + kGroup - 1) / kGroup * raw.id_bytes + PackedNumbers::kSlack;
+        directory = (least_end + 7) / 8 * 8;
+        end = raw.has_summary == 0      ? centroids_end
+              : raw.directory_bits == 0 ? least_end
+                                        : directory + n_begins(raw) * sizeof(std::uint32_t);
+    }
+    /// Numbers of a directory, and of a table.
+    static std::uint64_t n_begins(const RawHeader& raw) { return (std::uint64_t{1} << raw.directory_bits) + 1; }
+};
+
+/// Parts of the section 'codes', as offsets within it: the codes, then the tables of multi-index hashing, if any.
+struct CodeParts {
+    std::uint64_t codes_end;
+    std::uint64_t codes_of_table;  // within a table, which begins with those of its buckets
+    std::uint64_t rows_of_table;
+    std::uint64_t table_end;
+    std::uint64_t end;
+
+    CodeParts(const RawHeader& raw, std::size_t n_bytes) {
+        const bool in_groups = raw.has_row_for_each_code() || raw.n_clusters > 0;
+        const std::uint64_t n_stored = in_groups ? align(raw.n_rows, kGroup) : raw.n_rows;
+        codes_end = n_stored * n_bytes;
+        codes_of_table = align(ClusterParts::n_begins(raw) * sizeof(std::uint32_t));
+        rows_of_table = codes_of_table + align(raw.n_rows * n_bytes);
+        table_end = rows_of_table + raw.n_rows * row_bytes(raw) + PackedNumbers::kSlack;
+        end = raw.n_tables == 0 ? codes_end : begin(raw.n_tables - 1u) + table_end;
+    }
+    std::uint64_t begin(std::size_t table) const { return align(codes_end) + table * align(table_end); }
+    /// Bytes of the number of a row in a table.
+    static std::size_t row_bytes(const RawHeader& raw) { return PackedNumbers::width_for(raw.n_rows); }
+    static std::uint64_t align(std::uint64_t offset, std::uint64_t to = 64) { return (offset + to - 1) / to * to; }
+};
 
 struct SectionRange {
     std::uint64_t begin;
@@ -78,17 +135,12 @@ struct SectionTable {
 
     /// No overflow: fewer than 2^32 codes of at most 512 bytes.
     SectionTable(const RawHeader& raw, std::size_t n_bytes) : n(raw.n_sections()) {
-        const bool in_groups = raw.has_row_for_each_code() || raw.n_clusters > 0;
-        const std::uint64_t n_stored = in_groups ? (raw.n_rows + kGroup - 1) / kGroup * kGroup : raw.n_rows;
-        // Rings of codes at one distance to a centroid; a bit-major file has those of a single one, zero.
-        const std::uint64_t n_centers = raw.is_jaccard() && raw.n_codes > 0 ? 1 : raw.n_clusters;
-        const std::uint64_t n_rings = n_centers * (n_bytes * 8 + 1);
         const std::uint64_t sizes[kSections] = {
             raw.n_levels * sizeof(std::uint16_t),
-            n_stored * n_bytes,
+            CodeParts(raw, n_bytes).end,
             raw.n_runs == 0 ? 0 : (raw.n_rows + 63) / 64 * sizeof(std::uint64_t) + raw.n_runs * sizeof(std::uint32_t),
             raw.id_bytes == 0 ? 0 : raw.n_codes * raw.id_bytes + PackedNumbers::kSlack,
-            n_centers == 0 ? 0 : (n_rings + 1) * sizeof(std::uint32_t) + raw.n_clusters * n_bytes,
+            ClusterParts(raw, n_bytes).end,
             raw.has_id_map == 0 ? 0 : raw.n_codes * IdMap::width_for(raw.n_codes) + PackedNumbers::kSlack,
         };
         std::uint64_t begin = sizeof(RawHeader);

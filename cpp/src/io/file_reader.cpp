@@ -2,6 +2,7 @@
 #include <cstring>
 #include <tuple>
 
+#include "codes/code_bits.h"
 #include "fasthash/error.h"
 #include "fasthash/ids.h"
 #include "fasthash/index_file.h"
@@ -67,6 +68,12 @@ RawHeader read_header(const ByteSource& file) {
     check(raw.n_clusters <= (may_be_clusters ? raw.n_rows : 0), "number of clusters", raw.n_clusters,
           "does not agree with the kind, the plan and the number of rows");
     check(raw.has_id_map <= (raw.id_bytes > 0 ? 1 : 0), "id map", raw.has_id_map, "is unknown, or maps no ids");
+    check(raw.has_summary <= (!each && raw.id_bytes > 0 ? 1 : 0), "summary", raw.has_summary,
+          "is unknown, or sums up no ids");
+    const bool has_directory = raw.has_summary != 0 && raw.n_clusters == 0;
+    check(has_directory ? raw.directory_bits >= 8 && raw.directory_bits <= kMaxSubstringBits : raw.directory_bits == 0,
+          "number of bits of the directory", raw.directory_bits, "is out of range");
+    check(has_directory || raw.n_tables == 0, "number of tables", raw.n_tables, "does not agree with the directory");
     return raw;
 }
 
@@ -87,6 +94,9 @@ struct OpenedFile {
             layout();
         } catch (const ArgumentError& error) {
             refuse(error.what());
+        }
+        if ((raw.n_tables + 1u) * raw.directory_bits > layout().n_bytes() * 8) {
+            refuse("directory and tables have more bits than a code");
         }
         if (const std::uint64_t expected = table().file_bytes(); file.size() != expected) {
             refuse("file has " + std::to_string(file.size()) + " bytes, its header describes " +
@@ -165,18 +175,19 @@ class Sections {
     const MappedFile* mapped_;
 };
 
+// `most`: the largest value, less the smallest, that is read from bytes which are not checked.
 PackedNumbers read_numbers(const OpenedFile& opened, const Sections& sections, std::size_t section,
-                           std::int64_t smallest, std::size_t width) {
+                           std::int64_t smallest, std::size_t width, std::uint64_t most = ~std::uint64_t{0}) {
     const auto n_bytes = static_cast<std::size_t>(opened.table()[section].n_bytes);
     auto bytes = sections.values<std::uint8_t>(section, 0, n_bytes);
     if (!all_zero(bytes.end() - PackedNumbers::kSlack, PackedNumbers::kSlack)) {
         refuse(std::string("bytes after the ") + kSectionNames[section] + " are not zero");
     }
-    return PackedNumbers::of_width(smallest, width, std::move(bytes));
+    return PackedNumbers::of_width(smallest, width, std::move(bytes), most);
 }
 
-PackedNumbers read_ids(const OpenedFile& opened, const Sections& sections) {
-    return read_numbers(opened, sections, 3, opened.raw.first_id, opened.raw.id_bytes);
+PackedNumbers read_ids(const OpenedFile& opened, const Sections& sections, std::uint64_t most = ~std::uint64_t{0}) {
+    return read_numbers(opened, sections, 3, opened.raw.first_id, opened.raw.id_bytes, most);
 }
 
 // Empty if the file has none.
@@ -245,7 +256,7 @@ LiveSegment load_bit_major(const OpenedFile& opened, const std::shared_ptr<const
     sections.check_hash(4, {{count_begin.data(), count_begin.size() * sizeof count_begin[0]}});
     EachIds ids(opened, sections);
     if (checks == FileChecks::all) sections.check_large(planes, ids.stored, ids.id_map);
-    check_rings(count_begin, n);
+    check_division(count_begin, n, "numbers of bits set");
     BitMajorCodes codes(n_bytes, n, std::move(planes), std::move(count_begin));
     if (checks == FileChecks::all) check_planes(codes);
     EntryIds checked = ids.checked(opened.raw, checks);
@@ -263,6 +274,92 @@ DuplicateRuns read_runs(const RawHeader& raw, const Sections& sections) {
     return DuplicateRuns(n_rows, static_cast<std::size_t>(raw.n_codes), std::move(marks), std::move(extras));
 }
 
+// The section 'clusters', checked but for its parts.
+struct ClusterSection {
+    const ClusterParts parts;
+    Array<std::uint32_t> ring_begin;
+    Array<std::uint8_t> centroids;
+    std::optional<IdSummary> summary;
+    double cost = 0;
+    PrefixDirectory directory;
+
+    ClusterSection(const OpenedFile& opened, const Sections& sections) : parts(opened.raw, opened.layout().n_bytes()) {
+        const RawHeader& raw = opened.raw;
+        if (raw.n_sections() < kSections) return;
+        const auto bytes_of = [&](std::uint64_t begin, std::uint64_t end) {
+            return sections.values<std::uint8_t>(4, begin, static_cast<std::size_t>(end - begin));
+        };
+        const Array<std::uint8_t> all = bytes_of(0, parts.end);
+        sections.check_hash(4, {{all.data(), all.size()}});
+        ring_begin = sections.values<std::uint32_t>(4, 0, static_cast<std::size_t>(parts.centroids) / 4);
+        centroids = bytes_of(parts.centroids, parts.centroids_end);
+        if (raw.has_summary == 0) return;
+        summary.emplace();
+        summary->smallest = 0;
+        std::memcpy(&summary->largest, all.data() + parts.largest, sizeof summary->largest);
+        std::memcpy(&cost, all.data() + parts.cost, sizeof cost);
+        if (!(cost >= 0)) refuse("cost of a query is no cost");
+        summary->least = PackedNumbers::of_width(raw.first_id, raw.id_bytes, bytes_of(parts.least, parts.least_end));
+        bool padded =
+            all_zero(all.data() + parts.centroids_end, static_cast<std::size_t>(parts.largest - parts.centroids_end)) &&
+            all_zero(all.data() + parts.least_end - PackedNumbers::kSlack, PackedNumbers::kSlack);
+        if (raw.directory_bits > 0) {
+            padded = padded && all_zero(all.data() + parts.least_end,
+                                        static_cast<std::size_t>(parts.directory - parts.least_end));
+            directory.n_bits = raw.directory_bits;
+            directory.begin = sections.values<std::uint32_t>(4, parts.directory,
+                                                             static_cast<std::size_t>(ClusterParts::n_begins(raw)));
+            check_division(directory.begin, static_cast<std::size_t>(raw.n_rows), "values of the directory");
+        }
+        if (!padded) refuse("bytes between the parts of the section 'clusters' are not zero");
+    }
+    /// The largest id, less the first, that is read from ids which are not checked.
+    std::uint64_t most(FileChecks checks) const {
+        return summary && checks == FileChecks::structure ? summary->largest : ~std::uint64_t{0};
+    }
+};
+
+// The tables after the codes, in which only what memory safety needs has been checked.
+std::vector<SubstringTable> read_tables(const OpenedFile& opened, const Sections& sections) {
+    const RawHeader& raw = opened.raw;
+    const std::size_t n_bytes = opened.layout().n_bytes();
+    const CodeParts parts(raw, n_bytes);
+    const auto n_rows = static_cast<std::size_t>(raw.n_rows);
+    std::vector<SubstringTable> tables;
+    for (std::size_t i = 0; i < raw.n_tables; ++i) {
+        const std::uint64_t begin = parts.begin(i);
+        tables.push_back(
+            {(i + 1) * raw.directory_bits,
+             sections.values<std::uint32_t>(1, begin, static_cast<std::size_t>(ClusterParts::n_begins(raw))),
+             sections.values<std::uint8_t>(1, begin + parts.codes_of_table, n_rows * n_bytes),
+             PackedNumbers::of_width(
+                 0, CodeParts::row_bytes(raw),
+                 sections.values<std::uint8_t>(1, begin + parts.rows_of_table,
+                                               static_cast<std::size_t>(parts.table_end - parts.rows_of_table)),
+                 raw.n_rows - 1)});
+        check_division(tables.back().begin, n_rows, "buckets of a table");
+    }
+    return tables;
+}
+
+// The bytes between the parts of the section 'codes' must be zero.
+void check_gaps_of_tables(const OpenedFile& opened, const Sections& sections) {
+    const RawHeader& raw = opened.raw;
+    const std::size_t n_bytes = opened.layout().n_bytes();
+    const CodeParts parts(raw, n_bytes);
+    const auto check = [&](std::uint64_t begin, std::uint64_t end) {
+        const auto gap = sections.values<std::uint8_t>(1, begin, static_cast<std::size_t>(end - begin));
+        if (!all_zero(gap.data(), gap.size())) refuse("bytes between the parts of the section 'codes' are not zero");
+    };
+    for (std::size_t i = 0; i < raw.n_tables; ++i) {
+        const std::uint64_t begin = parts.begin(i);
+        check(i == 0 ? parts.codes_end : parts.begin(i - 1) + parts.table_end, begin);
+        check(begin + ClusterParts::n_begins(raw) * sizeof(std::uint32_t), begin + parts.codes_of_table);
+        check(begin + parts.codes_of_table + raw.n_rows * n_bytes, begin + parts.rows_of_table);
+        check(begin + parts.table_end - PackedNumbers::kSlack, begin + parts.table_end);
+    }
+}
+
 std::shared_ptr<const Segment> load_sorted(const OpenedFile& opened, const Sections& sections,
                                            const std::shared_ptr<const MappedFile>& mapped, Memory memory,
                                            std::optional<Plan> plan, FileChecks checks, PackedNumbers& id_map) {
@@ -271,13 +368,28 @@ std::shared_ptr<const Segment> load_sorted(const OpenedFile& opened, const Secti
     const auto n_rows = static_cast<std::size_t>(raw.n_rows);
     auto rows = sections.values<std::uint8_t>(1, 0, n_rows * n_bytes);
     DuplicateRuns runs = read_runs(raw, sections);
-    if (raw.has_id_map != 0) sections.check_hash(4, {});
-    PackedNumbers ids = read_ids(opened, sections);
+    ClusterSection tables(opened, sections);
+    PackedNumbers ids = read_ids(opened, sections, tables.most(checks));
     id_map = read_id_map(opened, sections);
-    if (checks == FileChecks::all) sections.check_large(rows, ids, id_map);
-    check_order(rows, n_bytes, n_rows);
-    IdSummary summary = check_ids(raw, runs, ids, id_map, checks);
+    if (checks == FileChecks::all) {
+        sections.check_large(sections.values<std::uint8_t>(1, 0, static_cast<std::size_t>(opened.table()[1].n_bytes)),
+                             ids, id_map);
+    }
+    std::vector<SubstringTable> substrings = read_tables(opened, sections);
+    const bool has_directory = tables.directory.n_bits > 0;
+    // Searches by a directory of the file need no order. Plans rely on it.
+    if (checks == FileChecks::all || !mapped || !has_directory) check_order(rows, n_bytes, n_rows);
+    if (checks == FileChecks::all && has_directory) check_directory(tables.directory, rows, n_bytes);
+    IdSummary summary = check_ids(raw, runs, ids, id_map, checks, std::move(tables.summary));
     SortedCodes sorted(n_bytes, std::move(rows), std::move(runs), std::move(ids), std::move(summary));
+    if (checks == FileChecks::all) {
+        check_gaps_of_tables(opened, sections);
+        check_tables(sorted, substrings, raw.directory_bits);
+    }
+    if (mapped && has_directory) {
+        sorted.take_directory(std::move(tables.directory));
+        return std::make_shared<const SortedSegment>(std::move(sorted), std::move(substrings), tables.cost, mapped);
+    }
     if (mapped) return std::make_shared<const SortedSegment>(std::move(sorted), mapped);
     Stopper stopper;
     return planned_segment(std::move(sorted), memory, plan, stopper);
@@ -287,25 +399,23 @@ std::shared_ptr<const Segment> load_clusters(const OpenedFile& opened, const Sec
                                              const std::shared_ptr<const MappedFile>& mapped, FileChecks checks,
                                              PackedNumbers& id_map) {
     const RawHeader& raw = opened.raw;
-    const std::size_t n_bytes = opened.layout().n_bytes(), n_rings = raw.n_clusters * (n_bytes * 8 + 1) + 1;
+    const std::size_t n_bytes = opened.layout().n_bytes();
     ByteMajorCodes codes = read_groups(opened, sections);
     DuplicateRuns runs = read_runs(raw, sections);
-    PackedNumbers ids = read_ids(opened, sections);
+    ClusterSection tables(opened, sections);
+    PackedNumbers ids = read_ids(opened, sections, tables.most(checks));
     id_map = read_id_map(opened, sections);
-    auto ring_begin = sections.values<std::uint32_t>(4, 0, n_rings);
-    auto centroids = sections.values<std::uint8_t>(4, n_rings * sizeof ring_begin[0], raw.n_clusters * n_bytes);
-    sections.check_hash(4, {{ring_begin.data(), n_rings * sizeof ring_begin[0]}, {centroids.data(), centroids.size()}});
     check_last_group(codes);
-    check_rings(ring_begin, codes.size());
+    check_division(tables.ring_begin, codes.size(), "rings of the clusters");
     if (checks == FileChecks::all) {
         sections.check_large(codes.stored(), ids, id_map);
-        check_clusters(codes, {centroids.data(), raw.n_clusters, n_bytes}, ring_begin);
+        check_clusters(codes, {tables.centroids.data(), raw.n_clusters, n_bytes}, tables.ring_begin);
     }
-    IdSummary summary = check_ids(raw, runs, ids, id_map, checks);
+    IdSummary summary = check_ids(raw, runs, ids, id_map, checks, std::move(tables.summary));
     RowIds row_ids(std::move(runs), std::move(ids), std::move(summary));
     return std::make_shared<const ArrangedSegment>(
-        ArrangedCodes(std::move(codes), std::move(row_ids), std::move(centroids), std::move(ring_begin)), false,
-        mapped);
+        ArrangedCodes(std::move(codes), std::move(row_ids), std::move(tables.centroids), std::move(tables.ring_begin)),
+        false, mapped);
 }
 
 LiveSegment load_hier(const OpenedFile& opened, const std::shared_ptr<const MappedFile>& mapped,

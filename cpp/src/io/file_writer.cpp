@@ -1,12 +1,15 @@
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "codes/arranged_codes.h"
+#include "codes/code_bits.h"
 #include "codes/duplicate_runs.h"
 #include "io/file_format.h"
 #include "io/file_layout.h"
 #include "io/xxh64.h"
 #include "platform/files.h"
+#include "search/planner.h"
 #include "segments/bit_major_segment.h"
 #include "segments/merge.h"
 #include "segments/state.h"
@@ -112,9 +115,60 @@ class IdWriter {
     Array<std::int64_t>* ids_;
 };
 
-// Sections 4 and 5, if the file has them. `ids`: of the id map; none if it is not wanted.
+// What opening a mapped file would have to compute; see ClusterParts.
+class Summary {
+ public:
+    double cost = 0;  ///< of a query by tables
+
+    /// For a header that tells the numbers of rows and clusters, and those of tables if there are any.
+    Summary(RawHeader& raw, std::size_t n_bytes) : raw_(raw), n_bytes_(n_bytes) {
+        raw.has_summary = 1;
+        if (raw.n_clusters > 0) return;
+        if (raw.directory_bits == 0) {
+            const PlanChoice choice = plan_of_mapped(static_cast<std::size_t>(raw.n_rows), n_bytes);
+            raw.directory_bits = static_cast<std::uint8_t>(choice.substring_bits);
+            cost = choice.cost;
+        }
+        begin_.assign(static_cast<std::size_t>(ClusterParts::n_begins(raw)), 0);
+    }
+    /// The next entry; `code` is null in clusters.
+    void add(std::int64_t id, const DuplicateRuns& runs, const std::uint8_t* code) {
+        const std::uint64_t offset = static_cast<std::uint64_t>(id) - static_cast<std::uint64_t>(raw_.first_id);
+        if (n_entries_++ == runs.begin(n_rows_)) {
+            if (n_rows_++ % kGroup == 0) least_.push_back(offset);
+            if (code != nullptr) ++begin_[code_bits(code, n_bytes_, 0, raw_.directory_bits) + 1];
+        }
+        least_[least_.size() - 1] = std::min(least_.back(), offset);
+        largest_ = std::max(largest_, offset);
+    }
+    void write(IndexWriter& writer) {
+        const ClusterParts parts(raw_, n_bytes_);
+        const std::uint8_t zeros[8] = {};
+        writer.append(zeros, static_cast<std::size_t>(parts.largest - parts.centroids_end));
+        writer.append(&largest_, sizeof largest_);
+        writer.append(&cost, sizeof cost);
+        for (const std::uint64_t offset : least_) writer.append(&offset, raw_.id_bytes);
+        writer.append_slack();
+        if (begin_.empty()) return;
+        writer.append(zeros, static_cast<std::size_t>(parts.directory - parts.least_end));
+        for (std::size_t value = 1; value < begin_.size(); ++value) begin_[value] += begin_[value - 1];
+        writer.append(begin_.data(), begin_.size() * sizeof begin_[0]);
+    }
+
+ private:
+    const RawHeader& raw_;
+    const std::size_t n_bytes_;
+    std::size_t n_entries_ = 0;
+    std::size_t n_rows_ = 0;
+    std::uint64_t largest_ = 0;
+    Array<std::uint64_t> least_;
+    Array<std::uint32_t> begin_;  // at value + 1, the number of its rows until all have come
+};
+
+// Sections 4 and 5, if the file has them. `ids`: of the id map; none if it is not wanted. `summary`: none if it is not.
 void write_newer_sections(IndexWriter& writer, RawHeader& raw, const ArrangedCodes* clusters,
-                          const BitMajorSegment* bit_major, const Array<std::int64_t>& ids) {
+                          const BitMajorSegment* bit_major, const Array<std::int64_t>& ids,
+                          std::optional<Summary>& summary) {
     // Ids that ascend need no map.
     raw.has_id_map = std::is_sorted(ids.begin(), ids.end()) ? 0 : 1;
     if (raw.n_sections() == kOldSections) return;
@@ -127,6 +181,7 @@ void write_newer_sections(IndexWriter& writer, RawHeader& raw, const ArrangedCod
         const Array<std::uint32_t>& begin = bit_major->codes().count_begin();
         writer.append(begin.data(), begin.size() * sizeof begin[0]);
     }
+    if (summary) summary->write(writer);
     writer.begin(5);
     if (raw.has_id_map == 0) return;
     const std::size_t width = IdMap::width_for(ids.size());
@@ -135,7 +190,6 @@ void write_newer_sections(IndexWriter& writer, RawHeader& raw, const ArrangedCod
 }
 
 void write_runs(IndexWriter& writer, RawHeader& raw, const DuplicateRuns& runs) {
-    raw.n_rows = runs.n_rows();
     raw.n_runs = runs.extras().size();
     writer.begin(2);
     if (raw.n_runs == 0) return;
@@ -194,8 +248,35 @@ void write_bit_major(IndexWriter& writer, RawHeader& raw, const BitMajorSegment&
     ids.finish();
 }
 
+// The tables of multi-index hashing, after the codes.
+void write_tables(IndexWriter& writer, RawHeader& raw, const SubstringIndex& index) {
+    const std::size_t n_bytes = index.sorted.n_bytes();
+    raw.directory_bits = static_cast<std::uint8_t>(index.n_bits());
+    raw.n_tables = static_cast<std::uint8_t>(index.tables.size());
+    const CodeParts parts(raw, n_bytes);
+    std::uint64_t at = parts.codes_end;
+    const auto append = [&](std::uint64_t begin, const void* data, std::uint64_t n) {
+        const std::uint8_t zeros[SectionTable::kAlignment] = {};
+        writer.append(zeros, static_cast<std::size_t>(begin - at));
+        const auto* bytes = static_cast<const std::uint8_t*>(data);
+        for (std::uint64_t i = 0; i < n; i += kBufferBytes) {
+            writer.append(bytes + i, static_cast<std::size_t>(std::min<std::uint64_t>(kBufferBytes, n - i)));
+        }
+        at = begin + n;
+    };
+    for (std::size_t i = 0; i < index.tables.size(); ++i) {
+        const SubstringTable& table = index.tables[i];
+        const std::uint64_t begin = parts.begin(i);
+        append(begin, table.begin.data(), ClusterParts::n_begins(raw) * sizeof(std::uint32_t));
+        append(begin + parts.codes_of_table, table.codes.data(), table.codes.size());
+        append(begin + parts.rows_of_table, table.rows.bytes().data(), raw.n_rows * CodeParts::row_bytes(raw));
+        writer.append_slack();
+        at += PackedNumbers::kSlack;
+    }
+}
+
 void write_sorted(IndexWriter& writer, RawHeader& raw, const State& state, std::size_t n_bytes,
-                  Array<std::int64_t>* map_ids, Stopper& stopper) {
+                  Array<std::int64_t>* map_ids, bool with_summary, std::optional<Summary>& summary, Stopper& stopper) {
     const NewEntries nothing{{nullptr, 0, n_bytes}, nullptr, 0};
     writer.begin(1);
     DuplicateRuns runs;
@@ -212,30 +293,44 @@ void write_sorted(IndexWriter& writer, RawHeader& raw, const State& state, std::
         smallest = std::min(smallest, entry.id());
         largest = std::max(largest, entry.id());
     }
+    raw.n_rows = runs.n_rows();
+    const PlannedTables planned = with_summary ? state.planned_tables() : PlannedTables{};
+    if (planned.index != nullptr) write_tables(writer, raw, *planned.index);
     write_runs(writer, raw, runs);
     writer.begin(3);
     if (raw.n_codes == 0) return;
     IdWriter ids(writer, raw, smallest, largest, map_ids);
-    for (MergeCursor entry(state.segments, nothing, stopper); !entry.done(); entry.next()) ids.append(entry.id());
+    if (with_summary) summary.emplace(raw, n_bytes);
+    if (summary && planned.index != nullptr) summary->cost = planned.cost;
+    for (MergeCursor entry(state.segments, nothing, stopper); !entry.done(); entry.next()) {
+        ids.append(entry.id());
+        if (summary) summary->add(entry.id(), runs, entry.code());
+    }
     ids.finish();
 }
 
-void write_clusters(IndexWriter& writer, RawHeader& raw, const ArrangedCodes& clusters, Array<std::int64_t>* map_ids) {
+void write_clusters(IndexWriter& writer, RawHeader& raw, const ArrangedCodes& clusters, Array<std::int64_t>* map_ids,
+                    bool with_summary, std::optional<Summary>& summary) {
     raw.n_clusters = static_cast<std::uint16_t>(clusters.centroids().n);
     const Array<std::uint8_t>& groups = clusters.codes().stored();
     writer.begin(1);
     for (std::size_t at = 0; at < groups.size(); at += kBufferBytes) {
         writer.append(groups.data() + at, std::min(kBufferBytes, groups.size() - at));
     }
+    raw.n_rows = clusters.n_rows();
     write_runs(writer, raw, clusters.runs());
     writer.begin(3);
     IdWriter ids(writer, raw, clusters.smallest_id(), clusters.largest_id(), map_ids);
-    for (std::size_t entry = 0; entry < clusters.n_entries(); ++entry) ids.append(clusters.id(entry));
+    if (with_summary) summary.emplace(raw, clusters.n_bytes());
+    for (std::size_t entry = 0; entry < clusters.n_entries(); ++entry) {
+        ids.append(clusters.id(entry));
+        if (summary) summary->add(clusters.id(entry), clusters.runs(), nullptr);
+    }
     ids.finish();
 }
 
 void write_index(ByteSink& sink, const LevelLayout& layout, const IndexSettings& settings, const State& state,
-                 bool id_map, Stopper& stopper) {
+                 FileExtras extras, Stopper& stopper) {
     RawHeader raw{};
     raw.kind = static_cast<std::uint8_t>(settings.kind);
     raw.memory = static_cast<std::uint8_t>(settings.memory);
@@ -251,7 +346,8 @@ void write_index(ByteSink& sink, const LevelLayout& layout, const IndexSettings&
         writer.append(&width, sizeof width);
     }
     Array<std::int64_t> ids;
-    Array<std::int64_t>* const map_ids = id_map ? &ids : nullptr;
+    std::optional<Summary> summary;
+    Array<std::int64_t>* const map_ids = extras.id_map ? &ids : nullptr;
     const ArrangedCodes* clusters = state.clusters();
     if (clusters != nullptr && clusters->centroids().n > kMaxClusters) clusters = nullptr;  // written in byte order
     const BitMajorSegment* bit_major = state.segments.empty() ? nullptr : state.segments[0].segment->bit_major();
@@ -260,26 +356,26 @@ void write_index(ByteSink& sink, const LevelLayout& layout, const IndexSettings&
     } else if (settings.kind == IndexKind::flat) {
         write_flat(writer, raw, state, layout.n_bytes(), map_ids);
     } else if (clusters != nullptr) {
-        write_clusters(writer, raw, *clusters, map_ids);
+        write_clusters(writer, raw, *clusters, map_ids, extras.summary, summary);
     } else {
-        write_sorted(writer, raw, state, layout.n_bytes(), map_ids, stopper);
+        write_sorted(writer, raw, state, layout.n_bytes(), map_ids, extras.summary, summary, stopper);
     }
-    write_newer_sections(writer, raw, clusters, bit_major, ids);
+    write_newer_sections(writer, raw, clusters, bit_major, ids, summary);
     writer.finish(raw);
 }
 
 }  // namespace
 
 void save_index(const std::string& path, const LevelLayout& layout, const IndexSettings& settings, const State& state,
-                bool id_map, Stopper& stopper) {
+                FileExtras extras, Stopper& stopper) {
     AtomicFile file(path);
-    write_index(file, layout, settings, state, id_map, stopper);
+    write_index(file, layout, settings, state, extras, stopper);
 }
 
 std::vector<std::uint8_t> index_bytes(const LevelLayout& layout, const IndexSettings& settings, const State& state,
-                                      bool id_map, Stopper& stopper) {
+                                      FileExtras extras, Stopper& stopper) {
     MemorySink sink;
-    write_index(sink, layout, settings, state, id_map, stopper);
+    write_index(sink, layout, settings, state, extras, stopper);
     return sink.take();
 }
 

@@ -90,6 +90,13 @@ void check_map(const PackedNumbers& ids, const PackedNumbers& map) {
     });
 }
 
+// Whether a summary from a file, whose smallest id is its first one, is the right one.
+bool same(const IdSummary& right, const IdSummary& held) {
+    const Array<std::uint8_t>&a = right.least.bytes(), &b = held.least.bytes();
+    return right.smallest == 0 && right.largest == held.largest && a.size() == b.size() &&
+           std::equal(a.begin(), a.end() - PackedNumbers::kSlack, b.begin());
+}
+
 }  // namespace
 
 void refuse(const std::string& what) { throw FormatError(what); }
@@ -105,8 +112,13 @@ void check_next_id(const RawHeader& raw, std::uint64_t largest) {
 }
 
 IdSummary check_ids(const RawHeader& raw, const DuplicateRuns& runs, const PackedNumbers& ids, const PackedNumbers& map,
-                    FileChecks checks) {
+                    FileChecks checks, std::optional<IdSummary> held) {
+    if (held && checks == FileChecks::structure) {
+        check_next_id(raw, held->largest);
+        return std::move(*held);
+    }
     IdSummary summary = summarize(runs, ids);
+    if (held && !same(summary, *held)) refuse("summary of the ids does not agree with them");
     check_next_id(raw, summary.largest);
     if (summary.out_of_order != SIZE_MAX) {
         refuse("ids of equal codes are out of order at code " + std::to_string(summary.out_of_order));

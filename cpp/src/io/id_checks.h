@@ -3,6 +3,7 @@
 // Called by the file reader before it builds a segment.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "codes/id_summary.h"
@@ -18,8 +19,9 @@ namespace fasthash {
 void check_next_id(const RawHeader& raw, std::uint64_t largest);
 
 /// Checks the ids of a file, and their map if it has one (else `map` is empty); returns the summary of the ids. Throws
-/// FormatError. Unless all checks are wanted, the ids need not be distinct, nor their map in order.
+/// FormatError. Unless all checks are wanted, the ids need not be distinct, nor their map in order, and a summary that
+/// the file holds (null if it has none) is taken as it is.
 IdSummary check_ids(const RawHeader& raw, const DuplicateRuns& runs, const PackedNumbers& ids, const PackedNumbers& map,
-                    FileChecks checks);
+                    FileChecks checks, std::optional<IdSummary> held = {});
 
 }  // namespace fasthash

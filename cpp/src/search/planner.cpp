@@ -251,15 +251,14 @@ PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Pl
     return best;
 }
 
-PlanChoice plan_of_mapped(const SortedCodes& codes) {
-    if (codes.n_rows() == 0) return {Plan::scan, 0, 0, 0, {}};
-    // Each process that maps the file has its own directory: at most 4 MiB, or 1/16 of the codes if that is more.
-    const auto n_rows = static_cast<double>(codes.n_rows());
-    const double most_bits = std::max(20.0, std::log2(n_rows * static_cast<double>(codes.n_bytes()) / 64));
+PlanChoice plan_of_mapped(std::size_t n, std::size_t n_bytes) {
+    if (n == 0) return {Plan::scan, 0, 0, 0, {}};
+    // A process that maps a file without a directory has its own: at most 4 MiB, or 1/16 of the codes if that is more.
+    const auto n_rows = static_cast<double>(n);
+    const double most_bits = std::max(20.0, std::log2(n_rows * static_cast<double>(n_bytes) / 64));
     const auto bits = static_cast<std::size_t>(std::min(std::log2(n_rows), most_bits));
-    const std::size_t substring_bits =
-        std::min(std::clamp<std::size_t>(bits, 8, kMaxSubstringBits), codes.n_bytes() * 8);
-    return {Plan::prefix, 1, substring_bits, kWorthwhile * cost_of_scan(codes.n_rows(), codes.n_bytes()), {}};
+    const std::size_t substring_bits = std::min(std::clamp<std::size_t>(bits, 8, kMaxSubstringBits), n_bytes * 8);
+    return {Plan::prefix, 1, substring_bits, kWorthwhile * cost_of_scan(n, n_bytes), {}};
 }
 
 bool scan_pays(std::size_t n_codes, std::size_t n_bytes, std::size_t n_queries, double plan_cost) {

@@ -24,7 +24,7 @@ struct PlanChoice {
 PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Plan> wanted, Stopper& stopper);
 
 /// The plan for codes in a mapped file: only a prefix directory is built, without sampling, so that loading stays fast.
-PlanChoice plan_of_mapped(const SortedCodes& codes);
+PlanChoice plan_of_mapped(std::size_t n_rows, std::size_t n_bytes);
 
 /// Whether one scan for all n_queries costs less than the plan for each of them.
 bool scan_pays(std::size_t n_codes, std::size_t n_bytes, std::size_t n_queries, double plan_cost);

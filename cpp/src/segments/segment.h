@@ -21,6 +21,7 @@ namespace fasthash {
 class ArrangedCodes;
 class BitMajorSegment;
 class MappedFile;
+class SubstringIndex;
 
 /// The exact search plan of a segment.
 struct SearchPlan {
@@ -35,6 +36,12 @@ struct HeldEntries {
     const GroupSource& codes;
     const PackedNumbers& ids;   ///< by entry; empty for smallest_id(), smallest_id() + 1, ...
     const DuplicateRuns* runs;  ///< the entries of each row of codes; null: row i is entry i
+};
+
+/// Tables of a segment for a file; null if it has none.
+struct PlannedTables {
+    const SubstringIndex* index = nullptr;
+    double cost = 0;
 };
 
 class Segment : public IdList {
@@ -74,6 +81,8 @@ class Segment : public IdList {
     virtual const ArrangedCodes* clusters() const { return nullptr; }
     /// This segment if it is bit-major; else null.
     virtual const BitMajorSegment* bit_major() const { return nullptr; }
+    /// The tables that searches of sorted codes use, and the cost of a query; none if there are no such tables.
+    virtual PlannedTables planned_tables() const { return {}; }
     /// Whether ids ascend in the order of the entries.
     virtual bool ids_ascend() const { return false; }
     virtual SearchPlan search_plan() const { return {}; }

@@ -13,9 +13,19 @@ SortedSegment::SortedSegment(SortedCodes codes, PlanChoice choice, Memory memory
       radius_plan_(radius_tables) {}
 
 SortedSegment::SortedSegment(SortedCodes codes, std::shared_ptr<const MappedFile> mapped)
-    : choice_(plan_of_mapped(codes)), mapped_(std::move(mapped)), radius_plan_(false) {
+    : choice_(plan_of_mapped(codes.n_rows(), codes.n_bytes())), mapped_(std::move(mapped)), radius_plan_(false) {
     Stopper stopper;
     index_ = carry_out(choice_, std::move(codes), Memory::standard, stopper);
+}
+
+SortedSegment::SortedSegment(SortedCodes codes, std::vector<SubstringTable> tables, double cost,
+                             std::shared_ptr<const MappedFile> mapped)
+    : choice_{tables.empty() ? Plan::prefix : Plan::multi_index, tables.size() + 1, codes.directory().n_bits, cost, {}},
+      mapped_(std::move(mapped)),
+      radius_plan_(false) {
+    auto index = std::make_unique<SubstringIndex>(std::move(codes));
+    index->tables = std::move(tables);
+    index_ = std::move(index);
 }
 
 void SortedSegment::copy_codes(const std::size_t* entries, std::size_t n, std::uint8_t* rows) const {

@@ -16,8 +16,11 @@ class SortedSegment final : public Segment {
     /// `choice`: any plan but clusters. `radius_tables`: as in ArrangedSegment. Throws Interrupted when `stopper` ends
     /// the work.
     SortedSegment(SortedCodes codes, PlanChoice choice, Memory memory, bool radius_tables, Stopper& stopper);
-    /// Codes in a mapped file: only a prefix directory is built.
+    /// Codes in a mapped file: only a prefix directory is built, unless the file has one.
     SortedSegment(SortedCodes codes, std::shared_ptr<const MappedFile> mapped);
+    /// Codes and tables in a mapped file. `cost`: of a query.
+    SortedSegment(SortedCodes codes, std::vector<SubstringTable> tables, double cost,
+                  std::shared_ptr<const MappedFile> mapped);
 
     const SortedCodes& codes() const { return index_->sorted; }
 
@@ -39,6 +42,10 @@ class SortedSegment final : public Segment {
     void search_pruned(const QueryBlock& block, Visibility visibility, const LevelLayout& layout, Pruning pruning,
                        Stopper& stopper) const override;
     const SortedCodes* sorted_codes() const override { return &codes(); }
+    PlannedTables planned_tables() const override {
+        if (choice_.plan == Plan::scan || codes().n_dropped() > 0) return {};
+        return {index_.get(), choice_.cost};
+    }
     SearchPlan search_plan() const override { return {choice_.plan, choice_.n_substrings, choice_.substring_bits, 0}; }
 
  private:

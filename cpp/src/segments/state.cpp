@@ -22,6 +22,10 @@ const ArrangedCodes* State::clusters() const {
     return segments.size() == 1 && is_compact() ? segments[0].segment->clusters() : nullptr;
 }
 
+PlannedTables State::planned_tables() const {
+    return segments.size() == 1 && is_compact() ? segments[0].segment->planned_tables() : PlannedTables{};
+}
+
 bool State::ids_ascend() const {
     std::int64_t last = std::numeric_limits<std::int64_t>::min();
     for (const LiveSegment& each : segments) {

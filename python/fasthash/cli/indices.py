@@ -168,7 +168,9 @@ def build(
 @app.command()
 def search(
     index: Annotated[Path, typer.Argument(help="An index file or a store; with --ray a folder.", show_default=False)],
-    queries: Annotated[Path, typer.Argument(help="Codes as in `build`; - for standard input.", show_default=False)],
+    queries: Annotated[
+        Path, typer.Argument(help="Codes as in `build`, or with --encoder a photo; - for standard input.")
+    ],
     k: Annotated[int | None, typer.Option("-k", help="Neighbours of each query. Default: 10.")] = None,
     radius: Annotated[
         float | None, typer.Option(help="Find all codes within this distance, not k; in bits, or of jaccard to 1.")
@@ -198,6 +200,11 @@ def search(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write distances and ids to this .npz file instead.")
     ] = None,
+    encoder: Annotated[Path | None, typer.Option(help="Encoder for the photo that QUERIES then is.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="With --encoder: write a page with the photos found instead.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="With --html: folder of the photos that the keys name.")] = None,
     force: Force = False,
 ) -> None:
     """Find the nearest codes of each query, exactly unless --keep is given.
@@ -217,20 +224,25 @@ def search(
         echo 00000000000000ff | fasthash search codes.fh - --mmap
 
         fasthash search codes.shards queries.npy --ray --replicas 2
+
+        fasthash search photos.fhs photo.jpg --encoder encoder --html near.html --images photos
     """
-    if as_json + as_csv + (output is not None) > 1:
-        raise typer.BadParameter("--json, --csv and --output exclude each other")
+    if as_json + as_csv + (output is not None) + (html is not None) > 1:
+        raise typer.BadParameter("--json, --csv, --output and --html exclude each other")
+    if (html is not None and encoder is None) or (images is not None and html is None):
+        raise typer.BadParameter("--html needs --encoder, and --images needs --html")
     if radius is not None and (k is not None or keep is not None):
         raise typer.BadParameter("--radius excludes -k and --keep")
     if ray and mmap:
         raise typer.BadParameter("--mmap excludes --ray")
     _check_options(ray, shards=shards, replicas=replicas, address=address)
     with one_line_errors(), ExitStack() as stack:
-        from fasthash.cli import _results, _searching
+        from fasthash.cli import _photo_search, _results, _searching
 
         n_threads = use_threads(threads)
-        if output is not None:
-            new_file(output, force, index, queries, allow)
+        for written in (output, html):
+            if written is not None:
+                new_file(written, force, index, queries, allow)
         _codes.one_stdin(queries, allow)
         gallery: FlatIndex | HierIndex | Store | ShardedIndex
         if ray:
@@ -241,21 +253,26 @@ def search(
             gallery = stack.enter_context(Store(index))
         else:
             gallery = load(index, mmap=mmap)
-        query_codes = check_codes(
-            "queries", _codes.read(queries, format, bits, array, column, notation), gallery.n_bits // 8
-        )
+        n_bytes = gallery.n_bits // 8
+        if encoder is not None:
+            query_codes = _photo_search.code_of_photo(queries, encoder, gallery.n_bits)
+        else:
+            query_codes = check_codes("queries", _codes.read(queries, format, bits, array, column, notation), n_bytes)
         find = _searching.finder(gallery, 10 if k is None else k, radius, keep, keep_mode.value, allow)
         find(query_codes[:0])  # raises for wrong arguments before anything is printed
-        if output is None:
+        results: list[Result] = []
+        if output is None and html is None:
             with_keys = isinstance(gallery, Store) and gallery.info()["keys"] != "none"
             show = _searching.printer(len(query_codes), as_json, as_csv, with_keys)
             works, seconds = _searching.search_blocks(find, query_codes, show, shown=not sys.stdout.isatty())
         else:
-            results: list[Result] = []
             works, seconds = _searching.search_blocks(
                 find, query_codes, lambda result, first: results.append(result), shown=True
             )
-            _results.write_npz(output, results or [find(query_codes)[0]])
+            if output is not None:
+                _results.write_npz(output, results or [find(query_codes)[0]])
+            elif html is not None:
+                _photo_search.write_page(html, queries, results[0], index, len(gallery), images)
         typer.echo(_results.summary(works, seconds, n_threads), err=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -25,22 +26,35 @@ def serve(
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8080,
+    workers: Annotated[int, typer.Option(help="Processes, which share the memory of the store.", min=1)] = 1,
+    writable: Annotated[
+        bool, typer.Option("--writable", help="Take changes from whoever knows the token in FASTHASH_TOKEN.")
+    ] = False,
     max_body: Annotated[int, typer.Option(help="Bytes of the body of a request.", min=1)] = 8 << 20,
     max_k: Annotated[int, typer.Option(help="Neighbours of a query.", min=1)] = 1000,
     max_results: Annotated[int, typer.Option(help="Results of a radius search.", min=1)] = 100_000,
     max_searches: Annotated[int, typer.Option(help="Searches at one time.", min=1)] = 16,
     max_seconds: Annotated[float, typer.Option(help="Seconds of a search.", min=0.001)] = 10.0,
 ) -> None:
-    """Serve a store over HTTP, read-only: a page at /, an interface at /docs, /healthz and /metrics.
+    """Serve a store over HTTP: a page at /, an interface at /docs, /healthz and /metrics.
 
-    New commits are taken about once a second. There are no passwords: whoever reaches the port may search.
+    New commits are taken about once a second. There are no passwords: whoever reaches the port may search. Changes are
+    refused unless --writable is given; /add and /remove then need the token in the environment variable FASTHASH_TOKEN.
 
     Examples:
 
         fasthash serve photos.fhs --images photos --encoder encoder --port 8000
+
+        FASTHASH_TOKEN=... fasthash serve photos.fhs --writable
     """
+    if writable and workers > 1:
+        raise typer.BadParameter("--writable excludes --workers: a store has one writer; start readers beside it")
     with one_line_errors():
-        from fasthash.serving import Limits, make_app, reader_of, run
+        from fasthash.serving import Limits, Writing, make_app, reader_of, run, run_workers, settings
+
+        token = os.environ.get("FASTHASH_TOKEN", "")
+        if writable and not token:
+            raise ValueError("--writable needs a token in the environment variable FASTHASH_TOKEN")
 
         if images is not None and not images.is_dir():
             raise NotADirectoryError(f"images={str(images)!r} must be a folder")
@@ -49,4 +63,11 @@ def serve(
         with Store(store) as opened:
             make_codes = None if encoder is None else reader_of(encoder, opened.n_bits)
             typer.echo(f"{for_terminal(opened.path)}: http://{host}:{port}", err=True)
-            run(make_app(opened, limits, images=images, make_codes=make_codes), host, port)
+            if workers > 1:
+                return run_workers(workers, settings(store, limits, images, encoder), host, port)
+            writing = Writing(opened.path, token) if writable else None
+            try:
+                run(make_app(opened, limits, images=images, make_codes=make_codes, writing=writing), host, port)
+            finally:
+                if writing is not None:
+                    writing.close()

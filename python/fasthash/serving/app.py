@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 
+from fasthash.serving.changes import AddRequest, RemoveRequest, Writing
 from fasthash.serving.limits import BodyLimit, Limits, RefusedError, Turns
 from fasthash.serving.photos import MakeCodes, codes_of_photo, photo_of_key
 from fasthash.serving.queries import codes_of, codes_of_keys, results, some_keys
@@ -24,6 +25,7 @@ from fasthash.store import Store
 __all__ = ["make_app"]
 
 _PAGE = Path(__file__).with_name("page.html")
+_CHANGES = ("/add", "/remove")
 _REFRESH = 1.0  # seconds between two looks for a new commit
 
 
@@ -55,7 +57,12 @@ class _Metrics:
 
 
 def make_app(
-    store: Store, limits: Limits | None = None, *, images: Path | None = None, make_codes: MakeCodes | None = None
+    store: Store,
+    limits: Limits | None = None,
+    *,
+    images: Path | None = None,
+    make_codes: MakeCodes | None = None,
+    writing: Writing | None = None,
 ) -> FastAPI:
     """Make the application that serves a store.
 
@@ -64,9 +71,10 @@ def make_app(
         limits: what a request may cost.
         images: folder of the photos that the keys name; the page shows them. None shows names alone.
         make_codes: from a PIL image to its code; None refuses searches for photos.
+        writing: the writer of the store, for people with its token; None refuses changes.
     """
     limits = Limits() if limits is None else limits
-    metrics, turns = _Metrics(), Turns(limits)
+    metrics, turns, changes = _Metrics(), Turns(limits), Turns(limits)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -92,7 +100,14 @@ def make_app(
     @app.middleware("http")
     async def measured(request: Request, call_next: Any) -> Response:
         begin = time.perf_counter()
-        response: Response = await call_next(request)
+        response: Response
+        if writing is not None and request.url.path in _CHANGES:
+            try:  # before anything of the body is looked at
+                writing.check(request.headers.get("authorization"))
+            except RefusedError as error:
+                metrics.requests.labels(request.url.path, str(error.status)).inc()
+                return error.response()
+        response = await call_next(request)
         route = getattr(request.scope.get("route"), "path", "other")
         metrics.requests.labels(route, str(response.status_code)).inc()
         if route.startswith("/search"):
@@ -111,7 +126,7 @@ def make_app(
         if (body.codes is None) == (body.keys is None):
             raise RefusedError(422, "give either codes or keys")
         if body.codes is not None:
-            codes = codes_of(body.codes, body.form, n_bytes, limits)
+            codes = codes_of(body.codes, body.form, n_bytes, limits.queries)
             return await answered(lambda: codes, body.k, body.radius, body.allow)
         keys = body.keys or []
         return await answered(lambda: codes_of_keys(store, keys, limits), body.k, body.radius, body.allow)
@@ -132,6 +147,24 @@ def make_app(
         """Find the neighbours of the photo that is the body."""
         data = await request.body()
         return await answered(lambda: codes_of_photo(data, make_codes, limits), k, radius, None)
+
+    async def changed(work: Callable[[], dict[str, Any]]) -> JSONResponse:
+        outcome = await changes.run(work)
+        with suppress(OSError, ValueError):  # `_follow` tries again
+            await asyncio.to_thread(store.refresh)
+        return JSONResponse(outcome)
+
+    if writing is not None:
+
+        @app.post("/add")
+        async def add(body: AddRequest) -> JSONResponse:
+            """Add codes and commit; returns their ids and the number of the commit."""
+            return await changed(lambda: writing.add(body, limits))
+
+        @app.post("/remove")
+        async def remove(body: RemoveRequest) -> JSONResponse:
+            """Remove entries by key or id and commit; returns the number of the commit."""
+            return await changed(lambda: writing.remove(body, limits))
 
     @app.get("/image")
     def image(key: str) -> Response:

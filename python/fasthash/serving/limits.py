@@ -23,6 +23,8 @@ class Limits:
     pixels: int = 1 << 26
     """Of a photo that is searched for."""
     queries: int = 1024
+    changes: int = 100_000
+    """Entries that a request adds or removes."""
     k: int = 1000
     results: int = 100_000
     """Results of all queries of a radius search."""

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash._thumbnails import photo_below
 from fasthash.serving.limits import Limits, RefusedError
 
 __all__ = ["MakeCodes", "codes_of_photo", "photo_of_key", "reader_of"]
-
-_ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"}  # what browsers show
 
 MakeCodes = Callable[[Any], NDArray[np.uint8]]
 """From a PIL image to its code, `(1, n_bits / 8)`."""
@@ -26,15 +25,10 @@ def photo_of_key(folder: Path, key: str) -> Path:
     Raises:
         RefusedError: there is none, it is no photo that browsers show, or it lies outside, also by a link.
     """
-    root = os.path.realpath(folder)
-    try:
-        path = os.path.realpath(os.path.join(root, key))
-        inside = os.path.commonpath([root, path]) == root and os.path.isfile(path)
-    except ValueError:  # a zero byte, or another drive
-        inside = False
-    if not inside or os.path.splitext(path)[1].lower() not in _ENDINGS:
+    path = photo_below(folder, key)
+    if path is None:
         raise RefusedError(404, f"key must name a photo in the folder of images, got {key[:60]!r}")
-    return Path(path)
+    return path
 
 
 def reader_of(encoder: str | os.PathLike[str], n_bits: int) -> MakeCodes:

@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from fasthash.serving.limits import Limits, RefusedError
 from fasthash.store import Store
 
-__all__ = ["codes_of", "codes_of_keys", "results", "some_keys"]
+__all__ = ["codes_of", "codes_of_keys", "keys_of", "results", "some_keys"]
 
 _FORMS = ("hex", "base64")
 
 
-def codes_of(texts: Sequence[str], form: str, n_bytes: int, limits: Limits) -> NDArray[np.uint8]:
+def codes_of(texts: Sequence[str], form: str, n_bytes: int, most: int) -> NDArray[np.uint8]:
     """Codes as text.
 
     Raises:
         RefusedError: too many, or one is not a code of this form and width.
     """
-    _check_number(len(texts), limits)
+    _check_number(len(texts), most)
     if form not in _FORMS:
         raise RefusedError(422, f"form must be one of {', '.join(_FORMS)}, got {form!r}")
     rows = []
@@ -47,26 +47,34 @@ def codes_of_keys(store: Store, keys: Sequence[Any], limits: Limits) -> NDArray[
     Raises:
         RefusedError: too many, or the store does not hold one.
     """
-    _check_number(len(keys), limits)
-    kind = store.info()["keys"]
+    _check_number(len(keys), limits.queries)
     try:
-        if kind == "none":
-            given = np.array([int(key) for key in keys], np.int64)
-            return store.reconstruct(given)
-        if kind == "uuid":
-            keys = [uuid.UUID(key) for key in keys]
-        elif kind == "bytes":
-            keys = [bytes.fromhex(key) for key in keys]
-        elif kind in ("int64", "uint64"):
-            keys = [int(key) for key in keys]
-        return store.reconstruct(store.ids(keys))
+        if store.info()["keys"] == "none":
+            return store.reconstruct(np.array([int(key) for key in keys], np.int64))
+        return store.reconstruct(store.ids(keys_of(store, keys)))
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise RefusedError(404 if "does not hold" in str(error) else 422, str(error)) from None
 
 
-def _check_number(n: int, limits: Limits) -> None:
-    if not 1 <= n <= limits.queries:
-        raise RefusedError(422, f"queries must be 1 to {limits.queries:,}, got {n:,}")
+def keys_of(store: Store, keys: Sequence[Any] | None) -> Any:
+    """Keys as the store has them, from what JSON writes as text or numbers.
+
+    Raises:
+        TypeError, ValueError, AttributeError: one is not of the kind of the store.
+    """
+    kind = store.info()["keys"]
+    if keys is None or kind not in ("uuid", "bytes", "int64", "uint64"):
+        return keys
+    if kind == "uuid":
+        return [uuid.UUID(key) for key in keys]
+    if kind == "bytes":
+        return [bytes.fromhex(key) for key in keys]
+    return np.array([int(key) for key in keys], np.uint64 if kind == "uint64" else np.int64)
+
+
+def _check_number(n: int, most: int) -> None:
+    if not 1 <= n <= most:
+        raise RefusedError(422, f"queries must be 1 to {most:,}, got {n:,}")
 
 
 def results(

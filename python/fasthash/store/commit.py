@@ -53,7 +53,7 @@ class Commit:
         if not len(draft):
             return
         n_bytes = len(draft) * sum(self.manifest_after.level_bits) // 8
-        file = save_segment(self._folder, draft.index, flushed=n_bytes > _LARGE)
+        file = save_segment(self._folder, self.manifest_after, draft.index, flushed=n_bytes > _LARGE)
         self.written.append(self._folder / file.name)
         files.reached("segment written")
         facts = SegmentFacts(file, len(draft), None)

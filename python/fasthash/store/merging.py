@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fasthash._core import Index as CoreIndex
+from fasthash import _core
 from fasthash._durable import flush
 from fasthash.store import files
 from fasthash.store.entries import difference
@@ -61,11 +61,14 @@ def to_merge(segments: Sequence[Segment]) -> list[Segment]:
     return worn[:1]
 
 
-def save_segment(folder: Path, index: CoreIndex, *, flushed: bool) -> FileFacts:
-    """Write an index to a new file.
+def save_segment(folder: Path, manifest: Manifest, index: _core.HierIndex, *, flushed: bool) -> FileFacts:
+    """Write an index to a new file, which is searched in place.
+
+    Codes that would be scanned are written in clusters, since a mapped file of others is scanned slowly.
 
     Args:
         folder: of the store.
+        manifest: of the store.
         index: the segment, in memory.
         flushed: also flush it and its folder; for a large one, which is not copied in memory.
 
@@ -74,15 +77,19 @@ def save_segment(folder: Path, index: CoreIndex, *, flushed: bool) -> FileFacts:
     """
     path = folder / new_name("segment", "fh")
     with_map = len(index) > FEW
+    if with_map and manifest.plan == "auto" and index.shape().plan == _core.Plan.scan:
+        in_clusters = empty_index(replace(manifest, plan="clusters"))
+        index = in_clusters.joined([index], manifest.next_id)
+        index.compact()
     if flushed:
-        index.save(bytes(path), with_map)
+        index.save(bytes(path), with_map, with_map)
     else:
-        write_file(path, index.to_bytes(with_map))
+        write_file(path, index.to_bytes(with_map, with_map))
     with open(path, "rb") as file:
         return FileFacts.of(path.name, path.stat().st_size, file.read(HEADER_BYTES))
 
 
-def joined_segments(manifest: Manifest, sources: Sequence[Segment]) -> CoreIndex:
+def joined_segments(manifest: Manifest, sources: Sequence[Segment]) -> _core.HierIndex:
     """The committed entries of some segments as one index."""
     return empty_index(manifest).joined([each.saved for each in sources], manifest.next_id)
 
@@ -90,15 +97,22 @@ def joined_segments(manifest: Manifest, sources: Sequence[Segment]) -> CoreIndex
 def merged(folder: Path, manifest: Manifest, sources: Sequence[Segment]) -> Merge:
     """Merge segments, as they were committed, and write the new one.
 
+    Every byte of the old ones is checked first: damage must not get a new checksum.
+
     Raises:
+        FormatError: a file is damaged.
         OSError: the operating system refused it; no file is left.
     """
+    for source in sources:
+        open_segment(folder, manifest, source.facts)
+        if source.table is not None:
+            source.table.check_bytes()
     before = joined_segments(manifest, sources)
     index = before.copy()
     index.compact()
     written: list[Path] = []
     try:
-        file = save_segment(folder, index, flushed=True)
+        file = save_segment(folder, manifest, index, flushed=True)
         written.append(folder / file.name)
         files.reached("segment merged")
         facts = SegmentFacts(file, len(index), None)

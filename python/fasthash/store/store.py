@@ -53,11 +53,12 @@ class Store(Readable):
         level_bits: for a new store, widths of the levels as in `HierIndex`.
         n_bits: for a new store, the width of the only level.
         memory: for a new store, the memory budget as in `HierIndex`. None is `"default"`.
-        plan: for a new store, the plan of its segments as in `HierIndex`. None is `"auto"`. Segments that are mapped
-            and not in clusters are searched by prefix.
+        plan: for a new store, the plan of its segments as in `HierIndex`. None is `"auto"`, which puts codes that
+            would be scanned in clusters.
         merge: let the writer merge small segments on a thread in the background, which no commit waits for.
-        check: check every byte of codes and ids. False checks what memory safety needs alone, and opens a large store
-            in a fraction of the time; damage then shows as wrong results, and `fasthash verify` finds it.
+        check: check every byte of codes and ids now, which takes time with every code. False checks the manifest, all
+            headers, and whatever a search relies on for its safety: a damaged code then gives a wrong result, never a
+            crash. `fasthash verify` finds it, and no merge takes it over.
 
     Raises:
         TypeError, ValueError: an argument is wrong, or an existing store has other settings.
@@ -86,7 +87,7 @@ class Store(Readable):
         memory: Memory | None = None,
         plan: Plan | None = None,
         merge: bool = True,
-        check: bool = True,
+        check: bool = False,
     ) -> None:
         check_path("path", path)
         check_choice("mode", mode, ("r", "w"))

@@ -1,0 +1,131 @@
+"""Changes over HTTP: the one writer of a served store, the token that lets people use it, and its requests."""
+
+from __future__ import annotations
+
+import hmac
+import threading
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fasthash.serving.limits import Limits, RefusedError
+from fasthash.serving.queries import codes_of, keys_of
+from fasthash.store import Store
+
+__all__ = ["LEAST_TOKEN", "AddRequest", "RemoveRequest", "Writing"]
+
+LEAST_TOKEN = 16  # characters
+
+
+class AddRequest(BaseModel):
+    """Codes to add, each with a key, an id, or neither, as the store has them."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    codes: list[str] = Field(description="Codes as text.")
+    form: str = Field("hex", description="Form of the codes: hex or base64.")
+    keys: list[str | int] | None = Field(None, description="A new key for each code.")
+    ids: list[int] | None = Field(None, description="A new id for each code; counted if left out.")
+
+
+class RemoveRequest(BaseModel):
+    """Entries to remove, by key or by id."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    keys: list[str | int] | None = Field(None, description="Keys in the store.")
+    ids: list[int] | None = Field(None, description="Ids in the store.")
+
+
+class Writing:
+    """The writer of a served store. Each request is one commit; requests wait for one another.
+
+    Args:
+        folder: of the store.
+        token: what requests must show, at least `LEAST_TOKEN` characters.
+
+    Raises:
+        ValueError: the token is too short.
+        BlockingIOError: the store has another writer.
+    """
+
+    def __init__(self, folder: Path, token: str) -> None:
+        if len(token) < LEAST_TOKEN:
+            raise ValueError(f"token must have at least {LEAST_TOKEN} characters, got {len(token)}")
+        self._token = token.encode()
+        self._folder, self._lock = folder, threading.Lock()
+        self._store: Store | None = Store(folder, "w")
+
+    def check(self, authorization: str | None) -> None:
+        """Compare the header of a request with the token, in a time that tells nothing about it.
+
+        Raises:
+            RefusedError: it is missing or wrong.
+        """
+        kind, _, shown = (authorization or "").partition(" ")
+        same = hmac.compare_digest(shown.encode("utf-8", "surrogatepass"), self._token)
+        if kind.lower() != "bearer" or not same:
+            raise RefusedError(
+                401, "changes need the header 'Authorization: Bearer TOKEN' with the token of the server"
+            )
+
+    def add(self, request: AddRequest, limits: Limits) -> dict[str, Any]:
+        """Add entries and commit.
+
+        Raises:
+            RefusedError: an argument is wrong, or the commit failed; nothing is added.
+        """
+        _check_number("codes", len(request.codes), limits)
+        with self._lock:
+            store = self._opened()
+            codes = codes_of(request.codes, request.form, store.n_bits // 8, limits.changes)
+            ids = self._change(lambda: store.add(codes, keys_of(store, request.keys), ids=request.ids).tolist())
+            return {"ids": ids, "commit": store.commit_number}
+
+    def remove(self, request: RemoveRequest, limits: Limits) -> dict[str, Any]:
+        """Remove entries and commit.
+
+        Raises:
+            RefusedError: an argument is wrong, or the commit failed; nothing is removed.
+        """
+        if (request.keys is None) == (request.ids is None):
+            raise RefusedError(422, "give either keys or ids")
+        _check_number("entries", len(request.keys or request.ids or []), limits)
+        with self._lock:
+            store = self._opened()
+            self._change(lambda: store.remove(keys_of(store, request.keys), ids=request.ids))
+            return {"commit": store.commit_number}
+
+    def close(self) -> None:
+        """Let others write."""
+        with self._lock:
+            if self._store is not None:
+                self._store.close()
+            self._store = None
+
+    def _opened(self) -> Store:
+        if self._store is None:  # a commit failed
+            try:
+                self._store = Store(self._folder, "w")
+            except (OSError, ValueError) as error:
+                raise RefusedError(503, f"the store cannot be written: {error}") from None
+        return self._store
+
+    def _change(self, change: Any) -> Any:
+        store = self._opened()
+        try:
+            outcome = change()
+        except (TypeError, ValueError, OverflowError) as error:
+            raise RefusedError(404 if "does not hold" in str(error) else 422, str(error)) from None
+        try:
+            store.commit()
+        except OSError as error:
+            # The changes must not come with the next request: begin again with the last commit.
+            self._store = None
+            store.close()
+            raise RefusedError(503, f"the store cannot be written: {error}") from None
+        return outcome
+
+
+def _check_number(name: str, n: int, limits: Limits) -> None:
+    if not 1 <= n <= limits.changes:
+        raise RefusedError(422, f"{name} of a request must be 1 to {limits.changes:,}, got {n:,}")
