@@ -21,7 +21,7 @@ with needs_extra("train"):
     from torch.utils.data import DataLoader, Dataset, RandomSampler
 
     from fasthash._hasher import check_precision
-    from fasthash._training_data import Cached, Numbered, features_of
+    from fasthash._training_data import Cached, FeatureCache, Numbered, features_of
     from fasthash._training_run import OPTIMIZERS, Run, Task, head_of
     from fasthash.heads import HashHead
     from fasthash.losses.base import HashLoss
@@ -42,6 +42,7 @@ def train(
     settings: TrainingSettings | None = None,
     augment: Callable[[torch.Tensor], torch.Tensor] | None = None,
     teacher: HashEncoder | None = None,
+    features: FeatureCache | None = None,
     validate: Callable[[HashEncoder | HashHead], float] | None = None,
     state: str | os.PathLike[str] | None = None,
     log_folder: str | os.PathLike[str] | None = None,
@@ -68,6 +69,7 @@ def train(
         augment: applied to every tensor of the data set; its random numbers depend on seed, epoch and image.
         teacher: encoder whose features the backbone learns to predict, through a linear projector that is dropped
             afterwards; see `teacher_weight` and `teacher_epochs`, and `fasthash.teaching.load_teacher`.
+        features: features of images that another training with this frozen backbone has computed; new ones are added.
         validate: called after each epoch with the model in eval mode; returns a score, such as mAP on held-out images.
             The model ends with the weights of the best epoch.
         state: file to resume from, replaced after each epoch. If it exists, it must have been written with the same
@@ -98,7 +100,10 @@ def train(
         learner, score = model, validate
         if settings.freeze_backbone and not isinstance(model, HashHead):
             device, n_workers = accelerator.device, settings.num_workers
-            dataset = features_of(model, dataset, device, settings.batch_size, n_workers)
+            if features is not None and _gives_the_same(dataset):
+                dataset = features.of(model.to(device), dataset, settings.batch_size, n_workers)  # type: ignore[arg-type]
+            else:
+                dataset = features_of(model, dataset, device, settings.batch_size, n_workers)
             learner, score = model.head, None if validate is None else lambda head: validate(model)
         task = Task(learner, loss, _teaching(model, teacher, settings.seed))
         loader = _loader(dataset, augment, loss is not None, settings)

@@ -1,4 +1,4 @@
-"""Lloyd's method and nearest centroids, for `OPQ`: float32 screens, float64 decides, so that results are those of float64.
+"""Lloyd's method and nearest centroids, for `OPQ`: float32 screens, float64 decides; results are those of float64.
 
 `nearest_in_float64` and `lloyd_in_float64` are the slow paths, to which tests hold the fast ones equal.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from shutil import which
 from typing import Annotated, Any
@@ -111,9 +112,12 @@ def train(
     teacher: Annotated[
         str | None, typer.Option(help="Learn its features: 'package', or the folder of a saved encoder.")
     ] = None,
-    bits: Annotated[str | None, typer.Option(help="Levels, such as 64 or 8,16,40.")] = None,
+    bits: Annotated[
+        str | None, typer.Option(help="Levels, such as 64 or 8,16,40; or several, such as '16 32 8,16,40'.")
+    ] = None,
     level_mode: Annotated[str | None, typer.Option(help="Levels: parallel, or prefix.")] = None,
-    loss: Annotated[str | None, typer.Option(help="Name, such as hashnet.")] = None,
+    loss: Annotated[str | None, typer.Option(help="Name, such as hashnet; or several, such as 'csq hyp2'.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Several seeds instead of one, such as '0 1 2'.")] = None,
     augment: Annotated[str | None, typer.Option(help="none, flip, crop_flip, resized_crop, rand_augment, ...")] = None,
     hold_out: Annotated[float | None, typer.Option(help="Share of training images for validation.")] = None,
     skip_broken: Annotated[
@@ -124,19 +128,24 @@ def train(
     """Train an encoder. Run the same command again to resume a stopped training.
 
     The file overrides the preset, and options override the file. For several processes, start the command with
-    `torchrun` or `accelerate launch`.
+    `torchrun` or `accelerate launch`. With several losses, bits or seeds, each combination is trained and evaluated in
+    a folder of its own, and the results are written as table.md, table.csv and table.tex: mean and largest deviation.
 
     Examples:
 
         fasthash train runs/a --backbone hrnet_w18_small --image-size 32 --bits 8,16,40 --lr 5e-4 --epochs 5
 
         fasthash train runs/b --preset hhnet --data cifar10 --root data --protocol cifar10-hhnet
+
+        fasthash train runs/c --loss 'csq hyp2' --bits '16 32 64' --seeds '0 1 2' --weights package
+          --backbone tf_efficientnet_lite0 --image-size 64 --freeze-backbone
     """
     with one_line_errors():
         not_an_input(output, root)
         from fasthash.experiment import read_config, run_training
 
-        experiment = read_config(
+        make = partial(
+            read_config,
             config,
             preset,
             data=data,
@@ -148,18 +157,37 @@ def train(
             image_size=image_size,
             stem_stride=stem_stride,
             teacher=teacher,
-            level_bits=None if bits is None else whole_numbers("bits", bits),
             level_mode=level_mode,
-            loss=loss,
             augment=augment,
             hold_out=hold_out,
             skip_broken=skip_broken,
-            **training,
+            **{name: value for name, value in training.items() if name != "seed"},
         )
-        record = run_training(experiment, output, typer.echo)
+        values = {
+            "losses": [None] if loss is None else loss.split() or [""],
+            "level_bits": [None] if bits is None else [whole_numbers("bits", one) for one in bits.split() or [""]],
+            "seeds": [training["seed"]] if seeds is None else whole_numbers("seeds", ",".join(seeds.split())),
+        }
+        if seeds is not None and training["seed"] is not None:
+            raise ValueError(f"seed must not be given beside seeds, got {training['seed']} and {seeds!r}")
+        if seeds is not None or any(len(several) > 1 for several in values.values()):
+            _train_grid(make, values, output)
+            return
+        ((one_loss,), (one_bits,), (seed,)) = values.values()
+        record = run_training(make(loss=one_loss, level_bits=one_bits, seed=seed), output, typer.echo)
     epochs = counted(len(record.losses), "epoch")
     typer.echo(f"{epochs}, {record.seconds:.0f} s on {record.device}, loss {record.losses[-1]:.4f}")
     typer.echo(f"encoder in {for_terminal(output / 'encoder')}; measure it with: fasthash eval {for_terminal(output)}")
+
+
+def _train_grid(make: Any, values: dict[str, Any], output: Path) -> None:
+    """Train and evaluate all combinations of values, and print the table."""
+    from fasthash.grid import make_grid, markdown_table, run_grid
+
+    results = run_grid(make_grid(make, **values), output, partial(typer.echo, err=True))
+    typer.echo(next(iter(results.values()))["protocol"])
+    typer.echo(markdown_table(results), nl=False)
+    typer.echo(f"wrote {for_terminal(output / 'table.md')}, table.csv and table.tex")
 
 
 @app.command(name="eval")
