@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from fasthash._checks import check_bool, check_callable, check_path
@@ -21,6 +21,7 @@ with needs_extra("train"):
     from torch.utils.data import DataLoader, Dataset, RandomSampler
 
     from fasthash._hasher import check_precision
+    from fasthash._recomputing import check_recomputable, recomputing
     from fasthash._training_data import Cached, FeatureCache, Numbered, features_of
     from fasthash._training_run import OPTIMIZERS, Run, Task, head_of
     from fasthash.heads import HashHead
@@ -105,10 +106,11 @@ def train(
             else:
                 dataset = features_of(model, dataset, device, settings.batch_size, n_workers)
             learner, score = model.head, None if validate is None else lambda head: validate(model)
-        task = Task(learner, loss, _teaching(model, teacher, settings.seed))
+        task = Task(learner, loss, _teaching(model, teacher, settings.seed), settings.mixup)
         loader = _loader(dataset, augment, loss is not None, settings)
         run = Run(accelerator, task, loader, settings, facts, score, state, log_folder, started)
-        run.to_the_end(progress)
+        with recomputing(model.backbone) if settings.gradient_checkpointing else nullcontext():  # type: ignore[arg-type]
+            run.to_the_end(progress)
         model.eval()
         return TrainingRecord(run.losses, run.seconds, str(accelerator.device), facts, run.scores)
 
@@ -248,6 +250,12 @@ def _check_parts(
             raise TypeError(f"model must be {needed}, got {type(model).__name__}")
         if not isinstance(teacher, (HashEncoder, type(None))):
             raise TypeError(f"teacher must be a HashEncoder or None, got {type(teacher).__name__}")
+    if settings.mixup and loss is not None and loss.needs_index:
+        raise ValueError(f"mixup must be 0 with a {type(loss).__name__}, which stores a value for each image")
+    if settings.gradient_checkpointing:
+        if isinstance(model, HashHead) or settings.freeze_backbone:
+            raise ValueError("gradient_checkpointing must be False where only a head is trained")
+        check_recomputable(model.backbone, model.backbone_name)
     if teacher is None and settings.teacher_epochs:
         raise ValueError(f"teacher_epochs must be 0 without a teacher, got {settings.teacher_epochs}")
     if teacher is not None and settings.freeze_backbone:
