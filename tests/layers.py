@@ -60,7 +60,7 @@ MODULES = {
     "images": "_pixels _photo_files _photo_hashes _photos folders dedup _contact_sheet data",
     "learning": "_checkpoint _average _preprocessing _weights _hasher heads backbones _augmentation encoder losses "
     "baselines metrics _resume settings teaching _recomputing _training_data _training_run train _export plots",
-    "runs": "distributed _experiment experiment evaluation grid bench demo",
+    "runs": "distributed _experiment experiment evaluation grid unlabelled bench demo",
     "serving": "serving",
     "face": "cli __main__",
 }

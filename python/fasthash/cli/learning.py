@@ -228,12 +228,24 @@ def evaluate(
 # Long because typer takes the options from the arguments of a function.
 @app.command()
 def encode(
-    encoder: Annotated[Path, typer.Argument(help="Folder of a checkpoint.", show_default=False)],
+    encoder: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of a checkpoint; or 'package': ImageNet weights, and codes learned from the photos without "
+            "labels.",
+            show_default=False,
+        ),
+    ],
     images: Annotated[Path, typer.Argument(help="Folder of photos, or of shards.", show_default=False)],
     output: Annotated[
         Path, typer.Argument(help="File for codes and paths, .npz; with --ray a folder.", show_default=False)
     ],
     index: Annotated[Path | None, typer.Option(help="Also write this index file; ids are positions of paths.")] = None,
+    bits: Annotated[str | None, typer.Option(help="With 'package': levels, such as 8,16,40. Default: 64.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="With 'package': pixels. Default: 224.")] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="With 'package': folder for the encoder, which encodes further photos.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Images per step.")] = 64,
     num_workers: Annotated[
         int | None, typer.Option(help="Processes that load images; with --ray, that encode. Default: 0, or all.")
@@ -261,8 +273,11 @@ def encode(
 
         fasthash encode runs/a/encoder photos codes.npz --index photos.fh
 
+        fasthash encode package photos codes.npz --bits 64 --save photos-encoder
+
         fasthash encode runs/a/encoder shards codes --ray --format tar --address auto --num-gpus 0.25
     """
+    unlabelled = given(bits=bits, image_size=image_size, save=save)
     at_scale = given(
         address=address,
         format=format,
@@ -278,6 +293,13 @@ def encode(
 
         if not ray and at_scale:
             raise ValueError(f"--{next(iter(at_scale)).replace('_', '-')} needs --ray")
+        learns = str(encoder) == "package"
+        if unlabelled and not learns:
+            raise ValueError(f"--{next(iter(unlabelled)).replace('_', '-')} needs 'package' as the encoder")
+        if learns and ray:
+            raise ValueError("--ray needs the folder of a checkpoint, got 'package'")
+        if save is not None:
+            not_an_input(save, images, output)
         if not ray and output.suffix != ".npz":
             raise ValueError(f"output must end with .npz, got {str(output)!r}")
         not_an_input(output, encoder, images)
@@ -286,16 +308,26 @@ def encode(
         if index is not None:
             new_file(index, force, encoder, images, output)
         limits = given(max_bytes=max_bytes, max_pixels=max_pixels)
-        network = HashEncoder.load(encoder).to_best_device()
+        network = None if learns else HashEncoder.load(encoder).to_best_device()
         parts: Iterable[Any]  # each part is (codes, paths, broken files)
         if ray:
             from fasthash.distributed import encode_images
 
             at_scale |= limits
+            assert network is not None  # --ray takes no 'package'
             parts = encode_images(images, network, output, batch_size=batch_size, workers=num_workers, **at_scale)
             broken = parts.broken
         else:
-            encoded = network.encode_folder(images, batch_size=batch_size, num_workers=num_workers or 0, **limits)
+            options = {"batch_size": batch_size, "num_workers": num_workers or 0, **limits}
+            if network is None:
+                from fasthash.unlabelled import fit_encoder
+
+                levels = (64,) if bits is None else whole_numbers("bits", bits)
+                network, encoded = fit_encoder(images, levels, image_size=image_size or 224, **options)
+                if save is not None:
+                    network.save(save)
+            else:
+                encoded = network.encode_folder(images, **options)
             if encoded.paths:
                 np.savez(output, codes=encoded.codes, paths=np.array(encoded.paths, dtype=np.str_))
             parts, broken = [encoded], encoded.broken
