@@ -141,6 +141,8 @@ def test_a_frozen_backbone_sees_each_image_once(few_digits, tmp_path, monkeypatc
     settings = SMALL | {"freeze_backbone": True, "level_bits": [8], "weights": str(tmp_path / "start")}
     experiments = grid.make_grid(lambda **given: read_config(**settings, seed=given["seed"]), seeds=[0, 1])
     results = grid.run_grid(experiments, tmp_path / "grid", str, progress=False)
+    later = grid.make_grid(lambda **given: read_config(**settings, seed=given["seed"]), seeds=[2])
+    grid.run_grid(later, tmp_path / "grid", str, progress=False)  # takes the features from their file
     assert seen == [75, 15]
     for point, experiment in experiments.items():
         record = run_training(experiment, tmp_path / "alone" / point.folder, str, progress=False)

@@ -93,6 +93,7 @@ def demo(
         typer.echo(f"Search the photos in a browser: {for_terminal(program + report['serve'])}")
 
 
+# Long because typer takes the options from the arguments of a function.
 @app.command()
 @with_options_of(TrainingSettings)
 def train(
@@ -225,7 +226,7 @@ def evaluate(
         typer.echo(f"wrote {for_terminal(folder / name)}")
 
 
-# Long because typer takes the options from the arguments of a function.
+# Long for the same reason as `train`.
 @app.command()
 def encode(
     encoder: Annotated[
