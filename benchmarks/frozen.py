@@ -24,8 +24,8 @@ PAGE = Path(__file__).parent.parent / "docs" / "results.md"
 COUNTS = {"train": 500, "test": 100}  # images of each class
 METRICS = {"mAP@ALL": "mAP@ALL", "precision@100": "precision@100", "P@H<=2": "P@H≤2", "mAP@H<=2": "mAP@H≤2"}
 SETTINGS = (
-    "--backbone tf_efficientnet_lite0 --weights package --image-size 64 --freeze-backbone --bits 64 --lr 3e-3 "
-    "--hash-lr-mult 1 --schedule cosine --batch-size 128 --epochs 5"
+    "--backbone tf_efficientnet_lite0 --weights package --image-size 64 --freeze-backbone --bits 64 --lr 3e-4 "
+    "--hash-lr-mult 1 --schedule cosine --batch-size 128 --epochs 8"
 )
 
 
