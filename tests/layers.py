@@ -60,8 +60,8 @@ MODULES = {
     "images": "_pixels _photo_files _photo_hashes _photos _phash _photo_groups _thumbnails folders dedup _review_page "
     "data",
     "learning": "_checkpoint _average _preprocessing _weights _hasher heads backbones _augmentation encoder losses "
-    "baselines metrics _resume settings teaching _training_data _training_run train _export plots",
-    "runs": "distributed _experiment experiment evaluation bench demo",
+    "baselines metrics _resume settings teaching _recomputing _training_data _training_run train _export plots",
+    "runs": "distributed _experiment experiment evaluation grid unlabelled bench demo",
     "serving": "serving",
     "face": "cli __main__",
 }

@@ -418,6 +418,7 @@ def test_the_command_takes_every_setting_of_a_training(tmp_path, monkeypatch):
         "clip_norm": 2.0,
         "ema": 0.5,
         "accumulate": 4,
+        "mixup": 0.5,
         "teacher_weight": 0.5,
         "teacher_epochs": 2,
         "cache_mib": 64,
@@ -426,13 +427,16 @@ def test_the_command_takes_every_setting_of_a_training(tmp_path, monkeypatch):
         "num_workers": 2,
         "patience": 7,
     }
-    assert [*given, "freeze_backbone"] == sorted(TrainingSettings().as_dict(), key="freeze_backbone".__eq__)
+    switches = ["gradient_checkpointing", "freeze_backbone"]
+    assert [*given, *switches] == sorted(TrainingSettings().as_dict(), key=switches.__contains__)
     monkeypatch.setattr(experiments, "run_training", lambda experiment, *rest: seen.append(experiment) or 1 / 0)
     run("train", tmp_path, *flags(**given), "--hold-out", 0.5, "--teacher", "package", "--stem-stride", 2)
     run("train", tmp_path, "--freeze-backbone")
+    run("train", tmp_path, "--gradient-checkpointing")
     assert seen == [
         Experiment(**given, hold_out=0.5, teacher="package", stem_stride=2),
         Experiment(freeze_backbone=True),
+        Experiment(gradient_checkpointing=True),
     ]
     _, output = run("train", "--help")
     assert "Passes over the training images" in output

@@ -393,6 +393,8 @@ def test_record():
         "clip_norm": None,
         "ema": None,
         "accumulate": 1,
+        "mixup": 0.0,
+        "gradient_checkpointing": False,
         "freeze_backbone": False,
         "teacher_weight": 1.0,
         "teacher_epochs": 0,

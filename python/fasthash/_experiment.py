@@ -25,7 +25,8 @@ with needs_extra("train"):
 
     from fasthash import losses
     from fasthash._augmentation import AUGMENTATIONS
-    from fasthash.backbones import check_backbone, check_pretrained, check_stem_stride
+    from fasthash._recomputing import check_recomputable
+    from fasthash.backbones import check_backbone, check_pretrained, check_stem_stride, make_backbone
     from fasthash.data import (
         PROTOCOLS,
         ImageSet,
@@ -159,6 +160,8 @@ class Experiment(TrainingSettings):
             name = "augment" if self.teacher is None else "teacher"
             usual = "'none'" if self.teacher is None else "None"
             raise ValueError(f"{name} must be {usual} with freeze_backbone, got {getattr(self, name)!r}")
+        if self.freeze_backbone and self.gradient_checkpointing:
+            raise ValueError("gradient_checkpointing must be False with freeze_backbone, got True")
         check_bool("batch_norm", self.batch_norm)
         check_bool("skip_broken", self.skip_broken)
         if check_real("hold_out", self.hold_out) != 0:
@@ -214,16 +217,24 @@ class Experiment(TrainingSettings):
 
         Raises:
             FileNotFoundError: the weights do not exist.
-            TypeError, ValueError: the weights have an unsupported format, the loss refuses an option, the precision
-                needs a GPU, or `patience` is set without validation images.
+            TypeError, ValueError: the weights have an unsupported format, the loss refuses an option or mixup, the
+                backbone has no blocks for gradient checkpointing, the precision needs a GPU, or `patience` is set
+                without validation images.
         """
         check_precision(self.mixed_precision)
         self.check_patience(self.validates)
         check_pretrained(self.pretrained, self.backbone)
         if self.teacher is not None:
             check_teacher(self.teacher)
+        if self.gradient_checkpointing:
+            with torch.device("meta"):  # the modules without their weights
+                check_recomputable(make_backbone(self.backbone, False), self.backbone)
         with torch.random.fork_rng(devices=[]):
-            self.make_loss(ImageSet([None] * 2, np.arange(2), "ab"))  # two classes are enough to check the options
+            loss = self.make_loss(
+                ImageSet([None] * 2, np.arange(2), "ab")
+            )  # two classes are enough to check the options
+        if self.mixup and loss.needs_index:
+            raise ValueError(f"mixup must be 0 with loss={self.loss!r}, which stores a value for each image")
 
     def check_patience(self, validates: bool | None) -> None:
         """Check that `patience` has validation images; `validates` as in the property.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import mmap
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fasthash._extras import needs_extra
@@ -17,11 +19,13 @@ with needs_extra("train"):
     from torch.utils.data import DataLoader, Dataset, TensorDataset
 
     from fasthash._hasher import evaluating
+    from fasthash.data.images import content_hash
 
 if TYPE_CHECKING:
+    from fasthash.data.images import ImageSet
     from fasthash.encoder import HashEncoder
 
-__all__ = ["Cached", "Numbered", "features_of"]
+__all__ = ["Cached", "FeatureCache", "Numbered", "features_of"]
 
 Augment = Callable[[torch.Tensor], torch.Tensor]
 
@@ -134,3 +138,52 @@ def features_of(
         row = int((~torch.isfinite(all_features).all(dim=1)).nonzero()[0])
         raise ValueError(f"dataset must give finite features, found one that is not in number {row}")
     return TensorDataset(all_features.clone(), torch.cat(labels) if labels else torch.empty(0, dtype=torch.int64))
+
+
+class FeatureCache:
+    """Features of images by path or content, for trainings and evaluations that share a frozen backbone.
+
+    It holds those of one backbone and one transform; another pair replaces them.
+
+    Args:
+        file: npz file that keeps the features for later processes; None keeps them in memory alone.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._file, self._key = file, ""
+        self._rows: dict[str, torch.Tensor] = {}
+        if file is not None and file.exists():
+            with np.load(file, allow_pickle=False) as kept:
+                self._key = str(kept["key"])
+                self._rows = dict(zip(kept["names"].tolist(), torch.from_numpy(kept["features"]), strict=True))
+
+    def of(self, encoder: HashEncoder, images: ImageSet, batch_size: int = 64, num_workers: int = 0) -> TensorDataset:
+        """Return pairs (features, label) of all images, in their order; compute those that are not known."""
+        if (key := _identity(encoder)) != self._key:
+            self._key, self._rows = key, {}
+        names = [str(content_hash(one) if isinstance(one, np.ndarray) else one) for one in images.images]
+        new = np.array([name not in self._rows for name in names], bool)
+        if new.any():
+            device = encoder._weight().device
+            (found, _) = features_of(encoder, images.subset(new), device, batch_size, num_workers).tensors
+            self._rows.update(zip(np.array(names, object)[new].tolist(), found, strict=True))
+            self._save()
+        return TensorDataset(torch.stack([self._rows[name] for name in names]), torch.from_numpy(images.labels))
+
+    def _save(self) -> None:
+        if self._file is None:
+            return
+        partial = self._file.with_name(f"{self._file.stem}.half.npz")
+        rows = torch.stack(list(self._rows.values())).numpy()
+        np.savez(partial, key=self._key, names=np.array(list(self._rows), np.str_), features=rows)
+        partial.replace(self._file)
+
+
+def _identity(encoder: HashEncoder) -> str:
+    """Digest of everything that features of an image depend on."""
+    settings = encoder.backbone_name, encoder.image_size, encoder.mean, encoder.std, encoder.interpolation
+    digest = hashlib.sha256(repr(settings).encode())
+    for name, tensor in encoder.backbone.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

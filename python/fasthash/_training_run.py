@@ -55,27 +55,42 @@ OPTIMIZERS: dict[OptimizerName, Callable[..., torch.optim.Optimizer]] = {
 class Task(nn.Module):
     """Model, loss and what is learned from a teacher as one module, so that one `prepare` covers all parameters."""
 
-    def __init__(self, model: HashEncoder | HashHead, loss: HashLoss | None, teaching: Teaching | None = None) -> None:
+    def __init__(
+        self,
+        model: HashEncoder | HashHead,
+        loss: HashLoss | None,
+        teaching: Teaching | None = None,
+        mixup: float = 0.0,
+    ) -> None:
         super().__init__()
         # Channels last, as convolutions like them: 1.5 times as fast for EfficientNets on a CPU.
         self.model, self.loss = model.to(memory_format=torch.channels_last), loss
         self.teaching, self.teacher_weight = teaching, 0.0
+        self.mixup = mixup
 
     def forward(self, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        share = float(np.random.beta(self.mixup, self.mixup)) if self.mixup else 1.0  # noqa: NPY002  # seeded by epoch
+        if self.mixup:
+            inputs = share * inputs + (1 - share) * inputs.flip(0)
         if inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         if self.teaching is None or self.teacher_weight == 0:
-            assert self.loss is not None
-            value: torch.Tensor = self.loss(self.model(inputs), labels, index)
-            return value
+            return self._hashing_loss(self.model(inputs), labels, index, share)
         features = self.model.backbone(inputs)  # type: ignore[operator]
         taught: torch.Tensor = self.teaching(inputs, features)
         if math.isinf(self.teacher_weight):  # the teacher alone
             # The sum gives the head gradients of zero, which DistributedDataParallel waits for.
             return taught + 0 * self.model.head(features).float().sum()  # type: ignore[operator]
-        assert self.loss is not None
-        learned: torch.Tensor = self.loss(self.model.head(features), labels, index)  # type: ignore[operator]
+        learned = self._hashing_loss(self.model.head(features), labels, index, share)  # type: ignore[operator]
         return learned + self.teacher_weight * taught
+
+    def _hashing_loss(self, z: torch.Tensor, labels: torch.Tensor, index: torch.Tensor, share: float) -> torch.Tensor:
+        """Compute the loss of a batch; of the labels of both images, where images are mixed."""
+        assert self.loss is not None
+        value: torch.Tensor = self.loss(z, labels, index)
+        if self.mixup:
+            value = share * value + (1 - share) * self.loss(z, labels.flip(0), index.flip(0))
+        return value
 
     def step(self) -> None:
         """Advance the schedules of the loss, unless only the teacher is learned from."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,8 @@ from fasthash.metrics import code_diagnostics, histograms, mean_average_precisio
 from fasthash.results import SearchResult
 
 with needs_extra("train"):
-    from fasthash.data import Split
+    from fasthash._training_data import FeatureCache
+    from fasthash.data import ImageSet, Split
     from fasthash.encoder import HashEncoder
 
 __all__ = ["PICTURES", "evaluate"]
@@ -38,6 +40,7 @@ def evaluate(
     *,
     plots: bool = False,
     progress: bool = True,
+    features: FeatureCache | None = None,
 ) -> dict[str, Any]:
     """Encode the gallery and the queries of a trained experiment, and compute retrieval metrics of the codes.
 
@@ -52,6 +55,7 @@ def evaluate(
         plots: also draw `pr_curves.png`, `training.png` and `neighbours.png`, a contact sheet of queries and their
             nearest neighbours.
         progress: show a progress bar.
+        features: features of a frozen backbone that trainings have computed, see `fasthash.train.train`.
 
     Returns:
         Figures by name, ready for JSON: mAP and the precision-recall curve of each prefix of levels; precision, recall
@@ -67,10 +71,11 @@ def evaluate(
     split = experiment.split(encoder.transform)
     if split.sha256 != Split.load(folder / "split.json").sha256:
         raise ValueError(f"{folder}/split.json is of other images than those that are there now")
-    query_outputs, gallery_outputs = (
-        encoder.outputs(images, num_workers=experiment.num_workers, progress=progress)
-        for images in (split.query, split.gallery)
-    )
+    if features is None or not experiment.freeze_backbone:
+        find = partial(encoder.outputs, num_workers=experiment.num_workers, progress=progress)
+    else:
+        find = partial(_outputs_of_features, encoder, features, experiment.num_workers)
+    query_outputs, gallery_outputs = (find(images) for images in (split.query, split.gallery))
     outputs = _Outputs(query_outputs, gallery_outputs, split.query.labels, split.gallery.labels)
     gallery, queries = sign_codes(outputs.gallery), sign_codes(outputs.query)
     np.savez(
@@ -98,6 +103,12 @@ def evaluate(
         result = index.search(queries, min(_NEIGHBOURS, len(gallery)))
         _draw(folder, figures, split, result, experiment.seed)
     return figures
+
+
+def _outputs_of_features(
+    encoder: HashEncoder, features: FeatureCache, num_workers: int, images: ImageSet
+) -> NDArray[np.float32]:
+    return encoder.head.outputs(features.of(encoder, images, num_workers=num_workers).tensors[0])
 
 
 class _Outputs(NamedTuple):

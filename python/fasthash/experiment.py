@@ -24,6 +24,7 @@ from fasthash.settings import changed_settings
 
 with needs_extra("train"):
     from fasthash._augmentation import augmentation
+    from fasthash._training_data import FeatureCache
     from fasthash.backbones import preprocessing_of
     from fasthash.data import ImageSet, Split, audit
     from fasthash.data.draw import held_out
@@ -38,7 +39,17 @@ else:
     with needs_extra("cli"):
         import tomli as tomllib
 
-__all__ = ["AUGMENTATIONS", "DATA", "LOSSES", "PRESETS", "Experiment", "Ties", "read_config", "run_training"]
+__all__ = [
+    "AUGMENTATIONS",
+    "DATA",
+    "LOSSES",
+    "PRESETS",
+    "Experiment",
+    "Ties",
+    "check_resumable",
+    "read_config",
+    "run_training",
+]
 
 PRESETS = ("hhnet", "hashnet", "hdhash", "hyp2", "wglhh")
 _SETTINGS, _STATE = "experiment.json", "state.safetensors"
@@ -88,7 +99,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def run_training(
-    experiment: Experiment, folder: str | Path, say: Callable[[str], None] = print, progress: bool = True
+    experiment: Experiment,
+    folder: str | Path,
+    say: Callable[[str], None] = print,
+    progress: bool = True,
+    features: FeatureCache | None = None,
 ) -> TrainingRecord:
     """Train into a folder, or resume a stopped training in it.
 
@@ -100,6 +115,7 @@ def run_training(
         folder: output folder, made if missing.
         say: called with each line of progress.
         progress: show a progress bar.
+        features: features of a frozen backbone that several trainings share, see `fasthash.train.train`.
 
     Raises:
         FileNotFoundError: images, lists or weights do not exist.
@@ -108,7 +124,7 @@ def run_training(
     check_path("folder", folder)
     folder = Path(folder)
     experiment.check_here()
-    _check_resumable(experiment, folder)
+    check_resumable(experiment, folder)
     writes = int(os.environ.get("RANK", 0)) == 0  # the first of several processes writes for all
     if writes:
         folder.mkdir(parents=True, exist_ok=True)
@@ -133,6 +149,7 @@ def run_training(
         augment=augmentation(experiment.augment, experiment.image_size, preprocessing_of(experiment.backbone)),
         validate=None if validation is None else partial(_validation_map, images=validation, seed=experiment.seed),
         teacher=teacher,
+        features=features,
         state=folder / _STATE,
         log_folder=folder / "log",
         progress=progress,
@@ -142,7 +159,12 @@ def run_training(
     return record
 
 
-def _check_resumable(experiment: Experiment, folder: Path) -> None:
+def check_resumable(experiment: Experiment, folder: Path) -> None:
+    """Check that a folder holds no training, or a stopped one of this experiment.
+
+    Raises:
+        ValueError: it holds another experiment; the message names what differs.
+    """
     if not (folder / _STATE).exists():
         return
     now, was = (

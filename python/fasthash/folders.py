@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class EncodedFolder(NamedTuple):
 def encode_folder(
     folder: str | os.PathLike[str],
     transform: Callable[[Image.Image], torch.Tensor],
-    encode: Callable[[Iterable[torch.Tensor]], NDArray[np.uint8]],
+    encode: Callable[[Iterable[torch.Tensor]], NDArray[Any]],
     batch_size: int,
     num_workers: int,
     limits: Limits,
@@ -54,7 +54,7 @@ def encode_folder(
 
     Args:
         transform: from a PIL RGB image to a tensor.
-        encode: from batches of such tensors to codes.
+        encode: from batches of such tensors to codes, or to whatever `codes` of the result should hold.
     """
     folder = check_photo_folder("folder", folder)
     check_int("batch_size", batch_size, 1)

@@ -126,6 +126,25 @@ class HashHead(Hasher):
             self._check_shape(features.shape)
         return self._codes(in_batches(features, batch_size), "features", progress)
 
+    def outputs(self, features: torch.Tensor, batch_size: int = 1024) -> NDArray[np.float32]:
+        """Compute the raw outputs whose signs are the codes: `encode(features) == sign_codes(outputs(features))`.
+
+        Args:
+            features: tensor `(n, n_features)` of the dtype of the weights.
+            batch_size: rows per step.
+
+        Returns:
+            float32 array `(n, n_bits)`.
+
+        Raises:
+            TypeError, ValueError: as in `encode`.
+        """
+        check_int("batch_size", batch_size, 1)
+        self._check_dtype(features.dtype)
+        self._check_shape(features.shape)
+        batches = self._outputs(in_batches(features, batch_size), "features", progress=False)
+        return np.concatenate([np.empty((0, self.n_bits), np.float32), *batches])
+
     def _arguments(self) -> dict[str, Any]:
         return {field: getattr(self, field) for field in self._CARD_FIELDS}
 

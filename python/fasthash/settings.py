@@ -55,6 +55,10 @@ class TrainingSettings:
         ema: share of the old average of all weights that a step keeps, such as 0.999; the model is validated and ends
             with this average. None ends with the weights of the last step.
         accumulate: batches whose mean gradient makes one step, for batches that memory does not hold.
+        mixup: parameter of the Beta distribution of mixup, such as 0.2: each batch is mixed with itself in reverse
+            order, and the loss counts the labels of both; 0 does not mix.
+        gradient_checkpointing: compute values inside the blocks of the backbone again for their gradients, instead of
+            keeping them: less memory, a third more time, the same gradients.
         freeze_backbone: compute the features of all images once, without augmentation, and train only the head on them.
         teacher_weight: weight of the distance from a teacher's features, beside the hashing loss; 0 is none.
         teacher_epochs: number of first epochs that learn from the teacher alone, before the hashing loss.
@@ -87,6 +91,8 @@ class TrainingSettings:
     clip_norm: float | None = None
     ema: float | None = None
     accumulate: int = 1
+    mixup: float = 0.0
+    gradient_checkpointing: bool = False
     freeze_backbone: bool = False
     teacher_weight: float = 1.0
     teacher_epochs: int = 0
@@ -118,14 +124,16 @@ class TrainingSettings:
 def changed_settings(now: Mapping[str, Any], was: Mapping[str, Any], free: Collection[str] = ()) -> list[str]:
     """List the changed settings that forbid resuming a training, each with both values.
 
-    `num_workers`, `cache_mib` and `patience` may differ; `epochs` may differ with a constant schedule.
+    `num_workers`, `cache_mib`, `patience` and `gradient_checkpointing` may differ; with a constant schedule, `epochs`.
 
     Args:
         now: settings by name, including `schedule`.
         was: settings of the stopped training.
         free: names of other settings that may differ.
     """
-    free = {"num_workers", "patience", "cache_mib", *free} | ({"epochs"} if now["schedule"] == "constant" else set())
+    free = {"num_workers", "patience", "cache_mib", "gradient_checkpointing", *free} | (
+        {"epochs"} if now["schedule"] == "constant" else set()
+    )
     return differences({name: value for name, value in now.items() if name not in free}, was)
 
 
@@ -159,6 +167,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "clip_norm": check_positive,
     "ema": _below_one,
     "accumulate": partial(check_int, minimum=1),
+    "mixup": check_not_negative,
+    "gradient_checkpointing": _flag,
     "freeze_backbone": _flag,
     "teacher_weight": check_not_negative,
     "teacher_epochs": partial(check_int, minimum=0),

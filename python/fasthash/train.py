@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from fasthash._checks import check_bool, check_callable, check_path
@@ -21,7 +21,8 @@ with needs_extra("train"):
     from torch.utils.data import DataLoader, Dataset, RandomSampler
 
     from fasthash._hasher import check_precision
-    from fasthash._training_data import Cached, Numbered, features_of
+    from fasthash._recomputing import check_recomputable, recomputing
+    from fasthash._training_data import Cached, FeatureCache, Numbered, features_of
     from fasthash._training_run import OPTIMIZERS, Run, Task, head_of
     from fasthash.heads import HashHead
     from fasthash.losses.base import HashLoss
@@ -42,6 +43,7 @@ def train(
     settings: TrainingSettings | None = None,
     augment: Callable[[torch.Tensor], torch.Tensor] | None = None,
     teacher: HashEncoder | None = None,
+    features: FeatureCache | None = None,
     validate: Callable[[HashEncoder | HashHead], float] | None = None,
     state: str | os.PathLike[str] | None = None,
     log_folder: str | os.PathLike[str] | None = None,
@@ -68,6 +70,7 @@ def train(
         augment: applied to every tensor of the data set; its random numbers depend on seed, epoch and image.
         teacher: encoder whose features the backbone learns to predict, through a linear projector that is dropped
             afterwards; see `teacher_weight` and `teacher_epochs`, and `fasthash.teaching.load_teacher`.
+        features: features of images that another training with this frozen backbone has computed; new ones are added.
         validate: called after each epoch with the model in eval mode; returns a score, such as mAP on held-out images.
             The model ends with the weights of the best epoch.
         state: file to resume from, replaced after each epoch. If it exists, it must have been written with the same
@@ -98,12 +101,16 @@ def train(
         learner, score = model, validate
         if settings.freeze_backbone and not isinstance(model, HashHead):
             device, n_workers = accelerator.device, settings.num_workers
-            dataset = features_of(model, dataset, device, settings.batch_size, n_workers)
+            if features is not None and _gives_the_same(dataset):
+                dataset = features.of(model.to(device), dataset, settings.batch_size, n_workers)  # type: ignore[arg-type]
+            else:
+                dataset = features_of(model, dataset, device, settings.batch_size, n_workers)
             learner, score = model.head, None if validate is None else lambda head: validate(model)
-        task = Task(learner, loss, _teaching(model, teacher, settings.seed))
+        task = Task(learner, loss, _teaching(model, teacher, settings.seed), settings.mixup)
         loader = _loader(dataset, augment, loss is not None, settings)
         run = Run(accelerator, task, loader, settings, facts, score, state, log_folder, started)
-        run.to_the_end(progress)
+        with recomputing(model.backbone) if settings.gradient_checkpointing else nullcontext():  # type: ignore[arg-type]
+            run.to_the_end(progress)
         model.eval()
         return TrainingRecord(run.losses, run.seconds, str(accelerator.device), facts, run.scores)
 
@@ -243,6 +250,12 @@ def _check_parts(
             raise TypeError(f"model must be {needed}, got {type(model).__name__}")
         if not isinstance(teacher, (HashEncoder, type(None))):
             raise TypeError(f"teacher must be a HashEncoder or None, got {type(teacher).__name__}")
+    if settings.mixup and loss is not None and loss.needs_index:
+        raise ValueError(f"mixup must be 0 with a {type(loss).__name__}, which stores a value for each image")
+    if settings.gradient_checkpointing:
+        if isinstance(model, HashHead) or settings.freeze_backbone:
+            raise ValueError("gradient_checkpointing must be False where only a head is trained")
+        check_recomputable(model.backbone, model.backbone_name)
     if teacher is None and settings.teacher_epochs:
         raise ValueError(f"teacher_epochs must be 0 without a teacher, got {settings.teacher_epochs}")
     if teacher is not None and settings.freeze_backbone:

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("sklearn", reason="the baselines need scikit-learn, which the extra 'baselines' brings")
 
 from fasthash.baselines import OPQ
-from fasthash.baselines.opq import _lloyd
+from fasthash.baselines.lloyd import lloyd
 
 SOME = {"n_iter": 4, "random_state": 0}
 
@@ -63,7 +63,7 @@ def test_rotation_helps(clusters):
     shares = [float(((features @ part) ** 2).sum() / (features**2).sum()) for part in parts]
     assert max(shares) < 0.6
     fixed = sum(
-        _error(part, _lloyd(part, part[rng.permutation(1000)[:256]], 40)) for part in np.split(features, 2, axis=1)
+        _error(part, lloyd(part, part[rng.permutation(1000)[:256]], 40)[0]) for part in np.split(features, 2, axis=1)
     )
     assert opq.distortion_[-1] < 0.75 * fixed
 
@@ -81,7 +81,7 @@ def test_lloyd():
     for _ in range(7):
         nearest = ((points[:, None] - by_hand) ** 2).sum(axis=2).argmin(axis=1)
         by_hand = np.array([points[nearest == i].mean(axis=0) for i in range(20)])
-    np.testing.assert_allclose(_lloyd(points, centroids, 7), by_hand)
+    np.testing.assert_allclose(lloyd(points, centroids, 7)[0], by_hand)
     np.testing.assert_array_equal(centroids, points[:20])
 
 
@@ -89,9 +89,9 @@ def test_empty_clusters_move_to_where_the_error_is_largest():
     rng = np.random.default_rng(0)
     points = np.concatenate((rng.normal(size=(100, 2)), rng.normal(size=(5, 2)) + 100))
     centroids = np.concatenate((rng.normal(size=(4, 2)), np.full((6, 2), -1e6)))
-    errors = [_error(points, _lloyd(points, centroids, n_iter)) for n_iter in range(12)]
+    errors = [_error(points, lloyd(points, centroids, n_iter)[0]) for n_iter in range(12)]
     assert (np.diff(errors) <= 1e-12).all()
-    final = _lloyd(points, centroids, 30)
+    final = lloyd(points, centroids, 30)[0]
     nearest = ((points[:, None] - final) ** 2).sum(axis=2).argmin(axis=1)
     assert len(np.unique(nearest)) == 10
     assert len(np.unique(nearest[100:])) >= 1

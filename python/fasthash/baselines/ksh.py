@@ -144,61 +144,85 @@ class KSH(SupervisedBaseline):
 
 
 class _Residue:
-    """Q = n_bits S - (sum of y y') in factored form: S by distinct sets of labels, the sum by its bits y."""
+    """Q = n_bits S - (sum of y y') in factored form: S by distinct sets of labels, the sum by its bits y.
+
+    Q = M' C M, where the rows of M are the members of each set, zeros and ones, and then the bits.
+    """
 
     def __init__(self, targets: Floats, n_bits: int) -> None:
-        sets, self._group = np.unique(targets, axis=0, return_inverse=True)
-        self._group = self._group.reshape(-1)  # numpy 2.0 gave it a second axis
+        sets, group = np.unique(targets, axis=0, return_inverse=True)
         self._similarity = n_bits * np.where(sets @ sets.T > 0, 1.0, -1.0)
-        self._members = (self._group == np.arange(len(sets))[:, None]).astype(np.float64)  # (sets, l)
-        self._bits = np.zeros((len(targets), 0))
+        self._n_rows = len(sets)
+        self._rows = np.empty((len(sets) + n_bits, len(targets)))
+        self._rows[: len(sets)] = group.reshape(-1) == np.arange(len(sets))[:, None]  # numpy 2.0 gave it a second axis
         self.squared_norm = float((n_bits * len(targets)) ** 2)
+
+    def sums(self, x: Floats) -> tuple[Floats, Floats]:
+        """Compute M x and C M x for a vector `(l,)` or a matrix `(l, m)`."""
+        sums = self._rows[: self._n_rows] @ x
+        weighted = -sums
+        weighted[: len(self._similarity)] = self._similarity @ sums[: len(self._similarity)]
+        return sums, weighted
 
     def times(self, x: Floats) -> Floats:
         """Compute Q x for a vector `(l,)` or a matrix `(l, m)`."""
-        return (self._similarity @ (self._members @ x))[self._group] - self._bits @ (self._bits.T @ x)
+        return self._rows[: self._n_rows].T @ self.sums(x)[1]
 
     def form(self, x: Floats) -> float:
         """Compute x'Qx for a vector `(l,)`."""
-        return float(x @ self.times(x))
+        sums, weighted = self.sums(x)
+        return float(sums @ weighted)
+
+    def form_and_product(self, x: Floats) -> tuple[float, Floats]:
+        """Compute x'Qx and Q x for a vector `(l,)`."""
+        sums, weighted = self.sums(x)
+        return float(sums @ weighted), weighted @ self._rows[: self._n_rows]
 
     def deflate(self, bit: Floats) -> None:
         """Subtract y y' from Q, for a bit y of -1 and 1."""
         self.squared_norm += len(bit) ** 2 - 2 * self.form(bit)
-        self._bits = np.column_stack((self._bits, bit))
+        self._rows[self._n_rows] = bit
+        self._n_rows += 1
 
 
 def _refine(kernels: Floats, residue: _Residue, start: Floats, max_iter: int) -> tuple[Floats, int]:
     """Lower -f'Qf, f = tanh(K a / 2), starting from `start`; return a and the number of iterations.
 
-    Nesterov, A Method of Solving a Convex Programming Problem with Convergence Rate O(1/k²), 1983.
+    Nesterov, A Method of Solving a Convex Programming Problem with Convergence Rate O(1/k²), 1983. A product with K
+    costs most of the time. Points of the method are sums of earlier points and of gradients, so their products are sums
+    of earlier products, and an iteration needs two new ones: of K' for the gradient g, and K g.
     """
 
-    def value_and_gradient(a: Floats) -> tuple[float, Floats]:
-        f = np.tanh(kernels @ a / 2)
-        product = residue.times(f)
-        return -float(f @ product), -((1 - f**2) * product) @ kernels
+    def squashed(product: Floats) -> Floats:
+        f: Floats = np.tanh(product / 2)
+        return f
 
     previous = current = start
-    value = value_and_gradient(start)[0]
+    of_previous = of_current = kernels @ start  # products with K
+    value = -residue.form(squashed(of_current))
     momentum_before, momentum = 0.0, 1.0
     curvature = 1.0  # inverse step length
     n_iter = 0
     while n_iter < max_iter:
         n_iter += 1
-        ahead = current + (momentum_before - 1) / momentum * (current - previous)
-        value_ahead, gradient = value_and_gradient(ahead)
+        weight = (momentum_before - 1) / momentum
+        ahead = current + weight * (current - previous)
+        of_ahead = of_current + weight * (of_current - of_previous)
+        f = squashed(of_ahead)
+        form_ahead, product = residue.form_and_product(f)
+        gradient = -((1 - f**2) * product) @ kernels
+        of_gradient = kernels @ gradient
         slope = float(gradient @ gradient)
         for _ in range(_MAX_DOUBLINGS):
-            candidate = ahead - gradient / curvature
-            f = np.tanh(kernels @ candidate / 2)
-            new_value = -residue.form(f)
-            if new_value <= value_ahead - slope / (2 * curvature):
+            candidate, of_candidate = ahead - gradient / curvature, of_ahead - of_gradient / curvature
+            new_value = -residue.form(squashed(of_candidate))
+            if new_value <= -form_ahead - slope / (2 * curvature):
                 break
             curvature *= 2
         else:
             break  # no step lowers the objective
         previous, current = current, candidate
+        of_previous, of_current = of_current, of_candidate
         momentum_before, momentum = momentum, (1 + math.sqrt(1 + 4 * momentum**2)) / 2
         change, value = abs(new_value - value), new_value
         if change / len(kernels) <= _TOLERANCE:

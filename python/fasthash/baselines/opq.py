@@ -9,8 +9,9 @@ from numpy.random import RandomState
 from numpy.typing import ArrayLike, NDArray
 
 from fasthash._checks import check_codes, check_int
-from fasthash.baselines.base import Baseline, Floats, Training, in_blocks, random_rotation, squared_distances
+from fasthash.baselines.base import Baseline, Floats, Training, random_rotation, squared_distances
 from fasthash.baselines.itq import procrustes
+from fasthash.baselines.lloyd import lloyd, nearest_centroids
 
 __all__ = ["OPQ"]
 
@@ -87,10 +88,10 @@ class OPQ(Baseline):
         centroids = np.array_split(used[first] @ rotation, n_subspaces, axis=1)
         distortion: list[float] = []
         for _ in range(n_iter):
-            parts = np.array_split(used @ rotation, n_subspaces, axis=1)
+            parts = [part.copy() for part in np.array_split(used @ rotation, n_subspaces, axis=1)]  # rows side by side
             n_lloyd = _LLOYD if distortion else _FIRST_LLOYD
-            centroids = [_lloyd(*pair, n_lloyd) for pair in zip(parts, centroids, strict=True)]
-            nearest = [c[_nearest(part, c)] for part, c in zip(parts, centroids, strict=True)]
+            found = [lloyd(*pair, n_lloyd) for pair in zip(parts, centroids, strict=True)]
+            centroids, nearest = [c for c, _ in found], [c[numbers] for c, numbers in found]
             error = sum(float(((part - c) ** 2).sum()) for part, c in zip(parts, nearest, strict=True)) / len(used)
             if distortion and error >= distortion[-1]:  # only rounding can raise it
                 break
@@ -102,7 +103,7 @@ class OPQ(Baseline):
     def encode_centred(self, centred: Floats) -> NDArray[np.uint8]:
         """See `Baseline.encode`."""
         pairs = zip(self._parts(centred), self.centroids_, strict=True)
-        return np.stack([_nearest(*pair) for pair in pairs], axis=1).astype(np.uint8)
+        return np.stack([nearest_centroids(*pair) for pair in pairs], axis=1).astype(np.uint8)
 
     def distances(self, queries: ArrayLike, codes: ArrayLike) -> NDArray[np.float32]:
         """Compute squared Euclidean distances of queries from the reconstructions of codes.
@@ -162,27 +163,6 @@ class OPQ(Baseline):
 
     def _parts(self, centred: Floats) -> list[Floats]:
         return np.array_split(centred @ self.rotation_, len(self.centroids_), axis=1)
-
-
-def _lloyd(points: Floats, centroids: Floats, n_iter: int) -> Floats:
-    """Improve centroids by iterations of Lloyd's method; the error of the points never rises."""
-    for _ in range(n_iter):
-        nearest = _nearest(points, centroids)
-        sizes = np.bincount(nearest, minlength=len(centroids))
-        sums = np.stack([np.bincount(nearest, column, len(centroids)) for column in points.T], axis=1)
-        # Move a centroid without points to the point with the largest error, which cannot raise the error.
-        empty = np.flatnonzero(sizes == 0)
-        moved = sums / np.maximum(sizes, 1)[:, None]
-        if len(empty):
-            errors = ((points - centroids[nearest]) ** 2).sum(axis=1)
-            moved[empty] = points[np.argsort(-errors, kind="stable")[: len(empty)]]
-        centroids = moved
-    return centroids
-
-
-def _nearest(points: Floats, centroids: Floats) -> NDArray[np.int64]:
-    """Return the number of the nearest centroid of each point; the smallest number on a tie."""
-    return in_blocks(lambda block: squared_distances(block, centroids).argmin(axis=1), points)
 
 
 def _smallest(row: NDArray[np.float32], k: int) -> NDArray[np.int64]:

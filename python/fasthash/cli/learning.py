@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from shutil import which
 from typing import Annotated, Any
@@ -92,6 +93,7 @@ def demo(
         typer.echo(f"Search the photos in a browser: {for_terminal(program + report['serve'])}")
 
 
+# Long because typer takes the options from the arguments of a function.
 @app.command()
 @with_options_of(TrainingSettings)
 def train(
@@ -111,9 +113,12 @@ def train(
     teacher: Annotated[
         str | None, typer.Option(help="Learn its features: 'package', or the folder of a saved encoder.")
     ] = None,
-    bits: Annotated[str | None, typer.Option(help="Levels, such as 64 or 8,16,40.")] = None,
+    bits: Annotated[
+        str | None, typer.Option(help="Levels, such as 64 or 8,16,40; or several, such as '16 32 8,16,40'.")
+    ] = None,
     level_mode: Annotated[str | None, typer.Option(help="Levels: parallel, or prefix.")] = None,
-    loss: Annotated[str | None, typer.Option(help="Name, such as hashnet.")] = None,
+    loss: Annotated[str | None, typer.Option(help="Name, such as hashnet; or several, such as 'csq hyp2'.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Several seeds instead of one, such as '0 1 2'.")] = None,
     augment: Annotated[str | None, typer.Option(help="none, flip, crop_flip, resized_crop, rand_augment, ...")] = None,
     hold_out: Annotated[float | None, typer.Option(help="Share of training images for validation.")] = None,
     skip_broken: Annotated[
@@ -124,19 +129,24 @@ def train(
     """Train an encoder. Run the same command again to resume a stopped training.
 
     The file overrides the preset, and options override the file. For several processes, start the command with
-    `torchrun` or `accelerate launch`.
+    `torchrun` or `accelerate launch`. With several losses, bits or seeds, each combination is trained and evaluated in
+    a folder of its own, and the results are written as table.md, table.csv and table.tex: mean and largest deviation.
 
     Examples:
 
         fasthash train runs/a --backbone hrnet_w18_small --image-size 32 --bits 8,16,40 --lr 5e-4 --epochs 5
 
         fasthash train runs/b --preset hhnet --data cifar10 --root data --protocol cifar10-hhnet
+
+        fasthash train runs/c --loss 'csq hyp2' --bits '16 32 64' --seeds '0 1 2' --weights package
+          --backbone tf_efficientnet_lite0 --image-size 64 --freeze-backbone
     """
     with one_line_errors():
         not_an_input(output, root)
         from fasthash.experiment import read_config, run_training
 
-        experiment = read_config(
+        make = partial(
+            read_config,
             config,
             preset,
             data=data,
@@ -148,18 +158,37 @@ def train(
             image_size=image_size,
             stem_stride=stem_stride,
             teacher=teacher,
-            level_bits=None if bits is None else whole_numbers("bits", bits),
             level_mode=level_mode,
-            loss=loss,
             augment=augment,
             hold_out=hold_out,
             skip_broken=skip_broken,
-            **training,
+            **{name: value for name, value in training.items() if name != "seed"},
         )
-        record = run_training(experiment, output, typer.echo)
+        values = {
+            "losses": [None] if loss is None else loss.split() or [""],
+            "level_bits": [None] if bits is None else [whole_numbers("bits", one) for one in bits.split() or [""]],
+            "seeds": [training["seed"]] if seeds is None else whole_numbers("seeds", ",".join(seeds.split())),
+        }
+        if seeds is not None and training["seed"] is not None:
+            raise ValueError(f"seed must not be given beside seeds, got {training['seed']} and {seeds!r}")
+        if seeds is not None or any(len(several) > 1 for several in values.values()):
+            _train_grid(make, values, output)
+            return
+        ((one_loss,), (one_bits,), (seed,)) = values.values()
+        record = run_training(make(loss=one_loss, level_bits=one_bits, seed=seed), output, typer.echo)
     epochs = counted(len(record.losses), "epoch")
     typer.echo(f"{epochs}, {record.seconds:.0f} s on {record.device}, loss {record.losses[-1]:.4f}")
     typer.echo(f"encoder in {for_terminal(output / 'encoder')}; measure it with: fasthash eval {for_terminal(output)}")
+
+
+def _train_grid(make: Any, values: dict[str, Any], output: Path) -> None:
+    """Train and evaluate all combinations of values, and print the table."""
+    from fasthash.grid import make_grid, markdown_table, run_grid
+
+    results = run_grid(make_grid(make, **values), output, partial(typer.echo, err=True))
+    typer.echo(next(iter(results.values()))["protocol"])
+    typer.echo(markdown_table(results), nl=False)
+    typer.echo(f"wrote {for_terminal(output / 'table.md')}, table.csv and table.tex")
 
 
 @app.command(name="eval")
@@ -197,15 +226,27 @@ def evaluate(
         typer.echo(f"wrote {for_terminal(folder / name)}")
 
 
-# Long because typer takes the options from the arguments of a function.
+# Long for the same reason as `train`.
 @app.command()
 def encode(
-    encoder: Annotated[Path, typer.Argument(help="Folder of a checkpoint.", show_default=False)],
+    encoder: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of a checkpoint; or 'package': ImageNet weights, and codes learned from the photos without "
+            "labels.",
+            show_default=False,
+        ),
+    ],
     images: Annotated[Path, typer.Argument(help="Folder of photos, or of shards.", show_default=False)],
     output: Annotated[
         Path, typer.Argument(help="File for codes and paths, .npz; with --ray a folder.", show_default=False)
     ],
     index: Annotated[Path | None, typer.Option(help="Also write this index file; ids are positions of paths.")] = None,
+    bits: Annotated[str | None, typer.Option(help="With 'package': levels, such as 8,16,40. Default: 64.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="With 'package': pixels. Default: 224.")] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="With 'package': folder for the encoder, which encodes further photos.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Images per step.")] = 64,
     num_workers: Annotated[
         int | None, typer.Option(help="Processes that load images; with --ray, that encode. Default: 0, or all.")
@@ -233,8 +274,11 @@ def encode(
 
         fasthash encode runs/a/encoder photos codes.npz --index photos.fh
 
+        fasthash encode package photos codes.npz --bits 64 --save photos-encoder
+
         fasthash encode runs/a/encoder shards codes --ray --format tar --address auto --num-gpus 0.25
     """
+    unlabelled = given(bits=bits, image_size=image_size, save=save)
     at_scale = given(
         address=address,
         format=format,
@@ -250,6 +294,13 @@ def encode(
 
         if not ray and at_scale:
             raise ValueError(f"--{next(iter(at_scale)).replace('_', '-')} needs --ray")
+        learns = str(encoder) == "package"
+        if unlabelled and not learns:
+            raise ValueError(f"--{next(iter(unlabelled)).replace('_', '-')} needs 'package' as the encoder")
+        if learns and ray:
+            raise ValueError("--ray needs the folder of a checkpoint, got 'package'")
+        if save is not None:
+            not_an_input(save, images, output)
         if not ray and output.suffix != ".npz":
             raise ValueError(f"output must end with .npz, got {str(output)!r}")
         not_an_input(output, encoder, images)
@@ -258,16 +309,26 @@ def encode(
         if index is not None:
             new_file(index, force, encoder, images, output)
         limits = given(max_bytes=max_bytes, max_pixels=max_pixels)
-        network = HashEncoder.load(encoder).to_best_device()
+        network = None if learns else HashEncoder.load(encoder).to_best_device()
         parts: Iterable[Any]  # each part is (codes, paths, broken files)
         if ray:
             from fasthash.distributed import encode_images
 
             at_scale |= limits
+            assert network is not None  # --ray takes no 'package'
             parts = encode_images(images, network, output, batch_size=batch_size, workers=num_workers, **at_scale)
             broken = parts.broken
         else:
-            encoded = network.encode_folder(images, batch_size=batch_size, num_workers=num_workers or 0, **limits)
+            options = {"batch_size": batch_size, "num_workers": num_workers or 0, **limits}
+            if network is None:
+                from fasthash.unlabelled import fit_encoder
+
+                levels = (64,) if bits is None else whole_numbers("bits", bits)
+                network, encoded = fit_encoder(images, levels, image_size=image_size or 224, **options)
+                if save is not None:
+                    network.save(save)
+            else:
+                encoded = network.encode_folder(images, **options)
             if encoded.paths:
                 np.savez(output, codes=encoded.codes, paths=np.array(encoded.paths, dtype=np.str_))
             parts, broken = [encoded], encoded.broken

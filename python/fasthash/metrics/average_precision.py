@@ -37,9 +37,9 @@ def ap_of_ranking(ranked: NDArray[np.bool_], total: int, denominator: Denominato
         total: relevant items in the whole gallery.
         denominator: see `mean_average_precision`.
     """
-    hits = np.cumsum(ranked)
-    divisor = _divisor(int(np.count_nonzero(ranked)), ranked.size, total, denominator)
-    return float(np.sum(ranked * hits / np.arange(1, ranked.size + 1)) / divisor) if divisor else 0.0
+    ranks = np.flatnonzero(ranked) + 1
+    divisor = _divisor(ranks.size, ranked.size, total, denominator)
+    return float(np.sum(np.arange(1, ranks.size + 1) / ranks) / divisor) if divisor else 0.0
 
 
 def average_precisions(

@@ -17,6 +17,7 @@ from fasthash.metrics.from_histograms import (
     RankCurve,
     counted_queries,
 )
+from fasthash.metrics.ranking import ranked_relevance
 from fasthash.metrics.ties import Counts
 
 __all__ = [
@@ -270,8 +271,12 @@ def _mean_ap(
     if ties == "stable" or ties == "feature":
         values = np.array(
             [
-                ap_of_ranking(right[np.lexsort((keys, near))[:cut]], int(np.count_nonzero(right)), denominator)
-                for near, keys, right, cut in zip(distances, secondary, relevance, cuts, strict=True)
+                ap_of_ranking(
+                    ranked_relevance(near, None if secondary is None else secondary[row], right)[: cuts[row]],
+                    int(np.count_nonzero(right)),
+                    denominator,
+                )
+                for row, (near, right) in enumerate(zip(distances, relevance, strict=True))
             ]
         )
     else:
@@ -312,15 +317,15 @@ def _check_ranking(distances: ArrayLike, relevance: ArrayLike) -> tuple[Integers
     return distances, relevance
 
 
-def _check_secondary(feature_distances: ArrayLike | None, ties: Ties, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return the sort keys of tied items: the feature distances, or zeros."""
+def _check_secondary(feature_distances: ArrayLike | None, ties: Ties, shape: tuple[int, ...]) -> NDArray[Any] | None:
+    """Return the sort keys of tied items: the feature distances, or None."""
     if (feature_distances is not None) != (ties == "feature"):
         given = "none" if feature_distances is None else "some"
         raise ValueError(
             f"feature_distances must be given with ties='feature' and only then, got {given} with {ties!r}"
         )
     if feature_distances is None:
-        return np.broadcast_to(np.zeros(1, dtype=np.int8), shape)
+        return None
     keys = as_array("feature_distances", feature_distances)
     if keys.dtype.kind not in "iuf":
         raise TypeError(f"feature_distances must be an array of real numbers, got dtype {keys.dtype}")
