@@ -12,6 +12,7 @@ from fasthash._core import FormatError
 from fasthash._quantiser import Center, Floats, Form, Scales, pack_signs
 from fasthash._vectors import BLOCK, Rows
 from fasthash.index import HierIndex
+from fasthash.results import RescoredResult
 
 __all__ = ["State", "merged", "warn_of_collapse", "with_center"]
 
@@ -35,7 +36,32 @@ class State(NamedTuple):
 
     def stored(self, ids: NDArray[np.int64]) -> NDArray[Any]:
         """The rows of some ids, which must be there."""
-        return self.rows.take(self.places[np.searchsorted(self.ids, ids)])
+        return self.rows.take(self.places_of(ids))
+
+    def places_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows of some ids, which must be there."""
+        first = self.ids[0] if len(self.ids) else 0
+        consecutive = len(self.ids) and self.ids[-1] - first == len(self.ids) - 1
+        return self.places[ids - first if consecutive else np.searchsorted(self.ids, ids)]
+
+    def best(self, queries: Floats, ids: NDArray[np.int64], k: int) -> RescoredResult:
+        """Score the candidates of each query, and return the k best of them by (score descending, id).
+
+        Args:
+            queries: float32 `(nq, n_dims)`.
+            ids: int64 `(nq, n)`, distinct in each row, filled with -1.
+            k: at least 1.
+        """
+        valid = ids != -1
+        scores = np.full(ids.shape, -np.inf, np.float32)
+        if len(self.ids):
+            places = self.places_of(np.where(valid, ids, self.ids[0]))
+            np.copyto(scores, self.score(queries, places), where=valid)
+        order = np.lexsort((ids, -scores), axis=-1)[:, :k]
+        result = RescoredResult(np.full((len(ids), k), -np.inf, np.float32), np.full((len(ids), k), -1))
+        result.scores[:, : order.shape[1]] = np.take_along_axis(scores, order, axis=1)
+        result.ids[:, : order.shape[1]] = np.take_along_axis(ids, order, axis=1)
+        return result
 
     def score(self, queries: Floats, places: NDArray[np.int64]) -> Floats:
         """Compute the inner products `(nq, n)` of queries with the vectors in some rows, `places` `(nq, n)`."""
