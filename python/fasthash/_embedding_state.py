@@ -52,16 +52,20 @@ class State(NamedTuple):
             ids: int64 `(nq, n)`, distinct in each row, filled with -1.
             k: at least 1.
         """
-        valid = ids != -1
-        scores = np.full(ids.shape, -np.inf, np.float32)
-        if len(self.ids):
-            places = self.places_of(np.where(valid, ids, self.ids[0]))
-            np.copyto(scores, self.score(queries, places), where=valid)
-        order = np.lexsort((ids, -scores), axis=-1)[:, :k]
-        result = RescoredResult(np.full((len(ids), k), -np.inf, np.float32), np.full((len(ids), k), -1))
-        result.scores[:, : order.shape[1]] = np.take_along_axis(scores, order, axis=1)
-        result.ids[:, : order.shape[1]] = np.take_along_axis(ids, order, axis=1)
-        return result
+        n_found = ids.shape[1]
+        if not len(self.ids):
+            scores = np.full(ids.shape, -np.inf, np.float32)
+        elif (valid := ids != -1).all():
+            scores = self.score(queries, self.places_of(ids))
+        else:
+            scores = self.score(queries, self.places_of(np.where(valid, ids, self.ids[0])))
+            scores[~valid] = -np.inf
+        rows, order = np.arange(len(ids))[:, None], np.lexsort((ids, -scores), axis=-1)[:, :k]
+        scores, ids = scores[rows, order], ids[rows, order]
+        if n_found < k:
+            missing = ((0, 0), (0, k - n_found))
+            scores, ids = np.pad(scores, missing, constant_values=-np.inf), np.pad(ids, missing, constant_values=-1)
+        return RescoredResult(scores, ids)
 
     def score(self, queries: Floats, places: NDArray[np.int64]) -> Floats:
         """Compute the inner products `(nq, n)` of queries with the vectors in some rows, `places` `(nq, n)`."""
