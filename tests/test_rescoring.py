@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import fasthash as fh
-from fasthash import _saved_folder
+from fasthash import _quantiser, _saved_folder
 from real_data import shared
 
 DTYPES = ["int8", "float16", "float32"]
@@ -83,6 +83,20 @@ def test_levels_are_prefixes():
 
 
 # Searches
+
+
+def test_every_float16_is_widened_as_numpy_does_it():
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    for some in (
+        halves[np.isfinite(halves)],
+        halves,
+        halves[5:6],
+        halves[:0],
+        halves[: 1 << 14].reshape(64, -1)[:, ::3],
+    ):
+        found, expected = _quantiser._widened(some), some.astype(np.float32)
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found.view(np.int32), expected.view(np.int32))
 
 
 @pytest.mark.parametrize(("dtype", "metric"), KINDS)

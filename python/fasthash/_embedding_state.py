@@ -12,6 +12,7 @@ from fasthash._core import FormatError
 from fasthash._quantiser import Center, Floats, Form, Scales, pack_signs
 from fasthash._vectors import BLOCK, Rows
 from fasthash.index import HierIndex
+from fasthash.results import RescoredResult
 
 __all__ = ["State", "merged", "warn_of_collapse", "with_center"]
 
@@ -35,7 +36,36 @@ class State(NamedTuple):
 
     def stored(self, ids: NDArray[np.int64]) -> NDArray[Any]:
         """The rows of some ids, which must be there."""
-        return self.rows.take(self.places[np.searchsorted(self.ids, ids)])
+        return self.rows.take(self.places_of(ids))
+
+    def places_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows of some ids, which must be there."""
+        first = self.ids[0] if len(self.ids) else 0
+        consecutive = len(self.ids) and self.ids[-1] - first == len(self.ids) - 1
+        return self.places[ids - first if consecutive else np.searchsorted(self.ids, ids)]
+
+    def best(self, queries: Floats, ids: NDArray[np.int64], k: int) -> RescoredResult:
+        """Score the candidates of each query, and return the k best of them by (score descending, id).
+
+        Args:
+            queries: float32 `(nq, n_dims)`.
+            ids: int64 `(nq, n)`, distinct in each row, filled with -1.
+            k: at least 1.
+        """
+        n_found = ids.shape[1]
+        if not len(self.ids):
+            scores = np.full(ids.shape, -np.inf, np.float32)
+        elif (valid := ids != -1).all():
+            scores = self.score(queries, self.places_of(ids))
+        else:
+            scores = self.score(queries, self.places_of(np.where(valid, ids, self.ids[0])))
+            scores[~valid] = -np.inf
+        rows, order = np.arange(len(ids))[:, None], np.lexsort((ids, -scores), axis=-1)[:, :k]
+        scores, ids = scores[rows, order], ids[rows, order]
+        if n_found < k:
+            missing = ((0, 0), (0, k - n_found))
+            scores, ids = np.pad(scores, missing, constant_values=-np.inf), np.pad(ids, missing, constant_values=-1)
+        return RescoredResult(scores, ids)
 
     def score(self, queries: Floats, places: NDArray[np.int64]) -> Floats:
         """Compute the inner products `(nq, n)` of queries with the vectors in some rows, `places` `(nq, n)`."""

@@ -59,7 +59,7 @@ class Plain:
         return vectors.astype(self.dtype)
 
     def decode(self, stored: NDArray[Any]) -> Floats:
-        return stored.astype(np.float32, copy=False)
+        return _widened(stored) if self.dtype == "float16" else stored.astype(np.float32, copy=False)
 
     def scores(self, queries: Floats, stored: NDArray[Any]) -> Floats:
         """Inner products `(nq, n)` of queries `(nq, n_dims)` with stored vectors `(nq, n, n_columns)`."""
@@ -167,6 +167,20 @@ def form_of(n_dims: int, dtype: VectorDtype, ranges: Floats | None, center: Cent
     if dtype != "int8":
         return Plain(n_dims, dtype)
     return Scales(n_dims, None if isinstance(center, str) else center) if ranges is None else Steps(ranges)
+
+
+def _widened(halves: NDArray[np.float16]) -> Floats:
+    """`halves.astype(np.float32)`, bit for bit, in a third of the time: numpy converts one number after the other."""
+    bits = halves.view(np.int16)
+    if bits.size and (bits & 0x7FFF).max() >= 0x7C00:  # infinite or NaN
+        return halves.astype(np.float32)
+    # Sign, exponent and mantissa move to their places in 32 bits; the biases of the exponents differ by 112.
+    wide = bits.astype(np.int32)
+    wide <<= 13
+    wide &= -0x70002000  # 0x8fffe000: clears the copies of the sign
+    floats = wide.view(np.float32)
+    floats *= np.float32(2.0**112)
+    return floats
 
 
 def _products(queries: Floats, vectors: Floats) -> Floats:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from fasthash._checks import MAX_BITS, as_array, check_bool, check_choice, check_int, check_level_bits, own_ids
 from fasthash._core import FormatError
 from fasthash._embedding_state import State, merged, warn_of_collapse, with_center
+from fasthash._index_options import KeepMode
 from fasthash._locks import ChangeLock
 from fasthash._quantiser import (
     DTYPES,
@@ -273,6 +274,8 @@ class RescoringIndex:
         k: int = 10,
         *,
         rescore_multiplier: int = 4,
+        keep: float | None = None,
+        keep_mode: KeepMode = "node_ratio",
         allow: ArrayLike | IdFilter | None = None,
     ) -> RescoredResult:
         """Find the embeddings with the nearest codes, and return the k best of them, ordered by (score descending, id).
@@ -283,14 +286,16 @@ class RescoringIndex:
             rescore_multiplier: at least 1. The `rescore_multiplier * k` nearest codes are candidates; among codes at
                 the last distance, those with the smallest ids. If all embeddings are candidates, the search is exact.
                 (sentence-transformers uses 2 by default.)
+            keep, keep_mode: as in `HierIndex.search`: the candidates come from the codes nearest on the first levels.
             allow: ids that the search may return, as in `HierIndex.search`.
 
         Returns:
             `RescoredResult`.
 
         Raises:
-            TypeError: wrong dtype of `queries` or `allow`, `k` or `rescore_multiplier` is not an integer.
-            ValueError: wrong shape, unacceptable values, or `k` or `rescore_multiplier` out of range.
+            TypeError: wrong dtype of `queries` or `allow`, `k` or `rescore_multiplier` is not an integer, or `keep` is
+                not a number.
+            ValueError: wrong shape, unacceptable values, or `k`, `rescore_multiplier` or `keep` out of range.
         """
         vectors = self._check("queries", queries)
         k = check_int("k", k, minimum=1, maximum=2**31 - 1)
@@ -298,17 +303,9 @@ class RescoringIndex:
         state = self._state
         # k may exceed the number of embeddings: allocate no more candidates than exist.
         n_candidates = max(1, min(k * multiplier, len(state.ids)))
-        ids = state.codes.search(state.signs(vectors), n_candidates, allow=allow).ids
-        valid = ids != -1
-        scores = np.full(ids.shape, -np.inf, np.float32)
-        if len(state.ids):
-            places = state.places[np.searchsorted(state.ids, np.where(valid, ids, state.ids[0]))]
-            scores[valid] = state.score(vectors, places)[valid]
-        best = np.lexsort((ids, -scores), axis=-1)[:, :k]
-        result = RescoredResult(np.full((len(vectors), k), -np.inf, np.float32), np.full((len(vectors), k), -1))
-        result.scores[:, : best.shape[1]] = np.take_along_axis(scores, best, axis=1)
-        result.ids[:, : best.shape[1]] = np.take_along_axis(ids, best, axis=1)
-        return result
+        signs = state.signs(vectors)
+        found = state.codes.search(signs, n_candidates, keep=keep, keep_mode=keep_mode, allow=allow)
+        return state.best(vectors, found.ids, k)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the index to a folder; a save that fails leaves the earlier content.
