@@ -15,7 +15,7 @@ MEMORIES = ("default", "compact", "fast")
 PLANS = ("auto", "scan", "prefix", "multi-index", "clusters")
 SECTIONS = ("levels", "codes", "runs", "ids", "clusters", "id map")
 GROUP = 64
-HEADER = struct.Struct("<8sHHIBBHBBHQQQqQ48sB7sQ")
+HEADER = struct.Struct("<8sHHIBBHBBHQQQqQ48sB6sBQ")
 
 
 class Header(NamedTuple):
@@ -36,11 +36,14 @@ class Header(NamedTuple):
     next_id: int = 0
     sums: bytes = bytes(48)
     id_map: int = 0
-    rest: bytes = bytes(7)
+    rest: bytes = bytes(6)
+    padding: int = 0
     header_sum: int = 0
 
     @property
     def oldest_minor(self):
+        if self.padding > 0:
+            return 3
         if self.n_clusters > 0 or self.id_map != 0:
             return 2
         return 1 if PLANS[self.plan : self.plan + 1] == ("clusters",) else 0
@@ -126,7 +129,7 @@ def split(data):
     """Header and sections of a valid file."""
     header = Header._make(HEADER.unpack_from(data))
     widths = struct.unpack_from(f"<{header.n_levels}H", data, 128)
-    ranges = section_ranges(section_sizes(header, sum(widths) // 8))
+    ranges = section_ranges(section_sizes(header, -(-sum(widths) // 8)))
     return header, [data[begin:end] for begin, end in ranges]
 
 
@@ -137,13 +140,14 @@ def read(data):
     require(header.magic == b"FASTHASH", "magic")
     require((header.major, header.minor) == (1, header.oldest_minor), "version")
     require(header.header_sum == xxhash.xxh64_intdigest(data[:120]), "checksum of the header")
-    require(header.size == 128 and header.rest == bytes(7), "size or zeros of the header")
+    require(header.size == 128 and header.rest == bytes(6), "size or zeros of the header")
     _check_fields(header)
 
     require(len(data) >= 128 + 2 * header.n_levels, "shorter than its levels")
     widths = struct.unpack_from(f"<{header.n_levels}H", data, 128)
-    require(all(width > 0 and width % 8 == 0 for width in widths) and sum(widths) <= 4096, "widths of the levels")
-    n_bytes = sum(widths) // 8
+    require(all(widths) and not any(width % 8 for width in widths[:-1]) and sum(widths) <= 4096, "widths of the levels")
+    n_bytes = -(-sum(widths) // 8)
+    require(header.padding == 8 * n_bytes - sum(widths), "bits that pad a code")
     ranges = section_ranges(section_sizes(header, n_bytes))
     require(len(data) == ranges[-1][1], "length")
     for (_, end), (begin, _) in itertools.pairwise(ranges):
@@ -161,6 +165,8 @@ def read(data):
         require(_ascend(rows), "order of the codes")
     if header.n_clusters:
         centroids = _read_clusters(header, rows, clusters)
+    for padded in (rows, rows[:0] if centroids is None else centroids):
+        require(not (padded[:, -1] & (2**header.padding - 1)).any(), "padding of a code")
     counts = _read_runs(header, runs)
     ids = _read_ids(header, ids)
     row = np.repeat(np.arange(len(counts)), counts)
@@ -268,7 +274,7 @@ def write(contents, rings=None):
     `rings` puts each code into a ring of one's own choice: such files are wrong.
     """
     codes, ids = contents.codes, contents.ids
-    n, n_bytes = len(ids), sum(contents.level_bits) // 8
+    n, n_bytes = len(ids), -(-sum(contents.level_bits) // 8)
     header = Header(
         kind=contents.kind,
         n_levels=len(contents.level_bits),
@@ -278,6 +284,7 @@ def write(contents, rings=None):
         n_rows=n,
         first_id=int(ids.min()) if n > 0 else 0,
         next_id=contents.next_id,
+        padding=8 * n_bytes - sum(contents.level_bits),
     )
     runs = clusters = id_map = b""
     if contents.kind == FLAT:

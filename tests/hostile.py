@@ -62,7 +62,8 @@ FIELDS = {  # name: (first byte, bytes)
     "sum of clusters": (96, 8),
     "sum of id map": (104, 8),
     "id_map": (112, 1),
-    "rest": (113, 7),
+    "rest": (113, 6),
+    "padding": (119, 1),
     "sum of header": (120, 8),
 }
 EVERY_BIT = ("flat", "flat, ids", "hier", "hier, shared codes", "hier, clusters")  # of these valid files is flipped
@@ -105,12 +106,18 @@ def valid_files():
     # In clusters: centroids at one distance from some codes, one of them twice, one without codes.
     short = np.concatenate([clustered(rng, 60, 3), duplicated(rng, 30, 3)])
     centroids = np.concatenate([short[[3, 40, 40]], uniform(rng, 3, 3)])
+    padding = np.array([255, 255, 224], np.uint8)  # 19 bits
     contents |= {
         "hier, clusters": make(ref.HIER, (8, 16), short, rng.permutation(500)[:90], memory=1, centroids=centroids),
         "hier, clusters, id map": make(
             ref.HIER, (64,), uniform(rng, 70, 8), far[:70], 2**63, plan=4, centroids=uniform(rng, 2, 8), id_map=True
         ),
         "hier, id map": make(ref.HIER, (8, 16), short, rng.permutation(500)[:90] - 200, id_map=True),
+        "flat, padding": make(ref.FLAT, (19,), short & padding, rng.permutation(500)[:90]),
+        "hier, padding": make(ref.HIER, (8, 11), short & padding, rng.permutation(500)[:90]),
+        "hier, padding, clusters": make(
+            ref.HIER, (19,), short & padding, rng.permutation(500)[:90], centroids=centroids & padding
+        ),
         "flat, id map": make(ref.FLAT, (16,), uniform(rng, 100, 2), rng.permutation(100) * 10, id_map=True),
     }
     return {name: ref.write(each) for name, each in contents.items()}

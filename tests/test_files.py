@@ -253,12 +253,12 @@ def test_the_bytes_are_those_of_the_document(index, saved):
 
 def test_the_header_is_as_documented(index, saved):
     data = saved.read_bytes()
-    header = ref.Header._make(struct.unpack("<8sHHIBBHBBHQQQqQ48sB7sQ", data[:128]))
+    header = ref.Header._make(struct.unpack("<8sHHIBBHBBHQQQqQ48sB6sBQ", data[:128]))
     codes, ids = index.to_arrays()
     is_hier = isinstance(index, fh.HierIndex)
     in_clusters = is_hier and index.stats()["plan"] == "clusters"
     assert header[:4] == (b"FASTHASH", 1, 2 if in_clusters else 0, 128)
-    assert (header.n_clusters > 0, header.id_map, header.rest) == (in_clusters, 0, bytes(7))
+    assert (header.n_clusters > 0, header.id_map, header.rest, header.padding) == (in_clusters, 0, bytes(6), 0)
     assert (header.kind, header.n_levels) == ((2, 3) if is_hier else (1, 1))
     assert header.memory == (ref.MEMORIES.index(index.memory) if is_hier else 0)
     assert header.plan == (4 if in_clusters else 0)
@@ -481,9 +481,12 @@ def change(path, *, levels=None, codes=None, runs=None, ids=None, clusters=None,
     ("changed", "message"),
     [
         ({"magic": b"NOTAHASH"}, "does not begin with 'FASTHASH'"),
-        ({"major": 2, "minor": 1}, r"written by a newer fasthash \(format 2\.1\), this one reads format 1\.2"),
+        ({"major": 2, "minor": 1}, r"written by a newer fasthash \(format 2\.1\), this one reads format 1\.3"),
         ({"major": 0}, "written by a foreign fasthash"),
-        ({"minor": 3}, r"written by a newer fasthash \(format 1\.3\)"),
+        ({"minor": 4}, r"written by a newer fasthash \(format 1\.4\)"),
+        ({"minor": 3}, "minor version 3 does not agree with what the file holds"),
+        ({"padding": 1}, "minor version 0 does not agree with what the file holds"),
+        ({"padding": 1, "minor": 3}, "levels do not agree with the bits that pad a code"),
         ({"minor": 1}, "minor version 1 does not agree with what the file holds"),
         ({"minor": 2}, "minor version 2 does not agree with what the file holds"),
         ({"size": 64}, "fields that format 1 does not have"),
@@ -495,7 +498,7 @@ def change(path, *, levels=None, codes=None, runs=None, ids=None, clusters=None,
         ({"id_map": 1, "minor": 2}, "its header describes"),
         ({"id_map": 2, "minor": 2}, "id map 2 is unknown, or maps no ids"),
         ({"sums": bytes(40) + b"\1" * 8}, "fields that format 1 does not have"),
-        ({"rest": b"\1" + bytes(6)}, "fields that format 1 does not have"),
+        ({"rest": b"\1" + bytes(5)}, "fields that format 1 does not have"),
         ({"kind": 3}, "kind of index 3 is unknown"),
         ({"kind": 1}, "number of levels 3 is out of range"),
         ({"kind": 1, "n_levels": 1}, "number of rows .* does not agree with the number of codes"),
@@ -519,7 +522,7 @@ def change(path, *, levels=None, codes=None, runs=None, ids=None, clusters=None,
         ({"next_id": 2**63 + 1}, "next id 9223372036854775809 is out of range"),
         ({"next_id": 10}, "next id 10 is not above the id "),
         ({"first_id": 2**63 - 5}, "ids leave the range of int64"),
-        ({"levels": struct.pack("<HHH", 8, 16, 39)}, r"multiples of 8, got \(8, 16, 39\)"),
+        ({"levels": struct.pack("<HHH", 8, 15, 40)}, r"multiples of 8, except for the last, got \(8, 15, 40\)"),
         ({"levels": struct.pack("<HHH", 8, 16, 4096)}, "sum to at most 4096"),
         ({"levels": struct.pack("<HHH", 8, 16, 48)}, "its header describes"),
         ({"sums": bytes(48)}, "checksum of the section 'levels' does not match"),

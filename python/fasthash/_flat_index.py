@@ -25,11 +25,12 @@ class FlatIndex(Index):
     """Exact nearest-neighbour index that scans all codes; tests compare the other indices with it.
 
     Args:
-        n_bits: width of the codes in bits, a multiple of 8 from 8 to 4096.
+        n_bits: width of the codes in bits, from 1 to 4096. A width that is no multiple of 8 is padded to whole bytes
+            with zeros, as by `fasthash.pack_bits`: the low bits of the last byte.
 
     Raises:
         TypeError: `n_bits` is not an integer.
-        ValueError: `n_bits` is not a multiple of 8 or is out of range.
+        ValueError: `n_bits` is out of range.
 
     Examples:
         >>> index = FlatIndex(n_bits=16)
@@ -44,18 +45,19 @@ class FlatIndex(Index):
         self._impl = _core.FlatIndex(check_width("n_bits", n_bits))
 
     @classmethod
-    def from_arrays(cls, codes: ArrayLike, ids: ArrayLike | None = None) -> Self:
+    def from_arrays(cls, codes: ArrayLike, ids: ArrayLike | None = None, *, n_bits: int | None = None) -> Self:
         """Create an index of these codes.
 
         Args:
             codes: uint8 array `(n, n_bytes)`.
             ids: as in `add`.
+            n_bits: width of the codes in bits; None takes 8 for each byte.
 
         Raises:
-            TypeError, ValueError: as in `add`.
+            TypeError, ValueError: as in the class and in `add`.
         """
-        array = check_codes_of_any_width("codes", codes)
-        index = cls(array.shape[1] * 8)
+        array = check_codes_of_any_width("codes", codes, known=n_bits is not None)
+        index = cls(array.shape[1] * 8 if n_bits is None else n_bits)
         index.add(array, ids)
         return index
 
@@ -102,10 +104,11 @@ class FlatIndex(Index):
         `search(queries, k=20).ids[:, 10:]`.
 
         Args:
-            queries: uint8 array `(nq, n_bits / 8)`.
+            queries: uint8 array `(nq, n_bits / 8)`, or one code `(n_bits / 8,)` as a batch of one.
             k: number of neighbours, from 1 to 2^31 - 1; may exceed the number of codes.
-            allow: ids that the search may return: an integer array of ids; or a bool mask, where `mask[i]` allows id i,
-                with a value for every id so far; or an `IdFilter`, for a set that is used again. None allows all.
+            allow: ids that the search may return: an integer array, list, set or range of ids; or a bool mask, where
+                `mask[i]` allows id i, with a value for every id so far; or an `IdFilter`, for a set that is used again.
+                None allows all. A list of these has one for each query.
             stats: also return the work done.
 
         Returns:

@@ -46,8 +46,7 @@ class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         memory: what the index of `"auto"` may spend, as of `HierIndex`.
 
     Attributes:
-        index_: the index; its ids are the rows of the training samples. Bits that are no multiple of 8 are padded
-            with zeros, which change no distance.
+        index_: the index; its ids are the rows of the training samples.
         n_bits_: width of a sample in bits, at most 4096.
         n_features_in_: columns of `X`: bits, or bytes where `packed`.
         n_samples_fit_: number of training samples.
@@ -110,7 +109,8 @@ class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         check_choice("memory", self.memory, get_args(Memory))
         codes, n_bits = self._codes(X, reset=True)
         brute = self.algorithm == "brute"
-        self.index_ = FlatIndex.from_arrays(codes) if brute else HierIndex.from_arrays(codes, memory=self.memory)
+        self.index_ = FlatIndex(n_bits) if brute else HierIndex(n_bits, memory=self.memory)
+        self.index_.add(codes)
         self.n_bits_, self.n_samples_fit_ = n_bits, len(codes)
         self._n_features_out = len(codes)  # columns of a graph
         return self

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "codes/code_bits.h"
+#include "codes/padding.h"
 #include "fasthash/threads.h"
 #include "io/id_checks.h"
 #include "platform/number_range.h"
@@ -28,6 +29,12 @@ std::size_t first_out_of_order(const Array<std::uint8_t>& codes, std::size_t n_b
     return rows.end;
 }
 
+template <typename Codes>
+void refuse_padded(const Codes& codes, std::size_t padding_bits) {
+    const std::optional<std::size_t> row = first_padded_row(codes, padding_bits);
+    if (row) refuse("bits that pad the code of row " + std::to_string(*row) + " are not zero");
+}
+
 }  // namespace
 
 bool all_zero(const std::uint8_t* bytes, std::size_t n) {
@@ -43,6 +50,10 @@ void check_last_group(const ByteMajorCodes& codes) {
         }
     }
 }
+
+void check_padding(const CodeView& codes, std::size_t padding_bits) { refuse_padded(codes, padding_bits); }
+
+void check_padding(const ByteMajorCodes& codes, std::size_t padding_bits) { refuse_padded(codes, padding_bits); }
 
 void check_order(const Array<std::uint8_t>& codes, std::size_t n_bytes, std::size_t n_rows) {
     constexpr std::size_t kChunks = 16;

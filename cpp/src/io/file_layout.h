@@ -20,7 +20,7 @@ namespace fasthash {
 
 constexpr char kMagic[8] = {'F', 'A', 'S', 'T', 'H', 'A', 'S', 'H'};
 constexpr std::uint16_t kMajor = 1;
-constexpr std::uint16_t kMinor = 2;  // the newest
+constexpr std::uint16_t kMinor = 3;  // the newest
 constexpr std::uint64_t kMaxCodes = UINT32_MAX;
 constexpr std::uint64_t kMaxClusters = UINT16_MAX;
 constexpr std::size_t kSections = 6;
@@ -46,11 +46,13 @@ struct RawHeader {
     std::uint64_t next_id;
     std::uint64_t hashes[kSections];
     std::uint8_t has_id_map;
-    std::uint8_t reserved[7];
+    std::uint8_t reserved[6];
+    std::uint8_t padding_bits;  // low bits of the last byte of a code that no bit uses
     std::uint64_t header_hash;  // of all bytes before it
 
     /// The minor version of such a file: the oldest that can express it.
     std::uint16_t oldest_minor() const {
+        if (padding_bits > 0) return 3;
         if (n_clusters > 0 || has_id_map != 0) return 2;
         return plan == 4 ? 1 : 0;
     }

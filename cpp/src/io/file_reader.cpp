@@ -81,7 +81,8 @@ struct OpenedFile {
         if (xxh64(widths.data(), static_cast<std::size_t>(levels.n_bytes)) != raw.hashes[0]) refuse_section(0);
         level_bits.assign(widths.begin(), widths.end());
         try {
-            layout();
+            if (layout().padding_bits() != raw.padding_bits)
+                refuse("levels do not agree with the bits that pad a code");
         } catch (const ArgumentError& error) {
             refuse(error.what());
         }
@@ -194,6 +195,7 @@ LiveSegment load_flat(const OpenedFile& opened, const std::shared_ptr<const Mapp
     PackedNumbers id_map = read_id_map(opened, sections);
     sections.check_large(codes.stored(), stored, id_map);
     check_last_group(codes);
+    check_padding(codes, raw.padding_bits);
     std::optional<EntryIds> ids;
     if (raw.id_bytes == 0) {
         check_next_id(raw, n - 1);
@@ -232,6 +234,7 @@ std::shared_ptr<const Segment> load_sorted(const OpenedFile& opened, const Secti
     id_map = read_id_map(opened, sections);
     if (checks == FileChecks::all) sections.check_large(rows, ids, id_map);
     check_order(rows, n_bytes, n_rows);
+    check_padding(CodeView{rows.data(), n_rows, n_bytes}, raw.padding_bits);
     IdSummary summary = check_ids(raw, runs, ids, id_map, checks);
     SortedCodes sorted(n_bytes, std::move(rows), std::move(runs), std::move(ids), std::move(summary));
     if (mapped) return std::make_shared<const SortedSegment>(std::move(sorted), mapped);
@@ -254,6 +257,8 @@ std::shared_ptr<const Segment> load_clusters(const OpenedFile& opened, const Sec
     check_last_group(codes);
     check_rings(ring_begin, codes.size());
     if (checks == FileChecks::all) {
+        check_padding(codes, raw.padding_bits);
+        check_padding(CodeView{centroids.data(), raw.n_clusters, n_bytes}, raw.padding_bits);
         sections.check_large(codes.stored(), ids, id_map);
         check_clusters(codes, {centroids.data(), raw.n_clusters, n_bytes}, ring_begin);
     }
