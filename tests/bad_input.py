@@ -26,12 +26,16 @@ CODE_ARRAYS = [
     (None, TypeError, "must be a uint8 array of packed bits, got dtype object"),
     (np.ma.masked_array(CODES, CODES > 9), TypeError, "must be an array without a mask, got a masked array"),
     (np.uint8(3), ValueError, "must have shape (n, 8) for 64 bits, got ()"),
-    (CODES[0], ValueError, "must have shape (n, 8) for 64 bits, got (8,); for a single code use code[None]"),
     (CODES[None], ValueError, "must have shape (n, 8) for 64 bits, got (1, 3, 8)"),
     (CODES[:, :0], ValueError, "must have shape (n, 8) for 64 bits, got (3, 0)"),
     (CODES[:, :7], ValueError, "must have shape (n, 8) for 64 bits, got (3, 7)"),
     (np.zeros((3, 9), np.uint8), ValueError, "must have shape (n, 8) for 64 bits, got (3, 9)"),
     (CODES.T, ValueError, "must have shape (n, 8) for 64 bits, got (8, 3)"),
+]
+
+# For codes alone: of queries, a single code is a batch of one.
+ONE_CODE = [
+    (CODES[0], ValueError, "must have shape (n, 8) for 64 bits, got (8,); for a single code use code[None]"),
 ]
 
 _NO_IDS = [
@@ -56,13 +60,17 @@ ID_ARRAYS = [
 FILTERS = [
     (ids, TypeError, f"must be an integer array of ids or a bool mask, got dtype {dtype}")
     for ids, dtype in _NO_IDS
-    if ids is not None  # no filter
+    if ids is not None and not isinstance(ids, set)  # no filter, and a good one
 ] + [
     _TOO_LARGE,
     (0, ValueError, "must have one axis, got shape ()"),
     (np.bool_(True), ValueError, "must have one axis, got shape ()"),
-    ([[0, 1]], ValueError, "must have one axis, got shape (1, 2)"),
-    ([[]], ValueError, "must have one axis, got shape (1, 0)"),
+    (np.array([[0, 1]]), ValueError, "must have one axis, got shape (1, 2)"),
+    (np.zeros((1, 0), np.int64), ValueError, "must have one axis, got shape (1, 0)"),
+    ({0, True}, TypeError, "must be a set of integers, got one with a bool"),
+    ({0, "1"}, TypeError, "must be an integer array of ids or a bool mask, got dtype <U21"),
+    (range(2**62, 2**64, 2**60), ValueError, "must fit int64, got range("),
+    (range(2**33), ValueError, f"must be a range of at most {2**32} ids, got {2**33} in range(0, {2**33})"),
     (np.ones((3, 1), bool), ValueError, "must have one axis, got shape (3, 1)"),
 ]
 NO_INTEGERS = [

@@ -17,7 +17,7 @@ SECTIONS = ("levels", "codes", "runs", "ids", "clusters", "id map")
 GROUP = 64
 BLOCK = 512
 HAMMING, JACCARD = 0, 1
-HEADER = struct.Struct("<8sHHIBBHBBHQQQqQ48sBB3sBBBQ")
+HEADER = struct.Struct("<8sHHIBBHBBHQQQqQ48sBBB2sBBBQ")
 
 
 class Header(NamedTuple):
@@ -39,7 +39,8 @@ class Header(NamedTuple):
     sums: bytes = bytes(48)
     id_map: int = 0
     metric: int = HAMMING
-    rest: bytes = bytes(3)
+    padding: int = 0
+    rest: bytes = bytes(2)
     n_tables: int = 0
     summary: int = 0
     directory_bits: int = 0
@@ -52,7 +53,7 @@ class Header(NamedTuple):
 
     @property
     def oldest_minor(self):
-        if self.metric != HAMMING or self.summary != 0:
+        if self.metric != HAMMING or self.padding > 0 or self.summary != 0:
             return 3
         if self.n_clusters > 0 or self.id_map != 0:
             return 2
@@ -188,7 +189,7 @@ def split(data):
     """Header and sections of a valid file."""
     header = Header._make(HEADER.unpack_from(data))
     widths = struct.unpack_from(f"<{header.n_levels}H", data, 128)
-    ranges = section_ranges(section_sizes(header, sum(widths) // 8))
+    ranges = section_ranges(section_sizes(header, -(-sum(widths) // 8)))
     return header, [data[begin:end] for begin, end in ranges]
 
 
@@ -199,13 +200,14 @@ def read(data):
     require(header.magic == b"FASTHASH", "magic")
     require((header.major, header.minor) == (1, header.oldest_minor), "version")
     require(header.header_sum == xxhash.xxh64_intdigest(data[:120]), "checksum of the header")
-    require(header.size == 128 and header.rest == bytes(3), "size or zeros of the header")
+    require(header.size == 128 and header.rest == bytes(2), "size or zeros of the header")
     _check_fields(header)
 
     require(len(data) >= 128 + 2 * header.n_levels, "shorter than its levels")
     widths = struct.unpack_from(f"<{header.n_levels}H", data, 128)
-    require(all(width > 0 and width % 8 == 0 for width in widths) and sum(widths) <= 4096, "widths of the levels")
-    n_bytes = sum(widths) // 8
+    require(all(widths) and not any(width % 8 for width in widths[:-1]) and sum(widths) <= 4096, "widths of the levels")
+    n_bytes = -(-sum(widths) // 8)
+    require(header.padding == 8 * n_bytes - sum(widths), "bits that pad a code")
     require((header.n_tables + 1) * header.directory_bits <= 8 * n_bytes, "bits of the directory and the tables")
     ranges = section_ranges(section_sizes(header, n_bytes))
     require(len(data) == ranges[-1][1], "length")
@@ -226,6 +228,8 @@ def read(data):
         require(_ascend(rows), "order of the codes")
     if header.n_clusters:
         centroids = _read_clusters(header, rows, clusters[: clusters_bytes(header, n_bytes)])
+    for each in (rows, rows[:0] if centroids is None else centroids):
+        require(not (each[:, -1] & (2**header.padding - 1)).any(), "padding of a code")
     counts = _read_runs(header, runs)
     ids = _read_ids(header, ids)
     row = np.repeat(np.arange(len(counts)), counts)
@@ -423,7 +427,7 @@ def write(contents, rings=None):
     `rings` puts each code into a ring of one's own choice: such files are wrong.
     """
     codes, ids = contents.codes, contents.ids
-    n, n_bytes = len(ids), sum(contents.level_bits) // 8
+    n, n_bytes = len(ids), -(-sum(contents.level_bits) // 8)
     header = Header(
         kind=contents.kind,
         n_levels=len(contents.level_bits),
@@ -434,6 +438,7 @@ def write(contents, rings=None):
         n_rows=n,
         first_id=int(ids.min()) if n > 0 else 0,
         next_id=contents.next_id,
+        padding=8 * n_bytes - sum(contents.level_bits),
     )
     runs = clusters = id_map = b""
     if contents.metric == JACCARD:

@@ -63,7 +63,8 @@ FIELDS = {  # name: (first byte, bytes)
     "sum of id map": (104, 8),
     "id_map": (112, 1),
     "metric": (113, 1),
-    "rest": (114, 3),
+    "padding": (114, 1),
+    "rest": (115, 2),
     "n_tables": (117, 1),
     "summary": (118, 1),
     "directory_bits": (119, 1),
@@ -122,6 +123,7 @@ def valid_files():
     # In clusters: centroids at one distance from some codes, one of them twice, one without codes.
     short = np.concatenate([clustered(rng, 60, 3), duplicated(rng, 30, 3)])
     centroids = np.concatenate([short[[3, 40, 40]], uniform(rng, 3, 3)])
+    padding = np.array([255, 255, 224], np.uint8)  # 19 bits
     contents |= {
         "hier, clusters": make(ref.HIER, (8, 16), short, rng.permutation(500)[:90], memory=1, centroids=centroids),
         "hier, clusters, id map": make(
@@ -134,6 +136,11 @@ def valid_files():
         "hier, tables": make(ref.HIER, (32,), uniform(rng, 40, 4), far[:40], 2**63, 2, 3, summary=ref.Summary(0, 8, 2)),
         "hier, clusters, summary": make(
             ref.HIER, (8, 16), short, rng.permutation(500)[:90], centroids=centroids, summary=ref.Summary(0)
+        ),
+        "flat, padding": make(ref.FLAT, (19,), short & padding, rng.permutation(500)[:90]),
+        "hier, padding": make(ref.HIER, (8, 11), short & padding, rng.permutation(500)[:90]),
+        "hier, padding, clusters": make(
+            ref.HIER, (19,), short & padding, rng.permutation(500)[:90], centroids=centroids & padding
         ),
         "flat, id map": make(ref.FLAT, (16,), uniform(rng, 100, 2), rng.permutation(100) * 10, id_map=True),
         "flat, jaccard": make(ref.FLAT, (24,), short, rng.permutation(500)[:90], metric=ref.JACCARD),

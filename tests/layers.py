@@ -47,11 +47,11 @@ PUBLIC = {
 
 # Lowest first. A module belongs to the first layer that names it or a package above it.
 MODULES = {
-    "base": "_core _cuda _extras _checks _labels _locks _shown _durable _folder_lock _npy _progress "
-    "results record threads native",
-    "codes": "codes _code_text perceptual turning _code_tables code_files filters _saved_folder",
-    "indices": "_index_options _index_base _index_files _flat_index _hier_index index _gpu_arrays _gpu_copy gpu "
-    "duplicates interop neighbors",
+    "base": "_core _cuda _extras _columns _html _checks _labels _locks _shown _durable _folder_lock _npy "
+    "_progress results record threads native",
+    "codes": "codes _code_text _integers perceptual turning _code_tables code_files filters _saved_folder",
+    "indices": "_index_options _query_filters _index_base _index_files _flat_index _hier_index index _gpu_arrays "
+    "_gpu_copy gpu several duplicates interop neighbors",
     "stores": "store",
     "embeddings": "_quantiser _vectors _embedding_state _saved_kinds rescoring",
     "many machines": "distributed._ray distributed.merge distributed.pruning distributed.shard distributed.fleet "

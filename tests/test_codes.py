@@ -48,8 +48,7 @@ def test_integers_are_accepted_as_bits():
         (lambda: fh.pack_bits([["a"] * 8]), TypeError, "bits must be a bool or integer array"),
         (lambda: fh.pack_bits(np.full((1, 8), 2)), ValueError, "only zeros and ones, found 2"),
         (lambda: fh.pack_bits(np.full((1, 8), -1)), ValueError, "only zeros and ones, found -1"),
-        (lambda: fh.pack_bits(np.zeros((2, 12), bool)), ValueError, r"multiple of 8 bits.*\(2, 12\)"),
-        (lambda: fh.pack_bits(np.zeros((2, 0), bool)), ValueError, "positive multiple of 8"),
+        (lambda: fh.pack_bits(np.zeros((2, 0), bool)), ValueError, "bits must have at least one bit"),
         (lambda: fh.pack_bits(True), ValueError, r"bits must have shape .*got \(\)"),
         (lambda: fh.pack_bits(np.zeros((1, 1, 8), bool)), ValueError, "bits must have shape"),
         (lambda: fh.unpack_bits(np.zeros((2, 2), np.int64)), TypeError, "codes must be a uint8 array.*int64"),
@@ -57,7 +56,7 @@ def test_integers_are_accepted_as_bits():
         (lambda: fh.unpack_bits(np.zeros((2, 2), np.uint8), 16.0), TypeError, "n_bits must be an integer, got 16.0"),
         (lambda: fh.unpack_bits(np.zeros((2, 0), np.uint8)), ValueError, r"codes must have shape .*\(2, 0\)"),
         (lambda: fh.sign_codes(np.zeros((2, 8), np.int64)), TypeError, "z must be a float array.*int64"),
-        (lambda: fh.sign_codes(np.zeros((2, 9))), ValueError, "z must have a positive multiple of 8"),
+        (lambda: fh.sign_codes(np.zeros((2, 0))), ValueError, "z must have at least one bit"),
         (lambda: fh.sign_codes(np.full((2, 8), np.nan)), ValueError, r"must not hold NaN.*\[0, 0\]"),
     ],
 )

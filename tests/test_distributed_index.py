@@ -360,7 +360,7 @@ def test_bad_arguments_of_the_class(cluster, tmp_path, monkeypatch):
         ({"n_shards": 0}, ValueError, "n_shards must be at least 1, got 0"),
         ({"n_shards": 1.5}, TypeError, "n_shards must be an integer, got 1.5"),
         ({"replicas": 0}, ValueError, "replicas must be at least 1, got 0"),
-        ({"level_bits": (7,)}, ValueError, "level_bits must be at least 8, got 7"),
+        ({"level_bits": (7, 8)}, ValueError, "level_bits must be at least 8, got 7"),
         ({"memory": "much"}, ValueError, "memory must be one of"),
         ({"plan": "none"}, ValueError, "plan must be one of"),
         ({"threads": 0}, ValueError, "threads must be at least 1, got 0"),

@@ -158,7 +158,11 @@ index.save("demo-report/gallery.fh")
 
 
 def test_choosing_a_width(tmp_path):
-    assert run("".join(python_blocks("docs/width.md")), tmp_path).splitlines() == ["0.02 200.0", "0.1 500.0"]
+    assert run("".join(python_blocks("docs/width.md")), tmp_path).splitlines() == [
+        "0.02 200.0",
+        "0.1 500.0",
+        *"".join(text_blocks("docs/width.md")).splitlines(),
+    ]
 
 
 def test_coming_from_faiss(tmp_path):

@@ -238,9 +238,9 @@ def test_codes_of_imagehash(hash_size):
         ([b"\x00\xff", b"\x00"], ValueError, "hashes must have one width, got 16 bits in hash 0 and 8 in hash 1"),
         ([np.ones(8, bool), np.ones(9, bool)], ValueError, "hashes must have one width, got 8 bits in hash 0 and 9"),
         (
-            [np.ones(9, bool)],
+            [np.ones(4097, bool)],
             ValueError,
-            "hashes must have a width that is a multiple of 8, from 8 to 4096, got 9 bits",
+            "hashes must have 1 to 4096 bits, got 4097 bits",
         ),
         (
             [np.ones(8, np.uint8)],

@@ -254,12 +254,13 @@ def test_the_bytes_are_those_of_the_document(index, saved):
 
 def test_the_header_is_as_documented(index, saved):
     data = saved.read_bytes()
-    header = ref.Header._make(struct.unpack("<8sHHIBBHBBHQQQqQ48sBB3sBBBQ", data[:128]))
+    header = ref.Header._make(struct.unpack("<8sHHIBBHBBHQQQqQ48sBBB2sBBBQ", data[:128]))
     codes, ids = index.to_arrays()
     is_hier = isinstance(index, fh.HierIndex)
     in_clusters = is_hier and index.stats()["plan"] == "clusters"
     assert header[:4] == (b"FASTHASH", 1, 2 if in_clusters else 0, 128)
-    assert (header.n_clusters > 0, header.id_map, header.metric, header.rest) == (in_clusters, 0, 0, bytes(3))
+    assert (header.n_clusters > 0, header.id_map, header.metric, header.padding) == (in_clusters, 0, 0, 0)
+    assert header.rest == bytes(2)
     assert (header.kind, header.n_levels) == ((2, 3) if is_hier else (1, 1))
     assert header.memory == (ref.MEMORIES.index(index.memory) if is_hier else 0)
     assert header.plan == (4 if in_clusters else 0)
@@ -505,6 +506,9 @@ def change(path, *, levels=None, codes=None, runs=None, ids=None, clusters=None,
         ({"major": 2, "minor": 1}, r"written by a newer fasthash \(format 2\.1\), this one reads format 1\.3"),
         ({"major": 0}, "written by a foreign fasthash"),
         ({"minor": 4}, r"written by a newer fasthash \(format 1\.4\)"),
+        ({"minor": 3}, "minor version 3 does not agree with what the file holds"),
+        ({"padding": 1}, "minor version 0 does not agree with what the file holds"),
+        ({"padding": 1, "minor": 3}, "levels do not agree with the bits that pad a code"),
         ({"minor": 1}, "minor version 1 does not agree with what the file holds"),
         ({"minor": 2}, "minor version 2 does not agree with what the file holds"),
         ({"size": 64}, "fields that format 1 does not have"),
@@ -516,7 +520,7 @@ def change(path, *, levels=None, codes=None, runs=None, ids=None, clusters=None,
         ({"id_map": 1, "minor": 2}, "its header describes"),
         ({"id_map": 2, "minor": 2}, "id map 2 is unknown, or maps no ids"),
         ({"sums": bytes(40) + b"\1" * 8}, "fields that format 1 does not have"),
-        ({"rest": b"\1" + bytes(5)}, "fields that format 1 does not have"),
+        ({"rest": b"\1" + bytes(1)}, "fields that format 1 does not have"),
         ({"metric": 1}, "minor version 0 does not agree with what the file holds"),
         ({"metric": 1, "minor": 3}, "number of levels 3 is out of range"),
         ({"metric": 2, "minor": 3}, "metric 2 is unknown"),
@@ -543,7 +547,7 @@ def change(path, *, levels=None, codes=None, runs=None, ids=None, clusters=None,
         ({"next_id": 2**63 + 1}, "next id 9223372036854775809 is out of range"),
         ({"next_id": 10}, "next id 10 is not above the id "),
         ({"first_id": 2**63 - 5}, "ids leave the range of int64"),
-        ({"levels": struct.pack("<HHH", 8, 16, 39)}, r"multiples of 8, got \(8, 16, 39\)"),
+        ({"levels": struct.pack("<HHH", 8, 15, 40)}, r"multiples of 8, except for the last, got \(8, 15, 40\)"),
         ({"levels": struct.pack("<HHH", 8, 16, 4096)}, "sum to at most 4096"),
         ({"levels": struct.pack("<HHH", 8, 16, 48)}, "its header describes"),
         ({"sums": bytes(48)}, "checksum of the section 'levels' does not match"),

@@ -347,11 +347,10 @@ def test_a_flat_index_has_no_levels_to_prune():
 @pytest.mark.parametrize(
     ("n_bits", "error", "message"),
     [
-        (0, ValueError, "n_bits must be at least 8, got 0"),
-        (7, ValueError, "n_bits must be at least 8, got 7"),
-        (12, ValueError, "n_bits must be a multiple of 8, got 12"),
+        (0, ValueError, "n_bits must be at least 1, got 0"),
+        (4097, ValueError, "n_bits must be at most 4096, got 4097"),
         (4104, ValueError, "n_bits must be at most 4096, got 4104"),
-        (-8, ValueError, "n_bits must be at least 8, got -8"),
+        (-8, ValueError, "n_bits must be at least 1, got -8"),
         (64.0, TypeError, "n_bits must be an integer, got 64.0"),
         ("64", TypeError, "n_bits must be an integer, got '64'"),
         (True, TypeError, "n_bits must be an integer, got True"),
@@ -363,7 +362,7 @@ def test_a_flat_index_has_no_levels_to_prune():
         (np.float32(8), TypeError, "n_bits must be an integer, got"),
         (2**63, ValueError, "n_bits must be at most 4096, got 9223372036854775808"),
         (2**64 + 8, ValueError, "n_bits must be at most 4096, got 18446744073709551624"),
-        (-(2**63), ValueError, "n_bits must be at least 8, got -9223372036854775808"),
+        (-(2**63), ValueError, "n_bits must be at least 1, got -9223372036854775808"),
     ],
 )
 def test_refused_widths(n_bits, error, message):
@@ -379,7 +378,8 @@ def test_refused_widths(n_bits, error, message):
         ((), ValueError, r"level_bits must name at least one level, got \(\)"),
         ((4096, 8), ValueError, r"level_bits must sum to at most 4096 bits, got \(4096, 8\)"),
         ((8,) * 513, ValueError, "level_bits must sum to at most 4096 bits"),
-        (63, ValueError, "level_bits must be a multiple of 8, got 63"),
+        (0, ValueError, "level_bits must be at least 1, got 0"),
+        ((12, 52), ValueError, "level_bits must be a multiple of 8, got 12"),
         (4104, ValueError, "level_bits must be at most 4096, got 4104"),
         (64.0, TypeError, "level_bits must be a sequence of integers, got 64.0"),
         ("88", TypeError, "level_bits must be a sequence of integers, got '88'"),
@@ -413,7 +413,7 @@ def test_one_level_is_an_integer():
     assert fh.HierIndex.from_arrays(codes, level_bits=64).level_bits == (64,)
     assert fh.HierIndex().level_bits == (8, 16, 40)
     for wrong, error, message in (
-        ({"n_bits": 63}, ValueError, "n_bits must be a multiple of 8, got 63"),
+        ({"n_bits": 0}, ValueError, "n_bits must be at least 1, got 0"),
         ({"n_bits": (64,)}, TypeError, r"n_bits must be an integer, got \(64,\)"),
         (
             {"n_bits": 64, "level_bits": (8, 56)},

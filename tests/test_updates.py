@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import fasthash as fh
 import reference
-from bad_input import CODE_ARRAYS, CODES, ID_ARRAYS, NO_INTEGERS, named
+from bad_input import CODE_ARRAYS, CODES, ID_ARRAYS, NO_INTEGERS, ONE_CODE, named
 from galleries import clustered, uniform
 from indices import KINDS, MODES, assert_same, empty, filled, grown, indices, problems, shuffled_ids
 
@@ -718,7 +718,7 @@ NOT_ONE_EACH = [
     ([[20, 30, -7]], ValueError, "ids must have shape (3,), one for each code, got (1, 3)"),
 ]
 BAD_IDS = named("ids", ID_ARRAYS)
-BAD_CODES = named("codes", CODE_ARRAYS)
+BAD_CODES = named("codes", CODE_ARRAYS + ONE_CODE)
 REFUSED = {
     "remove": [((ids,), e, m) for ids, e, m in BAD_IDS + NOT_THERE + NOT_DISTINCT + NOT_ONE_AXIS],
     "reconstruct": [((ids,), e, m) for ids, e, m in BAD_IDS + NOT_THERE + NOT_ONE_AXIS[1:]]
@@ -792,7 +792,8 @@ def test_refused_arrays(how, codes, ids, error, message):
     ("options", "error", "message"),
     [
         ({"level_bits": (8, 48)}, ValueError, "codes must have shape (n, 7) for 56 bits, got (3, 8)"),
-        ({"level_bits": (8, 55)}, ValueError, "level_bits must be a multiple of 8, got 55"),
+        ({"level_bits": (8, 55)}, ValueError, "codes must have zeros in the low 1 bit of the last byte"),
+        ({"level_bits": (9, 55)}, ValueError, "level_bits must be a multiple of 8, got 9"),
         ({"level_bits": ()}, ValueError, "level_bits must name at least one level, got ()"),
         ({"level_bits": 6.4}, TypeError, "level_bits must be a sequence of integers, got 6.4"),
         ({"memory": "small"}, ValueError, "memory must be one of 'compact', 'default', 'fast', got 'small'"),

@@ -98,13 +98,13 @@ class Levels {
 /// A gallery and its device.
 class Gallery {
  public:
-    Gallery(int device, const Snapshot& snapshot, std::size_t n_bytes, std::size_t room, const Gallery* previous,
+    Gallery(int device, const Snapshot& snapshot, std::size_t n_bits, std::size_t room, const Gallery* previous,
             std::size_t share, std::size_t n_shares, std::size_t n_threads)
         : device_(device) {
         const WithoutGil release;
         set_num_threads(n_threads);  // this module has threads of its own
         const gpu::OnDevice on(device_);
-        gallery_ = std::make_unique<gpu::Gallery>(*snapshot.state, n_bytes, nullptr, room,
+        gallery_ = std::make_unique<gpu::Gallery>(*snapshot.state, n_bits, nullptr, room,
                                                   previous == nullptr ? nullptr : previous->gallery_.get(),
                                                   gpu::Share{share, n_shares});
     }
@@ -244,7 +244,7 @@ PYBIND11_MODULE(_cuda, module) {
     py::class_<Gallery>(module, "Gallery")
         .def(py::init<int, const Snapshot&, std::size_t, std::size_t, const Gallery*, std::size_t, std::size_t,
                       std::size_t>(),
-             py::arg("device"), py::arg("snapshot"), py::arg("n_bytes"), py::arg("room"),
+             py::arg("device"), py::arg("snapshot"), py::arg("n_bits"), py::arg("room"),
              py::arg("previous") = py::none(), py::arg("share") = 0, py::arg("n_shares") = 1, py::arg("n_threads") = 1)
         .def("nbytes", &Gallery::nbytes)
         .def("streamed", &Gallery::streamed)

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "change_lock.h"
+#include "codes/padding.h"
 #include "fasthash/flat_index.h"
 #include "fasthash/hier_index.h"
 #include "fasthash/simd.h"
@@ -209,6 +210,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
                 run([&](const Interrupt& interrupt) { index.merge(other, interrupt); });
             },
             py::arg("other"))
+        .def("clear", [](Index& index) { run([&](const Interrupt& interrupt) { index.clear(interrupt); }); })
         .def("compact", [](Index& index) { run([&](const Interrupt& interrupt) { index.compact(interrupt); }); })
         .def("__contains__", &Index::contains, py::arg("id"), ReleaseGil())
         .def("reconstruct", &reconstruct, py::arg("ids").noconvert())
@@ -299,6 +301,15 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
         .def("ids", [](const IdFilter& filter) { return to_array(filter.ids()); })
         .def("nbytes", &IdFilter::nbytes, ReleaseGil())
         .def("set_reusable", &IdFilter::set_reusable);
+
+    // For callers that check codes before they reach an index. `codes`: as wide as n_bits takes.
+    module.def(
+        "check_padding",
+        [](const std::string& name, const CodeArray& codes, std::size_t n_bits) {
+            const CodeView view = code_view("codes", codes);
+            if (view.n_bytes == (n_bits + 7) / 8 && n_bits > 0) check_padding(name.c_str(), view, n_bits);
+        },
+        py::arg("name"), py::arg("codes").noconvert(), py::arg("n_bits"));
 
     module.def("simd_level", [] { return std::string(simd_name(simd_level())); });
     module.def("simd_levels", &simd_level_names);

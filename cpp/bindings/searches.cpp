@@ -70,7 +70,7 @@ py::tuple search(const Index& index, const CodeArray& queries, std::size_t k, co
     const Found found =
         run_search(index, view, k, pruning, share, allow.value_or(nullptr), with_stats ? stats.data() : nullptr);
     return py::make_tuple(found.distances, found.ids,
-                          with_stats ? py::object(stats_tuple(stats, view.n_bytes * 8)) : py::none());
+                          with_stats ? py::object(stats_tuple(stats, index.layout().n_bits())) : py::none());
 }
 
 py::tuple range_search(const Index& index, const CodeArray& queries, std::int32_t radius, const Allow& allow) {
@@ -80,7 +80,7 @@ py::tuple range_search(const Index& index, const CodeArray& queries, std::int32_
         return index.range_search(view, radius, allow.value_or(nullptr), stats.data(), interrupt);
     });
     return py::make_tuple(to_array(std::move(found.offsets)), to_array(std::move(found.distances)),
-                          to_array(std::move(found.ids)), stats_tuple(stats, view.n_bytes * 8));
+                          to_array(std::move(found.ids)), stats_tuple(stats, index.layout().n_bits()));
 }
 
 py::array_t<std::int64_t> count_within(const Index& index, const CodeArray& queries, std::int32_t radius,
@@ -104,7 +104,7 @@ py::tuple search_jaccard(const Index& index, const CodeArray& queries, std::size
         index.search_jaccard(view, k, allow.value_or(nullptr), to_distances, to_ids,
                              with_stats ? stats.data() : nullptr, interrupt);
     });
-    return py::make_tuple(distances, ids, with_stats ? py::object(stats_tuple(stats, view.n_bytes * 8)) : py::none());
+    return py::make_tuple(distances, ids, with_stats ? py::object(stats_tuple(stats, index.layout().n_bits())) : py::none());
 }
 
 py::tuple range_search_jaccard(const Index& index, const CodeArray& queries, double radius, const Allow& allow) {
@@ -114,7 +114,7 @@ py::tuple range_search_jaccard(const Index& index, const CodeArray& queries, dou
         return index.range_search_jaccard(view, radius, allow.value_or(nullptr), stats.data(), interrupt);
     });
     return py::make_tuple(to_array(std::move(found.offsets)), to_array(std::move(found.distances)),
-                          to_array(std::move(found.ids)), stats_tuple(stats, view.n_bytes * 8));
+                          to_array(std::move(found.ids)), stats_tuple(stats, index.layout().n_bits()));
 }
 
 py::array_t<std::int64_t> count_within_jaccard(const Index& index, const CodeArray& queries, double radius,

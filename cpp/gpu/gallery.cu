@@ -72,9 +72,11 @@ std::vector<std::uint32_t> bits_of(NumberRange entries, std::size_t n_words, con
 
 }  // namespace
 
-Gallery::Gallery(const State& state, std::size_t n_bytes, Stream stream, std::size_t room, const Gallery* previous,
+Gallery::Gallery(const State& state, std::size_t n_bits, Stream stream, std::size_t room, const Gallery* previous,
                  Share share)
-    : n_bytes_(n_bytes), settings_{wanted_unit(), wanted_plan(), std::min(room / 2, kStreamBytes)} {
+    : n_bits_(n_bits),
+      n_bytes_((n_bits + 7) / 8),
+      settings_{wanted_unit(), wanted_plan(), std::min(room / 2, kStreamBytes)} {
     std::size_t n_needed = 0, n_sent = 0;
     for (const LiveSegment& each : state.segments) {
         n_needed += GpuSegment::bytes_for(*each.segment, groups_of(*each.segment, share));
@@ -96,7 +98,7 @@ Gallery::Gallery(const State& state, std::size_t n_bytes, Stream stream, std::si
         }
     }
     std::optional<Staging> staging;
-    if (n_reused_ < parts_.size()) staging.emplace(n_sent + kGroup * n_bytes, stream);
+    if (n_reused_ < parts_.size()) staging.emplace(n_sent + kGroup * n_bytes_, stream);
     std::int64_t largest_id = 0;
     for (std::size_t i = 0; i < parts_.size(); ++i) {
         const LiveSegment& each = state.segments[i];
@@ -289,7 +291,7 @@ void Gallery::scan_carefully(const QueryBatch& batch, const Allowed* allowed, st
 void Gallery::search(CodeView queries, std::uint32_t k, const Allowed* allowed, const PrunedSearch* pruned,
                      std::int32_t* distances, std::int64_t* ids_found, Stream stream,
                      const Interrupt& interrupt) const {
-    const auto n_bits = static_cast<std::int32_t>(n_bytes() * 8);
+    const auto n_bits = static_cast<std::int32_t>(this->n_bits());
     Stopper stopper(interrupt);
     const std::size_t most = std::min<std::size_t>(k, n_entries_);  // largest result of a query
     // Room for k candidates and several times as many new ones, or for all entries.

@@ -40,9 +40,10 @@ class Gallery {
 
     /// Copies the segments of an index. Those that `previous` holds, a gallery of the same index and share, are shared
     /// with it. A gallery of more than `room` bytes stays in pinned host memory, from which searches read it.
-    Gallery(const State& state, std::size_t n_bytes, Stream stream, std::size_t room = kAllRoom,
+    Gallery(const State& state, std::size_t n_bits, Stream stream, std::size_t room = kAllRoom,
             const Gallery* previous = nullptr, Share share = {});
 
+    std::size_t n_bits() const { return n_bits_; }
     std::size_t n_bytes() const { return n_bytes_; }
     /// Bytes of device memory.
     std::size_t device_nbytes() const;
@@ -91,6 +92,7 @@ class Gallery {
     bool find_again(const QueryBatch& batch, const Allowed* allowed) const;
     void scan_carefully(const QueryBatch& batch, const Allowed* allowed, std::uint32_t query) const;
 
+    std::size_t n_bits_;
     std::size_t n_bytes_;
     Place place_ = Place::device;
     ScanSettings settings_;

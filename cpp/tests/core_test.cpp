@@ -219,12 +219,52 @@ void test_files() {
     std::remove(path.c_str());
 }
 
+// Widths that are no multiple of 8: padding counts nowhere and must be zero, in codes, in queries and in files.
+void test_any_width() {
+    std::mt19937 generator(25);
+    const std::string path = "core_test_width.fh";
+    for (const LevelLayout& layout : {LevelLayout({1}), LevelLayout({7}), LevelLayout({8, 16, 18}), LevelLayout({100}),
+                                      LevelLayout({8, 158}), LevelLayout({881})}) {
+        const std::size_t n_bytes = layout.n_bytes(), n = 700;
+        const auto mask = static_cast<std::uint8_t>(0xff << layout.padding_bits());
+        std::vector<std::uint8_t> codes = random_codes(n * n_bytes, generator, 256);
+        for (std::size_t i = 0; i < n; ++i) codes[(i + 1) * n_bytes - 1] &= mask;
+        PlainIndex plain(n_bytes);
+        plain.add(view(codes, n_bytes));
+        const CodeView queries{codes.data(), 5, n_bytes};
+        for (const auto& index : indices_of_every_kind(layout)) {
+            index->add(view(codes, n_bytes), nullptr);
+            index->save(path);
+            check(peek_file(path).format_minor == 3 && verify_file(path).fault.empty(), "a file with padding");
+            const std::unique_ptr<Index> loaded = load_index(path);
+            for (const Index* each :
+                 {static_cast<const Index*>(index.get()), static_cast<const Index*>(loaded.get())}) {
+                const Found found = search(*each, queries, n + 1);
+                for (std::size_t q = 0; q < queries.n; ++q) {
+                    const Found expected = first_of(plain.ranking(queries.row(q), nullptr), n, n_bytes);
+                    const std::size_t begin = q * (n + 1);
+                    check(std::equal(expected.ids.begin(), expected.ids.end(), found.ids.begin() + begin), "ids");
+                    const auto no_distance = static_cast<std::int32_t>(layout.n_bits()) + 1;
+                    check(found.distances[begin + n] == no_distance, "the missing distance is n_bits + 1");
+                }
+            }
+            std::vector<std::uint8_t> wrong(codes.begin(), codes.begin() + 3 * n_bytes);
+            wrong[2 * n_bytes - 1] |= 1;
+            const CodeView padded = view(wrong, n_bytes);
+            check_throws<ArgumentError>([&] { index->add(padded, nullptr); }, "codes must have zeros in the low");
+            check_throws<ArgumentError>([&] { search(*index, padded, 1); }, "queries must have zeros in the low");
+        }
+    }
+    std::remove(path.c_str());
+}
+
 void test_errors() {
-    check_throws<ArgumentError>([] { LevelLayout({8, 12}); }, "multiples of 8, got (8, 12)");
+    check_throws<ArgumentError>([] { LevelLayout({12, 8}); }, "multiples of 8, except for the last, got (12, 8)");
+    check_throws<ArgumentError>([] { LevelLayout({8, 0}); }, "multiples of 8, except for the last, got (8, 0)");
     check_throws<ArgumentError>([] { LevelLayout({4096, 8}); }, "at most 4096");
-    for (const std::size_t wrong : {std::size_t{0}, std::size_t{7}, std::size_t{63}, kMaxBits + 8}) {
+    for (const std::size_t wrong : {std::size_t{0}, kMaxBits + 1, kMaxBits + 8, SIZE_MAX}) {
         check_throws<ArgumentError>([&] { FlatIndex index(wrong); },
-                                    "n_bits must be a multiple of 8 from 8 to 4096, got " + std::to_string(wrong));
+                                    "n_bits must be from 1 to 4096, got " + std::to_string(wrong));
     }
     check_throws<IoError>([] { load_index("does-not-exist.fh"); }, "cannot open");
     check_throws<IoError>([] { load_index("does-not-exist.fh", true); }, "cannot open");
@@ -292,6 +332,7 @@ int main() {
     test_merge_and_copy();
     test_filters();
     test_files();
+    test_any_width();
     test_errors();
     test_nothing_is_asked();
     std::puts("core_test: all passed");

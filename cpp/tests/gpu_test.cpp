@@ -21,7 +21,7 @@ Found on_cpu(const std::vector<std::uint8_t>& codes, const std::vector<std::int6
 
 gpu::Gallery on_gpu(const Index& index, std::size_t room = gpu::Gallery::kAllRoom,
                     const gpu::Gallery* previous = nullptr, gpu::Share share = {}) {
-    return {*index.state(), index.layout().n_bytes(), nullptr, room, previous, share};
+    return {*index.state(), index.layout().n_bits(), nullptr, room, previous, share};
 }
 
 gpu::LevelTable levels_of(const Index& index) {
@@ -95,6 +95,26 @@ std::vector<std::uint8_t> around_centres(std::size_t n_codes, std::size_t n_byte
         }
     }
     return codes;
+}
+
+/// A width that is no multiple of 8: places without a neighbour get its distance, not that of whole bytes.
+void widths_with_padding() {
+    std::mt19937 generator(25);
+    for (const LevelLayout& layout : {LevelLayout({1}), LevelLayout({42}), LevelLayout({8, 158})}) {
+        const std::size_t n_bytes = layout.n_bytes(), n = 100;
+        auto codes = random_codes(n * n_bytes, generator, 256);
+        for (std::size_t i = 0; i < n; ++i) {
+            codes[(i + 1) * n_bytes - 1] &= static_cast<std::uint8_t>(0xff << layout.padding_bits());
+        }
+        const std::vector<std::uint8_t> queries(codes.begin(),
+                                                codes.begin() + static_cast<std::ptrdiff_t>(5 * n_bytes));
+        for (const auto& index : indices_of_every_kind(layout)) {
+            index->add(view(codes, n_bytes), nullptr);
+            for (const std::size_t k : {std::size_t{3}, n + 2}) {
+                check(on_emulator(on_gpu(*index), queries, k) == search(*index, view(queries, n_bytes), k), "padding");
+            }
+        }
+    }
 }
 
 void finds_what_the_index_finds(const gpu::Gallery& gallery, const Index& index,
@@ -453,6 +473,7 @@ int main() {
     for (const char* const unit : {"popcount", "tensor"}) {
         setenv("FASTHASH_GPU_SCAN", unit, 1);
         search_is_the_cpu_s();
+        widths_with_padding();
         streamed_codes_are_found();
         filters_and_radii_are_kept();
     }

@@ -6,6 +6,7 @@
 
 from fasthash._core import FormatError, __version__
 from fasthash._extras import MissingExtraError
+from fasthash._integers import codes_from_ints, codes_to_ints
 from fasthash.codes import pack_bits, sign_codes, unpack_bits
 from fasthash.duplicates import near_duplicates, near_pairs
 from fasthash.filters import IdFilter
@@ -23,6 +24,7 @@ from fasthash.results import (
     SearchResult,
     SearchStats,
 )
+from fasthash.several import SearchAllResult, search_all
 from fasthash.store import Store, StoreRangeResult, StoreSearchResult
 from fasthash.threads import get_num_threads, set_num_threads, simd_level
 from fasthash.turning import turned_codes
@@ -39,12 +41,15 @@ __all__ = [
     "RangeResult",
     "RescoredResult",
     "RescoringIndex",
+    "SearchAllResult",
     "SearchResult",
     "SearchStats",
     "Store",
     "StoreRangeResult",
     "StoreSearchResult",
     "__version__",
+    "codes_from_ints",
+    "codes_to_ints",
     "from_faiss",
     "get_cmake_dir",
     "get_include",
@@ -56,6 +61,7 @@ __all__ = [
     "pack_bits",
     "peek",
     "perceptual_codes",
+    "search_all",
     "segment_codes",
     "set_num_threads",
     "sign_codes",

@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash import _core
+from fasthash._columns import codes_of_cells
+
 __all__ = [
     "LEVEL_BITS",
     "MAX_BITS",
@@ -29,9 +32,12 @@ __all__ = [
     "check_not_negative",
     "check_path",
     "check_positive",
+    "check_queries",
     "check_real",
     "check_share",
+    "check_whole_bytes",
     "check_width",
+    "code_bytes",
     "differences",
     "in_words",
     "is_int64",
@@ -81,15 +87,36 @@ def own_ids(ids: Any, n: int | None = None) -> NDArray[np.int64]:
     return check_ids(own_array("ids", ids), n)
 
 
-def check_codes(name: str, codes: Any, n_bytes: int) -> NDArray[np.uint8]:
-    """Check packed codes `(n, n_bytes)`; return a contiguous uint8 array, copied only if necessary."""
+def code_bytes(n_bits: int) -> int:
+    """Bytes of a packed code: n_bits / 8, rounded up."""
+    return -(-n_bits // 8)
+
+
+def check_codes(name: str, codes: Any, n_bits: int) -> NDArray[np.uint8]:
+    """Check packed codes `(n, n_bits / 8)`, the bytes rounded up and padded with zeros.
+
+    Returns:
+        A contiguous uint8 array, copied only if necessary.
+    """
     array = codes if type(codes) is np.ndarray and codes.dtype is _UINT8 else _packed(name, codes)
+    n_bytes = code_bytes(n_bits)
     if array.ndim != 2 or array.shape[1] != n_bytes:
-        hint = "; for a single code use code[None]" if array.ndim == 1 else ""
-        if array.shape[-1:] == (8 * n_bytes,) and array.size and array.max() <= 1:
+        hint = "; for a single code use code[None]" if array.shape == (n_bytes,) else ""
+        if array.shape[-1:] in ((n_bits,), (8 * n_bytes,)) and array.size and array.max() <= 1:
             hint = f"; fasthash.pack_bits({name}) packs zeros and ones"
-        raise ValueError(f"{name} must have shape (n, {n_bytes}) for {n_bytes * 8} bits, got {array.shape}{hint}")
-    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+        raise ValueError(f"{name} must have shape (n, {n_bytes}) for {n_bits} bits, got {array.shape}{hint}")
+    array = array if array.flags.c_contiguous else np.ascontiguousarray(array)
+    if n_bits % 8:
+        _core.check_padding(name, array, n_bits)
+    return array
+
+
+def check_queries(queries: Any, n_bits: int) -> NDArray[np.uint8]:
+    """Check queries as `check_codes` does codes; one code `(n_bits / 8,)` is a batch of one."""
+    if type(queries) is np.ndarray and queries.ndim == 2:
+        return check_codes("queries", queries, n_bits)
+    array = codes_of_cells("queries", as_array("queries", queries))
+    return check_codes("queries", array[None] if array.shape == (code_bytes(n_bits),) else array, n_bits)
 
 
 def check_codes_of_any_width(name: str, codes: Any, *, known: bool = False) -> NDArray[np.uint8]:
@@ -125,7 +152,7 @@ def looks_like_bits(array: NDArray[Any]) -> bool:
 
 
 def _packed(name: str, codes: Any) -> NDArray[Any]:
-    array = as_array(name, codes)
+    array = codes_of_cells(name, as_array(name, codes))
     if array.dtype != np.uint8:
         raise TypeError(
             f"{name} must be a uint8 array of packed bits, got dtype {array.dtype}{_converter(name, array)}"
@@ -247,20 +274,33 @@ def check_share(name: str, value: Any, n: int) -> float:
 
 
 def check_width(name: str, value: Any) -> int:
-    """Check a width in bits: a multiple of 8 from 8 to 4096."""
+    """Check a width in bits, from 1 to 4096."""
+    return check_int(name, value, minimum=1, maximum=MAX_BITS)
+
+
+def check_whole_bytes(name: str, value: Any) -> int:
+    """Check a width in bits that must fill its bytes: a multiple of 8 from 8 to 4096."""
     n_bits = check_int(name, value, minimum=8, maximum=MAX_BITS)
     if n_bits % 8:
         raise ValueError(f"{name} must be a multiple of 8, got {n_bits}")
     return n_bits
 
 
-def check_level_bits(level_bits: Any) -> tuple[int, ...]:
-    """Check widths of levels in bits, coarse first: each a positive multiple of 8, together at most 4096."""
+def check_level_bits(level_bits: Any, *, any_width: bool = False) -> tuple[int, ...]:
+    """Check widths of levels in bits, coarse first: each a positive multiple of 8, together at most 4096.
+
+    Args:
+        any_width: the last level may have a width that is no multiple of 8.
+    """
     if isinstance(level_bits, (str, bytes)) or not isinstance(level_bits, (Sequence, np.ndarray)):
         raise TypeError(f"level_bits must be a sequence of integers, got {level_bits!r}")
-    widths = tuple(check_width("level_bits", bits) for bits in level_bits)
-    if not widths:
+    given = list(level_bits)
+    if not given:
         raise ValueError(f"level_bits must name at least one level, got {level_bits!r}")
+    widths = (
+        *(check_whole_bytes("level_bits", bits) for bits in given[:-1]),
+        (check_width if any_width else check_whole_bytes)("level_bits", given[-1]),
+    )
     if sum(widths) > MAX_BITS:
         raise ValueError(f"level_bits must sum to at most {MAX_BITS} bits, got {level_bits!r}")
     return widths
@@ -274,7 +314,7 @@ def check_layout(level_bits: Any, n_bits: Any = None) -> tuple[int, ...]:
         return (check_width("n_bits", n_bits),)
     if isinstance(level_bits, (int, np.integer)) and not isinstance(level_bits, (bool, np.bool_)):
         return (check_width("level_bits", level_bits),)
-    return check_level_bits(level_bits)
+    return check_level_bits(level_bits, any_width=True)
 
 
 def check_bool(name: str, value: Any) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._checks import MAX_BITS
+from fasthash._checks import MAX_BITS, check_codes, code_bytes
 from fasthash._code_text import codes_of_text, hexadecimal
 from fasthash._extras import needs_extra
 from fasthash.perceptual import codes_of_array, codes_of_bytes
@@ -35,7 +35,7 @@ def read_text(
     lines: Iterable[bytes],
     name: str,
     format: str,
-    n_bytes: int | None,
+    n_bits: int | None,
     notation: str | None,
     column: str | int | None,
     watch: Callable[[int], object] | None,
@@ -46,12 +46,12 @@ def read_text(
         notation: None reads hexadecimal digits, if they do not look like something else.
     """
     decoded = _decoded(lines, name, watch)
-    where = ""
+    where, wanted = "", n_bits
     if format in ("csv", "tsv"):
         table = csv.reader(decoded, delimiter="," if format == "csv" else "\t")
         where, entries = _of_table(table, name, column)
     elif format == "fps":
-        n_bytes, entries = _fingerprints(decoded, name, n_bytes)
+        n_bits, entries = _fingerprints(decoded, name, n_bits)
         notation = "hex"
     else:
         entries = _of_lines(decoded)
@@ -60,12 +60,13 @@ def read_text(
         texts = [code.text for code in block]
         if notation is None:
             notation = hexadecimal(f"{name}{where}", texts, "notation" if where else "format")
-        part = codes_of_text(texts, notation, n_bytes, _place_in(name, block, where))
-        n_bytes = part.shape[1]
+        part = codes_of_text(texts, notation, n_bits, _place_in(name, block, where))
+        n_bits = part.shape[1] * 8 if n_bits is None else n_bits
         parts.append(part)
-    if n_bytes is None:
+    if n_bits is None:
         raise ValueError(f"{name} holds no codes, which leaves open how wide they are")
-    return np.concatenate(parts) if parts else np.empty((0, n_bytes), np.uint8)
+    codes = np.concatenate(parts) if parts else np.empty((0, code_bytes(n_bits)), np.uint8)
+    return _of_first_bits(name, codes, wanted) if format == "fps" and wanted is not None and wanted % 8 else codes
 
 
 def _place_in(name: str, block: list[_Code], where: str) -> Callable[[int], str]:
@@ -97,8 +98,8 @@ def _of_lines(lines: Iterator[str]) -> Iterator[_Code]:
             yield _Code(text, number)
 
 
-def _fingerprints(lines: Iterator[str], name: str, n_bytes: int | None) -> tuple[int | None, Iterator[_Code]]:
-    """Bytes of a fingerprint as the head of an FPS file tells them, or `n_bytes`; and the codes."""
+def _fingerprints(lines: Iterator[str], name: str, n_bits: int | None) -> tuple[int | None, Iterator[_Code]]:
+    """Bits of the bytes of a fingerprint, as the head of an FPS file or else `n_bits` tells them; and the codes."""
     if not next(lines, "").startswith("#FPS1"):
         raise ValueError(f"{name} must begin with #FPS1, as fingerprints of chemfp do")
     told, n_head, line = None, 1, ""
@@ -107,19 +108,26 @@ def _fingerprints(lines: Iterator[str], name: str, n_bytes: int | None) -> tuple
             break
         n_head += 1
         if match := re.fullmatch(r"#num_bits=([1-9]\d{0,8})\s*", line):
-            told = -(-int(match[1]) // 8)
+            told = code_bytes(int(match[1])) * 8
         line = ""
-    if None not in (told, n_bytes) and told != n_bytes:
-        raise ValueError(f"{name} holds codes of {8 * (told or 0)} bits, expected {8 * (n_bytes or 0)}")
-    if told is not None and told > MAX_BITS // 8:
-        raise ValueError(f"{name} holds fingerprints of {8 * told} bits; codes have at most {MAX_BITS}")
+    given = None if n_bits is None else code_bytes(n_bits) * 8
+    if told is not None and given is not None and told != given:
+        raise ValueError(f"{name} holds codes of {told} bits, expected {n_bits}")
+    if told is not None and told > MAX_BITS:
+        raise ValueError(f"{name} holds fingerprints of {told} bits; codes have at most {MAX_BITS}")
 
     def codes() -> Iterator[_Code]:
         for number, text in enumerate(chain([line], lines), start=n_head + 1):
             if text.strip():
                 yield _Code(text.split("\t")[0].strip(), number)
 
-    return n_bytes if told is None else told, codes()
+    return given if told is None else told, codes()
+
+
+def _of_first_bits(name: str, codes: NDArray[np.uint8], n_bits: int) -> NDArray[np.uint8]:
+    """Codes of fingerprints, whose first bit is the lowest of a byte: with the bits of each byte turned round."""
+    turned = np.packbits(np.unpackbits(codes, axis=1, bitorder="little"), axis=1)
+    return check_codes(name, turned, n_bits)
 
 
 # Tables
@@ -183,7 +191,7 @@ def _number(name: str, n_columns: int, column: Any) -> int:
 
 
 def read_parquet(
-    file: Any, name: str, n_bytes: int | None, notation: str | None, column: str | int | None
+    file: Any, name: str, n_bits: int | None, notation: str | None, column: str | int | None
 ) -> NDArray[np.uint8]:
     """Codes of a column of a parquet file; arguments and errors as of `read_codes`."""
     with needs_extra("ray"):
@@ -206,28 +214,28 @@ def read_parquet(
             raise ValueError(f"{where}: row {row + values.is_null().to_pylist().index(True)} has no value")
         if notation is None and (pyarrow.types.is_string(values.type) or pyarrow.types.is_large_string(values.type)):
             notation = hexadecimal(where, values.to_pylist(), "notation")
-        part = _of_values(values, where, row, n_bytes, notation)
-        n_bytes = part.shape[1]
+        part = _of_values(values, where, row, n_bits, notation)
+        n_bits = part.shape[1] * 8 if n_bits is None else n_bits
         parts.append(part)
         row += len(values)
-    if n_bytes is None:
+    if n_bits is None:
         raise ValueError(f"{name} holds no codes, which leaves open how wide they are")
-    return np.concatenate(parts) if parts else np.empty((0, n_bytes), np.uint8)
+    return np.concatenate(parts) if parts else np.empty((0, code_bytes(n_bits)), np.uint8)
 
 
-def _of_values(values: Any, where: str, row: int, n_bytes: int | None, notation: str | None) -> NDArray[np.uint8]:
+def _of_values(values: Any, where: str, row: int, n_bits: int | None, notation: str | None) -> NDArray[np.uint8]:
     from pyarrow import types
 
     kind = values.type
     if types.is_string(kind) or types.is_large_string(kind):
         assert notation is not None
         texts = [text.strip() for text in values.to_pylist()]
-        return codes_of_text(texts, notation, n_bytes, lambda i: f"{where}, row {row + i}")
+        return codes_of_text(texts, notation, n_bits, lambda i: f"{where}, row {row + i}")
     if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
         codes = codes_of_bytes(where, values.to_pylist())
-        return codes_of_array(where, codes, codes.shape[1] if n_bytes is None else n_bytes)
+        return codes_of_array(where, codes, codes.shape[1] * 8 if n_bits is None else n_bits)
     if types.is_uint64(kind) or types.is_int64(kind):
-        return codes_of_array(where, values.to_numpy(zero_copy_only=False), n_bytes)
+        return codes_of_array(where, values.to_numpy(zero_copy_only=False), n_bits)
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         lengths = {len(value) for value in values}
         flat = values.flatten()
@@ -237,5 +245,5 @@ def _of_values(values: Any, where: str, row: int, n_bytes: int | None, notation:
             or not (types.is_uint8(kind.value_type) or types.is_boolean(kind.value_type))
         ):
             raise ValueError(f"{where}: lists must be of uint8 or bool, all of one length, got {kind}")
-        return codes_of_array(where, flat.to_numpy(zero_copy_only=False).reshape(len(values), -1), n_bytes)
+        return codes_of_array(where, flat.to_numpy(zero_copy_only=False).reshape(len(values), -1), n_bits)
     raise TypeError(f"{where} must hold text, bytes, 64-bit integers, or lists of uint8 or bool, got {kind}")

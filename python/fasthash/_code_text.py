@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._checks import MAX_BITS
+from fasthash._checks import MAX_BITS, code_bytes
 
-__all__ = ["NOTATIONS", "codes_of_text", "hexadecimal"]
+__all__ = ["NOTATIONS", "bytes_of_int", "codes_of_text", "hexadecimal"]
 
 NOTATIONS = ("hex", "bits", "decimal", "base64")
 
@@ -29,35 +29,50 @@ _SHOWN = 40  # characters of a wrong text that an error quotes
 
 
 def codes_of_text(
-    texts: Sequence[str], notation: str, n_bytes: int | None, place: Callable[[int], str]
+    texts: Sequence[str], notation: str, n_bits: int | None, place: Callable[[int], str]
 ) -> NDArray[np.uint8]:
     """Packed codes of texts without white space around them.
 
     Args:
         texts: at least one.
         notation: one of `NOTATIONS`.
-        n_bytes: width; None takes the one that most texts have. Decimal numbers need it.
+        n_bits: width; None takes the one that most texts have, in whole bytes. Decimal numbers need it.
         place: where text i comes from, such as "line 7", for errors.
 
     Raises:
         ValueError: a text is not in that notation, or of another width.
     """
-    if notation == "decimal" and n_bytes is None:
+    if notation == "decimal" and n_bits is None:
         raise ValueError(f"{place(0)}: decimal numbers do not tell how wide codes are: give the bits of a code")
     if notation == "hex":
-        codes = _plain_hex(texts, n_bytes)
-        if codes is not None:
+        codes = _plain_hex(texts, None if n_bits is None else code_bytes(n_bits))
+        if codes is not None and (n_bits is None or n_bits % 8 == 0):
             return codes
-    rows = [_decoded(text, notation, n_bytes) for text in texts]
+    rows = [_decoded(text, notation, n_bits) for text in texts]
     widths = Counter(len(row) for row in rows if row)
-    expected = n_bytes if n_bytes is not None or not widths else widths.most_common(1)[0][0]
+    expected = code_bytes(n_bits) if n_bits is not None else widths.most_common(1)[0][0] if widths else None
     wrong = next((i for i, row in enumerate(rows) if row is None or len(row) != expected), None)
     if wrong is not None:
-        raise ValueError(f"{place(wrong)}: expected {_form(notation, expected)}, got {_shown(texts[wrong], notation)}")
+        raise ValueError(
+            f"{place(wrong)}: expected {_form(notation, expected, n_bits)}, got {_shown(texts[wrong], notation)}"
+        )
     assert expected is not None
     if expected > MAX_BITS // 8:
-        raise ValueError(f"{place(0)}: codes have at most {MAX_BITS} bits, got {_form(notation, expected)}")
-    return np.frombuffer(b"".join(row for row in rows if row), np.uint8).reshape(-1, expected)
+        raise ValueError(f"{place(0)}: codes have at most {MAX_BITS} bits, got {_form(notation, expected, None)}")
+    codes = np.frombuffer(b"".join(row for row in rows if row), np.uint8).reshape(-1, expected)
+    if n_bits is not None and n_bits % 8:
+        _check_padding(texts, codes, n_bits, place)
+    return codes
+
+
+def _check_padding(texts: Sequence[str], codes: NDArray[np.uint8], n_bits: int, place: Callable[[int], str]) -> None:
+    padded = np.flatnonzero(codes[:, -1] & (255 >> n_bits % 8))
+    if len(padded):
+        raise ValueError(
+            f"{place(padded[0])}: expected zeros in the low {-n_bits % 8} bits of the last byte, which pad "
+            f"{n_bits} bits to whole bytes, got {texts[padded[0]][:_SHOWN]!r}; "
+            "fasthash.codes_from_ints makes codes of numbers"
+        )
 
 
 def hexadecimal(name: str, texts: Sequence[str], way: str) -> str:
@@ -99,25 +114,34 @@ def _plain_hex(texts: Sequence[str], n_bytes: int | None) -> NDArray[np.uint8] |
     return np.frombuffer(data, np.uint8).reshape(-1, width // 2) if len(data) * 2 == width * len(texts) else None
 
 
-def _decoded(text: str, notation: str, n_bytes: int | None) -> bytes | None:
+def _decoded(text: str, notation: str, n_bits: int | None) -> bytes | None:
     """The bytes of a code; None if the text is not in that notation."""
     if notation == "hex":
         digits = re.sub(r"^(0[xX]|\\x)", "", text)
+        if n_bits is not None and len(digits) == -(-n_bits // 4) < 2 * code_bytes(n_bits):
+            # Fewer digits than whole bytes take are a number, as imagehash writes its hashes.
+            return bytes_of_int(int(digits, 16), n_bits) if re.fullmatch("[0-9a-fA-F]+", digits) else None
         return bytes.fromhex(digits) if re.fullmatch("(?:[0-9a-fA-F]{2})+", digits) else None
     if notation == "bits":
         digits = text.removeprefix("0b")
-        if not re.fullmatch("(?:[01]{8})+", digits):
+        if not re.fullmatch("[01]+", digits) or (len(digits) % 8 if n_bits is None else len(digits) != n_bits):
             return None
-        return int(digits, 2).to_bytes(len(digits) // 8, "big")
+        return bytes_of_int(int(digits, 2), len(digits))
     if notation == "base64":
         return _from_base64(text)
-    assert n_bytes is not None
-    if not re.fullmatch("[+-]?[0-9]{1,1300}", text, re.ASCII):
+    assert n_bits is not None
+    return bytes_of_int(int(text), n_bits) if re.fullmatch("[+-]?[0-9]{1,1300}", text, re.ASCII) else None
+
+
+def bytes_of_int(value: int, n_bits: int) -> bytes | None:
+    """The packed code of an integer, whose highest bit is the first; None if it does not fit.
+
+    A negative number is what a database of signed integers makes of a code: its two's complement.
+    """
+    if not -(1 << n_bits - 1) <= value < 1 << n_bits:
         return None
-    try:  # a negative number is what a database of signed integers makes of a code
-        return int(text).to_bytes(n_bytes, "big", signed=text.startswith("-"))
-    except OverflowError:
-        return None
+    n_bytes = code_bytes(n_bits)
+    return ((value & (1 << n_bits) - 1) << n_bytes * 8 - n_bits).to_bytes(n_bytes, "big")
 
 
 def _from_base64(text: str) -> bytes | None:
@@ -129,7 +153,7 @@ def _from_base64(text: str) -> bytes | None:
         return None
 
 
-def _form(notation: str, n_bytes: int | None) -> str:
+def _form(notation: str, n_bytes: int | None, n_bits: int | None) -> str:
     """Describe a code of that width."""
     if n_bytes is None:
         forms = {
@@ -138,10 +162,11 @@ def _form(notation: str, n_bytes: int | None) -> str:
             "base64": "base64",
         }
         return forms[notation]
+    n_bits = 8 * n_bytes if n_bits is None else n_bits
     forms = {
         "hex": f"{2 * n_bytes} hexadecimal digits",
-        "bits": f"{8 * n_bytes} zeros and ones",
-        "decimal": f"a whole number of {8 * n_bytes} bits",
+        "bits": f"{n_bits} zeros and ones",
+        "decimal": f"a whole number of {n_bits} bits",
         "base64": f"base64 of {n_bytes} byte" + "s" * (n_bytes != 1),
     }
     return forms[notation]

@@ -25,7 +25,8 @@ class FlatIndex(Index):
     """Exact nearest-neighbour index that scans all codes; tests compare the other indices with it.
 
     Args:
-        n_bits: width of the codes in bits, a multiple of 8 from 8 to 4096.
+        n_bits: width of the codes in bits, from 1 to 4096. A width that is no multiple of 8 is padded to whole bytes
+            with zeros, as by `fasthash.pack_bits`: the low bits of the last byte.
         metric: `"hamming"`: distances are the number of bits that differ, int32. `"jaccard"`: codes are sets of bits,
             and distances are the share of the bits set in either that the two do not share, float32 from 0 to 1: 1
             minus the Tanimoto similarity of cheminformatics. Two empty codes are at distance 0. Distances are compared
@@ -34,7 +35,7 @@ class FlatIndex(Index):
 
     Raises:
         TypeError: `n_bits` is not an integer.
-        ValueError: `n_bits` is not a multiple of 8 or is out of range, or `metric` is unknown.
+        ValueError: `n_bits` is out of range, or `metric` is unknown.
 
     Examples:
         >>> index = FlatIndex(n_bits=16)
@@ -51,19 +52,22 @@ class FlatIndex(Index):
         self._impl = _core.FlatIndex(width, METRICS[metric])
 
     @classmethod
-    def from_arrays(cls, codes: ArrayLike, ids: ArrayLike | None = None, *, metric: Metric = "hamming") -> Self:
+    def from_arrays(
+        cls, codes: ArrayLike, ids: ArrayLike | None = None, *, n_bits: int | None = None, metric: Metric = "hamming"
+    ) -> Self:
         """Create an index of these codes.
 
         Args:
             codes: uint8 array `(n, n_bytes)`.
             ids: as in `add`.
+            n_bits: width of the codes in bits; None takes 8 for each byte.
             metric: as in the class.
 
         Raises:
-            TypeError, ValueError: as in `add`.
+            TypeError, ValueError: as in the class and in `add`.
         """
-        array = check_codes_of_any_width("codes", codes)
-        index = cls(array.shape[1] * 8, metric=metric)
+        array = check_codes_of_any_width("codes", codes, known=n_bits is not None)
+        index = cls(array.shape[1] * 8 if n_bits is None else n_bits, metric=metric)
         index.add(array, ids)
         return index
 
@@ -113,10 +117,11 @@ class FlatIndex(Index):
         `search(queries, k=20).ids[:, 10:]`.
 
         Args:
-            queries: uint8 array `(nq, n_bits / 8)`.
+            queries: uint8 array `(nq, n_bits / 8)`, or one code `(n_bits / 8,)` as a batch of one.
             k: number of neighbours, from 1 to 2^31 - 1; may exceed the number of codes.
-            allow: ids that the search may return: an integer array of ids; or a bool mask, where `mask[i]` allows id i,
-                with a value for every id so far; or an `IdFilter`, for a set that is used again. None allows all.
+            allow: ids that the search may return: an integer array, list, set or range of ids; or a bool mask, where
+                `mask[i]` allows id i, with a value for every id so far; or an `IdFilter`, for a set that is used again.
+                None allows all. A list of these has one for each query.
             stats: also return the work done.
 
         Returns:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash._checks import check_codes, code_bytes
+
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["offsets_of", "on_gpu", "room_for", "stream_of"]
 
 
-def on_gpu(queries: Any, n_bytes: int, devices: tuple[int, ...]) -> torch.Tensor | None:
+def on_gpu(queries: Any, n_bits: int, devices: tuple[int, ...]) -> torch.Tensor | None:
     """Return queries in GPU memory as a tensor, without a copy; None if they are on the CPU."""
     device = devices[0]
     tensor = _tensor_on_gpu(queries, device)
@@ -23,12 +25,17 @@ def on_gpu(queries: Any, n_bytes: int, devices: tuple[int, ...]) -> torch.Tensor
     torch = sys.modules["torch"]
     if tensor.dtype != torch.uint8:
         raise TypeError(f"queries must be uint8, got {tensor.dtype}")
+    n_bytes = code_bytes(n_bits)
+    if tuple(tensor.shape) == (n_bytes,):
+        tensor = tensor[None]  # one code is a batch of one
     if tensor.ndim != 2 or tensor.shape[1] != n_bytes:
         raise ValueError(f"queries must have shape (nq, {n_bytes}), got {tuple(tensor.shape)}")
     if len(devices) > 1:
         raise ValueError(f"queries must be on the CPU, since the index is on {len(devices)} GPUs, got {tensor.device}")
     if tensor.device.index != device:
         raise ValueError(f"queries must be on the CPU or on cuda:{device}, where the index is, got {tensor.device}")
+    if n_bits % 8 and (tensor[:, -1] & (255 >> n_bits % 8)).any():  # waits for the queries; few widths have padding
+        check_codes("queries", tensor.cpu().numpy(), n_bits)  # raises
     return tensor.contiguous()
 
 

@@ -107,7 +107,7 @@ class GpuCopy:
         gallery: Gallery = cuda_module().Gallery(
             device,
             self.snapshot,
-            self.index.n_bits // 8,
+            self.index.n_bits,
             room,
             previous,
             share,

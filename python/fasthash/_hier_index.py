@@ -59,7 +59,7 @@ class HierIndex(Index):
 
     Args:
         level_bits: widths of the levels in bits, coarse first; each a positive multiple of 8, together at most 4096.
-            An integer means one level: `HierIndex(64)`.
+            The last level may have any width, as the codes of `FlatIndex`. An integer means one level: `HierIndex(64)`.
         n_bits: width of the only level, as in `FlatIndex`; replaces `level_bits`.
         memory: memory budget, ids included: `"compact"` (as little as possible), `"default"` (up to twice the bytes of
             the codes) or `"fast"` (up to six times). The index uses the budget only where it makes the exact search
@@ -72,8 +72,9 @@ class HierIndex(Index):
 
     Raises:
         TypeError: `level_bits` is not an integer or a sequence of integers, or `n_bits` is not an integer.
-        ValueError: a width is not a positive multiple of 8, the sum is out of range, both `level_bits` and `n_bits` are
-            given, `memory`, `plan` or `metric` is unknown, or several levels or a plan are given with `"jaccard"`.
+        ValueError: a width is not positive, or not a multiple of 8 before the last level, the sum is out of range, both
+            `level_bits` and `n_bits` are given, `memory`, `plan` or `metric` is unknown, or several levels or a plan
+            are given with `"jaccard"`.
 
     Examples:
         >>> index = HierIndex(level_bits=(8, 8))
@@ -116,7 +117,7 @@ class HierIndex(Index):
         Args:
             codes: uint8 array `(n, n_bytes)`.
             ids: as in `add`.
-            level_bits: as in the class; None makes a single level.
+            level_bits: as in the class; None makes a single level of 8 bits for each byte.
             memory: as in the class.
             plan: as in the class.
             metric: as in the class.
@@ -194,7 +195,7 @@ class HierIndex(Index):
         `search(queries, k=20).ids[:, 10:]`.
 
         Args:
-            queries: uint8 array `(nq, n_bits / 8)`.
+            queries: uint8 array `(nq, n_bits / 8)`, or one code `(n_bits / 8,)` as a batch of one.
             k: number of neighbours, from 1 to 2^31 - 1; may exceed the number of codes.
             keep: None searches exactly. A number above 0 and at most 1 runs HDHash's pruned search: coarse to fine, it
                 keeps this share after every level but the last. All nodes tied at the cut are kept, and the cut widens
@@ -208,8 +209,9 @@ class HierIndex(Index):
                 many, and at least k. `SearchStats.exact_to` says up to which distance each result is nevertheless
                 exact. Recent additions and the codes of a narrow filter are all compared. Only for an index whose plan
                 is `"clusters"`, which `plan=` can force.
-            allow: ids that the search may return: an integer array of ids; or a bool mask, where `mask[i]` allows id i,
-                with a value for every id so far; or an `IdFilter`, for a set that is used again. None allows all. With
+            allow: ids that the search may return: an integer array, list, set or range of ids; or a bool mask, where
+                `mask[i]` allows id i, with a value for every id so far; or an `IdFilter`, for a set that is used again.
+                None allows all. A list of these has one for each query. With
                 `keep` the search prunes among the allowed codes.
             stats: also return the work done.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,13 +23,17 @@ from fasthash._checks import (
     check_fraction,
     check_ids,
     check_int,
+    check_queries,
     check_real,
     check_share,
+    code_bytes,
     is_int64,
     path_bytes,
 )
+from fasthash._html import html_table
 from fasthash._index_options import KEEP_MODES, MAX_K, Allow, Metric, StrPath
 from fasthash._locks import Lazy
+from fasthash._query_filters import are_query_filters, search_by_filter
 from fasthash.filters import IdFilter, core_filter
 from fasthash.results import RangeResult, SearchResult, SearchStats
 
@@ -53,8 +57,8 @@ class Index:
         return index
 
     @Lazy
-    def _n_bytes(self) -> int:
-        return self._impl.n_bits // 8
+    def _width(self) -> int:
+        return self._impl.n_bits
 
     @property
     def n_bits(self) -> int:
@@ -113,7 +117,7 @@ class Index:
             ValueError: wrong shape or unacceptable ids. The index is unchanged.
             RuntimeError: called inside a change of the same index, or threads would wait for each other.
         """
-        array = check_codes("codes", codes, self.n_bits // 8)
+        array = check_codes("codes", codes, self.n_bits)
         if progress is not None and not callable(progress):
             raise TypeError(f"progress must be callable, got {type(progress).__name__}")
         self._impl.add(array, None if ids is None else check_ids(ids, len(array)), progress)
@@ -143,15 +147,14 @@ class Index:
             TypeError: wrong dtype; nothing is cast.
             ValueError: wrong shape. The index is unchanged, also if `chunks` itself raises.
         """
-        n_bytes = self.n_bits // 8
         if not isinstance(chunks, Iterable):
             raise TypeError(f"chunks must be an iterable of arrays, got {type(chunks).__name__}")
         with tempfile.TemporaryFile(dir=folder) as file:
             for i, chunk in enumerate(chunks):
-                check_codes(f"chunks[{i}]", chunk, n_bytes).tofile(file)
+                check_codes(f"chunks[{i}]", chunk, self.n_bits).tofile(file)
             file.flush()
             codes = np.empty(0, np.uint8) if file.tell() == 0 else np.memmap(file, np.uint8, "r")
-            self.add(codes.reshape(-1, n_bytes), progress=progress)
+            self.add(codes.reshape(-1, code_bytes(self.n_bits)), progress=progress)
 
     def remove(self, ids: ArrayLike) -> None:
         """Remove codes.
@@ -178,7 +181,7 @@ class Index:
             TypeError: wrong dtype.
             ValueError: wrong shape, or an id is not in the index or is given twice. Nothing changes.
         """
-        array = check_codes("codes", codes, self.n_bits // 8)
+        array = check_codes("codes", codes, self.n_bits)
         self._impl.update(check_ids(ids, len(array)), array)
 
     def merge(self, other: Index) -> None:
@@ -221,6 +224,20 @@ class Index:
             return self.reconstruct(given[None])[0]
         return self._impl.reconstruct(check_ids(given))
 
+    def clear(self) -> None:
+        """Remove all codes and free their memory, in one step; the index is as a new one of the same settings.
+
+        Ids are counted from 0 again. Searches that run keep the codes that they began with.
+        """
+        self._impl.clear()
+
+    def _repr_html_(self) -> str:
+        """A small table for notebooks."""
+        rows = [("codes", f"{len(self):,}"), ("bits", self.n_bits), ("memory", f"{self.nbytes:,} bytes")]
+        if len(self.level_bits) > 1:
+            rows.insert(2, ("levels", ", ".join(map(str, self.level_bits))))
+        return html_table(type(self).__name__, [], rows)
+
     def ids(self) -> NDArray[np.int64]:
         """Return all ids, int64 `(n,)`, ascending."""
         return self._impl.to_arrays()[1]
@@ -255,7 +272,7 @@ class Index:
         """Find all codes within a radius of each query, exactly, ordered by (distance, id).
 
         Args:
-            queries: uint8 array `(nq, n_bits / 8)`.
+            queries: uint8 array `(nq, n_bits / 8)`, or one code `(n_bits / 8,)` as a batch of one.
             radius: largest distance in bits, at least 0; with n_bits or more the result holds all codes. With the
                 metric `"jaccard"` a number; a code is within it if its distance, rounded to float64, is not larger.
             allow: ids that the search may return, as in `search`.
@@ -268,8 +285,13 @@ class Index:
             TypeError: wrong dtype of `queries` or `allow`, or `radius` is not an integer (`"jaccard"`: not a number).
             ValueError: wrong shape, or `radius` is negative.
         """
-        array = check_codes("queries", queries, self.n_bits // 8)
+        array = check_queries(queries, self.n_bits)
         check_bool("stats", stats)
+        if are_query_filters(allow):
+            held, within = self.copy(), self._radius(radius)  # one state for all searches
+            return search_by_filter(
+                allow, array, lambda some, one: held.range_search(some, within, allow=one, stats=cast("Any", stats))
+            )
         find = self._impl.range_search_jaccard if self._is_jaccard else self._impl.range_search
         offsets, distances, ids, work = find(array, self._radius(radius), self._filter(allow))
         result = RangeResult(offsets, distances, ids)
@@ -279,7 +301,7 @@ class Index:
         """Count the codes within a radius of each query, without listing them.
 
         Args:
-            queries: uint8 array `(nq, n_bits / 8)`.
+            queries: uint8 array `(nq, n_bits / 8)`, or one code `(n_bits / 8,)` as a batch of one.
             radius: as in `range_search`.
             allow: ids that may count, as in `search`.
 
@@ -290,7 +312,10 @@ class Index:
             TypeError: wrong dtype of `queries` or `allow`, or `radius` is not an integer (`"jaccard"`: not a number).
             ValueError: wrong shape, or `radius` is negative.
         """
-        array = check_codes("queries", queries, self.n_bits // 8)
+        array = check_queries(queries, self.n_bits)
+        if are_query_filters(allow):
+            held, within = self.copy(), self._radius(radius)
+            return search_by_filter(allow, array, lambda some, one: held.count_within(some, within, allow=one))
         count = self._impl.count_within_jaccard if self._is_jaccard else self._impl.count_within
         return count(array, self._radius(radius), self._filter(allow))
 
@@ -403,7 +428,7 @@ class Index:
         stats: bool,
         max_compared: float | None = None,
     ) -> SearchResult | tuple[SearchResult, SearchStats]:
-        array = check_codes("queries", queries, self._n_bytes)
+        array = check_queries(queries, self._width)
         if type(k) is not int or not 0 < k <= MAX_K:
             k = check_int("k", k, 1, MAX_K)
         nearest = self._impl.search_jaccard if self._is_jaccard else self._impl.search
@@ -413,6 +438,13 @@ class Index:
             return SearchResult(distances, ids)
         check_choice("keep_mode", keep_mode, KEEP_MODES)
         check_bool("stats", stats)
+        if are_query_filters(allow):
+            held = self.copy()
+            return search_by_filter(
+                allow,
+                array,
+                lambda some, one: held._search(some, k, keep, keep_mode, one, stats, max_compared),
+            )
         allowed = None if allow is None else self._filter(allow)
         if keep is not None or max_compared is not None:
             self._needs_hamming("keep and max_compared")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from fasthash import _core
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence, Set
+
     from numpy.typing import ArrayLike
 
     from fasthash.filters import IdFilter
@@ -32,7 +34,9 @@ KeepMode: TypeAlias = Literal["node_ratio", "gallery_ratio", "radius"]
 Memory: TypeAlias = Literal["compact", "default", "fast"]
 Metric: TypeAlias = Literal["hamming", "jaccard"]
 Plan: TypeAlias = Literal["auto", "scan", "prefix", "multi-index", "clusters"]
-Allow: TypeAlias = "ArrayLike | IdFilter | None"
+Allow: TypeAlias = (
+    "ArrayLike | Set[int] | range | IdFilter | Sequence[ArrayLike | Set[int] | range | IdFilter | None] | None"
+)
 StrPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 
 KEEP_MODES: dict[str, _core.KeepMode] = {

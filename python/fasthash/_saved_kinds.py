@@ -124,7 +124,7 @@ def _object(name: str, value: Any) -> None:
 def _levels(name: str, value: Any) -> None:
     if not isinstance(value, list):
         raise TypeError(f"{name} must be a list, got {value!r}")
-    check_level_bits(value)
+    check_level_bits(value, any_width=True)
 
 
 def _colour(name: str, value: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._checks import check_choice, check_width
+from fasthash._checks import check_choice, check_codes, check_width, code_bytes
 from fasthash._code_tables import read_parquet, read_text
 from fasthash._code_text import NOTATIONS
 from fasthash.perceptual import codes_of_array
@@ -67,9 +67,12 @@ def read_codes(
             - `"bits"`, `"decimal"`, `"base64"`: the same with lines such as `01011010`, whole numbers, base64.
             - `"csv"` (.csv) and `"tsv"` (.tsv): a column of a table, in any of these notations.
             - `"parquet"` (.parquet): a column of text, bytes, 64-bit integers, or lists of bytes or of booleans.
-            - `"fps"` (.fps): fingerprints of chemfp. A last byte that they fill in part is filled with zeros.
+            - `"fps"` (.fps): fingerprints of chemfp, byte for byte. A last byte that they fill in part is filled with
+              zeros, in its high bits. With an `n_bits` that is no multiple of 8, the bits of each byte are turned
+              round, so that the first bit of a fingerprint is the first of its code and the padding comes last.
             - `"raw"` (.bin, .raw): the bytes of the codes one after the other, mapped as well.
-        n_bits: width of the codes in bits; needed for `"raw"` and for decimal numbers, else checked if given.
+        n_bits: width of the codes in bits; needed for `"raw"`, for decimal numbers and for text of a width that is no
+            multiple of 8, which `perceptual_codes` describes; else checked if given.
         array: name of the array in an archive.
         column: of a table: its name, or its number from 0, with which a file of text has no line of names. None takes
             the only column; of text it has no name either.
@@ -98,19 +101,19 @@ def read_codes(
         raise ValueError(f"notation must be left out for the format {format!r}, got {notation!r}")
     if notation is not None:
         check_choice("notation", notation, NOTATIONS)
-    n_bytes = None if n_bits is None else check_width("bits", n_bits) // 8
+    n_bits = None if n_bits is None else check_width("bits", n_bits)
     if format in _TEXT:
         way = format if format in NOTATIONS and (told or format != "hex") else notation
         with _opened(source) as lines:
-            return read_text(lines, name, format, n_bytes, way, column, watch)
+            return read_text(lines, name, format, n_bits, way, column, watch)
     if format == "parquet":
         with _opened(source) as file:
             return read_parquet(
-                file if is_path and _is_file(source) else io.BytesIO(file.read()), name, n_bytes, notation, column
+                file if is_path and _is_file(source) else io.BytesIO(file.read()), name, n_bits, notation, column
             )
     if format == "raw":
-        return _raw(source, name, n_bytes)
-    return codes_of_array(name, read_npy(source, name) if format == "npy" else _npz(source, name, array), n_bytes)
+        return _raw(source, name, n_bits)
+    return codes_of_array(name, read_npy(source, name) if format == "npy" else _npz(source, name, array), n_bits)
 
 
 def read_npy(source: str | os.PathLike[str] | BinaryIO, name: str) -> NDArray[Any]:
@@ -166,8 +169,8 @@ def _npz(source: Any, name: str, array: str) -> NDArray[Any]:
         raise ValueError(f"{name} is no .npz file of codes: {error}") from None
 
 
-def _raw(source: Any, name: str, n_bytes: int | None) -> NDArray[np.uint8]:
-    if n_bytes is None:
+def _raw(source: Any, name: str, n_bits: int | None) -> NDArray[np.uint8]:
+    if n_bits is None:
         raise ValueError(f"raw bytes do not tell how wide codes are: give the bits of a code in {name}")
     if not isinstance(source, (str, os.PathLike)) or not _is_file(source):
         with _opened(source) as stream:
@@ -182,6 +185,7 @@ def _raw(source: Any, name: str, n_bytes: int | None) -> NDArray[np.uint8]:
             f"{name} must hold the bytes of codes, but begins with text of hexadecimal digits; "
             "the format 'hex' reads it"
         )
+    n_bytes = code_bytes(n_bits)
     if len(flat) % n_bytes:
-        raise ValueError(f"{name} has {len(flat)} bytes, which is no multiple of {n_bytes} for {n_bytes * 8} bits")
-    return np.asarray(flat).reshape(-1, n_bytes)
+        raise ValueError(f"{name} has {len(flat)} bytes, which is no multiple of {n_bytes} for {n_bits} bits")
+    return check_codes(name, np.asarray(flat).reshape(-1, n_bytes), n_bits)

@@ -1,7 +1,8 @@
-"""Packed binary codes: from floats or bits to `uint8 (n, n_bits / 8)`, and back.
+"""Packed binary codes: from floats, bits or integers to `uint8 (n, n_bits / 8)`, and back.
 
 Bit j of a code is bit `7 - j % 8` of byte `j // 8`: the order of `numpy.packbits`, so that the bytes of a coarse level
-come first and a level is a byte range.
+come first and a level is a byte range. A width that is no multiple of 8 takes n_bits / 8 bytes, rounded up; the low
+bits of the last byte, which no bit uses, are zero.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import as_array, check_int
+from fasthash._checks import as_array, check_codes, check_width, code_bytes
 
 __all__ = ["pack_bits", "sign_codes", "unpack_bits"]
 
@@ -18,11 +19,10 @@ def pack_bits(bits: ArrayLike) -> NDArray[np.uint8]:
     """Pack zeros and ones into codes.
 
     Args:
-        bits: bool or integer array of zeros and ones, `(n, n_bits)` or `(n_bits,)` for one code; n_bits a positive
-            multiple of 8.
+        bits: bool or integer array of zeros and ones, `(n, n_bits)` or `(n_bits,)` for one code; n_bits at least 1.
 
     Returns:
-        uint8 array `(n, n_bits / 8)`, or `(n_bits / 8,)` for one code.
+        uint8 array `(n, n_bits / 8)`, or `(n_bits / 8,)` for one code; the bytes are rounded up, and padded with zeros.
 
     Raises:
         TypeError: `bits` holds neither booleans nor integers.
@@ -31,6 +31,8 @@ def pack_bits(bits: ArrayLike) -> NDArray[np.uint8]:
     Examples:
         >>> pack_bits([[1, 0, 0, 0, 0, 0, 0, 1]])
         array([[129]], dtype=uint8)
+        >>> pack_bits([1, 1, 1])
+        array([224], dtype=uint8)
     """
     array = as_array("bits", bits)
     if array.dtype.kind not in "biu":
@@ -47,27 +49,32 @@ def unpack_bits(codes: ArrayLike, n_bits: int | None = None) -> NDArray[np.uint8
 
     Args:
         codes: uint8 array `(n, n_bits / 8)` or `(n_bits / 8,)`.
-        n_bits: expected width of the codes in bits, checked against their shape; None accepts any width.
+        n_bits: width of the codes in bits, checked against their shape; None takes 8 for each byte.
 
     Returns:
         uint8 array of zeros and ones, `(n, n_bits)` or `(n_bits,)`.
 
     Raises:
         TypeError: `codes` is not uint8, or `n_bits` not an integer.
-        ValueError: the shape does not fit `n_bits`.
+        ValueError: the shape does not fit `n_bits`, or the bits that pad a code are not zero.
 
     Examples:
         >>> unpack_bits(np.array([129], dtype=np.uint8))
         array([1, 0, 0, 0, 0, 0, 0, 1], dtype=uint8)
+        >>> unpack_bits(np.array([224], dtype=np.uint8), n_bits=3)
+        array([1, 1, 1], dtype=uint8)
     """
     array = as_array("codes", codes)
     if array.dtype != np.uint8:
         raise TypeError(f"codes must be a uint8 array of packed bits, got dtype {array.dtype}")
     if array.ndim not in (1, 2) or array.shape[-1] == 0:
         raise ValueError(f"codes must have shape (n, n_bits / 8) or (n_bits / 8,), got {array.shape}")
-    if n_bits is not None and check_int("n_bits", n_bits, minimum=8) != array.shape[-1] * 8:
+    if n_bits is None:
+        return np.unpackbits(array, axis=-1)
+    if code_bytes(check_width("n_bits", n_bits)) != array.shape[-1]:
         raise ValueError(f"codes of shape {array.shape} hold {array.shape[-1] * 8} bits, but n_bits = {n_bits!r}")
-    return np.unpackbits(array, axis=-1)
+    check_codes("codes", np.atleast_2d(array), n_bits)
+    return np.unpackbits(array, axis=-1, count=n_bits)
 
 
 def sign_codes(z: ArrayLike) -> NDArray[np.uint8]:
@@ -76,10 +83,10 @@ def sign_codes(z: ArrayLike) -> NDArray[np.uint8]:
     Zero and minus zero count as positive.
 
     Args:
-        z: float array `(n, n_bits)` or `(n_bits,)`; n_bits a positive multiple of 8.
+        z: float array `(n, n_bits)` or `(n_bits,)`; n_bits at least 1.
 
     Returns:
-        uint8 array `(n, n_bits / 8)` or `(n_bits / 8,)`.
+        uint8 array `(n, n_bits / 8)` or `(n_bits / 8,)`; the bytes are rounded up, and padded with zeros.
 
     Raises:
         TypeError: `z` is not a float array.
@@ -102,5 +109,5 @@ def sign_codes(z: ArrayLike) -> NDArray[np.uint8]:
 def _check_bit_axis(name: str, shape: tuple[int, ...]) -> None:
     if len(shape) not in (1, 2):
         raise ValueError(f"{name} must have shape (n, n_bits) or (n_bits,), got {shape}")
-    if shape[-1] == 0 or shape[-1] % 8:
-        raise ValueError(f"{name} must have a positive multiple of 8 bits in its last axis, got shape {shape}")
+    if shape[-1] == 0:
+        raise ValueError(f"{name} must have at least one bit in its last axis, got shape {shape}")

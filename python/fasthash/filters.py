@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Set
+from typing import Any, Literal
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from fasthash import _core
-from fasthash._checks import as_array, as_int64, check_int, in_words, is_int64
+from fasthash._checks import as_array, as_int64, check_choice, check_int, in_words, is_int64
 from fasthash._shown import counted
 
-__all__ = ["IdFilter"]
+__all__ = ["IdFilter", "core_filter"]
+
+_LONGEST_RANGE = 2**32  # an index holds fewer codes
 
 
 class IdFilter:
@@ -21,12 +25,13 @@ class IdFilter:
     index changes. Several threads may use one filter. A pickled filter holds its ids only.
 
     Args:
-        allowed: integer array of ids, in any order; repeated ids are allowed. Or bool array `mask`, where `mask[i]`
-            tells whether id i is allowed. Ids that are not in the index have no effect.
+        allowed: integer array, list, set or range of ids, in any order; repeated ids are allowed. Or bool array `mask`,
+            where `mask[i]` tells whether id i is allowed; `from_bitmap` takes one that is packed. Ids that are not in
+            the index have no effect.
 
     Raises:
-        TypeError: neither int64 nor bool.
-        ValueError: not one-dimensional.
+        TypeError: neither integers nor bool.
+        ValueError: not one-dimensional, an id does not fit int64, or a range of more than 2^32 ids.
 
     Examples:
         >>> index = FlatIndex(n_bits=8)
@@ -37,9 +42,33 @@ class IdFilter:
 
     _impl: _core.IdFilter
 
-    def __init__(self, allowed: ArrayLike) -> None:
+    def __init__(self, allowed: ArrayLike | Set[int] | range) -> None:
         self._impl = core_filter("allowed", allowed)
         self._impl.set_reusable()
+
+    @classmethod
+    def from_bitmap(cls, bitmap: ArrayLike, *, bitorder: Literal["big", "little"] = "big") -> IdFilter:
+        """Make a filter of a packed mask, in which bit i tells whether id i is allowed.
+
+        Args:
+            bitmap: uint8 array `(n,)`, as `numpy.packbits` packs a mask of 8 n ids.
+            bitorder: as of `numpy.packbits`; `"little"` is that of faiss's `IDSelectorBitmap` and of Arrow.
+
+        Raises:
+            TypeError: `bitmap` is not uint8.
+            ValueError: `bitmap` does not have one axis, or `bitorder` is unknown.
+
+        Examples:
+            >>> IdFilter.from_bitmap(np.packbits([True, False, True]))
+            IdFilter of 2 ids
+        """
+        check_choice("bitorder", bitorder, ("big", "little"))
+        array = as_array("bitmap", bitmap)
+        if array.dtype != np.uint8:
+            raise TypeError(f"bitmap must be a uint8 array of packed bits, got dtype {array.dtype}")
+        if array.ndim != 1:
+            raise ValueError(f"bitmap must have one axis, got shape {array.shape}")
+        return cls(np.unpackbits(array, bitorder=bitorder).astype(bool))
 
     def __len__(self) -> int:
         return len(self._impl)
@@ -70,6 +99,12 @@ class IdFilter:
 
 def core_filter(name: str, allowed: Any, n_ids: int = 0) -> _core.IdFilter:
     """Make a filter of the core; a mask must have a value for each of `n_ids` ids."""
+    if isinstance(allowed, range):
+        allowed = _ids_of_range(name, allowed)
+    elif isinstance(allowed, Set):
+        allowed = list(allowed)
+        if any(isinstance(id, (bool, np.bool_)) for id in allowed):
+            raise TypeError(f"{name} must be a set of integers, got one with a bool")
     array = as_array(name, allowed)
     if array.dtype.kind not in "iub":
         raise TypeError(f"{name} must be an integer array of ids or a bool mask, got dtype {array.dtype}")
@@ -81,3 +116,14 @@ def core_filter(name: str, allowed: Any, n_ids: int = 0) -> _core.IdFilter:
     if len(array) < n_ids:
         raise ValueError(f"{name} must have an entry for every id up to {n_ids - 1}, got {len(array)} entries")
     return _core.IdFilter.of_mask(array)
+
+
+def _ids_of_range(name: str, ids: range) -> NDArray[np.int64]:
+    if not ids:
+        return np.empty(0, np.int64)
+    if not (is_int64(ids[0]) and is_int64(ids[-1])):
+        raise ValueError(f"{name} must fit int64, got {ids}")
+    n = (abs(ids[-1] - ids[0])) // abs(ids.step) + 1
+    if n > _LONGEST_RANGE:
+        raise ValueError(f"{name} must be a range of at most {_LONGEST_RANGE} ids, got {n} in {ids}")
+    return ids[0] + np.arange(n, dtype=np.int64) * ids.step

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import check_choice, check_codes, check_fraction, check_int
+from fasthash._checks import check_choice, check_fraction, check_int, check_queries
 from fasthash._gpu_arrays import offsets_of, on_gpu, room_for, stream_of
 from fasthash._gpu_copy import GpuCopy, check_devices
 from fasthash._index_base import Index
@@ -135,6 +135,10 @@ class _GpuIndex:
         given = other._index if isinstance(other, _GpuIndex) else other
         self._change("merge", lambda index: index.merge(given))
 
+    def clear(self) -> None:
+        """Remove all codes, as `FlatIndex.clear`, and free their memory on the GPU."""
+        self._change("clear", lambda index: index.clear())
+
     def compact(self) -> None:
         """Merge all segments into one, as `FlatIndex.compact`, and send it to the GPU."""
         self._change("compact", lambda index: index.compact())
@@ -169,10 +173,10 @@ class _GpuIndex:
 
     def _queries(self, queries: Any) -> Any:
         """Return queries in the memory of the GPU; None if they are on the CPU."""
-        return on_gpu(queries, self.n_bits // 8, self.devices)
+        return on_gpu(queries, self.n_bits, self.devices)
 
     def _array(self, queries: Any) -> NDArray[np.uint8]:
-        return check_codes("queries", queries, self.n_bits // 8)
+        return check_queries(queries, self.n_bits)
 
     def _search(self, queries: Any, k: int, allow: Any, keep: float | None = None, mode: int = 0) -> SearchResult:
         k = check_int("k", k, minimum=1, maximum=MAX_K)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._checks import check_choice, check_int, check_width
+from fasthash._checks import check_choice, check_codes, check_int, check_whole_bytes, code_bytes
 from fasthash._core import FormatError
 from fasthash._extras import needs_extra
 from fasthash.index import FlatIndex, HierIndex, StrPath
@@ -38,7 +38,8 @@ def from_faiss(source: faiss.IndexBinary | StrPath, into: FlatIndex | HierIndex 
             faiss reads the file and is not safe against hostile files: open only files that you trust.
         into: index of the same width that gets the codes; it may hold other codes. None makes a `HierIndex` of one
             level, with the metric `"jaccard"` if `source.metric_type` is `METRIC_Jaccard`. (faiss itself searches such
-            an index by Hamming distance.)
+            an index by Hamming distance.) faiss has only multiples of 8 bits: for codes that are padded with zeros,
+            give an index of their width, such as `HierIndex(42)` for 42 bits in 48.
 
     Returns:
         `into`, or the new index.
@@ -64,14 +65,15 @@ def from_faiss(source: faiss.IndexBinary | StrPath, into: FlatIndex | HierIndex 
         in_memory = isinstance(source, (bytes, bytearray, memoryview, np.ndarray))
         hint = "; faiss.deserialize_index_binary(np.frombuffer(source, np.uint8)) makes it one" if in_memory else ""
         raise TypeError(f"source must be a binary index of faiss or the path of one, got {type(source).__name__}{hint}")
-    n_bits = check_width("source.d", binary.d)
+    n_bits = check_whole_bytes("source.d", binary.d)
     is_jaccard = binary.metric_type == faiss.METRIC_Jaccard
     index = HierIndex(n_bits, metric="jaccard" if is_jaccard else "hamming") if into is None else into
     if not isinstance(index, (FlatIndex, HierIndex)):
         raise TypeError(f"into must be a FlatIndex, a HierIndex or None, got {type(into).__name__}")
-    if index.n_bits != n_bits:
+    if code_bytes(index.n_bits) * 8 != n_bits:
         raise ValueError(f"into must have the {n_bits} bits of source, got an index of {index.n_bits}")
     codes, ids = _items(binary)
+    codes = check_codes("source", codes, index.n_bits)
     try:
         index.add(codes, ids)
     except ValueError as error:
@@ -84,7 +86,8 @@ def to_faiss(
 ) -> faiss.IndexBinary:
     """Create a binary index of faiss with the same codes and ids; `faiss.write_index_binary` saves it.
 
-    Needs the extra `fasthash-search[faiss]`.
+    Needs the extra `fasthash-search[faiss]`. faiss has only multiples of 8 bits: other codes keep their padding, which
+    changes no distance, and `from_faiss(..., into=)` takes them back.
 
     Args:
         index: the index to copy; it does not change.
@@ -115,7 +118,7 @@ def to_faiss(
     codes, ids = index.to_arrays()
     if kind == "ivf":
         return _ivf(codes, ids, nlist)
-    flat = faiss.IndexBinaryFlat(index.n_bits)
+    flat = faiss.IndexBinaryFlat(code_bytes(index.n_bits) * 8)
     if kind == "flat":
         if not np.array_equal(ids, np.arange(len(ids))):
             raise ValueError("index must have the ids 0 .. n-1 for kind='flat', which keeps no ids; take 'idmap2'")

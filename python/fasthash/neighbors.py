@@ -46,8 +46,7 @@ class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         memory: what the index of `"auto"` may spend, as of `HierIndex`.
 
     Attributes:
-        index_: the index; its ids are the rows of the training samples. Bits that are no multiple of 8 are padded
-            with zeros, which change no distance.
+        index_: the index; its ids are the rows of the training samples.
         n_bits_: width of a sample in bits, at most 4096.
         n_features_in_: columns of `X`: bits, or bytes where `packed`.
         n_samples_fit_: number of training samples.
@@ -107,7 +106,8 @@ class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         check_bool("packed", self.packed)
         self._check_settings()
         codes, n_bits = self._codes(X, reset=True)
-        self.index_ = self._index_of(codes)
+        self.index_ = self._empty_index(n_bits)
+        self.index_.add(codes)
         self.n_bits_, self.n_samples_fit_ = n_bits, len(codes)
         self._n_features_out = len(codes)  # columns of a graph
         return self
@@ -210,9 +210,8 @@ class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         check_choice("algorithm", self.algorithm, ("auto", "brute"))
         check_choice("memory", self.memory, get_args(Memory))
 
-    def _index_of(self, codes: NDArray[np.uint8]) -> FlatIndex | HierIndex:
-        brute = self.algorithm == "brute"
-        return FlatIndex.from_arrays(codes) if brute else HierIndex.from_arrays(codes, memory=self.memory)
+    def _empty_index(self, n_bits: int) -> FlatIndex | HierIndex:
+        return FlatIndex(n_bits) if self.algorithm == "brute" else HierIndex(n_bits, memory=self.memory)
 
     def _nearest(self, X: ArrayLike | None, n_neighbors: int | None) -> SearchResult:
         queries = self._queries(X)
@@ -313,8 +312,8 @@ class JaccardNeighbors(HammingNeighbors):
     def _check_settings(self) -> None:
         pass
 
-    def _index_of(self, codes: NDArray[np.uint8]) -> FlatIndex | HierIndex:
-        return FlatIndex.from_arrays(codes, metric="jaccard")
+    def _empty_index(self, n_bits: int) -> FlatIndex | HierIndex:
+        return FlatIndex(n_bits, metric="jaccard")
 
     def _of_index(self, radius: float) -> float:
         return radius

@@ -9,8 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._checks import MAX_BITS, as_array, check_choice, check_codes_of_any_width, check_width, looks_like_bits
+from fasthash._checks import (
+    MAX_BITS,
+    as_array,
+    check_choice,
+    check_codes,
+    check_codes_of_any_width,
+    check_width,
+    code_bytes,
+    looks_like_bits,
+)
 from fasthash._code_text import NOTATIONS, codes_of_text, hexadecimal
+from fasthash._integers import codes_of_ints
 from fasthash.codes import pack_bits
 
 __all__ = ["codes_of_array", "codes_of_bytes", "perceptual_codes", "segment_codes"]
@@ -29,16 +39,19 @@ def perceptual_codes(hashes: Any, *, notation: str | None = None, n_bits: int | 
         notation: of text: `"hex"`, digits with or without `0x` or `\x` before; `"bits"`, `0101...`; `"decimal"`, also
             negative ones of 64-bit databases; `"base64"`. None reads hexadecimal digits and refuses texts that look
             like bits or decimal numbers.
-        n_bits: width of a hash in bits, checked if given; decimal text and Python's integers need it.
+        n_bits: width of a hash in bits, checked if given; decimal text and Python's integers need it, and text and
+            bytes of a width that is no multiple of 8. Of hexadecimal digits, as many as whole bytes take are the bytes
+            of a code, padded with zeros; fewer are a number, as `str(ImageHash)` gives it: 11 digits for 42 bits.
 
     Returns:
-        uint8 array `(n, n_bits / 8)`. The hash of an `ImageHash` of 8 x 8 has 64 bits, that of PDQ 256.
+        uint8 array `(n, n_bits / 8)`, as of `pack_bits`. The hash of an `ImageHash` of 8 x 8 has 64 bits, that of PDQ
+        256.
 
     Raises:
         TypeError: a hash is none of these, or there are several kinds; an `ImageMultiHash`, see `segment_codes`; a dict
             or a set of hashes.
-        ValueError: no hashes at all, several widths, a width that is no multiple of 8 or not `n_bits`, text that is not
-            in that notation, or bytes that look like text.
+        ValueError: no hashes at all, several widths or not `n_bits`, text that is not in that notation, bytes that look
+            like text, or bits beyond `n_bits` that are not zero.
 
     Examples:
         >>> perceptual_codes(["8f01", "8F03"])
@@ -52,11 +65,11 @@ def perceptual_codes(hashes: Any, *, notation: str | None = None, n_bits: int | 
     _check_order(hashes)
     if notation is not None:
         check_choice("notation", notation, NOTATIONS)
-    n_bytes = None if n_bits is None else check_width("n_bits", n_bits) // 8
+    n_bits = None if n_bits is None else check_width("n_bits", n_bits)
     if getattr(hashes, "dtype", None) in (np.dtype(np.uint64), np.dtype(np.int64)):
         hashes = as_array("hashes", hashes)  # also what is no sequence of its own, such as a tensor
         if not _rows_of_bits(hashes):
-            return codes_of_array("hashes", hashes, n_bytes)
+            return codes_of_array("hashes", hashes, n_bits)
     entries = list(hashes)
     if not entries:
         raise ValueError("hashes must hold at least one hash, which tells their width")
@@ -64,17 +77,22 @@ def perceptual_codes(hashes: Any, *, notation: str | None = None, n_bits: int | 
     if isinstance(first, str):
         _check_kinds(entries, str)
         way = hexadecimal("hashes", entries, "notation") if notation is None else notation
-        codes = codes_of_text(entries, way, n_bytes, "hashes[{}]".format)
+        codes = codes_of_text(entries, way, n_bits, "hashes[{}]".format)
     elif isinstance(first, (bytes, bytearray, memoryview)):
         _check_kinds(entries, bytes, bytearray, memoryview)
         codes = codes_of_bytes("hashes", [bytes(entry) for entry in entries])
     elif isinstance(first, (int, np.integer)) and not isinstance(first, (bool, np.bool_)):
-        codes = _codes_of_integers(entries, n_bytes)
+        codes = _codes_of_integers(entries, n_bits)
     else:
-        codes = _codes_of_bits([_bits(i, entry) for i, entry in enumerate(entries)])
-    if n_bytes is not None and codes.shape[1] != n_bytes:
+        rows = [_bits(i, entry) for i, entry in enumerate(entries)]
+        if n_bits is not None and len(rows[0]) != n_bits:
+            raise ValueError(f"hashes must have n_bits = {n_bits} bits, got {len(rows[0])}")
+        codes = _codes_of_bits(rows)
+    if n_bits is None:
+        return codes
+    if codes.shape[1] != code_bytes(n_bits):
         raise ValueError(f"hashes must have n_bits = {n_bits} bits, got {codes.shape[1] * 8}")
-    return codes
+    return check_codes("hashes", codes, n_bits)
 
 
 def segment_codes(hashes: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -112,11 +130,11 @@ def _check_order(hashes: Any) -> None:
         raise TypeError(f"hashes must be a sequence of hashes, got a {type(hashes).__name__}, which has no order")
 
 
-def codes_of_array(name: str, array: NDArray[Any], n_bytes: int | None = None) -> NDArray[np.uint8]:
+def codes_of_array(name: str, array: NDArray[Any], n_bits: int | None = None) -> NDArray[np.uint8]:
     """Codes of an array of other makers: packed uint8, bool `(n, n_bits)`, or words of 64 bits `(n,)` or `(n, m)`.
 
     Args:
-        n_bytes: width that is known; None takes that of the array.
+        n_bits: width that is known; None takes that of the array, in whole bytes unless it holds bits.
 
     Raises:
         TypeError, ValueError: the array is none of these, looks like one of the others, or has another width.
@@ -127,10 +145,13 @@ def codes_of_array(name: str, array: NDArray[Any], n_bytes: int | None = None) -
         words = array.reshape(len(array), -1)
         codes = np.ascontiguousarray(words.astype(words.dtype.newbyteorder(">"), copy=False)).view(np.uint8)
     else:
-        codes = check_codes_of_any_width(name, array, known=n_bytes is not None)
-    if n_bytes is not None and codes.shape[1] != n_bytes:
-        hint = f"; fasthash.pack_bits({name}) packs zeros and ones" if looks_like_bits(array) else ""
-        raise ValueError(f"{name} holds codes of {codes.shape[1] * 8} bits, expected {n_bytes * 8}{hint}")
+        codes = check_codes_of_any_width(name, array, known=n_bits is not None)
+    if n_bits is not None:
+        held = array.shape[1] if array.dtype == bool else codes.shape[1] * 8
+        if held != (n_bits if array.dtype == bool else code_bytes(n_bits) * 8):
+            hint = f"; fasthash.pack_bits({name}) packs zeros and ones" if looks_like_bits(array) else ""
+            raise ValueError(f"{name} holds codes of {held} bits, expected {n_bits}{hint}")
+        return check_codes(name, codes, n_bits)
     return check_codes_of_any_width(name, codes, known=True)
 
 
@@ -169,8 +190,8 @@ def codes_of_bytes(name: str, rows: list[bytes]) -> NDArray[np.uint8]:
     return check_codes_of_any_width(name, np.frombuffer(joined, np.uint8).reshape(len(rows), -1), known=True)
 
 
-def _codes_of_integers(entries: list[Any], n_bytes: int | None) -> NDArray[np.uint8]:
-    if n_bytes is None:
+def _codes_of_integers(entries: list[Any], n_bits: int | None) -> NDArray[np.uint8]:
+    if n_bits is None:
         if type(entries[0]) in (np.uint64, np.int64) and len({type(entry) for entry in entries}) == 1:
             return codes_of_array("hashes", np.array(entries))
         raise TypeError(
@@ -178,7 +199,7 @@ def _codes_of_integers(entries: list[Any], n_bytes: int | None) -> NDArray[np.ui
             "np.array(hashes, dtype=np.uint64) makes them 64 bits wide, and n_bits= any width"
         )
     _check_kinds(entries, int, np.integer)
-    return codes_of_text([str(int(entry)) for entry in entries], "decimal", n_bytes, "hashes[{}]".format)
+    return codes_of_ints(entries, n_bits, "hashes", "hashes[{}]".format)
 
 
 def _rows_of_bits(array: NDArray[Any]) -> bool:
@@ -213,10 +234,8 @@ def _bits(i: int, entry: Any) -> NDArray[np.bool_]:
 def _codes_of_bits(rows: list[NDArray[np.bool_]]) -> NDArray[np.uint8]:
     _check_width("hashes", [len(row) for row in rows])
     bits = np.stack(rows)
-    if bits.shape[1] % 8 or not 8 <= bits.shape[1] <= MAX_BITS:
-        raise ValueError(
-            f"hashes must have a width that is a multiple of 8, from 8 to {MAX_BITS}, got {bits.shape[1]} bits"
-        )
+    if not 1 <= bits.shape[1] <= MAX_BITS:
+        raise ValueError(f"hashes must have 1 to {MAX_BITS} bits, got {bits.shape[1]} bits")
     return pack_bits(bits)
 
 

@@ -9,11 +9,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash._html import html_table
+
 __all__ = ["FileInfo", "FileReport", "FileSection", "RangeResult", "RescoredResult", "SearchResult", "SearchStats"]
 
 
+_SHOWN_QUERIES, _SHOWN_NEIGHBOURS = 10, 5  # of a result in a notebook
+
+
 class SearchResult(NamedTuple):
-    """The k nearest codes of each query, ordered by (distance, id)."""
+    """The k nearest codes of each query, ordered by (distance, id).
+
+    As every named tuple it unpacks into its fields, `distances, ids = result`; `per_query` iterates over the queries.
+    """
 
     distances: NDArray[Any]
     """`(nq, k)`, int32 Hamming distances in bits; n_bits + 1 in places without a neighbour. Of the metric `"jaccard"`
@@ -34,6 +42,17 @@ class SearchResult(NamedTuple):
         """
         for distances, ids, found in zip(self.distances, self.ids, (self.ids != -1).sum(axis=1), strict=True):
             yield distances[:found], ids[:found]
+
+    def _repr_html_(self) -> str:
+        """A small table for notebooks: the first neighbours of the first queries, as `id (distance)`."""
+        n, k = self.ids.shape
+        head = ["query", *(f"neighbour {rank}" for rank in range(min(k, _SHOWN_NEIGHBOURS)))]
+        shown = SearchResult(self.distances[:_SHOWN_QUERIES], self.ids[:_SHOWN_QUERIES])
+        rows = []
+        for query, (distances, ids) in enumerate(shown.per_query()):
+            pairs = zip(ids[:_SHOWN_NEIGHBOURS].tolist(), distances[:_SHOWN_NEIGHBOURS].tolist(), strict=True)
+            rows.append([query, *(f"{id} ({distance})" for id, distance in pairs)])
+        return html_table(f"SearchResult of {n:,} queries, {k:,} neighbours each", head, rows)
 
 
 class RangeResult(NamedTuple):

@@ -55,7 +55,7 @@ fasthash_status fasthash_set_num_threads(size_t n);
 typedef struct fasthash_codes {
     const uint8_t* data;
     size_t n;
-    size_t n_bytes; /* must be the index's n_bits / 8 */
+    size_t n_bytes; /* must be the index's n_bits / 8, rounded up */
 } fasthash_codes;
 
 /* ---- indices ---- */
@@ -71,11 +71,11 @@ enum fasthash_memory {
     FASTHASH_MEMORY_FAST = 2     /* up to six times the bytes of the codes */
 };
 
-/* The index that compares every code. n_bits: a multiple of 8 from 8 to 4096. */
+/* The index that compares every code. n_bits: from 1 to 4096. */
 fasthash_status fasthash_flat_create(size_t n_bits, fasthash_index** index);
 
 /* The index that skips most codes, whatever they are, and is as exact. level_bits: the widths of the levels, coarse
- * first, each a positive multiple of 8, together at most 4096; memory: of enum fasthash_memory. */
+ * first, each a positive multiple of 8, the last any width, together at most 4096; memory: of enum fasthash_memory. */
 fasthash_status fasthash_hier_create(const size_t* level_bits, size_t n_levels, int32_t memory, fasthash_index** index);
 
 /* An index of its own that holds the same; what neither changes is there once. Takes no time. */
@@ -114,7 +114,7 @@ fasthash_status fasthash_index_compact(fasthash_index* index);
  * reconstruct, a search with a filter). Changes no result. */
 fasthash_status fasthash_index_build_id_map(const fasthash_index* index);
 fasthash_status fasthash_index_contains(const fasthash_index* index, int64_t id, bool* contains);
-/* Write the codes of n ids that the index holds: `codes` takes n rows of n_bits / 8 bytes. */
+/* Write the codes of n ids that the index holds: `codes` takes n rows of n_bits / 8 bytes, rounded up. */
 fasthash_status fasthash_index_reconstruct(const fasthash_index* index, const int64_t* ids, size_t n, uint8_t* codes);
 
 /* ---- filters ---- */

@@ -7,6 +7,7 @@ namespace fasthash {
 
 class FlatIndex final : public Index {
  public:
+    /// n_bits: 1 to kMaxBits.
     explicit FlatIndex(std::size_t n_bits, Metric metric = Metric::hamming);
 
  private:

@@ -62,6 +62,8 @@ class Index {
     void merge(const Index& other, const Interrupt& interrupt = {});
     /// Merge all segments into one, as if all codes had been added at once. Changes speed and memory, not results.
     void compact(const Interrupt& interrupt = {});
+    /// Remove all entries, in one step. Automatic ids start at 0 again.
+    void clear(const Interrupt& interrupt = {});
 
     /// Build the id map now: else the first removal, lookup by id or search with a filter builds it.
     void build_id_map() const;

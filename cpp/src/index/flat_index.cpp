@@ -7,8 +7,8 @@ namespace fasthash {
 namespace {
 
 LevelLayout one_level(std::size_t n_bits) {
-    if (n_bits < 8 || n_bits > kMaxBits || n_bits % 8 != 0) {
-        throw ArgumentError("n_bits must be a multiple of 8 from 8 to 4096, got " + std::to_string(n_bits));
+    if (n_bits < 1 || n_bits > kMaxBits) {
+        throw ArgumentError("n_bits must be from 1 to " + std::to_string(kMaxBits) + ", got " + std::to_string(n_bits));
     }
     return LevelLayout({n_bits});
 }

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "codes/id_map.h"
+#include "codes/padding.h"
 #include "fasthash/error.h"
 #include "fasthash/flat_index.h"
 #include "fasthash/hier_index.h"
@@ -20,10 +21,12 @@ void check_radius(std::int32_t radius) {
 
 }  // namespace
 
-void check_width(const char* name, const CodeView& codes, const LevelLayout& layout) {
-    if (codes.n_bytes == layout.n_bytes()) return;
-    throw ArgumentError(std::string(name) + " must be " + std::to_string(layout.n_bytes()) + " bytes wide for " +
-                        std::to_string(layout.n_bits()) + " bits, got " + std::to_string(codes.n_bytes) + " bytes");
+void check_codes(const char* name, const CodeView& codes, const LevelLayout& layout) {
+    if (codes.n_bytes != layout.n_bytes()) {
+        throw ArgumentError(std::string(name) + " must be " + std::to_string(layout.n_bytes()) + " bytes wide for " +
+                            std::to_string(layout.n_bits()) + " bits, got " + std::to_string(codes.n_bytes) + " bytes");
+    }
+    check_padding(name, codes, layout.n_bits());
 }
 
 Index::Index(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -69,7 +72,7 @@ std::size_t Index::n_removed() const {
 // ---- changes ----
 
 void Index::add(CodeView codes, const std::int64_t* ids, const Interrupt& interrupt) {
-    check_width("codes", codes, layout());
+    check_codes("codes", codes, layout());
     impl_->add("add", codes, ids, interrupt);
 }
 
@@ -83,7 +86,7 @@ void Index::remove(const std::int64_t* ids, std::size_t n, const Interrupt& inte
 }
 
 void Index::update(const std::int64_t* ids, CodeView codes, const Interrupt& interrupt) {
-    check_width("codes", codes, layout());
+    check_codes("codes", codes, layout());
     if (codes.n == 0) return;
     Stopper stopper(interrupt);
     const ForkSafeLock lock(impl_->writer, {"update"}, &stopper);
@@ -108,6 +111,12 @@ void Index::compact(const Interrupt& interrupt) {
     const ForkSafeLock lock(impl_->writer, {"compact"}, &stopper);
     const std::shared_ptr<const State> held = impl_->state.get();
     if (!held->is_compact()) impl_->state.set(impl_->in_one_segment(*held, stopper));
+}
+
+void Index::clear(const Interrupt& interrupt) {
+    Stopper stopper(interrupt);
+    const ForkSafeLock lock(impl_->writer, {"clear"}, &stopper);
+    impl_->state.set(std::make_shared<const State>());
 }
 
 // ---- looking up ----
@@ -160,10 +169,10 @@ std::unique_ptr<Index> Index::copy() const {
 namespace {
 
 // A search for the k nearest, written to rows of k distances and ids.
-SearchTask nearest_task(CodeView queries, std::size_t k, std::int32_t* distances, std::int64_t* ids,
+SearchTask nearest_task(CodeView queries, std::size_t n_bits, std::size_t k, std::int32_t* distances, std::int64_t* ids,
                         QueryStats* stats) {
     if (k < 1) throw ArgumentError("k must be at least 1, got 0");
-    const auto no_distance = static_cast<std::int32_t>(queries.n_bytes) * 8 + 1;
+    const auto no_distance = static_cast<std::int32_t>(n_bits) + 1;
     return {queries, {k}, stats, [=](std::size_t q, TopK& nearest) {
                 const std::size_t n = nearest.finish();
                 nearest.write(distances + q * k, ids + q * k);
@@ -182,9 +191,9 @@ void check_share(const char* name, double share) {
 void Index::search(CodeView queries, std::size_t k, const std::optional<Pruning>& pruning, const IdFilter* filter,
                    std::int32_t* distances, std::int64_t* ids, QueryStats* stats, const Interrupt& interrupt) const {
     check_metric(Metric::hamming);
-    check_width("queries", queries, layout());
+    check_codes("queries", queries, layout());
     if (pruning) check_share("keep", pruning->keep);
-    const SearchTask task = nearest_task(queries, k, distances, ids, stats);
+    const SearchTask task = nearest_task(queries, layout().n_bits(), k, distances, ids, stats);
     Stopper stopper(interrupt);
     if (pruning) {
         impl_->search_pruned(*pruning, filter, task, stopper);
@@ -196,9 +205,9 @@ void Index::search(CodeView queries, std::size_t k, const std::optional<Pruning>
 void Index::search_share(CodeView queries, std::size_t k, double share, const IdFilter* filter, std::int32_t* distances,
                          std::int64_t* ids, QueryStats* stats, const Interrupt& interrupt) const {
     check_metric(Metric::hamming);
-    check_width("queries", queries, layout());
+    check_codes("queries", queries, layout());
     check_share("max_compared", share);
-    SearchTask task = nearest_task(queries, k, distances, ids, stats);
+    SearchTask task = nearest_task(queries, layout().n_bits(), k, distances, ids, stats);
     task.share = share;
     Stopper stopper(interrupt);
     impl_->search_exact(filter, task, stopper);
@@ -207,7 +216,7 @@ void Index::search_share(CodeView queries, std::size_t k, double share, const Id
 RangeResult Index::range_search(CodeView queries, std::int32_t radius, const IdFilter* filter, QueryStats* stats,
                                 const Interrupt& interrupt) const {
     check_metric(Metric::hamming);
-    check_width("queries", queries, layout());
+    check_codes("queries", queries, layout());
     check_radius(radius);
     std::vector<FoundWithin<std::int32_t>> found(queries.n);
     const SearchTask task{queries, {kAll, radius}, stats, [&found](std::size_t q, TopK& nearest) {
@@ -223,7 +232,7 @@ RangeResult Index::range_search(CodeView queries, std::int32_t radius, const IdF
 void Index::count_within(CodeView queries, std::int32_t radius, const IdFilter* filter, std::int64_t* counts,
                          const Interrupt& interrupt) const {
     check_metric(Metric::hamming);
-    check_width("queries", queries, layout());
+    check_codes("queries", queries, layout());
     check_radius(radius);
     const SearchTask task{queries, {kAll, radius, true}, nullptr, [counts](std::size_t q, TopK& nearest) {
                               counts[q] = static_cast<std::int64_t>(nearest.finish());

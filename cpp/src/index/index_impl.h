@@ -13,8 +13,8 @@
 
 namespace fasthash {
 
-/// Throws ArgumentError unless codes are as wide as those of an index.
-void check_width(const char* name, const CodeView& codes, const LevelLayout& layout);
+/// Throws ArgumentError unless codes are as wide as those of an index, padded with zeros.
+void check_codes(const char* name, const CodeView& codes, const LevelLayout& layout);
 
 /// What a range search has found for one query.
 template <typename Distance>

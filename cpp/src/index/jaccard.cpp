@@ -34,7 +34,7 @@ void Index::check_metric(Metric wanted) const {
 void Index::search_jaccard(CodeView queries, std::size_t k, const IdFilter* filter, float* distances, std::int64_t* ids,
                            QueryStats* stats, const Interrupt& interrupt) const {
     check_metric(Metric::jaccard);
-    check_width("queries", queries, layout());
+    check_codes("queries", queries, layout());
     if (k < 1) throw ArgumentError("k must be at least 1, got 0");
     const JaccardTask task{queries, k, kLargest, false, stats, [=](std::size_t q, JaccardTopK& nearest) {
                                const std::size_t n = nearest.size();
@@ -50,7 +50,7 @@ void Index::search_jaccard(CodeView queries, std::size_t k, const IdFilter* filt
 JaccardRangeResult Index::range_search_jaccard(CodeView queries, double radius, const IdFilter* filter,
                                                QueryStats* stats, const Interrupt& interrupt) const {
     check_metric(Metric::jaccard);
-    check_width("queries", queries, layout());
+    check_codes("queries", queries, layout());
     std::vector<FoundWithin<float>> found(queries.n);
     const JaccardTask task{
         queries, kAll, checked_radius(radius, layout()), false, stats, [&found](std::size_t q, JaccardTopK& nearest) {
@@ -65,7 +65,7 @@ JaccardRangeResult Index::range_search_jaccard(CodeView queries, double radius, 
 void Index::count_within_jaccard(CodeView queries, double radius, const IdFilter* filter, std::int64_t* counts,
                                  const Interrupt& interrupt) const {
     check_metric(Metric::jaccard);
-    check_width("queries", queries, layout());
+    check_codes("queries", queries, layout());
     const JaccardTask task{
         queries, kAll, checked_radius(radius, layout()), true, nullptr, [counts](std::size_t q, JaccardTopK& nearest) {
             counts[q] = static_cast<std::int64_t>(nearest.size());

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "codes/code_bits.h"
+#include "codes/padding.h"
 #include "fasthash/threads.h"
 #include "io/id_checks.h"
 #include "platform/number_range.h"
@@ -30,6 +31,12 @@ std::size_t first_out_of_order(const Array<std::uint8_t>& codes, std::size_t n_b
     return rows.end;
 }
 
+template <typename Codes>
+void refuse_padded(const Codes& codes, std::size_t padding_bits) {
+    const std::optional<std::size_t> row = first_padded_row(codes, padding_bits);
+    if (row) refuse("bits that pad the code of row " + std::to_string(*row) + " are not zero");
+}
+
 }  // namespace
 
 bool all_zero(const std::uint8_t* bytes, std::size_t n) {
@@ -46,7 +53,7 @@ void check_last_group(const ByteMajorCodes& codes) {
     }
 }
 
-void check_planes(const BitMajorCodes& codes) {
+void check_planes(const BitMajorCodes& codes, std::size_t padding_bits) {
     const std::size_t n_bits = codes.n_bits(), n_bytes = codes.n_bytes();
     parallel_for(codes.n_blocks(), [&](std::size_t block) {
         const NumberRange range = codes.codes_of(block);
@@ -59,6 +66,7 @@ void check_planes(const BitMajorCodes& codes) {
         std::iota(numbers.begin(), numbers.end(), range.begin);
         Array<std::uint8_t> rows(range.size() * n_bytes);
         codes.copy_rows(numbers.data(), numbers.size(), rows.data());
+        refuse_padded(CodeView{rows.data(), numbers.size(), n_bytes}, padding_bits);
         for (std::size_t i = 0; i < numbers.size(); ++i) {
             if (count_set(rows.data() + i * n_bytes, n_bytes) != codes.n_set(numbers[i])) {
                 refuse("code of row " + std::to_string(numbers[i]) + " has another number of bits set than its place");
@@ -66,6 +74,10 @@ void check_planes(const BitMajorCodes& codes) {
         }
     });
 }
+
+void check_padding(const CodeView& codes, std::size_t padding_bits) { refuse_padded(codes, padding_bits); }
+
+void check_padding(const ByteMajorCodes& codes, std::size_t padding_bits) { refuse_padded(codes, padding_bits); }
 
 void check_order(const Array<std::uint8_t>& codes, std::size_t n_bytes, std::size_t n_rows) {
     constexpr std::size_t kChunks = 16;

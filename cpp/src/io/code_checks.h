@@ -13,8 +13,11 @@ bool all_zero(const std::uint8_t* bytes, std::size_t n);
 
 /// The bytes that pad the last group must be zero. Throws FormatError, as all of these.
 void check_last_group(const ByteMajorCodes& codes);
-/// Codes must have as many bits set as their order says, and bits that stand for no code must be zero.
-void check_planes(const BitMajorCodes& codes);
+/// Codes must have as many bits set as their order says, and bits that stand for no code, or pad codes, must be zero.
+void check_planes(const BitMajorCodes& codes, std::size_t padding_bits);
+/// The bits that pad codes whose width is no multiple of 8 must be zero.
+void check_padding(const CodeView& codes, std::size_t padding_bits);
+void check_padding(const ByteMajorCodes& codes, std::size_t padding_bits);
 /// Rows must ascend.
 void check_order(const Array<std::uint8_t>& rows, std::size_t n_bytes, std::size_t n_rows);
 /// Each value of the leading bits must have the rows of a directory that divides them; they ascend.

@@ -47,7 +47,8 @@ struct RawHeader {
     std::uint64_t hashes[kSections];
     std::uint8_t has_id_map;
     std::uint8_t metric;
-    std::uint8_t reserved[3];
+    std::uint8_t padding_bits;  // low bits of the last byte of a code that no bit uses
+    std::uint8_t reserved[2];
     std::uint8_t n_tables;
     std::uint8_t has_summary;
     std::uint8_t directory_bits;
@@ -55,7 +56,7 @@ struct RawHeader {
 
     /// The minor version of such a file: the oldest that can express it.
     std::uint16_t oldest_minor() const {
-        if (metric != 0 || has_summary != 0) return 3;
+        if (metric != 0 || padding_bits != 0 || has_summary != 0) return 3;
         if (n_clusters > 0 || has_id_map != 0) return 2;
         return plan == 4 ? 1 : 0;
     }

@@ -91,7 +91,8 @@ struct OpenedFile {
         if (xxh64(widths.data(), static_cast<std::size_t>(levels.n_bytes)) != raw.hashes[0]) refuse_section(0);
         level_bits.assign(widths.begin(), widths.end());
         try {
-            layout();
+            if (layout().padding_bits() != raw.padding_bits)
+                refuse("levels do not agree with the bits that pad a code");
         } catch (const ArgumentError& error) {
             refuse(error.what());
         }
@@ -239,6 +240,7 @@ LiveSegment load_flat(const OpenedFile& opened, const std::shared_ptr<const Mapp
     EachIds ids(opened, sections);
     sections.check_large(codes.stored(), ids.stored, ids.id_map);
     check_last_group(codes);
+    check_padding(codes, opened.raw.padding_bits);
     EntryIds checked = ids.checked(opened.raw, FileChecks::all);
     return with_id_map(std::make_shared<const ByteMajorSegment>(std::move(codes), std::move(checked), mapped),
                        std::move(ids.id_map));
@@ -258,7 +260,7 @@ LiveSegment load_bit_major(const OpenedFile& opened, const std::shared_ptr<const
     if (checks == FileChecks::all) sections.check_large(planes, ids.stored, ids.id_map);
     check_division(count_begin, n, "numbers of bits set");
     BitMajorCodes codes(n_bytes, n, std::move(planes), std::move(count_begin));
-    if (checks == FileChecks::all) check_planes(codes);
+    if (checks == FileChecks::all) check_planes(codes, opened.raw.padding_bits);
     EntryIds checked = ids.checked(opened.raw, checks);
     return with_id_map(std::make_shared<const BitMajorSegment>(std::move(codes), std::move(checked), mapped),
                        std::move(ids.id_map));
@@ -372,6 +374,7 @@ std::shared_ptr<const Segment> load_sorted(const OpenedFile& opened, const Secti
     PackedNumbers ids = read_ids(opened, sections, tables.most(checks));
     id_map = read_id_map(opened, sections);
     if (checks == FileChecks::all) {
+        check_padding(CodeView{rows.data(), n_rows, n_bytes}, raw.padding_bits);
         sections.check_large(sections.values<std::uint8_t>(1, 0, static_cast<std::size_t>(opened.table()[1].n_bytes)),
                              ids, id_map);
     }
@@ -408,6 +411,8 @@ std::shared_ptr<const Segment> load_clusters(const OpenedFile& opened, const Sec
     check_last_group(codes);
     check_division(tables.ring_begin, codes.size(), "rings of the clusters");
     if (checks == FileChecks::all) {
+        check_padding(codes, raw.padding_bits);
+        check_padding(CodeView{tables.centroids.data(), raw.n_clusters, n_bytes}, raw.padding_bits);
         sections.check_large(codes.stored(), ids, id_map);
         check_clusters(codes, {tables.centroids.data(), raw.n_clusters, n_bytes}, tables.ring_begin);
     }

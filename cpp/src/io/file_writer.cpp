@@ -336,6 +336,7 @@ void write_index(ByteSink& sink, const LevelLayout& layout, const IndexSettings&
     raw.memory = static_cast<std::uint8_t>(settings.memory);
     raw.plan = settings.plan ? static_cast<std::uint8_t>(static_cast<int>(*settings.plan) + 1) : std::uint8_t{0};
     raw.metric = static_cast<std::uint8_t>(settings.metric);
+    raw.padding_bits = static_cast<std::uint8_t>(layout.padding_bits());
     raw.n_levels = static_cast<std::uint16_t>(layout.n_levels());
     raw.n_codes = state.size();
     raw.next_id = state.next_id;

@@ -15,7 +15,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fasthash._checks import as_array, check_width
+from fasthash._checks import as_array, check_whole_bytes
 from fasthash.codes import sign_codes
 
 __all__ = [
@@ -96,7 +96,7 @@ class Baseline(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             ValueError: a shape does not fit, a feature is no number or not finite, there are too few samples, labels
                 are needed but None, or an argument of the constructor is out of range.
         """
-        check_width("n_bits", self.n_bits)
+        check_whole_bytes("n_bits", self.n_bits)
         array = check_array(
             _readable(X), dtype=_DTYPES, order="C", input_name="X", estimator=self, ensure_min_samples=self._min_samples
         )

@@ -149,7 +149,7 @@ class OPQ(Baseline):
     def _distances(self, queries: ArrayLike, codes: ArrayLike) -> Iterator[NDArray[np.float32]]:
         """Check the arguments, then yield the distances `(n,)` of one query at a time."""
         tables = self._centred_blocks(self._tables, queries)
-        columns = check_codes("codes", codes, len(self.centroids_)).T.copy()
+        columns = check_codes("codes", codes, len(self.centroids_) * 8).T.copy()
         n_centroids = len(self.centroids_[0])
         if columns.size and columns.max() >= n_centroids:
             raise ValueError(f"codes must be below the {n_centroids} centroids of a part, found {columns.max()}")

@@ -111,7 +111,7 @@ def _gallery_and_queries(codes: ArrayLike, queries: ArrayLike | None) -> tuple[N
         order = np.random.default_rng(0).permutation(len(gallery))
         n_held = min(HELD_OUT, (len(gallery) + 1) // 2)
         return np.delete(gallery, order[:n_held], axis=0), gallery[order[:n_held]]
-    query_codes = check_codes("queries", queries, gallery.shape[1])
+    query_codes = check_codes("queries", queries, gallery.shape[1] * 8)
     if not len(query_codes):
         raise ValueError("queries must be at least one, got none")
     return gallery, query_codes

@@ -61,7 +61,10 @@ class Notation(str, Enum):
 Format = Annotated[
     CodeFormat | None, typer.Option("--format", help="What the codes stand in. Default: by the file's ending.")
 ]
-Bits = Annotated[int | None, typer.Option("--bits", help="Bits of a code; raw bytes and decimal numbers need it.")]
+Bits = Annotated[
+    int | None,
+    typer.Option("--bits", help="Bits of a code. Needed by raw bytes, decimal numbers, and widths no multiple of 8."),
+]
 Array = Annotated[str, typer.Option("--array", help="Name of the codes in an .npz file.")]
 Column = Annotated[
     str | None, typer.Option("--column", help="Column of a table: its name, or its number from 0 if columns have none.")

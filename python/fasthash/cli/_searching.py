@@ -12,6 +12,7 @@ import typer
 from numpy.typing import NDArray
 
 from fasthash import FlatIndex, HierIndex, IdFilter, Store
+from fasthash._checks import code_bytes
 from fasthash.cli import _codes, _results
 from fasthash.results import SearchStats
 
@@ -39,7 +40,7 @@ def finder(
     allowed: Any = None
     if allow is not None:
         ids = _codes.read_array(allow)
-        index.count_within(np.empty((0, index.n_bits // 8), np.uint8), 0, allow=ids)  # raises if it does not fit
+        index.count_within(np.empty((0, code_bytes(index.n_bits)), np.uint8), 0, allow=ids)  # raises if it does not fit
         allowed = IdFilter(ids)
     if radius is not None:
         within = _of_metric(index, radius)

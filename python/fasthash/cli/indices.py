@@ -138,7 +138,7 @@ def build(
         output = new_file(beside, force or add, codes, ids, keys)
         _codes.one_stdin(codes, ids)
         gallery = _codes.read(codes, format, bits, array, column, notation)
-        level_bits = _level_bits(levels, gallery.shape[1] * 8)
+        level_bits = _level_bits(levels, gallery.shape[1] * 8 if bits is None else bits)
         budget: Any = "default" if memory is None else memory.value
         given = None if ids is None else _codes.read_array(ids)
         if is_store:
@@ -253,11 +253,13 @@ def search(
             gallery = stack.enter_context(Store(index))
         else:
             gallery = load(index, mmap=mmap)
-        n_bytes = gallery.n_bits // 8
         if encoder is not None:
             query_codes = _photo_search.code_of_photo(queries, encoder, gallery.n_bits)
         else:
-            query_codes = check_codes("queries", _codes.read(queries, format, bits, array, column, notation), n_bytes)
+            if bits is None and gallery.n_bits % 8:
+                bits = gallery.n_bits  # text of such a width does not tell it
+            given = _codes.read(queries, format, bits, array, column, notation)
+            query_codes = check_codes("queries", given, gallery.n_bits)
         find = _searching.finder(gallery, 10 if k is None else k, radius, keep, keep_mode.value, allow)
         find(query_codes[:0])  # raises for wrong arguments before anything is printed
         results: list[Result] = []

@@ -34,7 +34,7 @@ class Changing(Sharded):
             ValueError: wrong shape or unacceptable ids. The index is unchanged, in all shards.
             ShardLostError: no copy of a shard is left. Nothing changes.
         """
-        array = check_codes("codes", codes, self.n_bits // 8)
+        array = check_codes("codes", codes, self.n_bits)
         given = None if ids is None else own_ids(ids, len(array))
         with self._fleet.changing("add"):
             first = self._state.next_id
@@ -74,7 +74,7 @@ class Changing(Sharded):
             ValueError: wrong shape, or an id is not in the index or is given twice. Nothing changes.
             ShardLostError: as in `add`.
         """
-        array = check_codes("codes", codes, self.n_bits // 8)
+        array = check_codes("codes", codes, self.n_bits)
         given = own_ids(ids, len(array))
         with self._fleet.changing("update"):
             self._change("update", given, lambda rows: (given[rows], array[rows]), self._state.next_id)

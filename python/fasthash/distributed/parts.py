@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._checks import check_path, differences
+from fasthash._checks import check_path, code_bytes, differences
 from fasthash._core import FormatError
 from fasthash._durable import put
 from fasthash._folder_lock import locked
@@ -131,7 +131,11 @@ class EncodedParts:
         try:
             arrays = read_npz(path, {"codes": ("u", 2), "keys": ("U", 1), "broken": ("U", 2)})
             codes, keys, broken = (arrays[name] for name in EncodedPart._fields)
-            if codes.dtype != np.uint8 or codes.shape != (len(keys), sum(self.level_bits) // 8) or broken.shape[1] != 2:
+            if (
+                codes.dtype != np.uint8
+                or codes.shape != (len(keys), code_bytes(sum(self.level_bits)))
+                or broken.shape[1] != 2
+            ):
                 raise FormatError(f"{path} holds codes of shape {codes.shape} and {len(keys)} keys")
             return EncodedPart(codes, keys.tolist(), [(key, reason) for key, reason in broken.tolist()])
         except ValueError as error:  # FormatError, and text that is none

@@ -14,9 +14,10 @@ from fasthash._checks import (
     as_array,
     check_bool,
     check_choice,
-    check_codes,
     check_fraction,
     check_int,
+    check_queries,
+    code_bytes,
     is_int64,
     own_array,
     own_ids,
@@ -72,7 +73,7 @@ class Searching(Sharded):
         array = own_ids(given)
         rows = rows_of_shards(array, self.n_shards)
         parts = self._read("read", "reconstruct", each={s: (array[of],) for s, of in enumerate(rows) if len(of)})
-        codes = np.empty((len(array), self.n_bits // 8), np.uint8)
+        codes = np.empty((len(array), code_bytes(self.n_bits)), np.uint8)
         for shard, of_shard in parts.items():
             codes[rows[shard]] = of_shard
         return codes
@@ -124,7 +125,7 @@ class Searching(Sharded):
             ValueError: wrong shape, `k` or `keep` out of range, unknown `keep_mode`.
             ShardLostError: no copy of a shard is left.
         """
-        array = check_codes("queries", own_array("queries", queries), self.n_bits // 8)
+        array = check_queries(own_array("queries", queries), self.n_bits)
         k = check_int("k", k, minimum=1, maximum=MAX_K)
         share = None if keep is None else check_fraction("keep", keep)
         check_choice("keep_mode", keep_mode, KEEP_MODES)
@@ -165,7 +166,7 @@ class Searching(Sharded):
             ValueError: wrong shape, or `radius` is negative.
             ShardLostError: no copy of a shard is left.
         """
-        array = check_codes("queries", own_array("queries", queries), self.n_bits // 8)
+        array = check_queries(own_array("queries", queries), self.n_bits)
         radius = min(check_int("radius", radius, minimum=0), self.n_bits)
         check_bool("stats", stats)
         allow = _own_filter(allow)
@@ -196,7 +197,7 @@ class Searching(Sharded):
             ValueError: wrong shape, or `radius` is negative.
             ShardLostError: no copy of a shard is left.
         """
-        array = check_codes("queries", own_array("queries", queries), self.n_bits // 8)
+        array = check_queries(own_array("queries", queries), self.n_bits)
         radius = min(check_int("radius", radius, minimum=0), self.n_bits)
         allow = _own_filter(allow)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash._checks import code_bytes
 from fasthash._core import FormatError
 from fasthash._index_base import search_stats
 from fasthash._index_options import KEEP_MODES
@@ -75,7 +76,7 @@ class Shard:
         elif card:
             # Only these files can hold ids of this shard: the hashes agree modulo the gcd of both numbers of shards.
             step = math.gcd(card["n_shards"], n_shards)
-            pieces = [(np.empty((0, index.n_bits // 8), np.uint8), np.empty(0, np.int64))]
+            pieces = [(np.empty((0, code_bytes(index.n_bits)), np.uint8), np.empty(0, np.int64))]
             for file in range(number % step, card["n_shards"], step):
                 _, codes, ids = self._loaded(folder, card, file)
                 ours = shard_of(ids, n_shards) == number

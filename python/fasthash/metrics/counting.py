@@ -58,7 +58,7 @@ def histograms(
     """
     device = _common_device(queries, gallery)
     gallery_codes = check_codes_of_any_width("gallery", _on_cpu(gallery))
-    query_codes = check_codes("queries", _on_cpu(queries), gallery_codes.shape[1])
+    query_codes = check_codes("queries", _on_cpu(queries), gallery_codes.shape[1] * 8)
     for name, codes in (("queries", query_codes), ("gallery", gallery_codes)):
         if not len(codes):
             raise ValueError(f"{name} must have at least one code, got shape {codes.shape}")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import as_array, check_codes_of_any_width, check_width
+from fasthash._checks import as_array, check_codes_of_any_width, check_whole_bytes
 
 __all__ = ["CodeDiagnostics", "code_diagnostics"]
 
@@ -65,7 +65,7 @@ def code_diagnostics(codes: ArrayLike, *, first_level: int = 8, outputs: ArrayLi
     n, n_bytes = array.shape
     if n == 0:
         raise ValueError(f"codes must have at least one code, got shape {array.shape}")
-    if check_width("first_level", first_level) > n_bytes * 8:
+    if check_whole_bytes("first_level", first_level) > n_bytes * 8:
         raise ValueError(f"first_level must be at most the {n_bytes * 8} bits of codes, got {first_level}")
     balance, correlation = _moments(array)
     pairs = np.abs(correlation[np.triu_indices(len(correlation), 1)])

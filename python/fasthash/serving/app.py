@@ -16,6 +16,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 
+from fasthash._checks import code_bytes
 from fasthash.serving.changes import AddRequest, RemoveRequest, Writing
 from fasthash.serving.limits import BodyLimit, Limits, RefusedError, Turns
 from fasthash.serving.photos import MakeCodes, codes_of_photo, photo_of_key
@@ -118,7 +119,7 @@ def make_app(
         found = await turns.run(lambda: results(store, queries(), k, radius, allow, limits))
         return JSONResponse({"results": found})
 
-    n_bytes = store.n_bits // 8
+    n_bytes = code_bytes(store.n_bits)
 
     @app.post("/search")
     async def search(body: SearchRequest) -> JSONResponse:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from fasthash._checks import code_bytes
 from fasthash.serving.limits import Limits, RefusedError
 from fasthash.serving.queries import codes_of, keys_of
 from fasthash.store import Store
@@ -77,7 +78,7 @@ class Writing:
         _check_number("codes", len(request.codes), limits)
         with self._lock:
             store = self._opened()
-            codes = codes_of(request.codes, request.form, store.n_bits // 8, limits.changes)
+            codes = codes_of(request.codes, request.form, code_bytes(store.n_bits), limits.changes)
             ids = self._change(lambda: store.add(codes, keys_of(store, request.keys), ids=request.ids).tolist())
             return {"ids": ids, "commit": store.commit_number}
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash._checks import check_codes
 from fasthash.serving.limits import Limits, RefusedError
 from fasthash.store import Store
 
@@ -91,6 +92,10 @@ def results(
         allowed = None if allow is None else np.array(allow, np.int64)
     except OverflowError:
         raise RefusedError(422, "allow must hold ids of 64 bits") from None
+    try:
+        queries = check_codes("queries", queries, store.n_bits)
+    except ValueError as error:
+        raise RefusedError(422, str(error)) from None
     found: Any
     if radius is None:
         found = store.search(queries, k, allow=allowed)

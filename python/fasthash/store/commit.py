@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fasthash._checks import code_bytes
 from fasthash.store import files
 from fasthash.store.draft import Draft
 from fasthash.store.entries import Entries
@@ -52,7 +53,7 @@ class Commit:
         self.manifest_after = replace(self.manifest_after, keys=kind, next_id=next_id)
         if not len(draft):
             return
-        n_bytes = len(draft) * sum(self.manifest_after.level_bits) // 8
+        n_bytes = len(draft) * code_bytes(sum(self.manifest_after.level_bits))
         file = save_segment(self._folder, self.manifest_after, draft.index, flushed=n_bytes > _LARGE)
         self.written.append(self._folder / file.name)
         files.reached("segment written")

@@ -141,7 +141,8 @@ def _checked(content: dict[str, Any]) -> Manifest:
     _check("id", isinstance(manifest.id, str))
     _check("commit", _whole(manifest.commit))
     bits = manifest.level_bits
-    _check("level_bits", bool(bits) and all(_whole(each) and each > 0 and each % 8 == 0 for each in bits))
+    _check("level_bits", bool(bits) and all(_whole(each) and each > 0 for each in bits))
+    _check("level_bits", all(each % 8 == 0 for each in bits[:-1]))
     _check("level_bits", sum(bits) <= MAX_BITS)
     _check("memory", manifest.memory in ("compact", "default", "fast"))
     _check("plan", manifest.plan in ("auto", "scan", "prefix", "multi-index", "clusters"))

@@ -157,7 +157,7 @@ class Store(Readable):
             ValueError: wrong shape, or keys or ids that are not new and distinct. Nothing is added.
         """
         writer = self._writing("add")
-        array = check_codes("codes", codes, self.n_bits // 8)
+        array = check_codes("codes", codes, self.n_bits)
         return writer.add(array, keys, None if ids is None else check_ids(ids, len(array)))
 
     def update(self, keys: Any = None, codes: ArrayLike | None = None, *, ids: ArrayLike | None = None) -> None:
@@ -175,7 +175,7 @@ class Store(Readable):
         writer = self._writing("update")
         if codes is None:
             raise ValueError("codes must be given")
-        array = check_codes("codes", codes, self.n_bits // 8)
+        array = check_codes("codes", codes, self.n_bits)
         writer.update(array, keys, None if ids is None else check_ids(ids))
 
     def remove(self, keys: Any = None, *, ids: ArrayLike | None = None) -> None:
