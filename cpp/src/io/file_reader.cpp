@@ -236,7 +236,7 @@ LiveSegment load_flat(const OpenedFile& opened, const std::shared_ptr<const Mapp
     ByteMajorCodes codes = read_groups(opened, sections);
     sections.check_gaps();
     sections.check_hash(2, {});
-    if (opened.raw.has_id_map != 0) sections.check_hash(4, {});
+    if (opened.raw.n_sections() == kSections) sections.check_hash(4, {});  // no clusters
     EachIds ids(opened, sections);
     sections.check_large(codes.stored(), ids.stored, ids.id_map);
     check_last_group(codes);
