@@ -189,7 +189,7 @@ LiveSegment load_flat(const OpenedFile& opened, const std::shared_ptr<const Mapp
     ByteMajorCodes codes = read_groups(opened, sections);
     sections.check_gaps();
     sections.check_hash(2, {});
-    if (raw.has_id_map != 0) sections.check_hash(4, {});
+    if (raw.n_sections() == kSections) sections.check_hash(4, {});  // no clusters
     PackedNumbers stored;  // unless ids are consecutive
     if (raw.id_bytes > 0) stored = read_ids(opened, sections);
     PackedNumbers id_map = read_id_map(opened, sections);
@@ -229,7 +229,7 @@ std::shared_ptr<const Segment> load_sorted(const OpenedFile& opened, const Secti
     const auto n_rows = static_cast<std::size_t>(raw.n_rows);
     auto rows = sections.values<std::uint8_t>(1, 0, n_rows * n_bytes);
     DuplicateRuns runs = read_runs(raw, sections);
-    if (raw.has_id_map != 0) sections.check_hash(4, {});
+    if (raw.n_sections() == kSections) sections.check_hash(4, {});  // no clusters
     PackedNumbers ids = read_ids(opened, sections);
     id_map = read_id_map(opened, sections);
     if (checks == FileChecks::all) sections.check_large(rows, ids, id_map);
