@@ -722,9 +722,13 @@ class Proof:
         n_bytes = self.codes.shape[1]
         rng = np.random.default_rng(len(self.ids))
         self.queries = np.concatenate([self.codes[len(self.ids) // 2 :][:1] ^ np.uint8(1), uniform(rng, 2, n_bytes)])
+        n_bits = sum(contents.level_bits)
+        self.queries[:, -1] &= np.uint8(256 - 2 ** (-n_bits % 8))  # padding is zero
         self.k = len(self.ids) + 2
         search = reference.jaccard_search if self.jaccard else reference.search
         self.distances, self.found = search(self.queries, self.codes, self.ids, self.k)
+        if not self.jaccard:
+            self.distances[self.found == -1] = n_bits + 1
         gone = rng.random(len(self.ids)) < 0.3
         self.removed = self.ids[gone]
         left = ~np.isin(contents.ids, self.removed)

@@ -341,3 +341,35 @@ def test_fingerprints_of_chemfp(tmp_path):
     np.testing.assert_array_equal(read_codes(tmp_path / "keys.fps"), theirs)
     with pytest.raises(ValueError, match=r"holds codes of 168 bits, expected 177"):
         read_codes(tmp_path / "keys.fps", n_bits=177)
+
+
+def test_shards():
+    pytest.importorskip("ray", reason="ray is not installed")
+    from fasthash.distributed import ShardedIndex
+
+    bits, codes = gallery(42)
+    with ShardedIndex((8, 34), n_shards=2) as index:
+        index.add(codes)
+        assert index.n_bits == 42
+        distances, found = nearest(bits, np.arange(N), bits[:3], N + 2, 42)
+        result = index.search(codes[:3], N + 2)
+        np.testing.assert_array_equal(result.ids, found)
+        np.testing.assert_array_equal(result.distances, distances)
+        np.testing.assert_array_equal(index.reconstruct([5, 1]), codes[[5, 1]])
+        for call in (index.add, index.search):
+            with pytest.raises(ValueError, match="must have zeros in the low 6 bits"):
+                call(codes | 1)
+
+
+def test_the_command_line(tmp_path):
+    testing = pytest.importorskip("typer.testing", reason="typer is not installed")
+    from fasthash.cli import app
+
+    _, codes = gallery(166, 30)
+    np.save(tmp_path / "codes.npy", codes)
+    build = ["build", str(tmp_path / "codes.npy"), "-o", str(tmp_path / "codes.fh"), "--bits", "166"]
+    assert testing.CliRunner().invoke(app, build).exit_code == 0
+    assert fh.load(tmp_path / "codes.fh").n_bits == 166
+    search = ["search", str(tmp_path / "codes.fh"), str(tmp_path / "codes.npy"), "-k", "1", "--csv"]
+    lines = testing.CliRunner().invoke(app, search).stdout.splitlines()
+    assert "0,1,0,0" in lines
