@@ -171,7 +171,7 @@ def with_header_sum(data):
 def described_ranges(data):
     header = ref.Header._make(ref.HEADER.unpack_from(data))
     widths = data[128 : 128 + 2 * header.n_levels]
-    n_bytes = sum(struct.unpack(f"<{len(widths) // 2}H", widths[: len(widths) // 2 * 2])) // 8
+    n_bytes = -(-sum(struct.unpack(f"<{len(widths) // 2}H", widths[: len(widths) // 2 * 2])) // 8)
     return ref.section_ranges(ref.section_sizes(header, n_bytes))
 
 
@@ -392,7 +392,7 @@ def wrong_codes(files):
         header, (levels, codes, *others) = ref.split(data)
         if header.one_by_one or header.n_clusters or header.n_rows == 0:
             continue
-        n = header.n_rows * sum(struct.unpack(f"<{header.n_levels}H", levels)) // 8  # tables follow
+        n = header.n_rows * -(-sum(struct.unpack(f"<{header.n_levels}H", levels)) // 8)  # tables follow
         rows = np.frombuffer(codes[:n], dtype=np.uint8).reshape(header.n_rows, -1)
         for what, disorder in disorders(rows):
             sections = [levels, disorder.tobytes() + codes[n:], *others]

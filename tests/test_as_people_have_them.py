@@ -329,6 +329,11 @@ def test_several_indices_at_once(k):
         (([fh.FlatIndex(32), 3], QUERIES), TypeError, "indices must be FlatIndex or HierIndex objects, got int at 1"),
         ((fh.FlatIndex(32), QUERIES), TypeError, "indices must be a sequence of indices, got FlatIndex"),
         (([fh.FlatIndex(32), fh.FlatIndex(31)], QUERIES), ValueError, "one width, got 32 bits at 0 and 31 at 1"),
+        (
+            ([fh.FlatIndex(32), fh.FlatIndex(32, metric="jaccard")], QUERIES),
+            ValueError,
+            "one metric, got hamming at 0 and jaccard at 1",
+        ),
         (([fh.FlatIndex(32)], QUERIES, 0), ValueError, "k must be at least 1, got 0"),
         (([fh.FlatIndex(40)], QUERIES), ValueError, r"queries must have shape \(n, 5\)"),
     ],

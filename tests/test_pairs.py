@@ -99,7 +99,7 @@ def test_pairs_and_groups_agree():
             (np.zeros((3, 8), np.uint8), 1),
             {"gallery": np.zeros((3, 9), np.uint8)},
             ValueError,
-            "gallery must have codes of 64 bits, as codes has, got 72",
+            "gallery must have codes of 8 bytes, as codes has, got 72 bits",
         ),
         ((np.zeros((3, 8), np.uint8), 1), {"turned": 1}, TypeError, "turned must be True or False, got 1"),
         ((np.zeros((3, 9), np.uint8), 1), {"turned": True}, ValueError, "codes must have a square number of bits to"),
@@ -142,9 +142,17 @@ def test_codes_of_all_orientations(n_bytes):
 @pytest.mark.parametrize("codes", [np.zeros((2, 9), np.uint8), np.zeros((2, 3), np.uint8), np.zeros((1, 16), np.uint8)])
 def test_codes_that_are_no_squares(codes):
     with pytest.raises(
-        ValueError, match=f"square number of bits to be turned, such as 64 or 256, got {codes.size * 8 // len(codes)}"
+        ValueError, match=f"square number of bits to be turned, such as 64 or 256, got {codes.shape[1]} bytes"
     ):
         fh.turned_codes(codes)
+
+
+def test_pairs_of_codes_that_are_padded():
+    codes = fh.codes_from_ints([1, 3, 2**41], n_bits=42)
+    for gallery in (fh.HierIndex.from_arrays(codes, level_bits=42), fh.FlatIndex.from_arrays(codes, n_bits=42), codes):
+        found = list(fh.near_pairs(codes[:1], 1, gallery=gallery))
+        assert [pairs.second.tolist() for pairs in found] == [[0, 1]]
+        assert [pairs.distances.tolist() for pairs in found] == [[0, 1]]
 
 
 def test_pairs_and_groups_of_turned_codes():

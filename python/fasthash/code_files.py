@@ -67,9 +67,9 @@ def read_codes(
             - `"bits"`, `"decimal"`, `"base64"`: the same with lines such as `01011010`, whole numbers, base64.
             - `"csv"` (.csv) and `"tsv"` (.tsv): a column of a table, in any of these notations.
             - `"parquet"` (.parquet): a column of text, bytes, 64-bit integers, or lists of bytes or of booleans.
-            - `"fps"` (.fps): fingerprints of chemfp, byte for byte. A last byte that they fill in part is filled with
-              zeros, in its high bits. With an `n_bits` that is no multiple of 8, the bits of each byte are turned
-              round, so that the first bit of a fingerprint is the first of its code and the padding comes last.
+            - `"fps"` (.fps): fingerprints of chemfp, byte for byte; the unused high bits of the last byte are zero. If
+              `n_bits` is no multiple of 8, the bits of each byte are reversed, so that the first bit of a fingerprint
+              is the first of its code and the padding comes last: read queries with the same `n_bits`.
             - `"raw"` (.bin, .raw): the bytes of the codes one after the other, mapped as well.
         n_bits: width of the codes in bits; needed for `"raw"`, for decimal numbers and for text of a width that is no
             multiple of 8, which `perceptual_codes` describes; else checked if given.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import check_bool, check_codes_of_any_width, check_int
+from fasthash._checks import check_bool, check_codes_of_any_width, check_int, code_bytes
 from fasthash.index import FlatIndex, HierIndex
 from fasthash.perceptual import perceptual_codes
 from fasthash.turning import check_turnable
@@ -150,8 +150,8 @@ def _entries(
 
 def _same_width(gallery: FlatIndex | HierIndex, codes: NDArray[np.uint8]) -> FlatIndex | HierIndex:
     gallery._needs_hamming("near-duplicates")
-    if gallery.n_bits != codes.shape[1] * 8:
-        raise ValueError(f"gallery must have codes of {codes.shape[1] * 8} bits, as codes has, got {gallery.n_bits}")
+    if code_bytes(gallery.n_bits) != codes.shape[1]:
+        raise ValueError(f"gallery must have codes of {codes.shape[1]} bytes, as codes has, got {gallery.n_bits} bits")
     return gallery
 
 

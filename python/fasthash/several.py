@@ -41,7 +41,7 @@ def search_all(indices: Sequence[Index], queries: ArrayLike, k: int = 10) -> Sea
     the other.
 
     Args:
-        indices: at least one `FlatIndex` or `HierIndex`, all of the same width.
+        indices: at least one `FlatIndex` or `HierIndex`, all of the same width and metric.
         queries: uint8 array `(nq, n_bits / 8)`, or one code `(n_bits / 8,)` as a batch of one.
         k: number of neighbours, at least 1; may exceed the number of codes.
 
@@ -50,7 +50,7 @@ def search_all(indices: Sequence[Index], queries: ArrayLike, k: int = 10) -> Sea
 
     Raises:
         TypeError: `indices` does not hold indices, wrong dtype of `queries`, or `k` is not an integer.
-        ValueError: no indices, indices of several widths, wrong shape of `queries`, or `k` out of range.
+        ValueError: no indices, indices of several widths or metrics, wrong shape of `queries`, or `k` out of range.
 
     Examples:
         >>> old = FlatIndex.from_arrays(np.array([[0], [7]], dtype=np.uint8))
@@ -69,6 +69,8 @@ def search_all(indices: Sequence[Index], queries: ArrayLike, k: int = 10) -> Sea
             raise ValueError(
                 f"indices must have one width, got {indices[0].n_bits} bits at 0 and {index.n_bits} at {i}"
             )
+        if index.metric != indices[0].metric:
+            raise ValueError(f"indices must have one metric, got {indices[0].metric} at 0 and {index.metric} at {i}")
     k = check_int("k", k, 1, MAX_K)
     codes = check_queries(queries, indices[0].n_bits)
     found = [index._search(codes, k, None, "node_ratio", None, False) for index in indices]

@@ -25,7 +25,7 @@ TURNS = (
 
 
 def turned_codes(codes: ArrayLike) -> NDArray[np.uint8]:
-    """Codes of pictures in all eight orientations, from the codes of a cosine transform such as pHash.
+    """Turn codes of a cosine transform, such as pHash, to those of the picture in all eight orientations.
 
     A bit of such a code is the sign of a frequency. Mirroring a picture changes the signs of its odd frequencies, and
     exchanging rows with columns transposes them. This is exact where bits are signs, as in the codes of
@@ -62,7 +62,9 @@ def check_turnable(name: str, codes: ArrayLike) -> NDArray[np.uint8]:
     array = check_codes_of_any_width(name, as_array(name, codes))
     n_bits = array.shape[1] * 8
     if isqrt(n_bits) ** 2 != n_bits:
-        raise ValueError(f"{name} must have a square number of bits to be turned, such as 64 or 256, got {n_bits}")
+        raise ValueError(
+            f"{name} must have a square number of bits to be turned, such as 64 or 256, got {array.shape[1]} bytes"
+        )
     return array
 
 

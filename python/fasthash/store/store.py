@@ -54,7 +54,7 @@ class Store(Readable):
         n_bits: for a new store, the width of the only level.
         memory: for a new store, the memory budget as in `HierIndex`. None is `"default"`.
         plan: for a new store, the plan of its segments as in `HierIndex`. None is `"auto"`, which puts codes that
-            would be scanned in clusters.
+            an index in memory would scan in clusters, where they have some.
         merge: let the writer merge small segments on a thread in the background, which no commit waits for.
         check: check every byte of codes and ids now, which takes time with every code. False checks the manifest, all
             headers, and whatever a search relies on for its safety: a damaged code then gives a wrong result, never a
