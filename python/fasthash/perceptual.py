@@ -40,9 +40,9 @@ def perceptual_codes(hashes: Any, *, notation: str | None = None, n_bits: int | 
             negative ones of 64-bit databases; `"base64"`. None reads hexadecimal digits and refuses texts that look
             like bits or decimal numbers.
         n_bits: width of a hash in bits, checked if given; decimal text and Python's integers need it, and text and
-            bytes of a width that is no multiple of 8. Hexadecimal text of whole bytes (12 digits for 42 bits) is read as
-            bytes, with zero padding at the end. Shorter text (11 digits for 42 bits, as `str(ImageHash)` gives it) is
-            read as a number.
+            bytes of a width that is no multiple of 8. Hexadecimal text of whole bytes (12 digits for 42 bits) is read
+            as bytes, with zero padding at the end. Shorter text (11 digits for 42 bits, as `str(ImageHash)` gives it)
+            is read as a number.
 
     Returns:
         uint8 array `(n, n_bits / 8)`, as of `pack_bits`. The hash of an `ImageHash` of 8 x 8 has 64 bits, that of PDQ
