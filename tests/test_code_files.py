@@ -269,7 +269,7 @@ def test_fingerprints_of_chemfp(tmp_path):
         read_codes(path)
     path.write_text(head)
     assert read_codes(path).shape == (0, 3)
-    with pytest.raises(ValueError, match=r"molecules.fps holds codes of 24 bits, expected 64"):
+    with pytest.raises(ValueError, match=r"molecules.fps holds codes of 20 bits, expected 64"):
         read_codes(path, n_bits=64)
     path.write_text("#num_bits=24\nff0001\tCHEMBL1\n")
     with pytest.raises(ValueError, match=r"molecules.fps must begin with #FPS1"):

@@ -41,7 +41,7 @@ def assert_same(result, expected):
 
 def assert_within(index, queries, codes, ids, radius, **options):
     found = index.range_search(queries, radius, **options)
-    near = reference.jaccard(queries, codes) <= radius
+    near = reference.jaccard(queries, codes).astype(np.float32) <= np.float32(radius)
     np.testing.assert_array_equal(np.diff(found.offsets), near.sum(axis=1))
     np.testing.assert_array_equal(index.count_within(queries, radius, **options), near.sum(axis=1))
     expected = reference.jaccard_search(queries, codes, ids, len(codes))
@@ -107,13 +107,18 @@ def test_empty_codes_are_at_distance_0_from_each_other():
 
 
 def test_a_radius_finds_the_distances_that_round_to_it():
-    """3/10 is found within 0.3, although the double 0.3 is smaller than 3/10."""
+    """3/10 is found within 0.3, in which precision ever, and each result within its own distance."""
     query, code = np.zeros((1, 16), bool), np.zeros((1, 16), bool)
     query[0, :7], code[0, :10] = True, True
     index = fh.FlatIndex.from_arrays(np.packbits(code, axis=1), metric="jaccard")
     packed = np.packbits(query, axis=1)
     assert index.count_within(packed, 0.3).tolist() == [1]
-    assert index.count_within(packed, np.nextafter(0.3, 0)).tolist() == [0]
+    assert index.count_within(packed, np.float32(0.3)).tolist() == [1]
+    assert index.count_within(packed, np.nextafter(np.float32(0.3), np.float32(0))).tolist() == [0]
+    codes = sparse(np.random.default_rng(4), 300, 64, 0.4)
+    all_of_them = fh.FlatIndex.from_arrays(codes, metric="jaccard")
+    for rank, distance in enumerate(all_of_them.search(codes[:1], 300).distances[0], start=1):
+        assert all_of_them.count_within(codes[:1], float(distance))[0] >= rank
     assert index.count_within(packed, 5).tolist() == [1]  # beyond the largest distance
 
 
@@ -244,8 +249,8 @@ CODE = np.zeros((1, 8), dtype=np.uint8)
         (lambda index: index.range_search(CODE, -0.1), ValueError, "radius must be at least 0, got -0.1"),
         (lambda index: index.range_search(CODE, float("nan")), ValueError, "radius must be at least 0, got nan"),
         (lambda index: index.count_within(CODE, "1"), TypeError, "radius must be a number, got '1'"),
-        (lambda index: index.merge(fh.FlatIndex(64)), ValueError, "other must have the same metric"),
-        (lambda index: fh.FlatIndex(64).merge(index), ValueError, "other must have the same metric"),
+        (lambda index: index.merge(fh.FlatIndex(64)), ValueError, "other must have the metric jaccard, has hamming"),
+        (lambda index: fh.FlatIndex(64).merge(index), ValueError, "other must have the metric hamming, has jaccard"),
         (lambda index: fh.near_duplicates(index, 1), ValueError, "metric must be 'hamming' for near-duplicates"),
         (lambda index: fh.near_pairs(CODE, 1, gallery=index), ValueError, "metric must be 'hamming' for near-dup"),
         (lambda index: fh.Store.from_index(index, "nowhere"), ValueError, "metric must be 'hamming' for a store"),

@@ -272,6 +272,31 @@ def repaired(data):
     return data, ranges
 
 
+@pytest.mark.parametrize("plan", ["auto", "scan", "clusters", "prefix", "multi-index"])
+@pytest.mark.parametrize("n_bytes", [2, 40, None])
+def test_ids_that_repeat_in_an_unchecked_file_are_no_crash(tmp_path, plan, n_bytes):
+    """Zeros where ids were, as a lost page leaves: selections rely on distinct ids, and must keep to their k places."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 256, (300, 8), dtype=np.uint8)
+    with fh.Store(tmp_path / "s.fhs", "w", level_bits=(8, 56), plan=plan) as store:
+        store.add(codes, ids=rng.permutation(1000)[:300])
+        store.commit()
+    (segment,) = (tmp_path / "s.fhs").glob("segment-*.fh")
+    (ids,) = (section for section in fh.verify(segment).sections if section.name == "ids")
+    with segment.open("r+b") as file:
+        file.seek(ids.offset + (0 if n_bytes is None else 40))
+        file.write(bytes(ids.n_bytes if n_bytes is None else n_bytes))
+    store, allowed = fh.Store(tmp_path / "s.fhs"), fh.IdFilter(range(0, 1000, 2))
+    for _ in range(20):
+        queries = rng.integers(0, 256, (8, 8), dtype=np.uint8)
+        for k in (1, 7, 50, 400):
+            for options in ({}, {"allow": allowed}, {"keep": 0.5}):
+                result = store.search(queries, k, **options)
+                assert (np.diff(result.distances, axis=1) >= 0).all()
+        store.range_search(queries, 20)
+        store.count_within(queries, 20)
+
+
 @pytest.mark.parametrize("lies", [False, True])
 @pytest.mark.parametrize("plan", ["prefix", "clusters", "multi-index"])
 def test_without_the_check_damage_is_no_crash(tmp_path, plan, lies):

@@ -105,6 +105,24 @@ void test_selections() {
 }
 
 // Exactly at the radius, where ids decide.
+// Ids are distinct, except in a damaged file that was opened unchecked: then no more than k pairs come out.
+void test_repeated_ids() {
+    std::mt19937 generator(5);
+    for (int trial = 0; trial < 300; ++trial) {
+        const std::size_t k = 1 + generator() % 40;
+        TopK selection({k}, kBits);
+        for (std::size_t i = 0; i < 400; ++i) {
+            selection.push(static_cast<std::int32_t>(generator() % 4), static_cast<std::int64_t>(generator() % 6));
+        }
+        const std::size_t n = selection.finish();
+        check(n == k, "repeated ids: number of pairs");
+        std::vector<std::int32_t> distances(n);
+        std::vector<std::int64_t> ids(n);
+        selection.write(distances.data(), ids.data());
+        check(std::is_sorted(distances.begin(), distances.end()), "repeated ids: order of distances");
+    }
+}
+
 void test_extreme_ids() {
     for (const std::int64_t id : {INT64_MIN, std::int64_t{0}, INT64_MAX}) {
         TopK selection({2, 3}, kBits);
@@ -120,6 +138,7 @@ void test_extreme_ids() {
 int main() {
     using namespace fasthash::testing;
     test_selections();
+    test_repeated_ids();
     test_extreme_ids();
     std::puts("topk_test: all passed");
 }

@@ -102,17 +102,19 @@ def _fingerprints(lines: Iterator[str], name: str, n_bits: int | None) -> tuple[
     """Bits of the bytes of a fingerprint, as the head of an FPS file or else `n_bits` tells them; and the codes."""
     if not next(lines, "").startswith("#FPS1"):
         raise ValueError(f"{name} must begin with #FPS1, as fingerprints of chemfp do")
-    told, n_head, line = None, 1, ""
+    told, n_told, n_head, line = None, 0, 1, ""
     for line in lines:
         if not line.startswith("#"):
             break
         n_head += 1
         if match := re.fullmatch(r"#num_bits=([1-9]\d{0,8})\s*", line):
-            told = code_bytes(int(match[1])) * 8
+            n_told = int(match[1])
+            told = code_bytes(n_told) * 8
         line = ""
     given = None if n_bits is None else code_bytes(n_bits) * 8
-    if told is not None and given is not None and told != given:
-        raise ValueError(f"{name} holds codes of {told} bits, expected {n_bits}")
+    # A width of whole bytes is also that of fingerprints which fill their last byte in part.
+    if told is not None and n_bits is not None and n_bits not in (n_told, told):
+        raise ValueError(f"{name} holds codes of {n_told} bits, expected {n_bits}")
     if told is not None and told > MAX_BITS:
         raise ValueError(f"{name} holds fingerprints of {told} bits; codes have at most {MAX_BITS}")
 

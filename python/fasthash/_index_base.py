@@ -274,7 +274,8 @@ class Index:
         Args:
             queries: uint8 array `(nq, n_bits / 8)`, or one code `(n_bits / 8,)` as a batch of one.
             radius: largest distance in bits, at least 0; with n_bits or more the result holds all codes. With the
-                metric `"jaccard"` a number; a code is within it if its distance, rounded to float64, is not larger.
+                metric `"jaccard"` a number; a code is within it if its distance is not larger, both as float32: a
+                distance of a result finds its code.
             allow: ids that the search may return, as in `search`.
             stats: also return the work done.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ def codes_from_ints(values: ArrayLike | Sequence[int], n_bits: int) -> NDArray[n
 
 def codes_of_ints(values: Any, n_bits: int, name: str, place: Callable[[int], str]) -> NDArray[np.uint8]:
     """`codes_from_ints` for callers whose errors name another argument; `place(i)` names value i."""
-    if isinstance(values, (str, bytes)):
+    if isinstance(values, (str, bytes, Mapping, Set)) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a sequence of integers, got {type(values).__name__}")
     if hasattr(values, "dtype") and as_array(name, values).dtype != object:
         return _of_array(as_array(name, values), n_bits, name, place)

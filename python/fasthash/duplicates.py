@@ -143,6 +143,8 @@ def _entries(
     else:
         index = HierIndex.from_arrays(codes, ids)
     array, names = index.to_arrays()
+    if turned and index.n_bits % 8:
+        raise ValueError(f"codes must have whole bytes to be turned, such as 64 or 256 bits, got {index.n_bits} bits")
     if turned:
         check_turnable("codes", array[:0])
     return array, names

@@ -111,7 +111,8 @@ class Index {
 
     // The same searches for an index with Metric::jaccard; the others throw ArgumentError there, and these elsewhere.
     // Distances are compared as fractions, and rounded to float in the results. A place without a neighbour has the
-    // distance infinity. `radius`: a distance is within it if, rounded to double, it is not larger.
+    // distance infinity. `radius`: a distance is within it if, both
+    // rounded to float, it is not larger.
 
     void search_jaccard(CodeView queries, std::size_t k, const IdFilter* filter, float* distances, std::int64_t* ids,
                         QueryStats* stats, const Interrupt& interrupt = {}) const;

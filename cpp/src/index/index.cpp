@@ -101,7 +101,11 @@ void Index::merge(const Index& other, const Interrupt& interrupt) {
     if (other.layout().level_bits() != layout().level_bits()) {
         throw ArgumentError("other must have levels of " + layout().str() + " bits, has " + other.layout().str());
     }
-    if (other.metric() != metric()) throw ArgumentError("other must have the same metric");
+    if (other.metric() != metric()) {
+        const auto name = [](Metric metric) { return metric == Metric::hamming ? "hamming" : "jaccard"; };
+        throw ArgumentError(std::string("other must have the metric ") + name(metric()) + ", has " +
+                            name(other.metric()));
+    }
     const Export entries = other.export_entries();
     impl_->add("merge", {entries.codes.data(), entries.ids.size(), layout().n_bytes()}, entries.ids.data(), interrupt);
 }

@@ -19,7 +19,7 @@ JaccardDistance checked_radius(double radius, const LevelLayout& layout) {
         message << "radius must be at least 0, got " << radius;
         throw ArgumentError(message.str());
     }
-    return radius >= 1 ? kLargest : JaccardDistance::largest_within(radius, layout.n_bits());
+    return radius >= 1 ? kLargest : JaccardDistance::largest_within(static_cast<float>(radius), layout.n_bits());
 }
 
 }  // namespace

@@ -4,13 +4,16 @@
 
 namespace fasthash {
 
-JaccardDistance JaccardDistance::largest_within(double radius, std::size_t n_bits) {
+JaccardDistance JaccardDistance::largest_within(float radius, std::size_t n_bits) {
     JaccardDistance largest{0, 1};
     for (std::uint32_t united = 1; united <= n_bits; ++united) {
-        const double whole = united;
+        const auto within = [=](std::uint32_t differing) {
+            return JaccardDistance{differing, united}.value() <= radius;
+        };
+        const auto whole = static_cast<float>(united);
         auto differing = static_cast<std::uint32_t>(std::min(radius * whole, whole));
-        while (differing < united && (differing + 1) / whole <= radius) ++differing;
-        while (differing > 0 && differing / whole > radius) --differing;
+        while (differing < united && within(differing + 1)) ++differing;
+        while (differing > 0 && !within(differing)) --differing;
         largest = std::max(largest, JaccardDistance{differing, united});
     }
     return largest;

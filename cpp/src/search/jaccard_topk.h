@@ -1,6 +1,6 @@
 // JaccardTopK: selects the k nearest entries of a query by Jaccard distance, ordered by (distance, id).
 //
-// Used by JaccardScan. Distances are fractions and are compared as fractions, so that no two of them are taken for
+// Used by scan_jaccard. Distances are fractions and are compared as fractions, so that no two of them are taken for
 // equal, or equal ones for different, because of rounding.
 #pragma once
 
@@ -21,8 +21,8 @@ struct JaccardDistance {
         const std::size_t united = n_set + n_set_other - shared;
         return {static_cast<std::uint32_t>(united - shared), static_cast<std::uint32_t>(united == 0 ? 1 : united)};
     }
-    /// The largest distance between codes of n_bits whose value, rounded to a double, is at most `radius` (>= 0).
-    static JaccardDistance largest_within(double radius, std::size_t n_bits);
+    /// The largest distance between codes of n_bits whose value() is at most `radius` (>= 0).
+    static JaccardDistance largest_within(float radius, std::size_t n_bits);
 
     float value() const { return static_cast<float>(differing) / static_cast<float>(united); }
     /// The fewest shared bits of two codes within this distance that have `n_set` bits set, added together.

@@ -44,6 +44,7 @@ void TopK::push_all(const TopK& other) {
 void TopK::compact() {
     const std::size_t n_ties = counts_[static_cast<std::size_t>(threshold_)];
     const std::size_t ties_kept = k_ - std::min(k_, n_within_ - n_ties);
+    std::size_t n_last = n_ties;  // pairs with the last id that are kept: one, unless a damaged file repeats ids
     if (ties_kept < n_ties) {
         ties_.clear();
         for (const Pair& pair : pairs_) {
@@ -53,11 +54,18 @@ void TopK::compact() {
             ties_.begin() + static_cast<std::ptrdiff_t>(ties_kept) - 1;  // k_ > 0, so at least one is kept
         std::nth_element(ties_.begin(), last, ties_.end());
         id_threshold_ = *last;
+        n_last = ties_kept - static_cast<std::size_t>(std::count_if(
+                                 ties_.begin(), last, [this](std::int64_t id) { return id < id_threshold_; }));
         n_within_ -= n_ties - ties_kept;
         counts_[static_cast<std::size_t>(threshold_)] = ties_kept;
     }
-    const auto fallen_out = [this](const Pair& pair) {
-        return pair.distance > threshold_ || (pair.distance == threshold_ && pair.id > id_threshold_);
+    const auto fallen_out = [&](const Pair& pair) {
+        if (pair.distance != threshold_ || pair.id != id_threshold_) {
+            return pair.distance > threshold_ || (pair.distance == threshold_ && pair.id > id_threshold_);
+        }
+        if (n_last == 0) return true;
+        --n_last;
+        return false;
     };
     pairs_.erase(std::remove_if(pairs_.begin(), pairs_.end(), fallen_out), pairs_.end());
     std::fill(counts_.begin() + threshold_ + 1, counts_.end(), 0);
