@@ -732,7 +732,8 @@ class Proof:
         gone = rng.random(len(self.ids)) < 0.3
         self.removed = self.ids[gone]
         left = ~np.isin(contents.ids, self.removed)
-        self.rest = replace(contents, codes=contents.codes[left], ids=contents.ids[left], centroids=None, id_map=False)
+        self.kept = replace(contents, id_map=False, summary=None)  # as `save` writes it unasked
+        self.rest = replace(self.kept, codes=contents.codes[left], ids=contents.ids[left], centroids=None)
 
     def check(self, index):
         contents = self.contents
@@ -747,7 +748,7 @@ class Proof:
         saved = ref.read(index.to_bytes())
         if contents.centroids is not None or contents.plan != ref.PLANS.index("clusters"):
             require_equal(saved.centroids, contents.centroids, "centroids")  # else they were made by loading
-        require(index.to_bytes() == ref.write(replace(contents, id_map=False, centroids=saved.centroids)), "bytes")
+        require(index.to_bytes() == ref.write(replace(self.kept, centroids=saved.centroids)), "bytes")
         self.check_searches(index)
 
     def check_saving(self, index, path):

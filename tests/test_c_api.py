@@ -111,12 +111,15 @@ def test_the_cpp_example_finds_what_python_finds(programs, gallery, tmp_path, fi
     ("arguments", "message"),
     [
         (["search"], "usage: search N_BITS CODES QUERIES INDEX"),
-        (["search", "63", "codes.bin", "codes.bin", "i"], "level_bits must be positive multiples of 8, got (63)"),
+        (["search", "4097", "codes.bin", "codes.bin", "i"], "level_bits must sum to at most 4096 bits, got (4097)"),
         (["search", "64", "none", "codes.bin", "i"], "none: No such file or directory"),
         (["search", "64", "codes.bin", "codes.bin", "no/i"], "No such file or directory: no/i"),
         (["search", "64", "codes.bin", "odd.bin", "i"], "odd.bin: ends within a code"),
         (["duplicates"], "usage: duplicates N_BITS CODES RADIUS [FIRST]"),
-        (["duplicates", "0", "codes.bin", "1"], "level_bits must be positive multiples of 8, got (0)"),
+        (
+            ["duplicates", "0", "codes.bin", "1"],
+            "level_bits must be positive multiples of 8, except for the last, got (0)",
+        ),
         (["duplicates", "64", "codes.bin", "-1"], "radius must be at least 0, got -1"),
         (["duplicates", "64", "none", "1"], "cannot open none"),
         (["duplicates", "64", "odd.bin", "1"], "odd.bin ends within a code"),

@@ -43,6 +43,7 @@ def test_info(run, saved):
         "codes": "10",
         "bits": "64",
         "levels": "8 + 16 + 40",
+        "metric": "hamming",
         "memory": "compact",
         "ids": "stored",
         "clusters": "0",

@@ -322,7 +322,7 @@ def test_bad_input_is_refused_as_by_one_index(index):
         ("reconstruct", [10**12]),
         ("reconstruct", ["a"]),
         ("__contains__", "a"),
-        ("search", codes[0]),
+        ("search", codes[0, :7]),
         ("search", codes, 0),
         ("search", codes, True),
         ("range_search", codes, -1),

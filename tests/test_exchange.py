@@ -59,7 +59,7 @@ def memory(form):
 def test_what_comes_in_is_not_copied(make):
     codes, ids = make(CODES.copy()), make(IDS.copy())
     for checked, form, values in [
-        (check_codes("codes", codes, 8), codes, CODES),
+        (check_codes("codes", codes, 64), codes, CODES),
         (check_ids(ids, 40), ids, IDS),
         (as_array("bits", codes), codes, CODES),
     ]:
@@ -89,7 +89,7 @@ def test_indices_take_them(make, index):
 def test_bytes_of_read_only_memory():
     view = memoryview(CODES.tobytes()).cast("B", CODES.shape)
     assert view.readonly
-    assert np.shares_memory(check_codes("codes", view, 8), np.asarray(view))
+    assert np.shares_memory(check_codes("codes", view, 64), np.asarray(view))
     assert len(fh.FlatIndex.from_arrays(view)) == 40
 
 
@@ -109,7 +109,7 @@ def test_bits_and_real_outputs_of_tensors():
 
 @pytest.mark.parametrize("make", [tensor, c_array, OnlyDLPack])
 def test_no_rows_keep_their_type(make):
-    assert check_codes("codes", make(CODES[:0].copy()), 8).shape == (0, 8)
+    assert check_codes("codes", make(CODES[:0].copy()), 64).shape == (0, 8)
     assert check_ids(make(IDS[:0].copy()), 0).shape == (0,)
     assert fh.FlatIndex.from_arrays(CODES).search(make(CODES[:0].copy()), 3).ids.shape == (0, 3)
     with pytest.raises(ValueError, match=r"ids must have shape \(0,\)"):

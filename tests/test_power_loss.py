@@ -143,7 +143,7 @@ def read_rescoring(folder):
 def read_dedup(root):
     from fasthash._photo_hashes import PhotoHashes
 
-    hashes = PhotoHashes(f"{root}-photos", 64)
+    hashes = PhotoHashes(f"{root}-photos", 256)
     hashes.load(root / "state")
     return len(hashes)
 
@@ -212,7 +212,7 @@ CASES = {
     "hier": (INDEX.format(make="fh.HierIndex((8, 8))"), read_index, ()),
     "rescoring": (RESCORING, lambda root: read_rescoring(root / "a/new/folder"), ()),
     "interrupted": (INTERRUPTED, lambda root: read_rescoring(root / "folder"), ()),
-    "dedup": (DEDUP, read_dedup, ("PIL", "imagehash", "tqdm")),
+    "dedup": (DEDUP, read_dedup, ("PIL", "scipy", "tqdm")),
     "checkpoint": (CHECKPOINT, read_checkpoint, ("torch", "safetensors")),
     "training": (TRAINING, read_training, ("torch", "safetensors")),
     "split": (SPLIT, read_split, ()),

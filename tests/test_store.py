@@ -633,7 +633,7 @@ def test_the_core_checks_entries_and_levels():
     assert index.without(np.arange(10)).entry_ids(np.arange(2)).tolist() == [-1, -1]
     assert len(index.joined([], 3)) == 0
     for wrong in (fh.HierIndex((8, 8))._impl, fh.FlatIndex(16)._impl):
-        with pytest.raises(ValueError, match="indices must be of the same kind, with levels of"):
+        with pytest.raises(ValueError, match="indices must be of the same kind and metric, with levels of"):
             index.joined([wrong], 0)
     with pytest.raises(ValueError, match="must not hold None"):
         index.joined([None], 0)

@@ -52,7 +52,7 @@ static fasthash_codes read_codes(const char* path, size_t n_bytes) {
 static void build(size_t n_bits, const char* codes_path, const char* index_path) {
     fasthash_index* index;
     check("create", fasthash_hier_create(&n_bits, 1, FASTHASH_MEMORY_DEFAULT, &index));
-    fasthash_codes codes = read_codes(codes_path, n_bits / 8);
+    fasthash_codes codes = read_codes(codes_path, (n_bits + 7) / 8);
     check("add", fasthash_index_add(index, codes, NULL)); /* ids 0, 1, 2, ... */
     check("save", fasthash_index_save(index, index_path));
     free((void*)codes.data);
@@ -66,7 +66,7 @@ int main(int argc, char** argv) {
 
     fasthash_index* index;
     check("load", fasthash_index_load(index_path, true, &index));
-    fasthash_codes queries = read_codes(argv[3], fasthash_index_n_bits(index) / 8);
+    fasthash_codes queries = read_codes(argv[3], (fasthash_index_n_bits(index) + 7) / 8);
     int32_t* distances = malloc(queries.n * K * sizeof *distances);
     int64_t* ids = malloc(queries.n * K * sizeof *ids);
     check("search", fasthash_index_search(index, queries, K, NULL, distances, ids));

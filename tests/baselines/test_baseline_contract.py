@@ -219,9 +219,6 @@ def not_expected(estimator):
     if type(estimator) is ITQ:
         few = "ITQ takes at most as many bits as columns, codes have at least 8 bits, and the data have fewer columns"
         return dict.fromkeys(TOO_NARROW_FOR_ITQ, few)
-    if isinstance(estimator, KSH):
-        rounding = "20 samples are all anchors: some projections are 0 but for rounding, which depends on the batch"
-        return {"check_methods_subset_invariance": rounding}
     return {}
 
 
@@ -255,6 +252,8 @@ TOO_NARROW_FOR_ITQ = [
     expected_failed_checks=not_expected,
 )
 def test_checks_of_scikit_learn(estimator, check):
+    if isinstance(estimator, KSH) and check.func.__name__ == "check_methods_subset_invariance":
+        pytest.skip("20 samples are all anchors: some projections are 0 but for rounding, which depends on the batch")
     check(estimator)
 
 

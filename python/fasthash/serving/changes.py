@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hmac
-import threading
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from fasthash._checks import code_bytes
+from fasthash._locks import ChangeLock
 from fasthash.serving.limits import Limits, RefusedError
 from fasthash.serving.queries import codes_of, keys_of
 from fasthash.store import Store
@@ -53,7 +53,7 @@ class Writing:
         if len(token) < LEAST_TOKEN:
             raise ValueError(f"token must have at least {LEAST_TOKEN} characters, got {len(token)}")
         self._token = token.encode()
-        self._folder, self._lock = folder, threading.Lock()
+        self._folder, self._lock = folder, ChangeLock()
         self._store: Store | None = Store(folder, "w")
 
     def check(self, authorization: str | None) -> None:
@@ -76,7 +76,7 @@ class Writing:
             RefusedError: an argument is wrong, or the commit failed; nothing is added.
         """
         _check_number("codes", len(request.codes), limits)
-        with self._lock:
+        with self._lock("add"):
             store = self._opened()
             codes = codes_of(request.codes, request.form, code_bytes(store.n_bits), limits.changes)
             ids = self._change(lambda: store.add(codes, keys_of(store, request.keys), ids=request.ids).tolist())
@@ -91,14 +91,14 @@ class Writing:
         if (request.keys is None) == (request.ids is None):
             raise RefusedError(422, "give either keys or ids")
         _check_number("entries", len(request.keys or request.ids or []), limits)
-        with self._lock:
+        with self._lock("remove"):
             store = self._opened()
             self._change(lambda: store.remove(keys_of(store, request.keys), ids=request.ids))
             return {"commit": store.commit_number}
 
     def close(self) -> None:
         """Let others write."""
-        with self._lock:
+        with self._lock("close"):
             if self._store is not None:
                 self._store.close()
             self._store = None
