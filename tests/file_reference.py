@@ -234,6 +234,8 @@ def read(data):
     ids = _read_ids(header, ids)
     row = np.repeat(np.arange(len(counts)), counts)
     require((ids[1:] > ids[:-1])[row[1:] == row[:-1]].all(), "order of the ids of a row")
+    if header.metric == JACCARD:
+        require((ids[1:] > ids[:-1])[n_set(rows[1:]) == n_set(rows[:-1])].all(), "order of the ids of equal counts")
     if header.id_map:
         _check_id_map(ids, id_map)
     summary = None

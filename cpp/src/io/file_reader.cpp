@@ -246,6 +246,16 @@ LiveSegment load_flat(const OpenedFile& opened, const std::shared_ptr<const Mapp
                        std::move(ids.id_map));
 }
 
+// Codes with equal numbers of bits set are in the order of their ids.
+void check_ids_of_counts(const Array<std::uint32_t>& count_begin, const EntryIds& ids) {
+    for (std::size_t count = 0; count + 1 < count_begin.size(); ++count) {
+        for (std::size_t entry = count_begin[count] + std::size_t{1}; entry < count_begin[count + 1]; ++entry) {
+            if (ids[entry] > ids[entry - 1]) continue;
+            refuse("ids of codes with equal numbers of bits set are out of order at code " + std::to_string(entry));
+        }
+    }
+}
+
 LiveSegment load_bit_major(const OpenedFile& opened, const std::shared_ptr<const MappedFile>& mapped,
                            FileChecks checks) {
     const Sections sections(opened, mapped.get());
@@ -262,6 +272,7 @@ LiveSegment load_bit_major(const OpenedFile& opened, const std::shared_ptr<const
     BitMajorCodes codes(n_bytes, n, std::move(planes), std::move(count_begin));
     if (checks == FileChecks::all) check_planes(codes, opened.raw.padding_bits);
     EntryIds checked = ids.checked(opened.raw, checks);
+    if (checks == FileChecks::all) check_ids_of_counts(codes.count_begin(), checked);
     return with_id_map(std::make_shared<const BitMajorSegment>(std::move(codes), std::move(checked), mapped),
                        std::move(ids.id_map));
 }
