@@ -16,7 +16,7 @@ namespace fasthash {
 /// Throws ArgumentError unless codes are as wide as those of an index, padded with zeros.
 void check_codes(const char* name, const CodeView& codes, const LevelLayout& layout);
 
-/// What a range search has found for one query.
+/// Result of a range search for one query.
 template <typename Distance>
 struct FoundWithin {
     std::vector<Distance> distances;

@@ -40,7 +40,7 @@ IndexContent read_index(const std::string& path, bool mapped, FileChecks checks 
 /// Read an index from the bytes of a file, which are copied.
 IndexContent read_index(const std::uint8_t* data, std::size_t n);
 
-/// What a file holds on demand.
+/// Contents of a file that are written on demand.
 struct FileExtras {
     bool id_map;
     bool summary;  ///< of a hierarchical index: what opening the mapped file would have to compute

@@ -115,7 +115,7 @@ class IdWriter {
     Array<std::int64_t>* ids_;
 };
 
-// What opening a mapped file would have to compute; see ClusterParts.
+// The facts that opening a mapped file would have to compute; see ClusterParts.
 class Summary {
  public:
     double cost = 0;  ///< of a query by tables
