@@ -52,8 +52,8 @@ class Duplicates(NamedTuple):
     their first photos. A group of references alone is left out."""
 
     broken: Broken
-    """Pairs (path, reason) of what could not be read, in the order of the paths; with several folders, paths with their
-    folders."""
+    """Pairs (path, reason) of the photos that could not be read, in the order of the paths; with several folders,
+    paths with their folders."""
 
     n_photos: int
     """That were read, now or before."""
