@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,6 +108,18 @@ begins(3); store.update(ids=np.arange(4, 7), codes=np.full((3, 2), 3, np.uint8))
 store.compact()
 """
 
+# Two shards; the ids 1 and 9 are of the second one.
+SHARDS = """
+import os, sys; sys.path.insert(0, {tests!r})
+import numpy as np
+os.write = lambda *_: 0  # the text in three locks, which is of no matter, would make 64 times as many states
+from local_shards import LocalIndex
+begins(1)
+index = LocalIndex((8, 8), n_shards=2, store=root + "/index")
+index.add(np.full((10, 2), 1, np.uint8)); index.commit(); index._fleet.wait(); returned(1)
+begins(2); index.update([0, 1], np.full((2, 2), 3, np.uint8)); index.commit(); index._fleet.wait(); returned(2)
+"""
+
 PARTS = """
 import numpy as np
 from fasthash.distributed.parts import EncodedPart, EncodedParts
@@ -195,6 +208,23 @@ def read_store(root):
     return n
 
 
+def read_shards(root):
+    from local_shards import LocalIndex, assert_no_leaks
+
+    if not (root / "index" / "manifest").exists():
+        return 0
+    with LocalIndex.open(root / "index") as index:
+        assert_no_leaks(root / "index")
+        ids = index.to_arrays()[1].tolist()
+        updated = index.count_within(np.full((1, 2), 3, np.uint8), 0).tolist()[0]
+        n = {(0, 0): 0, (10, 0): 1, (10, 2): 2}[len(ids), updated]
+        index.add(np.full((2, 2), 9, np.uint8))
+        index.commit()
+    with LocalIndex.open(root / "index") as index:
+        assert len(index) == len(ids) + 2
+    return n
+
+
 def read_parts(root):
     from fasthash.distributed.parts import EncodedParts
 
@@ -217,6 +247,7 @@ CASES = {
     "training": (TRAINING, read_training, ("torch", "safetensors")),
     "split": (SPLIT, read_split, ()),
     "store": (STORE, read_store, ()),
+    "shards": (SHARDS.format(tests=str(Path(__file__).parent)), read_shards, ("ray",)),
     "parts": (PARTS, read_parts, ()),
 }
 

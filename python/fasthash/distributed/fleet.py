@@ -32,6 +32,8 @@ class Fleet:
         sources: initial content of each shard.
     """
 
+    shard_class: type[Shard] = Shard
+
     def __init__(self, options: Options, index: tuple[Any, ...], sources: Sequence[Source]) -> None:
         self.options = options
         self._index = index
@@ -240,10 +242,12 @@ class Fleet:
                 raise ShardLostError(shard, self.options.n_shards, self._lost[shard])
         return sizes
 
-    def publish(self, versions: Sequence[int]) -> None:
-        """Set the newest version of each shard."""
+    def publish(self, versions: Sequence[int], sources: Sequence[Source] | None = None) -> None:
+        """Set the newest version of each shard, and the files that hold them, if they are others now."""
         with self._changed:
             self._versions = list(versions)
+            if sources is not None:
+                self._sources = list(sources)
 
     def forget(self, versions: Mapping[int, Sequence[int]]) -> None:
         """Tell copies to drop versions of some shards, without waiting."""
@@ -325,7 +329,8 @@ class Fleet:
                 others = self.copies(shard)
                 copy.since = self._versions[shard]
                 if others:
-                    ray.get(copy.actor.put.remote(copy.since, others[0].actor.content.remote(copy.since)))
+                    content, source = others[0].actor.content.remote(copy.since), self._sources[shard]
+                    ray.get(copy.actor.put.remote(copy.since, content, source.folder, source.card, shard))
                 elif self._restorable(shard):
                     ray.get(self._load(shard, copy))
                 else:
@@ -350,7 +355,7 @@ class Fleet:
             load = Counter(copy.node for copies in self._copies for copy in copies)
         node = choose_node(nodes(self.options.num_cpus), others, self._failures, load)
         affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
-        actor = ray.remote(Shard).options(
+        actor = ray.remote(self.shard_class).options(
             num_cpus=self.options.num_cpus, max_concurrency=_THREADS_OF_AN_ACTOR, scheduling_strategy=affinity
         )
         return Copy(actor.remote(*self._index, self.options.threads), node, 0, self._versions[shard])

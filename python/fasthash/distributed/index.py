@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
-from fasthash._checks import check_codes_of_any_width, check_int
+from fasthash._checks import check_codes_of_any_width, check_int, check_layout
 from fasthash._saved_kinds import MAX_SHARDS
 from fasthash._shown import counted
-from fasthash.distributed.changing import Changing
+from fasthash.distributed.durable import Durable
 from fasthash.distributed.fleet import Source
+from fasthash.distributed.manifest import ShardCommit, ShardsManifest
 from fasthash.distributed.saving import Saving
 from fasthash.distributed.searching import PartialResult, Searching
 from fasthash.index import Memory, Plan
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["PartialResult", "ShardedIndex"]
 
 
-class ShardedIndex(Searching, Changing, Saving):
+class ShardedIndex(Durable, Searching, Saving):
     """A `HierIndex` divided into shards; actors of a Ray cluster hold `replicas` copies of each shard.
 
     The hash of a code's id determines its shard. Every search asks all shards at once and merges their results.
@@ -41,6 +43,10 @@ class ShardedIndex(Searching, Changing, Saving):
     `partial=True`. Losses are detected within seconds, also between searches. Copies of a shard are on different nodes
     if several nodes offer processors.
 
+    **On disk.** With `store=` each shard is a store in a folder, which is searched in place. `commit` writes the
+    changes of all shards, or none, and `open` opens the last commit after the loss of anything. A lost shard is
+    restored from it, too, if it has not changed since.
+
     Args:
         level_bits: widths of the levels in bits, as in `HierIndex`.
         n_shards: number of shards.
@@ -50,8 +56,12 @@ class ShardedIndex(Searching, Changing, Saving):
         threads: threads of a search in an actor; None takes the number of processors of its node.
         num_cpus: processors that Ray reserves for each actor; with 0, a node may run any number of actors.
         hedge_after: seconds without an answer after which a second replica is asked.
+        store: folder to make, in which each shard is kept as a store; all nodes must see it under the same path.
+            `commit` writes the changes, and `open` opens the folder. None keeps shards in memory alone.
 
     Raises:
+        FileExistsError: `store` holds something already.
+        BlockingIOError: another process makes an index in `store`.
         MissingExtraError: Ray is not installed.
         TypeError: an argument has the wrong type.
         ValueError: an argument is out of range.
@@ -75,8 +85,15 @@ class ShardedIndex(Searching, Changing, Saving):
         threads: int | None = None,
         num_cpus: float = 0,
         hedge_after: float = 1.0,
+        store: str | os.PathLike[str] | None = None,
     ) -> None:
         n_shards = check_int("n_shards", n_shards, minimum=1, maximum=MAX_SHARDS)
+        if store is not None:
+            shards = (ShardCommit(),) * n_shards
+            settings = ShardsManifest(check_layout(level_bits), memory, plan, shards)
+            options: dict[str, Any] = {"threads": threads, "num_cpus": num_cpus, "hedge_after": hedge_after}
+            self._make(store, settings, replicas=replicas, **options)
+            return
         sources = [Source(0, "", {})] * n_shards
         self._start(sources, 0, level_bits, memory, plan, replicas, threads, num_cpus, hedge_after)
 

@@ -70,7 +70,7 @@ class Saving(Sharded):
                 }
                 writers = {name: writer(shard) for shard, name in enumerate(shard_names(self.n_shards))}
                 card = write_folder(path, type(self).__name__, facts, writers)
-            self._fleet.set_sources([Source(version, os.fspath(path), card) for version in state.versions])
+            self._saved([Source(version, os.fspath(path), card) for version in state.versions])
 
         self._reading(write)
 

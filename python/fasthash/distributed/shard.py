@@ -101,12 +101,12 @@ class Shard:
         self._versions[version].save(path)
         return file_entry(path)
 
-    def put(self, version: int, data: bytes) -> None:
-        """Store a version, given the `content` of another copy."""
-        self._versions[version] = HierIndex.from_bytes(data)
+    def put(self, version: int, content: Any, folder: str, card: Mapping[str, Any], number: int) -> None:
+        """Store a version, given the `content` of another copy; the last three are those of `load`."""
+        self._versions[version] = HierIndex.from_bytes(content)
 
-    def content(self, version: int) -> bytes:
-        """Return a version as bytes, for `put` in another copy."""
+    def content(self, version: int) -> Any:
+        """Return a version in the form that `put` takes in another copy."""
         return self._versions[version].to_bytes()
 
     def change(self, old: int, new: int, method: str, *arguments: Any) -> int:

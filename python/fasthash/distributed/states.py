@@ -53,6 +53,7 @@ class Sharded:
         threads: int | None,
         num_cpus: float,
         hedge_after: float,
+        fleet_class: type[Fleet] = Fleet,
     ) -> None:
         widths = check_layout(level_bits)
         check_choice("memory", memory, MEMORIES)
@@ -66,7 +67,7 @@ class Sharded:
             hedge_after=check_positive("hedge_after", hedge_after),
         )
         _ray.start()
-        fleet = Fleet(options, (widths, memory, plan), sources)
+        fleet = fleet_class(options, (widths, memory, plan), sources)
         self._begin(widths, fleet, fleet.start(), next_id)
 
     def _begin(self, level_bits: tuple[int, ...], fleet: Fleet, sizes: Sequence[int], next_id: int) -> None:
@@ -142,6 +143,10 @@ class Sharded:
                     if self._state is state:
                         raise
 
+    def _saved(self, sources: Sequence[Source]) -> None:
+        """Learn which files hold the versions of the shards."""
+        self._fleet.set_sources(sources)
+
     @contextmanager
     def _held(self) -> Iterator[State]:
         with self._guard("a search", nests=True):
@@ -160,8 +165,20 @@ class Sharded:
         answers = self._reading(lambda state: self._fleet.ask(method, calls, state.versions))
         return {shard: answers[shard] for shard in calls}
 
-    def _apply(self, calls: Mapping[int, tuple[Any, ...]], next_id: int) -> None:
-        """Make a new version of some shards, then a new state of the index."""
+    def _apply(
+        self,
+        calls: Mapping[int, tuple[Any, ...]],
+        next_id: int,
+        sources: Callable[[Sequence[int]], Sequence[Source]] | None = None,
+    ) -> None:
+        """Make a new version of some shards, then a new state of the index.
+
+        Args:
+            calls: for each of these shards, a method and its arguments.
+            next_id: the next id after the change.
+            sources: function of the new versions that returns the files which hold them; None for a change that no
+                file holds.
+        """
         state, new = self._state, next(self._numbers)
         try:
             changed = self._fleet.change(calls, state.versions, new)
@@ -170,7 +187,7 @@ class Sharded:
             raise
         versions = tuple(new if shard in calls else version for shard, version in enumerate(state.versions))
         sizes = tuple(changed.get(shard, size) for shard, size in enumerate(state.sizes))
-        self._fleet.publish(versions)
+        self._fleet.publish(versions, None if sources is None else sources(versions))
         with self._guard("a search", nests=True):
             self._state = State(versions, sizes, next_id)
             self._old.append(state)

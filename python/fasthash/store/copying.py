@@ -15,11 +15,11 @@ from fasthash._durable import make_folder
 from fasthash._index_files import verify
 from fasthash.store.files import WriterLock, new_name, put_manifest, refuse_strangers, write_file
 from fasthash.store.keys import KeyTable
-from fasthash.store.manifest import MANIFEST, FileFacts, RemovedFacts, read_manifest
+from fasthash.store.manifest import MANIFEST, FileFacts, Manifest, RemovedFacts, read_manifest
 from fasthash.store.segment import open_segments
 from fasthash.store.view import View
 
-__all__ = ["copy_store", "verify_store"]
+__all__ = ["copy_store", "verify_files", "verify_store"]
 
 
 def copy_store(source: Path, view: View, folder: Path) -> None:
@@ -48,7 +48,7 @@ def copy_store(source: Path, view: View, folder: Path) -> None:
             for facts, begin in segments
         ]
         manifest = replace(view.manifest, segments=tuple(after))
-        if not put_manifest(folder, manifest, written):
+        if not put_manifest(folder, manifest.text(), written):
             raise OSError(f"path={os.fspath(folder)!r}: the copy is in place, but could not be flushed")
     except BaseException:
         if not (folder / MANIFEST).exists():
@@ -69,7 +69,12 @@ def verify_store(folder: Path) -> list[tuple[str, int, str]]:
         OSError: a file cannot be read.
     """
     manifest = read_manifest(folder)
-    outcomes = [(MANIFEST, (folder / MANIFEST).stat().st_size, "")]
+    return [(MANIFEST, (folder / MANIFEST).stat().st_size, ""), *verify_files(folder, manifest)]
+
+
+def verify_files(folder: Path, manifest: Manifest) -> list[tuple[str, int, str]]:
+    """Check every byte of the files that a manifest names, as `verify_store`."""
+    outcomes = []
     for facts in manifest.segments:
         fault = ""
         try:

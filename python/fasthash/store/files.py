@@ -18,12 +18,13 @@ from pathlib import Path
 
 from fasthash._durable import flush
 from fasthash._folder_lock import hold_file, release_file, share_file, try_remove
-from fasthash.store.manifest import MANIFEST, OUR_FILES, Manifest
+from fasthash.store.manifest import MANIFEST, OUR_FILES
 
 __all__ = [
     "LOCK",
     "SharedFile",
     "WriterLock",
+    "flush_files",
     "leftovers",
     "new_name",
     "put_manifest",
@@ -64,8 +65,24 @@ def write_file(path: Path, content: bytes) -> None:
         raise
 
 
-def put_manifest(folder: Path, manifest: Manifest, files: Iterable[Path]) -> bool:
-    """Replace the manifest of a store, after its new files are on disk.
+def flush_files(folder: Path, files: Collection[Path]) -> None:
+    """Wait until new files, and their names, are on disk.
+
+    Raises:
+        OSError: the operating system cannot write them.
+    """
+    with ThreadPoolExecutor(max(1, min(_FLUSHING, len(files)))) as pool:
+        list(pool.map(flush, files))
+    flush(folder)
+
+
+def put_manifest(folder: Path, text: bytes, files: Iterable[Path]) -> bool:
+    """Replace the manifest of a folder, after its new files are on disk.
+
+    Args:
+        folder: of a store, or of shards.
+        text: content of the new manifest.
+        files: the new files that it names.
 
     Returns:
         False if the new manifest is in place, but perhaps not on disk: the folder could not be flushed.
@@ -75,12 +92,9 @@ def put_manifest(folder: Path, manifest: Manifest, files: Iterable[Path]) -> boo
     """
     draft = folder / new_name("manifest", "draft")
     try:
-        write_file(draft, manifest.text())
+        write_file(draft, text)
         reached("manifest written")
-        paths = [draft, *files]
-        with ThreadPoolExecutor(min(_FLUSHING, len(paths))) as pool:
-            list(pool.map(flush, paths))
-        flush(folder)
+        flush_files(folder, [draft, *files])
         reached("files flushed")
         os.replace(draft, folder / MANIFEST)
     except BaseException:

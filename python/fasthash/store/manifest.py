@@ -7,7 +7,6 @@ has all fields.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -16,13 +15,22 @@ from typing import Any
 
 from fasthash._checks import MAX_BITS
 from fasthash._core import FormatError
-from fasthash._saved_folder import parsed
 from fasthash.store.kinds import KINDS
+from fasthash.store.signed import read_signed, signed
 
-__all__ = ["MANIFEST", "OUR_FILES", "FileFacts", "Manifest", "RemovedFacts", "SegmentFacts", "read_manifest"]
+__all__ = [
+    "MANIFEST",
+    "OUR_FILES",
+    "FileFacts",
+    "Manifest",
+    "RemovedFacts",
+    "SegmentFacts",
+    "file_facts",
+    "read_manifest",
+]
 
 MANIFEST = "manifest"
-OUR_FILES = re.compile(r"(segment|keys|removed|manifest)-[0-9a-f]{16}\.(fh|keys|removed|draft)")
+OUR_FILES = re.compile(r"(segment|keys|removed|manifest)-[0-9a-f]{16}\.(fh|keys|removed|draft|commit)")
 _FORMAT = 1
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _HEAD = 128  # bytes of the headers of segments and keys, which hold the checksums of the rest
@@ -34,12 +42,13 @@ class FileFacts:
 
     name: str
     n_bytes: int
-    sha256: str  # of the first 128 bytes; of a file of removed entries, of all
+    sha256: str  # of the first 128 bytes; of removed entries and of manifests, of all
 
     @classmethod
     def of(cls, name: str, size: int, head: bytes) -> FileFacts:
         """`head`: the bytes under the checksum, or more."""
-        return cls(name, size, hashlib.sha256(head if name.endswith(".removed") else head[:_HEAD]).hexdigest())
+        whole = name.endswith((".removed", ".commit"))
+        return cls(name, size, hashlib.sha256(head if whole else head[:_HEAD]).hexdigest())
 
     def check(self, path: Path, content: bytes, size: int) -> None:
         """Check a file against these facts.
@@ -99,43 +108,44 @@ class Manifest:
         """Names of all files of this commit, beside the manifest."""
         return {name for segment in self.segments for name in segment.files()}
 
+    @property
+    def file_bytes(self) -> int:
+        """Bytes of all files of this commit, beside the manifest."""
+        sizes = {
+            file.name: file.n_bytes
+            for segment in self.segments
+            for file in (segment.file, segment.keys, *(each.file for each in segment.removed))
+            if file is not None
+        }
+        return sum(sizes.values())
+
     def next(self, segments: Iterable[SegmentFacts], keys: str | None, next_id: int) -> Manifest:
         """The manifest of the next commit."""
         return replace(self, commit=self.commit + 1, segments=tuple(segments), keys=keys, next_id=next_id)
 
     def text(self) -> bytes:
         """The content of the file."""
-        line = json.dumps({"class": "Store", "format": _FORMAT} | asdict(self), allow_nan=False).encode() + b"\n"
-        return line + hashlib.sha256(line).hexdigest().encode() + b"\n"
+        return signed("Store", _FORMAT, asdict(self))
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of a store.
+def read_manifest(folder: Path, name: str = MANIFEST) -> Manifest:
+    """Read the manifest of a store; `name` is that of the file, for a shard.
 
     Raises:
         FileNotFoundError: the folder holds no store.
         FormatError: the manifest is damaged, or of a newer fasthash.
     """
-    path = folder / MANIFEST
+    path = folder / name
     try:
         text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise FileNotFoundError(f"path={str(folder)!r} holds no store: {MANIFEST} is missing") from error
-    try:
-        line, end, checksum = text.partition(b"\n")
-        content = parsed(line.decode())
-        if content.pop("class") != "Store":
-            raise FormatError("it is of no store")
-        if (version := content.pop("format")) != _FORMAT:
-            raise FormatError(f"format is {version!r}, this release reads {_FORMAT}")
-        if checksum != hashlib.sha256(line + end).hexdigest().encode() + b"\n":
-            raise FormatError("its checksum does not match")
-        return _checked(content)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise FormatError(f"{path} is damaged, or no manifest of a store: {error!r}") from error
+        raise FileNotFoundError(f"path={str(folder)!r} holds no store: {name} is missing") from error
+    return read_signed(path, text, "Store", "a store", _checked)
 
 
-def _checked(content: dict[str, Any]) -> Manifest:
+def _checked(version: int, content: dict[str, Any]) -> Manifest:
+    if version != _FORMAT:
+        raise FormatError(f"format is {version!r}, this release reads {_FORMAT}")
     segments = tuple(_segment(each) for each in content.pop("segments"))
     manifest = Manifest(**content | {"level_bits": tuple(content["level_bits"])}, segments=segments)
     _check("id", isinstance(manifest.id, str))
@@ -158,14 +168,19 @@ def _checked(content: dict[str, Any]) -> Manifest:
 
 def _segment(content: Mapping[str, Any]) -> SegmentFacts:
     removed = tuple(
-        RemovedFacts(_file(each["file"], ".removed"), _number(each["begin"]), _number(each["n"]))
+        RemovedFacts(file_facts(each["file"], ".removed"), _number(each["begin"]), _number(each["n"]))
         for each in content["removed"]
     )
-    keys = None if content["keys"] is None else _file(content["keys"], ".keys")
-    return SegmentFacts(_file(content["file"], ".fh"), _number(content["n_codes"]), keys, removed)
+    keys = None if content["keys"] is None else file_facts(content["keys"], ".keys")
+    return SegmentFacts(file_facts(content["file"], ".fh"), _number(content["n_codes"]), keys, removed)
 
 
-def _file(content: Mapping[str, Any], ending: str) -> FileFacts:
+def file_facts(content: Mapping[str, Any], ending: str) -> FileFacts:
+    """Read the object of a file in a manifest; `ending` is that of its name.
+
+    Raises:
+        FormatError, KeyError, TypeError: it is none.
+    """
     facts = FileFacts(content["name"], _number(content["n_bytes"]), content["sha256"])
     # A path out of the folder is refused.
     _check("name", bool(OUR_FILES.fullmatch(facts.name)) and facts.name.endswith(ending))

@@ -132,7 +132,7 @@ class Store(Readable):
     def info(self) -> dict[str, Any]:
         """Return the size and settings of the store as a dictionary of plain numbers and names, ready for JSON."""
         view = self._view
-        facts = view.facts() | {"file_bytes": _file_bytes(view.manifest)}
+        facts = view.facts() | {"file_bytes": view.manifest.file_bytes}
         if self._writer is not None:
             error = self._writer.merger.error
             facts |= {"merging": self._writer.merger.runs, "merge_error": None if error is None else repr(error)}
@@ -332,14 +332,3 @@ def _settings(level_bits: Any, n_bits: Any, memory: Any, plan: Any) -> Settings:
         check_choice("plan", plan, PLANS)
         settings["plan"] = plan
     return settings
-
-
-def _file_bytes(manifest: Manifest) -> int:
-    """Bytes of all files of a commit, but the manifest."""
-    sizes = {
-        file.name: file.n_bytes
-        for segment in manifest.segments
-        for file in (segment.file, segment.keys, *(each.file for each in segment.removed))
-        if file is not None
-    }
-    return sum(sizes.values())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +32,7 @@ from fasthash.store.merging import Merger, merged, take_over
 from fasthash.store.segment import Segment, empty_index, open_segments
 from fasthash.store.view import View
 
-__all__ = ["Settings", "Writer"]
+__all__ = ["Settings", "Writer", "first_manifest"]
 
 Settings = dict[str, Any]  # level_bits, memory and plan of a new store
 
@@ -56,20 +56,29 @@ class Writer:
     """
 
     def __init__(self, folder: Path, settings: Settings, merges: bool, check: bool) -> None:
-        self.folder, self._merges = folder, merges
         if not (folder / MANIFEST).exists():
             if "level_bits" not in settings:
                 raise FileNotFoundError(f"path={str(folder)!r} holds no store; n_bits= or level_bits= makes a new one")
             refuse_strangers(folder)
             make_folder(folder)
-        self._lock = WriterLock(folder)
-        try:
+
+        def first() -> Manifest:
             if not (folder / MANIFEST).exists():
                 _create(folder, settings)
-            self.manifest = read_manifest(folder)
-            _check_settings(self.manifest, settings)
+            manifest = read_manifest(folder)
+            _check_settings(manifest, settings)
+            return manifest
+
+        self._start(folder, first, merges, check)
+
+    def _start(self, folder: Path, first: Callable[[], Manifest], merges: bool, check: bool) -> None:
+        """Take the lock of a folder, which is there, and begin with a manifest."""
+        self.folder, self._merges = folder, merges
+        self._lock = WriterLock(folder)
+        try:
+            self.manifest = first()
             self.segments = open_segments(folder, self.manifest, check=check)
-            self._obsolete = remove(folder, leftovers(folder, self.manifest.files()))
+            self._obsolete = remove(folder, leftovers(folder, self._needed()))
         except BaseException:
             self._lock.release()
             raise
@@ -200,24 +209,22 @@ class Writer:
         """Write the draft; see `Store.commit`."""
         with self._changing("commit"):
             self._commit(draft=True)
-            if not self._merges:
-                self._clean()
-            else:
-                self._obsolete |= self.merger.take_needed()
-                if self.merger.start(self.manifest, self.segments, self._obsolete):
-                    self._obsolete = set()
+            self._tidy()
             return self.manifest.commit
 
     def compact(self) -> None:
         """Merge all segments; see `Store.compact`."""
         with self._changing("compact"):
-            self.merger.wait()
-            self._commit(draft=False)
-            worn = any(len(each.removed) for each in self.segments)
-            if len(self.segments) > 1 or worn:
-                self.merger.give_back(merged(self.folder, self.manifest, self.segments))
-                self._commit(draft=False)
+            self._compact()
             self._clean()
+
+    def _compact(self) -> None:
+        self.merger.wait()
+        self._commit(draft=False)
+        worn = any(len(each.removed) for each in self.segments)
+        if len(self.segments) > 1 or worn:
+            self.merger.give_back(merged(self.folder, self.manifest, self.segments))
+            self._commit(draft=False)
 
     def close(self) -> None:
         """Wait for a running merge, take it over, and let others write; see `Store.close`."""
@@ -246,11 +253,11 @@ class Writer:
             if step.manifest_after == replace(self.manifest, commit=step.manifest_after.commit):
                 self._flush_again()
                 return
-            durable = put_manifest(self.folder, step.manifest_after, step.written)
+            durable = self._put(step.manifest_after, step.written)
             files.reached("committed")
         except BaseException:
             # The manifest may be in place nevertheless: after Ctrl-C.
-            if _on_disk(self.folder) == step.manifest_after:
+            if self._is_in_place(step.manifest_after):
                 self._take(step, draft)
             else:
                 step.undo()
@@ -279,14 +286,40 @@ class Writer:
             flush(self.folder)
             self._unflushed = False
 
+    # ---- the manifest, which is another file for a shard ----
+
+    def _put(self, manifest: Manifest, written: list[Path]) -> bool:
+        """Put the next manifest in place, after the files that were written for it; return whether it is flushed."""
+        return put_manifest(self.folder, manifest.text(), written)
+
+    def _is_in_place(self, manifest: Manifest) -> bool:
+        with suppress(OSError, ValueError):
+            return read_manifest(self.folder) == manifest
+        return False
+
+    def _needed(self) -> set[str]:
+        """Names of the files that a writer must keep, when it begins."""
+        return self.manifest.files()
+
+    # ---- cleaning up ----
+
+    def _tidy(self) -> None:
+        """Remove files that are no longer needed, and merge, both in the background if there are merges."""
+        if not self._merges:
+            self._clean()
+            return
+        self._obsolete |= self.merger.take_needed()
+        if self.merger.start(self.manifest, self.segments, self._obsolete):
+            self._obsolete = set()
+
     def _clean(self) -> None:
         """Remove files that are no longer needed: the last manifest is on disk."""
         self._obsolete = remove(self.folder, self._obsolete | self.merger.take_needed())
 
 
-def _create(folder: Path, settings: Settings) -> None:
-    """Write the manifest of a new store."""
-    manifest = Manifest(
+def first_manifest(settings: Settings) -> Manifest:
+    """The manifest of a new store."""
+    return Manifest(
         secrets.token_hex(16),
         0,
         tuple(settings["level_bits"]),
@@ -295,7 +328,11 @@ def _create(folder: Path, settings: Settings) -> None:
         None,
         0,
     )
-    if not put_manifest(folder, manifest, []):
+
+
+def _create(folder: Path, settings: Settings) -> None:
+    """Write the manifest of a new store."""
+    if not put_manifest(folder, first_manifest(settings).text(), []):
         raise OSError(f"path={str(folder)!r} could not be flushed")
 
 
@@ -304,12 +341,6 @@ def _check_settings(manifest: Manifest, settings: Settings) -> None:
         has = getattr(manifest, name)
         if has != value:
             raise ValueError(f"{name} must be {has!r} as in the store, or left out, got {value!r}")
-
-
-def _on_disk(folder: Path) -> Manifest | None:
-    with suppress(OSError, ValueError):
-        return read_manifest(folder)
-    return None
 
 
 def _check_distinct(name: str, values: Sequence[Any]) -> None:
