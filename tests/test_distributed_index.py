@@ -105,7 +105,7 @@ class OneShard:
             self.inside.pop()()
         return dict.fromkeys(calls, new)
 
-    def publish(self, versions):
+    def publish(self, versions, sources=None):
         self.versions = versions
 
     def forget(self, versions):

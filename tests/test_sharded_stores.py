@@ -1,6 +1,7 @@
 """An index whose shards are stores: changes, commits and searches, and that all shards commit or none does."""
 
 import errno
+import json
 import multiprocessing
 import os
 import shutil
@@ -261,6 +262,29 @@ def test_what_verify_finds(committed):
     segment.write_bytes(data)
     faults = {name: fault for name, _, fault in verify_shards(committed) if fault}
     assert list(faults) == [f"shard-00002/{segment.name}"]
+
+
+def test_the_commands(committed):
+    typer_testing = pytest.importorskip("typer.testing", reason="needs the extra cli")
+    from fasthash.cli import app
+
+    def run(*words):
+        result = typer_testing.CliRunner().invoke(app, [*words, str(committed)])
+        return result.exit_code, result.stdout + result.stderr
+
+    code, printed = run("info", "--json")
+    facts = json.loads(printed)
+    assert code == 0
+    assert (facts["kind"], facts["codes"], facts["shards"], facts["commit"]) == ("sharded", 65, N_SHARDS, 2)
+    assert facts["file_bytes"] > 0
+    code, printed = run("verify")
+    assert (code, printed.count(" ok\n")) == (0, len(verify_shards(committed)))
+    a_segment(committed, 1).unlink()
+    code, printed = run("verify", "--json")
+    assert (code, "is missing" in json.loads(printed)["fault"]) == (1, True)
+    (committed / "manifest").write_bytes((committed / "manifest").read_bytes()[:-2])
+    assert [run(word)[0] for word in ("info", "verify")] == [1, 1]
+    assert "no manifest of an index in shards" in run("info")[1]
 
 
 # ---- disks that refuse, and Ctrl-C ----

@@ -90,6 +90,26 @@ def test_copies_are_killed_one_after_the_other(tmp_path):
     assert not [fault for _, _, fault in verify_shards(tmp_path / "index") if fault]
 
 
+def test_the_command_that_searches(tmp_path, monkeypatch):
+    typer_testing = pytest.importorskip("typer.testing", reason="needs the extra cli")
+    from fasthash.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    codes = near_ties(np.random.default_rng(0), 60)
+    np.save("queries.npy", codes[:3])
+    with ShardedIndex(LAYOUT, n_shards=1, store="index", **ONE_THREAD) as index:
+        index.add(codes)
+        index.commit()
+    fh.HierIndex.from_arrays(codes, level_bits=LAYOUT).save("one.fh")
+
+    def run(line):
+        result = typer_testing.CliRunner().invoke(app, ["search", *line.split(), "--csv"])
+        return result.exit_code, result.stdout
+
+    assert run("index queries.npy --ray --threads 1") == run("one.fh queries.npy")
+    assert run("index queries.npy --ray --shards 2")[0] == 1
+
+
 OWNER = """
 import sys
 from pathlib import Path

@@ -247,8 +247,7 @@ def search(
         gallery: FlatIndex | HierIndex | Store | ShardedIndex
         if ray:
             copies = 1 if replicas is None else replicas
-            sharded = _on_ray(address).load(index, n_shards=shards, replicas=copies, threads=threads)
-            gallery = stack.enter_context(sharded)
+            gallery = stack.enter_context(stores.open_shards(_on_ray(address), index, shards, copies, threads))
         elif stores.is_store(index):
             gallery = stack.enter_context(Store(index))
         else:
@@ -310,7 +309,7 @@ def _on_ray(address: str | None) -> type[ShardedIndex]:
 
 @app.command()
 def info(file: IndexFile, as_json: AsJson = False) -> None:
-    """Print the header of an index file, or the size and settings of a store.
+    """Print the header of an index file, or the size and settings of a store, also of one in shards.
 
     Examples:
 
@@ -374,8 +373,7 @@ def verify(
 
 def _facts(file: Path) -> dict[str, Any]:
     if stores.is_store(file):
-        with Store(file) as store:
-            return store.info()
+        return stores.facts_of(file)
     header = peek(file)
     return {
         "kind": header.kind,

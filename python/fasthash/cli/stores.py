@@ -12,13 +12,16 @@ import typer
 from fasthash import Store
 from fasthash._shown import counted, for_terminal
 from fasthash.cli._app import app, one_line_errors
+from fasthash.distributed import manifest as shards
 from fasthash.store.copying import verify_store
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["ENDING", "add_to_store", "is_store", "verify_lines"]
+    from fasthash.distributed import ShardedIndex
+
+__all__ = ["ENDING", "add_to_store", "facts_of", "is_store", "open_shards", "verify_lines"]
 
 ENDING = ".fhs"
 
@@ -26,6 +29,35 @@ ENDING = ".fhs"
 def is_store(path: Path) -> bool:
     """Whether a path is that of a store: a folder with a manifest, or with the ending of stores."""
     return path.is_dir() and ((path / "manifest").exists() or path.suffix == ENDING)
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """Size and settings of a store, or of an index whose shards are stores, ready for JSON.
+
+    Raises:
+        FormatError: it is damaged.
+        OSError: a file cannot be read.
+    """
+    if shards.holds_shards(folder):
+        return shards.facts_of(folder)
+    with Store(folder) as store:
+        return store.info()
+
+
+def open_shards(
+    kind: type[ShardedIndex], folder: Path, n_shards: int | None, replicas: int, threads: int | None
+) -> ShardedIndex:
+    """Open an index whose shards are stores, or load a saved one.
+
+    Raises:
+        ValueError: a number of shards is given for stores.
+        FileNotFoundError, FormatError, OSError: as `ShardedIndex.open` and `ShardedIndex.load`.
+    """
+    if not shards.holds_shards(folder):
+        return kind.load(folder, n_shards=n_shards, replicas=replicas, threads=threads)
+    if n_shards is not None:
+        raise ValueError(f"--shards must be left out: {folder} keeps its shards as stores, whose number stays")
+    return kind.open(folder, replicas=replicas, threads=threads)
 
 
 def add_to_store(
@@ -66,20 +98,21 @@ def _read_keys(path: Path) -> Any:
 
 
 def verify_lines(folder: Path, as_json: bool) -> bool:
-    """Check every byte of a store and print the outcome; return whether a file is damaged.
+    """Check every byte of a store, also of one in shards, and print the outcome; return whether a file is damaged.
 
     Raises:
         FormatError: the manifest is damaged.
         OSError: a file cannot be read.
     """
-    outcomes = verify_store(folder)
+    outcomes = shards.verify_shards(folder) if shards.holds_shards(folder) else verify_store(folder)
     wrong = any(fault for _, _, fault in outcomes)
     if as_json:
         files = [{"name": name, "bytes": n_bytes, "fault": fault or None} for name, n_bytes, fault in outcomes]
         typer.echo(json.dumps({"file": str(folder), "files": files, "fault": _first_fault(outcomes)}))
         return wrong
+    width = max(28, *(len(name) for name, _, _ in outcomes))
     for name, n_bytes, fault in outcomes:
-        typer.echo(f"{name:28s} {n_bytes:14,d}  {for_terminal(fault or 'ok')}")
+        typer.echo(f"{name:{width}s} {n_bytes:14,d}  {for_terminal(fault or 'ok')}")
     return wrong
 
 

@@ -24,10 +24,20 @@ from fasthash.store.manifest import MANIFEST, FileFacts, file_facts
 from fasthash.store.prepared import read_named
 from fasthash.store.signed import read_signed, signed
 
-__all__ = ["ShardCommit", "ShardsManifest", "facts_of", "read_shards", "refuse_others", "shard_folder", "verify_shards"]
+__all__ = [
+    "ShardCommit",
+    "ShardsManifest",
+    "facts_of",
+    "holds_shards",
+    "read_shards",
+    "refuse_others",
+    "shard_folder",
+    "verify_shards",
+]
 
 _KIND, _FORMAT = "ShardedIndex", 1
 _WHAT = "an index in shards"
+_BEGINNING = b'{"class": "ShardedIndex"'
 _DRAFT = re.compile(r"manifest-[0-9a-f]{16}\.draft")
 _SHARD = re.compile(r"shard-\d{5}")
 _END_OF_IDS = 1 << 63
@@ -90,6 +100,15 @@ def read_shards(folder: Path) -> ShardsManifest:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(f"folder={str(folder)!r} holds no index in shards: {MANIFEST} is missing") from error
     return read_signed(folder / MANIFEST, text, _KIND, _WHAT, _checked)
+
+
+def holds_shards(folder: Path) -> bool:
+    """Whether the manifest of a folder is that of an index in shards, damaged or not, rather than of a store."""
+    try:
+        with open(folder / MANIFEST, "rb") as file:
+            return file.read(len(_BEGINNING)) == _BEGINNING
+    except OSError:
+        return False
 
 
 def _checked(version: int, content: dict[str, Any]) -> ShardsManifest:
