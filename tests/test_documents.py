@@ -234,6 +234,8 @@ def test_past_one_machine(tmp_path):
         "HierIndex",
         "HierIndex",
         "ShardedIndex(level_bits=(8, 16, 40), n_shards=1, replicas=1, memory='default') with 9,999 codes",
+        "1",
+        "10000 1 True",
         "103000 True",
     ]
 
