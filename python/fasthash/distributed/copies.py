@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fasthash.distributed._ray import ray
+from fasthash.distributed.packing import packed_call
 
 __all__ = ["Copy", "Options", "ShardLostError", "Source", "choose_node", "nodes"]
 
@@ -61,6 +62,12 @@ class Copy:
 
     late: Any = None
     """A call that has been unanswered for longer than `hedge_after`, or None."""
+
+    def ask(self, method: str, version: int, arguments: Sequence[Any]) -> Any:
+        """Call a read-only method of `Shard`, without waiting; `unpacked` takes the answer."""
+        if any(isinstance(argument, ray.ObjectRef) for argument in arguments):  # which Ray resolves
+            return getattr(self.actor, method).remote(version, *arguments)
+        return self.actor.answer.remote(version, packed_call(method, arguments))
 
 
 def choose_node(

@@ -14,6 +14,7 @@ from typing import Any
 from fasthash._locks import ChangeLock, Condition
 from fasthash.distributed._ray import ray
 from fasthash.distributed.copies import Copy, Options, ShardLostError, Source, choose_node, nodes
+from fasthash.distributed.packing import unpacked
 from fasthash.distributed.shard import Shard
 
 __all__ = ["Fleet", "Options", "ShardLostError", "Source", "choose_node"]
@@ -138,7 +139,7 @@ class Fleet:
                 return
             if copy is not None:
                 asked[shard].append(copy)
-                waiting[getattr(copy.actor, method).remote(versions[shard], *arguments[shard])] = shard, copy
+                waiting[copy.ask(method, versions[shard], arguments[shard])] = shard, copy
 
         for shard in arguments:
             ask_one(shard, wait=True)
@@ -152,7 +153,7 @@ class Fleet:
                 if shard in answers:
                     continue
                 try:
-                    answers[shard] = ray.get(call)
+                    answers[shard] = unpacked(ray.get(call))
                 except ray.exceptions.RayTaskError as error:
                     raise error.cause from None
                 except ray.exceptions.RayError as error:

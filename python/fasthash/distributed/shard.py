@@ -19,6 +19,7 @@ from fasthash._index_options import KEEP_MODES
 from fasthash._saved_folder import check_file, file_entry
 from fasthash._saved_kinds import check_shard, shard_names
 from fasthash.distributed.merge import shard_of
+from fasthash.distributed.packing import packed, unpacked_call
 from fasthash.distributed.pruning import Nodes, count_nodes
 from fasthash.filters import IdFilter
 from fasthash.index import HierIndex, Memory, Plan, load
@@ -125,6 +126,11 @@ class Shard:
         """Call a read-only method of the index, or return an attribute."""
         value = getattr(self._versions[version], method)
         return value(*arguments) if callable(value) else value
+
+    def answer(self, version: int, call: bytes) -> Any:
+        """Call a method, whose name and other arguments are packed; return its packed answer."""
+        method, arguments = unpacked_call(call)
+        return packed(getattr(self, method)(version, *arguments))
 
     def search(
         self,
