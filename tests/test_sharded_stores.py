@@ -383,6 +383,51 @@ def test_ctrl_c_in_a_commit(committed, monkeypatch, point, count):
         assert_no_leaks(committed)
 
 
+class InterruptedCommitError(Exception):
+    """Raised when all shards have prepared a commit, before it counts."""
+
+
+def interrupted(change, monkeypatch):
+    """Call a method of an index, and end it when the shards are prepared."""
+
+    def at(reached):
+        if reached == "shards prepared":
+            raise InterruptedCommitError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "reached", at)
+        with pytest.raises(InterruptedCommitError):
+            change()
+
+
+def test_a_commit_after_a_compaction_that_failed(committed, monkeypatch):
+    """It needs the segments that the compaction has merged."""
+    with LocalIndex.open(committed) as index:
+        index._fleet.wait()
+        interrupted(index.compact, monkeypatch)
+        take_step(index, 3)
+        index.commit()
+        index._fleet.wait()
+        assert not [fault for _, _, fault in verify_shards(committed) if fault]
+        take_step(index, 4)
+        index.commit()
+    with LocalIndex.open(committed) as index:
+        assert steps_of(index) == 4
+        assert_no_leaks(committed)
+
+
+def test_a_compaction_after_a_commit_that_failed(committed, monkeypatch):
+    """It does not commit the changes."""
+    with LocalIndex.open(committed) as index:
+        take_step(index, 3)
+        interrupted(index.commit, monkeypatch)
+        index.compact()
+        assert steps_of(index) == 3
+    with LocalIndex.open(committed) as index:
+        assert steps_of(index) == 2
+        assert_no_leaks(committed)
+
+
 def test_a_late_call_of_an_earlier_commit_does_no_harm(committed):
     """The owner gave it up, and has committed since."""
     with LocalIndex.open(committed) as index:
