@@ -85,6 +85,7 @@ MUTANTS = [
     Mutant("a sample counts rows outside the range", SCAN, "sample_.keep(n - 1, ", "(void)("),
     Mutant("a sample is one short", "cpp/src/search/sample.cpp", ">= k) {", ">= k - 1) {"),
     Mutant("a chunk of a cluster hides its last radius", CLUSTERS, "annulus.first > last) continue;", "annulus.first >= last) continue;"),
+    Mutant("centroids near the last one are few", "cpp/src/codes/k_majority.cpp", "std::size_t{2} * distance", "std::size_t{1} * distance"),
     Mutant("codes belong to a far centroid", "cpp/src/codes/k_majority.cpp", "while (distances_[number] != least) ++number;", "while (distances_[number] > least + 2) ++number;"),
     Mutant("rows of the next cluster are compared twice", SCAN_H, "if (first_row + kGroup > range.end) rows", "if (first_row + kGroup > range.end + 64) rows"),
     Mutant("one shared bit too many is wanted", JACCARD_H, "+ whole - 1) / whole;", "+ whole) / whole;"),
