@@ -67,14 +67,14 @@ class HierIndex(Index):
             by id builds, and, unless it is `"compact"`, the tables that repeated searches within small radii build
             where the plan is a scan (docs/search.md).
         plan: `"auto"`, or a plan to force. Codes of 8 bits have no substrings: they are scanned instead.
-        metric: as in `FlatIndex`. With `"jaccard"` an index has one level and no plan to force, and searches as a
-            `FlatIndex` does.
+        metric: as in `FlatIndex`. With `"jaccard"` an index has one level and neither a plan nor a memory budget to
+            choose, and searches as a `FlatIndex` does.
 
     Raises:
         TypeError: `level_bits` is not an integer or a sequence of integers, or `n_bits` is not an integer.
         ValueError: a width is not positive, or not a multiple of 8 before the last level, the sum is out of range, both
-            `level_bits` and `n_bits` are given, `memory`, `plan` or `metric` is unknown, or several levels or a plan
-            are given with `"jaccard"`.
+            `level_bits` and `n_bits` are given, `memory`, `plan` or `metric` is unknown, or several levels, a plan or
+            a memory budget are given with `"jaccard"`.
 
     Examples:
         >>> index = HierIndex(level_bits=(8, 8))
@@ -143,7 +143,7 @@ class HierIndex(Index):
         """
         from fasthash.gpu import GpuHierIndex, check_devices
 
-        devices = check_devices(device)
+        devices = check_devices(device, max_bytes)
         if devices is None:
             return self
         self._needs_hamming("a GPU index")
@@ -203,7 +203,7 @@ class HierIndex(Index):
             keep_mode: meaning of the share. `"node_ratio"`: a share of the candidate nodes of the level, nearest first.
                 `"gallery_ratio"`: take nodes, nearest first, until their subtrees hold this share of all codes.
                 `"radius"`: keep nodes whose distance on this level alone is at most this share of the level's bits.
-                Used only with `keep`.
+                Only with `keep`.
             max_compared: None searches exactly. A float above 0 and at most 1 is a share of the codes, an integer a
                 number of codes: the search visits the nearest clusters first and ends once it has compared about as
                 many, and at least k. `SearchStats.exact_to` says up to which distance each result is nevertheless
@@ -221,8 +221,9 @@ class HierIndex(Index):
         Raises:
             TypeError: wrong dtype of `queries` or `allow`, `k` is not an integer, `keep` or `max_compared` is not a
                 number.
-            ValueError: wrong shape, `k`, `keep` or `max_compared` out of range, unknown `keep_mode`, both `keep` and
-                `max_compared` are given, or `max_compared` is given to an index with another plan than clusters.
+            ValueError: wrong shape, `k`, `keep` or `max_compared` out of range, unknown `keep_mode` or one without
+                `keep`, both `keep` and `max_compared` are given, or `max_compared` is given to an index with another
+                plan than clusters.
         """
         return self._search(queries, k, keep, keep_mode, allow, stats, max_compared)
 

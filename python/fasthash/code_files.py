@@ -97,6 +97,8 @@ def read_codes(
     check_choice("format", format, FORMATS)
     if column is not None and format not in ("csv", "tsv", "parquet"):
         raise ValueError(f"column must be left out for the format {format!r}, which has no columns, got {column!r}")
+    if array != "codes" and format != "npz":
+        raise ValueError(f"array must be left out for the format {format!r}, which holds one, got {array!r}")
     if notation is not None and format not in ("csv", "tsv", "parquet"):
         raise ValueError(f"notation must be left out for the format {format!r}, got {notation!r}")
     if notation is not None:

@@ -43,7 +43,7 @@ class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             "hamming" has them. False: they are bits, int32.
         algorithm: `"auto"`: a `HierIndex`, which skips most samples where it can. `"brute"`: a `FlatIndex`. Both find
             the same.
-        memory: what the index of `"auto"` may spend, as of `HierIndex`.
+        memory: what the index of `"auto"` may spend, as of `HierIndex`; `"default"` with `"brute"`.
 
     Attributes:
         index_: the index; its ids are the rows of the training samples.
@@ -209,6 +209,8 @@ class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         check_bool("normalize", self.normalize)
         check_choice("algorithm", self.algorithm, ("auto", "brute"))
         check_choice("memory", self.memory, get_args(Memory))
+        if self.algorithm == "brute" and self.memory != "default":
+            raise ValueError(f"memory must be 'default' for algorithm='brute', got {self.memory!r}")
 
     def _empty_index(self, n_bits: int) -> FlatIndex | HierIndex:
         return FlatIndex(n_bits) if self.algorithm == "brute" else HierIndex(n_bits, memory=self.memory)

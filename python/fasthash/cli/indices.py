@@ -178,7 +178,9 @@ def search(
     keep: Annotated[
         float | None, typer.Option(help="HDHash's pruned search, not exact: share kept after each level.")
     ] = None,
-    keep_mode: Annotated[KeepMode, typer.Option(help="Meaning of the share in --keep.")] = KeepMode.node_ratio,
+    keep_mode: Annotated[
+        KeepMode | None, typer.Option(help="Meaning of the share in --keep. Default: node_ratio.")
+    ] = None,
     allow: Annotated[
         Path | None, typer.Option(help="Allowed ids: .npy of int64 ids, or of bool with a value for each id.")
     ] = None,
@@ -233,8 +235,12 @@ def search(
         raise typer.BadParameter("--html needs --encoder, and --images needs --html")
     if radius is not None and (k is not None or keep is not None):
         raise typer.BadParameter("--radius excludes -k and --keep")
-    if ray and mmap:
-        raise typer.BadParameter("--mmap excludes --ray")
+    if keep_mode is not None and keep is None:
+        raise typer.BadParameter("--keep-mode needs --keep")
+    if mmap and (ray or stores.is_store(index)):
+        raise typer.BadParameter("--mmap excludes --ray, and stores, which are always mapped")
+    if force and output is None and html is None:
+        raise typer.BadParameter("--force needs --output or --html")
     _check_options(ray, shards=shards, replicas=replicas, address=address)
     with one_line_errors(), ExitStack() as stack:
         from fasthash.cli import _photo_search, _results, _searching
@@ -260,7 +266,7 @@ def search(
                 bits = gallery.n_bits  # text of such a width does not tell it
             given = _codes.read(queries, format, bits, array, column, notation)
             query_codes = check_codes("queries", given, gallery.n_bits)
-        find = _searching.finder(gallery, 10 if k is None else k, radius, keep, keep_mode.value, allow)
+        find = _searching.finder(gallery, 10 if k is None else k, radius, keep, keep_mode, allow)
         find(query_codes[:0])  # raises for wrong arguments before anything is printed
         results: list[Result] = []
         if output is None and html is None:

@@ -13,8 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from fasthash._checks import (
     as_array,
     check_bool,
-    check_choice,
-    check_fraction,
     check_int,
     check_queries,
     code_bytes,
@@ -22,7 +20,7 @@ from fasthash._checks import (
     own_array,
     own_ids,
 )
-from fasthash._index_options import KEEP_MODES, MAX_K, Allow, KeepMode
+from fasthash._index_options import MAX_K, Allow, KeepMode, check_keep
 from fasthash.distributed._ray import shared
 from fasthash.distributed.fleet import Fleet
 from fasthash.distributed.merge import merge_nearest, merge_ranges, merge_stats, rows_of_shards, shard_of
@@ -127,8 +125,7 @@ class Searching(Sharded):
         """
         array = check_queries(own_array("queries", queries), self.n_bits)
         k = check_int("k", k, minimum=1, maximum=MAX_K)
-        share = None if keep is None else check_fraction("keep", keep)
-        check_choice("keep_mode", keep_mode, KEEP_MODES)
+        share = check_keep(keep, keep_mode)
         check_bool("stats", stats)
         allow = _own_filter(allow)
 
