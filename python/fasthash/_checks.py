@@ -65,8 +65,10 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
     only_dlpack = hasattr(value, "__dlpack__") and not hasattr(value, "__array__")
     try:
         array = np.from_dlpack(value) if only_dlpack else np.asarray(value)
-    except ValueError as error:  # lists of unequal lengths
-        raise ValueError(f"{name} must be an array: {error}") from None
+    except ValueError as error:
+        # numpy's own text of lists of unequal lengths names neither the argument nor its value.
+        expected = "an array, or lists of one length" if isinstance(value, (list, tuple)) else f"an array: {error}"
+        raise ValueError(f"{name} must be {expected}, got {short(value)}") from None
     except (BufferError, RuntimeError, TypeError) as error:  # memory on a GPU, or a tensor that requires a gradient
         raise TypeError(f"{name} must be an array that numpy can read: {error}") from error
     untyped = array.size == 0 and array.dtype == np.float64 and not hasattr(value, "dtype")
