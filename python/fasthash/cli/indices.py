@@ -75,7 +75,10 @@ def build(
     flat: Annotated[bool, typer.Option("--flat", help="Build a flat index, which always scans all codes.")] = False,
     ids: Annotated[Path | None, typer.Option(help="Ids, .npy of int64. Default: 0, 1, 2, ...")] = None,
     keys: Annotated[
-        Path | None, typer.Option(help="With a store: a key for each code; text with one a line, or .npy.")
+        Path | None,
+        typer.Option(
+            help="With a store: a key for each code; text with one a line, or .npy. Default: those of an .npz file."
+        ),
     ] = None,
     add: Annotated[bool, typer.Option("--add", help="Add the codes to a store that exists.")] = False,
     memory: Annotated[Memory | None, typer.Option(help="Memory budget of the index. Default: default.")] = None,
@@ -144,7 +147,13 @@ def build(
         if is_store:
             settings: dict[str, Any] = {} if stores.is_store(output) and levels is None else {"level_bits": level_bits}
             settings |= {} if memory is None else {"memory": budget}
-            facts, seconds = stores.add_to_store(output, gallery, given, keys, settings=settings)
+            named, source = None, None
+            if keys is not None:
+                named = stores.read_keys(keys)
+            elif _codes.is_archive(codes, format):
+                named, source = stores.keys_for(output, codes, array, given)
+            facts, seconds = stores.add_to_store(output, gallery, given, named, settings=settings)
+            facts |= {} if source is None else {"keys_from": source}
             _tell_built(facts | {"seconds": seconds}, output, as_json)
             return
         index: FlatIndex | HierIndex | ShardedIndex
@@ -289,7 +298,8 @@ def _tell_built(facts: dict[str, Any], output: Path, as_json: bool) -> None:
         typer.echo(json.dumps(facts))
     else:
         codes_in = f"{counted(facts['codes'], 'code')} of {facts['bits']} bits in {for_terminal(output)}"
-        typer.echo(f"{codes_in}: {facts['file_bytes']:,} bytes, indexed in {facts['seconds']:.2f} s")
+        keys = f"; keys: {facts['keys_from']!r} of the archive" if "keys_from" in facts else ""
+        typer.echo(f"{codes_in}: {facts['file_bytes']:,} bytes, indexed in {facts['seconds']:.2f} s{keys}")
 
 
 def _level_bits(levels: str | None, n_bits: int) -> list[int]:
