@@ -23,6 +23,7 @@ __all__ = [
     "check_callable",
     "check_choice",
     "check_codes",
+    "check_codes_and_layout",
     "check_codes_of_any_width",
     "check_fraction",
     "check_ids",
@@ -140,6 +141,15 @@ def check_codes_of_any_width(name: str, codes: Any, *, known: bool = False) -> N
             f"FlatIndex({array.shape[1] * 8})"
         )
     return np.ascontiguousarray(array)
+
+
+def check_codes_and_layout(codes: Any, level_bits: Any, n_bits: Any) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
+    """Check the codes of a new index and the widths of its levels; with neither width the codes have one level."""
+    named = level_bits is not None or n_bits is not None
+    array = check_codes_of_any_width("codes", codes, known=named)
+    if not named:
+        return array, (array.shape[1] * 8,)
+    return array, check_layout(LEVEL_BITS if level_bits is None else level_bits, n_bits)
 
 
 def looks_like_bits(array: NDArray[Any]) -> bool:

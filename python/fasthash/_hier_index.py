@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 from numpy.typing import ArrayLike
 
 from fasthash import _core
-from fasthash._checks import LEVEL_BITS, check_choice, check_codes_of_any_width, check_layout
+from fasthash._checks import LEVEL_BITS, check_choice, check_codes_and_layout, check_layout
 from fasthash._index_base import Index
 from fasthash._index_options import (
     MEMORIES,
@@ -108,6 +108,7 @@ class HierIndex(Index):
         ids: ArrayLike | None = None,
         *,
         level_bits: int | Sequence[int] | None = None,
+        n_bits: int | None = None,
         memory: Memory = "default",
         plan: Plan = "auto",
         metric: Metric = "hamming",
@@ -117,7 +118,8 @@ class HierIndex(Index):
         Args:
             codes: uint8 array `(n, n_bytes)`.
             ids: as in `add`.
-            level_bits: as in the class; None makes a single level of 8 bits for each byte.
+            level_bits: as in the class; None makes a single level.
+            n_bits: width of the only level, as in the class; None takes 8 for each byte.
             memory: as in the class.
             plan: as in the class.
             metric: as in the class.
@@ -125,8 +127,7 @@ class HierIndex(Index):
         Raises:
             TypeError, ValueError: as in the class and in `add`.
         """
-        array = check_codes_of_any_width("codes", codes, known=level_bits is not None)
-        widths = (array.shape[1] * 8,) if level_bits is None else level_bits
+        array, widths = check_codes_and_layout(codes, level_bits, n_bits)
         index = cls(widths, memory=memory, plan=plan, metric=metric)
         index.add(array, ids)
         return index
