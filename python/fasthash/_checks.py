@@ -6,7 +6,7 @@ import math
 import operator
 import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,7 @@ __all__ = [
     "in_words",
     "is_int64",
     "looks_like_bits",
+    "of_ids",
     "own_array",
     "own_ids",
     "path_bytes",
@@ -209,6 +210,12 @@ def check_ids(ids: Any, n: int | None = None) -> NDArray[np.int64]:
     if n is not None and array.shape != (n,):
         raise ValueError(f"ids must have shape ({n},), one for each code, got {array.shape}")
     return in_words(array)
+
+
+def of_ids(ids: Any, find: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
+    """The rows that `find` returns for ids `(n,)`; of one id, its row. `find` checks the ids."""
+    given = as_array("ids", ids)
+    return find(given[None])[0] if given.ndim == 0 else find(given)
 
 
 def as_int64(name: str, array: NDArray[Any]) -> NDArray[np.int64]:

@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from fasthash import _core
 from fasthash._checks import (
-    as_array,
     check_bool,
     check_codes,
     check_ids,
@@ -26,6 +25,7 @@ from fasthash._checks import (
     check_share,
     code_bytes,
     is_int64,
+    of_ids,
     path_bytes,
 )
 from fasthash._html import html_table
@@ -217,10 +217,7 @@ class Index:
             TypeError: wrong dtype.
             ValueError: an id is not in the index.
         """
-        given = as_array("ids", ids)
-        if given.ndim == 0:
-            return self.reconstruct(given[None])[0]
-        return self._impl.reconstruct(check_ids(given))
+        return of_ids(ids, lambda array: self._impl.reconstruct(check_ids(array)))
 
     def clear(self) -> None:
         """Remove all codes and free their memory, in one step; the index is as a new one of the same settings.
