@@ -216,3 +216,63 @@ def test_refused_searches_for_photos(run, photos, tmp_path):
     with fh.Store(tmp_path / "short.fhs", "w", n_bits=32) as store:
         store.commit()
     refused(run("search short.fhs photos/a.png --encoder e"), "codes of 32 bits like those of the index, got 64 bits")
+
+
+PATHS = [f"holiday/{i}, final.jpg" for i in range(500)]
+
+
+@pytest.mark.parametrize("name", ["paths", "keys"])
+def test_keys_of_an_archive(run, codes, name):
+    np.savez("codes.npz", codes=codes, **{name: np.array(PATHS)})
+    told = ok(run("build codes.npz -o photos.fhs"))
+    assert "500 codes of 64 bits in photos.fhs" in told
+    assert told.endswith(f"; keys: '{name}' of the archive\n")
+    with fh.Store("photos.fhs") as store:
+        assert store.search(codes[7:8], 1).keys.tolist() == [[PATHS[7]]]
+    np.savez("more.npz", codes=codes[:2] ^ np.uint8(1), **{name: np.array(["new/0.jpg", "new/1.jpg"])})
+    facts = json.loads(ok(run("build more.npz -o photos.fhs --add --json")))
+    assert (facts["codes"], facts["keys"], facts["keys_from"]) == (502, "str", name)
+    refused(run("build more.npz -o photos.fhs --add"), "keys must be new to the store")
+
+
+def test_integer_keys_of_an_archive_with_other_names(run, codes):
+    np.savez("codes.npz", mine=codes, keys=np.arange(500) * 3, paths=np.array(PATHS))
+    assert "keys: 'keys' of the archive" in ok(run("build codes.npz -o photos.fhs --array mine"))
+    with fh.Store("photos.fhs") as store:
+        assert store.search(codes[7:8], 1).keys.tolist() == [[21]]
+
+
+@pytest.mark.parametrize(
+    ("line", "arrays"),
+    [
+        ("build codes.npz -o photos.fhs", {}),
+        ("build codes.npz -o photos.fhs", {"paths": np.array(PATHS), "ids": np.arange(500)}),
+        ("build codes.npz -o photos.fhs --ids ids.npy", {"paths": np.array(PATHS)}),
+        ("build codes.npz -o photos.fhs --array keys", {"keys": np.zeros((500, 8), np.uint8)}),
+        ("build codes.npz -o photos.fhs --keys names.txt", {"paths": np.arange(500)}),
+    ],
+)
+def test_an_archive_gives_no_keys(run, codes, line, arrays):
+    np.savez("codes.npz", codes=codes, **arrays)
+    np.save("ids.npy", np.arange(500))
+    assert "of the archive" not in ok(run(line))
+    with fh.Store("photos.fhs") as store:
+        assert store.info()["keys"] == ("str" if "--keys" in line else "none")
+    ok(run("build codes.npz -o codes.fh"))  # an index file has no keys
+
+
+def test_a_store_without_keys_takes_none_of_an_archive(run, codes):
+    ok(run("build codes.npy -o photos.fhs"))
+    np.savez("more.npz", codes=codes[:2], paths=np.array(["a", "b"]))
+    assert "of the archive" not in ok(run("build more.npz -o photos.fhs --add"))
+    with fh.Store("photos.fhs") as store:
+        assert (len(store), store.info()["keys"]) == (502, "none")
+
+
+def test_wrong_keys_of_an_archive(run, codes):
+    np.savez("codes.npz", codes=codes, paths=np.array(PATHS[:3]))
+    refused(run("build codes.npz -o photos.fhs"), "keys must be 500, one for each code, got 3")
+    np.savez("codes.npz", codes=codes, paths=np.array([*PATHS[:499], PATHS[0]]))
+    refused(run("build codes.npz -o twice.fhs"), "keys must be distinct")
+    np.savez("codes.npz", codes=codes, paths=np.array(PATHS, object))
+    refused(run("build codes.npz -o objects.fhs"), "codes.npz is no .npz file with keys")

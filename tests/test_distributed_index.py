@@ -53,7 +53,8 @@ def test_what_shards_find_together_is_what_one_index_finds(problem, n_shards, da
         cuts = Census([shard.nodes(1, None, allow) for shard in shards], layout).cuts(queries, k, keep, mode)
     parts = [shard.search(1, queries, k, cuts, mode, None, allow)[0] for shard in shards]
     result = merge.merge_nearest(parts, len(queries), k, sum(layout))
-    assert_same(result, one.search(queries, k, keep=keep, keep_mode=mode, allow=allow))
+    pruned = {} if keep is None else {"keep": keep, "keep_mode": mode}
+    assert_same(result, one.search(queries, k, allow=allow, **pruned))
     left = (codes, ids) if allow is None else reference.allowed(codes, ids, allow)
     if keep is None or len(layout) == 1:
         assert_same(result, reference.search(queries, *left, k))

@@ -16,7 +16,7 @@ pytest.importorskip("httpx", reason="needs httpx")
 
 from fastapi.testclient import TestClient
 
-from fasthash.serving import Limits, app, make_app
+from fasthash.serving import Limits, app, make_app, routes
 
 NAMES = ["a.jpg", "<b>bold</b>.jpg", "lone \udce9.jpg", "\u202edcba.jpg"]
 
@@ -116,14 +116,14 @@ def test_bodies(client):
 
 def test_too_many_and_too_slow(store, monkeypatch):
     goes_on, begun = threading.Event(), threading.Event()
-    whole = app.results
+    whole = routes.results
 
     def slow(*arguments):
         begun.set()
         assert goes_on.wait(60)
         return whole(*arguments)
 
-    monkeypatch.setattr(app, "results", slow)
+    monkeypatch.setattr(routes, "results", slow)
     with TestClient(make_app(store, Limits(at_once=1, seconds=0.2))) as client:
         response = client.post("/search", json={"keys": ["a.jpg"]})
         assert response.status_code == 504

@@ -49,7 +49,8 @@ def finder(
         return lambda queries: index.search(queries, k, allow=allowed, stats=True)
     if isinstance(index, FlatIndex):
         raise ValueError(f"keep must be left out for a flat index, got {keep}")
-    return lambda queries: index.search(queries, k, keep=keep, keep_mode=keep_mode, allow=allowed, stats=True)
+    mode: Any = "node_ratio" if keep_mode is None else keep_mode.value
+    return lambda queries: index.search(queries, k, keep=keep, keep_mode=mode, allow=allowed, stats=True)
 
 
 def _of_metric(index: FlatIndex | HierIndex | Store | ShardedIndex, radius: float) -> Any:

@@ -75,7 +75,10 @@ def build(
     flat: Annotated[bool, typer.Option("--flat", help="Build a flat index, which always scans all codes.")] = False,
     ids: Annotated[Path | None, typer.Option(help="Ids, .npy of int64. Default: 0, 1, 2, ...")] = None,
     keys: Annotated[
-        Path | None, typer.Option(help="With a store: a key for each code; text with one a line, or .npy.")
+        Path | None,
+        typer.Option(
+            help="With a store: a key for each code; text with one a line, or .npy. Default: those of an .npz file."
+        ),
     ] = None,
     add: Annotated[bool, typer.Option("--add", help="Add the codes to a store that exists.")] = False,
     memory: Annotated[Memory | None, typer.Option(help="Memory budget of the index. Default: default.")] = None,
@@ -144,7 +147,13 @@ def build(
         if is_store:
             settings: dict[str, Any] = {} if stores.is_store(output) and levels is None else {"level_bits": level_bits}
             settings |= {} if memory is None else {"memory": budget}
-            facts, seconds = stores.add_to_store(output, gallery, given, keys, settings=settings)
+            named, source = None, None
+            if keys is not None:
+                named = stores.read_keys(keys)
+            elif _codes.is_archive(codes, format):
+                named, source = stores.keys_for(output, codes, array, given)
+            facts, seconds = stores.add_to_store(output, gallery, given, named, settings=settings)
+            facts |= {} if source is None else {"keys_from": source}
             _tell_built(facts | {"seconds": seconds}, output, as_json)
             return
         index: FlatIndex | HierIndex | ShardedIndex
@@ -178,7 +187,9 @@ def search(
     keep: Annotated[
         float | None, typer.Option(help="HDHash's pruned search, not exact: share kept after each level.")
     ] = None,
-    keep_mode: Annotated[KeepMode, typer.Option(help="Meaning of the share in --keep.")] = KeepMode.node_ratio,
+    keep_mode: Annotated[
+        KeepMode | None, typer.Option(help="Meaning of the share in --keep. Default: node_ratio.")
+    ] = None,
     allow: Annotated[
         Path | None, typer.Option(help="Allowed ids: .npy of int64 ids, or of bool with a value for each id.")
     ] = None,
@@ -233,8 +244,12 @@ def search(
         raise typer.BadParameter("--html needs --encoder, and --images needs --html")
     if radius is not None and (k is not None or keep is not None):
         raise typer.BadParameter("--radius excludes -k and --keep")
-    if ray and mmap:
-        raise typer.BadParameter("--mmap excludes --ray")
+    if keep_mode is not None and keep is None:
+        raise typer.BadParameter("--keep-mode needs --keep")
+    if mmap and (ray or stores.is_store(index)):
+        raise typer.BadParameter("--mmap excludes --ray, and stores, which are always mapped")
+    if force and output is None and html is None:
+        raise typer.BadParameter("--force needs --output or --html")
     _check_options(ray, shards=shards, replicas=replicas, address=address)
     with one_line_errors(), ExitStack() as stack:
         from fasthash.cli import _photo_search, _results, _searching
@@ -260,7 +275,7 @@ def search(
                 bits = gallery.n_bits  # text of such a width does not tell it
             given = _codes.read(queries, format, bits, array, column, notation)
             query_codes = check_codes("queries", given, gallery.n_bits)
-        find = _searching.finder(gallery, 10 if k is None else k, radius, keep, keep_mode.value, allow)
+        find = _searching.finder(gallery, 10 if k is None else k, radius, keep, keep_mode, allow)
         find(query_codes[:0])  # raises for wrong arguments before anything is printed
         results: list[Result] = []
         if output is None and html is None:
@@ -283,7 +298,8 @@ def _tell_built(facts: dict[str, Any], output: Path, as_json: bool) -> None:
         typer.echo(json.dumps(facts))
     else:
         codes_in = f"{counted(facts['codes'], 'code')} of {facts['bits']} bits in {for_terminal(output)}"
-        typer.echo(f"{codes_in}: {facts['file_bytes']:,} bytes, indexed in {facts['seconds']:.2f} s")
+        keys = f"; keys: {facts['keys_from']!r} of the archive" if "keys_from" in facts else ""
+        typer.echo(f"{codes_in}: {facts['file_bytes']:,} bytes, indexed in {facts['seconds']:.2f} s{keys}")
 
 
 def _level_bits(levels: str | None, n_bits: int) -> list[int]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
-from fasthash._checks import check_codes_of_any_width, check_int
+from fasthash._checks import LEVEL_BITS, check_codes_and_layout, check_int, check_layout
 from fasthash._saved_kinds import MAX_SHARDS
 from fasthash._shown import counted
 from fasthash.distributed.changing import Changing
@@ -43,6 +43,7 @@ class ShardedIndex(Searching, Changing, Saving):
 
     Args:
         level_bits: widths of the levels in bits, as in `HierIndex`.
+        n_bits: width of the only level, as in `HierIndex`; replaces `level_bits`.
         n_shards: number of shards.
         replicas: number of copies of each shard.
         memory: memory budget of each shard, as in `HierIndex`.
@@ -66,8 +67,9 @@ class ShardedIndex(Searching, Changing, Saving):
 
     def __init__(
         self,
-        level_bits: int | Sequence[int] = (8, 16, 40),
+        level_bits: int | Sequence[int] = LEVEL_BITS,
         *,
+        n_bits: int | None = None,
         n_shards: int = 2,
         replicas: int = 1,
         memory: Memory = "default",
@@ -78,7 +80,9 @@ class ShardedIndex(Searching, Changing, Saving):
     ) -> None:
         n_shards = check_int("n_shards", n_shards, minimum=1, maximum=MAX_SHARDS)
         sources = [Source(0, "", {})] * n_shards
-        self._start(sources, 0, level_bits, memory, plan, replicas, threads, num_cpus, hedge_after)
+        self._start(
+            sources, 0, check_layout(level_bits, n_bits), memory, plan, replicas, threads, num_cpus, hedge_after
+        )
 
     @classmethod
     def from_arrays(
@@ -87,6 +91,7 @@ class ShardedIndex(Searching, Changing, Saving):
         ids: ArrayLike | None = None,
         *,
         level_bits: int | Sequence[int] | None = None,
+        n_bits: int | None = None,
         **options: Any,
     ) -> Self:
         """Create an index of these codes.
@@ -95,13 +100,14 @@ class ShardedIndex(Searching, Changing, Saving):
             codes: uint8 array `(n, n_bytes)`.
             ids: as in `add`.
             level_bits: as in the class; None makes a single level.
+            n_bits: width of the only level, as in the class; None takes 8 for each byte.
             options: the other arguments of the class.
 
         Raises:
             TypeError, ValueError: as in the class and in `add`.
         """
-        array = check_codes_of_any_width("codes", codes, known=level_bits is not None)
-        index = cls((array.shape[1] * 8,) if level_bits is None else level_bits, **options)
+        array, widths = check_codes_and_layout(codes, level_bits, n_bits)
+        index = cls(widths, **options)
         try:
             index.add(array, ids)
         except BaseException:

@@ -102,6 +102,8 @@ class Store(Readable):
             self._writer = Writer(self._folder, settings, merge, check)
         elif settings:
             raise ValueError(f"{', '.join(settings)} must be left out: a reader takes them from the store")
+        elif not merge:
+            raise ValueError("merge must be left out: a reader merges no segments, got False")
         else:
             self._opened = self._open(())
 
