@@ -51,6 +51,24 @@ def refused(result, message, code=1):
     assert "Traceback" not in result.output
 
 
+def test_a_store_by_jaccard_distance(run, codes):
+    ok(run("build codes.npy -o sets.fhs --metric jaccard --keys names.txt"))
+    ok(run("build more.npy -o sets.fhs --add --keys more-names.npy"))  # takes the metric of the store
+    refused(run("build more.npy -o sets.fhs --add --metric hamming"), "metric must be 'jaccard' as in the store")
+    assert "metric               jaccard" in ok(run("info sets.fhs"))
+    index = fh.FlatIndex.from_arrays(np.concatenate([codes, codes[:5] ^ np.uint8(1)]), metric="jaccard")
+    expected = index.search(codes[:3], 4)
+    lines = list(map(json.loads, ok(run("search sets.fhs queries.npy -k 4 --json")).splitlines()))
+    assert [line["ids"] for line in lines] == expected.ids.tolist()
+    assert np.array_equal(np.float32([line["distances"] for line in lines]), expected.distances)
+    assert lines[0]["keys"][0] == "holiday/0, final.jpg"
+    within = ok(run("search sets.fhs queries.npy --radius 0.3 --csv")).splitlines()
+    assert len(within) - 1 == index.count_within(codes[:3], 0.3).sum()
+    ok(run("compact sets.fhs"))
+    assert "ok" in ok(run("verify sets.fhs"))
+    refused(run("build codes.npy -o more.fhs --metric jaccard --levels 8,56"), "excludes", 2)
+
+
 def test_build_add_search_and_compact(run, codes):
     assert "500 codes of 64 bits in photos.fhs" in ok(run("build codes.npy -o photos.fhs --keys names.txt"))
     facts = json.loads(ok(run("build more.npy -o photos.fhs --add --keys more-names.npy --json")))

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fasthash._shown import for_terminal
+from fasthash._shown import as_numbers, for_terminal
 from fasthash.results import RangeResult, SearchResult, SearchStats
 from fasthash.store.results import StoreRangeResult, StoreSearchResult
 
@@ -28,15 +27,10 @@ def neighbours(result: Result) -> Iterator[dict[str, list[Any]]]:
     columns: dict[str, Any] = {"ids": result.ids, "distances": result.distances} | keys_of(result)
     if isinstance(result, RangeResult):
         for begin, end in pairwise(result.offsets.tolist()):
-            yield {name: _plain(values[begin:end]) for name, values in columns.items()}
+            yield {name: as_numbers(values[begin:end]) for name, values in columns.items()}
     else:
         for row, valid in enumerate(result.ids != -1):
-            yield {name: _plain(values[row][valid]) for name, values in columns.items()}
-
-
-def _plain(values: NDArray[Any]) -> list[Any]:
-    """Values as objects of Python; a float32 with as few digits as tell it from others."""
-    return [float(str(value)) for value in values] if values.dtype == np.float32 else values.tolist()
+            yield {name: as_numbers(values[row][valid]) for name, values in columns.items()}
 
 
 def keys_of(result: Result) -> dict[str, Any]:

@@ -40,7 +40,9 @@ class SearchRequest(BaseModel):
         None, description="Keys of the store: text, integers, UUIDs as text, bytes as hex; ids if it has no keys."
     )
     k: int = Field(10, description="Neighbours of each query.")
-    radius: int | None = Field(None, description="All codes within so many bits, instead of k.")
+    radius: float | None = Field(
+        None, description="All codes within this distance, instead of k: in bits, or of jaccard to 1."
+    )
     allow: list[int] | None = Field(None, description="Ids that may be returned.")
 
 
@@ -115,7 +117,7 @@ def make_app(
             metrics.seconds.labels(route).observe(time.perf_counter() - begin)
         return response
 
-    async def answered(queries: Any, k: int, radius: int | None, allow: list[int] | None) -> JSONResponse:
+    async def answered(queries: Any, k: int, radius: float | None, allow: list[int] | None) -> JSONResponse:
         found = await turns.run(lambda: results(store, queries(), k, radius, allow, limits))
         return JSONResponse({"results": found})
 
@@ -133,7 +135,7 @@ def make_app(
         return await answered(lambda: codes_of_keys(store, keys, limits), body.k, body.radius, body.allow)
 
     @app.post("/search/raw")
-    async def search_raw(request: Request, k: int = 10, radius: int | None = None) -> JSONResponse:
+    async def search_raw(request: Request, k: int = 10, radius: float | None = None) -> JSONResponse:
         """Find the neighbours of codes that are the body, byte for byte."""
         data = await request.body()
         if not data or len(data) % n_bytes or len(data) // n_bytes > limits.queries:
@@ -144,7 +146,7 @@ def make_app(
         return await answered(lambda: codes, k, radius, None)
 
     @app.post("/search/photo")
-    async def search_photo(request: Request, k: int = 10, radius: int | None = None) -> JSONResponse:
+    async def search_photo(request: Request, k: int = 10, radius: float | None = None) -> JSONResponse:
         """Find the neighbours of the photo that is the body."""
         data = await request.body()
         return await answered(lambda: codes_of_photo(data, make_codes, limits), k, radius, None)
