@@ -43,8 +43,7 @@ def finder(
         index.count_within(np.empty((0, code_bytes(index.n_bits)), np.uint8), 0, allow=ids)  # raises if it does not fit
         allowed = IdFilter(ids)
     if radius is not None:
-        metric = index.metric if isinstance(index, (FlatIndex, HierIndex, Store)) else "hamming"
-        within: Any = whole_radius(radius, metric)
+        within: Any = whole_radius(radius, index.metric)
         return lambda queries: index.range_search(queries, within, allow=allowed, stats=True)
     if keep is None:
         return lambda queries: index.search(queries, k, allow=allowed, stats=True)

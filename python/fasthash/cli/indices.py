@@ -129,8 +129,8 @@ def build(
     if output is None and str(codes) == "-":
         raise typer.BadParameter("standard input needs --output")
     is_store = output is not None and output.suffix == stores.ENDING
-    if metric is Metric.jaccard and (ray or levels is not None or memory is not None):
-        raise typer.BadParameter("--metric jaccard excludes --ray, --levels and --memory")
+    if metric is Metric.jaccard and (levels is not None or memory is not None):
+        raise typer.BadParameter("--metric jaccard excludes --levels and --memory")
     if (keys is not None or add) and not is_store:
         raise typer.BadParameter("--keys and --add need a store: an --output that ends in .fhs")
     if is_store and (flat or ray or force):
@@ -151,13 +151,13 @@ def build(
             facts, seconds = stores.add_to_store(output, gallery, given, keys, settings=settings)
             _tell_built(facts | {"seconds": seconds}, output, as_json)
             return
+        by: Any = "hamming" if metric is None else metric.value
         index: FlatIndex | HierIndex | ShardedIndex
         if ray:
             n_shards = 2 if shards is None else shards
-            sharded = _on_ray(address)(level_bits, memory=budget, n_shards=n_shards, threads=threads)
+            sharded = _on_ray(address)(level_bits, memory=budget, metric=by, n_shards=n_shards, threads=threads)
             index = stack.enter_context(sharded)
         else:
-            by: Any = "hamming" if metric is None else metric.value
             index = FlatIndex(sum(level_bits), metric=by) if flat else HierIndex(level_bits, memory=budget, metric=by)
         begin = time.perf_counter()
         with _codes.share_bar(f"indexing {counted(len(gallery), 'code')}") as tell:
