@@ -235,8 +235,6 @@ CODE = np.zeros((1, 8), dtype=np.uint8)
         (lambda index: index.count_within(CODE, "1"), TypeError, "radius must be a number, got '1'"),
         (lambda index: index.merge(fh.FlatIndex(64)), ValueError, "other must have the metric jaccard, has hamming"),
         (lambda index: fh.FlatIndex(64).merge(index), ValueError, "other must have the metric hamming, has jaccard"),
-        (lambda index: fh.near_duplicates(index, 1), ValueError, "metric must be 'hamming' for near-duplicates"),
-        (lambda index: fh.near_pairs(CODE, 1, gallery=index), ValueError, "metric must be 'hamming' for near-dup"),
         (lambda index: index.search(CODE[:, :7]), ValueError, "queries must have shape"),
         (lambda index: index.search(CODE, 0), ValueError, "k must be"),
     ],
