@@ -51,6 +51,28 @@ def refused(result, message, code=1):
     assert "Traceback" not in result.output
 
 
+def test_export_of_indices_and_stores(run, codes, tmp_path):
+    from fasthash.code_files import read_codes
+
+    ok(run("build codes.npy -o sets.fhs --metric jaccard --keys names.txt"))
+    assert "500 codes of 64 bits in keys.fps" in ok(run("export sets.fhs -o keys.fps"))
+    np.testing.assert_array_equal(read_codes(tmp_path / "keys.fps"), codes)
+    lines = (tmp_path / "keys.fps").read_text().splitlines()
+    assert lines[:2] == ["#FPS1", "#num_bits=64"]
+    assert [line.partition("\t")[2] for line in lines[2:]] == (tmp_path / "names.txt").read_text().splitlines()
+    np.save(tmp_path / "ids.npy", np.arange(500)[::-1] * 3 - 8)
+    ok(run("build codes.npy -o named.fh --ids ids.npy"))
+    ok(run("export named.fh -o named.fps"))
+    written = (tmp_path / "named.fps").read_text().splitlines()[2:]
+    assert written == [f"{code.tobytes().hex()}\t{3 * i - 8}" for i, code in enumerate(codes[::-1])]
+    refused(run("export named.fh -o named.fps"), "named.fps exists; --force overwrites it")
+    ok(run("export named.fh -o named.fps --force"))
+    refused(run("export named.fh -o named.csv"), "the output must end in .fps, got named.csv", 2)
+    refused(run("export keys.fps -o other.fps"), "keys.fps: file does not begin with 'FASTHASH'")
+    ok(run("build keys.fps -o again.fh --metric jaccard"))
+    np.testing.assert_array_equal(fh.load(tmp_path / "again.fh").to_arrays()[0], codes)
+
+
 def test_a_store_by_jaccard_distance(run, codes):
     ok(run("build codes.npy -o sets.fhs --metric jaccard --keys names.txt"))
     ok(run("build more.npy -o sets.fhs --add --keys more-names.npy"))  # takes the metric of the store
