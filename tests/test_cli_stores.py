@@ -51,6 +51,46 @@ def refused(result, message, code=1):
     assert "Traceback" not in result.output
 
 
+def test_export_of_indices_and_stores(run, codes, tmp_path):
+    from fasthash.code_files import read_codes
+
+    ok(run("build codes.npy -o sets.fhs --metric jaccard --keys names.txt"))
+    assert "500 codes of 64 bits in keys.fps" in ok(run("export sets.fhs -o keys.fps"))
+    np.testing.assert_array_equal(read_codes(tmp_path / "keys.fps"), codes)
+    lines = (tmp_path / "keys.fps").read_text().splitlines()
+    assert lines[:2] == ["#FPS1", "#num_bits=64"]
+    assert [line.partition("\t")[2] for line in lines[2:]] == (tmp_path / "names.txt").read_text().splitlines()
+    np.save(tmp_path / "ids.npy", np.arange(500)[::-1] * 3 - 8)
+    ok(run("build codes.npy -o named.fh --ids ids.npy"))
+    ok(run("export named.fh -o named.fps"))
+    written = (tmp_path / "named.fps").read_text().splitlines()[2:]
+    assert written == [f"{code.tobytes().hex()}\t{3 * i - 8}" for i, code in enumerate(codes[::-1])]
+    refused(run("export named.fh -o named.fps"), "named.fps exists; --force overwrites it")
+    ok(run("export named.fh -o named.fps --force"))
+    refused(run("export named.fh -o named.csv"), "the output must end in .fps, got named.csv", 2)
+    refused(run("export keys.fps -o other.fps"), "keys.fps: file does not begin with 'FASTHASH'")
+    ok(run("build keys.fps -o again.fh --metric jaccard"))
+    np.testing.assert_array_equal(fh.load(tmp_path / "again.fh").to_arrays()[0], codes)
+
+
+def test_a_store_by_jaccard_distance(run, codes):
+    ok(run("build codes.npy -o sets.fhs --metric jaccard --keys names.txt"))
+    ok(run("build more.npy -o sets.fhs --add --keys more-names.npy"))  # takes the metric of the store
+    refused(run("build more.npy -o sets.fhs --add --metric hamming"), "metric must be 'jaccard' as in the store")
+    assert "metric               jaccard" in ok(run("info sets.fhs"))
+    index = fh.FlatIndex.from_arrays(np.concatenate([codes, codes[:5] ^ np.uint8(1)]), metric="jaccard")
+    expected = index.search(codes[:3], 4)
+    lines = list(map(json.loads, ok(run("search sets.fhs queries.npy -k 4 --json")).splitlines()))
+    assert [line["ids"] for line in lines] == expected.ids.tolist()
+    assert np.array_equal(np.float32([line["distances"] for line in lines]), expected.distances)
+    assert lines[0]["keys"][0] == "holiday/0, final.jpg"
+    within = ok(run("search sets.fhs queries.npy --radius 0.3 --csv")).splitlines()
+    assert len(within) - 1 == index.count_within(codes[:3], 0.3).sum()
+    ok(run("compact sets.fhs"))
+    assert "ok" in ok(run("verify sets.fhs"))
+    refused(run("build codes.npy -o more.fhs --metric jaccard --levels 8,56"), "excludes", 2)
+
+
 def test_build_add_search_and_compact(run, codes):
     assert "500 codes of 64 bits in photos.fhs" in ok(run("build codes.npy -o photos.fhs --keys names.txt"))
     facts = json.loads(ok(run("build more.npy -o photos.fhs --add --keys more-names.npy --json")))

@@ -34,6 +34,7 @@ __all__ = [
     "check_path",
     "check_positive",
     "check_queries",
+    "check_radius",
     "check_real",
     "check_share",
     "check_whole_bytes",
@@ -48,6 +49,7 @@ __all__ = [
     "own_ids",
     "path_bytes",
     "short",
+    "whole_radius",
 ]
 
 MAX_BITS = 4096
@@ -290,6 +292,25 @@ def check_share(name: str, value: Any, n: int) -> float:
     if isinstance(value, (float, np.floating)):
         return check_fraction(name, value)
     return min(1.0, check_int(name, value, minimum=1) / max(1, n))
+
+
+def check_radius(radius: Any, metric: str, n_bits: int) -> Any:
+    """Check a radius: an integer in bits, at most `n_bits`, or with the metric `"jaccard"` a number."""
+    if metric == "hamming":
+        return min(check_int("radius", radius, minimum=0), n_bits)  # no distance is larger
+    number = check_real("radius", radius)
+    if not number >= 0:  # refuses NaN too
+        raise ValueError(f"radius must be at least 0, got {radius!r}")
+    return number
+
+
+def whole_radius(radius: float, metric: str) -> float:
+    """A radius that arrived as text: as an integer if distances are bits, else as it is."""
+    if metric != "hamming":
+        return radius
+    if not radius.is_integer():
+        raise ValueError(f"radius must be a whole number of bits, got {radius}")
+    return int(radius)
 
 
 def check_width(name: str, value: Any) -> int:

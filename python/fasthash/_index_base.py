@@ -21,7 +21,7 @@ from fasthash._checks import (
     check_ids,
     check_int,
     check_queries,
-    check_real,
+    check_radius,
     check_share,
     code_bytes,
     is_int64,
@@ -402,12 +402,7 @@ class Index:
             raise ValueError(f"metric must be 'hamming' for {what}, this index has 'jaccard'")
 
     def _radius(self, radius: Any) -> Any:
-        if self._is_jaccard:
-            number = check_real("radius", radius)
-            if not number >= 0:  # refuses NaN too
-                raise ValueError(f"radius must be at least 0, got {radius!r}")
-            return number
-        return min(check_int("radius", radius, minimum=0), self.n_bits)  # no distance is larger
+        return check_radius(radius, self.metric, self.n_bits)
 
     def _filter(self, allow: Any) -> _core.IdFilter | None:
         if allow is None:

@@ -1,4 +1,4 @@
-"""Reads codes from files of other programs: arrays, text with one code per line, tables, raw bytes."""
+"""Reads codes from files of other programs: arrays, text, tables, raw bytes; writes fingerprints."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from fasthash._checks import check_choice, check_codes, check_width, code_bytes
 from fasthash._code_tables import read_parquet, read_text
 from fasthash._code_text import NOTATIONS
+from fasthash._code_writing import save_fps
 from fasthash.perceptual import codes_of_array
 
-__all__ = ["FORMATS", "NOTATIONS", "format_of", "keys_of_archive", "read_codes", "read_npy"]
+__all__ = ["FORMATS", "NOTATIONS", "format_of", "keys_of_archive", "read_codes", "read_npy", "save_fps"]
 
 _TEXT = (*NOTATIONS, "csv", "tsv", "fps")
 FORMATS = ("npy", "npz", *_TEXT, "parquet", "raw")

@@ -83,8 +83,9 @@ def build(
     add: Annotated[bool, typer.Option("--add", help="Add the codes to a store that exists.")] = False,
     memory: Annotated[Memory | None, typer.Option(help="Memory budget of the index. Default: default.")] = None,
     metric: Annotated[
-        Metric, typer.Option(help="Distance; jaccard is 1 - Tanimoto, for fingerprints.")
-    ] = Metric.hamming,
+        Metric | None,
+        typer.Option(help="Distance; jaccard is 1 - Tanimoto, for fingerprints. Default: hamming."),
+    ] = None,
     format: _codes.Format = None,
     bits: _codes.Bits = None,
     array: _codes.Array = "codes",
@@ -119,6 +120,8 @@ def build(
 
         fasthash build molecules.fps --metric jaccard
 
+        fasthash build molecules.fps -o molecules.fhs --metric jaccard
+
         fasthash build codes.npy -o codes.shards --ray --shards 4
     """
     if flat and (levels is not None or memory is not None):
@@ -129,8 +132,8 @@ def build(
     if output is None and str(codes) == "-":
         raise typer.BadParameter("standard input needs --output")
     is_store = output is not None and output.suffix == stores.ENDING
-    if metric is Metric.jaccard and (is_store or ray or levels is not None or memory is not None):
-        raise typer.BadParameter("--metric jaccard excludes stores, --ray, --levels and --memory")
+    if metric is Metric.jaccard and (levels is not None or memory is not None):
+        raise typer.BadParameter("--metric jaccard excludes --levels and --memory")
     if (keys is not None or add) and not is_store:
         raise typer.BadParameter("--keys and --add need a store: an --output that ends in .fhs")
     if is_store and (flat or ray or force):
@@ -147,6 +150,7 @@ def build(
         if is_store:
             settings: dict[str, Any] = {} if stores.is_store(output) and levels is None else {"level_bits": level_bits}
             settings |= {} if memory is None else {"memory": budget}
+            settings |= {} if metric is None else {"metric": metric.value}
             named, source = None, None
             if keys is not None:
                 named = stores.read_keys(keys)
@@ -156,13 +160,13 @@ def build(
             facts |= {} if source is None else {"keys_from": source}
             _tell_built(facts | {"seconds": seconds}, output, as_json)
             return
+        by: Any = "hamming" if metric is None else metric.value
         index: FlatIndex | HierIndex | ShardedIndex
         if ray:
             n_shards = 2 if shards is None else shards
-            sharded = _on_ray(address)(level_bits, memory=budget, n_shards=n_shards, threads=threads)
+            sharded = _on_ray(address)(level_bits, memory=budget, metric=by, n_shards=n_shards, threads=threads)
             index = stack.enter_context(sharded)
         else:
-            by: Any = metric.value
             index = FlatIndex(sum(level_bits), metric=by) if flat else HierIndex(level_bits, memory=budget, metric=by)
         begin = time.perf_counter()
         with _codes.share_bar(f"indexing {counted(len(gallery), 'code')}") as tell:

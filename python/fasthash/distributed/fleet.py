@@ -28,11 +28,11 @@ class Fleet:
 
     Args:
         options: number of shards and replicas, and options for starting actors.
-        index: arguments of `Shard`: level_bits, memory, plan.
+        index: arguments of `Shard`: level_bits, memory, plan, metric.
         sources: initial content of each shard.
     """
 
-    def __init__(self, options: Options, index: tuple[Any, ...], sources: Sequence[Source]) -> None:
+    def __init__(self, options: Options, index: Mapping[str, Any], sources: Sequence[Source]) -> None:
         self.options = options
         self._index = index
         self._sources = list(sources)
@@ -353,7 +353,7 @@ class Fleet:
         actor = ray.remote(Shard).options(
             num_cpus=self.options.num_cpus, max_concurrency=_THREADS_OF_AN_ACTOR, scheduling_strategy=affinity
         )
-        return Copy(actor.remote(*self._index, self.options.threads), node, 0, self._versions[shard])
+        return Copy(actor.remote(**self._index, threads=self.options.threads), node, 0, self._versions[shard])
 
     def _started(self, shard: int, copy: Copy) -> Copy:
         """Wait until the actor runs; start another if its node fails."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import ArrayLike
 
 from fasthash._checks import LEVEL_BITS, check_codes_and_layout, check_int, check_layout
+from fasthash._index_options import Metric
 from fasthash._saved_kinds import MAX_SHARDS
 from fasthash._shown import counted
 from fasthash.distributed.changing import Changing
@@ -48,6 +49,7 @@ class ShardedIndex(Searching, Changing, Saving):
         replicas: number of copies of each shard.
         memory: memory budget of each shard, as in `HierIndex`.
         plan: as in `HierIndex`.
+        metric: as in `HierIndex`. Shards send distances as they are returned, in which different ones stay different.
         threads: threads of a search in an actor; None takes the number of processors of its node.
         num_cpus: processors that Ray reserves for each actor; with 0, a node may run any number of actors.
         hedge_after: seconds without an answer after which a second replica is asked.
@@ -74,15 +76,15 @@ class ShardedIndex(Searching, Changing, Saving):
         replicas: int = 1,
         memory: Memory = "default",
         plan: Plan = "auto",
+        metric: Metric = "hamming",
         threads: int | None = None,
         num_cpus: float = 0,
         hedge_after: float = 1.0,
     ) -> None:
         n_shards = check_int("n_shards", n_shards, minimum=1, maximum=MAX_SHARDS)
         sources = [Source(0, "", {})] * n_shards
-        self._start(
-            sources, 0, check_layout(level_bits, n_bits), memory, plan, replicas, threads, num_cpus, hedge_after
-        )
+        widths = check_layout(level_bits, n_bits)
+        self._start(sources, 0, widths, memory, plan, metric, replicas, threads, num_cpus, hedge_after)
 
     @classmethod
     def from_arrays(
@@ -130,9 +132,10 @@ class ShardedIndex(Searching, Changing, Saving):
         return True  # for an empty index too, as for the other indices
 
     def __repr__(self) -> str:
+        metric = "" if self.metric == "hamming" else f", metric={self.metric!r}"
         return (
             f"ShardedIndex(level_bits={self.level_bits}, n_shards={self.n_shards}, replicas={self.replicas}, "
-            f"memory={self.memory!r}) with {counted(len(self), 'code')}"
+            f"memory={self.memory!r}{metric}) with {counted(len(self), 'code')}"
         )
 
     def __reduce__(self) -> Any:
@@ -147,6 +150,7 @@ class ShardedIndex(Searching, Changing, Saving):
             "n_codes": n,
             "n_bits": self.n_bits,
             "level_bits": list(self.level_bits),
+            "metric": self.metric,
             "nbytes": nbytes,
             "bytes_per_code": nbytes / n if n else 0.0,
             "memory": self.memory,

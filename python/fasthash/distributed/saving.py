@@ -67,7 +67,7 @@ class Saving(Sharded):
                     "n_codes": sum(state.sizes),
                     "next_id": state.next_id,
                     "shard": SHARD_RULE,
-                }
+                } | ({} if self.metric == "hamming" else {"metric": self.metric})
                 writers = {name: writer(shard) for shard, name in enumerate(shard_names(self.n_shards))}
                 card = write_folder(path, type(self).__name__, facts, writers)
             self._fleet.set_sources([Source(version, os.fspath(path), card) for version in state.versions])
@@ -112,7 +112,8 @@ class Saving(Sharded):
         """Load the index of a card; `rest` holds the last arguments of `_start`."""
         index = cls.__new__(cls)
         sources = [Source(0, os.fspath(folder), card)] * (n_shards or card["n_shards"])
-        index._start(sources, card["next_id"], card["level_bits"], card["memory"], card["plan"], *rest)
+        settings = card["level_bits"], card["memory"], card["plan"], card.get("metric", "hamming")
+        index._start(sources, card["next_id"], *settings, *rest)
         if len(index) != card["n_codes"]:
             index.close()
             raise FormatError(f"{folder} holds {len(index)} codes, expected {card['n_codes']}")

@@ -14,13 +14,14 @@ from fasthash._checks import (
     check_bool,
     check_int,
     check_queries,
+    check_radius,
     code_bytes,
     is_int64,
     of_ids,
     own_array,
     own_ids,
 )
-from fasthash._index_options import MAX_K, Allow, KeepMode, check_keep
+from fasthash._index_options import MAX_K, Allow, KeepMode, Metric, check_keep
 from fasthash.distributed._ray import shared
 from fasthash.distributed.fleet import Fleet
 from fasthash.distributed.merge import merge_nearest, merge_ranges, merge_stats, rows_of_shards, shard_of
@@ -46,8 +47,15 @@ class PartialResult(NamedTuple):
 class Searching(Sharded):
     """The methods that search and return codes."""
 
-    def _begin(self, level_bits: tuple[int, ...], fleet: Fleet, sizes: Sequence[int], next_id: int) -> None:
-        super()._begin(level_bits, fleet, sizes, next_id)
+    def _begin(
+        self,
+        level_bits: tuple[int, ...],
+        fleet: Fleet,
+        sizes: Sequence[int],
+        next_id: int,
+        metric: Metric = "hamming",
+    ) -> None:
+        super()._begin(level_bits, fleet, sizes, next_id, metric)
         self._filters: weakref.WeakKeyDictionary[IdFilter, dict[int, Allowed]] = weakref.WeakKeyDictionary()
         self._filter_numbers = itertools.count()
 
@@ -120,12 +128,15 @@ class Searching(Sharded):
 
         Raises:
             TypeError: wrong dtype of `queries` or `allow`, `k` is not an integer, `keep` is not a number.
-            ValueError: wrong shape, `k` or `keep` out of range, unknown `keep_mode`.
+            ValueError: wrong shape, `k` or `keep` out of range, unknown `keep_mode`, or `keep` with another metric than
+                `"hamming"`.
             ShardLostError: no copy of a shard is left.
         """
         array = check_queries(own_array("queries", queries), self.n_bits)
         k = check_int("k", k, minimum=1, maximum=MAX_K)
         share = check_keep(keep, keep_mode)
+        if keep is not None and self.metric != "hamming":
+            raise ValueError(f"metric must be 'hamming' for keep, this index has {self.metric!r}")
         check_bool("stats", stats)
         allow = _own_filter(allow)
 
@@ -137,19 +148,19 @@ class Searching(Sharded):
             sent, sent_cuts = shared(array), shared(cuts)
             each = {s: (sent, k, sent_cuts, keep_mode, *allowed[s]) for s in range(self.n_shards)}
             parts = self._fleet.ask("search", each, state.versions, missing=missing)
-            result = merge_nearest([parts[s][0] for s in sorted(parts)], len(array), k, self.n_bits)
+            result = merge_nearest([parts[s][0] for s in sorted(parts)], len(array), k, self.n_bits, self.metric)
             return result, self._work(parts, state, len(array))
 
         return self._found(find, stats, partial)
 
     def range_search(
-        self, queries: ArrayLike, radius: int, *, allow: Allow = None, stats: bool = False, partial: bool = False
+        self, queries: ArrayLike, radius: float, *, allow: Allow = None, stats: bool = False, partial: bool = False
     ) -> Any:
         """Find all codes within a radius of each query, exactly, ordered by (distance, id).
 
         Args:
             queries: uint8 array `(nq, n_bits / 8)`.
-            radius: largest distance in bits, at least 0; with n_bits or more the result holds all codes.
+            radius: as in `HierIndex.range_search`.
             allow: ids that the search may return, as in `search`.
             stats: also return the work done, added up over all shards.
             partial: as in `search`.
@@ -159,7 +170,7 @@ class Searching(Sharded):
             `PartialResult` of that.
 
         Raises:
-            TypeError: wrong dtype of `queries` or `allow`, or `radius` is not an integer.
+            TypeError: wrong dtype of `queries` or `allow`, or `radius` is not an integer (`"jaccard"`: not a number).
             ValueError: wrong shape, or `radius` is negative.
             ShardLostError: no copy of a shard is left.
         """
@@ -168,16 +179,16 @@ class Searching(Sharded):
 
         def find(state: State, missing: set[int] | None) -> tuple[RangeResult, SearchStats]:
             parts = ask(state, missing)
-            return merge_ranges([parts[s][0] for s in sorted(parts)], n), self._work(parts, state, n)
+            return merge_ranges([parts[s][0] for s in sorted(parts)], n, self.metric), self._work(parts, state, n)
 
         return self._found(find, stats, partial)
 
-    def count_within(self, queries: ArrayLike, radius: int, *, allow: Allow = None, partial: bool = False) -> Any:
+    def count_within(self, queries: ArrayLike, radius: float, *, allow: Allow = None, partial: bool = False) -> Any:
         """Count the codes within a radius of each query, without listing them.
 
         Args:
             queries: uint8 array `(nq, n_bits / 8)`.
-            radius: largest distance in bits, at least 0; with n_bits or more all codes count.
+            radius: as in `HierIndex.range_search`.
             allow: ids that may count, as in `search`.
             partial: as in `search`.
 
@@ -185,7 +196,7 @@ class Searching(Sharded):
             int64 array `(nq,)`; with `partial=True` a `PartialResult` of that.
 
         Raises:
-            TypeError: wrong dtype of `queries` or `allow`, or `radius` is not an integer.
+            TypeError: wrong dtype of `queries` or `allow`, or `radius` is not an integer (`"jaccard"`: not a number).
             ValueError: wrong shape, or `radius` is negative.
             ShardLostError: no copy of a shard is left.
         """
@@ -197,7 +208,7 @@ class Searching(Sharded):
         return self._found(find, False, partial)
 
     def _within(
-        self, method: str, queries: ArrayLike, radius: int, allow: Allow
+        self, method: str, queries: ArrayLike, radius: float, allow: Allow
     ) -> tuple[int, Callable[[State, set[int] | None], dict[int, Any]]]:
         """Check the arguments of a search within a radius.
 
@@ -205,7 +216,7 @@ class Searching(Sharded):
             The number of queries, and the function that asks all shards.
         """
         array = check_queries(own_array("queries", queries), self.n_bits)
-        largest = min(check_int("radius", radius, minimum=0), self.n_bits)
+        largest = check_radius(radius, self.metric, self.n_bits)
         own_allow = _own_filter(allow)
 
         def ask(state: State, missing: set[int] | None) -> dict[int, Any]:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fasthash._checks import check_choice, check_int, check_layout, check_not_negative, check_positive
-from fasthash._index_options import MEMORIES, PLANS, Memory, Plan
+from fasthash._hier_index import HierIndex
+from fasthash._index_options import MEMORIES, METRICS, PLANS, Memory, Metric, Plan
 from fasthash._locks import ChangeLock
 from fasthash.distributed import _ray
 from fasthash.distributed.fleet import Fleet, Options, ShardLostError, Source
@@ -49,6 +50,7 @@ class Sharded:
         level_bits: int | Sequence[int],
         memory: Memory,
         plan: Plan,
+        metric: Metric,
         replicas: int,
         threads: int | None,
         num_cpus: float,
@@ -57,6 +59,9 @@ class Sharded:
         widths = check_layout(level_bits)
         check_choice("memory", memory, MEMORIES)
         check_choice("plan", plan, PLANS)
+        check_choice("metric", metric, METRICS)
+        index: dict[str, Any] = {"level_bits": widths, "memory": memory, "plan": plan, "metric": metric}
+        HierIndex(**index)  # raises for options that exclude each other
         self._memory, self._plan = memory, plan
         options = Options(
             n_shards=len(sources),
@@ -66,12 +71,20 @@ class Sharded:
             hedge_after=check_positive("hedge_after", hedge_after),
         )
         _ray.start()
-        fleet = Fleet(options, (widths, memory, plan), sources)
-        self._begin(widths, fleet, fleet.start(), next_id)
+        fleet = Fleet(options, index, sources)
+        self._begin(widths, fleet, fleet.start(), next_id, metric)
 
-    def _begin(self, level_bits: tuple[int, ...], fleet: Fleet, sizes: Sequence[int], next_id: int) -> None:
+    def _begin(
+        self,
+        level_bits: tuple[int, ...],
+        fleet: Fleet,
+        sizes: Sequence[int],
+        next_id: int,
+        metric: Metric = "hamming",
+    ) -> None:
         """Start with the shards of a fleet, which hold these numbers of codes."""
         self._level_bits = level_bits
+        self._metric: Metric = metric
         self._fleet = fleet
         self._state = State((0,) * len(sizes), tuple(sizes), next_id)
         self._old: list[State] = []  # old states with versions that shards still hold
@@ -87,6 +100,11 @@ class Sharded:
     def level_bits(self) -> tuple[int, ...]:
         """Widths of the levels in bits, coarse first."""
         return self._level_bits
+
+    @property
+    def metric(self) -> Metric:
+        """Distance between codes: `"hamming"` or `"jaccard"`."""
+        return self._metric
 
     @property
     def memory(self) -> Memory:

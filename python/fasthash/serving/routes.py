@@ -37,7 +37,9 @@ class SearchRequest(BaseModel):
         None, description="Keys of the store: text, integers, UUIDs as text, bytes as hex; ids if it has no keys."
     )
     k: int = Field(10, description="Neighbours of each query.")
-    radius: int | None = Field(None, description="All codes within so many bits, instead of k.")
+    radius: float | None = Field(
+        None, description="All codes within this distance, instead of k: in bits, or of jaccard to 1."
+    )
     allow: list[int] | None = Field(None, description="Ids that may be returned.")
 
 
@@ -58,7 +60,7 @@ def search_routes(served: Served) -> APIRouter:
     """Searches for codes as text, for keys, for raw codes and for a photo."""
     router, store, limits = APIRouter(), served.store, served.limits
 
-    async def answered(queries: Any, k: int, radius: int | None, allow: list[int] | None) -> JSONResponse:
+    async def answered(queries: Any, k: int, radius: float | None, allow: list[int] | None) -> JSONResponse:
         found = await served.turns.run(lambda: results(store, queries(), k, radius, allow, limits))
         return JSONResponse({"results": found})
 
@@ -76,7 +78,7 @@ def search_routes(served: Served) -> APIRouter:
         return await answered(lambda: codes_of_keys(store, keys, limits), body.k, body.radius, body.allow)
 
     @router.post("/search/raw")
-    async def search_raw(request: Request, k: int = 10, radius: int | None = None) -> JSONResponse:
+    async def search_raw(request: Request, k: int = 10, radius: float | None = None) -> JSONResponse:
         """Find the neighbours of codes that are the body, byte for byte."""
         data = await request.body()
         if not data or len(data) % n_bytes or len(data) // n_bytes > limits.queries:
@@ -87,7 +89,7 @@ def search_routes(served: Served) -> APIRouter:
         return await answered(lambda: codes, k, radius, None)
 
     @router.post("/search/photo")
-    async def search_photo(request: Request, k: int = 10, radius: int | None = None) -> JSONResponse:
+    async def search_photo(request: Request, k: int = 10, radius: float | None = None) -> JSONResponse:
         """Find the neighbours of the photo that is the body."""
         data = await request.body()
         return await answered(lambda: codes_of_photo(data, served.make_codes, limits), k, radius, None)

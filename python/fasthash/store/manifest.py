@@ -16,6 +16,7 @@ from typing import Any
 
 from fasthash._checks import MAX_BITS
 from fasthash._core import FormatError
+from fasthash._index_options import METRICS, Metric
 from fasthash._saved_folder import parsed
 from fasthash.store.kinds import KINDS
 
@@ -23,7 +24,7 @@ __all__ = ["MANIFEST", "OUR_FILES", "FileFacts", "Manifest", "RemovedFacts", "Se
 
 MANIFEST = "manifest"
 OUR_FILES = re.compile(r"(segment|keys|removed|manifest)-[0-9a-f]{16}\.(fh|keys|removed|draft)")
-_FORMAT = 1
+_FORMATS = (1, 2)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _HEAD = 128  # bytes of the headers of segments and keys, which hold the checksums of the rest
 
@@ -94,6 +95,12 @@ class Manifest:
     keys: str | None  # kind of the keys, "none" if entries have none, None until the first entry
     next_id: int
     segments: tuple[SegmentFacts, ...] = ()
+    metric: Metric = "hamming"
+
+    @property
+    def format(self) -> int:
+        """The oldest format that can say this: 2 names the metric, 1 is without one and means Hamming."""
+        return 1 if self.metric == "hamming" else 2
 
     def files(self) -> set[str]:
         """Names of all files of this commit, beside the manifest."""
@@ -105,7 +112,10 @@ class Manifest:
 
     def text(self) -> bytes:
         """The content of the file."""
-        line = json.dumps({"class": "Store", "format": _FORMAT} | asdict(self), allow_nan=False).encode() + b"\n"
+        content = {"class": "Store", "format": self.format} | asdict(self)
+        if self.format == 1:
+            del content["metric"]
+        line = json.dumps(content, allow_nan=False).encode() + b"\n"
         return line + hashlib.sha256(line).hexdigest().encode() + b"\n"
 
 
@@ -126,16 +136,16 @@ def read_manifest(folder: Path) -> Manifest:
         content = parsed(line.decode())
         if content.pop("class") != "Store":
             raise FormatError("it is of no store")
-        if (version := content.pop("format")) != _FORMAT:
-            raise FormatError(f"format is {version!r}, this release reads {_FORMAT}")
+        if (version := content.pop("format")) not in _FORMATS:
+            raise FormatError(f"format is {version!r}, this release reads {' and '.join(map(str, _FORMATS))}")
         if checksum != hashlib.sha256(line + end).hexdigest().encode() + b"\n":
             raise FormatError("its checksum does not match")
-        return _checked(content)
+        return _checked(content, version)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise FormatError(f"{path} is damaged, or no manifest of a store: {error!r}") from error
 
 
-def _checked(content: dict[str, Any]) -> Manifest:
+def _checked(content: dict[str, Any], version: int) -> Manifest:
     segments = tuple(_segment(each) for each in content.pop("segments"))
     manifest = Manifest(**content | {"level_bits": tuple(content["level_bits"])}, segments=segments)
     _check("id", isinstance(manifest.id, str))
@@ -146,6 +156,9 @@ def _checked(content: dict[str, Any]) -> Manifest:
     _check("level_bits", sum(bits) <= MAX_BITS)
     _check("memory", manifest.memory in ("compact", "default", "fast"))
     _check("plan", manifest.plan in ("auto", "scan", "prefix", "multi-index", "clusters"))
+    metric = manifest.metric
+    _check("metric", metric in METRICS and manifest.format == version and ("metric" in content) == (version == 2))
+    _check("metric", metric == "hamming" or (len(bits) == 1 and manifest.plan == "auto"))
     _check("keys", manifest.keys in (None, "none", *KINDS))
     _check("next_id", _whole(manifest.next_id) and manifest.next_id <= 2**63)
     names = [name for each in segments for name in (each.file.name, each.keys.name if each.keys else "")]

@@ -34,7 +34,7 @@ from fasthash.store.view import View
 
 __all__ = ["Settings", "Writer"]
 
-Settings = dict[str, Any]  # level_bits, memory and plan of a new store
+Settings = dict[str, Any]  # level_bits, memory, plan and metric of a new store
 
 
 class Writer:
@@ -50,7 +50,7 @@ class Writer:
         BlockingIOError: another writer is at work.
         FileNotFoundError: there is no store, and no width is given.
         FileExistsError: the folder holds something else.
-        ValueError: the store has other settings.
+        ValueError: the store has other settings, or those of a new one exclude each other.
         FormatError: the store is damaged.
         OSError: the folder cannot be written.
     """
@@ -60,6 +60,7 @@ class Writer:
         if not (folder / MANIFEST).exists():
             if "level_bits" not in settings:
                 raise FileNotFoundError(f"path={str(folder)!r} holds no store; n_bits= or level_bits= makes a new one")
+            empty_index(_first_manifest(settings))  # raises for settings that exclude each other
             refuse_strangers(folder)
             make_folder(folder)
         self._lock = WriterLock(folder)
@@ -284,9 +285,9 @@ class Writer:
         self._obsolete = remove(self.folder, self._obsolete | self.merger.take_needed())
 
 
-def _create(folder: Path, settings: Settings) -> None:
-    """Write the manifest of a new store."""
-    manifest = Manifest(
+def _first_manifest(settings: Settings) -> Manifest:
+    """The manifest of a new store."""
+    return Manifest(
         secrets.token_hex(16),
         0,
         tuple(settings["level_bits"]),
@@ -294,8 +295,13 @@ def _create(folder: Path, settings: Settings) -> None:
         settings.get("plan", "auto"),
         None,
         0,
+        metric=settings.get("metric", "hamming"),
     )
-    if not put_manifest(folder, manifest, []):
+
+
+def _create(folder: Path, settings: Settings) -> None:
+    """Write the manifest of a new store."""
+    if not put_manifest(folder, _first_manifest(settings), []):
         raise OSError(f"path={str(folder)!r} could not be flushed")
 
 
