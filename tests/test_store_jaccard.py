@@ -90,8 +90,8 @@ def test_results_are_those_of_the_slow_path(folder, n_bits):
 def test_settings(folder):
     rng = np.random.default_rng(0)
     codes = sparse(rng, 300, 128)
-    with filled(folder, codes, memory="compact") as store:
-        assert (store.metric, store.info()["metric"], store.memory) == ("jaccard", "jaccard", "compact")
+    with filled(folder, codes) as store:
+        assert (store.metric, store.info()["metric"], store.memory) == ("jaccard", "jaccard", "default")
         assert store.search(codes[:1], 3).distances.dtype == np.float32
         with pytest.raises(ValueError, match="metric must be 'hamming' for keep and max_compared"):
             store.search(codes[:1], 3, keep=0.5)
@@ -107,6 +107,10 @@ def test_settings(folder):
         ({"n_bits": 64, "metric": "dice"}, "metric must be one of 'hamming', 'jaccard', got 'dice'"),
         ({"level_bits": (8, 16), "metric": "jaccard"}, "level_bits must be one level with the metric jaccard"),
         ({"n_bits": 64, "plan": "clusters", "metric": "jaccard"}, "plan must not be given with the metric jaccard"),
+        (
+            {"n_bits": 64, "memory": "compact", "metric": "jaccard"},
+            "memory must be the default with the metric jaccard",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             fh.Store(other, "w", **options)
