@@ -1,6 +1,6 @@
 // An opened index file: its header, levels and length are checked, its codes are not.
 //
-// Used by the file reader, and by what reads single sections.
+// Used by the readers of segments and of single sections.
 #pragma once
 
 #include <cstddef>
