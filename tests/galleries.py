@@ -26,3 +26,23 @@ def constant(rng, n, n_bytes):
 
 
 GALLERIES = {"uniform": uniform, "clustered": clustered, "duplicated": duplicated, "constant": constant}
+
+
+# ---- sets of bits, for searches by Jaccard distance ----
+
+
+def sparse(rng, n, n_bits, share=0.05):
+    """Codes whose numbers of bits set vary much, some of them equal, one empty and one full."""
+    shares = np.clip(rng.gamma(4, share / 4, n), 0, 1)
+    codes = np.packbits(rng.random((n, n_bits)) < shares[:, None], axis=1)
+    codes[rng.integers(0, n, n // 10)] = codes[0]
+    codes[n // 2], codes[n // 3] = 0, 255
+    return codes
+
+
+def queries_for(rng, codes):
+    """Codes, codes with a few bits changed, an empty and a full one, and others."""
+    changed = codes[rng.integers(0, len(codes), 6)].copy()
+    changed[np.arange(6), rng.integers(0, codes.shape[1], 6)] ^= np.uint8(0x12)
+    others = sparse(rng, 4, codes.shape[1] * 8, 0.3)
+    return np.concatenate([codes[:2], changed, others, np.zeros_like(codes[:1]), np.full_like(codes[:1], 255)])

@@ -120,15 +120,17 @@ def loads(load: Callable[..., object], *arguments: Any) -> bool:
     return True
 
 
-def make_shards(folder: Path, seed: int) -> None:
+def make_shards(folder: Path, seed: int, metric: Any = "hamming") -> None:
     """As `ShardedIndex.save` writes them, without Ray."""
     rng = np.random.default_rng(seed)
     codes, ids = rng.integers(0, 256, (60, 2), np.uint8), np.arange(60)
-    shards = [fh.HierIndex((8, 8)) for _ in range(3)]
+    level_bits = [8, 8] if metric == "hamming" else [16]
+    shards = [fh.HierIndex(level_bits, metric=metric) for _ in range(3)]
     for number, shard in enumerate(shards):
         ours = shard_of(ids, 3) == number
         shard.add(codes[ours], ids[ours])
-    facts = {"level_bits": [8, 8], "memory": "default", "plan": "auto", "n_shards": 3, "n_codes": 60, "next_id": 60}
+    facts = {"level_bits": level_bits, "memory": "default", "plan": "auto", "n_shards": 3, "n_codes": 60, "next_id": 60}
+    facts |= {} if metric == "hamming" else {"metric": metric}
     writers = {name: shard.save for name, shard in zip(shard_names(3), shards, strict=True)}
     _saved_folder.write_folder(folder, "ShardedIndex", facts | {"shard": SHARD_RULE}, writers)
 
@@ -138,7 +140,8 @@ def use_shards(folder: Path) -> None:
 
     def load(card: dict[str, Any]) -> None:
         for n_shards in (card["n_shards"], 2):
-            shards = [Shard(card["level_bits"], card["memory"], card["plan"], None) for _ in range(n_shards)]
+            settings = card["level_bits"], card["memory"], card["plan"], None, card.get("metric", "hamming")
+            shards = [Shard(*settings) for _ in range(n_shards)]
             for number, shard in enumerate(shards):
                 n = shard.load(0, str(folder), card, number, n_shards)
                 codes, ids = shard.read(0, "to_arrays")
@@ -244,6 +247,7 @@ def kinds(without: Collection[str] = ()) -> dict[str, Kind]:
         "int8": rescoring("int8", "cosine", 100),
         "no embeddings": rescoring("float32", "cosine", 0),
         "shards": Kind(make_shards, use_shards),
+        "shards by jaccard distance": Kind(functools.partial(make_shards, metric="jaccard"), use_shards),
         "parts": Kind(make_parts, use_parts),
     }
     for name, make in {"photos": photo_hashes, "head": head, "encoder": encoder}.items():

@@ -49,7 +49,8 @@ PUBLIC = {
 MODULES = {
     "base": "_core _cuda _extras _columns _html _checks _labels _locks _shown _durable _folder_lock _npy "
     "_progress results record threads native",
-    "codes": "codes _code_text _integers perceptual turning _code_tables code_files filters _saved_folder",
+    "codes": "codes _code_text _code_writing _integers perceptual turning _code_tables code_files filters "
+    "_saved_folder",
     "indices": "_index_options _query_filters _index_base _index_files _flat_index _hier_index index _gpu_arrays "
     "_gpu_copy gpu several duplicates interop neighbors",
     "stores": "store",

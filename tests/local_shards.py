@@ -19,7 +19,7 @@ class LocalFleet(StoredFleet):
     """Calls the shards one after the other; no Ray."""
 
     def start(self):
-        self.shards = [self.shard_class(*self._index, self.options.threads) for _ in self._sources]
+        self.shards = [self.shard_class(**self._index, threads=self.options.threads) for _ in self._sources]
         n = len(self.shards)
         return [
             shard.load(source.version, source.folder, source.card, number, n)
@@ -75,7 +75,7 @@ def assert_no_leaks(folder):
     for shard, place in zip(manifest.shards, places, strict=True):
         named = set()
         if shard.manifest is not None:
-            named = {shard.manifest.name, *read_named(place, shard.manifest).files()}
+            named = {shard.manifest.name, *read_named(place, shard.manifest, manifest.settings).files()}
         assert {path.name for path in place.iterdir()} == {"writer.lock", *named}
 
 

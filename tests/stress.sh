@@ -33,8 +33,8 @@ build plain "" -DFASTHASH_FUZZ=OFF
 
 say "every state of the disk after a loss of power; processes that are killed, or save and load at once; large galleries"
 FASTHASH_THOROUGH=1 "$bin/python" -m pytest -q -rP -p no:cacheprovider --timeout=1200 \
-  tests/test_power_loss.py tests/test_crashes.py tests/test_store_crashes.py tests/test_saved_folders.py \
-  tests/test_building.py
+  tests/test_power_loss.py tests/test_crashes.py tests/test_store_crashes.py tests/test_sharded_stores.py \
+  tests/test_saved_folders.py tests/test_building.py
 
 say "fuzzing, 60 s each; the same sanitizers"
 for target in load_fuzz search_fuzz; do (cd "$out/asan" && ./$target -max_total_time=60); done

@@ -346,7 +346,9 @@ def examples(command):
 
 def test_the_examples_of_help_run(codes, tmp_path):
     lines = [
-        line for command in ("build", "search", "info", "verify", "compact", "bench") for line in examples(command)
+        line
+        for command in ("build", "search", "info", "verify", "compact", "export", "bench")
+        for line in examples(command)
     ]
     lines = [line for line in lines if "--ray" not in line]  # test_distributed_index.py runs those on its cluster
     lines = [line for line in lines if "--encoder" not in line]  # test_cli_stores.py makes one

@@ -51,6 +51,46 @@ def refused(result, message, code=1):
     assert "Traceback" not in result.output
 
 
+def test_export_of_indices_and_stores(run, codes, tmp_path):
+    from fasthash.code_files import read_codes
+
+    ok(run("build codes.npy -o sets.fhs --metric jaccard --keys names.txt"))
+    assert "500 codes of 64 bits in keys.fps" in ok(run("export sets.fhs -o keys.fps"))
+    np.testing.assert_array_equal(read_codes(tmp_path / "keys.fps"), codes)
+    lines = (tmp_path / "keys.fps").read_text().splitlines()
+    assert lines[:2] == ["#FPS1", "#num_bits=64"]
+    assert [line.partition("\t")[2] for line in lines[2:]] == (tmp_path / "names.txt").read_text().splitlines()
+    np.save(tmp_path / "ids.npy", np.arange(500)[::-1] * 3 - 8)
+    ok(run("build codes.npy -o named.fh --ids ids.npy"))
+    ok(run("export named.fh -o named.fps"))
+    written = (tmp_path / "named.fps").read_text().splitlines()[2:]
+    assert written == [f"{code.tobytes().hex()}\t{3 * i - 8}" for i, code in enumerate(codes[::-1])]
+    refused(run("export named.fh -o named.fps"), "named.fps exists; --force overwrites it")
+    ok(run("export named.fh -o named.fps --force"))
+    refused(run("export named.fh -o named.csv"), "the output must end in .fps, got named.csv", 2)
+    refused(run("export keys.fps -o other.fps"), "keys.fps: file does not begin with 'FASTHASH'")
+    ok(run("build keys.fps -o again.fh --metric jaccard"))
+    np.testing.assert_array_equal(fh.load(tmp_path / "again.fh").to_arrays()[0], codes)
+
+
+def test_a_store_by_jaccard_distance(run, codes):
+    ok(run("build codes.npy -o sets.fhs --metric jaccard --keys names.txt"))
+    ok(run("build more.npy -o sets.fhs --add --keys more-names.npy"))  # takes the metric of the store
+    refused(run("build more.npy -o sets.fhs --add --metric hamming"), "metric must be 'jaccard' as in the store")
+    assert "metric               jaccard" in ok(run("info sets.fhs"))
+    index = fh.FlatIndex.from_arrays(np.concatenate([codes, codes[:5] ^ np.uint8(1)]), metric="jaccard")
+    expected = index.search(codes[:3], 4)
+    lines = list(map(json.loads, ok(run("search sets.fhs queries.npy -k 4 --json")).splitlines()))
+    assert [line["ids"] for line in lines] == expected.ids.tolist()
+    assert np.array_equal(np.float32([line["distances"] for line in lines]), expected.distances)
+    assert lines[0]["keys"][0] == "holiday/0, final.jpg"
+    within = ok(run("search sets.fhs queries.npy --radius 0.3 --csv")).splitlines()
+    assert len(within) - 1 == index.count_within(codes[:3], 0.3).sum()
+    ok(run("compact sets.fhs"))
+    assert "ok" in ok(run("verify sets.fhs"))
+    refused(run("build codes.npy -o more.fhs --metric jaccard --levels 8,56"), "excludes", 2)
+
+
 def test_build_add_search_and_compact(run, codes):
     assert "500 codes of 64 bits in photos.fhs" in ok(run("build codes.npy -o photos.fhs --keys names.txt"))
     facts = json.loads(ok(run("build more.npy -o photos.fhs --add --keys more-names.npy --json")))
@@ -216,3 +256,63 @@ def test_refused_searches_for_photos(run, photos, tmp_path):
     with fh.Store(tmp_path / "short.fhs", "w", n_bits=32) as store:
         store.commit()
     refused(run("search short.fhs photos/a.png --encoder e"), "codes of 32 bits like those of the index, got 64 bits")
+
+
+PATHS = [f"holiday/{i}, final.jpg" for i in range(500)]
+
+
+@pytest.mark.parametrize("name", ["paths", "keys"])
+def test_keys_of_an_archive(run, codes, name):
+    np.savez("codes.npz", codes=codes, **{name: np.array(PATHS)})
+    told = ok(run("build codes.npz -o photos.fhs"))
+    assert "500 codes of 64 bits in photos.fhs" in told
+    assert told.endswith(f"; keys: '{name}' of the archive\n")
+    with fh.Store("photos.fhs") as store:
+        assert store.search(codes[7:8], 1).keys.tolist() == [[PATHS[7]]]
+    np.savez("more.npz", codes=codes[:2] ^ np.uint8(1), **{name: np.array(["new/0.jpg", "new/1.jpg"])})
+    facts = json.loads(ok(run("build more.npz -o photos.fhs --add --json")))
+    assert (facts["codes"], facts["keys"], facts["keys_from"]) == (502, "str", name)
+    refused(run("build more.npz -o photos.fhs --add"), "keys must be new to the store")
+
+
+def test_integer_keys_of_an_archive_with_other_names(run, codes):
+    np.savez("codes.npz", mine=codes, keys=np.arange(500) * 3, paths=np.array(PATHS))
+    assert "keys: 'keys' of the archive" in ok(run("build codes.npz -o photos.fhs --array mine"))
+    with fh.Store("photos.fhs") as store:
+        assert store.search(codes[7:8], 1).keys.tolist() == [[21]]
+
+
+@pytest.mark.parametrize(
+    ("line", "arrays"),
+    [
+        ("build codes.npz -o photos.fhs", {}),
+        ("build codes.npz -o photos.fhs", {"paths": np.array(PATHS), "ids": np.arange(500)}),
+        ("build codes.npz -o photos.fhs --ids ids.npy", {"paths": np.array(PATHS)}),
+        ("build codes.npz -o photos.fhs --array keys", {"keys": np.zeros((500, 8), np.uint8)}),
+        ("build codes.npz -o photos.fhs --keys names.txt", {"paths": np.arange(500)}),
+    ],
+)
+def test_an_archive_gives_no_keys(run, codes, line, arrays):
+    np.savez("codes.npz", codes=codes, **arrays)
+    np.save("ids.npy", np.arange(500))
+    assert "of the archive" not in ok(run(line))
+    with fh.Store("photos.fhs") as store:
+        assert store.info()["keys"] == ("str" if "--keys" in line else "none")
+    ok(run("build codes.npz -o codes.fh"))  # an index file has no keys
+
+
+def test_a_store_without_keys_takes_none_of_an_archive(run, codes):
+    ok(run("build codes.npy -o photos.fhs"))
+    np.savez("more.npz", codes=codes[:2], paths=np.array(["a", "b"]))
+    assert "of the archive" not in ok(run("build more.npz -o photos.fhs --add"))
+    with fh.Store("photos.fhs") as store:
+        assert (len(store), store.info()["keys"]) == (502, "none")
+
+
+def test_wrong_keys_of_an_archive(run, codes):
+    np.savez("codes.npz", codes=codes, paths=np.array(PATHS[:3]))
+    refused(run("build codes.npz -o photos.fhs"), "keys must be 500, one for each code, got 3")
+    np.savez("codes.npz", codes=codes, paths=np.array([*PATHS[:499], PATHS[0]]))
+    refused(run("build codes.npz -o twice.fhs"), "keys must be distinct")
+    np.savez("codes.npz", codes=codes, paths=np.array(PATHS, object))
+    refused(run("build codes.npz -o objects.fhs"), "codes.npz is no .npz file with keys")

@@ -4,11 +4,12 @@ import base64
 import io
 import os
 import threading
+import uuid
 
 import numpy as np
 import pytest
 
-from fasthash.code_files import read_codes
+from fasthash.code_files import read_codes, save_fps
 
 CODES = np.array([[0, 255, 16], [1, 2, 171], [7, 7, 7]], dtype=np.uint8)
 TEXT = b"00FF10\n# a comment\n\n0102ab\r\n  070707\n"
@@ -274,6 +275,88 @@ def test_fingerprints_of_chemfp(tmp_path):
     path.write_text("#num_bits=24\nff0001\tCHEMBL1\n")
     with pytest.raises(ValueError, match=r"molecules.fps must begin with #FPS1"):
         read_codes(path)
+
+
+@pytest.mark.parametrize("n_bits", [8, 20, 64, 166, 2048, 4096])
+def test_fingerprints_are_written_as_they_are_read(tmp_path, n_bits):
+    path, n_bytes = tmp_path / "written.fps", -(-n_bits // 8)
+    bits = np.random.default_rng(n_bits).random((70, n_bits)) < 0.3
+    codes = np.packbits(bits, axis=1)
+    save_fps(path, codes, n_bits=n_bits)
+    np.testing.assert_array_equal(read_codes(path, n_bits=n_bits), codes)
+    lines = path.read_text().splitlines()
+    assert lines[:2] == ["#FPS1", f"#num_bits={n_bits}"]
+    assert [line.split("\t")[1] for line in lines[2:]] == [str(row) for row in range(70)]
+    if n_bits % 8:  # the first bit of a fingerprint is the lowest of its first byte
+        theirs = np.packbits(bits, axis=1, bitorder="little")
+        assert [line.split("\t")[0] for line in lines[2:]] == [row.tobytes().hex() for row in theirs]
+    whole = codes if n_bits % 8 == 0 else np.packbits(bits, axis=1, bitorder="little")
+    save_fps(path, whole)
+    assert path.read_text().splitlines()[1] == f"#num_bits={8 * n_bytes}"
+    np.testing.assert_array_equal(read_codes(path), whole)
+    assert [each.name for each in tmp_path.iterdir()] == ["written.fps"]
+
+
+def test_identifiers_of_fingerprints(tmp_path):
+    stream, codes = io.BytesIO(), np.array([[255, 1]] * 5, np.uint8)
+    key = uuid.UUID(int=3)
+    save_fps(stream, codes, ["caf\u00e9 and more", "lone \udce9", -7, np.int64(8), key])
+    lines = stream.getvalue().split(b"\n")
+    assert [line.split(b"\t")[1] for line in lines[2:-1]] == [
+        "caf\u00e9 and more".encode(), b"lone \xe9", b"-7", b"8", str(key).encode(),
+    ]  # fmt: skip
+    stream.seek(0)
+    np.testing.assert_array_equal(read_codes(stream, "fps"), codes)
+    save_fps(tmp_path / "none.fps", codes[:0], [])
+    assert read_codes(tmp_path / "none.fps").shape == (0, 2)
+    save_fps(tmp_path / "ids.fps", codes, np.array([3, -1, 2**62, 0, 9]))
+    assert (tmp_path / "ids.fps").read_text().splitlines()[4] == f"ff01\t{2**62}"
+
+
+@pytest.mark.parametrize(
+    ("codes", "ids", "n_bits", "error", "message"),
+    [
+        ([[1]], ["a\tb"], None, ValueError, r"ids must be text without tabs, line ends and NUL, and not empty, got 'a"),
+        ([[1]], ["a\nb"], None, ValueError, "ids must be text without tabs"),
+        ([[1]], ["a\rb"], None, ValueError, "ids must be text without tabs"),
+        ([[1]], ["\0"], None, ValueError, "ids must be text without tabs"),
+        ([[1]], [""], None, ValueError, "and not empty, got ''"),
+        ([[1]], ["\ud800"], None, ValueError, "ids must be text that UTF-8 can write"),
+        ([[1]], [None], None, TypeError, "ids must be text, integers or UUIDs, got None"),
+        ([[1]], [b"a"], None, TypeError, "ids must be text, integers or UUIDs, got b'a'"),
+        ([[1]], [True], None, TypeError, "ids must be text, integers or UUIDs, got True"),
+        ([[1]], [0.5], None, TypeError, "ids must be text, integers or UUIDs, got 0.5"),
+        ([[1]], "a", None, TypeError, "ids must be a sequence of identifiers, got 'a'"),
+        ([[1]], 3, None, TypeError, "ids must be a sequence of identifiers, got 3"),
+        ([[1]], np.zeros((1, 1), int), None, ValueError, r"ids must have one axis, got shape \(1, 1\)"),
+        ([[1], [2]], ["a"], None, ValueError, "ids must be 2, one for each code, got 1"),
+        ([[1]], None, 4, ValueError, "codes must have zeros in the low 4 bits"),
+        ([[1]], None, 16, ValueError, r"codes must have shape \(n, 2\) for 16 bits"),
+        ([[1]], None, 0, ValueError, "n_bits must be"),
+    ],
+)
+def test_wrong_fingerprints_leave_the_old_file(tmp_path, codes, ids, n_bits, error, message):
+    path = tmp_path / "old.fps"
+    path.write_text("as it was")
+    with pytest.raises(error, match=message):
+        save_fps(path, np.array(codes, np.uint8), ids, n_bits=n_bits)
+    assert path.read_text() == "as it was"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_fingerprints_that_cannot_be_written(tmp_path, monkeypatch):
+    from fasthash import _code_writing
+
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        save_fps(tmp_path / "nowhere" / "a.fps", np.zeros((1, 1), np.uint8))
+
+    def refuse(draft, path):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(_code_writing, "put", refuse)
+    with pytest.raises(OSError, match="no space left"):
+        save_fps(tmp_path / "a.fps", np.zeros((1, 1), np.uint8))
+    assert not list(tmp_path.iterdir())
 
 
 def test_columns_of_parquet(tmp_path):

@@ -53,7 +53,8 @@ def test_what_shards_find_together_is_what_one_index_finds(problem, n_shards, da
         cuts = Census([shard.nodes(1, None, allow) for shard in shards], layout).cuts(queries, k, keep, mode)
     parts = [shard.search(1, queries, k, cuts, mode, None, allow)[0] for shard in shards]
     result = merge.merge_nearest(parts, len(queries), k, sum(layout))
-    assert_same(result, one.search(queries, k, keep=keep, keep_mode=mode, allow=allow))
+    pruned = {} if keep is None else {"keep": keep, "keep_mode": mode}
+    assert_same(result, one.search(queries, k, allow=allow, **pruned))
     left = (codes, ids) if allow is None else reference.allowed(codes, ids, allow)
     if keep is None or len(layout) == 1:
         assert_same(result, reference.search(queries, *left, k))
@@ -116,9 +117,10 @@ def test_a_change_inside_a_change_of_all_shards_is_refused():
     """It would be lost: the outer one goes on from what was there before it."""
     pytest.importorskip("ray", reason="needs the extra ray")
     from fasthash.distributed.index import ShardedIndex
+    from fasthash.distributed.states import checked_settings
 
     index = ShardedIndex.__new__(ShardedIndex)
-    index._begin((8,), OneShard(), [0], 0)
+    index._begin(checked_settings(8, "default", "auto", "hamming"), OneShard(), [0], 0)
     fleet, messages, codes = index._fleet, [], np.zeros((1, 1), np.uint8)
     changes = {
         "add": lambda: index.add(codes),
@@ -363,6 +365,9 @@ def test_bad_arguments_of_the_class(cluster, tmp_path, monkeypatch):
         ({"level_bits": (7, 8)}, ValueError, "level_bits must be at least 8, got 7"),
         ({"memory": "much"}, ValueError, "memory must be one of"),
         ({"plan": "none"}, ValueError, "plan must be one of"),
+        ({"metric": "dice"}, ValueError, "metric must be one of"),
+        ({"metric": "jaccard"}, ValueError, "level_bits must be one level with the metric jaccard"),
+        ({"metric": "jaccard", "level_bits": 8, "plan": "scan"}, ValueError, "plan must not be given with the metric"),
         ({"threads": 0}, ValueError, "threads must be at least 1, got 0"),
         ({"num_cpus": -1}, ValueError, "num_cpus must be finite and not negative, got -1"),
         ({"hedge_after": 0}, ValueError, "hedge_after must be positive and finite, got 0"),
@@ -374,6 +379,43 @@ def test_bad_arguments_of_the_class(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr("fasthash.distributed.fleet._START_SECONDS", 2.0)
     with pytest.raises(TimeoutError, match="Ray has not started a shard within 2 s; is there a node with num_cpus=99"):
         ShardedIndex(num_cpus=99)
+
+
+def test_an_index_by_jaccard_distance(cluster, tmp_path):
+    from fasthash.distributed import ShardedIndex
+
+    rng = np.random.default_rng(6)
+    codes, ids = np.packbits(rng.random((600, 256)) < 0.1, axis=1), shuffled_ids(rng, 600)
+    codes[::50], queries = 0, codes[:6] | codes[6:12]
+    one = fh.HierIndex(256, metric="jaccard")
+
+    def same_by_jaccard(index):
+        assert (index.metric, index.stats()["metric"], len(index)) == ("jaccard", "jaccard", len(one))
+        for options in ({}, {"allow": ids[::3]}, {"allow": fh.IdFilter(ids[:9])}):
+            for k in (7, 700):
+                assert_same(index.search(queries, k, **options), one.search(queries, k, **options))
+            for radius in (0, 0.9, 1):
+                expected = one.range_search(queries, radius, **options)
+                assert_same(index.range_search(queries, radius, **options), expected)
+                assert (index.count_within(queries, radius, **options) == np.diff(expected.offsets)).all()
+        assert_same(index.search(queries, 3, stats=True)[0], one.search(queries, 3))
+
+    with ShardedIndex(256, n_shards=3, threads=1, metric="jaccard") as index:
+        assert_same(index.search(queries, 2), one.search(queries, 2))
+        for each in (index, one):
+            each.add(codes, ids)
+            each.remove(ids[:100])
+            each.update(ids[100:105], codes[:5])
+        same_by_jaccard(index)
+        assert "metric='jaccard'" in repr(index)
+        with pytest.raises(ValueError, match="metric must be 'hamming' for keep, this index has 'jaccard'"):
+            index.search(queries, keep=0.5)
+        both([index, one], "range_search", queries, -0.5)
+        both([index, one], "count_within", queries, "1")
+        index.save(tmp_path)
+    for n_shards in (None, 2):
+        with ShardedIndex.load(tmp_path, n_shards=n_shards, threads=1) as loaded:
+            same_by_jaccard(loaded)
 
 
 def test_save_load_and_other_numbers_of_shards(index, tmp_path):

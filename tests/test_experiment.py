@@ -14,18 +14,17 @@ pytest.importorskip("sklearn", reason="the digits need the extra 'demo'")
 typer = pytest.importorskip("typer", reason="the command line needs the extra 'cli'")
 
 from PIL import Image
-from typer.testing import CliRunner
 
 import fasthash as fh
 from fasthash import _experiment as parts
 from fasthash import experiment as experiments
-from fasthash.cli import app
 from fasthash.data import ImageSet, Split
 from fasthash.evaluation import evaluate
 from fasthash.experiment import LOSSES, PRESETS, Experiment, read_config, run_training
 from fasthash.losses import HierarchicalLoss
 from fasthash.metrics import histograms
 from fasthash.settings import TrainingSettings
+from small_runs import flags, put_few_digits, run
 
 SETTINGS = Path(__file__).parent.parent / "benchmarks" / "experiments"
 SMALL = {"backbone": "resnet10t", "image_size": 32, "lr": 1e-3, "batch_size": 64, "epochs": 1}
@@ -34,25 +33,7 @@ SMALL = {"backbone": "resnet10t", "image_size": 32, "lr": 1e-3, "batch_size": 64
 @pytest.fixture
 def few_digits(monkeypatch):
     """A split that trains in a moment."""
-
-    def few(seed=0, transform=None):
-        rng = np.random.default_rng(seed)
-        labels = np.arange(240) % 3
-        images = [np.full((8, 8), 80 * label, np.uint8) + rng.integers(0, 60, (8, 8), np.uint8) for label in labels]
-        everything = ImageSet(images, labels, "abc", transform)
-        query = np.arange(240) < 30
-        return Split(everything.subset(~query), everything.subset(~query), everything.subset(query), "few.", seed=seed)
-
-    monkeypatch.setattr(parts, "load_digits", few)
-
-
-def run(*arguments):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    return result.exit_code, result.output
-
-
-def flags(**settings):
-    return [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", value)]
+    put_few_digits(monkeypatch, 240, 30)
 
 
 def test_train_eval_encode(few_digits, tmp_path):

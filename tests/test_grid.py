@@ -10,38 +10,19 @@ torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 pytest.importorskip("timm", reason="training needs the extra 'train'")
 pytest.importorskip("typer", reason="the command line needs the extra 'cli'")
 
-from typer.testing import CliRunner
 
-from fasthash import _experiment as parts
 from fasthash import _training_data, grid
-from fasthash.cli import app
-from fasthash.data import ImageSet, Split
 from fasthash.evaluation import evaluate
 from fasthash.experiment import Experiment, read_config, run_training
+from small_runs import flags, put_few_digits, run
 
 SMALL = {"backbone": "resnet10t", "image_size": 32, "lr": 1e-3, "batch_size": 32, "epochs": 1}
 
 
 @pytest.fixture
 def few_digits(monkeypatch):
-    def few(seed=0, transform=None):
-        rng = np.random.default_rng(0)
-        labels = np.arange(90) % 3
-        images = [np.full((8, 8), 80 * label, np.uint8) + rng.integers(0, 60, (8, 8), np.uint8) for label in labels]
-        everything = ImageSet(images, labels, "abc", transform)
-        query = np.arange(90) < 15
-        return Split(everything.subset(~query), everything.subset(~query), everything.subset(query), "few.", seed=seed)
-
-    monkeypatch.setattr(parts, "load_digits", few)
-
-
-def run(*arguments):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    return result.exit_code, result.output
-
-
-def flags(**settings):
-    return [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", value)]
+    """A split that trains in a moment."""
+    put_few_digits(monkeypatch, 90, 15)
 
 
 def test_one_command_trains_and_tabulates_all(few_digits, tmp_path):

@@ -10,26 +10,10 @@ import pytest
 import fasthash as fh
 import reference
 from fasthash import _core
+from galleries import queries_for, sparse
 
 KINDS = {"flat": fh.FlatIndex, "hier": fh.HierIndex}
 WIDTHS = [8, 16, 64, 168, 520, 2048, 4096]
-
-
-def sparse(rng, n, n_bits, share=0.05):
-    """Codes whose numbers of bits set vary much, some of them equal, one empty and one full."""
-    shares = np.clip(rng.gamma(4, share / 4, n), 0, 1)
-    codes = np.packbits(rng.random((n, n_bits)) < shares[:, None], axis=1)
-    codes[rng.integers(0, n, n // 10)] = codes[0]
-    codes[n // 2], codes[n // 3] = 0, 255
-    return codes
-
-
-def queries_for(rng, codes):
-    """Codes, codes with a few bits changed, an empty and a full one, and others."""
-    changed = codes[rng.integers(0, len(codes), 6)].copy()
-    changed[np.arange(6), rng.integers(0, codes.shape[1], 6)] ^= np.uint8(0x12)
-    others = sparse(rng, 4, codes.shape[1] * 8, 0.3)
-    return np.concatenate([codes[:2], changed, others, np.zeros_like(codes[:1]), np.full_like(codes[:1], 255)])
 
 
 def assert_same(result, expected):
@@ -251,9 +235,6 @@ CODE = np.zeros((1, 8), dtype=np.uint8)
         (lambda index: index.count_within(CODE, "1"), TypeError, "radius must be a number, got '1'"),
         (lambda index: index.merge(fh.FlatIndex(64)), ValueError, "other must have the metric jaccard, has hamming"),
         (lambda index: fh.FlatIndex(64).merge(index), ValueError, "other must have the metric hamming, has jaccard"),
-        (lambda index: fh.near_duplicates(index, 1), ValueError, "metric must be 'hamming' for near-duplicates"),
-        (lambda index: fh.near_pairs(CODE, 1, gallery=index), ValueError, "metric must be 'hamming' for near-dup"),
-        (lambda index: fh.Store.from_index(index, "nowhere"), ValueError, "metric must be 'hamming' for a store"),
         (lambda index: index.search(CODE[:, :7]), ValueError, "queries must have shape"),
         (lambda index: index.search(CODE, 0), ValueError, "k must be"),
     ],

@@ -63,6 +63,21 @@ def test_pruned_searches_equal_the_oracle_at_random(data):
 
 
 @pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("layout", [(256, 128, 128), (128, 128, 64), (248, 8, 64), (8, 240, 64)])
+def test_totals_past_a_byte(layout, level):
+    """Few prefixes make a coarse tree; the complement of a code is farther from all of them than a byte holds."""
+    rng = np.random.default_rng(2)
+    codes = GALLERIES["few_prefixes"](rng, 300, sum(layout) // 8)
+    ids = rng.permutation(300)
+    queries = np.concatenate([codes[:2], ~codes[:2], spread(rng, 2, codes.shape[1])])
+    with simd(level):
+        index = filled(fh.HierIndex(layout), codes, ids)
+        for mode in MODES:
+            for k in (1, 10):
+                assert_prunes(index, codes, ids, queries, k, layout, 0.001, mode)
+
+
+@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("gallery", GALLERIES)
 def test_every_instruction_set_prunes_alike(gallery, level):
     rng = np.random.default_rng(1)

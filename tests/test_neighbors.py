@@ -429,4 +429,4 @@ def test_jaccard_neighbours_are_those_of_scikit_learn(search, packed):
             theirs.radius_neighbors_graph(theirs_of, radius, "distance").toarray(),
             atol=1e-7,
         )
-    assert clone(ours).get_params() == {"n_neighbors": 9, "radius": 1.0, "packed": packed}
+    assert clone(ours).get_params() == {"n_neighbors": 9, "radius": 1.0, "packed": packed, "n_bits": None}

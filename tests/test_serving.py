@@ -16,7 +16,7 @@ pytest.importorskip("httpx", reason="needs httpx")
 
 from fastapi.testclient import TestClient
 
-from fasthash.serving import Limits, app, make_app
+from fasthash.serving import Limits, app, make_app, routes
 
 NAMES = ["a.jpg", "<b>bold</b>.jpg", "lone \udce9.jpg", "\u202edcba.jpg"]
 
@@ -71,6 +71,33 @@ def test_radius_and_filter(client, store):
     assert sorted(each["id"] for each in row) == [3, 5, 8]
 
 
+def test_a_store_by_jaccard_distance(tmp_path):
+    """Distances are floats, which tell the float32 of the search, and so is the radius."""
+    rng = np.random.default_rng(0)
+    codes = np.packbits(rng.random((300, 128)) < 0.1, axis=1)
+    with fh.Store(tmp_path / "molecules.fhs", "w", n_bits=128, metric="jaccard") as store:
+        store.add(codes, keys=[f"m{i}" for i in range(300)])
+        store.commit()
+    store = fh.Store(tmp_path / "molecules.fhs")
+    expected, near = store.search(codes[:1], 5), store.range_search(codes[:1], 0.8)
+    with TestClient(make_app(store)) as client:
+        assert client.get("/info").json()["metric"] == "jaccard"
+        (row,) = found(client.post("/search", json={"codes": [codes[0].tobytes().hex()], "k": 5}))
+        assert [each["id"] for each in row] == expected.ids[0].tolist()
+        assert [np.float32(each["distance"]) for each in row] == expected.distances[0].tolist()
+        assert [len(str(each["distance"])) < 12 for each in row] == [True] * 5
+        for answer in (
+            client.post("/search", json={"keys": ["m0"], "radius": 0.8}),
+            client.post("/search/raw?radius=0.8", content=codes[0].tobytes()),
+        ):
+            (row,) = found(answer)
+            assert [each["id"] for each in row] == near.ids.tolist()
+        for radius, message in ((-0.1, "radius must be at least 0, got -0.1"), ("nan", "radius must be at least 0")):
+            response = client.post(f"/search/raw?radius={radius}", content=codes[0].tobytes())
+            assert response.status_code == 422
+            assert message in response.json()["error"]
+
+
 def test_names_are_told_as_they_are(client):
     (row,) = found(client.post("/search", json={"keys": ["a.jpg"], "k": 50, "allow": [0, 1, 2, 3]}))
     assert {each["key"] for each in row} == {"a.jpg", "<b>bold</b>.jpg", "lone \\udce9.jpg", "\u202edcba.jpg"}
@@ -81,6 +108,7 @@ REFUSED = {
     "k must be 1 to 50, got 51": {"keys": ["a.jpg"], "k": 51},
     "k must be 1 to 50, got 0": {"keys": ["a.jpg"], "k": 0},
     "radius must be at least 0, got -1": {"keys": ["a.jpg"], "radius": -1},
+    "radius must be a whole number of bits, got 2.5": {"keys": ["a.jpg"], "radius": 2.5},
     "radius 64 gives 200 results, at most 100": {"keys": ["a.jpg"], "radius": 64},
     "give either codes or keys": {},
     "give either codes or keys ": {"codes": ["00"], "keys": ["a"]},
@@ -116,14 +144,14 @@ def test_bodies(client):
 
 def test_too_many_and_too_slow(store, monkeypatch):
     goes_on, begun = threading.Event(), threading.Event()
-    whole = app.results
+    whole = routes.results
 
     def slow(*arguments):
         begun.set()
         assert goes_on.wait(60)
         return whole(*arguments)
 
-    monkeypatch.setattr(app, "results", slow)
+    monkeypatch.setattr(routes, "results", slow)
     with TestClient(make_app(store, Limits(at_once=1, seconds=0.2))) as client:
         response = client.post("/search", json={"keys": ["a.jpg"]})
         assert response.status_code == 504

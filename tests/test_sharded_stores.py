@@ -25,7 +25,7 @@ from fasthash.store import commit as commits
 from fasthash.store import files, merging, prepared
 from fasthash.store.prepared import read_named
 from local_shards import LAYOUT, N_SHARDS, LocalFleet, LocalIndex, assert_no_leaks, new, steps_of, take_step
-from stores import N_BYTES, near_ties
+from stores import N_BYTES, near_ties, resigned
 
 # ---- searches and changes ----
 
@@ -211,7 +211,8 @@ def committed(tmp_path):
 def a_segment(folder, number):
     """A segment of a shard that its last commit needs; others may be left over."""
     shard = shard_folder(folder, number)
-    return shard / read_named(shard, read_shards(folder).shards[number].manifest).segments[0].file.name
+    index = read_shards(folder)
+    return shard / read_named(shard, index.shards[number].manifest, index.settings).segments[0].file.name
 
 
 def damages(folder):
@@ -234,13 +235,6 @@ def damages(folder):
         changed = text.replace(field, field + b"-1, ", 1)
         yield f"field {field}", lambda changed=changed: manifest.write_bytes(resigned(changed))
     yield "empty", lambda: manifest.write_bytes(b"")
-
-
-def resigned(text):
-    import hashlib
-
-    line = text.partition(b"\n")[0] + b"\n"
-    return line + hashlib.sha256(line).hexdigest().encode() + b"\n"
 
 
 def test_damaged_folders(committed, tmp_path):

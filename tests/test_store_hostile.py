@@ -8,7 +8,6 @@ import shutil
 
 import numpy as np
 import pytest
-import xxhash
 
 import fasthash as fh
 import file_reference as ref
@@ -16,7 +15,7 @@ from fasthash.store import keys
 from fasthash.store.copying import verify_store
 from fasthash.store.kinds import KINDS
 from fasthash.store.manifest import read_manifest
-from stores import N_BYTES, steps_of, take_step
+from stores import N_BYTES, repaired, steps_of, take_step
 
 ERRORS = (fh.FormatError, FileNotFoundError)
 
@@ -151,7 +150,15 @@ def in_removed(**values):
 EDITS = {
     "not an object": lambda content: None,
     "another class": set_in(**{"class": "RescoringIndex"}),
-    "a newer format": set_in(format=2),
+    "a newer format": set_in(format=3),
+    "format 2 without a metric": set_in(format=2),
+    "a metric of format 1": set_in(metric="hamming"),
+    "format 2 of the metric of format 1": set_in(format=2, metric="hamming"),
+    "metric unknown": set_in(format=2, metric="dice"),
+    "metric no name": set_in(format=2, metric=["jaccard"]),
+    "metric of other segments": set_in(format=2, metric="jaccard"),
+    "metric of other levels": set_in(format=2, metric="jaccard", level_bits=[16, 16]),
+    "metric of no plan": set_in(format=2, metric="jaccard", plan="clusters"),
     "no levels": set_in(level_bits=[]),
     "levels of no bytes": set_in(level_bits=[12]),
     "too many bits": set_in(level_bits=[4096, 8]),
@@ -259,17 +266,6 @@ def test_a_reader_stays_where_it_is_if_the_newest_commit_is_damaged(folder):
     damaged.write_bytes(content)
     assert reader.refresh()
     assert steps_of(reader) == 4
-
-
-def repaired(data):
-    """With the right checksums of what opening reads: the runs, and the section of clusters and summary."""
-    header = ref.Header._make(ref.HEADER.unpack_from(data))
-    ranges = ref.section_ranges(ref.section_sizes(header, N_BYTES))
-    for i in (2, 4):
-        begin, end = ranges[i]
-        data[64 + 8 * i : 72 + 8 * i] = xxhash.xxh64_intdigest(bytes(data[begin:end])).to_bytes(8, "little")
-    data[120:128] = xxhash.xxh64_intdigest(bytes(data[:120])).to_bytes(8, "little")
-    return data, ranges
 
 
 @pytest.mark.parametrize("plan", ["auto", "scan", "clusters", "prefix", "multi-index"])

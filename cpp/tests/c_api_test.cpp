@@ -531,6 +531,21 @@ void test_nothing_is_thrown_out() {
              return status;
          }},
         {"count", [&] { return fasthash_index_count_within(held.get(), queries, 9, nullptr, ids); }},
+        {"jaccard",
+         [&] {
+             fasthash_index* index = nullptr;
+             float near[6];
+             fasthash_jaccard_range_result* result = nullptr;
+             fasthash_status status = fasthash_flat_create_with_metric(64, FASTHASH_JACCARD, &index);
+             if (status == FASTHASH_OK) status = fasthash_index_add(index, codes, nullptr);
+             if (status == FASTHASH_OK) status = fasthash_index_search_jaccard(index, queries, 3, nullptr, near, ids);
+             if (status == FASTHASH_OK)
+                 status = fasthash_index_range_search_jaccard(index, queries, .5, few.get(), &result);
+             if (status == FASTHASH_OK) status = fasthash_index_count_within_jaccard(index, queries, .5, nullptr, ids);
+             fasthash_jaccard_range_result_free(result);
+             fasthash_index_free(index);
+             return status;
+         }},
         {"save", [&] { return fasthash_index_save(held.get(), "c_api_test.fh"); }},
         {"load",
          [&] {

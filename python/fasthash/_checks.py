@@ -6,7 +6,7 @@ import math
 import operator
 import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ __all__ = [
     "check_callable",
     "check_choice",
     "check_codes",
+    "check_codes_and_layout",
     "check_codes_of_any_width",
     "check_fraction",
     "check_ids",
@@ -33,6 +34,7 @@ __all__ = [
     "check_path",
     "check_positive",
     "check_queries",
+    "check_radius",
     "check_real",
     "check_share",
     "check_whole_bytes",
@@ -42,10 +44,12 @@ __all__ = [
     "in_words",
     "is_int64",
     "looks_like_bits",
+    "of_ids",
     "own_array",
     "own_ids",
     "path_bytes",
     "short",
+    "whole_radius",
 ]
 
 MAX_BITS = 4096
@@ -65,8 +69,10 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
     only_dlpack = hasattr(value, "__dlpack__") and not hasattr(value, "__array__")
     try:
         array = np.from_dlpack(value) if only_dlpack else np.asarray(value)
-    except ValueError as error:  # lists of unequal lengths
-        raise ValueError(f"{name} must be an array: {error}") from None
+    except ValueError as error:
+        # numpy's own text of lists of unequal lengths names neither the argument nor its value.
+        expected = "an array, or lists of one length" if isinstance(value, (list, tuple)) else f"an array: {error}"
+        raise ValueError(f"{name} must be {expected}, got {short(value)}") from None
     except (BufferError, RuntimeError, TypeError) as error:  # memory on a GPU, or a tensor that requires a gradient
         raise TypeError(f"{name} must be an array that numpy can read: {error}") from error
     untyped = array.size == 0 and array.dtype == np.float64 and not hasattr(value, "dtype")
@@ -140,6 +146,15 @@ def check_codes_of_any_width(name: str, codes: Any, *, known: bool = False) -> N
     return np.ascontiguousarray(array)
 
 
+def check_codes_and_layout(codes: Any, level_bits: Any, n_bits: Any) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
+    """Check the codes of a new index and the widths of its levels; with neither width the codes have one level."""
+    named = level_bits is not None or n_bits is not None
+    array = check_codes_of_any_width("codes", codes, known=named)
+    if not named:
+        return array, (array.shape[1] * 8,)
+    return array, check_layout(LEVEL_BITS if level_bits is None else level_bits, n_bits)
+
+
 def looks_like_bits(array: NDArray[Any]) -> bool:
     """Whether an array of integers holds zeros and ones alone, both of them, in rows of 16 bits or more.
 
@@ -197,6 +212,12 @@ def check_ids(ids: Any, n: int | None = None) -> NDArray[np.int64]:
     if n is not None and array.shape != (n,):
         raise ValueError(f"ids must have shape ({n},), one for each code, got {array.shape}")
     return in_words(array)
+
+
+def of_ids(ids: Any, find: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
+    """The rows that `find` returns for ids `(n,)`; of one id, its row. `find` checks the ids."""
+    given = as_array("ids", ids)
+    return find(given[None])[0] if given.ndim == 0 else find(given)
 
 
 def as_int64(name: str, array: NDArray[Any]) -> NDArray[np.int64]:
@@ -271,6 +292,25 @@ def check_share(name: str, value: Any, n: int) -> float:
     if isinstance(value, (float, np.floating)):
         return check_fraction(name, value)
     return min(1.0, check_int(name, value, minimum=1) / max(1, n))
+
+
+def check_radius(radius: Any, metric: str, n_bits: int) -> Any:
+    """Check a radius: an integer in bits, at most `n_bits`, or with the metric `"jaccard"` a number."""
+    if metric == "hamming":
+        return min(check_int("radius", radius, minimum=0), n_bits)  # no distance is larger
+    number = check_real("radius", radius)
+    if not number >= 0:  # refuses NaN too
+        raise ValueError(f"radius must be at least 0, got {radius!r}")
+    return number
+
+
+def whole_radius(radius: float, metric: str) -> float:
+    """A radius that arrived as text: as an integer if distances are bits, else as it is."""
+    if metric != "hamming":
+        return radius
+    if not radius.is_integer():
+        raise ValueError(f"radius must be a whole number of bits, got {radius}")
+    return int(radius)
 
 
 def check_width(name: str, value: Any) -> int:

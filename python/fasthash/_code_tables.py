@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasthash._checks import MAX_BITS, check_codes, code_bytes
-from fasthash._code_text import codes_of_text, hexadecimal
+from fasthash._code_text import codes_of_text, hexadecimal, of_first_bits
 from fasthash._extras import needs_extra
 from fasthash.perceptual import codes_of_array, codes_of_bytes
 
@@ -66,7 +66,9 @@ def read_text(
     if n_bits is None:
         raise ValueError(f"{name} holds no codes, which leaves open how wide they are")
     codes = np.concatenate(parts) if parts else np.empty((0, code_bytes(n_bits)), np.uint8)
-    return _of_first_bits(name, codes, wanted) if format == "fps" and wanted is not None and wanted % 8 else codes
+    if format == "fps" and wanted is not None and wanted % 8:
+        return check_codes(name, of_first_bits(codes), wanted)
+    return codes
 
 
 def _place_in(name: str, block: list[_Code], where: str) -> Callable[[int], str]:
@@ -124,12 +126,6 @@ def _fingerprints(lines: Iterator[str], name: str, n_bits: int | None) -> tuple[
                 yield _Code(text.split("\t")[0].strip(), number)
 
     return given if told is None else told, codes()
-
-
-def _of_first_bits(name: str, codes: NDArray[np.uint8], n_bits: int) -> NDArray[np.uint8]:
-    """Codes of fingerprints, whose first bit is the lowest of a byte: with the bits of each byte turned round."""
-    turned = np.packbits(np.unpackbits(codes, axis=1, bitorder="little"), axis=1)
-    return check_codes(name, turned, n_bits)
 
 
 # Tables

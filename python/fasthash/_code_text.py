@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fasthash._checks import MAX_BITS, code_bytes
 
-__all__ = ["NOTATIONS", "bytes_of_int", "codes_of_text", "hexadecimal"]
+__all__ = ["NOTATIONS", "bytes_of_int", "codes_of_text", "hexadecimal", "of_first_bits"]
 
 NOTATIONS = ("hex", "bits", "decimal", "base64")
 
@@ -73,6 +73,11 @@ def _check_padding(texts: Sequence[str], codes: NDArray[np.uint8], n_bits: int, 
             f"{n_bits} bits to whole bytes, got {texts[padded[0]][:_SHOWN]!r}; "
             "fasthash.codes_from_ints makes codes of numbers"
         )
+
+
+def of_first_bits(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Codes of fingerprints, whose first bit is the lowest of a byte, and back: the bits of each byte turned round."""
+    return np.packbits(np.unpackbits(codes, axis=1, bitorder="little"), axis=1)
 
 
 def hexadecimal(name: str, texts: Sequence[str], way: str) -> str:

@@ -94,7 +94,7 @@ class FlatIndex(Index):
         """
         from fasthash.gpu import GpuFlatIndex, check_devices
 
-        devices = check_devices(device)
+        devices = check_devices(device, max_bytes)
         if devices is None:
             return self
         self._needs_hamming("a GPU index")

@@ -31,13 +31,15 @@ __all__ = ["GpuCopy", "Searched", "check_devices", "cuda_module"]
 _Value = TypeVar("_Value")
 
 
-def check_devices(device: Any) -> tuple[int, ...] | None:
+def check_devices(device: Any, max_bytes: int | None = None) -> tuple[int, ...] | None:
     """Return the numbers of the GPUs that `"cuda"`, `"cuda:1"`, a torch.device or a list of them names.
 
-    None stands for the CPU.
+    None stands for the CPU, for which `max_bytes` must be None.
     """
     if not isinstance(device, (list, tuple)):
         number = _check_device(device)
+        if number is None and max_bytes is not None:
+            raise ValueError(f"max_bytes must be left out for the CPU, got {max_bytes!r}")
         return None if number is None else (number,)
     numbers = tuple(_check_device(each) for each in device)
     if not numbers or None in numbers or len(set(numbers)) < len(numbers):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 from numpy.typing import ArrayLike
 
 from fasthash import _core
-from fasthash._checks import LEVEL_BITS, check_choice, check_codes_of_any_width, check_layout
+from fasthash._checks import LEVEL_BITS, check_choice, check_codes_and_layout, check_layout
 from fasthash._index_base import Index
 from fasthash._index_options import (
     MEMORIES,
@@ -67,14 +67,14 @@ class HierIndex(Index):
             by id builds, and, unless it is `"compact"`, the tables that repeated searches within small radii build
             where the plan is a scan (docs/search.md).
         plan: `"auto"`, or a plan to force. Codes of 8 bits have no substrings: they are scanned instead.
-        metric: as in `FlatIndex`. With `"jaccard"` an index has one level and no plan to force, and searches as a
-            `FlatIndex` does.
+        metric: as in `FlatIndex`. With `"jaccard"` an index has one level and neither a plan nor a memory budget to
+            choose, and searches as a `FlatIndex` does.
 
     Raises:
         TypeError: `level_bits` is not an integer or a sequence of integers, or `n_bits` is not an integer.
         ValueError: a width is not positive, or not a multiple of 8 before the last level, the sum is out of range, both
-            `level_bits` and `n_bits` are given, `memory`, `plan` or `metric` is unknown, or several levels or a plan
-            are given with `"jaccard"`.
+            `level_bits` and `n_bits` are given, `memory`, `plan` or `metric` is unknown, or several levels, a plan or
+            a memory budget are given with `"jaccard"`.
 
     Examples:
         >>> index = HierIndex(level_bits=(8, 8))
@@ -108,6 +108,7 @@ class HierIndex(Index):
         ids: ArrayLike | None = None,
         *,
         level_bits: int | Sequence[int] | None = None,
+        n_bits: int | None = None,
         memory: Memory = "default",
         plan: Plan = "auto",
         metric: Metric = "hamming",
@@ -117,7 +118,8 @@ class HierIndex(Index):
         Args:
             codes: uint8 array `(n, n_bytes)`.
             ids: as in `add`.
-            level_bits: as in the class; None makes a single level of 8 bits for each byte.
+            level_bits: as in the class; None makes a single level.
+            n_bits: width of the only level, as in the class; None takes 8 for each byte.
             memory: as in the class.
             plan: as in the class.
             metric: as in the class.
@@ -125,8 +127,7 @@ class HierIndex(Index):
         Raises:
             TypeError, ValueError: as in the class and in `add`.
         """
-        array = check_codes_of_any_width("codes", codes, known=level_bits is not None)
-        widths = (array.shape[1] * 8,) if level_bits is None else level_bits
+        array, widths = check_codes_and_layout(codes, level_bits, n_bits)
         index = cls(widths, memory=memory, plan=plan, metric=metric)
         index.add(array, ids)
         return index
@@ -143,7 +144,7 @@ class HierIndex(Index):
         """
         from fasthash.gpu import GpuHierIndex, check_devices
 
-        devices = check_devices(device)
+        devices = check_devices(device, max_bytes)
         if devices is None:
             return self
         self._needs_hamming("a GPU index")
@@ -203,7 +204,7 @@ class HierIndex(Index):
             keep_mode: meaning of the share. `"node_ratio"`: a share of the candidate nodes of the level, nearest first.
                 `"gallery_ratio"`: take nodes, nearest first, until their subtrees hold this share of all codes.
                 `"radius"`: keep nodes whose distance on this level alone is at most this share of the level's bits.
-                Used only with `keep`.
+                Only with `keep`.
             max_compared: None searches exactly. A float above 0 and at most 1 is a share of the codes, an integer a
                 number of codes: the search visits the nearest clusters first and ends once it has compared about as
                 many, and at least k. `SearchStats.exact_to` says up to which distance each result is nevertheless
@@ -221,8 +222,9 @@ class HierIndex(Index):
         Raises:
             TypeError: wrong dtype of `queries` or `allow`, `k` is not an integer, `keep` or `max_compared` is not a
                 number.
-            ValueError: wrong shape, `k`, `keep` or `max_compared` out of range, unknown `keep_mode`, both `keep` and
-                `max_compared` are given, or `max_compared` is given to an index with another plan than clusters.
+            ValueError: wrong shape, `k`, `keep` or `max_compared` out of range, unknown `keep_mode` or one without
+                `keep`, both `keep` and `max_compared` are given, or `max_compared` is given to an index with another
+                plan than clusters.
         """
         return self._search(queries, k, keep, keep_mode, allow, stats, max_compared)
 

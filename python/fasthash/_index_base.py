@@ -16,22 +16,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from fasthash import _core
 from fasthash._checks import (
-    as_array,
     check_bool,
-    check_choice,
     check_codes,
-    check_fraction,
     check_ids,
     check_int,
     check_queries,
-    check_real,
+    check_radius,
     check_share,
     code_bytes,
     is_int64,
+    of_ids,
     path_bytes,
 )
 from fasthash._html import html_table
-from fasthash._index_options import KEEP_MODES, MAX_K, Allow, Metric, StrPath
+from fasthash._index_options import KEEP_MODES, MAX_K, Allow, Metric, StrPath, check_keep
 from fasthash._locks import Lazy
 from fasthash._query_filters import are_query_filters, search_by_filter
 from fasthash.filters import IdFilter, core_filter
@@ -219,10 +217,7 @@ class Index:
             TypeError: wrong dtype.
             ValueError: an id is not in the index.
         """
-        given = as_array("ids", ids)
-        if given.ndim == 0:
-            return self.reconstruct(given[None])[0]
-        return self._impl.reconstruct(check_ids(given))
+        return of_ids(ids, lambda array: self._impl.reconstruct(check_ids(array)))
 
     def clear(self) -> None:
         """Remove all codes and free their memory, in one step; the index is as a new one of the same settings.
@@ -407,12 +402,7 @@ class Index:
             raise ValueError(f"metric must be 'hamming' for {what}, this index has 'jaccard'")
 
     def _radius(self, radius: Any) -> Any:
-        if self._is_jaccard:
-            number = check_real("radius", radius)
-            if not number >= 0:  # refuses NaN too
-                raise ValueError(f"radius must be at least 0, got {radius!r}")
-            return number
-        return min(check_int("radius", radius, minimum=0), self.n_bits)  # no distance is larger
+        return check_radius(radius, self.metric, self.n_bits)
 
     def _filter(self, allow: Any) -> _core.IdFilter | None:
         if allow is None:
@@ -437,7 +427,7 @@ class Index:
             # Fast path: a search can take a few microseconds, and these default arguments need no check.
             distances, ids, _ = nearest(array, k)
             return SearchResult(distances, ids)
-        check_choice("keep_mode", keep_mode, KEEP_MODES)
+        kept = check_keep(keep, keep_mode)
         check_bool("stats", stats)
         if are_query_filters(allow):
             held = self.copy()
@@ -454,11 +444,10 @@ class Index:
                 raise ValueError(f"max_compared must be left out beside keep, got {max_compared!r}")
             share = check_share("max_compared", max_compared, len(self))
             distances, ids, work = self._impl.search(array, k, allowed, stats, share=share)
-        elif keep is None:
+        elif kept is None:
             distances, ids, work = nearest(array, k, allowed, stats)
         else:
-            share = check_fraction("keep", keep)
-            distances, ids, work = self._impl.search(array, k, allowed, stats, share, KEEP_MODES[keep_mode])
+            distances, ids, work = self._impl.search(array, k, allowed, stats, kept, KEEP_MODES[keep_mode])
         result = SearchResult(distances, ids)
         return result if work is None else (result, search_stats(work))
 

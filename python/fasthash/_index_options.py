@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 from fasthash import _core
+from fasthash._checks import check_choice, check_fraction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence, Set
@@ -23,11 +24,13 @@ __all__ = [
     "PLANS",
     "PLAN_NAMES",
     "Allow",
+    "IndexSettings",
     "KeepMode",
     "Memory",
     "Metric",
     "Plan",
     "StrPath",
+    "check_keep",
 ]
 
 KeepMode: TypeAlias = Literal["node_ratio", "gallery_ratio", "radius"]
@@ -60,3 +63,22 @@ PLANS: dict[str, _core.Plan | None] = {
 PLAN_NAMES = {plan: name for name, plan in PLANS.items() if plan is not None}
 MEMORY_NAMES = {memory: name for name, memory in MEMORIES.items()}
 MAX_K = 2**31 - 1
+
+
+class IndexSettings(TypedDict):
+    """What makes an empty `HierIndex`, and a shard or a store of the same kind."""
+
+    level_bits: tuple[int, ...]
+    memory: Memory
+    plan: Plan
+    metric: Metric
+
+
+def check_keep(keep: Any, keep_mode: Any) -> float | None:
+    """Check the options of a pruned search; return the share, or None for an exact search, which has no mode."""
+    check_choice("keep_mode", keep_mode, KEEP_MODES)
+    if keep is not None:
+        return check_fraction("keep", keep)
+    if keep_mode != "node_ratio":
+        raise ValueError(f"keep_mode must be left out without keep, which it explains, got {keep_mode!r}")
+    return None

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fasthash._checks import as_array
+
 __all__ = ["check_labels", "relevance"]
 
 # Rows of a product computed at a time: the float32 product of all rows would take four times the memory of the result.
@@ -52,7 +54,7 @@ def relevance(query_labels: ArrayLike, gallery_labels: ArrayLike) -> NDArray[np.
 
 def check_labels(name: str, labels: Any) -> NDArray[Any]:
     """Check labels; return classes `(n,)` as int64, or zeros and ones `(n, C)` as uint8."""
-    array = np.asarray(labels)
+    array = as_array(name, labels)
     if array.dtype.kind not in ("iub" if array.ndim == 2 else "iu"):
         raise TypeError(f"{name} must be integers, got dtype {array.dtype}")
     if array.ndim not in (1, 2):

@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash._checks import short
 from fasthash.filters import IdFilter
 from fasthash.results import RangeResult
 
@@ -18,13 +19,26 @@ __all__ = ["are_query_filters", "search_by_filter"]
 
 
 def are_query_filters(allow: Any) -> TypeGuard[Sequence[Any]]:
-    """Whether `allow` is a list with a filter for each query, not a list of ids."""
+    """Whether `allow` is a list with a filter for each query, not a list of ids.
+
+    Raises:
+        ValueError: `allow` is a list of both.
+    """
     if not isinstance(allow, (list, tuple)) or not allow:
         return False
-    return all(
-        each is None or isinstance(each, (IdFilter, Set, range, list, tuple)) or getattr(each, "ndim", 0) > 0
-        for each in allow
-    )
+    if all(map(_is_filter, allow)):
+        return True
+    mixed = next((i for i, each in enumerate(allow) if each is not None and _is_filter(each)), None)
+    if mixed is not None:
+        raise ValueError(
+            f"allow must be ids, or a list with a filter for each query, got both: {short(allow)}, where "
+            f"allow[{mixed}] is a filter"
+        )
+    return False
+
+
+def _is_filter(each: Any) -> bool:
+    return each is None or isinstance(each, (IdFilter, Set, range, list, tuple)) or getattr(each, "ndim", 0) > 0
 
 
 def search_by_filter(

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from fasthash._checks import check_choice, check_int, check_level_bits, check_real
 from fasthash._core import FormatError
 from fasthash._index_options import MEMORIES, PLANS
+from fasthash._index_options import METRICS as CODE_METRICS
 from fasthash._quantiser import (
     DTYPES,
     MAX_DIMS,
@@ -174,10 +175,11 @@ _FIELDS: Mapping[str, Mapping[str, _Check]] = {
     },
 }
 
-# Fields that cards of the first release lack.
+# Fields that cards of the first release lack, and cards of other settings.
 _LATER_FIELDS: Mapping[str, Mapping[str, _Check]] = {
     "PhotoHashes": {"background": _colour, "folder": _text},
     "RescoringIndex": {"center": _or_none(_mean_or(_list_of(_number)))},
+    "ShardedIndex": {"metric": _one_of(CODE_METRICS)},
 }
 
 _TRAINING: Mapping[str, _Check] = {
@@ -211,6 +213,8 @@ def load_folder(folder: str | os.PathLike[str], kind: str, load: Callable[[Card]
             for name, check in _LATER_FIELDS.get(kind, {}).items():
                 if name in card:
                     check(name, card[name])
+            if kind == "ShardedIndex":
+                _empty_shard(card)
             if (found := set(card["files"])) != (names := _names_of_files(card)):
                 raise ValueError(f"files must be {', '.join(sorted(names))}, got {', '.join(sorted(found))}")
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -232,6 +236,16 @@ def check_training(value: Any) -> None:
 def shard_names(n_shards: int) -> list[str]:
     """Return the file names of shards, in order."""
     return [f"shard-{shard:05d}.fh" for shard in range(n_shards)]
+
+
+def _empty_shard(card: Mapping[str, Any]) -> HierIndex:
+    """An index with the settings of a shard of a card, without codes.
+
+    Raises:
+        ValueError: the settings exclude each other.
+    """
+    settings: dict[str, Any] = {name: card[name] for name in ("memory", "plan")}
+    return HierIndex(card["level_bits"], **settings, metric=card.get("metric", "hamming"))
 
 
 def _names_of_files(card: Card) -> set[str]:
@@ -356,7 +370,8 @@ def check_shard(
     Raises:
         FormatError: the file has other settings or ids of another shard, or an id is not below `next_id`.
     """
-    if index.level_bits != tuple(card["level_bits"]) or index.memory != card["memory"]:
+    metric = card.get("metric", "hamming")
+    if (index.level_bits, index.memory, index.metric) != (tuple(card["level_bits"]), card["memory"], metric):
         raise FormatError(f"{shard_names(number + 1)[-1]} holds {index!r}, which is not what {CARD_NAME} tells")
     if (shards != number).any():
         raise FormatError(f"{shard_names(number + 1)[-1]} holds the id {ids[shards != number][0]} of another shard")

@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["counted", "for_csv", "for_html", "for_terminal", "in_bytes"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["as_numbers", "counted", "for_csv", "for_html", "for_terminal", "in_bytes"]
 
 # Control characters, marks that change the text direction, undecodable bytes, line and paragraph separators.
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 # Characters that start a formula in a spreadsheet, and their full-width forms.
 _FORMULA = tuple("=+-@＝＋－＠")
+
+
+def as_numbers(values: NDArray[Any]) -> list[Any]:
+    """Values of an array as objects of Python; a float32 with as few digits as tell it from others."""
+    return [float(str(value)) for value in values] if values.dtype == "float32" else values.tolist()
 
 
 def counted(n: int, noun: str, plural: str | None = None) -> str:

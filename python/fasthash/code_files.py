@@ -1,4 +1,4 @@
-"""Reads codes from files of other programs: arrays, text with one code per line, tables, raw bytes."""
+"""Reads codes from files of other programs: arrays, text, tables, raw bytes; writes fingerprints."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from fasthash._checks import check_choice, check_codes, check_width, code_bytes
 from fasthash._code_tables import read_parquet, read_text
 from fasthash._code_text import NOTATIONS
+from fasthash._code_writing import save_fps
 from fasthash.perceptual import codes_of_array
 
-__all__ = ["FORMATS", "NOTATIONS", "format_of", "read_codes", "read_npy"]
+__all__ = ["FORMATS", "NOTATIONS", "format_of", "keys_of_archive", "read_codes", "read_npy", "save_fps"]
 
 _TEXT = (*NOTATIONS, "csv", "tsv", "fps")
 FORMATS = ("npy", "npz", *_TEXT, "parquet", "raw")
@@ -97,6 +98,8 @@ def read_codes(
     check_choice("format", format, FORMATS)
     if column is not None and format not in ("csv", "tsv", "parquet"):
         raise ValueError(f"column must be left out for the format {format!r}, which has no columns, got {column!r}")
+    if array != "codes" and format != "npz":
+        raise ValueError(f"array must be left out for the format {format!r}, which holds one, got {array!r}")
     if notation is not None and format not in ("csv", "tsv", "parquet"):
         raise ValueError(f"notation must be left out for the format {format!r}, got {notation!r}")
     if notation is not None:
@@ -167,6 +170,30 @@ def _npz(source: Any, name: str, array: str) -> NDArray[Any]:
                 raise ValueError(f"it has no array {array!r} but {held}")
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{name} is no .npz file of codes: {error}") from None
+
+
+def keys_of_archive(path: str | os.PathLike[str], array: str = "codes") -> tuple[str, NDArray[Any]] | None:
+    """Return the keys beside the codes of an .npz file, and the name of their array: `keys`, or else `paths`.
+
+    `fasthash encode` writes `paths`.
+
+    Args:
+        path: an .npz file, not a pipe.
+        array: name of the codes in it.
+
+    Returns:
+        None if the file has neither, or has `ids`, which name the codes already.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no .npz file, or the array holds objects.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            name = next((name for name in ("keys", "paths") if name in arrays.files and name != array), None)
+            return None if name is None or "ids" in arrays.files else (name, arrays[name])
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{os.fspath(path)} is no .npz file with keys: {error}") from None
 
 
 def _raw(source: Any, name: str, n_bits: int | None) -> NDArray[np.uint8]:

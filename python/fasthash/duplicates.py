@@ -1,14 +1,15 @@
-"""Near-duplicates among codes of any origin: perceptual hashes such as pHash and PDQ, or codes of a network."""
+"""Near-duplicates among codes of any origin: perceptual hashes such as pHash and PDQ, learned codes, fingerprints."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import check_bool, check_codes_of_any_width, check_int, code_bytes
+from fasthash._checks import check_bool, check_choice, check_codes_of_any_width, check_radius, code_bytes
+from fasthash._index_options import METRICS, Metric
 from fasthash.index import FlatIndex, HierIndex
 from fasthash.perceptual import perceptual_codes
 from fasthash.turning import check_turnable
@@ -33,15 +34,20 @@ class Pairs(NamedTuple):
     second: NDArray[np.int64]
     """`(n,)`, ids; of the gallery, if there is one."""
 
-    distances: NDArray[np.int32]
-    """`(n,)`, in bits; with `turned=True` the least over all orientations."""
+    distances: NDArray[Any]
+    """`(n,)`, int32 in bits; with `turned=True` the least over all orientations. Of the metric `"jaccard"` float32."""
 
     turns: NDArray[np.int8]
     """`(n,)`, rows of `fasthash.turning.TURNS`: what makes the first picture the second; 0 for upright."""
 
 
 def near_duplicates(
-    codes: ArrayLike | FlatIndex | HierIndex, radius: int, ids: ArrayLike | None = None, *, turned: bool = False
+    codes: ArrayLike | FlatIndex | HierIndex,
+    radius: float,
+    ids: ArrayLike | None = None,
+    *,
+    turned: bool = False,
+    metric: Metric | None = None,
 ) -> list[NDArray[np.int64]]:
     """Group near-duplicates: two codes within the radius are in the same group.
 
@@ -55,27 +61,30 @@ def near_duplicates(
     Args:
         codes: uint8 array `(n, n_bits / 8)`, see `perceptual_codes`; or an index of codes.
         radius: largest distance in bits between two near-duplicates, at least 0; 0 groups equal codes. Usual values are
-            31 of 256 bits for PDQ, and 4 of 64 or 32 of 256 bits for pHash.
+            31 of 256 bits for PDQ, and 4 of 64 or 32 of 256 bits for pHash. With the metric `"jaccard"` a number, as in
+            `range_search`: 0.2 groups fingerprints with a Tanimoto similarity of at least 0.8.
         ids: integer array `(n,)` of distinct ids; None takes the row numbers of `codes`. Must be None for an index.
         turned: also group turned and mirrored copies; for codes that `turned_codes` accepts.
+        metric: distance between codes, as in `FlatIndex`. None takes that of the index, and `"hamming"` for an array.
 
     Returns:
         A list of int64 arrays: the ids of each group, at least two, in ascending order. The groups are ordered by their
         first ids. The order of the codes does not matter.
 
     Raises:
-        TypeError: wrong dtype of `codes` or `ids`, or `radius` is not an integer.
-        ValueError: wrong shape, ids that are repeated or given with an index, an index whose metric is not `"hamming"`,
-            or `radius` is negative.
+        TypeError: wrong dtype of `codes` or `ids`, or `radius` is not an integer (`"jaccard"`: not a number).
+        ValueError: wrong shape, ids that are repeated or given with an index, an index of another metric, `turned` with
+            the metric `"jaccard"`, or `radius` is negative.
 
     Examples:
         >>> near_duplicates(perceptual_codes(["00ff", "ff00", "00fe", "01fe"]), radius=1)
         [array([0, 2, 3])]
     """
-    radius = check_int("radius", radius, minimum=0)
-    array, names = _entries(codes, ids, turned)
+    metric = _metric_of(metric, codes=codes)
+    array, names = _entries(codes, ids, turned, metric)
+    radius = check_radius(radius, metric, array.shape[1] * 8)
     distinct, row_of = np.unique(array, axis=0, return_inverse=True)
-    labels = _labels(distinct, radius, turned)[row_of.reshape(-1)]  # numpy 2.0 gave the inverse a second axis
+    labels = _labels(distinct, radius, turned, metric)[row_of.reshape(-1)]  # numpy 2.0 gave the inverse a second axis
     _, first, label_of = np.unique(labels, return_index=True, return_inverse=True)
     labels = first[label_of]  # groups in the order of their first ids
     order = np.argsort(labels, kind="stable")
@@ -85,11 +94,12 @@ def near_duplicates(
 
 def near_pairs(
     codes: ArrayLike | FlatIndex | HierIndex,
-    radius: int,
+    radius: float,
     ids: ArrayLike | None = None,
     *,
     gallery: ArrayLike | FlatIndex | HierIndex | None = None,
     turned: bool = False,
+    metric: Metric | None = None,
 ) -> Iterator[Pairs]:
     """List all pairs of near-duplicates with their distances, chunk by chunk: inside a set, or between new and old.
 
@@ -98,11 +108,12 @@ def near_pairs(
 
     Args:
         codes: uint8 array `(n, n_bits / 8)`, or an index.
-        radius: largest distance in bits of a pair, at least 0.
+        radius: largest distance of a pair, at least 0: in bits, or with the metric `"jaccard"` a number.
         ids: integer array `(n,)` of distinct ids; None takes the row numbers of `codes`. Must be None for an index.
         gallery: None pairs the codes with one another. An array or an index: each code is paired with the codes of the
             gallery instead, and an array has its row numbers as ids. A pair of equal ids is then a pair like others.
         turned: also pair turned and mirrored copies; for codes that `turned_codes` accepts.
+        metric: as in `near_duplicates`; None takes that of whichever index is given.
 
     Returns:
         An iterator of `Pairs`, none of them empty. Changes of an index after the call do not count.
@@ -119,26 +130,43 @@ def near_pairs(
         ...     print(pairs.first, pairs.second, pairs.distances)
         [0] [1] [1]
     """
-    radius = check_int("radius", radius, minimum=0)
-    array, names = _entries(codes, ids, turned)
+    metric = _metric_of(metric, codes=codes, gallery=gallery)
+    array, names = _entries(codes, ids, turned, metric)
+    radius = check_radius(radius, metric, array.shape[1] * 8)
     if gallery is None:
         # Ranks in place of ids, so that the second of a pair is one whose rank is larger.
-        return _pairs(array, names, HierIndex.from_arrays(array), names, radius, turned)
+        return _pairs(array, names, HierIndex.from_arrays(array, metric=metric), names, radius, turned)
     if isinstance(gallery, (FlatIndex, HierIndex)):
         return _pairs(array, names, _same_width(gallery.copy(), array), None, radius, turned)
-    old = HierIndex.from_arrays(check_codes_of_any_width("gallery", gallery))
+    old = HierIndex.from_arrays(check_codes_of_any_width("gallery", gallery), metric=metric)
     return _pairs(array, names, _same_width(old, array), None, radius, turned)
 
 
+def _metric_of(metric: Metric | None, **given: Any) -> Metric:
+    """The metric that is named, or that of the indices among some arguments; it must be that of all of them."""
+    if metric is not None:
+        check_choice("metric", metric, METRICS)
+    for name, index in given.items():
+        if not isinstance(index, (FlatIndex, HierIndex)):
+            continue
+        if metric not in (None, index.metric):
+            raise ValueError(f"{name} must have the metric {metric!r}, got an index with {index.metric!r}")
+        metric = index.metric
+    return "hamming" if metric is None else metric
+
+
 def _entries(
-    codes: ArrayLike | FlatIndex | HierIndex, ids: ArrayLike | None, turned: bool
+    codes: ArrayLike | FlatIndex | HierIndex, ids: ArrayLike | None, turned: bool, metric: Metric
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Codes and their ids, in ascending order of the ids; `turned` is checked for them."""
     check_bool("turned", turned)
+    if turned and metric != "hamming":
+        raise ValueError(
+            f"turned must be False with the metric {metric!r}: turning a picture changes which bits are set"
+        )
     if isinstance(codes, (FlatIndex, HierIndex)):
         if ids is not None:
             raise ValueError("ids must be None for an index, which has its own")
-        codes._needs_hamming("near-duplicates")
         index = codes
     else:
         index = HierIndex.from_arrays(codes, ids)
@@ -151,7 +179,6 @@ def _entries(
 
 
 def _same_width(gallery: FlatIndex | HierIndex, codes: NDArray[np.uint8]) -> FlatIndex | HierIndex:
-    gallery._needs_hamming("near-duplicates")
     if code_bytes(gallery.n_bits) != codes.shape[1]:
         raise ValueError(f"gallery must have codes of {codes.shape[1]} bytes, as codes has, got {gallery.n_bits} bits")
     return gallery
@@ -162,7 +189,7 @@ def _pairs(
     ids: NDArray[np.int64],
     index: FlatIndex | HierIndex,
     inside: NDArray[np.int64] | None,
-    radius: int,
+    radius: float,
     turned: bool,
 ) -> Iterator[Pairs]:
     """The pairs of `near_pairs`. `inside`: the ids of the rows that the index holds if these are the codes, or None."""
@@ -179,10 +206,10 @@ def _pairs(
         n_batch = _next_batch(n_found, _BATCH_IN_ORDER)
 
 
-_Near = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.int8], NDArray[np.int64]]
+_Near = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any], NDArray[np.int8], NDArray[np.int64]]
 
 
-def _near(index: FlatIndex | HierIndex, codes: NDArray[np.uint8], radius: int, turned: bool) -> _Near:
+def _near(index: FlatIndex | HierIndex, codes: NDArray[np.uint8], radius: float, turned: bool) -> _Near:
     """Neighbours of some codes: row of the code, id, distance and turn of each, by (row, distance, id).
 
     Also how many were listed for each code: a neighbour in several orientations is listed as often, and returned once.
@@ -203,7 +230,7 @@ def _near(index: FlatIndex | HierIndex, codes: NDArray[np.uint8], radius: int, t
     return row, ids, distances, turn.astype(np.int8), n_found.reshape(-1, len(codes)).sum(axis=0)
 
 
-def _labels(codes: NDArray[np.uint8], radius: int, turned: bool) -> NDArray[np.int64]:
+def _labels(codes: NDArray[np.uint8], radius: float, turned: bool, metric: Metric) -> NDArray[np.int64]:
     """The group of each of some distinct codes, named by its smallest row.
 
     Codes are taken in batches, in random order: so one batch shows how many neighbours the next will have. Where they
@@ -211,7 +238,7 @@ def _labels(codes: NDArray[np.uint8], radius: int, turned: bool) -> NDArray[np.i
     Then its group is followed to its end and taken out of the search, which lists each of its codes about once.
     """
     labels = np.arange(len(codes))
-    index = HierIndex.from_arrays(codes)
+    index = HierIndex.from_arrays(codes, metric=metric)
     order, place, n_batch = np.random.default_rng(0).permutation(len(codes)), 0, 1
     done = np.zeros(len(codes), dtype=bool)
     while place < len(order):
@@ -230,7 +257,7 @@ def _labels(codes: NDArray[np.uint8], radius: int, turned: bool) -> NDArray[np.i
 
 
 def _followed(
-    index: HierIndex, codes: NDArray[np.uint8], radius: int, turned: bool, start: np.int64
+    index: HierIndex, codes: NDArray[np.uint8], radius: float, turned: bool, start: np.int64
 ) -> NDArray[np.int64]:
     """The rows of all codes that chain to one, which are removed from the index."""
     group, n_done, n_batch = np.array([start]), 0, 1

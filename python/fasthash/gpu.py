@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import check_choice, check_fraction, check_int, check_queries
+from fasthash._checks import check_int, check_queries
 from fasthash._gpu_arrays import offsets_of, on_gpu, room_for, stream_of
 from fasthash._gpu_copy import GpuCopy, check_devices
 from fasthash._index_base import Index
-from fasthash._index_options import KEEP_MODES, MAX_K, Allow, KeepMode, Memory, StrPath
+from fasthash._index_options import KEEP_MODES, MAX_K, Allow, KeepMode, Memory, StrPath, check_keep
 from fasthash._locks import ChangeLock
 from fasthash._shown import counted
 from fasthash.results import RangeResult, SearchResult
@@ -94,7 +94,7 @@ class _GpuIndex:
 
     def to(self, device: Any, *, max_bytes: int | None = None) -> Any:
         """Return the index on a device, as `FlatIndex.to` does; `"cpu"` returns a copy of the index on the CPU."""
-        devices = check_devices(device)
+        devices = check_devices(device, max_bytes)
         if devices is None:
             return self._index.copy()
         same = devices == self.devices and max_bytes in (None, self._copy.max_bytes)
@@ -307,9 +307,7 @@ class GpuHierIndex(_GpuIndex):
 
         A pruned search with `allow` copies the allowed codes into an index of their own, which an `IdFilter` keeps.
         """
-        check_choice("keep_mode", keep_mode, KEEP_MODES)
-        if keep is not None:
-            keep = check_fraction("keep", keep)
-            if len(self.level_bits) == 1:  # nothing to prune
-                keep = None
+        keep = check_keep(keep, keep_mode)
+        if len(self.level_bits) == 1:  # nothing to prune
+            keep = None
         return self._search(queries, k, allow, keep, list(KEEP_MODES).index(keep_mode))

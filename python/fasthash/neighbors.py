@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import MAX_BITS, check_bool, check_choice, check_int, check_not_negative
+from fasthash._checks import MAX_BITS, check_bool, check_choice, check_codes, check_int, check_not_negative, check_width
 from fasthash._extras import needs_extra
 from fasthash.index import FlatIndex, HierIndex, Memory
 from fasthash.results import RangeResult, SearchResult
@@ -43,7 +43,9 @@ class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             "hamming" has them. False: they are bits, int32.
         algorithm: `"auto"`: a `HierIndex`, which skips most samples where it can. `"brute"`: a `FlatIndex`. Both find
             the same.
-        memory: what the index of `"auto"` may spend, as of `HierIndex`.
+        memory: what the index of `"auto"` may spend, as of `HierIndex`; `"default"` with `"brute"`.
+        n_bits: width of packed samples in bits, where it is no multiple of 8; None takes 8 for each byte. A share of
+            bits that differ is one of these. None where samples are bits.
 
     Attributes:
         index_: the index; its ids are the rows of the training samples.
@@ -73,6 +75,7 @@ class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         normalize: bool = True,
         algorithm: Literal["auto", "brute"] = "auto",
         memory: Memory = "default",
+        n_bits: int | None = None,
     ) -> None:
         self.n_neighbors = n_neighbors
         self.radius = radius
@@ -80,6 +83,7 @@ class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.normalize = normalize
         self.algorithm = algorithm
         self.memory = memory
+        self.n_bits = n_bits
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -104,6 +108,8 @@ class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         check_int("n_neighbors", self.n_neighbors, minimum=1)
         check_not_negative("radius", self.radius)
         check_bool("packed", self.packed)
+        if self.n_bits is not None and not self.packed:
+            raise ValueError(f"n_bits must be None where packed=False, whose columns are the bits, got {self.n_bits!r}")
         self._check_settings()
         codes, n_bits = self._codes(X, reset=True)
         self.index_ = self._empty_index(n_bits)
@@ -209,6 +215,8 @@ class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         check_bool("normalize", self.normalize)
         check_choice("algorithm", self.algorithm, ("auto", "brute"))
         check_choice("memory", self.memory, get_args(Memory))
+        if self.algorithm == "brute" and self.memory != "default":
+            raise ValueError(f"memory must be 'default' for algorithm='brute', got {self.memory!r}")
 
     def _empty_index(self, n_bits: int) -> FlatIndex | HierIndex:
         return FlatIndex(n_bits) if self.algorithm == "brute" else HierIndex(n_bits, memory=self.memory)
@@ -265,9 +273,12 @@ class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         bits_of_column = 8 if self.packed else 1
         if array.shape[1] * bits_of_column > MAX_BITS:
             raise ValueError(f"X must have at most {MAX_BITS // bits_of_column} columns, got shape {array.shape}")
+        n_bits = array.shape[1] * bits_of_column if self.n_bits is None else check_width("n_bits", self.n_bits)
         codes = _checked_codes(array) if self.packed else _packed_bits(array)
+        if self.n_bits is not None:
+            codes = check_codes("X", codes, n_bits)
         validate_data(self, X, reset=reset, skip_check_array=True)  # number and names of the columns
-        return codes, array.shape[1] * bits_of_column
+        return codes, n_bits
 
 
 class HammingRadiusNeighbors(HammingNeighbors):
@@ -297,6 +308,7 @@ class JaccardNeighbors(HammingNeighbors):
         n_neighbors: neighbours that `kneighbors` finds, at least 1.
         radius: largest distance that `radius_neighbors` finds, itself included.
         packed: as of `HammingNeighbors`.
+        n_bits: as of `HammingNeighbors`.
 
     Examples:
         >>> neighbors = JaccardNeighbors(n_neighbors=1).fit([[0, 0, 1, 1], [1, 1, 1, 1]])
@@ -304,10 +316,13 @@ class JaccardNeighbors(HammingNeighbors):
         (array([[0.25]]), array([[1]]))
     """
 
-    def __init__(self, *, n_neighbors: int = 5, radius: float = 1.0, packed: bool = False) -> None:
+    def __init__(
+        self, *, n_neighbors: int = 5, radius: float = 1.0, packed: bool = False, n_bits: int | None = None
+    ) -> None:
         self.n_neighbors = n_neighbors
         self.radius = radius
         self.packed = packed
+        self.n_bits = n_bits
 
     def _check_settings(self) -> None:
         pass

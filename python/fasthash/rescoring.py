@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import MAX_BITS, as_array, check_bool, check_choice, check_int, check_level_bits, own_ids
+from fasthash._checks import MAX_BITS, check_bool, check_choice, check_int, check_level_bits, of_ids, own_ids
 from fasthash._core import FormatError
 from fasthash._embedding_state import State, merged, warn_of_collapse, with_center
 from fasthash._index_options import KeepMode
@@ -261,10 +261,10 @@ class RescoringIndex:
             TypeError: wrong dtype.
             ValueError: an id is not in the index.
         """
-        given = as_array("ids", ids)
-        if given.ndim == 0:
-            return self.reconstruct(given[None])[0]
-        state, array = self._state, own_ids(given)
+        return of_ids(ids, self._reconstructed)
+
+    def _reconstructed(self, ids: NDArray[Any]) -> Floats:
+        state, array = self._state, own_ids(ids)
         state.codes.reconstruct(array)  # raises if an id is not in the index
         return np.array(state.form.decode(state.stored(array)))
 

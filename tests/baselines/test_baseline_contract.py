@@ -46,7 +46,7 @@ BAD_FEATURES = [
     (np.ma.masked_array(FEATURES, FEATURES > 0), TypeError, "X must be an array without a mask"),
     (scipy.sparse.csr_matrix(FEATURES), TypeError, "Sparse data was passed"),
     (scipy.sparse.coo_array(FEATURES), TypeError, "Sparse data was passed"),
-    ([[1.0, 2.0], [3.0]], ValueError, "X must be an array: "),
+    ([[1.0, 2.0], [3.0]], ValueError, "X must be an array, or lists of one length, got "),
     (FEATURES[0], ValueError, "Expected 2D array, got 1D array instead"),
     (FEATURES[None], ValueError, "Found array with dim 3"),
     (FEATURES[:, :0], ValueError, r"Found array with 0 feature\(s\)"),

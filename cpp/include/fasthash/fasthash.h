@@ -1,5 +1,5 @@
-/* The C interface of fasthash: exact Hamming search over binary codes. C99; also for C++ and for other languages that
- * call C. docs/c.md shows it at work.
+/* The C interface of fasthash: exact search over binary codes by Hamming or Jaccard distance. C99; also for C++ and for
+ * other languages that call C. docs/c.md shows it at work.
  *
  * Codes are rows of bytes; bit j of a code is bit 7 - j % 8 of byte j / 8 (the order of numpy.packbits), levels stand
  * side by side, coarse first. Results are ordered by (distance, id): equal input gives equal bytes in every index, with
@@ -8,10 +8,11 @@
  * Errors. A function that can fail returns a status, and fasthash_last_error() says which argument or which part of a
  * file is wrong and what was expected. A refused call leaves the index as it was. No C++ exception comes out.
  *
- * Ownership. What a function hands out through `fasthash_index**`, `fasthash_filter**` or `fasthash_range_result**` is
- * the caller's and goes back to the function that ends in _free; if the call fails it is NULL. Codes, ids and paths
- * that are passed in are read or copied during the call and never kept; arrays that results go into are the caller's.
- * An array of no elements may be NULL. Paths are UTF-8 on Windows, elsewhere what the system takes.
+ * Ownership. What a function hands out through `fasthash_index**`, `fasthash_filter**`, `fasthash_range_result**` or
+ * `fasthash_jaccard_range_result**` is the caller's and goes back to the function that ends in _free; if the call fails
+ * it is NULL. Codes, ids and paths that are passed in are read or copied during the call and never kept; arrays that
+ * results go into are the caller's. An array of no elements may be NULL. Paths are UTF-8 on Windows, elsewhere what the
+ * system takes.
  *
  * Threads. Any number of threads may call any functions on one index or filter at once, only not _free while another
  * call uses it. A search sees what the index held when it began; changes take turns, and each happens as a whole. */
@@ -78,6 +79,17 @@ fasthash_status fasthash_flat_create(size_t n_bits, fasthash_index** index);
  * first, each a positive multiple of 8, the last any width, together at most 4096; memory: of enum fasthash_memory. */
 fasthash_status fasthash_hier_create(const size_t* level_bits, size_t n_levels, int32_t memory, fasthash_index** index);
 
+/* Distance between codes. */
+enum fasthash_metric {
+    FASTHASH_HAMMING = 0, /* number of bits that differ; the metric of the functions above */
+    FASTHASH_JACCARD = 1  /* 1 - shared / united, of the bits set in both codes and in either: 1 - Tanimoto */
+};
+
+/* The same for a metric, of enum fasthash_metric. With FASTHASH_JACCARD a hierarchical index has one level. */
+fasthash_status fasthash_flat_create_with_metric(size_t n_bits, int32_t metric, fasthash_index** index);
+fasthash_status fasthash_hier_create_with_metric(const size_t* level_bits, size_t n_levels, int32_t memory,
+                                                 int32_t metric, fasthash_index** index);
+
 /* An index of its own that holds the same; what neither changes is there once. Takes no time. */
 fasthash_status fasthash_index_copy(const fasthash_index* index, fasthash_index** copy);
 
@@ -86,6 +98,7 @@ void fasthash_index_free(fasthash_index* index);
 
 /* These are 0 for NULL. */
 int32_t fasthash_index_kind(const fasthash_index* index);                    /* of enum fasthash_kind */
+int32_t fasthash_index_metric(const fasthash_index* index);                  /* of enum fasthash_metric */
 size_t fasthash_index_n_bits(const fasthash_index* index);                   /* width of a code in bits */
 size_t fasthash_index_n_levels(const fasthash_index* index);                 /* 1 in a flat index */
 size_t fasthash_index_level_bits(const fasthash_index* index, size_t level); /* 0 if there is no such level */
@@ -103,7 +116,7 @@ fasthash_status fasthash_index_add(fasthash_index* index, fasthash_codes codes, 
 fasthash_status fasthash_index_remove(fasthash_index* index, const int64_t* ids, size_t n);
 /* Give codes.n distinct ids that the index holds other codes, all at once. */
 fasthash_status fasthash_index_update(fasthash_index* index, const int64_t* ids, fasthash_codes codes);
-/* Add all codes of another index, which has the same levels, under their ids. */
+/* Add all codes of another index, which has the same levels and metric, under their ids. */
 fasthash_status fasthash_index_merge(fasthash_index* index, const fasthash_index* other);
 /* Put all codes together as if the index were built anew. Changes speed and memory, no result. */
 fasthash_status fasthash_index_compact(fasthash_index* index);
@@ -130,7 +143,7 @@ fasthash_status fasthash_filter_create_mask(const uint8_t* mask, size_t n, fasth
 /* NULL does no harm. */
 void fasthash_filter_free(fasthash_filter* filter);
 
-/* ---- searches ---- */
+/* ---- searches by Hamming distance ---- */
 
 /* The k nearest codes of each query, exactly. k: from 1 to 2^31 - 1, also more than there are codes. filter: NULL for
  * all codes. `distances` and `ids` take queries.n rows of k values; where there are fewer than k codes a row ends in
@@ -170,6 +183,35 @@ void fasthash_range_result_free(fasthash_range_result* result);
 fasthash_status fasthash_index_count_within(const fasthash_index* index, fasthash_codes queries, int32_t radius,
                                             const fasthash_filter* filter, int64_t* counts);
 
+/* ---- searches by Jaccard distance ---- */
+
+/* These need an index with FASTHASH_JACCARD, and those above one with FASTHASH_HAMMING. Distances are compared as
+ * fractions, and rounded to float in the results; two codes without a bit set are at distance 0. */
+
+/* As fasthash_index_search; where there are fewer than k codes a row ends in distance infinity and id -1. */
+fasthash_status fasthash_index_search_jaccard(const fasthash_index* index, fasthash_codes queries, size_t k,
+                                              const fasthash_filter* filter, float* distances, int64_t* ids);
+
+/* As fasthash_range_result. */
+typedef struct fasthash_jaccard_range_result {
+    size_t n;
+    const int64_t* offsets;
+    const float* distances;
+    const int64_t* ids;
+} fasthash_jaccard_range_result;
+
+/* All codes within a radius of each query, exactly. radius: from 0; a code is within it if its distance is not larger,
+ * both rounded to float, so that a distance of a result finds its code. */
+fasthash_status fasthash_index_range_search_jaccard(const fasthash_index* index, fasthash_codes queries, double radius,
+                                                    const fasthash_filter* filter,
+                                                    fasthash_jaccard_range_result** result);
+/* NULL does no harm. */
+void fasthash_jaccard_range_result_free(fasthash_jaccard_range_result* result);
+
+/* How many they are, without listing them: `counts` takes queries.n values. */
+fasthash_status fasthash_index_count_within_jaccard(const fasthash_index* index, fasthash_codes queries, double radius,
+                                                    const fasthash_filter* filter, int64_t* counts);
+
 /* ---- files ---- */
 
 /* Write the index into one file, atomically and durably: after a failure the old file is intact. */
@@ -193,6 +235,7 @@ typedef struct fasthash_file_info {
     uint16_t level_bits[FASTHASH_MAX_LEVELS]; /* n_levels widths, coarse first, then zeros */
     uint64_t n_codes;
     uint64_t file_bytes;
+    int32_t metric; /* of enum fasthash_metric */
 } fasthash_file_info;
 
 /* Read the description alone, in constant time; the codes behind it are not checked. */

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::size_t kPiece = 4096;  // rows that a thread takes at a time
 constexpr std::size_t kMostWorkingMemory = std::size_t{48} << 20;
+constexpr std::size_t kAhead = 32;         // codes and ids are fetched so many rows before their turn
 constexpr std::size_t kFewDuplicates = 8;  // up to this share, 1 / 8, duplicate codes take less than all ids
 
 template <typename Piece>
@@ -26,10 +27,11 @@ void for_pieces(std::size_t n, Stopper& stopper, Piece piece) {
 PackedNumbers rings_of(const SortedCodes& sorted, CodeView centroids, std::size_t n_rings, Stopper& stopper) {
     PackedNumbers rings(0, static_cast<std::int64_t>(centroids.n * n_rings));
     rings.resize(sorted.n_rows());
+    const CentroidNeighbours neighbours(centroids);
     for_pieces(sorted.n_rows(), stopper, [&](std::size_t begin, std::size_t end) {
         Array<std::uint8_t> scratch;
         const CodeView codes = sorted.codes(begin, end, scratch);
-        CentroidSearch search(centroids);
+        CentroidSearch search(centroids, &neighbours);
         for (std::size_t i = 0; i < codes.n; ++i) {
             const NearestCentroid nearest = search.nearest(codes.row(i));
             rings.set(begin + i, static_cast<std::int64_t>(nearest.number * n_rings + nearest.distance));
@@ -85,6 +87,7 @@ ArrangedCodes::ArrangedCodes(SortedCodes sorted, Array<std::uint8_t> centroids, 
     copy_codes(sorted, row_at, stopper);
     sorted.release_codes();  // the ids are still needed
     for (std::size_t row = 0; row < n; ++row) {
+        if (row + kAhead < n) sorted.prefetch(row_at.offset(row + kAhead));
         const NumberRange entries = sorted.entries(row_at.offset(row));
         for (std::size_t entry = entries.begin; entry < entries.end; ++entry) {
             append(sorted.id(entry), entry == entries.begin);
@@ -119,6 +122,7 @@ void ArrangedCodes::copy_codes(const SortedCodes& sorted, const PackedNumbers& r
     for_pieces(row_at.size(), stopper, [&](std::size_t begin, std::size_t end) {
         Array<std::uint8_t> scratch;
         for (std::size_t row = begin; row < end; ++row) {
+            if (row + kAhead < end) sorted.prefetch_code(row_at.offset(row + kAhead));
             const auto from = static_cast<std::size_t>(row_at.offset(row));
             const CodeView code = sorted.codes(from, from + 1, scratch);
             std::memcpy(rows.data() + row * n_bytes, code.data, n_bytes);

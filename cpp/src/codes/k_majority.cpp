@@ -1,6 +1,7 @@
 #include "codes/k_majority.h"
 
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "fasthash/threads.h"
@@ -78,13 +79,55 @@ void move_centroids(CodeView sample, const std::vector<std::uint32_t>& cluster_o
 
 }  // namespace
 
+CentroidNeighbours::CentroidNeighbours(CodeView centroids)
+    : n_(centroids.n), n_distances_(centroids.n_bytes * 8 + 1), numbers_(n_ * n_), n_within_(n_ * n_distances_) {
+    std::vector<std::uint16_t> distances(n_);
+    for (std::size_t c = 0; c < n_; ++c) {  // a counting sort by distance
+        kernels().distances(centroids.row(c), centroids.data, n_, centroids.n_bytes, 0, distances.data());
+        std::uint32_t* end = n_within_.data() + c * n_distances_;
+        for (const std::uint16_t distance : distances) ++end[distance];
+        std::vector<std::uint32_t> next(n_distances_);
+        for (std::size_t d = 1; d < n_distances_; ++d) {
+            next[d] = end[d - 1];
+            end[d] += end[d - 1];
+        }
+        for (std::size_t other = 0; other < n_; ++other) {
+            numbers_[c * n_ + next[distances[other]]++] = static_cast<std::uint32_t>(other);
+        }
+    }
+}
+
+// Finds the nearest centroid among those near that of the code before, if these are few. By the triangle inequality, a
+// centroid that is no farther from the code than this one lies within twice the distance from this one.
+bool CentroidSearch::near_last(const std::uint8_t* code) {
+    const std::size_t n_bytes = centroids_.n_bytes;
+    std::uint16_t distance;
+    kernels().distances(code, centroids_.row(last_.number), 1, n_bytes, 0, &distance);
+    const std::size_t n = neighbours_->n_within(last_.number, std::size_t{2} * distance);
+    if (n > centroids_.n / 4) return false;
+    const std::uint32_t* numbers = neighbours_->begin(last_.number);
+    last_.distance = distance;
+    if (n == 1) return true;
+    gathered_.resize(n * n_bytes);
+    for (std::size_t i = 0; i < n; ++i) {
+        std::memcpy(gathered_.data() + i * n_bytes, centroids_.row(numbers[i]), n_bytes);
+    }
+    kernels().distances(code, gathered_.data(), n, n_bytes, 0, distances_.data());
+    for (std::size_t i = 0; i < n; ++i) {
+        const bool first = distances_[i] == last_.distance && numbers[i] < last_.number;
+        if (distances_[i] < last_.distance || first) last_ = {numbers[i], distances_[i]};
+    }
+    return true;
+}
+
 NearestCentroid CentroidSearch::nearest(const std::uint8_t* code) {
+    if (neighbours_ != nullptr && near_last(code)) return last_;
     kernels().distances(code, centroids_.data, centroids_.n, centroids_.n_bytes, 0, distances_.data());
     std::uint16_t least = UINT16_MAX;
     for (std::size_t c = 0; c < centroids_.n; ++c) least = std::min(least, distances_[c]);
     std::uint32_t number = 0;
     while (distances_[number] != least) ++number;
-    return {number, least};
+    return last_ = {number, least};
 }
 
 Array<std::uint8_t> k_majority(CodeView sample, std::size_t n_clusters, Stopper& stopper) {

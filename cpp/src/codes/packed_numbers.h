@@ -52,8 +52,10 @@ class PackedNumbers {
     void reserve(std::size_t n) { bytes_.reserve(n * width_ + kSlack); }
     void resize(std::size_t n) { bytes_.resize(n * width_ + kSlack); }
     void push_back(std::int64_t value) {
-        resize(size() + 1);
-        set(size() - 1, value);
+        const std::size_t end = bytes_.size() < kSlack ? 0 : bytes_.size() - kSlack;
+        bytes_.resize(end + width_ + kSlack);
+        const std::uint64_t offset = static_cast<std::uint64_t>(value) - static_cast<std::uint64_t>(smallest_);
+        std::memcpy(bytes_.data() + end, &offset, sizeof offset);  // into the slack
     }
     void shrink_to_fit() { bytes_.shrink_to_fit(); }
 
@@ -72,7 +74,23 @@ class PackedNumbers {
         set_offset(i, static_cast<std::uint64_t>(value) - static_cast<std::uint64_t>(smallest_));
     }
     void set_offset(std::size_t i, std::uint64_t offset) {
-        std::memcpy(bytes_.data() + i * width_, &offset, width_);  // little-endian
+        std::uint8_t* to = bytes_.data() + i * width_;
+        switch (width_) {  // a copy of known size is one or two instructions; bytes are little-endian
+            case 1:
+                *to = static_cast<std::uint8_t>(offset);
+                return;
+            case 2:
+                std::memcpy(to, &offset, 2);
+                return;
+            case 3:
+                std::memcpy(to, &offset, 3);
+                return;
+            case 4:
+                std::memcpy(to, &offset, 4);
+                return;
+            default:
+                std::memcpy(to, &offset, width_);
+        }
     }
     void prefetch(std::size_t i) const { __builtin_prefetch(bytes_.data() + i * width_); }
 

@@ -27,7 +27,7 @@ void RowIds::append(std::int64_t id, bool new_row) {
     by_one_ = by_one_ && new_row && id == smallest_id_ + static_cast<std::int64_t>(n_entries() - 1);
     ids_.push_back(id);
     const std::size_t group = (n_rows() - 1) / kGroup;
-    if (group == least_ids_.size()) {
+    if (new_row && (n_rows() - 1) % kGroup == 0) {
         least_ids_.push_back(id);
     } else if (id < least_ids_[group]) {
         least_ids_.set(group, id);

@@ -42,6 +42,9 @@ class SortedCodes final : public GroupSource, public RowIds {
     const std::uint8_t* groups(std::size_t first, std::size_t n, Array<std::uint8_t>& scratch) const override;
     /// Rows or tails, tail_bytes() wide. Null if the layout is byte-major.
     const std::uint8_t* tails() const { return byte_major_ ? nullptr : tails_.data(); }
+    void prefetch_code(std::size_t row) const {
+        if (!byte_major_) __builtin_prefetch(tails_.data() + row * tail_bytes());
+    }
     std::size_t tail_bytes() const { return n_bytes_ - n_dropped_; }
     std::size_t n_dropped() const { return n_dropped_; }
     const PrefixDirectory& directory() const { return directory_; }

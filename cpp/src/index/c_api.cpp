@@ -33,15 +33,20 @@ namespace fasthash {
 namespace {
 
 // A range result as callers see it, and the memory that it points into.
-struct OwnedRangeResult : fasthash_range_result {
-    explicit OwnedRangeResult(RangeResult found_) : found(std::move(found_)) {
-        n = found.offsets.size() - 1;
-        offsets = found.offsets.data();
-        distances = found.distances.data();
-        ids = found.ids.data();
+template <typename Seen, typename Found>
+struct OwnedRange : Seen {
+    explicit OwnedRange(Found found_) : found(std::move(found_)) {
+        this->n = found.offsets.size() - 1;
+        this->offsets = found.offsets.data();
+        this->distances = found.distances.data();
+        this->ids = found.ids.data();
     }
-    RangeResult found;
+    Found found;
 };
+using OwnedRangeResult = OwnedRange<fasthash_range_result, RangeResult>;
+using OwnedJaccardRangeResult = OwnedRange<fasthash_jaccard_range_result, JaccardRangeResult>;
+
+constexpr Metric kMetrics[] = {Metric::hamming, Metric::jaccard};  // in the order of enum fasthash_metric
 
 thread_local char last_error[1024] = "";  // fixed size, so that running out of memory can be reported
 
@@ -135,15 +140,41 @@ fasthash_status create(const char* name, Handle** handle, Make make) {
     });
 }
 
-void search(const fasthash_index* index, const fasthash_codes& queries, std::size_t k,
-            const std::optional<Pruning>& pruning, const fasthash_filter* filter, std::int32_t* distances,
-            std::int64_t* ids) {
-    const Index& core = *not_null("index", index).core;
-    const CodeView asked = view("queries", queries);
-    if (k > INT32_MAX) throw ArgumentError("k must be at most 2147483647, got " + std::to_string(k));
-    check_array("distances", distances, asked.n, k);
-    check_array("ids", ids, asked.n, k);
-    core.search(asked, k, pruning, core_of(filter), distances, ids, nullptr);
+/// Calls find(core, queries) once its arguments are checked.
+template <typename Distance, typename Find>
+fasthash_status search(const fasthash_index* index, const fasthash_codes& queries, std::size_t k, Distance* distances,
+                       std::int64_t* ids, Find find) {
+    return run([&] {
+        const Index& core = *not_null("index", index).core;
+        const CodeView asked = view("queries", queries);
+        if (k > INT32_MAX) throw ArgumentError("k must be at most 2147483647, got " + std::to_string(k));
+        check_array("distances", distances, asked.n, k);
+        check_array("ids", ids, asked.n, k);
+        find(core, asked);
+    });
+}
+
+/// Stores a new Owned, made of find(core, queries), in `result`.
+template <typename Owned, typename Result, typename Find>
+fasthash_status search_range(const fasthash_index* index, const fasthash_codes& queries, Result** result, Find find) {
+    return run([&] {
+        Result*& out = not_null("result", result);
+        out = nullptr;
+        const Index& core = *not_null("index", index).core;
+        out = new Owned(find(core, view("queries", queries)));
+    });
+}
+
+/// Calls count(core, queries) once its arguments are checked.
+template <typename Count>
+fasthash_status count_range(const fasthash_index* index, const fasthash_codes& queries, std::int64_t* counts,
+                            Count count) {
+    return run([&] {
+        const Index& core = *not_null("index", index).core;
+        const CodeView asked = view("queries", queries);
+        check_array("counts", counts, asked.n);
+        count(core, asked);
+    });
 }
 
 }  // namespace
@@ -172,11 +203,21 @@ fasthash_status fasthash_set_num_threads(size_t n) {
 // ---- indices ----
 
 fasthash_status fasthash_flat_create(size_t n_bits, fasthash_index** index) {
-    return create("index", index, [&] { return std::make_unique<FlatIndex>(n_bits); });
+    return fasthash_flat_create_with_metric(n_bits, FASTHASH_HAMMING, index);
+}
+
+fasthash_status fasthash_flat_create_with_metric(size_t n_bits, int32_t metric, fasthash_index** index) {
+    return create("index", index,
+                  [&] { return std::make_unique<FlatIndex>(n_bits, choice("metric", metric, kMetrics)); });
 }
 
 fasthash_status fasthash_hier_create(const size_t* level_bits, size_t n_levels, int32_t memory,
                                      fasthash_index** index) {
+    return fasthash_hier_create_with_metric(level_bits, n_levels, memory, FASTHASH_HAMMING, index);
+}
+
+fasthash_status fasthash_hier_create_with_metric(const size_t* level_bits, size_t n_levels, int32_t memory,
+                                                 int32_t metric, fasthash_index** index) {
     return create("index", index, [&] {
         if (n_levels > FASTHASH_MAX_LEVELS) {
             throw ArgumentError("n_levels must be at most 512, got " + std::to_string(n_levels));
@@ -184,7 +225,8 @@ fasthash_status fasthash_hier_create(const size_t* level_bits, size_t n_levels, 
         check_array("level_bits", level_bits, n_levels);
         constexpr Memory kMemories[] = {Memory::standard, Memory::compact, Memory::fast};
         return std::make_unique<HierIndex>(LevelLayout({level_bits, level_bits + n_levels}),
-                                           choice("memory", memory, kMemories));
+                                           choice("memory", memory, kMemories), std::nullopt,
+                                           choice("metric", metric, kMetrics));
     });
 }
 
@@ -196,6 +238,10 @@ void fasthash_index_free(fasthash_index* index) { delete index; }
 
 int32_t fasthash_index_kind(const fasthash_index* index) {
     return value_of(index, [](const Index& core) { return static_cast<int32_t>(core.kind()); });
+}
+
+int32_t fasthash_index_metric(const fasthash_index* index) {
+    return value_of(index, [](const Index& core) { return static_cast<int32_t>(core.metric()); });
 }
 
 size_t fasthash_index_n_bits(const fasthash_index* index) {
@@ -303,25 +349,25 @@ void fasthash_filter_free(fasthash_filter* filter) { delete filter; }
 
 fasthash_status fasthash_index_search(const fasthash_index* index, fasthash_codes queries, size_t k,
                                       const fasthash_filter* filter, int32_t* distances, int64_t* ids) {
-    return run([&] { search(index, queries, k, std::nullopt, filter, distances, ids); });
+    return search(index, queries, k, distances, ids, [&](const Index& core, CodeView asked) {
+        core.search(asked, k, std::nullopt, core_of(filter), distances, ids, nullptr);
+    });
 }
 
 fasthash_status fasthash_index_search_pruned(const fasthash_index* index, fasthash_codes queries, size_t k, double keep,
                                              int32_t keep_mode, const fasthash_filter* filter, int32_t* distances,
                                              int64_t* ids) {
-    return run([&] {
+    return search(index, queries, k, distances, ids, [&](const Index& core, CodeView asked) {
         constexpr KeepMode kModes[] = {KeepMode::node_ratio, KeepMode::gallery_ratio, KeepMode::radius};
-        search(index, queries, k, Pruning{keep, choice("keep_mode", keep_mode, kModes)}, filter, distances, ids);
+        const Pruning pruning{keep, choice("keep_mode", keep_mode, kModes)};
+        core.search(asked, k, pruning, core_of(filter), distances, ids, nullptr);
     });
 }
 
 fasthash_status fasthash_index_range_search(const fasthash_index* index, fasthash_codes queries, int32_t radius,
                                             const fasthash_filter* filter, fasthash_range_result** result) {
-    return run([&] {
-        fasthash_range_result*& out = not_null("result", result);
-        out = nullptr;
-        const Index& core = *not_null("index", index).core;
-        out = new OwnedRangeResult(core.range_search(view("queries", queries), radius, core_of(filter), nullptr));
+    return search_range<OwnedRangeResult>(index, queries, result, [&](const Index& core, CodeView asked) {
+        return core.range_search(asked, radius, core_of(filter), nullptr);
     });
 }
 
@@ -329,11 +375,34 @@ void fasthash_range_result_free(fasthash_range_result* result) { delete static_c
 
 fasthash_status fasthash_index_count_within(const fasthash_index* index, fasthash_codes queries, int32_t radius,
                                             const fasthash_filter* filter, int64_t* counts) {
-    return run([&] {
-        const Index& core = *not_null("index", index).core;
-        const CodeView asked = view("queries", queries);
-        check_array("counts", counts, asked.n);
+    return count_range(index, queries, counts, [&](const Index& core, CodeView asked) {
         core.count_within(asked, radius, core_of(filter), counts);
+    });
+}
+
+fasthash_status fasthash_index_search_jaccard(const fasthash_index* index, fasthash_codes queries, size_t k,
+                                              const fasthash_filter* filter, float* distances, int64_t* ids) {
+    return search(index, queries, k, distances, ids, [&](const Index& core, CodeView asked) {
+        core.search_jaccard(asked, k, core_of(filter), distances, ids, nullptr);
+    });
+}
+
+fasthash_status fasthash_index_range_search_jaccard(const fasthash_index* index, fasthash_codes queries, double radius,
+                                                    const fasthash_filter* filter,
+                                                    fasthash_jaccard_range_result** result) {
+    return search_range<OwnedJaccardRangeResult>(index, queries, result, [&](const Index& core, CodeView asked) {
+        return core.range_search_jaccard(asked, radius, core_of(filter), nullptr);
+    });
+}
+
+void fasthash_jaccard_range_result_free(fasthash_jaccard_range_result* result) {
+    delete static_cast<OwnedJaccardRangeResult*>(result);
+}
+
+fasthash_status fasthash_index_count_within_jaccard(const fasthash_index* index, fasthash_codes queries, double radius,
+                                                    const fasthash_filter* filter, int64_t* counts) {
+    return count_range(index, queries, counts, [&](const Index& core, CodeView asked) {
+        core.count_within_jaccard(asked, radius, core_of(filter), counts);
     });
 }
 
@@ -364,6 +433,7 @@ fasthash_status fasthash_peek(const char* path, fasthash_file_info* info) {
                        [](std::size_t bits) { return static_cast<std::uint16_t>(bits); });
         out.n_codes = read.n_codes;
         out.file_bytes = read.file_bytes;
+        out.metric = static_cast<int32_t>(read.metric);
     });
 }
 

@@ -55,6 +55,11 @@ IndexSettings checked(const LevelLayout& layout, const IndexSettings& settings) 
     if (settings.metric == Metric::jaccard && settings.plan) {
         throw ArgumentError("plan must not be given with the metric jaccard, which has one plan");
     }
+    if (settings.metric == Metric::jaccard && settings.memory != Memory::standard) {
+        const std::string given = settings.memory == Memory::compact ? "compact" : "fast";
+        throw ArgumentError("memory must be the default with the metric jaccard, which stores codes in one way, got " +
+                            given);
+    }
     return settings;
 }
 

@@ -48,14 +48,18 @@ AVX2_INLINE __m256i look_up(const Halves& codes, const std::uint8_t* prepared) {
                            _mm256_shuffle_epi8(table(prepared + 16), codes.high));
 }
 
+// Whether all distances of both halves of a group, in bytes, reach the threshold.
+AVX2_INLINE bool all_beyond(const __m256i* sums, __m256i threshold) {
+    const __m256i least = _mm256_min_epu8(sums[0], sums[1]);
+    return _mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_max_epu8(least, threshold), least)) == -1;
+}
+
 // Hands the codes of a group below the threshold to the sink. sums: the distances of both halves of the group, in
 // bytes.
 AVX2_INLINE void offer(const GroupScan& scan, std::size_t q, std::size_t g, const __m256i* sums) {
     // AVX2 has no unsigned comparison: x >= threshold exactly if max(x, threshold) == x.
     const __m256i threshold = _mm256_set1_epi8(static_cast<char>(scan.thresholds[q]));
-    const __m256i least = _mm256_min_epu8(sums[0], sums[1]);
-    const __m256i beyond = _mm256_cmpeq_epi8(_mm256_max_epu8(least, threshold), least);
-    if (__builtin_expect(_mm256_movemask_epi8(beyond) == -1, 1)) return;
+    if (__builtin_expect(all_beyond(sums, threshold), 1)) return;
     std::uint16_t distances[kGroup];
     std::uint64_t rows = 0;
     for (std::size_t half = 0; half < 2; ++half) {
@@ -115,49 +119,90 @@ AVX2 void scan_narrow_of(const GroupScan& scan) {
     scan_narrow(scan, n_bytes);
 }
 
-// Codes of 32 bytes and more: 16-bit distances, of even and odd rows apart. A query leaves a group as soon as none of
-// its codes can come within the threshold.
+// 16-bit distances of the even and the odd rows of both halves of a group.
+struct WideSums {
+    __m256i even[2], odd[2];
+
+    AVX2_INLINE void add(const __m256i* sums) {
+        const __m256i low = _mm256_set1_epi16(0xff);
+        for (std::size_t half = 0; half < 2; ++half) {
+            even[half] = _mm256_add_epi16(even[half], _mm256_and_si256(sums[half], low));
+            odd[half] = _mm256_add_epi16(odd[half], _mm256_srli_epi16(sums[half], 8));
+        }
+    }
+    // Distances and thresholds are at most 4097, so a signed comparison is correct.
+    AVX2_INLINE bool any_within(__m256i threshold) const {
+        const __m256i least = _mm256_min_epu16(_mm256_min_epu16(even[0], odd[0]), _mm256_min_epu16(even[1], odd[1]));
+        return _mm256_movemask_epi8(_mm256_cmpgt_epi16(threshold, least)) != 0;
+    }
+    AVX2_INLINE void store(std::uint16_t* distances) const {
+        std::uint16_t halves[4][kHalf / 2];
+        for (std::size_t half = 0; half < 2; ++half) {
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(halves[2 * half]), even[half]);
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(halves[2 * half + 1]), odd[half]);
+        }
+        for (std::size_t i = 0; i < kGroup; ++i) distances[i] = halves[i / kHalf * 2 + i % 2][i % kHalf / 2];
+    }
+};
+
+// Codes of 32 bytes and more. A query leaves a group as soon as none of its codes can come within the threshold: most
+// groups are left within the first kFirst bytes, over which distances fit a byte.
+constexpr std::size_t kFirst = 24, kPeek = 16, kBlock = 16;
+
+// Compares a query with the bytes of a group from kFirst on. sums: the distances over the bytes before.
+AVX2 __attribute__((noinline)) void scan_rest(const GroupScan& scan, std::size_t q, std::size_t g,
+                                              const __m256i* first) {
+    const std::uint8_t* group = scan.groups + g * kGroup * scan.n_bytes;
+    const std::uint8_t* query = scan.prepared + q * scan.n_bytes * kPrepared;
+    const __m256i threshold = _mm256_set1_epi16(static_cast<short>(scan.thresholds[q]));
+    WideSums totals = {};
+    totals.add(first);
+    for (std::size_t begin = kFirst; begin < scan.n_bytes; begin += kBlock) {
+        const std::size_t end = begin + kBlock < scan.n_bytes ? begin + kBlock : scan.n_bytes;
+        __m256i sums[2] = {};
+        for (std::size_t b = begin; b < end; ++b) {
+            const std::uint8_t* codes = group + b * kGroup;
+            sums[0] = _mm256_add_epi8(sums[0], look_up(split(codes), query + b * kPrepared));
+            sums[1] = _mm256_add_epi8(sums[1], look_up(split(codes + kHalf), query + b * kPrepared));
+        }
+        totals.add(sums);
+        if (!totals.any_within(threshold)) return;
+    }
+    std::uint16_t distances[kGroup];
+    totals.store(distances);
+    std::uint64_t rows = 0;
+    for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{distances[i] < scan.thresholds[q]} << i;
+    scan.sink->take(q, g, rows, distances);
+}
+
+// kAlone: for a single query nothing is kept for a second one, so the half-bytes stay in registers.
+template <bool kAlone>
 AVX2 void scan_wide(const GroupScan& scan) {
-    constexpr std::size_t kBlock = 16;
-    const __m256i low = _mm256_set1_epi16(0xff);
     for (std::size_t g = 0; g < scan.n_groups; ++g) {
         const std::uint8_t* group = scan.groups + g * kGroup * scan.n_bytes;
         prefetch_ahead(group, kGroup * scan.n_bytes, scan.n_queries);
+        Halves halves[2][kFirst];
+        for (std::size_t b = 0; !kAlone && b < kFirst; ++b) {
+            halves[0][b] = split(group + b * kGroup);
+            halves[1][b] = split(group + b * kGroup + kHalf);
+        }
         for (std::size_t slot = 0; slot < scan.n_queries; ++slot) {
             const std::size_t q = scan.queries[slot];
             const std::uint8_t* query = scan.prepared + q * scan.n_bytes * kPrepared;
-            const __m256i threshold = _mm256_set1_epi16(static_cast<short>(scan.thresholds[q]));
-            __m256i even[2] = {}, odd[2] = {};
-            bool within = scan.thresholds[q] > 0;
-            for (std::size_t begin = 0; begin < scan.n_bytes && within; begin += kBlock) {
-                const std::size_t end = begin + kBlock < scan.n_bytes ? begin + kBlock : scan.n_bytes;
-                __m256i sums[2] = {};
+            const bool in_bytes = scan.thresholds[q] <= UINT8_MAX;
+            const __m256i threshold = _mm256_set1_epi8(static_cast<char>(scan.thresholds[q]));
+            __m256i sums[2] = {};
+            bool beyond = false;
+            for (std::size_t begin = 0, end = kPeek; begin < kFirst && !beyond; begin = end, end = kFirst) {
                 for (std::size_t b = begin; b < end; ++b) {
+                    const std::uint8_t* tables = query + b * kPrepared;
                     const std::uint8_t* codes = group + b * kGroup;
-                    sums[0] = _mm256_add_epi8(sums[0], look_up(split(codes), query + b * kPrepared));
-                    sums[1] = _mm256_add_epi8(sums[1], look_up(split(codes + kHalf), query + b * kPrepared));
+                    sums[0] = _mm256_add_epi8(sums[0], look_up(kAlone ? split(codes) : halves[0][b], tables));
+                    sums[1] = _mm256_add_epi8(sums[1], look_up(kAlone ? split(codes + kHalf) : halves[1][b], tables));
                 }
-                for (std::size_t half = 0; half < 2; ++half) {
-                    even[half] = _mm256_add_epi16(even[half], _mm256_and_si256(sums[half], low));
-                    odd[half] = _mm256_add_epi16(odd[half], _mm256_srli_epi16(sums[half], 8));
-                }
-                const __m256i least =
-                    _mm256_min_epu16(_mm256_min_epu16(even[0], odd[0]), _mm256_min_epu16(even[1], odd[1]));
-                // Distances and thresholds are at most 4097, so a signed comparison is correct.
-                within = _mm256_movemask_epi8(_mm256_cmpgt_epi16(threshold, least)) != 0;
+                beyond = in_bytes && all_beyond(sums, threshold);
             }
-            if (__builtin_expect(!within, 1)) continue;
-            std::uint16_t halves[4][kHalf / 2], distances[kGroup];
-            for (std::size_t half = 0; half < 2; ++half) {
-                _mm256_storeu_si256(reinterpret_cast<__m256i*>(halves[2 * half]), even[half]);
-                _mm256_storeu_si256(reinterpret_cast<__m256i*>(halves[2 * half + 1]), odd[half]);
-            }
-            std::uint64_t rows = 0;
-            for (std::size_t i = 0; i < kGroup; ++i) {
-                distances[i] = halves[i / kHalf * 2 + i % 2][i % kHalf / 2];
-                rows |= std::uint64_t{distances[i] < scan.thresholds[q]} << i;
-            }
-            scan.sink->take(q, g, rows, distances);
+            if (__builtin_expect(!beyond, 0)) scan_rest(scan, q, g, sums);
         }
     }
 }
@@ -173,7 +218,8 @@ AVX2 void scan_groups(const GroupScan& scan) {
         case 16:
             return scan_narrow_of<16>(scan);
         default:
-            return scan.n_bytes < 32 ? scan_narrow_of<0>(scan) : scan_wide(scan);
+            if (scan.n_bytes < 32) return scan_narrow_of<0>(scan);
+            return scan.n_queries == 1 ? scan_wide<true>(scan) : scan_wide<false>(scan);
     }
 }
 

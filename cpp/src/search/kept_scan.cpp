@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <numeric>
 
-#include "search/sample.h"
-
 namespace fasthash {
 namespace {
 
@@ -52,16 +50,12 @@ void KeptScan<Totals>::settle(const KeptRows& wanted) {
     const std::size_t first = rows.begin / kGroup, n = std::min((rows.end + kGroup - 1) / kGroup - first, kMost);
     if (nearest.k() > n * kGroup / 4) return;
     const std::uint8_t* groups = codes_.groups(first, n, scratch_);
-    sample_.resize(n * kGroup);
-    sample_distances(prepared(wanted.query), groups, n, codes_.n_bytes(), sample_.data());
+    sample_.compare(prepared(wanted.query), groups, n, codes_.n_bytes());
     for (std::size_t g = 0; g < n; ++g) {
-        const std::uint64_t kept =
-            kept_rows(wanted.query, groups + g * kGroup * codes_.n_bytes()) & rows_of_group(rows, (first + g) * kGroup);
-        for (std::size_t i = 0; i < kGroup; ++i) {
-            if ((kept >> i & 1) == 0) sample_[g * kGroup + i] = UINT16_MAX;
-        }
+        sample_.keep(g, kept_rows(wanted.query, groups + g * kGroup * codes_.n_bytes()) &
+                            rows_of_group(rows, (first + g) * kGroup));
     }
-    nearest.limit(kth_smallest(sample_, nearest.k(), nearest.threshold()));
+    nearest.limit(sample_.kth_smallest(nearest.k(), nearest.threshold()));
 }
 
 // Compares a query that has no company: ranges that are close are compared in one go, with the rows between them, which

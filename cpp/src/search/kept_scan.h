@@ -58,7 +58,7 @@ class KeptScan final : private GroupSink {
     const std::size_t stride_;      // bytes of a prepared query
     Array<std::uint8_t> prepared_;  // all queries
     Array<std::uint8_t> scratch_;
-    Array<std::uint16_t> sample_;  // distances of a query
+    Sample sample_;
     const std::vector<CodeRun> one_group_{{0, kGroup, 0}};
     std::vector<KeptRows> wanted_;
     std::vector<const KeptRows*> of_query_;

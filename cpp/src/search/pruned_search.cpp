@@ -184,7 +184,8 @@ std::int32_t TreeSearch<Totals>::take(const RowHit* hits, std::size_t n) {
 
 void search_tree(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, const Pruning& pruning,
                  const QueryBlock& block, Stopper& stopper) {
-    if (tree.last().prefixes.n_bytes() <= kMostPartBytes) {
+    // Totals count the first level too, which a coarse tree does not store below its nodes.
+    if (layout.offset(tree.n_levels()) <= kMostPartBytes) {
         TreeSearch<NarrowTotals>(codes, tree, layout, pruning, block).run(stopper);
     } else {
         TreeSearch<WideTotals>(codes, tree, layout, pruning, block).run(stopper);

@@ -1,6 +1,7 @@
-// The distances of a query to a sample of codes, which lower its threshold before the search.
+// The distances of a query to the first codes of a scan, all computed before any is pushed.
 //
-// Used by scans: of the pairs pushed until a threshold falls by itself, nearly all fall out again.
+// Used by scans: the k-th smallest of these distances limits the threshold, so that of the pairs pushed few fall out
+// again. Two forms: bytes, by kernels, for codes of at most kMostPartBytes; 16-bit numbers for wider ones.
 #pragma once
 
 #include <algorithm>
@@ -10,45 +11,47 @@
 
 namespace fasthash {
 
-/// Write the distances of a query to all codes of n groups. `prepared`: by Kernels::prepare.
-inline void sample_distances(const std::uint8_t* prepared, const std::uint8_t* groups, std::size_t n,
-                             std::size_t n_bytes, std::uint16_t* distances) {
-    struct Collector final : GroupSink {
-        explicit Collector(std::uint16_t* to) : distances(to) {}
-        void take(std::size_t, std::size_t group, std::uint64_t, const std::uint16_t* of_group) override {
-            std::copy(of_group, of_group + kGroup, distances + group * kGroup);
-        }
-        std::uint16_t* distances;
-    };
-    Collector collector(distances);
-    constexpr std::uint32_t kFirst = 0;
-    const auto beyond_all = static_cast<std::uint16_t>(n_bytes * 8 + 1);
-    kernels().scan_groups({prepared, &kFirst, 1, &beyond_all, groups, n, n_bytes, &collector});
-}
+class Sample {
+ public:
+    /// Compare a query, prepared by Kernels::prepare, with all codes of n groups.
+    void compare(const std::uint8_t* prepared, const std::uint8_t* groups, std::size_t n_groups, std::size_t n_bytes);
+    /// Leave out the codes of a group but those whose bit is set.
+    void keep(std::size_t group, std::uint64_t rows);
+    /// The k-th smallest distance; `most` if it is larger. most <= n_bits.
+    std::int32_t kth_smallest(std::size_t k, std::int32_t most) const;
+    /// Call visit(place, distance) for the codes with a distance of at most `largest` <= n_bits, in order. The distance
+    /// of place i is that of code i % kGroup of group i / kGroup.
+    template <typename Visit>
+    void each(std::int32_t largest, Visit visit) const;
 
-/// The k-th smallest of some distances, whole groups of them; `most` if it is larger.
-inline std::int32_t kth_smallest(const Array<std::uint16_t>& distances, std::size_t k, std::int32_t most) {
-    const auto count_at_most = [&](std::int32_t largest) {
-        std::size_t count = 0;
-        for (std::size_t first = 0; first < distances.size(); first += kGroup) {
-            std::uint16_t in_group = 0;  // compilers turn this loop into vectors
-            for (std::size_t i = first; i < first + kGroup; ++i) {
-                in_group = static_cast<std::uint16_t>(in_group + (distances[i] <= static_cast<std::uint16_t>(largest)));
-            }
-            count += in_group;
+ private:
+    static constexpr std::uint16_t kLeftOut = UINT16_MAX;
+
+    bool narrow() const { return n_bytes_ <= kMostPartBytes; }
+    std::size_t count_at_most(std::int32_t largest) const;
+
+    std::size_t n_groups_ = 0, n_bytes_ = 0;
+    Array<std::uint8_t> bytes_;   // if narrow(); kDropped if left out
+    Array<std::uint16_t> words_;  // else
+};
+
+template <typename Visit>
+void Sample::each(std::int32_t largest, Visit visit) const {
+    if (largest < 0) return;
+    if (!narrow()) {
+        for (std::size_t i = 0; i < words_.size(); ++i) {
+            if (words_[i] <= largest) visit(i, std::int32_t{words_[i]});
         }
-        return count;
-    };
-    std::int32_t low = 0, high = most;
-    while (low < high) {
-        const std::int32_t middle = (low + high) / 2;
-        if (count_at_most(middle) >= k) {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
+        return;
     }
-    return low;
+    constexpr std::size_t kGroupsAtOnce = 16;
+    std::uint32_t found[kGroupsAtOnce * kGroup];
+    for (std::size_t group = 0; group < n_groups_; group += kGroupsAtOnce) {
+        const std::uint8_t* first = bytes_.data() + group * kGroup;
+        const std::size_t n = kernels().find_between(first, std::min(kGroupsAtOnce, n_groups_ - group), 0,
+                                                     static_cast<std::uint8_t>(largest), found);
+        for (std::size_t i = 0; i < n; ++i) visit(group * kGroup + found[i], std::int32_t{first[found[i]]});
+    }
 }
 
 }  // namespace fasthash

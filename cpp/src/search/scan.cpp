@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <numeric>
 
-#include "search/sample.h"
-
 namespace fasthash {
 namespace {
 
@@ -13,6 +11,14 @@ constexpr std::size_t kCallBytes = 16 * 1024;
 
 // Kernels take an exclusive threshold.
 std::uint16_t threshold_of(const TopK& nearest) { return static_cast<std::uint16_t>(nearest.largest_distance() + 1); }
+
+// Groups of a sample: few codes as a whole; of many about as many as make the time of counting the sample and that of
+// pushing what falls out equal. 0 if k is too large for a sample to tell.
+std::size_t sample_size(std::size_t n_groups, std::size_t k) {
+    constexpr std::size_t kWhole = 16, kMost = 1024;
+    if (k >= n_groups * kGroup / 4) return 0;
+    return n_groups <= kWhole ? n_groups : std::min({std::max(kWhole, k), kMost, n_groups});
+}
 
 }  // namespace
 
@@ -34,13 +40,17 @@ BlockScan::BlockScan(const GroupSource& codes, const RowEntries& entries, const 
 void BlockScan::run(NumberRange rows, const std::vector<std::uint32_t>& queries, Stopper& stopper) {
     if (rows.begin >= rows.end) return;
     rows_ = rows;
-    settle(rows, queries);
+    const NumberRange groups{rows.begin / kGroup, (rows.end + kGroup - 1) / kGroup};
+    const std::size_t n_sampled = take_sample(groups, queries, stopper);
+    compare({groups.begin + n_sampled, groups.end}, queries, stopper);
+}
+
+void BlockScan::compare(NumberRange groups, const std::vector<std::uint32_t>& queries, Stopper& stopper) {
     for (const std::uint32_t query : queries) thresholds_[query] = threshold_of(nearest_[query]);
     const std::size_t groups_per_call = std::max<std::size_t>(1, kCallBytes / (kGroup * codes_.n_bytes()));
-    const std::size_t end_group = (rows.end + kGroup - 1) / kGroup;
     std::size_t n_calls = 0;
-    for (first_group_ = rows.begin / kGroup; first_group_ < end_group; first_group_ += groups_per_call) {
-        const std::size_t n = std::min(groups_per_call, end_group - first_group_);
+    for (first_group_ = groups.begin; first_group_ < groups.end; first_group_ += groups_per_call) {
+        const std::size_t n = std::min(groups_per_call, groups.end - first_group_);
         kernels().scan_groups({prepared_.data(), queries.data(), queries.size(), thresholds_.data(),
                                codes_.groups(first_group_, n, scratch_), n, codes_.n_bytes(), this});
         push_waiting();
@@ -48,25 +58,31 @@ void BlockScan::run(NumberRange rows, const std::vector<std::uint32_t>& queries,
     }
 }
 
-// Lowers the thresholds of queries that have found fewer than k entries to the k-th distance of a sample of the rows:
-// of the pairs pushed until a threshold falls by itself, nearly all fall out again.
-void BlockScan::settle(NumberRange rows, const std::vector<std::uint32_t>& queries) {
-    constexpr std::size_t kFewest = 4, kMost = 1024;  // groups of a sample
-    const std::size_t first = (rows.begin + kGroup - 1) / kGroup, end = rows.end / kGroup, k = nearest_[0].k();
-    if (entries_.restricted() || end < first + kFewest || k > (end - first) * kGroup / 4) return;
-    // About as many as make the time of comparing the sample and that of pushing what falls out equal.
-    const std::size_t n = std::min({std::max(kFewest, k / 2), kMost, end - first});
-    const std::uint8_t* groups = nullptr;
+// Compares all queries with the first groups. For a query that has found fewer than k entries so far, all distances are
+// computed first, and the threshold is lowered to the k-th of them: of the pairs pushed until a threshold falls by
+// itself, nearly all fall out again. Returns the number of groups.
+std::size_t BlockScan::take_sample(NumberRange groups, const std::vector<std::uint32_t>& queries, Stopper& stopper) {
+    const std::size_t k = nearest_[0].k(), n = sample_size(groups.size(), k);
+    if (n == 0 || entries_.restricted()) return 0;
+    have_k_.clear();
+    for (const std::uint32_t query : queries) {
+        if (nearest_[query].has_k()) have_k_.push_back(query);
+    }
+    if (have_k_.size() == queries.size()) return 0;
+    if (!have_k_.empty()) compare({groups.begin, groups.begin + n}, have_k_, stopper);
+    const std::uint8_t* codes = codes_.groups(groups.begin, n, scratch_);
     for (const std::uint32_t query : queries) {
         TopK& nearest = nearest_[query];
         if (nearest.has_k()) continue;
-        if (groups == nullptr) {
-            groups = codes_.groups(first, n, scratch_);
-            sample_.resize(n * kGroup);
-        }
-        sample_distances(prepared_.data() + query * stride_, groups, n, codes_.n_bytes(), sample_.data());
-        nearest.limit(kth_smallest(sample_, k, nearest.threshold()));
+        sample_.compare(prepared_.data() + query * stride_, codes, n, codes_.n_bytes());
+        sample_.keep(0, rows_of_group(rows_, groups.begin * kGroup));
+        sample_.keep(n - 1, rows_of_group(rows_, (groups.begin + n - 1) * kGroup));
+        nearest.limit(sample_.kth_smallest(k, nearest.threshold()));
+        sample_.each(nearest.threshold(), [&](std::size_t place, std::int32_t distance) {
+            entries_.push(groups.begin * kGroup + place, distance, nearest);
+        });
     }
+    return n;
 }
 
 // The ids of a hit may be far away in memory: hits are queued while their ids are prefetched.

@@ -13,6 +13,7 @@
 #include "platform/number_range.h"
 #include "platform/stopper.h"
 #include "search/row_entries.h"
+#include "search/sample.h"
 
 namespace fasthash {
 
@@ -49,7 +50,8 @@ class BlockScan final : private GroupSink {
         std::int32_t distance;
     };
 
-    void settle(NumberRange rows, const std::vector<std::uint32_t>& queries);
+    std::size_t take_sample(NumberRange groups, const std::vector<std::uint32_t>& queries, Stopper& stopper);
+    void compare(NumberRange groups, const std::vector<std::uint32_t>& queries, Stopper& stopper);
     void take(std::size_t query, std::size_t group, std::uint64_t rows, const std::uint16_t* distances) override;
     void push_waiting();
 
@@ -62,7 +64,8 @@ class BlockScan final : private GroupSink {
     Array<std::uint8_t> prepared_;
     std::vector<std::uint16_t> thresholds_;
     Array<std::uint8_t> scratch_;
-    Array<std::uint16_t> sample_;  // distances of a query
+    Sample sample_;
+    std::vector<std::uint32_t> have_k_;  // queries that need no sample
 
     // Of the comparison under way:
     NumberRange rows_{0, 0};

@@ -47,6 +47,7 @@ void TopK::compact() {
     std::size_t n_last = n_ties;  // pairs with the last id that are kept: one, unless a damaged file repeats ids
     if (ties_kept < n_ties) {
         ties_.clear();
+        ties_.reserve(n_ties);
         for (const Pair& pair : pairs_) {
             if (pair.distance == threshold_) ties_.push_back(pair.id);
         }

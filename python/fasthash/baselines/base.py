@@ -25,9 +25,9 @@ __all__ = [
     "SupervisedBaseline",
     "Training",
     "check_varied",
+    "draw_anchors",
     "in_blocks",
     "label_matrix",
-    "mean_distance",
     "principal_axes",
     "random_rotation",
     "rbf",
@@ -259,6 +259,13 @@ def mean_distance(centred: Floats, points: Floats) -> float:
     """Root of the mean squared distance between features of mean 0 and some points."""
     # The products of both, which the squares hold too, have mean 0.
     return math.sqrt((centred**2).sum(axis=1).mean() + (points**2).sum(axis=1).mean())
+
+
+def draw_anchors(data: Training, n_anchors: int, sigma: float | None) -> tuple[Floats, float]:
+    """Draw anchors from the training features, and choose the width of their kernels if `sigma` is None."""
+    check_varied(data.centred)
+    anchors = data.centred[data.random.permutation(len(data.centred))[:n_anchors]]
+    return anchors, mean_distance(data.centred, anchors) if sigma is None else sigma
 
 
 def rbf(features: Floats, anchors: Floats, sigma: float) -> Floats:

@@ -13,9 +13,8 @@ from fasthash.baselines.base import (
     Floats,
     SupervisedBaseline,
     Training,
-    check_varied,
+    draw_anchors,
     in_blocks,
-    mean_distance,
     rbf,
 )
 
@@ -104,11 +103,9 @@ class KSH(SupervisedBaseline):
         if self.sigma is not None:
             check_positive("sigma", self.sigma)
         targets = self.label_matrix(data)
-        check_varied(centred)
 
-        anchors = centred[data.random.permutation(n)[:n_anchors]]
+        anchors, sigma = draw_anchors(data, n_anchors, self.sigma)
         labelled = data.random.permutation(n)[:n_labelled]
-        sigma = mean_distance(centred, anchors) if self.sigma is None else self.sigma
         kernel_mean = in_blocks(lambda block: rbf(block, anchors, sigma).sum(axis=0, keepdims=True), centred)
         kernel_mean = kernel_mean.sum(axis=0) / n
         kernels = rbf(centred[labelled], anchors, sigma) - kernel_mean

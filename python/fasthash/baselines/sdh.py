@@ -10,8 +10,7 @@ from fasthash.baselines.base import (
     Floats,
     SupervisedBaseline,
     Training,
-    check_varied,
-    mean_distance,
+    draw_anchors,
     rbf,
 )
 
@@ -101,9 +100,7 @@ class SDH(SupervisedBaseline):
         if self.sigma is not None:
             check_positive("sigma", self.sigma)
         targets = self.label_matrix(data)
-        check_varied(centred)
-        anchors = centred[data.random.permutation(n)[:n_anchors]]
-        sigma = mean_distance(centred, anchors) if self.sigma is None else self.sigma
+        anchors, sigma = draw_anchors(data, n_anchors, self.sigma)
 
         codes = np.where(data.random.standard_normal((n, self.n_bits)) >= 0, 1.0, -1.0)
         kernels = rbf(centred, anchors, sigma)

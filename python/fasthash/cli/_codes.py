@@ -26,6 +26,7 @@ __all__ = [
     "Format",
     "InNotation",
     "bar",
+    "is_archive",
     "one_stdin",
     "read",
     "read_array",
@@ -99,6 +100,13 @@ def read(
     source = sys.stdin.buffer if is_stdin else path
     with bar(n, f"reading {for_terminal(path.name)}", shown=shown) as watch:
         return read_codes(source, name, bits, array=array, column=place, notation=way, watch=watch)
+
+
+def is_archive(path: Path, format: CodeFormat | None) -> bool:
+    """Whether codes are read from an .npz file."""
+    from fasthash.code_files import format_of
+
+    return format is CodeFormat.npz or (format is None and str(path) != "-" and format_of(path) == "npz")
 
 
 def read_names(path: Path, column: str) -> list[str]:

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fasthash._shown import for_terminal
+from fasthash._shown import as_numbers, for_terminal
 from fasthash.results import RangeResult, SearchResult, SearchStats
 from fasthash.store.results import StoreRangeResult, StoreSearchResult
 
-__all__ = ["Result", "csv_lines", "json_lines", "summary", "table", "write_npz"]
+__all__ = ["Result", "as_text", "csv_lines", "json_lines", "summary", "table", "write_npz"]
 
 Result = SearchResult | RangeResult | StoreSearchResult | StoreRangeResult
 
@@ -28,15 +27,10 @@ def neighbours(result: Result) -> Iterator[dict[str, list[Any]]]:
     columns: dict[str, Any] = {"ids": result.ids, "distances": result.distances} | keys_of(result)
     if isinstance(result, RangeResult):
         for begin, end in pairwise(result.offsets.tolist()):
-            yield {name: _plain(values[begin:end]) for name, values in columns.items()}
+            yield {name: as_numbers(values[begin:end]) for name, values in columns.items()}
     else:
         for row, valid in enumerate(result.ids != -1):
-            yield {name: _plain(values[row][valid]) for name, values in columns.items()}
-
-
-def _plain(values: NDArray[Any]) -> list[Any]:
-    """Values as objects of Python; a float32 with as few digits as tell it from others."""
-    return [float(str(value)) for value in values] if values.dtype == np.float32 else values.tolist()
+            yield {name: as_numbers(values[row][valid]) for name, values in columns.items()}
 
 
 def keys_of(result: Result) -> dict[str, Any]:
@@ -49,7 +43,7 @@ def keys_of(result: Result) -> dict[str, Any]:
 def json_lines(result: Result, first: int) -> Iterator[str]:
     """Yield one JSON object for each query; `first` is the number of the first query."""
     for query, columns in enumerate(neighbours(result), start=first):
-        yield json.dumps({"query": query, **columns}, default=_as_text)
+        yield json.dumps({"query": query, **columns}, default=as_text)
 
 
 def csv_lines(result: Result, first: int) -> Iterator[str]:
@@ -65,7 +59,7 @@ def table(result: Result, first: int) -> Iterator[str]:
     """Yield the lines of `csv_lines` in aligned columns."""
     for query, rank, distance, id, *key in _fields(result, first):
         shown = f"{query:>5d}  {rank:>4d}  {distance:>8}  {id}"
-        yield f"{shown}  {for_terminal(_as_text(key[0]))}" if key else shown
+        yield f"{shown}  {for_terminal(as_text(key[0]))}" if key else shown
 
 
 def _fields(result: Result, first: int) -> Iterator[tuple[Any, ...]]:
@@ -76,14 +70,14 @@ def _fields(result: Result, first: int) -> Iterator[tuple[Any, ...]]:
             yield (query, rank, *row)
 
 
-def _as_text(key: Any) -> str:
+def as_text(key: Any) -> str:
     """A key as text: bytes as hexadecimal digits."""
     return key.hex() if isinstance(key, bytes) else str(key)
 
 
 def _printable(key: Any) -> str:
     """A key for a CSV file; hidden characters of a name are shown as escapes."""
-    return for_terminal(_as_text(key))
+    return for_terminal(as_text(key))
 
 
 def write_npz(path: Path, results: list[Result]) -> None:
@@ -95,7 +89,7 @@ def write_npz(path: Path, results: list[Result]) -> None:
         counts = np.concatenate([np.diff(result.offsets) for result in results if isinstance(result, RangeResult)])
         arrays["offsets"] = np.concatenate([[0], np.cumsum(counts)])
     if keys := [keys_of(result) for result in results if keys_of(result)]:
-        flat = ["" if key is None else _as_text(key) for each in keys for key in each["keys"].ravel().tolist()]
+        flat = ["" if key is None else as_text(key) for each in keys for key in each["keys"].ravel().tolist()]
         arrays["keys"] = np.array(flat, dtype=str).reshape(np.shape(arrays["ids"]))
     with open(path, "wb") as file:  # given a path, numpy would append .npz if it is missing
         np.savez(file, **arrays)

@@ -12,7 +12,7 @@ import typer
 from numpy.typing import NDArray
 
 from fasthash import FlatIndex, HierIndex, IdFilter, Store
-from fasthash._checks import code_bytes
+from fasthash._checks import code_bytes, whole_radius
 from fasthash.cli import _codes, _results
 from fasthash.results import SearchStats
 
@@ -43,23 +43,14 @@ def finder(
         index.count_within(np.empty((0, code_bytes(index.n_bits)), np.uint8), 0, allow=ids)  # raises if it does not fit
         allowed = IdFilter(ids)
     if radius is not None:
-        within = _of_metric(index, radius)
+        within: Any = whole_radius(radius, index.metric)
         return lambda queries: index.range_search(queries, within, allow=allowed, stats=True)
     if keep is None:
         return lambda queries: index.search(queries, k, allow=allowed, stats=True)
     if isinstance(index, FlatIndex):
         raise ValueError(f"keep must be left out for a flat index, got {keep}")
-    return lambda queries: index.search(queries, k, keep=keep, keep_mode=keep_mode, allow=allowed, stats=True)
-
-
-def _of_metric(index: FlatIndex | HierIndex | Store | ShardedIndex, radius: float) -> Any:
-    """A radius in bits as an integer; of an index with another metric as it is."""
-    by_bits = not isinstance(index, (FlatIndex, HierIndex)) or index.metric == "hamming"
-    if not by_bits:
-        return radius
-    if not radius.is_integer():
-        raise ValueError(f"radius must be a whole number of bits, got {radius}")
-    return int(radius)
+    mode: Any = "node_ratio" if keep_mode is None else keep_mode.value
+    return lambda queries: index.search(queries, k, keep=keep, keep_mode=mode, allow=allowed, stats=True)
 
 
 def printer(n_queries: int, as_json: bool, as_csv: bool, with_keys: bool = False) -> Show:

@@ -75,13 +75,17 @@ def build(
     flat: Annotated[bool, typer.Option("--flat", help="Build a flat index, which always scans all codes.")] = False,
     ids: Annotated[Path | None, typer.Option(help="Ids, .npy of int64. Default: 0, 1, 2, ...")] = None,
     keys: Annotated[
-        Path | None, typer.Option(help="With a store: a key for each code; text with one a line, or .npy.")
+        Path | None,
+        typer.Option(
+            help="With a store: a key for each code; text with one a line, or .npy. Default: those of an .npz file."
+        ),
     ] = None,
     add: Annotated[bool, typer.Option("--add", help="Add the codes to a store that exists.")] = False,
     memory: Annotated[Memory | None, typer.Option(help="Memory budget of the index. Default: default.")] = None,
     metric: Annotated[
-        Metric, typer.Option(help="Distance; jaccard is 1 - Tanimoto, for fingerprints.")
-    ] = Metric.hamming,
+        Metric | None,
+        typer.Option(help="Distance; jaccard is 1 - Tanimoto, for fingerprints. Default: hamming."),
+    ] = None,
     format: _codes.Format = None,
     bits: _codes.Bits = None,
     array: _codes.Array = "codes",
@@ -116,6 +120,8 @@ def build(
 
         fasthash build molecules.fps --metric jaccard
 
+        fasthash build molecules.fps -o molecules.fhs --metric jaccard
+
         fasthash build codes.npy -o codes.shards --ray --shards 4
     """
     if flat and (levels is not None or memory is not None):
@@ -126,8 +132,8 @@ def build(
     if output is None and str(codes) == "-":
         raise typer.BadParameter("standard input needs --output")
     is_store = output is not None and output.suffix == stores.ENDING
-    if metric is Metric.jaccard and (is_store or ray or levels is not None or memory is not None):
-        raise typer.BadParameter("--metric jaccard excludes stores, --ray, --levels and --memory")
+    if metric is Metric.jaccard and (levels is not None or memory is not None):
+        raise typer.BadParameter("--metric jaccard excludes --levels and --memory")
     if (keys is not None or add) and not is_store:
         raise typer.BadParameter("--keys and --add need a store: an --output that ends in .fhs")
     if is_store and (flat or ray or force):
@@ -144,16 +150,23 @@ def build(
         if is_store:
             settings: dict[str, Any] = {} if stores.is_store(output) and levels is None else {"level_bits": level_bits}
             settings |= {} if memory is None else {"memory": budget}
-            facts, seconds = stores.add_to_store(output, gallery, given, keys, settings=settings)
+            settings |= {} if metric is None else {"metric": metric.value}
+            named, source = None, None
+            if keys is not None:
+                named = stores.read_keys(keys)
+            elif _codes.is_archive(codes, format):
+                named, source = stores.keys_for(output, codes, array, given)
+            facts, seconds = stores.add_to_store(output, gallery, given, named, settings=settings)
+            facts |= {} if source is None else {"keys_from": source}
             _tell_built(facts | {"seconds": seconds}, output, as_json)
             return
+        by: Any = "hamming" if metric is None else metric.value
         index: FlatIndex | HierIndex | ShardedIndex
         if ray:
             n_shards = 2 if shards is None else shards
-            sharded = _on_ray(address)(level_bits, memory=budget, n_shards=n_shards, threads=threads)
+            sharded = _on_ray(address)(level_bits, memory=budget, metric=by, n_shards=n_shards, threads=threads)
             index = stack.enter_context(sharded)
         else:
-            by: Any = metric.value
             index = FlatIndex(sum(level_bits), metric=by) if flat else HierIndex(level_bits, memory=budget, metric=by)
         begin = time.perf_counter()
         with _codes.share_bar(f"indexing {counted(len(gallery), 'code')}") as tell:
@@ -178,7 +191,9 @@ def search(
     keep: Annotated[
         float | None, typer.Option(help="HDHash's pruned search, not exact: share kept after each level.")
     ] = None,
-    keep_mode: Annotated[KeepMode, typer.Option(help="Meaning of the share in --keep.")] = KeepMode.node_ratio,
+    keep_mode: Annotated[
+        KeepMode | None, typer.Option(help="Meaning of the share in --keep. Default: node_ratio.")
+    ] = None,
     allow: Annotated[
         Path | None, typer.Option(help="Allowed ids: .npy of int64 ids, or of bool with a value for each id.")
     ] = None,
@@ -233,8 +248,12 @@ def search(
         raise typer.BadParameter("--html needs --encoder, and --images needs --html")
     if radius is not None and (k is not None or keep is not None):
         raise typer.BadParameter("--radius excludes -k and --keep")
-    if ray and mmap:
-        raise typer.BadParameter("--mmap excludes --ray")
+    if keep_mode is not None and keep is None:
+        raise typer.BadParameter("--keep-mode needs --keep")
+    if mmap and (ray or stores.is_store(index)):
+        raise typer.BadParameter("--mmap excludes --ray, and stores, which are always mapped")
+    if force and output is None and html is None:
+        raise typer.BadParameter("--force needs --output or --html")
     _check_options(ray, shards=shards, replicas=replicas, address=address)
     with one_line_errors(), ExitStack() as stack:
         from fasthash.cli import _photo_search, _results, _searching
@@ -259,7 +278,7 @@ def search(
                 bits = gallery.n_bits  # text of such a width does not tell it
             given = _codes.read(queries, format, bits, array, column, notation)
             query_codes = check_codes("queries", given, gallery.n_bits)
-        find = _searching.finder(gallery, 10 if k is None else k, radius, keep, keep_mode.value, allow)
+        find = _searching.finder(gallery, 10 if k is None else k, radius, keep, keep_mode, allow)
         find(query_codes[:0])  # raises for wrong arguments before anything is printed
         results: list[Result] = []
         if output is None and html is None:
@@ -282,7 +301,8 @@ def _tell_built(facts: dict[str, Any], output: Path, as_json: bool) -> None:
         typer.echo(json.dumps(facts))
     else:
         codes_in = f"{counted(facts['codes'], 'code')} of {facts['bits']} bits in {for_terminal(output)}"
-        typer.echo(f"{codes_in}: {facts['file_bytes']:,} bytes, indexed in {facts['seconds']:.2f} s")
+        keys = f"; keys: {facts['keys_from']!r} of the archive" if "keys_from" in facts else ""
+        typer.echo(f"{codes_in}: {facts['file_bytes']:,} bytes, indexed in {facts['seconds']:.2f} s{keys}")
 
 
 def _level_bits(levels: str | None, n_bits: int) -> list[int]:

@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 
     from fasthash.distributed import ShardedIndex
 
-__all__ = ["ENDING", "add_to_store", "facts_of", "is_store", "open_shards", "verify_lines"]
+__all__ = [
+    "ENDING",
+    "add_to_store",
+    "facts_of",
+    "is_store",
+    "keys_for",
+    "open_shards",
+    "read_keys",
+    "verify_lines",
+]
 
 ENDING = ".fhs"
 
@@ -64,7 +73,7 @@ def add_to_store(
     output: Path,
     gallery: NDArray[np.uint8],
     ids: NDArray[Any] | None,
-    keys: Path | None,
+    keys: Any,
     *,
     settings: dict[str, Any],
 ) -> tuple[dict[str, Any], float]:
@@ -73,15 +82,35 @@ def add_to_store(
     Raises:
         TypeError, ValueError: as `Store.add`.
     """
-    given = None if keys is None else _read_keys(keys)
     begin = time.perf_counter()
     with Store(output, "w", **settings) as store:
-        store.add(gallery, given, ids=ids)
+        store.add(gallery, keys, ids=ids)
         store.commit()
         return store.info(), time.perf_counter() - begin
 
 
-def _read_keys(path: Path) -> Any:
+def keys_for(output: Path, codes: Path, array: str, ids: NDArray[Any] | None) -> tuple[Any, str | None]:
+    """The keys that the archive of the codes holds, and the name of their array.
+
+    Returns:
+        (None, None) if there are none; or ids are given, or the store has no keys, so that it takes none.
+
+    Raises:
+        OSError, ValueError: as `keys_of_archive`.
+    """
+    from fasthash.code_files import keys_of_archive
+
+    if ids is not None or str(codes) == "-" or not codes.is_file():
+        return None, None
+    if (output / "manifest").exists():
+        with Store(output) as store:
+            if len(store) and store.info()["keys"] == "none":
+                return None, None
+    found = keys_of_archive(codes, array)
+    return (None, None) if found is None else (found[1], found[0])
+
+
+def read_keys(path: Path) -> Any:
     """Keys in a file: an .npy array, or text with one key a line.
 
     Raises:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fasthash._checks import check_int, check_not_negative, check_positive
 from fasthash.distributed._ray import ray
 from fasthash.distributed.packing import packed_call
 
@@ -39,6 +40,21 @@ class Options:
     num_cpus: float
     hedge_after: float
     """Seconds without an answer after which a second replica is asked."""
+
+    @classmethod
+    def checked(cls, n_shards: int, replicas: Any, threads: Any, num_cpus: Any, hedge_after: Any) -> Options:
+        """The options that a caller of `ShardedIndex` has given.
+
+        Raises:
+            TypeError, ValueError: as in the class.
+        """
+        return cls(
+            n_shards=n_shards,
+            replicas=check_int("replicas", replicas, minimum=1),
+            threads=None if threads is None else check_int("threads", threads, minimum=1, maximum=1024),
+            num_cpus=check_not_negative("num_cpus", num_cpus),
+            hedge_after=check_positive("hedge_after", hedge_after),
+        )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from fasthash._checks import check_path
 from fasthash._core import FormatError
 from fasthash._durable import flush, make_folder
 from fasthash.distributed.changing import Changing
-from fasthash.distributed.fleet import Fleet, ShardLostError, Source
+from fasthash.distributed.fleet import Fleet, Options, ShardLostError, Source
 from fasthash.distributed.keeping import StoredFleet
 from fasthash.distributed.manifest import ShardCommit, ShardsManifest, read_shards, refuse_others, shard_folder
 from fasthash.distributed.stored import card_of
@@ -68,8 +68,8 @@ class Durable(Changing):
         """
         check_path("folder", folder)
         index, path = cls.__new__(cls), Path(os.path.abspath(folder))
-        read_shards(path)
-        index._open(path, None, replicas=replicas, threads=threads, num_cpus=num_cpus, hedge_after=hedge_after)
+        n_shards = len(read_shards(path).shards)
+        index._open(path, None, Options.checked(n_shards, replicas, threads, num_cpus, hedge_after))
         return index
 
     def commit(self) -> int:
@@ -134,23 +134,22 @@ class Durable(Changing):
 
     # ---- opening ----
 
-    def _make(self, folder: Any, settings: ShardsManifest, **options: Any) -> None:
-        """Make the folder of a new index, with these settings, and open it; `options`: the last of `_start`."""
+    def _make(self, folder: Any, new: ShardsManifest, options: Options) -> None:
+        """Make the folder of a new index, with its first manifest, and open it."""
         check_path("store", folder)
         path = Path(os.path.abspath(folder))
         refuse_others(path)
         make_folder(path)
-        self._open(path, settings, **options)
+        self._open(path, new, options)
 
-    def _open(self, folder: Path, new: ShardsManifest | None, **options: Any) -> None:
+    def _open(self, folder: Path, new: ShardsManifest | None, options: Options) -> None:
         lock = WriterLock(folder)
         try:
             if new is not None:
                 refuse_others(folder)
             manifest = read_shards(folder) if new is None else new
             sources = self._sources_of(folder, manifest, [0] * len(manifest.shards))
-            settings = manifest.level_bits, manifest.memory, manifest.plan
-            self._start(sources, manifest.next_id, *settings, **options, fleet_class=self._fleet_class)
+            self._start(sources, manifest.next_id, manifest.settings, options, self._fleet_class)
             try:
                 sizes = [shard.n_codes for shard in manifest.shards]
                 if list(self._state.sizes) != sizes:

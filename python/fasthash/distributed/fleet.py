@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from fasthash._index_options import IndexSettings
 from fasthash._locks import ChangeLock, Condition
 from fasthash.distributed._ray import ray
 from fasthash.distributed.copies import Copy, Options, ShardLostError, Source, choose_node, nodes
@@ -29,13 +30,13 @@ class Fleet:
 
     Args:
         options: number of shards and replicas, and options for starting actors.
-        index: arguments of `Shard`: level_bits, memory, plan.
+        index: arguments of `Shard`: level_bits, memory, plan, metric.
         sources: initial content of each shard.
     """
 
     shard_class: type[Shard] = Shard
 
-    def __init__(self, options: Options, index: tuple[Any, ...], sources: Sequence[Source]) -> None:
+    def __init__(self, options: Options, index: IndexSettings, sources: Sequence[Source]) -> None:
         self.options = options
         self._index = index
         self._sources = list(sources)
@@ -359,7 +360,7 @@ class Fleet:
         actor = ray.remote(self.shard_class).options(
             num_cpus=self.options.num_cpus, max_concurrency=_THREADS_OF_AN_ACTOR, scheduling_strategy=affinity
         )
-        return Copy(actor.remote(*self._index, self.options.threads), node, 0, self._versions[shard])
+        return Copy(actor.remote(**self._index, threads=self.options.threads), node, 0, self._versions[shard])
 
     def _started(self, shard: int, copy: Copy) -> Copy:
         """Wait until the actor runs; start another if its node fails."""

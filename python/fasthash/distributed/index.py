@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
-from fasthash._checks import check_codes_of_any_width, check_int, check_layout
+from fasthash._checks import LEVEL_BITS, check_codes_and_layout, check_int, check_layout
+from fasthash._index_options import Metric
 from fasthash._saved_kinds import MAX_SHARDS
 from fasthash._shown import counted
 from fasthash.distributed.durable import Durable
-from fasthash.distributed.fleet import Source
+from fasthash.distributed.fleet import Options, Source
 from fasthash.distributed.manifest import ShardCommit, ShardsManifest
 from fasthash.distributed.saving import Saving
 from fasthash.distributed.searching import PartialResult, Searching
+from fasthash.distributed.states import checked_settings
 from fasthash.index import Memory, Plan
 
 if TYPE_CHECKING:
@@ -49,10 +51,12 @@ class ShardedIndex(Durable, Searching, Saving):
 
     Args:
         level_bits: widths of the levels in bits, as in `HierIndex`.
+        n_bits: width of the only level, as in `HierIndex`; replaces `level_bits`.
         n_shards: number of shards.
         replicas: number of copies of each shard.
         memory: memory budget of each shard, as in `HierIndex`.
         plan: as in `HierIndex`.
+        metric: as in `HierIndex`. Shards send distances as they are returned, in which different ones stay different.
         threads: threads of a search in an actor; None takes the number of processors of its node.
         num_cpus: processors that Ray reserves for each actor; with 0, a node may run any number of actors.
         hedge_after: seconds without an answer after which a second replica is asked.
@@ -76,26 +80,26 @@ class ShardedIndex(Durable, Searching, Saving):
 
     def __init__(
         self,
-        level_bits: int | Sequence[int] = (8, 16, 40),
+        level_bits: int | Sequence[int] = LEVEL_BITS,
         *,
+        n_bits: int | None = None,
         n_shards: int = 2,
         replicas: int = 1,
         memory: Memory = "default",
         plan: Plan = "auto",
+        metric: Metric = "hamming",
         threads: int | None = None,
         num_cpus: float = 0,
         hedge_after: float = 1.0,
         store: str | os.PathLike[str] | None = None,
     ) -> None:
         n_shards = check_int("n_shards", n_shards, minimum=1, maximum=MAX_SHARDS)
-        if store is not None:
-            shards = (ShardCommit(),) * n_shards
-            settings = ShardsManifest(check_layout(level_bits), memory, plan, shards)
-            options: dict[str, Any] = {"threads": threads, "num_cpus": num_cpus, "hedge_after": hedge_after}
-            self._make(store, settings, replicas=replicas, **options)
-            return
-        sources = [Source(0, "", {})] * n_shards
-        self._start(sources, 0, level_bits, memory, plan, replicas, threads, num_cpus, hedge_after)
+        settings = checked_settings(check_layout(level_bits, n_bits), memory, plan, metric)
+        options = Options.checked(n_shards, replicas, threads, num_cpus, hedge_after)
+        if store is None:
+            self._start([Source(0, "", {})] * n_shards, 0, settings, options)
+        else:
+            self._make(store, ShardsManifest(**settings, shards=(ShardCommit(),) * n_shards), options)
 
     @classmethod
     def from_arrays(
@@ -104,6 +108,7 @@ class ShardedIndex(Durable, Searching, Saving):
         ids: ArrayLike | None = None,
         *,
         level_bits: int | Sequence[int] | None = None,
+        n_bits: int | None = None,
         **options: Any,
     ) -> Self:
         """Create an index of these codes.
@@ -112,13 +117,14 @@ class ShardedIndex(Durable, Searching, Saving):
             codes: uint8 array `(n, n_bytes)`.
             ids: as in `add`.
             level_bits: as in the class; None makes a single level.
+            n_bits: width of the only level, as in the class; None takes 8 for each byte.
             options: the other arguments of the class.
 
         Raises:
             TypeError, ValueError: as in the class and in `add`.
         """
-        array = check_codes_of_any_width("codes", codes, known=level_bits is not None)
-        index = cls((array.shape[1] * 8,) if level_bits is None else level_bits, **options)
+        array, widths = check_codes_and_layout(codes, level_bits, n_bits)
+        index = cls(widths, **options)
         try:
             index.add(array, ids)
         except BaseException:
@@ -141,9 +147,10 @@ class ShardedIndex(Durable, Searching, Saving):
         return True  # for an empty index too, as for the other indices
 
     def __repr__(self) -> str:
+        metric = "" if self.metric == "hamming" else f", metric={self.metric!r}"
         return (
             f"ShardedIndex(level_bits={self.level_bits}, n_shards={self.n_shards}, replicas={self.replicas}, "
-            f"memory={self.memory!r}) with {counted(len(self), 'code')}"
+            f"memory={self.memory!r}{metric}) with {counted(len(self), 'code')}"
         )
 
     def __reduce__(self) -> Any:
@@ -158,6 +165,7 @@ class ShardedIndex(Durable, Searching, Saving):
             "n_codes": n,
             "n_bits": self.n_bits,
             "level_bits": list(self.level_bits),
+            "metric": self.metric,
             "nbytes": nbytes,
             "bytes_per_code": nbytes / n if n else 0.0,
             "memory": self.memory,

@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fasthash._checks import check_choice, check_int, check_level_bits
+from fasthash._checks import check_int
 from fasthash._core import FormatError
-from fasthash._index_options import MEMORIES, PLANS, Memory, Plan
+from fasthash._hier_index import HierIndex
+from fasthash._index_options import IndexSettings, Memory, Metric, Plan
 from fasthash._saved_kinds import MAX_SHARDS, SHARD_RULE
 from fasthash.store.copying import verify_files
 from fasthash.store.files import LOCK, put_manifest
@@ -35,7 +36,7 @@ __all__ = [
     "verify_shards",
 ]
 
-_KIND, _FORMAT = "ShardedIndex", 1
+_KIND = "ShardedIndex"
 _WHAT = "an index in shards"
 _BEGINNING = b'{"class": "ShardedIndex"'
 _DRAFT = re.compile(r"manifest-[0-9a-f]{16}\.draft")
@@ -63,11 +64,12 @@ class ShardsManifest:
     next_id: int = 0
     commit: int = 0
     id: str = field(default_factory=lambda: secrets.token_hex(16))
+    metric: Metric = "hamming"
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """Settings of the store of a shard."""
-        return {"level_bits": self.level_bits, "memory": self.memory, "plan": self.plan}
+    def settings(self) -> IndexSettings:
+        """Settings of each shard and its store."""
+        return {"level_bits": self.level_bits, "memory": self.memory, "plan": self.plan, "metric": self.metric}
 
     def next(self, shards: Mapping[int, ShardCommit], next_id: int) -> ShardsManifest:
         """The manifest of the next commit, which replaces those of some shards."""
@@ -80,7 +82,7 @@ class ShardsManifest:
         Raises:
             OSError: a step was refused; the old manifest is in place.
         """
-        return put_manifest(folder, signed(_KIND, _FORMAT, asdict(self) | {"shard": SHARD_RULE}), [])
+        return put_manifest(folder, signed(_KIND, asdict(self) | {"shard": SHARD_RULE}), [])
 
 
 def shard_folder(folder: str | os.PathLike[str], number: int) -> Path:
@@ -111,18 +113,16 @@ def holds_shards(folder: Path) -> bool:
         return False
 
 
-def _checked(version: int, content: dict[str, Any]) -> ShardsManifest:
-    if version != _FORMAT:
-        raise FormatError(f"format is {version!r}, this release reads {_FORMAT}")
-    check_choice("shard", content.pop("shard"), (SHARD_RULE,))
+def _checked(content: dict[str, Any]) -> ShardsManifest:
+    if (rule := content.pop("shard")) != SHARD_RULE:
+        raise FormatError(f"its rule of shards is {rule!r}")
     shards = tuple(map(_shard, content.pop("shards")))
     check_int("number of shards", len(shards), minimum=1, maximum=MAX_SHARDS)
-    levels = check_level_bits(content.pop("level_bits"), any_width=True)
-    if content.keys() != {"memory", "plan", "next_id", "commit", "id"}:
+    levels = tuple(content.pop("level_bits"))
+    if content.keys() != {"memory", "plan", "next_id", "commit", "id", "metric"}:
         raise FormatError(f"its other fields are {', '.join(content)}")
     manifest = ShardsManifest(levels, **content, shards=shards)
-    check_choice("memory", manifest.memory, MEMORIES)
-    check_choice("plan", manifest.plan, PLANS)
+    HierIndex(**manifest.settings)  # raises for settings that no index has
     check_int("next_id", manifest.next_id, minimum=0, maximum=_END_OF_IDS)
     check_int("commit", manifest.commit, minimum=0)
     if not re.fullmatch("[0-9a-f]{32}", manifest.id):
@@ -166,7 +166,7 @@ def facts_of(folder: Path) -> dict[str, Any]:
     """
     index = read_shards(folder)
     stores = [
-        read_named(shard_folder(folder, number), shard.manifest)
+        read_named(shard_folder(folder, number), shard.manifest, index.settings)
         for number, shard in enumerate(index.shards)
         if shard.manifest is not None
     ]
@@ -177,6 +177,7 @@ def facts_of(folder: Path) -> dict[str, Any]:
         "levels": list(index.level_bits),
         "memory": index.memory,
         "plan": index.plan,
+        "metric": index.metric,
         "shards": len(index.shards),
         "commit": index.commit,
         "next_id": index.next_id,
@@ -200,14 +201,14 @@ def verify_shards(folder: Path) -> list[tuple[str, int, str]]:
             continue
         place = shard_folder(folder, number)
         try:
-            store, fault = read_named(place, named), ""
+            store, fault = read_named(place, named, index.settings), ""
         except FormatError as error:
             outcomes.append((f"{place.name}/{named.name}", named.n_bytes, str(error)))
             continue
         files = verify_files(place, store)
         n_codes = sum(each.n_codes - each.n_removed for each in store.segments)
-        if store.level_bits != index.level_bits or n_codes != shard.n_codes:
-            fault = f"it has {n_codes} codes of {store.level_bits} bits, not {shard.n_codes} of {index.level_bits}"
+        if n_codes != shard.n_codes:
+            fault = f"it has {n_codes} codes, not {shard.n_codes}"
         outcomes.append((f"{place.name}/{named.name}", named.n_bytes, fault))
         outcomes += [(f"{place.name}/{name}", n_bytes, fault) for name, n_bytes, fault in files]
     return outcomes

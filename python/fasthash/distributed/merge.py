@@ -1,7 +1,9 @@
 """Merges results of shards into the results of one index over all codes.
 
 Results are ordered by (distance, id). As this is a total order, the k best of the k best of all shards are the k best
-of all codes.
+of all codes. Jaccard distances are fractions, which arrive rounded to float32. Their order is that of the fractions:
+two different fractions of numbers up to 4096, the largest width, differ by at least 1 / (4096 * 4095). That is more
+than 2^-24, the largest distance between two neighbours of float32 up to 1, so that no two round to the same number.
 """
 
 from __future__ import annotations
@@ -11,9 +13,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash._index_options import Metric
 from fasthash.results import RangeResult, SearchResult, SearchStats
 
 __all__ = ["merge_nearest", "merge_ranges", "merge_stats", "rows_of_shards", "shard_of"]
+
+_DTYPES: dict[Metric, type[np.generic]] = {"hamming": np.int32, "jaccard": np.float32}
 
 
 def shard_of(ids: NDArray[np.int64], n_shards: int) -> NDArray[np.int64]:
@@ -40,7 +45,9 @@ def rows_of_shards(ids: NDArray[np.int64], n_shards: int) -> list[NDArray[np.int
     return np.split(np.argsort(shards, kind="stable"), ends[:-1])
 
 
-def merge_nearest(parts: Sequence[SearchResult], n_queries: int, k: int, n_bits: int) -> SearchResult:
+def merge_nearest(
+    parts: Sequence[SearchResult], n_queries: int, k: int, n_bits: int, metric: Metric = "hamming"
+) -> SearchResult:
     """Merge the k nearest neighbours of all shards.
 
     Args:
@@ -48,26 +55,28 @@ def merge_nearest(parts: Sequence[SearchResult], n_queries: int, k: int, n_bits:
         n_queries: number of queries.
         k: neighbours of each query.
         n_bits: width of a code in bits.
+        metric: distance between codes.
 
     Returns:
         `SearchResult` of shape `(n_queries, k)`, padded if the shards have fewer than k neighbours.
     """
-    result = SearchResult(np.full((n_queries, k), n_bits + 1, np.int32), np.full((n_queries, k), -1, np.int64))
+    missing = n_bits + 1 if metric == "hamming" else np.inf
+    result = SearchResult(np.full((n_queries, k), missing, _DTYPES[metric]), np.full((n_queries, k), -1, np.int64))
     if parts:
         distances = np.concatenate([part.distances for part in parts], axis=1)
         ids = np.concatenate([part.ids for part in parts], axis=1)
-        # Padding has distance n_bits + 1, so it comes last.
+        # Padding has the largest distance, so it comes last.
         best = np.lexsort((ids, distances), axis=-1)[:, :k] if len(parts) > 1 else np.arange(min(k, ids.shape[1]))[None]
         result.distances[:, : best.shape[1]] = np.take_along_axis(distances, best, axis=1)
         result.ids[:, : best.shape[1]] = np.take_along_axis(ids, best, axis=1)
     return result
 
 
-def merge_ranges(parts: Sequence[RangeResult], n_queries: int) -> RangeResult:
+def merge_ranges(parts: Sequence[RangeResult], n_queries: int, metric: Metric = "hamming") -> RangeResult:
     """Merge the range results of all shards; the rows of each query are ordered by (distance, id)."""
     offsets = np.zeros(n_queries + 1, np.int64)
     if not parts:
-        return RangeResult(offsets, np.empty(0, np.int32), np.empty(0, np.int64))
+        return RangeResult(offsets, np.empty(0, _DTYPES[metric]), np.empty(0, np.int64))
     for part in parts:
         offsets += part.offsets
     queries = np.concatenate([np.repeat(np.arange(n_queries), np.diff(part.offsets)) for part in parts])

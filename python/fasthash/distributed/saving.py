@@ -12,8 +12,8 @@ from fasthash._checks import check_int, check_path
 from fasthash._core import FormatError
 from fasthash._saved_folder import Card, write_folder
 from fasthash._saved_kinds import MAX_SHARDS, SHARD_RULE, load_folder, shard_names
-from fasthash.distributed.fleet import Source
-from fasthash.distributed.states import Sharded, State
+from fasthash.distributed.fleet import Options, Source
+from fasthash.distributed.states import Sharded, State, checked_settings
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -62,12 +62,12 @@ class Saving(Sharded):
                 facts = {
                     "level_bits": list(self.level_bits),
                     "memory": self.memory,
-                    "plan": self._plan,
+                    "plan": self._settings["plan"],
                     "n_shards": self.n_shards,
                     "n_codes": sum(state.sizes),
                     "next_id": state.next_id,
                     "shard": SHARD_RULE,
-                }
+                } | ({} if self.metric == "hamming" else {"metric": self.metric})
                 writers = {name: writer(shard) for shard, name in enumerate(shard_names(self.n_shards))}
                 card = write_folder(path, type(self).__name__, facts, writers)
             self._saved([Source(version, os.fspath(path), card) for version in state.versions])
@@ -109,10 +109,12 @@ class Saving(Sharded):
 
     @classmethod
     def _of(cls, folder: Path, card: Card, n_shards: int | None, *rest: Any) -> Self:
-        """Load the index of a card; `rest` holds the last arguments of `_start`."""
+        """Load the index of a card; `rest` holds the last arguments of `Options.checked`."""
         index = cls.__new__(cls)
-        sources = [Source(0, os.fspath(folder), card)] * (n_shards or card["n_shards"])
-        index._start(sources, card["next_id"], card["level_bits"], card["memory"], card["plan"], *rest)
+        options = Options.checked(n_shards or card["n_shards"], *rest)
+        sources = [Source(0, os.fspath(folder), card)] * options.n_shards
+        settings = checked_settings(card["level_bits"], card["memory"], card["plan"], card.get("metric", "hamming"))
+        index._start(sources, card["next_id"], settings, options)
         if len(index) != card["n_codes"]:
             index.close()
             raise FormatError(f"{folder} holds {len(index)} codes, expected {card['n_codes']}")

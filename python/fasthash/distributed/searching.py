@@ -11,18 +11,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fasthash._checks import (
-    as_array,
     check_bool,
-    check_choice,
-    check_fraction,
     check_int,
     check_queries,
+    check_radius,
     code_bytes,
     is_int64,
+    of_ids,
     own_array,
     own_ids,
 )
-from fasthash._index_options import KEEP_MODES, MAX_K, Allow, KeepMode
+from fasthash._index_options import MAX_K, Allow, IndexSettings, KeepMode, check_keep
 from fasthash.distributed._ray import shared
 from fasthash.distributed.fleet import Fleet
 from fasthash.distributed.merge import merge_nearest, merge_ranges, merge_stats, rows_of_shards, shard_of
@@ -48,8 +47,8 @@ class PartialResult(NamedTuple):
 class Searching(Sharded):
     """The methods that search and return codes."""
 
-    def _begin(self, level_bits: tuple[int, ...], fleet: Fleet, sizes: Sequence[int], next_id: int) -> None:
-        super()._begin(level_bits, fleet, sizes, next_id)
+    def _begin(self, settings: IndexSettings, fleet: Fleet, sizes: Sequence[int], next_id: int) -> None:
+        super()._begin(settings, fleet, sizes, next_id)
         self._filters: weakref.WeakKeyDictionary[IdFilter, dict[int, Allowed]] = weakref.WeakKeyDictionary()
         self._filter_numbers = itertools.count()
 
@@ -67,10 +66,10 @@ class Searching(Sharded):
             ValueError: an id is not in the index.
             ShardLostError: no copy of a shard with one of these ids is left.
         """
-        given = as_array("ids", ids)
-        if given.ndim == 0:
-            return self.reconstruct(given[None])[0]
-        array = own_ids(given)
+        return of_ids(ids, self._reconstructed)
+
+    def _reconstructed(self, ids: NDArray[Any]) -> NDArray[np.uint8]:
+        array = own_ids(ids)
         rows = rows_of_shards(array, self.n_shards)
         parts = self._read("read", "reconstruct", each={s: (array[of],) for s, of in enumerate(rows) if len(of)})
         codes = np.empty((len(array), code_bytes(self.n_bits)), np.uint8)
@@ -122,13 +121,15 @@ class Searching(Sharded):
 
         Raises:
             TypeError: wrong dtype of `queries` or `allow`, `k` is not an integer, `keep` is not a number.
-            ValueError: wrong shape, `k` or `keep` out of range, unknown `keep_mode`.
+            ValueError: wrong shape, `k` or `keep` out of range, unknown `keep_mode`, or `keep` with another metric than
+                `"hamming"`.
             ShardLostError: no copy of a shard is left.
         """
         array = check_queries(own_array("queries", queries), self.n_bits)
         k = check_int("k", k, minimum=1, maximum=MAX_K)
-        share = None if keep is None else check_fraction("keep", keep)
-        check_choice("keep_mode", keep_mode, KEEP_MODES)
+        share = check_keep(keep, keep_mode)
+        if keep is not None and self.metric != "hamming":
+            raise ValueError(f"metric must be 'hamming' for keep, this index has {self.metric!r}")
         check_bool("stats", stats)
         allow = _own_filter(allow)
 
@@ -140,19 +141,19 @@ class Searching(Sharded):
             sent, sent_cuts = shared(array), shared(cuts)
             each = {s: (sent, k, sent_cuts, keep_mode, *allowed[s]) for s in range(self.n_shards)}
             parts = self._fleet.ask("search", each, state.versions, missing=missing)
-            result = merge_nearest([parts[s][0] for s in sorted(parts)], len(array), k, self.n_bits)
+            result = merge_nearest([parts[s][0] for s in sorted(parts)], len(array), k, self.n_bits, self.metric)
             return result, self._work(parts, state, len(array))
 
         return self._found(find, stats, partial)
 
     def range_search(
-        self, queries: ArrayLike, radius: int, *, allow: Allow = None, stats: bool = False, partial: bool = False
+        self, queries: ArrayLike, radius: float, *, allow: Allow = None, stats: bool = False, partial: bool = False
     ) -> Any:
         """Find all codes within a radius of each query, exactly, ordered by (distance, id).
 
         Args:
             queries: uint8 array `(nq, n_bits / 8)`.
-            radius: largest distance in bits, at least 0; with n_bits or more the result holds all codes.
+            radius: as in `HierIndex.range_search`.
             allow: ids that the search may return, as in `search`.
             stats: also return the work done, added up over all shards.
             partial: as in `search`.
@@ -162,30 +163,25 @@ class Searching(Sharded):
             `PartialResult` of that.
 
         Raises:
-            TypeError: wrong dtype of `queries` or `allow`, or `radius` is not an integer.
+            TypeError: wrong dtype of `queries` or `allow`, or `radius` is not an integer (`"jaccard"`: not a number).
             ValueError: wrong shape, or `radius` is negative.
             ShardLostError: no copy of a shard is left.
         """
-        array = check_queries(own_array("queries", queries), self.n_bits)
-        radius = min(check_int("radius", radius, minimum=0), self.n_bits)
+        n, ask = self._within("range_search", queries, radius, allow)
         check_bool("stats", stats)
-        allow = _own_filter(allow)
 
         def find(state: State, missing: set[int] | None) -> tuple[RangeResult, SearchStats]:
-            allowed, sent = self._allowed(allow, state), shared(array)
-            each = {s: (sent, radius, *allowed[s]) for s in range(self.n_shards)}
-            parts = self._fleet.ask("range_search", each, state.versions, missing=missing)
-            result = merge_ranges([parts[s][0] for s in sorted(parts)], len(array))
-            return result, self._work(parts, state, len(array))
+            parts = ask(state, missing)
+            return merge_ranges([parts[s][0] for s in sorted(parts)], n, self.metric), self._work(parts, state, n)
 
         return self._found(find, stats, partial)
 
-    def count_within(self, queries: ArrayLike, radius: int, *, allow: Allow = None, partial: bool = False) -> Any:
+    def count_within(self, queries: ArrayLike, radius: float, *, allow: Allow = None, partial: bool = False) -> Any:
         """Count the codes within a radius of each query, without listing them.
 
         Args:
             queries: uint8 array `(nq, n_bits / 8)`.
-            radius: largest distance in bits, at least 0; with n_bits or more all codes count.
+            radius: as in `HierIndex.range_search`.
             allow: ids that may count, as in `search`.
             partial: as in `search`.
 
@@ -193,21 +189,35 @@ class Searching(Sharded):
             int64 array `(nq,)`; with `partial=True` a `PartialResult` of that.
 
         Raises:
-            TypeError: wrong dtype of `queries` or `allow`, or `radius` is not an integer.
+            TypeError: wrong dtype of `queries` or `allow`, or `radius` is not an integer (`"jaccard"`: not a number).
             ValueError: wrong shape, or `radius` is negative.
             ShardLostError: no copy of a shard is left.
         """
-        array = check_queries(own_array("queries", queries), self.n_bits)
-        radius = min(check_int("radius", radius, minimum=0), self.n_bits)
-        allow = _own_filter(allow)
+        n, ask = self._within("count_within", queries, radius, allow)
 
         def find(state: State, missing: set[int] | None) -> tuple[NDArray[np.int64], None]:
-            allowed, sent = self._allowed(allow, state), shared(array)
-            each = {s: (sent, radius, *allowed[s]) for s in range(self.n_shards)}
-            parts = self._fleet.ask("count_within", each, state.versions, missing=missing)
-            return np.sum([np.zeros(len(array), np.int64), *parts.values()], axis=0, dtype=np.int64), None
+            return np.sum([np.zeros(n, np.int64), *ask(state, missing).values()], axis=0, dtype=np.int64), None
 
         return self._found(find, False, partial)
+
+    def _within(
+        self, method: str, queries: ArrayLike, radius: float, allow: Allow
+    ) -> tuple[int, Callable[[State, set[int] | None], dict[int, Any]]]:
+        """Check the arguments of a search within a radius.
+
+        Returns:
+            The number of queries, and the function that asks all shards.
+        """
+        array = check_queries(own_array("queries", queries), self.n_bits)
+        largest = check_radius(radius, self.metric, self.n_bits)
+        own_allow = _own_filter(allow)
+
+        def ask(state: State, missing: set[int] | None) -> dict[int, Any]:
+            allowed, sent = self._allowed(own_allow, state), shared(array)
+            each = {s: (sent, largest, *allowed[s]) for s in range(self.n_shards)}
+            return self._fleet.ask(method, each, state.versions, missing=missing)
+
+        return len(array), ask
 
     def _found(
         self, find: Callable[[State, set[int] | None], tuple[Any, SearchStats | None]], stats: bool, partial: bool

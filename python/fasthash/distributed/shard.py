@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fasthash._checks import code_bytes
 from fasthash._core import FormatError
 from fasthash._index_base import search_stats
-from fasthash._index_options import KEEP_MODES
+from fasthash._index_options import KEEP_MODES, Metric
 from fasthash._saved_folder import check_file, file_entry
 from fasthash._saved_kinds import check_shard, shard_names
 from fasthash.distributed.merge import shard_of
@@ -48,12 +48,20 @@ class Shard:
         memory: as in `HierIndex`.
         plan: as in `HierIndex`.
         threads: threads of a search; None takes the number of processors.
+        metric: as in `HierIndex`.
     """
 
-    def __init__(self, level_bits: Sequence[int], memory: Memory, plan: Plan, threads: int | None) -> None:
+    def __init__(
+        self,
+        level_bits: Sequence[int],
+        memory: Memory,
+        plan: Plan,
+        threads: int | None,
+        metric: Metric = "hamming",
+    ) -> None:
         if threads is not None:
             set_num_threads(threads)
-        self._empty = HierIndex(level_bits, memory=memory, plan=plan)
+        self._empty = HierIndex(level_bits, memory=memory, plan=plan, metric=metric)
         self._versions: dict[int, HierIndex] = {}
         self._filters: OrderedDict[int, IdFilter] = OrderedDict()
 
@@ -91,7 +99,7 @@ class Shard:
         name = shard_names(card["n_shards"])[number]
         path = check_file(folder, card, name, whole=False)
         index = load(path)
-        if not isinstance(index, HierIndex) or index.metric != "hamming":
+        if not isinstance(index, HierIndex):
             raise FormatError(f"{path} holds {index!r}, expected a HierIndex")
         codes, ids = index.to_arrays()
         check_shard(index, shard_of(ids, card["n_shards"]), number, ids, card)
@@ -150,11 +158,13 @@ class Shard:
         distances, ids, work = index._impl.search(queries, k, index._filter(allow), True, None, mode, cuts)
         return SearchResult(distances, ids), search_stats(work)
 
-    def range_search(self, version: int, queries: Codes, radius: int, *allowed: Any) -> tuple[RangeResult, SearchStats]:
+    def range_search(
+        self, version: int, queries: Codes, radius: float, *allowed: Any
+    ) -> tuple[RangeResult, SearchStats]:
         """Find all codes within a radius."""
         return self._versions[version].range_search(queries, radius, allow=self._filter(*allowed), stats=True)
 
-    def count_within(self, version: int, queries: Codes, radius: int, *allowed: Any) -> NDArray[np.int64]:
+    def count_within(self, version: int, queries: Codes, radius: float, *allowed: Any) -> NDArray[np.int64]:
         """Count the codes within a radius."""
         return self._versions[version].count_within(queries, radius, allow=self._filter(*allowed))
 

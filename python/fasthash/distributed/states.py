@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fasthash._checks import check_choice, check_int, check_layout, check_not_negative, check_positive
-from fasthash._index_options import MEMORIES, PLANS, Memory, Plan
+from fasthash._checks import check_layout, check_not_negative
+from fasthash._hier_index import HierIndex
+from fasthash._index_options import IndexSettings, Memory, Metric
 from fasthash._locks import ChangeLock
 from fasthash.distributed import _ray
 from fasthash.distributed.fleet import Fleet, Options, ShardLostError, Source
@@ -22,10 +23,26 @@ from fasthash.distributed.pruning import Census
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Sharded", "State"]
+__all__ = ["Sharded", "State", "checked_settings"]
 
 _WAIT = 60.0
 _Answer = TypeVar("_Answer")
+
+
+def checked_settings(level_bits: Any, memory: Any, plan: Any, metric: Any) -> IndexSettings:
+    """The settings of shards.
+
+    Raises:
+        TypeError, ValueError: as for a `HierIndex`, also if they exclude each other.
+    """
+    settings: IndexSettings = {
+        "level_bits": check_layout(level_bits),
+        "memory": memory,
+        "plan": plan,
+        "metric": metric,
+    }
+    HierIndex(**settings)
+    return settings
 
 
 @dataclass(eq=False)
@@ -46,33 +63,17 @@ class Sharded:
         self,
         sources: list[Source],
         next_id: int,
-        level_bits: int | Sequence[int],
-        memory: Memory,
-        plan: Plan,
-        replicas: int,
-        threads: int | None,
-        num_cpus: float,
-        hedge_after: float,
+        settings: IndexSettings,
+        options: Options,
         fleet_class: type[Fleet] = Fleet,
     ) -> None:
-        widths = check_layout(level_bits)
-        check_choice("memory", memory, MEMORIES)
-        check_choice("plan", plan, PLANS)
-        self._memory, self._plan = memory, plan
-        options = Options(
-            n_shards=len(sources),
-            replicas=check_int("replicas", replicas, minimum=1),
-            threads=None if threads is None else check_int("threads", threads, minimum=1, maximum=1024),
-            num_cpus=check_not_negative("num_cpus", num_cpus),
-            hedge_after=check_positive("hedge_after", hedge_after),
-        )
         _ray.start()
-        fleet = fleet_class(options, (widths, memory, plan), sources)
-        self._begin(widths, fleet, fleet.start(), next_id)
+        fleet = fleet_class(options, settings, sources)
+        self._begin(settings, fleet, fleet.start(), next_id)
 
-    def _begin(self, level_bits: tuple[int, ...], fleet: Fleet, sizes: Sequence[int], next_id: int) -> None:
+    def _begin(self, settings: IndexSettings, fleet: Fleet, sizes: Sequence[int], next_id: int) -> None:
         """Start with the shards of a fleet, which hold these numbers of codes."""
-        self._level_bits = level_bits
+        self._settings = settings
         self._fleet = fleet
         self._state = State((0,) * len(sizes), tuple(sizes), next_id)
         self._old: list[State] = []  # old states with versions that shards still hold
@@ -82,17 +83,22 @@ class Sharded:
     @property
     def n_bits(self) -> int:
         """Width of a code in bits."""
-        return sum(self._level_bits)
+        return sum(self.level_bits)
 
     @property
     def level_bits(self) -> tuple[int, ...]:
         """Widths of the levels in bits, coarse first."""
-        return self._level_bits
+        return self._settings["level_bits"]
+
+    @property
+    def metric(self) -> Metric:
+        """Distance between codes: `"hamming"` or `"jaccard"`."""
+        return self._settings["metric"]
 
     @property
     def memory(self) -> Memory:
         """Memory budget of each shard: `"compact"`, `"default"` or `"fast"`."""
-        return self._memory
+        return self._settings["memory"]
 
     @property
     def n_shards(self) -> int:

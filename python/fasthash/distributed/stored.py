@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from fasthash._index_options import IndexSettings
 from fasthash.distributed.manifest import read_shards, shard_folder
 from fasthash.distributed.shard import Codes, Ids, Shard
 from fasthash.index import HierIndex
@@ -31,9 +32,9 @@ _PAUSE = 0.05
 _IDS = {"add": 1, "remove": 0, "update": 0}  # place of the ids among the arguments
 
 
-def card_of(named: FileFacts | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+def card_of(named: FileFacts | None, settings: IndexSettings) -> dict[str, Any]:
     """What a shard must know of the commit that counts: its manifest, and the settings of its store."""
-    return {"named": None if named is None else asdict(named), "settings": dict(settings)}
+    return {"named": None if named is None else asdict(named), "settings": settings}
 
 
 def _named(card: Mapping[str, Any]) -> FileFacts | None:
@@ -111,7 +112,7 @@ class StoredShard(Shard):
         if (named := _named(card)) is None:
             self._segments = ()
             return self._empty.copy()
-        manifest = read_named(self._folder, named)
+        manifest = read_named(self._folder, named, card["settings"])
         self._segments = open_segments(self._folder, manifest, self._segments, check=False)
         return View(manifest, self._segments, manifest.next_id, manifest.keys).index.copy()
 
@@ -163,7 +164,7 @@ class StoredShard(Shard):
             self._writer = self._taken(named, card["settings"])
         return self._writer
 
-    def _taken(self, named: FileFacts | None, settings: Mapping[str, Any]) -> PreparingWriter:
+    def _taken(self, named: FileFacts | None, settings: IndexSettings) -> PreparingWriter:
         """Take the lock of the store, and open it for writing."""
 
         def check() -> None:
@@ -174,7 +175,7 @@ class StoredShard(Shard):
         end = time.monotonic() + _LOCK_SECONDS
         while True:
             try:
-                return PreparingWriter(self._folder, dict(settings), named, check)
+                return PreparingWriter(self._folder, settings, named, check)
             except BlockingIOError:
                 if time.monotonic() > end:
                     raise

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._checks import check_codes
+from fasthash._checks import check_codes, whole_radius
+from fasthash._shown import as_numbers
 from fasthash.serving.limits import Limits, RefusedError
 from fasthash.store import Store
 
@@ -79,7 +80,7 @@ def _check_number(n: int, most: int) -> None:
 
 
 def results(
-    store: Store, queries: NDArray[np.uint8], k: int, radius: int | None, allow: Sequence[int] | None, limits: Limits
+    store: Store, queries: NDArray[np.uint8], k: int, radius: float | None, allow: Sequence[int] | None, limits: Limits
 ) -> list[list[dict[str, Any]]]:
     """Neighbours of each query, each with id, distance, and key if there are keys.
 
@@ -101,16 +102,19 @@ def results(
         found = store.search(queries, k, allow=allowed)
         places: list[Any] = [(row, ids != -1) for row, ids in enumerate(found.ids)]
     else:
-        if radius < 0:
-            raise RefusedError(422, f"radius must be at least 0, got {radius}")
-        if (n := int(store.count_within(queries, radius, allow=allowed).sum())) > limits.results:
-            raise RefusedError(422, f"radius {radius} gives {n:,} results, at most {limits.results:,} are allowed")
-        found = store.range_search(queries, radius, allow=allowed)
+        try:
+            within = whole_radius(radius, store.metric)
+            n = int(store.count_within(queries, within, allow=allowed).sum())
+        except ValueError as error:
+            raise RefusedError(422, str(error)) from None
+        if n > limits.results:
+            raise RefusedError(422, f"radius {within} gives {n:,} results, at most {limits.results:,} are allowed")
+        found = store.range_search(queries, within, allow=allowed)
         places = [slice(begin, end) for begin, end in pairwise(found.offsets.tolist())]
     columns = {"id": found.ids, "distance": found.distances} | ({"key": found.keys} if found.has_keys else {})
     answers = []
     for place in places:
-        rows = zip(*(values[place].tolist() for values in columns.values()), strict=True)
+        rows = zip(*(as_numbers(values[place]) for values in columns.values()), strict=True)
         answers.append([{name: _as_json(value) for name, value in zip(columns, row, strict=True)} for row in rows])
     return answers
 

@@ -95,7 +95,7 @@ def as_list(name: str, keys: Any) -> list[Key]:
     """The keys of a sequence or array with one axis; integers become `int`.
 
     Raises:
-        TypeError: a single string, or not a sequence.
+        TypeError: a single string, not a sequence, or a sequence of sequences.
         ValueError: an array with several axes.
     """
     if isinstance(keys, (str, bytes, uuid.UUID)) or not isinstance(keys, (Iterable, np.ndarray)):
@@ -104,7 +104,11 @@ def as_list(name: str, keys: Any) -> list[Key]:
         if keys.ndim != 1:
             raise ValueError(f"{name} must have one axis, got shape {keys.shape}")
         keys = keys.tolist()
-    return [key.item() if isinstance(key, np.integer) else key for key in keys]
+    given = [key.item() if isinstance(key, np.integer) else key for key in keys]
+    for key in given:
+        if isinstance(key, (list, tuple, np.ndarray)):
+            raise TypeError(f"{name} must be a sequence of keys, got one of sequences, such as {short(key)}")
+    return given
 
 
 def kind_of(keys: list[Key], given: Any) -> KeyKind:

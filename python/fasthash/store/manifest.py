@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fasthash._checks import MAX_BITS
 from fasthash._core import FormatError
+from fasthash._hier_index import HierIndex
+from fasthash._index_options import IndexSettings, Memory, Metric, Plan
 from fasthash.store.kinds import KINDS
 from fasthash.store.signed import read_signed, signed
 
@@ -31,7 +32,6 @@ __all__ = [
 
 MANIFEST = "manifest"
 OUR_FILES = re.compile(r"(segment|keys|removed|manifest)-[0-9a-f]{16}\.(fh|keys|removed|draft|commit)")
-_FORMAT = 1
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _HEAD = 128  # bytes of the headers of segments and keys, which hold the checksums of the rest
 
@@ -98,11 +98,17 @@ class Manifest:
     id: str
     commit: int
     level_bits: tuple[int, ...]
-    memory: str
-    plan: str
+    memory: Memory
+    plan: Plan
     keys: str | None  # kind of the keys, "none" if entries have none, None until the first entry
     next_id: int
     segments: tuple[SegmentFacts, ...] = ()
+    metric: Metric = "hamming"
+
+    @property
+    def settings(self) -> IndexSettings:
+        """Settings of the index that the store is searched as."""
+        return {"level_bits": self.level_bits, "memory": self.memory, "plan": self.plan, "metric": self.metric}
 
     def files(self) -> set[str]:
         """Names of all files of this commit, beside the manifest."""
@@ -125,7 +131,7 @@ class Manifest:
 
     def text(self) -> bytes:
         """The content of the file."""
-        return signed("Store", _FORMAT, asdict(self))
+        return signed("Store", asdict(self))
 
 
 def read_manifest(folder: Path, name: str = MANIFEST) -> Manifest:
@@ -143,19 +149,12 @@ def read_manifest(folder: Path, name: str = MANIFEST) -> Manifest:
     return read_signed(path, text, "Store", "a store", _checked)
 
 
-def _checked(version: int, content: dict[str, Any]) -> Manifest:
-    if version != _FORMAT:
-        raise FormatError(f"format is {version!r}, this release reads {_FORMAT}")
+def _checked(content: dict[str, Any]) -> Manifest:
     segments = tuple(_segment(each) for each in content.pop("segments"))
     manifest = Manifest(**content | {"level_bits": tuple(content["level_bits"])}, segments=segments)
     _check("id", isinstance(manifest.id, str))
     _check("commit", _whole(manifest.commit))
-    bits = manifest.level_bits
-    _check("level_bits", bool(bits) and all(_whole(each) and each > 0 for each in bits))
-    _check("level_bits", all(each % 8 == 0 for each in bits[:-1]))
-    _check("level_bits", sum(bits) <= MAX_BITS)
-    _check("memory", manifest.memory in ("compact", "default", "fast"))
-    _check("plan", manifest.plan in ("auto", "scan", "prefix", "multi-index", "clusters"))
+    HierIndex(**manifest.settings)  # raises for settings that no index has
     _check("keys", manifest.keys in (None, "none", *KINDS))
     _check("next_id", _whole(manifest.next_id) and manifest.next_id <= 2**63)
     names = [name for each in segments for name in (each.file.name, each.keys.name if each.keys else "")]

@@ -77,7 +77,8 @@ def save_segment(folder: Path, manifest: Manifest, index: _core.HierIndex, *, fl
     """
     path = folder / new_name("segment", "fh")
     with_map = len(index) > FEW
-    if with_map and manifest.plan == "auto" and index.shape().plan == _core.Plan.scan:
+    may_be_clusters = manifest.plan == "auto" and manifest.metric == "hamming"
+    if with_map and may_be_clusters and index.shape().plan == _core.Plan.scan:
         in_clusters = empty_index(replace(manifest, plan="clusters"))
         index = in_clusters.joined([index], manifest.next_id)
         index.compact()

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from fasthash._core import FormatError
 from fasthash._durable import make_folder
+from fasthash._index_options import IndexSettings
 from fasthash.store import files
 from fasthash.store.commit import Commit
 from fasthash.store.entries import difference
 from fasthash.store.files import flush_files, new_name, write_file
 from fasthash.store.manifest import FileFacts, Manifest, read_manifest
-from fasthash.store.writer import Settings, Writer, first_manifest
+from fasthash.store.writer import Writer, first_manifest
 
 __all__ = ["PreparingWriter", "read_named"]
 
@@ -41,14 +42,14 @@ class PreparingWriter(Writer):
     """
 
     def __init__(
-        self, folder: Path, settings: Settings, named: FileFacts | None, check: Callable[[], object] = lambda: None
+        self, folder: Path, settings: IndexSettings, named: FileFacts | None, check: Callable[[], object] = lambda: None
     ) -> None:
         make_folder(folder)
         self._named = self._prepared = self._next = named
 
         def first() -> Manifest:
             check()
-            return first_manifest(settings) if named is None else read_named(folder, named)
+            return first_manifest(settings) if named is None else read_named(folder, named, settings)
 
         self._start(folder, first, merges=True, check=False)
         self._settled = self.manifest, self.segments
@@ -153,11 +154,11 @@ class PreparingWriter(Writer):
         return self.manifest.files() | (set() if self._named is None else {self._named.name})
 
 
-def read_named(folder: Path, facts: FileFacts) -> Manifest:
-    """Read the manifest of a commit of a shard.
+def read_named(folder: Path, facts: FileFacts, settings: IndexSettings) -> Manifest:
+    """Read the manifest of a commit of a shard, whose store has these settings.
 
     Raises:
-        FormatError: it is missing, damaged, or another one.
+        FormatError: it is missing, damaged, or another one, or has other settings.
         OSError: the operating system refused it.
     """
     path = folder / facts.name
@@ -166,4 +167,7 @@ def read_named(folder: Path, facts: FileFacts) -> Manifest:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FormatError(f"{path} is missing, which the manifest of the shards names") from error
     facts.check(path, text, len(text))
-    return read_manifest(folder, facts.name)
+    manifest = read_manifest(folder, facts.name)
+    if manifest.settings != settings:
+        raise FormatError(f"{path} has the settings {manifest.settings}, the manifest of the shards has {settings}")
+    return manifest

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fasthash._checks import as_array, check_ids, check_int, is_int64
-from fasthash._index_options import Allow, KeepMode, Memory
+from fasthash._index_options import Allow, KeepMode, Memory, Metric
 from fasthash.results import SearchStats
 from fasthash.store.kinds import as_list
 from fasthash.store.results import StoreRangeResult, StoreSearchResult
@@ -78,14 +78,14 @@ class Readable:
 
     @overload
     def range_search(
-        self, queries: ArrayLike, radius: int, *, allow: Allow = ..., stats: Literal[False] = ...
+        self, queries: ArrayLike, radius: float, *, allow: Allow = ..., stats: Literal[False] = ...
     ) -> StoreRangeResult: ...
     @overload
     def range_search(
-        self, queries: ArrayLike, radius: int, *, allow: Allow = ..., stats: Literal[True]
+        self, queries: ArrayLike, radius: float, *, allow: Allow = ..., stats: Literal[True]
     ) -> tuple[StoreRangeResult, SearchStats]: ...
     def range_search(
-        self, queries: ArrayLike, radius: int, *, allow: Allow = None, stats: bool = False
+        self, queries: ArrayLike, radius: float, *, allow: Allow = None, stats: bool = False
     ) -> StoreRangeResult | tuple[StoreRangeResult, SearchStats]:
         """Find all codes within a radius of each query, as `HierIndex.range_search` does.
 
@@ -99,7 +99,7 @@ class Readable:
             return StoreRangeResult._with(found, view.keys_of_result)
         return StoreRangeResult._with(found[0], view.keys_of_result), found[1]
 
-    def count_within(self, queries: ArrayLike, radius: int, *, allow: Allow = None) -> NDArray[np.int64]:
+    def count_within(self, queries: ArrayLike, radius: float, *, allow: Allow = None) -> NDArray[np.int64]:
         """Count the codes within a radius of each query, as `HierIndex.count_within` does."""
         return self._view.index.count_within(queries, radius, allow=allow)
 
@@ -149,6 +149,11 @@ class Readable:
     def n_bits(self) -> int:
         """Width of a code in bits."""
         return self._view.index.n_bits
+
+    @property
+    def metric(self) -> Metric:
+        """Distance between codes: `"hamming"` or `"jaccard"`."""
+        return self._view.index.metric
 
     @property
     def level_bits(self) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fasthash import _core
 from fasthash._core import FormatError
-from fasthash._index_options import MEMORIES, PLANS
+from fasthash._hier_index import HierIndex
 from fasthash.store.entries import Entries, difference, distinct, no_entries
 from fasthash.store.files import SharedFile
 from fasthash.store.keys import HEADER_BYTES, KeyTable
@@ -25,8 +25,12 @@ __all__ = ["Segment", "empty_index", "open_segment", "open_segments"]
 
 
 def empty_index(manifest: Manifest) -> _core.HierIndex:
-    """An index with the settings of a store, without codes."""
-    return _core.HierIndex(manifest.level_bits, MEMORIES[manifest.memory], PLANS[manifest.plan])
+    """An index with the settings of a store, without codes.
+
+    Raises:
+        ValueError: the settings exclude each other.
+    """
+    return HierIndex(**manifest.settings)._impl
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +107,8 @@ def open_segment(folder: Path, manifest: Manifest, facts: SegmentFacts, *, check
     file = _shared(folder, facts.file)
     core = _core.load(bytes(file.path), True, check)
     settings = empty_index(manifest)
+    if core.metric is not settings.metric:
+        raise FormatError(f"{file.path} has the metric {core.metric.name}, its store has {manifest.metric}")
     if core.kind != settings.kind or core.level_bits != settings.level_bits or len(core) != facts.n_codes:
         raise FormatError(
             f"{file.path} holds {len(core)} codes of {core.level_bits} bits, its store expects {facts.n_codes} of "

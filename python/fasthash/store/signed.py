@@ -16,16 +16,21 @@ from fasthash._saved_folder import parsed
 
 __all__ = ["read_signed", "signed"]
 
+_FORMATS = (1, 2)  # 2 names the metric; 1 is without one and means Hamming
+
 _Read = TypeVar("_Read")
 
 
-def signed(kind: str, version: int, fields: Mapping[str, Any]) -> bytes:
-    """The content of a file with these fields; `kind` is the name of a class, `version` that of the format."""
-    line = json.dumps({"class": kind, "format": version} | dict(fields), allow_nan=False).encode() + b"\n"
+def signed(kind: str, fields: Mapping[str, Any]) -> bytes:
+    """The content of a file with these fields, `metric` among them; `kind` is the name of a class."""
+    # The oldest format that can say this, so that earlier releases read it.
+    named = {name: value for name, value in fields.items() if (name, value) != ("metric", "hamming")}
+    head = {"class": kind, "format": 2 if "metric" in named else 1}
+    line = json.dumps(head | named, allow_nan=False).encode() + b"\n"
     return line + hashlib.sha256(line).hexdigest().encode() + b"\n"
 
 
-def read_signed(path: Path, text: bytes, kind: str, what: str, read: Callable[[int, dict[str, Any]], _Read]) -> _Read:
+def read_signed(path: Path, text: bytes, kind: str, what: str, read: Callable[[dict[str, Any]], _Read]) -> _Read:
     """Check the content of a file, and read its fields.
 
     Args:
@@ -33,7 +38,7 @@ def read_signed(path: Path, text: bytes, kind: str, what: str, read: Callable[[i
         text: its content.
         kind: expected name of a class.
         what: the thing that the file describes, for errors: `"a store"`.
-        read: function of the version of the format and the other fields.
+        read: function of the fields, `metric` among them, which format 1 leaves out.
 
     Raises:
         FormatError: the file is damaged, describes something else, or `read` refuses a field.
@@ -43,9 +48,12 @@ def read_signed(path: Path, text: bytes, kind: str, what: str, read: Callable[[i
         content = parsed(line.decode())
         if content.pop("class") != kind:
             raise FormatError(f"it is not that of {what}")
-        version = content.pop("format")
+        if (version := content.pop("format")) not in _FORMATS:
+            raise FormatError(f"format is {version!r}, this release reads {' and '.join(map(str, _FORMATS))}")
         if checksum != hashlib.sha256(line + end).hexdigest().encode() + b"\n":
             raise FormatError("its checksum does not match")
-        return read(version, content)
+        if ("metric" in content) != (version == 2) or content.get("metric") == "hamming":
+            raise FormatError(f"its metric is not that of format {version}")
+        return read({"metric": "hamming"} | content)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise FormatError(f"{path} is damaged, or no manifest of {what}: {error!r}") from error

@@ -21,7 +21,7 @@ from fasthash._checks import (
 )
 from fasthash._flat_index import FlatIndex
 from fasthash._hier_index import HierIndex
-from fasthash._index_options import MEMORIES, PLANS, Memory, Plan
+from fasthash._index_options import MEMORIES, METRICS, PLANS, Memory, Metric, Plan
 from fasthash._saved_folder import read_by_card
 from fasthash._shown import counted
 from fasthash.store.copying import copy_store
@@ -55,6 +55,8 @@ class Store(Readable):
         memory: for a new store, the memory budget as in `HierIndex`. None is `"default"`.
         plan: for a new store, the plan of its segments as in `HierIndex`. None is `"auto"`, which puts codes that
             an index in memory would scan in clusters, where they have some.
+        metric: for a new store, the distance between codes as in `HierIndex`, which is that of all searches. None is
+            `"hamming"`. With `"jaccard"` a store has one level and no plan to force.
         merge: let the writer merge small segments on a thread in the background, which no commit waits for.
         check: check every byte of codes and ids now, which takes time with every code. False checks the manifest, all
             headers, and whatever a search relies on for its safety: a damaged code then gives a wrong result, never a
@@ -86,6 +88,7 @@ class Store(Readable):
         n_bits: int | None = None,
         memory: Memory | None = None,
         plan: Plan | None = None,
+        metric: Metric | None = None,
         merge: bool = True,
         check: bool = False,
     ) -> None:
@@ -95,13 +98,15 @@ class Store(Readable):
         check_bool("check", check)
         self._check = check
         self._folder = Path(os.path.abspath(path))
-        settings = _settings(level_bits, n_bits, memory, plan)
+        settings = _settings(level_bits, n_bits, memory, plan, metric)
         self._writer: Writer | None = None
         self._opened: View | None = None
         if mode == "w":
             self._writer = Writer(self._folder, settings, merge, check)
         elif settings:
             raise ValueError(f"{', '.join(settings)} must be left out: a reader takes them from the store")
+        elif not merge:
+            raise ValueError("merge must be left out: a reader merges no segments, got False")
         else:
             self._opened = self._open(())
 
@@ -235,22 +240,20 @@ class Store(Readable):
         """Make a store of the entries of an index; returns it, committed, to be written.
 
         Args:
-            index: the index. A flat one gives a store with one level.
+            index: the index, whose metric the store takes. A flat one gives a store with one level.
             path: folder of the new store.
             keys: a key for each entry, in the order of `index.to_arrays()`, which is that of ids. None: no keys.
 
         Raises:
             TypeError: `index` is not an index.
-            ValueError: the metric of the index is not `"hamming"`.
             FileExistsError: `path` holds a store already, or something else.
         """
         if not isinstance(index, (FlatIndex, HierIndex)):
             raise TypeError(f"index must be a FlatIndex or HierIndex, got {type(index).__name__}")
-        index._needs_hamming("a store")
         if os.path.exists(Path(path) / "manifest"):
             raise FileExistsError(f"path={os.fspath(path)!r} holds a store already")
         settings: Any = {"memory": index.memory} if isinstance(index, HierIndex) else {}
-        store = cls(path, "w", level_bits=index.level_bits, **settings)
+        store = cls(path, "w", level_bits=index.level_bits, metric=index.metric, **settings)
         try:
             codes, ids = index.to_arrays()
             store.add(codes, keys, ids=ids)
@@ -320,7 +323,7 @@ class Store(Readable):
         return read_by_card(lambda: read_manifest(self._folder), view)
 
 
-def _settings(level_bits: Any, n_bits: Any, memory: Any, plan: Any) -> Settings:
+def _settings(level_bits: Any, n_bits: Any, memory: Any, plan: Any, metric: Any) -> Settings:
     """The settings that are given, checked."""
     settings: Settings = {}
     if level_bits is not None or n_bits is not None:
@@ -331,4 +334,7 @@ def _settings(level_bits: Any, n_bits: Any, memory: Any, plan: Any) -> Settings:
     if plan is not None:
         check_choice("plan", plan, PLANS)
         settings["plan"] = plan
+    if metric is not None:
+        check_choice("metric", metric, METRICS)
+        settings["metric"] = metric
     return settings

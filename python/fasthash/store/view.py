@@ -150,6 +150,7 @@ class View:
             "levels": list(manifest.level_bits),
             "memory": manifest.memory,
             "plan": manifest.plan,
+            "metric": manifest.metric,
             "keys": "none" if self.kind is None else self.kind.name,
             "commit": manifest.commit,
             "next_id": manifest.next_id,

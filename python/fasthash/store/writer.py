@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +34,7 @@ from fasthash.store.view import View
 
 __all__ = ["Settings", "Writer", "first_manifest"]
 
-Settings = dict[str, Any]  # level_bits, memory and plan of a new store
+Settings = dict[str, Any]  # level_bits, memory, plan and metric of a new store
 
 
 class Writer:
@@ -50,7 +50,7 @@ class Writer:
         BlockingIOError: another writer is at work.
         FileNotFoundError: there is no store, and no width is given.
         FileExistsError: the folder holds something else.
-        ValueError: the store has other settings.
+        ValueError: the store has other settings, or those of a new one exclude each other.
         FormatError: the store is damaged.
         OSError: the folder cannot be written.
     """
@@ -59,6 +59,7 @@ class Writer:
         if not (folder / MANIFEST).exists():
             if "level_bits" not in settings:
                 raise FileNotFoundError(f"path={str(folder)!r} holds no store; n_bits= or level_bits= makes a new one")
+            empty_index(first_manifest(settings))  # raises for settings that exclude each other
             refuse_strangers(folder)
             make_folder(folder)
 
@@ -317,7 +318,7 @@ class Writer:
         self._obsolete = remove(self.folder, self._obsolete | self.merger.take_needed())
 
 
-def first_manifest(settings: Settings) -> Manifest:
+def first_manifest(settings: Mapping[str, Any]) -> Manifest:
     """The manifest of a new store."""
     return Manifest(
         secrets.token_hex(16),
@@ -327,6 +328,7 @@ def first_manifest(settings: Settings) -> Manifest:
         settings.get("plan", "auto"),
         None,
         0,
+        metric=settings.get("metric", "hamming"),
     )
 
 

@@ -1,0 +1,170 @@
+"""The routes by topic: searches, changes, the page with its photos, and the state of the server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from fasthash._checks import code_bytes
+from fasthash.serving.changes import AddRequest, RemoveRequest, Writing
+from fasthash.serving.limits import Limits, RefusedError, Turns
+from fasthash.serving.metrics import Metrics
+from fasthash.serving.photos import MakeCodes, codes_of_photo, photo_of_key
+from fasthash.serving.queries import codes_of, codes_of_keys, results, some_keys
+from fasthash.store import Store
+
+__all__ = ["Served", "change_routes", "page_routes", "search_routes", "state_routes"]
+
+_PAGE = Path(__file__).with_name("page.html")
+
+
+class SearchRequest(BaseModel):
+    """Codes or keys to search for, all within one radius or the k nearest."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    codes: list[str] | None = Field(None, description="Codes as text; or give keys.")
+    form: str = Field("hex", description="Form of the codes: hex or base64.")
+    keys: list[str | int] | None = Field(
+        None, description="Keys of the store: text, integers, UUIDs as text, bytes as hex; ids if it has no keys."
+    )
+    k: int = Field(10, description="Neighbours of each query.")
+    radius: float | None = Field(
+        None, description="All codes within this distance, instead of k: in bits, or of jaccard to 1."
+    )
+    allow: list[int] | None = Field(None, description="Ids that may be returned.")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A served store, and what its routes share. The first five are the arguments of `make_app`."""
+
+    store: Store
+    limits: Limits
+    images: Path | None
+    make_codes: MakeCodes | None
+    writing: Writing | None
+    metrics: Metrics
+    turns: Turns  # of searches
+
+
+def search_routes(served: Served) -> APIRouter:
+    """Searches for codes as text, for keys, for raw codes and for a photo."""
+    router, store, limits = APIRouter(), served.store, served.limits
+
+    async def answered(queries: Any, k: int, radius: float | None, allow: list[int] | None) -> JSONResponse:
+        found = await served.turns.run(lambda: results(store, queries(), k, radius, allow, limits))
+        return JSONResponse({"results": found})
+
+    n_bytes = code_bytes(store.n_bits)
+
+    @router.post("/search")
+    async def search(body: SearchRequest) -> JSONResponse:
+        """Find the neighbours of codes, or of the codes of keys."""
+        if (body.codes is None) == (body.keys is None):
+            raise RefusedError(422, "give either codes or keys")
+        if body.codes is not None:
+            codes = codes_of(body.codes, body.form, n_bytes, limits.queries)
+            return await answered(lambda: codes, body.k, body.radius, body.allow)
+        keys = body.keys or []
+        return await answered(lambda: codes_of_keys(store, keys, limits), body.k, body.radius, body.allow)
+
+    @router.post("/search/raw")
+    async def search_raw(request: Request, k: int = 10, radius: float | None = None) -> JSONResponse:
+        """Find the neighbours of codes that are the body, byte for byte."""
+        data = await request.body()
+        if not data or len(data) % n_bytes or len(data) // n_bytes > limits.queries:
+            raise RefusedError(
+                422, f"the body must be 1 to {limits.queries:,} codes of {n_bytes} bytes, got {len(data):,} bytes"
+            )
+        codes = np.frombuffer(data, np.uint8).reshape(-1, n_bytes)
+        return await answered(lambda: codes, k, radius, None)
+
+    @router.post("/search/photo")
+    async def search_photo(request: Request, k: int = 10, radius: float | None = None) -> JSONResponse:
+        """Find the neighbours of the photo that is the body."""
+        data = await request.body()
+        return await answered(lambda: codes_of_photo(data, served.make_codes, limits), k, radius, None)
+
+    return router
+
+
+def change_routes(served: Served, writing: Writing) -> APIRouter:
+    """Additions and removals. Whoever asks has shown the token before."""
+    router, store, limits, turns = APIRouter(), served.store, served.limits, Turns(served.limits)
+
+    async def changed(work: Callable[[], dict[str, Any]]) -> JSONResponse:
+        outcome = await turns.run(work)
+        with suppress(OSError, ValueError):  # `_follow` tries again
+            await asyncio.to_thread(store.refresh)
+        return JSONResponse(outcome)
+
+    @router.post("/add")
+    async def add(body: AddRequest) -> JSONResponse:
+        """Add codes and commit; returns their ids and the number of the commit."""
+        return await changed(lambda: writing.add(body, limits))
+
+    @router.post("/remove")
+    async def remove(body: RemoveRequest) -> JSONResponse:
+        """Remove entries by key or id and commit; returns the number of the commit."""
+        return await changed(lambda: writing.remove(body, limits))
+
+    return router
+
+
+def page_routes(served: Served) -> APIRouter:
+    """The page, and the keys and photos that it shows."""
+    router = APIRouter()
+
+    @router.get("/image")
+    def image(key: str) -> Response:
+        """The photo that a key names."""
+        if served.images is None:
+            raise RefusedError(404, "the server was started without a folder of images")
+        return FileResponse(photo_of_key(served.images, key), headers={"X-Content-Type-Options": "nosniff"})
+
+    @router.get("/keys")
+    async def keys(first: int = Query(0, ge=0), n: int = Query(50, ge=1, le=500)) -> JSONResponse:
+        """Some keys of the store, or ids if it has none, for the page."""
+        return JSONResponse({"keys": await served.turns.run(lambda: some_keys(served.store, first, n))})
+
+    @router.get("/", response_class=HTMLResponse)
+    def page() -> HTMLResponse:
+        """The page."""
+        policy = (
+            "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; "
+            "img-src 'self' blob: data:"
+        )
+        return HTMLResponse(_PAGE.read_text(encoding="utf-8"), headers={"Content-Security-Policy": policy})
+
+    return router
+
+
+def state_routes(served: Served) -> APIRouter:
+    """Size and settings of the store, health and metrics of the server."""
+    router, store = APIRouter(), served.store
+
+    @router.get("/info")
+    def info() -> dict[str, Any]:
+        """Size and settings of the store, and whether photos can be seen and searched for."""
+        return store.info() | {"shows_photos": served.images is not None, "takes_photos": served.make_codes is not None}
+
+    @router.get("/healthz")
+    def healthz() -> dict[str, Any]:
+        """Whether the server answers, and which commit it searches."""
+        return {"status": "ok", "codes": len(store), "commit": store.commit_number}
+
+    @router.get("/metrics")
+    def scraped() -> Response:
+        """Metrics for Prometheus."""
+        return Response(served.metrics.scraped(store), media_type="text/plain; version=0.0.4")
+
+    return router
