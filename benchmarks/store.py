@@ -1,11 +1,11 @@
 """Measures a store beside the disk that it is on: commits, opening, look-ups, searches, memory of reader processes.
 
-    python benchmarks/store.py [--codes N] [--folder FOLDER] [--rounds N]
+    python benchmarks/store.py [--codes N] [--without-keys] [--folder FOLDER] [--rounds N]
 
-Makes a store of N codes of 64 bits around 100 centres (p = .04) with paths as keys in a new folder inside FOLDER, and
-removes it at the end. Prints a table: what was measured, the value, and the target of a store where there is one. The
-disk is measured in the same run: a flush of a new file of 4 KiB, and a sequential write of 256 MiB. Medians of
-rounds; searches on one thread, one query a call, k = 10.
+Makes a store of N codes of 64 bits around 100 centres (p = .04), with paths as keys unless told otherwise, in a new
+folder inside FOLDER, and removes it at the end. Prints a table: what was measured, the value, and the target of a store
+where there is one. The disk is measured in the same run: a flush of a new file of 4 KiB, and a sequential write of 256
+MiB. Medians of rounds; searches on one thread, one query a call, k = 10.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import fasthash as fh
 from workloads import cpu_name, learned_like
 
 PER_COMMIT = 1_000
+PER_FIRST_COMMITS = 10_000_000  # so that keys need not fit memory
 N_READERS = 4
 MIB = 1 << 20
 
@@ -44,10 +45,14 @@ import sys, time, numpy as np, fasthash as fh
 store, queries, times = fh.Store(sys.argv[1]), np.load(sys.argv[2]), []
 fh.set_num_threads(1)
 print("ready", flush=True)
-end = time.perf_counter() + float(sys.argv[3])
+seconds, pause = map(float, sys.argv[3:])
+end = time.perf_counter() + seconds
 while (begin := time.perf_counter()) < end:
+    store.refresh()
     store.search(queries[len(times) % len(queries)][None], k=10)
     times.append(time.perf_counter() - begin)
+    if pause:
+        time.sleep(pause)
 print(max(times) * 1e3, np.percentile(times, 99.9) * 1e3, flush=True)
 """
 
@@ -111,6 +116,10 @@ def readers_pss(store, queries, n):
             process.communicate("\n")
 
 
+def new_keys(store, prefix):
+    return [f"{prefix}/{i:06d}.jpg" for i in range(PER_COMMIT)] if store.info()["keys"] != "none" else None
+
+
 def commits(store, folder, codes, rounds):
     """Milliseconds and bytes of commits of PER_COMMIT codes added, and of as many removed."""
     rng = np.random.default_rng(1)
@@ -118,7 +127,7 @@ def commits(store, folder, codes, rounds):
     added_ms, removed_ms, flush_ms, n_bytes = [], [], [], []
     for i in range(rounds):
         before = set(os.listdir(folder))
-        store.add(codes[:PER_COMMIT] ^ np.uint8(i % 256), keys=[f"new/{i}/{j:06d}.jpg" for j in range(PER_COMMIT)])
+        store.add(codes[:PER_COMMIT] ^ np.uint8(i % 256), keys=new_keys(store, f"new/{i}"))
         added_ms.append(timed(store.commit, 1))
         new = {*os.listdir(folder), "manifest"} - before | {"manifest"}
         n_bytes.append(sum((folder / name).stat().st_size for name in new if (folder / name).exists()))
@@ -130,20 +139,24 @@ def commits(store, folder, codes, rounds):
     return *(statistics.median(each) for each in (added_ms, removed_ms, flush_ms)), max(n_bytes)
 
 
-def waits_of_searches(store, folder, queries, seconds=3.0):
-    """The longest search in milliseconds of N_READERS processes, without and with commits meanwhile."""
+def waits_of_searches(store, folder, queries, pause, seconds=5.0):
+    """The longest refresh and search in milliseconds of N_READERS processes, without and with commits meanwhile.
+
+    `pause`: seconds between the searches of a process, and between commits.
+    """
     longest = []
     for with_commits in (False, True):
-        command = [sys.executable, "-c", SEARCHER, str(folder), str(queries), str(seconds)]
+        command = [sys.executable, "-c", SEARCHER, str(folder), str(queries), str(seconds), str(pause)]
         processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(N_READERS)]
         for process in processes:
             assert process.stdout.readline() == "ready\n"
         end, n = time.perf_counter() + seconds, 0
         while with_commits and time.perf_counter() < end:
             n += 1
-            keys = [f"meanwhile/{n}/{j}" for j in range(PER_COMMIT)]
+            keys = new_keys(store, f"meanwhile/{pause}/{n}")
             store.add(np.random.default_rng(n).integers(0, 256, (PER_COMMIT, 8), dtype=np.uint8), keys=keys)
             store.commit()
+            time.sleep(pause)
         longest.append(max(float(process.communicate()[0].split()[0]) for process in processes))
     return longest
 
@@ -151,40 +164,42 @@ def waits_of_searches(store, folder, queries, seconds=3.0):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--codes", type=int, default=1_000_000, help="number of codes")
+    parser.add_argument("--without-keys", action="store_true", help="codes with ids alone")
     parser.add_argument("--folder", type=Path, default=Path(), help="where the store is made; default: here")
     parser.add_argument("--rounds", type=int, default=15, help="commits and searches to take the median of")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as made:
-        rows = measure(Path(made), options.codes, options.rounds)
+        rows = measure(Path(made), options.codes, options.rounds, not options.without_keys)
     print(f"{options.codes:,} codes of 64 bits; {cpu_name()}, {os.cpu_count()} cores; {' '.join(sys.argv)}\n")
     print("| what | measured | target |\n| --- | ---: | --- |")
     for row in rows:
         print("| " + " | ".join(row) + " |")
 
 
-def measure(folder, n, rounds):
+def measure(folder, n, rounds, with_keys):
     """Rows of the table."""
     codes, queries = learned_like(n, 1000, 0.04)
     np.save(folder / "queries.npy", queries)
-    keys = [f"gallery/{i // 1000:06d}/{i:09d}.jpg" for i in range(n)]
     path = folder / "store.fhs"
     rows = [
         ("flush of a new file of 4 KiB, ms", f"{flush_of_disk(folder):.2f}", ""),
         ("sequential write, MiB/s", f"{write_of_disk(folder):,.0f}", ""),
     ]
     with fh.Store(path, "w", n_bits=64) as store:
-        begin = time.perf_counter()
+        begin, key_bytes = time.perf_counter(), 0
         for first in range(0, n, 1_000_000):
-            store.add(codes[first : first + 1_000_000], keys=keys[first : first + 1_000_000])
-        added = time.perf_counter()
-        store.commit()
-        rows.append(("add all, and the first commit, s", f"{added - begin:.1f}, {time.perf_counter() - added:.1f}", ""))
+            end = min(first + 1_000_000, n)
+            keys = [f"gallery/{i // 1000:06d}/{i:09d}.jpg" for i in range(first, end)] if with_keys else None
+            key_bytes += sum(map(len, keys or ()))
+            store.add(codes[first:end], keys=keys)
+            if end % PER_FIRST_COMMITS == 0 or end == n:
+                store.commit()
+        rows.append((f"add all, a commit for each {PER_FIRST_COMMITS:,}, s", f"{time.perf_counter() - begin:.1f}", ""))
         store.compact()
-        key_bytes = sum(map(len, keys))
-        size = sum(each.stat().st_size for each in path.iterdir() if each.suffix == ".keys")
-        rows.append(("bytes a key beside its own", f"{(size - key_bytes) / n:.2f}", "at most 12"))
-        del keys
-    rows += opening(path)
+        if with_keys:
+            size = sum(each.stat().st_size for each in path.iterdir() if each.suffix == ".keys")
+            rows.append(("bytes a key beside its own", f"{(size - key_bytes) / n:.2f}", "at most 12"))
+    rows += opening(path, with_keys)
     rows += searches(path, codes, queries, rounds)
     with fh.Store(path, "w") as store:
         added, removed, flush, n_bytes = commits(store, path, codes, rounds)
@@ -193,9 +208,10 @@ def measure(folder, n, rounds):
         rows.append((f"commit of {PER_COMMIT:,} removed, ms", f"{removed:.1f}", target))
         most = 3 * 8 * PER_COMMIT + 64 * 1024
         rows.append(("bytes written by a commit with keys, most", f"{n_bytes:,}", f"at most {most:,}"))
-        without, with_commits = waits_of_searches(store, path, folder / "queries.npy")
-        what = f"longest search of {N_READERS} processes, without and with commits, ms"
-        rows.append((what, f"{without:.1f}, {with_commits:.1f}", "at most 2 more"))
+        for pause, how in ((0, "without pause"), (0.01, "pausing 10 ms")):
+            without, with_commits = waits_of_searches(store, path, folder / "queries.npy", pause)
+            what = f"longest search of {N_READERS} processes {how}, without and with commits, ms"
+            rows.append((what, f"{without:.1f}, {with_commits:.1f}", "at most 2 more"))
     counts = (1, N_READERS)
     with_store, without_store = (
         [readers_pss(each, folder / "queries.npy", count) for count in counts] for each in (path, "-")
@@ -209,11 +225,12 @@ def measure(folder, n, rounds):
     return rows
 
 
-def opening(path):
+def opening(path, with_keys):
     """Times of opening, and of what comes first."""
     open_ms = [timed(lambda check=check: fh.Store(path, check=check), 5) for check in (True, False)]
     first = []
-    for call in (lambda store: store.ids(["gallery/000000/000000007.jpg"]), lambda store: store.keys(np.array([7]))):
+    of_keys = (lambda store: store.ids(["gallery/000000/000000007.jpg"]), lambda store: store.keys(np.array([7])))
+    for call in of_keys if with_keys else (lambda store: store.reconstruct(np.array([7])),):
         store = fh.Store(path)
         first.append(timed(lambda call=call, store=store: call(store), 1))
     with fh.Store(path, "w") as store:
@@ -221,7 +238,11 @@ def opening(path):
     return [
         ("open, every byte checked, ms", f"{open_ms[0]:.1f}", ""),
         ("open with check=False, ms", f"{open_ms[1]:.1f}", "20 at 10 M, 100 at 100 M"),
-        ("first id of a key, key of an id, removal, ms", ", ".join(f"{each:.2f}" for each in first), "at most 20"),
+        (
+            f"first {'id of a key, key of an id' if with_keys else 'code of an id'}, removal, ms",
+            ", ".join(f"{each:.2f}" for each in first),
+            "at most 20",
+        ),
     ]
 
 

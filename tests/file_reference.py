@@ -52,7 +52,18 @@ class Header(NamedTuple):
         return self.kind == FLAT or self.metric == JACCARD
 
     @property
+    def scanned(self):
+        """Whether sorted codes have no directory."""
+        return self.summary != 0 and self.n_clusters == 0 and self.directory_bits == 0
+
+    @property
+    def in_groups(self):
+        return self.one_by_one or self.n_clusters > 0 or self.scanned
+
+    @property
     def oldest_minor(self):
+        if self.scanned:
+            return 4
         if self.metric != HAMMING or self.padding > 0 or self.summary != 0:
             return 3
         if self.n_clusters > 0 or self.id_map != 0:
@@ -111,7 +122,7 @@ def padded(data, to=64):
 
 
 def section_sizes(header, n_bytes):
-    stored = aligned(header.n_rows) if header.one_by_one or header.n_clusters else header.n_rows
+    stored = aligned(header.n_rows) if header.in_groups else header.n_rows
     return (
         2 * header.n_levels,
         aligned(stored * n_bytes) + tables_bytes(header, n_bytes) if header.n_tables else stored * n_bytes,
@@ -221,10 +232,11 @@ def read(data):
     centroids = None
     if header.metric == JACCARD:
         rows = _read_planes(header.n_rows, n_bytes, codes, clusters)
-    elif header.kind == FLAT or header.n_clusters:
-        rows = _read_groups(header.n_rows, n_bytes, codes)
+    elif header.in_groups:
+        rows = read_groups(header.n_rows, n_bytes, codes)
     else:
         rows = codes[: header.n_rows * n_bytes].reshape(header.n_rows, n_bytes)
+    if not header.one_by_one and not header.n_clusters:
         require(_ascend(rows), "order of the codes")
     if header.n_clusters:
         centroids = _read_clusters(header, rows, clusters[: clusters_bytes(header, n_bytes)])
@@ -317,12 +329,12 @@ def _check_fields(header):
     require(header.n_clusters <= (header.n_rows if clustered else 0), "n_clusters")
     require(header.id_map <= (1 if header.id_bytes > 0 else 0), "id_map")
     require(header.summary <= (1 if header.id_bytes > 0 and not each else 0), "summary")
-    has_directory = header.summary and not header.n_clusters
+    has_directory = header.summary and not header.n_clusters and not header.scanned
     require(8 <= header.directory_bits <= 24 if has_directory else header.directory_bits == 0, "directory")
     require(has_directory or header.n_tables == 0, "n_tables")
 
 
-def _read_groups(n_rows, n_bytes, groups):
+def read_groups(n_rows, n_bytes, groups):
     rows = groups.reshape(-1, n_bytes, GROUP).transpose(0, 2, 1).reshape(-1, n_bytes)
     require(not rows[n_rows:].any(), "bytes after the last code")
     return rows[:n_rows]
@@ -460,8 +472,9 @@ def write(contents, rings=None):
         first = np.ones(n, dtype=bool)  # of its row
         first[1:] = (codes[1:] != codes[:-1]).any(axis=1) | (rings[1:] != rings[:-1])
         stored = codes[first].tobytes()
-        if in_clusters:
+        if in_clusters or (contents.summary is not None and contents.summary.directory_bits == 0):
             stored = grouped(codes[first])
+        if in_clusters:
             header = header._replace(n_clusters=len(contents.centroids))
             n_rings = len(contents.centroids) * (8 * n_bytes + 1)
             begin = np.searchsorted(rings[first], np.arange(n_rings + 1))

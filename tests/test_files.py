@@ -257,8 +257,10 @@ def test_the_header_is_as_documented(index, saved):
     header = ref.Header._make(struct.unpack("<8sHHIBBHBBHQQQqQ48sBBB2sBBBQ", data[:128]))
     codes, ids = index.to_arrays()
     is_hier = isinstance(index, fh.HierIndex)
-    in_clusters = is_hier and index.stats()["plan"] == "clusters"
-    assert header[:4] == (b"FASTHASH", 1, 2 if in_clusters else 0, 128)
+    plan = index.stats()["plan"] if is_hier else None
+    in_clusters = plan == "clusters"
+    minor = {"clusters": 2, "scan": 4 if len(index) > 1024 else 0}.get(plan, 0)
+    assert header[:4] == (b"FASTHASH", 1, minor, 128)
     assert (header.n_clusters > 0, header.id_map, header.metric, header.padding) == (in_clusters, 0, 0, 0)
     assert header.rest == bytes(2)
     assert (header.kind, header.n_levels) == ((2, 3) if is_hier else (1, 1))
@@ -273,7 +275,7 @@ def test_the_header_is_as_documented(index, saved):
     assert struct.unpack(f"<{header.n_levels}H", data[128 : 128 + 2 * header.n_levels]) == index.level_bits
 
 
-@pytest.mark.parametrize("plan", ["prefix", "multi-index", "clusters"])
+@pytest.mark.parametrize("plan", ["scan", "prefix", "multi-index", "clusters"])
 def test_a_file_for_mapping_is_as_documented(tmp_path, plan):
     """With id map, summary, and the tables of its plan: as a store writes it. Mapped, it keeps the plan."""
     rng = np.random.default_rng(0)
@@ -291,6 +293,32 @@ def test_a_file_for_mapping_is_as_documented(tmp_path, plan):
         for k in (1, 10, 3500):
             for ours, theirs in zip(mapped.search(codes[:20] ^ 1, k), index.search(codes[:20] ^ 1, k), strict=True):
                 np.testing.assert_array_equal(ours, theirs)
+
+
+def test_codes_that_are_scanned_are_mapped_in_place(tmp_path):
+    """Whatever its history, an index of uniform codes is written for a scan; searches of the mapped file agree."""
+    rng = np.random.default_rng(1)
+    codes, queries = uniform(rng, 3000, 8), uniform(rng, 20, 8)
+    whole, pieces = fh.HierIndex(64), fh.HierIndex(64)
+    whole.add(codes)
+    pieces.add(np.concatenate([codes[:2000], queries]), ids=np.concatenate([np.arange(2000), np.arange(9000, 9020)]))
+    pieces.remove(np.arange(9000, 9020))
+    pieces.add(codes[2000:], ids=np.arange(2000, 3000))
+    pieces.save(tmp_path / "pieces.fh")
+    assert ref.read((tmp_path / "pieces.fh").read_bytes()).summary == ref.Summary(0)
+    for mmap in (False, True):
+        loaded = fh.load(tmp_path / "pieces.fh", mmap=mmap)
+        assert loaded.stats()["plan"] == "scan"
+        for k in (1, 10, 3000):
+            for ours, theirs in zip(loaded.search(queries, k), whole.search(queries, k), strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+        for _ in range(20):  # the first build tables for small radii
+            np.testing.assert_array_equal(loaded.count_within(codes, 9), whole.count_within(codes, 9))
+        np.testing.assert_array_equal(loaded.search(queries, 5, keep=0.5).ids, whole.search(queries, 5, keep=0.5).ids)
+    copy = whole.copy()
+    copy.remove([17])
+    loaded.remove([17])
+    assert loaded.to_bytes()[128:] == copy.to_bytes()[128:]  # next_id differs
 
 
 def test_a_flat_file_byte_by_byte():
@@ -503,9 +531,10 @@ def change(path, *, levels=None, codes=None, runs=None, ids=None, clusters=None,
     ("changed", "message"),
     [
         ({"magic": b"NOTAHASH"}, "does not begin with 'FASTHASH'"),
-        ({"major": 2, "minor": 1}, r"written by a newer fasthash \(format 2\.1\), this one reads format 1\.3"),
+        ({"major": 2, "minor": 1}, r"written by a newer fasthash \(format 2\.1\), this one reads format 1\.4"),
         ({"major": 0}, "written by a foreign fasthash"),
-        ({"minor": 4}, r"written by a newer fasthash \(format 1\.4\)"),
+        ({"minor": 5}, r"written by a newer fasthash \(format 1\.5\)"),
+        ({"minor": 4}, "minor version 4 does not agree with what the file holds"),
         ({"minor": 3}, "minor version 3 does not agree with what the file holds"),
         ({"padding": 1}, "minor version 0 does not agree with what the file holds"),
         ({"padding": 1, "minor": 3}, "levels do not agree with the bits that pad a code"),

@@ -111,9 +111,9 @@ def test_a_mapped_index_searches_by_clusters_in_its_file(tmp_path):
     assert_same_results(mapped, index, codes[:20])
 
 
-def test_a_version_that_needs_no_clusters_stays_old():
+def test_a_file_has_the_oldest_version_that_expresses_it():
     codes = scattered(3000)
-    for plan, minor in (("scan", 0), ("prefix", 0), ("multi-index", 0), ("clusters", 2)):
+    for plan, minor in (("scan", 4), ("prefix", 0), ("multi-index", 0), ("clusters", 2)):
         assert fh.HierIndex.from_arrays(codes, plan=plan).to_bytes()[10] == minor
     assert fh.HierIndex(64, plan="clusters").to_bytes()[10] == 1
 

@@ -16,10 +16,15 @@ def wrong_codes(files):
         header, (levels, codes, *others) = ref.split(data)
         if header.one_by_one or header.n_clusters or header.n_rows == 0:
             continue
-        n = header.n_rows * -(-sum(struct.unpack(f"<{header.n_levels}H", levels)) // 8)  # tables follow
-        rows = np.frombuffer(codes[:n], dtype=np.uint8).reshape(header.n_rows, -1)
+        n_bytes = -(-sum(struct.unpack(f"<{header.n_levels}H", levels)) // 8)
+        n = header.n_rows * n_bytes  # tables follow
+        if header.scanned:
+            rows = ref.read_groups(header.n_rows, n_bytes, np.frombuffer(codes, dtype=np.uint8))
+        else:
+            rows = np.frombuffer(codes[:n], dtype=np.uint8).reshape(header.n_rows, n_bytes)
         for what, disorder in disorders(rows):
-            sections = [levels, disorder.tobytes() + codes[n:], *others]
+            stored = ref.grouped(disorder) if header.scanned else disorder.tobytes() + codes[n:]
+            sections = [levels, stored, *others]
             yield Hostile("codes out of order", f"{name}, {what}", ref.assemble(header, sections))
 
 

@@ -46,7 +46,8 @@ FIELDS = {  # name: (first byte, bytes)
     "directory_bits": (119, 1),
     "sum of header": (120, 8),
 }
-EVERY_BIT = ("flat", "flat, ids", "hier", "hier, shared codes", "hier, clusters")  # of these valid files is flipped
+# Every bit of these valid files is flipped.
+EVERY_BIT = ("flat", "flat, ids", "hier", "hier, shared codes", "hier, clusters", "hier, scanned")
 
 
 class Hostile(NamedTuple):
@@ -110,6 +111,7 @@ def valid_files():
         "hier, clusters, summary": make(
             ref.HIER, (8, 16), short, rng.permutation(500)[:90], centroids=centroids, summary=ref.Summary(0)
         ),
+        "hier, scanned": make(ref.HIER, (8, 16), short, rng.permutation(500)[:90], id_map=True, summary=ref.Summary(0)),
         "flat, padding": make(ref.FLAT, (19,), short & padding, rng.permutation(500)[:90]),
         "hier, padding": make(ref.HIER, (8, 11), short & padding, rng.permutation(500)[:90]),
         "hier, padding, clusters": make(

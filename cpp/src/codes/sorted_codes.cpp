@@ -12,6 +12,11 @@ SortedCodes::SortedCodes(std::size_t n_bytes, Array<std::uint8_t> rows, Duplicat
                          IdSummary summary)
     : RowIds(std::move(runs), std::move(ids), std::move(summary)), n_bytes_(n_bytes), tails_(std::move(rows)) {}
 
+SortedCodes::SortedCodes(ByteMajorCodes codes, DuplicateRuns runs, PackedNumbers ids, IdSummary summary)
+    : RowIds(std::move(runs), std::move(ids), std::move(summary)),
+      n_bytes_(codes.n_bytes()),
+      byte_major_(std::move(codes)) {}
+
 std::size_t SortedCodes::nbytes() const {
     return tails_.nbytes() + (byte_major_ ? byte_major_->nbytes() : 0) + directory_.begin.nbytes() + nbytes_of_ids();
 }
@@ -46,6 +51,12 @@ const std::uint8_t* SortedCodes::groups(std::size_t first, std::size_t n, Array<
 
 void SortedCodes::hold_byte_major() {
     byte_major_.emplace(ByteMajorCodes::from_rows(std::exchange(tails_, {}), n_bytes_));
+}
+
+void SortedCodes::hold_rows() {
+    tails_.resize(n_rows() * n_bytes_);
+    byte_major_->copy_rows(0, n_rows(), tails_.data());
+    byte_major_.reset();
 }
 
 void SortedCodes::add_directory(std::size_t n_bits) {

@@ -31,6 +31,8 @@ class SortedCodes final : public GroupSource, public RowIds {
     /// Sorted rows, runs and ids from a file, checked by the caller.
     SortedCodes(std::size_t n_bytes, Array<std::uint8_t> rows, DuplicateRuns runs, PackedNumbers ids,
                 IdSummary summary);
+    /// The same, of byte-major codes.
+    SortedCodes(ByteMajorCodes codes, DuplicateRuns runs, PackedNumbers ids, IdSummary summary);
 
     std::size_t size() const override { return n_rows(); }
     std::size_t n_bytes() const override { return n_bytes_; }
@@ -51,6 +53,8 @@ class SortedCodes final : public GroupSource, public RowIds {
 
     // Conversions from rows to the layout of a plan.
     void hold_byte_major();
+    /// The other way.
+    void hold_rows();
     void add_directory(std::size_t n_bits);
     /// Takes the directory of a file, whose values ascend from 0 to the number of rows.
     void take_directory(PrefixDirectory directory) { directory_ = std::move(directory); }

@@ -142,8 +142,11 @@ std::shared_ptr<const State> Index::Impl::compacted(Stopper& stopper) {
 std::shared_ptr<const State> Index::Impl::to_save(bool summary, Stopper& stopper) const {
     std::shared_ptr<const State> held = state.get();
     if (held->is_compact()) return held;
-    const bool one_segment = (summary && settings.kind == IndexKind::hier) || settings.metric == Metric::jaccard ||
-                             leading(*held)->clusters() != nullptr;
+    bool one_segment = settings.metric == Metric::jaccard;
+    if (settings.kind == IndexKind::hier) {
+        const Segment& first = *leading(*held);  // of an index of several segments, or with removed entries
+        one_segment |= summary || first.clusters() != nullptr || first.search_plan().plan == Plan::scan;
+    }
     if (!one_segment) return held;
     return in_one_segment(*held, stopper);
 }

@@ -31,6 +31,32 @@ std::size_t first_out_of_order(const Array<std::uint8_t>& codes, std::size_t n_b
     return rows.end;
 }
 
+std::size_t first_out_of_order(const ByteMajorCodes& codes, NumberRange rows) {
+    constexpr std::size_t kPiece = 1024;
+    Array<std::uint8_t> piece;  // with the row before it
+    for (std::size_t begin = rows.begin; begin < rows.end; begin += kPiece) {
+        const std::size_t first = begin - std::min<std::size_t>(begin, 1);
+        const std::size_t n = std::min(begin + kPiece, rows.end) - first;
+        piece.resize(n * codes.n_bytes());
+        codes.copy_rows(first, n, piece.data());
+        const std::size_t wrong = first_out_of_order(piece, codes.n_bytes(), {0, n});
+        if (wrong < n) return first + wrong;
+    }
+    return rows.end;
+}
+
+// Calls first_wrong(rows) for parts of all rows.
+template <typename FirstWrong>
+void refuse_out_of_order(std::size_t n_rows, FirstWrong first_wrong) {
+    constexpr std::size_t kChunks = 16;
+    std::size_t wrong[kChunks];
+    parallel_for(kChunks, [&](std::size_t i) { wrong[i] = first_wrong(chunk_of(n_rows, kChunks, i)); });
+    for (std::size_t i = 0; i < kChunks; ++i) {
+        if (wrong[i] == chunk_of(n_rows, kChunks, i).end) continue;
+        refuse("codes are out of order at row " + std::to_string(wrong[i]));
+    }
+}
+
 template <typename Codes>
 void refuse_padded(const Codes& codes, std::size_t padding_bits) {
     const std::optional<std::size_t> row = first_padded_row(codes, padding_bits);
@@ -80,14 +106,11 @@ void check_padding(const CodeView& codes, std::size_t padding_bits) { refuse_pad
 void check_padding(const ByteMajorCodes& codes, std::size_t padding_bits) { refuse_padded(codes, padding_bits); }
 
 void check_order(const Array<std::uint8_t>& codes, std::size_t n_bytes, std::size_t n_rows) {
-    constexpr std::size_t kChunks = 16;
-    std::size_t wrong[kChunks];
-    parallel_for(kChunks,
-                 [&](std::size_t i) { wrong[i] = first_out_of_order(codes, n_bytes, chunk_of(n_rows, kChunks, i)); });
-    for (std::size_t i = 0; i < kChunks; ++i) {
-        if (wrong[i] == chunk_of(n_rows, kChunks, i).end) continue;
-        refuse("codes are out of order at row " + std::to_string(wrong[i]));
-    }
+    refuse_out_of_order(n_rows, [&](NumberRange rows) { return first_out_of_order(codes, n_bytes, rows); });
+}
+
+void check_order(const ByteMajorCodes& codes) {
+    refuse_out_of_order(codes.size(), [&](NumberRange rows) { return first_out_of_order(codes, rows); });
 }
 
 void check_directory(const PrefixDirectory& directory, const Array<std::uint8_t>& rows, std::size_t n_bytes) {

@@ -20,6 +20,7 @@ void check_padding(const CodeView& codes, std::size_t padding_bits);
 void check_padding(const ByteMajorCodes& codes, std::size_t padding_bits);
 /// Rows must ascend.
 void check_order(const Array<std::uint8_t>& rows, std::size_t n_bytes, std::size_t n_rows);
+void check_order(const ByteMajorCodes& codes);
 /// Each value of the leading bits must have the rows of a directory that divides them; they ascend.
 void check_directory(const PrefixDirectory& directory, const Array<std::uint8_t>& rows, std::size_t n_bytes);
 /// Tables must be those of the rows.

@@ -20,7 +20,7 @@ namespace fasthash {
 
 constexpr char kMagic[8] = {'F', 'A', 'S', 'T', 'H', 'A', 'S', 'H'};
 constexpr std::uint16_t kMajor = 1;
-constexpr std::uint16_t kMinor = 3;  // the newest
+constexpr std::uint16_t kMinor = 4;  // the newest
 constexpr std::uint64_t kMaxCodes = UINT32_MAX;
 constexpr std::uint64_t kMaxClusters = UINT16_MAX;
 constexpr std::size_t kSections = 6;
@@ -56,6 +56,7 @@ struct RawHeader {
 
     /// The minor version of such a file: the oldest that can express it.
     std::uint16_t oldest_minor() const {
+        if (is_scanned()) return 4;
         if (metric != 0 || padding_bits != 0 || has_summary != 0) return 3;
         if (n_clusters > 0 || has_id_map != 0) return 2;
         return plan == 4 ? 1 : 0;
@@ -64,6 +65,10 @@ struct RawHeader {
     bool is_flat() const { return kind == static_cast<std::uint8_t>(IndexKind::flat); }
     /// Whether equal codes are stored one by one, in whole groups.
     bool has_row_for_each_code() const { return is_flat() || is_jaccard(); }
+    /// Whether sorted codes have no directory, as searches by a scan need none.
+    bool is_scanned() const { return has_summary != 0 && n_clusters == 0 && directory_bits == 0; }
+    /// Whether codes are stored in whole groups.
+    bool is_in_groups() const { return has_row_for_each_code() || n_clusters > 0 || is_scanned(); }
     std::size_t n_sections() const { return oldest_minor() < 2 ? kOldSections : kSections; }
 };
 static_assert(sizeof(RawHeader) == 128 && offsetof(RawHeader, header_hash) == 120, "the format fixes the header");
@@ -108,8 +113,7 @@ struct CodeParts {
     std::uint64_t end;
 
     CodeParts(const RawHeader& raw, std::size_t n_bytes) {
-        const bool in_groups = raw.has_row_for_each_code() || raw.n_clusters > 0;
-        const std::uint64_t n_stored = in_groups ? align(raw.n_rows, kGroup) : raw.n_rows;
+        const std::uint64_t n_stored = raw.is_in_groups() ? align(raw.n_rows, kGroup) : raw.n_rows;
         codes_end = n_stored * n_bytes;
         codes_of_table = align(ClusterParts::n_begins(raw) * sizeof(std::uint32_t));
         rows_of_table = codes_of_table + align(raw.n_rows * n_bytes);

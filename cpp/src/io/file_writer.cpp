@@ -18,6 +18,7 @@ namespace fasthash {
 namespace {
 
 constexpr std::size_t kBufferBytes = std::size_t{1} << 20;  // bytes written at once
+constexpr std::size_t kFewCodes = 1024;                     // any plan searches so few fast
 
 // Writes the sections in order, each in any number of calls, and the header last.
 class IndexWriter {
@@ -91,6 +92,35 @@ void for_each_piece(const State& state, std::size_t n_bytes, Call call) {
     if (piece.n() > 0) call(piece);
 }
 
+// Writes codes as they arrive, or converts them to whole groups.
+class CodeWriter {
+ public:
+    CodeWriter(IndexWriter& writer, std::size_t n_bytes, bool in_groups)
+        : writer_(writer), n_bytes_(n_bytes), in_groups_(in_groups) {}
+
+    void append(const std::uint8_t* code) {
+        if (!in_groups_) return writer_.append(code, n_bytes_);
+        rows_.append(code, n_bytes_);
+        if (rows_.size() == kGroup * n_bytes_) write_group();
+    }
+    void finish() {
+        if (!rows_.empty()) write_group();
+    }
+
+ private:
+    void write_group() {
+        groups_.resize(kGroup * n_bytes_);
+        to_byte_major({rows_.data(), rows_.size() / n_bytes_, n_bytes_}, groups_.data());
+        writer_.append(groups_.data(), groups_.size());
+        rows_.clear();
+    }
+
+    IndexWriter& writer_;
+    const std::size_t n_bytes_;
+    const bool in_groups_;
+    Array<std::uint8_t> rows_, groups_;
+};
+
 // Writes ids in the order in which they arrive, and keeps those that an id map is made of.
 class IdWriter {
  public:
@@ -120,10 +150,11 @@ class Summary {
  public:
     double cost = 0;  ///< of a query by tables
 
-    /// For a header that tells the numbers of rows and clusters, and those of tables if there are any.
-    Summary(RawHeader& raw, std::size_t n_bytes) : raw_(raw), n_bytes_(n_bytes) {
+    /// For a header that tells the numbers of rows and clusters, and those of tables if there are any. `scanned`:
+    /// whether no search uses a directory.
+    Summary(RawHeader& raw, std::size_t n_bytes, bool scanned) : raw_(raw), n_bytes_(n_bytes) {
         raw.has_summary = 1;
-        if (raw.n_clusters > 0) return;
+        if (raw.n_clusters > 0 || scanned) return;
         if (raw.directory_bits == 0) {
             const PlanChoice choice = plan_of_mapped(static_cast<std::size_t>(raw.n_rows), n_bytes);
             raw.directory_bits = static_cast<std::uint8_t>(choice.substring_bits);
@@ -131,12 +162,12 @@ class Summary {
         }
         begin_.assign(static_cast<std::size_t>(ClusterParts::n_begins(raw)), 0);
     }
-    /// The next entry; `code` is null in clusters.
+    /// The next entry; `code` is not read if there is no directory.
     void add(std::int64_t id, const DuplicateRuns& runs, const std::uint8_t* code) {
         const std::uint64_t offset = static_cast<std::uint64_t>(id) - static_cast<std::uint64_t>(raw_.first_id);
         if (n_entries_++ == runs.begin(n_rows_)) {
             if (n_rows_++ % kGroup == 0) least_.push_back(offset);
-            if (code != nullptr) ++begin_[code_bits(code, n_bytes_, 0, raw_.directory_bits) + 1];
+            if (!begin_.empty()) ++begin_[code_bits(code, n_bytes_, 0, raw_.directory_bits) + 1];
         }
         least_[least_.size() - 1] = std::min(least_.back(), offset);
         largest_ = std::max(largest_, offset);
@@ -277,15 +308,17 @@ void write_tables(IndexWriter& writer, RawHeader& raw, const SubstringIndex& ind
 
 void write_sorted(IndexWriter& writer, RawHeader& raw, const State& state, std::size_t n_bytes,
                   Array<std::int64_t>* map_ids, bool with_summary, std::optional<Summary>& summary, Stopper& stopper) {
+    const bool scanned = state.is_scanned() && state.size() > kFewCodes;
     const NewEntries nothing{{nullptr, 0, n_bytes}, nullptr, 0};
     writer.begin(1);
+    CodeWriter codes(writer, n_bytes, scanned);
     DuplicateRuns runs;
     std::int64_t smallest = INT64_MAX, largest = INT64_MIN;
     std::vector<std::uint8_t> last;
     for (MergeCursor entry(state.segments, nothing, stopper); !entry.done(); entry.next()) {
         if (last.empty() || std::memcmp(last.data(), entry.code(), n_bytes) != 0) {
             last.assign(entry.code(), entry.code() + n_bytes);
-            writer.append(last.data(), n_bytes);
+            codes.append(last.data());
             runs.push_row();
         } else {
             runs.push_entry();
@@ -293,6 +326,7 @@ void write_sorted(IndexWriter& writer, RawHeader& raw, const State& state, std::
         smallest = std::min(smallest, entry.id());
         largest = std::max(largest, entry.id());
     }
+    codes.finish();
     raw.n_rows = runs.n_rows();
     const PlannedTables planned = with_summary ? state.planned_tables() : PlannedTables{};
     if (planned.index != nullptr) write_tables(writer, raw, *planned.index);
@@ -300,7 +334,7 @@ void write_sorted(IndexWriter& writer, RawHeader& raw, const State& state, std::
     writer.begin(3);
     if (raw.n_codes == 0) return;
     IdWriter ids(writer, raw, smallest, largest, map_ids);
-    if (with_summary) summary.emplace(raw, n_bytes);
+    if (with_summary || scanned) summary.emplace(raw, n_bytes, scanned);
     if (summary && planned.index != nullptr) summary->cost = planned.cost;
     for (MergeCursor entry(state.segments, nothing, stopper); !entry.done(); entry.next()) {
         ids.append(entry.id());
@@ -321,7 +355,7 @@ void write_clusters(IndexWriter& writer, RawHeader& raw, const ArrangedCodes& cl
     write_runs(writer, raw, clusters.runs());
     writer.begin(3);
     IdWriter ids(writer, raw, clusters.smallest_id(), clusters.largest_id(), map_ids);
-    if (with_summary) summary.emplace(raw, clusters.n_bytes());
+    if (with_summary) summary.emplace(raw, clusters.n_bytes(), false);
     for (std::size_t entry = 0; entry < clusters.n_entries(); ++entry) {
         ids.append(clusters.id(entry));
         if (summary) summary->add(clusters.id(entry), clusters.runs(), nullptr);

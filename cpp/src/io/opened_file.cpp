@@ -61,7 +61,7 @@ RawHeader read_header(const ByteSource& file) {
     check(raw.has_id_map <= (raw.id_bytes > 0 ? 1 : 0), "id map", raw.has_id_map, "is unknown, or maps no ids");
     check(raw.has_summary <= (!each && raw.id_bytes > 0 ? 1 : 0), "summary", raw.has_summary,
           "is unknown, or sums up no ids");
-    const bool has_directory = raw.has_summary != 0 && raw.n_clusters == 0;
+    const bool has_directory = raw.has_summary != 0 && raw.n_clusters == 0 && raw.directory_bits > 0;
     check(has_directory ? raw.directory_bits >= 8 && raw.directory_bits <= kMaxSubstringBits : raw.directory_bits == 0,
           "number of bits of the directory", raw.directory_bits, "is out of range");
     check(has_directory || raw.n_tables == 0, "number of tables", raw.n_tables, "does not agree with the directory");

@@ -76,8 +76,8 @@ LiveSegment load_bit_major(const OpenedFile& opened, const std::shared_ptr<const
 }
 
 std::shared_ptr<const Segment> load_sorted(const OpenedFile& opened, const Sections& sections,
-                                           const std::shared_ptr<const MappedFile>& mapped, Memory memory,
-                                           std::optional<Plan> plan, FileChecks checks, PackedNumbers& id_map) {
+                                           const std::shared_ptr<const MappedFile>& mapped,
+                                           const IndexSettings& settings, FileChecks checks, PackedNumbers& id_map) {
     const RawHeader& raw = opened.raw;
     const std::size_t n_bytes = opened.layout().n_bytes();
     const auto n_rows = static_cast<std::size_t>(raw.n_rows);
@@ -108,7 +108,35 @@ std::shared_ptr<const Segment> load_sorted(const OpenedFile& opened, const Secti
     }
     if (mapped) return std::make_shared<const SortedSegment>(std::move(sorted), mapped);
     Stopper stopper;
-    return planned_segment(std::move(sorted), memory, plan, stopper);
+    return planned_segment(std::move(sorted), settings.memory, settings.plan, stopper);
+}
+
+// Sorted codes in whole groups, which are scanned.
+std::shared_ptr<const Segment> load_scanned(const OpenedFile& opened, const Sections& sections,
+                                            const std::shared_ptr<const MappedFile>& mapped,
+                                            const IndexSettings& settings, FileChecks checks, PackedNumbers& id_map) {
+    const RawHeader& raw = opened.raw;
+    ByteMajorCodes codes = read_groups(opened, sections);
+    DuplicateRuns runs = read_runs(raw, sections);
+    ClusterSection tables(opened, sections);
+    PackedNumbers ids = read_ids(opened, sections, tables.most(checks));
+    id_map = read_id_map(opened, sections);
+    check_last_group(codes);
+    // Scans need no order. Plans rely on it.
+    if (checks == FileChecks::all || !mapped) check_order(codes);
+    if (checks == FileChecks::all) {
+        check_padding(codes, raw.padding_bits);
+        sections.check_large(codes.stored(), ids, id_map);
+    }
+    IdSummary summary = check_ids(raw, runs, ids, id_map, checks, std::move(tables.summary));
+    SortedCodes sorted(std::move(codes), std::move(runs), std::move(ids), std::move(summary));
+    if (mapped) {
+        const bool radius_tables = may_have_radius_tables(settings.memory, settings.plan);
+        return std::make_shared<const SortedSegment>(std::move(sorted), radius_tables, mapped);
+    }
+    sorted.hold_rows();
+    Stopper stopper;
+    return planned_segment(std::move(sorted), settings.memory, settings.plan, stopper);
 }
 
 std::shared_ptr<const Segment> load_clusters(const OpenedFile& opened, const Sections& sections,
@@ -141,10 +169,14 @@ LiveSegment load_hier(const OpenedFile& opened, const std::shared_ptr<const Mapp
     const Sections sections(opened, mapped.get());
     sections.check_gaps();
     PackedNumbers id_map;
-    std::shared_ptr<const Segment> segment =
-        opened.raw.n_clusters > 0
-            ? load_clusters(opened, sections, mapped, checks, id_map)
-            : load_sorted(opened, sections, mapped, settings.memory, settings.plan, checks, id_map);
+    std::shared_ptr<const Segment> segment;
+    if (opened.raw.n_clusters > 0) {
+        segment = load_clusters(opened, sections, mapped, checks, id_map);
+    } else if (opened.raw.is_scanned()) {
+        segment = load_scanned(opened, sections, mapped, settings, checks, id_map);
+    } else {
+        segment = load_sorted(opened, sections, mapped, settings, checks, id_map);
+    }
     return with_id_map(std::move(segment), std::move(id_map));
 }
 

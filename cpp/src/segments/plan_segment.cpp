@@ -4,9 +4,13 @@
 
 namespace fasthash {
 
+bool may_have_radius_tables(Memory memory, std::optional<Plan> plan) {
+    return memory != Memory::compact && plan != Plan::scan;
+}
+
 std::shared_ptr<const Segment> planned_segment(SortedCodes codes, Memory memory, std::optional<Plan> plan,
                                                Stopper& stopper) {
-    const bool radius_tables = memory != Memory::compact && plan != Plan::scan;
+    const bool radius_tables = may_have_radius_tables(memory, plan);
     PlanChoice choice = choose_plan(codes, memory, plan, stopper);
     if (choice.plan == Plan::clusters) {
         return std::make_shared<const ArrangedSegment>(

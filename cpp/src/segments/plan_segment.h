@@ -10,6 +10,9 @@
 
 namespace fasthash {
 
+/// Whether codes that are scanned may get tables for searches within small radii.
+bool may_have_radius_tables(Memory memory, std::optional<Plan> plan);
+
 /// `plan`: null lets the planner choose. Throws Interrupted when `stopper` ends the work.
 std::shared_ptr<const Segment> planned_segment(SortedCodes codes, Memory memory, std::optional<Plan> plan,
                                                Stopper& stopper);

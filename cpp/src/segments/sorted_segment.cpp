@@ -12,6 +12,12 @@ SortedSegment::SortedSegment(SortedCodes codes, PlanChoice choice, Memory memory
       index_(carry_out(choice_, std::move(codes), memory, stopper)),
       radius_plan_(radius_tables) {}
 
+SortedSegment::SortedSegment(SortedCodes codes, bool radius_tables, std::shared_ptr<const MappedFile> mapped)
+    : choice_{Plan::scan, 0, 0, 0, {}},
+      index_(std::make_unique<SubstringIndex>(std::move(codes))),
+      mapped_(std::move(mapped)),
+      radius_plan_(radius_tables) {}
+
 SortedSegment::SortedSegment(SortedCodes codes, std::shared_ptr<const MappedFile> mapped)
     : choice_(plan_of_mapped(codes.n_rows(), codes.n_bytes())), mapped_(std::move(mapped)), radius_plan_(false) {
     Stopper stopper;

@@ -16,7 +16,9 @@ class SortedSegment final : public Segment {
     /// `choice`: any plan but clusters. `radius_tables`: as in ArrangedSegment. Throws Interrupted when `stopper` ends
     /// the work.
     SortedSegment(SortedCodes codes, PlanChoice choice, Memory memory, bool radius_tables, Stopper& stopper);
-    /// Codes in a mapped file: only a prefix directory is built, unless the file has one.
+    /// Byte-major codes in a mapped file, which are scanned.
+    SortedSegment(SortedCodes codes, bool radius_tables, std::shared_ptr<const MappedFile> mapped);
+    /// Rows in a mapped file: only a prefix directory is built, unless the file has one.
     SortedSegment(SortedCodes codes, std::shared_ptr<const MappedFile> mapped);
     /// Codes and tables in a mapped file. `cost`: of a query.
     SortedSegment(SortedCodes codes, std::vector<SubstringTable> tables, double cost,

@@ -22,6 +22,10 @@ const ArrangedCodes* State::clusters() const {
     return segments.size() == 1 && is_compact() ? segments[0].segment->clusters() : nullptr;
 }
 
+bool State::is_scanned() const {
+    return segments.size() == 1 && is_compact() && segments[0].segment->search_plan().plan == Plan::scan;
+}
+
 PlannedTables State::planned_tables() const {
     return segments.size() == 1 && is_compact() ? segments[0].segment->planned_tables() : PlannedTables{};
 }

@@ -25,6 +25,8 @@ struct State {
     bool is_compact() const;
     /// The codes if all are in one segment in clusters, none of them removed; else null.
     const ArrangedCodes* clusters() const;
+    /// Whether all codes are in one segment that is scanned, none of them removed.
+    bool is_scanned() const;
     /// The tables of the only segment; none if there are several, or if entries have been removed.
     PlannedTables planned_tables() const;
     /// Whether ids ascend through all segments, from the first entry to the last.
