@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, overload
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from fasthash._checks import as_array, check_ids, check_int, is_int64
 from fasthash._index_options import Allow, KeepMode, Memory, Metric
 from fasthash.results import SearchStats
-from fasthash.store.kinds import as_list
+from fasthash.store.held import Held
+from fasthash.store.kinds import as_list, kind_of
 from fasthash.store.results import StoreRangeResult, StoreSearchResult
-from fasthash.store.view import View
 
 __all__ = ["Readable"]
 
@@ -21,7 +21,7 @@ class Readable:
     """Base class of `Store`: everything that changes nothing."""
 
     @property
-    def _view(self) -> View:
+    def _view(self) -> Held:
         raise NotImplementedError
 
     @overload
@@ -70,8 +70,7 @@ class Readable:
             TypeError, ValueError: as `HierIndex.search`, or the store is closed.
         """
         view = self._view
-        index = view.index if keep is None else view.pruned
-        found: Any = index._search(queries, k, keep, keep_mode, allow, stats, max_compared)
+        found = view.search(queries, k, keep, keep_mode, max_compared, allow, stats)
         if not stats:
             return StoreSearchResult._with(found, view.keys_of_result)
         return StoreSearchResult._with(found[0], view.keys_of_result), found[1]
@@ -93,15 +92,14 @@ class Readable:
             `StoreRangeResult`, a `RangeResult` with `keys`; or with `stats=True` the pair of it and `SearchStats`.
         """
         view = self._view
-        index: Any = view.index
-        found = index.range_search(queries, radius, allow=allow, stats=stats)
+        found = view.range_search(queries, radius, allow, stats)
         if not stats:
             return StoreRangeResult._with(found, view.keys_of_result)
         return StoreRangeResult._with(found[0], view.keys_of_result), found[1]
 
     def count_within(self, queries: ArrayLike, radius: float, *, allow: Allow = None) -> NDArray[np.int64]:
         """Count the codes within a radius of each query, as `HierIndex.count_within` does."""
-        return self._view.index.count_within(queries, radius, allow=allow)
+        return self._view.count_within(queries, radius, allow)
 
     def reconstruct(self, ids: ArrayLike) -> NDArray[np.uint8]:
         """Return the codes of some ids, as `HierIndex.reconstruct` does."""
@@ -135,9 +133,12 @@ class Readable:
     def __contains__(self, key: Any) -> bool:
         """Whether the store holds a key, or an id if its entries have no keys."""
         view = self._view
-        if view.kind is None:
+        if view.kind_name == "none":
             return is_int64(check_int("id", key)) and key in view.index
-        return bool(view.ids_of(as_list("key", [key]))[0] != -1)
+        given = as_list("key", [key])
+        if view.kind is None:
+            kind_of(given, given)  # raises if it can be no key
+        return bool(view.ids_of(given)[0] != -1)
 
     def __len__(self) -> int:
         return len(self._view)
@@ -163,4 +164,4 @@ class Readable:
     @property
     def memory(self) -> Memory:
         """Memory budget: `"compact"`, `"default"` or `"fast"`."""
-        return self._view.index.memory
+        return cast(Any, self._view.index).memory
