@@ -128,7 +128,7 @@ class Held:
         kind = self.kind or kind_of(given, keys)
         kind.encoded(given, self.noun)
         _check_distinct("keys", given)
-        if (held := np.flatnonzero(self.ids_of(given) != -1)).size:
+        if self.kind is not None and (held := np.flatnonzero(self.ids_of(given) != -1)).size:
             raise ValueError(f"keys must be new to the {self.noun}, but it holds {short(given[held[0]])} already")
         return kind.name, given
 

@@ -35,10 +35,6 @@ class KeyMap:
         after.ids.update(zip(keys, numbers, strict=True))
         return after
 
-    def copy(self) -> KeyMap:
-        """Return an independent map."""
-        return KeyMap(dict(self.keys), dict(self.ids))
-
     def only(self, ids: NDArray[np.int64]) -> KeyMap:
         """Return a new map of these entries alone."""
         keys = {id: self.keys[id] for id in ids.tolist()}

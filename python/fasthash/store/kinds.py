@@ -50,6 +50,10 @@ class KeyKind(NamedTuple):
             raise ValueError(f"keys must have at most {MAX_KEY_BYTES:,} bytes, got one of {longest:,} bytes")
         return encoded
 
+    def as_argument(self, keys: list[Key]) -> Any:
+        """Keys of this kind in a form that tells the kind, as for `kind_of`."""
+        return np.array(keys, np.uint64) if self.name == "uint64" else keys
+
 
 def _integers(name: str, number: int, low: int, high: int) -> KeyKind:
     def takes(key: Key) -> bool:

@@ -1,4 +1,4 @@
-"""Searches and look-ups of a store; each works on the view of the moment when it begins."""
+"""Searches and look-ups of a store or a `KeyedIndex`; each works on the state of the moment when it begins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Readable"]
 
 
 class Readable:
-    """Base class of `Store`: everything that changes nothing."""
+    """Base class of `Store` and `KeyedIndex`: what changes nothing."""
 
     @property
     def _view(self) -> Held:
@@ -61,13 +61,14 @@ class Readable:
     ) -> StoreSearchResult | tuple[StoreSearchResult, SearchStats]:
         """Find the k nearest codes of each query, as `HierIndex.search` does, with the same arguments and results.
 
-        The first search with `keep=` merges all segments in memory.
+        In a store the first search with `keep=` merges all segments in memory. A `KeyedIndex` takes the options of its
+        index: `keep=` is one of a `HierIndex`, for example.
 
         Returns:
             `StoreSearchResult`, a `SearchResult` with `keys`; or with `stats=True` the pair of it and `SearchStats`.
 
         Raises:
-            TypeError, ValueError: as `HierIndex.search`, or the store is closed.
+            TypeError, ValueError: as `HierIndex.search`; the index does not take an option; or the store is closed.
         """
         view = self._view
         found = view.search(queries, k, keep, keep_mode, max_compared, allow, stats)
@@ -109,11 +110,14 @@ class Readable:
         """Return the keys of some ids.
 
         Args:
-            ids: integer array of ids in the store, of any shape.
+            ids: integer array of ids of entries, of any shape.
+
+        Returns:
+            object array in the shape of `ids`.
 
         Raises:
             TypeError: wrong dtype.
-            ValueError: an id is not in the store, or its entries have no keys.
+            ValueError: an id is not held, or the entries of the store have no keys.
         """
         array = as_array("ids", ids)
         return self._view.keys_of(check_ids(array.ravel()).reshape(array.shape))
@@ -122,16 +126,19 @@ class Readable:
         """Return the ids of some keys.
 
         Args:
-            keys: sequence of keys in the store.
+            keys: sequence of keys of entries.
+
+        Returns:
+            int64 `(n,)`; as `allow=` they are the entries that a search may return.
 
         Raises:
-            TypeError: a key is of another kind than those of the store.
-            ValueError: a key is not in the store.
+            TypeError: a key is of another kind than those held.
+            ValueError: a key is not held.
         """
         return self._view.held_ids(as_list("keys", keys))
 
     def __contains__(self, key: Any) -> bool:
-        """Whether the store holds a key, or an id if its entries have no keys."""
+        """Whether an entry has a key; in a store without keys, whether one has an id."""
         view = self._view
         if view.kind_name == "none":
             return is_int64(check_int("id", key)) and key in view.index
@@ -144,7 +151,7 @@ class Readable:
         return len(self._view)
 
     def __bool__(self) -> bool:
-        return True  # an empty store is a store
+        return True  # also without entries
 
     @property
     def n_bits(self) -> int:
