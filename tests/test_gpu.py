@@ -422,6 +422,46 @@ def test_queries_on_the_gpu(device, kind, request, monkeypatch):
     assert (on_gpu.count_within(tensor, 14) == index.count_within(queries, 14)).all()
 
 
+def test_a_keyed_index(device, kind, request, monkeypatch, tmp_path):
+    index = filled(kind, 500)
+    names = [f"{i}.jpg" for i in range(500)]
+    of_cpu = fh.KeyedIndex(index, keys=names)
+    of_gpu = [fh.KeyedIndex(index.to(device), keys=names), of_cpu.to(device)]
+    queries = RNG.integers(0, 4, (5, 8), np.uint8)
+    for keyed in (of_cpu, *of_gpu):
+        before = keyed.search(queries, 600)
+        keyed.remove(["7.jpg", "9.jpg"])
+        keyed.add(queries[:2], keys=["a", "b"], ids=[9, 1000])
+        keyed.update(["12.jpg"], queries[2:3])
+        assert before.keys.tolist() == [[None if i < 0 else names[i] for i in row] for row in before.ids.tolist()]
+    for keyed in of_gpu:
+        for allow in (None, keyed.ids(["12.jpg", "a", "3.jpg"])):
+            found, expected = (each.search(queries, 7, allow=allow) for each in (keyed, of_cpu))
+            assert_same(found, expected)
+            assert found.keys.tolist() == expected.keys.tolist()
+            found, expected = (each.range_search(queries, 9, allow=allow) for each in (keyed, of_cpu))
+            assert_same(found, expected)
+            assert found.keys.tolist() == expected.keys.tolist()
+            assert (keyed.count_within(queries, 9) == of_cpu.count_within(queries, 9)).all()
+        assert (keyed.n_bits, keyed.level_bits, keyed.metric) == (64, index.level_bits, "hamming")
+        assert type(keyed.to_index()) is type(index.to(device))
+        assert keyed.to(device) is keyed
+        assert keyed.to("cpu").to_index().to_bytes() == of_cpu.to_index().to_bytes()
+        with pytest.raises(ValueError, match=r"stats must be left out: a Gpu.*Index does not take it, got True"):
+            keyed.search(queries, 1, stats=True)
+    of_gpu[0].to_store(tmp_path / "s")
+    with fh.Store(tmp_path / "s") as store:
+        assert store.search(queries, 7).keys.tolist() == of_cpu.search(queries, 7).keys.tolist()
+    torch = pytest.importorskip("torch", reason="results on the GPU are tensors of torch")
+    tensor = torch.from_numpy(queries)
+    if request.node.callspec.params["device"] == "card":
+        tensor = tensor.cuda()
+    else:
+        monkeypatch.setattr(gpu, "on_gpu", lambda given, *_: given)
+        monkeypatch.setattr(gpu, "stream_of", lambda given: 0)
+    assert of_gpu[0].search(tensor, 7).keys.tolist() == of_cpu.search(queries, 7).keys.tolist()
+
+
 @pytest.mark.parametrize("mode", ["node_ratio", "gallery_ratio", "radius"])
 def test_pruned_searches(device, mode, request, monkeypatch):
     torch = pytest.importorskip("torch", reason="results on the GPU are tensors of torch")

@@ -187,6 +187,41 @@ def test_a_key_may_come_back(folder):
         assert len(store) == 10
 
 
+@pytest.mark.parametrize("committed", [False, True])
+def test_a_key_does_not_come_back_with_the_id_that_it_had(folder, committed):
+    with small(folder) as store:
+        store.add(one(9, 9), keys=["old"], ids=[77])
+        result = store.search(one(9, 9), k=1)
+        if committed:
+            store.commit()
+        store.remove(["old"])
+        store.add(one(9, 8), keys=["new"], ids=[77])
+        assert "old" not in store
+        assert store.keys([77]).tolist() == ["new"]
+        assert result.keys.tolist() == [["old"]]
+        with pytest.raises(ValueError, match="it does not hold 'old'"):
+            store.remove(["old"])
+        store.add(one(1, 1), keys=["old"])
+        assert store.ids(["new", "old"]).tolist() == [77, 78]
+        store.commit()
+        assert store.ids(["new", "old"]).tolist() == [77, 78]
+
+
+@pytest.mark.parametrize("key", ["a", b"a", 0, 2**64 - 1, uuid.UUID(int=1)])
+def test_a_store_without_entries_holds_no_key(folder, key):
+    with fh.Store(folder, "w", n_bits=16) as store:
+        assert key not in store
+        with pytest.raises(TypeError, match=r"keys must be str, .*, got 1\.5"):
+            1.5 in store  # noqa: B015
+        store.add(one(1, 1), keys=[key])
+        assert key in store
+    with fh.Store(folder, "w", n_bits=16) as store:
+        store.add(one(1, 1))
+        assert 0 in store
+        with pytest.raises(TypeError, match="id must be an integer, got 'a'"):
+            "a" in store  # noqa: B015
+
+
 def test_an_update_keeps_id_and_key(folder):
     with small(folder) as store:
         store.update(["4.jpg"], np.array([[200, 200]], np.uint8))

@@ -25,7 +25,7 @@ from fasthash.results import (
     SearchStats,
 )
 from fasthash.several import SearchAllResult, search_all
-from fasthash.store import Store, StoreRangeResult, StoreSearchResult
+from fasthash.store import KeyedIndex, Store, StoreRangeResult, StoreSearchResult
 from fasthash.threads import get_num_threads, set_num_threads, simd_level
 from fasthash.turning import turned_codes
 
@@ -37,6 +37,7 @@ __all__ = [
     "FormatError",
     "HierIndex",
     "IdFilter",
+    "KeyedIndex",
     "MissingExtraError",
     "RangeResult",
     "RescoredResult",

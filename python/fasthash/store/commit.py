@@ -63,7 +63,7 @@ class Commit:
             plain = open_segment(self._folder, replace(self.manifest_after, keys="none"), facts)
             ids = plain.whole.entry_ids(np.arange(len(draft)))
             path = self._folder / new_name("keys", "keys")
-            encoded = KINDS[kind].encoded([draft.keys[id] for id in ids.tolist()])
+            encoded = KINDS[kind].encoded([draft.map.keys[id] for id in ids.tolist()])
             facts = replace(facts, keys=write_encoded(path, KINDS[kind], encoded))
             self.written.append(path)
             files.reached("keys written")

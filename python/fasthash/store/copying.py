@@ -1,4 +1,4 @@
-"""Copies of whole stores, and the check of every byte."""
+"""Whole stores: made of an index, copied, and every byte checked."""
 
 from __future__ import annotations
 
@@ -7,19 +7,26 @@ import shutil
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from fasthash._checks import check_path
 from fasthash._core import FormatError
 from fasthash._durable import make_folder
+from fasthash._hier_index import HierIndex
+from fasthash._index_base import Index
 from fasthash._index_files import verify
 from fasthash.store.files import WriterLock, new_name, put_manifest, refuse_strangers, write_file
+from fasthash.store.held import Held
 from fasthash.store.keys import KeyTable
+from fasthash.store.kinds import KINDS
 from fasthash.store.manifest import MANIFEST, FileFacts, Manifest, RemovedFacts, read_manifest
 from fasthash.store.segment import open_segments
 from fasthash.store.view import View
+from fasthash.store.writer import Settings, Writer
 
-__all__ = ["copy_store", "verify_files", "verify_store"]
+__all__ = ["copy_store", "store_index", "verify_files", "verify_store"]
 
 
 def copy_store(source: Path, view: View, folder: Path) -> None:
@@ -58,6 +65,24 @@ def copy_store(source: Path, view: View, folder: Path) -> None:
         raise
     finally:
         lock.release()
+
+
+def store_index(path: str | os.PathLike[str], index: Index, keys: Any) -> None:
+    """Make a store of the entries of an index, and close it; see `Store.from_index`."""
+    check_path("path", path)
+    if (Path(path) / MANIFEST).exists():
+        raise FileExistsError(f"path={os.fspath(path)!r} holds a store already")
+    codes, ids = index.to_arrays()
+    kind, given = Held(index, None, 0).new_keys(keys, len(ids))  # before there is a folder
+    settings: Settings = {"level_bits": index.level_bits, "metric": index.metric}
+    if isinstance(index, HierIndex):
+        settings["memory"] = index.memory
+    writer = Writer(Path(os.path.abspath(path)), settings, True, False)
+    try:
+        writer.add(codes, given and KINDS[str(kind)].as_argument(given), ids)
+        writer.commit()
+    finally:
+        writer.close()
 
 
 def verify_store(folder: Path) -> list[tuple[str, int, str]]:

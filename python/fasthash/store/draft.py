@@ -8,22 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasthash._core import HierIndex
-from fasthash.store.kinds import Key
+from fasthash.store.keymap import KeyMap
 
 __all__ = ["Draft"]
 
 
 class Draft:
-    """Entries that are not yet committed.
-
-    `keys` and `ids` also hold entries that were removed from the draft again: views share these dictionaries, and find
-    by the index which entries are theirs.
-    """
+    """Entries that are not yet committed. Views share the map of their keys."""
 
     def __init__(self, index: HierIndex) -> None:
         self.index = index
-        self.keys: dict[int, Key] = {}
-        self.ids: dict[Key, int] = {}
+        self.map = KeyMap()
 
     def __len__(self) -> int:
         return len(self.index)
@@ -35,10 +30,5 @@ class Draft:
             ValueError: an id is -1, is given twice, or is in the draft.
         """
         self.index.add(codes, ids)
-        if keys is None:
-            return
-        numbers = ids.tolist()
-        if not self.keys.keys().isdisjoint(numbers):  # removed entries, whose keys views still tell
-            self.keys = dict(self.keys)
-        self.keys.update(zip(numbers, keys, strict=True))
-        self.ids.update(zip(keys, numbers, strict=True))
+        if keys is not None:
+            self.map = self.map.plus(ids, keys)

@@ -1,6 +1,6 @@
-"""The kinds of keys, and their bytes in files; called by the tables of keys and by the writer.
+"""The kinds of keys, and their bytes in files; called by the tables of keys and by whatever takes keys.
 
-All keys of a store are of one kind. The bytes of a key and the key itself determine each other.
+All keys of a store or a `KeyedIndex` are of one kind. The bytes of a key and the key itself determine each other.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class KeyKind(NamedTuple):
     decode: Callable[[bytes], Key]
     takes: Callable[[Key], bool]
 
-    def encoded(self, keys: Iterable[Key]) -> list[bytes]:
-        """The bytes of these keys.
+    def encoded(self, keys: Iterable[Key], noun: str = "store") -> list[bytes]:
+        """The bytes of these keys; `noun` says in errors what holds them.
 
         Raises:
             TypeError: a key is of another kind.
@@ -43,12 +43,16 @@ class KeyKind(NamedTuple):
         takes, encode, encoded = self.takes, self.encode, []
         for key in keys:
             if not takes(key):
-                raise TypeError(f"keys must be of the kind {self.name}, as all keys of this store, got {short(key)}")
+                raise TypeError(f"keys must be of the kind {self.name}, as all keys of this {noun}, got {short(key)}")
             encoded.append(encode(key))
         if not self.width and encoded and max(map(len, encoded)) > MAX_KEY_BYTES:
             longest = max(map(len, encoded))
             raise ValueError(f"keys must have at most {MAX_KEY_BYTES:,} bytes, got one of {longest:,} bytes")
         return encoded
+
+    def as_argument(self, keys: list[Key]) -> Any:
+        """Keys of this kind in a form that tells the kind, as for `kind_of`."""
+        return np.array(keys, np.uint64) if self.name == "uint64" else keys
 
 
 def _integers(name: str, number: int, low: int, high: int) -> KeyKind:

@@ -1,8 +1,8 @@
-"""Searches and look-ups of a store; each works on the view of the moment when it begins."""
+"""Searches and look-ups of a store or a `KeyedIndex`; each works on the state of the moment when it begins."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, overload
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,18 +10,18 @@ from numpy.typing import ArrayLike, NDArray
 from fasthash._checks import as_array, check_ids, check_int, is_int64
 from fasthash._index_options import Allow, KeepMode, Memory, Metric
 from fasthash.results import SearchStats
-from fasthash.store.kinds import as_list
+from fasthash.store.held import Held
+from fasthash.store.kinds import as_list, kind_of
 from fasthash.store.results import StoreRangeResult, StoreSearchResult
-from fasthash.store.view import View
 
 __all__ = ["Readable"]
 
 
 class Readable:
-    """Base class of `Store`: everything that changes nothing."""
+    """Base class of `Store` and `KeyedIndex`: what changes nothing."""
 
     @property
-    def _view(self) -> View:
+    def _view(self) -> Held:
         raise NotImplementedError
 
     @overload
@@ -61,17 +61,17 @@ class Readable:
     ) -> StoreSearchResult | tuple[StoreSearchResult, SearchStats]:
         """Find the k nearest codes of each query, as `HierIndex.search` does, with the same arguments and results.
 
-        The first search with `keep=` merges all segments in memory.
+        In a store the first search with `keep=` merges all segments in memory. A `KeyedIndex` takes the options of its
+        index: `keep=` is one of a `HierIndex`, for example.
 
         Returns:
             `StoreSearchResult`, a `SearchResult` with `keys`; or with `stats=True` the pair of it and `SearchStats`.
 
         Raises:
-            TypeError, ValueError: as `HierIndex.search`, or the store is closed.
+            TypeError, ValueError: as `HierIndex.search`; the index does not take an option; or the store is closed.
         """
         view = self._view
-        index = view.index if keep is None else view.pruned
-        found: Any = index._search(queries, k, keep, keep_mode, allow, stats, max_compared)
+        found = view.search(queries, k, keep, keep_mode, max_compared, allow, stats)
         if not stats:
             return StoreSearchResult._with(found, view.keys_of_result)
         return StoreSearchResult._with(found[0], view.keys_of_result), found[1]
@@ -93,15 +93,14 @@ class Readable:
             `StoreRangeResult`, a `RangeResult` with `keys`; or with `stats=True` the pair of it and `SearchStats`.
         """
         view = self._view
-        index: Any = view.index
-        found = index.range_search(queries, radius, allow=allow, stats=stats)
+        found = view.range_search(queries, radius, allow, stats)
         if not stats:
             return StoreRangeResult._with(found, view.keys_of_result)
         return StoreRangeResult._with(found[0], view.keys_of_result), found[1]
 
     def count_within(self, queries: ArrayLike, radius: float, *, allow: Allow = None) -> NDArray[np.int64]:
         """Count the codes within a radius of each query, as `HierIndex.count_within` does."""
-        return self._view.index.count_within(queries, radius, allow=allow)
+        return self._view.count_within(queries, radius, allow)
 
     def reconstruct(self, ids: ArrayLike) -> NDArray[np.uint8]:
         """Return the codes of some ids, as `HierIndex.reconstruct` does."""
@@ -111,11 +110,14 @@ class Readable:
         """Return the keys of some ids.
 
         Args:
-            ids: integer array of ids in the store, of any shape.
+            ids: integer array of ids of entries, of any shape.
+
+        Returns:
+            object array in the shape of `ids`.
 
         Raises:
             TypeError: wrong dtype.
-            ValueError: an id is not in the store, or its entries have no keys.
+            ValueError: an id is not held, or the entries of the store have no keys.
         """
         array = as_array("ids", ids)
         return self._view.keys_of(check_ids(array.ravel()).reshape(array.shape))
@@ -124,26 +126,32 @@ class Readable:
         """Return the ids of some keys.
 
         Args:
-            keys: sequence of keys in the store.
+            keys: sequence of keys of entries.
+
+        Returns:
+            int64 `(n,)`; as `allow=` they are the entries that a search may return.
 
         Raises:
-            TypeError: a key is of another kind than those of the store.
-            ValueError: a key is not in the store.
+            TypeError: a key is of another kind than those held.
+            ValueError: a key is not held.
         """
         return self._view.held_ids(as_list("keys", keys))
 
     def __contains__(self, key: Any) -> bool:
-        """Whether the store holds a key, or an id if its entries have no keys."""
+        """Whether an entry has a key; in a store without keys, whether one has an id."""
         view = self._view
-        if view.kind is None:
+        if view.kind_name == "none":
             return is_int64(check_int("id", key)) and key in view.index
-        return bool(view.ids_of(as_list("key", [key]))[0] != -1)
+        given = as_list("key", [key])
+        if view.kind is None:
+            kind_of(given, given)  # raises if it can be no key
+        return bool(view.ids_of(given)[0] != -1)
 
     def __len__(self) -> int:
         return len(self._view)
 
     def __bool__(self) -> bool:
-        return True  # an empty store is a store
+        return True  # also without entries
 
     @property
     def n_bits(self) -> int:
@@ -163,4 +171,4 @@ class Readable:
     @property
     def memory(self) -> Memory:
         """Memory budget: `"compact"`, `"default"` or `"fast"`."""
-        return self._view.index.memory
+        return cast(Any, self._view.index).memory

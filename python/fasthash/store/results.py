@@ -1,4 +1,4 @@
-"""The results of a store: those of an index, and the keys of the entries."""
+"""The results of a store or a `KeyedIndex`: those of an index, and the keys of the entries."""
 
 from __future__ import annotations
 

@@ -24,7 +24,8 @@ from fasthash._hier_index import HierIndex
 from fasthash._index_options import MEMORIES, METRICS, PLANS, Memory, Metric, Plan
 from fasthash._saved_folder import read_by_card
 from fasthash._shown import counted
-from fasthash.store.copying import copy_store
+from fasthash.store.copying import copy_store, store_index
+from fasthash.store.keyed import KeyedIndex, keyed_index
 from fasthash.store.manifest import Manifest, read_manifest
 from fasthash.store.reading import Readable
 from fasthash.store.segment import Segment, open_segments
@@ -245,27 +246,26 @@ class Store(Readable):
             keys: a key for each entry, in the order of `index.to_arrays()`, which is that of ids. None: no keys.
 
         Raises:
-            TypeError: `index` is not an index.
+            TypeError: `index` is not an index, or keys are not of one kind.
+            ValueError: keys are too few, too many, or not distinct. No store is made.
             FileExistsError: `path` holds a store already, or something else.
         """
         if not isinstance(index, (FlatIndex, HierIndex)):
             raise TypeError(f"index must be a FlatIndex or HierIndex, got {type(index).__name__}")
-        if os.path.exists(Path(path) / "manifest"):
-            raise FileExistsError(f"path={os.fspath(path)!r} holds a store already")
-        settings: Any = {"memory": index.memory} if isinstance(index, HierIndex) else {}
-        store = cls(path, "w", level_bits=index.level_bits, metric=index.metric, **settings)
-        try:
-            codes, ids = index.to_arrays()
-            store.add(codes, keys, ids=ids)
-            store.commit()
-        except BaseException:
-            store.close()
-            raise
-        return store
+        store_index(path, index, keys)
+        return cls(path, "w")
 
     def to_index(self) -> HierIndex:
         """Return a `HierIndex` with all entries, without keys. It may use the files of the store; it changes none."""
         return self._view.index.copy()
+
+    def to_keyed(self) -> KeyedIndex:
+        """Return a `KeyedIndex` with all entries: a `HierIndex` as of `to_index`, and all keys in memory.
+
+        Raises:
+            ValueError: the entries of the store have no keys.
+        """
+        return keyed_index(self._view)
 
     def copy_to(self, path: str | os.PathLike[str]) -> None:
         """Copy the commit that this store searches into a new folder, while it is used: a backup.

@@ -6,25 +6,26 @@ from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._checks import short
 from fasthash._core import Index as CoreIndex
 from fasthash._hier_index import HierIndex
 from fasthash._locks import Lazy
 from fasthash._shown import counted
-from fasthash.store.kinds import KINDS, Key, KeyKind
+from fasthash.store.held import Held
+from fasthash.store.keymap import KeyMap
+from fasthash.store.kinds import Key
 from fasthash.store.manifest import Manifest
 from fasthash.store.segment import Segment, empty_index
 
 __all__ = ["View"]
 
 
-class View:
+class View(Held):
     """A store at one moment.
 
     Args:
@@ -33,9 +34,10 @@ class View:
         next_id: the next automatic id.
         kind: of the keys; "none" for entries without keys, None before the first entry.
         draft: entries that are not yet committed.
-        draft_keys: their keys by id, and of others; a writer only adds to it.
-        draft_ids: their ids by key, likewise.
+        draft_map: their keys, and others; a writer only adds to it.
     """
+
+    index: HierIndex
 
     def __init__(
         self,
@@ -44,47 +46,44 @@ class View:
         next_id: int,
         kind: str | None,
         draft: CoreIndex | None = None,
-        draft_keys: Mapping[int, Key] | None = None,
-        draft_ids: Mapping[Key, int] | None = None,
+        draft_map: KeyMap | None = None,
     ) -> None:
         self.manifest = manifest
         self.committed = {each.name: each for each in segments}
         # The first segment leads a search, so it should be the largest.
         self.segments = sorted((each for each in segments if each.n_live), key=lambda each: -each.n_live)
-        self.kind: KeyKind | None = KINDS.get(kind or "")
-        self.draft_keys = {} if draft_keys is None else draft_keys
-        self.draft_ids = {} if draft_ids is None else draft_ids
+        self.draft_map = KeyMap() if draft_map is None else draft_map
         cores = [each.core for each in self.segments]
         if draft is not None and len(draft):
             cores.append(draft)
-        self.index = HierIndex._of(empty_index(manifest).joined(cores, next_id))
-
-    def __len__(self) -> int:
-        return len(self.index)
+        super().__init__(HierIndex._of(empty_index(manifest).joined(cores, next_id)), kind, next_id)
 
     @Lazy
     def pruned(self) -> HierIndex:
         """For searches with `keep=`, which merge the segments in memory; the view stays as it is."""
         return self.index.copy()
 
-    # ---- ids and keys ----
+    # ---- searches ----
 
-    def places(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Segment and entry of each id, -1 for one that the store does not hold; drafts are later segments."""
-        return self.index._impl.places(ids)
+    def search(self, queries: Any, k: Any, keep: Any, keep_mode: Any, max_compared: Any, allow: Any, stats: Any) -> Any:
+        index = self.index if keep is None else self.pruned
+        return index._search(queries, k, keep, keep_mode, allow, stats, max_compared)
+
+    def range_search(self, queries: Any, radius: Any, allow: Any, stats: Any) -> Any:
+        return self.index.range_search(queries, radius, allow=allow, stats=stats)
+
+    def count_within(self, queries: Any, radius: Any, allow: Any) -> NDArray[np.int64]:
+        return self.index.count_within(queries, radius, allow=allow)
+
+    # ---- ids and keys: a draft is the segment after the committed ones ----
 
     def ids_of(self, keys: Sequence[Key]) -> NDArray[np.int64]:
-        """The id of each key, -1 for one that the store does not hold.
-
-        Raises:
-            TypeError: a key is of another kind than those of the store.
-        """
         ids = np.full(len(keys), -1, np.int64)
         if self.kind is None or not len(keys):
             return ids
         encoded = self.kind.encoded(keys)
-        if self.draft_ids:
-            ids[:] = [self.draft_ids.get(key, -1) for key in keys]
+        if len(self.draft_map):
+            ids = self.draft_map.ids_of(keys)
             ids[self.places(ids)[0] < len(self.segments)] = -1  # removed from the draft since
         missing = np.flatnonzero(ids == -1)
         for segment in self.segments:
@@ -93,52 +92,31 @@ class View:
                 missing = missing[ids[missing] == -1]
         return ids
 
-    def held_ids(self, keys: Sequence[Key]) -> NDArray[np.int64]:
-        """The id of each key.
-
-        Raises:
-            TypeError: a key is of another kind than those of the store.
-            ValueError: the store does not hold a key, or its entries have no keys.
-        """
-        if self.kind is None and self.manifest.keys == "none":
-            raise ValueError("keys must be left out: the entries of this store have ids alone")
-        ids = self.ids_of(keys)
-        if (lost := np.flatnonzero(ids == -1)).size:
-            raise ValueError(f"keys must be in the store, but it does not hold {short(keys[lost[0]])}")
-        return ids
-
-    def keys_of(self, ids: NDArray[np.int64], missing: bool = False) -> NDArray[np.object_]:
-        """The key of each id.
-
-        Args:
-            ids: of any shape.
-            missing: give None for -1.
-
-        Raises:
-            ValueError: the store does not hold an id, or its entries have no keys.
-        """
+    def keys_of(self, ids: NDArray[np.int64]) -> NDArray[np.object_]:
         if self.kind is None:
             raise ValueError("keys are those of a store with keys; the entries of this one have ids alone")
         flat = np.ascontiguousarray(ids).ravel()
-        keys = np.empty(len(flat), object)
-        segments, entries = self.places(flat)
-        lost = (segments < 0) & ~((flat == -1) & missing)
-        if lost.any():
-            raise ValueError(f"ids must be in the store, but it does not hold {flat[lost][0]}")
-        for i, (segment, entry) in enumerate(zip(segments.tolist(), entries.tolist(), strict=True)):
-            if segment >= len(self.segments):
-                keys[i] = self.draft_keys[int(flat[i])]
-            elif segment >= 0:
-                keys[i] = cast(Any, self.segments[segment].table).key(entry)
-        return keys.reshape(np.shape(ids))
+        return self._keys_at(flat, *self.held_places(flat)).reshape(np.shape(ids))
 
     @property
     def keys_of_result(self) -> Any:
-        """A function that returns the keys of a result; None if the entries have no keys."""
         return None if self.kind is None else self._keys_of_result
 
     def _keys_of_result(self, ids: NDArray[np.int64]) -> NDArray[np.object_]:
-        return self.keys_of(ids, missing=True)
+        flat = np.ascontiguousarray(ids).ravel()
+        return self._keys_at(flat, *self.places(flat)).reshape(np.shape(ids))
+
+    def _keys_at(
+        self, ids: NDArray[np.int64], segments: NDArray[np.int64], entries: NDArray[np.int64]
+    ) -> NDArray[np.object_]:
+        """The keys of ids at these places, None for one without."""
+        keys = np.empty(len(ids), object)
+        for i, (segment, entry) in enumerate(zip(segments.tolist(), entries.tolist(), strict=True)):
+            if segment >= len(self.segments):
+                keys[i] = self.draft_map.keys[int(ids[i])]
+            elif segment >= 0:
+                keys[i] = cast(Any, self.segments[segment].table).key(entry)
+        return keys
 
     def facts(self) -> dict[str, Any]:
         """The numbers that `Store.info` returns."""

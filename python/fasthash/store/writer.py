@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._checks import own_ids, short
 from fasthash._durable import flush, make_folder
 from fasthash._locks import ChangeLock
 from fasthash.store import files
@@ -26,7 +25,6 @@ from fasthash.store.commit import Commit
 from fasthash.store.draft import Draft
 from fasthash.store.entries import distinct
 from fasthash.store.files import WriterLock, leftovers, put_manifest, refuse_strangers, remove
-from fasthash.store.kinds import KINDS, Key, as_list, kind_of
 from fasthash.store.manifest import MANIFEST, Manifest, read_manifest
 from fasthash.store.merging import Merger, merged, take_over
 from fasthash.store.segment import Segment, empty_index, open_segments
@@ -97,7 +95,7 @@ class Writer:
     def _show(self) -> None:
         """Make the view of searches that begin from now on."""
         draft = self._draft
-        self.view = View(self.manifest, self.segments, self.next_id, self.kind, draft.index, draft.keys, draft.ids)
+        self.view = View(self.manifest, self.segments, self.next_id, self.kind, draft.index, draft.map)
 
     @contextmanager
     def _changing(self, change: str) -> Iterator[None]:
@@ -114,8 +112,8 @@ class Writer:
     def add(self, codes: NDArray[np.uint8], keys: Any, ids: NDArray[np.int64] | None) -> NDArray[np.int64]:
         """Add entries; see `Store.add`."""
         with self._changing("add"):
-            kind, given = self._new_keys(keys, len(codes))
-            numbers = self._new_ids(ids, len(codes))
+            kind, given = self.view.new_keys(keys, len(codes))
+            numbers = self.view.new_ids(ids, len(codes))
             if not len(codes):
                 return numbers
             self._draft.add(codes, numbers, given)
@@ -126,9 +124,7 @@ class Writer:
     def update(self, codes: NDArray[np.uint8], keys: Any, ids: NDArray[np.int64] | None) -> None:
         """Replace codes; see `Store.update`."""
         with self._changing("update"):
-            numbers = self._held_ids(keys, ids)
-            if len(numbers) != len(codes):
-                raise ValueError(f"codes must be {len(numbers)}, one for each key or id, got {len(codes)}")
+            numbers = self.view.named(keys, ids, len(codes))
             segments, entries = self.view.places(numbers)
             old = segments < len(self.view.segments)
             names = self.view.keys_of(numbers[old]).tolist() if self.view.kind else None
@@ -145,7 +141,7 @@ class Writer:
     def remove(self, keys: Any, ids: NDArray[np.int64] | None) -> None:
         """Remove entries; see `Store.remove`."""
         with self._changing("remove"):
-            numbers = self._held_ids(keys, ids)
+            numbers = self.view.named(keys, ids)
             segments, entries = self.view.places(numbers)
             after = self._without(segments, entries)
             self._draft.index.remove(numbers[segments >= len(self.view.segments)])
@@ -159,50 +155,6 @@ class Writer:
             segment = self.view.segments[i]
             changed[segment.name] = segment.without(entries[segments == i])
         return [changed.get(each.name, each) for each in self.segments]
-
-    def _new_keys(self, keys: Any, n: int) -> tuple[str | None, list[Key] | None]:
-        """The kind of keys of the store from now on, and the keys of n new entries."""
-        if keys is None:
-            if self.kind in KINDS and n:
-                raise ValueError(f"keys must be given: the entries of this store have keys of the kind {self.kind}")
-            return ("none" if n else self.kind), None
-        if self.kind == "none":
-            raise ValueError("keys must be left out: the entries of this store have ids alone")
-        given = as_list("keys", keys)
-        if len(given) != n:
-            raise ValueError(f"keys must be {n}, one for each code, got {len(given)}")
-        if not n:
-            return self.kind, None
-        kind = KINDS[self.kind] if self.kind else kind_of(given, keys)
-        kind.encoded(given)
-        _check_distinct("keys", given)
-        if (held := np.flatnonzero(self.view.ids_of(given) != -1)).size:
-            raise ValueError(f"keys must be new to the store, but it holds {short(given[held[0]])} already")
-        return kind.name, given
-
-    def _new_ids(self, ids: NDArray[np.int64] | None, n: int) -> NDArray[np.int64]:
-        if ids is None:
-            if self.next_id + n > 2**63:
-                raise ValueError(f"ids must be given: {n} more cannot be counted from {self.next_id} on")
-            return np.arange(self.next_id, self.next_id + n)
-        numbers = own_ids(ids, n)
-        if (held := np.flatnonzero(self.view.places(numbers)[0] >= 0)).size:
-            raise ValueError(f"ids must be new to the store, but it holds {numbers[held[0]]} already")
-        return numbers
-
-    def _held_ids(self, keys: Any, ids: NDArray[np.int64] | None) -> NDArray[np.int64]:
-        """The distinct ids that keys or ids name, all in the store."""
-        if (keys is None) == (ids is None):
-            raise ValueError("give either keys or ids")
-        if ids is not None:
-            numbers = own_ids(ids)
-            if (lost := np.flatnonzero(self.view.places(numbers)[0] < 0)).size:
-                raise ValueError(f"ids must be in the store, but it does not hold {numbers[lost[0]]}")
-            _check_distinct("ids", numbers.tolist())
-            return numbers
-        given = as_list("keys", keys)
-        _check_distinct("keys", given)
-        return self.view.held_ids(given)
 
     # ---- commits ----
 
@@ -343,11 +295,3 @@ def _check_settings(manifest: Manifest, settings: Settings) -> None:
         has = getattr(manifest, name)
         if has != value:
             raise ValueError(f"{name} must be {has!r} as in the store, or left out, got {value!r}")
-
-
-def _check_distinct(name: str, values: Sequence[Any]) -> None:
-    if len(set(values)) == len(values):
-        return
-    seen: set[Any] = set()
-    twice = next(each for each in values if each in seen or seen.add(each))  # type: ignore[func-returns-value]
-    raise ValueError(f"{name} must be distinct, got {short(twice)} twice")
