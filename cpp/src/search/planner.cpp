@@ -264,7 +264,7 @@ PlanChoice plan_of_mapped(std::size_t n, std::size_t n_bytes) {
 bool scan_pays(std::size_t n_codes, std::size_t n_bytes, std::size_t n_queries, double plan_cost) {
     if (n_queries < kFewestForScan) return false;
     const double transposing = kCostOfTransposing / static_cast<double>(std::min<std::size_t>(n_queries, 512));
-    return kCostOfQuery + (kCostOfByteInCache + transposing) * static_cast<double>(n_codes * n_bytes) < plan_cost;
+    return kCostOfQuery + (cost_of_byte_in_cache() + transposing) * static_cast<double>(n_codes * n_bytes) < plan_cost;
 }
 
 bool radius_needs_scan(const PlanChoice& choice, std::int32_t radius, std::size_t n_codes, std::size_t n_bytes) {

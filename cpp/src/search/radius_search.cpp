@@ -98,7 +98,7 @@ std::size_t RadiusTables::nbytes() const {
 bool RadiusPlan::serves(const GroupSource& codes, std::size_t n_queries, const Wanted& wanted) const {
     const std::size_t n = codes.size(), n_bytes = codes.n_bytes();
     if (!wanted_ || wanted.k != kAll || n == 0) return false;
-    const double of_byte = n_queries < kFewestForScan ? kCostOfScan : kCostOfByteInCache;
+    const double of_byte = n_queries < kFewestForScan ? kCostOfScan : cost_of_byte_in_cache();
     const double scan = of_byte * static_cast<double>(n) * static_cast<double>(n_bytes);
     if (const RadiusTables* made = tables_.get_if_made()) {
         return RadiusTables::cost(n, n_bytes, wanted.radius, made->codes_per_value()) < kWorthwhile * scan;
@@ -126,21 +126,25 @@ namespace {
 class RadiusSearch {
  public:
     RadiusSearch(const RadiusTables& tables, const GroupSource& codes, const RowEntries& entries)
-        : tables_(tables), codes_(codes), entries_(entries), code_(codes.n_bytes()) {}
+        : tables_(tables),
+          codes_(codes),
+          n_bytes_(codes.n_bytes()),
+          n_bits_(RadiusTables::substring_bits(codes.size(), n_bytes_)),
+          entries_(entries),
+          code_(n_bytes_) {}
 
     QueryStats run(const std::uint8_t* query, TopK& nearest) {
         query_ = query;
         nearest_ = &nearest;
         work_ = {};
         work_.plan = Plan::multi_index;
-        const std::size_t n_bytes = codes_.n_bytes(), m = tables_.tables().size();
+        const std::size_t m = tables_.tables().size();
         const std::int32_t radius = nearest.threshold();
         for (substring_ = 0; substring_ < m; ++substring_) {
             const RadiusTables::Table& table = tables_.tables()[substring_];
-            const std::size_t bits = substring_bits();
-            const std::uint32_t value = code_bits(query, n_bytes, table.first_bit, bits);
-            for (std::size_t d = 0; d < n_distances(radius, substring_, m) && d <= bits; ++d) {
-                look_up(table, value, static_cast<unsigned>(d), bits);
+            const std::uint32_t value = code_bits(query, n_bytes_, table.first_bit, n_bits_);
+            for (std::size_t d = 0; d < n_distances(radius, substring_, m) && d <= n_bits_; ++d) {
+                look_up(table, value, static_cast<unsigned>(d));
             }
             read_ranges();
         }
@@ -148,13 +152,11 @@ class RadiusSearch {
     }
 
  private:
-    static constexpr std::size_t kTogether = 64;
-
-    std::size_t substring_bits() const { return RadiusTables::substring_bits(codes_.size(), codes_.n_bytes()); }
+    static constexpr std::size_t kTogether = 64, kFirst = 3;
 
     // Lists the rows of all values at this distance.
-    void look_up(const RadiusTables::Table& table, std::uint32_t value, unsigned distance, std::size_t bits) {
-        const std::uint64_t end = std::uint64_t{1} << bits;
+    void look_up(const RadiusTables::Table& table, std::uint32_t value, unsigned distance) {
+        const std::uint64_t end = std::uint64_t{1} << n_bits_;
         for (std::uint32_t flips = (1u << distance) - 1; flips < end; flips = next_with_same_count(flips)) {
             values_[n_values_++] = value ^ flips;
             __builtin_prefetch(table.begin.data() + (value ^ flips));
@@ -165,6 +167,7 @@ class RadiusSearch {
 
     void read_ranges() {
         const RadiusTables::Table& table = tables_.tables()[substring_];
+        const std::size_t first = first_byte();
         for (std::size_t i = 0; i < n_values_; ++i) {
             const std::uint32_t begin = table.begin[values_[i]], end = table.begin[values_[i] + 1];
             work_.nodes_visited += begin != end;
@@ -174,9 +177,8 @@ class RadiusSearch {
             for (std::size_t at = table.begin[values_[i]]; at < table.begin[values_[i] + 1]; ++at) {
                 const auto row = static_cast<std::size_t>(table.rows[at]);
                 const std::uint8_t* byte = codes_.groups(row / kGroup, 1, scratch_) + row % kGroup;
-                for (std::size_t b = 0; b < std::min<std::size_t>(codes_.n_bytes(), 8); ++b) {
-                    __builtin_prefetch(byte + b * kGroup);
-                }
+                std::size_t b = first;
+                for (std::size_t j = 0; j < kFirst; ++j, b = next_byte(b)) __builtin_prefetch(byte + b * kGroup);
                 rows_[n_rows_++] = row;
                 if (n_rows_ == kTogether) compare();
             }
@@ -187,25 +189,42 @@ class RadiusSearch {
 
     void compare() {
         work_.codes_compared += static_cast<std::int64_t>(n_rows_);
-        const std::size_t n_bytes = codes_.n_bytes();
+        const std::size_t first = first_byte();
         for (std::size_t i = 0; i < n_rows_; ++i) {
             const std::uint8_t* group = codes_.groups(rows_[i] / kGroup, 1, scratch_);
-            copy_row(group, rows_[i] % kGroup, n_bytes, code_.data());
+            const std::int32_t largest = nearest_->largest_distance();
+            if (bits_of_first(group + rows_[i] % kGroup, first) > largest) continue;
+            copy_row(group, rows_[i] % kGroup, n_bytes_, code_.data());
             std::uint16_t distance = 0;
-            kernels().distances(query_, code_.data(), 1, n_bytes, 0, &distance);
-            if (distance > nearest_->largest_distance() || seen_before()) continue;
+            kernels().distances(query_, code_.data(), 1, n_bytes_, 0, &distance);
+            if (distance > largest || seen_before()) continue;
             entries_.push(rows_[i], distance, *nearest_);
         }
         n_rows_ = 0;
     }
 
+    // The bytes after the substring tell most codes apart from the query, which share the substring itself with it or
+    // nearly so. Each byte lies in a cache line of its own.
+    std::size_t first_byte() const {
+        const std::size_t end = tables_.tables()[substring_].first_bit + n_bits_;
+        return (end + 7) / 8 % n_bytes_;
+    }
+    std::int32_t bits_of_first(const std::uint8_t* byte, std::size_t b) const {
+        std::uint32_t differing = 0;
+        for (std::size_t i = 0; i < std::min(kFirst, n_bytes_); ++i, b = next_byte(b)) {
+            differing = differing << 8 | static_cast<std::uint32_t>(byte[b * kGroup] ^ query_[b]);
+        }
+        return static_cast<std::int32_t>(count_bits(differing));
+    }
+    std::size_t next_byte(std::size_t b) const { return b + 1 == n_bytes_ ? 0 : b + 1; }
+
     // Whether an earlier substring has found the code, too.
     bool seen_before() const {
-        const std::size_t m = tables_.tables().size(), n_bytes = codes_.n_bytes(), bits = substring_bits();
+        const std::size_t m = tables_.tables().size();
         for (std::size_t s = 0; s < substring_; ++s) {
             const std::size_t first = tables_.tables()[s].first_bit;
             const std::uint32_t flips =
-                code_bits(code_.data(), n_bytes, first, bits) ^ code_bits(query_, n_bytes, first, bits);
+                code_bits(code_.data(), n_bytes_, first, n_bits_) ^ code_bits(query_, n_bytes_, first, n_bits_);
             if (count_bits(flips) < n_distances(nearest_->threshold(), s, m)) return true;
         }
         return false;
@@ -213,6 +232,8 @@ class RadiusSearch {
 
     const RadiusTables& tables_;
     const GroupSource& codes_;
+    const std::size_t n_bytes_;
+    const std::size_t n_bits_;  // of a substring
     const RowEntries& entries_;
     Array<std::uint8_t> code_, scratch_;
     const std::uint8_t* query_ = nullptr;

@@ -1,10 +1,13 @@
 // Costs of the steps of a search, in nanoseconds on one core of a 2023 server.
 //
 // Used by the planner to compare plans, and by searches to give up a plan that does not pay. Only their ratios matter.
-// They are constants, not measurements, so that the same codes get the same plan on every machine.
+// They are constants, not measurements, so that the same codes get the same plan on every machine. Only whether a block
+// of queries is scanned instead depends on the instruction set.
 #pragma once
 
 #include <cstddef>
+
+#include "kernels/kernels.h"
 
 namespace fasthash {
 
@@ -18,8 +21,19 @@ constexpr double kCostOfVisit = 80;    // preparing the visit of a cluster
 
 // A scan for a block of queries.
 constexpr std::size_t kFewestForScan = 16;
-constexpr double kCostOfByteInCache = 0.007;  // comparing a byte that another query has brought into the cache
-constexpr double kCostOfTransposing = 0.15;   // converting a byte to byte-major, once per block
+constexpr double kCostOfTransposing = 0.15;  // converting a byte to byte-major, once per block
+
+/// Comparing a byte that another query has brought into the cache.
+inline double cost_of_byte_in_cache() {
+    switch (kernels().level) {
+        case SimdLevel::avx512:
+            return 0.007;
+        case SimdLevel::scalar:
+            return 0.06;
+        default:
+            return 0.014;
+    }
+}
 
 inline double cost_of_scan(std::size_t n_codes, std::size_t n_bytes) {
     return kCostOfQuery + kCostOfScan * static_cast<double>(n_codes) * static_cast<double>(n_bytes);
