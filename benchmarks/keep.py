@@ -12,14 +12,11 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from pathlib import Path
-
-import numpy as np
 
 import fasthash as fh
-from workloads import cpu_name, learned_like
+from pages import table
+from workloads import cpu_name, learned_like, real_codes
 
-DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 K, KEEP, ROUNDS = 10, 0.3, 5
 LEVELS = [8, 16, 40]
 MODES = ("node_ratio", "gallery_ratio", "radius")
@@ -27,13 +24,8 @@ MODES = ("node_ratio", "gallery_ratio", "radius")
 
 def galleries(large):
     """Name, codes and queries."""
-    for name, file, key in (
-        ("ITQ 64, 59,000", "deep_features_mobilenet/cifar10_mobilenetv1.npz", "itq64"),
-        ("pHash 64, 109,000", "perceptual_hashes/tiny_imagenet_phash.npz", "phash64"),
-    ):
-        if (DATA / file).exists():
-            with np.load(DATA / file) as arrays:
-                yield name, np.ascontiguousarray(arrays[key][1000:]), np.ascontiguousarray(arrays[key][:1000])
+    for name, (codes, queries) in real_codes(("ITQ", "pHash")).items():
+        yield f"{len(codes):,}, {name}", codes, queries
     for n, p in ((1_000_000, 0.04), (1_000_000, 0.12), (1_000_000, None), (10_000, None), (10_000, 0.04)):
         yield f"{n:,}, {'uniform' if p is None else f'p = {p}'}", *learned_like(n, 1000, p)
     if large:
@@ -66,22 +58,27 @@ def row(name, codes, queries):
         ]
         searches[kind, "batch"] = lambda index=index, options=options: index.search(queries, K, **options)
     took = cpu_times(searches, ROUNDS)
-    cells = []
-    for kind in kinds:
-        for way, n in (("one", len(few)), ("batch", len(queries))):
-            us = took[kind, way] / n * 1e6
-            cells.append(f"{us:.3g}" if us < 1000 else f"{us:,.0f}")
-    print("|", " | ".join([name, tree.stats()["plan"], *cells]), "|", flush=True)
+    times = [took[kind, way] / n * 1e6 for kind in kinds for way, n in (("one", len(few)), ("batch", len(queries)))]
+    return {"codes": name, "plan": tree.stats()["plan"], "us": times}
+
+
+def rows(large):
+    return [row(*gallery) for gallery in galleries(large)]
+
+
+def as_table(measured):
+    columns = [f"{kind} {way}" for kind in ("FlatIndex", *MODES) for way in ("one", "batch")]
+    cells = [[f"{us:.3g}" if us < 1000 else f"{us:,.0f}" for us in each["us"]] for each in measured]
+    return table(
+        ["codes", "plan", *columns],
+        [[each["codes"], each["plan"], *of_row] for each, of_row in zip(measured, cells, strict=True)],
+    )
 
 
 def main():
     fh.set_num_threads(1)
     print(f"{cpu_name()}, {fh.simd_level()}; fasthash {fh.__version__}; one thread, k = {K}, keep = {KEEP}\n")
-    columns = [f"{kind} one | batch" for kind in ("FlatIndex", *MODES)]
-    print("| codes | plan |", " | ".join(columns), "|")
-    print("| --- | --- |", " | ".join(["---:"] * 2 * len(columns)), "|")
-    for gallery in galleries("--large" in sys.argv):
-        row(*gallery)
+    print(as_table(rows("--large" in sys.argv)))
 
 
 if __name__ == "__main__":

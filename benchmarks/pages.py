@@ -14,9 +14,10 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 def fill(text: str, parts: dict[str, str]) -> str:
     """Put each part between the marks of its name."""
     for name, part in parts.items():
-        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
-        before, rest = text.split(begin)
-        text = before + begin + part + end + rest.split(end)[1]
+        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        (before, rest), (_, after) = text.split(begin), text.split(end)
+        assert end in rest, name
+        text = f"{before}{begin}\n{part}\n{end}{after}"
     return text
 
 

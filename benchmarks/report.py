@@ -2,9 +2,9 @@
 
     python benchmarks/report.py [--quick]
 
-writes report.json and report.md into benchmarks/results/, the pictures into docs/images/. One thread and k = 10 unless
-a row says otherwise; ratios are of medians of runs that took turns in one process. About six minutes and 4 GB; --quick:
-a tenth of the codes.
+writes report.json and report.md into benchmarks/results/, the pictures into docs/images/, and the tables into
+docs/figures.md and README.md. One thread and k = 10 unless a row says otherwise; medians of runs that took turns in one
+process. Some fifteen minutes and 4 GB; --quick: a tenth of the codes, and no pictures or pages.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ import faiss
 import numpy as np
 
 import fasthash as fh
+import keep
 from fasthash import _core
-from report_page import draw, page
-from workloads import cpu_name, interleaved, learned_like, one_by_one, orb
+from pages import fill_page
+from report_page import draw, figures, page, readme
+from report_rows import cheapest, exact_share, fixed_costs, ivf_curve, on_real_codes, us, within_radius
+from workloads import cpu_name, interleaved, learned_like, one_by_one
 
-RESULTS = Path(__file__).parent / "results"
-PICTURES = Path(__file__).parent.parent / "docs" / "images"
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
 LEVEL_BITS = (8, 16, 40)
 NAMES = {None: "uniform", 0.02: "p = .02", 0.04: "p = .04", 0.12: "p = .12"}
 
@@ -55,10 +58,6 @@ print(seconds, index.nbytes / n, (resident() - before) / n, (peak - before) / in
 """
 
 
-def us(seconds, n_queries=1):
-    return seconds / n_queries * 1e6
-
-
 def faiss_flat(codes):
     index = faiss.IndexBinaryFlat(codes.shape[1] * 8)
     index.add(codes)
@@ -75,34 +74,6 @@ def hier(codes, memory, level_bits=LEVEL_BITS):
     index = fh.HierIndex(level_bits, memory=memory)
     index.add(codes)
     return index
-
-
-def exact_share(distances, exact):
-    """Share of queries whose k distances are all right."""
-    return float((np.sort(distances, axis=1) == exact).all(axis=1).mean())
-
-
-def ivf_curve(codes, queries, exact, n_lists):
-    """(nprobe, exact share, seconds a query) of IndexBinaryIVF, up to all queries exact."""
-    quantizer = faiss.IndexBinaryFlat(codes.shape[1] * 8)
-    index = faiss.IndexBinaryIVF(quantizer, codes.shape[1] * 8, n_lists)
-    index.train(codes[:: max(1, len(codes) // (n_lists * 50))])
-    index.add(codes)
-    curve = []
-    for nprobe in (1, 2, 4, 8, 16, 32, 64, 128, 256):
-        index.nprobe = nprobe
-        distances, _ = index.search(queries, 10)
-        few = queries[:200]
-        seconds = interleaved({"ivf": one_by_one(index.search, few)}, 3)["ivf"] / len(few)
-        curve.append((nprobe, exact_share(distances, exact), seconds))
-        if curve[-1][1] >= 0.9995 or seconds > 0.01:
-            break
-    return curve
-
-
-def cheapest(curve, share):
-    """The first (nprobe, share, seconds) that reaches a share of exact results, or None."""
-    return next((point for point in curve if point[1] >= share), None)
 
 
 def flat_widths(n):
@@ -198,22 +169,6 @@ def hierarchical(n):
                 "codes_compared": float(work.codes_compared.mean()),
                 "ivf": None if point is None else {"nprobe": point[0], "exact": point[1], "us": us(point[2])},
             }
-            if p in (0.02, 0.04):
-                index.search(queries[:1], 10, keep=0.3)
-                pruned = interleaved(
-                    {
-                        "keep": lambda index=index: index.search(queries, 10, keep=0.3),
-                        "flat": lambda: own_flat.search(queries, 10),
-                    },
-                    3,
-                )
-                found = index.search(queries, 10, keep=0.3).ids
-                row["keep"] = us(pruned["keep"], 1000)
-                row["keep_to_flat_batch"] = pruned["flat"] / pruned["keep"]
-                row["keep_to_flat_one"] = row["flat_one"] / row["keep"]
-                row["keep_recall"] = float(
-                    np.mean([len(np.intersect1d(a, b)) for a, b in zip(found, exact.ids, strict=True)]) / 10
-                )
             rows.append(row)
             print(f"  {n:>10,} {NAMES[p]:8s} {memory:8s} {one:8.1f} us", flush=True)
     return rows
@@ -221,7 +176,7 @@ def hierarchical(n):
 
 def builds(n):
     rows = []
-    for p in (0.02, 0.04, None):
+    for p in (0.04, 0.12, None):
         for memory in ("compact", "default", "fast"):
             times = []
             for n_threads in (1, 2):
@@ -252,20 +207,15 @@ def scaling(largest):
     sizes = [n for n in (10_000, 31_623, 100_000, 316_228, 1_000_000, 3_162_278, 10_000_000) if n <= largest]
     rows = []
     for n in sizes:
-        row = {"n": n}
-        for p in (0.02, 0.04, 0.12):
+        row, calls, n_queries = {"n": n}, {}, {}
+        for p, memory in ((0.04, "default"), (0.12, "default"), (0.12, "fast")):
             codes, queries = learned_like(n, 500, p)
-            index = hier(codes, "fast")
-            calls = {"hier": one_by_one(index.search, queries)}
-            if p == 0.04:
-                own, rival = flat(codes), faiss_flat(codes)
-                few = queries[:20]
-                calls |= {"flat": one_by_one(own.search, few), "faiss": one_by_one(rival.search, few)}
-            seconds = interleaved(calls, 5)
-            row[NAMES[p]] = us(seconds["hier"], len(queries))
-            if p == 0.04:
-                row |= {"FlatIndex": us(seconds["flat"], 20), "faiss IndexBinaryFlat": us(seconds["faiss"], 20)}
-        rows.append(row)
+            name = f"{NAMES[p]}, {memory}"
+            calls[name], n_queries[name] = one_by_one(hier(codes, memory).search, queries), len(queries)
+        for name, index in (("FlatIndex", flat(codes)), ("faiss IndexBinaryFlat", faiss_flat(codes))):
+            calls[name], n_queries[name] = one_by_one(index.search, queries[:20]), 20
+        seconds = interleaved(calls, 5)
+        rows.append(row | {name: us(seconds[name], n_queries[name]) for name in calls})
     logs = np.log([row["n"] for row in rows])
     exponents = {
         name: float(np.polyfit(logs, np.log([row[name] for row in rows]), 1)[0]) for name in rows[0] if name != "n"
@@ -312,36 +262,6 @@ def recall_against_time(n):
         seconds = interleaved({"own": one_by_one(own.search, queries)}, 3)["own"]
         curves[f"fasthash HierIndex, {memory}"] = [(1.0, us(seconds, len(queries)))]
     return {"n": n, "curves": curves}
-
-
-def orb_descriptors():
-    both = orb()
-    if both is None:
-        return None
-    codes, queries = np.ascontiguousarray(both[0]), np.ascontiguousarray(both[1][:1000])
-    own, rival, own_flat = hier(codes, "default", (256,)), faiss_flat(codes), flat(codes)
-    exact = own.search(queries, 10)
-    seconds = interleaved(
-        {
-            "faiss": lambda: rival.search(queries[:200], 10),
-            "own": lambda: own.search(queries, 10),
-            "flat": lambda: own_flat.search(queries, 10),
-            "own one": one_by_one(own.search, queries[:50]),
-            "faiss one": one_by_one(rival.search, queries[:20]),
-        },
-        3,
-    )
-    point = cheapest(ivf_curve(codes, queries, exact.distances, 1024), 0.99)
-    return {
-        "plan": own.stats()["plan"],
-        "batch": us(seconds["own"], 1000),
-        "flat_batch": us(seconds["flat"], 1000),
-        "faiss_batch": us(seconds["faiss"], 200),
-        "ratio_batch": seconds["faiss"] / 200 / (seconds["own"] / 1000),
-        "one": us(seconds["own one"], 50),
-        "faiss_one": us(seconds["faiss one"], 20),
-        "ivf": None if point is None else {"nprobe": point[0], "exact": point[1], "us": us(point[2])},
-    }
 
 
 def worst_cases(n):
@@ -406,8 +326,11 @@ def main():
         "flat_widths": lambda: flat_widths(n),
         "flat_single": lambda: flat_single(n),
         "two_threads": lambda: two_threads(n_large),
-        "orb": orb_descriptors,
+        "fixed_costs": fixed_costs,
+        "real": on_real_codes,
+        "radius": lambda: within_radius(n_large // 2),
         "hierarchical": lambda: hierarchical(n) + hierarchical(n_large),
+        "keep": lambda: keep.rows(large=False),
         "builds": lambda: builds(n_large),
         "scaling": lambda: scaling(n_large),
         "recall": lambda: recall_against_time(n // 5),
@@ -417,7 +340,11 @@ def main():
         print(f"{name}: {time.perf_counter() - begin:.0f} s", flush=True)
         (RESULTS / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     (RESULTS / "report.md").write_text(page(report))
-    draw(report, PICTURES)
+    if quick:
+        return
+    draw(report, ROOT / "docs" / "images")
+    fill_page(ROOT / "docs" / "figures.md", figures(report))
+    fill_page(ROOT / "README.md", readme(report))
 
 
 if __name__ == "__main__":

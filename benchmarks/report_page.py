@@ -1,4 +1,4 @@
-"""The page and the pictures of benchmarks/report.py."""
+"""The tables and the pictures of benchmarks/report.py."""
 
 from __future__ import annotations
 
@@ -6,138 +6,206 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 
-
-def table(header, rows):
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" + " ---: |" * (len(header) - 1)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+import keep
+from pages import table
 
 
 def number(value):
-    return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+    return "–" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def pair(row, begin=""):
+    """One query a call / in batches."""
+    return f"{number(row[f'{begin}one'])} / {number(row[f'{begin}batch'])}"
+
+
+def own(row):
+    return f"**{number(row['one'])}** / {number(row['batch'])}"
+
+
+def inverted_lists(row):
+    return number(row["ivf"]["us"] if row["ivf"] else None)
+
+
+def millions(n):
+    return f"{n // 10**6} M" if n % 10**6 == 0 else f"{n:,}"
+
+
+def machine(report):
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    return f"{report['cpu']}, {report['simd']} kernels; Python {report['python']}, {versions}."
+
+
+def generated(report):
+    heads = ["codes", "`memory=`", "plan", "bytes a code", "`HierIndex`, one / batch", "`FlatIndex`, one / batch"]
+    return table(
+        [*heads, "faiss Flat, one", "faiss IVF, ≥ 99.9 % exact, one"],
+        [
+            [
+                f"{millions(r['n'])}, {r['codes']}",
+                f"`{r['memory']}`",
+                r["plan"],
+                number(r["bytes_per_code"]),
+                own(r),
+                pair(r, "flat_"),
+                number(r["faiss_one"]),
+                inverted_lists(r),
+            ]
+            for r in report["hierarchical"]
+        ],
+    )
+
+
+def real(report):
+    heads = ["codes", "plan", "bytes a code", "`HierIndex`, one / batch", "`FlatIndex`, one / batch"]
+    return table(
+        [*heads, "faiss Flat, one / batch", "faiss IVF, ≥ 99.9 % exact, one"],
+        [
+            [
+                f"{r['n']:,}, {r['codes']}, {r['bits']} bits",
+                r["plan"],
+                number(r["bytes_per_code"]),
+                own(r),
+                pair(r, "flat_"),
+                pair(r, "faiss_"),
+                inverted_lists(r),
+            ]
+            for r in report["real"]
+        ],
+    )
+
+
+def radius(report):
+    return table(
+        ["codes", "bytes a code", "`HierIndex`, one / batch", "`FlatIndex`, one / batch"],
+        [
+            [f"{r['n']:,}, {r['codes']}", number(r["bytes_per_code"]), own(r), pair(r, "flat_")]
+            for r in report["radius"]
+        ],
+    )
+
+
+def fixed(report):
+    costs = report["fixed_costs"]
+    rows = [["64 queries against 1,000 codes, a call", *(number(costs[name]) for name in costs)]]
+    large = next(r for r in report["flat_single"] if r["row"].startswith("k ="))
+    of_many = [number(large["fasthash"]), "–", number(large["faiss"])]
+    rows.append([f"k = 1,000 of {millions(report['n'])} codes, a query of a batch", *of_many])
+    return table(["µs", "`FlatIndex`", "`HierIndex`", "faiss Flat"], rows)
+
+
+def scans(report):
+    widths = report["flat_widths"]
+    return table(
+        ["bits", *(str(r["bits"]) for r in widths)],
+        [
+            ["faiss `IndexBinaryFlat`", *(number(r["faiss"]) for r in widths)],
+            ["`FlatIndex`", *(number(r["fasthash"]) for r in widths)],
+            ["times", *(f"{r['ratio']:.1f}" for r in widths)],
+        ],
+    )
+
+
+def scan_levels(report):
+    levels = [r for r in report["flat_single"] if not r["row"].startswith("k =")]
+    each = ", ".join(f"{number(r['fasthash'])} µs with {r['row'].split(', ')[1]} kernels" for r in levels)
+    two = report["two_threads"]
+    return (
+        f"One query a call, 64 bits: {each}; faiss {number(levels[0]['faiss'])}. Two threads answer one query among "
+        f"{report['n_large']:,} codes {two['ratio']:.1f} times as fast as one."
+    )
+
+
+def builds(report):
+    return table(
+        ["codes", "`memory=`", "s, 1 thread", "s, 2 threads", "bytes a code", "peak over result"],
+        [
+            [
+                f"{millions(report['n_large'])}, {r['codes']}",
+                f"`{r['memory']}`",
+                f"{r['seconds_1']:.2f}",
+                f"{r['seconds_2']:.2f}",
+                number(r["bytes_per_code"]),
+                f"{r['peak_to_result']:.2f}",
+            ]
+            for r in report["builds"]
+        ],
+    )
+
+
+def growth(report):
+    rows = report["scaling"]["rows"]
+    return table(
+        list(rows[0]),
+        [[f"{v:,}" if k == "n" else number(v) for k, v in row.items()] for row in rows]
+        + [["grows as n to the power of", *(f"{v:.2f}" for v in report["scaling"]["exponents"].values())]],
+    )
+
+
+def approximate(report):
+    return table(
+        ["index", "exact", "µs"],
+        [
+            [name, f"{share:.3f}", number(microseconds)]
+            for name, points in report["recall"]["curves"].items()
+            for share, microseconds in points
+        ],
+    )
+
+
+def worst(report):
+    return table(
+        ["codes", "`memory=`", "k", "`FlatIndex`", "`HierIndex`", "ratio"],
+        [
+            [r["codes"], f"`{r['memory']}`", str(r["k"]), number(r["scan"]), number(r["hier"]), f"{r['ratio']:.2f}"]
+            for r in report["worst_cases"]
+        ],
+    )
+
+
+def figures(report):
+    """The parts of docs/figures.md."""
+    return {
+        "bench machine": machine(report),
+        "bench generated": generated(report),
+        "bench real": real(report),
+        "bench radius": radius(report),
+        "bench fixed": fixed(report),
+        "bench growth": growth(report),
+        "bench approximate": approximate(report),
+        "bench scans": scans(report),
+        "bench scan levels": scan_levels(report),
+        "bench builds": builds(report),
+        "bench worst": worst(report),
+        "bench keep": keep.as_table(report["keep"]),
+    }
 
 
 def page(report):
-    parts = [
-        "# Measured speed and memory",
-        f"`{report['command']}`: {report['cpu']}, {report['simd']} kernels, Python {report['python']}, "
-        + ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-        + ". Microseconds a query unless stated; one thread, k = 10; medians of runs that took turns.",
-        f"## FlatIndex, {report['n']:,} uniform codes, batch of 1,000 queries",
-        table(
-            ["bits", "faiss IndexBinaryFlat", "FlatIndex", "ratio"],
-            [
-                [str(r["bits"]), number(r["faiss"]), number(r["fasthash"]), f"{r['ratio']:.1f}"]
-                for r in report["flat_widths"]
-            ],
-        ),
-        f"## FlatIndex, {report['n']:,} uniform codes of 64 bits",
-        table(
-            ["", "faiss IndexBinaryFlat", "FlatIndex", "ratio"],
-            [[r["row"], number(r["faiss"]), number(r["fasthash"]), f"{r['ratio']:.1f}"] for r in report["flat_single"]],
-        ),
-        f"Two threads on one query, {report['n_large']:,} codes: {number(report['two_threads']['two'])} us against "
-        f"{number(report['two_threads']['one'])} us on one, {report['two_threads']['ratio']:.2f} times.",
-        "## HierIndex (8, 16, 40), exact, one query a call",
-        table(
-            [
-                "codes, memory",
-                "plan",
-                "bytes a code",
-                "one query",
-                "in a batch",
-                "times faiss Flat",
-                "times own Flat",
-                "IndexBinaryIVF at >= 99.9 %",
-            ],
-            [
-                [
-                    f"{r['n']:,} {r['codes']}, {r['memory']}",
-                    f"{r['plan']} {r['substrings']}",
-                    number(r["bytes_per_code"]),
-                    number(r["one"]),
-                    number(r["batch"]),
-                    number(r["to_faiss"]),
-                    number(r["to_flat"]),
-                    f"{number(r['ivf']['us'])} (nprobe {r['ivf']['nprobe']})" if r["ivf"] else "",
-                ]
-                for r in report["hierarchical"]
-            ],
-        ),
-        "## keep = 0.3, node_ratio, batches of 1,000",
-        table(
-            ["codes, memory", "us", "times own Flat in a batch", "times own Flat, one query a call", "recall@10"],
-            [
-                [
-                    f"{r['n']:,} {r['codes']}, {r['memory']}",
-                    number(r["keep"]),
-                    number(r["keep_to_flat_batch"]),
-                    number(r["keep_to_flat_one"]),
-                    f"{r['keep_recall']:.4f}",
-                ]
-                for r in report["hierarchical"]
-                if "keep" in r
-            ],
-        ),
-        f"## Building from {report['n_large']:,} codes, counted ids",
-        table(
-            [
-                "codes, memory",
-                "s, 1 thread",
-                "s, 2 threads",
-                "bytes a code",
-                "resident, bytes a code",
-                "peak over result",
-            ],
-            [
-                [
-                    f"{r['codes']}, {r['memory']}",
-                    f"{r['seconds_1']:.2f}",
-                    f"{r['seconds_2']:.2f}",
-                    number(r["bytes_per_code"]),
-                    number(r["resident_per_code"]),
-                    f"{r['peak_to_result']:.2f}",
-                ]
-                for r in report["builds"]
-            ],
-        ),
-        "## Growth with n, one query a call, memory = fast",
-        table(
-            list(report["scaling"]["rows"][0]),
-            [[f"{v:,}" if k == "n" else number(v) for k, v in row.items()] for row in report["scaling"]["rows"]]
-            + [["fitted exponent", *(f"{v:.2f}" for v in report["scaling"]["exponents"].values())]],
-        ),
-        f"## Exact and approximate search, {report['recall']['n']:,} codes, p = .12, one query a call",
-        table(
-            ["index", "share of queries with all ten distances right", "us"],
-            [
-                [name, f"{share:.3f}", number(microseconds)]
-                for name, points in report["recall"]["curves"].items()
-                for share, microseconds in points
-            ],
-        ),
-        "## Worst cases, one query a call, against FlatIndex",
-        table(
-            ["codes, memory, k", "FlatIndex", "HierIndex", "ratio"],
-            [
-                [
-                    f"{r['codes']}, {r['memory']}, k = {r['k']}",
-                    number(r["scan"]),
-                    number(r["hier"]),
-                    f"{r['ratio']:.2f}",
-                ]
-                for r in report["worst_cases"]
-            ],
-        ),
+    parts = (f"## {name.removeprefix('bench ')}\n\n{part}" for name, part in figures(report).items())
+    return "\n\n".join([f"# `{report['command']}`", *parts]) + "\n"
+
+
+def readme(report):
+    """The table of README.md: the default memory, one query a call."""
+    heads = ["µs a query, ten nearest, one thread", "`HierIndex`, exact", "`FlatIndex`, exact"]
+    generated_rows = [
+        {"bits": 64, **r}
+        for r in report["hierarchical"]
+        if r["n"] == report["n_large"] and r["memory"] == "default" and r["codes"] in ("p = .04", "p = .12")
     ]
-    if (r := report["orb"]) is not None:
-        ivf = f"; IndexBinaryIVF at {r['ivf']['exact']:.1%} exact {number(r['ivf']['us'])}" if r["ivf"] else ""
-        parts.append(
-            "## 1,000,000 ORB descriptors of 256 bits\n\n"
-            f"HierIndex (plan: {r['plan']}) {number(r['batch'])} us a query in batches of 1,000, {number(r['one'])} "
-            f"one by one; faiss IndexBinaryFlat {number(r['faiss_batch'])} and {number(r['faiss_one'])}: "
-            f"{r['ratio_batch']:.1f} times in batches{ivf}."
-        )
-    return "\n\n".join(parts) + "\n"
+    rows = [
+        [
+            f"{r['n']:,} codes of {r['bits']} bits, {r['codes']}",
+            f"**{number(r['one'])}**",
+            number(r["flat_one"]),
+            number(r["faiss_one"]),
+            inverted_lists(r),
+        ]
+        for r in generated_rows + report["real"]
+    ]
+    text = table([*heads, "faiss `IndexBinaryFlat`, exact", "faiss `IndexBinaryIVF`, ≥ 99.9 % exact"], rows)
+    return {"bench": text, "bench machine": machine(report)}
 
 
 def draw(report, folder):
@@ -146,7 +214,7 @@ def draw(report, folder):
     rows = report["scaling"]["rows"]
     colours = {"FlatIndex": "0.35", "faiss IndexBinaryFlat": "0.7"}
     for name, exponent in report["scaling"]["exponents"].items():
-        label = f'HierIndex(memory="fast"), {name}' if name.startswith("p") else name
+        label = f"HierIndex, {name}" if name.startswith("p") else name
         axes.loglog(
             [r["n"] for r in rows],
             [r[name] for r in rows],

@@ -1,108 +1,139 @@
-"""Times the default HierIndex beside scans and inverted lists, on generated and on real codes.
-
-    python benchmarks/clusters.py [--large]
-
-Prints a table: microseconds of a query, one query a call and in batches, one thread, k = 10, medians of rounds in which
-all take turns; bytes a code; and of faiss's inverted lists the first setting at which 99.9 % of the queries have all
-ten distances right. Every result of ours is compared with the scan. `--large` adds ten million codes. Real codes are
-those of ../shared/data, where they are at hand.
-"""
+"""Rows of benchmarks/report.py beyond generated codes and k = 10: real codes, searches within a radius, fixed costs."""
 
 from __future__ import annotations
-
-import sys
-from pathlib import Path
 
 import faiss
 import numpy as np
 
 import fasthash as fh
-from workloads import cpu_name, interleaved, learned_like, one_by_one, orb
+from workloads import interleaved, learned_like, one_by_one, orb, real_codes
 
-DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 K = 10
+RADIUS = 4
 
 
-def galleries(large):
-    """Name, codes and queries."""
-    for n in (1_000_000, 10_000_000)[: 1 + large]:
-        for p in (0.04, 0.12):
-            yield f"{n // 10**6} M, p = {p}", *learned_like(n, 1000, p)
-    for name, file, take in (
-        (
-            "learned, VGG-16 HyP2",
-            "learned_codes/cifar10_vgg16_hyp2_64.npz",
-            lambda z: (z["gallery"], z["query"][:1000]),
-        ),
-        ("ITQ 64", "deep_features_mobilenet/cifar10_mobilenetv1.npz", lambda z: (z["itq64"][1000:], z["itq64"][:1000])),
-        (
-            "pHash 64",
-            "perceptual_hashes/tiny_imagenet_phash.npz",
-            lambda z: (z["phash64"][1000:], z["phash64"][:1000]),
-        ),
-    ):
-        if (DATA / file).exists():
-            with np.load(DATA / file) as arrays:
-                yield name, *map(np.ascontiguousarray, take(arrays))
-    if (real := orb()) is not None:
-        yield "ORB 256", real[0], real[1][:200]
+def us(seconds, n_queries=1):
+    return seconds / n_queries * 1e6
 
 
-def lists(codes, queries, kth):
-    """faiss's inverted lists with the smallest nprobe that finds (almost) all; None if only all lists do."""
-    n_lists = int(min(4 * len(codes) ** 0.5, len(codes) / 39))
+def filled(index, codes):
+    index.add(codes)
+    return index
+
+
+def exact_share(distances, exact):
+    """Share of queries whose k distances are all right."""
+    return float((np.sort(distances, axis=1) == exact).all(axis=1).mean())
+
+
+def ivf_curve(codes, queries, exact, n_lists):
+    """(nprobe, exact share, seconds a query, one a call) of IndexBinaryIVF, up to all queries exact."""
     quantizer = faiss.IndexBinaryFlat(codes.shape[1] * 8)
     index = faiss.IndexBinaryIVF(quantizer, codes.shape[1] * 8, n_lists)
-    index.train(codes[:: max(1, len(codes) // (50 * n_lists))])
+    index.train(codes[:: max(1, len(codes) // (n_lists * 50))])
     index.add(codes)
-    index.keep = quantizer  # faiss does not hold it
-    for n_probe in (1, 2, 4, 8, 16, 32, 64, 128, 256):
-        index.nprobe = n_probe
-        if (index.search(queries, K)[0][:, -1] == kth).mean() >= 0.999:
-            return index
-    return None
+    curve = []
+    for nprobe in (1, 2, 4, 8, 16, 32, 64, 128, 256):
+        index.nprobe = nprobe
+        distances, _ = index.search(queries, K)
+        few = queries[:200]
+        seconds = interleaved({"ivf": one_by_one(index.search, few)}, 3)["ivf"] / len(few)
+        curve.append((nprobe, exact_share(distances, exact), seconds))
+        if curve[-1][1] >= 0.9995 or seconds > 0.01:
+            break
+    return curve
 
 
-def row(name, codes, queries):
+def cheapest(curve, share):
+    """The first (nprobe, share, seconds) that reaches a share of exact results, or None."""
+    return next((point for point in curve if point[1] >= share), None)
+
+
+def beside_faiss(codes, queries, n_lists):
+    """An index of the default memory beside scans and inverted lists; its results are those of the scan."""
     n_bits = codes.shape[1] * 8
-    flat, tree = fh.FlatIndex(n_bits), fh.HierIndex(n_bits)
-    for index in (flat, tree):
-        index.add(codes)
-    expected = flat.search(queries, K)
-    found = tree.search(queries, K)
-    assert (found.ids == expected.ids).all()
-    assert (found.distances == expected.distances).all()
-    inverted = lists(codes, queries, expected.distances[:, -1])
-    few = queries[:50]
+    own, flat = filled(fh.HierIndex(n_bits), codes), filled(fh.FlatIndex(n_bits), codes)
+    scan = filled(faiss.IndexBinaryFlat(n_bits), codes)
+    exact = flat.search(queries, K)
+    found = own.search(queries, K)
+    np.testing.assert_array_equal(found.ids, exact.ids)
+    few, fewer = queries[:50], queries[:20]
+    seconds = interleaved(
+        {
+            "one": one_by_one(own.search, few),
+            "batch": lambda: own.search(queries, K),
+            "flat_one": one_by_one(flat.search, few),
+            "flat_batch": lambda: flat.search(queries, K),
+            "faiss_one": one_by_one(scan.search, fewer),
+            "faiss_batch": lambda: scan.search(queries[:200], K),
+        },
+        5,
+    )
+    n_queries = {"one": 50, "flat_one": 50, "faiss_one": 20, "faiss_batch": 200}
+    point = cheapest(ivf_curve(codes, queries, exact.distances, n_lists), 0.999)
+    return {
+        "n": len(codes),
+        "bits": n_bits,
+        "plan": own.stats()["plan"],
+        "bytes_per_code": own.stats()["bytes_per_code"],
+        **{key: us(value, n_queries.get(key, len(queries))) for key, value in seconds.items()},
+        "ivf": None if point is None else {"nprobe": point[0], "exact": point[1], "us": us(point[2])},
+    }
+
+
+def on_real_codes():
+    galleries = real_codes()
+    if (both := orb()) is not None:
+        galleries["ORB descriptors"] = (np.ascontiguousarray(both[0]), np.ascontiguousarray(both[1][:200]))
+    rows = []
+    for name, (codes, queries) in galleries.items():
+        n_lists = int(min(4 * len(codes) ** 0.5, len(codes) / 39))
+        rows.append({"codes": name, **beside_faiss(codes, queries[:1000], n_lists)})
+        print(f"  {name}: {rows[-1]['one']:.1f} us", flush=True)
+    return rows
+
+
+def within_radius(n):
+    """Searches within a small radius at the default memory, after the few that let the index build its tables."""
+    codes, queries = learned_like(n, 1000, None)
+    rows = []
+    for name, (gallery, asked) in {"uniform": (codes, queries), **real_codes(("pHash",))}.items():
+        own, flat = filled(fh.HierIndex(64), gallery), filled(fh.FlatIndex(64), gallery)
+        few, fewer = asked[:300], asked[:10]
+        expected = flat.range_search(few, RADIUS)
+        for _ in range(8):
+            found = own.range_search(few, RADIUS)
+        np.testing.assert_array_equal(found.ids, expected.ids)
+
+        def one_a_call(index, some):
+            def call():
+                for query in some[:, None]:
+                    index.range_search(query, RADIUS)
+
+            return call
+
+        seconds = interleaved(
+            {
+                "one": one_a_call(own, few),
+                "batch": lambda own=own, asked=asked: own.range_search(asked, RADIUS),
+                "flat_one": one_a_call(flat, fewer),
+                "flat_batch": lambda flat=flat, few=few: flat.range_search(few, RADIUS),
+            },
+            5,
+        )
+        n_queries = {"one": len(few), "batch": len(asked), "flat_one": len(fewer), "flat_batch": len(few)}
+        row = {key: us(value, n_queries[key]) for key, value in seconds.items()}
+        rows.append({"codes": name, "n": len(gallery), "bytes_per_code": own.stats()["bytes_per_code"], **row})
+    return rows
+
+
+def fixed_costs():
+    """64 queries against 1,000 codes, where comparing takes a third of the time."""
+    codes, queries = learned_like(1000, 64, None)
     calls = {}
-    scan = faiss.IndexBinaryFlat(n_bits)
-    scan.add(codes)
-    for key, index in (("hier", tree), ("flat", flat), ("faiss", scan), ("ivf", inverted)):
-        if index is not None:
-            calls[f"{key} one"] = one_by_one(index.search, few, K)
-            calls[f"{key} batch"] = lambda index=index: index.search(queries, K)
-    took = interleaved(calls, 7)
-
-    def us(key):
-        if f"{key} one" not in took:
-            return "–", "–"
-        return f"{took[f'{key} one'] / len(few) * 1e6:.3g}", f"{took[f'{key} batch'] / len(queries) * 1e6:.3g}"
-
-    stats = tree.stats()
-    cells = [name, stats["plan"], f"{stats['bytes_per_code']:.1f}", *us("hier"), *us("flat"), *us("faiss"), *us("ivf")]
-    print("|", " | ".join(cells), "|", flush=True)
-
-
-def main():
-    fh.set_num_threads(1)
-    faiss.omp_set_num_threads(1)
-    print(f"{cpu_name()}, {fh.simd_level()}; faiss-cpu {faiss.__version__}; one thread, k = {K}, memory='default'\n")
-    names = ("HierIndex", "FlatIndex", "faiss Flat", "faiss IVF >= 99.9 %")
-    print("| codes | plan | bytes a code |", " | ".join(f"{name} one | batch" for name in names), "|")
-    print("| --- | --- | ---: |", " | ".join(["---:"] * 2 * len(names)), "|")
-    for gallery in galleries("--large" in sys.argv):
-        row(*gallery)
-
-
-if __name__ == "__main__":
-    main()
+    for name, index in (("FlatIndex", fh.FlatIndex(64)), ("HierIndex", fh.HierIndex(64))):
+        index.add(codes)
+        calls[name] = lambda index=index: [index.search(queries, K) for _ in range(100)]
+    scan = filled(faiss.IndexBinaryFlat(64), codes)
+    calls["faiss"] = lambda: [scan.search(queries, K) for _ in range(100)]
+    return {name: us(seconds, 100) for name, seconds in interleaved(calls, 9).items()}

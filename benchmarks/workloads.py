@@ -8,9 +8,16 @@ import numpy as np
 
 from fasthash.bench.timing import cpu_name, interleaved, one_by_one
 
-__all__ = ["ORB", "cpu_name", "interleaved", "learned_like", "one_by_one", "orb"]
+__all__ = ["ORB", "cpu_name", "interleaved", "learned_like", "one_by_one", "orb", "real_codes"]
 
-ORB = Path(__file__).parent.parent.parent / "shared" / "data" / "orb_descriptors"
+DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+ORB = DATA / "orb_descriptors"
+# Real codes of 64 bits: file, arrays of the gallery and of the queries; one array is both, queries first.
+REAL = {
+    "learned, VGG-16": ("learned_codes/cifar10_vgg16_hyp2_64.npz", "gallery", "query"),
+    "ITQ of MobileNet features": ("deep_features_mobilenet/cifar10_mobilenetv1.npz", "itq64", None),
+    "pHash of photos": ("perceptual_hashes/tiny_imagenet_phash.npz", "phash64", None),
+}
 
 
 def learned_like(n, n_queries, p, n_bits=64, seed=0):
@@ -26,6 +33,19 @@ def learned_like(n, n_queries, p, n_bits=64, seed=0):
         noise = np.packbits(rng.random((len(rows), n_bits), dtype=np.float32) < p, axis=1)
         both[rows] = centres[rng.integers(0, 100, len(rows))] ^ noise
     return both[:n], both[n:]
+
+
+def real_codes(beginnings=("",)):
+    """By name, codes of 64 bits and 1,000 queries: those that are at hand and whose names begin so."""
+    found = {}
+    for name, (file, gallery, queries) in REAL.items():
+        if not name.startswith(beginnings) or not (DATA / file).exists():
+            continue
+        with np.load(DATA / file) as arrays:
+            codes = arrays[gallery]
+            both = (codes, arrays[queries][:1000]) if queries else (codes[1000:], codes[:1000])
+            found[name] = tuple(map(np.ascontiguousarray, both))
+    return found
 
 
 def orb():
