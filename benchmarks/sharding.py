@@ -1,8 +1,10 @@
 """Measures `ShardedIndex` on this machine, and predicts from that what a cluster would do.
 
     python benchmarks/sharding.py [--quick]
+    python benchmarks/sharding.py --relays [--quick]
 
-fills the part "sharding" of docs/scaling.md, in some three minutes and 4 GB. Codes of 64 bits around 100 centres, each
+fills the part "sharding" of docs/scaling.md, in some three minutes and 4 GB; or the part "relays", in some three
+minutes: searches of many shards with few codes, through relays and without. Codes of 64 bits around 100 centres, each
 bit flipped with p = .04; k = 10; each shard searches on one thread. The model takes what is measured apart: the time of
 a call that finds nothing, of a search in one index without Ray, and of a merge. --quick: a twentieth of the codes,
 tables printed.
@@ -21,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 import fasthash as fh
-from fasthash.distributed import ShardedIndex, _ray
+from fasthash.distributed import ShardedIndex, _ray, fleet
 from fasthash.distributed.merge import merge_nearest, merge_stats
 from pages import fill_page, table, versions
 from workloads import cpu_name, learned_like
@@ -29,6 +31,7 @@ from workloads import cpu_name, learned_like
 PAGE = Path(__file__).parent.parent / "docs" / "scaling.md"
 LEVEL_BITS = (8, 16, 40)
 SHARDS = (1, 2, 4)
+SHARDS_OF_RELAYS = (4, 16, 36)
 K, BLOCK = 10, 1000
 N_CODES, N_NODES, N_PER_SHARD = 10**12, 100, 2**32 - 1  # what is predicted; the most codes that a shard can hold
 LINK = 10e9 / 8  # bytes a second
@@ -112,13 +115,13 @@ def merging(n_shards, n_queries):
         distances = np.sort(rng.integers(0, 20, (n_queries, K)).astype(np.int32), axis=1)
         parts.append(fh.SearchResult(distances, rng.integers(0, 2**40, (n_queries, K))))
         nothing = np.zeros(n_queries, np.int64)
-        works.append(fh.SearchStats(np.full(n_queries, "prefix"), nothing, nothing))
+        works.append(fh.SearchStats(np.full(n_queries, "prefix"), nothing, nothing, np.full(n_queries, 64, np.int32)))
     size = len(pickle.dumps((parts[0], works[0])))
     rounds = max(3, 2000 // (n_shards * n_queries))
 
     def merge():
         merge_nearest(parts, n_queries, K, 64)
-        merge_stats(works, [1] * n_shards, n_queries)
+        merge_stats(works, [1] * n_shards, n_queries, 64)
 
     return median_of(merge, rounds), size
 
@@ -204,13 +207,78 @@ def predicted(model, measured, bytes_per_code):
     return table(["a trillion codes, 100 nodes", "predicted"], rows)
 
 
+def relays(rounds):
+    """Searches of one query straight to the shards and through relays, by turns.
+
+    Returns:
+        A table, and the median work of the owner's processor in seconds: for each way, of each number of calls.
+    """
+    codes, queries = learned_like(20_000, rounds, 0.04)
+    rows, owner = [], {"straight": {}, "through relays": {}}
+    for n_shards in SHARDS_OF_RELAYS:
+        with ShardedIndex.from_arrays(codes, level_bits=LEVEL_BITS, n_shards=n_shards, threads=1) as index:
+            ways = {"straight": None, "through relays": index._fleet._relays}
+            n_calls = {"straight": n_shards, "through relays": fleet.number_of_relays(n_shards)}
+            times, work = {way: [] for way in ways}, {way: [] for way in ways}
+            while not all(branch.answers() for branch in index._fleet._relays._branches):
+                time.sleep(0.1)
+            for query in queries:
+                found = []
+                for way, index._fleet._relays in ways.items():
+                    begin, of_driver = time.perf_counter(), time.process_time()
+                    found.append(index.search(query[None], K))
+                    times[way].append(time.perf_counter() - begin)
+                    work[way].append(time.process_time() - of_driver)
+                assert all((a == b).all() for a, b in zip(*found, strict=True))
+        for way, calls in n_calls.items():
+            owner[way][calls] = median = np.median(work[way])
+            figures = np.median(times[way]), np.quantile(times[way], 0.99), median
+            rows.append([str(n_shards), way, str(calls), *(f"{seconds * 1e3:.1f}" for seconds in figures)])
+    head = ["shards", "searches go", "calls of the owner", "median, ms", "p99, ms", "of the owner's processor, ms"]
+    return table(head, rows), owner
+
+
+def of_processors(owner):
+    """Predicted: the work of one processor after the other, where each relay has a processor of its own."""
+    (straight, start), (relay, start_of_relays) = (np.polyfit(list(of), list(of.values()), 1) for of in owner.values())
+    rows = []
+    for n_shards in (100, 300):
+        n_relays = round(math.sqrt(n_shards))
+        through = start_of_relays + relay * n_relays
+        seconds = start + straight * n_shards, through, through + start + straight * n_shards / n_relays
+        rows.append([str(n_shards), str(n_relays), *(f"{each * 1e3:.0f}" for each in seconds)])
+    return table(
+        ["shards", "relays", "the owner alone, ms", "the owner with relays, ms", "owner and relay in turn, ms"], rows
+    )
+
+
+def fill_relays(quick):
+    fleet.number_of_relays = math.isqrt  # however few processors there are
+    measured, owner = relays(50 if quick else 500)
+    text = [
+        f"`python benchmarks/sharding.py --relays`: {cpu_name()}, {os.cpu_count()} cores, which other programs used "
+        f"too, {versions('ray', 'numpy')}, fasthash-search {fh.__version__}; 20,000 codes of 64 bits, one query at "
+        f"a time, k = {K}, all actors on one machine.",
+        measured,
+        "Predicted from the last column for a cluster, as a line in the number of calls; the shards and the network "
+        "come on top:",
+        of_processors(owner),
+    ]
+    fill_page(PAGE, {"relays": "\n\n".join(text)}, only_print=quick)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a twentieth of the codes, tables printed")
-    quick = parser.parse_args().quick
+    parser.add_argument("--relays", action="store_true", help="searches through relays and without")
+    arguments = parser.parse_args()
+    quick = arguments.quick
+    _ray.start()
+    if arguments.relays:
+        fill_relays(quick)
+        return
     rounds = 10 if quick else 100
     codes, queries = learned_like(200_000 if quick else 4_000_000, 2 * BLOCK, 0.04)
-    _ray.start()
     measured = {n_shards: measure(codes, queries, n_shards, rounds) for n_shards in SHARDS}
     model = fitted(codes, queries, measured, rounds)
     with ShardedIndex.from_arrays(codes, level_bits=LEVEL_BITS, n_shards=4, threads=1) as index:

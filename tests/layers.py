@@ -58,7 +58,7 @@ MODULES = {
     "many machines": "distributed._ray distributed.merge distributed.pruning distributed.shard distributed.fleet "
     "distributed.states distributed.copies distributed.changing distributed.searching distributed.saving "
     "distributed.index distributed.manifest distributed.stored distributed.keeping distributed.durable "
-    "distributed.packing",
+    "distributed.packing distributed.asking distributed.relay distributed.relaying",
     "images": "_pixels _photo_files _photo_hashes _photos _phash _photo_groups _thumbnails folders dedup _review_page "
     "data",
     "learning": "_checkpoint _average _preprocessing _weights _hasher heads backbones _augmentation encoder losses "

@@ -376,7 +376,7 @@ def test_bad_arguments_of_the_class(cluster, tmp_path, monkeypatch):
             ShardedIndex(**options)
     with pytest.raises(FileNotFoundError, match="holds no saved ShardedIndex"):
         ShardedIndex.load(tmp_path)
-    monkeypatch.setattr("fasthash.distributed.fleet._START_SECONDS", 2.0)
+    monkeypatch.setattr("fasthash.distributed.fleet.START_SECONDS", 2.0)
     with pytest.raises(TimeoutError, match="Ray has not started a shard within 2 s; is there a node with num_cpus=99"):
         ShardedIndex(num_cpus=99)
 

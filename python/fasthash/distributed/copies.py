@@ -11,7 +11,7 @@ from fasthash._checks import check_int, check_not_negative, check_positive
 from fasthash.distributed._ray import ray
 from fasthash.distributed.packing import packed_call
 
-__all__ = ["Copy", "Options", "ShardLostError", "Source", "choose_node", "nodes"]
+__all__ = ["Copy", "Options", "ShardLostError", "Source", "choose_node", "has_references", "nodes"]
 
 
 class ShardLostError(RuntimeError):
@@ -81,9 +81,14 @@ class Copy:
 
     def ask(self, method: str, version: int, arguments: Sequence[Any]) -> Any:
         """Call a read-only method of `Shard`, without waiting; `unpacked` takes the answer."""
-        if any(isinstance(argument, ray.ObjectRef) for argument in arguments):  # which Ray resolves
+        if has_references(arguments):  # which Ray resolves
             return getattr(self.actor, method).remote(version, *arguments)
         return self.actor.answer.remote(version, packed_call(method, arguments))
+
+
+def has_references(arguments: Iterable[Any]) -> bool:
+    """Return whether any argument stands for an array in Ray's memory, so that only Ray can send it."""
+    return any(isinstance(argument, ray.ObjectRef) for argument in arguments)
 
 
 def choose_node(

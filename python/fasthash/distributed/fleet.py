@@ -12,20 +12,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fasthash._index_options import IndexSettings
-from fasthash._locks import ChangeLock, Condition
+from fasthash._locks import ChangeLock
 from fasthash.distributed._ray import ray
+from fasthash.distributed.asking import START_SECONDS, Asking
 from fasthash.distributed.copies import Copy, Options, ShardLostError, Source, choose_node, nodes
-from fasthash.distributed.packing import unpacked
+from fasthash.distributed.relaying import Relays, number_of_relays
 from fasthash.distributed.shard import Shard
 
 __all__ = ["Fleet", "Options", "ShardLostError", "Source", "choose_node"]
 
-_START_SECONDS = 60.0  # time limit for the start of an actor
 _WATCH_SECONDS = 1.0
 _THREADS_OF_AN_ACTOR = 8  # concurrent calls, so that no search waits for a change
 
 
-class Fleet:
+class Fleet(Asking):
     """The copies of all shards.
 
     Args:
@@ -37,23 +37,24 @@ class Fleet:
     shard_class: type[Shard] = Shard
 
     def __init__(self, options: Options, index: IndexSettings, sources: Sequence[Source]) -> None:
+        super().__init__([()] * len(sources), options.hedge_after)
         self.options = options
         self._index = index
         self._sources = list(sources)
         self._versions = [source.version for source in sources]  # newest version of each shard
-        self._copies: list[list[Copy]] = [[] for _ in sources]
-        self._lost = ["it has not been started"] * len(sources)  # reason for each shard without copies
         # Order of the last failure on each node; Ray may report a dead node as alive for some seconds.
         self._failures: dict[str, int] = {}
+        self._failed = itertools.count(1)
         self._repairs = [0] * len(sources)  # number of copies being made
-        self._turn = itertools.count()
+        self._relays: Relays | None = None  # None: searches go straight to the shards
         self._closed = False
-        self._changed = Condition()  # held briefly, never during a call to an actor
         self.changing = ChangeLock()  # held during a change, and while a new copy is filled
 
     def start(self) -> list[int]:
         """Start and fill all copies; return the number of codes of each shard."""
         try:
+            if n_relays := number_of_relays(self.options.n_shards):
+                self._relays = Relays(self.options, n_relays, self._index)
             for _ in range(self.options.replicas):
                 for shard in range(self.options.n_shards):
                     self._copies[shard].append(self._launch(shard))
@@ -76,16 +77,14 @@ class Fleet:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-            for copy in itertools.chain.from_iterable(self._copies):
-                if ray.is_initialized():
+            if ray.is_initialized():
+                for copy in itertools.chain.from_iterable(self._copies):
                     ray.kill(copy.actor)
+                if self._relays is not None:
+                    self._relays.close()
+            self._relays = None
             self._copies = [[] for _ in self._copies]
             self._lost = ["the index is closed"] * len(self._lost)
-
-    def copies(self, shard: int) -> tuple[Copy, ...]:
-        """Return the living copies of a shard."""
-        with self._changed:
-            return tuple(self._copies[shard])
 
     def wait_until_whole(self, seconds: float) -> bool:
         """Wait until every shard has all its copies; return False after `seconds`."""
@@ -96,115 +95,33 @@ class Fleet:
 
     # ---- reading ----
 
-    # Long: answers of calls and new calls belong in one loop.
-    def ask(
+    def search(
         self,
         method: str,
-        arguments: Mapping[int, tuple[Any, ...]],
+        arguments: Sequence[tuple[Any, ...]],
         versions: Sequence[int],
+        sizes: Sequence[int],
         *,
-        once: bool = False,
         missing: set[int] | None = None,
     ) -> dict[int, Any]:
-        """Call a method on one copy of each of some shards.
-
-        If a copy is lost during the call, another replica is asked, and the lost copy is replaced. If a copy does not
-        answer within `hedge_after`, another replica is asked too. The first answer counts, as all replicas hold the
-        same codes.
+        """Call a method that searches on one copy of each shard; many shards are asked through relays.
 
         Args:
-            method: method of `Shard`; it gets the version and the arguments.
-            arguments: arguments for each shard to ask.
-            versions: version to read, for each shard.
-            once: never ask two copies of a shard at the same time.
-            missing: set that receives the lost shards; None raises an error for the first lost shard.
+            method: `search`, `range_search` or `count_within`.
+            arguments: arguments for each shard.
+            versions, missing: as in `ask`.
+            sizes: number of codes of each shard.
 
         Returns:
-            The answer of each shard.
+            The answers. One that a relay has merged stands under the largest of its shards, the first of equal ones.
 
         Raises:
-            ShardLostError: no copy of a shard is left.
+            ShardLostError: as in `ask`.
         """
-        answers: dict[int, Any] = {}
-        waiting: dict[Any, tuple[int, Copy]] = {}
-        asked: dict[int, list[Copy]] = {shard: [] for shard in arguments}
-        gone: set[int] = set()
-
-        def ask_one(shard: int, *, wait: bool) -> None:
-            try:
-                copy = self._choose(shard, versions[shard], asked[shard], wait)
-            except ShardLostError:
-                if missing is None:
-                    raise
-                gone.add(shard)
-                return
-            if copy is not None:
-                asked[shard].append(copy)
-                waiting[copy.ask(method, versions[shard], arguments[shard])] = shard, copy
-
-        for shard in arguments:
-            ask_one(shard, wait=True)
-        hurry = False  # True once a shard has been asked twice: then handle each answer as it arrives
-        while len(answers) + len(gone) < len(arguments):
-            timeout = None if once else self.options.hedge_after
-            n_awaited = 1 if hurry else len(waiting)
-            ready, slow = ray.wait(list(waiting), num_returns=n_awaited, timeout=timeout)
-            for call in ready:
-                shard, copy = waiting.pop(call)
-                if shard in answers:
-                    continue
-                try:
-                    answers[shard] = unpacked(ray.get(call))
-                except ray.exceptions.RayTaskError as error:
-                    raise error.cause from None
-                except ray.exceptions.RayError as error:
-                    self.lose(shard, copy, error)
-                    if all(other != shard for other, _ in waiting.values()):
-                        ask_one(shard, wait=True)
-            if len(ready) < n_awaited:
-                for call in slow:
-                    shard, copy = waiting[call]
-                    if shard not in answers:
-                        copy.late = call
-                        ask_one(shard, wait=False)
-                hurry = True
-        if missing is not None:
-            missing |= gone
-        return answers
-
-    def _choose(self, shard: int, version: int, asked: list[Copy], wait: bool) -> Copy | None:
-        """Choose a copy that has not been asked, preferably one without a late call.
-
-        Returns None if `wait` is False and no copy is available. With `wait`, waits for a copy that is being made.
-        """
-        self._hear_late(shard)
-        deadline = time.monotonic() + (_START_SECONDS if wait else 0)
-        with self._changed:
-            while True:
-                able = [copy for copy in self._copies[shard] if copy.since <= version and copy not in asked]
-                if able:
-                    turn = next(self._turn)
-                    return min(
-                        (able[(turn + i) % len(able)] for i in range(len(able))), key=lambda copy: copy.late is not None
-                    )
-                if not wait:
-                    return None
-                coming = self._repairs[shard] and self._versions[shard] <= version
-                if not coming or not self._changed.wait(deadline - time.monotonic()):
-                    raise ShardLostError(shard, self.options.n_shards, self._lost[shard])
-
-    def _hear_late(self, shard: int) -> None:
-        """Collect late answers: a copy that has answered is usable again, a copy that failed is lost."""
-        for copy in self.copies(shard):
-            call = copy.late
-            if call is not None and ray.wait([call], timeout=0, fetch_local=False)[0]:
-                copy.late = None
-                try:
-                    ray.get(call)
-                except ray.exceptions.RayTaskError:
-                    pass
-                except ray.exceptions.RayError as error:
-                    self.lose(shard, copy, error)
+        relays = self._relays
+        if relays is None:
+            return self.ask(method, dict(enumerate(arguments)), versions, missing=missing)
+        return relays.search(self, method, arguments, versions, sizes, missing)
 
     # ---- changing ----
 
@@ -270,7 +187,7 @@ class Fleet:
             if copy not in self._copies[shard]:
                 return
             self._copies[shard].remove(copy)
-            self._failures[copy.node] = next(self._turn) + 1
+            self._failures[copy.node] = next(self._failed)
             first_line = str(error).strip().partition("\n")[0]
             self._lost[shard] = (
                 f"its last copy, on node {copy.node[:12]}, failed ({type(error).__name__}: {first_line})"
@@ -284,21 +201,8 @@ class Fleet:
             self._repairs[shard] += 1
         threading.Thread(target=self._repair, args=(shard,), daemon=True).start()
 
-    def check(self) -> None:
-        """Ping all copies to detect losses between searches."""
-        pings = {
-            copy.actor.ping.remote(): (shard, copy)
-            for shard in range(self.options.n_shards)
-            for copy in self.copies(shard)
-            if copy.late is None
-        }
-        for shard in range(self.options.n_shards):
-            self._hear_late(shard)
-        ready = ray.wait(list(pings), num_returns=len(pings), timeout=self.options.hedge_after)[0] if pings else []
-        for call, (shard, copy) in pings.items():
-            copy.late = call
-            if call in ready:
-                self._hear_late(shard)
+    def _repairing(self, shard: int, version: int) -> bool:
+        return self._repairs[shard] > 0 and self._versions[shard] <= version
 
     def _restorable(self, shard: int) -> bool:
         return bool(self._copies[shard]) or self._sources[shard].version == self._versions[shard]
@@ -364,7 +268,7 @@ class Fleet:
 
     def _started(self, shard: int, copy: Copy) -> Copy:
         """Wait until the actor runs; start another if its node fails."""
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + START_SECONDS
         while True:
             try:
                 copy.node, copy.process = ray.get(copy.actor.place.remote(), timeout=deadline - time.monotonic())
@@ -373,11 +277,11 @@ class Fleet:
                 ray.kill(copy.actor)
                 if time.monotonic() + _WATCH_SECONDS > deadline:
                     raise TimeoutError(
-                        f"Ray has not started a shard within {_START_SECONDS:.0f} s; is there a node with "
+                        f"Ray has not started a shard within {START_SECONDS:.0f} s; is there a node with "
                         f"num_cpus={self.options.num_cpus} to spare, and fasthash installed?"
                     ) from error
             with self._changed:
-                self._failures[copy.node] = next(self._turn) + 1
+                self._failures[copy.node] = next(self._failed)
             time.sleep(_WATCH_SECONDS)  # time for Ray to notice the failure
             copy = self._launch(shard)
 

@@ -30,7 +30,9 @@ class ShardedIndex(Durable, Searching, Saving):
     """A `HierIndex` divided into shards; actors of a Ray cluster hold `replicas` copies of each shard.
 
     The hash of a code's id determines its shard. Every search asks all shards at once and merges their results.
-    The results equal those of one `HierIndex` over all codes, byte for byte, including ties and `keep=`.
+    The results equal those of one `HierIndex` over all codes, byte for byte, including ties and `keep=`. From 16 shards
+    on, if the cluster has at least 8 processors, searches go through relays: actors without codes, each of which asks a
+    group of shards and merges their results.
 
     **Changes.** A change takes effect completely, in all shards and copies, or not at all if it raises. Each copy makes
     a new version of its codes, and the index switches to the new versions when all are ready. A search reads the state

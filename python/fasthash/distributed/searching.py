@@ -139,8 +139,8 @@ class Searching(Sharded):
             if share is not None and len(self.level_bits) > 1:
                 cuts = self._census(state, allowed, missing).cuts(array, k, share, keep_mode)
             sent, sent_cuts = shared(array), shared(cuts)
-            each = {s: (sent, k, sent_cuts, keep_mode, *allowed[s]) for s in range(self.n_shards)}
-            parts = self._fleet.ask("search", each, state.versions, missing=missing)
+            each = [(sent, k, sent_cuts, keep_mode, *allowed[s]) for s in range(self.n_shards)]
+            parts = self._fleet.search("search", each, state.versions, state.sizes, missing=missing)
             result = merge_nearest([parts[s][0] for s in sorted(parts)], len(array), k, self.n_bits, self.metric)
             return result, self._work(parts, state, len(array))
 
@@ -206,7 +206,7 @@ class Searching(Sharded):
         """Check the arguments of a search within a radius.
 
         Returns:
-            The number of queries, and the function that asks all shards.
+            The number of queries, and the function that asks all shards; it returns the answers of `Fleet.search`.
         """
         array = check_queries(own_array("queries", queries), self.n_bits)
         largest = check_radius(radius, self.metric, self.n_bits)
@@ -214,8 +214,8 @@ class Searching(Sharded):
 
         def ask(state: State, missing: set[int] | None) -> dict[int, Any]:
             allowed, sent = self._allowed(own_allow, state), shared(array)
-            each = {s: (sent, largest, *allowed[s]) for s in range(self.n_shards)}
-            return self._fleet.ask(method, each, state.versions, missing=missing)
+            each = [(sent, largest, *allowed[s]) for s in range(self.n_shards)]
+            return self._fleet.search(method, each, state.versions, state.sizes, missing=missing)
 
         return len(array), ask
 
