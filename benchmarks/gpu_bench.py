@@ -167,6 +167,7 @@ class Bench:
         yield self.flat(1_000_000, 64)
         yield self.filtered(2_000_000)
         yield self.hier(2_000_000, 0.04)
+        yield self.jaccard(1_000_000)
         if self.tiny:
             yield self.streamed(2000)
             yield self.units(2000)
@@ -252,6 +253,26 @@ class Bench:
         self.same(on_gpu, index, queries, 10, keep=0.3)
         took = self.seconds(lambda: on_gpu.search(many, 10, keep=0.3))
         yield Row(f"hier, {n_queries:,} queries, {shape}, keep = 0.3", took)
+
+    def jaccard(self, full: int) -> Iterator[Row]:
+        """Codes of 2,048 bits, a 32nd of them set, as in fingerprints of molecules."""
+        n = self.n(full)
+        codes = np.bitwise_and.reduce([self.card.codes(n, 2048, seed=seed) for seed in range(5)])
+        index = fh.FlatIndex(2048, metric="jaccard")
+        index.add(codes)
+        on_gpu, took = self.moved(index)
+        shape = f"{n:,} x 2048"
+        yield Row(f"to(cuda), jaccard, {shape}", took, f"{codes.nbytes / took / 1e9:.1f} GB/s")
+        queries = codes[: self.n_queries(1024)] ^ (codes[-self.n_queries(1024) :] & 1)
+        self.same(on_gpu, index, queries, 10)
+        one, many = self.card.queries(queries[:1]), self.card.queries(queries)
+        yield Row(f"jaccard, 1 query, {shape}", self.seconds(lambda: on_gpu.search(one, 10), 20))
+        took = self.seconds(lambda: on_gpu.search(many, 10))
+        cpu = self.once(lambda: index.search(queries, 10))
+        note = f"{cpu / took:.1f} times {fh.get_num_threads()} threads of the CPU"
+        yield Row(f"jaccard, {len(queries):,} queries, {shape}", took, note)
+        took = self.seconds(lambda: on_gpu.count_within(many, 0.5))
+        yield Row(f"jaccard, {len(queries):,} queries, {shape}, counted within 0.5", took)
 
     def streamed(self, full: int) -> Iterator[Row]:
         """Codes that stay in pinned memory of the host."""

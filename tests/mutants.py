@@ -31,7 +31,7 @@ MERGE, RESCORING = "python/fasthash/distributed/merge.py", "python/fasthash/resc
 CLUSTERS, ARRANGED = "cpp/src/search/cluster_search.cpp", "cpp/src/codes/arranged_codes.cpp"
 JACCARD, JACCARD_H = "cpp/src/search/jaccard_scan.cpp", "cpp/src/search/jaccard_topk.h"
 GPU, BATCH, GALLERY = "cpp/gpu/search_kernels.h", "cpp/gpu/query_batch.h", "cpp/gpu/gallery.cu"
-GPU_CLUSTERS = "cpp/gpu/cluster_kernels.h"
+GPU_CLUSTERS, GPU_JACCARD, KEYS = "cpp/gpu/cluster_kernels.h", "cpp/gpu/jaccard_scan.h", "cpp/gpu/pair_keys.h"
 
 
 class Mutant(NamedTuple):
@@ -105,6 +105,13 @@ MUTANTS = [
     Mutant("centroids on the GPU bound a bit too much", GPU_CLUSTERS, "+ 1) / 2 > most", "+ 1) / 2 >= most"),
     Mutant("a near cluster is compared twice", GPU_CLUSTERS, "is_near != (visits == Visits::near)", "is_near && visits == Visits::others && d > 8"),
     Mutant("queries that give up are not scanned", GALLERY, "if (!scanned.empty()) {", "if (scanned.size() == batch.n + 1) {"),
+    Mutant("a fraction at the threshold is left out", GPU_JACCARD, "if (distance <= tile", "if (distance < tile"),
+    Mutant("codes at the bound are ruled out", GPU_JACCARD, "sizes) <= thresholds[g];", "sizes) < thresholds[g];"),
+    Mutant("four codes count as the emptiest", GPU_JACCARD, "n_set > last ? last : n_set", "n_set > last ? first : n_set"),
+    Mutant("four codes count as equally full", GPU, "begins[size + 1] <= number) ++size;", "begins[size + 1] <= number && r == 0) ++size;"),
+    Mutant("a radius leaves its last fraction out", KEYS, "pair_key(distance, 0) + (", "pair_key(distance, 0) + 0 * ("),
+    Mutant("a sample is found twice", GALLERY, "        restart(batch, queries);\n    }", "    }"),
+    Mutant("ids beyond a key are not ranked", "cpp/gpu/gallery_copy.cu", "? kNumberBits<float>", "? kNumberBits<std::int32_t>"),
 ]  # fmt: skip
 
 
@@ -136,11 +143,12 @@ class Trial:
 
     def caught_by(self, of_gpu: bool) -> str | None:
         """The first step that fails."""
-        targets = ["gpu_test"] if of_gpu else ["_core", "topk_test"]
+        of_emulator = ["gpu_test", "gpu_jaccard_test"]
+        targets = of_emulator if of_gpu else ["_core", "topk_test"]
         if self._fails("cmake", "--build", self.build, "--target", *targets):
             return "the build"
         if of_gpu:
-            return "gpu_test" if self._fails(self.build / "gpu_test") else None
+            return next((test for test in of_emulator if self._fails(self.build / test)), None)
         for module in self.build.glob("_core*.so"):
             shutil.copy2(module, self.tree / "python/fasthash" / module.name)
         if self._fails(self.build / "topk_test"):

@@ -2,7 +2,6 @@
 
 import importlib.util
 import inspect
-import os
 import re
 import shutil
 import subprocess
@@ -15,44 +14,12 @@ import fasthash as fh
 from differential import Ranking
 from fasthash import _gpu_copy, gpu
 from galleries import GALLERIES
+from gpu_devices import has_card
 from indices import assert_same, shuffled_ids
 from native_build import ROOT
 
-RNG = np.random.default_rng(0)
-
-
-@pytest.fixture(scope="module")
-def emulator(request):
-    """The module _cuda, built for the emulator: the one that FASTHASH_GPU_EMULATOR names, or that of the build."""
-    path = os.environ.get("FASTHASH_GPU_EMULATOR")
-    if path is None:
-        pytest.importorskip("pybind11", reason="needs pybind11 in the environment")
-        (path,) = request.getfixturevalue("core_build").glob("_cuda.*so")
-    specification = importlib.util.spec_from_file_location("_cuda", path)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
-def has_card():
-    try:
-        return _gpu_copy.cuda_module().n_devices() > 0
-    except RuntimeError:
-        return False
-
-
 CARD = has_card()
-
-
-@pytest.fixture(params=["emulator", "card"])
-def device(request, monkeypatch):
-    """`"cuda"`: the emulator in one run of each test, a card in the other."""
-    if request.param == "emulator":
-        module = request.getfixturevalue("emulator")
-        monkeypatch.setattr(_gpu_copy, "cuda_module", lambda: module)
-    elif not CARD:
-        pytest.skip("needs a GPU")
-    return "cuda"
+RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(params=["flat", "hier"])
@@ -124,13 +91,6 @@ def test_a_setting_that_is_not_known(device, monkeypatch, variable, known):
     monkeypatch.setenv(variable, "abacus")
     with pytest.raises(ValueError, match=f"{variable} must be {known}, got 'abacus'"):
         filled("flat", 5).to(device)
-
-
-@pytest.fixture
-def devices(device, request):
-    if request.node.callspec.params["device"] == "card" and _gpu_copy.cuda_module().n_devices() < 2:
-        pytest.skip("needs two GPUs")
-    return ["cuda:0", "cuda:1"]
 
 
 @pytest.mark.parametrize("plan", ["flat", "scan", "clusters"])

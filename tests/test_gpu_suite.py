@@ -36,6 +36,7 @@ def test_the_suite_runs_on_the_emulator(emulator, tmp_path):
         "flat, 1 query",
         "to(cuda), hier",
         "hier, 40 queries",
+        "jaccard, 40 queries",
         "streamed",
         "products",
         "add",

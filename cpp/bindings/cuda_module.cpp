@@ -5,8 +5,10 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
+#include <type_traits>
 
 #include "arrays.h"
 #include "gpu/device.h"
@@ -104,7 +106,7 @@ class Gallery {
         const WithoutGil release;
         set_num_threads(n_threads);  // this module has threads of its own
         const gpu::OnDevice on(device_);
-        gallery_ = std::make_unique<gpu::Gallery>(*snapshot.state, n_bits, nullptr, room,
+        gallery_ = std::make_unique<gpu::Gallery>(*snapshot.state, n_bits, snapshot.metric, nullptr, room,
                                                   previous == nullptr ? nullptr : previous->gallery_.get(),
                                                   gpu::Share{share, n_shares});
     }
@@ -130,54 +132,56 @@ class Gallery {
                      double keep, int keep_mode) const {
         const CodeView view = checked(queries);
         const gpu::OnDevice on(device_);
-        gpu::Buffer<std::int32_t> distances(view.n * k, nullptr);
-        gpu::Buffer<std::int64_t> ids(view.n * k, nullptr);
-        find(view, k, allow, levels, keep, keep_mode, distances.data(), ids.data(), nullptr);
-        const std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(view.n), static_cast<py::ssize_t>(k)};
-        return py::make_tuple(to_host(distances, shape, nullptr), to_host(ids, shape, nullptr));
+        return by_metric([&](auto distance) -> py::tuple {
+            gpu::Buffer<decltype(distance)> distances(view.n * k, nullptr);
+            gpu::Buffer<std::int64_t> ids(view.n * k, nullptr);
+            find(view, k, allow, levels, keep, keep_mode, distances.data(), ids.data(), nullptr);
+            const std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(view.n), static_cast<py::ssize_t>(k)};
+            return py::make_tuple(to_host(distances, shape, nullptr), to_host(ids, shape, nullptr));
+        });
     }
     /// Search with queries and results on the device.
     void search_on_gpu(std::uintptr_t queries, std::size_t n, std::uint32_t k, const AllowedIds* allow,
                        const Levels* levels, double keep, int keep_mode, std::uintptr_t distances, std::uintptr_t ids,
                        std::uintptr_t stream) const {
         const gpu::OnDevice on(device_);
-        find(view_at(queries, n), k, allow, levels, keep, keep_mode, pointer<std::int32_t>(distances),
-             pointer<std::int64_t>(ids), stream_at(stream));
+        by_metric([&](auto distance) {
+            find(view_at(queries, n), k, allow, levels, keep, keep_mode, pointer<decltype(distance)>(distances),
+                 pointer<std::int64_t>(ids), stream_at(stream));
+        });
     }
 
-    py::array_t<std::int64_t> count_within(const CodeArray& queries, std::int32_t radius,
-                                           const AllowedIds* allow) const {
+    /// `radius`: in bits or, by Jaccard distance, a share.
+    py::array_t<std::int64_t> count_within(const CodeArray& queries, double radius, const AllowedIds* allow) const {
         return count(checked(queries), radius, allow, nullptr);
     }
-    py::array_t<std::int64_t> count_within_on_gpu(std::uintptr_t queries, std::size_t n, std::int32_t radius,
+    py::array_t<std::int64_t> count_within_on_gpu(std::uintptr_t queries, std::size_t n, double radius,
                                                   const AllowedIds* allow, std::uintptr_t stream) const {
         return count(view_at(queries, n), radius, allow, stream_at(stream));
     }
 
     /// Range search; returns (distances, ids). `offsets`: running sums of count_within's result.
-    py::tuple range_search(const CodeArray& queries, std::int32_t radius, const AllowedIds* allow,
+    py::tuple range_search(const CodeArray& queries, double radius, const AllowedIds* allow,
                            const IdArray& offsets) const {
         const CodeView view = checked(queries);
         const auto n = static_cast<std::size_t>(last_of(offsets, view.n));
         const gpu::OnDevice on(device_);
-        gpu::Buffer<std::int32_t> distances(n, nullptr);
-        gpu::Buffer<std::int64_t> ids(n, nullptr);
-        run([&, sums = offsets.data()](const Interrupt& interrupt) {
-            gallery_->range_search(view, radius, entries_of(allow), sums, distances.data(), ids.data(), nullptr,
-                                   interrupt);
+        return by_metric([&](auto distance) -> py::tuple {
+            gpu::Buffer<decltype(distance)> distances(n, nullptr);
+            gpu::Buffer<std::int64_t> ids(n, nullptr);
+            find_within(view, radius, allow, offsets, distances.data(), ids.data(), nullptr);
+            const std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(n)};
+            return py::make_tuple(to_host(distances, shape, nullptr), to_host(ids, shape, nullptr));
         });
-        const std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(n)};
-        return py::make_tuple(to_host(distances, shape, nullptr), to_host(ids, shape, nullptr));
     }
-    void range_search_on_gpu(std::uintptr_t queries, std::size_t n, std::int32_t radius, const AllowedIds* allow,
+    void range_search_on_gpu(std::uintptr_t queries, std::size_t n, double radius, const AllowedIds* allow,
                              const IdArray& offsets, std::uintptr_t distances, std::uintptr_t ids,
                              std::uintptr_t stream) const {
         last_of(offsets, n);
         const gpu::OnDevice on(device_);
-        run([&, sums = offsets.data()](const Interrupt& interrupt) {
-            gallery_->range_search(view_at(queries, n), radius, entries_of(allow), sums,
-                                   pointer<std::int32_t>(distances), pointer<std::int64_t>(ids), stream_at(stream),
-                                   interrupt);
+        by_metric([&](auto distance) {
+            find_within(view_at(queries, n), radius, allow, offsets, pointer<decltype(distance)>(distances),
+                        pointer<std::int64_t>(ids), stream_at(stream));
         });
     }
 
@@ -197,8 +201,20 @@ class Gallery {
         if (n_ids(offsets) != n + 1) throw ArgumentError("offsets must be one more than the queries");
         return offsets.data()[n];
     }
+    /// Call use(distance) with a value of the type of the distances.
+    template <typename Use>
+    std::invoke_result_t<Use, float> by_metric(const Use& use) const {
+        return gallery_->metric() == Metric::jaccard ? use(float{}) : use(std::int32_t{});
+    }
+    /// A radius in the type of the distances. Those of the CPU are compared as float too; none is larger than 1.
+    template <typename Distance>
+    static Distance radius_as(double radius) {
+        if constexpr (std::is_same_v<Distance, float>) return static_cast<float>(std::max(0.0, std::min(radius, 1.0)));
+        return static_cast<Distance>(radius);
+    }
+    template <typename Distance>
     void find(CodeView queries, std::uint32_t k, const AllowedIds* allow, const Levels* levels, double keep,
-              int keep_mode, std::int32_t* distances, std::int64_t* ids, gpu::Stream stream) const {
+              int keep_mode, Distance* distances, std::int64_t* ids, gpu::Stream stream) const {
         std::optional<gpu::PrunedSearch> pruned;
         if (levels != nullptr)
             pruned.emplace(gpu::PrunedSearch{levels->table(), {keep, static_cast<KeepMode>(keep_mode)}});
@@ -207,12 +223,23 @@ class Gallery {
                              interrupt);
         });
     }
-    py::array_t<std::int64_t> count(CodeView queries, std::int32_t radius, const AllowedIds* allow,
+    template <typename Distance>
+    void find_within(CodeView queries, double radius, const AllowedIds* allow, const IdArray& offsets,
+                     Distance* distances, std::int64_t* ids, gpu::Stream stream) const {
+        run([&, sums = offsets.data()](const Interrupt& interrupt) {
+            gallery_->range_search(queries, radius_as<Distance>(radius), entries_of(allow), sums, distances, ids,
+                                   stream, interrupt);
+        });
+    }
+    py::array_t<std::int64_t> count(CodeView queries, double radius, const AllowedIds* allow,
                                     gpu::Stream stream) const {
         py::array_t<std::int64_t> counts(static_cast<py::ssize_t>(queries.n));
         const gpu::OnDevice on(device_);
-        run([&, data = counts.mutable_data()](const Interrupt& interrupt) {
-            gallery_->count_within(queries, radius, entries_of(allow), data, stream, interrupt);
+        by_metric([&](auto distance) {
+            run([&, data = counts.mutable_data()](const Interrupt& interrupt) {
+                gallery_->count_within(queries, radius_as<decltype(distance)>(radius), entries_of(allow), data, stream,
+                                       interrupt);
+            });
         });
         return counts;
     }

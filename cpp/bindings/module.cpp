@@ -87,7 +87,7 @@ std::unique_ptr<IdFilter> filter_of_ids(const IdArray& ids) {
 
 Snapshot snapshot(const Index& index, const Allow& allow) {
     const WithoutGil release;
-    return {allow ? index.state_of(**allow) : index.state()};
+    return {allow ? index.state_of(**allow) : index.state(), index.metric()};
 }
 
 // A bit for each entry of each segment, in words.

@@ -4,12 +4,14 @@
 // those of _core. _cuda reads codes and ids of its segments.
 #pragma once
 
+#include "fasthash/search.h"
 #include "segments/state.h"
 
 namespace fasthash::python {
 
 struct Snapshot {
     std::shared_ptr<const State> state;
+    Metric metric;
 };
 
 }  // namespace fasthash::python

@@ -8,8 +8,7 @@ namespace fasthash::gpu {
 
 namespace {
 
-constexpr std::size_t kKeyBytes = std::size_t{256} << 20;     // candidates of all queries of a group
-constexpr std::size_t kStreamBytes = std::size_t{256} << 20;  // block of streamed codes
+constexpr std::size_t kKeyBytes = std::size_t{256} << 20;  // candidates of all queries of a group
 constexpr std::size_t kLeastCapacity = 4096;
 constexpr std::size_t kMostTogether = 65535;  // queries of a group: blocks along y
 
@@ -17,6 +16,22 @@ std::size_t power_of_two(std::size_t n) {
     std::size_t power = 1;
     while (power < n) power *= 2;
     return power;
+}
+
+template <typename Distance>
+void check_metric(Metric metric) {
+    if (metric != metric_of<Distance>) throw std::logic_error("distances must be those of the gallery's metric");
+}
+
+/// The largest distance of two codes, and the one that places without a neighbour get.
+template <typename Distance>
+Distance largest_distance(std::size_t n_bits) {
+    return static_cast<Distance>(std::is_same_v<Distance, float> ? 1 : n_bits);
+}
+template <typename Distance>
+Distance no_distance(std::size_t n_bits) {
+    if constexpr (std::is_same_v<Distance, float>) return std::numeric_limits<float>::infinity();
+    return static_cast<Distance>(n_bits + 1);
 }
 
 void check_room(std::size_t n_keys) {
@@ -45,6 +60,12 @@ void restart(const QueryBatch& batch, const Selection& some) {
            kScanThreads, 0, batch.stream);
 }
 
+/// The rows compared so far give a threshold. Of `growth` times as many further rows about growth * k lie within it,
+/// rarely more than 2 * growth * k plus a few, so that the candidates fit the capacity.
+std::size_t growth_of(const QueryBatch& batch) {
+    return std::max<std::size_t>(1, batch.capacity / (2 * std::size_t{batch.k} + 24));
+}
+
 template <typename T>
 T value_at(const T* values, std::size_t i, Stream stream) {
     T value;
@@ -53,124 +74,7 @@ T value_at(const T* values, std::size_t i, Stream stream) {
     return value;
 }
 
-/// The groups of a segment that a device holds.
-NumberRange groups_of(const Segment& segment, Share share) {
-    return chunk_of(segment.held().codes.n_groups(), share.of, share.number);
-}
-
-/// The bits of these entries, in words; word(w) has those of the entries 32 w .. 32 w + 31.
-template <typename Word>
-std::vector<std::uint32_t> bits_of(NumberRange entries, std::size_t n_words, const Word& word) {
-    std::vector<std::uint32_t> bits((entries.size() + 31) / 32);
-    const std::size_t first = entries.begin / 32, shift = entries.begin % 32;
-    const auto word_or_none = [&](std::size_t w) { return w < n_words ? std::uint64_t{word(w)} : 0; };
-    for (std::size_t i = 0; i < bits.size(); ++i) {
-        bits[i] = static_cast<std::uint32_t>((word_or_none(first + i) | word_or_none(first + i + 1) << 32) >> shift);
-    }
-    return bits;
-}
-
 }  // namespace
-
-Gallery::Gallery(const State& state, std::size_t n_bits, Stream stream, std::size_t room, const Gallery* previous,
-                 Share share)
-    : n_bits_(n_bits),
-      n_bytes_((n_bits + 7) / 8),
-      settings_{wanted_unit(), wanted_plan(), std::min(room / 2, kStreamBytes)} {
-    std::size_t n_needed = 0, n_sent = 0;
-    for (const LiveSegment& each : state.segments) {
-        n_needed += GpuSegment::bytes_for(*each.segment, groups_of(*each.segment, share));
-    }
-    if (n_needed > room) place_ = Place::host;
-    const auto held_before = [&](const Segment* segment) -> std::shared_ptr<const GpuSegment> {
-        if (previous == nullptr || previous->place_ != place_) return nullptr;
-        for (const Part& part : previous->parts_) {
-            if (part.segment->segment() == segment) return part.segment;
-        }
-        return nullptr;
-    };
-    for (const LiveSegment& each : state.segments) {
-        parts_.push_back({held_before(each.segment.get()), {}, {}});
-        if (parts_.back().segment) {
-            ++n_reused_;
-        } else {
-            n_sent = std::max(n_sent, GpuSegment::bytes_for(*each.segment, groups_of(*each.segment, share)));
-        }
-    }
-    std::optional<Staging> staging;
-    if (n_reused_ < parts_.size()) staging.emplace(n_sent + kGroup * n_bytes_, stream);
-    std::int64_t largest_id = 0;
-    for (std::size_t i = 0; i < parts_.size(); ++i) {
-        const LiveSegment& each = state.segments[i];
-        Part& part = parts_[i];
-        if (!part.segment) {
-            part.segment =
-                std::make_shared<GpuSegment>(each.segment, groups_of(*each.segment, share), place_, *staging, stream);
-        }
-        n_rows_ += part.segment->n_rows();
-        n_entries_ += part.segment->entries().size();
-        smallest_id_ = i == 0 ? each.segment->smallest_id() : std::min(smallest_id_, each.segment->smallest_id());
-        largest_id = i == 0 ? each.segment->largest_id() : std::max(largest_id, each.segment->largest_id());
-        if (each.live.has_all()) continue;
-        const auto bits = bits_of(part.segment->entries(), (each.segment->n_entries() + 31) / 32, [&](std::size_t w) {
-            return static_cast<std::uint32_t>(each.live.word(w / 2) >> 32 * (w % 2));
-        });
-        part.live = loaded(bits.data(), bits.size(), stream);
-        finish(stream);  // before the bits are freed
-    }
-    if (staging) staging->finish();
-    const std::uint64_t range = static_cast<std::uint64_t>(largest_id) - static_cast<std::uint64_t>(smallest_id_);
-    if (range >> kNumberBits != 0) rank_ids(stream);
-}
-
-/// For ids too far apart for keys: numbers them in their order.
-void Gallery::rank_ids(Stream stream) {
-    struct Numbered {
-        std::int64_t id;
-        std::uint32_t entry;  // counted over all parts
-    };
-    std::vector<Numbered> order;
-    for (const Part& part : parts_) {
-        const NumberRange entries = part.segment->entries();
-        for (std::size_t entry = entries.begin; entry < entries.end; ++entry) {
-            order.push_back({part.segment->segment()->id(entry), static_cast<std::uint32_t>(order.size())});
-        }
-    }
-    std::sort(order.begin(), order.end(), [](const Numbered& a, const Numbered& b) { return a.id < b.id; });
-    std::vector<std::int64_t> ids;
-    std::vector<std::uint32_t> ranks(order.size());
-    for (const Numbered& each : order) {
-        ranks[each.entry] = static_cast<std::uint32_t>(ids.size());
-        ids.push_back(each.id);
-    }
-    ranked_ids_ = loaded(ids.data(), ids.size(), stream);
-    std::size_t first = 0;
-    for (Part& part : parts_) {
-        part.ranks = loaded(ranks.data() + first, part.segment->entries().size(), stream);
-        first += part.segment->entries().size();
-    }
-    finish(stream);  // before the ranks are freed
-}
-
-std::size_t Gallery::device_nbytes() const {
-    std::size_t sum = ranked_ids_.device_nbytes();
-    for (const Part& part : parts_) {
-        sum += part.segment->device_nbytes() + part.live.device_nbytes() + part.ranks.device_nbytes();
-    }
-    return sum;
-}
-
-Allowed Gallery::allowed(const std::vector<const std::uint32_t*>& bits, Stream stream) const {
-    Allowed masks;
-    for (std::size_t i = 0; i < parts_.size(); ++i) {
-        const GpuSegment& segment = *parts_[i].segment;
-        const std::size_t n_words = (segment.segment()->n_entries() + 31) / 32;
-        const auto here = bits_of(segment.entries(), n_words, [&](std::size_t w) { return bits[i][w]; });
-        masks.push_back(loaded(here.data(), here.size(), stream));
-        finish(stream);  // before the bits are freed
-    }
-    return masks;
-}
 
 SegmentView Gallery::view(std::size_t part, const Allowed* allowed) const {
     SegmentView view = parts_[part].segment->view(smallest_id_);
@@ -213,11 +117,31 @@ void Gallery::compare_all(const QueryBatch& batch, const Allowed* allowed) const
     }
 }
 
+/// Codes are in the order of their number of bits set, so that the first ones tell little of the others. Samples of
+/// ever more rows lower the threshold with which all rows are compared.
+void Gallery::find_by_samples(const QueryBatch& batch, const Allowed* allowed, const Selection& queries) const {
+    std::size_t n_quads = 0;
+    for (const Part& part : parts_) n_quads += (part.segment->n_rows() + kQuad - 1) / kQuad;
+    const std::size_t growth = std::max<std::size_t>(2, growth_of(batch));
+    std::size_t every = 1;
+    while (n_quads * kQuad > every * batch.capacity) every *= growth;  // all rows of the first sample have room
+    for (; every > 1; every /= growth) {
+        for (std::size_t part = 0; part < parts_.size(); ++part) {
+            scan_sample(batch, view(part, allowed), parts_[part].segment->n_rows(), queries, every);
+        }
+        tighten(batch, queries);
+        restart(batch, queries);
+    }
+    for (std::size_t part = 0; part < parts_.size(); ++part) {
+        compare(batch, allowed, part, {0, parts_[part].segment->n_rows()}, queries, n_rows_);
+    }
+    tighten(batch, queries);
+}
+
 void Gallery::find_nearest(const QueryBatch& batch, const Allowed* allowed, const Selection& queries,
                            bool clusters) const {
-    // The rows compared so far give a threshold. Of `growth` times as many further rows about growth * k lie within it,
-    // rarely more than 2 * growth * k plus a few, so that the candidates fit the capacity.
-    const std::size_t growth = std::max<std::size_t>(1, batch.capacity / (2 * std::size_t{batch.k} + 24));
+    if (metric_ == Metric::jaccard) return find_by_samples(batch, allowed, queries);
+    const std::size_t growth = growth_of(batch);
     const std::size_t n_fit = batch.capacity / ((n_entries_ + n_rows_ - 1) / n_rows_);  // rows whose entries have room
     std::size_t n_compared = 0;
     for (std::size_t part = 0; part < parts_.size(); ++part) {
@@ -288,10 +212,11 @@ void Gallery::scan_carefully(const QueryBatch& batch, const Allowed* allowed, st
     }
 }
 
+template <typename Distance>
 void Gallery::search(CodeView queries, std::uint32_t k, const Allowed* allowed, const PrunedSearch* pruned,
-                     std::int32_t* distances, std::int64_t* ids_found, Stream stream,
-                     const Interrupt& interrupt) const {
-    const auto n_bits = static_cast<std::int32_t>(this->n_bits());
+                     Distance* distances, std::int64_t* ids_found, Stream stream, const Interrupt& interrupt) const {
+    check_metric<Distance>(metric_);
+    const auto radius = largest_distance<Distance>(n_bits_), none = no_distance<Distance>(n_bits_);
     Stopper stopper(interrupt);
     const std::size_t most = std::min<std::size_t>(k, n_entries_);  // largest result of a query
     // Room for k candidates and several times as many new ones, or for all entries.
@@ -300,7 +225,7 @@ void Gallery::search(CodeView queries, std::uint32_t k, const Allowed* allowed, 
     const std::size_t group = std::clamp<std::size_t>(kKeyBytes / (capacity * sizeof(std::uint64_t)), 1, kMostTogether);
     for (std::size_t first = 0; first < queries.n; first += group) {
         const CodeView batch_queries{queries.row(first), std::min(group, queries.n - first), queries.n_bytes};
-        QueryBatch batch(batch_queries, n_bits, capacity, static_cast<std::uint32_t>(most), stopper, stream);
+        QueryBatch batch(batch_queries, radius, capacity, static_cast<std::uint32_t>(most), stopper, stream);
         Buffer<std::uint16_t> cuts;
         if (pruned != nullptr) {
             cuts = Buffer<std::uint16_t>(batch.n * pruned->levels.n_levels(), stream);
@@ -308,8 +233,9 @@ void Gallery::search(CodeView queries, std::uint32_t k, const Allowed* allowed, 
         }
         if (n_entries_ != 0) find_nearest(batch, allowed, batch.all(), true);
         const auto write = [&] {
-            launch(Write{batch.candidates(), batch.n, k, n_bits, ids(), distances + first * k, ids_found + first * k},
-                   {blocks_for(batch.n * k, kScanThreads)}, kScanThreads, 0, stream);
+            const Write<Distance> kernel{batch.candidates(),   batch.n, k, none, ids(), distances + first * k,
+                                         ids_found + first * k};
+            launch(kernel, {blocks_for(batch.n * k, kScanThreads)}, kScanThreads, 0, stream);
         };
         write();  // before the flags are known: they are rarely set
         if (!find_again(batch, allowed)) continue;
@@ -318,8 +244,10 @@ void Gallery::search(CodeView queries, std::uint32_t k, const Allowed* allowed, 
     }
 }
 
-void Gallery::count_within(CodeView queries, std::int32_t radius, const Allowed* allowed, std::int64_t* counts,
+template <typename Distance>
+void Gallery::count_within(CodeView queries, Distance radius, const Allowed* allowed, std::int64_t* counts,
                            Stream stream, const Interrupt& interrupt) const {
+    check_metric<Distance>(metric_);
     Stopper stopper(interrupt);
     for (std::size_t first = 0; first < queries.n; first += kMostTogether) {
         const CodeView batch_queries{queries.row(first), std::min(kMostTogether, queries.n - first), queries.n_bytes};
@@ -333,9 +261,11 @@ void Gallery::count_within(CodeView queries, std::int32_t radius, const Allowed*
     }
 }
 
-void Gallery::range_search(CodeView queries, std::int32_t radius, const Allowed* allowed, const std::int64_t* offsets,
-                           std::int32_t* distances, std::int64_t* ids_found, Stream stream,
+template <typename Distance>
+void Gallery::range_search(CodeView queries, Distance radius, const Allowed* allowed, const std::int64_t* offsets,
+                           Distance* distances, std::int64_t* ids_found, Stream stream,
                            const Interrupt& interrupt) const {
+    check_metric<Distance>(metric_);
     Stopper stopper(interrupt);
     const Buffer<std::int64_t> starts = loaded(offsets, queries.n + 1, stream);
     for (std::size_t first = 0, end = 0; first < queries.n; first = end) {
@@ -353,10 +283,21 @@ void Gallery::range_search(CodeView queries, std::int32_t radius, const Allowed*
         const QueryBatch batch(batch_queries, radius, capacity, static_cast<std::uint32_t>(capacity), stopper, stream);
         compare_all(batch, allowed);
         tighten(batch, batch.all());
-        launch(WriteRange{batch.candidates(), starts.data() + first, ids(), distances, ids_found},
+        launch(WriteRange<Distance>{batch.candidates(), starts.data() + first, ids(), distances, ids_found},
                {blocks_for(capacity, kScanThreads), static_cast<unsigned>(batch_queries.n)}, kScanThreads, 0, stream);
     }
     finish(stream);
 }
+
+#define FASTHASH_SEARCHES(Distance)                                                                                  \
+    template void Gallery::search(CodeView, std::uint32_t, const Allowed*, const PrunedSearch*, Distance*,           \
+                                  std::int64_t*, Stream, const Interrupt&) const;                                    \
+    template void Gallery::count_within(CodeView, Distance, const Allowed*, std::int64_t*, Stream, const Interrupt&) \
+        const;                                                                                                       \
+    template void Gallery::range_search(CodeView, Distance, const Allowed*, const std::int64_t*, Distance*,          \
+                                        std::int64_t*, Stream, const Interrupt&) const;
+FASTHASH_SEARCHES(std::int32_t)
+FASTHASH_SEARCHES(float)
+#undef FASTHASH_SEARCHES
 
 }  // namespace fasthash::gpu

@@ -33,17 +33,19 @@ struct PrunedSearch {
     Pruning pruning;
 };
 
-/// Immutable. Searches throw Interrupted when `interrupt` returns true.
+/// Immutable. Searches throw Interrupted when `interrupt` returns true. Their distances, and a radius, are int32 by
+/// Hamming distance and float by Jaccard distance; those of the other metric throw std::logic_error.
 class Gallery {
  public:
     static constexpr std::size_t kAllRoom = ~std::size_t{0};
 
     /// Copies the segments of an index. Those that `previous` holds, a gallery of the same index and share, are shared
     /// with it. A gallery of more than `room` bytes stays in pinned host memory, from which searches read it.
-    Gallery(const State& state, std::size_t n_bits, Stream stream, std::size_t room = kAllRoom,
+    Gallery(const State& state, std::size_t n_bits, Metric metric, Stream stream, std::size_t room = kAllRoom,
             const Gallery* previous = nullptr, Share share = {});
 
     std::size_t n_bits() const { return n_bits_; }
+    Metric metric() const { return metric_; }
     std::size_t n_bytes() const { return n_bytes_; }
     /// Bytes of device memory.
     std::size_t device_nbytes() const;
@@ -58,16 +60,19 @@ class Gallery {
     /// Find the k nearest of each query; with `pruned`, not null, among the codes that HDHash keeps. `distances` and
     /// `ids`: device memory for queries.n * k values. `queries`: rows of bytes, on the host or the device. `allowed`:
     /// null for all entries.
+    template <typename Distance>
     void search(CodeView queries, std::uint32_t k, const Allowed* allowed, const PrunedSearch* pruned,
-                std::int32_t* distances, std::int64_t* ids, Stream stream, const Interrupt& interrupt = {}) const;
+                Distance* distances, std::int64_t* ids, Stream stream, const Interrupt& interrupt = {}) const;
     /// Count the entries within `radius` of each query. `counts`: host memory for queries.n values.
-    void count_within(CodeView queries, std::int32_t radius, const Allowed* allowed, std::int64_t* counts,
-                      Stream stream, const Interrupt& interrupt = {}) const;
+    template <typename Distance>
+    void count_within(CodeView queries, Distance radius, const Allowed* allowed, std::int64_t* counts, Stream stream,
+                      const Interrupt& interrupt = {}) const;
     /// Find the entries within `radius` of each query; those of query q begin at offsets[q], sorted by (distance, id).
     /// `offsets`: queries.n + 1 values on the host, the running sums of count_within. `distances`, `ids`: device
     /// memory.
-    void range_search(CodeView queries, std::int32_t radius, const Allowed* allowed, const std::int64_t* offsets,
-                      std::int32_t* distances, std::int64_t* ids, Stream stream, const Interrupt& interrupt = {}) const;
+    template <typename Distance>
+    void range_search(CodeView queries, Distance radius, const Allowed* allowed, const std::int64_t* offsets,
+                      Distance* distances, std::int64_t* ids, Stream stream, const Interrupt& interrupt = {}) const;
 
  private:
     struct Part {
@@ -86,6 +91,8 @@ class Gallery {
                  const Selection& queries, std::size_t n_before) const;
     /// Add all entries before the thresholds of a batch, which do not change, to the candidates.
     void compare_all(const QueryBatch& batch, const Allowed* allowed) const;
+    /// Find the nearest by Jaccard distance.
+    void find_by_samples(const QueryBatch& batch, const Allowed* allowed, const Selection& queries) const;
     /// Find the nearest of queries, with clusters where they pay or by scans alone.
     void find_nearest(const QueryBatch& batch, const Allowed* allowed, const Selection& queries, bool clusters) const;
     /// Find the nearest of the flagged queries in another way; false if there are none.
@@ -94,6 +101,7 @@ class Gallery {
 
     std::size_t n_bits_;
     std::size_t n_bytes_;
+    Metric metric_;
     Place place_ = Place::device;
     ScanSettings settings_;
     std::vector<Part> parts_;

@@ -1,5 +1,6 @@
 #include "gpu/gpu_segment.h"
 #include "gpu/search_kernels.h"
+#include "segments/bit_major_segment.h"
 
 namespace fasthash::gpu {
 namespace {
@@ -50,6 +51,10 @@ GpuSegment::GpuSegment(std::shared_ptr<const Segment> segment, NumberRange group
         const std::size_t width = held.ids.width();
         ids_ = sent(held.ids.bytes().data() + entries_.begin * width, entries_.size() * width, place, staging, stream);
     }
+    if (segment_->bit_major() != nullptr) {
+        // A scan looks each row up in them: they are few, and on the device even if the codes are not.
+        size_begins_ = sent(segment_->bit_major()->codes().count_begin(), Place::device, staging, stream);
+    }
 }
 
 std::size_t GpuSegment::bytes_for(const Segment& segment, NumberRange groups) {
@@ -62,13 +67,14 @@ std::size_t GpuSegment::bytes_for(const Segment& segment, NumberRange groups) {
 
 std::size_t GpuSegment::device_nbytes() const {
     return codes_.device_nbytes() + marks_.device_nbytes() + ranks_.device_nbytes() + extras_.device_nbytes() +
-           ids_.device_nbytes() + (clusters_ ? clusters_->device_nbytes() : 0);
+           ids_.device_nbytes() + size_begins_.device_nbytes() + (clusters_ ? clusters_->device_nbytes() : 0);
 }
 
 SegmentView GpuSegment::view(std::int64_t smallest) const {
     const PackedNumbers& ids = segment_->held().ids;
     SegmentView view{};
     view.codes = {codes_.words(), codes_.stride()};
+    view.sizes = {size_begins_.data(), static_cast<unsigned>(codes_.n_bytes() * 8), rows_.begin};
     view.runs = {marks_.data(), ranks_.data(), extras_.data(), rows_.begin, entries_.begin};
     const auto offset_of = [&](std::int64_t id) {
         return static_cast<std::uint64_t>(id) - static_cast<std::uint64_t>(smallest);

@@ -43,7 +43,8 @@ class GpuSegment {
     Buffer<std::uint64_t> marks_;
     Buffer<std::uint32_t> ranks_;
     Buffer<std::uint32_t> extras_;
-    Buffer<std::uint8_t> ids_;  // empty if they are counted
+    Buffer<std::uint8_t> ids_;           // empty if they are counted
+    Buffer<std::uint32_t> size_begins_;  // of bit-major codes: the first row with 0, 1, ... bits set
     std::unique_ptr<const Clusters> clusters_;
 };
 

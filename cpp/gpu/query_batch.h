@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "fasthash/search.h"
 #include "gpu/search_kernels.h"
 #include "platform/stopper.h"
 
@@ -97,12 +98,19 @@ struct Selection {
     std::size_t n;
 };
 
+/// The metric whose distances have this type.
+template <typename Distance>
+constexpr Metric metric_of = std::is_same_v<Distance, float> ? Metric::jaccard : Metric::hamming;
+
 /// Queries that are searched together, with their thresholds and candidates.
 struct QueryBatch {
-    /// `n_keys`: candidates that each query has room for. `n_wanted`: k.
-    QueryBatch(CodeView queries, std::int32_t radius, std::size_t n_keys, std::uint32_t n_wanted, Stopper& ended_by,
+    /// `radius`: int32 for Hamming distance, float for Jaccard distance. `n_keys`: candidates that each query has room
+    /// for. `n_wanted`: k.
+    template <typename Distance>
+    QueryBatch(CodeView queries, Distance radius, std::size_t n_keys, std::uint32_t n_wanted, Stopper& ended_by,
                Stream on)
-        : n(queries.n),
+        : metric(metric_of<Distance>),
+          n(queries.n),
           n_words(static_cast<unsigned>(words_of(queries.n_bytes))),
           stream(on),
           stopper(ended_by),
@@ -117,7 +125,7 @@ struct QueryBatch {
         arena_.reserve(keys, n * n_keys);
         arena_.allocate(on);
         copy_to_device(rows, queries.data, n * queries.n_bytes, on);
-        launch(Prepare{rows, n, queries.n_bytes, pair_key(radius + 1, 0), words, thresholds, counts, flags},
+        launch(Prepare{rows, n, queries.n_bytes, key_beyond(radius), words, thresholds, counts, flags},
                {blocks_for(n * n_words, kScanThreads)}, kScanThreads, 0, on);
     }
     QueryBatch(const QueryBatch&) = delete;
@@ -127,6 +135,7 @@ struct QueryBatch {
     Selection all() const { return {nullptr, n}; }
     Candidates candidates() const { return {keys, counts, capacity}; }
 
+    Metric metric;
     std::size_t n;
     unsigned n_words;
     Stream stream;

@@ -1,6 +1,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "gpu/jaccard_scan.h"
 #include "gpu/query_batch.h"
 #include "gpu/scan.h"
 #include "gpu/scan_kernels.h"
@@ -10,15 +11,22 @@ namespace fasthash::gpu {
 
 namespace {
 
-constexpr std::size_t kPairsAtOnce = std::size_t{1} << 38;  // pairs compared between interrupts: about 0.1 s
+constexpr std::size_t kWordsAtOnce = std::size_t{1} << 39;  // compared between interrupts: about 0.1 s
 
+/// `n_rows`: that the threads compare.
 template <typename Scan>
-void launch_scan(const ScanTask& task, Stream stream) {
-    const std::size_t n_threads =
-        (task.end - task.first + Scan::kRowsAtOnce - 1) / Scan::kRowsAtOnce * Scan::kThreadsForRows;
-    const std::size_t n_tiles = (task.queries.n + Scan::kQueries - 1) / Scan::kQueries;
-    launch(Scan{task}, {blocks_for(n_threads, kScanThreads), static_cast<unsigned>(n_tiles)}, kScanThreads,
-           Scan::shared_bytes(task.n_words), stream);
+void launch_scan(const Scan& scan, std::size_t n_rows, Stream stream) {
+    const std::size_t n_threads = (n_rows + Scan::kRowsAtOnce - 1) / Scan::kRowsAtOnce * Scan::kThreadsForRows;
+    const std::size_t n_tiles = (scan.task.queries.n + Scan::kQueries - 1) / Scan::kQueries;
+    launch(scan, {blocks_for(n_threads, kScanThreads), static_cast<unsigned>(n_tiles)}, kScanThreads,
+           Scan::shared_bytes(scan.task.n_words), stream);
+}
+
+void launch_scan(const ScanTask& task, const QueryBatch& batch, bool products) {
+    const std::size_t n_rows = task.end - task.first;
+    if (batch.metric == Metric::jaccard) return launch_scan(JaccardScan{task}, n_rows, batch.stream);
+    with_scan(batch.n_words, products,
+              [&](auto type) { launch_scan(typename decltype(type)::Scan{task}, n_rows, batch.stream); });
 }
 
 /// Calls use(view, first, end) for blocks of codes in host memory. Copies the next block while the device works on one.
@@ -81,13 +89,13 @@ void scan(const Planes& codes, const ScanSettings& settings, const QueryBatch& b
     const auto use = [&](PlaneView view, std::size_t block_first, std::size_t block_end) {
         SegmentView here = segment;
         here.codes = view;
-        const std::size_t n_most = std::max(kWarpRows, kPairsAtOnce / queries.n / kWarpRows * kWarpRows);
+        const std::size_t n_most =
+            std::max(kWarpRows, kWordsAtOnce / batch.n_words / queries.n / kWarpRows * kWarpRows);
         while (block_first < block_end) {
             const std::size_t launch_end = std::min(block_end, block_first + n_most);
             const ScanTask task{here,   batch.n_words, block_first, launch_end, batch.view(queries), batch.candidates(),
                                 batch.k};
-            with_scan(batch.n_words, products,
-                      [&](auto type) { launch_scan<typename decltype(type)::Scan>(task, batch.stream); });
+            launch_scan(task, batch, products);
             if (launch_end < block_end) {
                 finish(batch.stream);
                 batch.stopper.check();
@@ -100,6 +108,14 @@ void scan(const Planes& codes, const ScanSettings& settings, const QueryBatch& b
     } else {
         use({codes.words(), codes.stride()}, rows.begin, rows.end);
     }
+}
+
+void scan_sample(const QueryBatch& batch, const SegmentView& segment, std::size_t n_rows, const Selection& queries,
+                 std::size_t every) {
+    batch.stopper.check();
+    if (n_rows == 0) return;
+    const ScanTask task{segment, batch.n_words, 0, n_rows, batch.view(queries), batch.candidates(), batch.k};
+    launch_scan(JaccardScan{task, every}, n_rows / every, batch.stream);
 }
 
 }  // namespace fasthash::gpu

@@ -39,4 +39,9 @@ bool takes_products(Unit unit, unsigned n_words, std::size_t n_queries, std::siz
 void scan(const Planes& codes, const ScanSettings& settings, const QueryBatch& batch, const SegmentView& segment,
           NumberRange rows, const Selection& queries, std::size_t n_before);
 
+/// As scan, by Jaccard distance, of the last of each `every` quads of rows. Codes in host memory are read where they
+/// are.
+void scan_sample(const QueryBatch& batch, const SegmentView& segment, std::size_t n_rows, const Selection& queries,
+                 std::size_t every);
+
 }  // namespace fasthash::gpu

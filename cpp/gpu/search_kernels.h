@@ -4,6 +4,7 @@
 #pragma once
 
 #include "gpu/launch.h"
+#include "gpu/pair_keys.h"
 #include "gpu/planes.h"
 
 namespace fasthash::gpu {
@@ -45,16 +46,6 @@ FASTHASH_DEVICE std::uint32_t word_of_row(const std::uint8_t* row, std::size_t n
 FASTHASH_DEVICE std::uint32_t bytes_below(unsigned n) {
     return n >= 4 ? ~std::uint32_t{0} : (std::uint32_t{1} << 8 * n) - 1;
 }
-
-/// A pair (distance, id) as one number, so that pairs are ordered as numbers are: the id less the smallest one or,
-/// where ids are too far apart for kNumberBits, its rank among all ids.
-constexpr unsigned kNumberBits = 48;
-FASTHASH_ANYWHERE std::uint64_t pair_key(int distance, std::uint64_t number) {
-    return static_cast<std::uint64_t>(distance) << kNumberBits | number;
-}
-FASTHASH_DEVICE int key_distance(std::uint64_t key) { return static_cast<int>(key >> kNumberBits); }
-FASTHASH_DEVICE std::uint64_t key_number(std::uint64_t key) { return key & ((std::uint64_t{1} << kNumberBits) - 1); }
-constexpr std::uint64_t kNoKey = ~std::uint64_t{0};
 
 /// HDHash's cuts: for each query, and each level but the last, the largest distance kept, over the levels so far or,
 /// with `by_level`, on this level alone. A code is kept if all its levels are within the cuts.
@@ -151,9 +142,33 @@ struct NumbersView {
     }
 };
 
+/// The numbers of bits set in codes that are in their order. Null where distances do not need them.
+struct SizesView {
+    const std::uint32_t* begins;  ///< the first row with 0, 1, ... n_bits bits set
+    unsigned n_bits;
+    std::size_t first_row;  ///< of those that this device holds
+
+    /// The numbers of four rows; of rows beyond the last one undefined, at most n_bits.
+    FASTHASH_DEVICE Quad of_quad(std::size_t row) const {
+        std::size_t number = row + first_row;
+        unsigned size = 0, end = n_bits + 1;  // begins[size] <= number, and begins[end], if there, is beyond
+        while (end - size > 1) {
+            const unsigned middle = (size + end) / 2;
+            (begins[middle] <= number ? size : end) = middle;
+        }
+        Quad sizes{};
+        for (unsigned r = 0; r < kQuad; ++r, ++number) {
+            while (size < n_bits && begins[size + 1] <= number) ++size;
+            sizes.word[r] = size;
+        }
+        return sizes;
+    }
+};
+
 /// A segment as searches see it.
 struct SegmentView {
     PlaneView codes;
+    SizesView sizes;
     RunsView runs;
     NumbersView numbers;
     EntryMask mask;
@@ -173,9 +188,9 @@ struct Candidates {
 
 /// Calls take(key) for the allowed entries of a row before the threshold. At most k: the ids of a row ascend, so later
 /// ones cannot be among the k nearest.
-template <typename Take>
-FASTHASH_DEVICE void take_entries(const SegmentView& segment, std::size_t row, int distance, std::uint64_t threshold,
-                                  std::uint32_t k, const Take& take) {
+template <typename Distance, typename Take>
+FASTHASH_DEVICE void take_entries(const SegmentView& segment, std::size_t row, Distance distance,
+                                  std::uint64_t threshold, std::uint32_t k, const Take& take) {
     const RunsView::Run run = segment.runs.of(row);
     std::uint32_t n_taken = 0;
     for (std::size_t entry = run.begin; entry < run.begin + run.n && n_taken < k; ++entry) {
@@ -216,7 +231,8 @@ struct ScanTask {
     FASTHASH_DEVICE std::size_t first_quad() const { return first / kQuad * kQuad; }
     FASTHASH_DEVICE bool has(std::size_t row) const { return row >= first && row < end; }
     /// `query`: its number in the batch.
-    FASTHASH_DEVICE void keep(std::size_t query, std::size_t row, int distance) const {
+    template <typename Distance>
+    FASTHASH_DEVICE void keep(std::size_t query, std::size_t row, Distance distance) const {
         if (!queries.keeps(query, segment.codes, n_words, row)) return;
         take_entries(segment, row, distance, queries.thresholds[query], k,
                      [&](std::uint64_t key) { found.push(query, key); });
@@ -301,14 +317,15 @@ struct IdsView {
     }
 };
 
-/// Converts keys to distances and ids; pads results shorter than k with n_bits + 1 and -1.
+/// Converts keys to distances and ids; pads results shorter than k with `none` and -1.
+template <typename Distance>
 struct Write {
     Candidates found;
     std::size_t n_queries;
     std::uint32_t k;
-    std::int32_t n_bits;
+    Distance none;
     IdsView ids;
-    std::int32_t* distances;
+    Distance* distances;
     std::int64_t* found_ids;
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
@@ -317,18 +334,19 @@ struct Write {
             const std::size_t query = i / k, rank = i % k;
             const bool some = rank < found.counts[query];
             const std::uint64_t key = some ? found.keys[query * found.capacity + rank] : kNoKey;
-            distances[i] = some ? key_distance(key) : n_bits + 1;
-            found_ids[i] = some ? ids.of(key_number(key)) : -1;
+            distances[i] = some ? key_distance<Distance>(key) : none;
+            found_ids[i] = some ? ids.of(key_number<Distance>(key)) : -1;
         }
     }
 };
 
 /// Converts the sorted keys of each query to distances and ids, from its offset on; one row of blocks per query.
+template <typename Distance>
 struct WriteRange {
     Candidates found;
     const std::int64_t* offsets;  ///< (n_queries + 1,)
     IdsView ids;
-    std::int32_t* distances;
+    Distance* distances;
     std::int64_t* found_ids;
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
@@ -338,8 +356,8 @@ struct WriteRange {
         const std::size_t n = found.counts[query] < room ? found.counts[query] : room;
         for (std::size_t i = block.thread_of_row(); i < n; i += step) {
             const std::uint64_t key = found.keys[query * found.capacity + i];
-            distances[offsets[query] + i] = key_distance(key);
-            found_ids[offsets[query] + i] = ids.of(key_number(key));
+            distances[offsets[query] + i] = key_distance<Distance>(key);
+            found_ids[offsets[query] + i] = ids.of(key_number<Distance>(key));
         }
     }
 };

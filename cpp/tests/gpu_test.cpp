@@ -21,7 +21,7 @@ Found on_cpu(const std::vector<std::uint8_t>& codes, const std::vector<std::int6
 
 gpu::Gallery on_gpu(const Index& index, std::size_t room = gpu::Gallery::kAllRoom,
                     const gpu::Gallery* previous = nullptr, gpu::Share share = {}) {
-    return {*index.state(), index.layout().n_bits(), nullptr, room, previous, share};
+    return {*index.state(), index.layout().n_bits(), index.metric(), nullptr, room, previous, share};
 }
 
 gpu::LevelTable levels_of(const Index& index) {

@@ -24,7 +24,7 @@ class Gallery:
         self,
         device: int,
         snapshot: Snapshot,
-        n_bytes: int,
+        n_bits: int,
         room: int,
         previous: Gallery | None = None,
         share: int = 0,
@@ -44,7 +44,7 @@ class Gallery:
         levels: Levels | None = None,
         keep: float = 1.0,
         keep_mode: int = 0,
-    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]: ...
+    ) -> tuple[NDArray[np.int32] | NDArray[np.float32], NDArray[np.int64]]: ...
     def search_on_gpu(
         self,
         queries: int,
@@ -58,18 +58,20 @@ class Gallery:
         ids: int,
         stream: int,
     ) -> None: ...
-    def count_within(self, queries: NDArray[np.uint8], radius: int, allow: AllowedIds | None) -> NDArray[np.int64]: ...
+    def count_within(
+        self, queries: NDArray[np.uint8], radius: float, allow: AllowedIds | None
+    ) -> NDArray[np.int64]: ...
     def count_within_on_gpu(
-        self, queries: int, n: int, radius: int, allow: AllowedIds | None, stream: int
+        self, queries: int, n: int, radius: float, allow: AllowedIds | None, stream: int
     ) -> NDArray[np.int64]: ...
     def range_search(
-        self, queries: NDArray[np.uint8], radius: int, allow: AllowedIds | None, offsets: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]: ...
+        self, queries: NDArray[np.uint8], radius: float, allow: AllowedIds | None, offsets: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int32] | NDArray[np.float32], NDArray[np.int64]]: ...
     def range_search_on_gpu(
         self,
         queries: int,
         n: int,
-        radius: int,
+        radius: float,
         allow: AllowedIds | None,
         offsets: NDArray[np.int64],
         distances: int,

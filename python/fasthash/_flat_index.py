@@ -88,7 +88,7 @@ class FlatIndex(Index):
 
         Raises:
             TypeError: `max_bytes` is not an integer.
-            ValueError: `device` is not one of these, `max_bytes` is negative, or the metric is not `"hamming"`.
+            ValueError: `device` is not one of these, or `max_bytes` is negative.
             RuntimeError: fasthash was built without CUDA, or the GPU cannot be used; the message says why.
             MemoryError: the GPU has too little memory.
         """
@@ -97,7 +97,6 @@ class FlatIndex(Index):
         devices = check_devices(device, max_bytes)
         if devices is None:
             return self
-        self._needs_hamming("a GPU index")
         return GpuFlatIndex(self, devices, max_bytes)
 
     @overload

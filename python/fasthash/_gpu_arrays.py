@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasthash._checks import check_codes, code_bytes
+from fasthash._index_options import Metric
 
 if TYPE_CHECKING:
     import torch
@@ -65,11 +66,12 @@ def offsets_of(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
 
 
-def room_for(gpu_queries: torch.Tensor, *shape: int) -> tuple[Any, Any]:
-    """Allocate distances and ids of this shape on the device of the queries."""
+def room_for(gpu_queries: torch.Tensor, metric: Metric, *shape: int) -> tuple[Any, Any]:
+    """Allocate distances of this metric, and ids, of this shape on the device of the queries."""
     torch = sys.modules["torch"]
     options = {"device": gpu_queries.device}
-    return torch.empty(shape, dtype=torch.int32, **options), torch.empty(shape, dtype=torch.int64, **options)
+    distance = torch.float32 if metric == "jaccard" else torch.int32
+    return torch.empty(shape, dtype=distance, **options), torch.empty(shape, dtype=torch.int64, **options)
 
 
 def stream_of(tensor: torch.Tensor) -> int:

@@ -173,14 +173,14 @@ class Searched(NamedTuple):
         nearest = np.lexsort((ids, distances), axis=1)[:, :k]  # places without a neighbour have the largest distance
         return SearchResult(np.take_along_axis(distances, nearest, 1), np.take_along_axis(ids, nearest, 1))
 
-    def count_within(self, queries: NDArray[np.uint8], radius: int) -> NDArray[np.int64]:
+    def count_within(self, queries: NDArray[np.uint8], radius: float) -> NDArray[np.int64]:
         """Count the codes within a radius of each query."""
         counts: NDArray[np.int64] = np.sum(
             self.on_each(lambda gallery, allowed, _: gallery.count_within(queries, radius, allowed)), axis=0
         )
         return counts
 
-    def range_search(self, queries: NDArray[np.uint8], radius: int) -> RangeResult:
+    def range_search(self, queries: NDArray[np.uint8], radius: float) -> RangeResult:
         """Find all codes within a radius of each query."""
 
         def on_one(gallery: Any, allowed: Any, _: int) -> tuple[NDArray[Any], ...]:

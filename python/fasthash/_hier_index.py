@@ -147,7 +147,6 @@ class HierIndex(Index):
         devices = check_devices(device, max_bytes)
         if devices is None:
             return self
-        self._needs_hamming("a GPU index")
         return GpuHierIndex(self, devices, max_bytes)
 
     @property

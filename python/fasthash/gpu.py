@@ -13,7 +13,7 @@ from fasthash._checks import check_int, check_queries
 from fasthash._gpu_arrays import offsets_of, on_gpu, room_for, stream_of
 from fasthash._gpu_copy import GpuCopy, check_devices
 from fasthash._index_base import Index
-from fasthash._index_options import KEEP_MODES, MAX_K, Allow, KeepMode, Memory, StrPath, check_keep
+from fasthash._index_options import KEEP_MODES, MAX_K, Allow, KeepMode, Memory, Metric, StrPath, check_keep
 from fasthash._locks import ChangeLock
 from fasthash._shown import counted
 from fasthash.results import RangeResult, SearchResult
@@ -61,6 +61,11 @@ class _GpuIndex:
         return self._index.level_bits
 
     @property
+    def metric(self) -> Metric:
+        """Distance between codes: `"hamming"` or `"jaccard"`."""
+        return self._index.metric
+
+    @property
     def nbytes(self) -> int:
         """Bytes of GPU memory for codes and ids."""
         return self._copy.nbytes
@@ -85,8 +90,8 @@ class _GpuIndex:
         return id in self._index
 
     def __repr__(self) -> str:
-        kind, codes = type(self).__name__, counted(len(self), "code")
-        return f"{kind}(level_bits={self.level_bits}, device={self._device_name()!r}) with {codes}"
+        settings = f"level_bits={self.level_bits}{self._index._shown_metric()}, device={self._device_name()!r}"
+        return f"{type(self).__name__}({settings}) with {counted(len(self), 'code')}"
 
     def _device_name(self) -> str | list[str]:
         names = [f"cuda:{number}" for number in self.devices]
@@ -184,7 +189,7 @@ class _GpuIndex:
         gpu_queries = self._queries(queries)
         if gpu_queries is None:
             return searched.search(self._array(queries), k, keep, mode)
-        distances, ids = room_for(gpu_queries, len(gpu_queries), k)
+        distances, ids = room_for(gpu_queries, self.metric, len(gpu_queries), k)
         searched.copy.galleries[0].search_on_gpu(
             gpu_queries.data_ptr(),
             len(gpu_queries),
@@ -199,36 +204,36 @@ class _GpuIndex:
         )
         return SearchResult(distances, ids)
 
-    def count_within(self, queries: Any, radius: int, *, allow: Allow = None) -> NDArray[np.int64]:
-        """Count the codes within a radius of each query; arguments and errors as in `search`.
+    def count_within(self, queries: Any, radius: float, *, allow: Allow = None) -> NDArray[np.int64]:
+        """Count the codes within a radius of each query; arguments and errors as in `FlatIndex.count_within`.
 
         Returns:
             int64 numpy array `(nq,)`.
         """
-        radius = min(check_int("radius", radius, minimum=0), self.n_bits)
+        within = self._index._radius(radius)
         searched = self._copy.searched(allow)
         gpu_queries = self._queries(queries)
         if gpu_queries is None:
-            return searched.count_within(self._array(queries), radius)
+            return searched.count_within(self._array(queries), within)
         return searched.copy.galleries[0].count_within_on_gpu(
-            gpu_queries.data_ptr(), len(gpu_queries), radius, searched.allowed[0], stream_of(gpu_queries)
+            gpu_queries.data_ptr(), len(gpu_queries), within, searched.allowed[0], stream_of(gpu_queries)
         )
 
-    def range_search(self, queries: Any, radius: int, *, allow: Allow = None) -> RangeResult:
-        """Find all codes within a radius of each query, ordered by (distance, id); arguments and errors as in `search`.
+    def range_search(self, queries: Any, radius: float, *, allow: Allow = None) -> RangeResult:
+        """Find all codes within a radius of each query, by (distance, id); arguments as in `FlatIndex.range_search`.
 
         Returns:
             `RangeResult`. Distances and ids are on the device of the queries; the offsets are a numpy array.
         """
-        radius = min(check_int("radius", radius, minimum=0), self.n_bits)
+        within = self._index._radius(radius)
         searched = self._copy.searched(allow)  # the same for both passes, even if the index changes meanwhile
         gpu_queries = self._queries(queries)
         if gpu_queries is None:
-            return searched.range_search(self._array(queries), radius)
+            return searched.range_search(self._array(queries), within)
         gallery, stream = searched.copy.galleries[0], stream_of(gpu_queries)
-        arguments = gpu_queries.data_ptr(), len(gpu_queries), radius, searched.allowed[0]
+        arguments = gpu_queries.data_ptr(), len(gpu_queries), within, searched.allowed[0]
         offsets = offsets_of(gallery.count_within_on_gpu(*arguments, stream))
-        distances, ids = room_for(gpu_queries, int(offsets[-1]))
+        distances, ids = room_for(gpu_queries, self.metric, int(offsets[-1]))
         gallery.range_search_on_gpu(*arguments, offsets, distances.data_ptr(), ids.data_ptr(), stream)
         return RangeResult(offsets, distances, ids)
 
@@ -250,9 +255,10 @@ class GpuFlatIndex(_GpuIndex):
     be on this GPU: CUDA tensors of torch, or objects with `__cuda_array_interface__` or `__dlpack__`; the results are
     CUDA tensors of torch. GPU queries are read in the order of torch's current stream.
 
-    Tensor cores compare batches; popcounts compare few queries and unusual widths. The environment variable
-    `FASTHASH_GPU_SCAN`, set to `popcount` or `tensor`, forces one of the two for indices made after it is set. What a
-    search prepares for an `IdFilter` is kept on the GPU: the codes of a narrow filter, or a bit for each code.
+    Tensor cores compare batches; popcounts compare few queries, unusual widths, and codes by Jaccard distance. The
+    environment variable `FASTHASH_GPU_SCAN`, set to `popcount` or `tensor`, forces one of the two, where both can, for
+    indices made after it is set. What a search prepares for an `IdFilter` is kept on the GPU: the codes of a narrow
+    filter, or a bit for each code.
 
     An index on several GPUs, made with a list of devices, has a share of the codes on each. Its queries and results are
     on the CPU, where the results of the GPUs are merged.
@@ -267,8 +273,8 @@ class GpuFlatIndex(_GpuIndex):
             allow: ids that the search may return, as in `FlatIndex.search`.
 
         Returns:
-            Distances int32 and ids int64, both `(nq, k)`, on the device of the queries. Distance n_bits + 1 and id -1
-            fill the row if the search finds fewer than k codes.
+            Distances int32 (float32 with the metric `"jaccard"`) and ids int64, both `(nq, k)`, on the device of the
+            queries. Distance n_bits + 1 (infinity) and id -1 fill the row if the search finds fewer than k codes.
 
         Raises:
             TypeError: wrong dtype of `queries` or `allow`, or `k` is not an integer.
@@ -308,6 +314,8 @@ class GpuHierIndex(_GpuIndex):
         A pruned search with `allow` copies the allowed codes into an index of their own, which an `IdFilter` keeps.
         """
         keep = check_keep(keep, keep_mode)
+        if keep is not None:
+            self._index._needs_hamming("keep")
         if len(self.level_bits) == 1:  # nothing to prune
             keep = None
         return self._search(queries, k, allow, keep, list(KEEP_MODES).index(keep_mode))

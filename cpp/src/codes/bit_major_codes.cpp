@@ -96,6 +96,19 @@ std::size_t BitMajorCodes::n_set(std::size_t code) const {
     return static_cast<std::size_t>(after - count_begin_.begin()) - 1;
 }
 
+const std::uint8_t* BitMajorCodes::groups(std::size_t first, std::size_t n, Array<std::uint8_t>& scratch) const {
+    static_assert(kGroup == kWord, "a group is a word of each plane");
+    const std::size_t group_bytes = kGroup * n_bytes_;
+    Array<std::uint8_t> rows(group_bytes);
+    scratch.resize(n * group_bytes);
+    for (std::size_t i = 0; i < n; ++i) {
+        const std::size_t block = (first + i) / kPlaneWords, w = (first + i) % kPlaneWords;
+        read_words(planes_of(block), n_bytes_, n_words(block), w, rows.data());
+        to_byte_major({rows.data(), kGroup, n_bytes_}, scratch.data() + i * group_bytes);
+    }
+    return scratch.data();
+}
+
 void BitMajorCodes::copy_rows(const std::size_t* codes, std::size_t n, std::uint8_t* rows) const {
     Array<std::uint8_t> word(kWord * n_bytes_);
     for (std::size_t i = 0; i < n;) {

@@ -3,6 +3,7 @@
 // Used by BitMajorSegment. Codes are in the order of their number of bits set, which bounds their distance to a query.
 #pragma once
 
+#include "codes/byte_major_codes.h"
 #include "fasthash/codes.h"
 #include "kernels/kernels.h"
 #include "platform/array.h"
@@ -12,7 +13,7 @@ namespace fasthash {
 
 /// A block has a plane for each bit of a code: kPlaneWords words; the last block has as few words as its codes need.
 /// Bits of the last word that stand for no code are zero.
-class BitMajorCodes {
+class BitMajorCodes final : public GroupSource {
  public:
     static constexpr std::size_t kBlock = kPlaneWords * 64;
 
@@ -22,8 +23,8 @@ class BitMajorCodes {
     /// number of codes.
     BitMajorCodes(std::size_t n_bytes, std::size_t n, Array<std::uint64_t> planes, Array<std::uint32_t> count_begin);
 
-    std::size_t size() const { return n_; }
-    std::size_t n_bytes() const { return n_bytes_; }
+    std::size_t size() const override { return n_; }
+    std::size_t n_bytes() const override { return n_bytes_; }
     std::size_t n_bits() const { return n_bytes_ * 8; }
     std::size_t n_blocks() const { return (n_ + kBlock - 1) / kBlock; }
     std::size_t nbytes() const { return planes_.nbytes() + count_begin_.nbytes(); }
@@ -38,6 +39,7 @@ class BitMajorCodes {
     /// Number of bits set in a code.
     std::size_t n_set(std::size_t code) const;
 
+    const std::uint8_t* groups(std::size_t first, std::size_t n, Array<std::uint8_t>& scratch) const override;
     /// Write these codes as rows; `codes` must ascend.
     void copy_rows(const std::size_t* codes, std::size_t n, std::uint8_t* rows) const;
 

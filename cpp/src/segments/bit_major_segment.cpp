@@ -46,8 +46,6 @@ LiveSegment BitMajorSegment::of(const std::vector<LiveSegment>& segments, const 
 
 std::size_t BitMajorSegment::mapped_bytes() const { return mapped_ ? static_cast<std::size_t>(mapped_->size()) : 0; }
 
-HeldEntries BitMajorSegment::held() const { refuse_hamming(); }
-
 void BitMajorSegment::scan_chunk(const QueryBlock&, Visibility, std::size_t, std::size_t, Stopper&) const {
     refuse_hamming();
 }

@@ -31,9 +31,9 @@ class BitMajorSegment final : public Segment {
     std::size_t nbytes() const override { return Segment::nbytes() + codes_.nbytes() + ids_.nbytes(); }
     std::size_t mapped_bytes() const override;
     const BitMajorSegment* bit_major() const override { return this; }
+    HeldEntries held() const override { return {codes_, ids_.packed(), nullptr}; }
 
     // Of searches by Hamming distance, which no index makes in such a segment: they throw std::logic_error.
-    HeldEntries held() const override;
     bool scans(std::size_t, const Wanted&) const override { return true; }
     std::size_t scan_bytes() const override { return codes_.nbytes(); }
     void scan_chunk(const QueryBlock&, Visibility, std::size_t, std::size_t, Stopper&) const override;
