@@ -5,13 +5,13 @@ A relay holds no codes. If it cannot ask a shard, it says so, and the owner asks
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fasthash._index_options import Metric
+from fasthash._locks import Condition
 from fasthash.distributed.asking import Asking
 from fasthash.distributed.copies import Copy
 from fasthash.distributed.merge import merge_nearest, merge_ranges, merge_stats
@@ -52,7 +52,7 @@ class Relay:
 
     def __init__(self, n_bits: int, metric: Metric, hedge_after: float) -> None:
         self._n_bits, self._metric, self._hedge_after = n_bits, metric, hedge_after
-        self._lock = threading.Lock()
+        self._changed = Condition()  # held briefly
         self._known = NO_COPIES, Group((), hedge_after)
 
     def ping(self) -> None:
@@ -60,7 +60,7 @@ class Relay:
 
     def know(self, number: int, copies: Sequence[Sequence[Copy]]) -> None:
         """Ask these copies of each shard from now on; larger numbers are newer."""
-        with self._lock:
+        with self._changed:
             if number > self._known[0]:
                 self._known = number, Group(copies, self._hedge_after)
 
