@@ -6,7 +6,6 @@ that may differ from the commit. One copy of a shard, the keeper, writes the sto
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fasthash._index_options import IndexSettings
+from fasthash._locks import Condition
 from fasthash.distributed.manifest import read_shards, shard_folder
 from fasthash.distributed.shard import Codes, Ids, Shard
 from fasthash.index import HierIndex
@@ -49,7 +49,7 @@ class StoredShard(Shard):
         self._touched: dict[int, tuple[Ids, ...]] = {}  # of each version: the ids that may differ from the commit
         self._segments: Sequence[Segment] = ()  # of the commit
         self._writer: PreparingWriter | None = None
-        self._keeping = threading.Lock()  # held while the writer is used: a call that the owner gave up may still run
+        self._keeping = Condition()  # held while the writer is used: a call that the owner gave up may still run
 
     # ---- what every copy does ----
 
