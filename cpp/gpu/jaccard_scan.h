@@ -59,7 +59,7 @@ struct JaccardScan {
     }
 
  private:
-    static constexpr unsigned kGroup = 4;  // queries for which the words of a code are read once
+    static constexpr unsigned kGroup = 4;  // each word of a code is read once for so many queries
 
     struct Tile {
         const std::uint32_t* words;

@@ -120,7 +120,8 @@ void search_is_the_cpu_s() {
     }
 }
 
-/// More queries than a tile has, and codes of which a search first compares samples: more than one, for k = 1000.
+/// There are more queries than a tile holds, and so many codes that a search compares samples first; for k = 1000,
+/// several.
 void samples_give_thresholds() {
     std::mt19937 generator(1);
     const std::size_t n_bits = 40, n_bytes = 5, n = 60000;

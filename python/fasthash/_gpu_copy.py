@@ -34,7 +34,7 @@ _Value = TypeVar("_Value")
 def check_devices(device: Any, max_bytes: int | None = None) -> tuple[int, ...] | None:
     """Return the numbers of the GPUs that `"cuda"`, `"cuda:1"`, a torch.device or a list of them names.
 
-    None stands for the CPU, for which `max_bytes` must be None.
+    None stands for the CPU; `max_bytes` must then be None too.
     """
     if not isinstance(device, (list, tuple)):
         number = _check_device(device)

@@ -122,7 +122,7 @@ std::shared_ptr<const Segment> load_scanned(const OpenedFile& opened, const Sect
     PackedNumbers ids = read_ids(opened, sections, tables.most(checks));
     id_map = read_id_map(opened, sections);
     check_last_group(codes);
-    // Scans need no order. Plans rely on it.
+    // A scan needs no order; a plan relies on it.
     if (checks == FileChecks::all || !mapped) check_order(codes);
     if (checks == FileChecks::all) {
         check_padding(codes, raw.padding_bits);

@@ -34,7 +34,7 @@ class Held:
     def __len__(self) -> int:
         return len(self.index)
 
-    # ---- what each kind does in its own way ----
+    # ---- subclasses define these ----
 
     def ids_of(self, keys: Sequence[Key]) -> NDArray[np.int64]:
         """The id of each key, -1 for one that is not held.

@@ -327,7 +327,7 @@ def _copied(index: Any) -> Any:
 
 
 def keyed_index(held: Held) -> KeyedIndex:
-    """A keyed index of what a store holds; see `Store.to_keyed`."""
+    """Make a keyed index with the codes, ids and keys of a store; see `Store.to_keyed`."""
     ids = held.index.ids()
     keys = held.keys_of(ids).tolist() if len(ids) or held.kind_name == "none" else []
     return _rebuilt(held.index, keys if held.kind is None else held.kind.as_argument(keys), held.kind_name)
