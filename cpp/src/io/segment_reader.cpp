@@ -111,25 +111,36 @@ std::shared_ptr<const Segment> load_sorted(const OpenedFile& opened, const Secti
     return planned_segment(std::move(sorted), settings.memory, settings.plan, stopper);
 }
 
+// Rows of codes in whole groups, with their ids and what the writer has added.
+struct GroupedRows {
+    GroupedRows(const OpenedFile& opened, const Sections& sections, FileChecks checks)
+        : codes(read_groups(opened, sections)),
+          runs(read_runs(opened.raw, sections)),
+          tables(opened, sections),
+          ids(read_ids(opened, sections, tables.most(checks))),
+          id_map(read_id_map(opened, sections)) {
+        check_last_group(codes);
+        if (checks != FileChecks::all) return;
+        check_padding(codes, opened.raw.padding_bits);
+        sections.check_large(codes.stored(), ids, id_map);
+    }
+
+    ByteMajorCodes codes;
+    DuplicateRuns runs;
+    ClusterSection tables;
+    PackedNumbers ids, id_map;
+};
+
 // Sorted codes in whole groups, which are scanned.
 std::shared_ptr<const Segment> load_scanned(const OpenedFile& opened, const Sections& sections,
                                             const std::shared_ptr<const MappedFile>& mapped,
                                             const IndexSettings& settings, FileChecks checks, PackedNumbers& id_map) {
-    const RawHeader& raw = opened.raw;
-    ByteMajorCodes codes = read_groups(opened, sections);
-    DuplicateRuns runs = read_runs(raw, sections);
-    ClusterSection tables(opened, sections);
-    PackedNumbers ids = read_ids(opened, sections, tables.most(checks));
-    id_map = read_id_map(opened, sections);
-    check_last_group(codes);
+    GroupedRows rows(opened, sections, checks);
     // A scan needs no order; a plan relies on it.
-    if (checks == FileChecks::all || !mapped) check_order(codes);
-    if (checks == FileChecks::all) {
-        check_padding(codes, raw.padding_bits);
-        sections.check_large(codes.stored(), ids, id_map);
-    }
-    IdSummary summary = check_ids(raw, runs, ids, id_map, checks, std::move(tables.summary));
-    SortedCodes sorted(std::move(codes), std::move(runs), std::move(ids), std::move(summary));
+    if (checks == FileChecks::all || !mapped) check_order(rows.codes);
+    IdSummary summary = check_ids(opened.raw, rows.runs, rows.ids, rows.id_map, checks, std::move(rows.tables.summary));
+    id_map = std::move(rows.id_map);
+    SortedCodes sorted(std::move(rows.codes), std::move(rows.runs), std::move(rows.ids), std::move(summary));
     if (mapped) {
         const bool radius_tables = may_have_radius_tables(settings.memory, settings.plan);
         return std::make_shared<const SortedSegment>(std::move(sorted), radius_tables, mapped);
@@ -143,24 +154,20 @@ std::shared_ptr<const Segment> load_clusters(const OpenedFile& opened, const Sec
                                              const std::shared_ptr<const MappedFile>& mapped, FileChecks checks,
                                              PackedNumbers& id_map) {
     const RawHeader& raw = opened.raw;
-    const std::size_t n_bytes = opened.layout().n_bytes();
-    ByteMajorCodes codes = read_groups(opened, sections);
-    DuplicateRuns runs = read_runs(raw, sections);
-    ClusterSection tables(opened, sections);
-    PackedNumbers ids = read_ids(opened, sections, tables.most(checks));
-    id_map = read_id_map(opened, sections);
-    check_last_group(codes);
-    check_division(tables.ring_begin, codes.size(), "rings of the clusters");
+    GroupedRows rows(opened, sections, checks);
+    ClusterSection& tables = rows.tables;
+    check_division(tables.ring_begin, rows.codes.size(), "rings of the clusters");
     if (checks == FileChecks::all) {
-        check_padding(codes, raw.padding_bits);
-        check_padding(CodeView{tables.centroids.data(), raw.n_clusters, n_bytes}, raw.padding_bits);
-        sections.check_large(codes.stored(), ids, id_map);
-        check_clusters(codes, {tables.centroids.data(), raw.n_clusters, n_bytes}, tables.ring_begin);
+        const CodeView centroids{tables.centroids.data(), raw.n_clusters, rows.codes.n_bytes()};
+        check_padding(centroids, raw.padding_bits);
+        check_clusters(rows.codes, centroids, tables.ring_begin);
     }
-    IdSummary summary = check_ids(raw, runs, ids, id_map, checks, std::move(tables.summary));
-    RowIds row_ids(std::move(runs), std::move(ids), std::move(summary));
+    IdSummary summary = check_ids(raw, rows.runs, rows.ids, rows.id_map, checks, std::move(tables.summary));
+    id_map = std::move(rows.id_map);
+    RowIds row_ids(std::move(rows.runs), std::move(rows.ids), std::move(summary));
     return std::make_shared<const ArrangedSegment>(
-        ArrangedCodes(std::move(codes), std::move(row_ids), std::move(tables.centroids), std::move(tables.ring_begin)),
+        ArrangedCodes(std::move(rows.codes), std::move(row_ids), std::move(tables.centroids),
+                      std::move(tables.ring_begin)),
         false, mapped);
 }
 
