@@ -1,4 +1,7 @@
-"""Near-duplicate photos in folders: found by perceptual hashes, listed, and shown on a page for review."""
+"""Near-duplicate photos and videos in folders, found by perceptual hashes.
+
+`find_duplicate_videos` needs the extra `video`, everything else the extra `dedup`.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,21 @@ from fasthash._photo_hashes import PhotoHashes
 from fasthash._photos import MAX_BYTES, MAX_PIXELS, Limits, read_photo
 from fasthash._pixels import Colour, as_hex, check_colour
 from fasthash._saved_kinds import HASH_BITS
+from fasthash._videos import DuplicateVideos, Video, VideoPair, find_duplicate_videos
 
-__all__ = ["HASH_BITS", "RADIUS", "Duplicates", "Photo", "find_duplicates", "group_hashes", "hash_photo"]
+__all__ = [
+    "HASH_BITS",
+    "RADIUS",
+    "DuplicateVideos",
+    "Duplicates",
+    "Photo",
+    "Video",
+    "VideoPair",
+    "find_duplicate_videos",
+    "find_duplicates",
+    "group_hashes",
+    "hash_photo",
+]
 
 RADIUS = {64: 4, 256: 32}
 """The usual radius for each width of the hash; docs/dedup.md has the measurement."""
