@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from fractions import Fraction
+from threading import Event
 from urllib.parse import unquote_to_bytes
 
 import pytest
@@ -19,7 +20,7 @@ from PIL import Image, ImageOps
 
 from fasthash import _review_cards, _video_page, _videos
 from fasthash._video_frames import VideoLimits, open_video
-from fasthash._video_hashes import hash_video
+from fasthash._video_hashes import VideoHashes, hash_video
 from fasthash.dedup import find_duplicate_videos
 from videos import RATE, frames, write, write_sound
 
@@ -278,6 +279,31 @@ def test_hashes_are_kept(made, tmp_path, monkeypatch):
         find(folder, state=state, every=1)
     with pytest.raises(ValueError, match="each folder needs a state of its own"):
         find(made, state=state)
+
+
+def test_a_run_that_is_stopped_does_not_wait_for_the_end_of_a_video(tmp_path):
+    path = write(tmp_path / "a.mp4", frames(1))
+    stopped = Event()
+    stopped.set()
+    with pytest.raises(InterruptedError):
+        hash_video(path, Fraction(1), LIMITS, stopped=stopped)
+
+
+def test_ctrl_c_keeps_the_hashes(tmp_path, monkeypatch):
+    for name in "abc":
+        write(tmp_path / "videos" / f"{name}.mp4", frames(1, seconds=1))
+    real = VideoHashes.put
+
+    def put(self, path, stamp, hashed):
+        if path == "c.mp4":
+            raise KeyboardInterrupt
+        real(self, path, stamp, hashed)
+
+    monkeypatch.setattr(VideoHashes, "put", put)
+    with pytest.raises(KeyboardInterrupt):
+        find(tmp_path / "videos", state=tmp_path / "state")
+    monkeypatch.setattr(VideoHashes, "put", real)
+    assert find(tmp_path / "videos", state=tmp_path / "state").n_hashed == 1
 
 
 # The command and the page

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from threading import Event
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from fasthash._checks import check_path
@@ -30,7 +31,7 @@ __all__ = ["HashedFiles", "Stamp", "check_folders", "hash_files", "loaded", "sta
 
 _END = 1 << 16  # bytes at both ends of a file that are looked at
 _N_SAMPLES, _SAMPLE = 16, 1 << 12  # and pieces between
-_SAVE_EVERY = 1000  # files hashed, and a tenth of all that are known: saving takes as long as there are files
+_SAVE_EVERY = 1000  # photos hashed, and a tenth of all that are known: saving takes as long as there are photos
 
 _Hash = TypeVar("_Hash")
 
@@ -140,9 +141,10 @@ def hash_files(
     known: HashedFiles[_Hash],
     state: Path | None,
     found: Found,
-    hash_file: Callable[[str], _Hash],
+    hash_file: Callable[[str, Event], _Hash],
     unit: str,
     progress: bool,
+    save_every: int | None = None,
 ) -> tuple[int, Broken]:
     """Hash what is new or has changed among some files, and save on the way and at the end.
 
@@ -151,14 +153,18 @@ def hash_files(
         known: hashes of earlier runs; those of files that are gone are dropped.
         state: where they are kept, or None.
         found: the files.
-        hash_file: makes the hash of a file; whatever it raises is the reason why the file is broken.
+        hash_file: makes the hash of a file; whatever it raises is the reason why the file is broken. Where that takes
+            long, it looks at the event, which is set when the run is stopped.
         unit: the noun of the progress bar.
         progress: show it, on a terminal.
+        save_every: so many files hashed make a save due, and that share of 10,000 of all that are known; None takes
+            1,000.
 
     Returns:
         How many were hashed, and the broken ones by path.
     """
     broken, n_hashed = list(found.broken), 0
+    save_every = _SAVE_EVERY if save_every is None else save_every
     known.keep_only(found.paths)
     try:
         with closing(_hashed(folder, known, found.paths, hash_file, unit, progress)) as outcomes:
@@ -169,7 +175,7 @@ def hash_files(
                 elif outcome is not None:
                     known.put(path, *outcome)
                     n_hashed += 1
-                if state is not None and known.n_unsaved >= max(_SAVE_EVERY, len(known) // 10):
+                if state is not None and known.n_unsaved >= max(save_every, len(known) * save_every // 10_000):
                     known.save(state)
     finally:  # Ctrl-C, too, loses no hash
         if state is not None:
@@ -232,11 +238,12 @@ def _hashed(
     folder: str,
     known: HashedFiles[_Hash],
     paths: list[str],
-    hash_file: Callable[[str], _Hash],
+    hash_file: Callable[[str, Event], _Hash],
     unit: str,
     progress: bool,
 ) -> Generator[tuple[str, _Outcome[_Hash]], None, None]:
     """Each path, in order, with what came of it."""
+    stopped = Event()
 
     def attempt(path: str) -> tuple[str, _Outcome[_Hash]]:
         place = os.path.join(folder, path)
@@ -244,7 +251,7 @@ def _hashed(
             stamp = stamp_of(place)
             if known.stamp(path) == stamp:
                 return path, None
-            return path, (stamp, hash_file(place))
+            return path, (stamp, hash_file(place, stopped))
         except Exception as error:  # decoders raise anything from OSError to SyntaxError on broken files
             return path, reason(error)
 
@@ -258,4 +265,5 @@ def _hashed(
             disable=not (progress and is_watched()),
         )
     finally:
+        stopped.set()
         pool.shutdown(cancel_futures=True)  # Ctrl-C waits for the files at hand, not for all

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from fractions import Fraction
 from pathlib import Path
+from threading import Event
 from typing import NamedTuple
 
 import numpy as np
@@ -57,10 +58,17 @@ class HashedVideo(NamedTuple):
     """Of these, left out for want of contrast."""
 
 
-def hash_video(path: str | os.PathLike[str], every: Fraction, limits: VideoLimits, n_threads: int = 1) -> HashedVideo:
+def hash_video(
+    path: str | os.PathLike[str],
+    every: Fraction,
+    limits: VideoLimits,
+    n_threads: int = 1,
+    stopped: Event | None = None,
+) -> HashedVideo:
     """Hash the first frame of each `every` seconds of a video. Frames that follow one nearly unchanged prolong it.
 
     Raises:
+        InterruptedError: `stopped` has been set meanwhile.
         ValueError: all frames are blank.
         ValueError, OSError: as `fasthash._video_frames.open_video` and `VideoReader.sampled`.
     """
@@ -70,6 +78,8 @@ def hash_video(path: str | os.PathLike[str], every: Fraction, limits: VideoLimit
     n_frames = n_blank = 0
     with open_video(path, limits, n_threads) as video:
         for step, frame in video.sampled(every, _SHRUNK):
+            if stopped is not None and stopped.is_set():
+                raise InterruptedError("the run was stopped")
             n_frames += 1
             grey = frame.convert("L").resize((_SQUARE, _SQUARE), Image.Resampling.LANCZOS)
             if np.asarray(grey).std() < _MIN_CONTRAST:

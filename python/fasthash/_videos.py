@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from fractions import Fraction
+from threading import Event
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ MIN_SHARE = 0.4
 RADIUS = 32
 MAX_SECONDS = 12 * 3600
 _MIN_EVERY = 0.001
+_SAVE_EVERY = 20  # videos hashed: a film takes minutes
 
 _Path = str | bytes | os.PathLike[str]
 
@@ -181,10 +183,10 @@ def find_duplicate_videos(
         found = find_videos(each)
         n_threads = max(1, get_num_threads() // max(1, len(found.paths)))  # a decoder's, where there are few files
 
-        def hash_one(path: str, n_threads: int = n_threads) -> HashedVideo:
-            return hash_video(path, step, limits, n_threads)
+        def hash_one(path: str, stopped: Event, n_threads: int = n_threads) -> HashedVideo:
+            return hash_video(path, step, limits, n_threads, stopped)
 
-        n_new, faults = hash_files(each, hashes, place, found, hash_one, "video", progress)
+        n_new, faults = hash_files(each, hashes, place, found, hash_one, "video", progress, _SAVE_EVERY)
         n_hashed, n_others = n_hashed + n_new, n_others + found.n_others
         broken += [(path if alone else os.path.join(each, path), why) for path, why in faults]
         for path in sorted(hashes.paths):

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from threading import Event
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -242,7 +243,7 @@ class _Job(NamedTuple):
     def hash_all(self, options: dict[str, Any], progress: bool) -> tuple[int, Broken, int]:
         """Hash what is new or has changed; how many that were, what is broken, and the number of other files."""
 
-        def hash_one(path: str) -> NDArray[np.uint8]:
+        def hash_one(path: str, _: Event) -> NDArray[np.uint8]:
             return hash_photo(path, self.known.hash_bits, **options)
 
         found = find_photos(self.folder)
