@@ -140,22 +140,29 @@ def commits(store, folder, codes, rounds):
 
 
 def waits_of_searches(store, folder, queries, pause, seconds=5.0):
-    """The longest refresh and search in milliseconds of N_READERS processes, without and with commits meanwhile.
+    """The longest refresh and search in milliseconds of N_READERS processes: alone, beside computing, beside commits.
+
+    Computing: as much as a commit does, 3 ms at a time, which shows what a busy processor costs.
 
     `pause`: seconds between the searches of a process, and between commits.
     """
     longest = []
-    for with_commits in (False, True):
+    for beside in ("nothing", "computing", "commits"):
         command = [sys.executable, "-c", SEARCHER, str(folder), str(queries), str(seconds), str(pause)]
         processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(N_READERS)]
         for process in processes:
             assert process.stdout.readline() == "ready\n"
         end, n = time.perf_counter() + seconds, 0
-        while with_commits and time.perf_counter() < end:
+        while beside != "nothing" and time.perf_counter() < end:
             n += 1
-            keys = new_keys(store, f"meanwhile/{pause}/{n}")
-            store.add(np.random.default_rng(n).integers(0, 256, (PER_COMMIT, 8), dtype=np.uint8), keys=keys)
-            store.commit()
+            if beside == "commits":
+                keys = new_keys(store, f"meanwhile/{pause}/{n}")
+                store.add(np.random.default_rng(n).integers(0, 256, (PER_COMMIT, 8), dtype=np.uint8), keys=keys)
+                store.commit()
+            else:
+                until = time.thread_time() + 0.003
+                while time.thread_time() < until:
+                    pass
             time.sleep(pause)
         longest.append(max(float(process.communicate()[0].split()[0]) for process in processes))
     return longest
@@ -209,9 +216,9 @@ def measure(folder, n, rounds, with_keys):
         most = 3 * 8 * PER_COMMIT + 64 * 1024
         rows.append(("bytes written by a commit with keys, most", f"{n_bytes:,}", f"at most {most:,}"))
         for pause, how in ((0, "without pause"), (0.01, "pausing 10 ms")):
-            without, with_commits = waits_of_searches(store, path, folder / "queries.npy", pause)
-            what = f"longest search of {N_READERS} processes {how}, without and with commits, ms"
-            rows.append((what, f"{without:.1f}, {with_commits:.1f}", "at most 2 more"))
+            longest = waits_of_searches(store, path, folder / "queries.npy", pause)
+            what = f"longest search of {N_READERS} processes {how}: alone, beside computing, beside commits, ms"
+            rows.append((what, ", ".join(f"{each:.1f}" for each in longest), "at most 2 more"))
     counts = (1, N_READERS)
     with_store, without_store = (
         [readers_pss(each, folder / "queries.npy", count) for count in counts] for each in (path, "-")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from native_build import call
 
 # The functions that kernels.cpp calls only where the processor has what they use.
-GUARDED = {"avx2.cpp": "avx2", "avx512.cpp": "avx512"}
+GUARDED = {"avx2.cpp": "avx2", "avx512bw.cpp": "avx512bw", "avx512.cpp": "avx512"}
 
 # What came after SSE2. `tzcnt` is not among them: compilers write it for `bsf`, as which older processors run it, where
 # its input is not zero.
@@ -23,6 +23,7 @@ _NEWER = re.compile(
     r"|aes\w+|pclmul\w+|sha(?:1|256)\w+|gf2p8\w+"
 )
 _EVEX = re.compile(r"%zmm|%[xy]mm(?:1[6-9]|2\d|3[01])|%k[0-7]|\bv\w*popcnt[bwdq]\b")
+_POPCOUNT = re.compile(r"vpopcnt[bwdq]|vpshufbitqmb")  # of BITALG and VPOPCNTDQ
 _MEMBER = re.compile(r"(\S+):\s+file format")
 _FUNCTION = re.compile(r"[0-9a-f]+ <(.*)>:")
 _INSTRUCTION = re.compile(r"\s*[0-9a-f]+:\s+(?:(?:lock|repz?|repnz|data16|notrack|bnd|cs|ds|\{\w+\}) )*(\S+)")
@@ -73,4 +74,6 @@ def faults(found):
             lines.append(f"{what} and may be linked in place of another object's copy")
         elif level == "avx2" and function.evex:
             lines.append(f"{what}, which AVX2 does not have")
+        elif level == "avx512bw" and any(_POPCOUNT.fullmatch(name) for name in function.newer):
+            lines.append(f"{what} and a popcount of registers, which this AVX-512 does not have")
     return lines

@@ -32,8 +32,10 @@ def offered_by_the_processor():
     levels = ["scalar"]
     if {"avx2", "bmi2", "popcnt"} <= flags:
         levels.append("avx2")
-        if {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vpopcntdq", "avx512_bitalg"} <= flags:
-            levels.append("avx512")
+        if {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= flags:
+            levels.append("avx512bw")
+            if {"avx512_vpopcntdq", "avx512_bitalg"} <= flags:
+                levels.append("avx512")
     return levels
 
 

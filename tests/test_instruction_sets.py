@@ -26,9 +26,14 @@ def library():
 def test_newer_instructions_stand_only_where_the_processor_is_asked_for_them(library):
     assert faults(library) == []
     # And they are there, which shows that the disassembly was read.
+    kernels = {
+        "avx2": ["scan_narrow_of", "scan_rows", "distances", "find_between"],
+        "avx512bw": ["scan_planes", "scan_wide", "find_between"],
+        "avx512": ["scan_wide", "scan_rows", "distances", "find_between"],
+    }
     for source, level in GUARDED.items():
         names = " ".join(function.name for function in library if function.source == source)
-        for kernel in ("scan_narrow_of" if level == "avx2" else "scan_wide", "scan_rows", "distances", "find_between"):
+        for kernel in kernels[level]:
             assert kernel in names
 
 
@@ -72,6 +77,16 @@ def test_avx512_is_found_among_the_kernels_for_avx2(tmp_path):
     assert any(function.evex for function in found)
     local = [function._replace(local=True) for function in found]
     assert any("which AVX2 does not have" in line for line in faults(local))
+
+
+def test_a_popcount_of_registers_is_found_among_the_kernels_without(tmp_path):
+    (tmp_path / "avx512bw.c").write_text(
+        "#include <immintrin.h>\n"
+        '__attribute__((target("avx512f,avx512vpopcntdq"))) __m512i f(__m512i a) { return _mm512_popcnt_epi64(a); }\n'
+    )
+    call("cc", "-O2", "-c", tmp_path / "avx512bw.c", "-o", tmp_path / "avx512bw.c.o")
+    found = [each._replace(local=True, source="avx512bw.cpp") for each in functions(tmp_path / "avx512bw.c.o")]
+    assert any("a popcount of registers" in line for line in faults(found))
 
 
 @pytest.mark.parametrize("processor", ["kvm64", "Nehalem", "Haswell"])

@@ -736,3 +736,39 @@ def test_a_segment_is_an_index_file(folder):
         index = fh.load(folder / segment.file.name)
         assert len(index) == 10
         assert fh.verify(folder / segment.file.name).fault == ""
+
+
+def test_small_segments_are_merged_while_a_large_merge_runs(folder, monkeypatch):
+    begun, goes_on, whole = threading.Event(), threading.Event(), merging.merged
+
+    def slow(store_folder, manifest, sources):
+        if any(source.facts.n_codes > 1_000 for source in sources):
+            begun.set()
+            assert goes_on.wait(60)
+        return whole(store_folder, manifest, sources)
+
+    rng = np.random.default_rng(3)
+    every = rng.integers(0, 256, (4 * 2_000 + 60, N_BYTES), dtype=np.uint8)
+    sizes = [2_000] * 4 + [1] * 60
+    monkeypatch.setattr(merging, "merged", slow)
+    with fh.Store(folder, "w", n_bits=8 * N_BYTES) as store:
+        for end, size in zip(np.cumsum(sizes).tolist(), sizes, strict=True):
+            store.add(every[end - size : end])
+            store.commit()
+            if end >= 4 * 2_000:
+                assert begun.wait(60)
+                for task in store._writer.merger._tasks[1:]:
+                    task.join(60)
+        assert store.info()["merging"]
+        assert store.info()["segments"] <= 4 + 12  # the large ones, and the logarithm of 60 in groups of 4
+        store.remove(ids=np.arange(0, len(every), 3))  # also from sources of the large merge
+        goes_on.set()
+        store._writer.merger.wait()
+        store.commit()
+        assert store.info()["segments"] < 10
+    expected = fh.FlatIndex(8 * N_BYTES)
+    kept = np.setdiff1d(np.arange(len(every)), np.arange(0, len(every), 3))
+    expected.add(every[kept], ids=kept)
+    found = fh.Store(folder).search(every[:50], k=20)
+    np.testing.assert_array_equal(found.ids, expected.search(every[:50], k=20).ids)
+    assert_no_leaks(folder)

@@ -316,6 +316,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
     module.def("set_simd_level", [](const std::string& name) { set_simd_level(name); }, py::arg("name"));
     module.def("get_num_threads", &num_threads);
     module.def("set_num_threads", &set_num_threads, py::arg("n"));
+    module.def("work_in_background", &work_in_background);
 
     // HDHash's rule for `keep`, for shards, which choose nodes in Python.
     module.def(

@@ -14,7 +14,7 @@
 namespace fasthash {
 namespace {
 
-constexpr std::size_t kQueries = 5, kGroups = 9, kRows = kGroups * kGroup, kMaxBytes = 512, kOffsets = 16;
+constexpr std::size_t kQueries = 26, kGroups = 9, kRows = kGroups * kGroup, kMaxBytes = 512, kOffsets = 16;
 
 std::mt19937 generator(1);
 std::size_t width = 0;  // of the codes under test
@@ -27,7 +27,7 @@ void check(bool condition, const char* what) {
 
 // Memory between two fences.
 struct Fenced {
-    static constexpr std::size_t kInside = 8 * kFence;
+    static constexpr std::size_t kInside = 16 * kFence;
     std::uint8_t *begin, *end;
 
     Fenced() : begin(fenced(kInside)), end(begin + kInside) { check(begin != nullptr, "memory between fences"); }
@@ -136,9 +136,10 @@ void test_scan_groups(const Data& data) {
             groups[(row / kGroup * width + b) * kGroup + row % kGroup] = data.codes[i];
         }
         for (std::size_t n_groups = at_fence ? 0 : kGroups; n_groups <= kGroups; ++n_groups) {
-            for (std::size_t i = 0; i < kQueries * 5 * 2; ++i) {
-                const std::size_t n_queries = 1 + i % kQueries;
-                GroupCheck sink(data, n_queries, n_groups, i / kQueries % 5, i / kQueries >= 5);
+            constexpr std::size_t kBlocks[] = {1, 3, 11, 12, kQueries};  // about where kernels change their ways
+            for (std::size_t i = 0; i < 5 * 5 * 2; ++i) {
+                const std::size_t n_queries = kBlocks[i % 5];
+                GroupCheck sink(data, n_queries, n_groups, i / 5 % 5, i / 5 >= 5);
                 std::vector<std::uint32_t> scanning;  // all or every other one, in descending order
                 for (std::size_t q = n_queries; q-- > 0;) {
                     if (i % 3 > 0 || q % 2 == 0) scanning.push_back(static_cast<std::uint32_t>(q));

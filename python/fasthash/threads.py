@@ -31,7 +31,7 @@ def set_num_threads(n: Any) -> None:
 
 
 def simd_level() -> str:
-    """Return the instruction set that counts bits: `"scalar"`, `"neon"`, `"avx2"` or `"avx512"`.
+    """Return the instruction set that counts bits: `"scalar"`, `"neon"`, `"avx2"`, `"avx512bw"` or `"avx512"`.
 
     The engine uses the fastest set that the processor and the operating system support, or the set that the environment
     variable `FASTHASH_SIMD` names when fasthash is imported.

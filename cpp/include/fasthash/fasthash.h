@@ -43,8 +43,8 @@ const char* fasthash_last_error(void);
 /* "0.1.0" */
 const char* fasthash_version(void);
 
-/* The instruction set that counts bits: "scalar", "neon", "avx2" or "avx512". NULL, with an error, if the environment
- * variable FASTHASH_SIMD names one that this machine does not offer. */
+/* The instruction set that counts bits: "scalar", "neon", "avx2", "avx512bw" or "avx512". NULL, with an error, if the
+ * environment variable FASTHASH_SIMD names one that this machine does not offer. */
 const char* fasthash_simd_level(void);
 
 /* Threads that one call may use, of all in this process; at first as many as the process has processors. */

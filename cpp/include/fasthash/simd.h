@@ -6,9 +6,9 @@
 
 namespace fasthash {
 
-enum class SimdLevel { scalar, neon, avx2, avx512 };
+enum class SimdLevel { scalar, neon, avx2, avx512bw, avx512 };
 
-/// "scalar", "neon", "avx2", "avx512".
+/// "scalar", "neon", "avx2", "avx512bw", "avx512".
 const char* simd_name(SimdLevel level);
 
 /// Levels that this machine supports, slowest first; scalar is always among them.

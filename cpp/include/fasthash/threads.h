@@ -12,6 +12,9 @@ namespace fasthash {
 std::size_t num_threads();
 /// Set the number of threads; 1 keeps all work on the calling thread. Throws ArgumentError for 0.
 void set_num_threads(std::size_t n);
+/// Make the calling thread a background one, until it ends: it runs its tasks alone, so that the pool stays free for
+/// searches, and at a lower priority where the system has priorities of threads.
+void work_in_background();
 
 /// Run task(0) .. task(n_tasks - 1), in any order, on the calling thread and the pool. Rethrows the first exception.
 /// While another call uses the pool, the calling thread runs all tasks.

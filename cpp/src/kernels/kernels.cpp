@@ -24,12 +24,16 @@ const Kernels* table_of(SimdLevel level) {
                            __builtin_cpu_supports("popcnt")
                        ? avx2_kernels()
                        : nullptr;
-        case SimdLevel::avx512:
+        case SimdLevel::avx512bw:
             __builtin_cpu_init();
             return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                           __builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512bitalg") &&
                            table_of(SimdLevel::avx2) != nullptr
+                       ? avx512bw_kernels()
+                       : nullptr;
+        case SimdLevel::avx512:
+            return __builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512bitalg") &&
+                           table_of(SimdLevel::avx512bw) != nullptr
                        ? avx512_kernels()
                        : nullptr;
 #endif
@@ -38,7 +42,8 @@ const Kernels* table_of(SimdLevel level) {
     }
 }
 
-constexpr SimdLevel kAllLevels[] = {SimdLevel::scalar, SimdLevel::neon, SimdLevel::avx2, SimdLevel::avx512};
+constexpr SimdLevel kAllLevels[] = {SimdLevel::scalar, SimdLevel::neon, SimdLevel::avx2, SimdLevel::avx512bw,
+                                    SimdLevel::avx512};
 
 const Kernels* offered(const std::string& name, const char* source) {
     std::string names;
@@ -75,6 +80,8 @@ const char* simd_name(SimdLevel level) {
             return "neon";
         case SimdLevel::avx2:
             return "avx2";
+        case SimdLevel::avx512bw:
+            return "avx512bw";
         case SimdLevel::avx512:
             return "avx512";
         default:

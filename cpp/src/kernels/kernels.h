@@ -161,6 +161,7 @@ const Kernels& kernels();
 extern const Kernels kScalarKernels;
 const Kernels* neon_kernels();
 const Kernels* avx2_kernels();
+const Kernels* avx512bw_kernels();
 const Kernels* avx512_kernels();
 
 }  // namespace fasthash

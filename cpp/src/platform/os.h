@@ -68,6 +68,8 @@ void release(void* memory);
 unsigned long process_id();
 /// Processors that this process may use; 0 if unknown.
 std::size_t n_processors();
+/// Let other threads run before the calling one, from now on; does nothing if the system refuses.
+void lower_priority();
 /// Register functions to be called around each fork, as pthread_atfork does; null for none. Does nothing on systems
 /// without fork. Throws std::bad_alloc.
 void at_fork(void (*prepare)(), void (*in_parent)(), void (*in_child)());

@@ -22,6 +22,9 @@
 
 #if defined(__linux__)
 #include <sched.h>
+#include <sys/resource.h>
+#elif defined(__APPLE__)
+#include <pthread/qos.h>
 #endif
 
 namespace fasthash::os {
@@ -209,6 +212,16 @@ std::size_t n_processors() {
     if (sched_getaffinity(0, sizeof set, &set) == 0) return static_cast<std::size_t>(CPU_COUNT(&set));
 #endif
     return std::thread::hardware_concurrency();
+}
+
+void lower_priority() {
+#if defined(__linux__)
+    // On Linux the priority is one of a thread, whose number 0 means the calling one. 10 of 19: a tenth of the share of
+    // others on a busy machine, so that the work ends there, too.
+    (void)setpriority(PRIO_PROCESS, 0, 10);
+#elif defined(__APPLE__)
+    (void)pthread_set_qos_class_self_np(QOS_CLASS_UTILITY, 0);
+#endif
 }
 
 void at_fork(void (*prepare)(), void (*in_parent)(), void (*in_child)()) {

@@ -199,6 +199,8 @@ std::size_t n_processors() {
     return n;
 }
 
+void lower_priority() { SetThreadPriority(GetCurrentThread(), THREAD_PRIORITY_BELOW_NORMAL); }
+
 void at_fork(void (*)(), void (*)(), void (*)()) {}
 
 }  // namespace fasthash::os

@@ -19,6 +19,7 @@ namespace {
 constexpr std::size_t kMaxThreads = 1024;
 
 std::atomic<std::size_t> wanted{0};  // 0: the number of processors
+thread_local bool in_background = false;
 
 struct Job {
     const std::function<void(std::size_t)>* task;
@@ -135,6 +136,7 @@ Pool& the_pool() {
 }  // namespace
 
 std::size_t num_threads() {
+    if (in_background) return 1;
     const std::size_t n = wanted;
     return n > 0 ? n : std::clamp<std::size_t>(os::n_processors(), 1, kMaxThreads);
 }
@@ -144,6 +146,11 @@ void set_num_threads(std::size_t n) {
         throw ArgumentError("n must be from 1 to " + std::to_string(kMaxThreads) + ", got " + std::to_string(n));
     }
     wanted = n;
+}
+
+void work_in_background() {
+    in_background = true;
+    os::lower_priority();
 }
 
 void parallel_for(std::size_t n_tasks, const std::function<void(std::size_t)>& task) {

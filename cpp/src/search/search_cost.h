@@ -28,6 +28,8 @@ inline double cost_of_byte_in_cache() {
     switch (kernels().level) {
         case SimdLevel::avx512:
             return 0.007;
+        case SimdLevel::avx512bw:
+            return 0.006;  // by planes
         case SimdLevel::scalar:
             return 0.06;
         default:

@@ -54,7 +54,7 @@ class Commit:
         if not len(draft):
             return
         n_bytes = len(draft) * code_bytes(sum(self.manifest_after.level_bits))
-        file = save_segment(self._folder, self.manifest_after, draft.index, flushed=n_bytes > _LARGE)
+        file = save_segment(self._folder, draft.index, flushed=n_bytes > _LARGE)
         self.written.append(self._folder / file.name)
         files.reached("segment written")
         facts = SegmentFacts(file, len(draft), None)

@@ -27,6 +27,8 @@ __all__ = [
     "RemovedFacts",
     "SegmentFacts",
     "file_facts",
+    "manifest_text",
+    "parse_manifest",
     "read_manifest",
 ]
 
@@ -141,12 +143,20 @@ def read_manifest(folder: Path, name: str = MANIFEST) -> Manifest:
         FileNotFoundError: the folder holds no store.
         FormatError: the manifest is damaged, or of a newer fasthash.
     """
-    path = folder / name
+    return parse_manifest(folder, manifest_text(folder, name), name)
+
+
+def manifest_text(folder: Path, name: str = MANIFEST) -> bytes:
+    """The content of a manifest, which differs from that of every other commit; raises as `read_manifest`."""
     try:
-        text = path.read_bytes()
+        return (folder / name).read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(f"path={str(folder)!r} holds no store: {name} is missing") from error
-    return read_signed(path, text, "Store", "a store", _checked)
+
+
+def parse_manifest(folder: Path, text: bytes, name: str = MANIFEST) -> Manifest:
+    """The manifest with this content; raises as `read_manifest`."""
+    return read_signed(folder / name, text, "Store", "a store", _checked)
 
 
 def _checked(content: dict[str, Any]) -> Manifest:

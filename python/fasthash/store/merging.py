@@ -28,6 +28,7 @@ __all__ = ["FEW", "Merge", "Merger", "joined_segments", "save_segment", "take_ov
 FEW = 1024  # codes; ids of so few are found without an id map
 _GROWTH = 3  # a segment is not merged with others that are so many times smaller together
 _AT_LEAST = 4  # segments in a merge
+_THREADS = 2  # that merge at a time
 _MOST_REMOVED = 8  # a segment that has lost more than one entry in so many is written anew
 
 
@@ -61,14 +62,11 @@ def to_merge(segments: Sequence[Segment]) -> list[Segment]:
     return worn[:1]
 
 
-def save_segment(folder: Path, manifest: Manifest, index: _core.HierIndex, *, flushed: bool) -> FileFacts:
+def save_segment(folder: Path, index: _core.HierIndex, *, flushed: bool) -> FileFacts:
     """Write an index to a new file, which is searched in place.
-
-    Codes that would be scanned are written in clusters, since a mapped file of others is scanned slowly.
 
     Args:
         folder: of the store.
-        manifest: of the store.
         index: the segment, in memory.
         flushed: also flush it and its folder; for a large one, which is not copied in memory.
 
@@ -77,11 +75,6 @@ def save_segment(folder: Path, manifest: Manifest, index: _core.HierIndex, *, fl
     """
     path = folder / new_name("segment", "fh")
     with_map = len(index) > FEW
-    may_be_clusters = manifest.plan == "auto" and manifest.metric == "hamming"
-    if with_map and may_be_clusters and index.shape().plan == _core.Plan.scan:
-        in_clusters = empty_index(replace(manifest, plan="clusters"))
-        index = in_clusters.joined([index], manifest.next_id)
-        index.compact()
     if flushed:
         index.save(bytes(path), with_map, with_map)
     else:
@@ -113,7 +106,7 @@ def merged(folder: Path, manifest: Manifest, sources: Sequence[Segment]) -> Merg
     index.compact()
     written: list[Path] = []
     try:
-        file = save_segment(folder, manifest, index, flushed=True)
+        file = save_segment(folder, index, flushed=True)
         written.append(folder / file.name)
         files.reached("segment merged")
         facts = SegmentFacts(file, len(index), None)
@@ -134,8 +127,14 @@ def merged(folder: Path, manifest: Manifest, sources: Sequence[Segment]) -> Merg
         raise
 
 
-def take_over(segments: Sequence[Segment], merge: Merge) -> list[Segment]:
-    """The segments after a merge: what was removed from its sources meanwhile is removed from the new segment, too."""
+def take_over(segments: list[Segment], merges: Sequence[Merge]) -> list[Segment]:
+    """The segments after merges: what was removed from sources meanwhile is removed from the new segments, too."""
+    for merge in merges:
+        segments = _take_over_one(segments, merge)
+    return segments
+
+
+def _take_over_one(segments: Sequence[Segment], merge: Merge) -> list[Segment]:
     now = {each.name: each for each in segments}
     merged = merge.segment
     owed, unsaved = [], []
@@ -163,21 +162,31 @@ def _entries_in(merged: Segment, source: Segment, entries: np.ndarray) -> np.nda
 
 
 class Merger:
-    """Runs one merge at a time on a thread, after removing files that are no longer needed; the writer takes it."""
+    """Runs merges on threads, after removing files that are no longer needed; the writer takes what they have merged.
+
+    While a merge of many codes runs, another one keeps the number of new segments small. The threads leave the pool of
+    threads and, where the system has priorities, the processors to searches and commits.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._thread: threading.Thread | None = None
-        self._done: Merge | None = None
+        self._tasks: list[_Task] = []
+        self._done: list[Merge] = []
         self._needed: set[str] = set()
-        self.error: BaseException | None = None
+        self._error: BaseException | None = None
 
     @property
     def runs(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+        return any(task.is_alive() for task in self._tasks)
+
+    @property
+    def error(self) -> BaseException | None:
+        """That of the thread that ended last; None if it has ended well."""
+        ended = [task for task in self._tasks if not task.is_alive()]
+        return ended[-1].error if ended else self._error
 
     def start(self, manifest: Manifest, segments: Sequence[Segment], obsolete: set[str]) -> bool:
-        """Start to remove files, and a merge if one is due, unless the thread runs or a merge is not yet taken.
+        """Start to remove files, and a merge if one is due, unless enough threads run.
 
         Args:
             manifest: of the last commit.
@@ -185,44 +194,67 @@ class Merger:
             obsolete: files to remove. Those that readers need come back with `take_needed`.
 
         Returns:
-            Whether the thread has taken the work.
+            Whether a thread has taken the work.
         """
-        sources = to_merge(segments)
-        if self.runs or self._done is not None or not (sources or obsolete):
+        self._collect()
+        if len(self._tasks) == _THREADS:
             return False
-        self.error = None
-        arguments = (manifest, sources, obsolete)
-        self._thread = threading.Thread(target=self._run, args=arguments, name="fasthash-merge", daemon=True)
-        self._thread.start()
+        under_way = [*(task.sources for task in self._tasks), *(merge.sources for merge in self._done)]
+        names = {each.name for sources in under_way for each in sources}
+        sources = to_merge([each for each in segments if each.name not in names])
+        if not (sources or obsolete):
+            return False
+        self._tasks.append(_Task(self._folder, manifest, tuple(sources), obsolete))
+        self._tasks[-1].start()
         return True
 
-    def _run(self, manifest: Manifest, sources: Sequence[Segment], obsolete: set[str]) -> None:
-        try:
-            self._needed |= remove(self._folder, obsolete)
-            if sources:
-                self._done = merged(self._folder, manifest, sources)
-        except BaseException as error:  # told by `Store.info`; the segments stay as they are
-            self.error = error
-
     def wait(self) -> None:
-        """Wait until the thread has ended."""
-        if self._thread is not None:
-            self._thread.join()
+        """Wait until the threads have ended."""
+        for task in self._tasks:
+            task.join()
 
-    def take(self) -> Merge | None:
-        """The finished merge, once."""
-        if self.runs:
-            return None
-        done, self._done = self._done, None
+    def take(self) -> list[Merge]:
+        """The finished merges, each once."""
+        self._collect()
+        done, self._done = self._done, []
         return done
 
     def take_needed(self) -> set[str]:
-        """The files that could not be removed, once."""
-        if self.runs:
-            return set()
+        """The files that could not be removed, each once."""
+        self._collect()
         needed, self._needed = self._needed, set()
         return needed
 
-    def give_back(self, merge: Merge) -> None:
-        """Keep a merge for the next commit: this one failed, or it was made by `compact`."""
-        self._done = merge
+    def give_back(self, merges: Sequence[Merge]) -> None:
+        """Keep merges for the next commit: this one failed, or they were made by `compact`."""
+        self._done += merges
+
+    def _collect(self) -> None:
+        """Take the results of threads that have ended."""
+        ended = [task for task in self._tasks if not task.is_alive()]
+        self._tasks = [task for task in self._tasks if task not in ended]
+        for task in ended:
+            self._done += [] if task.merge is None else [task.merge]
+            self._needed |= task.needed
+            self._error = task.error
+
+
+class _Task(threading.Thread):
+    """Removes files, and merges segments if there are some."""
+
+    def __init__(self, folder: Path, manifest: Manifest, sources: tuple[Segment, ...], obsolete: set[str]) -> None:
+        super().__init__(name="fasthash-merge", daemon=True)
+        self.sources = sources
+        self.merge: Merge | None = None
+        self.needed: set[str] = set()
+        self.error: BaseException | None = None  # told by `Store.info`; the segments stay as they are
+        self._folder, self._manifest, self._obsolete = folder, manifest, obsolete
+
+    def run(self) -> None:
+        _core.work_in_background()
+        try:
+            self.needed = remove(self._folder, self._obsolete)
+            if self.sources:
+                self.merge = merged(self._folder, self._manifest, self.sources)
+        except BaseException as error:
+            self.error = error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,7 +26,7 @@ from fasthash._saved_folder import read_by_card
 from fasthash._shown import counted
 from fasthash.store.copying import copy_store, store_index
 from fasthash.store.keyed import KeyedIndex, keyed_index
-from fasthash.store.manifest import Manifest, read_manifest
+from fasthash.store.manifest import manifest_text, parse_manifest
 from fasthash.store.reading import Readable
 from fasthash.store.segment import Segment, open_segments
 from fasthash.store.view import View
@@ -54,8 +54,7 @@ class Store(Readable):
         level_bits: for a new store, widths of the levels as in `HierIndex`.
         n_bits: for a new store, the width of the only level.
         memory: for a new store, the memory budget as in `HierIndex`. None is `"default"`.
-        plan: for a new store, the plan of its segments as in `HierIndex`. None is `"auto"`, which puts codes that
-            an index in memory would scan in clusters, where they have some.
+        plan: for a new store, the plan of its segments as in `HierIndex`. None is `"auto"`.
         metric: for a new store, the distance between codes as in `HierIndex`, which is that of all searches. None is
             `"hamming"`. With `"jaccard"` a store has one level and no plan to force.
         merge: let the writer merge small segments on a thread in the background, which no commit waits for.
@@ -101,7 +100,7 @@ class Store(Readable):
         self._folder = Path(os.path.abspath(path))
         settings = _settings(level_bits, n_bits, memory, plan, metric)
         self._writer: Writer | None = None
-        self._opened: View | None = None
+        self._opened: _Opened | None = None
         if mode == "w":
             self._writer = Writer(self._folder, settings, merge, check)
         elif settings:
@@ -126,11 +125,8 @@ class Store(Readable):
             FormatError: the newest commit is damaged.
             OSError: a file cannot be read.
         """
-        view = self._view
-        if self._writer is not None:
-            return False
-        manifest = read_manifest(self._folder)
-        if (manifest.id, manifest.commit) == (view.manifest.id, view.manifest.commit):
+        view, opened = self._view, self._opened
+        if opened is None or manifest_text(self._folder) == opened.manifest_text:
             return False
         self._opened = self._open(view.segments)
         return True
@@ -305,22 +301,32 @@ class Store(Readable):
     @property
     def _view(self) -> View:
         writer = self._writer
-        view = self._opened if writer is None else (None if writer.closed else writer.view)
-        if view is None:
+        opened = self._opened
+        if opened is not None:
+            return opened.view
+        if writer is None or writer.closed:
             raise ValueError(f"path={str(self._folder)!r}: the store is closed")
-        return view
+        return writer.view
 
     def _writing(self, change: str) -> Writer:
         if self._writer is None:
             raise ValueError(f"{change} needs a store that was opened with mode='w'")
         return self._writer
 
-    def _open(self, known: Sequence[Segment]) -> View:
-        def view(manifest: Manifest) -> View:
+    def _open(self, known: Sequence[Segment]) -> _Opened:
+        def opened(text: bytes) -> _Opened:
+            manifest = parse_manifest(self._folder, text)
             segments = open_segments(self._folder, manifest, known, check=self._check)
-            return View(manifest, segments, manifest.next_id, manifest.keys)
+            return _Opened(View(manifest, segments, manifest.next_id, manifest.keys), text)
 
-        return read_by_card(lambda: read_manifest(self._folder), view)
+        return read_by_card(lambda: manifest_text(self._folder), opened)
+
+
+class _Opened(NamedTuple):
+    """What a reader has opened: a commit, and the manifest that it was read from."""
+
+    view: View
+    manifest_text: bytes
 
 
 def _settings(level_bits: Any, n_bits: Any, memory: Any, plan: Any, metric: Any) -> Settings:

@@ -176,7 +176,7 @@ class Writer:
         self._commit(draft=False)
         worn = any(len(each.removed) for each in self.segments)
         if len(self.segments) > 1 or worn:
-            self.merger.give_back(merged(self.folder, self.manifest, self.segments))
+            self.merger.give_back([merged(self.folder, self.manifest, self.segments)])
             self._commit(draft=False)
 
     def close(self) -> None:
@@ -195,9 +195,9 @@ class Writer:
             self._begin()
 
     def _commit(self, *, draft: bool) -> None:
-        """Write the draft, or without it only what a finished merge has changed."""
-        merge = self.merger.take()
-        segments = self.segments if merge is None else take_over(self.segments, merge)
+        """Write the draft, or without it only what finished merges have changed."""
+        merges = self.merger.take()
+        segments = take_over(self.segments, merges)
         step = Commit(self.folder, self.manifest, segments)
         try:
             if draft:
@@ -214,10 +214,9 @@ class Writer:
                 self._take(step, draft)
             else:
                 step.undo()
-                if merge is not None:
-                    self.merger.give_back(merge)
+                self.merger.give_back(merges)
             raise
-        del merge, segments  # whose files may be removed now
+        del merges, segments  # whose files may be removed now
         self._take(step, draft)
         if not durable:
             raise OSError(f"path={str(self.folder)!r}: the commit is in place, but could not be flushed; commit again")
