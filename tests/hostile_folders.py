@@ -203,6 +203,38 @@ def photo_hashes() -> Kind:
     return Kind(make, use)
 
 
+def video_hashes() -> Kind:
+    from fractions import Fraction
+
+    from fasthash._hashed_files import Stamp
+    from fasthash._video_hashes import HashedVideo, VideoHashes
+    from fasthash._video_matches import Timeline, near_timelines
+
+    def make(folder: Path, seed: int) -> None:
+        hashes = VideoHashes(os.curdir, Fraction(1, 4))
+        codes = np.random.default_rng(seed).integers(0, 256, (6, 32), np.uint8)
+        for i in range(3):
+            timeline = Timeline(codes[i:], np.arange(i, 6), np.arange(i, 6))
+            hashes.put(f"{i}.mp4", Stamp(i, i, "0" * 16), HashedVideo(timeline, 1.5, 16, 9, 6, 0))
+        hashes.save(folder)
+
+    def use(folder: Path) -> None:
+        hashes = VideoHashes(os.curdir, Fraction(1, 4))
+        try:
+            hashes.load(folder)
+        except fh.FormatError:
+            raise
+        except ValueError as error:  # a state may be of another rate, which is no damage
+            if not str(error).startswith("every must be "):
+                raise
+            return
+        list(near_timelines([hashes.video(path).timeline for path in hashes.paths], 32, 0.4))
+        with tempfile.TemporaryDirectory(dir=folder.parent) as other:
+            hashes.save(other)
+
+    return Kind(make, use)
+
+
 def head() -> Kind:
     import torch
 
@@ -250,7 +282,7 @@ def kinds(without: Collection[str] = ()) -> dict[str, Kind]:
         "shards by jaccard distance": Kind(functools.partial(make_shards, metric="jaccard"), use_shards),
         "parts": Kind(make_parts, use_parts),
     }
-    for name, make in {"photos": photo_hashes, "head": head, "encoder": encoder}.items():
+    for name, make in {"photos": photo_hashes, "videos": video_hashes, "head": head, "encoder": encoder}.items():
         if name in without:
             continue
         try:

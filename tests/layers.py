@@ -59,8 +59,8 @@ MODULES = {
     "distributed.states distributed.copies distributed.changing distributed.searching distributed.saving "
     "distributed.index distributed.manifest distributed.stored distributed.keeping distributed.durable "
     "distributed.packing distributed.asking distributed.relay distributed.relaying",
-    "images": "_pixels _photo_files _photo_hashes _photos _phash _photo_groups _thumbnails folders dedup _review_page "
-    "data",
+    "images": "_pixels _photo_files _hashed_files _photo_hashes _photos _phash _photo_groups _thumbnails folders dedup "
+    "_video_files _video_frames _video_matches _video_hashes _videos _review_cards _review_page _video_page data",
     "learning": "_checkpoint _average _preprocessing _weights _hasher heads backbones _augmentation encoder losses "
     "baselines metrics _resume settings teaching _recomputing _training_data _training_run train _export plots",
     "runs": "distributed _experiment experiment evaluation grid unlabelled bench demo",

@@ -17,7 +17,7 @@ pytest.importorskip("jinja2", reason="needs the extra dedup")
 from PIL import Image
 
 import fasthash as fh
-from fasthash import _saved_folder, dedup
+from fasthash import _hashed_files, _saved_folder, dedup
 from fasthash._photo_hashes import PhotoHashes, stamp_of
 from fasthash.dedup import find_duplicates
 
@@ -258,7 +258,7 @@ def test_the_command_keeps_what_was_hashed(run, tmp_path, monkeypatch, number):
 def test_the_state_is_saved_on_the_way(tmp_path, monkeypatch):
     """Even where nothing can be saved at the end, as with a power cut."""
     photos, state = write_all(tmp_path / "photos", range(10)), tmp_path / "state"
-    monkeypatch.setattr(dedup, "_SAVE_EVERY", 4)
+    monkeypatch.setattr(_hashed_files, "_SAVE_EVERY", 4)
     sizes = []
     real = PhotoHashes.save
     monkeypatch.setattr(PhotoHashes, "save", lambda self, place: sizes.append(len(self)) or real(self, place))
@@ -360,7 +360,7 @@ def test_numbers_and_their_nouns_agree(run, tmp_path, seeds, lines):
 def test_bars_are_drawn_on_terminals_alone(run, tmp_path, monkeypatch):
     photos = write_all(tmp_path / "photos", [1, 2])
     assert run(photos).stderr == ""
-    monkeypatch.setattr("fasthash.dedup.is_watched", lambda: True)
+    monkeypatch.setattr("fasthash._hashed_files.is_watched", lambda: True)
     assert "hash: 100%" in run(photos).stderr
 
 

@@ -53,6 +53,7 @@ def test_free_threaded_python_stays_free():
         ("fasthash.dedup", "scipy", "dedup"),
         ("fasthash.dedup", "PIL", "dedup"),
         ("fasthash._review_page", "jinja2", "dedup"),
+        ("fasthash._video_frames", "av", "video"),
         ("fasthash.cli", "typer", "cli"),
         ("fasthash.serving", "uvicorn", "serve"),
         ("fasthash.serving", "fastapi", "serve"),

@@ -6,38 +6,37 @@ deletes nothing: what is ticked becomes a text file of paths.
 
 from __future__ import annotations
 
-import base64
 import csv
-import io
 import json
 import os
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from fasthash._durable import check_writable
-from fasthash._extras import needs_extra
 from fasthash._photo_groups import Photo
 from fasthash._photos import DEFAULT_LIMITS, Limits, photo_size, read_photo
 from fasthash._pixels import Colour, check_colour
-from fasthash._shown import counted, for_csv, for_html, in_bytes
+from fasthash._review_cards import (
+    MAX_PER_GROUP,
+    REPORT_FILES,
+    Card,
+    Group,
+    as_jpeg,
+    link_to,
+    marks,
+    page,
+    when_written,
+)
+from fasthash._shown import counted, for_csv, in_bytes
 from fasthash.dedup import Duplicates
 from fasthash.threads import get_num_threads
 from fasthash.turning import TURNS
 
-with needs_extra("dedup"):
-    import jinja2
-    from PIL import Image
-
 __all__ = ["as_dict", "check_output", "write_report"]
 
-_FILES = "index.html", "duplicates.json", "duplicates.csv"
 _SIDES = ((500, 480), (1_000, 400), (0, 320))  # px of previews, for up to so many photos; 0: for more
-MAX_PER_GROUP = 24
 MAX_PREVIEWS = 2_000  # some 40 MB; photos beyond are shown from their own files
 _BY_BROWSERS = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 
@@ -64,7 +63,7 @@ def check_output(output: str | os.PathLike[str]) -> None:
     Raises:
         OSError: it will not.
     """
-    check_writable("output", output, _FILES)
+    check_writable("output", output, REPORT_FILES)
 
 
 def write_report(
@@ -83,7 +82,7 @@ def write_report(
     """
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
-    page, as_json, as_csv = (output / name for name in _FILES)
+    as_html, as_json, as_csv = (output / name for name in REPORT_FILES)
     as_json.write_text(json.dumps(as_dict(found), indent=1) + "\n", encoding="utf-8")
     with open(as_csv, "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
@@ -92,8 +91,8 @@ def write_report(
             for photo in group:
                 facts = [number, for_csv(photo.path), photo.n_bytes, photo.distance]
                 rows.writerow([*facts, photo.turn, for_csv(photo.folder), int(photo.is_reference)])
-    page.write_text(_page(found, output, limits, check_colour("background", background)), encoding="utf-8")
-    return page, as_json, as_csv
+    as_html.write_text(_page(found, output, limits, check_colour("background", background)), encoding="utf-8")
+    return as_html, as_json, as_csv
 
 
 class _Preview(NamedTuple):
@@ -118,73 +117,72 @@ def _page(found: Duplicates, output: Path, limits: Limits, background: Colour) -
 
     with ThreadPoolExecutor(get_num_threads()) as pool:
         previews = pool.map(preview, enumerate(photos))
-        shown = [_group(group, previews, output) for group in groups]
-    template = files("fasthash").joinpath("review_page.html").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, finalize=for_html)
-    return environment.from_string(template).render(
-        counted=counted, found=found, groups=shown, folders=", ".join(found.folders), side=side
+        shown = [_group(n, group, previews, found, output) for n, group in enumerate(groups, start=1)]
+    turned = ", turned and mirrored copies included" if found.turned else ""
+    return page(
+        "photo",
+        shown,
+        found.broken,
+        found.folders,
+        lead=f"{counted(found.n_photos, 'photo')} in {', '.join(found.folders)}: {counted(len(groups), 'group')} of "
+        f"photos whose pHashes of {found.hash_bits} bits are within {counted(found.radius, 'bit')} of one another, "
+        f"from one to the next{turned}. The surest groups come first.",
+        note="“bits” is its distance from the first photo of the group: 0 for the same picture, and above "
+        f"{found.radius} only where photos between tie it to the group.",
+        ticked="all but",
+        shape="photos",
     )
 
 
-def _group(group: list[Photo], previews: Iterator[_Preview], output: Path) -> dict[str, Any]:
+def _group(number: int, group: list[Photo], previews: Iterator[_Preview], found: Duplicates, output: Path) -> Group:
     """What the page shows of a group; takes its previews."""
     photos = group[:MAX_PER_GROUP]
     taken = [next(previews) for _ in photos]
     areas = [preview.size[0] * preview.size[1] if preview.size else 0 for preview in taken]
     sizes = [(area, photo.n_bytes or 0) for area, photo in zip(areas, photos, strict=True)]
-    largest = sizes.index(max(sizes))
-    has_reference = photos[0].is_reference
-    return {
-        "size": len(group),
-        "distance": max(photo.distance for photo in group),
-        "photos": [
-            {
-                "photo": photo,
-                "preview": preview,
-                "link": _link(photo.place, output),
-                "listed": None if _breaks(photo.place) else quote(os.fsencode(photo.place)),
-                "facts": _facts(photo, preview),
-                "turn": photo.turn if photo.turn != TURNS[0] else "",
-                "is_largest": size == sizes[largest] and min(sizes) < sizes[largest],
-                "is_kept": photo.is_reference if has_reference else number == largest,
-            }
-            for number, (photo, preview, size) in enumerate(zip(photos, taken, sizes, strict=True))
-        ],
-    }
+    marked = marks(sizes, [photo.is_reference for photo in photos])
+    cards = [
+        Card(
+            photo.place,
+            photo.place if len(found.folders) > 1 or photo.is_reference else photo.path,
+            link_to(photo.place, output),
+            [preview.source] if preview.source else [],
+            photo.n_bytes or 0,
+            _facts(photo, preview),
+            _tags(photo, is_first=photo is photos[0]),
+            photo.is_reference,
+            is_largest,
+            is_kept,
+        )
+        for photo, preview, (is_largest, is_kept) in zip(photos, taken, marked, strict=True)
+    ]
+    farthest = max(photo.distance for photo in group)
+    apart = f"up to {counted(farthest, 'bit')} apart" if farthest else "equal hashes"
+    return Group(f"Group {number}: {len(group)} photos, {apart}", cards, len(group) - len(photos))
 
 
 def _facts(photo: Photo, preview: _Preview) -> list[str]:
     return [
         f"{preview.size[0]:,} × {preview.size[1]:,} px" if preview.size else "",
         "" if photo.n_bytes is None else in_bytes(photo.n_bytes),
-        "" if photo.time is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(photo.time // 10**9)),
+        "" if photo.time is None else when_written(photo.time),
     ]
 
 
-def _breaks(path: str) -> bool:
-    """Whether a path would be two lines of a list."""
-    return "\n" in path or "\r" in path
-
-
-def _link(path: str, output: Path) -> str:
-    # Relative, so that report and photos may move together; every name is quoted, and none can pass for a scheme.
-    return quote(os.fsencode(os.path.join(os.curdir, os.path.relpath(path, output))))
+def _tags(photo: Photo, is_first: bool) -> list[str]:
+    return ["" if is_first else counted(photo.distance, "bit"), photo.turn if photo.turn != TURNS[0] else ""]
 
 
 def _linked(photo: Photo, output: Path) -> _Preview:
     size = photo_size(photo.place)
     is_shown = size is not None and os.path.splitext(photo.path)[1].lower() in _BY_BROWSERS
-    return _Preview(_link(photo.place, output) if is_shown else None, size)
+    return _Preview(link_to(photo.place, output) if is_shown else None, size)
 
 
 def _embedded(photo: Photo, limits: Limits, background: Colour, side: int) -> _Preview:
-    """The photo as a small JPEG inside a URL."""
     try:
         image = read_photo(photo.place, limits, background)
     except Exception:  # of any kind, as when it was hashed; it was sound then
         return _Preview(None, None)
     size = image.size
-    image.thumbnail((side, side), Image.Resampling.BICUBIC)
-    with io.BytesIO() as file:
-        image.save(file, "JPEG", quality=75)
-        return _Preview("data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode(), size)
+    return _Preview(as_jpeg(image, side), size)

@@ -48,6 +48,7 @@ __all__ = [
     "check_shard",
     "check_stored_vectors",
     "check_training",
+    "check_videos",
     "load_codes",
     "load_folder",
     "shard_names",
@@ -145,6 +146,11 @@ def _photo(name: str, value: Any) -> None:
     _row_of(*_PHOTO_FACTS, *(() if old else (_text,)))(name, value)
 
 
+_STEPS = _list_of(_integer(0, 2**53))
+# Path, bytes, time, sample; seconds, width, height, frames, blank frames; first and last steps.
+_VIDEO_FACTS = _text, _SIZE, _ANY_INT, _text, _number, _SIZE, _SIZE, _SIZE, _SIZE, _STEPS, _STEPS
+
+
 _FIELDS: Mapping[str, Mapping[str, _Check]] = {
     "RescoringIndex": {
         "n_dims": _integer(1, MAX_DIMS),
@@ -166,6 +172,12 @@ _FIELDS: Mapping[str, Mapping[str, _Check]] = {
         "hash": _one_of(HASH_KINDS),
         "hash_bits": _integer(min(HASH_BITS), max(HASH_BITS)),
         "photos": _list_of(_photo),
+    },
+    "VideoHashes": {
+        "hash": _one_of(HASH_KINDS[:1]),
+        "every": _text,
+        "folder": _text,
+        "videos": _list_of(_row_of(*_VIDEO_FACTS)),
     },
     "EncodedParts": {
         "level_bits": _levels,
@@ -249,8 +261,10 @@ def _empty_shard(card: Mapping[str, Any]) -> HierIndex:
 
 
 def _names_of_files(card: Card) -> set[str]:
-    names = {"RescoringIndex": ["codes.fh", "vectors.npy"], "PhotoHashes": ["codes.fh"], "EncodedParts": []}
-    return set(shard_names(card["n_shards"]) if card["class"] == "ShardedIndex" else names[card["class"]])
+    if card["class"] == "ShardedIndex":
+        return set(shard_names(card["n_shards"]))
+    names = {"RescoringIndex": ["codes.fh", "vectors.npy"], "EncodedParts": []}
+    return set(names.get(card["class"], ["codes.fh"]))
 
 
 # ---- arrays ----
@@ -392,3 +406,20 @@ def check_photos(index: HierIndex, card: Card) -> None:
         raise FormatError(f"{CARD_NAME} names a photo twice")
     if sorted(id for _, id, *_ in photos) != index.to_arrays()[1].tolist():
         raise FormatError(f"{CARD_NAME} names other photos than there are codes")
+
+
+def check_videos(index: HierIndex, card: Card) -> None:
+    """Check that the videos of a card share the ids of the codes in their order, and that their frames are in order.
+
+    Raises:
+        FormatError: they do not, or a video is repeated.
+    """
+    videos = card["videos"]
+    if len({path for path, *_ in videos}) != len(videos):
+        raise FormatError(f"{CARD_NAME} names a video twice")
+    for path, *_, first, last in videos:
+        begins, ends = np.array(first, dtype=np.int64), np.array(last, dtype=np.int64)
+        if len(first) != len(last) or (ends < begins).any() or (begins[1:] <= ends[:-1]).any():
+            raise FormatError(f"{CARD_NAME} has frames of {path!r} out of order")
+    if (index.to_arrays()[1] != np.arange(len(index))).any():
+        raise FormatError(f"{CARD_NAME} names other frames than there are codes")

@@ -1,47 +1,50 @@
-"""Near-duplicate photos in folders: found by perceptual hashes, listed, and shown on a page for review."""
+"""Near-duplicate photos and videos in folders, found by perceptual hashes.
+
+`find_duplicate_videos` needs the extra `video`, everything else the extra `dedup`.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from threading import Event
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import check_bool, check_codes_of_any_width, check_int, check_path
+from fasthash._checks import check_bool, check_codes_of_any_width, check_int
 from fasthash._durable import check_writable
-from fasthash._extras import needs_extra
-from fasthash._photo_groups import Photo, PhotoSet
-from fasthash._progress import is_watched
-from fasthash._saved_kinds import HASH_BITS
-from fasthash.threads import get_num_threads
-
-with needs_extra("dedup"):
-    from tqdm import tqdm
-
+from fasthash._hashed_files import check_folders, hash_files, loaded
 from fasthash._phash import phash
-from fasthash._photo_files import Broken, check_photo_folder, find_photos, reason
-from fasthash._photo_hashes import PhotoHashes, Stamp, stamp_of
+from fasthash._photo_files import Broken, find_photos
+from fasthash._photo_groups import Photo, PhotoSet
+from fasthash._photo_hashes import PhotoHashes
 from fasthash._photos import MAX_BYTES, MAX_PIXELS, Limits, read_photo
 from fasthash._pixels import Colour, as_hex, check_colour
+from fasthash._saved_kinds import HASH_BITS
+from fasthash._videos import DuplicateVideos, Video, VideoPair, find_duplicate_videos
 
-__all__ = ["HASH_BITS", "RADIUS", "Duplicates", "Photo", "find_duplicates", "group_hashes", "hash_photo"]
+__all__ = [
+    "HASH_BITS",
+    "RADIUS",
+    "DuplicateVideos",
+    "Duplicates",
+    "Photo",
+    "Video",
+    "VideoPair",
+    "find_duplicate_videos",
+    "find_duplicates",
+    "group_hashes",
+    "hash_photo",
+]
 
 RADIUS = {64: 4, 256: 32}
 """The usual radius for each width of the hash; docs/dedup.md has the measurement."""
 
-_SAVE_EVERY = 1000  # photos hashed, and a tenth of all that are known: saving takes as long as there are photos
-
 _Path = str | bytes | os.PathLike[str]
-
-# The stamp and the code of a photo, or what is wrong with it; None where its code is known.
-_Outcome = tuple[Stamp, NDArray[np.uint8]] | str | None
 
 
 class Duplicates(NamedTuple):
@@ -156,18 +159,14 @@ def find_duplicates(
     check_bool("turned", turned)
     colour = check_colour("background", background)
     options = {"turned": turned, "background": colour, **asdict(Limits(max_bytes, max_pixels))}
-    references, folders = _check_folders("reference", reference), _check_folders("folder", folder)
+    references, folders = check_folders(reference, folder)
     every = references + folders
-    if not folders:
-        raise ValueError("folder must name at least one folder, got none")
-    _check_apart(every)
     if pairs is not None:
         check_writable("pairs", Path(pairs).parent, [Path(pairs).name])
     jobs = []
     for each in every:
         known = PhotoHashes(each, hash_bits, as_hex(colour), turned)
-        jobs.append(_Job(each, known, _state_of(state, each, alone=len(every) == 1)))
-        jobs[-1].load()
+        jobs.append(_Job(each, known, loaded(known, state, "photos", alone=len(every) == 1)))
     photos, n_hashed, n_others = PhotoSet(turned), 0, 0
     broken: Broken = []
     for number, job in enumerate(jobs):
@@ -239,33 +238,17 @@ class _Job(NamedTuple):
     folder: str
     known: PhotoHashes
     state: Path | None
-
-    def load(self) -> None:
-        """Take in the state; what cannot be written later is an error now."""
-        if self.state is not None:
-            check_writable("state", self.state)
-            self.known.load(self.state)
+    """Where the hashes are kept."""
 
     def hash_all(self, options: dict[str, Any], progress: bool) -> tuple[int, Broken, int]:
         """Hash what is new or has changed; how many that were, what is broken, and the number of other files."""
-        paths, broken, n_others = find_photos(self.folder)
-        known, n_hashed = self.known, 0
-        known.keep_only(paths)
-        try:
-            with closing(_hashed(known, self.folder, paths, options, progress)) as outcomes:
-                for path, outcome in outcomes:
-                    if isinstance(outcome, str):
-                        broken.append((path, outcome))
-                        known.drop(path)
-                    elif outcome is not None:
-                        known.put(path, *outcome)
-                        n_hashed += 1
-                    if self.state is not None and known.n_unsaved >= max(_SAVE_EVERY, len(known) // 10):
-                        known.save(self.state)
-        finally:  # Ctrl-C, too, loses no code
-            if self.state is not None:
-                known.save(self.state)
-        return n_hashed, sorted(broken), n_others
+
+        def hash_one(path: str, _: Event) -> NDArray[np.uint8]:
+            return hash_photo(path, self.known.hash_bits, **options)
+
+        found = find_photos(self.folder)
+        n_hashed, broken = hash_files(self.folder, self.known, self.state, found, hash_one, "photo", progress)
+        return n_hashed, broken, found.n_others
 
     def photos(self, is_reference: bool) -> Iterator[Photo]:
         """Its photos in the order of their paths."""
@@ -273,34 +256,6 @@ class _Job(NamedTuple):
             stamp = self.known.stamp(path)
             if stamp is not None:
                 yield Photo(path, stamp.n_bytes, 0, self.folder, stamp.time, is_reference=is_reference)
-
-
-def _hashed(
-    known: PhotoHashes, folder: str, paths: list[str], options: dict[str, Any], progress: bool
-) -> Generator[tuple[str, _Outcome], None, None]:
-    """Each path, in order, with what came of it."""
-
-    def attempt(path: str) -> tuple[str, _Outcome]:
-        place = os.path.join(folder, path)
-        try:
-            stamp = stamp_of(place)
-            if known.stamp(path) == stamp:
-                return path, None
-            return path, (stamp, hash_photo(place, known.hash_bits, **options))
-        except Exception as error:  # Pillow's decoders raise anything from OSError to SyntaxError on broken files
-            return path, reason(error)
-
-    pool = ThreadPoolExecutor(get_num_threads())
-    try:
-        yield from tqdm(
-            pool.map(attempt, paths),
-            total=len(paths),
-            desc="hash",
-            unit="photo",
-            disable=not (progress and is_watched()),
-        )
-    finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C waits for the photos at hand, not for all
 
 
 def _check_hash_bits(hash_bits: Any) -> int:
@@ -311,29 +266,3 @@ def _check_hash_bits(hash_bits: Any) -> int:
 
 def _check_radius(radius: Any, hash_bits: int) -> int:
     return RADIUS[hash_bits] if radius is None else check_int("radius", radius, minimum=0, maximum=hash_bits)
-
-
-def _check_folders(name: str, value: Any) -> list[str]:
-    """One folder or several as strings."""
-    several = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
-    return [check_photo_folder(name, each) for each in (value if several else [value])]
-
-
-def _check_apart(folders: list[str]) -> None:
-    """Refuse folders that share photos, which would all be duplicates of themselves."""
-    places = [os.path.realpath(folder) for folder in folders]
-    for number, inner in enumerate(places):
-        for other, outer in enumerate(places):
-            if number != other and os.path.join(inner, "").startswith(os.path.join(outer, "")):
-                raise ValueError(f"folders must not lie in one another, got {folders[number]!r} in {folders[other]!r}")
-
-
-def _state_of(state: str | os.PathLike[str] | None, folder: str, alone: bool) -> Path | None:
-    """Where the hashes of a folder are kept: in the state itself; of several in a folder below, named by its path."""
-    if state is None:
-        return None
-    check_path("state", state)
-    if alone:
-        return Path(state)
-    digest = hashlib.blake2b(os.fsencode(os.path.realpath(folder)), digest_size=8).hexdigest()
-    return Path(state) / f"photos-{digest}"
