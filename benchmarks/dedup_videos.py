@@ -4,7 +4,8 @@
 
 VIDEOS is a folder of different videos of a few seconds. Copies of each are made: encoded anew at a quarter of the
 pixels, after 0 to 24 frames have been cut off the front. Each is compared with its video. The cost is that of one
-minute of 1080p, H.264 at 25 frames a second, made of the first video. Prints the tables of docs/dedup.md.
+minute of 1080p, H.264 at 25 frames a second, made of the first video, and of a search among made-up frames. Prints the
+figures of docs/dedup.md.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from PIL import Image
 from fasthash._video_files import find_videos
 from fasthash._video_frames import VideoLimits, open_video
 from fasthash._video_hashes import hash_video
-from fasthash._video_matches import near_timelines
+from fasthash._video_matches import Timeline, near_timelines
 from fasthash._videos import RADIUS
 
 EVERY = ("1", "0.5", "0.25", "0.125")
@@ -89,6 +90,12 @@ def main() -> None:
             begin = time.process_time()
             hash_video(long, Fraction(every), LIMITS)
             print(f"a minute of 1080p, a frame every {every} s: {time.process_time() - begin:.1f} s of processor time")
+    rng = np.random.default_rng(0)
+    steps = np.arange(120)
+    timelines = [Timeline(rng.integers(0, 256, (120, 32), dtype=np.uint8), steps, steps) for _ in range(2000)]
+    begin = time.perf_counter()
+    assert not list(near_timelines(timelines, RADIUS, 0.4))
+    print(f"search among 2,000 videos of 120 distinct frames: {time.perf_counter() - begin:.1f} s")
 
 
 if __name__ == "__main__":
