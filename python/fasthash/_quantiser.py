@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._checks import own_array
+from fasthash._arrays import own_array
 
 __all__ = [
     "DTYPES",

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash._arrays import as_array
 from fasthash._checks import (
     MAX_BITS,
-    as_array,
     check_choice,
     check_codes,
     check_codes_of_any_width,

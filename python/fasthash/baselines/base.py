@@ -15,7 +15,8 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fasthash._checks import as_array, check_whole_bytes
+from fasthash._arrays import as_array
+from fasthash._checks import check_whole_bytes
 from fasthash.codes import sign_codes
 
 __all__ = [
