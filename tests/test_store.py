@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fasthash as fh
-from fasthash.store import entries, merging
+from fasthash.store import commit, entries, merging
 from fasthash.store.manifest import read_manifest
 from stores import N_BYTES, assert_no_leaks, assert_same, near_ties, steps_of, take_step
 
@@ -712,6 +712,24 @@ def test_stores_of_indices_and_back(folder, kind):
         fh.Store.from_index(codes, folder.with_name("b"))
     back.save(folder.with_name("index.fh"))
     assert len(fh.load(folder.with_name("index.fh"))) == 1995
+
+
+@pytest.mark.parametrize("keys", [None, ["a", "b", "c"]])
+def test_of_an_index_that_cannot_be_written_no_store_is_made(folder, monkeypatch, keys):
+    index = fh.FlatIndex.from_arrays(np.arange(6, dtype=np.uint8).reshape(3, 2))
+    write_draft = commit.Commit.write_draft
+
+    def written_and_failed(*arguments):
+        write_draft(*arguments)
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commit.Commit, "write_draft", written_and_failed)
+        with pytest.raises(OSError, match="no space left"):
+            fh.Store.from_index(index, folder, keys=keys)
+    assert not folder.exists()
+    with fh.Store.from_index(index, folder, keys=keys) as store:
+        assert len(store) == 3
 
 
 def test_copies_are_whole_and_independent(folder):
