@@ -19,7 +19,6 @@ from stores import near_ties
 
 LAYOUT = (8, 24)
 
-
 pytestmark = pytest.mark.usefixtures("on_ray")
 
 

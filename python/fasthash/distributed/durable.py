@@ -139,6 +139,7 @@ class Durable(Changing):
         check_path("store", folder)
         path = Path(os.path.abspath(folder))
         refuse_others(path)
+        self._join()  # before there is a folder: without Ray, or without its cluster, none is made
         make_folder(path)
         self._open(path, new, options)
 
