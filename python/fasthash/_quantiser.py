@@ -184,7 +184,7 @@ def _widened(halves: NDArray[np.float16]) -> Floats:
 
 
 def _products(queries: Floats, vectors: Floats) -> Floats:
-    # Not a product of matrices: its rounding would depend on which rows stand side by side.
+    # Not a product of matrices: its rounding would depend on the other rows of the batch.
     return np.einsum("ij,ikj->ik", queries, vectors)
 
 

@@ -23,7 +23,7 @@ _FORMULA = tuple("=+-@＝＋－＠")
 
 
 def as_numbers(values: NDArray[Any]) -> list[Any]:
-    """Values of an array as objects of Python; a float32 with as few digits as tell it from others."""
+    """Values of an array as objects of Python; a float32 with the fewest digits that determine it."""
     return [float(str(value)) for value in values] if values.dtype == "float32" else values.tolist()
 
 

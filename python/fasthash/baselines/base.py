@@ -205,7 +205,7 @@ def _readable(X: Any) -> Any:
 
 
 def check_varied(centred: Floats) -> None:
-    """Features that are not all the same: a method that measures their extent has nothing to measure else."""
+    """Check that the features are not all equal, for methods that measure their extent."""
     if (centred == centred[0]).all():
         raise ValueError(f"X must not have all rows equal, got n_samples = {len(centred)} equal rows")
 

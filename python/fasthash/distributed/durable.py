@@ -229,7 +229,7 @@ class Durable(Changing):
                 self._keepers.set_sources(self._sources_now(self._state.versions, held))
 
     def _rebase(self, shards: Sequence[int], held: Collection[int]) -> None:
-        """Let the shards go on from the last commit; as long as one does not, its version is right all the same."""
+        """Map the files of the last commit in these shards; a shard that has not done so yet still answers rightly."""
         cards = [source.card for source in self._sources_now(self._state.versions, held)]
         calls = {shard: ("rebase", cards[shard], not self._unflushed, shard not in held) for shard in shards}
         try:
