@@ -14,7 +14,8 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 import fasthash
-from gpu_devices import device, devices, emulator  # noqa: F401
+from gpu_devices import device, devices, emulator, gpu_tensor  # noqa: F401
+from ray_here import on_ray  # noqa: F401
 
 # How many inputs hypothesis tries of each test; `make stress` has it try more. A busy machine is no fault.
 settings.register_profile("tests", max_examples=int(os.environ.get("MAX_EXAMPLES", 50)), deadline=None)

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from fasthash import _gpu_copy
+from fasthash import _gpu_copy, gpu
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +47,15 @@ def devices(device, request):
     if request.node.callspec.params["device"] == "card" and _gpu_copy.cuda_module().n_devices() < 2:
         pytest.skip("needs two GPUs")
     return ["cuda:0", "cuda:1"]
+
+
+@pytest.fixture
+def gpu_tensor(device, request, monkeypatch):
+    """Function that copies an array to the GPU, as a tensor of torch."""
+    torch = pytest.importorskip("torch", reason="results on the GPU are tensors of torch")
+    if request.node.callspec.params["device"] == "card":
+        return lambda array: torch.from_numpy(array).cuda()
+    # The emulator's memory is that of the CPU: every tensor counts as one on the GPU.
+    monkeypatch.setattr(gpu, "on_gpu", lambda given, *_: given if isinstance(given, torch.Tensor) else None)
+    monkeypatch.setattr(gpu, "stream_of", lambda given: 0)
+    return torch.from_numpy

@@ -47,7 +47,7 @@ PUBLIC = {
 
 # Lowest first. A module belongs to the first layer that names it or a package above it.
 MODULES = {
-    "base": "_core _cuda _extras _columns _html _checks _labels _locks _shown _durable _folder_lock _npy "
+    "base": "_core _cuda _extras _arrays _columns _html _checks _labels _locks _shown _durable _folder_lock _npy "
     "_progress results record threads native",
     "codes": "codes _code_text _code_writing _integers perceptual turning _code_tables code_files filters "
     "_saved_folder",

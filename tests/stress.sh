@@ -23,9 +23,10 @@ say "8 readers, 1 writer, ThreadSanitizer"
 build tsan "-fsanitize=thread" -DFASTHASH_FUZZ=OFF
 (cd "$out/tsan" && ./stress_test 20)
 
-say "core, C interface, kernels, faults, memory, 8 readers and 1 writer; AddressSanitizer and UndefinedBehaviorSanitizer"
+say "core, C interface, kernels, searches, faults, memory, emulated GPU, 8 readers and 1 writer; Address- and UndefinedBehaviorSanitizer"
 build asan "" -DFASTHASH_FUZZ=ON  # brings the sanitizers
-for test in core_test c_api_test kernels_test topk_test packed_numbers_test duplicate_runs_test level_tree_test faults_test memory_test "stress_test 20"; do (cd "$out/asan" && ./$test); done
+for test in core_test c_api_test c_api_jaccard_test kernels_test topk_test packed_numbers_test duplicate_runs_test level_tree_test \
+  clusters_test radius_test faults_test memory_test gpu_test gpu_jaccard_test "stress_test 20"; do (cd "$out/asan" && ./$test); done
 
 say "memory that runs out at every allocation"
 build plain "" -DFASTHASH_FUZZ=OFF

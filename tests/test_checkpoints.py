@@ -177,6 +177,8 @@ def test_a_killed_save_leaves_the_old_checkpoint_or_the_new_one(monkeypatch, tmp
         ("card.json", "\udcff", ValueError, "card.json is not the card of a HashHead"),
         ("card.json", '{"version": 1}', ValueError, "is not the card of a HashHead: KeyError.'class'"),
         ("card.json", {"version": 2}, ValueError, "version is 2, this release reads 1"),
+        ("card.json", {"version": True}, ValueError, "version is True, this release reads 1"),
+        ("card.json", {"version": 1.0}, ValueError, r"version is 1\.0, this release reads 1"),
         ("card.json", {"class": "HashEncoder"}, ValueError, "it describes a HashEncoder"),
         ("card.json", {"level_bits": [8, 8]}, ValueError, "weights-.*.safetensors does not fit card.json"),
         ("card.json", {"level_bits": [7]}, ValueError, "level_bits must be at least 8, got 7"),

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import fasthash as fh
+from fasthash.store.commit import Commit
 from galleries import clustered
 
 typer_testing = pytest.importorskip("typer.testing", reason="needs the extra cli")
@@ -89,6 +90,58 @@ def test_a_store_by_jaccard_distance(run, codes):
     ok(run("compact sets.fhs"))
     assert "ok" in ok(run("verify sets.fhs"))
     refused(run("build codes.npy -o more.fhs --metric jaccard --levels 8,56"), "excludes", 2)
+
+
+WRONG_ADDITIONS = {
+    "ids twice": ("--ids twice.npy", "ids must be distinct, got 1 twice"),
+    "an id of -1": ("--ids minus.npy", "ids must not hold -1"),
+    "too few ids": ("--ids few.npy", "ids must have shape (5,)"),
+    "a key twice": ("--keys twice.txt", "keys must be distinct, got 'a' twice"),
+    "too few keys": ("--keys few.txt", "keys must be 5, one for each code, got 2"),
+}
+
+
+@pytest.fixture
+def wrong(codes, tmp_path):
+    """Files of ids and keys that no store takes for the five codes of more.npy."""
+    for name, ids in (("twice", [1, 2, 3, 4, 1]), ("minus", [1, 2, 3, 4, -1]), ("few", [1, 2])):
+        np.save(tmp_path / f"{name}.npy", np.array(ids))
+    (tmp_path / "twice.txt").write_text("a\nb\nc\nd\na\n")
+    (tmp_path / "few.txt").write_text("a\nb\n")
+
+
+@pytest.mark.parametrize("case", WRONG_ADDITIONS)
+def test_a_build_that_fails_makes_no_store(run, wrong, tmp_path, case):
+    options, message = WRONG_ADDITIONS[case]
+    refused(run(f"build more.npy -o new.fhs {options}"), message)
+    assert not (tmp_path / "new.fhs").exists()
+    ok(run("build more.npy -o new.fhs"))
+
+
+@pytest.mark.parametrize("error", [OSError("no space left"), MemoryError("no memory left")])
+def test_a_build_whose_commit_fails_makes_no_store(run, codes, tmp_path, monkeypatch, error):
+    write_draft = Commit.write_draft
+
+    def written_and_failed(commit, *arguments):
+        write_draft(commit, *arguments)
+        raise error
+
+    monkeypatch.setattr(Commit, "write_draft", written_and_failed)
+    refused(run("build codes.npy -o new.fhs --keys names.txt"), str(error))
+    assert not (tmp_path / "new.fhs").exists()
+
+
+@pytest.mark.parametrize("case", WRONG_ADDITIONS)
+def test_an_addition_that_fails_leaves_the_store_as_it_was(run, wrong, tmp_path, case):
+    options, message = WRONG_ADDITIONS[case]
+    with fh.Store(tmp_path / "old.fhs", "w", n_bits=64):
+        pass  # without entries, and with no commit
+    before = sorted(os.listdir(tmp_path / "old.fhs"))
+    refused(run(f"build more.npy -o old.fhs --add {options}"), message)
+    assert sorted(os.listdir(tmp_path / "old.fhs")) == before
+    (tmp_path / "empty.fhs").mkdir()
+    refused(run(f"build more.npy -o empty.fhs --add --levels 64 {options}"), message)
+    assert os.listdir(tmp_path / "empty.fhs") == []
 
 
 def test_build_add_search_and_compact(run, codes):

@@ -202,6 +202,8 @@ def test_how_a_file_is_laid_out_does_not_matter(split, tmp_path):
         (lambda record: record.update(parts=[]), "is no file of a split"),
         (lambda record: record.update(multi_label=False), "is no file of a split"),
         (lambda record: record.update(version=2), "has version 2, this release reads 1"),
+        (lambda record: record.update(version=True), "has version True, this release reads 1"),
+        (lambda record: record.update(version=1.0), r"has version 1\.0, this release reads 1"),
         (lambda record: record.update(format="other"), "split.json' is no file of a split"),
     ],
 )

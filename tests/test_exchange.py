@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import fasthash as fh
-from fasthash._checks import as_array, check_codes, check_ids
+from fasthash._arrays import as_array
+from fasthash._checks import check_codes, check_ids
 
 CODES = np.random.default_rng(0).integers(0, 256, (40, 8), dtype=np.uint8)
 IDS = np.arange(40) * 3 - 8

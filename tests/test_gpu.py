@@ -360,29 +360,23 @@ def test_where_it_is(device):
     assert isinstance(levels.to("cpu"), fh.HierIndex)
 
 
-def test_queries_on_the_gpu(device, kind, request, monkeypatch):
-    torch = pytest.importorskip("torch", reason="results on the GPU are tensors of torch")
+def test_queries_on_the_gpu(device, kind, gpu_tensor):
     index = filled(kind, 1000)
     on_gpu = index.to(device)
     queries = RNG.integers(0, 4, (5, 8), np.uint8)
-    tensor = torch.from_numpy(queries)
-    if request.node.callspec.params["device"] == "card":
-        tensor = tensor.cuda()
-    else:  # the emulator's memory is the CPU's
-        monkeypatch.setattr(gpu, "on_gpu", lambda given, *_: given)
-        monkeypatch.setattr(gpu, "stream_of", lambda given: 0)
+    tensor = gpu_tensor(queries)
     for found, expected in (
         (on_gpu.search(tensor, 9), index.search(queries, 9)),
         (on_gpu.range_search(tensor, 14), index.range_search(queries, 14)),
     ):
         assert found.ids.device == found.distances.device == tensor.device
-        assert found.distances.dtype == torch.int32
+        assert str(found.distances.dtype) == "torch.int32"
         assert (found.ids.cpu().numpy() == expected.ids).all()
         assert (found.distances.cpu().numpy() == expected.distances).all()
     assert (on_gpu.count_within(tensor, 14) == index.count_within(queries, 14)).all()
 
 
-def test_a_keyed_index(device, kind, request, monkeypatch, tmp_path):
+def test_a_keyed_index(device, kind, request, tmp_path):
     index = filled(kind, 500)
     names = [f"{i}.jpg" for i in range(500)]
     of_cpu = fh.KeyedIndex(index, keys=names)
@@ -412,33 +406,21 @@ def test_a_keyed_index(device, kind, request, monkeypatch, tmp_path):
     of_gpu[0].to_store(tmp_path / "s")
     with fh.Store(tmp_path / "s") as store:
         assert store.search(queries, 7).keys.tolist() == of_cpu.search(queries, 7).keys.tolist()
-    torch = pytest.importorskip("torch", reason="results on the GPU are tensors of torch")
-    tensor = torch.from_numpy(queries)
-    if request.node.callspec.params["device"] == "card":
-        tensor = tensor.cuda()
-    else:
-        monkeypatch.setattr(gpu, "on_gpu", lambda given, *_: given)
-        monkeypatch.setattr(gpu, "stream_of", lambda given: 0)
+    tensor = request.getfixturevalue("gpu_tensor")(queries)  # skips without torch what is left
     assert of_gpu[0].search(tensor, 7).keys.tolist() == of_cpu.search(queries, 7).keys.tolist()
 
 
 @pytest.mark.parametrize("mode", ["node_ratio", "gallery_ratio", "radius"])
-def test_pruned_searches(device, mode, request, monkeypatch):
-    torch = pytest.importorskip("torch", reason="results on the GPU are tensors of torch")
+def test_pruned_searches(device, mode, gpu_tensor):
     index = fh.HierIndex((8, 16, 40))
     index.add(RNG.integers(0, 3, (3000, 8), np.uint8))
     on_gpu = index.to(device)
     queries = RNG.integers(0, 4, (5, 8), np.uint8)
-    on_card = request.node.callspec.params["device"] == "card"
-    tensor = torch.from_numpy(queries).to("cuda" if on_card else "cpu")
+    tensor = gpu_tensor(queries)
     for allow in (None, np.arange(100)):
         expected = index.search(queries, 9, keep=0.1, keep_mode=mode, allow=allow)
         assert_same(on_gpu.search(queries, 9, keep=0.1, keep_mode=mode, allow=allow), expected)
-        with monkeypatch.context() as patch:
-            if not on_card:
-                patch.setattr(gpu, "on_gpu", lambda given, *_: given)
-                patch.setattr(gpu, "stream_of", lambda given: 0)
-            found = on_gpu.search(tensor, 9, keep=0.1, keep_mode=mode, allow=allow)
+        found = on_gpu.search(tensor, 9, keep=0.1, keep_mode=mode, allow=allow)
         assert found.ids.device == tensor.device
         assert (found.ids.cpu().numpy() == expected.ids).all()
         assert (found.distances.cpu().numpy() == expected.distances).all()

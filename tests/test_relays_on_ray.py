@@ -19,16 +19,7 @@ from stores import near_ties
 
 LAYOUT = (8, 24)
 
-
-@pytest.fixture(scope="module", autouse=True)
-def on_ray():
-    """Ray on this machine."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        options = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
-        ray.init(address="local", log_to_driver=False, logging_level="error", **options)
-        yield
-        ray.shutdown()
+pytestmark = pytest.mark.usefixtures("on_ray")
 
 
 def until(condition):

@@ -13,6 +13,7 @@ pytest.importorskip("accelerate", reason="training needs the extra 'train'")
 from safetensors import safe_open
 from torch.utils.data import TensorDataset
 
+from fasthash import _resume
 from fasthash._resume import read_state, write_state
 from fasthash.encoder import HashEncoder
 from fasthash.heads import HashHead
@@ -252,3 +253,14 @@ def test_two_that_write_one_state_take_turns(tmp_path):
     assert errors == []
     assert read_state(tmp_path / "state.safetensors", task, optimizer)[0] == {"epoch": 19}
     assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]
+
+
+@pytest.mark.parametrize("version", [True, 1.0, "1", 2])
+def test_only_the_integer_is_a_version(tmp_path, monkeypatch, version):
+    task = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(task.parameters(), 0.1)
+    monkeypatch.setattr(_resume, "_VERSION", version)
+    write_state(tmp_path / "state.safetensors", task, optimizer, None, {})
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="it is of another version"):
+        read_state(tmp_path / "state.safetensors", task, optimizer)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -292,9 +293,21 @@ def test_a_save_that_succeeded_does_not_fail_over_leftovers(tmp_path, monkeypatc
 def test_cards_hold_json_alone(tmp_path):
     """NaN is not equal to itself: a card with one would never be read the same twice."""
     index_of(1).save(tmp_path)
-    card = json.loads((tmp_path / "card.json").read_text())
-    del card["sha256"]
-    card["note"] = float("nan")
-    (tmp_path / "card.json").write_text(json.dumps(card | {"sha256": _saved_folder._checksum_of(card)}))
+    rewrite_card(tmp_path, note=float("nan"))
     with pytest.raises(fh.FormatError, match="NaN is no number of JSON"):
         fh.RescoringIndex.load(tmp_path)
+
+
+@pytest.mark.parametrize("version", [True, 1.0, "1", [1], None, 2])
+def test_only_the_integer_is_a_version(tmp_path, version):
+    index_of(1).save(tmp_path)
+    rewrite_card(tmp_path, version=version)
+    with pytest.raises(fh.FormatError, match=re.escape(f"version is {version!r}, this release reads 1")):
+        fh.RescoringIndex.load(tmp_path)
+
+
+def rewrite_card(folder, **values):
+    """Change a card, with the right checksum."""
+    card = json.loads((folder / "card.json").read_text()) | values
+    del card["sha256"]
+    (folder / "card.json").write_text(json.dumps(card | {"sha256": _saved_folder._checksum_of(card)}))

@@ -1,16 +1,20 @@
 """The settings of an index whose shards are stores: its metric and widths, kept in its manifest and opened again."""
 
+import importlib
 import json
+import sys
 
 import numpy as np
 import pytest
 
 import fasthash as fh
+from fasthash import MissingExtraError
 from galleries import queries_for, sparse
 from indices import assert_same
 
 pytest.importorskip("ray", reason="needs the extra ray")
 
+from fasthash.distributed import ShardedIndex, _ray
 from fasthash.distributed.manifest import facts_of, read_shards, shard_folder, verify_shards
 from fasthash.store.manifest import read_manifest
 from local_shards import N_SHARDS, LocalIndex, assert_no_leaks, new
@@ -101,6 +105,36 @@ def test_an_error_makes_no_folder(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             LocalIndex(64, metric="jaccard", store=tmp_path / "index", **options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [MissingExtraError("this part needs 'ray'"), ConnectionError("no cluster answers")])
+def test_without_a_cluster_no_folder_is_made(tmp_path, monkeypatch, error):
+    def start():
+        raise error
+
+    monkeypatch.setattr(_ray, "start", start)
+    codes = np.zeros((3, 4), np.uint8)
+    for make in (
+        lambda: ShardedIndex((8, 24), store=tmp_path / "index"),
+        lambda: ShardedIndex.from_arrays(codes, store=tmp_path / "below/index"),
+    ):
+        with pytest.raises(type(error), match=str(error)):
+            make()
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "index").mkdir()  # a folder that was there stays
+    with pytest.raises(type(error), match=str(error)):
+        ShardedIndex((8, 24), store=tmp_path / "index")
+    assert not list((tmp_path / "index").iterdir())
+
+
+def test_without_the_package_no_folder_is_made(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    for name in [name for name in sys.modules if name.startswith("fasthash.distributed")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(fh, "distributed", raising=False)
+    with pytest.raises(MissingExtraError, match=r"the package 'ray'.*fasthash-search\[ray\]"):
+        importlib.import_module("fasthash.distributed").ShardedIndex((8, 24), store=tmp_path / "index")
     assert not list(tmp_path.iterdir())
 
 

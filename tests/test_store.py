@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 
 import fasthash as fh
-from fasthash.store import entries, merging
+from fasthash.store import commit, entries, merging
 from fasthash.store.manifest import read_manifest
 from stores import N_BYTES, assert_no_leaks, assert_same, near_ties, steps_of, take_step
 
 LEVELS = (8, 8, 16)
+SETTINGS = [
+    *({"level_bits": LEVELS, "plan": plan} for plan in ("auto", "scan", "prefix", "multi-index", "clusters")),
+    {"n_bits": 64, "metric": "jaccard"},
+]
 
 
 @pytest.fixture
@@ -31,19 +35,22 @@ def small(folder, n=10, **options):
     return store
 
 
-@pytest.mark.parametrize("plan", ["auto", "scan", "prefix", "multi-index", "clusters"])
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: settings.get("plan", "jaccard"))
 @pytest.mark.parametrize("seed", range(3))
-def test_any_history_answers_what_an_index_answers(folder, seed, plan):
+def test_any_history_answers_what_an_index_answers(folder, seed, settings):
     rng = np.random.default_rng(seed)
-    memory = ("compact", "default", "fast")[seed]
-    index = fh.HierIndex(LEVELS, memory=memory, plan=plan)
+    if "plan" in settings:
+        settings = settings | {"memory": ("compact", "default", "fast")[seed]}
+    index = fh.HierIndex(**settings)
+    n_bytes = index.n_bits // 8
     with_ids = seed == 1
-    with fh.Store(folder, "w", level_bits=LEVELS, memory=memory, plan=plan) as store:
+    with fh.Store(folder, "w", **settings) as store:
         reader = fh.Store(folder)
         names = {}
         for step in range(16):
             n = int(rng.choice([0, 1, 30, 400, 1500]))
-            codes = near_ties(rng, n)
+            codes = near_ties(rng, n, n_bytes)
+            codes[: n // 10] = 0  # no bit set: at Jaccard distance 0 from each other
             ids = rng.choice(10**6, n, replace=False) * 2 - 10**6 + (step % 2) if with_ids else None
             if with_ids:
                 ids = np.setdiff1d(ids, np.append(index.to_arrays()[1], -1))
@@ -61,7 +68,7 @@ def test_any_history_answers_what_an_index_answers(folder, seed, plan):
             index.remove(gone)
             held = index.to_arrays()[1]
             changed = rng.choice(held, len(held) // 20, replace=False)
-            codes = near_ties(rng, len(changed))
+            codes = near_ties(rng, len(changed), n_bytes)
             store.update([names[id] for id in changed.tolist()], codes)
             index.update(changed, codes)
             if step % 5 == 4:
@@ -705,6 +712,24 @@ def test_stores_of_indices_and_back(folder, kind):
         fh.Store.from_index(codes, folder.with_name("b"))
     back.save(folder.with_name("index.fh"))
     assert len(fh.load(folder.with_name("index.fh"))) == 1995
+
+
+@pytest.mark.parametrize("keys", [None, ["a", "b", "c"]])
+def test_of_an_index_that_cannot_be_written_no_store_is_made(folder, monkeypatch, keys):
+    index = fh.FlatIndex.from_arrays(np.arange(6, dtype=np.uint8).reshape(3, 2))
+    write_draft = commit.Commit.write_draft
+
+    def written_and_failed(*arguments):
+        write_draft(*arguments)
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commit.Commit, "write_draft", written_and_failed)
+        with pytest.raises(OSError, match="no space left"):
+            fh.Store.from_index(index, folder, keys=keys)
+    assert not folder.exists()
+    with fh.Store.from_index(index, folder, keys=keys) as store:
+        assert len(store) == 3
 
 
 def test_copies_are_whole_and_independent(folder):

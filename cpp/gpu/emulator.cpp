@@ -43,8 +43,8 @@ class EmulatedBlock {
         for (bool forth = false; n_done < threads.size(); forth = !forth) {
             n_done = 0;
             for (std::size_t turn = 0; turn < threads.size(); ++turn) {
-                // Threads run in ascending and descending order by turns, so that a missing sync() shows in one of
-                // them.
+                // Rounds alternate between ascending and descending order of threads: a missing sync() shows in one
+                // of them.
                 current_ = forth ? turn : threads.size() - 1 - turn;
                 if (!done_[current_]) swapcontext(&scheduler_, &contexts_[current_]);
                 if (error_) std::rethrow_exception(error_);
@@ -67,7 +67,7 @@ class EmulatedBlock {
     void exchange(const Shown& shown, const Look& look) {
         if (contexts_.size() != kLanes)
             throw std::logic_error("a block that uses warp operations must be one warp in the emulator");
-        // Two buffers by turns, so that one sync() per exchange is enough.
+        // Exchanges alternate between two buffers, so one sync() for each is enough.
         Shown* const shows = shown_[n_shown_[current_]++ % 2];
         shows[current_] = shown;
         sync();

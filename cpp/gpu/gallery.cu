@@ -117,8 +117,8 @@ void Gallery::compare_all(const QueryBatch& batch, const Allowed* allowed) const
     }
 }
 
-/// Codes are in the order of their number of bits set, so that the first ones tell little of the others. Samples of
-/// ever more rows lower the threshold with which all rows are compared.
+/// Codes are ordered by their number of bits set, so the first ones are no sample of the rest. Samples of more and more
+/// rows lower the threshold before all rows are compared.
 void Gallery::find_by_samples(const QueryBatch& batch, const Allowed* allowed, const Selection& queries) const {
     std::size_t n_quads = 0;
     for (const Part& part : parts_) n_quads += (part.segment->n_rows() + kQuad - 1) / kQuad;

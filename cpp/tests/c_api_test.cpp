@@ -25,6 +25,14 @@ __attribute__((noinline)) void* operator new(std::size_t n) {
     if (memory == nullptr) throw std::bad_alloc();
     return memory;
 }
+// Sanitizers have one of their own, whose memory may not be released below.
+__attribute__((noinline)) void* operator new(std::size_t n, const std::nothrow_t&) noexcept {
+    try {
+        return operator new(n);
+    } catch (...) {
+        return nullptr;
+    }
+}
 __attribute__((noinline)) void operator delete(void* memory) noexcept { std::free(memory); }
 __attribute__((noinline)) void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 

@@ -64,7 +64,7 @@ def read_card(folder: str | os.PathLike[str], kind: str) -> Card:
     path = card_of(folder, kind)
     try:
         card = _saved_folder.parsed(path.read_text(encoding="utf-8"))
-        if card["version"] != _VERSION:
+        if not _saved_folder.is_version(card["version"], (_VERSION,)):
             raise FormatError(f"version is {card['version']!r}, this release reads {_VERSION}")
         if card["class"] != kind:
             raise FormatError(f"it describes a {card['class']}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import operator
 import os
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -13,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasthash import _core
+from fasthash._arrays import as_array, as_int64, in_words, own_array
 from fasthash._columns import codes_of_cells
+from fasthash._shown import short
 
 __all__ = [
     "LEVEL_BITS",
     "MAX_BITS",
-    "as_array",
     "check_bool",
     "check_callable",
     "check_choice",
@@ -41,51 +41,17 @@ __all__ = [
     "check_width",
     "code_bytes",
     "differences",
-    "in_words",
     "is_int64",
     "looks_like_bits",
     "of_ids",
-    "own_array",
     "own_ids",
     "path_bytes",
-    "short",
     "whole_radius",
 ]
 
 MAX_BITS = 4096
 LEVEL_BITS = (8, 16, 40)  # default of HierIndex
 _UINT8 = np.dtype(np.uint8)
-
-
-def as_array(name: str, value: Any) -> NDArray[Any]:
-    """Convert a value to a numpy array; an empty list, which has no dtype, becomes int64.
-
-    CPU memory exposed by the buffer protocol, `__array__` or DLPack is not copied.
-    """
-    # Do not touch numpy.ma unless it is loaded: a child forked during its lazy import would wait for ever.
-    masked = getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())
-    if isinstance(value, masked):
-        raise TypeError(f"{name} must be an array without a mask, got a masked array")
-    only_dlpack = hasattr(value, "__dlpack__") and not hasattr(value, "__array__")
-    try:
-        array = np.from_dlpack(value) if only_dlpack else np.asarray(value)
-    except ValueError as error:
-        # numpy's own text of lists of unequal lengths names neither the argument nor its value.
-        expected = "an array, or lists of one length" if isinstance(value, (list, tuple)) else f"an array: {error}"
-        raise ValueError(f"{name} must be {expected}, got {short(value)}") from None
-    except (BufferError, RuntimeError, TypeError) as error:  # memory on a GPU, or a tensor that requires a gradient
-        raise TypeError(f"{name} must be an array that numpy can read: {error}") from error
-    untyped = array.size == 0 and array.dtype == np.float64 and not hasattr(value, "dtype")
-    return array.astype(np.int64) if untyped else array
-
-
-def own_array(name: str, value: Any) -> NDArray[Any]:
-    """Convert a value to a numpy array and copy it, so that the checked values are the values used.
-
-    Without a copy, another thread could write to the array after the check, and an object could return another array at
-    the next conversion.
-    """
-    return np.array(as_array(name, value))
 
 
 def own_ids(ids: Any, n: int | None = None) -> NDArray[np.int64]:
@@ -218,18 +184,6 @@ def of_ids(ids: Any, find: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[An
     """The rows that `find` returns for ids `(n,)`; of one id, its row. `find` checks the ids."""
     given = as_array("ids", ids)
     return find(given[None])[0] if given.ndim == 0 else find(given)
-
-
-def as_int64(name: str, array: NDArray[Any]) -> NDArray[np.int64]:
-    """Return integers as int64; copies unless they are. Raises ValueError for one that does not fit."""
-    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
-        raise ValueError(f"{name} must fit int64, got {array.max()}")
-    return array.astype(np.int64, copy=False)
-
-
-def in_words(array: NDArray[Any]) -> NDArray[Any]:
-    """Return the array C-contiguous and aligned; copies only if necessary."""
-    return np.require(array, requirements=["C", "A"])
 
 
 def check_int(name: str, value: Any, minimum: int | None = None, maximum: int | None = None) -> int:
@@ -379,12 +333,6 @@ def check_path(name: str, value: Any) -> None:
     """Check the path of a file or folder: a string or a `pathlib.Path`."""
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError(f"{name} must be a path, got {short(value)}")
-
-
-def short(value: Any) -> str:
-    """The beginning of a value, for errors: bytes and arrays may be large."""
-    shown = repr(value[:60] if isinstance(value, (bytes, bytearray)) else value)
-    return shown if len(shown) <= 200 else f"{shown[:200]}..."
 
 
 def differences(now: Mapping[str, Any], was: Mapping[str, Any]) -> list[str]:

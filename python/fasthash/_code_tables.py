@@ -101,7 +101,7 @@ def _of_lines(lines: Iterator[str]) -> Iterator[_Code]:
 
 
 def _fingerprints(lines: Iterator[str], name: str, n_bits: int | None) -> tuple[int | None, Iterator[_Code]]:
-    """Bits of the bytes of a fingerprint, as the head of an FPS file or else `n_bits` tells them; and the codes."""
+    """Width of the fingerprints of an FPS file, from its header or else `n_bits`, and their codes."""
     if not next(lines, "").startswith("#FPS1"):
         raise ValueError(f"{name} must begin with #FPS1, as fingerprints of chemfp do")
     told, n_told, n_head, line = None, 0, 1, ""

@@ -13,9 +13,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import check_codes, check_codes_of_any_width, check_width, short
+from fasthash._checks import check_codes, check_codes_of_any_width, check_width
 from fasthash._code_text import of_first_bits
 from fasthash._durable import put
+from fasthash._shown import short
 
 __all__ = ["save_fps"]
 

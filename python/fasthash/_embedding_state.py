@@ -119,7 +119,7 @@ def with_center(state: State, vectors: Floats) -> State:
 
 
 def warn_of_collapse(state: State, before: int) -> None:
-    """Warn where far fewer codes than embeddings are distinct, so that codes do not tell embeddings apart.
+    """Warn if there are far fewer distinct codes than embeddings: many different embeddings then have one code.
 
     Looks at some embeddings each time that their number passes 100, 1,000 and so on.
 

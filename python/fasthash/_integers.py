@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import as_array, check_bool, check_codes, check_codes_of_any_width, check_width, code_bytes
+from fasthash._arrays import as_array
+from fasthash._checks import check_bool, check_codes, check_codes_of_any_width, check_width, code_bytes
 from fasthash._code_text import bytes_of_int
 
 __all__ = ["codes_from_ints", "codes_of_ints", "codes_to_ints"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import as_array
+from fasthash._arrays import as_array
 
 __all__ = ["check_labels", "relevance"]
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._checks import own_array
+from fasthash._arrays import own_array
 
 __all__ = [
     "DTYPES",
@@ -184,7 +184,7 @@ def _widened(halves: NDArray[np.float16]) -> Floats:
 
 
 def _products(queries: Floats, vectors: Floats) -> Floats:
-    # Not a product of matrices: its rounding would depend on which rows stand side by side.
+    # Not a product of matrices: its rounding would depend on the other rows of the batch.
     return np.einsum("ij,ikj->ik", queries, vectors)
 
 

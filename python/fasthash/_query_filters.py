@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._checks import short
+from fasthash._shown import short
 from fasthash.filters import IdFilter
 from fasthash.results import RangeResult
 

@@ -10,6 +10,7 @@ from fasthash._checkpoint import brief
 from fasthash._durable import make_folder, put
 from fasthash._extras import needs_extra
 from fasthash._folder_lock import locked
+from fasthash._saved_folder import is_version
 
 with needs_extra("train"):
     import torch
@@ -59,7 +60,7 @@ def read_state(
     try:
         with safe_open(str(path), framework="pt") as file:
             facts = json.loads((file.metadata() or {})["fasthash"])
-            if facts.pop("version") != _VERSION:
+            if not is_version(facts.pop("version"), (_VERSION,)):
                 raise ValueError("it is of another version")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
         task.load_state_dict(_below("task", tensors))

@@ -15,7 +15,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +31,7 @@ __all__ = [
     "card_of",
     "check_file",
     "file_entry",
+    "is_version",
     "parsed",
     "put_card",
     "reached",
@@ -184,7 +185,7 @@ def read_card(folder: str | os.PathLike[str], kind: str) -> Card:
         card = parsed(path.read_text(encoding="utf-8"))
         if card["class"] != kind:
             raise FormatError(f"it describes a {card['class']}")
-        if card["version"] != _VERSION:
+        if not is_version(card["version"], (_VERSION,)):
             raise FormatError(f"version is {card['version']!r}, this release reads {_VERSION}")
         if card.pop("sha256") != _checksum_of(card):
             raise FormatError("its checksum does not match")
@@ -225,6 +226,11 @@ def parsed(text: str) -> Card:
     """
     card: Card = json.loads(text, parse_constant=_refuse_constant)
     return card
+
+
+def is_version(value: Any, known: Collection[int]) -> bool:
+    """Whether a value read from JSON is one of these version numbers: `true` and `1.0`, which equal 1, are none."""
+    return type(value) is int and value in known
 
 
 def _refuse_constant(name: str) -> None:

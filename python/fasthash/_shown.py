@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["as_numbers", "counted", "for_csv", "for_html", "for_terminal", "in_bytes"]
+__all__ = ["as_numbers", "counted", "for_csv", "for_html", "for_terminal", "in_bytes", "short"]
 
 # Control characters, marks that change the text direction, undecodable bytes, line and paragraph separators.
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -23,7 +23,7 @@ _FORMULA = tuple("=+-@＝＋－＠")
 
 
 def as_numbers(values: NDArray[Any]) -> list[Any]:
-    """Values of an array as objects of Python; a float32 with as few digits as tell it from others."""
+    """Values of an array as objects of Python; a float32 with the fewest digits that determine it."""
     return [float(str(value)) for value in values] if values.dtype == "float32" else values.tolist()
 
 
@@ -35,6 +35,12 @@ def counted(n: int, noun: str, plural: str | None = None) -> str:
         ('1 epoch', '2,000 epochs', '0 classes')
     """
     return f"{n:,} {noun if n == 1 else plural or f'{noun}s'}"
+
+
+def short(value: Any) -> str:
+    """The beginning of a value, for errors: bytes and arrays may be large."""
+    shown = repr(value[:60] if isinstance(value, (bytes, bytearray)) else value)
+    return shown if len(shown) <= 200 else f"{shown[:200]}..."
 
 
 def in_bytes(n: int) -> str:

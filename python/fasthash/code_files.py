@@ -31,10 +31,10 @@ _ENDINGS |= {".txt": "hex", ".bin": "raw"}
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
-    """The format that the ending of a file tells, one of `FORMATS`.
+    """The format of a file by its ending, one of `FORMATS`.
 
     Raises:
-        ValueError: the ending tells none.
+        ValueError: the ending is that of no format.
     """
     try:
         return _ENDINGS[Path(path).suffix.lower()]
@@ -58,7 +58,7 @@ def read_codes(
 
     Args:
         source: a file, or a stream of bytes such as `sys.stdin.buffer`; either may be a pipe.
-        format: None tells it by the ending of the file; a stream is taken for `"hex"`.
+        format: None takes the format of the file's ending; of a stream, `"hex"`.
 
             - `"npy"` (.npy): a uint8 array `(n, n_bits / 8)`, which a file leaves mapped, so that it takes no memory of
               its own; or a bool array `(n, n_bits)`, or uint64 or int64 hashes `(n,)`, or `(n, m)` with m words each.

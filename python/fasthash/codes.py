@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import as_array, check_codes, check_width, code_bytes
+from fasthash._arrays import as_array
+from fasthash._checks import check_codes, check_width, code_bytes
 
 __all__ = ["pack_bits", "sign_codes", "unpack_bits"]
 

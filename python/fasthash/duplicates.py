@@ -103,8 +103,8 @@ def near_pairs(
 ) -> Iterator[Pairs]:
     """List all pairs of near-duplicates with their distances, chunk by chunk: inside a set, or between new and old.
 
-    Memory holds one chunk, about a million pairs, whatever their number. Every pair comes once; the chunks together are
-    ordered by (first id, distance, second id), whatever the order of the codes.
+    Memory holds one chunk at a time, about a million pairs. Every pair comes once; over all chunks, pairs are ordered
+    by (first id, distance, second id), for any order of the codes.
 
     Args:
         codes: uint8 array `(n, n_bits / 8)`, or an index.

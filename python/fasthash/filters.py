@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fasthash import _core
-from fasthash._checks import as_array, as_int64, check_choice, check_int, in_words, is_int64
+from fasthash._arrays import as_array, as_int64, in_words
+from fasthash._checks import check_choice, check_int, is_int64
 from fasthash._shown import counted
 
 __all__ = ["IdFilter", "core_filter"]

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import as_array, check_bool, check_choice, check_int
+from fasthash._arrays import as_array
+from fasthash._checks import check_bool, check_choice, check_int
 from fasthash._extras import needs_extra
 
 with needs_extra("train"):

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash._arrays import as_array
 from fasthash._checks import (
     MAX_BITS,
-    as_array,
     check_choice,
     check_codes,
     check_codes_of_any_width,
@@ -35,7 +35,7 @@ def perceptual_codes(hashes: Any, *, notation: str | None = None, n_bits: int | 
         hashes: sequence of hashes of one kind and width: `imagehash.ImageHash` objects; text, such as the hexadecimal
             digits of PDQ or of `str(ImageHash)`; bytes; arrays of bool; arrays of at least 64 zeros and ones, as of
             pdqhash. Or an array of uint64 or int64, `(n,)` with a hash each, or `(n, m)` with m words for a hash.
-            What comes first in a hash comes first in its code; of an integer, the highest bit.
+            Bits keep their order: the first bit of a hash, the highest of an integer, is the first of its code.
         notation: of text: `"hex"`, digits with or without `0x` or `\x` before; `"bits"`, `0101...`; `"decimal"`, also
             negative ones of 64-bit databases; `"base64"`. None reads hexadecimal digits and refuses texts that look
             like bits or decimal numbers.

@@ -7,7 +7,8 @@ from math import isqrt
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import as_array, check_codes_of_any_width
+from fasthash._arrays import as_array
+from fasthash._checks import check_codes_of_any_width
 
 __all__ = ["TURNS", "check_turnable", "turned", "turned_codes"]
 

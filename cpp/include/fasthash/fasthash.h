@@ -8,11 +8,11 @@
  * Errors. A function that can fail returns a status, and fasthash_last_error() says which argument or which part of a
  * file is wrong and what was expected. A refused call leaves the index as it was. No C++ exception comes out.
  *
- * Ownership. What a function hands out through `fasthash_index**`, `fasthash_filter**`, `fasthash_range_result**` or
- * `fasthash_jaccard_range_result**` is the caller's and goes back to the function that ends in _free; if the call fails
- * it is NULL. Codes, ids and paths that are passed in are read or copied during the call and never kept; arrays that
- * results go into are the caller's. An array of no elements may be NULL. Paths are UTF-8 on Windows, elsewhere what the
- * system takes.
+ * Ownership. The caller owns an object that a function returns through `fasthash_index**`, `fasthash_filter**`,
+ * `fasthash_range_result**` or `fasthash_jaccard_range_result**`, and frees it with the function that ends in _free; it
+ * is NULL if the call fails. Codes, ids and paths that are passed in are read or copied during the call and never kept;
+ * arrays that results go into are the caller's. An array of no elements may be NULL. Paths are UTF-8 on Windows,
+ * elsewhere what the system takes.
  *
  * Threads. Any number of threads may call any functions on one index or filter at once, only not _free while another
  * call uses it. A search sees what the index held when it began; changes take turns, and each happens as a whole. */
@@ -65,7 +65,7 @@ typedef struct fasthash_index fasthash_index;
 
 enum fasthash_kind { FASTHASH_FLAT = 1, FASTHASH_HIER = 2 };
 
-/* What a hierarchical index may spend for speed, where that pays. */
+/* Memory that a hierarchical index may use where it makes searches faster. */
 enum fasthash_memory {
     FASTHASH_MEMORY_DEFAULT = 0, /* up to twice the bytes of the codes */
     FASTHASH_MEMORY_COMPACT = 1, /* as little as possible */
@@ -75,8 +75,9 @@ enum fasthash_memory {
 /* The index that compares every code. n_bits: from 1 to 4096. */
 fasthash_status fasthash_flat_create(size_t n_bits, fasthash_index** index);
 
-/* The index that skips most codes, whatever they are, and is as exact. level_bits: the widths of the levels, coarse
- * first, each a positive multiple of 8, the last any width, together at most 4096; memory: of enum fasthash_memory. */
+/* The index that skips codes where a lower bound allows it; its results are the same. level_bits: the widths of the
+ * levels, coarse first, each a positive multiple of 8, the last any width, together at most 4096; memory: of enum
+ * fasthash_memory. */
 fasthash_status fasthash_hier_create(const size_t* level_bits, size_t n_levels, int32_t memory, fasthash_index** index);
 
 /* Distance between codes. */
@@ -165,7 +166,7 @@ fasthash_status fasthash_index_search_pruned(const fasthash_index* index, fastha
                                              int32_t keep_mode, const fasthash_filter* filter, int32_t* distances,
                                              int64_t* ids);
 
-/* What a search by radius found: the codes of query q are those from offsets[q] to offsets[q + 1] - 1. */
+/* Result of a search by radius: the codes of query q are those from offsets[q] to offsets[q + 1] - 1. */
 typedef struct fasthash_range_result {
     size_t n;                 /* queries */
     const int64_t* offsets;   /* n + 1; the last is the number of distances and of ids */
@@ -226,7 +227,7 @@ fasthash_status fasthash_index_load(const char* path, bool mapped, fasthash_inde
 
 #define FASTHASH_MAX_LEVELS 512
 
-/* What a file says about itself. */
+/* The header of an index file. */
 typedef struct fasthash_file_info {
     int32_t kind; /* of enum fasthash_kind */
     int32_t format_major;

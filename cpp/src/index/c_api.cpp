@@ -1,190 +1,29 @@
-// The C interface (fasthash.h): checks arguments, calls the core, turns exceptions into statuses.
-//
-// No exception leaves this file. Handles own core objects; null handles are refused or ignored as fasthash.h says.
+// The C interface (fasthash.h): the library, indices and their changes, filters and files. Checks arguments and calls
+// the core; c_api_searches.cpp has the searches.
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <memory>
-#include <new>
 #include <optional>
-#include <stdexcept>
-#include <string>
-#include <type_traits>
 #include <vector>
 
-#include "fasthash/error.h"
-#include "fasthash/fasthash.h"
 #include "fasthash/flat_index.h"
 #include "fasthash/hier_index.h"
 #include "fasthash/id_filter.h"
 #include "fasthash/simd.h"
 #include "fasthash/threads.h"
+#include "index/c_api_calls.h"
 
-struct fasthash_index {
-    std::unique_ptr<fasthash::Index> core;
-};
+using namespace fasthash;
+using namespace fasthash::c_api;
 
-struct fasthash_filter {
-    std::unique_ptr<fasthash::IdFilter> core;
-};
-
-namespace fasthash {
 namespace {
-
-// A range result as callers see it, and the memory that it points into.
-template <typename Seen, typename Found>
-struct OwnedRange : Seen {
-    explicit OwnedRange(Found found_) : found(std::move(found_)) {
-        this->n = found.offsets.size() - 1;
-        this->offsets = found.offsets.data();
-        this->distances = found.distances.data();
-        this->ids = found.ids.data();
-    }
-    Found found;
-};
-using OwnedRangeResult = OwnedRange<fasthash_range_result, RangeResult>;
-using OwnedJaccardRangeResult = OwnedRange<fasthash_jaccard_range_result, JaccardRangeResult>;
 
 constexpr Metric kMetrics[] = {Metric::hamming, Metric::jaccard};  // in the order of enum fasthash_metric
 
-thread_local char last_error[1024] = "";  // fixed size, so that running out of memory can be reported
-
-template <typename... Parts>
-fasthash_status failed(fasthash_status status, const char* format, Parts... parts) {
-    std::snprintf(last_error, sizeof last_error, format, parts...);
-    return status;
-}
-
-template <typename Call>
-fasthash_status run(Call call) noexcept {
-    try {
-        call();
-        return FASTHASH_OK;
-    } catch (const ArgumentError& error) {
-        return failed(FASTHASH_ERROR_ARGUMENT, "%s", error.what());
-    } catch (const FormatError& error) {
-        return failed(FASTHASH_ERROR_FORMAT, "%s", error.what());
-    } catch (const IoError& error) {
-        failed(FASTHASH_ERROR_IO, "%s: %s: %s", error.step().c_str(), std::strerror(error.code()),
-               error.path().c_str());
-        errno = error.code();
-        return FASTHASH_ERROR_IO;
-    } catch (const std::bad_alloc&) {
-        return failed(FASTHASH_ERROR_MEMORY, "%s", "out of memory");
-    } catch (const std::length_error&) {  // thrown by containers for impossible sizes
-        return failed(FASTHASH_ERROR_MEMORY, "%s", "out of memory");
-    } catch (const std::exception& error) {
-        return failed(FASTHASH_ERROR_INTERNAL, "%s", error.what());
-    } catch (...) {
-        return failed(FASTHASH_ERROR_INTERNAL, "%s", "unknown error");
-    }
-}
-
-// The value of `call` for an index; 0 if the index is null.
-template <typename Call>
-auto value_of(const fasthash_index* index, Call call) noexcept {
-    std::invoke_result_t<Call, const Index&> value{};
-    if (index != nullptr) run([&] { value = call(*index->core); });
-    return value;
-}
-
-// ---- arguments ----
-
-template <typename T>
-T& not_null(const char* name, T* pointer) {
-    if (pointer == nullptr) throw ArgumentError(std::string(name) + " must not be null");
-    return *pointer;
-}
-
-/// n * width values of `value_bytes` bytes.
-void check_array(const char* name, const void* data, std::size_t n, std::size_t width, std::size_t value_bytes) {
-    if (n == 0 || width == 0) return;
-    if (n > static_cast<std::size_t>(PTRDIFF_MAX) / value_bytes / width) {
-        throw ArgumentError(std::string(name) + " must fit into memory, got " + std::to_string(n) + " rows of " +
-                            std::to_string(width) + " values");
-    }
-    if (data == nullptr) throw ArgumentError(std::string(name) + " must not be null");
-}
-
-template <typename T>
-void check_array(const char* name, const T* data, std::size_t n, std::size_t width = 1) {
-    check_array(name, data, n, width, sizeof(T));
-}
-
-CodeView view(const char* name, const fasthash_codes& codes) {
-    check_array(name, codes.data, codes.n, codes.n_bytes);
-    return {codes.data, codes.n, codes.n_bytes};
-}
-
-template <typename Enum, std::size_t n>
-Enum choice(const char* name, std::int32_t value, const Enum (&choices)[n]) {
-    if (value < 0 || static_cast<std::size_t>(value) >= n) {
-        throw ArgumentError(std::string(name) + " must be from 0 to " + std::to_string(n - 1) + ", got " +
-                            std::to_string(value));
-    }
-    return choices[value];
-}
-
-const IdFilter* core_of(const fasthash_filter* filter) { return filter == nullptr ? nullptr : filter->core.get(); }
-
-// ---- shared by several functions ----
-
-/// Store a new object in `handle`.
-template <typename Handle, typename Make>
-fasthash_status create(const char* name, Handle** handle, Make make) {
-    return run([&] {
-        Handle*& out = not_null(name, handle);
-        out = nullptr;
-        out = new Handle{make()};
-    });
-}
-
-/// Calls find(core, queries) once its arguments are checked.
-template <typename Distance, typename Find>
-fasthash_status search(const fasthash_index* index, const fasthash_codes& queries, std::size_t k, Distance* distances,
-                       std::int64_t* ids, Find find) {
-    return run([&] {
-        const Index& core = *not_null("index", index).core;
-        const CodeView asked = view("queries", queries);
-        if (k > INT32_MAX) throw ArgumentError("k must be at most 2147483647, got " + std::to_string(k));
-        check_array("distances", distances, asked.n, k);
-        check_array("ids", ids, asked.n, k);
-        find(core, asked);
-    });
-}
-
-/// Stores a new Owned, made of find(core, queries), in `result`.
-template <typename Owned, typename Result, typename Find>
-fasthash_status search_range(const fasthash_index* index, const fasthash_codes& queries, Result** result, Find find) {
-    return run([&] {
-        Result*& out = not_null("result", result);
-        out = nullptr;
-        const Index& core = *not_null("index", index).core;
-        out = new Owned(find(core, view("queries", queries)));
-    });
-}
-
-/// Calls count(core, queries) once its arguments are checked.
-template <typename Count>
-fasthash_status count_range(const fasthash_index* index, const fasthash_codes& queries, std::int64_t* counts,
-                            Count count) {
-    return run([&] {
-        const Index& core = *not_null("index", index).core;
-        const CodeView asked = view("queries", queries);
-        check_array("counts", counts, asked.n);
-        count(core, asked);
-    });
-}
-
 }  // namespace
-}  // namespace fasthash
-
-using namespace fasthash;
 
 extern "C" {
 
-const char* fasthash_last_error(void) { return last_error; }
+const char* fasthash_last_error(void) { return last_error(); }
 
 const char* fasthash_version(void) { return FASTHASH_VERSION; }
 
@@ -344,67 +183,6 @@ fasthash_status fasthash_filter_create_mask(const uint8_t* mask, size_t n, fasth
 }
 
 void fasthash_filter_free(fasthash_filter* filter) { delete filter; }
-
-// ---- searches ----
-
-fasthash_status fasthash_index_search(const fasthash_index* index, fasthash_codes queries, size_t k,
-                                      const fasthash_filter* filter, int32_t* distances, int64_t* ids) {
-    return search(index, queries, k, distances, ids, [&](const Index& core, CodeView asked) {
-        core.search(asked, k, std::nullopt, core_of(filter), distances, ids, nullptr);
-    });
-}
-
-fasthash_status fasthash_index_search_pruned(const fasthash_index* index, fasthash_codes queries, size_t k, double keep,
-                                             int32_t keep_mode, const fasthash_filter* filter, int32_t* distances,
-                                             int64_t* ids) {
-    return search(index, queries, k, distances, ids, [&](const Index& core, CodeView asked) {
-        constexpr KeepMode kModes[] = {KeepMode::node_ratio, KeepMode::gallery_ratio, KeepMode::radius};
-        const Pruning pruning{keep, choice("keep_mode", keep_mode, kModes)};
-        core.search(asked, k, pruning, core_of(filter), distances, ids, nullptr);
-    });
-}
-
-fasthash_status fasthash_index_range_search(const fasthash_index* index, fasthash_codes queries, int32_t radius,
-                                            const fasthash_filter* filter, fasthash_range_result** result) {
-    return search_range<OwnedRangeResult>(index, queries, result, [&](const Index& core, CodeView asked) {
-        return core.range_search(asked, radius, core_of(filter), nullptr);
-    });
-}
-
-void fasthash_range_result_free(fasthash_range_result* result) { delete static_cast<OwnedRangeResult*>(result); }
-
-fasthash_status fasthash_index_count_within(const fasthash_index* index, fasthash_codes queries, int32_t radius,
-                                            const fasthash_filter* filter, int64_t* counts) {
-    return count_range(index, queries, counts, [&](const Index& core, CodeView asked) {
-        core.count_within(asked, radius, core_of(filter), counts);
-    });
-}
-
-fasthash_status fasthash_index_search_jaccard(const fasthash_index* index, fasthash_codes queries, size_t k,
-                                              const fasthash_filter* filter, float* distances, int64_t* ids) {
-    return search(index, queries, k, distances, ids, [&](const Index& core, CodeView asked) {
-        core.search_jaccard(asked, k, core_of(filter), distances, ids, nullptr);
-    });
-}
-
-fasthash_status fasthash_index_range_search_jaccard(const fasthash_index* index, fasthash_codes queries, double radius,
-                                                    const fasthash_filter* filter,
-                                                    fasthash_jaccard_range_result** result) {
-    return search_range<OwnedJaccardRangeResult>(index, queries, result, [&](const Index& core, CodeView asked) {
-        return core.range_search_jaccard(asked, radius, core_of(filter), nullptr);
-    });
-}
-
-void fasthash_jaccard_range_result_free(fasthash_jaccard_range_result* result) {
-    delete static_cast<OwnedJaccardRangeResult*>(result);
-}
-
-fasthash_status fasthash_index_count_within_jaccard(const fasthash_index* index, fasthash_codes queries, double radius,
-                                                    const fasthash_filter* filter, int64_t* counts) {
-    return count_range(index, queries, counts, [&](const Index& core, CodeView asked) {
-        core.count_within_jaccard(asked, radius, core_of(filter), counts);
-    });
-}
 
 // ---- files ----
 

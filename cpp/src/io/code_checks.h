@@ -13,7 +13,7 @@ bool all_zero(const std::uint8_t* bytes, std::size_t n);
 
 /// The bytes that pad the last group must be zero. Throws FormatError, as all of these.
 void check_last_group(const ByteMajorCodes& codes);
-/// Codes must have as many bits set as their order says, and bits that stand for no code, or pad codes, must be zero.
+/// Codes must be in the order of their numbers of bits set; unused bits of planes and padding bits must be zero.
 void check_planes(const BitMajorCodes& codes, std::size_t padding_bits);
 /// The bits that pad codes whose width is no multiple of 8 must be zero.
 void check_padding(const CodeView& codes, std::size_t padding_bits);

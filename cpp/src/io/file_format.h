@@ -32,7 +32,7 @@ struct IndexContent {
 /// Which checks a reader makes.
 enum class FileChecks {
     all,        ///< of every byte
-    structure,  ///< of whatever memory safety needs; codes, ids and their summary are taken as they are
+    structure,  ///< of all that memory safety needs; codes, ids and their summary are not checked
 };
 
 /// Read and check a whole file. `mapped`: map codes and ids instead of reading them. Throws IoError or FormatError.

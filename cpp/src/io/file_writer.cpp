@@ -1,15 +1,19 @@
+// Writes an index: the codes of its state in their layout, then the sections about them.
+//
+// Called through file_format.h. Sections are written in the order of the file; what a later one needs is kept in
+// memory.
 #include <algorithm>
 #include <cstring>
 #include <optional>
 
 #include "codes/arranged_codes.h"
-#include "codes/code_bits.h"
 #include "codes/duplicate_runs.h"
 #include "io/file_format.h"
 #include "io/file_layout.h"
-#include "io/xxh64.h"
+#include "io/section_writer.h"
+#include "io/summary_writer.h"
 #include "platform/files.h"
-#include "search/planner.h"
+#include "search/substring_search.h"
 #include "segments/bit_major_segment.h"
 #include "segments/merge.h"
 #include "segments/state.h"
@@ -17,57 +21,7 @@
 namespace fasthash {
 namespace {
 
-constexpr std::size_t kBufferBytes = std::size_t{1} << 20;  // bytes written at once
-constexpr std::size_t kFewCodes = 1024;                     // any plan searches so few fast
-
-// Writes the sections in order, each in any number of calls, and the header last.
-class IndexWriter {
- public:
-    IndexWriter(ByteSink& sink, Stopper& stopper) : sink_(sink), stopper_(stopper), position_(sizeof(RawHeader)) {}
-
-    void begin(std::size_t section) {
-        const std::uint64_t position = position_ + buffer_.size();
-        buffer_.resize(buffer_.size() + static_cast<std::size_t>(SectionTable::align(position) - position));
-        section_ = section;
-    }
-    void append(const void* data, std::size_t n_bytes) {
-        hashes_[section_].update(data, n_bytes);
-        const auto* bytes = static_cast<const std::uint8_t*>(data);
-        buffer_.insert(buffer_.end(), bytes, bytes + n_bytes);
-        if (buffer_.size() >= kBufferBytes) flush();
-    }
-    /// The bytes after packed numbers.
-    void append_slack() {
-        const std::uint8_t slack[PackedNumbers::kSlack] = {};
-        append(slack, sizeof slack);
-    }
-    void finish(RawHeader raw) {
-        flush();
-        std::memcpy(raw.magic, kMagic, sizeof kMagic);
-        raw.major = kMajor;
-        raw.minor = raw.oldest_minor();
-        raw.header_bytes = sizeof raw;
-        for (std::size_t i = 0; i < raw.n_sections(); ++i) raw.hashes[i] = hashes_[i].digest();
-        raw.header_hash = xxh64(&raw, offsetof(RawHeader, header_hash));
-        sink_.write(&raw, sizeof raw, 0);
-        sink_.commit();
-    }
-
- private:
-    void flush() {
-        stopper_.check();
-        sink_.write(buffer_.data(), buffer_.size(), position_);
-        position_ += buffer_.size();
-        buffer_.clear();
-    }
-
-    ByteSink& sink_;
-    Stopper& stopper_;
-    std::vector<std::uint8_t> buffer_;  // pending bytes, which belong at position_
-    std::uint64_t position_;
-    std::size_t section_ = 0;
-    Xxh64 hashes_[kSections];
-};
+constexpr std::size_t kFewCodes = 1024;  // any plan searches so few fast
 
 // Calls call(entries) for the live entries of all segments in order, 64 groups at a time.
 template <typename Call>
@@ -92,114 +46,10 @@ void for_each_piece(const State& state, std::size_t n_bytes, Call call) {
     if (piece.n() > 0) call(piece);
 }
 
-// Writes codes as they arrive, or converts them to whole groups.
-class CodeWriter {
- public:
-    CodeWriter(IndexWriter& writer, std::size_t n_bytes, bool in_groups)
-        : writer_(writer), n_bytes_(n_bytes), in_groups_(in_groups) {}
-
-    void append(const std::uint8_t* code) {
-        if (!in_groups_) return writer_.append(code, n_bytes_);
-        rows_.append(code, n_bytes_);
-        if (rows_.size() == kGroup * n_bytes_) write_group();
-    }
-    void finish() {
-        if (!rows_.empty()) write_group();
-    }
-
- private:
-    void write_group() {
-        groups_.resize(kGroup * n_bytes_);
-        to_byte_major({rows_.data(), rows_.size() / n_bytes_, n_bytes_}, groups_.data());
-        writer_.append(groups_.data(), groups_.size());
-        rows_.clear();
-    }
-
-    IndexWriter& writer_;
-    const std::size_t n_bytes_;
-    const bool in_groups_;
-    Array<std::uint8_t> rows_, groups_;
-};
-
-// Writes ids in the order in which they arrive, and keeps those that an id map is made of.
-class IdWriter {
- public:
-    /// All ids lie in smallest .. largest. `ids`: null if no map is wanted.
-    IdWriter(IndexWriter& writer, RawHeader& raw, std::int64_t smallest, std::int64_t largest, Array<std::int64_t>* ids)
-        : writer_(writer), raw_(raw), ids_(ids) {
-        raw.first_id = smallest;
-        raw.id_bytes = static_cast<std::uint8_t>(
-            PackedNumbers::width_for(static_cast<std::uint64_t>(largest) - static_cast<std::uint64_t>(smallest)));
-    }
-
-    void append(std::int64_t id) {
-        const std::uint64_t value = static_cast<std::uint64_t>(id) - static_cast<std::uint64_t>(raw_.first_id);
-        writer_.append(&value, raw_.id_bytes);
-        if (ids_ != nullptr) ids_->push_back(id);
-    }
-    void finish() { writer_.append_slack(); }
-
- private:
-    IndexWriter& writer_;
-    const RawHeader& raw_;
-    Array<std::int64_t>* ids_;
-};
-
-// The facts that opening a mapped file would have to compute; see ClusterParts.
-class Summary {
- public:
-    double cost = 0;  ///< of a query by tables
-
-    /// For a header that tells the numbers of rows and clusters, and those of tables if there are any. `scanned`:
-    /// whether no search uses a directory.
-    Summary(RawHeader& raw, std::size_t n_bytes, bool scanned) : raw_(raw), n_bytes_(n_bytes) {
-        raw.has_summary = 1;
-        if (raw.n_clusters > 0 || scanned) return;
-        if (raw.directory_bits == 0) {
-            const PlanChoice choice = plan_of_mapped(static_cast<std::size_t>(raw.n_rows), n_bytes);
-            raw.directory_bits = static_cast<std::uint8_t>(choice.substring_bits);
-            cost = choice.cost;
-        }
-        begin_.assign(static_cast<std::size_t>(ClusterParts::n_begins(raw)), 0);
-    }
-    /// The next entry; `code` is not read if there is no directory.
-    void add(std::int64_t id, const DuplicateRuns& runs, const std::uint8_t* code) {
-        const std::uint64_t offset = static_cast<std::uint64_t>(id) - static_cast<std::uint64_t>(raw_.first_id);
-        if (n_entries_++ == runs.begin(n_rows_)) {
-            if (n_rows_++ % kGroup == 0) least_.push_back(offset);
-            if (!begin_.empty()) ++begin_[code_bits(code, n_bytes_, 0, raw_.directory_bits) + 1];
-        }
-        least_[least_.size() - 1] = std::min(least_.back(), offset);
-        largest_ = std::max(largest_, offset);
-    }
-    void write(IndexWriter& writer) {
-        const ClusterParts parts(raw_, n_bytes_);
-        const std::uint8_t zeros[8] = {};
-        writer.append(zeros, static_cast<std::size_t>(parts.largest - parts.centroids_end));
-        writer.append(&largest_, sizeof largest_);
-        writer.append(&cost, sizeof cost);
-        for (const std::uint64_t offset : least_) writer.append(&offset, raw_.id_bytes);
-        writer.append_slack();
-        if (begin_.empty()) return;
-        writer.append(zeros, static_cast<std::size_t>(parts.directory - parts.least_end));
-        for (std::size_t value = 1; value < begin_.size(); ++value) begin_[value] += begin_[value - 1];
-        writer.append(begin_.data(), begin_.size() * sizeof begin_[0]);
-    }
-
- private:
-    const RawHeader& raw_;
-    const std::size_t n_bytes_;
-    std::size_t n_entries_ = 0;
-    std::size_t n_rows_ = 0;
-    std::uint64_t largest_ = 0;
-    Array<std::uint64_t> least_;
-    Array<std::uint32_t> begin_;  // at value + 1, the number of its rows until all have come
-};
-
 // Sections 4 and 5, if the file has them. `ids`: of the id map; none if it is not wanted. `summary`: none if it is not.
 void write_newer_sections(IndexWriter& writer, RawHeader& raw, const ArrangedCodes* clusters,
                           const BitMajorSegment* bit_major, const Array<std::int64_t>& ids,
-                          std::optional<Summary>& summary) {
+                          std::optional<SummaryWriter>& summary) {
     // Ids that ascend need no map.
     raw.has_id_map = std::is_sorted(ids.begin(), ids.end()) ? 0 : 1;
     if (raw.n_sections() == kOldSections) return;
@@ -307,7 +157,8 @@ void write_tables(IndexWriter& writer, RawHeader& raw, const SubstringIndex& ind
 }
 
 void write_sorted(IndexWriter& writer, RawHeader& raw, const State& state, std::size_t n_bytes,
-                  Array<std::int64_t>* map_ids, bool with_summary, std::optional<Summary>& summary, Stopper& stopper) {
+                  Array<std::int64_t>* map_ids, bool with_summary, std::optional<SummaryWriter>& summary,
+                  Stopper& stopper) {
     const bool scanned = state.is_scanned() && state.size() > kFewCodes;
     const NewEntries nothing{{nullptr, 0, n_bytes}, nullptr, 0};
     writer.begin(1);
@@ -344,7 +195,7 @@ void write_sorted(IndexWriter& writer, RawHeader& raw, const State& state, std::
 }
 
 void write_clusters(IndexWriter& writer, RawHeader& raw, const ArrangedCodes& clusters, Array<std::int64_t>* map_ids,
-                    bool with_summary, std::optional<Summary>& summary) {
+                    bool with_summary, std::optional<SummaryWriter>& summary) {
     raw.n_clusters = static_cast<std::uint16_t>(clusters.centroids().n);
     const Array<std::uint8_t>& groups = clusters.codes().stored();
     writer.begin(1);
@@ -381,7 +232,7 @@ void write_index(ByteSink& sink, const LevelLayout& layout, const IndexSettings&
         writer.append(&width, sizeof width);
     }
     Array<std::int64_t> ids;
-    std::optional<Summary> summary;
+    std::optional<SummaryWriter> summary;
     Array<std::int64_t>* const map_ids = extras.id_map ? &ids : nullptr;
     const ArrangedCodes* clusters = state.clusters();
     if (clusters != nullptr && clusters->centroids().n > kMaxClusters) clusters = nullptr;  // written in byte order

@@ -59,7 +59,7 @@ void ClusterSearch::run(Stopper& stopper) {
     }
 }
 
-// Lists the visit of the next cluster; false if none is left that can hold results, or may be compared.
+// Lists the visit of the next cluster. Returns false if no cluster is left that can hold results or fits the budget.
 bool ClusterSearch::visits_next(std::uint32_t query) {
     NumberRange& left = left_[query];
     if (spent(query)) {

@@ -203,8 +203,8 @@ class RadiusSearch {
         n_rows_ = 0;
     }
 
-    // The bytes after the substring tell most codes apart from the query, which share the substring itself with it or
-    // nearly so. Each byte lies in a cache line of its own.
+    // Candidates have nearly the query's substring, so the bytes after it are the ones that differ. Each byte lies in
+    // a cache line of its own.
     std::size_t first_byte() const {
         const std::size_t end = tables_.tables()[substring_].first_bit + n_bits_;
         return (end + 7) / 8 % n_bytes_;

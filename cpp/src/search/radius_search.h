@@ -2,8 +2,9 @@
 //
 // Used by segments whose plan is a scan. A code within radius r of the query differs from it by at most r / m bits in
 // at least one of m substrings (Norouzi, Punjani and Fleet, arXiv:1307.2982), so only codes with such a substring are
-// compared. For the k nearest of codes that stand far from all others, that saves nothing; within a radius of a few
-// bits it leaves a handful of codes. Unlike SubstringTable these tables hold no codes: 3 or 4 bytes a code each.
+// compared. A search for the k nearest saves nothing if the codes are far from all others; a search within a radius
+// of a few bits compares a handful of codes. Unlike SubstringTable, these tables hold no codes: 3 or 4 bytes a code
+// each.
 #pragma once
 
 #include <atomic>

@@ -12,8 +12,8 @@ constexpr std::size_t kCallBytes = 16 * 1024;
 // Kernels take an exclusive threshold.
 std::uint16_t threshold_of(const TopK& nearest) { return static_cast<std::uint16_t>(nearest.largest_distance() + 1); }
 
-// Groups of a sample: few codes as a whole; of many about as many as make the time of counting the sample and that of
-// pushing what falls out equal. 0 if k is too large for a sample to tell.
+// Number of groups in a sample: all if the codes are few; otherwise about as many as balance the time to count the
+// sample against the time to push codes that it does not exclude. 0 if k is too large for a sample to be of use.
 std::size_t sample_size(std::size_t n_groups, std::size_t k) {
     constexpr std::size_t kWhole = 16, kMost = 1024;
     if (k >= n_groups * kGroup / 4) return 0;

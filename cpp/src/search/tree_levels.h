@@ -22,8 +22,8 @@ class TreeLevels {
     TreeLevels(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, const Pruning& pruning,
                std::vector<std::uint16_t>& guesses);
 
-    /// Begin with a query. `prepared`: the whole query. `given`: its cuts, or null. `k`: entries that must be kept, if
-    /// there are so many.
+    /// Begin with a query. `prepared`: the whole query. `given`: its cuts, or null. `k`: entries that must be kept, or
+    /// all if there are fewer.
     void start(const std::uint8_t* prepared, const std::uint16_t* given, std::size_t k);
     /// Compare groups of the level under way. Called for all of its groups, in order; then comes settle().
     void compare(NumberRange groups);

@@ -59,7 +59,7 @@ class Segment : public IdList {
 
     /// Whether a block of n_queries on one thread is scanned rather than searched by the plan.
     virtual bool scans(std::size_t n_queries, const Wanted& wanted) const = 0;
-    /// Number of queries that `search` should get at once, if there are so many.
+    /// Largest number of queries that `search` should get at once.
     virtual std::size_t queries_at_once() const { return 16; }
     /// Bytes that a scan reads.
     virtual std::size_t scan_bytes() const = 0;

@@ -15,7 +15,8 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fasthash._checks import as_array, check_whole_bytes
+from fasthash._arrays import as_array
+from fasthash._checks import check_whole_bytes
 from fasthash.codes import sign_codes
 
 __all__ = [
@@ -204,7 +205,7 @@ def _readable(X: Any) -> Any:
 
 
 def check_varied(centred: Floats) -> None:
-    """Features that are not all the same: a method that measures their extent has nothing to measure else."""
+    """Check that the features are not all equal, for methods that measure their extent."""
     if (centred == centred[0]).all():
         raise ValueError(f"X must not have all rows equal, got n_samples = {len(centred)} equal rows")
 

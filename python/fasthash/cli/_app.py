@@ -18,6 +18,7 @@ from fasthash._durable import check_writable
 from fasthash._shown import for_terminal
 
 __all__ = [
+    "AsJson",
     "Force",
     "MaxBytes",
     "MaxPixels",
@@ -63,6 +64,7 @@ app = typer.Typer(
 )
 
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 MaxBytes = Annotated[
     int | None, typer.Option(help="An image file of more bytes counts as broken. Default: 268435456, 256 MiB.")

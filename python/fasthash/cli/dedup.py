@@ -10,6 +10,7 @@ import typer
 
 from fasthash._shown import counted, for_terminal
 from fasthash.cli._app import (
+    AsJson,
     MaxBytes,
     MaxPixels,
     app,
@@ -62,7 +63,7 @@ def dedup(
     ] = "white",
     max_bytes: MaxBytes = None,
     max_pixels: MaxPixels = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find near-duplicate photos by their perceptual hashes; nothing is deleted. Broken files are listed and left out.
 

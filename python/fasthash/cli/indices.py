@@ -1,4 +1,4 @@
-"""The commands for index files and stores: `build`, `search`, `info` and `verify`."""
+"""The commands that build and search index files and stores: `build` and `search`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fasthash import FlatIndex, FormatError, HierIndex, Store, load, peek
-from fasthash import verify as verify_file
+from fasthash import FlatIndex, HierIndex, Store, load
 from fasthash._checks import check_codes
 from fasthash._shown import counted, for_terminal
 from fasthash.cli import _codes, stores
-from fasthash.cli._app import Force, app, complain, new_file, one_line_errors, use_threads, whole_numbers
+from fasthash.cli._app import AsJson, Force, app, new_file, one_line_errors, use_threads, whole_numbers
+from fasthash.cli._facts import facts_of, facts_of_saved_shards
 
 if TYPE_CHECKING:
     from fasthash.cli._results import Result
@@ -50,13 +50,11 @@ class KeepMode(str, Enum):
 
 
 Threads = Annotated[int | None, typer.Option(help="Number of threads. Default: the number of processors.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OnRay = Annotated[bool, typer.Option("--ray", help="Use actors of a Ray cluster; the index is a folder.")]
 Shards = Annotated[int | None, typer.Option(help="With --ray: number of shards. Default: 2, or as saved.")]
 Address = Annotated[
     str | None, typer.Option(help="With --ray: the cluster, such as host:6379. Default: a new one on this machine.")
 ]
-IndexFile = Annotated[Path, typer.Argument(help="An index file or a store.", show_default=False)]
 
 
 # Long because typer takes the options from the arguments of a function.
@@ -173,7 +171,7 @@ def build(
             index.add(gallery, given, **({} if ray else {"progress": tell}))
         seconds = time.perf_counter() - begin
         index.save(output)
-        facts = (_facts_of_shards(output) if ray else _facts(output)) | {"seconds": seconds}
+        facts = (facts_of_saved_shards(output) if ray else facts_of(output)) | {"seconds": seconds}
     _tell_built(facts, output, as_json)
 
 
@@ -325,112 +323,3 @@ def _on_ray(address: str | None) -> type[ShardedIndex]:
 
     _ray.start(address)
     return ShardedIndex
-
-
-@app.command()
-def info(file: IndexFile, as_json: AsJson = False) -> None:
-    """Print the header of an index file, or the size and settings of a store, also of one in shards.
-
-    Examples:
-
-        fasthash info codes.fh
-
-        fasthash info photos.fhs
-    """
-    with one_line_errors():
-        facts = _facts(file)
-    if as_json:
-        typer.echo(json.dumps(facts))
-        return
-    for name, value in facts.items():
-        typer.echo(f"{name.replace('_', ' '):20s} {_plain(value)}")
-
-
-@app.command()
-def verify(
-    files: Annotated[list[Path], typer.Argument(help="Index files and stores.", show_default=False)],
-    as_json: AsJson = False,
-) -> None:
-    """Check every byte of index files, section by section, and of stores. The exit code is 1 if any file is damaged.
-
-    With --json, print one line for each file.
-
-    Examples:
-
-        fasthash verify codes.fh
-
-        fasthash verify codes.fh levels.fh --json
-    """
-    wrong = False
-    for file in files:
-        try:
-            if stores.is_store(file):
-                wrong |= stores.verify_lines(file, as_json)
-                continue
-            report = verify_file(file)
-        except (FormatError, OSError, ValueError) as error:
-            wrong = True
-            if as_json:
-                typer.echo(json.dumps({"file": str(file), "sections": [], "fault": str(error)}))
-            else:
-                complain(str(error))
-            continue
-        wrong |= bool(report.fault)
-        if as_json:
-            sections = [entry._asdict() | {"checksum": f"{entry.checksum:016x}"} for entry in report.sections]
-            typer.echo(json.dumps({"file": str(file), "sections": sections, "fault": report.fault or None}))
-            continue
-        if len(files) > 1:
-            typer.echo(for_terminal(file))
-        typer.echo(f"{'section':10s} {'offset':>14s} {'bytes':>14s}  {'XXH64':16s}")
-        for entry in report.sections:
-            outcome = "ok" if entry.intact else "DAMAGED"
-            typer.echo(f"{entry.name:10s} {entry.offset:14,d} {entry.n_bytes:14,d}  {entry.checksum:016x}  {outcome}")
-        typer.echo(f"{'content':10s} {for_terminal(report.fault or 'ok')}")
-    if wrong:
-        raise typer.Exit(1)
-
-
-def _facts(file: Path) -> dict[str, Any]:
-    if stores.is_store(file):
-        return stores.facts_of(file)
-    header = peek(file)
-    return {
-        "kind": header.kind,
-        "codes": header.n_codes,
-        "bits": header.n_bits,
-        "levels": list(header.level_bits),
-        "metric": header.metric,
-        "memory": header.memory,
-        "ids": "stored" if header.has_ids else "counted",
-        "clusters": header.n_clusters,
-        "id_map": header.has_id_map,
-        "format": header.format_version,
-        "file_bytes": header.file_bytes,
-        "file_bytes_per_code": header.file_bytes / header.n_codes if header.n_codes else None,
-    }
-
-
-def _facts_of_shards(folder: Path) -> dict[str, Any]:
-    """Sum up the files of a folder of shards, with the keys of `_facts`; after a save it holds no other shard files."""
-    shards = [_facts(file) for file in sorted(folder.glob("shard-*.fh"))]
-    n, n_bytes = (sum(shard[name] for shard in shards) for name in ("codes", "file_bytes"))
-    counted = {
-        "codes": n,
-        "shards": len(shards),
-        "file_bytes": n_bytes,
-        "file_bytes_per_code": n_bytes / n if n else None,
-    }
-    return shards[0] | {"kind": "sharded"} | counted
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, list):
-        return " + ".join(map(str, value))
-    if isinstance(value, float):
-        return f"{value:,.2f}"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return "-" if value is None else str(value)

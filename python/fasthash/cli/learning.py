@@ -14,6 +14,7 @@ import typer
 
 from fasthash._shown import counted, for_terminal
 from fasthash.cli._app import (
+    AsJson,
     Force,
     MaxBytes,
     MaxPixels,
@@ -198,7 +199,7 @@ def evaluate(
     ties: Annotated[str | None, typer.Option(help="expected, best, worst, or feature (HHNet's).")] = None,
     empty: Annotated[str | None, typer.Option(help="Queries without relevant images: zero or drop.")] = None,
     plots: Annotated[bool, typer.Option(help="Also draw curves and a contact sheet of neighbours.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compute retrieval metrics of a trained encoder; write results.json and codes.npz to its folder.
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fasthash.cli import _codes
-from fasthash.cli._app import Force, app, new_file, one_line_errors
+from fasthash.cli._app import AsJson, Force, app, new_file, one_line_errors
 
 __all__: list[str] = []
 
@@ -35,7 +35,7 @@ def bench(
         Path | None, typer.Option("--output", "-o", help="Folder for bench.json, bench.md and bench.png.")
     ] = None,
     force: Force = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure the speed of the indices and of other installed libraries on your codes.
 

@@ -13,7 +13,7 @@ from fasthash import Store
 from fasthash._shown import counted, for_terminal
 from fasthash.cli._app import app, one_line_errors
 from fasthash.distributed import manifest as shards
-from fasthash.store.copying import verify_store
+from fasthash.store.copying import unmade_if_it_fails, verify_store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,10 +80,11 @@ def add_to_store(
     """Make a store of these codes, or add them to an existing one; return its facts and the seconds.
 
     Raises:
-        TypeError, ValueError: as `Store.add`.
+        TypeError, ValueError: as `Store.add`. No store is made.
+        OSError: as `Store.commit`.
     """
     begin = time.perf_counter()
-    with Store(output, "w", **settings) as store:
+    with unmade_if_it_fails(output), Store(output, "w", **settings) as store:
         store.add(gallery, keys, ids=ids)
         store.commit()
         return store.info(), time.perf_counter() - begin

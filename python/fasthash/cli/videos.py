@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fasthash._shown import counted, for_terminal
-from fasthash.cli._app import app, complain, one_line_errors, sigterm_as_exit
+from fasthash.cli._app import AsJson, app, complain, one_line_errors, sigterm_as_exit
 
 if TYPE_CHECKING:
     from fasthash.dedup import DuplicateVideos
@@ -32,7 +32,7 @@ def dedup_videos(
     ] = None,
     max_pixels: Annotated[int, typer.Option(help="A video with larger frames counts as broken.")] = 1 << 27,
     max_seconds: Annotated[int, typer.Option(help="A video that lasts longer counts as broken.")] = 12 * 3600,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find near-duplicate videos by their frames: encoded anew, resized, trimmed or cut out; nothing is deleted.
 

@@ -31,8 +31,8 @@ def load_folder(
     all images but the queries the gallery. Otherwise a tenth of each class, at least 1 and at most 50 images, are
     drawn as queries, and all the others are both training set and gallery.
 
-    Photos are told by their suffixes, and by their content where a suffix does not tell. Every one is decoded once;
-    those that fail are left out, listed in `Split.skipped` and warned of.
+    A file is a photo by its suffix, or by its content if the suffix is unknown. Every photo is decoded once; those that
+    fail are left out, listed in `Split.skipped` and warned of.
 
     Args:
         path: the folder.

@@ -40,7 +40,7 @@ class ImageSet(Dataset[tuple[torch.Tensor, Any]]):
             ones `(n, C)` with a column for each of `class_names`, integers or booleans, kept as uint8.
         class_names: name of each class.
         transform: from a PIL RGB image to a tensor, such as `HashEncoder.transform`; None gives uint8 `(3, H, W)`.
-        names: what tells the images of a data set apart, such as their paths below its folder, None where not known.
+        names: a unique name of each image, such as its path below the folder of the data set; None where not known.
             Without `names` they are the paths as given, and for arrays the hash of the pixels.
 
     Raises:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from fasthash._checks import check_path
 from fasthash._durable import put
+from fasthash._saved_folder import is_version
 from fasthash.data.images import ImageSet, Transform
 from fasthash.data.protocols import Protocol
 
@@ -86,7 +87,7 @@ def _read(path: str | os.PathLike[str]) -> Record:
         raise ValueError(f"{where} is no file of a split: {error}") from error
     if not isinstance(record, dict) or record.get("format") != _FORMAT:
         raise ValueError(f"{where} is no file of a split")
-    if record.get("version") != _VERSION:
+    if not is_version(record.get("version"), (_VERSION,)):
         raise ValueError(f"{where} has version {record.get('version')!r}, this release reads {_VERSION}")
     stored, actual = record.pop("sha256", None), digest(record)
     if stored != actual:

@@ -139,6 +139,7 @@ class Durable(Changing):
         check_path("store", folder)
         path = Path(os.path.abspath(folder))
         refuse_others(path)
+        self._join()  # before there is a folder: without Ray, or without its cluster, none is made
         make_folder(path)
         self._open(path, new, options)
 
@@ -228,7 +229,7 @@ class Durable(Changing):
                 self._keepers.set_sources(self._sources_now(self._state.versions, held))
 
     def _rebase(self, shards: Sequence[int], held: Collection[int]) -> None:
-        """Let the shards go on from the last commit; as long as one does not, its version is right all the same."""
+        """Map the files of the last commit in these shards; a shard that has not done so yet still answers rightly."""
         cards = [source.card for source in self._sources_now(self._state.versions, held)]
         calls = {shard: ("rebase", cards[shard], not self._unflushed, shard not in held) for shard in shards}
         try:

@@ -113,7 +113,8 @@ class Fleet(Asking):
             sizes: number of codes of each shard.
 
         Returns:
-            The answers. One that a relay has merged stands under the largest of its shards, the first of equal ones.
+            The answers by shard. An answer that a relay has merged has the number of its largest shard, the first of
+            equal ones.
 
         Raises:
             ShardLostError: as in `ask`.

@@ -71,11 +71,11 @@ class EncodedParts:
 
     @classmethod
     def begin(cls, folder: str | os.PathLike[str], facts: Mapping[str, Any]) -> EncodedParts:
-        """Make a folder for a run that these facts tell of, or go on with the one that is there.
+        """Make a folder for the run that these facts describe, or go on with the parts that are there.
 
         Raises:
-            FileExistsError: `folder` holds something else, or parts of which no card tells.
-            ValueError: it holds the parts of a run of which other facts are told.
+            FileExistsError: `folder` holds something else, or parts without a card.
+            ValueError: it holds the parts of a run with other facts.
         """
         folder = Path(folder)
         if not (folder / CARD_NAME).exists():

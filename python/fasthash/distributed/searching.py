@@ -10,17 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import (
-    check_bool,
-    check_int,
-    check_queries,
-    check_radius,
-    code_bytes,
-    is_int64,
-    of_ids,
-    own_array,
-    own_ids,
-)
+from fasthash._arrays import own_array
+from fasthash._checks import check_bool, check_int, check_queries, check_radius, code_bytes, is_int64, of_ids, own_ids
 from fasthash._index_options import MAX_K, Allow, IndexSettings, KeepMode, check_keep
 from fasthash.distributed._ray import shared
 from fasthash.distributed.fleet import Fleet

@@ -67,9 +67,13 @@ class Sharded:
         options: Options,
         fleet_class: type[Fleet] = Fleet,
     ) -> None:
-        _ray.start()
+        self._join()
         fleet = fleet_class(options, settings, sources)
         self._begin(settings, fleet, fleet.start(), next_id)
+
+    def _join(self) -> None:
+        """Join the cluster of this process; without one, start one on this machine."""
+        _ray.start()
 
     def _begin(self, settings: IndexSettings, fleet: Fleet, sizes: Sequence[int], next_id: int) -> None:
         """Start with the shards of a fleet, which hold these numbers of codes."""

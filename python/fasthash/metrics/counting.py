@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import as_array, check_codes, check_codes_of_any_width
+from fasthash._arrays import as_array
+from fasthash._checks import check_codes, check_codes_of_any_width
 from fasthash.metrics.from_histograms import Histograms
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import as_array, check_codes_of_any_width, check_whole_bytes
+from fasthash._arrays import as_array
+from fasthash._checks import check_codes_of_any_width, check_whole_bytes
 
 __all__ = ["CodeDiagnostics", "code_diagnostics"]
 

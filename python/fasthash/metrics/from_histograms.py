@@ -8,7 +8,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import as_array, check_choice, check_int
+from fasthash._arrays import as_array
+from fasthash._checks import check_choice, check_int
 from fasthash.metrics.average_precision import Denominator, GroupTies, average_precisions
 from fasthash.metrics.ties import Counts, Floats
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import as_array
+from fasthash._arrays import as_array
 from fasthash._labels import check_labels, relevance
 from fasthash.metrics.average_precision import Denominator
 from fasthash.metrics.from_histograms import Empty, counted_queries

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,16 @@ from fasthash._durable import make_folder
 from fasthash._hier_index import HierIndex
 from fasthash._index_base import Index
 from fasthash._index_files import verify
-from fasthash.store.files import WriterLock, new_name, put_manifest, refuse_strangers, write_file
+from fasthash.store.files import (
+    LOCK,
+    WriterLock,
+    leftovers,
+    new_name,
+    put_manifest,
+    refuse_strangers,
+    remove,
+    write_file,
+)
 from fasthash.store.held import Held
 from fasthash.store.keys import KeyTable
 from fasthash.store.kinds import KINDS
@@ -26,7 +36,7 @@ from fasthash.store.segment import open_segments
 from fasthash.store.view import View
 from fasthash.store.writer import Settings, Writer
 
-__all__ = ["copy_store", "store_index", "verify_files", "verify_store"]
+__all__ = ["copy_store", "store_index", "unmade_if_it_fails", "verify_files", "verify_store"]
 
 
 def copy_store(source: Path, view: View, folder: Path) -> None:
@@ -77,12 +87,48 @@ def store_index(path: str | os.PathLike[str], index: Index, keys: Any) -> None:
     settings: Settings = {"level_bits": index.level_bits, "metric": index.metric}
     if isinstance(index, HierIndex):
         settings["memory"] = index.memory
-    writer = Writer(Path(os.path.abspath(path)), settings, True, False)
+    folder = Path(os.path.abspath(path))
+    with unmade_if_it_fails(folder):
+        writer = Writer(folder, settings, True, False)
+        try:
+            writer.add(codes, given and KINDS[str(kind)].as_argument(given), ids)
+            writer.commit()
+        finally:
+            writer.close()
+
+
+@contextmanager
+def unmade_if_it_fails(folder: Path) -> Iterator[None]:
+    """Remove a store that the block makes if it raises before the first commit. A store that was there stays."""
+    had_folder, had_store = folder.exists(), (folder / MANIFEST).exists()
     try:
-        writer.add(codes, given and KINDS[str(kind)].as_argument(given), ids)
-        writer.commit()
+        yield
+    except BaseException:
+        if not had_store:
+            with suppress(FormatError, OSError):
+                _remove_empty(folder)
+            if not had_folder:
+                with suppress(OSError):
+                    folder.rmdir()  # unless something is in it
+        raise
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove the files of a store to which nothing was committed, if nobody writes it."""
+    if not (folder / MANIFEST).exists():
+        return
+    lock = WriterLock(folder)
+    try:
+        if read_manifest(folder).commit > 0:
+            return
+        remove(folder, leftovers(folder, ()))
+        (folder / MANIFEST).unlink()
+        if os.name != "nt":  # Windows removes no open file
+            (folder / LOCK).unlink()
     finally:
-        writer.close()
+        lock.release()
+    if os.name == "nt":
+        (folder / LOCK).unlink()
 
 
 def verify_store(folder: Path) -> list[tuple[str, int, str]]:

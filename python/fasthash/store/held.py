@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._checks import own_ids, short
+from fasthash._checks import own_ids
 from fasthash._index_base import Index
+from fasthash._shown import short
 from fasthash.store.kinds import KINDS, Key, KeyKind, as_list, kind_of
 
 __all__ = ["Held"]

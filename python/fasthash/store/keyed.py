@@ -38,7 +38,7 @@ class KeyedIndex(Readable):
     go through it. Searches return what the index returns, with `keys`.
 
     Any number of threads may search while others change the index. A search sees each change completely or not at all,
-    and its result tells the keys of that moment.
+    and its result has the keys of that moment.
 
     Args:
         index: a `FlatIndex`, a `HierIndex`, or a copy of one on a GPU. The keyed index works on a copy of it, which

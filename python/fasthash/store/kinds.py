@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fasthash._checks import short
+from fasthash._shown import short
 
 __all__ = ["KINDS", "MAX_KEY_BYTES", "Key", "KeyKind", "as_list", "kind_of"]
 

@@ -7,7 +7,8 @@ from typing import Any, Literal, cast, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import as_array, check_ids, check_int, is_int64
+from fasthash._arrays import as_array
+from fasthash._checks import check_ids, check_int, is_int64
 from fasthash._index_options import Allow, KeepMode, Memory, Metric
 from fasthash.results import SearchStats
 from fasthash.store.held import Held

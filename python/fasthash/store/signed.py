@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fasthash._core import FormatError
-from fasthash._saved_folder import parsed
+from fasthash._saved_folder import is_version, parsed
 
 __all__ = ["read_signed", "signed"]
 
@@ -48,7 +48,7 @@ def read_signed(path: Path, text: bytes, kind: str, what: str, read: Callable[[d
         content = parsed(line.decode())
         if content.pop("class") != kind:
             raise FormatError(f"it is not that of {what}")
-        if (version := content.pop("format")) not in _FORMATS:
+        if not is_version(version := content.pop("format"), _FORMATS):
             raise FormatError(f"format is {version!r}, this release reads {' and '.join(map(str, _FORMATS))}")
         if checksum != hashlib.sha256(line + end).hexdigest().encode() + b"\n":
             raise FormatError("its checksum does not match")

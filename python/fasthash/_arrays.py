@@ -1,0 +1,59 @@
+"""Values of callers as numpy arrays: converted, copied if the caller could change them, and laid out for the core.
+
+Called before the checks of dtype, shape and values.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasthash._shown import short
+
+__all__ = ["as_array", "as_int64", "in_words", "own_array"]
+
+
+def as_array(name: str, value: Any) -> NDArray[Any]:
+    """Convert a value to a numpy array; an empty list, which has no dtype, becomes int64.
+
+    CPU memory exposed by the buffer protocol, `__array__` or DLPack is not copied.
+    """
+    # Do not touch numpy.ma unless it is loaded: a child forked during its lazy import would wait for ever.
+    masked = getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())
+    if isinstance(value, masked):
+        raise TypeError(f"{name} must be an array without a mask, got a masked array")
+    only_dlpack = hasattr(value, "__dlpack__") and not hasattr(value, "__array__")
+    try:
+        array = np.from_dlpack(value) if only_dlpack else np.asarray(value)
+    except ValueError as error:
+        # numpy's own text of lists of unequal lengths names neither the argument nor its value.
+        expected = "an array, or lists of one length" if isinstance(value, (list, tuple)) else f"an array: {error}"
+        raise ValueError(f"{name} must be {expected}, got {short(value)}") from None
+    except (BufferError, RuntimeError, TypeError) as error:  # memory on a GPU, or a tensor that requires a gradient
+        raise TypeError(f"{name} must be an array that numpy can read: {error}") from error
+    untyped = array.size == 0 and array.dtype == np.float64 and not hasattr(value, "dtype")
+    return array.astype(np.int64) if untyped else array
+
+
+def own_array(name: str, value: Any) -> NDArray[Any]:
+    """Convert a value to a numpy array and copy it, so that the checked values are the values used.
+
+    Without a copy, another thread could write to the array after the check, and an object could return another array at
+    the next conversion.
+    """
+    return np.array(as_array(name, value))
+
+
+def as_int64(name: str, array: NDArray[Any]) -> NDArray[np.int64]:
+    """Return integers as int64; copies unless they are. Raises ValueError for one that does not fit."""
+    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} must fit int64, got {array.max()}")
+    return array.astype(np.int64, copy=False)
+
+
+def in_words(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the array C-contiguous and aligned; copies only if necessary."""
+    return np.require(array, requirements=["C", "A"])
