@@ -42,9 +42,12 @@ void ClusterSearch::run(Stopper& stopper) {
     visit_nearest(stopper);
     for (std::uint32_t query = 0; query < block_.queries.n; ++query) list_others(query);
     // All queries take their next few clusters, so that those with a common cluster visit it together. The fewer, the
-    // better the thresholds are known; the more, the more queries meet. Thresholds settle early, so rounds grow.
-    const bool alone = block_.queries.n == 1;
-    for (std::size_t n_next = alone ? 1 : kTogether; !stopper.stopped(); n_next *= alone ? 1 : 2) {
+    // better the thresholds are known; the more, the more queries meet. Thresholds settle early, so rounds grow. Where
+    // thresholds leave many clusters, they leave out little: an exact search begins with a quarter of these.
+    const std::size_t n_queries = block_.queries.n;
+    const bool alone = n_queries == 1;
+    std::size_t n_next = alone ? 1 : exact_ ? std::max(kTogether, others_.size() / n_queries / 4) : kTogether;
+    for (; !stopper.stopped(); n_next *= alone ? 1 : 2) {
         visits_.clear();
         for (std::uint32_t query = 0; query < block_.queries.n; ++query) {
             for (std::size_t i = 0; i < n_next && visits_next(query); ++i) {
