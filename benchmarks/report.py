@@ -1,6 +1,6 @@
 """Measures the figures of docs/figures.md, beside faiss-cpu and usearch on the same arrays, and draws them.
 
-    python benchmarks/report.py [--quick]
+    python benchmarks/report.py [--quick] [--only PART ...]
 
 writes report.json and report.md into benchmarks/results/, the pictures into docs/images/, and the tables into
 docs/figures.md and README.md. One thread and k = 10 unless a row says otherwise; medians of runs that took turns in one
@@ -305,7 +305,10 @@ def worst_cases(n):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the codes")
-    quick = parser.parse_args().quick
+    parser.add_argument("--only", nargs="+", metavar="PART", default=(), help="measure these anew, keep the others")
+    options = parser.parse_args()
+    quick, path = options.quick, RESULTS / "report.json"
+    kept = json.loads(path.read_text()) if options.only else {}
     n, n_large = (100_000, 1_000_000) if quick else (1_000_000, 10_000_000)
     faiss.omp_set_num_threads(1)
     fh.set_num_threads(1)
@@ -321,8 +324,10 @@ def main():
         "n": n,
         "n_large": n_large,
     }
+    if changed := [name for name in report if name in kept and kept[name] != report[name]]:
+        parser.error(f"--only: {', '.join(changed)} of {path} differ; measure all parts")
     begin = time.perf_counter()
-    for name, measure in {
+    parts = {
         "flat_widths": lambda: flat_widths(n),
         "flat_single": lambda: flat_single(n),
         "two_threads": lambda: two_threads(n_large),
@@ -335,10 +340,16 @@ def main():
         "scaling": lambda: scaling(n_large),
         "recall": lambda: recall_against_time(n // 5),
         "worst_cases": lambda: worst_cases(n),
-    }.items():
-        report[name] = measure()
-        print(f"{name}: {time.perf_counter() - begin:.0f} s", flush=True)
-        (RESULTS / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    }
+    if unknown := set(options.only) - set(parts):
+        parser.error(f"--only: {', '.join(sorted(unknown))} are none of the parts {', '.join(parts)}")
+    for name, measure in parts.items():
+        measured = not options.only or name in options.only
+        report[name] = measure() if measured else kept[name]
+        print(f"{name}: {f'{time.perf_counter() - begin:.0f} s' if measured else 'kept'}", flush=True)
+        if not options.only:
+            path.write_text(json.dumps(report, indent=1) + "\n")
+    path.write_text(json.dumps(report, indent=1) + "\n")
     (RESULTS / "report.md").write_text(page(report))
     if quick:
         return
