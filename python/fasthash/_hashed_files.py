@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from threading import Event
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from fasthash._checks import check_path
@@ -27,7 +26,7 @@ from fasthash.threads import get_num_threads
 with needs_extra("dedup"):
     from tqdm import tqdm
 
-__all__ = ["HashedFiles", "Stamp", "check_folders", "hash_files", "loaded", "stamp_of"]
+__all__ = ["HashedFiles", "Run", "Stamp", "check_folders", "hash_files", "loaded", "stamp_of"]
 
 _END = 1 << 16  # bytes at both ends of a file that are looked at
 _N_SAMPLES, _SAMPLE = 16, 1 << 12  # and pieces between
@@ -45,6 +44,12 @@ class Stamp(NamedTuple):
 
     sample: str
     """Checksum of a sample of its bytes; empty for one that no file has, as of a state of the first release."""
+
+
+class Run:
+    """A run over files, which Ctrl-C or SIGTERM may stop. Threads that hash read it without a lock: it only turns True."""
+
+    stopped = False
 
 
 def stamp_of(path: str | os.PathLike[str]) -> Stamp:
@@ -141,7 +146,7 @@ def hash_files(
     known: HashedFiles[_Hash],
     state: Path | None,
     found: Found,
-    hash_file: Callable[[str, Event], _Hash],
+    hash_file: Callable[[str, Run], _Hash],
     unit: str,
     progress: bool,
     save_every: int | None = None,
@@ -154,7 +159,7 @@ def hash_files(
         state: where they are kept, or None.
         found: the files.
         hash_file: makes the hash of a file; whatever it raises is the reason why the file is broken. Where that takes
-            long, it looks at the event, which is set when the run is stopped.
+            long, it looks whether the run has been stopped.
         unit: the noun of the progress bar.
         progress: show it, on a terminal.
         save_every: so many files hashed make a save due, and that share of 10,000 of all that are known; None takes
@@ -238,12 +243,12 @@ def _hashed(
     folder: str,
     known: HashedFiles[_Hash],
     paths: list[str],
-    hash_file: Callable[[str, Event], _Hash],
+    hash_file: Callable[[str, Run], _Hash],
     unit: str,
     progress: bool,
 ) -> Generator[tuple[str, _Outcome[_Hash]], None, None]:
     """Each path, in order, with what came of it."""
-    stopped = Event()
+    run = Run()
 
     def attempt(path: str) -> tuple[str, _Outcome[_Hash]]:
         place = os.path.join(folder, path)
@@ -251,7 +256,7 @@ def _hashed(
             stamp = stamp_of(place)
             if known.stamp(path) == stamp:
                 return path, None
-            return path, (stamp, hash_file(place, stopped))
+            return path, (stamp, hash_file(place, run))
         except Exception as error:  # decoders raise anything from OSError to SyntaxError on broken files
             return path, reason(error)
 
@@ -265,5 +270,5 @@ def _hashed(
             disable=not (progress and is_watched()),
         )
     finally:
-        stopped.set()
+        run.stopped = True
         pool.shutdown(cancel_futures=True)  # Ctrl-C waits for the files at hand, not for all

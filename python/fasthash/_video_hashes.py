@@ -8,14 +8,13 @@ from __future__ import annotations
 import os
 from fractions import Fraction
 from pathlib import Path
-from threading import Event
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasthash._extras import needs_extra
-from fasthash._hashed_files import HashedFiles, Stamp
+from fasthash._hashed_files import HashedFiles, Run, Stamp
 from fasthash._phash import phash
 from fasthash._saved_folder import CARD_NAME, Card, check_file, write_folder
 from fasthash._saved_kinds import HASH_KINDS, check_videos, load_codes, load_folder
@@ -63,12 +62,12 @@ def hash_video(
     every: Fraction,
     limits: VideoLimits,
     n_threads: int = 1,
-    stopped: Event | None = None,
+    run: Run | None = None,
 ) -> HashedVideo:
     """Hash the first frame of each `every` seconds of a video. Frames that follow one nearly unchanged prolong it.
 
     Raises:
-        InterruptedError: `stopped` has been set meanwhile.
+        InterruptedError: the run has been stopped meanwhile.
         ValueError: all frames are blank.
         ValueError, OSError: as `fasthash._video_frames.open_video` and `VideoReader.sampled`.
     """
@@ -78,7 +77,7 @@ def hash_video(
     n_frames = n_blank = 0
     with open_video(path, limits, n_threads) as video:
         for step, frame in video.sampled(every, _SHRUNK):
-            if stopped is not None and stopped.is_set():
+            if run is not None and run.stopped:
                 raise InterruptedError("the run was stopped")
             n_frames += 1
             grey = frame.convert("L").resize((_SQUARE, _SQUARE), Image.Resampling.LANCZOS)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from fractions import Fraction
-from threading import Event
 from typing import NamedTuple
 
 import numpy as np
 
 from fasthash._checks import check_bool, check_fraction, check_int, check_positive
 from fasthash._extras import needs_extra
-from fasthash._hashed_files import check_folders, hash_files, loaded
+from fasthash._hashed_files import Run, check_folders, hash_files, loaded
 from fasthash._photo_files import Broken
 from fasthash._photos import MAX_PIXELS
 from fasthash._video_files import find_videos
@@ -183,8 +182,8 @@ def find_duplicate_videos(
         found = find_videos(each)
         n_threads = max(1, get_num_threads() // max(1, len(found.paths)))  # a decoder's, where there are few files
 
-        def hash_one(path: str, stopped: Event, n_threads: int = n_threads) -> HashedVideo:
-            return hash_video(path, step, limits, n_threads, stopped)
+        def hash_one(path: str, run: Run, n_threads: int = n_threads) -> HashedVideo:
+            return hash_video(path, step, limits, n_threads, run)
 
         n_new, faults = hash_files(each, hashes, place, found, hash_one, "video", progress, _SAVE_EVERY)
         n_hashed, n_others = n_hashed + n_new, n_others + found.n_others

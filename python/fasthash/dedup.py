@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from threading import Event
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fasthash._checks import check_bool, check_codes_of_any_width, check_int
 from fasthash._durable import check_writable
-from fasthash._hashed_files import check_folders, hash_files, loaded
+from fasthash._hashed_files import Run, check_folders, hash_files, loaded
 from fasthash._phash import phash
 from fasthash._photo_files import Broken, find_photos
 from fasthash._photo_groups import Photo, PhotoSet
@@ -243,7 +242,7 @@ class _Job(NamedTuple):
     def hash_all(self, options: dict[str, Any], progress: bool) -> tuple[int, Broken, int]:
         """Hash what is new or has changed; how many that were, what is broken, and the number of other files."""
 
-        def hash_one(path: str, _: Event) -> NDArray[np.uint8]:
+        def hash_one(path: str, _: Run) -> NDArray[np.uint8]:
             return hash_photo(path, self.known.hash_bits, **options)
 
         found = find_photos(self.folder)
