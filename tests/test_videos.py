@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 from fractions import Fraction
-from threading import Event
 from urllib.parse import unquote_to_bytes
 
 import pytest
@@ -19,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fasthash import _review_cards, _video_page, _videos
+from fasthash._hashed_files import Run
 from fasthash._video_frames import VideoLimits, open_video
 from fasthash._video_hashes import VideoHashes, hash_video
 from fasthash.dedup import find_duplicate_videos
@@ -283,10 +283,10 @@ def test_hashes_are_kept(made, tmp_path, monkeypatch):
 
 def test_a_run_that_is_stopped_does_not_wait_for_the_end_of_a_video(tmp_path):
     path = write(tmp_path / "a.mp4", frames(1))
-    stopped = Event()
-    stopped.set()
+    run = Run()
+    run.stopped = True
     with pytest.raises(InterruptedError):
-        hash_video(path, Fraction(1), LIMITS, stopped=stopped)
+        hash_video(path, Fraction(1), LIMITS, run=run)
 
 
 def test_ctrl_c_keeps_the_hashes(tmp_path, monkeypatch):

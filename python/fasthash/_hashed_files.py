@@ -47,7 +47,7 @@ class Stamp(NamedTuple):
 
 
 class Run:
-    """A run over files, which Ctrl-C or SIGTERM may stop. Threads that hash read it without a lock: it only turns True."""
+    """A run over files, which Ctrl-C or SIGTERM may stop. Threads read the flag without a lock: it only turns True."""
 
     stopped = False
 
