@@ -1,8 +1,8 @@
 """Files of a folder with their hashes, kept from run to run: which files are new or have changed, and hashing those.
 
-Called by `fasthash.dedup` for photos and by `fasthash._videos`. A hash counts for a file of the same path, size, time
-and content, of which a sample is read: sizes and times alone are equal where files were swapped, or unpacked with their
-old times.
+Called by `fasthash.dedup` for photos and by `fasthash._videos`. A kept hash is used for a file of the same path, size
+and time, if a sample of its bytes is the same, too: files that were swapped, or unpacked with their old times, may
+have equal sizes and times.
 """
 
 from __future__ import annotations
@@ -158,8 +158,8 @@ def hash_files(
         known: hashes of earlier runs; those of files that are gone are dropped.
         state: where they are kept, or None.
         found: the files.
-        hash_file: makes the hash of a file; whatever it raises is the reason why the file is broken. Where that takes
-            long, it looks whether the run has been stopped.
+        hash_file: returns the hash of a file. A file for which it raises counts as broken. If it takes long, it should
+            look at `Run.stopped` now and then.
         unit: the noun of the progress bar.
         progress: show it, on a terminal.
         save_every: so many files hashed make a save due, and that share of 10,000 of all that are known; None takes

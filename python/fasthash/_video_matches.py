@@ -60,7 +60,7 @@ class Match(NamedTuple):
 
 
 def near_timelines(videos: Sequence[Timeline], radius: int, min_share: float) -> Iterator[Match]:
-    """All pairs of videos of which enough frames match at one offset, in any order.
+    """Yield the pairs of videos that share enough frames at one offset, in any order.
 
     The offset of a pair is the one with the most frames matched; of those, the one at which the most frames come into
     sight in the same step as a frame that they match; then the one nearest to 0; then the smaller one.

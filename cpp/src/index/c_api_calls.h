@@ -1,4 +1,4 @@
-// What all functions of the C interface share: handles, statuses, checks of arguments.
+// Handles, statuses and checks of arguments, shared by all functions of the C interface.
 //
 // Used by c_api*.cpp. No exception leaves run(); handles own core objects; null handles are refused or ignored as
 // fasthash.h says.

@@ -240,7 +240,7 @@ AVX512_INLINE void compare(const GroupScan& scan, std::size_t q, std::size_t g, 
     if (__builtin_expect(groups != 0, 0)) give(scan, q, g, groups, distances);
 }
 
-// For which planes pay:
+// Planes are made only for blocks of at least so many queries, and so many groups of codes; fewer do not repay it.
 constexpr std::size_t kFewestQueries = 12, kFewestOfWide = 24, kFewestGroups = 4;
 
 template <std::size_t kBytes, std::size_t kDigits = 8>
