@@ -30,7 +30,7 @@ __all__ = ["VideoLimits", "VideoReader", "open_video"]
 _FORMATS = "asf,avi,flv,gif,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,mpegvideo,mxf,ogg"
 
 _MAX_BAD = 0.1  # share of packets that may fail to decode, as at the start of a recording
-_MISSING = 0.1, 0.5  # a file may be shorter than its header says by this share of the length, or by these seconds
+_MISSING = 0.1, 0.5  # a file may be shorter than its header says: by this share of the length and these seconds
 _RATE = 25  # frames a second where a file gives neither times nor a rate
 
 # Pillow's operation for each angle in degrees, to the left.
