@@ -2,22 +2,26 @@
 
     python benchmarks/kernels.py [--codes N] [--bits N ...]
 
-prints nanoseconds per pair of query and code, k = 10, one thread, for one query a call and for a batch of 1,000. The
-runs of one width take turns; all instruction sets must return the same results. Half a minute at 1,000,000 codes.
+fills docs/figures.md with nanoseconds per pair of query and code, k = 10, one thread, for one query a call and for
+batches of 1,000; with an option it prints the table instead. The runs of one width take turns; all instruction sets
+must return the same results. A minute at 1,000,000 codes.
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 
 import fasthash as fh
 from fasthash import _core
-from pages import table
+from pages import fill_page, table, versions
 from workloads import cpu_name, interleaved, learned_like, one_by_one
 
-K = 10
+PAGE = Path(__file__).parent.parent / "docs" / "figures.md"
+WIDTHS = [32, 64, 96, 128, 192, 256, 384, 512, 1024]
+N, K = 1_000_000, 10
 N_ONE_BY_ONE = 20
 
 
@@ -48,8 +52,8 @@ def nanoseconds(n, n_bits, levels):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--codes", type=int, default=1_000_000)
-    parser.add_argument("--bits", type=int, nargs="+", default=[32, 64, 96, 128, 192, 256, 384, 512, 1024])
+    parser.add_argument("--codes", type=int, default=N)
+    parser.add_argument("--bits", type=int, nargs="+", default=WIDTHS)
     options = parser.parse_args()
     fh.set_num_threads(1)
     levels = [level for level in _core.simd_levels() if level != "scalar"] or _core.simd_levels()
@@ -57,8 +61,10 @@ def main():
     for n_bits in options.bits:
         found = nanoseconds(options.codes, n_bits, levels)
         rows.append([str(n_bits), *(f"{found[level, mode]:.3f}" for mode in ("one", "batch") for level in levels)])
-    print(f"{cpu_name()}, {options.codes:,} uniform codes, nanoseconds per pair\n")
-    print(table(["bits", *(f"{mode}, {level}" for mode in ("one query", "batch") for level in levels)], rows))
+    head = ["bits", *(f"{mode}, {level}" for mode in ("one query", "batch") for level in levels)]
+    machine = f"`python benchmarks/kernels.py`: {cpu_name()}; {versions('fasthash-search', 'numpy')}."
+    text = f"{machine} {options.codes:,} uniform codes, nanoseconds a pair.\n\n{table(head, rows)}"
+    fill_page(PAGE, {"kernels": text}, only_print=(options.codes, options.bits) != (N, WIDTHS))
 
 
 if __name__ == "__main__":

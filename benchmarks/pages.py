@@ -7,8 +7,10 @@ from pathlib import Path
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+    """Columns of numbers, but the first, are aligned to the right."""
+    numeric = [any(cell.lstrip("*.-")[:1].isdigit() for cell in column) for column in zip(head, *rows, strict=True)]
+    rules = ["---:" if i > 0 and is_numeric else "---" for i, is_numeric in enumerate(numeric)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, rules, *rows])
 
 
 def fill(text: str, parts: dict[str, str]) -> str:

@@ -107,7 +107,8 @@ def draw_plans(path: Path) -> None:
     flips = (0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.16, 0.2, 0.3, 0.5)
     marks = {"scan": "s", "prefix": "o", "multi_index": "^", "clusters": "D"}
     figure, axis = plt.subplots(figsize=(6.4, 4))
-    for memory, colour in (("default", SHADES[1]), ("fast", SHADES[3])):
+    chosen = set()
+    for memory, colour in (("compact", SHADES[1]), ("default", SHADES[3])):
         compared, plans = [], []
         for p in flips:
             codes, queries = learned_like(N, N_QUERIES, p)
@@ -119,10 +120,12 @@ def draw_plans(path: Path) -> None:
             plans.append(str(index.stats()["plan"]).replace("-", "_"))
         axis.plot(flips, compared, color=colour, linewidth=1.2, label=f'memory="{memory}"')
         for plan, mark in marks.items():
-            here = [i for i, chosen in enumerate(plans) if chosen == plan]
+            here = [i for i, each in enumerate(plans) if each == plan]
             axis.plot([flips[i] for i in here], [compared[i] for i in here], mark, color=colour, markersize=6)
+        chosen |= set(plans)
         print(memory, list(zip(flips, plans, map(round, compared), strict=True)))
-    for plan, mark in marks.items():
+    for plan in sorted(chosen):
+        mark = marks[plan]
         axis.plot([], [], mark, color=PLAIN, label=plan.replace("_", "-"))
     axis.set(xscale="log", yscale="log", xlabel="share of bits in which a code strays from its centre (.5: uniform)")
     axis.set(ylabel=f"codes compared a query, of {N:,}", title=f"{K} nearest of {N:,} x 64 bits, exact")

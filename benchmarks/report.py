@@ -3,8 +3,8 @@
     python benchmarks/report.py [--quick] [--only PART ...]
 
 writes report.json and report.md into benchmarks/results/, the pictures into docs/images/, and the tables into
-docs/figures.md and README.md. One thread and k = 10 unless a row says otherwise; medians of runs that took turns in one
-process. Some fifteen minutes and 4 GB; --quick: a tenth of the codes, and no pictures or pages.
+docs/figures.md, docs/index.md and README.md. One thread and k = 10 unless a row says otherwise; medians of runs that
+took turns in one process. Some fifteen minutes and 4 GB; --quick: a tenth of the codes, and no pictures or pages.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import fasthash as fh
 import keep
 from fasthash import _core
 from pages import fill_page
-from report_page import draw, figures, page, readme
+from report_page import draw, figures, first_page, page, readme
 from report_rows import cheapest, exact_share, fixed_costs, ivf_curve, on_real_codes, us, within_radius
 from workloads import cpu_name, interleaved, learned_like, one_by_one
 
@@ -356,6 +356,7 @@ def main():
     draw(report, ROOT / "docs" / "images")
     fill_page(ROOT / "docs" / "figures.md", figures(report))
     fill_page(ROOT / "README.md", readme(report))
+    fill_page(ROOT / "docs" / "index.md", first_page(report))
 
 
 if __name__ == "__main__":

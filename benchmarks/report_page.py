@@ -208,6 +208,25 @@ def readme(report):
     return {"bench": text, "bench machine": machine(report)}
 
 
+def first_page(report):
+    """The table of docs/index.md: one query a call at the default memory, p = .04."""
+    rows = [r for r in report["hierarchical"] if r["memory"] == "default" and r["codes"] == "p = .04"]
+    text = table(
+        ["µs a query", "`HierIndex`, exact", "`FlatIndex`, exact", "faiss `IndexBinaryFlat`", "faiss `IndexBinaryIVF`"],
+        [
+            [
+                f"{r['n']:,} codes",
+                f"**{number(r['one'])}**",
+                number(r["flat_one"]),
+                number(r["faiss_one"]),
+                inverted_lists(r),
+            ]
+            for r in rows
+        ],
+    )
+    return {"bench": text}
+
+
 def draw(report, folder):
     mpl.rcParams |= {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "fasthash"}
     figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")

@@ -159,8 +159,8 @@ index.save("demo-report/gallery.fh")
 
 def test_choosing_a_width(tmp_path):
     assert run("".join(python_blocks("docs/width.md")), tmp_path).splitlines() == [
-        "0.02 200.0",
-        "0.1 500.0",
+        "0.05 400.0",
+        "0.25 50000.0",
         *"".join(text_blocks("docs/width.md")).splitlines(),
     ]
 

@@ -93,9 +93,22 @@ def test_smaller_keep_compares_fewer_codes():
     np.testing.assert_array_equal(exact.codes_compared, 3000)
 
 
+def families(seed, n):
+    """Codes in families of twelve, each one bit away from the family's; queries like them, and ids."""
+    rng = np.random.default_rng(seed)
+    n_families = n // 12 + 1
+
+    def member_of(family):
+        flips = np.uint64(1) << rng.integers(0, 64, len(family), dtype=np.uint64)
+        return (of_family[family] ^ flips).view(np.uint8).reshape(-1, 8)
+
+    of_family = rng.integers(0, 2**64, n_families, dtype=np.uint64)
+    return member_of(np.arange(n) // 12), member_of(rng.integers(0, n_families, 10)), rng.permutation(n)
+
+
 def test_stats_of_the_exact_search():
-    n = 50_000
-    codes, queries, ids = make(6, (8, 16, 40), n, "clustered", nq=10)
+    n = 200_000
+    codes, queries, ids = families(6, n)
     flat = fh.FlatIndex(64)
     flat.add(codes, ids)
     _, scan = flat.search(queries, 10, stats=True)
@@ -107,18 +120,18 @@ def test_stats_of_the_exact_search():
         hier.add(codes, ids)
         result, work = hier.search(queries, 10, stats=True)
         assert set(work.plan) == {plan}
-        assert (work.codes_compared < n).all()  # clustered codes: the bound must spare some of them
+        assert (work.codes_compared < n).all()  # the bound must spare some of them
         assert (work.nodes_visited >= 1).all()
         assert_same(result, flat.search(queries, 10))
 
 
 def test_a_prefix_search_opens_just_the_prefixes_it_must():
     """Those as near as the k-th distance: any other exact search opens them too, to order ties by id."""
-    codes, queries, ids = make(7, (64,), 50_000, "clustered", nq=10)
+    codes, queries, ids = families(7, 200_000)
     index = fh.HierIndex((64,), plan="prefix")
     index.add(codes, ids)
     result, stats = index.search(queries, 10, stats=True)
-    assert (stats.plan == "prefix").sum() > 3  # others ended as a scan
+    assert (stats.plan == "prefix").sum() > 3  # others may end as a scan
     bits = index.stats()["substring_bits"]
     prefixes = np.packbits(np.unpackbits(codes, axis=1)[:, :bits], axis=1)
     wanted = np.packbits(np.unpackbits(queries, axis=1)[:, :bits], axis=1)

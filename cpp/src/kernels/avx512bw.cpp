@@ -130,13 +130,13 @@ struct Distances {
     AVX512_INLINE void clear() {
         for (__m512i& digit : digits) digit = _mm512_setzero_si512();
     }
-    // Adds the planes of kBytes <= 8 bytes from byte `first` on.
-    template <std::size_t kBytes>
-    AVX512_INLINE void add_bytes(const std::uint8_t* planes, const std::uint8_t* query, std::size_t first) {
+    // Adds the planes of n <= 8 bytes from byte `first` on.
+    AVX512_INLINE void add_bytes(const std::uint8_t* planes, const std::uint8_t* query, std::size_t first,
+                                 std::size_t n) {
         __m512i eights[8];
 #pragma GCC unroll 8
         for (std::size_t b = 0; b < 8; ++b) {
-            eights[b] = b < kBytes ? add_byte<kDigits == 8>(planes, query, first + b, digits) : _mm512_setzero_si512();
+            eights[b] = b < n ? add_byte<kDigits == 8>(planes, query, first + b, digits) : _mm512_setzero_si512();
         }
         __m512i carry = add_eight(digits + 3, eights);
         for (std::size_t d = 6; d < kDigits; ++d) {
@@ -209,33 +209,9 @@ AVX512_INLINE void compare(const GroupScan& scan, std::size_t q, std::size_t g, 
     std::size_t b = 0;
     for (; b + 8 <= n_bytes; b += 8) {
         if (kDigits > 8 && b >= kPeek && (distances.groups_below(scan.thresholds[q]) & all) == 0) return;
-        distances.template add_bytes<8>(planes, query, b);
+        distances.add_bytes(planes, query, b, 8);
     }
-    switch (n_bytes - b) {
-        case 1:
-            distances.template add_bytes<1>(planes, query, b);
-            break;
-        case 2:
-            distances.template add_bytes<2>(planes, query, b);
-            break;
-        case 3:
-            distances.template add_bytes<3>(planes, query, b);
-            break;
-        case 4:
-            distances.template add_bytes<4>(planes, query, b);
-            break;
-        case 5:
-            distances.template add_bytes<5>(planes, query, b);
-            break;
-        case 6:
-            distances.template add_bytes<6>(planes, query, b);
-            break;
-        case 7:
-            distances.template add_bytes<7>(planes, query, b);
-            break;
-        default:
-            break;
-    }
+    if (b < n_bytes) distances.add_bytes(planes, query, b, n_bytes - b);
     const unsigned groups = distances.groups_below(scan.thresholds[q]) & all;
     if (__builtin_expect(groups != 0, 0)) give(scan, q, g, groups, distances);
 }

@@ -105,13 +105,17 @@ double values_within(std::size_t radius, std::size_t n_bits) {
     return n;
 }
 
+// Rows that are among the k nearest when they are read: the i-th of n is with probability k / i. k: rows that hold the
+// neighbours.
+double hits_among(double n, double k) { return n <= k ? n : k * (1 + std::log(n / k)); }
+
 // Average cost of a search by substrings, from the number of sampled codes that it would read.
 double cost_by_substrings(const SortedCodes& codes, std::size_t n_substrings, std::size_t substring_bits,
                           const std::vector<std::size_t>& queries, const std::vector<std::int32_t>& thresholds,
                           const std::vector<std::size_t>& sample) {
     const std::size_t n_bytes = codes.n_bytes();
     const double weight = static_cast<double>(codes.n_rows()) / static_cast<double>(sample.size());
-    double total = 0;
+    double total = 0, all_read = 0;
     for (std::size_t substring = 0; substring < n_substrings; ++substring) {
         std::vector<std::uint32_t> values(sample.size());
         const auto value_of = [&](std::size_t row) {
@@ -134,9 +138,12 @@ double cost_by_substrings(const SortedCodes& codes, std::size_t n_substrings, st
             const double read = weight * static_cast<double>(n_read);
             total += probes * kCostOfProbe + std::min(probes, read) * kCostOfBucket +
                      read * static_cast<double>(n_bytes) * kCostOfByte;
+            all_read += read;
         }
     }
-    return kCostOfQuery + total / static_cast<double>(queries.size());
+    const auto n_queries = static_cast<double>(queries.size());
+    const double k = kNeighbours * static_cast<double>(codes.n_rows()) / static_cast<double>(codes.n_entries());
+    return kCostOfQuery + (kCostOfHit + kCostOfPush) * hits_among(all_read / n_queries, k) + total / n_queries;
 }
 
 // Average cost of a search over clusters, from the number of sampled codes that it would compare.
@@ -168,7 +175,7 @@ double cost_by_clusters(const SortedCodes& codes, CodeView centroids, const std:
     }
     const auto n_queries = static_cast<double>(queries.size()), n_sampled = static_cast<double>(sample.size());
     const double weight = static_cast<double>(codes.n_rows()) / n_sampled;
-    const double of_centroid = static_cast<double>(n_bytes) * kCostOfByte + 1;
+    const double of_centroid = static_cast<double>(n_bytes) * kCostOfByte + 0.3;
     return kCostOfQuery + static_cast<double>(centroids.n) * of_centroid +
            (n_visited * kCostOfVisit + n_compared * weight * static_cast<double>(n_bytes) * kCostOfScan) / n_queries;
 }
@@ -199,7 +206,7 @@ PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Pl
     const std::vector<std::size_t> queries = sample_rows(codes, kQueries);
     const std::vector<std::size_t> sample = spread(codes.n_rows(), kSample);
     const std::vector<std::int32_t> thresholds = NeighbourDistances::of(codes, queries, stopper);
-    const double worthwhile = kWorthwhile * scan.cost;
+    const double worthwhile = worthwhile_cost(codes.n_rows(), codes.n_bytes());
     if (memory == Memory::compact && wanted.value_or(Plan::prefix) == Plan::prefix) {
         const std::size_t bytes = most_compact_prefix(codes);
         if (bytes > 0) {
@@ -258,7 +265,7 @@ PlanChoice plan_of_mapped(std::size_t n, std::size_t n_bytes) {
     const double most_bits = std::max(20.0, std::log2(n_rows * static_cast<double>(n_bytes) / 64));
     const auto bits = static_cast<std::size_t>(std::min(std::log2(n_rows), most_bits));
     const std::size_t substring_bits = std::min(std::clamp<std::size_t>(bits, 8, kMaxSubstringBits), n_bytes * 8);
-    return {Plan::prefix, 1, substring_bits, kWorthwhile * cost_of_scan(n, n_bytes), {}};
+    return {Plan::prefix, 1, substring_bits, worthwhile_cost(n, n_bytes), {}};
 }
 
 bool scan_pays(std::size_t n_codes, std::size_t n_bytes, std::size_t n_queries, double plan_cost) {

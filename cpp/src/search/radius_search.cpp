@@ -11,8 +11,8 @@ namespace fasthash {
 namespace {
 
 constexpr std::size_t kMostSubstrings = 12;
-constexpr double kCostOfRow = 40;      // a code that lies anywhere: its row number, and a cache line for each byte
-constexpr double kCostOfPlacing = 25;  // building: a row of a table
+constexpr double kCostOfRow = 12;      // a code that lies anywhere: its row number, and a cache line for each byte
+constexpr double kCostOfPlacing = 7;  // building: a row of a table
 
 // Copies a row out of its group.
 void copy_row(const std::uint8_t* group, std::size_t i, std::size_t n_bytes, std::uint8_t* code) {

@@ -1,4 +1,4 @@
-// Costs of the steps of a search, in nanoseconds on one core of a 2023 server.
+// Costs of the steps of a search, in nanoseconds on one core of a 2024 server with AVX-512.
 //
 // Used by the planner to compare plans, and by searches to give up a plan that does not pay. Only their ratios matter.
 // They are constants, not measurements, so that the same codes get the same plan on every machine. Only whether a block
@@ -11,29 +11,30 @@
 
 namespace fasthash {
 
-constexpr double kCostOfQuery = 5000;  // selecting and sorting the k nearest, in every plan
-constexpr double kCostOfProbe = 1.2;   // looking up one bucket
-constexpr double kCostOfBucket = 15;   // a cache miss: the first code of a bucket
-constexpr double kCostOfByte = 0.06;   // comparing a byte of a bucket's codes
-constexpr double kCostOfHit = 8;       // pushing a code within the threshold
-constexpr double kCostOfScan = 0.033;  // comparing a byte in a scan
-constexpr double kCostOfVisit = 80;    // preparing the visit of a cluster
+constexpr double kCostOfQuery = 1200;  // selecting and sorting the k nearest, in every plan
+constexpr double kCostOfProbe = 0.7;   // looking up one bucket
+constexpr double kCostOfBucket = 50;   // cache misses, and the first code of a bucket
+constexpr double kCostOfByte = 0.015;  // comparing a byte of a bucket's codes
+constexpr double kCostOfHit = 5;       // a code of a bucket within the threshold
+constexpr double kCostOfPush = 30;     // pushing its entries: several cache misses
+constexpr double kCostOfScan = 0.009;  // comparing a byte in a scan
+constexpr double kCostOfVisit = 116;   // visiting a cluster
 
 // A scan for a block of queries.
 constexpr std::size_t kFewestForScan = 16;
-constexpr double kCostOfTransposing = 0.15;  // converting a byte to byte-major, once per block
+constexpr double kCostOfTransposing = 0.04;  // converting a byte to byte-major, once per block
 
 /// Comparing a byte that another query has brought into the cache.
 inline double cost_of_byte_in_cache() {
     switch (kernels().level) {
         case SimdLevel::avx512:
-            return 0.007;
+            return 0.0043;
         case SimdLevel::avx512bw:
-            return 0.006;  // by planes
+            return 0.004;  // by planes
         case SimdLevel::scalar:
-            return 0.06;
+            return 0.05;
         default:
-            return 0.014;
+            return 0.012;
     }
 }
 
@@ -41,7 +42,12 @@ inline double cost_of_scan(std::size_t n_codes, std::size_t n_bytes) {
     return kCostOfQuery + kCostOfScan * static_cast<double>(n_codes) * static_cast<double>(n_bytes);
 }
 
-/// Searches by substrings are planned only below this share of the cost of a scan, and given up when they reach it.
+/// Share of the time that a scan takes to compare, below which another plan is chosen.
 constexpr double kWorthwhile = 0.75;
+
+/// Other plans are chosen below this cost, and searches by substrings are given up when they reach it.
+inline double worthwhile_cost(std::size_t n_codes, std::size_t n_bytes) {
+    return kCostOfQuery + kWorthwhile * (cost_of_scan(n_codes, n_bytes) - kCostOfQuery);
+}
 
 }  // namespace fasthash

@@ -44,7 +44,7 @@ std::size_t SubstringIndex::nbytes() const {
 SubstringSearch::SubstringSearch(const SubstringIndex& index, Visibility visibility)
     : index_(index),
       entries_(index.sorted, visibility),
-      scan_cost_(cost_of_scan(index.sorted.n_rows(), index.sorted.n_bytes())),
+      most_cost_(worthwhile_cost(index.sorted.n_rows(), index.sorted.n_bytes())),
       query_substrings_(index.n_substrings()),
       n_visited_(index.n_substrings()) {}
 
@@ -52,7 +52,7 @@ QueryStats SubstringSearch::run(const std::uint8_t* query, TopK& nearest) {
     query_ = query;
     nearest_ = &nearest;
     stats_ = {};
-    cost_ = 0;
+    cost_ = kCostOfQuery;
     const std::size_t n_substrings = index_.n_substrings(), n_bits = index_.n_bits(), n_bytes = index_.sorted.n_bytes();
     for (std::size_t substring = 0; substring < n_substrings; ++substring) {
         const std::size_t first_bit = substring == 0 ? 0 : index_.tables[substring - 1].first_bit;
@@ -102,7 +102,7 @@ void SubstringSearch::visit(std::size_t substring, unsigned distance) {
 
 // Rows without their prefix bytes cannot be scanned as one range, so their search never falls back.
 bool SubstringSearch::too_dear(double more) const {
-    return index_.sorted.n_dropped() == 0 && cost_ + more > kWorthwhile * scan_cost_;
+    return index_.sorted.n_dropped() == 0 && cost_ + more > most_cost_;
 }
 
 void SubstringSearch::read_ranges() {
@@ -180,7 +180,6 @@ std::int32_t SubstringSearch::take(const RowHit* hits, std::size_t n) {
     const std::uint8_t* codes = table == nullptr ? sorted.tails() : table->codes.data();
     const bool may_come_again = !index_.tables.empty() || stats_.gave_up;
     const std::int32_t nearest_of_all = std::min(row_threshold(), kth_distance(hits, n));
-    cost_ += kCostOfHit * static_cast<double>(n);
     RowHit wanted[kMostHits];
     std::size_t n_wanted = 0;
     for (std::size_t i = 0; i < n; ++i) {
@@ -189,6 +188,7 @@ std::int32_t SubstringSearch::take(const RowHit* hits, std::size_t n) {
         if (table != nullptr) table->rows.prefetch(hits[i].row);
         wanted[n_wanted++] = hits[i];
     }
+    cost_ += kCostOfHit * static_cast<double>(n) + kCostOfPush * static_cast<double>(n_wanted);
     for (std::size_t i = 0; i < n_wanted; ++i) {
         if (table != nullptr) wanted[i].row = static_cast<std::uint32_t>(table->rows[wanted[i].row]);
         sorted.prefetch(wanted[i].row);
