@@ -72,8 +72,11 @@ AVX2_INLINE void offer(const GroupScan& scan, std::size_t q, std::size_t g, cons
     scan.sink->take(q, g, rows, distances);
 }
 
-// Codes of up to 31 bytes, whose distances fit a byte. Inlined with a constant n_bytes for common widths.
-AVX2_INLINE void scan_narrow(const GroupScan& scan, std::size_t n_bytes) {
+// Codes of up to 31 bytes, whose distances fit a byte. kBytes: the width, or 0 for any. From 4 bytes on a loop over the
+// bytes is faster than a copy for each width, which GCC unrolls and fills with copies to the stack.
+template <std::size_t kBytes>
+AVX2 void scan_narrow(const GroupScan& scan) {
+    const std::size_t n_bytes = kBytes ? kBytes : scan.n_bytes;
     for (std::size_t g = 0; g < scan.n_groups; ++g) {
         const std::uint8_t* group = scan.groups + g * kGroup * n_bytes;
         prefetch_ahead(group, kGroup * n_bytes, scan.n_queries);
@@ -96,7 +99,9 @@ AVX2_INLINE void scan_narrow(const GroupScan& scan, std::size_t n_bytes) {
 }
 
 // The same for a single query: nothing is kept for a second one, so the half-bytes stay in registers.
-AVX2_INLINE void scan_narrow_once(const GroupScan& scan, std::size_t n_bytes) {
+template <std::size_t kBytes>
+AVX2 void scan_narrow_once(const GroupScan& scan) {
+    const std::size_t n_bytes = kBytes ? kBytes : scan.n_bytes;
     const std::size_t q = scan.queries[0];
     const std::uint8_t* query = scan.prepared + q * n_bytes * kPrepared;
     for (std::size_t g = 0; g < scan.n_groups; ++g) {
@@ -110,13 +115,6 @@ AVX2_INLINE void scan_narrow_once(const GroupScan& scan, std::size_t n_bytes) {
         }
         offer(scan, q, g, sums);
     }
-}
-
-template <std::size_t kBytes>
-AVX2 void scan_narrow_of(const GroupScan& scan) {
-    const std::size_t n_bytes = kBytes ? kBytes : scan.n_bytes;
-    if (scan.n_queries == 1) return scan_narrow_once(scan, n_bytes);
-    scan_narrow(scan, n_bytes);
 }
 
 // 16-bit distances of the even and the odd rows of both halves of a group.
@@ -208,18 +206,20 @@ AVX2 void scan_wide(const GroupScan& scan) {
 }
 
 AVX2 void scan_groups(const GroupScan& scan) {
+    const bool alone = scan.n_queries == 1;
+    if (scan.n_bytes > kMostPartBytes) return alone ? scan_wide<true>(scan) : scan_wide<false>(scan);
+    if (!alone) return scan.n_bytes == 2 ? scan_narrow<2>(scan) : scan_narrow<0>(scan);
     switch (scan.n_bytes) {
         case 2:
-            return scan_narrow_of<2>(scan);
+            return scan_narrow_once<2>(scan);
         case 4:
-            return scan_narrow_of<4>(scan);
+            return scan_narrow_once<4>(scan);
         case 8:
-            return scan_narrow_of<8>(scan);
+            return scan_narrow_once<8>(scan);
         case 16:
-            return scan_narrow_of<16>(scan);
+            return scan_narrow_once<16>(scan);
         default:
-            if (scan.n_bytes < 32) return scan_narrow_of<0>(scan);
-            return scan.n_queries == 1 ? scan_wide<true>(scan) : scan_wide<false>(scan);
+            return scan_narrow_once<0>(scan);
     }
 }
 

@@ -82,7 +82,7 @@ class NeighbourDistances final : private RowSink {
 
 // Whether these clusters are large enough to pay, and can be built in little time.
 bool are_cheap(std::size_t n_clusters, std::size_t n_rows) {
-    constexpr std::size_t kFewestRows = 256;                      // in a cluster
+    constexpr std::size_t kFewestRows = 200;                      // in a cluster
     constexpr std::size_t kMostComparisons = 1500 * 1000 * 1000;  // of codes with centroids: half a second on two cores
     return n_clusters * kFewestRows <= n_rows && n_clusters <= kMostComparisons / n_rows;
 }

@@ -11,7 +11,7 @@ namespace fasthash {
 namespace {
 
 constexpr std::size_t kMostSubstrings = 12;
-constexpr double kCostOfRow = 12;      // a code that lies anywhere: its row number, and a cache line for each byte
+constexpr double kCostOfRow = 12;     // a code that lies anywhere: its row number, and a cache line for each byte
 constexpr double kCostOfPlacing = 7;  // building: a row of a table
 
 // Copies a row out of its group.
