@@ -4,6 +4,7 @@
 // compiled for the target of the calling function.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/kernels.h"
@@ -15,9 +16,10 @@ namespace fasthash {
 /// Prefetch a group well ahead, since hardware prefetching alone does not saturate the memory. Skipped for larger
 /// blocks of queries, which are bound by computation.
 FASTHASH_INLINE void prefetch_ahead(const std::uint8_t* group, std::size_t group_bytes, std::size_t n_queries) {
-    if (n_queries > 8) return;
-    constexpr std::size_t kAhead = 4096, kLine = 64;
-    for (std::size_t i = 0; i < group_bytes; i += kLine) __builtin_prefetch(group + kAhead + i);
+    if (n_queries > 64) return;
+    constexpr std::size_t kGroupsAhead = 8, kLeast = 4096, kMost = 16384, kLine = 64;
+    const std::size_t ahead = std::min(std::max(kGroupsAhead * group_bytes, kLeast), kMost);
+    for (std::size_t i = 0; i < group_bytes; i += kLine) __builtin_prefetch(group + ahead + i);
 }
 
 namespace rows {
