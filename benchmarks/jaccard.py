@@ -110,7 +110,7 @@ def main():
     n = parser.parse_args().codes
     fh.set_num_threads(1)
     print(f"{cpu_name()}, {fh.simd_level()}; fasthash {fh.__version__}; one thread, {n:,} x {N_BITS} bits, k = {K}\n")
-    print("| gallery | search | us a query | bytes a code | compared |\n| --- | --- | ---: | ---: | ---: |")
+    print("| gallery | search | µs a query | bytes a code | compared |\n| --- | --- | ---: | ---: | ---: |")
     for name in ("sparse", "families"):
         codes, queries = gallery(name, n)
         index = fh.FlatIndex.from_arrays(codes, metric="jaccard")

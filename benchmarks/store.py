@@ -271,7 +271,7 @@ def searches(path, codes, queries, rounds):
     mapped, in_memory = (statistics.median(each) for each in took.values())
     fh.set_num_threads(os.cpu_count())
     ratio = f"{mapped:.1f} / {in_memory:.1f} = {mapped / in_memory:.2f}"
-    return [("search of the store / of an index in memory, us", ratio, "at most 1.1")]
+    return [("search of the store / of an index in memory, µs", ratio, "at most 1.1")]
 
 
 if __name__ == "__main__":

@@ -80,11 +80,14 @@ class NeighbourDistances final : private RowSink {
     TopK nearest_;
 };
 
-// Whether these clusters are large enough to pay, and can be built in little time.
+// Whether these clusters are large enough to pay, and can be built in little time: comparing codes with a few centroids
+// takes less than sorting them.
 bool are_cheap(std::size_t n_clusters, std::size_t n_rows) {
-    constexpr std::size_t kFewestRows = 200;                      // in a cluster
-    constexpr std::size_t kMostComparisons = 1500 * 1000 * 1000;  // of codes with centroids: half a second on two cores
-    return n_clusters * kFewestRows <= n_rows && n_clusters <= kMostComparisons / n_rows;
+    constexpr std::size_t kFewestRows = 200;  // in a cluster
+    constexpr std::size_t kFewCentroids = 128;
+    constexpr std::size_t kMostComparisons = 1500 * 1000 * 1000;  // with more of them: half a second on two cores
+    if (n_clusters * kFewestRows > n_rows) return false;
+    return n_clusters <= kFewCentroids || n_clusters <= kMostComparisons / n_rows;
 }
 
 Array<std::uint8_t> centroids_of(const SortedCodes& codes, std::size_t n_clusters, Stopper& stopper) {
