@@ -9,6 +9,7 @@ import pytest
 import fasthash as fh
 import file_reference as ref
 from galleries import uniform
+from indices import LEVELS, simd
 
 
 def scattered(n, p=0.12, n_bytes=8, seed=0):
@@ -95,6 +96,17 @@ def test_clusters_stay_as_they_are(n_bytes, tmp_path):
         assert_same_results(loaded, index, codes[:50] ^ np.uint8(1))
     assert fh.peek(tmp_path / "index.fh").n_clusters == 3
     assert fh.verify(tmp_path / "index.fh").fault == ""
+
+
+@pytest.mark.parametrize("level", [level for level in LEVELS if level != "scalar"])
+def test_a_batch_on_a_mapped_file_of_spread_codes_is_scanned(tmp_path, level):
+    """Each query alone would look up, give up, and scan the rows."""
+    codes = uniform(np.random.default_rng(0), 200_100, 8)
+    fh.HierIndex.from_arrays(codes[:200_000], plan="prefix").save(tmp_path / "index.fh")
+    mapped = fh.load(tmp_path / "index.fh", mmap=True)
+    with simd(level):
+        work = mapped.search(codes[200_000:], 10, stats=True)[1]
+    assert set(work.plan) == {"scan"}
 
 
 def test_a_mapped_index_searches_by_clusters_in_its_file(tmp_path):

@@ -1,5 +1,6 @@
 #include "io/segment_reader.h"
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "io/id_checks.h"
 #include "io/id_sections.h"
 #include "io/table_sections.h"
+#include "search/planner.h"
 #include "segments/arranged_segment.h"
 #include "segments/bit_major_segment.h"
 #include "segments/byte_major_segment.h"
@@ -104,7 +106,8 @@ std::shared_ptr<const Segment> load_sorted(const OpenedFile& opened, const Secti
     }
     if (mapped && has_directory) {
         sorted.take_directory(std::move(tables.directory));
-        return std::make_shared<const SortedSegment>(std::move(sorted), std::move(substrings), tables.cost, mapped);
+        const double cost = std::min(tables.cost, plan_of_mapped(n_rows, n_bytes).cost);  // old files have larger ones
+        return std::make_shared<const SortedSegment>(std::move(sorted), std::move(substrings), cost, mapped);
     }
     if (mapped) return std::make_shared<const SortedSegment>(std::move(sorted), mapped);
     Stopper stopper;

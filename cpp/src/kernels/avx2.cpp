@@ -72,15 +72,16 @@ AVX2_INLINE void offer(const GroupScan& scan, std::size_t q, std::size_t g, cons
     scan.sink->take(q, g, rows, distances);
 }
 
-// Codes of up to 31 bytes, whose distances fit a byte. kBytes: the width, or 0 for any. From 4 bytes on a loop over the
-// bytes is faster than a copy for each width, which GCC unrolls and fills with copies to the stack.
+// Codes of up to 31 bytes, whose distances fit a byte, for several queries. kBytes: the width, or 0 for any. From 4
+// bytes on a loop over the bytes is faster than a copy for each width, which GCC unrolls and fills with copies to the
+// stack.
 template <std::size_t kBytes>
 AVX2 void scan_narrow(const GroupScan& scan) {
     const std::size_t n_bytes = kBytes ? kBytes : scan.n_bytes;
     for (std::size_t g = 0; g < scan.n_groups; ++g) {
         const std::uint8_t* group = scan.groups + g * kGroup * n_bytes;
         prefetch_ahead(group, kGroup * n_bytes, scan.n_queries);
-        Halves halves[2][31];
+        Halves halves[2][kMostPartBytes];
         for (std::size_t b = 0; b < n_bytes; ++b) {
             halves[0][b] = split(group + b * kGroup);
             halves[1][b] = split(group + b * kGroup + kHalf);

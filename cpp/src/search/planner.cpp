@@ -108,8 +108,7 @@ double values_within(std::size_t radius, std::size_t n_bits) {
     return n;
 }
 
-// Rows that are among the k nearest when they are read: the i-th of n is with probability k / i. k: rows that hold the
-// neighbours.
+// Rows that are among the k nearest when they are read: the i-th of n is with probability k / i.
 double hits_among(double n, double k) { return n <= k ? n : k * (1 + std::log(n / k)); }
 
 // Average cost of a search by substrings, from the number of sampled codes that it would read.
@@ -145,7 +144,9 @@ double cost_by_substrings(const SortedCodes& codes, std::size_t n_substrings, st
         }
     }
     const auto n_queries = static_cast<double>(queries.size());
-    const double k = kNeighbours * static_cast<double>(codes.n_rows()) / static_cast<double>(codes.n_entries());
+    // Rows that hold the neighbours: fewer if codes have several entries.
+    const double k =
+        std::max(1.0, kNeighbours * static_cast<double>(codes.n_rows()) / static_cast<double>(codes.n_entries()));
     return kCostOfQuery + (kCostOfHit + kCostOfPush) * hits_among(all_read / n_queries, k) + total / n_queries;
 }
 
@@ -204,7 +205,7 @@ PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Pl
     PlanChoice scan{Plan::scan, 0, 0, cost_of_scan(codes.n_rows(), codes.n_bytes()), {}};
     const std::size_t n_bits = codes.n_bytes() * 8;
     if (wanted == Plan::scan || codes.n_rows() == 0) return scan;
-    // For so few codes the fixed cost of a query alone outweighs any saving.
+    // Of so few codes another plan saves next to nothing.
     if (!wanted && memory != Memory::compact && kWorthwhile * scan.cost < kCostOfQuery) return scan;
     const std::vector<std::size_t> queries = sample_rows(codes, kQueries);
     const std::vector<std::size_t> sample = spread(codes.n_rows(), kSample);
@@ -268,7 +269,9 @@ PlanChoice plan_of_mapped(std::size_t n, std::size_t n_bytes) {
     const double most_bits = std::max(20.0, std::log2(n_rows * static_cast<double>(n_bytes) / 64));
     const auto bits = static_cast<std::size_t>(std::min(std::log2(n_rows), most_bits));
     const std::size_t substring_bits = std::min(std::clamp<std::size_t>(bits, 8, kMaxSubstringBits), n_bytes * 8);
-    return {Plan::prefix, 1, substring_bits, worthwhile_cost(n, n_bytes), {}};
+    // Nothing is known of the codes: a search looks up, gives up, and scans the rows.
+    const double cost = worthwhile_cost(n, n_bytes) + kCostOfByte * n_rows * static_cast<double>(n_bytes);
+    return {Plan::prefix, 1, substring_bits, cost, {}};
 }
 
 bool scan_pays(std::size_t n_codes, std::size_t n_bytes, std::size_t n_queries, double plan_cost) {
@@ -283,7 +286,7 @@ bool radius_needs_scan(const PlanChoice& choice, std::int32_t radius, std::size_
     if (substring_radius == 0) return false;
     const double probes =
         values_within(substring_radius - 1, choice.substring_bits) * static_cast<double>(choice.n_substrings);
-    return probes * kCostOfProbe > kWorthwhile * cost_of_scan(n_codes, n_bytes);
+    return kCostOfQuery + probes * kCostOfProbe > worthwhile_cost(n_codes, n_bytes);
 }
 
 std::unique_ptr<SubstringIndex> carry_out(const PlanChoice& choice, SortedCodes codes, Memory memory,

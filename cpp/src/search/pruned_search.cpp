@@ -9,7 +9,7 @@
 namespace fasthash {
 namespace {
 
-// Costs of the ways to compare the codes below kept nodes, as in search_cost.h.
+// Costs of the ways to compare the codes below kept nodes. Only their ratios matter.
 constexpr double kCostOfNode = 3;              // reading the rows of a node
 constexpr double kCostOfRowByte = .06;         // comparing a byte of a row
 constexpr double kCostOfGatheredByte = .7;     // the same, of a byte-major row

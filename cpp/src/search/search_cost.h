@@ -45,9 +45,16 @@ inline double cost_of_scan(std::size_t n_codes, std::size_t n_bytes) {
 /// Share of the time that a scan takes to compare, below which another plan is chosen.
 constexpr double kWorthwhile = 0.75;
 
-/// Other plans are chosen below this cost, and searches by substrings are given up when they reach it.
+/// Other plans are chosen below this cost.
 inline double worthwhile_cost(std::size_t n_codes, std::size_t n_bytes) {
     return kCostOfQuery + kWorthwhile * (cost_of_scan(n_codes, n_bytes) - kCostOfQuery);
+}
+
+/// Searches by substrings are given up at this cost, and scan all rows then. Any search pushes k entries.
+inline double give_up_cost(std::size_t n_rows, std::size_t n_bytes, std::size_t k) {
+    const auto n_pushed = static_cast<double>(k < n_rows ? k : n_rows);
+    return kCostOfQuery + kWorthwhile * kCostOfByte * static_cast<double>(n_rows * n_bytes) +
+           (kCostOfHit + kCostOfPush) * n_pushed;
 }
 
 }  // namespace fasthash

@@ -44,7 +44,6 @@ std::size_t SubstringIndex::nbytes() const {
 SubstringSearch::SubstringSearch(const SubstringIndex& index, Visibility visibility)
     : index_(index),
       entries_(index.sorted, visibility),
-      most_cost_(worthwhile_cost(index.sorted.n_rows(), index.sorted.n_bytes())),
       query_substrings_(index.n_substrings()),
       n_visited_(index.n_substrings()) {}
 
@@ -53,6 +52,7 @@ QueryStats SubstringSearch::run(const std::uint8_t* query, TopK& nearest) {
     nearest_ = &nearest;
     stats_ = {};
     cost_ = kCostOfQuery;
+    most_cost_ = give_up_cost(index_.sorted.n_rows(), index_.sorted.n_bytes(), nearest.k());
     const std::size_t n_substrings = index_.n_substrings(), n_bits = index_.n_bits(), n_bytes = index_.sorted.n_bytes();
     for (std::size_t substring = 0; substring < n_substrings; ++substring) {
         const std::size_t first_bit = substring == 0 ? 0 : index_.tables[substring - 1].first_bit;
