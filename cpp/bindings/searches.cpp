@@ -104,7 +104,8 @@ py::tuple search_jaccard(const Index& index, const CodeArray& queries, std::size
         index.search_jaccard(view, k, allow.value_or(nullptr), to_distances, to_ids,
                              with_stats ? stats.data() : nullptr, interrupt);
     });
-    return py::make_tuple(distances, ids, with_stats ? py::object(stats_tuple(stats, index.layout().n_bits())) : py::none());
+    return py::make_tuple(distances, ids,
+                          with_stats ? py::object(stats_tuple(stats, index.layout().n_bits())) : py::none());
 }
 
 py::tuple range_search_jaccard(const Index& index, const CodeArray& queries, double radius, const Allow& allow) {
