@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "codes/arranged_codes.h"
 #include "codes/code_bits.h"
 #include "codes/k_majority.h"
 #include "fasthash/threads.h"
@@ -11,24 +12,23 @@
 namespace fasthash {
 namespace {
 
-constexpr std::size_t kQueries = 24;     // codes of the index used as sample queries
-constexpr std::size_t kNeighbours = 10;  // k of a sample query
-constexpr std::size_t kSample = 16384;   // codes whose share within the searched radius is counted
+constexpr std::size_t kNeighbours = 10;         // k of a sample query
+constexpr std::size_t kSample = 16384;          // codes whose share within the searched radius is counted
+constexpr std::size_t kSubstringSample = 4096;  // the same, for substrings: there are many shapes to compare
 constexpr std::size_t kMostSubstrings = 16;
 constexpr std::size_t kFewClusters = 32;
 
-double bytes_allowed(Memory memory, std::size_t n_bytes) {
-    return static_cast<double>(n_bytes) * (memory == Memory::fast ? 6.0 : 2.0);
+double bytes_allowed(const SortedCodes& codes, Memory memory) {
+    return static_cast<double>(codes.n_entries() * codes.n_bytes()) * (memory == Memory::fast ? 6.0 : 2.0);
 }
 
-// Bytes per entry of an index with this many substrings.
-double bytes_needed(const SortedCodes& codes, std::size_t n_substrings, std::size_t substring_bits) {
+double bytes_of_tables(const SortedCodes& codes, std::size_t n_substrings, std::size_t substring_bits) {
     const auto n_rows = static_cast<double>(codes.n_rows());
     const double row_number = std::ceil(std::log2(n_rows + 1) / 8);
     const double directories = 4.0 * std::exp2(static_cast<double>(substring_bits)) * static_cast<double>(n_substrings);
     const double tables =
         n_rows * (static_cast<double>(codes.n_bytes()) + row_number) * static_cast<double>(n_substrings - 1);
-    return (static_cast<double>(codes.nbytes()) + directories + tables) / static_cast<double>(codes.n_entries());
+    return static_cast<double>(codes.nbytes()) + directories + tables;
 }
 
 // Distinct numbers below n, evenly spaced.
@@ -36,6 +36,12 @@ std::vector<std::size_t> spread(std::size_t n, std::size_t wanted) {
     std::vector<std::size_t> numbers(std::min(n, wanted));
     for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = n * (2 * i + 1) / (2 * numbers.size());
     return numbers;
+}
+
+// Number of codes of the index that serve as sample queries. Queries differ much, but each is compared with all rows.
+std::size_t n_sample_queries(std::size_t n_rows) {
+    constexpr std::size_t kFewest = 24, kMost = 96, kCompared = 96 * 1000 * 1000;
+    return std::clamp(kCompared / n_rows, kFewest, kMost);
 }
 
 // The rows of evenly spaced entries, so that frequent codes are sampled as often as they occur.
@@ -111,12 +117,18 @@ double values_within(std::size_t radius, std::size_t n_bits) {
 // Rows that are among the k nearest when they are read: the i-th of n is with probability k / i.
 double hits_among(double n, double k) { return n <= k ? n : k * (1 + std::log(n / k)); }
 
+// Rows that hold the neighbours: fewer than these if codes have several entries.
+double neighbour_rows(const SortedCodes& codes) {
+    return std::max(1.0, kNeighbours * static_cast<double>(codes.n_rows()) / static_cast<double>(codes.n_entries()));
+}
+
 // Average cost of a search by substrings, from the number of sampled codes that it would read.
 double cost_by_substrings(const SortedCodes& codes, std::size_t n_substrings, std::size_t substring_bits,
                           const std::vector<std::size_t>& queries, const std::vector<std::int32_t>& thresholds,
                           const std::vector<std::size_t>& sample) {
     const std::size_t n_bytes = codes.n_bytes();
     const double weight = static_cast<double>(codes.n_rows()) / static_cast<double>(sample.size());
+    const ReadingCosts costs = reading_costs(bytes_of_tables(codes, n_substrings, substring_bits));
     double total = 0, all_read = 0;
     for (std::size_t substring = 0; substring < n_substrings; ++substring) {
         std::vector<std::uint32_t> values(sample.size());
@@ -138,16 +150,15 @@ double cost_by_substrings(const SortedCodes& codes, std::size_t n_substrings, st
                 n_read += count_bits(value ^ other) <= radius;
             }
             const double read = weight * static_cast<double>(n_read);
-            total += probes * kCostOfProbe + std::min(probes, read) * kCostOfBucket +
-                     read * static_cast<double>(n_bytes) * kCostOfByte;
+            total += probes * kCostOfProbe + std::min(probes, read) * costs.bucket +
+                     read * static_cast<double>(n_bytes) * costs.bucket_byte;
             all_read += read;
         }
     }
     const auto n_queries = static_cast<double>(queries.size());
-    // Rows that hold the neighbours: fewer if codes have several entries.
-    const double k =
-        std::max(1.0, kNeighbours * static_cast<double>(codes.n_rows()) / static_cast<double>(codes.n_entries()));
-    return kCostOfQuery + (kCostOfHit + kCostOfPush) * hits_among(all_read / n_queries, k) + total / n_queries;
+    // About twice as many hits are pushed: the threshold falls only after all hits of a kernel call.
+    const double n_pushed = 2 * hits_among(all_read / n_queries, neighbour_rows(codes));
+    return kCostOfQuery + (kCostOfHit + costs.push) * n_pushed + total / n_queries;
 }
 
 // Average cost of a search over clusters, from the number of sampled codes that it would compare.
@@ -157,10 +168,16 @@ double cost_by_clusters(const SortedCodes& codes, CodeView centroids, const std:
     const auto code_of = [&](std::size_t row) { return codes.tails() + row * n_bytes; };
     CentroidSearch search(centroids);
     std::vector<std::uint32_t> in_ring(centroids.n * n_rings);  // sampled codes of a cluster at a distance
+    std::vector<Annulus> radii(centroids.n, Annulus{std::numeric_limits<std::int32_t>::max(), -1});
     for (const std::size_t row : sample) {
         const NearestCentroid nearest = search.nearest(code_of(row));
         ++in_ring[nearest.number * n_rings + nearest.distance];
+        const auto distance = static_cast<std::int32_t>(nearest.distance);
+        Annulus& of_cluster = radii[nearest.number];
+        of_cluster = {std::min(of_cluster.first, distance), std::max(of_cluster.last, distance)};
     }
+    // Clusters reach farther than their sampled codes: by this much, as distances spread with the square root of width.
+    const auto farther = static_cast<std::int32_t>(std::lround(std::sqrt(static_cast<double>(n_bytes * 8)) / 4));
     std::vector<std::uint16_t> distances(centroids.n);
     double n_visited = 0, n_compared = 0;
     for (std::size_t q = 0; q < queries.size(); ++q) {
@@ -169,19 +186,26 @@ double cost_by_clusters(const SortedCodes& codes, CodeView centroids, const std:
         for (std::size_t c = 0; c < centroids.n; ++c) {
             const std::int32_t d = distances[c], threshold = thresholds[q];
             if ((d - least + 1) / 2 > threshold) continue;
+            n_visited += d - threshold <= radii[c].last + farther && d + threshold >= radii[c].first - farther;
             const auto first = static_cast<std::size_t>(std::max(0, d - threshold));
             const auto last = std::min(n_rings - 1, static_cast<std::size_t>(d + threshold));
             std::uint32_t n = 0;
             for (std::size_t r = first; r <= last; ++r) n += in_ring[c * n_rings + r];
-            n_visited += n > 0;
             n_compared += n;
         }
     }
     const auto n_queries = static_cast<double>(queries.size()), n_sampled = static_cast<double>(sample.size());
     const double weight = static_cast<double>(codes.n_rows()) / n_sampled;
-    const double of_centroid = static_cast<double>(n_bytes) * kCostOfByte + 0.3;
-    return kCostOfQuery + static_cast<double>(centroids.n) * of_centroid +
-           (n_visited * kCostOfVisit + n_compared * weight * static_cast<double>(n_bytes) * kCostOfScan) / n_queries;
+    const ReadingCosts costs = reading_costs(static_cast<double>(codes.n_rows() * n_bytes));
+    // The codes of a cluster lie by their distance to the centroid, so that the first of a large one are a poor sample:
+    // the threshold falls late. Measured.
+    constexpr double kSampled = 1024, kCostOfLateThreshold = 50;
+    const double rows_each = static_cast<double>(codes.n_rows()) / static_cast<double>(centroids.n);
+    const double late = kCostOfLateThreshold * neighbour_rows(codes) * std::log(std::max(1.0, rows_each / kSampled));
+    const double of_centroid = static_cast<double>(n_bytes) * kInCache.bucket_byte + 2.3;
+    return kCostOfQuery + late + static_cast<double>(centroids.n) * of_centroid +
+           (n_visited * costs.visit + n_compared * weight * static_cast<double>(n_bytes) * costs.cluster_byte) /
+               n_queries;
 }
 
 // Number of prefix bytes that a directory should imply, for the smallest index; 0 if none pays.
@@ -207,15 +231,18 @@ PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Pl
     if (wanted == Plan::scan || codes.n_rows() == 0) return scan;
     // Of so few codes another plan saves next to nothing.
     if (!wanted && memory != Memory::compact && kWorthwhile * scan.cost < kCostOfQuery) return scan;
-    const std::vector<std::size_t> queries = sample_rows(codes, kQueries);
+    const std::vector<std::size_t> queries = sample_rows(codes, n_sample_queries(codes.n_rows()));
     const std::vector<std::size_t> sample = spread(codes.n_rows(), kSample);
+    const std::vector<std::size_t> substring_sample = spread(codes.n_rows(), kSubstringSample);
     const std::vector<std::int32_t> thresholds = NeighbourDistances::of(codes, queries, stopper);
     const double worthwhile = worthwhile_cost(codes.n_rows(), codes.n_bytes());
+    std::optional<PlanChoice> smallest;
     if (memory == Memory::compact && wanted.value_or(Plan::prefix) == Plan::prefix) {
         const std::size_t bytes = most_compact_prefix(codes);
         if (bytes > 0) {
-            const double cost = cost_by_substrings(codes, 1, bytes * 8, queries, thresholds, sample);
-            if (wanted || cost < worthwhile) return {Plan::prefix, 1, bytes * 8, cost, {}};
+            const double cost = cost_by_substrings(codes, 1, bytes * 8, queries, thresholds, substring_sample);
+            if (wanted || cost < worthwhile) smallest = PlanChoice{Plan::prefix, 1, bytes * 8, cost, {}};
+            if (wanted) return *std::move(smallest);
         }
     }
 
@@ -225,14 +252,14 @@ PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Pl
 
     PlanChoice best = std::move(scan);
     double least = wanted ? std::numeric_limits<double>::infinity() : worthwhile;
+    const double allowed = bytes_allowed(codes, memory);
     const auto consider = [&](std::size_t n_substrings, std::size_t substring_bits) {
         const Plan plan = n_substrings == 1 ? Plan::prefix : Plan::multi_index;
         if (!wanted && memory == Memory::compact) return;
-        if (wanted ? plan != *wanted
-                   : bytes_needed(codes, n_substrings, substring_bits) > bytes_allowed(memory, codes.n_bytes()))
-            return;
+        if (wanted ? plan != *wanted : bytes_of_tables(codes, n_substrings, substring_bits) > allowed) return;
         stopper.check();
-        const double cost = cost_by_substrings(codes, n_substrings, substring_bits, queries, thresholds, sample);
+        const double cost =
+            cost_by_substrings(codes, n_substrings, substring_bits, queries, thresholds, substring_sample);
         if (cost < least) {
             least = cost;
             best = {plan, n_substrings, substring_bits, cost, {}};
@@ -259,25 +286,30 @@ PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Pl
             best = {Plan::clusters, 0, 0, cost, std::move(centroids)};
         }
     }
+    // The smallest index may take several times as long: memory is what was asked for.
+    constexpr double kMostTimes = 8;
+    if (smallest && smallest->cost < kMostTimes * best.cost) return *std::move(smallest);
     return best;
 }
 
 PlanChoice plan_of_mapped(std::size_t n, std::size_t n_bytes) {
     if (n == 0) return {Plan::scan, 0, 0, 0, {}};
     // A process that maps a file without a directory has its own: at most 4 MiB, or 1/16 of the codes if that is more.
-    const auto n_rows = static_cast<double>(n);
-    const double most_bits = std::max(20.0, std::log2(n_rows * static_cast<double>(n_bytes) / 64));
+    const auto n_rows = static_cast<double>(n), bytes = n_rows * static_cast<double>(n_bytes);
+    const double most_bits = std::max(20.0, std::log2(bytes / 64));
     const auto bits = static_cast<std::size_t>(std::min(std::log2(n_rows), most_bits));
     const std::size_t substring_bits = std::min(std::clamp<std::size_t>(bits, 8, kMaxSubstringBits), n_bytes * 8);
     // Nothing is known of the codes: a search looks up, gives up, and scans the rows.
-    const double cost = worthwhile_cost(n, n_bytes) + kCostOfByte * n_rows * static_cast<double>(n_bytes);
+    const double cost = worthwhile_cost(n, n_bytes) + reading_costs(bytes).row_byte * bytes;
     return {Plan::prefix, 1, substring_bits, cost, {}};
 }
 
 bool scan_pays(std::size_t n_codes, std::size_t n_bytes, std::size_t n_queries, double plan_cost) {
     if (n_queries < kFewestForScan) return false;
     const double transposing = kCostOfTransposing / static_cast<double>(std::min<std::size_t>(n_queries, 512));
-    return kCostOfQuery + (cost_of_byte_in_cache() + transposing) * static_cast<double>(n_codes * n_bytes) < plan_cost;
+    return kCostOfQuery + kCostOfSortedRows +
+               (cost_of_byte_in_cache() + transposing) * static_cast<double>(n_codes * n_bytes) <
+           plan_cost;
 }
 
 bool radius_needs_scan(const PlanChoice& choice, std::int32_t radius, std::size_t n_codes, std::size_t n_bytes) {

@@ -11,6 +11,7 @@ namespace fasthash {
 namespace {
 
 constexpr std::size_t kMostSubstrings = 12;
+constexpr double kCostOfValue = 50;   // looking up a value: its place in the directory, and the first row number
 constexpr double kCostOfRow = 12;     // a code that lies anywhere: its row number, and a cache line for each byte
 constexpr double kCostOfPlacing = 7;  // building: a row of a table
 
@@ -51,7 +52,7 @@ double RadiusTables::cost(std::size_t n_rows, std::size_t n_bytes, std::int32_t 
             at_distance = at_distance * static_cast<double>(bits - d) / static_cast<double>(d + 1);
         }
     }
-    return n_values * (kCostOfProbe + kCostOfBucket + codes_per_value * kCostOfRow);
+    return n_values * (kCostOfValue + codes_per_value * kCostOfRow);
 }
 
 RadiusTables::RadiusTables(const GroupSource& codes) {
@@ -98,8 +99,8 @@ std::size_t RadiusTables::nbytes() const {
 bool RadiusPlan::serves(const GroupSource& codes, std::size_t n_queries, const Wanted& wanted) const {
     const std::size_t n = codes.size(), n_bytes = codes.n_bytes();
     if (!wanted_ || wanted.k != kAll || n == 0) return false;
-    const double of_byte = n_queries < kFewestForScan ? kCostOfScan : cost_of_byte_in_cache();
-    const double scan = of_byte * static_cast<double>(n) * static_cast<double>(n_bytes);
+    const double scan = n_queries < kFewestForScan ? cost_of_comparing(n, n_bytes)
+                                                   : cost_of_byte_in_cache() * static_cast<double>(n * n_bytes);
     if (const RadiusTables* made = tables_.get_if_made()) {
         return RadiusTables::cost(n, n_bytes, wanted.radius, made->codes_per_value()) < kWorthwhile * scan;
     }

@@ -44,6 +44,7 @@ std::size_t SubstringIndex::nbytes() const {
 SubstringSearch::SubstringSearch(const SubstringIndex& index, Visibility visibility)
     : index_(index),
       entries_(index.sorted, visibility),
+      costs_(reading_costs(static_cast<double>(index.nbytes()))),
       query_substrings_(index.n_substrings()),
       n_visited_(index.n_substrings()) {}
 
@@ -52,7 +53,9 @@ QueryStats SubstringSearch::run(const std::uint8_t* query, TopK& nearest) {
     nearest_ = &nearest;
     stats_ = {};
     cost_ = kCostOfQuery;
-    most_cost_ = give_up_cost(index_.sorted.n_rows(), index_.sorted.n_bytes(), nearest.k());
+    const std::size_t n_pushed = std::min(nearest.k(), index_.sorted.n_rows());  // by any search
+    most_cost_ = give_up_cost(index_.sorted.n_rows(), index_.sorted.n_bytes()) +
+                 (kCostOfHit + costs_.push) * static_cast<double>(n_pushed);
     const std::size_t n_substrings = index_.n_substrings(), n_bits = index_.n_bits(), n_bytes = index_.sorted.n_bytes();
     for (std::size_t substring = 0; substring < n_substrings; ++substring) {
         const std::size_t first_bit = substring == 0 ? 0 : index_.tables[substring - 1].first_bit;
@@ -117,7 +120,7 @@ void SubstringSearch::read_ranges() {
     for (std::size_t i = 0; i < n_ranges_; ++i) n_codes += ranges_[i].end - ranges_[i].begin;
     stats_.nodes_visited += static_cast<std::int64_t>(n_ranges_);
     stats_.codes_compared += static_cast<std::int64_t>(n_codes);
-    cost_ += kCostOfBucket * static_cast<double>(n_ranges_) + kCostOfByte * static_cast<double>(n_codes * width);
+    cost_ += costs_.bucket * static_cast<double>(n_ranges_) + costs_.bucket_byte * static_cast<double>(n_codes * width);
     kernels().scan_rows(query_ + sorted.n_dropped(), codes, width, ranges_, n_ranges_, row_threshold(), *this);
     n_ranges_ = 0;
 }
@@ -188,7 +191,7 @@ std::int32_t SubstringSearch::take(const RowHit* hits, std::size_t n) {
         if (table != nullptr) table->rows.prefetch(hits[i].row);
         wanted[n_wanted++] = hits[i];
     }
-    cost_ += kCostOfHit * static_cast<double>(n) + kCostOfPush * static_cast<double>(n_wanted);
+    cost_ += kCostOfHit * static_cast<double>(n) + costs_.push * static_cast<double>(n_wanted);
     for (std::size_t i = 0; i < n_wanted; ++i) {
         if (table != nullptr) wanted[i].row = static_cast<std::uint32_t>(table->rows[wanted[i].row]);
         sorted.prefetch(wanted[i].row);

@@ -75,6 +75,7 @@ class SubstringSearch final : private RowSink {
 
     const SubstringIndex& index_;
     const DistinctEntries entries_;
+    const ReadingCosts costs_;
     double most_cost_ = 0;  // at which the search is given up
     std::vector<std::uint32_t> query_substrings_;
     std::vector<unsigned> n_visited_;  // per substring: all buckets at smaller distances have been visited
