@@ -40,6 +40,7 @@ ClusterSearch::ClusterSearch(const ArrangedCodes& codes, Visibility visibility, 
 
 void ClusterSearch::run(Stopper& stopper) {
     visit_nearest(stopper);
+    others_.reserve(centroids_.n);
     for (std::uint32_t query = 0; query < block_.queries.n; ++query) list_others(query);
     // All queries take their next few clusters, so that those with a common cluster visit it together. The fewer, the
     // better the thresholds are known; the more, the more queries meet. Thresholds settle early, so rounds grow. Where
@@ -95,8 +96,11 @@ void ClusterSearch::visit_nearest(Stopper& stopper) {
 // The other clusters that can hold results, from the threshold after the nearest one.
 void ClusterSearch::list_others(std::uint32_t query) {
     const std::int32_t most = largest(query);
+    const std::int32_t farthest = distance(query, nearest_[query]) + 2 * most;  // half of the difference is a bound
+    const std::uint16_t* distances = distances_.data() + query * centroids_.n;
     left_[query].begin = others_.size();
     for (std::uint32_t c = 0; c < centroids_.n; ++c) {
+        if (distances[c] > farthest) continue;
         const Annulus radii = codes_.radii(c);
         const std::int32_t least = bound(query, c, radii);
         if (least > most || c == nearest_[query] || radii.empty()) continue;

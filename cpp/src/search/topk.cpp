@@ -7,8 +7,8 @@ namespace fasthash {
 
 TopK::TopK(Wanted wanted, std::size_t n_bits, IdOrder order)
     : k_(wanted.k),
-      // 2 k + 64: each compaction drops at least k pairs, so that its cost per pair is constant.
-      n_kept_(k_ > kAll / 4 ? kAll : 2 * k_ + 64),
+      // 2 k: each compaction drops at least k pairs, so that its cost per pair is constant.
+      n_kept_(k_ > kAll / 4 ? kAll : std::max<std::size_t>(2 * k_, 64)),
       count_only_(wanted.count_only),
       order_(order),
       threshold_(std::min(wanted.radius, static_cast<std::int32_t>(n_bits))),
@@ -60,15 +60,17 @@ void TopK::compact() {
         n_within_ -= n_ties - ties_kept;
         counts_[static_cast<std::size_t>(threshold_)] = ties_kept;
     }
-    const auto fallen_out = [&](const Pair& pair) {
-        if (pair.distance != threshold_ || pair.id != id_threshold_) {
-            return pair.distance > threshold_ || (pair.distance == threshold_ && pair.id > id_threshold_);
-        }
-        if (n_last == 0) return true;
-        --n_last;
-        return false;
-    };
-    pairs_.erase(std::remove_if(pairs_.begin(), pairs_.end(), fallen_out), pairs_.end());
+    // Which pairs stay can hardly be predicted, so that there are no branches.
+    std::size_t n_left = 0;
+    for (const Pair pair : pairs_) {
+        const bool at_threshold = pair.distance == threshold_;
+        const bool is_last = at_threshold & (pair.id == id_threshold_) & (n_last > 0);
+        const bool stays = (pair.distance < threshold_) | (at_threshold & (pair.id < id_threshold_)) | is_last;
+        n_last -= is_last ? 1 : 0;
+        pairs_[n_left] = pair;
+        n_left += stays ? 1 : 0;
+    }
+    pairs_.erase(pairs_.begin() + static_cast<std::ptrdiff_t>(n_left), pairs_.end());
     std::fill(counts_.begin() + threshold_ + 1, counts_.end(), 0);
 }
 
