@@ -87,6 +87,10 @@ LevelTree::LevelTree(const SortedCodes& codes, const LevelLayout& layout) : n_ro
         level.prefixes = ByteMajorCodes::from_rows(std::move(prefixes[depth]), level.prefixes.n_bytes());
         weigh(codes, level);
     }
+    for (std::size_t number = 0; coarse && number < n_first; ++number) {
+        const NumberRange rows = range(number, n_levels);
+        entries_below_.push_back(codes.n_entries(rows.begin, rows.end));
+    }
 }
 
 void LevelTree::weigh(const SortedCodes& codes, LevelNodes& level) {
@@ -110,7 +114,7 @@ std::size_t LevelNodes::nbytes() const {
 }
 
 std::size_t LevelTree::nbytes() const {
-    std::size_t bytes = levels_.capacity() * sizeof(LevelNodes) + below_.nbytes();
+    std::size_t bytes = levels_.capacity() * sizeof(LevelNodes) + below_.nbytes() + entries_below_.nbytes();
     for (const LevelNodes& level : levels_) bytes += level.nbytes();
     return bytes;
 }

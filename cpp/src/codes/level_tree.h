@@ -60,6 +60,8 @@ class LevelTree {
         const RowRange& places = below_[(depth - 1) * levels_[0].n_nodes + number];
         return {places.begin, places.end};
     }
+    /// Entries below a node of the first level of a coarse tree.
+    std::size_t entries_below(std::size_t number) const { return entries_below_[number]; }
     std::size_t nbytes() const;
 
  private:
@@ -67,8 +69,9 @@ class LevelTree {
 
     std::vector<LevelNodes> levels_;
     std::size_t n_rows_;
-    Array<RowRange>
-        below_;  // of a coarse tree, for each depth from 1 to n_levels(): the range of each first-level node
+    // Of a coarse tree:
+    Array<RowRange> below_;             // for each depth from 1 to n_levels(): the range of each first-level node
+    Array<std::size_t> entries_below_;  // each first-level node
 };
 
 }  // namespace fasthash

@@ -4,6 +4,7 @@
 #include "platform/files.h"
 #include "search/cluster_search.h"
 #include "search/pruned_search.h"
+#include "search/safe_radius.h"
 
 namespace fasthash {
 namespace {
@@ -55,15 +56,25 @@ void ArrangedSegment::search(const QueryBlock& block, Visibility visibility, Sto
     search_radius(radius_plan_.tables(), codes_, DistinctEntries(codes_, visibility), block, stopper);
 }
 
-void ArrangedSegment::search_pruned(const QueryBlock& block, Visibility, const LevelLayout& layout, Pruning pruning,
-                                    Stopper& stopper) const {
-    const Sorted& of_levels = sorted_.get([&] {
+const ArrangedSegment::Sorted& ArrangedSegment::of_levels(const LevelLayout& layout) const {
+    return sorted_.get([&] {
         SortedCodes codes = sorted(codes_);
         LevelTree tree(codes, layout);
         if (tree.is_spread()) codes.hold_byte_major();
         return std::make_unique<const Sorted>(Sorted{std::move(codes), std::move(tree)});
     });
-    search_tree(of_levels.codes, of_levels.tree, layout, pruning, block, stopper);
+}
+
+std::vector<std::int32_t> ArrangedSegment::safe_radii(CodeView queries, const LevelLayout& layout,
+                                                      const Pruning& pruning) const {
+    if (codes_.centroids().n == 0) return {};
+    return fasthash::safe_radii(of_levels(layout).tree, layout, pruning, queries);
+}
+
+void ArrangedSegment::search_pruned(const QueryBlock& block, Visibility, const LevelLayout& layout, Pruning pruning,
+                                    Stopper& stopper) const {
+    const Sorted& sorted = of_levels(layout);
+    search_tree(sorted.codes, sorted.tree, layout, pruning, block, stopper);
 }
 
 }  // namespace fasthash

@@ -15,6 +15,7 @@
 #include "platform/stopper.h"
 #include "search/scan.h"
 #include "search/visibility.h"
+#include "segments/success_rate.h"
 
 namespace fasthash {
 
@@ -69,6 +70,11 @@ class Segment : public IdList {
                             Stopper& stopper) const = 0;
     virtual void search(const QueryBlock& block, Visibility visibility, Stopper& stopper) const = 0;
 
+    /// Radii of queries within which the pruned search drops no code, where an exact search within them takes less time
+    /// (safe_radius.h); else none.
+    virtual std::vector<std::int32_t> safe_radii(CodeView, const LevelLayout&, const Pruning&) const { return {}; }
+    /// How often exact searches within safe radii have answered queries.
+    SuccessRate& safe_searches() const { return safe_searches_; }
     /// HDHash's pruned search. A segment without a level tree keeps all of its codes.
     virtual void search_pruned(const QueryBlock& block, Visibility visibility, const LevelLayout&, Pruning,
                                Stopper& stopper) const {
@@ -103,6 +109,7 @@ class Segment : public IdList {
     const IdMap& id_map() const;
 
     Lazy<IdMap> id_map_;
+    mutable SuccessRate safe_searches_;
 };
 
 /// A segment of an index and which of its entries have not been removed.

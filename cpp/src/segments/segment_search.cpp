@@ -102,8 +102,48 @@ void search_segments(const std::vector<SearchedSegment>& segments, IdOrder order
     stopper.finish();
 }
 
-void search_levels(const Segment* segment, const LevelLayout& layout, Pruning pruning, const SearchTask& task,
-                   Stopper& stopper) {
+namespace {
+
+void note_pruned(Findings& findings) {
+    for (QueryStats& of_query : findings.stats) {
+        of_query.plan = Plan::scan;
+        of_query.pruned = true;
+        of_query.exact_to = -1;
+    }
+}
+
+// Answers queries that have k entries within their safe radius by exact search; returns the others.
+std::vector<std::size_t> search_safe(const Segment& segment, const LevelLayout& layout, const Pruning& pruning,
+                                     const SearchTask& task, Stopper& stopper) {
+    const std::size_t n = task.queries.n, per_thread = (n + num_threads() - 1) / num_threads();
+    const std::size_t per_block = std::clamp<std::size_t>(per_thread, 1, segment.queries_at_once());
+    const std::size_t n_blocks = (n + per_block - 1) / per_block;
+    std::vector<std::vector<std::size_t>> left(n_blocks);
+    parallel_for(n_blocks, [&](std::size_t b) {
+        const NumberRange queries = chunk_of(n, n_blocks, b);
+        Findings findings(task, queries, IdOrder::any);
+        const QueryBlock block = findings.block(task, true);
+        const std::vector<std::int32_t> radii = segment.safe_radii(block.queries, layout, pruning);
+        for (std::size_t q = 0; q < radii.size(); ++q) findings.nearest[q].limit(radii[q]);
+        if (!radii.empty()) segment.search(block, {}, stopper);
+        note_pruned(findings);
+        for (std::size_t q = 0; q < queries.size(); ++q) {
+            if (radii.empty() || !findings.nearest[q].has_k()) {
+                left[b].push_back(queries.begin + q);
+                continue;
+            }
+            if (task.stats != nullptr) task.stats[queries.begin + q] = findings.stats[q];
+            task.found(queries.begin + q, findings.nearest[q]);
+        }
+    });
+    std::vector<std::size_t> all;
+    for (const std::vector<std::size_t>& of_block : left) all.insert(all.end(), of_block.begin(), of_block.end());
+    segment.safe_searches().note(n, n - all.size());
+    return all;
+}
+
+void search_trees(const Segment* segment, const LevelLayout& layout, const Pruning& pruning, const SearchTask& task,
+                  Stopper& stopper) {
     const std::size_t per_thread = (task.queries.n + num_threads() - 1) / num_threads();
     const std::size_t per_block = std::clamp<std::size_t>(per_thread, 1, kQueriesOfTree);
     const std::size_t n_blocks = (task.queries.n + per_block - 1) / per_block;
@@ -112,12 +152,34 @@ void search_levels(const Segment* segment, const LevelLayout& layout, Pruning pr
         Pruning of_block = pruning;
         if (of_block.cuts != nullptr) of_block.cuts += findings.first * (layout.n_levels() - 1);
         if (segment != nullptr) segment->search_pruned(findings.block(task, true), {}, layout, of_block, stopper);
-        for (QueryStats& of_query : findings.stats) {
-            of_query.pruned = true;
-            of_query.exact_to = -1;
-        }
+        note_pruned(findings);
         findings.hand_over(task);
     });
+}
+
+}  // namespace
+
+void search_levels(const Segment* segment, const LevelLayout& layout, Pruning pruning, const SearchTask& task,
+                   Stopper& stopper) {
+    const std::size_t n = task.queries.n, n_bytes = task.queries.n_bytes;
+    if (segment == nullptr || pruning.cuts != nullptr || !segment->safe_searches().is_worthwhile()) {
+        search_trees(segment, layout, pruning, task, stopper);
+        return stopper.finish();
+    }
+    const std::vector<std::size_t> left = search_safe(*segment, layout, pruning, task, stopper);
+    if (left.size() == n) {
+        search_trees(segment, layout, pruning, task, stopper);
+    } else if (!left.empty()) {
+        Array<std::uint8_t> queries;
+        for (const std::size_t q : left) queries.append(task.queries.row(q), n_bytes);
+        std::vector<QueryStats> stats(task.stats != nullptr ? left.size() : 0);
+        const SearchTask of_left{{queries.data(), left.size(), n_bytes},
+                                 task.wanted,
+                                 stats.empty() ? nullptr : stats.data(),
+                                 [&](std::size_t q, TopK& nearest) { task.found(left[q], nearest); }};
+        search_trees(segment, layout, pruning, of_left, stopper);
+        for (std::size_t q = 0; q < stats.size(); ++q) task.stats[left[q]] = stats[q];
+    }
     stopper.finish();
 }
 

@@ -4,6 +4,7 @@
 
 #include "platform/files.h"
 #include "search/pruned_search.h"
+#include "search/safe_radius.h"
 
 namespace fasthash {
 
@@ -82,10 +83,19 @@ void SortedSegment::search(const QueryBlock& block, Visibility visibility, Stopp
     }
 }
 
+const LevelTree& SortedSegment::level_tree(const LevelLayout& layout) const {
+    return level_tree_.get([&] { return std::make_unique<const LevelTree>(codes(), layout); });
+}
+
+std::vector<std::int32_t> SortedSegment::safe_radii(CodeView queries, const LevelLayout& layout,
+                                                    const Pruning& pruning) const {
+    if (choice_.plan == Plan::scan || codes().n_dropped() > 0) return {};
+    return fasthash::safe_radii(level_tree(layout), layout, pruning, queries);
+}
+
 void SortedSegment::search_pruned(const QueryBlock& block, Visibility, const LevelLayout& layout, Pruning pruning,
                                   Stopper& stopper) const {
-    const LevelTree& tree = level_tree_.get([&] { return std::make_unique<const LevelTree>(codes(), layout); });
-    search_tree(codes(), tree, layout, pruning, block, stopper);
+    search_tree(codes(), level_tree(layout), layout, pruning, block, stopper);
 }
 
 }  // namespace fasthash

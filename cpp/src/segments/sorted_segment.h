@@ -40,6 +40,8 @@ class SortedSegment final : public Segment {
     void scan_chunk(const QueryBlock& block, Visibility visibility, std::size_t chunk, std::size_t n_chunks,
                     Stopper& stopper) const override;
     void search(const QueryBlock& block, Visibility visibility, Stopper& stopper) const override;
+    std::vector<std::int32_t> safe_radii(CodeView queries, const LevelLayout& layout,
+                                         const Pruning& pruning) const override;
     /// Ignores visibility: callers compact the index, and copy the entries that a filter allows into their own segment.
     void search_pruned(const QueryBlock& block, Visibility visibility, const LevelLayout& layout, Pruning pruning,
                        Stopper& stopper) const override;
@@ -51,6 +53,8 @@ class SortedSegment final : public Segment {
     SearchPlan search_plan() const override { return {choice_.plan, choice_.n_substrings, choice_.substring_bits, 0}; }
 
  private:
+    const LevelTree& level_tree(const LevelLayout& layout) const;
+
     PlanChoice choice_;
     std::unique_ptr<const SubstringIndex> index_;
     std::shared_ptr<const MappedFile> mapped_;

@@ -1,0 +1,32 @@
+// How often a short cut succeeds, so that it is tried only where it pays. Threads share it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace fasthash {
+
+class SuccessRate {
+ public:
+    /// True while little is known, and as long as one try of eight succeeds. One call of 64 is true anyway, as searches
+    /// may change.
+    bool is_worthwhile() {
+        constexpr std::uint64_t kKnown = 64, kFewest = 8, kRetried = 64;
+        const std::uint64_t n_tried = tried_;
+        if (n_tried < kKnown || successful_ * kFewest >= n_tried) return true;
+        return ++skipped_ % kRetried == 0;
+    }
+    void note(std::uint64_t n_tried, std::uint64_t n_successful) {
+        constexpr std::uint64_t kMost = 4096;
+        if ((tried_ += n_tried) > kMost) {  // what happened long ago counts less and less
+            tried_ = tried_ / 2;
+            successful_ = successful_ / 2;
+        }
+        successful_ += n_successful;
+    }
+
+ private:
+    std::atomic<std::uint64_t> tried_{0}, successful_{0}, skipped_{0};
+};
+
+}  // namespace fasthash
