@@ -81,7 +81,7 @@ def test_totals_past_a_byte(layout, level):
 @pytest.mark.parametrize("gallery", GALLERIES)
 def test_every_instruction_set_prunes_alike(gallery, level):
     rng = np.random.default_rng(1)
-    n = 1500
+    n = 4000
     with simd(level):
         for layout in ((8, 16, 40), (8, 8, 8, 40), (8, 256, 120)):
             codes = GALLERIES[gallery](rng, n, sum(layout) // 8)
@@ -124,3 +124,24 @@ def test_several_segments_and_removals_prune_as_one(mode):
     allowed = left[::2]
     expected = reference.pruned_search(queries, codes[allowed], allowed, 10, (8, 16, 40), 0.3, mode)[:2]
     assert_same(index.search(queries, 10, keep=0.3, keep_mode=mode, allow=allowed), expected)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("plan", ["clusters", "prefix", "multi-index"])
+@pytest.mark.parametrize("layout", [(8, 16, 40), (8, 8, 8, 40), (16, 48)])
+def test_near_neighbours_come_from_exact_search(layout, plan, mode):
+    """Neighbours that no cut can drop are found by the plan, which visits fewer nodes; others by the tree."""
+    rng = np.random.default_rng(7)
+    n = 4000
+    flips = np.packbits(rng.random((n, 64)) < 0.05, axis=1)
+    flips[rng.random(n) < 0.97, :2] = 0  # many rows below each node of the first level
+    codes = rng.integers(0, 256, (4, 8), np.uint8)[rng.integers(0, 4, n)] ^ flips
+    ids = rng.permutation(n)
+    queries = np.concatenate([codes[:20], codes[20:30] ^ flips[:10], spread(rng, 5, 8)])
+    planned = filled(fh.HierIndex(layout, plan=plan), codes, ids)
+    by_the_tree = filled(fh.HierIndex(layout, plan="scan"), codes, ids)
+    work = [index.search(queries[:20], 1, keep=0.6, keep_mode=mode, stats=True)[1] for index in (planned, by_the_tree)]
+    assert {*work[0].plan} == {"pruned"}
+    assert work[0].nodes_visited.sum() < work[1].nodes_visited.sum()
+    for keep, k in [(0.05, 1), (0.3, 4), (0.6, 100), (1, n + 1)]:
+        assert_prunes(planned, codes, ids, queries, k, layout, keep, mode)
