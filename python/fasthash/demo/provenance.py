@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import shlex
+import sys
 from importlib.metadata import version
 from pathlib import Path
+from shutil import which
 from typing import Any
 
-__all__ = ["command_line", "machine", "serve_command", "versions"]
+__all__ = ["command_line", "machine", "program", "serve_command", "versions"]
 
 
 def machine(device: str) -> dict[str, Any]:
@@ -21,6 +23,11 @@ def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that affect the figures."""
     packages = ["fasthash-search", "numpy", "torch", "torchvision", "timm", "accelerate", "scikit-learn"]
     return {"Python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def program() -> str:
+    """Return the name by which the shell finds this command: fasthash, or a path such as .venv/bin/fasthash."""
+    return "fasthash" if which("fasthash") or Path(sys.argv[0]).name != "fasthash" else _short(sys.argv[0])
 
 
 def command_line(**options: Any) -> str:
@@ -36,7 +43,7 @@ def command_line(**options: Any) -> str:
 def serve_command(folder: Path, images: str | os.PathLike[str]) -> str:
     """Return the command that serves the store of a demo, with its photos and its encoder."""
     photos = os.path.relpath(images) if Path(images).is_absolute() else os.fspath(images)
-    words = ["fasthash", "serve", folder / "gallery.fhs", "--images", photos, "--encoder", folder / "encoder"]
+    words = [program(), "serve", folder / "gallery.fhs", "--images", photos, "--encoder", folder / "encoder"]
     return shlex.join(map(_short, words))
 
 

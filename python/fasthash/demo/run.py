@@ -19,7 +19,7 @@ from fasthash.backbones import preprocessing_of
 from fasthash.data import Split, load_digits, load_folder
 from fasthash.demo.measure import Codes
 from fasthash.demo.plan import LEVEL_BITS, Plan, make_plan
-from fasthash.demo.provenance import command_line, serve_command
+from fasthash.demo.provenance import command_line, program, serve_command
 from fasthash.demo.report import (
     K,
     describe_data,
@@ -130,6 +130,7 @@ def run_demo(
     }
     report = {
         "command": command_line(**options),
+        "program": program(),
         "serve": None if plan.images is None else serve_command(folder, plan.images),
         "seed": seed,
         "note": plan.note,
