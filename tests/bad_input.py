@@ -43,7 +43,6 @@ _NO_IDS = [
     (np.zeros(0), "float64"),
     ([0.0, 1.0, 2.0], "float64"),
     ([0, math.nan, 2], "float64"),
-    ([2**64, 0, 1], "object"),
     (["0", "1", "2"], "<U1"),
     ("012", "<U3"),
     ([None, 1, 2], "object"),
@@ -52,17 +51,21 @@ _NO_IDS = [
 ]
 _NO_MASKS = [([True, False, True], "bool")]
 # Arrays of ids, and filters of ids.
-_TOO_LARGE = (np.array([1, 2, 2**63 + 2], np.uint64), ValueError, f"must fit int64, got {2**63 + 2}")
+_TOO_LARGE = [
+    (np.array([1, 2, 2**63 + 2], np.uint64), ValueError, f"must fit int64, got {2**63 + 2}"),
+    ([2**64, 0, 1], ValueError, f"must fit int64, got {2**64}"),
+    ([0, 1, 2**63], ValueError, f"must fit int64, got {2**63}"),
+]
 ID_ARRAYS = [
     *((ids, TypeError, f"must be an integer array, got dtype {dtype}") for ids, dtype in _NO_IDS + _NO_MASKS),
-    _TOO_LARGE,
+    *_TOO_LARGE,
 ]
 FILTERS = [
     (ids, TypeError, f"must be an integer array of ids or a bool mask, got dtype {dtype}")
     for ids, dtype in _NO_IDS
     if ids is not None and not isinstance(ids, set)  # no filter, and a good one
 ] + [
-    _TOO_LARGE,
+    *_TOO_LARGE,
     (0, ValueError, "must have one axis, got shape ()"),
     (np.bool_(True), ValueError, "must have one axis, got shape ()"),
     (np.array([[0, 1]]), ValueError, "must have one axis, got shape (1, 2)"),

@@ -139,3 +139,11 @@ def test_bad_arguments():
     scanned = filled(fh.HierIndex(64, plan="scan"), codes)
     with pytest.raises(ValueError, match="max_compared must be given to an index in clusters"):
         scanned.search(queries, 5, max_compared=0.1)
+
+
+def test_numbers_beyond_all_floats():
+    codes = np.random.default_rng(0).integers(0, 256, (500, 8), np.uint8)
+    index = fh.HierIndex.from_arrays(codes, plan="clusters")
+    np.testing.assert_array_equal(index.search(codes, 3, max_compared=10**400).ids, index.search(codes, 3).ids)
+    fingerprints = fh.FlatIndex.from_arrays(codes, metric="jaccard")
+    assert len(fingerprints.range_search(codes[:1], 10**400).ids) == 500

@@ -368,3 +368,24 @@ def test_pdq_needles_in_a_haystack():
         expected[needle].append(100 + i)
     found_groups = [group for group in as_lists(groups) if group[0] < 100]
     assert found_groups == expected
+
+
+def test_codes_of_an_index_may_be_zeros_and_ones():
+    bits = np.random.default_rng(0).integers(0, 2, (20, 16), np.uint8)
+    index = fh.FlatIndex(128)
+    index.add(bits)
+    expected = [set(group) for group in as_lists(fh.near_duplicates(bits[:, :8], 4))]  # 64 bits are not taken for bits
+    assert [set(group) for group in as_lists(fh.near_duplicates(fh.FlatIndex.from_arrays(bits[:, :8]), 4))] == expected
+    n_pairs = sum(len(pairs.first) for pairs in fh.near_pairs(index, 4))
+    assert n_pairs == (np.bitwise_count(bits[:, None] ^ bits).sum(axis=2)[np.triu_indices(20, 1)] <= 4).sum()
+    assert len(np.concatenate(fh.near_duplicates(index, 128))) == 20
+    others = np.random.default_rng(1).integers(0, 256, (5, 16), np.uint8)
+    found = sum(len(pairs.first) for pairs in fh.near_pairs(others, 50, gallery=bits))
+    assert found == (np.bitwise_count(others[:, None] ^ bits).sum(axis=2) <= 50).sum()
+
+
+def test_a_gallery_of_another_width_in_as_many_bytes_is_refused_at_once():
+    gallery = fh.FlatIndex(13)
+    gallery.add(np.array([[255, 248]], np.uint8))
+    with pytest.raises(ValueError, match="codes must have zeros in the low 3 bits of the last byte"):
+        fh.near_pairs(np.array([[255, 255]], np.uint8), 3, gallery=gallery)

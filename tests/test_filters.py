@@ -389,3 +389,18 @@ def test_a_filter_works_in_another_process():
     allow = fh.IdFilter([5, 7, 900])
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         assert pool.submit(len, allow).result() == 3
+
+
+@pytest.mark.parametrize("ids", [[101, 2**63], {1, 2**64}, (-(2**63) - 1, 5)])
+def test_integers_beyond_int64_are_called_so(ids):
+    with pytest.raises(ValueError, match=r"allowed must fit int64, got -?[0-9]{19}"):
+        fh.IdFilter(ids)
+    index = fh.FlatIndex(64)
+    with pytest.raises(ValueError, match=r"ids must fit int64, got -?[0-9]{19}"):
+        index.add(np.zeros((2, 8), np.uint8), ids=list(ids))
+
+
+def test_lists_of_several_integer_types():
+    index = fh.FlatIndex(64)
+    index.add(np.zeros((3, 8), np.uint8), ids=[5, np.uint64(7), np.int8(9)])
+    assert index.search(np.zeros((1, 8), np.uint8), 3, allow=[5, np.uint64(9)]).ids.tolist() == [[5, 9, -1]]

@@ -207,7 +207,7 @@ BAD_ADDS = [
     (CODES, [[0, 1, 2]], ValueError, r"got \(1, 3\)"),
     (CODES, [0.0, 1.0, 2.0], TypeError, "ids must be an integer array, got dtype float64"),
     (CODES, np.array([0, 1, 2**63], np.uint64), ValueError, f"ids must fit int64, got {2**63}"),
-    (CODES, [2**63, 1, 2], TypeError, "got dtype float64"),
+    (CODES, [2**63, 1, 2], ValueError, f"ids must fit int64, got {2**63}"),
     (CODES, ["a", "b", "c"], TypeError, "got dtype <U1"),
     (CODES, [True, False, True], TypeError, "got dtype bool"),
     (CODES, [0, -1, 2], ValueError, "ids must not hold -1"),

@@ -53,13 +53,29 @@ def test_cosine_decides_among_equal_codes_only():
     )
 
 
+@pytest.mark.parametrize(("dtype", "scale"), [("float16", 1), ("float32", 1e30), ("float64", 1e300)])
+def test_squares_of_large_outputs_do_not_overflow(dtype, scale):
+    gallery = np.array([[40.0] * 32 + [1.0] * 32, [40.0] * 64]) * scale
+    gallery = gallery.astype(dtype)
+    assert mean_average_precision_of_outputs(gallery[1:], gallery, [0], [1, 0]) == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
         ({"query_outputs": np.ones((2, 8), int)}, TypeError, "query_outputs must be a float array, got dtype int64"),
         ({"query_outputs": np.ones((2, 16))}, ValueError, "query_outputs must be 8 wide, as the gallery's, got 16"),
         ({"gallery_outputs": np.ones(8)}, ValueError, r"gallery_outputs must have shape \(n, n_bits\) .* got \(8,\)"),
-        ({"gallery_outputs": np.full((3, 8), np.nan)}, ValueError, r"gallery_outputs must not hold NaN.*\[0, 0\]"),
+        (
+            {"gallery_outputs": np.full((3, 8), np.nan)},
+            ValueError,
+            r"gallery_outputs must be finite, found nan at \[0, 0\]",
+        ),
+        (
+            {"query_outputs": np.full((2, 8), np.inf)},
+            ValueError,
+            r"query_outputs must be finite, found inf at \[0, 0\]",
+        ),
         ({"query_labels": [0]}, ValueError, "must be of 2 and 3 items, got 1 and 3"),
         ({"gallery_labels": [0.0, 1.0, 2.0]}, TypeError, "gallery_labels must be integers, got dtype float64"),
         ({"empty": "skip"}, ValueError, "empty must be one of 'zero', 'drop', got 'skip'"),

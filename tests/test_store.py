@@ -797,3 +797,16 @@ def test_small_segments_are_merged_while_a_large_merge_runs(folder, monkeypatch)
     found = fh.Store(folder).search(every[:50], k=20)
     np.testing.assert_array_equal(found.ids, expected.search(every[:50], k=20).ids)
     assert_no_leaks(folder)
+
+
+def test_results_of_an_empty_store_have_keys_that_are_none(folder):
+    queries = np.zeros((2, 8), np.uint8)
+    with fh.Store(folder, "w", n_bits=64) as store:
+        store.commit()
+        for each in (store, fh.Store(folder)):
+            found = each.search(queries, k=3)
+            assert found.keys.tolist() == [[None] * 3] * 2
+            assert pickle.loads(pickle.dumps(found)).keys.tolist() == found.keys.tolist()
+            assert each.range_search(queries, 3).keys.shape == each.keys([]).shape == (0,)
+            with pytest.raises(ValueError, match="ids must be in the store, but it does not hold 5"):
+                each.keys([5])

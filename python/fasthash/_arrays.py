@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fasthash._shown import short
 
-__all__ = ["as_array", "as_int64", "in_words", "own_array"]
+__all__ = ["as_array", "as_int64", "as_integers", "in_words", "own_array"]
 
 
 def as_array(name: str, value: Any) -> NDArray[Any]:
@@ -45,6 +45,22 @@ def own_array(name: str, value: Any) -> NDArray[Any]:
     the next conversion.
     """
     return np.array(as_array(name, value))
+
+
+def as_integers(name: str, value: Any) -> NDArray[Any]:
+    """Convert a value as `as_array` does. Lists of integers become int64 where numpy makes floats or objects of them:
+    of one beyond int64, or of both int and numpy.uint64.
+    """
+    array = as_array(name, value)
+    if array.dtype.kind not in "fO" or hasattr(value, "dtype"):
+        return array
+    numbers = np.asarray(value, dtype=object)
+    if not all(isinstance(each, (int, np.integer)) and not isinstance(each, bool) for each in numbers.flat):
+        return array
+    for each in numbers.flat:
+        if not -(2**63) <= each < 2**63:
+            raise ValueError(f"{name} must fit int64, got {each}")
+    return numbers.astype(np.int64)
 
 
 def as_int64(name: str, array: NDArray[Any]) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasthash import _core
-from fasthash._arrays import as_array, as_int64, in_words, own_array
+from fasthash._arrays import as_array, as_int64, as_integers, in_words
 from fasthash._columns import codes_of_cells
 from fasthash._shown import short
 
@@ -56,7 +56,7 @@ _UINT8 = np.dtype(np.uint8)
 
 def own_ids(ids: Any, n: int | None = None) -> NDArray[np.int64]:
     """Check ids as `check_ids` does; return a copy."""
-    return check_ids(own_array("ids", ids), n)
+    return check_ids(np.array(as_integers("ids", ids)), n)  # a copy, as own_array makes it
 
 
 def code_bytes(n_bits: int) -> int:
@@ -91,23 +91,28 @@ def check_queries(queries: Any, n_bits: int) -> NDArray[np.uint8]:
     return check_codes("queries", array[None] if array.shape == (code_bytes(n_bits),) else array, n_bits)
 
 
-def check_codes_of_any_width(name: str, codes: Any, *, known: bool = False) -> NDArray[np.uint8]:
+def check_codes_of_any_width(
+    name: str, codes: Any, *, known: bool = False, expression: str | None = None
+) -> NDArray[np.uint8]:
     """Check packed codes `(n, n_bytes)` of any width; return a contiguous uint8 array.
 
     Args:
         known: the caller has named the width elsewhere; otherwise unpacked zeros and ones are refused.
+        expression: of codes in a file, the Python that reads them, for advice. None takes the name of an argument.
     """
-    array = _packed(name, codes)
+    array = _packed(name, codes, expression)
+    written = name if expression is None else expression
     if array.ndim != 2 or not 1 <= array.shape[1] <= MAX_BITS // 8:
-        hint = f"; fasthash.pack_bits({name}) packs zeros and ones" if looks_like_bits(array) else ""
+        hint = f"; fasthash.pack_bits({written}) packs zeros and ones" if looks_like_bits(array) else ""
         raise ValueError(
             f"{name} must have shape (n, n_bytes) with 1 to {MAX_BITS // 8} bytes, got {array.shape}{hint}"
         )
     if not known and looks_like_bits(array):
+        n_bits = array.shape[1] * 8
+        named = f"go into an index whose width is named, such as FlatIndex({n_bits})"
         raise ValueError(
-            f"{name} must be packed, but all of its {array.shape} bytes are zero or one; fasthash.pack_bits({name}) "
-            f"packs bits; codes that are so all the same go into an index whose width is named, such as "
-            f"FlatIndex({array.shape[1] * 8})"
+            f"{name} must be packed, but all of its {array.shape} bytes are zero or one; fasthash.pack_bits({written}) "
+            f"packs bits; codes that are so all the same {named if expression is None else f'need n_bits={n_bits}'}"
         )
     return np.ascontiguousarray(array)
 
@@ -132,12 +137,11 @@ def looks_like_bits(array: NDArray[Any]) -> bool:
     return bool(first.min() >= 0 and first.max() <= 1 and array.min() == 0 and array.max() == 1)
 
 
-def _packed(name: str, codes: Any) -> NDArray[Any]:
+def _packed(name: str, codes: Any, expression: str | None = None) -> NDArray[Any]:
     array = codes_of_cells(name, as_array(name, codes))
     if array.dtype != np.uint8:
-        raise TypeError(
-            f"{name} must be a uint8 array of packed bits, got dtype {array.dtype}{_converter(name, array)}"
-        )
+        converter = _converter(name if expression is None else expression, array)
+        raise TypeError(f"{name} must be a uint8 array of packed bits, got dtype {array.dtype}{converter}")
     return array
 
 
@@ -169,7 +173,7 @@ def check_ids(ids: Any, n: int | None = None) -> NDArray[np.int64]:
 
     The index checks the values.
     """
-    array = as_array("ids", ids)
+    array = as_integers("ids", ids)
     if array.dtype.kind not in "iu":
         raise TypeError(f"ids must be an integer array, got dtype {array.dtype}")
     array = as_int64("ids", array)
@@ -182,7 +186,7 @@ def check_ids(ids: Any, n: int | None = None) -> NDArray[np.int64]:
 
 def of_ids(ids: Any, find: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
     """The rows that `find` returns for ids `(n,)`; of one id, its row. `find` checks the ids."""
-    given = as_array("ids", ids)
+    given = as_integers("ids", ids)
     return find(given[None])[0] if given.ndim == 0 else find(given)
 
 
@@ -214,7 +218,10 @@ def check_real(name: str, value: Any) -> float:
     """Check a real number, including NaN and infinities; booleans are refused."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # an integer beyond all floats
+        return math.inf if value > 0 else -math.inf
 
 
 def check_positive(name: str, value: Any) -> float:
@@ -245,7 +252,8 @@ def check_share(name: str, value: Any, n: int) -> float:
     """A share of n things: a float is the share itself, an integer a number of them, as in scikit-learn."""
     if isinstance(value, (float, np.floating)):
         return check_fraction(name, value)
-    return min(1.0, check_int(name, value, minimum=1) / max(1, n))
+    number = check_int(name, value, minimum=1)
+    return 1.0 if number >= n else number / n
 
 
 def check_radius(radius: Any, metric: str, n_bits: int) -> Any:

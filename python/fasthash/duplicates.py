@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import check_bool, check_choice, check_codes_of_any_width, check_radius, code_bytes
+from fasthash._checks import check_bool, check_choice, check_codes, check_codes_of_any_width, check_radius, code_bytes
 from fasthash._index_options import METRICS, Metric
 from fasthash.index import FlatIndex, HierIndex
 from fasthash.perceptual import perceptual_codes
@@ -135,10 +135,11 @@ def near_pairs(
     radius = check_radius(radius, metric, array.shape[1] * 8)
     if gallery is None:
         # Ranks in place of ids, so that the second of a pair is one whose rank is larger.
-        return _pairs(array, names, HierIndex.from_arrays(array, metric=metric), names, radius, turned)
+        return _pairs(array, names, _index_of(array, metric), names, radius, turned)
     if isinstance(gallery, (FlatIndex, HierIndex)):
-        return _pairs(array, names, _same_width(gallery.copy(), array), None, radius, turned)
-    old = HierIndex.from_arrays(check_codes_of_any_width("gallery", gallery), metric=metric)
+        old: FlatIndex | HierIndex = gallery.copy()
+    else:
+        old = _index_of(check_codes_of_any_width("gallery", gallery, known=True), metric)
     return _pairs(array, names, _same_width(old, array), None, radius, turned)
 
 
@@ -178,9 +179,15 @@ def _entries(
     return array, names
 
 
+def _index_of(codes: NDArray[np.uint8], metric: Metric) -> HierIndex:
+    """An index of codes whose width is known, so that bytes of zeros and ones alone are codes, too."""
+    return HierIndex.from_arrays(codes, n_bits=codes.shape[1] * 8, metric=metric)
+
+
 def _same_width(gallery: FlatIndex | HierIndex, codes: NDArray[np.uint8]) -> FlatIndex | HierIndex:
     if code_bytes(gallery.n_bits) != codes.shape[1]:
         raise ValueError(f"gallery must have codes of {codes.shape[1]} bytes, as codes has, got {gallery.n_bits} bits")
+    check_codes("codes", codes, gallery.n_bits)
     return gallery
 
 
@@ -238,7 +245,7 @@ def _labels(codes: NDArray[np.uint8], radius: float, turned: bool, metric: Metri
     Then its group is followed to its end and taken out of the search, which lists each of its codes about once.
     """
     labels = np.arange(len(codes))
-    index = HierIndex.from_arrays(codes, metric=metric)
+    index = _index_of(codes, metric)
     order, place, n_batch = np.random.default_rng(0).permutation(len(codes)), 0, 1
     done = np.zeros(len(codes), dtype=bool)
     while place < len(order):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fasthash import _core
-from fasthash._arrays import as_array, as_int64, in_words
+from fasthash._arrays import as_array, as_int64, as_integers, in_words
 from fasthash._checks import check_choice, check_int, is_int64
 from fasthash._shown import counted
 
@@ -106,7 +106,7 @@ def core_filter(name: str, allowed: Any, n_ids: int = 0) -> _core.IdFilter:
         allowed = list(allowed)
         if any(isinstance(id, (bool, np.bool_)) for id in allowed):
             raise TypeError(f"{name} must be a set of integers, got one with a bool")
-    array = as_array(name, allowed)
+    array = as_integers(name, allowed)
     if array.dtype.kind not in "iub":
         raise TypeError(f"{name} must be an integer array of ids or a bool mask, got dtype {array.dtype}")
     if array.ndim != 1:

@@ -59,6 +59,16 @@ def test_it_solves_for_codes_once_in_as_many_images_as_there_are():
         (lambda: DSDHLoss(CLASSES, 4)(Z, CLASSES, INDEX[:5]), ValueError, r"index must have shape \(6,\), got"),
         (lambda: DSDHLoss(CLASSES, 4)(Z, CLASSES, INDEX + 1), ValueError, r"index must lie in 0 \.\. 5, got"),
         (lambda: DSDHLoss(CLASSES, 8)(Z, CLASSES, INDEX), ValueError, "z must have the 8 columns of the bank"),
+        (
+            lambda: DSDHLoss(CLASSES, 4)(Z, torch.eye(6)[CLASSES], INDEX),
+            ValueError,
+            r"labels must have shape \(n,\), as those of the bank, got \(6, 6\)",
+        ),
+        (
+            lambda: DSDHLoss(torch.eye(6, dtype=torch.int64)[CLASSES], 4)(Z, CLASSES, INDEX),
+            ValueError,
+            r"labels must have shape \(n, 6\), as those of the bank, got \(6,\)",
+        ),
     ],
 )
 def test_bad_arguments(make, error, message):

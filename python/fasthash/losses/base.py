@@ -11,9 +11,9 @@ __all__ = ["HashLoss", "multi_hot", "similarity"]
 class HashLoss(nn.Module):
     """A loss on the raw outputs of a hash network.
 
-    `loss(z, labels)` returns a scalar, finite for every finite batch. The trainer calls `loss.step()` once after each
-    optimiser step, and passes `index` if `needs_index` is true. Parameters of a loss (proxies, a classifier) are
-    trained with the network. A subclass implements `batch_loss`, and `step` if it has a schedule.
+    `loss(z, labels)` returns a scalar, finite for outputs up to 10^9 in magnitude. The trainer calls `loss.step()` once
+    after each optimiser step, and passes `index` if `needs_index` is true. Parameters of a loss (proxies, a classifier)
+    are trained with the network. A subclass implements `batch_loss`, and `step` if it has a schedule.
     """
 
     @property

@@ -101,6 +101,9 @@ class OutputBank(nn.Module):
             raise ValueError(f"z must have the {self.outputs.shape[1]} columns of the bank, got {u.shape[1]}")
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self.labels):
             raise ValueError(f"index must lie in 0 .. {len(self.labels) - 1}, got {index.tolist()}")
+        if labels.shape[1:] != self.labels.shape[1:]:
+            form = "(n,)" if self.labels.ndim == 1 else f"(n, {self.labels.shape[1]})"
+            raise ValueError(f"labels must have shape {form}, as those of the bank, got {tuple(labels.shape)}")
         self.outputs[index] = u.detach().to(self.outputs.dtype)
         self.seen[index] = True
         mask = self.seen.to(u.dtype).expand(len(u), -1)

@@ -44,7 +44,7 @@ def mean_average_precision_of_outputs(
 
     Raises:
         TypeError: outputs are not floats, or labels are neither integers nor booleans.
-        ValueError: the shapes do not fit or are empty, an output is NaN, or all queries are dropped.
+        ValueError: the shapes do not fit or are empty, an output is not finite, or all queries are dropped.
 
     Examples:
         >>> gallery = np.array([[1.0] * 8, [2.0] * 4 + [1.0] * 4])
@@ -93,13 +93,16 @@ def _outputs(name: str, outputs: ArrayLike) -> NDArray[Any]:
         raise TypeError(f"{name} must be a float array, got dtype {array.dtype}")
     if array.ndim != 2 or array.size == 0:
         raise ValueError(f"{name} must have shape (n, n_bits) with n and n_bits at least 1, got {array.shape}")
-    if np.isnan(array).any():
-        raise ValueError(f"{name} must not hold NaN, found one at {np.argwhere(np.isnan(array))[0].tolist()}")
-    return array
+    if not np.isfinite(array).all():
+        place = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
+        raise ValueError(f"{name} must be finite, found {array[place]} at {list(place)}")
+    return array.astype(np.float32) if array.dtype == np.float16 else array  # too coarse to compute with
 
 
 def _signs_and_rays(outputs: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[Any]]:
     """Return the signs (zero counts as positive), and the outputs scaled to length 1; a zero vector stays zero."""
-    lengths = np.linalg.norm(outputs, axis=1, keepdims=True)
     signs = np.where(outputs >= 0, np.float32(1), np.float32(-1))
-    return signs, outputs / np.where(lengths > 0, lengths, 1)
+    largest = np.abs(outputs).max(axis=1, keepdims=True)
+    rays = outputs / np.where(largest > 0, largest, 1)  # squares of large outputs could overflow
+    lengths = np.linalg.norm(rays, axis=1, keepdims=True)
+    return signs, rays / np.where(lengths > 0, lengths, 1)

@@ -93,13 +93,15 @@ class View(Held):
         return ids
 
     def keys_of(self, ids: NDArray[np.int64]) -> NDArray[np.object_]:
-        if self.kind is None:
+        if self.kind_name == "none":
             raise ValueError("keys are those of a store with keys; the entries of this one have ids alone")
         flat = np.ascontiguousarray(ids).ravel()
         return self._keys_at(flat, *self.held_places(flat)).reshape(np.shape(ids))
 
     @property
     def keys_of_result(self) -> Any:
+        if self.kind_name is None:
+            return _no_keys
         return None if self.kind is None else self._keys_of_result
 
     def _keys_of_result(self, ids: NDArray[np.int64]) -> NDArray[np.object_]:
@@ -138,3 +140,8 @@ class View(Held):
 
     def __repr__(self) -> str:
         return counted(len(self), "code")
+
+
+def _no_keys(ids: NDArray[np.int64]) -> NDArray[np.object_]:
+    """The keys of a result before the first entry: all of its ids are -1."""
+    return np.full(np.shape(ids), None)
