@@ -97,6 +97,34 @@ def test_help_names_the_commands(run):
     assert "fasthash demo --images photos" in run("demo", "--help").output
 
 
+@pytest.mark.parametrize(
+    ("message", "given", "expected"),
+    [
+        ("keep_mode must be 'radius', got 'x'", {"keep_mode"}, "--keep-mode must be 'radius', got 'x'"),
+        ("k must be at least 1, got 0", {"k"}, "-k must be at least 1, got 0"),
+        ("keys must be 5, one for each code, got 3", {}, "keys must be 5, one for each code, got 3"),  # of the file
+        ("keys must be given", {}, "--keys must be given"),
+        ("level_bits must be (8, 56), got (64,)", {"levels"}, "--levels must be 8,56, got 64"),
+        ("plan must be 'auto'", {}, "plan must be 'auto'"),  # of which there is no option
+        ("format='csv' or 'tsv' reads it", {}, "--format csv or tsv reads it"),
+        ("give format='decimal', n_bits=64, or plan='scan'", {}, "give --format decimal --bits 64, or plan='scan'"),
+        ("name one with column=", {}, "name one with --column"),
+        ("give column='a b'", {}, "give --column 'a b'"),
+        (
+            "a: file has 3 bytes, fewer than a header",
+            {},
+            "a is no index: it has 3 bytes, fewer than a header; fasthash build makes one of codes",
+        ),
+    ],
+)
+def test_messages_name_options_as_they_are_typed(message, given, expected):
+    from fasthash.cli._as_typed import as_typed
+
+    names = ("keep_mode", "keys", "levels", "bits", "format", "column")
+    options = {name: f"--{name.replace('_', '-')}" for name in names} | {"k": "-k"}
+    assert as_typed(message, options, given) == expected
+
+
 def test_a_missing_extra_is_one_line():
     code = "import sys; sys.modules['typer'] = None; from fasthash.__main__ import main; main()"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -245,28 +246,66 @@ def test_places_that_stay_empty_are_left_out(run, tmp_path, codes):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("build missing.npy", "No such file or directory: 'missing.npy'"),
-        ("build codes.npy --levels 8,16", "levels must sum to the 64 bits of the codes, got 8,16"),
-        ("build codes.npy --levels 8+56", "levels must be whole numbers with commas between"),
+        ("build missing.npy", "missing.npy does not exist"),
+        ("search flat.fh 4d5c", "4d5c does not exist"),
+        ("bench missing.npy", "missing.npy does not exist"),
+        ("search flat.fh photo.jpg", "photo.jpg is a photo, which needs --encoder DIR"),
+        ("search flat.fh photo.jpg", "fasthash encode package PHOTOS codes.npz --save DIR makes both"),
+        ("build photo.jpg", "photo.jpg is a photo; fasthash encode makes codes of photos"),
+        ("build photos", "photos is a folder; fasthash encode makes codes of photos"),
+        ("search flat.fh photos", "photos is a folder; fasthash encode makes codes of photos"),
+        ("search photos queries.npy", "photos is a folder, not an index file"),
+        ("search shards queries.npy", "shards is an index in shards, which needs --ray"),
+        ("export shards -o out.fps", "shards is an index in shards, which export does not read"),
+        ("search missing.fh queries.npy", "No such file or directory: 'missing.fh'"),
+        ("build objects.npy", "objects.npy holds Python objects, not numbers"),
+        ("build objects.npz", "objects.npz holds Python objects, not numbers"),
+        ("build codes.npy --levels 9,55", "--levels must be a multiple of 8, got 9"),
+        ("build codes.npy --levels 8,16", "--levels must sum to the 64 bits of the codes, got 8,16"),
+        ("build codes.npy --levels 8+56", "--levels must be whole numbers with commas between"),
         ("build codes.npy --bits 32", "codes.npy holds codes of 64 bits, expected 32"),
-        ("build codes.npy --threads 0", "n must be at least 1, got 0"),
-        ("build codes.npy --ids allowed.npy", "ids must have shape (3000,), one for each code, got (1000,)"),
+        ("build codes.npy --threads 0", "--threads must be at least 1, got 0"),
+        ("build codes.npy --ids allowed.npy", "--ids must have shape (3000,), one for each code, got (1000,)"),
         ("build codes.npy --ids hashes.txt", "hashes.txt is no .npy file"),
         ("build codes.npy -o nowhere/codes.fh", "nowhere is no folder"),
-        ("build flat.fh -o out.fh", "the ending of flat.fh does not tell what it holds"),
-        ("search codes.npy queries.npy", "codes.npy"),
-        ("search flat.fh queries.npy --keep 0.3", "keep must be left out for a flat index, got 0.3"),
-        ("search flat.fh queries.npy -k 0", "k must be at least 1, got 0"),
-        ("search flat.fh queries.npy --radius -1", "radius must be at least 0, got -1"),
-        ("search flat.fh queries.npy --allow codes.npy", "allow must have one axis, got shape (3000, 8)"),
-        ("search flat.fh queries.npy --allow short.npy", "allow must have an entry for every id up to 2999"),
+        (
+            "build flat.fh -o out.fh",
+            "flat.fh is an index, not a file of codes; fasthash export writes its codes to one",
+        ),
+        ("build photos.xyz", "the ending of photos.xyz does not tell what it holds; --format names it: npy, npz, hex"),
+        (
+            "search codes.npy queries.npy",
+            "codes.npy is no index: it does not begin with 'FASTHASH'; fasthash build makes",
+        ),
+        ("info photos.xyz", "photos.xyz is no index: it has 1 bytes, fewer than a header; fasthash build makes"),
+        ("search flat.fh queries.npy --keep 0.3", "--keep must be left out for a flat index, got 0.3"),
+        ("search flat.fh queries.npy -k 0", "-k must be at least 1, got 0"),
+        ("search flat.fh queries.npy --radius -1", "--radius must be at least 0, got -1"),
+        ("search flat.fh queries.npy --allow codes.npy", "--allow must have one axis, got shape (3000, 8)"),
+        ("search flat.fh queries.npy --allow short.npy", "--allow must have an entry for every id up to 2999"),
         ("search flat.fh short.npy", "short.npy must be a uint8 array of packed bits, got dtype bool"),
         ("search flat.fh narrow.npy", "queries must have shape (n, 8) for 64 bits, got (3, 4)"),
         ("search flat.fh narrow.npy --radius 3", "queries must have shape (n, 8) for 64 bits, got (3, 4)"),
-        ("build photos.csv", "column must be named for the 2 of photos.csv, which begins with 'path', 'phash'"),
+        ("build photos.csv", "photos.csv has 2 columns, 'path', 'phash'; name one with --column\n"),
         ("build photos.csv --column path", "photos.csv, line 2, column 'path': expected"),
-        ("build photos.csv --column 7", "column must be a number from 0 to 1 for photos.csv, got 7"),
-        ("build hashes.txt --column a", "column must be left out for the format 'hex'"),
+        ("build photos.csv --column 7", "--column must be a number from 0 to 1 for photos.csv, got 7"),
+        ("build hashes.txt --column a", "--column must be left out for the format 'hex'"),
+        ("build decimal.txt", "give --format decimal --bits 64 (or as many as a code has), or --format hex if they"),
+        ("build decimal.txt --format decimal", "give the bits of a code with --bits\n"),
+        (
+            "build decimal.csv --column n",
+            "give --notation decimal --bits 64 (or as many as a code has), or --notation hex",
+        ),
+        ("build negative.txt", "decimal numbers are read with --format decimal\n"),
+        ("build bits.txt", "give --format bits, or --format hex if they are hexadecimal after all"),
+        ("build several.txt", "a column of several is read with --format csv or tsv"),
+        (
+            "build codes.bin",
+            "codes.bin holds raw bytes, which do not tell how wide codes are: give the bits of a code with",
+        ),
+        ("build text.bin --bits 64", "begins with text of hexadecimal digits; --format hex reads it"),
+        ("bench codes.npy --rounds 0", "--rounds must be at least 1, got 0"),
+        ("bench codes.npy --queries narrow.npy", "--queries must have shape (n, 8) for 64 bits, got (3, 4)"),
         ("build - --ids - -o codes.fh", "only one argument can be -, since standard input is read once"),
         ("search flat.fh - --allow -", "only one argument can be -, since standard input is read once"),
         ("bench - --queries -", "only one argument can be -, since standard input is read once"),
@@ -275,6 +314,7 @@ def test_places_that_stay_empty_are_left_out(run, tmp_path, codes):
 def test_a_mistake_is_one_line(run, codes, tmp_path, line, message):
     np.save("short.npy", np.ones(5, dtype=bool))
     np.save("narrow.npy", codes[:3, :4])
+    make_mistakes(codes, tmp_path)
     ok(run("build codes.npy --flat -o flat.fh"))
     result = run(line)
     assert result.exit_code == 1
@@ -283,6 +323,56 @@ def test_a_mistake_is_one_line(run, codes, tmp_path, line, message):
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "codes.fh").exists()
+
+
+def make_mistakes(codes, folder):
+    """Files that no command takes as they are."""
+    for name in ("photos", "shards"):
+        (folder / name).mkdir()
+    (folder / "shards/manifest").write_text('{"class": "ShardedIndex"')
+    (folder / "photo.jpg").write_bytes(b"\xff\xd8\xff")
+    (folder / "photos.xyz").write_text("?")
+    np.save(folder / "objects.npy", np.array([{}]))
+    np.savez(folder / "objects.npz", codes=np.array([{}]))
+    numbers = codes[:50].view(">u8").ravel().tolist()
+    (folder / "decimal.txt").write_text("".join(f"{number}\n" for number in numbers))
+    (folder / "decimal.csv").write_text("i,n\n" + "".join(f"{i},{number}\n" for i, number in enumerate(numbers)))
+    (folder / "bits.txt").write_text("".join(f"{number:064b}\n" for number in numbers))
+    (folder / "negative.txt").write_text("00ff\n-123\n")
+    (folder / "several.txt").write_text("00ff photo.jpg\n")
+    (folder / "codes.bin").write_bytes(codes.tobytes())
+    (folder / "text.bin").write_text("".join(f"{code.tobytes().hex()}\n" for code in codes[:50]))
+
+
+@pytest.mark.parametrize("form", ["npy", "npz"])
+@pytest.mark.parametrize(
+    ("make", "n_bytes"),
+    [
+        (lambda codes: np.unpackbits(codes, axis=1), 8),
+        (lambda codes: np.unpackbits(codes, axis=1).astype(np.int64), 8),
+        (lambda codes: np.unpackbits(codes, axis=1) - np.float32(0.5), 8),
+        (lambda codes: (codes ^ np.uint8(128)).view(np.int8), 8),
+        (lambda codes: codes.astype(np.int32), 8),
+        (lambda codes: np.array([code.tobytes().hex() for code in codes]), 8),
+        (lambda codes: np.unpackbits(codes[0]).astype(np.uint64), 8),
+    ],
+)
+def test_python_that_an_error_advises_makes_the_codes(run, codes, tmp_path, make, n_bytes, form):
+    array = make(codes[:100])
+    np.save("their's.npy", array) if form == "npy" else np.savez("their's.npz", codes=array)
+    result = run(f'build "their\'s.{form}" -o out.fh')
+    assert result.exit_code == 1
+    advice = re.search(r"; (\S*(?:np\.load|fasthash).*?) (?:packs|makes|reads) ", result.stderr)[1]
+    np.testing.assert_array_equal(
+        eval(advice, {"np": np, "fasthash": fh}), codes[: 100 if array.ndim > 1 or array.dtype.kind == "U" else 1]
+    )
+
+
+def test_codes_that_look_like_bits_need_their_width(run, codes, tmp_path):
+    np.save("bits.npy", np.unpackbits(codes, axis=1))
+    assert "codes that are so all the same need --bits 512\n" in run("build bits.npy").stderr
+    ok(run("build bits.npy --bits 512"))
+    assert fh.peek("bits.fh").n_bits == 512
 
 
 @pytest.mark.parametrize(

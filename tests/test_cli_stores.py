@@ -69,7 +69,7 @@ def test_export_of_indices_and_stores(run, codes, tmp_path):
     refused(run("export named.fh -o named.fps"), "named.fps exists; --force overwrites it")
     ok(run("export named.fh -o named.fps --force"))
     refused(run("export named.fh -o named.csv"), "the output must end in .fps, got named.csv", 2)
-    refused(run("export keys.fps -o other.fps"), "keys.fps: file does not begin with 'FASTHASH'")
+    refused(run("export keys.fps -o other.fps"), "keys.fps is no index: it does not begin with 'FASTHASH'")
     ok(run("build keys.fps -o again.fh --metric jaccard"))
     np.testing.assert_array_equal(fh.load(tmp_path / "again.fh").to_arrays()[0], codes)
 
@@ -165,7 +165,7 @@ def test_build_add_search_and_compact(run, codes):
     assert table.splitlines()[0].split() == ["query", "rank", "distance", "id", "key"]
     assert "holiday/0, final.jpg" in table
     assert "\x1b" not in table
-    ok(run("search photos.fhs queries.npy --radius 3 -o found.npz"))
+    assert ok(run("search photos.fhs queries.npy --radius 3 -o found.npz")) == "results of 3 queries in found.npz\n"
     found = np.load("found.npz")
     near = index.range_search(codes[:3], 3)
     assert found["ids"].tolist() == near.ids.tolist()
@@ -213,8 +213,20 @@ def test_mistakes(run, codes):
     refused(run("build codes.npy -o a.fh --keys names.txt"), "--keys and --add need a store", 2)
     refused(run("build codes.npy -o a.fhs --flat"), "a store excludes --flat", 2)
     refused(run("build codes.npy -o photos.fhs --force"), "--add adds to it", 2)
-    refused(run("compact codes.npy"), "holds no store")
-    refused(run("compact missing.fhs"), "holds no store")
+    refused(run("build codes.npy -o mistyped.fhs --add"), "mistyped.fhs does not exist, so that --add has no store")
+    assert not os.path.exists("mistyped.fhs")
+    refused(run("build codes.npy -o photos.fhs --keys names.txt --add --levels 8,56"), "--levels must be 64 as in the")
+    refused(run("build photos.fhs"), "photos.fhs is a store, not a file of codes")
+    ok(run("build codes.npy"))
+    for command in ("compact", "serve"):
+        refused(run(f"{command} codes.npy"), "codes.npy holds no store; fasthash build CODES -o NAME.fhs makes one")
+        refused(run(f"{command} missing.fhs"), "missing.fhs does not exist")
+        os.makedirs("shards", exist_ok=True)
+        with open("shards/manifest", "w") as file:
+            file.write('{"class": "ShardedIndex"')
+        refused(run(f"{command} shards"), "shards is an index in shards, not one store")
+    refused(run("compact codes.fh"), "codes.fh is an index file, which has no segments to merge")
+    refused(run("serve codes.fh"), "codes.fh is an index file, which cannot be served; fasthash build")
     with fh.Store("photos.fhs", "w"):
         refused(run("compact photos.fhs"), f"is being written by process {os.getpid()}")
         ok(run("search photos.fhs queries.npy"))
@@ -225,10 +237,17 @@ def test_serve_over_http(tmp_path, run, codes):
     pytest.importorskip("uvicorn", reason="needs the extra serve")
     pytest.importorskip("fastapi", reason="needs the extra serve")
     ok(run("build codes.npy -o photos.fhs --keys names.txt"))
-    refused(run("serve missing.fhs"), "holds no store")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+        free.listen()
+        taken = run(f"serve photos.fhs --port {port}")
+        assert (taken.exit_code, taken.stdout) == (1, "")
+        assert taken.stderr == f"fasthash: port {port} is in use; --port names another\n"
+    refused(
+        run(f"serve photos.fhs --host no.such.host.invalid --port {port}"),
+        f"cannot listen on no.such.host.invalid, port {port}: ",
+    )
     command = [sys.executable, "-m", "fasthash", "serve", str(tmp_path / "photos.fhs"), "--port", str(port)]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
@@ -283,7 +302,8 @@ def test_search_for_a_photo(run, photos, tmp_path):
         "distances": [0, 24, 48],
         "keys": ["a.png", "<b>b.png", "../photos/c\x1b.png"],
     }
-    assert ok(run("search photos.fhs photos/a.png --encoder e -k 2 --html near.html --images photos")) == ""
+    told = ok(run("search photos.fhs photos/a.png --encoder e -k 2 --html near.html --images photos"))
+    assert told == "2 neighbours in near.html\n"
     page = (tmp_path / "near.html").read_text(encoding="utf-8")
     assert page.count("data:image/jpeg;base64,") == 3  # that of the query, too
     assert "&lt;b&gt;b.png<br>d = 24" in page
@@ -368,4 +388,4 @@ def test_wrong_keys_of_an_archive(run, codes):
     np.savez("codes.npz", codes=codes, paths=np.array([*PATHS[:499], PATHS[0]]))
     refused(run("build codes.npz -o twice.fhs"), "keys must be distinct")
     np.savez("codes.npz", codes=codes, paths=np.array(PATHS, object))
-    refused(run("build codes.npz -o objects.fhs"), "codes.npz is no .npz file with keys")
+    refused(run("build codes.npz -o objects.fhs"), "codes.npz holds Python objects, not numbers")

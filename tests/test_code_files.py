@@ -110,7 +110,7 @@ def test_a_width_that_is_not_that_of_the_codes(tmp_path, form):
 
 
 def test_raw_bytes_need_a_width(tmp_path):
-    with pytest.raises(ValueError, match=r"give the bits of a code in .*codes.raw"):
+    with pytest.raises(ValueError, match=r"codes.raw holds raw bytes, which .*: give the bits of a code"):
         read_codes(write(tmp_path, "raw"))
 
 
@@ -123,8 +123,9 @@ def test_what_is_no_array_of_codes(tmp_path):
     with pytest.raises(ValueError, match=r"codes.npy must have shape \(n, n_bytes\)"):
         read_codes(path)
     np.save(path, np.array([{}]), allow_pickle=True)
-    with pytest.raises(ValueError, match=r"codes.npy is no .npy file"):
-        read_codes(path)
+    for source in (path, io.BytesIO(path.read_bytes())):
+        with pytest.raises(ValueError, match=r"(codes.npy|standard input) holds Python objects, not numbers"):
+            read_codes(source, "npy")
     for content in (b"", b"something", b"PK\x03\x04 not really"):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"codes.npy is no .npy file"):
@@ -133,8 +134,11 @@ def test_what_is_no_array_of_codes(tmp_path):
             read_codes(path, "npz")
     with pytest.raises(ValueError, match="format must be one of"):
         read_codes(path, "xml")
-    with pytest.raises(OSError, match="missing"):
-        read_codes(tmp_path / "missing.npy")
+    for name in ("missing.npy", "missing"):
+        with pytest.raises(FileNotFoundError, match=name):
+            read_codes(tmp_path / name)
+    with pytest.raises(IsADirectoryError, match=r"is a folder, not a file of codes"):
+        read_codes(tmp_path)
 
 
 # ---- other notations ----
@@ -190,7 +194,7 @@ def test_codes_as_databases_and_programs_print_them(notation, texts):
             "12345678901234567890\n09876543210987654321",
             "but they look like decimal numbers, got '12345678901234567890'",
         ),
-        ("12345678901234567890", "give format='decimal' and the bits of a code, or format='hex'"),
+        ("12345678901234567890", "give format='decimal', n_bits=64 .or as many as a code has., or format='hex'"),
         ("\n".join(["1234567890123456"] * 2 + ["6543210987654321", "2222222222222222"]), "look like decimal numbers"),
     ],
 )
@@ -231,7 +235,7 @@ def test_utf_16_is_named(tmp_path):
         ({"column": "phash"}, 'id,phash\n"a\nb",00ff\n2,x\n', "line 4, column 'phash'"),
         ({"column": "hash"}, "id,phash\n1,00ff\n", "column must be one of .*, which has no 'hash' but 'id', 'phash'"),
         ({"column": "a"}, "a,a\n00,00\n", "column must be one of .*, which has more than one 'a' but"),
-        ({}, "id,phash\n1,00ff\n", "column must be named for the 2 of .*, which begins with 'id', 'phash'"),
+        ({}, "id,phash\n1,00ff\n", "has 2 columns, 'id', 'phash'; name one with column="),
         ({"column": 2}, "1,00ff\n", "column must be a number from 0 to 1 for .*, got 2"),
         ({}, "phash\n00ff\n", "line 1, column 0: expected 4 hexadecimal digits, got 'phash'"),
         ({}, "", "holds no codes"),
@@ -381,7 +385,9 @@ def test_columns_of_parquet(tmp_path):
             np.testing.assert_array_equal(read_codes(path, column=column, notation=notation), WIDE)
         with open(path, "rb") as stream:
             np.testing.assert_array_equal(read_codes(stream, "parquet", 64, column=name, notation=notation), WIDE)
-    with pytest.raises(ValueError, match=r"column must be named for .*codes.parquet, which has 'unsigned', 'signed'"):
+    with pytest.raises(
+        ValueError, match=r"codes.parquet has \d columns, 'unsigned', 'signed', .*; name one with column="
+    ):
         read_codes(path)
     for name, values, message in (
         ("text", ["00ff", "00f"], "column 'text', row 1: expected 4 hexadecimal digits, got '00f'"),
@@ -412,7 +418,7 @@ def test_arrays_of_words_and_of_bits(tmp_path):
     np.testing.assert_array_equal(read_codes(tmp_path / "codes.npy"), WIDE.reshape(1, 24))
     for array in (bits, bits.astype(np.int64), bits.astype(np.int8)):
         np.save(tmp_path / "codes.npy", array)
-        with pytest.raises((TypeError, ValueError), match=r"fasthash.pack_bits\(.*codes.npy\) packs"):
+        with pytest.raises((TypeError, ValueError), match=r"fasthash.pack_bits\(np.load\('.*codes.npy'\)\) packs"):
             read_codes(tmp_path / "codes.npy")
     np.save(tmp_path / "codes.npy", bits)
     with pytest.raises(ValueError, match=r"holds codes of 512 bits, expected 64; fasthash.pack_bits\(.*\) packs zeros"):

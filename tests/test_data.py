@@ -266,7 +266,7 @@ def test_missing_folder(photos):
     [
         ({}, r"path='.*photos' must hold two or more class folders, found \[\]"),
         ({"a": 5}, r"must hold two or more class folders, found \['a'\]"),
-        ({"a": 0, "b": 0}, r"path='.*photos' holds no readable images \("),
+        ({"a": 0, "b": 0}, r"path='.*photos' holds no readable images \(0 broken files\)"),
         (
             {"a": 5, "b": 1, "c": 0},
             r"photos must hold 2 or more readable images of each class; too few: b \(1\), c \(0\)",

@@ -19,7 +19,7 @@ pytest.importorskip("jinja2", reason="needs the extra dedup")
 from PIL import Image
 
 import fasthash as fh
-from fasthash import _review_page
+from fasthash import _review_cards, _review_page
 from fasthash.dedup import find_duplicates, hash_photo
 from real_data import shared, write_photos
 
@@ -294,8 +294,9 @@ def test_the_command(run, photos, tmp_path):
     with open(tmp_path / "report" / "duplicates.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(row["group"], row["path"]) for row in rows] == [
-        (str(number), path) for number, group in enumerate(GROUPS, start=1) for path in group
+        (str(number), str(photos / path)) for number, group in enumerate(GROUPS, start=1) for path in group
     ]
+    assert [row["largest"] for row in rows][:2] == ["1", "0"]  # the copy has fewer pixels
 
 
 def test_as_json(run, photos, tmp_path):
@@ -313,7 +314,69 @@ def test_nothing_found(run, tmp_path):
     write(tmp_path / "photos" / "a.png")
     result = run(tmp_path / "photos")
     assert result.exit_code == 0
-    assert "None were found." in page_of(tmp_path).text
+    text = page_of(tmp_path).text
+    assert "photos: no photos whose pHashes of 256 bits are within 32 bits of one another." in text
+    assert "groups" not in text[text.index("1 photo in") :]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"], ["--index", "state"]])
+def test_a_folder_without_photos_is_an_error(run, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    for n_files in (0, 1):
+        for _ in range(2):  # the first run leaves no state that would make the second one right
+            result = run("empty", *arguments)
+            assert (result.exit_code, result.stdout) == (1, "")
+            assert result.stderr == f"fasthash: no photos below 'empty' ({n_files} file{'s' * (n_files != 1)})\n"
+        (tmp_path / "empty/notes.txt").write_text("no photo")
+    assert not (tmp_path / "report").exists()
+    write(tmp_path / "other/a.png")
+    assert run("empty", "other", *arguments).exit_code == 0
+
+
+def test_a_folder_whose_photos_have_gone_is_none(run, tmp_path):
+    photo = write(tmp_path / "photos/a.png")
+    arguments = tmp_path / "photos", "--index", tmp_path / "state"
+    assert run(*arguments).exit_code == 0
+    photo.unlink()
+    for _ in range(2):
+        result = run(*arguments)
+        assert result.exit_code == 0
+        assert result.stdout.startswith("0 photos, 0 of them hashed now")
+
+
+def test_the_output_has_a_short_name(run, photos, tmp_path):
+    assert run(photos, "-o", tmp_path / "other").exit_code == 0
+    assert (tmp_path / "other/index.html").exists()
+
+
+def test_pairs_overwrite_nothing_unasked(run, photos, tmp_path):
+    table = tmp_path / "pairs.csv"
+    assert run(photos, "--pairs", table).exit_code == 0
+    held = table.read_text()
+    table.write_text("mine")
+    result = run(photos, "--pairs", table)
+    assert (result.exit_code, table.read_text()) == (1, "mine")
+    assert result.stderr == f"fasthash: {table} exists; --force overwrites it\n"
+    assert run(photos, "--pairs", table, "--force").exit_code == 0
+    assert table.read_text() == held
+    some_photo = next(photos.rglob("*.png"))
+    result = run(photos, "--pairs", some_photo, "--force")
+    assert result.exit_code == 1 and "must be a CSV file" in result.stderr
+    result = run(photos, "--pairs", tmp_path / "report" / "duplicates.csv", "--force")
+    assert result.exit_code == 1 and "must be another file or folder than" in result.stderr
+    codes = tmp_path / "codes.hex"
+    codes.write_text("00ff\n00fe\n")
+    result = typer_testing.CliRunner().invoke(
+        app(), ["dedup", "--hashes", str(codes), "--pairs", str(codes), "--force"]
+    )
+    assert (result.exit_code, codes.read_text()) == (1, "00ff\n00fe\n")
+
+
+def app():
+    from fasthash.cli import app
+
+    return app
 
 
 def test_mistakes_end_with_one_line(run, tmp_path):
@@ -355,7 +418,7 @@ def test_names_of_all_sorts_do_no_harm(run, tmp_path):
 
 
 def test_thousands_of_photos_stay_on_a_page_that_opens(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(_review_page, "MAX_PER_GROUP", 3)
+    monkeypatch.setattr(_review_cards, "MAX_PER_GROUP", 3)
     monkeypatch.setattr(_review_page, "MAX_PREVIEWS", 5)
     for number in range(12):
         write(tmp_path / "photos" / f"{number:02}.png", picture(number // 4))
@@ -365,7 +428,8 @@ def test_thousands_of_photos_stay_on_a_page_that_opens(run, tmp_path, monkeypatc
     assert [picture.startswith("data:") for picture in page.pictures] == [True] * 5 + [False] * 4
     for source, link in zip(page.pictures[5:], page.links[5:], strict=True):
         assert source == link  # its own file
-    assert page.text.count("and 1 more, which duplicates.csv lists") == 3
+    assert page.text.count("3 of 4 shown, no others are ticked; duplicates.csv lists all") == 3
+    assert "Of a group of more than 3, 3 are shown, and only these can be ticked." in page.text
 
 
 def test_it_needs_no_torch():

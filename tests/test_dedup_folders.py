@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -144,6 +145,10 @@ def test_the_command_with_folders_and_pairs(run, folders):
     ]
     report = json.loads((folders / "report/duplicates.json").read_text())
     assert report["folders"] == ["z", "phone", "camera"]
+    with open("report/duplicates.csv", newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    assert [row["path"] for row in table] == ["z/1.png", "phone/1.png", "phone/4.png", "camera/4.png"]
+    assert [row["folder"] for row in table] == ["z", "phone", "phone", "camera"]
     assert [[photo["is_reference"] for photo in group] for group in report["groups"]] == [[True, False], [False] * 2]
     assert run().stderr == "fasthash: give at least one folder of photos, or --hashes\n"
     assert run("phone", "--names", "path").stderr == "fasthash: --names must be left out without --hashes\n"
@@ -212,7 +217,8 @@ def hashes(folders):
 
 def test_hashes_from_a_table(run, folders, hashes):
     result = run("--hashes", "hashes.csv", "--column", "phash", "--names", "path", "--pairs", "pairs.csv")
-    assert result.stdout.startswith("5 photos, 0 of them hashed now")
+    assert result.stdout.splitlines()[0] == "5 hashes of 256 bits in hashes.csv"
+    assert "2 groups of near-duplicates, 5 hashes in them; open " in result.stdout
     report = json.loads((folders / "report/duplicates.json").read_text())
     assert [[photo["path"] for photo in group] for group in report["groups"]] == [
         ["camera/4.png", "gone.png", "phone/4.png"],
@@ -221,22 +227,86 @@ def test_hashes_from_a_table(run, folders, hashes):
     assert report["groups"][0][1]["n_bytes"] is None
     page = (folders / "report/index.html").read_text(encoding="utf-8")
     assert page.count("<img ") == 4
-    assert "no preview" in page
+    assert "5 hashes of 256 bits in hashes.csv: 2 groups of hashes within 32 bits of one another" in page
+    assert "<title>Near-duplicates in hashes.csv</title>" in page
+    assert page.count("no such file") == 1
     with open("pairs.csv", newline="", encoding="utf-8") as file:
-        assert len(list(csv.DictReader(file))) == 4
+        pairs = list(csv.DictReader(file))
+    assert len(pairs) == 4
+    with open("report/duplicates.csv", newline="", encoding="utf-8") as file:
+        assert {row["path"] for row in csv.DictReader(file)} == {*hashes}
+    assert {row[end] for row in pairs for end in ("first", "second")} == {*hashes}
+    assert sorted(re.findall(r'data-path="([^"]*)"', page)) == sorted(hashes)
+
+
+def test_lists_name_photos_of_another_folder_alike(run, folders, hashes):
+    """As a path from here."""
+    os.rename(folders / "hashes.csv", folders / "z/hashes.csv")
+    run("--hashes", "z/hashes.csv", "--column", "phash", "--names", "path", "--pairs", "pairs.csv")
+    with open("report/duplicates.csv", newline="", encoding="utf-8") as file:
+        assert {row["path"] for row in csv.DictReader(file)} == {f"z/{path}" for path in hashes}
+    page = (folders / "report/index.html").read_text(encoding="utf-8")
+    assert sorted(re.findall(r'data-path="([^"]*)"', page)) == sorted(f"z/{path}" for path in hashes)
+
+
+def test_hashes_of_photos_that_are_not_there(run, folders):
+    """Sizes are unknown, so that none is the largest."""
+    (folders / "hashes.csv").write_text("path,phash\nb,d8f8f0cee0f4a84f\na,d8f8f0cee0f4a84f\n-rf,d8f8f0cee0f4a84f\n")
+    assert run("--hashes", "hashes.csv", "--column", "phash", "--names", "path").exit_code == 0
+    page = (folders / "report/index.html").read_text(encoding="utf-8")
+    assert "largest" not in page
+    assert ">tick all but the first<" in page
+    assert ">Tick all but the first<" in page
+    assert "the buttons keep the first of a group, in the order of paths." in page
+    assert "data-bytes=" not in page
+    assert "opens in full" not in page
+    assert "<a " not in page
+    assert re.findall(r'data-path="([^"]*)"( data-kept)?', page) == [("./-rf", " data-kept"), ("a", ""), ("b", "")]
+    with open("report/duplicates.csv", newline="", encoding="utf-8") as file:
+        assert {row["largest"] for row in csv.DictReader(file)} == {"0"}
 
 
 def test_hashes_without_names(run, folders):
-    (folders / "hashes.hex").write_text("d8f8f0cee0f4a84f\ne4cc89d91c623842\nd8f8f0cee0f4a84d\n")
-    result = run("--hashes", "hashes.hex", "--json")
-    (group,) = json.loads(result.stdout)["groups"]
-    assert [photo["path"] for photo in group] == ["row 0", "row 2"]
+    rows = ["e4cc89d91c623842"] * 3 + ["0000000000000000", "ffffffffffffffff"] * 4 + ["e4cc89d91c623843"]
+    (folders / "hashes.hex").write_text("\n".join(rows))
+    result = run("--hashes", "hashes.hex", "--json", "--pairs", "pairs.csv")
+    report = json.loads(result.stdout)
+    group = report["groups"][0]
+    assert [photo["path"] for photo in group] == ["row 0", "row 1", "row 2", "row 11"]
+    assert (report["source"], report["hash"]) == ("hashes.hex", None)
+    page = (folders / "report/index.html").read_text(encoding="utf-8")
+    assert re.findall(r'data-path="([^"]*)"', page)[-4:] == ["0", "1", "2", "11"]
+    for text in (
+        "12 hashes of 64 bits in hashes.hex: 3 groups of hashes within 4 bits",
+        "Group 3: 4 hashes, up to 1 bit",
+    ):
+        assert text in page
+    for text in ("save their row numbers", "Rows count from 0.", ">Save row numbers<", '"ticked-rows.txt"'):
+        assert text in page
+    assert "in the order of rows." in page
+    assert "photo" not in page.partition("<main>")[2].replace('class="photos"', "")
+    for name in ("pairs.csv", "report/duplicates.csv"):
+        assert "row 11" in (folders / name).read_text()
+        assert "./" not in (folders / name).read_text()
+
+
+def test_a_file_named_as_a_row_is_not_one(run, folders):
+    (folders / "row 0").write_text("a file")
+    (folders / "hashes.hex").write_text("d8f8f0cee0f4a84f\nd8f8f0cee0f4a84f\n")
+    report = json.loads(run("--hashes", "hashes.hex", "--json").stdout)
+    assert [photo["n_bytes"] for photo in report["groups"][0]] == [None, None]
 
 
 def test_hashes_that_do_not_fit(run, folders, hashes):
+    np.save("none.npy", np.zeros((0, 8), np.uint8))
     for arguments, message in (
         (["phone", "--hashes", "hashes.csv"], "FOLDER must be left out with --hashes"),
         (["--hashes", "hashes.csv", "--index", "state"], "--index must be left out with --hashes"),
+        (
+            ["--hashes", "hashes.csv", "--column", "phash", "--turned"],
+            "--turned must be left out with --hashes: only hashes that dedup itself makes with --turned can be turned",
+        ),
+        (["--hashes", "none.npy"], "no hashes in 'none.npy'"),
         (
             ["--hashes", "hashes.csv", "--column", "phash", "--names", "x"],
             "names must be a column of hashes.csv: path, ",

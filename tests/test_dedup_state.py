@@ -343,7 +343,6 @@ def test_places_without_permission_are_told_before_photos_are_hashed(run, tmp_pa
 @pytest.mark.parametrize(
     ("seeds", "lines"),
     [
-        ([], ["0 photos, 0 of them hashed now, 0 files skipped, 0 other files passed over", "0 groups"]),
         ([1], ["1 photo, 1 of them hashed now, 0 files skipped, 0 other files passed over", "0 groups"]),
         ([1, 1], ["2 photos, 2 of them hashed now, 0", "1 group of near-duplicates, 2 photos in them; open "]),
         ([1, 1, 2, 2], ["4 photos, ", "2 groups of near-duplicates, 4 photos in them; open "]),

@@ -84,7 +84,7 @@ def test_train_eval_encode(few_digits, tmp_path):
     (tmp_path / "broken/a.jpg").write_bytes(b"no photo")
     for name, message in (
         ("broken", "broken holds no image that can be read, 1 file skipped; nothing was encoded"),
-        ("empty", "holds no image files"),
+        ("empty", f"no photos below '{tmp_path / 'empty'}' (0 files)"),
     ):
         files = tmp_path / "none.npz", tmp_path / "none.fh"
         code, output = run("encode", folder / "encoder", tmp_path / name, files[0], "--index", files[1])
@@ -459,7 +459,7 @@ def test_encoding_nothing_is_an_error(tmp_path):
         output = tmp_path / ("codes" if at_scale else "codes.npz")
         code, text = run("encode", tmp_path / "encoder", tmp_path / "photos", output, *at_scale)
         assert code == 1
-        assert "holds no" in text
+        assert f"no photos below '{tmp_path / 'photos'}' (0 files)" in text
     (tmp_path / "photos" / "notes.txt").write_text("no photo")
     assert run("encode", tmp_path / "encoder", tmp_path / "photos", tmp_path / "codes.npz")[0] == 1
     (tmp_path / "photos" / "a.jpg").write_bytes(b"")

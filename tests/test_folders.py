@@ -297,7 +297,7 @@ def test_a_folder_of_broken_files_gives_no_codes(encoder, tmp_path):
         ({"folder": "nowhere"}, FileNotFoundError, "folder='nowhere' is not a folder"),
         ({"folder": __file__}, FileNotFoundError, "folder='.*test_folders.py' is not a folder"),
         ({"folder": 5}, TypeError, "folder must be a path, got 5"),
-        ({}, ValueError, r"folder='.*' holds no image files \(.*\.jpg, .*\)"),
+        ({}, ValueError, r"^no photos below '.*' \(1 file\)$"),
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
         ({"num_workers": -1}, ValueError, "num_workers must be at least 0, got -1"),
         ({"progress": 1}, TypeError, "progress must be True or False, got 1"),
@@ -307,6 +307,13 @@ def test_bad_arguments(encoder, tmp_path, arguments, error, message):
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(error, match=message):
         encoder.encode_folder(**{"folder": tmp_path, **arguments})
+
+
+def test_a_source_without_photos(tmp_path):
+    from fasthash.distributed.sources import Source
+
+    with pytest.raises(ValueError, match=r"^no photos below '.*' \(0 files\)$"):
+        Source(str(tmp_path), "images", 4).parts()
 
 
 # Real photos

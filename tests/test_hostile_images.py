@@ -386,4 +386,4 @@ def test_options_of_the_commands(encoder, tmp_path):
         assert "bytes are more than max_bytes=50000" in result.stderr
         wrong = run(app, [*map(str, command), "--force" if command[0] == "encode" else "--json", "--max-pixels", "0"])
         assert wrong.exit_code == 1
-        assert "max_pixels must be at least 1, got 0" in wrong.stderr
+        assert "--max-pixels must be at least 1, got 0" in wrong.stderr

@@ -46,6 +46,29 @@ def test_what_needs_no_file_is_said():
     assert len(str(caught.value)) < 600  # not all of the file
 
 
+def test_an_index_file_and_a_store_name_what_opens_them(tmp_path):
+    index, store, shards = tmp_path / "codes.fh", tmp_path / "photos.fhs", tmp_path / "shards"
+    INDEX.save(index)
+    with fh.Store(store, "w", n_bits=64) as opened:
+        opened.commit()
+    shards.mkdir()
+    (shards / "manifest").write_text('{"class": "ShardedIndex"')
+    for options in ({}, {"mode": "w"}):
+        with pytest.raises(FileNotFoundError, match=r"codes.fh' is an index file; fasthash.load opens it$"):
+            fh.Store(index, **options)
+    with pytest.raises(FileNotFoundError, match=r"missing.fhs' holds no store: it does not exist$"):
+        fh.Store(tmp_path / "missing.fhs")
+    for opens in (fh.load, fh.peek, fh.verify, lambda path: fh.load(path, mmap=True)):
+        with pytest.raises(IsADirectoryError, match=r"photos.fhs is a store; fasthash.Store opens it$"):
+            opens(store)
+        with pytest.raises(IsADirectoryError, match=r"shards is an index in shards; .*\.ShardedIndex.open opens it$"):
+            opens(str(shards))
+        with pytest.raises(IsADirectoryError, match=r" is a folder, not an index file$"):
+            opens(tmp_path)
+        with pytest.raises(FileNotFoundError, match=r"missing.fh"):
+            opens(tmp_path / "missing.fh")
+
+
 def test_paths_of_networks_are_named(tmp_path):
     pytest.importorskip("timm", reason="needs the extra train")
     from fasthash.encoder import HashEncoder

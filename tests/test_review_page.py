@@ -1,7 +1,9 @@
 """The page on which people review near-duplicates: what it shows, in which order, and that names do no harm."""
 
+import csv
 import os
 import re
+from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
@@ -12,10 +14,11 @@ pytest.importorskip("scipy", reason="needs the extra dedup")
 
 from PIL import Image
 
-from fasthash import _review_page
+from browsers import launched
+from fasthash import _review_cards, _review_page
 from fasthash._review_page import write_report
 from fasthash._shown import in_bytes
-from fasthash.dedup import find_duplicates
+from fasthash.dedup import find_duplicates, group_hashes
 
 
 def picture(seed=0, size=(96, 80)):
@@ -37,7 +40,7 @@ def page_of(tmp_path, *folders, **options):
 
 
 def cards(page):
-    return re.findall(r"<figure>.*?</figure>", page, re.DOTALL)
+    return re.findall(r"<figure.*?</figure>", page, re.DOTALL)
 
 
 def listed(page):
@@ -66,6 +69,54 @@ def test_equal_files_have_no_largest_but_one_is_kept(tmp_path):
     found = cards(page_of(tmp_path, tmp_path / "photos"))
     assert not any(">largest<" in card for card in found)
     assert ["data-kept" in card for card in found] == [True, False, False]
+
+
+def test_of_several_largest_one_is_marked(tmp_path):
+    for name, size in (("a", (96, 80)), ("b", (480, 400)), ("c", (480, 400))):
+        write(tmp_path / f"photos/{name}.png", picture(1, size))
+    page = page_of(tmp_path, tmp_path / "photos")
+    assert [">largest<" in card for card in cards(page)] == [False, True, False]
+    assert ["data-kept" in card for card in cards(page)] == [False, True, False]
+    assert ">tick all but the largest<" in page
+
+
+def test_the_button_says_what_it_keeps(tmp_path):
+    for name in ("a", "b"):
+        write(tmp_path / f"equal/{name}.png", picture(1))
+        write(tmp_path / f"sizes/{name}.png", picture(2, (96 + (name == "b"), 80)))
+    write(tmp_path / "new/b.png", picture(2))
+    page = page_of(tmp_path, tmp_path / "equal")
+    assert ">Tick all but the first<" in page
+    assert [">first<" in card for card in cards(page)] == [True, False]
+    assert "the buttons keep the first of a group, in the order of paths." in page
+    page = page_of(tmp_path, tmp_path / "equal", tmp_path / "sizes")
+    assert re.findall(r">tick (all but the \w+)<", page) == ["all but the first", "all but the largest"]
+    assert ">Tick all but the largest or first<" in page
+    assert "in the order of folders and paths." in page
+    page = page_of(tmp_path, tmp_path / "new", reference=tmp_path / "sizes")
+    assert ">Tick all but the reference<" in page
+    assert "first of a group" not in page
+
+
+@pytest.mark.parametrize("n_references", [0, 1, 40])
+def test_of_a_large_group_the_largest_and_those_to_tick_are_shown(tmp_path, monkeypatch, n_references):
+    monkeypatch.setattr(_review_cards, "MAX_PER_GROUP", 4)
+    (tmp_path / "old").mkdir()
+    for number in range(n_references):
+        write(tmp_path / f"old/{number:02}.png", picture(1, (32, 32)))
+    for number in range(9):
+        write(tmp_path / f"new/{number}.png", picture(1, (32, 32 + (number == 7))))
+    page = page_of(tmp_path, tmp_path / "new", reference=tmp_path / "old")
+    shown = [re.search(r">([^<>]*\.png)<", card)[1] for card in cards(page)]
+    old = [str(tmp_path / "old/00.png")] * (n_references > 0)
+    new = ["0.png", "1.png", "7.png"] if old else ["0.png", "1.png", "2.png", "7.png"]
+    assert shown == [*old, *(str(tmp_path / "new" / name) for name in new)]
+    assert ">largest<" in cards(page)[-1]
+    assert f"4 of {9 + n_references} shown" in page
+    with open(tmp_path / "report/duplicates.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows if row["largest"] == "1"] == [str(tmp_path / "new/7.png")]
+    assert len(rows) == 9 + n_references
 
 
 def test_references_cannot_be_ticked(tmp_path):
@@ -105,9 +156,15 @@ def test_photos_that_browsers_do_not_show_have_no_picture_beyond_the_previews(tm
     monkeypatch.setattr(_review_page, "MAX_PREVIEWS", 0)
     write(tmp_path / "photos/a.tif", picture(1))
     write(tmp_path / "photos/b.png", picture(1))
-    first, second = cards(page_of(tmp_path, tmp_path / "photos"))
-    assert "no preview" in first
+    page = page_of(tmp_path, tmp_path / "photos")
+    first, second = cards(page)
+    assert "<img" not in first
+    assert '<a href="./../photos/a.tif" target="_blank">open</a>' in first
     assert 'src="./../photos/b.png"' in second
+    assert 'class="rows"' not in page
+    write(tmp_path / "photos/b.png", picture(2))
+    write(tmp_path / "photos/c.tif", picture(1))
+    assert 'class="rows"' in page_of(tmp_path, tmp_path / "photos")  # no group of pictures, but lines of text
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names that Windows refuses")
@@ -136,6 +193,53 @@ def test_the_page_needs_nothing_else(tmp_path):
     for needed in ("prefers-color-scheme: dark", "content-visibility: auto", 'loading="lazy"', "width=device-width"):
         assert needed in page
     assert "<script" not in page_of(tmp_path, write(tmp_path / "one/a.png", picture(1)).parent)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    with sync_api.sync_playwright() as driver:
+        browser = launched(driver)
+        yield browser
+        browser.close()
+
+
+def ticked(browser, page):
+    """What the page says once the button has ticked photos, the name of the list, and the list."""
+    tab = browser.new_page(accept_downloads=True)
+    errors = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.goto(page.as_uri())
+    tab.click("#all")
+    count = tab.inner_text("#count")
+    with tab.expect_download() as download:
+        tab.click("#save")
+    assert errors == []
+    found = count, download.value.suggested_filename, Path(download.value.path()).read_text()
+    tab.close()
+    return found
+
+
+def test_the_saved_list(browser, tmp_path):
+    for name, size in (("a", (96, 80)), ("b", (480, 400)), ("c", (96, 80))):
+        write(tmp_path / f"photos/{name}.png", picture(1, size))
+    page, *_ = write_report(find_duplicates(tmp_path / "photos", progress=False), tmp_path / "report")
+    size = round(2 * (tmp_path / "photos/a.png").stat().st_size / 1000)
+    paths = "".join(f"{tmp_path / 'photos' / name}\n" for name in ("a.png", "c.png"))
+    assert ticked(browser, page) == (f"2 ticked, {size} kB", "ticked.txt", paths)
+
+
+def test_the_saved_list_of_hashes(browser, tmp_path):
+    codes = np.zeros((3, 8), np.uint8)
+    page, *_ = write_report(group_hashes(codes), tmp_path / "report")
+    assert ticked(browser, page) == ("2 ticked", "ticked-rows.txt", "1\n2\n")
+    page, *_ = write_report(group_hashes(codes, ["c", "-b", "a"]), tmp_path / "report")
+    assert ticked(browser, page) == ("2 ticked", "ticked.txt", "a\nc\n")
+    n_bytes = write(tmp_path / "b", picture(1), format="png").stat().st_size
+    write(tmp_path / "a", picture(1, (480, 400)), format="png")
+    page, *_ = write_report(group_hashes(codes, ["c", "b", "a"], folder=tmp_path), tmp_path / "report")
+    count = f"2 ticked, {round(n_bytes / 1000)} kB, 1 of unknown size"
+    assert ticked(browser, page) == (count, "ticked.txt", f"{tmp_path / 'b'}\n{tmp_path / 'c'}\n")
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,10 @@ def test_the_command(photos, tmp_path, monkeypatch):
     code, output = run("encode", "package", photos, tmp_path / "codes.npz", *given)
     assert code == 0, output
     assert "30 images in" in output
+    assert "is not saved" not in output
+    code, output = run("encode", "package", photos, tmp_path / "unsaved.npz", *given[:4])
+    assert code == 0, output
+    assert "the encoder is not saved, so that no other photo can be encoded; --save DIR saves it" in output
     with np.load(tmp_path / "codes.npz") as file:
         assert file["codes"].shape == (30, 3)
     code, output = run("encode", tmp_path / "encoder", photos, tmp_path / "again.npz")

@@ -329,7 +329,9 @@ def test_the_command(made, run, tmp_path):
     ]
     with open(tmp_path / "report" / "duplicates.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [row["path"] for row in rows] == ["a 3 s later.mkv", "a small.avi", "a.gif", "a.mp4", EXCERPT]
+    names = ["a 3 s later.mkv", "a small.avi", "a.gif", "a.mp4", EXCERPT]
+    assert [row["path"] for row in rows] == [str(made / name) for name in names]
+    assert [row["largest"] for row in rows] == ["0", "0", "0", "1", "0"]
     assert (rows[3]["offset"], rows[3]["share"], rows[3]["seconds"]) == ("-3.0", "1.0", "5.0")
     assert rows[0]["offset"] == ""
     result = run(made, "--index", tmp_path / "state", "--json")
@@ -341,9 +343,9 @@ def test_the_command(made, run, tmp_path):
 
 def test_errors_of_the_command(run, tmp_path):
     for arguments, message in (
-        ([tmp_path, "--every", "0"], "every must be positive and finite, got 0.0"),
+        ([tmp_path, "--every", "0"], "--every must be positive and finite, got 0.0"),
         ([tmp_path / "nowhere"], f"folder={str(tmp_path / 'nowhere')!r} is not a folder"),
-        ([tmp_path, "--max-pixels", "0"], "max_pixels must be at least 1, got 0"),
+        ([tmp_path, "--max-pixels", "0"], "--max-pixels must be at least 1, got 0"),
     ):
         result = run(*arguments)
         assert (result.exit_code, result.stderr) == (1, f"fasthash: {message}\n")
@@ -351,7 +353,7 @@ def test_errors_of_the_command(run, tmp_path):
 
 def cards(tmp_path):
     page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
-    return page, dict(re.findall(r"<figure>.*?<span>([^<]*)</span></label>(.*?)</figure>", page, re.DOTALL))
+    return page, dict(re.findall(r"<figure.*?<span>([^<]*)</span></label>(.*?)</figure>", page, re.DOTALL))
 
 
 def test_the_page(made, run, tmp_path):
@@ -404,12 +406,29 @@ def test_names_of_all_sorts_do_no_harm(made, run, tmp_path):
 
 
 def test_many_videos_stay_on_a_page_that_opens(made, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(_video_page, "MAX_PER_GROUP", 3)
+    monkeypatch.setattr(_review_cards, "MAX_PER_GROUP", 3)
     monkeypatch.setattr(_video_page, "MAX_STRIPS", 2)
     assert run(made).exit_code == 0
     page, shown = cards(tmp_path)
-    assert (len(shown), page.count("<img "), page.count("no preview")) == (3, 10, 1)
-    assert "and 2 more, which duplicates.csv lists" in page
+    assert (len(shown), page.count("<img "), page.count('class="text"')) == (3, 10, 1)
+    assert list(shown) == ["a 3 s later.mkv", "a small.avi", "a.mp4"]  # the largest is among them
+    assert "3 of 5 shown, no others are ticked; duplicates.csv lists all" in page
+
+
+def test_a_folder_without_videos_is_an_error(run, tmp_path, made):
+    (tmp_path / "videos").mkdir()
+    command = tmp_path / "videos", "--index", tmp_path / "state"
+    result = run(*command)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"fasthash: no videos below {str(tmp_path / 'videos')!r} (0 files)\n"
+    assert not (tmp_path / "report").exists()
+    copy = shutil.copy(made / "a.gif", tmp_path / "videos")
+    assert run(*command).exit_code == 0
+    page, _ = cards(tmp_path)
+    assert "1 video in " in page
+    assert ": no videos of which at least 40% of the frames" in page
+    os.remove(copy)  # those that were known have gone
+    assert run(*command, "-o", tmp_path / "other").exit_code == 0
 
 
 def test_the_defaults_of_the_command_are_those_of_the_function():

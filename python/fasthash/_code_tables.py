@@ -143,9 +143,7 @@ def _of_table(table: Any, name: str, column: str | int | None) -> tuple[str, Ite
         rest: Iterable[tuple[list[str], int]] = rows
     else:
         if column is None and len(cells) > 1:
-            raise ValueError(
-                f"column must be named for the {len(cells)} of {name}, which begins with {', '.join(map(repr, cells))}"
-            )
+            raise ValueError(_unnamed(name, cells))
         place = _number(name, len(cells), 0 if column is None else column)
         shown = f", column {place}"
         rest = _with_first(first, rows)
@@ -180,6 +178,10 @@ def _place(name: str, names: list[str], column: str) -> int:
     return names.index(column)
 
 
+def _unnamed(name: str, cells: list[str]) -> str:
+    return f"{name} has {len(cells)} columns, {', '.join(map(repr, cells))}; name one with column="
+
+
 def _number(name: str, n_columns: int, column: Any) -> int:
     if isinstance(column, bool) or not isinstance(column, int):
         raise TypeError(f"column must be a name or a number from 0, got {column!r}")
@@ -201,7 +203,7 @@ def read_parquet(
         raise ValueError(f"{name} is no .parquet file: {error}") from None
     names = table.schema_arrow.names
     if column is None and len(names) > 1:
-        raise ValueError(f"column must be named for {name}, which has {', '.join(map(repr, names))}")
+        raise ValueError(_unnamed(name, names))
     chosen = names[_place(name, names, column) if isinstance(column, str) else _number(name, len(names), column or 0)]
     where, row, parts = f"{name}, column {chosen!r}", 0, []
     for batch in table.iter_batches(_LINES, columns=[chosen]):
@@ -230,10 +232,10 @@ def _of_values(values: Any, where: str, row: int, n_bits: int | None, notation: 
         texts = [text.strip() for text in values.to_pylist()]
         return codes_of_text(texts, notation, n_bits, lambda i: f"{where}, row {row + i}")
     if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
-        codes = codes_of_bytes(where, values.to_pylist())
-        return codes_of_array(where, codes, codes.shape[1] * 8 if n_bits is None else n_bits)
+        codes = codes_of_bytes(where, values.to_pylist(), expression="column")
+        return codes_of_array(where, codes, codes.shape[1] * 8 if n_bits is None else n_bits, expression="column")
     if types.is_uint64(kind) or types.is_int64(kind):
-        return codes_of_array(where, values.to_numpy(zero_copy_only=False), n_bits)
+        return codes_of_array(where, values.to_numpy(zero_copy_only=False), n_bits, expression="column")
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         lengths = {len(value) for value in values}
         flat = values.flatten()
@@ -243,5 +245,6 @@ def _of_values(values: Any, where: str, row: int, n_bits: int | None, notation: 
             or not (types.is_uint8(kind.value_type) or types.is_boolean(kind.value_type))
         ):
             raise ValueError(f"{where}: lists must be of uint8 or bool, all of one length, got {kind}")
-        return codes_of_array(where, flat.to_numpy(zero_copy_only=False).reshape(len(values), -1), n_bits)
+        rows = flat.to_numpy(zero_copy_only=False).reshape(len(values), -1)
+        return codes_of_array(where, rows, n_bits, expression="column")
     raise TypeError(f"{where} must hold text, bytes, 64-bit integers, or lists of uint8 or bool, got {kind}")

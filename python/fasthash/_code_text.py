@@ -99,7 +99,7 @@ def hexadecimal(name: str, texts: Sequence[str], way: str) -> str:
     if kind is None:
         return "hex"
     meant = "bits, one a digit" if kind == "bits" else "decimal numbers"
-    bits = " and the bits of a code" if kind == "decimal" else ""
+    bits = ", n_bits=64 (or as many as a code has)" if kind == "decimal" else ""
     raise ValueError(
         f"{name} must be hexadecimal digits, but they look like {meant}, got {texts[0][:40]!r}; "
         f"give {way}={kind!r}{bits}, or {way}='hex' if they are hexadecimal after all"

@@ -21,6 +21,7 @@ from fasthash._durable import check_writable
 from fasthash._extras import needs_extra
 from fasthash._photo_files import Broken, Found, check_photo_folder, check_regular, reason
 from fasthash._progress import is_watched
+from fasthash._saved_folder import CARD_NAME
 from fasthash.threads import get_num_threads
 
 with needs_extra("dedup"):
@@ -183,7 +184,8 @@ def hash_files(
                 if state is not None and known.n_unsaved >= max(save_every, len(known) * save_every // 10_000):
                     known.save(state)
     finally:  # Ctrl-C, too, loses no hash
-        if state is not None:
+        # A folder without files to hash, perhaps the wrong one, gets no state.
+        if state is not None and (known or (state / CARD_NAME).exists()):
             known.save(state)
     return n_hashed, sorted(broken)
 

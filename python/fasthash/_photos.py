@@ -106,11 +106,11 @@ def decode_photo(data: bytes, name: str, limits: Limits = DEFAULT_LIMITS, backgr
     return _read(_NamedBytes(data, name), name, data[:HEAD], limits, background)
 
 
-def photo_size(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+def photo_size(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> tuple[int, int] | None:
     """Width and height of an image file as it is shown upright, from its header; None if it cannot be read."""
     try:
         check_regular(path)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _pillow_allows(limits.max_pixels):
             warnings.simplefilter("ignore")
             with Image.open(path, formats=readable_formats()) as image:
                 width, height = image.size

@@ -1,106 +1,262 @@
-"""The page on which people review near-duplicates, of whatever kind of file: a card for each, in groups.
+"""The report on near-duplicates, of whatever kind of file: a page for review with a card for each, and two lists.
 
 Called by `_review_page` for photos and by `_video_page`. The page deletes nothing: what is ticked becomes a text file
-of paths. Every text on it is escaped.
+of paths, or of row numbers. Every text on it is escaped.
 """
 
 from __future__ import annotations
 
 import base64
+import csv
 import io
+import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from urllib.parse import quote
 
+from fasthash._durable import check_writable
 from fasthash._extras import needs_extra
 from fasthash._photo_files import Broken
-from fasthash._shown import counted, for_html
+from fasthash._shown import counted, for_csv, for_html
 
 with needs_extra("dedup"):
     import jinja2
     from PIL import Image
 
-__all__ = ["MAX_PER_GROUP", "REPORT_FILES", "Card", "Group", "as_jpeg", "link_to", "marks", "page", "when_written"]
+__all__ = [
+    "REPORT_FILES",
+    "Card",
+    "Group",
+    "Review",
+    "as_jpeg",
+    "check_output",
+    "link_to",
+    "page",
+    "review",
+    "when_written",
+    "write_lists",
+]
 
 REPORT_FILES = "index.html", "duplicates.json", "duplicates.csv"
 MAX_PER_GROUP = 24
+_KEEPERS = "reference", "largest", "first"
+
+
+class File(Protocol):
+    """A photo or a video."""
+
+    @property
+    def folder(self) -> str: ...
+    @property
+    def place(self) -> str: ...
+    @property
+    def n_bytes(self) -> int | None: ...
+    @property
+    def is_reference(self) -> bool: ...
+
+
+_File = TypeVar("_File", bound=File)
+
+
+@dataclass(frozen=True)
+class Review(Generic[_File]):
+    """A group, and which of its files are shown, marked and kept; numbers count its files from 0."""
+
+    files: list[_File]
+
+    shown: list[int]
+    """Numbers of the files on the page, ascending: the first and the largest are among them."""
+
+    largest: int | None
+    """Number of the largest file, the first of several; None if no size is known."""
+
+    has_largest: bool
+    """Whether `largest` is larger than another file, so that it is marked on the page."""
+
+    keeper: str
+    """What the buttons keep: every "reference", else the "largest" file, or the "first" if none is larger than another
+    one."""
+
+    def is_kept(self, number: int) -> bool:
+        """Whether the buttons leave this file unticked."""
+        if self.keeper == "reference":
+            return self.files[number].is_reference
+        return number == (self.largest if self.keeper == "largest" else 0)
+
+    def marks(self, number: int) -> list[str]:
+        """What the page says about this file within its group."""
+        marks = {
+            "reference, kept": self.files[number].is_reference,
+            "largest": self.has_largest and number == self.largest,
+            "first": self.keeper == "first" and number == 0,
+        }
+        return [text for text, holds in marks.items() if holds]
+
+
+def review(group: list[_File], sizes: Sequence[Any]) -> Review[_File]:
+    """Choose what is shown, marked and kept of a group.
+
+    Args:
+        group: the files.
+        sizes: of the files, which are compared; None where a size is not known.
+    """
+    known = [size for size in sizes if size is not None]
+    largest = sizes.index(max(known)) if known else None
+    has_largest = largest is not None and any(size != sizes[largest] for size in sizes)
+    has_reference = any(file.is_reference for file in group)
+    keeper = "reference" if has_reference else "largest" if has_largest else "first"
+    # References come first in a group. Where it is too large, they give way to files that can be ticked.
+    order = sorted(range(len(group)), key=lambda i: (i not in (0, largest), group[i].is_reference, i))
+    return Review(group, sorted(order[:MAX_PER_GROUP]), largest, has_largest, keeper)
 
 
 class Card(NamedTuple):
     """What the page shows of a file."""
 
-    place: str
-    """The path with its folder, which goes into the list."""
+    entry: str
+    """Its line of the saved list: the path with the folder, or a row number."""
 
     shown: str
     """The path as people read it."""
 
     link: str
+    """URL of the file; empty if there is none."""
+
     pictures: Sequence[str]
     """URLs, side by side."""
 
-    n_bytes: int
+    n_bytes: int | None
     facts: Sequence[str]
+    marks: Sequence[str]
     tags: Sequence[str]
     is_reference: bool
-    is_largest: bool
     is_kept: bool
     """Whether the buttons leave this one unticked."""
 
     @property
     def listed(self) -> str | None:
-        """The bytes of the path, quoted; None for a path that would be two lines of a list."""
-        return None if "\n" in self.place or "\r" in self.place else quote(os.fsencode(self.place))
+        """The bytes of the entry, quoted; None for a path that would be two lines of a list."""
+        if "\n" in self.entry or "\r" in self.entry:
+            return None
+        is_option = self.entry.startswith("-")  # for the commands that may read the list
+        return quote(os.fsencode(os.path.join(os.curdir, self.entry) if is_option else self.entry))
 
 
 class Group(NamedTuple):
     """Near-duplicates of one another."""
 
     heading: str
+    keeper: str
+    """As of `Review`."""
+
     cards: list[Card]
-    n_more: int
-    """Files of the group that the page leaves out."""
+    n_files: int
+    """Files of the group, also those without a card."""
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether any card has."""
+        return any(card.pictures for card in self.cards)
+
+    @property
+    def has_hidden(self) -> bool:
+        """Whether some files have no card."""
+        return len(self.cards) < self.n_files
+
+
+def check_output(output: str | os.PathLike[str]) -> None:
+    """Check, before files are hashed, that a report can be written.
+
+    Raises:
+        OSError: it cannot.
+    """
+    check_writable("output", output, REPORT_FILES)
+
+
+def write_lists(
+    output: Path,
+    report: dict[str, Any],
+    names: Sequence[str],
+    reviews: Iterable[Review[_File]],
+    facts: Callable[[_File, _File], Sequence[Any]],
+) -> tuple[Path, Path, Path]:
+    """Write duplicates.json and duplicates.csv into a folder, made if missing; return the paths of `REPORT_FILES`.
+
+    Args:
+        output: the folder.
+        report: what duplicates.json holds.
+        names: of the columns of duplicates.csv that this kind of files has.
+        reviews: the groups.
+        facts: of the first file of a group and any file of it, the values of these columns.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    as_html, as_json, as_csv = (output / name for name in REPORT_FILES)
+    as_json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    with open(as_csv, "w", newline="", encoding="utf-8") as table:
+        rows = csv.writer(table)
+        rows.writerow(["group", "path", "bytes", *names, "folder", "reference", "largest"])
+        for group, each in enumerate(reviews, start=1):
+            for number, file in enumerate(each.files):
+                ends = [for_csv(file.folder), int(file.is_reference), int(number == each.largest)]
+                rows.writerow([group, for_csv(file.place), file.n_bytes, *facts(each.files[0], file), *ends])
+    return as_html, as_json, as_csv
 
 
 def page(
-    noun: str,
     groups: list[Group],
     broken: Broken,
-    folders: Sequence[str],
     *,
-    lead: str,
+    where: str,
+    searched: str,
+    criterion: str,
     note: str,
+    plural: str,
+    order: str,
     ticked: str,
     shape: str,
+    entries: str = "paths",
 ) -> str:
     """The page as HTML.
 
     Args:
-        noun: of one file: "photo" or "video".
         groups: the surest first.
         broken: pairs (path, reason).
-        folders: as the caller named them.
-        lead: what was searched, in what, and how.
-        note: how to read the distances.
+        where: what was searched, for the title.
+        searched: how many files were searched, in what.
+        criterion: which files make a group: "photos whose ...".
+        note: how to open a file, and how to read the distances.
+        plural: "photos", "videos" or "hashes".
+        order: of the files of a group: "paths" or "rows".
         ticked: what the buttons tick of a group, before "the largest": all but those that are kept.
-        shape: CSS class of the groups: "photos" side by side, "videos" one above the other.
+        shape: CSS class of the groups with pictures: "photos" side by side, "videos" one above the other.
+        entries: what the saved list holds: "paths" or "row numbers".
     """
     template = files("fasthash").joinpath("review_page.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, finalize=for_html)
+    if groups:
+        lead = f"{searched}: {counted(len(groups), 'group')} of {criterion}. The surest groups come first."
+    else:
+        lead = f"{searched}: no {criterion}."
     return environment.from_string(template).render(
         counted=counted,
-        noun=noun,
         groups=groups,
         broken=broken,
-        folders=", ".join(folders),
+        where=where,
         lead=lead,
         note=note,
+        plural=plural,
+        order=order,
         ticked=ticked,
+        keepers=" or ".join(word for word in _KEEPERS if any(group.keeper == word for group in groups)),
         shape=shape,
+        entries=entries,
+        any_hidden=any(group.has_hidden for group in groups),
+        max_per_group=MAX_PER_GROUP,
     )
 
 
@@ -121,14 +277,3 @@ def as_jpeg(image: Image.Image, side: int) -> str:
 def when_written(nanoseconds: int) -> str:
     """A time of writing as people read it."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(nanoseconds // 10**9))
-
-
-def marks(sizes: Sequence[Any], references: Sequence[bool]) -> list[tuple[bool, bool]]:
-    """For each file of a group whether it is marked as the largest, and whether it is kept.
-
-    The references are kept; without any the first of the largest files. A mark needs a file that is smaller.
-    """
-    largest, smallest = max(sizes), min(sizes)
-    first = list(sizes).index(largest)
-    kept = references if any(references) else [number == first for number in range(len(sizes))]
-    return [(size == largest and smallest < largest, is_kept) for size, is_kept in zip(sizes, kept, strict=True)]

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from fasthash._durable import check_writable
 from fasthash._review_cards import (
-    MAX_PER_GROUP,
-    REPORT_FILES,
     Card,
     Group,
+    Review,
     as_jpeg,
+    check_output,
     link_to,
-    marks,
     page,
+    review,
     when_written,
+    write_lists,
 )
-from fasthash._shown import counted, for_csv, in_bytes
+from fasthash._shown import counted, in_bytes
 from fasthash._video_frames import VideoLimits, open_video
 from fasthash._videos import DuplicateVideos, Video, VideoPair
 from fasthash.threads import get_num_threads
@@ -33,8 +31,7 @@ MAX_STRIPS = 400  # videos whose frames are shown: some 20 MB
 _N_FRAMES = 5
 _SIDE = 240  # px
 _HELD, _LONGER = 0.8, 1.05  # share of frames, and of the duration, at which one video holds all of another
-_FACTS = ["group", "path", "bytes", "seconds", "width", "height"]
-_COLUMNS = [*_FACTS, "share", "offset", "matched", "distance", "folder", "reference"]
+_COLUMNS = ["seconds", "width", "height", "share", "offset", "matched", "distance"]
 
 # Pairs by the places of their videos.
 _Pairs = dict[tuple[str, str], VideoPair]
@@ -52,15 +49,6 @@ def as_dict(found: DuplicateVideos) -> dict[str, Any]:
     }
 
 
-def check_output(output: str | os.PathLike[str]) -> None:
-    """Check, before videos are hashed, that `write_report` will be able to write.
-
-    Raises:
-        OSError: it will not.
-    """
-    check_writable("output", output, REPORT_FILES)
-
-
 def write_report(found: DuplicateVideos, output: str | os.PathLike[str], limits: VideoLimits) -> Path:
     """Write index.html, duplicates.json and duplicates.csv into a folder, made if missing; return the first.
 
@@ -70,30 +58,31 @@ def write_report(found: DuplicateVideos, output: str | os.PathLike[str], limits:
         limits: of the videos, which are opened again for some of their frames.
     """
     output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
-    as_html, as_json, as_csv = (output / name for name in REPORT_FILES)
-    as_json.write_text(json.dumps(as_dict(found), indent=1) + "\n", encoding="utf-8")
     pairs: _Pairs = {(pair.first.place, pair.second.place): pair for pair in found.pairs}
-    with open(as_csv, "w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(_COLUMNS)
-        for number, group in enumerate(found.groups, start=1):
-            for video in group:
-                pair = pairs.get((group[0].place, video.place))
-                figures = [pair.share, pair.offset, pair.matched, pair.distance] if pair else [""] * 4
-                facts = [video.n_bytes, video.seconds, video.width, video.height]
-                ends = [for_csv(video.folder), int(video.is_reference)]
-                rows.writerow([number, for_csv(video.path), *facts, *figures, *ends])
-    as_html.write_text(_page(found, pairs, output, limits), encoding="utf-8")
+    reviews = [review(group, list(map(_size, group))) for group in found.groups]
+
+    def facts(first: Video, video: Video) -> list[Any]:
+        pair = pairs.get((first.place, video.place))
+        figures = [pair.share, pair.offset, pair.matched, pair.distance] if pair else [""] * 4
+        return [video.seconds, video.width, video.height, *figures]
+
+    as_html, *_ = write_lists(output, as_dict(found), _COLUMNS, reviews, facts)
+    as_html.write_text(_page(found, reviews, pairs, output, limits), encoding="utf-8")
     return as_html
 
 
-def _page(found: DuplicateVideos, pairs: _Pairs, output: Path, limits: VideoLimits) -> str:
-    def surest(group: list[Video]) -> float:
-        return -min(_share(pairs, group[0], video) for video in group[1:])
+def _size(video: Video) -> tuple[float, int]:
+    return video.width * video.height * video.seconds, video.n_bytes
 
-    groups = sorted(found.groups, key=surest)
-    shown = [video for group in groups for video in group[:MAX_PER_GROUP]]
+
+def _page(
+    found: DuplicateVideos, reviews: list[Review[Video]], pairs: _Pairs, output: Path, limits: VideoLimits
+) -> str:
+    def surest(each: Review[Video]) -> float:
+        return -min(_share(pairs, each.files[0], video) for video in each.files[1:])
+
+    reviews = sorted(reviews, key=surest)
+    shown = [each.files[number] for each in reviews for number in each.shown]
 
     def strip(numbered: tuple[int, Video]) -> list[str]:
         number, video = numbered
@@ -101,17 +90,19 @@ def _page(found: DuplicateVideos, pairs: _Pairs, output: Path, limits: VideoLimi
 
     with ThreadPoolExecutor(get_num_threads()) as pool:
         strips = pool.map(strip, enumerate(shown))
-        made = [_group(n, group, strips, pairs, found, output) for n, group in enumerate(groups, start=1)]
+        groups = [_group(n, each, strips, pairs, found, output) for n, each in enumerate(reviews, start=1)]
     return page(
-        "video",
-        made,
+        groups,
         found.broken,
-        found.folders,
-        lead=f"{counted(found.n_videos, 'video')} in {', '.join(found.folders)}: {counted(len(groups), 'group')} of "
-        f"videos of which at least {found.min_share:.0%} of the frames of the shorter one match the other one, within "
-        f"{counted(found.radius, 'bit')}; one frame every {found.every:g} s. The surest groups come first.",
-        note="the share, the start and the bits are those beside the first video of the group: how much matches, "
-        "where the video starts in it, and how much the frames differ, 0 for the same frames.",
+        where=", ".join(found.folders),
+        searched=f"{counted(found.n_videos, 'video')} in {', '.join(found.folders)}",
+        criterion=f"videos of which at least {found.min_share:.0%} of the frames of the shorter one match the other "
+        f"one, within {counted(found.radius, 'bit')}; one frame every {found.every:g} s",
+        note="A video opens in full when you click on it. The share, the start and the bits are those beside the first "
+        "video of the group: how much matches, where the video starts in it, and how much the frames differ, 0 for the "
+        "same frames.",
+        plural="videos",
+        order="paths" if len(found.folders) == 1 else "folders and paths",
         ticked="what is in",
         shape="videos",
     )
@@ -137,13 +128,10 @@ def _strip(video: Video, limits: VideoLimits) -> list[str]:
 
 
 def _group(
-    number: int, group: list[Video], strips: Iterator[list[str]], pairs: _Pairs, found: DuplicateVideos, output: Path
+    number: int, each: Review[Video], strips: Iterator[list[str]], pairs: _Pairs, found: DuplicateVideos, output: Path
 ) -> Group:
     """What the page shows of a group; takes its strips."""
-    videos = group[:MAX_PER_GROUP]
-    sizes = [(video.width * video.height * video.seconds, video.n_bytes) for video in videos]
-    marked = marks(sizes, [video.is_reference for video in videos])
-    keepers = [video for video, (_, is_kept) in zip(videos, marked, strict=True) if is_kept]
+    first, keepers = each.files[0], [video for i, video in enumerate(each.files) if each.is_kept(i)]
     cards = [
         Card(
             video.place,
@@ -152,14 +140,14 @@ def _group(
             next(strips),
             video.n_bytes,
             _facts(video),
-            [] if video is group[0] else _tags(pairs.get((group[0].place, video.place))),
+            each.marks(i),
+            [] if video is first else _tags(pairs.get((first.place, video.place))),
             video.is_reference,
-            is_largest,
-            is_kept or not any(_holds(pairs, keeper, video) for keeper in keepers),
+            each.is_kept(i) or not any(_holds(pairs, keeper, video) for keeper in keepers),
         )
-        for video, (is_largest, is_kept) in zip(videos, marked, strict=True)
+        for i, video in ((i, each.files[i]) for i in each.shown)
     ]
-    return Group(f"Group {number}: {len(group)} videos", cards, len(group) - len(videos))
+    return Group(f"Group {number}: {counted(len(each.files), 'video')}", each.keeper, cards, len(each.files))
 
 
 def _holds(pairs: _Pairs, keeper: Video, video: Video) -> bool:

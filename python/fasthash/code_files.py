@@ -93,6 +93,8 @@ def read_codes(
     is_path = isinstance(source, (str, os.PathLike))
     name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "standard input"
     told = format is not None
+    if isinstance(source, (str, os.PathLike)) and stat.S_ISDIR(os.stat(source).st_mode):  # raises if there is nothing
+        raise IsADirectoryError(f"{name} is a folder, not a file of codes")
     if format is None:
         format = format_of(source) if isinstance(source, (str, os.PathLike)) else "hex"
     check_choice("format", format, FORMATS)
@@ -116,7 +118,11 @@ def read_codes(
             )
     if format == "raw":
         return _raw(source, name, n_bits)
-    return codes_of_array(name, read_npy(source, name) if format == "npy" else _npz(source, name, array), n_bits)
+    expression = f"np.load({name!r})" if is_path else "array"
+    if format == "npy":
+        return codes_of_array(name, read_npy(source, name), n_bits, expression=expression)
+    expression += f"[{array!r}]" if is_path else ""
+    return codes_of_array(name, _npz(source, name, array), n_bits, expression=expression)
 
 
 def read_npy(source: str | os.PathLike[str] | BinaryIO, name: str) -> NDArray[Any]:
@@ -132,7 +138,12 @@ def read_npy(source: str | os.PathLike[str] | BinaryIO, name: str) -> NDArray[An
         with _opened(source) as stream:
             return np.lib.format.read_array(_Pipe(stream), allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{name} is no .npy file: {error}") from None
+        raise ValueError(f"{name} {_fault(error) or f'is no .npy file: {error}'}") from None
+
+
+def _fault(error: Exception) -> str | None:
+    """How a file is called whose arrays numpy would have to unpickle; None for another error of numpy."""
+    return "holds Python objects, not numbers" if re.search("python object|object array", str(error).lower()) else None
 
 
 class _Pipe:
@@ -169,7 +180,7 @@ def _npz(source: Any, name: str, array: str) -> NDArray[Any]:
                 held = ", ".join(map(repr, arrays.files)) or "nothing"
                 raise ValueError(f"it has no array {array!r} but {held}")
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{name} is no .npz file of codes: {error}") from None
+        raise ValueError(f"{name} {_fault(error) or f'is no .npz file of codes: {error}'}") from None
 
 
 def keys_of_archive(path: str | os.PathLike[str], array: str = "codes") -> tuple[str, NDArray[Any]] | None:
@@ -193,12 +204,12 @@ def keys_of_archive(path: str | os.PathLike[str], array: str = "codes") -> tuple
             name = next((name for name in ("keys", "paths") if name in arrays.files and name != array), None)
             return None if name is None or "ids" in arrays.files else (name, arrays[name])
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{os.fspath(path)} is no .npz file with keys: {error}") from None
+        raise ValueError(f"{os.fspath(path)} {_fault(error) or f'is no .npz file with keys: {error}'}") from None
 
 
 def _raw(source: Any, name: str, n_bits: int | None) -> NDArray[np.uint8]:
     if n_bits is None:
-        raise ValueError(f"raw bytes do not tell how wide codes are: give the bits of a code in {name}")
+        raise ValueError(f"{name} holds raw bytes, which do not tell how wide codes are: give the bits of a code")
     if not isinstance(source, (str, os.PathLike)) or not _is_file(source):
         with _opened(source) as stream:
             flat = np.frombuffer(stream.read(), np.uint8)

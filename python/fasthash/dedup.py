@@ -74,6 +74,13 @@ class Duplicates(NamedTuple):
 
     turned: bool = False
 
+    source: str | None = None
+    """Of `group_hashes`, the name of the file that holds the hashes, or an empty string; None for photos that were
+    read."""
+
+    has_paths: bool = True
+    """Whether the paths are those of photos; else they count hashes: `row 0`, `row 1`, ..."""
+
 
 def hash_photo(
     path: str | os.PathLike[str],
@@ -182,22 +189,25 @@ def find_duplicates(
 
 def group_hashes(
     codes: ArrayLike,
-    paths: Sequence[str],
+    paths: Sequence[str] | None = None,
     radius: int | None = None,
     *,
     folder: _Path = "",
     turned: bool = False,
     pairs: str | os.PathLike[str] | None = None,
+    source: str = "",
 ) -> Duplicates:
     """Group photos whose hashes are known, as of another program, for the page and the lists of `fasthash dedup`.
 
     Args:
         codes: uint8 array `(n, n_bits / 8)`, see `perceptual_codes` and `fasthash.code_files.read_codes`.
         paths: of the photos, in the order of the codes; they need not be there. Sizes are those of files that are.
+            Without paths, the hashes are called `row 0`, `row 1`, ...
         radius: largest distance in bits between near-duplicates; None takes that of `RADIUS` for 64 and 256 bits.
         folder: that the paths are relative to.
-        turned: also group turned and mirrored copies, see `turned_codes`.
+        turned: also group turned and mirrored copies, see `turned_codes`: only for codes of `hash_photo(turned=True)`.
         pairs: CSV file to which all pairs within the radius are written.
+        source: name of the file that holds the hashes, for the page.
 
     Returns:
         `Duplicates`.
@@ -212,15 +222,21 @@ def group_hashes(
         raise ValueError(f"radius must be given for hashes of {hash_bits} bits")
     radius = _check_radius(radius, hash_bits)
     check_bool("turned", turned)
-    if len(paths) != len(array):
-        raise ValueError(f"paths must be as many as codes, {len(array)}, got {len(paths)}")
     place = os.fsdecode(folder)
-    order = sorted(range(len(paths)), key=paths.__getitem__)
+    if paths is None:
+        order = list(range(len(array)))
+        known = [Photo(f"row {row}", None, 0) for row in order]
+    elif len(paths) != len(array):
+        raise ValueError(f"paths must be as many as codes, {len(array)}, got {len(paths)}")
+    else:
+        order = sorted(range(len(paths)), key=paths.__getitem__)
+        known = [_photo_of(place, paths[i]) for i in order]
     photos = PhotoSet(turned)
-    photos.add([_photo_of(place, paths[i]) for i in order], array[order])
+    photos.add(known, array[order])
     if pairs is not None:
         photos.write_pairs(pairs, radius)
-    return Duplicates(photos.groups(radius), [], len(array), 0, radius, hash_bits, 0, (place,), turned)
+    settings = radius, hash_bits, 0, (place,), turned
+    return Duplicates(photos.groups(radius), [], len(array), 0, *settings, source, paths is not None)
 
 
 def _photo_of(folder: str, path: str) -> Photo:

@@ -21,6 +21,7 @@ with needs_extra("train"):
 
 from fasthash._photo_files import IMAGE_SUFFIXES, Broken, check_photo_folder, find_photos, reason
 from fasthash._photos import MAX_BYTES, MAX_PIXELS, Limits, read_photo
+from fasthash._shown import counted
 
 __all__ = ["IMAGE_SUFFIXES", "MAX_BYTES", "MAX_PIXELS", "EncodedFolder", "Limits", "encode_folder", "read_photo"]
 
@@ -62,8 +63,7 @@ def encode_folder(
     check_bool("progress", progress)
     found, broken, n_others = find_photos(folder)
     if not found and not broken:
-        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise ValueError(f"folder={folder!r} holds no image files ({suffixes}), {n_others} others")
+        raise ValueError(f"no photos below {folder!r} ({counted(n_others, 'file')})")
     paths: list[str] = []
 
     def batches() -> Iterator[torch.Tensor]:

@@ -131,32 +131,36 @@ def _check_order(hashes: Any) -> None:
         raise TypeError(f"hashes must be a sequence of hashes, got a {type(hashes).__name__}, which has no order")
 
 
-def codes_of_array(name: str, array: NDArray[Any], n_bits: int | None = None) -> NDArray[np.uint8]:
+def codes_of_array(
+    name: str, array: NDArray[Any], n_bits: int | None = None, *, expression: str | None = None
+) -> NDArray[np.uint8]:
     """Codes of an array of other makers: packed uint8, bool `(n, n_bits)`, or words of 64 bits `(n,)` or `(n, m)`.
 
     Args:
         n_bits: width that is known; None takes that of the array, in whole bytes unless it holds bits.
+        expression: as of `check_codes_of_any_width`.
 
     Raises:
         TypeError, ValueError: the array is none of these, looks like one of the others, or has another width.
     """
+    written = name if expression is None else expression
     if array.dtype == bool and array.ndim == 2:
         codes = pack_bits(array)
-    elif array.dtype.kind in "iu" and array.dtype.itemsize == 8 and _words(name, array):
+    elif array.dtype.kind in "iu" and array.dtype.itemsize == 8 and _words(name, array, written):
         words = array.reshape(len(array), -1)
         codes = np.ascontiguousarray(words.astype(words.dtype.newbyteorder(">"), copy=False)).view(np.uint8)
     else:
-        codes = check_codes_of_any_width(name, array, known=n_bits is not None)
+        codes = check_codes_of_any_width(name, array, known=n_bits is not None, expression=expression)
     if n_bits is not None:
         held = array.shape[1] if array.dtype == bool else codes.shape[1] * 8
         if held != (n_bits if array.dtype == bool else code_bytes(n_bits) * 8):
-            hint = f"; fasthash.pack_bits({name}) packs zeros and ones" if looks_like_bits(array) else ""
+            hint = f"; fasthash.pack_bits({written}) packs zeros and ones" if looks_like_bits(array) else ""
             raise ValueError(f"{name} holds codes of {held} bits, expected {n_bits}{hint}")
         return check_codes(name, codes, n_bits)
     return check_codes_of_any_width(name, codes, known=True)
 
 
-def _words(name: str, array: NDArray[Any]) -> bool:
+def _words(name: str, array: NDArray[Any], written: str) -> bool:
     """Whether these are words of 64 bits, not bytes or bits that stand in so large a type."""
     if array.ndim not in (1, 2) or array.size == 0:
         return array.ndim == 1 or (array.ndim == 2 and array.shape[1] > 0)
@@ -164,18 +168,19 @@ def _words(name: str, array: NDArray[Any]) -> bool:
     if array.ndim == 1 and len(array) >= 8 and low >= 0 and high == 1:
         raise ValueError(
             f"{name} must hold a hash in each number, but all {len(array)} are zero or one; "
-            f"fasthash.pack_bits({name})[None] packs the bits of a single hash"
+            f"fasthash.pack_bits({written})[None] packs the bits of a single hash"
         )
     return array.ndim == 1 or low < 0 or high > 255
 
 
-def codes_of_bytes(name: str, rows: list[bytes]) -> NDArray[np.uint8]:
-    """Codes of bytes objects, all of one length.
+def codes_of_bytes(name: str, rows: list[bytes], *, expression: str | None = None) -> NDArray[np.uint8]:
+    """Codes of bytes objects, all of one length; `expression` as of `check_codes_of_any_width`.
 
     Raises:
         ValueError: several lengths, or the bytes look like text.
     """
     joined = b"".join(rows)
+    written = name if expression is None else expression
     # Bytes of codes are digits of hexadecimal text by chance once in 10^8 sets of codes, of base64 once in 10^9.
     for what, alphabet, least in (
         ("hexadecimal digits", rb"(?:0x|\\x)?[0-9A-Fa-f\s]+", 8),
@@ -184,8 +189,8 @@ def codes_of_bytes(name: str, rows: list[bytes]) -> NDArray[np.uint8]:
         if len(joined) >= least and re.fullmatch(alphabet, joined):
             raise ValueError(
                 f"{name} must be the bytes of codes, but they look like {what}, got {rows[0][:40]!r}; "
-                f"[hash.decode() for hash in {name}] makes them text, and if they are codes after all, "
-                f"np.frombuffer(b''.join({name}), np.uint8).reshape(len({name}), -1) packs them"
+                f"[hash.decode() for hash in {written}] makes them text, and if they are codes after all, "
+                f"np.frombuffer(b''.join({written}), np.uint8).reshape(len({written}), -1) packs them"
             )
     _check_width(name, [len(row) * 8 for row in rows])
     return check_codes_of_any_width(name, np.frombuffer(joined, np.uint8).reshape(len(rows), -1), known=True)

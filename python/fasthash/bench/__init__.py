@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from fasthash.bench.libraries import LIBRARIES
 from fasthash.bench.measure import run_bench
-from fasthash.bench.page import draw, markdown, text_table
+from fasthash.bench.page import check_drawing, draw, markdown, text_table
 
-__all__ = ["LIBRARIES", "draw", "markdown", "run_bench", "text_table"]
+__all__ = ["LIBRARIES", "check_drawing", "draw", "markdown", "run_bench", "text_table"]

@@ -10,7 +10,7 @@ import numpy as np
 from fasthash._extras import needs_extra
 from fasthash._shown import counted
 
-__all__ = ["draw", "markdown", "text_table"]
+__all__ = ["check_drawing", "draw", "markdown", "text_table"]
 
 COLOURS = {"fasthash": "#1f4e79", "faiss": "#b5651d", "usearch": "#5f8a3a"}
 OTHER = "#8a8a8a"
@@ -75,6 +75,12 @@ def markdown(report: dict[str, Any], picture: str) -> str:
     lines += [f"| {' | '.join(row)} |" for row in rows]
     left_out = "".join(f"\nLeft out: {name}: {reason}.\n" for name, reason in report["left_out"].items())
     return f"# {title(report)}\n\n{where(report)}.\n\n" + "\n".join(lines) + f"\n{left_out}\n![]({picture})\n"
+
+
+def check_drawing() -> None:
+    """Raise MissingExtraError if matplotlib, which `draw` needs, is not installed."""
+    with needs_extra("bench"):
+        import matplotlib.figure  # noqa: F401
 
 
 def draw(path: Path, report: dict[str, Any]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -14,8 +16,10 @@ import typer
 from typer.core import TyperGroup
 
 from fasthash import FormatError, __version__
+from fasthash._checks import check_int
 from fasthash._durable import check_writable
 from fasthash._shown import for_terminal
+from fasthash.cli._as_typed import as_typed
 
 __all__ = [
     "AsJson",
@@ -30,11 +34,23 @@ __all__ = [
     "not_an_input",
     "one_line_errors",
     "sigterm_as_exit",
+    "typed",
     "use_threads",
     "whole_numbers",
 ]
 
-_UsageError: Any = typer.BadParameter.__base__  # click's class; newer releases of typer bundle click
+# Classes and functions of click. Newer releases of typer bundle it under another name.
+_UsageError: Any = typer.BadParameter.__base__
+_current_context: Any = import_module(
+    f"{typer.Context.__base__.__module__.rpartition('.')[0]}.globals"
+).get_current_context
+
+# The order of `fasthash --help`: codes, photos and videos, training.
+_ORDER = (
+    *("build", "search", "info", "verify", "compact", "export", "bench"),
+    *("encode", "dedup", "dedup-videos", "serve"),
+    *("demo", "train", "eval"),
+)
 
 
 @contextmanager
@@ -48,7 +64,16 @@ def _shown_usage_errors() -> Iterator[None]:
 
 
 class _Commands(TyperGroup):
-    """The group of all commands; makes usage errors safe to print."""
+    """The group of all commands: their order and help texts, and usage errors that are safe to print."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=_ORDER.index)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = super().get_command(ctx, cmd_name)
+        if command is not None and command.help:
+            command.help = _in_paragraphs(command.help)
+        return command
 
     def make_context(self, *args: Any, **options: Any) -> Any:
         with _shown_usage_errors():
@@ -57,6 +82,12 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         with _shown_usage_errors():
             return super().invoke(ctx)
+
+
+def _in_paragraphs(text: str) -> str:
+    """A help text without the line ends of the source, at which typer would break lines; indented lines stay."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(each if each.startswith(" ") else each.replace("\n", " ") for each in paragraphs)
 
 
 app = typer.Typer(
@@ -98,7 +129,17 @@ def one_line_errors() -> Iterator[None]:
     except BrokenPipeError:  # the reader of the output has closed it, as `head` does
         raise
     except (FormatError, OSError, TypeError, ValueError, FloatingPointError, MemoryError) as error:
-        fail(_of_worker(str(error)) or type(error).__name__)
+        fail(typed(_of_worker(str(error))) or type(error).__name__)
+
+
+def typed(message: str) -> str:
+    """A message of the library with the options of the running command in place of arguments of Python."""
+    context = _current_context(silent=True)
+    if context is None:
+        return message
+    flags = {each.name: max(each.opts, key=len) for each in context.command.params}
+    options = {name: flag for name, flag in flags.items() if flag.startswith("-")}
+    return as_typed(message, options, [name for name in options if context.params.get(name) is not None])
 
 
 def _of_worker(message: str) -> str:
@@ -183,7 +224,7 @@ def use_threads(n: int | None) -> int:
     from fasthash import get_num_threads, set_num_threads
 
     if n is not None:
-        set_num_threads(n)
+        set_num_threads(check_int("threads", n, minimum=1))
     return get_num_threads()
 
 

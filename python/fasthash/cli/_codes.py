@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fasthash._index_files import is_index_file
 from fasthash._shown import for_terminal
 
 if TYPE_CHECKING:
@@ -27,11 +28,16 @@ __all__ = [
     "InNotation",
     "bar",
     "is_archive",
+    "is_photo",
     "one_stdin",
     "read",
     "read_array",
     "read_names",
 ]
+
+
+# Of files that nobody takes for codes. `fasthash._photo_files` knows more, but needs Pillow.
+_PHOTO_ENDINGS = (".avif", ".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 class CodeFormat(str, Enum):
@@ -86,11 +92,14 @@ def read(
     """Codes of a file, or of standard input for `-`.
 
     Raises:
-        OSError, TypeError, ValueError: as `fasthash.code_files.read_codes`.
+        OSError, TypeError, ValueError: as `fasthash.code_files.read_codes`; or it is no file of codes but a folder, an
+            index or a photo.
     """
     from fasthash.code_files import format_of, read_codes
 
     is_stdin = str(path) == "-"
+    if not is_stdin:
+        _check_file(path, format)
     name = None if format is None else format.value
     way = None if notation is None else notation.value
     place = int(column) if column is not None and column.isascii() and column.isdigit() else column
@@ -100,6 +109,25 @@ def read(
     source = sys.stdin.buffer if is_stdin else path
     with bar(n, f"reading {for_terminal(path.name)}", shown=shown) as watch:
         return read_codes(source, name, bits, array=array, column=place, notation=way, watch=watch)
+
+
+def _check_file(path: Path, format: CodeFormat | None) -> None:
+    """Check that a path may be that of a file of codes, and else say which command reads it; raises as `read`."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    if path.is_dir():
+        if (path / "manifest").exists():
+            raise IsADirectoryError(f"{path} is a store, not a file of codes; fasthash export writes its codes to one")
+        raise IsADirectoryError(f"{path} is a folder; fasthash encode makes codes of photos")
+    if is_photo(path, format):
+        raise ValueError(f"{path} is a photo; fasthash encode makes codes of photos")
+    if format is None and is_index_file(path):
+        raise ValueError(f"{path} is an index, not a file of codes; fasthash export writes its codes to one")
+
+
+def is_photo(path: Path, format: CodeFormat | None) -> bool:
+    """Whether a file that is there has the name of a photo, and no format of codes is named."""
+    return format is None and path.suffix.lower() in _PHOTO_ENDINGS and path.is_file()
 
 
 def is_archive(path: Path, format: CodeFormat | None) -> bool:

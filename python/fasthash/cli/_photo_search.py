@@ -54,8 +54,8 @@ def code_of_photo(photo: Path, encoder: Path, n_bits: int) -> NDArray[np.uint8]:
     return loaded.encode([read_photo(photo)])
 
 
-def write_page(page: Path, photo: Path, result: Result, gallery: Path, size: int, images: Path | None) -> None:
-    """Write one self-contained page: the photo, and what is near it with small pictures.
+def write_page(page: Path, photo: Path, result: Result, gallery: Path, size: int, images: Path | None) -> int:
+    """Write one self-contained page: the photo, and what is near it with small pictures; return the number of these.
 
     Args:
         page: file to write or replace.
@@ -83,6 +83,7 @@ def write_page(page: Path, photo: Path, result: Result, gallery: Path, size: int
         rows="".join(rows),
     )
     page.write_text(content, encoding="utf-8")
+    return len(rows)
 
 
 def _picture(path: Path | None) -> str:

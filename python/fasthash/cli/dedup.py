@@ -8,18 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fasthash._shown import counted, for_terminal
-from fasthash.cli._app import (
-    AsJson,
-    MaxBytes,
-    MaxPixels,
-    app,
-    complain,
-    given,
-    one_line_errors,
-    sigterm_as_exit,
-)
+from fasthash._shown import for_terminal
+from fasthash.cli._app import AsJson, Force, MaxBytes, MaxPixels, app, given, not_an_input, one_line_errors
 from fasthash.cli._codes import Column, InNotation, read, read_names
+from fasthash.cli._duplicates import Output, check_any, has_run, hashes_kept, tell_files, tell_groups
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +24,7 @@ if TYPE_CHECKING:
 @app.command()
 def dedup(
     folders: Annotated[
-        list[Path] | None, typer.Argument(metavar="FOLDER...", help="Folders of photos.", show_default=False)
+        list[Path] | None, typer.Argument(metavar="FOLDER", help="Folders of photos.", show_default=False)
     ] = None,
     radius: Annotated[
         int | None,
@@ -53,7 +45,7 @@ def dedup(
     names: Annotated[
         str | None, typer.Option(help="Column of the file of hashes that has the paths of the photos.")
     ] = None,
-    output: Annotated[Path, typer.Option(help="Folder for the page and the lists.")] = Path("dedup-report"),
+    output: Output = Path("dedup-report"),
     pairs: Annotated[Path | None, typer.Option(help="CSV file for all pairs with their distances.")] = None,
     index: Annotated[
         Path | None, typer.Option(help="Folder that keeps the hashes: the next run reads only new and changed photos.")
@@ -64,6 +56,7 @@ def dedup(
     max_bytes: MaxBytes = None,
     max_pixels: MaxPixels = None,
     as_json: AsJson = False,
+    force: Force = False,
 ) -> None:
     """Find near-duplicate photos by their perceptual hashes; nothing is deleted. Broken files are listed and left out.
 
@@ -79,52 +72,71 @@ def dedup(
         fasthash dedup --hashes hashes.csv --column phash --names path
     """
     with one_line_errors():
+        from fasthash._photo_files import is_photo
         from fasthash._photos import Limits
-        from fasthash._review_page import as_dict, check_output, write_report
+        from fasthash._review_cards import REPORT_FILES
+        from fasthash._review_page import as_dict, check_output, searched, write_report
         from fasthash.dedup import find_duplicates
 
         check_output(output)
+        if pairs is not None:
+            if is_photo(pairs.name):
+                raise ValueError(f"--pairs must be a CSV file, got {pairs}, which is named as a photo is")
+            not_an_input(pairs, hashes, *(output / name for name in REPORT_FILES))
+            if pairs.exists() and not force:
+                raise FileExistsError(f"{pairs} exists; --force overwrites it")
         limits = given(max_bytes=max_bytes, max_pixels=max_pixels)
         if hashes is not None:
             _only_for_photos(FOLDER=folders, **{"--index": index, "--reference": reference})
+            if turned:
+                raise ValueError(
+                    "--turned must be left out with --hashes: only hashes that dedup itself makes with --turned can be "
+                    "turned"
+                )
             codes = read(hashes, None, hash_bits, "codes", column, notation)
-            found = _of_hashes(hashes, codes, names, radius, turned, pairs)
+            if len(codes) == 0:
+                raise ValueError(f"no hashes in {str(hashes)!r}")
+            found = _of_hashes(hashes, codes, names, radius, pairs)
         elif not folders:
             raise ValueError("give at least one folder of photos, or --hashes")
         else:
             _only_for_hashes(**{"--column": column, "--notation": notation, "--names": names})
-            try:
-                with sigterm_as_exit():
-                    found = find_duplicates(
-                        folders,
-                        radius,
-                        reference=reference or (),
-                        turned=turned,
-                        state=index,
-                        pairs=pairs,
-                        background=background,
-                        progress=not as_json,
-                        **given(hash_bits=hash_bits),
-                        **limits,
-                    )
-            except (KeyboardInterrupt, SystemExit):
-                if index is not None:
-                    complain(f"stopped; the hashes so far are in {index}, and the same command goes on from there")
-                raise
+            may_be_empty = has_run(index)  # its photos may all be gone
+            with hashes_kept(index):
+                found = find_duplicates(
+                    folders,
+                    radius,
+                    reference=reference or (),
+                    turned=turned,
+                    state=index,
+                    pairs=pairs,
+                    background=background,
+                    progress=not as_json,
+                    **given(hash_bits=hash_bits),
+                    **limits,
+                )
+            if not may_be_empty:
+                check_any("photo", found.n_photos, found, folders)
         page, *_ = write_report(found, output, Limits(**limits), background)
     if as_json:
         typer.echo(json.dumps(as_dict(found), indent=2))
-        return
-    _tell(found, page)
+    elif hashes is not None:
+        typer.echo(for_terminal(searched(found)))
+        tell_groups("hash", found, page, "hashes")
+    else:
+        tell_files("photo", found.n_photos, found)
+        tell_groups("photo", found, page)
 
 
 def _of_hashes(
-    path: Path, codes: NDArray[np.uint8], names: str | None, radius: int | None, turned: bool, pairs: Path | None
+    path: Path, codes: NDArray[np.uint8], names: str | None, radius: int | None, pairs: Path | None
 ) -> Duplicates:
     from fasthash.dedup import group_hashes
 
-    paths = [f"row {row}" for row in range(len(codes))] if names is None else read_names(path, names)
-    return group_hashes(codes, paths, radius, folder=path.parent, turned=turned, pairs=pairs)
+    paths = None if names is None else read_names(path, names)
+    folder = "" if path.parent == Path() else path.parent  # so that the lists name photos as the file does
+    source = "standard input" if str(path) == "-" else str(path)
+    return group_hashes(codes, paths, radius, folder=folder, pairs=pairs, source=source)
 
 
 def _only_for_photos(**options: object) -> None:
@@ -137,17 +149,3 @@ def _only_for_hashes(**options: object) -> None:
     for name, value in options.items():
         if value is not None:
             raise ValueError(f"{name} must be left out without --hashes")
-
-
-def _tell(found: Duplicates, page: Path) -> None:
-    for path, reason in found.broken:
-        typer.echo(f"skipped {for_terminal(path)}: {for_terminal(reason)}", err=True)
-    n_grouped = sum(map(len, found.groups))
-    typer.echo(
-        f"{counted(found.n_photos, 'photo')}, {found.n_hashed:,} of them hashed now, "
-        f"{counted(len(found.broken), 'file')} skipped, {counted(found.n_others, 'other file')} passed over"
-    )
-    typer.echo(
-        f"{counted(len(found.groups), 'group')} of near-duplicates, {counted(n_grouped, 'photo')} in them; "
-        f"open {for_terminal(page)}"
-    )

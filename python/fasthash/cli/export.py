@@ -43,6 +43,7 @@ def export(
 
 def _entries(path: Path) -> tuple[Any, Any, int]:
     """Codes, their ids or keys, and their width in bits, in the order of ids."""
+    stores.check_not_sharded(path, "which export does not read")
     if not stores.is_store(path):
         index = load(path)
         return *index.to_arrays(), index.n_bits

@@ -98,9 +98,9 @@ def build(
 ) -> None:
     """Build an index file from codes; or a store, if the output ends in .fhs; or with --ray a folder of shards.
 
-    The codes are one of: uint8 (n, bits / 8) in an .npy file, or in an .npz file as `fasthash encode` writes it; text
-    with one code per line (.hex or .txt); a column of a table (.csv, .tsv or .parquet); or raw bytes (.bin or .raw),
-    with --bits.
+    The codes are one of: an array in an .npy file, or in an .npz file as `fasthash encode` writes it: uint8
+    (n, bits / 8), uint64 or int64 hashes (n,), or bool (n, bits); text with one code per line (.hex or .txt); a column
+    of a table (.csv, .tsv or .parquet); fingerprints of chemfp (.fps); or raw bytes (.bin or .raw), with --bits.
 
     Examples:
 
@@ -138,6 +138,8 @@ def build(
         raise typer.BadParameter("a store excludes --flat, --ray and --force; --add adds to it")
     with one_line_errors(), ExitStack() as stack:
         use_threads(threads)
+        if add and output is not None and not output.exists():
+            raise FileNotFoundError(f"{output} does not exist, so that --add has no store to add to")
         beside = codes.with_suffix(".shards" if ray else ".fh") if output is None else output
         output = new_file(beside, force or add, codes, ids, keys)
         _codes.one_stdin(codes, ids)
@@ -254,13 +256,23 @@ def search(
         raise typer.BadParameter("--force needs --output or --html")
     _check_options(ray, shards=shards, replicas=replicas, address=address)
     with one_line_errors(), ExitStack() as stack:
-        from fasthash.cli import _photo_search, _results, _searching
+        from fasthash.cli import _results, _searching
+
+        if encoder is not None:  # needs Pillow, which no other search does
+            from fasthash.cli import _photo_search
 
         n_threads = use_threads(threads)
         for written in (output, html):
             if written is not None:
                 new_file(written, force, index, queries, allow)
         _codes.one_stdin(queries, allow)
+        if encoder is None and _codes.is_photo(queries, format):
+            raise ValueError(
+                f"{queries} is a photo, which needs --encoder DIR, the encoder of the codes in the index; "
+                "fasthash encode package PHOTOS codes.npz --save DIR makes both"
+            )
+        if not ray:
+            stores.check_not_sharded(index, "which needs --ray")
         gallery: FlatIndex | HierIndex | Store | ShardedIndex
         if ray:
             copies = 1 if replicas is None else replicas
@@ -289,8 +301,11 @@ def search(
             )
             if output is not None:
                 _results.write_npz(output, results or [find(query_codes)[0]])
+                found = f"results of {counted(len(query_codes), 'query', 'queries')}"
             elif html is not None:
-                _photo_search.write_page(html, queries, results[0], index, len(gallery), images)
+                n = _photo_search.write_page(html, queries, results[0], index, len(gallery), images)
+                found = counted(n, "neighbour")
+            typer.echo(f"{found} in {for_terminal(html if output is None else output)}")
         typer.echo(_results.summary(works, seconds, n_threads), err=True)
 
 

@@ -12,7 +12,7 @@ from fasthash import FormatError
 from fasthash import verify as verify_file
 from fasthash._shown import for_terminal
 from fasthash.cli import stores
-from fasthash.cli._app import AsJson, app, complain, one_line_errors
+from fasthash.cli._app import AsJson, app, complain, one_line_errors, typed
 from fasthash.cli._facts import facts_of
 
 __all__: list[str] = []
@@ -66,7 +66,7 @@ def verify(
             if as_json:
                 typer.echo(json.dumps({"file": str(file), "sections": [], "fault": str(error)}))
             else:
-                complain(str(error))
+                complain(typed(str(error)))
             continue
         wrong |= bool(report.fault)
         if as_json:

@@ -336,6 +336,8 @@ def encode(
     if n_images == 0:
         fail(f"{images} holds no image that can be read, {counted(len(broken), 'file')} skipped; nothing was encoded")
     typer.echo(f"{counted(n_images, 'image')} in {for_terminal(output)}, {counted(len(broken), 'file')} skipped")
+    if learns and save is None:
+        typer.echo("the encoder is not saved, so that no other photo can be encoded; --save DIR saves it", err=True)
 
 
 def _index_parts(parts: Iterable[Any], level_bits: tuple[int, ...], file: Path | None) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +13,7 @@ import typer
 from fasthash import Store
 from fasthash._shown import for_terminal
 from fasthash.cli._app import app, one_line_errors
+from fasthash.cli.stores import check_store
 
 __all__: list[str] = []
 
@@ -57,7 +60,9 @@ def serve(
             raise ValueError("--writable needs a token in the environment variable FASTHASH_TOKEN")
 
         if images is not None and not images.is_dir():
-            raise NotADirectoryError(f"images={str(images)!r} must be a folder")
+            raise NotADirectoryError(f"--images must be a folder, got {str(images)!r}")
+        check_store(store, "which cannot be served; fasthash build CODES -o NAME.fhs makes a store")
+        _check_port(host, port)
 
         limits = Limits(body_bytes=max_body, k=max_k, results=max_results, at_once=max_searches, seconds=max_seconds)
         with Store(store) as opened:
@@ -71,3 +76,22 @@ def serve(
             finally:
                 if writing is not None:
                     writing.close()
+
+
+def _check_port(host: str, port: int) -> None:
+    """Check that a server can listen here, before it tells its address.
+
+    Raises:
+        OSError: it cannot; the port is in use, for example.
+    """
+    try:
+        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family, kind) as trial:
+            if os.name == "posix":  # as the server does it; a port stays busy for a minute after its last server
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+            trial.listen()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise OSError(f"port {port} is in use; --port names another") from None
+        raise OSError(f"cannot listen on {host}, port {port}: {error.strerror}") from None

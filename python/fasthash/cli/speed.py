@@ -51,9 +51,10 @@ def bench(
         fasthash bench codes.npy --rounds 3 -o report
     """
     with one_line_errors():
-        from fasthash.bench import draw, markdown, run_bench, text_table
+        from fasthash.bench import check_drawing, draw, markdown, run_bench, text_table
 
         if output is not None:
+            check_drawing()  # now, not after the measurements
             output.mkdir(parents=True, exist_ok=True)
             for name in ("bench.json", "bench.md", "bench.png"):
                 new_file(output / name, force, codes, queries)

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fasthash import Store
+from fasthash._index_files import is_index_file
 from fasthash._shown import counted, for_terminal
 from fasthash.cli._app import app, one_line_errors
 from fasthash.distributed import manifest as shards
 from fasthash.store.copying import unmade_if_it_fails, verify_store
+from fasthash.store.manifest import MANIFEST
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ENDING",
     "add_to_store",
+    "check_not_sharded",
+    "check_store",
     "facts_of",
     "is_store",
     "keys_for",
@@ -37,7 +41,36 @@ ENDING = ".fhs"
 
 def is_store(path: Path) -> bool:
     """Whether a path is that of a store: a folder with a manifest, or with the ending of stores."""
-    return path.is_dir() and ((path / "manifest").exists() or path.suffix == ENDING)
+    return path.is_dir() and ((path / MANIFEST).exists() or path.suffix == ENDING)
+
+
+def check_store(path: Path, index_file: str) -> None:
+    """Check that a path is that of a store, before it is opened.
+
+    Args:
+        index_file: what an error says of an index file, such as `"which has no segments"`.
+
+    Raises:
+        FileNotFoundError: there is nothing, or no store.
+        ValueError: it is an index file.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    if is_index_file(path):
+        raise ValueError(f"{path} is an index file, {index_file}")
+    if not (path / MANIFEST).exists():
+        raise FileNotFoundError(f"{path} holds no store; fasthash build CODES -o NAME{ENDING} makes one")
+    check_not_sharded(path, "not one store")
+
+
+def check_not_sharded(path: Path, otherwise: str) -> None:
+    """Check that a path is not that of a folder of shards; an error says `otherwise` of it.
+
+    Raises:
+        ValueError: it is.
+    """
+    if shards.holds_shards(path) or (path.is_dir() and any(path.glob("shard-*.fh"))):
+        raise ValueError(f"{path} is an index in shards, {otherwise}")
 
 
 def facts_of(folder: Path) -> dict[str, Any]:
@@ -103,7 +136,7 @@ def keys_for(output: Path, codes: Path, array: str, ids: NDArray[Any] | None) ->
 
     if ids is not None or str(codes) == "-" or not codes.is_file():
         return None, None
-    if (output / "manifest").exists():
+    if (output / MANIFEST).exists():
         with Store(output) as store:
             if len(store) and store.info()["keys"] == "none":
                 return None, None
@@ -161,6 +194,7 @@ def compact(store: Annotated[Path, typer.Argument(help="A store.", show_default=
         fasthash compact photos.fhs
     """
     with one_line_errors():
+        check_store(store, "which has no segments to merge")
         begin = time.perf_counter()
         with Store(store, "w") as opened:
             before = opened.info()

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from fasthash._shown import counted, for_terminal
-from fasthash.cli._app import AsJson, app, complain, one_line_errors, sigterm_as_exit
-
-if TYPE_CHECKING:
-    from fasthash.dedup import DuplicateVideos
+from fasthash.cli._app import AsJson, app, one_line_errors
+from fasthash.cli._duplicates import Output, check_any, has_run, hashes_kept, tell_files, tell_groups
 
 
 @app.command("dedup-videos")
 def dedup_videos(
-    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Folders of videos.", show_default=False)],
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER", help="Folders of videos.", show_default=False)],
     radius: Annotated[int, typer.Option(help="Bits of 256 between frames that match, at most.")] = 32,
     every: Annotated[float, typer.Option(help="Seconds from one frame that is compared to the next.")] = 0.25,
     min_share: Annotated[
@@ -26,7 +23,7 @@ def dedup_videos(
     reference: Annotated[
         list[Path] | None, typer.Option(help="Folder of videos that are to be kept; may be given several times.")
     ] = None,
-    output: Annotated[Path, typer.Option(help="Folder for the page and the lists.")] = Path("video-report"),
+    output: Output = Path("video-report"),
     index: Annotated[
         Path | None, typer.Option(help="Folder that keeps the hashes: the next run reads only new and changed videos.")
     ] = None,
@@ -52,39 +49,24 @@ def dedup_videos(
 
         check_output(output)
         limits = VideoLimits(max_pixels, max_seconds)
-        try:
-            with sigterm_as_exit():
-                found = find_duplicate_videos(
-                    folders,
-                    radius,
-                    reference=reference or (),
-                    every=every,
-                    min_share=min_share,
-                    state=index,
-                    max_pixels=max_pixels,
-                    max_seconds=max_seconds,
-                    progress=not as_json,
-                )
-        except (KeyboardInterrupt, SystemExit):
-            if index is not None:
-                complain(f"stopped; the hashes so far are in {index}, and the same command goes on from there")
-            raise
+        may_be_empty = has_run(index)  # its videos may all be gone
+        with hashes_kept(index):
+            found = find_duplicate_videos(
+                folders,
+                radius,
+                reference=reference or (),
+                every=every,
+                min_share=min_share,
+                state=index,
+                max_pixels=max_pixels,
+                max_seconds=max_seconds,
+                progress=not as_json,
+            )
+        if not may_be_empty:
+            check_any("video", found.n_videos, found, folders)
         page = write_report(found, output, limits)
     if as_json:
         typer.echo(json.dumps(as_dict(found), indent=2))
         return
-    _tell(found, page)
-
-
-def _tell(found: DuplicateVideos, page: Path) -> None:
-    for path, reason in found.broken:
-        typer.echo(f"skipped {for_terminal(path)}: {for_terminal(reason)}", err=True)
-    n_grouped = sum(map(len, found.groups))
-    typer.echo(
-        f"{counted(found.n_videos, 'video')}, {found.n_hashed:,} of them hashed now, "
-        f"{counted(len(found.broken), 'file')} skipped, {counted(found.n_others, 'other file')} passed over"
-    )
-    typer.echo(
-        f"{counted(len(found.groups), 'group')} of near-duplicates, {counted(n_grouped, 'video')} in them; "
-        f"open {for_terminal(page)}"
-    )
+    tell_files("video", found.n_videos, found)
+    tell_groups("video", found, page)

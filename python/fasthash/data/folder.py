@@ -10,15 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torchvision.datasets.folder import make_dataset
 
-from fasthash._photo_files import IMAGE_SUFFIXES, Broken, check_photo_folder, is_photo_file
+from fasthash._photo_files import Broken, check_photo_folder, is_photo_file
 from fasthash._shown import counted, for_terminal
 from fasthash.data.draw import held_out
 from fasthash.data.images import ImageSet, Transform
 from fasthash.data.split import Split
 
 __all__ = ["load_folder", "read_folder"]
-
-_SUFFIXES = tuple(sorted(IMAGE_SUFFIXES))
 
 
 def load_folder(
@@ -55,7 +53,7 @@ def load_folder(
 
     images, part_of, skipped = _readable_images(root, parts, class_names, transform, progress)
     if not len(images):
-        raise ValueError(f"path={str(path)!r} holds no readable images ({', '.join(_SUFFIXES)})")
+        raise ValueError(f"path={str(path)!r} holds no readable images ({counted(len(skipped), 'broken file')})")
     if skipped:
         shown = [for_terminal(f"{file} ({why})") for file, why in skipped[:3]]
         names = ", ".join(shown) + (", ..." if len(skipped) > 3 else "")
@@ -104,7 +102,7 @@ def read_folder(path: str | os.PathLike[str], transform: Transform | None = None
     class_names = sorted(_folders_in(root))
     found = _find({"": root}, class_names)
     if not found:
-        raise ValueError(f"path={str(path)!r} must hold class folders with images ({', '.join(_SUFFIXES)})")
+        raise ValueError(f"path={str(path)!r} must hold class folders with images")
     files, labels, _ = zip(*found, strict=True)
     names = [f"{root.resolve().name}/{_inside(file, root)}" for file in files]
     return ImageSet(files, np.array(labels, np.int64), class_names, transform, names)

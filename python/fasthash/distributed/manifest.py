@@ -17,6 +17,7 @@ from typing import Any
 from fasthash._checks import check_int
 from fasthash._core import FormatError
 from fasthash._hier_index import HierIndex
+from fasthash._index_files import SHARDS_BEGINNING
 from fasthash._index_options import IndexSettings, Memory, Metric, Plan
 from fasthash._saved_kinds import MAX_SHARDS, SHARD_RULE
 from fasthash.store.copying import verify_files
@@ -38,7 +39,6 @@ __all__ = [
 
 _KIND = "ShardedIndex"
 _WHAT = "an index in shards"
-_BEGINNING = b'{"class": "ShardedIndex"'
 _DRAFT = re.compile(r"manifest-[0-9a-f]{16}\.draft")
 _SHARD = re.compile(r"shard-\d{5}")
 _END_OF_IDS = 1 << 63
@@ -108,7 +108,7 @@ def holds_shards(folder: Path) -> bool:
     """Whether the manifest of a folder is that of an index in shards, damaged or not, rather than of a store."""
     try:
         with open(folder / MANIFEST, "rb") as file:
-            return file.read(len(_BEGINNING)) == _BEGINNING
+            return file.read(len(SHARDS_BEGINNING)) == SHARDS_BEGINNING
     except OSError:
         return False
 

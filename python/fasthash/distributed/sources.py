@@ -15,8 +15,9 @@ from functools import partial
 
 from fasthash._checks import check_choice, check_int
 from fasthash._extras import needs_extra
-from fasthash._photo_files import IMAGE_SUFFIXES, Broken, find_files, is_photo_file
+from fasthash._photo_files import Broken, find_files, is_photo_file
 from fasthash._photos import DEFAULT_LIMITS, Limits, read_photo
+from fasthash._shown import counted
 from fasthash.distributed._shards import MissingColumnError, Photo, check_columns, members, rows
 
 __all__ = ["FORMATS", "Photo", "Source"]
@@ -80,10 +81,12 @@ class Source:
         self.check_there()
         if os.path.isfile(self.path):
             return [[os.path.basename(self.path)]], []
-        suffixes = _SHARDS.get(self.format, tuple(sorted(IMAGE_SUFFIXES)))
+        suffixes = _SHARDS.get(self.format, ())
         images = self.format == "images"
         wanted = is_photo_file if images else lambda name: name.lower().endswith(suffixes)
-        names, broken, _ = find_files(self.path, wanted)
+        names, broken, n_others = find_files(self.path, wanted)
+        if not names and not broken and images:
+            raise ValueError(f"no photos below {self.path!r} ({counted(n_others, 'file')})")
         if not names and not broken:
             raise ValueError(f"source={self.path!r} holds no files for format={self.format!r} ({', '.join(suffixes)})")
         size = self.part_size if images else 1

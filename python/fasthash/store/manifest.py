@@ -15,6 +15,7 @@ from typing import Any
 
 from fasthash._core import FormatError
 from fasthash._hier_index import HierIndex
+from fasthash._index_files import is_index_file
 from fasthash._index_options import IndexSettings, Memory, Metric, Plan
 from fasthash.store.kinds import KINDS
 from fasthash.store.signed import read_signed, signed
@@ -151,7 +152,13 @@ def manifest_text(folder: Path, name: str = MANIFEST) -> bytes:
     try:
         return (folder / name).read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise FileNotFoundError(f"path={str(folder)!r} holds no store: {name} is missing") from error
+        raise FileNotFoundError(f"path={str(folder)!r} {_no_store(folder, name)}") from error
+
+
+def _no_store(folder: Path, name: str) -> str:
+    if is_index_file(folder):
+        return "is an index file; fasthash.load opens it"
+    return f"holds no store: {f'{name} is missing' if folder.exists() else 'it does not exist'}"
 
 
 def parse_manifest(folder: Path, text: bytes, name: str = MANIFEST) -> Manifest:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasthash._durable import flush, make_folder
+from fasthash._index_files import is_index_file
 from fasthash._locks import ChangeLock
 from fasthash.store import files
 from fasthash.store.commit import Commit
@@ -56,6 +57,8 @@ class Writer:
     def __init__(self, folder: Path, settings: Settings, merges: bool, check: bool) -> None:
         if not (folder / MANIFEST).exists():
             if "level_bits" not in settings:
+                if is_index_file(folder):
+                    raise FileNotFoundError(f"path={str(folder)!r} is an index file; fasthash.load opens it")
                 raise FileNotFoundError(f"path={str(folder)!r} holds no store; n_bits= or level_bits= makes a new one")
             empty_index(first_manifest(settings))  # raises for settings that exclude each other
             refuse_strangers(folder)
