@@ -112,7 +112,9 @@ PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Pl
         if (wanted ? *wanted != Plan::clusters || (!cheap && n_clusters > kFewClusters) : !cheap) break;
         Array<std::uint8_t> centroids = centroids_of(codes, n_clusters, stopper);
         const double cost = costs.by_clusters({centroids.data(), centroids.size() / codes.n_bytes(), codes.n_bytes()});
-        if (cost >= least) continue;
+        // Tables take about twice the memory of clusters, so that they must be worth it.
+        const bool saves_memory = memory == Memory::standard && best.plan == Plan::multi_index;
+        if ((saves_memory ? kWorthwhile * cost : cost) >= least) continue;
         least = cost;
         best = {Plan::clusters, 0, 0, cost, std::move(centroids)};
     }
