@@ -105,6 +105,7 @@ def test_help_names_the_commands(run):
         ("keys must be 5, one for each code, got 3", {}, "keys must be 5, one for each code, got 3"),  # of the file
         ("keys must be given", {}, "--keys must be given"),
         ("level_bits must be (8, 56), got (64,)", {"levels"}, "--levels must be 8,56, got 64"),
+        ("n must be at most 1024, got 5000", {"threads"}, "--threads must be at most 1024, got 5000"),
         ("plan must be 'auto'", {}, "plan must be 'auto'"),  # of which there is no option
         ("format='csv' or 'tsv' reads it", {}, "--format csv or tsv reads it"),
         ("give format='decimal', n_bits=64, or plan='scan'", {}, "give --format decimal --bits 64, or plan='scan'"),
@@ -120,7 +121,7 @@ def test_help_names_the_commands(run):
 def test_messages_name_options_as_they_are_typed(message, given, expected):
     from fasthash.cli._as_typed import as_typed
 
-    names = ("keep_mode", "keys", "levels", "bits", "format", "column")
+    names = ("keep_mode", "keys", "levels", "bits", "format", "column", "threads")
     options = {name: f"--{name.replace('_', '-')}" for name in names} | {"k": "-k"}
     assert as_typed(message, options, given) == expected
 
@@ -130,6 +131,47 @@ def test_a_missing_extra_is_one_line():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert result.returncode == 1
     assert re.fullmatch(r"fasthash: .*pip install 'fasthash-search\[cli\]'\n", result.stderr)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        ("info index.fh > /dev/full", 1, "cannot write to standard output: No space left on device"),
+        ("search index.fh codes.npy > /dev/full", 1, "cannot write to standard output: No space left on device"),
+        ("verify index.fh store.fhs > /dev/full", 1, "cannot write to standard output: No space left on device"),
+        ("verify store.fhs > /dev/full", 1, "cannot write to standard output: No space left on device"),
+        ("--help > /dev/full", 1, "cannot write to standard output: No space left on device"),
+        ("search index.fh codes.npy > out", 0, None),
+        ("search index.fh codes.npy 2>&- > out", 0, ""),
+        ("search index.fh codes.npy >&-", 0, None),
+        ("info nothing.fh 2> /dev/full", 1, ""),
+        ("info nothing.fh 2>&-", 1, ""),
+        ("build - -o x.fh <&-", 1, "standard input is closed"),
+        ("build codes.npy -o x.fh --ids - <&-", 1, "standard input is closed"),
+        ("build codes.npy -o x.fh <&- >&- 2>&-", 0, ""),
+    ],
+)
+def test_closed_and_full_streams(saved, line, code, words, unbuffered):
+    np.save(saved.parent / "codes.npy", np.arange(80, dtype=np.uint8).reshape(10, 8))
+    fh.Store.from_index(fh.load(saved), saved.parent / "store.fhs").close()
+    result = subprocess.run(
+        f"{sys.executable} -m fasthash {line}",
+        shell=True,
+        cwd=saved.parent,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == code, result.stderr
+    if words is not None:
+        assert result.stderr == (words and f"fasthash: {words}\n")
+    if "> out" in line:
+        assert len((saved.parent / "out").read_text().splitlines()) == 101
+    if line.endswith("<&- >&- 2>&-"):
+        assert len(fh.load(saved.parent / "x.fh")) == 10
 
 
 def test_the_version_and_a_start_without_torch():

@@ -240,7 +240,21 @@ def test_places_that_stay_empty_are_left_out(run, tmp_path, codes):
     assert ok(result).splitlines() == ["query  rank  distance  id"]
     assert result.stderr == "no queries\n"
     ok(run("search two.fh - --bits 64 -o none.npz", input=""))
-    assert np.load("none.npz")["ids"].shape == (0, 10)
+    assert np.load("none.npz")["ids"].shape == (0, 2)
+    ok(run("search two.fh codes.npy -k 2000000000 -o two.npz"))  # would take gigabytes
+    assert np.load("two.npz")["ids"].shape == (len(codes), 2)
+    np.save("none.npy", codes[:0])
+    ok(run("build none.npy"))
+    assert ok(run("search none.fh two.npy -k 7")).splitlines() == ["query  rank  distance  id"]
+    assert "-k must be at least 1, got 0" in run("search two.fh two.npy -k 0").output
+
+
+def test_codes_from_a_pipe_need_an_output(run, tmp_path, codes):
+    os.mkfifo("pipe")
+    for path in ("pipe", "/dev/stdin", "/dev/fd/0"):
+        result = run(f"build {path} --format npy")
+        assert result.exit_code == 2
+        assert "needs --output" in re.sub(r"[\s│]+", " ", result.output)
 
 
 @pytest.mark.parametrize(

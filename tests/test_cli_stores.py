@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import fasthash as fh
+from documents import python_blocks
 from fasthash.store.commit import Commit
 from galleries import clustered
 
@@ -389,3 +390,80 @@ def test_wrong_keys_of_an_archive(run, codes):
     refused(run("build codes.npz -o twice.fhs"), "keys must be distinct")
     np.savez("codes.npz", codes=codes, paths=np.array(PATHS, object))
     refused(run("build codes.npz -o objects.fhs"), "codes.npz holds Python objects, not numbers")
+
+
+def test_files_of_keys(run, codes, tmp_path):
+    np.save("two.npy", codes[:2])
+    for name, content in {
+        "mark.txt": b"\xef\xbb\xbfa\r\nb\r\n",
+        "plain.txt": b"a\nb",
+        "mac.txt": b"a\rb\r",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+        ok(run(f"build two.npy -o {name}.fhs --keys {name}"))
+        with fh.Store(f"{name}.fhs") as store:
+            assert store.keys([0, 1]).tolist() == ["a", "b"]
+    np.save("names.npy", np.array(["a", "b"]))
+    os.rename("names.npy", "names.NPY")
+    ok(run("build two.npy -o array.fhs --keys names.NPY"))
+    with fh.Store("array.fhs") as store:
+        assert store.keys([0, 1]).tolist() == ["a", "b"]
+    (tmp_path / "latin1.txt").write_bytes("a\ncafé\n".encode("latin-1"))
+    refused(
+        run("build two.npy -o no.fhs --keys latin1.txt"),
+        "latin1.txt, line 2: keys must be UTF-8 text, got the byte 0xe9",
+    )
+    (tmp_path / "wide.txt").write_bytes("a\nb\n".encode("utf-16"))
+    refused(run("build two.npy -o no.fhs --keys wide.txt"), "wide.txt must be UTF-8 text, but is UTF-16")
+    assert not (tmp_path / "no.fhs").exists()
+
+
+@pytest.mark.parametrize("options", ["-k 5", "--radius 64"])
+@pytest.mark.parametrize("keys", [["a\0", "a", "\udcff"], ["b", "a" * 65_000, ""], [b"a\0", b"a", bytes(200)]])
+def test_npz_files_keep_all_keys(run, codes, tmp_path, keys, options):
+    documented = next(block for block in python_blocks("docs/cli.md") if "def keys_of" in block)
+    names = {"np": np}
+    exec(documented, names)
+    with fh.Store(tmp_path / "keyed.fhs", "w", n_bits=64) as store:
+        store.add(codes[:3], keys)
+        store.commit()
+        ok(run(f"search keyed.fhs codes.npy {options} -o found.npz"))
+        assert (tmp_path / "found.npz").stat().st_size < 200_000
+        with np.load("found.npz") as found:  # without pickle
+            assert "keys" not in found
+            read = names["keys_of"](found)
+            assert read.shape == found["ids"].shape
+            expected = store.keys(found["ids"].ravel()).tolist()
+        as_text = [key.hex() if isinstance(key, bytes) else key for key in expected]
+        assert read.ravel().tolist() == as_text
+
+
+def test_npz_files_with_places_that_stay_empty(run, codes, tmp_path):
+    documented = next(block for block in python_blocks("docs/cli.md") if "def keys_of" in block)
+    names = {"np": np}
+    exec(documented, names)
+    with fh.Store(tmp_path / "keyed.fhs", "w", n_bits=64) as store:
+        store.add(codes[:3], ["", "a\0", "b"])
+        store.commit()
+    np.save("one.npy", np.array([1]))
+    ok(run("search keyed.fhs queries.npy -k 3 --allow one.npy -o found.npz"))
+    with np.load("found.npz") as found:
+        assert names["keys_of"](found).tolist() == [["a\0", None, None]] * 3
+
+
+def test_a_store_that_exists_and_endings_in_capitals(run, codes, tmp_path):
+    ok(run("build codes.npy -o A.FHS"))
+    assert (tmp_path / "A.FHS" / "manifest").exists()
+    refused(run("build codes.npy -o A.FHS"), "A.FHS exists; --add adds to it")
+    ok(run("build codes.npy -o A.FHS --add"))
+    assert "codes                1,000" in ok(run("info A.FHS"))
+    refused(run("build codes.npy -o A.FHS --force"), "--add adds to it", code=2)
+
+
+def test_verify_names_each_of_several_stores(run, codes):
+    for name in ("a", "b"):
+        ok(run(f"build codes.npy -o {name}.fhs"))
+    lines = ok(run("verify a.fhs b.fhs")).splitlines()
+    assert [line for line in lines if not line.endswith(" ok")] == ["a.fhs", "b.fhs"]
+    assert lines[0] == "a.fhs"
+    assert all(line.endswith(" ok") for line in ok(run("verify a.fhs")).splitlines())

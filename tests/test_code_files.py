@@ -5,6 +5,7 @@ import io
 import os
 import threading
 import uuid
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -245,6 +246,33 @@ def test_wrong_tables_are_named_by_line_and_column(tmp_path, options, text, mess
     (tmp_path / "hashes.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         read_codes(tmp_path / "hashes.csv", **options)
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv"])
+def test_quotes_that_are_not_closed_are_errors(tmp_path, form):
+    end = "," if form == "csv" else "\t"
+    path = tmp_path / f"hashes.{form}"
+    rows = [("phash", "name"), ("00" * 8, "x"), ("01" * 8, '"a'), ("02" * 8, "b"), ("03" * 8, "c")]
+    path.write_text("".join(end.join(row) + "\n" for row in rows))
+    with pytest.raises(ValueError, match=rf"hashes.{form}, line 3: unexpected end of data; a field that begins with"):
+        read_codes(path, column="phash")
+    rows[4] = ("03" * 8, '"c')
+    path.write_text("".join(end.join(row) + "\n" for row in rows))
+    with pytest.raises(ValueError, match=rf"hashes.{form}, line 3: .* expected after"):
+        read_codes(path, column="phash")
+    rows[2:] = [("01" * 8, '"two ""lines""\n"'), ('"' + "02" * 8 + '"', 'an inch is 1"')]
+    path.write_text("".join(end.join(row) + "\n" for row in rows))
+    assert read_codes(path, column="phash")[:, 0].tolist() == [0, 1, 2]
+
+
+def test_what_is_no_source():
+    with pytest.raises(TypeError, match=r"source must be a path or a stream of bytes, got b'q\.tsv'"):
+        read_codes(b"q.tsv", column="phash")
+    with pytest.raises(TypeError, match="source must be a stream of bytes, as open"):
+        read_codes(io.StringIO("00"))
+    for path in ("a\0.txt", Path("a\0.txt")):
+        with pytest.raises(ValueError, match="source must not contain a null byte, got"):
+            read_codes(path)
 
 
 def test_options_of_other_formats_are_refused(tmp_path):

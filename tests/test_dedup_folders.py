@@ -330,3 +330,16 @@ def test_names_of_all_bytes_in_a_table(run, folders):
     assert run("--hashes", "hashes.csv", "--column", "phash", "--names", "path").exit_code == 0
     report = json.loads((folders / "report/duplicates.json").read_text())
     assert [photo["path"] for photo in report["groups"][0]] == ["b", name]
+
+
+@pytest.mark.parametrize(("form", "end"), [("csv", ","), ("tsv", "\t")])
+def test_names_in_quotes(tmp_path, form, end):
+    """A quote that is not closed would swallow the rows up to the next one."""
+    from fasthash.cli._codes import read_names
+
+    path = tmp_path / f"names.{form}"
+    path.write_text(f'phash{end}path\n00{end}"a{end} ""b"""\n\n01\n02{end}c"\n')
+    assert read_names(path, "path") == [f'a{end} "b"', "", 'c"']
+    path.write_text(f'phash{end}path\n00{end}a\n01{end}"b\n02{end}c\n')
+    with pytest.raises(ValueError, match=rf"names\.{form}, line 3: unexpected end of data"):
+        read_names(path, "path")

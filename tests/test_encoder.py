@@ -295,6 +295,16 @@ def test_bad_images(encoder, images, error, message):
         encoder.encode(images)
 
 
+def test_a_bad_picture_is_named_by_its_number(encoder, tmp_path):
+    good = Image.new("RGB", (9, 9))
+    with pytest.raises(ValueError, match=r"images\[1\] cannot be read: pixels are floats"):
+        encoder.encode([good, Image.new("F", (9, 9))])
+    with pytest.raises(ValueError, match=r"images\[2\] cannot be read: .*blank on a background"):
+        encoder.encode(
+            [good, good, np.where(np.arange(36).reshape(3, 3, 4) < 20, 255, [255, 255, 255, 0]).astype(np.uint8)]
+        )
+
+
 @pytest.mark.parametrize(("batch_size", "error"), [(0, ValueError), (2.5, TypeError)])
 def test_bad_batch_size(encoder, images, batch_size, error):
     with pytest.raises(error, match=f"batch_size must be .*got {batch_size}"):

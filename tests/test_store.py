@@ -6,6 +6,7 @@ import os
 import pickle
 import threading
 import uuid
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -348,7 +349,7 @@ def test_opening(folder, tmp_path):
     with fh.Store(folder, "w", level_bits=LEVELS, memory="fast", plan="scan"):
         assert fh.Store(folder).level_bits == LEVELS
     for wrong, message in (
-        ({"n_bits": 16}, r"level_bits must be \(8, 8, 16\)"),
+        ({"n_bits": 16}, r"n_bits must be left out for a store with the levels \(8, 8, 16\), got 16"),
         ({"memory": "compact"}, "memory must be 'fast'"),
         ({"plan": "auto"}, "plan must be 'scan'"),
     ):
@@ -810,3 +811,28 @@ def test_results_of_an_empty_store_have_keys_that_are_none(folder):
             assert each.range_search(queries, 3).keys.shape == each.keys([]).shape == (0,)
             with pytest.raises(ValueError, match="ids must be in the store, but it does not hold 5"):
                 each.keys([5])
+
+
+def test_errors_name_the_width_that_was_given(folder, tmp_path):
+    small(folder).close()
+    with pytest.raises(ValueError, match=r"^n_bits must be left out: a reader"):
+        fh.Store(folder, n_bits=64)
+    with pytest.raises(ValueError, match=r"^level_bits, memory must be left out: a reader"):
+        fh.Store(folder, level_bits=64, memory="fast")
+    fh.Store(tmp_path / "one.fhs", "w", n_bits=64).close()
+    with pytest.raises(ValueError, match=r"^n_bits must be 64 as in the store, or left out, got 72$"):
+        fh.Store(tmp_path / "one.fhs", "w", n_bits=72)
+    with pytest.raises(ValueError, match=r"^level_bits must be \(64,\) as in the store, or left out, got \(72,\)$"):
+        fh.Store(tmp_path / "one.fhs", "w", level_bits=72)
+    fh.Store(tmp_path / "two.fhs", "w", level_bits=(8, 56)).close()
+    with pytest.raises(ValueError, match=r"^n_bits must be left out for a store with the levels \(8, 56\), got 64$"):
+        fh.Store(tmp_path / "two.fhs", "w", n_bits=64)
+
+
+def test_paths_with_a_null_byte(folder):
+    index = fh.FlatIndex(64)
+    with small(folder) as store:
+        for call in (fh.Store, lambda path: fh.Store.from_index(index, path), store.copy_to):
+            for path in ("a\0b", Path("a\0b")):
+                with pytest.raises(ValueError, match="path must not contain a null byte, got"):
+                    call(path)

@@ -19,7 +19,7 @@ from fasthash._code_text import codes_of_text, hexadecimal, of_first_bits
 from fasthash._extras import needs_extra
 from fasthash.perceptual import codes_of_array, codes_of_bytes
 
-__all__ = ["read_parquet", "read_text"]
+__all__ = ["read_parquet", "read_text", "table_rows"]
 
 _LINES = 1 << 16  # that are read at once
 
@@ -48,8 +48,7 @@ def read_text(
     decoded = _decoded(lines, name, watch)
     where, wanted = "", n_bits
     if format in ("csv", "tsv"):
-        table = csv.reader(decoded, delimiter="," if format == "csv" else "\t")
-        where, entries = _of_table(table, name, column)
+        where, entries = _of_table(decoded, format, name, column)
     elif format == "fps":
         n_bits, entries = _fingerprints(decoded, name, n_bits)
         notation = "hex"
@@ -131,9 +130,9 @@ def _fingerprints(lines: Iterator[str], name: str, n_bits: int | None) -> tuple[
 # Tables
 
 
-def _of_table(table: Any, name: str, column: str | int | None) -> tuple[str, Iterator[_Code]]:
+def _of_table(lines: Iterable[str], format: str, name: str, column: str | int | None) -> tuple[str, Iterator[_Code]]:
     """How errors name the column, and its codes."""
-    rows = _rows(table, name)
+    rows = table_rows(lines, format, name)
     first = next(rows, None)
     if first is None:
         return "", iter(())
@@ -157,13 +156,30 @@ def _of_table(table: Any, name: str, column: str | int | None) -> tuple[str, Ite
     return shown, codes()
 
 
-def _rows(table: Any, name: str) -> Iterator[tuple[list[str], int]]:
+def table_rows(lines: Iterable[str], format: str, name: str) -> Iterator[tuple[list[str], int]]:
+    """The rows of a table that are not empty, each with the line that it ends in.
+
+    Args:
+        lines: of the file, with their ends.
+        format: `"csv"` or `"tsv"`.
+        name: of the file, for errors.
+
+    Raises:
+        ValueError: quotes are not closed, or text follows a closing quote. Otherwise a quote that begins a field would
+            swallow all rows up to the next one. The message names the line in which the row begins.
+    """
+    table = csv.reader(lines, delimiter="," if format == "csv" else "\t", strict=True)
+    begin = 1
     try:
         for cells in table:
             if cells:
                 yield cells, table.line_num
+            begin = table.line_num + 1
     except csv.Error as error:
-        raise ValueError(f"{name}, line {table.line_num}: {error}") from None
+        fault = str(error)
+        if "unexpected end of data" in fault or "expected after" in fault or "field larger" in fault:
+            fault += '; a field that begins with " ends with ", and "" stands for a " in it'
+        raise ValueError(f"{name}, line {begin}: {fault}") from None
 
 
 def _with_first(first: Any, rows: Iterator[Any]) -> Iterator[Any]:

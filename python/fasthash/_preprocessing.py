@@ -94,8 +94,18 @@ def as_set(photos: Sequence[Any], transform: ImageTransform) -> ImageSet:
     for index, photo in enumerate(photos):
         if not isinstance(photo, (str, os.PathLike, Image.Image, np.ndarray)):
             raise TypeError(f"images[{index}] must be a path, a PIL image or a uint8 array, got {type(photo).__name__}")
-    sources = [np.asarray(to_rgb(photo)) if isinstance(photo, Image.Image) else photo for photo in photos]
+    sources = [_pixels(index, photo) if isinstance(photo, Image.Image) else photo for index, photo in enumerate(photos)]
     return ImageSet(sources, np.zeros(len(sources), np.int64), ["photo"], transform)
+
+
+def _pixels(index: int, image: Image.Image) -> NDArray[np.uint8]:
+    """The pixels of a picture; errors name its number among the images."""
+    try:
+        return np.asarray(to_rgb(image))
+    except ValueError as error:
+        raise ValueError(f"images[{index}] cannot be read: {error}") from None
+    except OSError as error:  # Pillow reads a file when its pixels are asked for
+        raise OSError(f"images[{index}] cannot be read: {error}") from error
 
 
 def three_numbers(name: str, values: Sequence[float]) -> tuple[float, ...]:

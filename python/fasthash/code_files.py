@@ -19,6 +19,7 @@ from fasthash._checks import check_choice, check_codes, check_width, code_bytes
 from fasthash._code_tables import read_parquet, read_text
 from fasthash._code_text import NOTATIONS
 from fasthash._code_writing import save_fps
+from fasthash._shown import short
 from fasthash.perceptual import codes_of_array
 
 __all__ = ["FORMATS", "NOTATIONS", "format_of", "keys_of_archive", "read_codes", "read_npy", "save_fps"]
@@ -86,11 +87,13 @@ def read_codes(
 
     Raises:
         OSError: the file cannot be read.
-        TypeError: the array is of none of these types.
-        ValueError: the content is not what the format says; of text the line is named, of a table the column.
+        TypeError: `source` is neither a path nor a stream of bytes, or the array is of none of these types.
+        ValueError: `source` contains a null byte; or the content is not what the format says: of text the line is
+            named, of a table the column.
         MissingExtraError: a parquet file needs pyarrow, which the extra `ray` brings.
     """
     is_path = isinstance(source, (str, os.PathLike))
+    _check_source(source)
     name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "standard input"
     told = format is not None
     if isinstance(source, (str, os.PathLike)) and stat.S_ISDIR(os.stat(source).st_mode):  # raises if there is nothing
@@ -123,6 +126,16 @@ def read_codes(
         return codes_of_array(name, read_npy(source, name), n_bits, expression=expression)
     expression += f"[{array!r}]" if is_path else ""
     return codes_of_array(name, _npz(source, name, array), n_bits, expression=expression)
+
+
+def _check_source(source: Any) -> None:
+    if isinstance(source, (str, os.PathLike)):
+        if "\0" in os.fsdecode(source):
+            raise ValueError(f"source must not contain a null byte, got {short(source)}")
+    elif isinstance(source, io.TextIOBase):
+        raise TypeError(f"source must be a stream of bytes, as open(..., 'rb') gives it, got {short(source)}")
+    elif not hasattr(source, "read"):
+        raise TypeError(f"source must be a path or a stream of bytes, got {short(source)}")
 
 
 def read_npy(source: str | os.PathLike[str] | BinaryIO, name: str) -> NDArray[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ __all__ = [
     "complain",
     "fail",
     "given",
+    "is_of_output",
     "new_file",
     "not_an_input",
     "one_line_errors",
@@ -123,13 +125,25 @@ def main(
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn errors that a user can fix into one line on stderr and exit code 1."""
+    """Turn errors that a user can fix into one line on stderr and exit code 1.
+
+    An error of standard output goes on to `fasthash.__main__`, which prints the line for all commands.
+    """
     try:
         yield
     except BrokenPipeError:  # the reader of the output has closed it, as `head` does
         raise
-    except (FormatError, OSError, TypeError, ValueError, FloatingPointError, MemoryError) as error:
+    except OSError as error:
+        if is_of_output(error):
+            raise
         fail(typed(_of_worker(str(error))) or type(error).__name__)
+    except (FormatError, TypeError, ValueError, FloatingPointError, MemoryError) as error:
+        fail(typed(_of_worker(str(error))) or type(error).__name__)
+
+
+def is_of_output(error: Exception) -> bool:
+    """Whether standard output raised an error; `fasthash.__main__` keeps it there."""
+    return error is getattr(sys.stdout, "error", None)
 
 
 def typed(message: str) -> str:
@@ -175,11 +189,12 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def new_file(path: Path, force: bool, *inputs: Path | None) -> Path:
+def new_file(path: Path, force: bool, *inputs: Path | None, otherwise: str = "--force overwrites it") -> Path:
     """Check that an output file or folder may be written, before the work starts; return its path.
 
     Args:
         inputs: files and folders that the command reads, and its other outputs; None and `-` are ignored.
+        otherwise: what an error advises if the file exists.
 
     Raises:
         OSError: the file exists and `force` is not set, or its folder does not exist or cannot be written.
@@ -187,7 +202,7 @@ def new_file(path: Path, force: bool, *inputs: Path | None) -> Path:
     """
     not_an_input(path, *inputs)
     if path.exists() and not force:
-        raise FileExistsError(f"{path} exists; --force overwrites it")
+        raise FileExistsError(f"{path} exists; {otherwise}")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is no folder, so that {path.name} cannot be written there")
     if not path.exists():

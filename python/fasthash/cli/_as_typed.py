@@ -12,7 +12,12 @@ from collections.abc import Collection, Mapping
 __all__ = ["as_typed"]
 
 # Arguments of the library whose options have other names; of several options, the one that a command has.
-_OTHER_NAMES = {"level_bits": ("levels", "bits"), "n_bits": ("bits", "hash_bits"), "state": ("index",)}
+_OTHER_NAMES = {
+    "level_bits": ("levels", "bits"),
+    "n": ("threads",),  # of set_num_threads
+    "n_bits": ("bits", "hash_bits"),
+    "state": ("index",),
+}
 
 # An argument in advice on how codes are read: `format='decimal'`, `n_bits=64`, `format='csv' or 'tsv'`, `column=`.
 _ADVICE = re.compile(r"\b(array|column|format|n_bits|notation)=('[^']*'(?: or '[^']*')*|\d+)?(?=[ ,;).]|$)")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -106,7 +105,7 @@ def read(
     told = name or ("hex" if is_stdin else format_of(path))
     n = 0 if is_stdin else path.stat().st_size
     shown = n > 0 and told not in ("npy", "npz", "raw", "parquet")  # a pipe has no size
-    source = sys.stdin.buffer if is_stdin else path
+    source = _stdin() if is_stdin else path
     with bar(n, f"reading {for_terminal(path.name)}", shown=shown) as watch:
         return read_codes(source, name, bits, array=array, column=place, notation=way, watch=watch)
 
@@ -142,16 +141,20 @@ def read_names(path: Path, column: str) -> list[str]:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no .csv or .tsv file, or has no such column.
+        ValueError: it is no .csv or .tsv file, has no such column, or its quotes are not closed.
     """
-    delimiters = {".csv": ",", ".tsv": "\t"}
-    if path.suffix.lower() not in delimiters:
+    from fasthash._code_tables import table_rows
+
+    format = path.suffix.lower().removeprefix(".")
+    if format not in ("csv", "tsv"):
         raise ValueError(f"names are read from .csv and .tsv files, got {path}")
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        table = csv.DictReader(file, delimiter=delimiters[path.suffix.lower()], restval="")
-        if column not in (table.fieldnames or ()):
-            raise ValueError(f"names must be a column of {path}: {', '.join(table.fieldnames or ())}; got {column!r}")
-        return [row[column] for row in table]
+        rows = table_rows(file, format, str(path))
+        names, _ = next(rows, ([], 0))
+        if column not in names:
+            raise ValueError(f"names must be a column of {path}: {', '.join(names)}; got {column!r}")
+        place = len(names) - 1 - names[::-1].index(column)  # the last of several, as in csv.DictReader
+        return [cells[place] if place < len(cells) else "" for cells, _ in rows]
 
 
 def read_array(path: Path) -> NDArray[Any]:
@@ -163,7 +166,18 @@ def read_array(path: Path) -> NDArray[Any]:
     """
     from fasthash.code_files import read_npy
 
-    return read_npy(sys.stdin.buffer, "standard input") if str(path) == "-" else read_npy(path, str(path))
+    return read_npy(_stdin(), "standard input") if str(path) == "-" else read_npy(path, str(path))
+
+
+def _stdin() -> BinaryIO:
+    """Standard input as a stream of bytes.
+
+    Raises:
+        OSError: it is closed.
+    """
+    if sys.stdin is None:
+        raise OSError("standard input is closed")
+    return sys.stdin.buffer
 
 
 def one_stdin(*paths: Path | None) -> None:
@@ -179,7 +193,7 @@ def one_stdin(*paths: Path | None) -> None:
 @contextmanager
 def bar(length: int, label: str, shown: bool = True) -> Iterator[Callable[[int], object]]:
     """A progress bar on stderr, where that is a terminal; gives what is called with each step."""
-    if not (shown and sys.stderr.isatty()):
+    if not (shown and sys.stderr is not None and sys.stderr.isatty()):
         yield lambda n: None
         return
     with typer.progressbar(length=length, label=label, file=sys.stderr) as progress:

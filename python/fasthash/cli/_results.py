@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fasthash._shown import as_numbers, for_terminal
 from fasthash.results import RangeResult, SearchResult, SearchStats
 from fasthash.store.results import StoreRangeResult, StoreSearchResult
 
 __all__ = ["Result", "as_text", "csv_lines", "json_lines", "summary", "table", "write_npz"]
+
+_LONG = 256  # characters of a key: an array of text takes 4 bytes for each, in every place
 
 Result = SearchResult | RangeResult | StoreSearchResult | StoreRangeResult
 
@@ -81,7 +84,11 @@ def _printable(key: Any) -> str:
 
 
 def write_npz(path: Path, results: list[Result]) -> None:
-    """Write all results to one npz file, with the field names of the result as array names."""
+    """Write all results to one npz file, with the field names of the result as array names.
+
+    Keys are the array `keys` if that keeps them: numpy drops NULs at the end of a text, and gives each text the length
+    of the longest. Otherwise each distinct key is written once, see `_packed_keys`.
+    """
     arrays: dict[str, Any] = {
         name: np.concatenate([getattr(result, name) for result in results]) for name in ("distances", "ids")
     }
@@ -89,10 +96,37 @@ def write_npz(path: Path, results: list[Result]) -> None:
         counts = np.concatenate([np.diff(result.offsets) for result in results if isinstance(result, RangeResult)])
         arrays["offsets"] = np.concatenate([[0], np.cumsum(counts)])
     if keys := [keys_of(result) for result in results if keys_of(result)]:
-        flat = ["" if key is None else as_text(key) for each in keys for key in each["keys"].ravel().tolist()]
-        arrays["keys"] = np.array(flat, dtype=str).reshape(np.shape(arrays["ids"]))
+        flat = [None if key is None else as_text(key) for each in keys for key in each["keys"].ravel().tolist()]
+        texts = [text or "" for text in flat]
+        if any(len(text) > _LONG or "\0" in text for text in texts):
+            arrays |= _packed_keys(flat)
+        else:
+            arrays["keys"] = np.array(texts, dtype=str)
+        for name in ("keys", "key_index"):
+            if name in arrays:
+                arrays[name] = arrays[name].reshape(np.shape(arrays["ids"]))
     with open(path, "wb") as file:  # given a path, numpy would append .npz if it is missing
         np.savez(file, **arrays)
+
+
+def _packed_keys(texts: list[str | None]) -> dict[str, NDArray[Any]]:
+    """Arrays that hold each distinct key once, as UTF-8.
+
+    Args:
+        texts: a key for each result; None in places without a neighbour.
+
+    Returns:
+        `key_index`: for each result the number of its key, or -1. `key_bytes` and `key_offsets`: key i is
+        `key_bytes[key_offsets[i]:key_offsets[i + 1]]`; a byte of a file name that is no UTF-8 is its lone surrogate.
+    """
+    numbers: dict[str, int] = {}
+    index = [-1 if text is None else numbers.setdefault(text, len(numbers)) for text in texts]
+    encoded = [text.encode("utf-8", "surrogatepass") for text in numbers]
+    return {
+        "key_index": np.array(index, np.int64),
+        "key_bytes": np.frombuffer(b"".join(encoded), np.uint8),
+        "key_offsets": np.cumsum([0, *map(len, encoded)], dtype=np.int64),
+    }
 
 
 def summary(works: list[SearchStats], seconds: float, n_threads: int) -> str:

@@ -129,7 +129,9 @@ def build(
     _check_options(ray, shards=shards, address=address)
     if output is None and str(codes) == "-":
         raise typer.BadParameter("standard input needs --output")
-    is_store = output is not None and output.suffix == stores.ENDING
+    if output is None and _is_pipe(codes):
+        raise typer.BadParameter(f"{codes} is no file with a folder of its own, and needs --output")
+    is_store = output is not None and stores.has_ending(output)
     if metric is Metric.jaccard and (levels is not None or memory is not None):
         raise typer.BadParameter("--metric jaccard excludes --levels and --memory")
     if (keys is not None or add) and not is_store:
@@ -141,7 +143,8 @@ def build(
         if add and output is not None and not output.exists():
             raise FileNotFoundError(f"{output} does not exist, so that --add has no store to add to")
         beside = codes.with_suffix(".shards" if ray else ".fh") if output is None else output
-        output = new_file(beside, force or add, codes, ids, keys)
+        otherwise = "--add adds to it" if is_store else "--force overwrites it"
+        output = new_file(beside, force or add, codes, ids, keys, otherwise=otherwise)
         _codes.one_stdin(codes, ids)
         gallery = _codes.read(codes, format, bits, array, column, notation)
         level_bits = _level_bits(levels, gallery.shape[1] * 8 if bits is None else bits)
@@ -288,7 +291,9 @@ def search(
                 bits = gallery.n_bits  # text of such a width does not tell it
             given = _codes.read(queries, format, bits, array, column, notation)
             query_codes = check_codes("queries", given, gallery.n_bits)
-        find = _searching.finder(gallery, 10 if k is None else k, radius, keep, keep_mode, allow)
+        # Results have a place for each of k neighbours, and a search needs memory for all of them.
+        most = min(10 if k is None else k, max(1, len(gallery)))
+        find = _searching.finder(gallery, most, radius, keep, keep_mode, allow)
         find(query_codes[:0])  # raises for wrong arguments before anything is printed
         results: list[Result] = []
         if output is None and html is None:
@@ -323,6 +328,13 @@ def _level_bits(levels: str | None, n_bits: int) -> list[int]:
     if sum(level_bits) != n_bits:
         raise ValueError(f"levels must sum to the {n_bits} bits of the codes, got {levels}")
     return level_bits
+
+
+def _is_pipe(path: Path) -> bool:
+    """Whether codes come from a pipe or a device, such as `<(...)` or `/dev/stdin`, beside which no index belongs."""
+    if str(path.parent) in ("/dev", "/dev/fd") or path.parts[:2] == ("/", "proc"):
+        return True  # also if a file is redirected into it
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _check_options(ray: bool, **of_ray: object) -> None:

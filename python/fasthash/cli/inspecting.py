@@ -12,7 +12,7 @@ from fasthash import FormatError
 from fasthash import verify as verify_file
 from fasthash._shown import for_terminal
 from fasthash.cli import stores
-from fasthash.cli._app import AsJson, app, complain, one_line_errors, typed
+from fasthash.cli._app import AsJson, app, complain, is_of_output, one_line_errors, typed
 from fasthash.cli._facts import facts_of
 
 __all__: list[str] = []
@@ -58,10 +58,12 @@ def verify(
     for file in files:
         try:
             if stores.is_store(file):
-                wrong |= stores.verify_lines(file, as_json)
+                wrong |= stores.verify_lines(file, as_json, for_terminal(file) if len(files) > 1 else None)
                 continue
             report = verify_file(file)
         except (FormatError, OSError, ValueError) as error:
+            if is_of_output(error):
+                raise
             wrong = True
             if as_json:
                 typer.echo(json.dumps({"file": str(file), "sections": [], "fault": str(error)}))

@@ -29,6 +29,7 @@ __all__ = [
     "check_not_sharded",
     "check_store",
     "facts_of",
+    "has_ending",
     "is_store",
     "keys_for",
     "open_shards",
@@ -39,9 +40,14 @@ __all__ = [
 ENDING = ".fhs"
 
 
+def has_ending(path: Path) -> bool:
+    """Whether a path ends as those of stores do, in small letters or capitals."""
+    return path.suffix.lower() == ENDING
+
+
 def is_store(path: Path) -> bool:
     """Whether a path is that of a store: a folder with a manifest, or with the ending of stores."""
-    return path.is_dir() and ((path / MANIFEST).exists() or path.suffix == ENDING)
+    return path.is_dir() and ((path / MANIFEST).exists() or has_ending(path))
 
 
 def check_store(path: Path, index_file: str) -> None:
@@ -149,19 +155,33 @@ def read_keys(path: Path) -> Any:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no .npy file, or not UTF-8.
+        ValueError: it is no .npy file, or not UTF-8; the message names the file and the line.
     """
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         from fasthash.cli import _codes
 
         return _codes.read_array(path)
-    text = path.read_text(encoding="utf-8")
-    lines = text.split("\n")
+    content = path.read_bytes()
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError(f"{path} must be UTF-8 text, but is UTF-16; iconv -f UTF-16 -t UTF-8 makes it so")
+    # Lines end as Python's text files end them: \n, \r\n or \r.
+    content = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    try:
+        lines = content.decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}, line {line}: keys must be UTF-8 text, got the byte 0x{content[error.start]:02x}; "
+            "iconv -f ENCODING -t UTF-8 makes it so"
+        ) from None
     return lines[:-1] if lines[-1] == "" else lines
 
 
-def verify_lines(folder: Path, as_json: bool) -> bool:
+def verify_lines(folder: Path, as_json: bool, heading: str | None = None) -> bool:
     """Check every byte of a store, also of one in shards, and print the outcome; return whether a file is damaged.
+
+    Args:
+        heading: a line above the lines of this store. JSON names the store anyway.
 
     Raises:
         FormatError: the manifest is damaged.
@@ -173,6 +193,8 @@ def verify_lines(folder: Path, as_json: bool) -> bool:
         files = [{"name": name, "bytes": n_bytes, "fault": fault or None} for name, n_bytes, fault in outcomes]
         typer.echo(json.dumps({"file": str(folder), "files": files, "fault": _first_fault(outcomes)}))
         return wrong
+    if heading is not None:
+        typer.echo(heading)
     width = max(28, *(len(name) for name, _, _ in outcomes))
     for name, n_bytes, fault in outcomes:
         typer.echo(f"{name:{width}s} {n_bytes:14,d}  {for_terminal(fault or 'ok')}")

@@ -93,13 +93,16 @@ class ImageSet(Dataset[tuple[torch.Tensor, Any]]):
 
         Raises:
             OSError: its file cannot be read; the message names it.
-            ValueError: of this image only the labels are known.
+            ValueError: of this image only the labels are known, or its transparent pixels would be blank in RGB.
         """
         image = self.images[index]
         if image is None:
             raise ValueError(f"images[{index}] is None: only the labels of this image are known")
         if isinstance(image, np.ndarray):
-            return from_array(image, name=f"images[{index}]")
+            try:
+                return from_array(image, name=f"images[{index}]")
+            except ValueError as error:  # transparent shapes that would vanish
+                raise ValueError(f"images[{index}] cannot be read: {error}") from None
         try:
             return read_photo(image)
         except Exception as error:  # Pillow's decoders raise anything from OSError to SyntaxError on broken files

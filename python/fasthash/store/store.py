@@ -18,6 +18,7 @@ from fasthash._checks import (
     check_ids,
     check_layout,
     check_path,
+    path_bytes,
 )
 from fasthash._flat_index import FlatIndex
 from fasthash._hier_index import HierIndex
@@ -97,14 +98,17 @@ class Store(Readable):
         check_bool("merge", merge)
         check_bool("check", check)
         self._check = check
+        path_bytes(path)  # refuses a null byte
         self._folder = Path(os.path.abspath(path))
         settings = _settings(level_bits, n_bits, memory, plan, metric)
         self._writer: Writer | None = None
         self._opened: _Opened | None = None
         if mode == "w":
-            self._writer = Writer(self._folder, settings, merge, check)
+            width = "level_bits" if n_bits is None else "n_bits"
+            self._writer = Writer(self._folder, settings, merge, check, width=width)
         elif settings:
-            raise ValueError(f"{', '.join(settings)} must be left out: a reader takes them from the store")
+            names = ["n_bits" if name == "level_bits" and n_bits is not None else name for name in settings]
+            raise ValueError(f"{', '.join(names)} must be left out: a reader takes them from the store")
         elif not merge:
             raise ValueError("merge must be left out: a reader merges no segments, got False")
         else:
@@ -274,6 +278,7 @@ class Store(Readable):
             OSError: the operating system refused a step; no store is at `path`.
         """
         check_path("path", path)
+        path_bytes(path)
         copy_store(self._folder, self._view, Path(path))
 
     # ---- properties ----

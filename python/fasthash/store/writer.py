@@ -44,6 +44,7 @@ class Writer:
         settings: those given by the caller, which an existing store must have; `level_bits` makes a new one.
         merges: merge segments in the background.
         check: as of `Store`.
+        width: the argument that gave `level_bits`, for errors: `"level_bits"` or `"n_bits"`.
 
     Raises:
         BlockingIOError: another writer is at work.
@@ -54,7 +55,9 @@ class Writer:
         OSError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, settings: Settings, merges: bool, check: bool) -> None:
+    def __init__(
+        self, folder: Path, settings: Settings, merges: bool, check: bool, *, width: str = "level_bits"
+    ) -> None:
         if not (folder / MANIFEST).exists():
             if "level_bits" not in settings:
                 if is_index_file(folder):
@@ -68,7 +71,7 @@ class Writer:
             if not (folder / MANIFEST).exists():
                 _create(folder, settings)
             manifest = read_manifest(folder)
-            _check_settings(manifest, settings)
+            _check_settings(manifest, settings, width)
             return manifest
 
         self._start(folder, first, merges, check)
@@ -292,8 +295,13 @@ def _create(folder: Path, settings: Settings) -> None:
         raise OSError(f"path={str(folder)!r} could not be flushed")
 
 
-def _check_settings(manifest: Manifest, settings: Settings) -> None:
+def _check_settings(manifest: Manifest, settings: Settings, width: str) -> None:
     for name, value in settings.items():
         has = getattr(manifest, name)
         if has != value:
+            if name == "level_bits" and width == "n_bits":
+                (n_bits,) = value
+                if len(has) > 1:
+                    raise ValueError(f"n_bits must be left out for a store with the levels {has!r}, got {n_bits}")
+                raise ValueError(f"n_bits must be {has[0]} as in the store, or left out, got {n_bits}")
             raise ValueError(f"{name} must be {has!r} as in the store, or left out, got {value!r}")
