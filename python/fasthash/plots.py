@@ -91,8 +91,9 @@ def draw_map(path: Path, rows: list[dict[str, Any]], chance: float) -> None:
     bars = axis.bar(names, [row["mAP@ALL"] for row in rows], color=_shades(len(rows)) or PLAIN, width=0.6)
     axis.bar_label(bars, fmt="%.3f", padding=2)
     axis.axhline(chance, color=WRONG, linestyle="--", linewidth=1.2)
-    right = {"transform": axis.get_yaxis_transform(), "va": "center", "color": WRONG, "fontsize": 9}
-    axis.text(1.01, chance, f"random\nranking\n{chance:.3f}", **right)
+    at_right = axis.get_yaxis_transform()
+    text = f"random\nranking\n{chance:.3f}"
+    axis.text(1.01, chance, text, transform=at_right, va="center", color=WRONG, fontsize=9)
     axis.set(ylim=(0, 1), ylabel="mAP@ALL, expected under ties")
     axis.set_title("mAP by prefix of the code", pad=18)
     _save(figure, path)
