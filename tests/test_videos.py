@@ -426,7 +426,7 @@ def test_a_folder_without_videos_is_an_error(run, tmp_path, made):
     assert run(*command).exit_code == 0
     page, _ = cards(tmp_path)
     assert "1 video in " in page
-    assert ": no videos of which at least 40% of the frames" in page
+    assert ": no videos where at least 40% of the shorter one" in page
     os.remove(copy)  # those that were known have gone
     assert run(*command, "-o", tmp_path / "other").exit_code == 0
 

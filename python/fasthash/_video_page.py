@@ -96,8 +96,8 @@ def _page(
         found.broken,
         where=", ".join(found.folders),
         searched=f"{counted(found.n_videos, 'video')} in {', '.join(found.folders)}",
-        criterion=f"videos of which at least {found.min_share:.0%} of the frames of the shorter one match the other "
-        f"one, within {counted(found.radius, 'bit')}; one frame every {found.every:g} s",
+        criterion=f"videos where at least {found.min_share:.0%} of the shorter one's frames match frames of the other, "
+        f"within {counted(found.radius, 'bit')}; one frame every {found.every:g} s",
         note="A video opens in full when you click on it. The share, the start and the bits are those beside the first "
         "video of the group: how much matches, where the video starts in it, and how much the frames differ, 0 for the "
         "same frames.",

@@ -1,7 +1,7 @@
-// What searches by a plan would cost, estimated on sampled codes of the gallery.
+// Estimates what a search costs by each plan, on sampled codes of the gallery.
 //
-// Used by the planner to compare plans. Of some codes the nearest neighbours are found by scans; then it is counted
-// what a search for these neighbours would read.
+// Used by the planner to compare plans. Scans find the nearest neighbours of some codes. Then sampled codes are counted
+// to tell how many codes a search for these neighbours reads.
 #pragma once
 
 #include <cstdint>

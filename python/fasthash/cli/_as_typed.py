@@ -45,7 +45,7 @@ def as_typed(message: str, options: Mapping[str, str], given: Collection[str]) -
 
 
 def _beginning(message: str, options: Mapping[str, str], given: Collection[str]) -> str:
-    """Name the option that is wrong. An argument that nobody has typed keeps its name: its value is not the user's."""
+    """Name the wrong option in place of the argument, if the user has typed it. Other values are not the user's."""
     match = re.match(r"(\w+) must (be given|be named)?", message)
     name = None if match is None else _option(match[1], options)
     if match is None or name is None or not (match[2] or name in given):

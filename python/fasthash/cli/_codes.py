@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 
-# Of files that nobody takes for codes. `fasthash._photo_files` knows more, but needs Pillow.
+# The usual endings of photos, for a clear error. `fasthash._photo_files` knows more, but needs Pillow.
 _PHOTO_ENDINGS = (".avif", ".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 

@@ -26,7 +26,7 @@ def versions() -> dict[str, str]:
 
 
 def program() -> str:
-    """Return the name by which the shell finds this command: fasthash, or a path such as .venv/bin/fasthash."""
+    """Return what to type to run this command again: fasthash, or a path such as .venv/bin/fasthash."""
     return "fasthash" if which("fasthash") or Path(sys.argv[0]).name != "fasthash" else _short(sys.argv[0])
 
 
