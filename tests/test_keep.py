@@ -145,3 +145,26 @@ def test_near_neighbours_come_from_exact_search(layout, plan, mode):
     assert work[0].nodes_visited.sum() < work[1].nodes_visited.sum()
     for keep, k in [(0.05, 1), (0.3, 4), (0.6, 100), (1, n + 1)]:
         assert_prunes(planned, codes, ids, queries, k, layout, keep, mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("layout", [(8, 16, 40), (8, 24, 16), (8, 8, 8, 40), (8, 16, 232)])
+def test_scattered_neighbours_come_from_exact_search(layout, mode):
+    """Far apart, and yet kept for certain: by the cut of the first level, and by counts of nodes on the next byte."""
+    rng = np.random.default_rng(8)
+    n, n_bytes = 6000, sum(layout) // 8
+    flips = np.packbits(rng.random((n, n_bytes * 8)) < 0.12, axis=1)
+    flips[:, 0] = 0
+    centres = rng.integers(0, 256, (40, n_bytes), np.uint8)
+    centres[:, 0] = np.array([0, 15], np.uint8)[np.arange(40) % 2]
+    codes = centres[rng.integers(0, 40, n)] ^ flips
+    codes[rng.random(n) < 0.05] = codes[0]
+    ids = rng.permutation(n)
+    queries = np.concatenate([codes[:40], codes[:20] ^ flips[20:40], codes[:20] ^ 1, spread(rng, 5, n_bytes)])
+    planned = filled(fh.HierIndex(layout, plan="clusters"), codes, ids)
+    by_the_tree = filled(fh.HierIndex(layout, plan="scan"), codes, ids)
+    work = [index.search(queries, 5, keep=0.5, keep_mode=mode, stats=True)[1] for index in (planned, by_the_tree)]
+    by_search = (work[0].nodes_visited < work[1].nodes_visited).mean()
+    assert by_search > 0.4 or layout == (8, 8, 8, 40)  # whose second level has few nodes
+    for keep, k in [(0.02, 1), (0.3, 10), (0.5, 100), (1, n + 1)]:
+        assert_prunes(planned, codes, ids, queries, k, layout, keep, mode)

@@ -144,6 +144,33 @@ void test_many_codes() {
     check_tree(tree, rows, layout, "many codes");
 }
 
+// The counts on the byte after the first level against the nodes themselves.
+void test_near_nodes() {
+    std::mt19937 generator(3);
+    for (const Bits& bits : {Bits{8, 16, 8}, Bits{8, 8, 16, 8}, Bits{16, 16, 8}}) {
+        const LevelLayout layout(bits);
+        std::vector<std::uint8_t> codes = random_codes(9'000 * layout.n_bytes(), generator, 256);
+        const std::size_t n_bytes = layout.n_bytes(), next = layout.offset(1);
+        for (std::size_t i = 0; i < 9'000; ++i) std::fill_n(codes.begin() + i * n_bytes, next, i % 3 == 0 ? 7 : 200);
+        const std::set<Code> rows = distinct(codes, n_bytes);
+        const LevelTree tree(sorted(rows, n_bytes), layout);
+        check(tree.near_nodes().empty() == (bits[1] == 8), layout.str() + ": counts where nodes are many");
+        if (tree.near_nodes().empty()) continue;
+        const std::vector<Code> nodes = prefixes(rows, layout.offset(2));
+        for (unsigned byte = 0; byte < 256; ++byte) {
+            std::size_t expected[2][NearNodes::kDistances] = {};
+            for (const Code& node : nodes) {
+                const auto distance = static_cast<std::size_t>(__builtin_popcount(node[next] ^ byte));
+                if (distance < NearNodes::kDistances) ++expected[node[0] == 200][distance];
+            }
+            const std::uint32_t* counts = tree.near_nodes().at(static_cast<std::uint8_t>(byte));
+            for (std::size_t i = 0; i < 2 * NearNodes::kDistances; ++i) {
+                check(counts[i] == expected[i / NearNodes::kDistances][i % NearNodes::kDistances], "near nodes");
+            }
+        }
+    }
+}
+
 void test_no_codes() {
     const LevelLayout layout({8, 16, 40});
     const LevelTree tree(sorted({}, layout.n_bytes()), layout);
@@ -158,6 +185,7 @@ int main() {
     using namespace fasthash::testing;
     test_trees();
     test_many_codes();
+    test_near_nodes();
     test_no_codes();
     std::puts("level_tree_test: all passed");
 }

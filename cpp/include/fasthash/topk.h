@@ -57,7 +57,7 @@ class TopK {
         if (enters) keep(distance, id);
         return enters;
     }
-    /// Lower the threshold to this distance. At least k pairs within it have been pushed or will be.
+    /// Lower the threshold to this distance. Within it, at least k pairs have been pushed or will be, or has_k() tells.
     void limit(std::int32_t distance);
     /// Count n pairs within the threshold. Only for count_only.
     void count(std::size_t n) { n_within_ += n; }

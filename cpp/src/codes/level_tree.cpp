@@ -91,6 +91,10 @@ LevelTree::LevelTree(const SortedCodes& codes, const LevelLayout& layout) : n_ro
         const NumberRange rows = range(number, n_levels);
         entries_below_.push_back(codes.n_entries(rows.begin, rows.end));
     }
+    constexpr std::size_t kMostBytes = 8;  // of counts, for each node
+    if (coarse && n_levels > 1 && NearNodes::bytes(n_first) <= kMostBytes * levels_[1].n_nodes) {
+        near_nodes_ = NearNodes(levels_[1].prefixes, below_.data(), n_first);
+    }
 }
 
 void LevelTree::weigh(const SortedCodes& codes, LevelNodes& level) {
@@ -114,7 +118,8 @@ std::size_t LevelNodes::nbytes() const {
 }
 
 std::size_t LevelTree::nbytes() const {
-    std::size_t bytes = levels_.capacity() * sizeof(LevelNodes) + below_.nbytes() + entries_below_.nbytes();
+    std::size_t bytes =
+        levels_.capacity() * sizeof(LevelNodes) + below_.nbytes() + entries_below_.nbytes() + near_nodes_.nbytes();
     for (const LevelNodes& level : levels_) bytes += level.nbytes();
     return bytes;
 }

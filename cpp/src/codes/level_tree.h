@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "codes/byte_major_codes.h"
+#include "codes/near_nodes.h"
 #include "codes/sorted_codes.h"
 #include "fasthash/codes.h"
 #include "kernels/kernels.h"
@@ -62,6 +63,8 @@ class LevelTree {
     }
     /// Entries below a node of the first level of a coarse tree.
     std::size_t entries_below(std::size_t number) const { return entries_below_[number]; }
+    /// Of the second level of a coarse tree; empty if they would take much memory beside the nodes.
+    const NearNodes& near_nodes() const { return near_nodes_; }
     std::size_t nbytes() const;
 
  private:
@@ -72,6 +75,7 @@ class LevelTree {
     // Of a coarse tree:
     Array<RowRange> below_;             // for each depth from 1 to n_levels(): the range of each first-level node
     Array<std::size_t> entries_below_;  // each first-level node
+    NearNodes near_nodes_;
 };
 
 }  // namespace fasthash

@@ -15,20 +15,24 @@ struct Collector final : GroupSink {
 
 void Sample::compare(const std::uint8_t* prepared, const std::uint8_t* groups, std::size_t n_groups,
                      std::size_t n_bytes) {
+    if (n_bytes <= kMostPartBytes) return compare(prepared, groups, n_groups, n_bytes, {{0, n_bytes, kDropped}}, false);
     n_groups_ = n_groups;
     n_bytes_ = n_bytes;
-    if (narrow()) {
-        bytes_.resize(n_groups * kGroup);
-        const CodeRun all{0, static_cast<std::uint32_t>(n_groups * kGroup), 0};
-        const CodePart whole{0, n_bytes, kDropped};
-        kernels().scan_parts({prepared, groups, n_bytes, &all, 1, &whole, 1, false, bytes_.data()}, nullptr);
-    } else {
-        words_.resize(n_groups * kGroup);
-        Collector collector(words_.data());
-        constexpr std::uint32_t kFirst = 0;
-        const auto beyond_all = static_cast<std::uint16_t>(n_bytes * 8 + 1);
-        kernels().scan_groups({prepared, &kFirst, 1, &beyond_all, groups, n_groups, n_bytes, &collector});
-    }
+    words_.resize(n_groups * kGroup);
+    Collector collector(words_.data());
+    constexpr std::uint32_t kFirst = 0;
+    const auto beyond_all = static_cast<std::uint16_t>(n_bytes * 8 + 1);
+    kernels().scan_groups({prepared, &kFirst, 1, &beyond_all, groups, n_groups, n_bytes, &collector});
+}
+
+void Sample::compare(const std::uint8_t* prepared, const std::uint8_t* groups, std::size_t n_groups,
+                     std::size_t n_bytes, const std::vector<CodePart>& parts, bool alone) {
+    n_groups_ = n_groups;
+    n_bytes_ = n_bytes;
+    bytes_.resize(n_groups * kGroup);
+    const CodeRun all{0, static_cast<std::uint32_t>(n_groups * kGroup), 0};
+    kernels().scan_parts({prepared, groups, n_bytes, &all, 1, parts.data(), parts.size(), alone, bytes_.data()},
+                         nullptr);
 }
 
 void Sample::keep(std::size_t group, std::uint64_t rows) {

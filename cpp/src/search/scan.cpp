@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "search/safe_cuts.h"
+
 namespace fasthash {
 namespace {
 
@@ -27,6 +29,7 @@ BlockScan::BlockScan(const GroupSource& codes, const RowEntries& entries, const 
       entries_(entries),
       queries_(block.queries),
       nearest_(block.nearest),
+      safe_cuts_(block.safe_cuts),
       all_(queries_.n),
       stride_(codes.n_bytes() * kernels().prepared_bytes),
       prepared_(queries_.n * stride_),
@@ -51,8 +54,9 @@ void BlockScan::compare(NumberRange groups, const std::vector<std::uint32_t>& qu
     std::size_t n_calls = 0;
     for (first_group_ = groups.begin; first_group_ < groups.end; first_group_ += groups_per_call) {
         const std::size_t n = std::min(groups_per_call, groups.end - first_group_);
-        kernels().scan_groups({prepared_.data(), queries.data(), queries.size(), thresholds_.data(),
-                               codes_.groups(first_group_, n, scratch_), n, codes_.n_bytes(), this});
+        groups_ = codes_.groups(first_group_, n, scratch_);
+        kernels().scan_groups(
+            {prepared_.data(), queries.data(), queries.size(), thresholds_.data(), groups_, n, codes_.n_bytes(), this});
         push_waiting();
         if (++n_calls % 16 == 0 && stopper.stopped()) return;
     }
@@ -63,26 +67,52 @@ void BlockScan::compare(NumberRange groups, const std::vector<std::uint32_t>& qu
 // itself, nearly all fall out again. Returns the number of groups.
 std::size_t BlockScan::take_sample(NumberRange groups, const std::vector<std::uint32_t>& queries, Stopper& stopper) {
     const std::size_t k = nearest_[0].k(), n = sample_size(groups.size(), k);
-    if (n == 0 || entries_.restricted()) return 0;
+    if (n == 0 || entries_.restricted() || (safe_cuts_ != nullptr && codes_.n_bytes() > kMostPartBytes)) return 0;
     have_k_.clear();
-    for (const std::uint32_t query : queries) {
-        if (nearest_[query].has_k()) have_k_.push_back(query);
-    }
-    if (have_k_.size() == queries.size()) return 0;
+    lack_k_.clear();
+    for (const std::uint32_t query : queries) (needs_sample(query) ? lack_k_ : have_k_).push_back(query);
+    if (lack_k_.empty()) return 0;
     if (!have_k_.empty()) compare({groups.begin, groups.begin + n}, have_k_, stopper);
     const std::uint8_t* codes = codes_.groups(groups.begin, n, scratch_);
-    for (const std::uint32_t query : queries) {
+    for (const std::uint32_t query : lack_k_) {
         TopK& nearest = nearest_[query];
-        if (nearest.has_k()) continue;
-        sample_.compare(prepared_.data() + query * stride_, codes, n, codes_.n_bytes());
+        const std::uint8_t* prepared = prepared_.data() + query * stride_;
+        if (safe_cuts_ == nullptr) {
+            sample_.compare(prepared, codes, n, codes_.n_bytes());
+        } else {
+            const SafeCuts::Parts parts = safe_cuts_->parts(query);
+            sample_.compare(prepared, codes, n, codes_.n_bytes(), parts.parts, parts.alone);
+        }
         sample_.keep(0, rows_of_group(rows_, groups.begin * kGroup));
         sample_.keep(n - 1, rows_of_group(rows_, (groups.begin + n - 1) * kGroup));
+        // A row of unknown fate counts here: within the limit, the query ends before that row, else it does no harm.
         nearest.limit(sample_.kth_smallest(k, nearest.threshold()));
         sample_.each(nearest.threshold(), [&](std::size_t place, std::int32_t distance) {
+            const std::uint8_t* group = codes + place / kGroup * kGroup * codes_.n_bytes();
+            if (safe_cuts_ != nullptr && distance > safe_cuts_->radius(query)) {
+                const Fate fate = safe_cuts_->fate(query, queries_.row(query), group, place % kGroup);
+                if (fate == Fate::unknown) nearest.limit(distance - 1);
+                if (fate != Fate::kept) return;
+            }
             entries_.push(groups.begin * kGroup + place, distance, nearest);
         });
     }
     return n;
+}
+
+// Of these rows of a group, those that the pruned search keeps for certain.
+std::uint64_t BlockScan::kept_rows(std::size_t query, const std::uint8_t* group, std::uint64_t rows,
+                                   const std::uint16_t* distances) {
+    TopK& nearest = nearest_[query];
+    for (std::uint64_t beyond = rows & ~rows_within(safe_cuts_->radius(query), distances); beyond != 0;
+         beyond &= beyond - 1) {
+        const auto i = static_cast<std::size_t>(__builtin_ctzll(beyond));
+        const Fate fate = safe_cuts_->fate(query, queries_.row(query), group, i);
+        if (fate == Fate::unknown) nearest.limit(distances[i] - 1);
+        if (fate != Fate::kept) rows &= ~(std::uint64_t{1} << i);
+    }
+    thresholds_[query] = threshold_of(nearest);
+    return rows;
 }
 
 // The ids of a hit may be far away in memory: hits are queued while their ids are prefetched.
@@ -93,6 +123,9 @@ void BlockScan::take(std::size_t query, std::size_t group, std::uint64_t rows, c
     const std::int32_t largest = nearest_[query].largest_distance(entries_.least_id(group));
     // Very many codes may tie at the k-th distance: skip the groups whose ids are all too large to enter.
     if (largest + 1 < thresholds_[query]) rows &= rows_within(largest, distances);
+    if (safe_cuts_ != nullptr && rows != 0) {
+        rows = kept_rows(query, groups_ + (group - first_group_) * kGroup * codes_.n_bytes(), rows, distances);
+    }
     for (; rows != 0; rows &= rows - 1) {
         const auto i = static_cast<std::size_t>(__builtin_ctzll(rows));
         entries_.prefetch(first_row + i);

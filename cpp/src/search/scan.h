@@ -17,6 +17,8 @@
 
 namespace fasthash {
 
+class SafeCuts;
+
 /// Queries that are searched together, and their results so far.
 struct QueryBlock {
     CodeView queries;
@@ -24,6 +26,9 @@ struct QueryBlock {
     QueryStats* stats;  ///< one for each, or null
     bool leads;         ///< true for the first segment, whose plan is reported
     double share = 1;   ///< of the codes, which a search over clusters may compare before it ends
+    /// Of a pruned search whose result is wanted (safe_cuts.h), else null. Only codes that it keeps for certain are
+    /// pushed, and a query is limited to distances below those of codes of which this is not known.
+    const SafeCuts* safe_cuts = nullptr;
 
     /// Add the work done for query q to its statistics.
     void note(std::size_t q, const QueryStats& work) const;
@@ -54,22 +59,32 @@ class BlockScan final : private GroupSink {
     void compare(NumberRange groups, const std::vector<std::uint32_t>& queries, Stopper& stopper);
     void take(std::size_t query, std::size_t group, std::uint64_t rows, const std::uint16_t* distances) override;
     void push_waiting();
+    // A query that was limited to distances below a code of unknown fate may never have k.
+    bool needs_sample(std::size_t query) const {
+        const bool limited = safe_cuts_ != nullptr && nearest_[query].threshold() < static_cast<int>(n_bits());
+        return !nearest_[query].has_k() && !limited;
+    }
+    std::size_t n_bits() const { return queries_.n_bytes * 8; }
+    std::uint64_t kept_rows(std::size_t query, const std::uint8_t* group, std::uint64_t rows,
+                            const std::uint16_t* distances);
 
     const GroupSource& codes_;
     const RowEntries& entries_;
     const CodeView queries_;
     TopK* const nearest_;
+    const SafeCuts* const safe_cuts_;
     std::vector<std::uint32_t> all_;  // the numbers of the queries
     const std::size_t stride_;        // bytes of a prepared query
     Array<std::uint8_t> prepared_;
     std::vector<std::uint16_t> thresholds_;
     Array<std::uint8_t> scratch_;
     Sample sample_;
-    std::vector<std::uint32_t> have_k_;  // queries that need no sample
+    std::vector<std::uint32_t> have_k_, lack_k_;  // queries without and with a sample
 
     // Of the comparison under way:
     NumberRange rows_{0, 0};
     std::size_t first_group_ = 0;
+    const std::uint8_t* groups_ = nullptr;
     Hit waiting_[kMostWaiting];
     std::size_t n_waiting_ = 0;
 };

@@ -4,7 +4,7 @@
 #include "platform/files.h"
 #include "search/cluster_search.h"
 #include "search/pruned_search.h"
-#include "search/safe_radius.h"
+#include "search/safe_cuts.h"
 
 namespace fasthash {
 namespace {
@@ -65,10 +65,10 @@ const ArrangedSegment::Sorted& ArrangedSegment::of_levels(const LevelLayout& lay
     });
 }
 
-std::vector<std::int32_t> ArrangedSegment::safe_radii(CodeView queries, const LevelLayout& layout,
-                                                      const Pruning& pruning) const {
+SafeCuts ArrangedSegment::safe_cuts(CodeView queries, const LevelLayout& layout, const Pruning& pruning,
+                                    std::size_t k) const {
     if (codes_.centroids().n == 0) return {};
-    return fasthash::safe_radii(of_levels(layout).tree, layout, pruning, queries);
+    return {of_levels(layout).tree, layout, pruning, queries, k};
 }
 
 void ArrangedSegment::search_pruned(const QueryBlock& block, Visibility, const LevelLayout& layout, Pruning pruning,

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "search/safe_cuts.h"
+
 namespace fasthash {
 namespace {
 
@@ -14,6 +16,8 @@ std::size_t Segment::nbytes() const {
     const IdMap* map = id_map_.get_if_made();
     return map == nullptr ? 0 : map->nbytes();
 }
+
+SafeCuts Segment::safe_cuts(CodeView, const LevelLayout&, const Pruning&, std::size_t) const { return {}; }
 
 bool Segment::needs_id_map() const { return n_entries() > kFew && !ids_ascend(); }
 

@@ -70,10 +70,10 @@ class Segment : public IdList {
                             Stopper& stopper) const = 0;
     virtual void search(const QueryBlock& block, Visibility visibility, Stopper& stopper) const = 0;
 
-    /// Radii of queries within which the pruned search drops no code, where an exact search within them takes less time
-    /// (safe_radius.h); else none.
-    virtual std::vector<std::int32_t> safe_radii(CodeView, const LevelLayout&, const Pruning&) const { return {}; }
-    /// How often exact searches within safe radii have answered queries.
+    /// What the pruned search keeps for certain, where an exact search that obeys it takes less time; else none. Then
+    /// `search` takes blocks with safe cuts.
+    virtual SafeCuts safe_cuts(CodeView, const LevelLayout&, const Pruning&, std::size_t) const;
+    /// How often such searches have answered queries.
     SuccessRate& safe_searches() const { return safe_searches_; }
     /// HDHash's pruned search. A segment without a level tree keeps all of its codes.
     virtual void search_pruned(const QueryBlock& block, Visibility visibility, const LevelLayout&, Pruning,

@@ -4,6 +4,7 @@
 
 #include "fasthash/threads.h"
 #include "search/pruned_search.h"
+#include "search/safe_cuts.h"
 
 namespace fasthash {
 namespace {
@@ -112,7 +113,7 @@ void note_pruned(Findings& findings) {
     }
 }
 
-// Answers queries that have k entries within their safe radius by exact search; returns the others.
+// Answers queries by exact search where that gives the same result for certain; returns the others.
 std::vector<std::size_t> search_safe(const Segment& segment, const LevelLayout& layout, const Pruning& pruning,
                                      const SearchTask& task, Stopper& stopper) {
     const std::size_t n = task.queries.n, per_thread = (n + num_threads() - 1) / num_threads();
@@ -122,13 +123,13 @@ std::vector<std::size_t> search_safe(const Segment& segment, const LevelLayout& 
     parallel_for(n_blocks, [&](std::size_t b) {
         const NumberRange queries = chunk_of(n, n_blocks, b);
         Findings findings(task, queries, IdOrder::any);
-        const QueryBlock block = findings.block(task, true);
-        const std::vector<std::int32_t> radii = segment.safe_radii(block.queries, layout, pruning);
-        for (std::size_t q = 0; q < radii.size(); ++q) findings.nearest[q].limit(radii[q]);
-        if (!radii.empty()) segment.search(block, {}, stopper);
+        QueryBlock block = findings.block(task, true);
+        const SafeCuts safe_cuts = segment.safe_cuts(block.queries, layout, pruning, task.wanted.k);
+        block.safe_cuts = &safe_cuts;
+        if (!safe_cuts.empty()) segment.search(block, {}, stopper);
         note_pruned(findings);
         for (std::size_t q = 0; q < queries.size(); ++q) {
-            if (radii.empty() || !findings.nearest[q].has_k()) {
+            if (safe_cuts.empty() || !findings.nearest[q].has_k()) {
                 left[b].push_back(queries.begin + q);
                 continue;
             }

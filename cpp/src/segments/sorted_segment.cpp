@@ -4,7 +4,7 @@
 
 #include "platform/files.h"
 #include "search/pruned_search.h"
-#include "search/safe_radius.h"
+#include "search/safe_cuts.h"
 
 namespace fasthash {
 
@@ -77,6 +77,7 @@ void SortedSegment::search(const QueryBlock& block, Visibility visibility, Stopp
     }
     SubstringSearch search(*index_, visibility);
     for (std::size_t q = 0; q < block.queries.n && !stopper.stopped(); ++q) {
+        if (block.safe_cuts != nullptr) block.nearest[q].limit(block.safe_cuts->radius(q));
         QueryStats work = search.run(block.queries.row(q), block.nearest[q]);
         work.plan = choice_.plan;
         block.note(q, work);
@@ -87,10 +88,10 @@ const LevelTree& SortedSegment::level_tree(const LevelLayout& layout) const {
     return level_tree_.get([&] { return std::make_unique<const LevelTree>(codes(), layout); });
 }
 
-std::vector<std::int32_t> SortedSegment::safe_radii(CodeView queries, const LevelLayout& layout,
-                                                    const Pruning& pruning) const {
+SafeCuts SortedSegment::safe_cuts(CodeView queries, const LevelLayout& layout, const Pruning& pruning,
+                                  std::size_t k) const {
     if (choice_.plan == Plan::scan || codes().n_dropped() > 0) return {};
-    return fasthash::safe_radii(level_tree(layout), layout, pruning, queries);
+    return {level_tree(layout), layout, pruning, queries, k};
 }
 
 void SortedSegment::search_pruned(const QueryBlock& block, Visibility, const LevelLayout& layout, Pruning pruning,

@@ -8,10 +8,10 @@ namespace fasthash {
 
 class SuccessRate {
  public:
-    /// True while little is known, and as long as one try of eight succeeds. One call of 64 is true anyway, as searches
+    /// True while little is known, and as long as one try of four succeeds. One call of 64 is true anyway, as searches
     /// may change.
     bool is_worthwhile() {
-        constexpr std::uint64_t kKnown = 64, kFewest = 8, kRetried = 64;
+        constexpr std::uint64_t kKnown = 64, kFewest = 4, kRetried = 64;
         const std::uint64_t n_tried = tried_;
         if (n_tried < kKnown || successful_ * kFewest >= n_tried) return true;
         return ++skipped_ % kRetried == 0;

@@ -1,0 +1,53 @@
+// What a pruned search keeps for certain, known before it runs.
+//
+// Called by segments before a pruned search. An exact search that leaves out the codes which are dropped for certain,
+// and finds its k nearest before any code of which nothing is known, has the same result in less time.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "codes/level_tree.h"
+#include "fasthash/search.h"
+#include "kernels/kernels.h"
+
+namespace fasthash {
+
+enum class Fate { kept, dropped, unknown };
+
+/// Lower bounds of the cuts of each level but the last, for a block of queries. Of a query's bounds, those of the first
+/// few levels are the cuts themselves.
+///
+/// The cut of a level is the distance of the nearest `keep` of its nodes, so it is at least r if fewer nodes than that
+/// are nearer than r. The first level is compared. Below it, nodes nearer than r are counted by what is known of all
+/// nodes together: their distances on the first level, and on the byte after it where a tree has NearNodes.
+class SafeCuts {
+ public:
+    /// None: nothing is known.
+    SafeCuts() = default;
+    /// k: the entries wanted by each query. None if the tree is not coarse.
+    SafeCuts(const LevelTree& tree, const LevelLayout& layout, const Pruning& pruning, CodeView queries, std::size_t k);
+
+    bool empty() const { return radii_.empty(); }
+    /// The radius within which no code is dropped.
+    std::int32_t radius(std::size_t query) const { return radii_[query]; }
+    /// What the pruned search does with code i of a byte-major group.
+    Fate fate(std::size_t query, const std::uint8_t* code, const std::uint8_t* group, std::size_t i) const;
+
+    /// A comparison of whole codes by PartScan that drops some of the codes which the pruned search drops.
+    struct Parts {
+        std::vector<CodePart> parts;
+        bool alone;
+    };
+    Parts parts(std::size_t query) const;
+
+ private:
+    const LevelLayout* layout_ = nullptr;
+    std::size_t n_levels_ = 0;
+    bool by_level_ = false;              // cuts apply to the distance on one level, else to the total so far
+    std::vector<std::uint16_t> cuts_;    // n_levels_ for each query
+    std::vector<std::uint8_t> n_exact_;  // of each query: levels whose cut is exact
+    std::vector<std::int32_t> radii_;
+};
+
+}  // namespace fasthash
