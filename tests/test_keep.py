@@ -37,7 +37,14 @@ def few_prefixes(rng, n, n_bytes):
     return codes
 
 
-GALLERIES = {f.__name__: f for f in (spread, clustered, one_bit_apart, few_prefixes)}
+def few_first_bytes(rng, n, n_bytes):
+    """Many nodes below each node of the first level, of one row each: the tree holds the codes as leaves."""
+    codes = rng.integers(0, 256, (n, n_bytes), np.uint8)
+    codes[:, 0] %= 7
+    return codes
+
+
+GALLERIES = {f.__name__: f for f in (spread, clustered, one_bit_apart, few_prefixes, few_first_bytes)}
 
 
 def assert_prunes(index, codes, ids, queries, k, layout, keep, mode):

@@ -255,20 +255,30 @@ std::uint8_t expected_total(const Data& data, std::size_t q, std::size_t row, co
 
 // Two runs with a gap, and one after another; their last groups are whole or not.
 const std::vector<CodeRun> kRuns{{0, 2 * kGroup, 0}, {3, kGroup + 1, 3}, {5, 4 * kGroup - 5, 1}};
-constexpr std::uint8_t kUnset = 77;  // totals of the groups of no run
+constexpr std::uint8_t kUnset = 77;  // what follows the totals
 
-// The totals that scan_parts should set for kRuns.
+// The totals that scan_parts should set for kRuns, one run after the other.
 std::vector<std::uint8_t> expected_totals(const Data& data, std::size_t q, const std::vector<CodePart>& parts,
                                           bool alone) {
-    std::vector<std::uint8_t> totals(kRows, kUnset);
+    std::vector<std::uint8_t> totals;
     for (const CodeRun& run : kRuns) {
         const std::size_t first = run.first_group * kGroup;
-        std::fill_n(totals.begin() + static_cast<std::ptrdiff_t>(first), groups_of(run) * kGroup, kDropped);
-        for (std::size_t i = first; i < first + run.n_codes; ++i) {
-            totals[i] = expected_total(data, q, i, parts, run.before, alone);
+        for (std::size_t i = 0; i < groups_of(run) * kGroup; ++i) {
+            totals.push_back(i < run.n_codes ? expected_total(data, q, first + i, parts, run.before, alone) : kDropped);
         }
     }
+    totals.resize(kRows, kUnset);
     return totals;
+}
+
+// The weights of the codes of kRuns, in the order of their totals.
+std::vector<std::uint8_t> weights_of_totals(const std::vector<std::uint8_t>& weights) {
+    std::vector<std::uint8_t> ordered;
+    for (const CodeRun& run : kRuns) {
+        const auto first = weights.begin() + static_cast<std::ptrdiff_t>(run.first_group * kGroup);
+        ordered.insert(ordered.end(), first, first + static_cast<std::ptrdiff_t>(groups_of(run) * kGroup));
+    }
+    return ordered;
 }
 
 void compare_totals(const std::vector<std::uint8_t>& totals, const std::uint8_t* placed, const std::uint8_t* weights,
@@ -287,7 +297,7 @@ void compare_totals(const std::vector<std::uint8_t>& totals, const std::uint8_t*
     check(std::equal(expected.begin(), expected.end(), positions), "find_between: positions");
 }
 
-// Runs of codes in one part or two, with cuts from none to all codes.
+// Runs of codes in one part, in two or whole, with cuts from none to all codes.
 void test_parts(const Data& data) {
     if (width < 2 || width > kMostPartBytes) return;
     std::uint8_t* groups = for_codes.place(kRows * width);
@@ -297,8 +307,9 @@ void test_parts(const Data& data) {
     }
     std::vector<std::uint8_t> weights(kRows);
     for (std::uint8_t& weight : weights) weight = static_cast<std::uint8_t>(generator());
-    const std::size_t middle = 1 + generator() % (width - 1);
-    for (const int share : {0, 3, 5, 8}) {  // of the bits, in eighths
+    const std::vector<std::uint8_t> ordered = weights_of_totals(weights);
+    const std::size_t middle = width == 7 ? 2 : 1 + generator() % (width - 1);  // 7 bytes: those of the last levels
+    for (const int share : {0, 3, 5, 8}) {                                      // of the bits, in eighths
         for (const bool alone : {false, true}) {
             const auto cut = [&](std::size_t n_bytes) { return static_cast<std::uint8_t>(n_bytes * share); };
             const std::vector<CodePart> parts{{0, middle, cut(middle)},
@@ -306,24 +317,21 @@ void test_parts(const Data& data) {
             for (std::size_t q = 0; q < kQueries; ++q) {
                 std::uint8_t* prepared = for_queries.place(width * kernels().prepared_bytes);
                 kernels().prepare(data.query(q), width, prepared);
-                for (std::size_t n_parts = 1; n_parts <= 2; ++n_parts) {
-                    const std::vector<CodePart> used(parts.begin(),
-                                                     parts.begin() + static_cast<std::ptrdiff_t>(n_parts));
+                for (const std::vector<CodePart>& used :
+                     {std::vector<CodePart>{parts[0]}, parts, std::vector<CodePart>{{0, width, cut(width)}}}) {
+                    const bool weighed = used.size() > 1;
                     const std::vector<std::uint8_t> expected = expected_totals(data, q, used, alone);
                     std::uint8_t* totals = for_results.place(kRows);
                     std::fill_n(totals, kRows, kUnset);
-                    const PartScan scan{prepared,    groups,  width, kRuns.data(), kRuns.size(),
-                                        used.data(), n_parts, alone, totals};
-                    TotalCount count{n_parts == 1 ? nullptr : weights.data(), {parts[0].cut, 3}, {5, 7}};
+                    const PartScan scan{prepared,    groups,      width, kRuns.data(), kRuns.size(),
+                                        used.data(), used.size(), alone, totals};
+                    TotalCount count{weighed ? weights.data() : nullptr, {parts[0].cut, 3}, {5, 7}};
                     kernels().scan_parts(scan, share == 3 ? nullptr : &count);
                     check(std::equal(expected.begin(), expected.end(), totals), "scan_parts: totals");
                     for (std::size_t j = 0; j < 2 && share != 3; ++j) {
                         std::uint64_t sum = j == 0 ? 5 : 7;
-                        for (const CodeRun& run : kRuns) {
-                            const std::size_t first = run.first_group * kGroup;
-                            for (std::size_t i = first; i < first + run.n_codes; ++i) {
-                                if (expected[i] <= count.largest[j]) sum += n_parts == 1 ? 1u : weights[i];
-                            }
+                        for (std::size_t i = 0; i < ordered.size(); ++i) {
+                            if (expected[i] <= count.largest[j]) sum += weighed ? ordered[i] : 1u;
                         }
                         check(count.counts[j] == sum, "scan_parts: counts");
                     }

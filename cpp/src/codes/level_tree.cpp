@@ -35,6 +35,10 @@ std::size_t first_new_level(const std::uint8_t* code, const std::uint8_t* before
 LevelTree::LevelTree(const SortedCodes& codes, const LevelLayout& layout) : n_rows_(codes.n_rows()) {
     constexpr std::size_t kRowsOfCoarseNode = 32;
     const std::size_t n_levels = layout.n_levels() - 1;
+    likely_cuts_ = std::make_unique<std::atomic<std::uint16_t>[]>(n_levels + 1);
+    for (std::size_t depth = 0; depth <= n_levels; ++depth) {
+        note_cut(depth, static_cast<std::uint16_t>(layout.offset(depth + 1) * 8 / 3));  // before the first search
+    }
     if (n_levels == 0) return;
     std::size_t n_first = 0;
     for_each_row(codes, layout, [&](std::size_t, const std::uint8_t*, std::size_t level) { n_first += level == 0; });
@@ -97,6 +101,20 @@ LevelTree::LevelTree(const SortedCodes& codes, const LevelLayout& layout) : n_ro
     }
 }
 
+void LevelTree::hold_leaves(const SortedCodes& codes, const LevelLayout& layout) {
+    const std::size_t first_byte = layout.offset(1), n_bytes = layout.n_bytes() - first_byte;
+    Array<std::uint8_t> leaves, scratch;
+    for (std::size_t number = 0; number < n_ranges(); ++number) {
+        const NumberRange rows = range(number, n_levels());
+        const std::size_t begin = leaves.size() / n_bytes;
+        const CodeView below = codes.codes(rows.begin, rows.end, scratch);
+        for (std::size_t i = 0; i < below.n; ++i) leaves.append(below.row(i) + first_byte, n_bytes);
+        leaves_below_.push_back({static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(begin + below.n)});
+        while (leaves.size() / n_bytes % kGroup != 0) leaves.push_back(0);
+    }
+    leaves_ = ByteMajorCodes::from_rows(std::move(leaves), n_bytes);
+}
+
 void LevelTree::weigh(const SortedCodes& codes, LevelNodes& level) {
     level.weights.assign(level.n_groups() * kGroup, 0);
     for (std::size_t place = 0; place < level.n_places(); ++place) {
@@ -118,8 +136,8 @@ std::size_t LevelNodes::nbytes() const {
 }
 
 std::size_t LevelTree::nbytes() const {
-    std::size_t bytes =
-        levels_.capacity() * sizeof(LevelNodes) + below_.nbytes() + entries_below_.nbytes() + near_nodes_.nbytes();
+    std::size_t bytes = levels_.capacity() * sizeof(LevelNodes) + below_.nbytes() + entries_below_.nbytes() +
+                        near_nodes_.nbytes() + leaves_below_.nbytes() + leaves_.nbytes();
     for (const LevelNodes& level : levels_) bytes += level.nbytes();
     return bytes;
 }

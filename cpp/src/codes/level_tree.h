@@ -3,6 +3,8 @@
 // Built by segments on their first pruned search. Nodes are ordered by prefix, so the rows of a node are a range.
 #pragma once
 
+#include <atomic>
+#include <memory>
 #include <vector>
 
 #include "codes/byte_major_codes.h"
@@ -30,8 +32,8 @@ struct LevelNodes {
     Array<std::uint32_t> heavy;      // places of more entries, ascending
     std::size_t n_nodes = 0;
 
-    std::size_t n_places() const { return row_begin.size() - 1; }
-    std::size_t n_groups() const { return (n_places() + kGroup - 1) / kGroup; }
+    std::size_t n_places() const { return prefixes.size(); }
+    std::size_t n_groups() const { return prefixes.n_groups(); }
     NumberRange rows(std::size_t place) const { return {row_begin[place], row_begin[place + 1]}; }
     std::size_t nbytes() const;
 };
@@ -43,8 +45,15 @@ struct LevelNodes {
 class LevelTree {
  public:
     LevelTree(const SortedCodes& codes, const LevelLayout& layout);
+    /// Hold the codes themselves as leaves, below the last level. Only for coarse trees.
+    void hold_leaves(const SortedCodes& codes, const LevelLayout& layout);
 
     std::size_t n_levels() const { return levels_.size(); }
+    bool has_leaves() const { return !leaves_below_.empty(); }
+    /// The nodes of a level, or at depth n_levels() the leaves.
+    const ByteMajorCodes& prefixes(std::size_t depth) const {
+        return depth == n_levels() ? leaves_ : levels_[depth].prefixes;
+    }
     const LevelNodes& level(std::size_t depth) const { return levels_[depth]; }
     const LevelNodes& last() const { return levels_.back(); }
     /// Whether most nodes of the last level have one row.
@@ -61,10 +70,19 @@ class LevelTree {
         const RowRange& places = below_[(depth - 1) * levels_[0].n_nodes + number];
         return {places.begin, places.end};
     }
+    /// In a coarse tree, the places of a level but the first, or of the leaves, below each node of the first level. The
+    /// leaves of a range are its rows in turn.
+    const RowRange* places_below(std::size_t depth) const {
+        return depth == n_levels() ? leaves_below_.data() : below_.data() + (depth - 1) * levels_[0].n_nodes;
+    }
     /// Entries below a node of the first level of a coarse tree.
     std::size_t entries_below(std::size_t number) const { return entries_below_[number]; }
     /// Of the second level of a coarse tree; empty if they would take much memory beside the nodes.
     const NearNodes& near_nodes() const { return near_nodes_; }
+    /// The cut that a search found last at a level, or of the leaves at depth n_levels(). A search that begins with it
+    /// has less to count; its result does not depend on it.
+    std::uint16_t likely_cut(std::size_t depth) const { return likely_cuts_[depth]; }
+    void note_cut(std::size_t depth, std::uint16_t cut) const { likely_cuts_[depth] = cut; }
     std::size_t nbytes() const;
 
  private:
@@ -72,10 +90,13 @@ class LevelTree {
 
     std::vector<LevelNodes> levels_;
     std::size_t n_rows_;
+    std::unique_ptr<std::atomic<std::uint16_t>[]> likely_cuts_;
     // Of a coarse tree:
     Array<RowRange> below_;             // for each depth from 1 to n_levels(): the range of each first-level node
     Array<std::size_t> entries_below_;  // each first-level node
     NearNodes near_nodes_;
+    Array<RowRange> leaves_below_;  // each first-level node
+    ByteMajorCodes leaves_{0};      // without the bytes of the first level; each range begins a new group
 };
 
 }  // namespace fasthash

@@ -311,6 +311,7 @@ AVX2 void scan_parts_of(const PartScan& scan, TotalCount* count) {
     constexpr bool kCounts = kCounting != Counting::none;
     const __m256i largest[2] = {all_bytes(kCounts ? count->largest[0] : 0), all_bytes(kCounts ? count->largest[1] : 0)};
     __m256i counts[2] = {};
+    std::uint8_t* to = scan.totals;
     for (const CodeRun* run = scan.runs; run != scan.runs + scan.n_runs; ++run) {
         const __m256i before = all_bytes(static_cast<std::uint8_t>(run->before));
         std::size_t n_left = run->n_codes;
@@ -326,8 +327,9 @@ AVX2 void scan_parts_of(const PartScan& scan, TotalCount* count) {
             }
             if (n_left < kGroup) drop_from(n_left, totals);
             n_left -= n_left < kGroup ? n_left : kGroup;
-            store(scan.totals + g * kGroup, totals[0]);
-            store(scan.totals + g * kGroup + kHalf, totals[1]);
+            store(to, totals[0]);
+            store(to + kHalf, totals[1]);
+            to += kGroup;
             if (!kCounts) continue;
             const std::uint8_t* weights = kCounting == Counting::weights ? count->weights + g * kGroup : nullptr;
             counts[0] = counted(totals, weights, largest[0], counts[0]);

@@ -70,10 +70,10 @@ AVX512_INLINE void scan_narrow(const GroupScan& scan, std::size_t g = 0) {
 
 AVX512 __attribute__((noinline)) void give_wide(const GroupScan& scan, std::size_t q, std::size_t g, __mmask32 even,
                                                 __mmask32 odd, __m512i even_sums, __m512i odd_sums) {
-    std::uint16_t halves[2][kGroup / 2], distances[kGroup];
-    _mm512_storeu_si512(halves[0], even_sums);
-    _mm512_storeu_si512(halves[1], odd_sums);
-    for (std::size_t i = 0; i < kGroup; ++i) distances[i] = halves[i % 2][i / 2];
+    std::uint16_t two_parts[2][kGroup / 2], distances[kGroup];
+    _mm512_storeu_si512(two_parts[0], even_sums);
+    _mm512_storeu_si512(two_parts[1], odd_sums);
+    for (std::size_t i = 0; i < kGroup; ++i) distances[i] = two_parts[i % 2][i / 2];
     const std::uint64_t rows = _pdep_u64(even, 0x5555555555555555u) | _pdep_u64(odd, 0xaaaaaaaaaaaaaaaau);
     scan.sink->take(q, g, rows, distances);
 }
@@ -147,44 +147,138 @@ void scan_groups(const GroupScan& scan) {
     }
 }
 
-template <typename Count>
-AVX512_INLINE __m512i part_sums(const std::uint8_t* group, const std::uint8_t* prepared, const CodePart& part) {
-    __m512i sums = _mm512_setzero_si512();
-    for (std::size_t b = part.first_byte; b < part.first_byte + part.n_bytes; ++b) {
-        sums = _mm512_add_epi8(sums, Count::distances(group, prepared, b));
-    }
+// Distances over some bytes. kBytes: their number, or 0 for any.
+template <typename Count, std::size_t kBytes>
+AVX512_INLINE __m512i sums_of(const std::uint8_t* group, const std::uint8_t* prepared, std::size_t first,
+                              std::size_t any_bytes) {
+    const std::size_t n_bytes = kBytes ? kBytes : any_bytes;
+    __m512i sums = Count::distances(group, prepared, first);
+#pragma GCC unroll 16
+    for (std::size_t b = 1; b < n_bytes; ++b)
+        sums = _mm512_add_epi8(sums, Count::distances(group, prepared, first + b));
     return sums;
 }
 
-template <typename Count>
-AVX512 void scan_parts(const PartScan& scan, TotalCount* counted) {
-    const __m512i all = _mm512_set1_epi8(-1), zero = _mm512_setzero_si512();
-    __m512i counts[2] = {zero, zero};
-    for (const CodeRun* run = scan.runs; run != scan.runs + scan.n_runs; ++run) {
-        std::size_t n_left = run->n_codes;
-        for (std::size_t g = run->first_group; n_left > 0; ++g) {
-            __m512i total = all_bytes(static_cast<std::uint8_t>(run->before));
-            for (std::size_t p = 0; p < scan.n_parts; ++p) {
-                const __m512i sums =
-                    part_sums<Count>(scan.groups + g * kGroup * scan.n_bytes, scan.prepared, scan.parts[p]);
-                total = _mm512_adds_epu8(total, sums);
-                const __m512i judged = scan.alone ? sums : total;
-                total = _mm512_mask_mov_epi8(total, _mm512_cmpgt_epu8_mask(judged, all_bytes(scan.parts[p].cut)), all);
-            }
-            if (n_left < kGroup) total = _mm512_mask_mov_epi8(total, ~std::uint64_t{0} << n_left, all);
-            n_left -= n_left < kGroup ? n_left : kGroup;
-            _mm512_storeu_si512(scan.totals + g * kGroup, total);
-            if (counted == nullptr) continue;
-            const __m512i weights =
-                counted->weights == nullptr ? _mm512_set1_epi8(1) : load(counted->weights + g * kGroup);
-            for (std::size_t i = 0; i < 2; ++i) {
-                const __mmask64 within = _mm512_cmple_epu8_mask(total, all_bytes(counted->largest[i]));
-                counts[i] = _mm512_add_epi64(counts[i], _mm512_sad_epu8(_mm512_maskz_mov_epi8(within, weights), zero));
-            }
+enum class Counting { none, codes, weights };
+
+// Numbers of totals up to two limits, or sums of their weights.
+template <Counting kCounting>
+class CountWithin {
+ public:
+    AVX512_INLINE explicit CountWithin(TotalCount* wanted) : wanted_(wanted) {
+        for (std::size_t i = 0; i < 2; ++i) {
+            sums_[i] = bytes_[i] = _mm512_setzero_si512();
+            largest_[i] = all_bytes(kCounting == Counting::none ? 0 : wanted->largest[i]);
         }
     }
-    if (counted == nullptr) return;
-    for (std::size_t i = 0; i < 2; ++i) counted->counts[i] += sum_words(counts[i]);
+
+    AVX512_INLINE void add(__m512i total, std::size_t group) {
+        if (kCounting == Counting::none) return;
+        const __m512i one = _mm512_set1_epi8(-1);
+        for (std::size_t i = 0; i < 2; ++i) {
+            const __mmask64 within = _mm512_cmple_epu8_mask(total, largest_[i]);
+            if (kCounting == Counting::codes) {
+                bytes_[i] = _mm512_mask_sub_epi8(bytes_[i], within, bytes_[i], one);
+            } else {
+                bytes_[i] = _mm512_maskz_loadu_epi8(within, wanted_->weights + group * kGroup);
+                flush(i);
+            }
+        }
+        if (kCounting == Counting::codes && ++n_in_bytes_ == 255) end();
+    }
+
+    // Add what has been counted to the numbers wanted.
+    AVX512_INLINE void finish() {
+        if (kCounting == Counting::none) return;
+        end();
+        for (std::size_t i = 0; i < 2; ++i) wanted_->counts[i] += sum_words(sums_[i]);
+    }
+
+ private:
+    AVX512_INLINE void end() {
+        for (std::size_t i = 0; i < 2; ++i) flush(i);
+        n_in_bytes_ = 0;
+    }
+    AVX512_INLINE void flush(std::size_t i) {
+        sums_[i] = _mm512_add_epi64(sums_[i], _mm512_sad_epu8(bytes_[i], _mm512_setzero_si512()));
+        bytes_[i] = _mm512_setzero_si512();
+    }
+
+    TotalCount* wanted_;
+    __m512i largest_[2], sums_[2];
+    __m512i bytes_[2];  // not yet in the sums
+    std::size_t n_in_bytes_ = 0;
+};
+
+// Adds the distances over one part to the totals, and drops what is beyond its cut.
+AVX512_INLINE __m512i add_part(__m512i totals, __m512i sums, std::uint8_t cut, bool alone) {
+    totals = _mm512_adds_epu8(totals, sums);
+    const __mmask64 beyond = _mm512_cmpgt_epu8_mask(alone ? sums : totals, all_bytes(cut));
+    return _mm512_mask_mov_epi8(totals, beyond, _mm512_set1_epi8(-1));
+}
+
+// kFirst, kSecond: the bytes of the first part and of a second one, if that is not 0; kFirst = 0: any parts.
+template <typename Count, std::size_t kFirst, std::size_t kSecond>
+AVX512_INLINE __m512i group_totals(const PartScan& scan, std::size_t number, __m512i totals) {
+    const std::size_t n_bytes = kFirst ? kFirst + kSecond : scan.n_bytes;
+    const std::uint8_t* group = scan.groups + number * kGroup * n_bytes;
+    if (kFirst == 0) {
+        for (const CodePart* part = scan.parts; part != scan.parts + scan.n_parts; ++part) {
+            const __m512i sums = sums_of<Count, 0>(group, scan.prepared, part->first_byte, part->n_bytes);
+            totals = add_part(totals, sums, part->cut, scan.alone);
+        }
+        return totals;
+    }
+    totals = add_part(totals, sums_of<Count, kFirst>(group, scan.prepared, 0, 0), scan.parts[0].cut, scan.alone);
+    if (kSecond == 0) return totals;
+    const __m512i sums = sums_of<Count, kSecond>(group, scan.prepared, kFirst, 0);
+    return add_part(totals, sums, scan.parts[1].cut, scan.alone);
+}
+
+template <typename Count, Counting kCounting, std::size_t kFirst, std::size_t kSecond>
+AVX512 void scan_parts_of(const PartScan& scan, TotalCount* counted) {
+    CountWithin<kCounting> counts(counted);
+    std::uint8_t* totals = scan.totals;
+    for (const CodeRun* run = scan.runs; run != scan.runs + scan.n_runs; ++run) {
+        const __m512i before = all_bytes(static_cast<std::uint8_t>(run->before));
+        std::size_t group = run->first_group;
+        for (const std::size_t end = group + run->n_codes / kGroup; group < end; ++group, totals += kGroup) {
+            const __m512i of_group = group_totals<Count, kFirst, kSecond>(scan, group, before);
+            _mm512_storeu_si512(totals, of_group);
+            counts.add(of_group, group);
+        }
+        const std::size_t n_left = run->n_codes % kGroup;
+        if (n_left == 0) continue;
+        const __mmask64 none = ~std::uint64_t{0} << n_left;
+        const __m512i of_group =
+            _mm512_mask_mov_epi8(group_totals<Count, kFirst, kSecond>(scan, group, before), none, _mm512_set1_epi8(-1));
+        _mm512_storeu_si512(totals, of_group);
+        totals += kGroup;
+        counts.add(of_group, group);
+    }
+    counts.finish();
+}
+
+template <typename Count, Counting kCounting>
+void scan_parts_by_width(const PartScan& scan, TotalCount* counted) {
+    const CodePart& first = scan.parts[0];
+    const bool whole = scan.n_parts == 1 && first.first_byte == 0 && first.n_bytes == scan.n_bytes;
+    if (whole && scan.n_bytes == 1) return scan_parts_of<Count, kCounting, 1, 0>(scan, counted);
+    if (whole && scan.n_bytes == 2) return scan_parts_of<Count, kCounting, 2, 0>(scan, counted);
+    if (whole && scan.n_bytes == 8) return scan_parts_of<Count, kCounting, 8, 0>(scan, counted);
+    const bool two_parts = scan.n_parts == 2 && first.first_byte == 0 && scan.parts[1].first_byte == first.n_bytes &&
+                           first.n_bytes + scan.parts[1].n_bytes == scan.n_bytes;
+    if (two_parts && scan.n_bytes == 7 && first.n_bytes == 2) {
+        return scan_parts_of<Count, kCounting, 2, 5>(scan, counted);
+    }
+    scan_parts_of<Count, kCounting, 0, 0>(scan, counted);
+}
+
+template <typename Count>
+void scan_parts(const PartScan& scan, TotalCount* counted) {
+    if (counted == nullptr) return scan_parts_by_width<Count, Counting::none>(scan, counted);
+    if (counted->weights == nullptr) return scan_parts_by_width<Count, Counting::codes>(scan, counted);
+    scan_parts_by_width<Count, Counting::weights>(scan, counted);
 }
 
 AVX512 std::size_t count_at_most(const std::uint8_t* totals, std::size_t n_groups, std::uint8_t largest) {

@@ -57,7 +57,7 @@ struct LookUp {
         }
     }
     static AVX512_INLINE __m512i distances(const std::uint8_t* group, const std::uint8_t* prepared, std::size_t b) {
-        const __m512i counts = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+        const __m512i counts = _mm512_set4_epi32(0x04030302, 0x03020201, 0x03020201, 0x02010100);  // of 15 .. 0
         const __m512i mask = _mm512_set1_epi8(15);
         long long word;
         std::memcpy(&word, prepared + b * kPrepared, sizeof word);

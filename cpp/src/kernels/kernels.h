@@ -69,12 +69,13 @@ struct PartScan {
     const CodePart* parts;
     std::size_t n_parts;
     bool alone;            ///< whether cuts apply to the distance over one part, else to the total so far
-    std::uint8_t* totals;  ///< kGroup for each group: set to `before` plus the distance over all parts, or kDropped
+    std::uint8_t* totals;  ///< kGroup for each group of the runs in turn: set to `before` plus the distance over all
+                           ///< parts, or kDropped
 };
 
 /// Totals to be counted during a PartScan.
 struct TotalCount {
-    const std::uint8_t* weights;  ///< kGroup for each group; null: each total counts as 1
+    const std::uint8_t* weights;  ///< of each code, also of the groups of no run; null: each total counts as 1
     std::uint8_t largest[2];
     std::uint64_t counts[2];  ///< raised by the weights of the totals up to each of `largest`
 };

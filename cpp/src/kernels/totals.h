@@ -71,8 +71,8 @@ inline std::size_t find_between(const std::uint8_t* values, std::size_t n_groups
 
 /// Distances provides static of(group, prepared, n_bytes, distances): those of the 64 codes of a group over some bytes.
 template <typename Distances>
-void scan_group(const PartScan& scan, std::size_t prepared_bytes, const CodeRun& run, std::size_t g) {
-    std::uint8_t* totals = scan.totals + g * kGroup;
+void scan_group(const PartScan& scan, std::size_t prepared_bytes, const CodeRun& run, std::size_t g,
+                std::uint8_t* totals) {
     std::memset(totals, static_cast<std::uint8_t>(run.before), kGroup);
     for (std::size_t p = 0; p < scan.n_parts; ++p) {
         const CodePart& part = scan.parts[p];
@@ -93,19 +93,21 @@ void scan_group(const PartScan& scan, std::size_t prepared_bytes, const CodeRun&
 
 template <typename Distances>
 void scan_parts(const PartScan& scan, std::size_t prepared_bytes, TotalCount* count) {
+    std::uint8_t* totals = scan.totals;
     for (std::size_t r = 0; r < scan.n_runs; ++r) {
         const CodeRun& run = scan.runs[r];
         const std::size_t n_groups = groups_of(run);
         for (std::size_t g = 0; g < n_groups; ++g) {
-            scan_group<Distances>(scan, prepared_bytes, run, run.first_group + g);
+            scan_group<Distances>(scan, prepared_bytes, run, run.first_group + g, totals + g * kGroup);
         }
+        const std::uint8_t* of_run = totals;
+        totals += n_groups * kGroup;
         if (count == nullptr) continue;
         const std::size_t first = run.first_group * kGroup;
         for (std::size_t i = 0; i < 2; ++i) {
-            count->counts[i] +=
-                count->weights == nullptr
-                    ? count_at_most(scan.totals + first, n_groups, count->largest[i])
-                    : sum_at_most(scan.totals + first, count->weights + first, n_groups, count->largest[i]);
+            count->counts[i] += count->weights == nullptr
+                                    ? count_at_most(of_run, n_groups, count->largest[i])
+                                    : sum_at_most(of_run, count->weights + first, n_groups, count->largest[i]);
         }
     }
 }

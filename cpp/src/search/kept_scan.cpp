@@ -52,8 +52,8 @@ void KeptScan<Totals>::settle(const KeptRows& wanted) {
     const std::uint8_t* groups = codes_.groups(first, n, scratch_);
     sample_.compare(prepared(wanted.query), groups, n, codes_.n_bytes());
     for (std::size_t g = 0; g < n; ++g) {
-        sample_.keep(g, kept_rows(wanted.query, groups + g * kGroup * codes_.n_bytes()) &
-                            rows_of_group(rows, (first + g) * kGroup));
+        sample_.keep(g, kept_rows(wanted.query, groups + g * kGroup * codes_.n_bytes(),
+                                  rows_of_group(rows, (first + g) * kGroup)));
     }
     nearest.limit(sample_.kth_smallest(nearest.k(), nearest.threshold()));
 }
@@ -133,7 +133,7 @@ void KeptScan<Totals>::take(std::size_t query, std::size_t group, std::uint64_t 
     // Many codes may tie at the k-th distance: skip the groups whose ids are all too large to enter.
     rows &= rows_of_group(rows_, first_row);
     if (largest + 1 < thresholds_[query]) rows &= rows_within(largest, distances);
-    if (rows != 0) rows &= kept_rows(query, groups_ + group * kGroup * codes_.n_bytes());
+    if (rows != 0) rows = kept_rows(query, groups_ + group * kGroup * codes_.n_bytes(), rows);
     for (; rows != 0; rows &= rows - 1) {
         const auto i = static_cast<std::size_t>(__builtin_ctzll(rows));
         entries_.prefetch(first_row + i);
@@ -156,19 +156,30 @@ void KeptScan<Totals>::push_waiting() {
 
 // Bit i: row i of the group is below kept nodes, and was not compared before.
 template <typename Totals>
-std::uint64_t KeptScan<Totals>::kept_rows(std::size_t query, const std::uint8_t* group) const {
+std::uint64_t KeptScan<Totals>::kept_rows(std::size_t query, const std::uint8_t* group, std::uint64_t rows) const {
     const KeptRows& wanted = *of_query_[query];
+    // Dropped totals are larger than all others.
+    const auto first = static_cast<typename Totals::Value>(std::min<std::size_t>(wanted.first_total, Totals::kDropped));
+    constexpr int kFew = 4;
+    if (__builtin_popcountll(rows) <= kFew) {
+        const LevelCuts cuts{layout_, wanted.cuts.data(), wanted.cuts.size(), by_level_};
+        for (std::uint64_t left = rows; left != 0; left &= left - 1) {
+            const auto i = static_cast<std::size_t>(__builtin_ctzll(left));
+            unsigned total;
+            const bool kept = cuts.first_beyond(block_.queries.row(query), group, i, total) == cuts.n_levels;
+            if (!kept || total < first) rows &= ~(std::uint64_t{1} << i);
+        }
+        return rows;
+    }
     typename Totals::Value totals[kGroup];
     Totals::scan({prepared(query), group, codes_.n_bytes(), one_group_, layout_, 0, wanted.cuts.size(),
                   wanted.cuts.data(), by_level_},
                  totals);
-    // Dropped totals are larger than all others.
-    const auto first = static_cast<typename Totals::Value>(std::min<std::size_t>(wanted.first_total, Totals::kDropped));
     std::uint8_t kept[kGroup];  // compilers turn this loop into vectors
     for (std::size_t i = 0; i < kGroup; ++i) {
         kept[i] = static_cast<std::uint8_t>((totals[i] >= first) & (totals[i] < Totals::kDropped));
     }
-    return bits_of(kept);
+    return rows & bits_of(kept);
 }
 
 template class KeptScan<NarrowTotals>;

@@ -41,7 +41,7 @@ class KeptScan final : private GroupSink {
     void compare(NumberRange rows, const std::uint32_t* queries, std::size_t n_queries, Stopper& stopper);
     void take(std::size_t query, std::size_t group, std::uint64_t rows, const std::uint16_t* distances) override;
     void push_waiting();
-    std::uint64_t kept_rows(std::size_t query, const std::uint8_t* group) const;
+    std::uint64_t kept_rows(std::size_t query, const std::uint8_t* group, std::uint64_t rows) const;
 
     struct Hit {
         std::size_t query;

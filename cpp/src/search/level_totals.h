@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "codes/code_bits.h"
 #include "fasthash/codes.h"
 #include "kernels/kernels.h"
 
@@ -26,11 +27,35 @@ struct LevelScan {
     bool by_level;              ///< whether cuts apply to the distance on one level, else to the total so far
 };
 
+/// Which cut drops a code, if one does.
+struct LevelCuts {
+    const LevelLayout& layout;
+    const std::uint16_t* cuts;
+    std::size_t n_levels;
+    bool by_level;  ///< see LevelScan
+
+    /// The first level whose cut code i of a byte-major group of whole codes is beyond; n_levels if there is none.
+    /// `total` is set to its distance over the levels up to that one.
+    std::size_t first_beyond(const std::uint8_t* query, const std::uint8_t* group, std::size_t i,
+                             unsigned& total) const {
+        total = 0;
+        for (std::size_t depth = 0; depth < n_levels; ++depth) {
+            unsigned on_level = 0;
+            for (std::size_t byte = layout.offset(depth); byte < layout.offset(depth + 1); ++byte) {
+                on_level += count_bits(static_cast<std::uint64_t>(query[byte] ^ group[byte * kGroup + i]));
+            }
+            total += on_level;
+            if ((by_level ? on_level : total) > cuts[depth]) return depth;
+        }
+        return n_levels;
+    }
+};
+
 struct NarrowTotals {
     using Value = std::uint8_t;
     static constexpr Value kDropped = fasthash::kDropped;
 
-    /// Set the totals of the runs, and count them unless `count` is null. `totals` has kGroup for each of the groups.
+    /// Set the totals of the runs, one run after the other, and count them unless `count` is null.
     static void scan(const LevelScan& levels, Value* totals, TotalCount* count = nullptr) {
         CodePart parts[kMostPartBytes];
         const std::size_t first_byte = levels.layout.offset(levels.first_level);
@@ -51,14 +76,11 @@ struct NarrowTotals {
         return kernels().sum_at_most(totals, weights, n_groups,
                                      static_cast<Value>(std::min<std::size_t>(largest, 254)));
     }
-    static std::size_t find(const Value* totals, std::size_t n_groups, std::size_t wanted, std::uint32_t* positions) {
-        const auto value = static_cast<Value>(wanted);
-        return kernels().find_between(totals, n_groups, value, value, positions);
-    }
-    static std::size_t find_at_most(const Value* totals, std::size_t n_groups, std::size_t largest,
-                                    std::uint32_t* positions) {
-        return kernels().find_between(totals, n_groups, 0, static_cast<Value>(std::min<std::size_t>(largest, 254)),
-                                      positions);
+    /// The positions of the totals in least .. largest. least < kDropped.
+    static std::size_t find(const Value* totals, std::size_t n_groups, std::size_t least, std::size_t largest,
+                            std::uint32_t* positions) {
+        return kernels().find_between(totals, n_groups, static_cast<Value>(least),
+                                      static_cast<Value>(std::min<std::size_t>(largest, kDropped - 1)), positions);
     }
 };
 
@@ -68,15 +90,15 @@ struct WideTotals {
 
     static void scan(const LevelScan& levels, Value* totals, TotalCount* count = nullptr) {
         for (const CodeRun& run : levels.runs) {
-            for (std::size_t g = 0; g < groups_of(run); ++g) scan_group(levels, run, g, totals);
-            if (count == nullptr) continue;
-            const std::size_t first = run.first_group * kGroup;
-            for (std::size_t i = 0; i < 2; ++i) {
+            const std::size_t n_groups = groups_of(run), first = run.first_group * kGroup;
+            for (std::size_t g = 0; g < n_groups; ++g) scan_group(levels, run, g, totals + g * kGroup);
+            for (std::size_t i = 0; count != nullptr && i < 2; ++i) {
                 const std::size_t largest = count->largest[i];
                 count->counts[i] += count->weights == nullptr
-                                        ? count_at_most(totals + first, groups_of(run), largest)
-                                        : sum_at_most(totals + first, count->weights + first, groups_of(run), largest);
+                                        ? count_at_most(totals, n_groups, largest)
+                                        : sum_at_most(totals, count->weights + first, n_groups, largest);
             }
+            totals += n_groups * kGroup;
         }
     }
     static std::size_t count_at_most(const Value* totals, std::size_t n_groups, std::size_t largest) {
@@ -92,19 +114,19 @@ struct WideTotals {
         }
         return sum;
     }
-    static std::size_t find(const Value* totals, std::size_t n_groups, std::size_t wanted, std::uint32_t* positions) {
-        return find_where(n_groups, positions, [&](std::size_t i) { return totals[i] == wanted; });
-    }
-    static std::size_t find_at_most(const Value* totals, std::size_t n_groups, std::size_t largest,
-                                    std::uint32_t* positions) {
-        return find_where(n_groups, positions,
-                          [&](std::size_t i) { return totals[i] <= largest && totals[i] != kDropped; });
+    static std::size_t find(const Value* totals, std::size_t n_groups, std::size_t least, std::size_t largest,
+                            std::uint32_t* positions) {
+        std::size_t n = 0;
+        for (std::size_t i = 0; i < n_groups * kGroup; ++i) {
+            if (totals[i] < least || totals[i] > largest || totals[i] == kDropped) continue;
+            positions[n++] = static_cast<std::uint32_t>(i);
+        }
+        return n;
     }
 
  private:
-    static void scan_group(const LevelScan& levels, const CodeRun& run, std::size_t number, Value* totals) {
+    static void scan_group(const LevelScan& levels, const CodeRun& run, std::size_t number, Value* of_group) {
         const std::size_t group = run.first_group + number;
-        Value* of_group = totals + group * kGroup;
         std::fill(of_group, of_group + kGroup, Value{run.before});
         for (std::size_t d = levels.first_level; d < levels.end_level; ++d) {
             std::uint16_t distances[kGroup];
@@ -131,15 +153,6 @@ struct WideTotals {
                 nullptr);
             for (std::size_t i = 0; i < kGroup; ++i) distances[i] = static_cast<Value>(distances[i] + of_part[i]);
         }
-    }
-
-    template <typename Condition>
-    static std::size_t find_where(std::size_t n_groups, std::uint32_t* positions, Condition holds) {
-        std::size_t n = 0;
-        for (std::size_t i = 0; i < n_groups * kGroup; ++i) {
-            if (holds(i)) positions[n++] = static_cast<std::uint32_t>(i);
-        }
-        return n;
     }
 };
 

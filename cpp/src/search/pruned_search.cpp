@@ -28,13 +28,12 @@ class TreeSearch final : private RowSink {
           tree_(tree),
           pruning_(pruning),
           block_(block),
+          n_depths_(tree.n_levels() + (tree.has_leaves() ? 1 : 0)),
           scan_(codes, tree, layout, pruning.mode == KeepMode::radius, block) {
-        for (std::size_t depth = 0; depth < tree.n_levels(); ++depth) {
-            guesses_.push_back(static_cast<std::uint16_t>(layout.offset(depth + 1) * 8 / 3));
-        }
         std::size_t most_places = 1;
-        for (std::size_t depth = 0; depth < tree.n_levels(); ++depth) {
-            most_places = std::max(most_places, tree.level(depth).n_places());
+        for (std::size_t depth = 0; depth < n_depths_; ++depth) {
+            guesses_.push_back(tree.likely_cut(depth));
+            most_places = std::max(most_places, tree.prefixes(depth).size());
         }
         const std::size_t n_together = std::clamp<std::size_t>(kTotalBytes / most_places, 1, kTogether);
         levels_.reserve(n_together);
@@ -48,14 +47,16 @@ class TreeSearch final : private RowSink {
         for (std::size_t q = 0; q < n && !stopper.stopped(); q += levels_.size()) {
             search({q, std::min(q + levels_.size(), n)});
         }
+        for (std::size_t depth = 0; depth < n_depths_; ++depth) tree_.note_cut(depth, guesses_[depth]);
         scan_.run(std::move(waiting_), stopper);
     }
 
  private:
     // Queries that share the groups in the first-level cache, as long as their totals stay in the second.
-    static constexpr std::size_t kTogether = 16, kTotalBytes = 256 * 1024, kChunkBytes = 8 * 1024;
+    static constexpr std::size_t kTogether = 16, kTotalBytes = 256 * 1024, kChunkBytes = 512 * 1024;
 
     void search(NumberRange queries);
+    void take_leaves(std::size_t q, const TreeLevels<Totals>& levels);
     void read_nearest(std::size_t q, TreeLevels<Totals>& levels);
     bool scan_pays(std::size_t n_nodes, std::size_t n_scanned) const;
     void read(NumberRange rows);
@@ -67,10 +68,12 @@ class TreeSearch final : private RowSink {
     const LevelTree& tree_;
     const Pruning pruning_;
     const QueryBlock& block_;
+    const std::size_t n_depths_;  // levels of the tree, and the leaves
     std::vector<std::uint16_t> guesses_;
     std::vector<TreeLevels<Totals>> levels_;
     KeptScan<Totals> scan_;
     std::vector<KeptRows> waiting_;
+    std::vector<RowHit> hits_;
 
     // Of the query under way:
     const std::uint8_t* query_ = nullptr;
@@ -88,16 +91,36 @@ void TreeSearch<Totals>::search(NumberRange queries) {
         const std::uint16_t* given = pruning_.cuts == nullptr ? nullptr : pruning_.cuts + q * tree_.n_levels();
         levels_[i].start(scan_.prepared(q), given, block_.nearest[q].k());
     }
-    for (std::size_t depth = 0; depth < tree_.n_levels(); ++depth) {
-        const LevelNodes& level = tree_.level(depth);
-        const std::size_t per_chunk = std::max<std::size_t>(1, kChunkBytes / (kGroup * level.prefixes.n_bytes()));
+    for (std::size_t depth = 0; depth < n_depths_; ++depth) {
+        const ByteMajorCodes& level = tree_.prefixes(depth);
+        const std::size_t per_chunk = std::max<std::size_t>(1, kChunkBytes / (kGroup * level.n_bytes()));
         for (std::size_t first = 0; first < level.n_groups(); first += per_chunk) {
             const NumberRange chunk{first, std::min(first + per_chunk, level.n_groups())};
             for (std::size_t i = 0; i < queries.size(); ++i) levels_[i].compare(chunk);
         }
         for (std::size_t i = 0; i < queries.size(); ++i) levels_[i].settle();
     }
-    for (std::size_t i = 0; i < queries.size(); ++i) read_nearest(queries.begin + i, levels_[i]);
+    for (std::size_t i = 0; i < queries.size(); ++i) {
+        if (tree_.has_leaves()) {
+            take_leaves(queries.begin + i, levels_[i]);
+        } else {
+            read_nearest(queries.begin + i, levels_[i]);
+        }
+    }
+}
+
+template <typename Totals>
+void TreeSearch<Totals>::take_leaves(std::size_t q, const TreeLevels<Totals>& levels) {
+    hits_.clear();
+    levels.each_leaf([this](std::size_t row, std::int32_t distance) {
+        entries_.prefetch(row);
+        hits_.push_back({static_cast<std::uint32_t>(row), distance});
+    });
+    for (const RowHit& hit : hits_) entries_.push(hit.row, hit.distance, block_.nearest[q]);
+    QueryStats work;
+    work.nodes_visited = static_cast<std::int64_t>(levels.n_kept()) + 1;  // and the root
+    work.codes_compared = static_cast<std::int64_t>(levels.n_rows());
+    block_.note(q, work);
 }
 
 // Compares the rows of the nearest nodes, one node after the other; the rest may be left to a scan.

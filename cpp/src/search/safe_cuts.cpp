@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "codes/code_bits.h"
 #include "search/keep_rule.h"
 #include "search/level_totals.h"
 
@@ -168,19 +167,10 @@ SafeCuts::SafeCuts(const LevelTree& tree, const LevelLayout& layout, const Pruni
 }
 
 Fate SafeCuts::fate(std::size_t query, const std::uint8_t* code, const std::uint8_t* group, std::size_t i) const {
-    const std::uint16_t* cuts = cuts_.data() + query * n_levels_;
-    unsigned total = 0;
-    for (std::size_t depth = 0; depth < n_levels_; ++depth) {
-        unsigned on_level = 0;
-        for (std::size_t byte = layout_->offset(depth); byte < layout_->offset(depth + 1); ++byte) {
-            on_level += count_bits(static_cast<std::uint64_t>(code[byte] ^ group[byte * kGroup + i]));
-        }
-        total += on_level;
-        if ((by_level_ ? on_level : total) > cuts[depth]) {
-            return depth < n_exact_[query] ? Fate::dropped : Fate::unknown;
-        }
-    }
-    return Fate::kept;
+    unsigned total;
+    const LevelCuts cuts{*layout_, cuts_.data() + query * n_levels_, n_levels_, by_level_};
+    const std::size_t beyond = cuts.first_beyond(code, group, i, total);
+    return beyond == n_levels_ ? Fate::kept : beyond < n_exact_[query] ? Fate::dropped : Fate::unknown;
 }
 
 SafeCuts::Parts SafeCuts::parts(std::size_t query) const {

@@ -15,10 +15,10 @@ TreeLevels<Totals>::TreeLevels(const SortedCodes& codes, const LevelTree& tree, 
       pruning_(pruning),
       by_level_(pruning.mode == KeepMode::radius),
       guesses_(guesses),
-      cuts_(tree.n_levels()) {
+      cuts_(n_depths()) {
     std::size_t most_groups = 0;
-    for (std::size_t depth = 0; depth < tree.n_levels(); ++depth) {
-        most_groups = std::max(most_groups, tree.level(depth).n_groups());
+    for (std::size_t depth = 0; depth < n_depths(); ++depth) {
+        most_groups = std::max(most_groups, tree.prefixes(depth).n_groups());
     }
     totals_.resize(most_groups * kGroup);
 }
@@ -35,11 +35,10 @@ void TreeLevels<Totals>::start(const std::uint8_t* prepared, const std::uint16_t
 template <typename Totals>
 void TreeLevels<Totals>::open_level() {
     list_runs();
-    const double n_bits = static_cast<double>(layout_.level_bytes(depth_) * 8);
-    if (given_ != nullptr) {
-        cuts_[depth_] = given_[depth_];
-    } else if (by_level_) {
-        cuts_[depth_] = static_cast<std::uint16_t>(keep_at_most(pruning_.keep, n_bits));
+    if (!counts()) {
+        const double n_bits = static_cast<double>(layout_.level_bytes(depth_) * 8);
+        cuts_[depth_] =
+            given_ != nullptr ? given_[depth_] : static_cast<std::uint16_t>(keep_at_most(pruning_.keep, n_bits));
     } else {
         cuts_[depth_] = Totals::kDropped;
         // Scores are counted at the guess and below while they are in the cache.
@@ -51,22 +50,23 @@ void TreeLevels<Totals>::open_level() {
 
 template <typename Totals>
 std::size_t TreeLevels<Totals>::largest_score() const {
-    return (by_level_ ? layout_.level_bytes(depth_) : layout_.offset(depth_ + 1)) * 8;
+    return (by_level_ && !at_leaves() ? layout_.level_bytes(depth_) : layout_.offset(depth_ + 1)) * 8;
 }
 
 // The places of the level under way that are below kept nodes of the first level.
 template <typename Totals>
 void TreeLevels<Totals>::list_runs() {
-    next_run_ = 0;
+    next_run_ = n_compared_ = 0;
     runs_.clear();
     if (!starts_below_first()) {
         runs_.push_back({0, static_cast<std::uint32_t>(level().n_places()), 0});
         return;
     }
-    for (std::size_t i = 0; i < first_kept_.size(); ++i) {
-        const NumberRange places = tree_.range(first_kept_[i], depth_);
-        runs_.push_back({static_cast<std::uint32_t>(places.begin / kGroup), static_cast<std::uint32_t>(places.size()),
-                         first_distances_[i]});
+    const RowRange* places_below = tree_.places_below(depth_);
+    runs_.resize(first_kept_.size());
+    for (std::size_t i = 0; i < runs_.size(); ++i) {
+        const RowRange places = places_below[first_kept_[i]];
+        runs_[i] = {static_cast<std::uint32_t>(places.begin / kGroup), places.end - places.begin, first_distances_[i]};
     }
 }
 
@@ -80,8 +80,15 @@ std::vector<std::uint32_t> TreeLevels<Totals>::ranges() const {
 }
 
 template <typename Totals>
+std::size_t TreeLevels<Totals>::n_rows() const {
+    std::size_t n = 0;
+    for (const std::uint32_t node : first_kept_) n += tree_.range(node, tree_.n_levels()).size();
+    return n;
+}
+
+template <typename Totals>
 LevelScan TreeLevels<Totals>::scan_of(const std::vector<CodeRun>& runs, const std::uint16_t* cuts) const {
-    const ByteMajorCodes& prefixes = level().prefixes;
+    const ByteMajorCodes& prefixes = tree_.prefixes(depth_);
     const std::size_t first_level = starts_below_first() ? 1 : 0;
     return {prepared_, prefixes.stored().data(), prefixes.n_bytes(), runs, layout_, first_level, depth_ + 1, cuts,
             by_level_};
@@ -89,6 +96,23 @@ LevelScan TreeLevels<Totals>::scan_of(const std::vector<CodeRun>& runs, const st
 
 template <typename Totals>
 void TreeLevels<Totals>::compare(NumberRange groups) {
+    const bool all = groups.begin == 0 && groups.end == tree_.prefixes(depth_).n_groups();
+    if (!all) list_runs_in(groups);
+    const std::vector<CodeRun>& runs = all ? runs_ : runs_in_chunk_;
+    if (runs.empty()) return;
+    Value* totals = totals_.data() + n_compared_ * kGroup;
+    for (const CodeRun& run : runs) n_compared_ += groups_of(run);
+    const LevelScan scan = scan_of(runs, cuts_.data());
+    if (!counts()) return Totals::scan(scan, totals);
+    TotalCount count{nullptr, {static_cast<std::uint8_t>(guess_), static_cast<std::uint8_t>(guess_ - 1)}, {0, 0}};
+    if (weighs()) count.weights = level().weights.data();
+    Totals::scan(scan, totals, &count);
+    counts_[guess_] += static_cast<std::size_t>(count.counts[0]);
+    counts_[guess_ - 1] += static_cast<std::size_t>(count.counts[1]);
+}
+
+template <typename Totals>
+void TreeLevels<Totals>::list_runs_in(NumberRange groups) {
     runs_in_chunk_.clear();
     for (; next_run_ < runs_.size() && runs_[next_run_].first_group < groups.end; ++next_run_) {
         CodeRun run = runs_[next_run_];
@@ -101,18 +125,15 @@ void TreeLevels<Totals>::compare(NumberRange groups) {
         runs_in_chunk_.push_back(run);
         if (end > groups.end) break;
     }
-    if (runs_in_chunk_.empty()) return;
-    const LevelScan scan = scan_of(runs_in_chunk_, cuts_.data());
-    if (!counts()) return Totals::scan(scan, totals_.data());
-    TotalCount count{nullptr, {static_cast<std::uint8_t>(guess_), static_cast<std::uint8_t>(guess_ - 1)}, {0, 0}};
-    if (pruning_.mode == KeepMode::gallery_ratio) count.weights = level().weights.data();
-    Totals::scan(scan, totals_.data(), &count);
-    counts_[guess_] += static_cast<std::size_t>(count.counts[0]);
-    counts_[guess_ - 1] += static_cast<std::size_t>(count.counts[1]);
 }
 
 template <typename Totals>
 void TreeLevels<Totals>::settle() {
+    if (at_leaves()) {
+        const auto count_of = [this](std::size_t distance) { return counted(distance); };
+        largest_total_ = guesses_[depth_] = smallest(n_needed_, static_cast<std::uint16_t>(guess_), count_of);
+        return;
+    }
     if (given_ == nullptr) {
         if (by_level_) {
             // No node is empty, so that as many nodes hold as many entries.
@@ -124,32 +145,29 @@ void TreeLevels<Totals>::settle() {
     largest_total_ = by_level_ ? layout_.offset(depth_ + 1) * 8 : cuts_[depth_];
     if (depth_ == 0 && tree_.is_coarse()) {
         first_kept_.resize(level().n_groups() * kGroup);
-        first_kept_.resize(
-            Totals::find_at_most(totals_.data(), level().n_groups(), largest_total_, first_kept_.data()));
+        first_kept_.resize(Totals::find(totals_.data(), level().n_groups(), 0, largest_total_, first_kept_.data()));
         first_distances_.clear();
         for (const std::uint32_t node : first_kept_) first_distances_.push_back(totals_[node]);
     }
     if (is_last()) return;
-    n_kept_ += count(largest_total_);
+    n_kept_ += count_up_to(largest_total_);
     ++depth_;
     open_level();
 }
 
 template <typename Totals>
-template <typename Sum>
-std::size_t TreeLevels<Totals>::sum_over_runs(Sum sum) const {
-    std::size_t all = 0;
-    for (const CodeRun& run : runs_) {
-        all += static_cast<std::size_t>(sum(std::size_t{run.first_group}, groups_of(run)));
-    }
-    return all;
+std::size_t TreeLevels<Totals>::count(std::size_t total) const {
+    return Totals::count_at_most(totals_.data(), n_compared_, total);
 }
 
 template <typename Totals>
-std::size_t TreeLevels<Totals>::count(std::size_t total) const {
-    return sum_over_runs([&](std::size_t first, std::size_t n) {
-        return Totals::count_at_most(totals_.data() + first * kGroup, n, total);
+std::size_t TreeLevels<Totals>::sum_of_weights(const Value* scores, std::size_t largest) const {
+    std::size_t sum = 0;
+    each_run([&](const CodeRun& run, std::size_t first) {
+        const std::uint8_t* weights = level().weights.data() + run.first_group * kGroup;
+        sum += static_cast<std::size_t>(Totals::sum_at_most(scores + first, weights, groups_of(run), largest));
     });
+    return sum;
 }
 
 // Nodes whose total is at most `largest`, or for gallery_ratio the sum of their weights.
@@ -157,11 +175,7 @@ template <typename Totals>
 std::size_t TreeLevels<Totals>::counted(std::size_t largest) {
     std::size_t& count = counts_[largest];
     if (count != kUnknown) return count;
-    if (pruning_.mode != KeepMode::gallery_ratio) return count = this->count(largest);
-    return count = sum_over_runs([&](std::size_t first, std::size_t n) {
-               return Totals::sum_at_most(totals_.data() + first * kGroup, level().weights.data() + first * kGroup, n,
-                                          largest);
-           });
+    return count = weighs() ? sum_of_weights(totals_.data(), largest) : this->count(largest);
 }
 
 // Nodes of the level under way below kept nodes. Only for node_ratio.
@@ -177,21 +191,20 @@ std::size_t TreeLevels<Totals>::count_candidates() {
 template <typename Totals>
 std::size_t TreeLevels<Totals>::weighed(std::size_t largest, const Value* scores) {
     const bool counted_so = pruning_.mode == KeepMode::gallery_ratio && scores == totals_.data();
-    std::size_t sum = counted_so ? counted(largest) : sum_over_runs([&](std::size_t first, std::size_t n) {
-        return Totals::sum_at_most(scores + first * kGroup, level().weights.data() + first * kGroup, n, largest);
-    });
+    std::size_t sum = counted_so ? counted(largest) : sum_of_weights(scores, largest);
     const Array<std::uint32_t>& all = level().heavy;
     if (all.empty()) return sum;
     const std::uint32_t* heavy = all.begin();
-    for (const CodeRun& run : runs_) {
-        const std::size_t first = run.first_group * kGroup;
-        heavy = std::lower_bound(heavy, all.end(), first);
-        for (; heavy != all.end() && *heavy < first + run.n_codes; ++heavy) {
-            if (scores[*heavy] > largest || scores[*heavy] == Totals::kDropped) continue;
+    each_run([&](const CodeRun& run, std::size_t first) {
+        const std::size_t first_place = run.first_group * kGroup;
+        heavy = std::lower_bound(heavy, all.end(), first_place);
+        for (; heavy != all.end() && *heavy < first_place + run.n_codes; ++heavy) {
+            const Value score = scores[first + *heavy - first_place];
+            if (score > largest || score == Totals::kDropped) continue;
             const NumberRange rows = level().rows(*heavy);
             sum += codes_.n_entries(rows.begin, rows.end) - LevelNodes::kMostWeight;
         }
-    }
+    });
     return sum;
 }
 
@@ -246,23 +259,20 @@ void TreeLevels<Totals>::widen_radius() {
     // The distance on this level is the total less that of the levels above.
     std::vector<std::uint16_t> cuts = cuts_;
     cuts[depth_] = Totals::kDropped;
-    Array<Value> on_level(level().n_groups() * kGroup);
+    Array<Value> on_level(n_compared_ * kGroup);
     LevelScan scan = scan_of(runs_, cuts.data());
     Totals::scan(scan, totals_.data());
     --scan.end_level;
     Totals::scan(scan, on_level.data());  // the totals without this level
-    for (const CodeRun& run : runs_) {
-        for (std::size_t i = run.first_group * kGroup; i < run.first_group * kGroup + run.n_codes; ++i) {
-            const bool dropped = totals_[i] == Totals::kDropped;
-            on_level[i] = dropped ? Totals::kDropped : static_cast<Value>(totals_[i] - on_level[i]);
-        }
+    const std::size_t n_totals = n_compared_ * kGroup;
+    for (std::size_t i = 0; i < n_totals; ++i) {
+        const bool dropped = totals_[i] == Totals::kDropped;
+        on_level[i] = dropped ? Totals::kDropped : static_cast<Value>(totals_[i] - on_level[i]);
     }
     const auto weight_of = [&](std::size_t score) { return weighed(score, on_level.data()); };
     cuts_[depth_] = std::max(cuts_[depth_], smallest(n_needed_, cuts_[depth_], weight_of));
-    for (const CodeRun& run : runs_) {
-        for (std::size_t i = run.first_group * kGroup; i < run.first_group * kGroup + run.n_codes; ++i) {
-            if (on_level[i] > cuts_[depth_]) totals_[i] = Totals::kDropped;
-        }
+    for (std::size_t i = 0; i < n_totals; ++i) {
+        if (on_level[i] > cuts_[depth_]) totals_[i] = Totals::kDropped;
     }
 }
 

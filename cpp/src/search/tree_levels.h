@@ -1,7 +1,8 @@
 // The levels of a tree for one query: the totals of their nodes, and the cuts.
 //
 // Used by the pruned search, for several queries in turns: each level is compared in chunks of groups that stay in the
-// cache for all of them. In a coarse tree only what is below kept nodes of the first level is compared.
+// cache for all of them. In a coarse tree only what is below kept nodes of the first level is compared. Leaves are one
+// more level, whose cut keeps the k nearest.
 #pragma once
 
 #include <cstring>
@@ -44,6 +45,12 @@ class TreeLevels {
     /// Call visit(place) for the nodes of the last level with this total.
     template <typename Visit>
     void each(std::size_t total, Visit visit) const;
+    /// In a tree with leaves, call visit(row, distance) for the nearest codes below kept nodes: at least k of them, or
+    /// all if there are fewer.
+    template <typename Visit>
+    void each_leaf(Visit visit) const;
+    /// Number of rows below nodes kept at the first level.
+    std::size_t n_rows() const;
     /// The numbers of the ranges of rows below nodes kept at the first level: the nearest, then the others ascending.
     std::vector<std::uint32_t> ranges() const;
 
@@ -51,20 +58,29 @@ class TreeLevels {
     static constexpr std::size_t kUnknown = SIZE_MAX;
 
     const LevelNodes& level() const { return tree_.level(depth_); }
-    bool is_last() const { return depth_ + 1 == tree_.n_levels(); }
+    std::size_t n_depths() const { return tree_.n_levels() + (tree_.has_leaves() ? 1 : 0); }
+    bool is_last() const { return depth_ + 1 == n_depths(); }
+    bool at_leaves() const { return depth_ == tree_.n_levels(); }
     std::size_t largest_score() const;
     bool starts_below_first() const { return tree_.is_coarse() && depth_ > 0; }
     LevelScan scan_of(const std::vector<CodeRun>& runs, const std::uint16_t* cuts) const;
     void list_runs();
-    template <typename Sum>
-    std::size_t sum_over_runs(Sum sum) const;
+    void list_runs_in(NumberRange groups);
+    // Calls visit(run, its first position in totals_).
+    template <typename Visit>
+    void each_run(Visit visit) const;
+    // Calls visit(number of a run, place in it, total).
+    template <typename Visit>
+    void each_between(std::size_t least, std::size_t largest, Visit visit) const;
 
     // Whether cuts are found by counting.
-    bool counts() const { return !by_level_ && given_ == nullptr; }
+    bool counts() const { return at_leaves() || (!by_level_ && given_ == nullptr); }
+    bool weighs() const { return !at_leaves() && pruning_.mode == KeepMode::gallery_ratio; }
     void open_level();
     std::uint16_t find_cut();
     void widen_radius();
     std::size_t count(std::size_t total) const;
+    std::size_t sum_of_weights(const Value* scores, std::size_t largest) const;
     std::size_t count_candidates();
     std::size_t counted(std::size_t largest);
     std::size_t weighed(std::size_t largest, const Value* scores);
@@ -92,7 +108,8 @@ class TreeLevels {
     std::size_t next_run_ = 0;  // the first run that does not end before the chunk under way
     std::size_t guess_ = 0;
     std::vector<std::size_t> counts_;  // by largest score: nodes, or for gallery_ratio the sum of their weights
-    Array<Value> totals_;              // of the nodes of the runs: distance over all levels so far
+    Array<Value> totals_;              // of the nodes of one run after the other: distance over all levels so far
+    std::size_t n_compared_ = 0;       // groups in totals_
 };
 
 extern template class TreeLevels<NarrowTotals>;
@@ -100,17 +117,46 @@ extern template class TreeLevels<WideTotals>;
 
 template <typename Totals>
 template <typename Visit>
-void TreeLevels<Totals>::each(std::size_t total, Visit visit) const {
+void TreeLevels<Totals>::each_run(Visit visit) const {
+    std::size_t first = 0;
+    for (const CodeRun& run : runs_) {
+        visit(run, first);
+        first += groups_of(run) * kGroup;
+    }
+}
+
+template <typename Totals>
+template <typename Visit>
+void TreeLevels<Totals>::each_between(std::size_t least, std::size_t largest, Visit visit) const {
     constexpr std::size_t kGroupsAtOnce = 32;
     std::uint32_t positions[kGroupsAtOnce * kGroup];
-    for (const CodeRun& run : runs_) {
-        const std::size_t end = run.first_group + groups_of(run);
-        for (std::size_t first = run.first_group; first < end; first += kGroupsAtOnce) {
-            const std::size_t n_groups = std::min(kGroupsAtOnce, end - first);
-            const std::size_t n = Totals::find(totals_.data() + first * kGroup, n_groups, total, positions);
-            for (std::size_t i = 0; i < n; ++i) visit(first * kGroup + positions[i]);
+    std::size_t run = 0, first_of_run = 0;
+    for (std::size_t group = 0; group < n_compared_; group += kGroupsAtOnce) {
+        const std::size_t n_groups = std::min(kGroupsAtOnce, n_compared_ - group);
+        const std::size_t n = Totals::find(totals_.data() + group * kGroup, n_groups, least, largest, positions);
+        for (std::size_t i = 0; i < n; ++i) {
+            const std::size_t position = group * kGroup + positions[i];
+            while (position >= first_of_run + groups_of(runs_[run]) * kGroup) {
+                first_of_run += groups_of(runs_[run++]) * kGroup;
+            }
+            visit(run, position - first_of_run, totals_[position]);
         }
     }
+}
+
+template <typename Totals>
+template <typename Visit>
+void TreeLevels<Totals>::each(std::size_t total, Visit visit) const {
+    each_between(total, total,
+                 [&](std::size_t run, std::size_t place, Value) { visit(runs_[run].first_group * kGroup + place); });
+}
+
+template <typename Totals>
+template <typename Visit>
+void TreeLevels<Totals>::each_leaf(Visit visit) const {
+    each_between(0, largest_total_, [&](std::size_t run, std::size_t place, Value total) {
+        visit(tree_.range(first_kept_[run], tree_.n_levels()).begin + place, std::int32_t{total});
+    });
 }
 
 }  // namespace fasthash

@@ -60,7 +60,14 @@ const ArrangedSegment::Sorted& ArrangedSegment::of_levels(const LevelLayout& lay
     return sorted_.get([&] {
         SortedCodes codes = sorted(codes_);
         LevelTree tree(codes, layout);
-        if (tree.is_spread()) codes.hold_byte_major();
+        constexpr std::size_t kMostLeaves = 1 << 17;  // whose distances stay in the cache
+        if (tree.is_spread() && tree.is_coarse() && codes.n_rows() <= kMostLeaves &&
+            codes.n_bytes() <= kMostPartBytes) {
+            tree.hold_leaves(codes, layout);
+            codes.release_codes();
+        } else if (tree.is_spread()) {
+            codes.hold_byte_major();
+        }
         return std::make_unique<const Sorted>(Sorted{std::move(codes), std::move(tree)});
     });
 }
