@@ -120,7 +120,9 @@ void ClusterSearch::visit_all(Stopper& stopper) {
     std::partial_sum(visiting_end_.begin(), visiting_end_.end(), visiting_end_.begin());
     for (const Visit& each : visits_) visiting_[visiting_end_[each.cluster]++] = each.query;
     std::size_t begin = 0;
-    for (std::uint32_t c = 0; c < centroids_.n && !stopper.stopped(); begin = visiting_end_[c++]) {
+    for (std::uint32_t c = 0; c < centroids_.n; begin = visiting_end_[c++]) {
+        if (visiting_end_[c] == begin) continue;
+        if (stopper.stopped()) return;
         visit(c, visiting_.data() + begin, visiting_end_[c] - begin, stopper);
     }
 }

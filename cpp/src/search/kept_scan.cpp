@@ -31,6 +31,7 @@ KeptScan<Totals>::KeptScan(const SortedCodes& codes, const LevelTree& tree, cons
 
 template <typename Totals>
 void KeptScan<Totals>::run(std::vector<KeptRows> wanted, Stopper& stopper) {
+    if (wanted.empty()) return;
     wanted_ = std::move(wanted);
     for (const KeptRows& each : wanted_) of_query_[each.query] = &each;
     // The nearest range of each query first: it brings the threshold down.
@@ -65,16 +66,16 @@ void KeptScan<Totals>::run_alone(const KeptRows& wanted, Stopper& stopper) {
     constexpr std::size_t kClose = 2 * kGroup;  // rows
     if (wanted.ranges.empty()) return;
     const NumberRange nearest = rows_of(wanted.ranges[0]);
-    compare(nearest, &wanted.query, 1, stopper);
+    if (!compare(nearest, &wanted.query, 1, stopper)) return;
     NumberRange rows{0, 0};
-    for (std::size_t i = 1; i < wanted.ranges.size() && !stopper.stopped(); ++i) {
+    for (std::size_t i = 1; i < wanted.ranges.size(); ++i) {
         const NumberRange next = rows_of(wanted.ranges[i]);
         const bool nearest_between = rows.end <= nearest.begin && nearest.begin < next.begin;
         if (rows.size() > 0 && next.begin - rows.end <= kClose && !nearest_between) {
             rows.end = next.end;
             continue;
         }
-        compare(rows, &wanted.query, 1, stopper);
+        if (!compare(rows, &wanted.query, 1, stopper)) return;
         rows = next;
     }
     compare(rows, &wanted.query, 1, stopper);
@@ -101,29 +102,31 @@ void KeptScan<Totals>::run_lists(bool nearest, Stopper& stopper) {
         for (std::size_t i = ranges.begin; i < ranges.end; ++i) lists_[end_of_list_[each.ranges[i]]++] = each.query;
     }
     std::size_t begin = 0;
-    for (std::size_t range = 0; range < n_ranges && !stopper.stopped(); begin = end_of_list_[range++]) {
-        compare(rows_of(range), lists_.data() + begin, end_of_list_[range] - begin, stopper);
+    for (std::size_t range = 0; range < n_ranges; begin = end_of_list_[range++]) {
+        if (!compare(rows_of(range), lists_.data() + begin, end_of_list_[range] - begin, stopper)) return;
     }
 }
 
 template <typename Totals>
-void KeptScan<Totals>::compare(NumberRange rows, const std::uint32_t* queries, std::size_t n_queries,
+bool KeptScan<Totals>::compare(NumberRange rows, const std::uint32_t* queries, std::size_t n_queries,
                                Stopper& stopper) {
-    if (n_queries == 0 || rows.begin >= rows.end) return;
+    constexpr std::size_t kCallsBetweenPolls = 16;
+    if (n_queries == 0 || rows.begin >= rows.end) return true;
     rows_ = rows;
     for (std::size_t i = 0; i < n_queries; ++i) {
         thresholds_[queries[i]] = static_cast<std::uint16_t>(block_.nearest[queries[i]].largest_distance() + 1);
     }
     const std::size_t groups_per_call = std::max<std::size_t>(1, kCallBytes / (kGroup * codes_.n_bytes()));
     const std::size_t end_group = (rows.end + kGroup - 1) / kGroup;
-    for (first_group_ = rows.begin / kGroup; first_group_ < end_group && !stopper.stopped();
-         first_group_ += groups_per_call) {
+    for (first_group_ = rows.begin / kGroup; first_group_ < end_group; first_group_ += groups_per_call) {
         const std::size_t n = std::min(groups_per_call, end_group - first_group_);
         groups_ = codes_.groups(first_group_, n, scratch_);
         kernels().scan_groups(
             {prepared_.data(), queries, n_queries, thresholds_.data(), groups_, n, codes_.n_bytes(), this});
         push_waiting();
+        if (++n_calls_ % kCallsBetweenPolls == 0 && stopper.stopped()) return false;
     }
+    return true;
 }
 
 template <typename Totals>

@@ -38,7 +38,8 @@ class KeptScan final : private GroupSink {
     void settle(const KeptRows& wanted);
     void run_alone(const KeptRows& wanted, Stopper& stopper);
     void run_lists(bool nearest, Stopper& stopper);
-    void compare(NumberRange rows, const std::uint32_t* queries, std::size_t n_queries, Stopper& stopper);
+    // False if the search must end.
+    bool compare(NumberRange rows, const std::uint32_t* queries, std::size_t n_queries, Stopper& stopper);
     void take(std::size_t query, std::size_t group, std::uint64_t rows, const std::uint16_t* distances) override;
     void push_waiting();
     std::uint64_t kept_rows(std::size_t query, const std::uint8_t* group, std::uint64_t rows) const;
@@ -65,6 +66,7 @@ class KeptScan final : private GroupSink {
     std::vector<std::uint16_t> thresholds_;           // of each query, exclusive
     std::vector<std::uint32_t> lists_, end_of_list_;  // the queries of each range of rows
 
+    std::size_t n_calls_ = 0;
     // Of the comparison under way:
     NumberRange rows_{0, 0};
     std::size_t first_group_ = 0;
