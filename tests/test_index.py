@@ -648,3 +648,14 @@ def test_results_of_each_query():
         assert ids.tolist() == result.ids[q, :3].tolist()
         assert distances.tolist() == result.distances[q, :3].tolist()
     assert list(index.search(CODES[:0], 5).per_query()) == []
+
+
+@pytest.mark.parametrize("k", [2**31 - 1, 2**30])
+def test_results_beyond_the_memory_are_refused(k):
+    """Allocating them would end the process: systems promise more memory than they have."""
+    index = fh.FlatIndex(64)
+    index.add(np.zeros((3, 8), np.uint8))
+    queries = np.zeros((1000, 8), np.uint8)
+    for search in (index.search, lambda *some: fh.search_all([index, index], *some)):
+        with pytest.raises(MemoryError, match=rf"k={k:,} makes [\d,.]+ GB of results with queries.shape.0.=[12],000, "):
+            search(queries, k)

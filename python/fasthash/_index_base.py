@@ -29,7 +29,7 @@ from fasthash._checks import (
     path_bytes,
 )
 from fasthash._html import html_table
-from fasthash._index_options import KEEP_MODES, MAX_K, Allow, Metric, StrPath, check_keep
+from fasthash._index_options import KEEP_MODES, MAX_RESULTS, Allow, Metric, StrPath, check_k, check_keep
 from fasthash._locks import Lazy
 from fasthash._query_filters import are_query_filters, search_by_filter
 from fasthash.filters import IdFilter, core_filter
@@ -420,8 +420,8 @@ class Index:
         max_compared: float | None = None,
     ) -> SearchResult | tuple[SearchResult, SearchStats]:
         array = check_queries(queries, self._width)
-        if type(k) is not int or not 0 < k <= MAX_K:
-            k = check_int("k", k, 1, MAX_K)
+        if type(k) is not int or not 0 < k * len(array) <= MAX_RESULTS:  # else it needs no check
+            k = check_k(k, len(array))
         nearest = self._impl.search_jaccard if self._is_jaccard else self._impl.search
         if keep is None and max_compared is None and allow is None and stats is False and keep_mode == "node_ratio":
             # Fast path: a search can take a few microseconds, and these default arguments need no check.

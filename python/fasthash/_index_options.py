@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 from fasthash import _core
-from fasthash._checks import check_choice, check_fraction
+from fasthash._checks import check_choice, check_fraction, check_int
 
 if TYPE_CHECKING:
     from collections.abc import Sequence, Set
@@ -30,6 +31,7 @@ __all__ = [
     "Metric",
     "Plan",
     "StrPath",
+    "check_k",
     "check_keep",
 ]
 
@@ -63,6 +65,8 @@ PLANS: dict[str, _core.Plan | None] = {
 PLAN_NAMES = {plan: name for name, plan in PLANS.items() if plan is not None}
 MEMORY_NAMES = {memory: name for name, memory in MEMORIES.items()}
 MAX_K = 2**31 - 1
+MAX_RESULTS = 2**24  # of one call without a look at the memory
+_RESULT_BYTES = 12  # an id and a distance
 
 
 class IndexSettings(TypedDict):
@@ -72,6 +76,27 @@ class IndexSettings(TypedDict):
     memory: Memory
     plan: Plan
     metric: Metric
+
+
+def check_k(k: Any, n_queries: int) -> int:
+    """Check k, the number of columns of the results of some queries."""
+    k = check_int("k", k, minimum=1, maximum=MAX_K)
+    n_bytes = _RESULT_BYTES * k * n_queries
+    if k * n_queries > MAX_RESULTS and n_bytes > (available := _available_memory()):
+        raise MemoryError(
+            f"k={k:,} makes {n_bytes / 1e9:,.1f} GB of results with queries.shape[0]={n_queries:,}, more than the "
+            f"{available / 1e9:,.1f} GB of memory at hand; search with a smaller k, fewer queries at once or a radius"
+        )
+    return k
+
+
+def _available_memory() -> float:
+    """Bytes of memory that could be had without swapping; infinite where the system does not say."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return math.inf
 
 
 def check_keep(keep: Any, keep_mode: Any) -> float | None:

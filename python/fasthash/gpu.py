@@ -13,7 +13,7 @@ from fasthash._checks import check_int, check_queries
 from fasthash._gpu_arrays import offsets_of, on_gpu, room_for, stream_of
 from fasthash._gpu_copy import GpuCopy, check_devices
 from fasthash._index_base import Index
-from fasthash._index_options import KEEP_MODES, MAX_K, Allow, KeepMode, Memory, Metric, StrPath, check_keep
+from fasthash._index_options import KEEP_MODES, MAX_K, Allow, KeepMode, Memory, Metric, StrPath, check_k, check_keep
 from fasthash._locks import ChangeLock
 from fasthash._shown import counted
 from fasthash.results import RangeResult, SearchResult
@@ -188,7 +188,8 @@ class _GpuIndex:
         searched = self._copy.searched(allow, keep is not None)
         gpu_queries = self._queries(queries)
         if gpu_queries is None:
-            return searched.search(self._array(queries), k, keep, mode)
+            array = self._array(queries)
+            return searched.search(array, check_k(k, len(array)), keep, mode)
         distances, ids = room_for(gpu_queries, self.metric, len(gpu_queries), k)
         searched.copy.galleries[0].search_on_gpu(
             gpu_queries.data_ptr(),

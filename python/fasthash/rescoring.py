@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fasthash._checks import MAX_BITS, check_bool, check_choice, check_int, check_level_bits, of_ids, own_ids
 from fasthash._core import FormatError
 from fasthash._embedding_state import State, merged, warn_of_collapse, with_center
-from fasthash._index_options import KeepMode
+from fasthash._index_options import KeepMode, check_k
 from fasthash._locks import ChangeLock
 from fasthash._quantiser import (
     DTYPES,
@@ -298,7 +298,7 @@ class RescoringIndex:
             ValueError: wrong shape, unacceptable values, or `k`, `rescore_multiplier` or `keep` out of range.
         """
         vectors = self._check("queries", queries)
-        k = check_int("k", k, minimum=1, maximum=2**31 - 1)
+        k = check_k(k, len(vectors))
         multiplier = check_int("rescore_multiplier", rescore_multiplier, minimum=1)
         state = self._state
         # k may exceed the number of embeddings: allocate no more candidates than exist.

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import check_int, check_queries
+from fasthash._checks import check_queries
 from fasthash._index_base import Index
-from fasthash._index_options import MAX_K
+from fasthash._index_options import check_k
 
 __all__ = ["SearchAllResult", "search_all"]
 
@@ -71,8 +71,8 @@ def search_all(indices: Sequence[Index], queries: ArrayLike, k: int = 10) -> Sea
             )
         if index.metric != indices[0].metric:
             raise ValueError(f"indices must have one metric, got {indices[0].metric} at 0 and {index.metric} at {i}")
-    k = check_int("k", k, 1, MAX_K)
     codes = check_queries(queries, indices[0].n_bits)
+    k = check_k(k, len(codes) * len(indices))
     found = [index._search(codes, k, None, "node_ratio", None, False) for index in indices]
     distances = np.concatenate([result[0] for result in found], axis=1)
     ids = np.concatenate([result[1] for result in found], axis=1)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fasthash._arrays import own_array
 from fasthash._checks import check_bool, check_int, check_queries, check_radius, code_bytes, is_int64, of_ids, own_ids
-from fasthash._index_options import MAX_K, Allow, IndexSettings, KeepMode, check_keep
+from fasthash._index_options import Allow, IndexSettings, KeepMode, check_k, check_keep
 from fasthash.distributed._ray import shared
 from fasthash.distributed.fleet import Fleet
 from fasthash.distributed.merge import merge_nearest, merge_ranges, merge_stats, rows_of_shards, shard_of
@@ -117,7 +117,7 @@ class Searching(Sharded):
             ShardLostError: no copy of a shard is left.
         """
         array = check_queries(own_array("queries", queries), self.n_bits)
-        k = check_int("k", k, minimum=1, maximum=MAX_K)
+        k = check_k(k, len(array))
         share = check_keep(keep, keep_mode)
         if keep is not None and self.metric != "hamming":
             raise ValueError(f"metric must be 'hamming' for keep, this index has {self.metric!r}")
