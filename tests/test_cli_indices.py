@@ -271,7 +271,7 @@ def test_codes_from_a_pipe_need_an_output(run, tmp_path, codes):
         ("search photos queries.npy", "photos is a folder, not an index file"),
         ("search shards queries.npy", "shards is an index in shards, which needs --ray"),
         ("export shards -o out.fps", "shards is an index in shards, which export does not read"),
-        ("search missing.fh queries.npy", "No such file or directory: 'missing.fh'"),
+        ("search missing.fh queries.npy", "missing.fh: cannot open: No such file or directory"),
         ("build objects.npy", "objects.npy holds Python objects, not numbers"),
         ("build objects.npz", "objects.npz holds Python objects, not numbers"),
         ("build codes.npy --levels 9,55", "--levels must be a multiple of 8, got 9"),

@@ -4,6 +4,7 @@ import gc
 import multiprocessing
 import os
 import pickle
+import shutil
 import threading
 import uuid
 from pathlib import Path
@@ -513,6 +514,34 @@ def test_files_that_a_reader_needs_stay(folder):
         assert not needed & set(os.listdir(folder))
         assert_no_leaks(folder)
     assert len(fh.Store(folder.with_name("backup"))) == 10
+
+
+@pytest.mark.parametrize(
+    ("made_anew", "message"),
+    [
+        ({"n_bits": 32}, "n_bits=32 instead of 16"),
+        ({"n_bits": 16, "metric": "jaccard"}, "metric='jaccard' instead of 'hamming'"),
+        ({"n_bits": 16}, None),
+    ],
+)
+def test_a_reader_of_a_folder_that_was_made_anew(folder, made_anew, message):
+    """The new store is taken if its codes can be searched in the same way."""
+    small(folder).close()
+    with fh.Store(folder) as reader:
+        shutil.rmtree(folder)
+        with pytest.raises(FileNotFoundError, match="holds no store"):
+            reader.refresh()
+        with fh.Store(folder, "w", **made_anew) as store:
+            store.add(np.zeros((3, made_anew["n_bits"] // 8), np.uint8), keys=["x", "y", "z"])
+            store.commit()
+        if message is None:
+            assert reader.refresh()
+            assert len(reader) == 3
+            return
+        with pytest.raises(ValueError, match=f"path='.*' holds another store now, with {message}; open it anew"):
+            reader.refresh()
+        assert len(reader) == 10
+        assert reader.search(np.zeros((1, 2), np.uint8), k=1).keys.shape == (1, 1)
 
 
 # ---- merging ----

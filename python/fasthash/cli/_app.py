@@ -136,7 +136,7 @@ def one_line_errors() -> Iterator[None]:
     except OSError as error:
         if is_of_output(error):
             raise
-        fail(typed(_of_worker(str(error))) or type(error).__name__)
+        fail(typed(_of_worker(_of_file(error))) or type(error).__name__)
     except (FormatError, TypeError, ValueError, FloatingPointError, MemoryError) as error:
         fail(typed(_of_worker(str(error))) or type(error).__name__)
 
@@ -154,6 +154,13 @@ def typed(message: str) -> str:
     flags = {each.name: max(each.opts, key=len) for each in context.command.params}
     options = {name: flag for name, flag in flags.items() if flag.startswith("-")}
     return as_typed(message, options, [name for name in options if context.params.get(name) is not None])
+
+
+def _of_file(error: OSError) -> str:
+    """The message of an error, with the file first and without the number of the system's list."""
+    if error.strerror is None or error.filename is None:
+        return str(error)
+    return f"{os.fsdecode(error.filename)}: {error.strerror}"
 
 
 def _of_worker(message: str) -> str:

@@ -132,12 +132,11 @@ def train(
 
     Examples:
 
-        fasthash train runs/a --backbone hrnet_w18_small --image-size 32 --bits 8,16,40 --lr 5e-4 --epochs 5
+        fasthash train runs/a --backbone hrnet_w18_small --image-size 32 --lr 5e-4
 
-        fasthash train runs/b --preset hhnet --data cifar10 --root data --protocol cifar10-hhnet
+        fasthash train runs/b --preset hhnet --data cifar10 --root data
 
-        fasthash train runs/c --loss 'csq hyp2' --bits '16 32 64' --seeds '0 1 2' --weights package
-          --backbone tf_efficientnet_lite0 --image-size 64 --freeze-backbone
+        fasthash train runs/c --loss 'csq hyp2' --bits '16 32 64' --seeds '0 1 2'
     """
     with one_line_errors():
         not_an_input(output, root)

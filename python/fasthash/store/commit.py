@@ -53,7 +53,7 @@ class Commit:
         self.manifest_after = replace(self.manifest_after, keys=kind, next_id=next_id)
         if not len(draft):
             return
-        n_bytes = len(draft) * code_bytes(sum(self.manifest_after.level_bits))
+        n_bytes = len(draft) * code_bytes(self.manifest_after.n_bits)
         file = save_segment(self._folder, draft.index, flushed=n_bytes > _LARGE)
         self.written.append(self._folder / file.name)
         files.reached("segment written")

@@ -109,6 +109,10 @@ class Manifest:
     metric: Metric = "hamming"
 
     @property
+    def n_bits(self) -> int:
+        return sum(self.level_bits)
+
+    @property
     def settings(self) -> IndexSettings:
         """Settings of the index that the store is searched as."""
         return {"level_bits": self.level_bits, "memory": self.memory, "plan": self.plan, "metric": self.metric}

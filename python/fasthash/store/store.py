@@ -127,12 +127,21 @@ class Store(Readable):
 
         Raises:
             FormatError: the newest commit is damaged.
+            ValueError: the folder holds a new store with codes of another width or another metric.
             OSError: a file cannot be read.
         """
         view, opened = self._view, self._opened
         if opened is None or manifest_text(self._folder) == opened.manifest_text:
             return False
-        self._opened = self._open(view.segments)
+        newest = self._open(view.segments)
+        for name in ("n_bits", "metric"):
+            before, now = (getattr(each.manifest, name) for each in (view, newest.view))
+            if before != now:
+                raise ValueError(
+                    f"path={os.fspath(self._folder)!r} holds another store now, with {name}={now!r} instead of "
+                    f"{before!r}; open it anew"
+                )
+        self._opened = newest
         return True
 
     def info(self) -> dict[str, Any]:

@@ -126,7 +126,7 @@ class View(Held):
         return {
             "kind": "store",
             "codes": len(self),
-            "bits": sum(manifest.level_bits),
+            "bits": manifest.n_bits,
             "levels": list(manifest.level_bits),
             "memory": manifest.memory,
             "plan": manifest.plan,
