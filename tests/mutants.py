@@ -26,8 +26,8 @@ SCAN, SCAN_H = "cpp/src/search/scan.cpp", "cpp/src/search/scan.h"
 SEARCH = "cpp/src/segments/segment_search.cpp"
 PRUNED, LEVELS = "cpp/src/search/pruned_search.cpp", "cpp/src/search/tree_levels.cpp"
 SUBSTRING, ROW_IDS = "cpp/src/search/substring_search.cpp", "cpp/src/codes/row_ids.cpp"
-ENTRIES = "cpp/src/search/row_entries.cpp"
-MERGE, RESCORING = "python/fasthash/distributed/merge.py", "python/fasthash/rescoring.py"
+ENTRIES, SAFE_CUTS = "cpp/src/search/row_entries.cpp", "cpp/src/search/safe_cuts.cpp"
+MERGE, RESCORING = "python/fasthash/distributed/merge.py", "python/fasthash/_embedding_state.py"
 CLUSTERS, ARRANGED = "cpp/src/search/cluster_search.cpp", "cpp/src/codes/arranged_codes.cpp"
 JACCARD, JACCARD_H = "cpp/src/search/jaccard_scan.cpp", "cpp/src/search/jaccard_topk.h"
 GPU, BATCH, GALLERY = "cpp/gpu/search_kernels.h", "cpp/gpu/query_batch.h", "cpp/gpu/gallery.cu"
@@ -46,7 +46,7 @@ MUTANTS = [
     Mutant("the last of ascending ids is refused", TOPK_H, ": n_within_ < k_;", ": n_within_ + 1 < k_;"),
     Mutant("the id of an earlier threshold stays", TOPK, "        id_threshold_ = INT64_MAX;\n    }", "    }"),
     Mutant("the threshold falls at most one bit", TOPK, "    while (n_within_ -", "    if (n_within_ -"),
-    Mutant("compacting drops the last tie", TOPK, "pair.id > id_threshold_);", "pair.id >= id_threshold_);"),
+    Mutant("compacting drops the last tie", TOPK, "(pair.id < id_threshold_)) | is_last;", "(pair.id < id_threshold_));"),
     Mutant("compacting keeps the wrong ties", TOPK, "std::nth_element(ties_.begin(), last, ties_.end());", "std::nth_element(ties_.begin(), last, ties_.end(), std::greater<>());"),
     Mutant("large ids are sorted by their low half", TOPK, "shift < 64 && range >> shift != 0", "shift < 32 && range >> shift != 0"),
     Mutant("a scan takes the next group's least id", SCAN, "entries_.least_id(group)", "entries_.least_id(std::min(group + 1, (codes_.size() - 1) / kGroup))"),
@@ -68,11 +68,18 @@ MUTANTS = [
     Mutant("segments in any order count as ordered", "cpp/src/segments/state.cpp", "|| each.segment->smallest_id() < last) return", ") return"),
     Mutant("pruned searches end before ties", PRUNED, "total <= largest() && !scans", "total < largest() && !scans"),
     Mutant("pruned levels keep fewer than k", LEVELS, "std::min(k, codes_.n_entries());", "std::min(k, codes_.n_entries()) / 2;"),
-    Mutant("empty places of a level are counted", LEVELS, "static_cast<std::uint32_t>(places.size()),", "static_cast<std::uint32_t>(places.size() + 1),"),
+    Mutant("empty places of a level are counted", LEVELS, "places.end - places.begin, first", "places.end - places.begin + 1, first"),
     Mutant("heavy nodes count as light ones", LEVELS, "sum += codes_.n_entries(rows.begin, rows.end) - LevelNodes::kMostWeight;", "sum += 0 * rows.size();"),
     Mutant("scanned rows ignore the cuts", "cpp/src/search/kept_scan.cpp", "& (totals[i] < Totals::kDropped)", ""),
     Mutant("scanned rows are compared twice", "cpp/src/search/kept_scan.cpp", "std::min<std::size_t>(wanted.first_total, ", "std::min<std::size_t>(0, "),
     Mutant("a sample of kept rows counts others", "cpp/src/search/kept_scan.cpp", "sample_.keep(g, kept_rows(", "sample_.keep(g, ~std::uint64_t{0} | kept_rows("),
+    Mutant("a few scanned rows ignore the cuts", "cpp/src/search/kept_scan.cpp", "if (!kept || total < first)", "if (total < first)"),
+    Mutant("a few scanned rows are compared twice", "cpp/src/search/kept_scan.cpp", "if (!kept || total < first)", "if (!kept)"),
+    Mutant("every code counts as kept for certain", SAFE_CUTS, "beyond == n_levels_ ? Fate::kept", "beyond <= n_levels_ ? Fate::kept"),
+    Mutant("the next byte bounds a cut too far", SAFE_CUTS, "sum + others(d) >= needed", "sum + others(d) > needed"),
+    Mutant("nodes count as entries", SAFE_CUTS, "return sums.n_entries - sums.n_below;", "return 0 * (sums.n_entries - sums.n_below);"),
+    Mutant("codes of unknown fate do no harm", SCAN, "if (fate == Fate::unknown) nearest", "if (fate == Fate::unknown && distance < 0) nearest"),
+    Mutant("the nearest leaf is left out", LEVELS, "smallest(n_needed_, static_cast<std::uint16_t>(guess_), count_of);", "smallest(n_needed_, static_cast<std::uint16_t>(guess_), count_of) - 1;"),
     Mutant("an annulus ends one radius early", CLUSTERS, "std::min(radii.last, d + most)", "std::min(radii.last, d + most - 1)"),
     Mutant("an annulus begins one radius late", CLUSTERS, "std::max(radii.first, d - most)", "std::max(radii.first, d - most + 1)"),
     Mutant("clusters at the threshold are left out", CLUSTERS, "if (least > most ||", "if (least >= most ||"),
@@ -157,6 +164,7 @@ class Trial:
         for step in (
             "tests/test_differential.py",
             "tests/test_search.py",
+            "tests/test_keep.py",
             "tests/test_certificate.py",
             "tests/test_jaccard.py",
         ):

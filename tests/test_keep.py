@@ -44,7 +44,16 @@ def few_first_bytes(rng, n, n_bytes):
     return codes
 
 
-GALLERIES = {f.__name__: f for f in (spread, clustered, one_bit_apart, few_prefixes, few_first_bytes)}
+def uneven(rng, n, n_bytes):
+    """Neighbours that are near on some bytes and far on others, so that cuts part codes of equal distance."""
+    rates = rng.choice([0.01, 0.05, 0.2, 0.5], n_bytes)
+    flips = np.packbits(rng.random((n, n_bytes, 8)) < rates[:, None], axis=2)[..., 0]
+    codes = rng.integers(0, 256, (2, n_bytes), np.uint8)[rng.integers(0, 2, n)] ^ flips
+    codes[:, 0] = np.array([3, 3, 7, 31], np.uint8)[rng.integers(0, 4, n)]
+    return codes
+
+
+GALLERIES = {f.__name__: f for f in (spread, clustered, one_bit_apart, few_prefixes, few_first_bytes, uneven)}
 
 
 def assert_prunes(index, codes, ids, queries, k, layout, keep, mode):
@@ -175,3 +184,19 @@ def test_scattered_neighbours_come_from_exact_search(layout, mode):
     assert by_search > 0.4 or layout == (8, 8, 8, 40)  # whose second level has few nodes
     for keep, k in [(0.02, 1), (0.3, 10), (0.5, 100), (1, n + 1)]:
         assert_prunes(planned, codes, ids, queries, k, layout, keep, mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("layout", [(8, 16, 40), (8, 8, 8, 40), (8, 16, 8)])
+def test_uneven_neighbours_are_judged_one_by_one(layout, mode):
+    """Bounds one bit too large would keep codes that the tree drops."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        n = 5000
+        codes = uneven(rng, n, sum(layout) // 8)
+        repeated = rng.random(n) < 0.3
+        codes[repeated] = codes[rng.integers(0, 50, repeated.sum())]
+        queries = np.concatenate([codes[:30], uneven(rng, 10, codes.shape[1])])
+        index = filled(fh.HierIndex(layout, plan="clusters"), codes, np.arange(n))
+        for keep, k in [(0.003, 1), (0.03, 5), (0.1, 20), (0.3, 5), (0.7, 10)]:
+            assert_prunes(index, codes, np.arange(n), queries, k, layout, keep, mode)

@@ -57,7 +57,7 @@ class TopK {
         if (enters) keep(distance, id);
         return enters;
     }
-    /// Lower the threshold to this distance. Within it, at least k pairs have been pushed or will be, or has_k() tells.
+    /// Lower the threshold to this distance. The caller knows of k pairs within it, or asks has_k() at the end.
     void limit(std::int32_t distance);
     /// Count n pairs within the threshold. Only for count_only.
     void count(std::size_t n) { n_within_ += n; }

@@ -93,7 +93,8 @@ LevelTree::LevelTree(const SortedCodes& codes, const LevelLayout& layout) : n_ro
     }
     for (std::size_t number = 0; coarse && number < n_first; ++number) {
         const NumberRange rows = range(number, n_levels);
-        entries_below_.push_back(codes.n_entries(rows.begin, rows.end));
+        const std::size_t n_below = n_levels > 1 ? range(number, 1).size() : 0;
+        weights_.push_back({1, codes.n_entries(rows.begin, rows.end), n_below, 0});
     }
     constexpr std::size_t kMostBytes = 8;  // of counts, for each node
     if (coarse && n_levels > 1 && NearNodes::bytes(n_first) <= kMostBytes * levels_[1].n_nodes) {
@@ -136,7 +137,7 @@ std::size_t LevelNodes::nbytes() const {
 }
 
 std::size_t LevelTree::nbytes() const {
-    std::size_t bytes = levels_.capacity() * sizeof(LevelNodes) + below_.nbytes() + entries_below_.nbytes() +
+    std::size_t bytes = levels_.capacity() * sizeof(LevelNodes) + below_.nbytes() + weights_.nbytes() +
                         near_nodes_.nbytes() + leaves_below_.nbytes() + leaves_.nbytes();
     for (const LevelNodes& level : levels_) bytes += level.nbytes();
     return bytes;

@@ -38,6 +38,21 @@ struct LevelNodes {
     std::size_t nbytes() const;
 };
 
+/// What hangs below nodes of the first level.
+struct Weights {
+    std::uint64_t n_nodes;  ///< these nodes themselves
+    std::uint64_t n_entries;
+    std::uint64_t n_below;  ///< nodes of the second level
+    std::uint64_t unused;   ///< four numbers make a vector
+
+    void add(const Weights& other) {
+        n_nodes += other.n_nodes;
+        n_entries += other.n_entries;
+        n_below += other.n_below;
+        unused += other.unused;
+    }
+};
+
 /// All levels but the last, whose nodes are the distinct codes themselves.
 ///
 /// A tree is coarse if nodes of its first level have many rows on average. Then only what is below kept nodes of the
@@ -75,8 +90,8 @@ class LevelTree {
     const RowRange* places_below(std::size_t depth) const {
         return depth == n_levels() ? leaves_below_.data() : below_.data() + (depth - 1) * levels_[0].n_nodes;
     }
-    /// Entries below a node of the first level of a coarse tree.
-    std::size_t entries_below(std::size_t number) const { return entries_below_[number]; }
+    /// In a coarse tree, what hangs below each node of the first level.
+    const Array<Weights>& weights() const { return weights_; }
     /// Of the second level of a coarse tree; empty if they would take much memory beside the nodes.
     const NearNodes& near_nodes() const { return near_nodes_; }
     /// The cut that a search found last at a level, or of the leaves at depth n_levels(). A search that begins with it
@@ -92,8 +107,8 @@ class LevelTree {
     std::size_t n_rows_;
     std::unique_ptr<std::atomic<std::uint16_t>[]> likely_cuts_;
     // Of a coarse tree:
-    Array<RowRange> below_;             // for each depth from 1 to n_levels(): the range of each first-level node
-    Array<std::size_t> entries_below_;  // each first-level node
+    Array<RowRange> below_;   // for each depth from 1 to n_levels(): the range of each first-level node
+    Array<Weights> weights_;  // of each first-level node
     NearNodes near_nodes_;
     Array<RowRange> leaves_below_;  // each first-level node
     ByteMajorCodes leaves_{0};      // without the bytes of the first level; each range begins a new group

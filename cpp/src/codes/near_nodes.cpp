@@ -1,5 +1,6 @@
 #include "codes/near_nodes.h"
 
+#include <algorithm>
 #include <vector>
 
 namespace fasthash {

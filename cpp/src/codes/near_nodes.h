@@ -5,7 +5,6 @@
 
 #include "codes/byte_major_codes.h"
 #include "platform/array.h"
-#include "platform/number_range.h"
 
 namespace fasthash {
 

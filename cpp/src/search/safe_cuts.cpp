@@ -1,6 +1,7 @@
 #include "search/safe_cuts.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "search/keep_rule.h"
 #include "search/level_totals.h"
@@ -15,39 +16,27 @@ class CutBounds {
         : tree_(tree),
           layout_(layout),
           pruning_(pruning),
+          k_(k),
           n_first_(tree.level(0).n_nodes),
           has_near_nodes_(!tree.near_nodes().empty()),
           prepared_(layout.offset(1) * kernels().prepared_bytes),
           distances_(tree.level(0).n_groups() * kGroup),
-          weights_(n_first_),
           sums_(layout.offset(1) * 8 + 1) {
-        std::size_t n_entries = 0;
-        for (std::size_t node = 0; node < n_first_; ++node) {
-            const std::size_t n_below = tree.n_levels() > 1 ? tree.range(node, 1).size() : 0;
-            weights_[node] = {{1, tree.entries_below(node), n_below, 0}};
-            n_entries += tree.entries_below(node);
-        }
-        n_needed_ = std::min(k, n_entries);
-        n_kept_entries_ = std::max(kept(n_entries), n_needed_);
+        for (const Weights& weights : tree.weights()) n_entries_ += weights.n_entries;
     }
 
-    // Sets the bounds; returns the number of levels whose cut is exact.
-    std::uint8_t find(const std::uint8_t* query, std::uint16_t* cuts) {
+    // Sets the bounds; false if fewer than k entries are within that of the first level.
+    bool find(const std::uint8_t* query, std::uint16_t* cuts) {
         compare(query);
-        return pruning_.mode == KeepMode::gallery_ratio ? find_by_entries(query, cuts) : find_by_nodes(query, cuts);
+        if (pruning_.mode == KeepMode::gallery_ratio) {
+            find_by_entries(query, cuts);
+        } else {
+            find_by_nodes(query, cuts);
+        }
+        return sums_[cuts[0]].n_entries >= k_;
     }
 
  private:
-    // What hangs below first-level nodes: themselves, entries, and nodes of the second level.
-    enum Weight { kNodes, kEntries, kBelow };
-    struct Weights {
-        std::uint64_t of[4];  // a power of two, for vectors
-
-        void add(const Weights& other) {
-            for (std::size_t i = 0; i < 4; ++i) of[i] += other.of[i];
-        }
-    };
-
     // Sets the distances, and the sums of the weights up to each of them.
     void compare(const std::uint8_t* query) {
         const std::uint16_t all = NarrowTotals::kDropped;
@@ -57,63 +46,64 @@ class CutBounds {
                             0, 1, &all, false},
                            distances_.data());
         std::fill(sums_.begin(), sums_.end(), Weights{});
-        for (std::size_t node = 0; node < n_first_; ++node) sums_[distances_[node]].add(weights_[node]);
+        const Weights* weights = tree_.weights().data();
+        for (std::size_t node = 0; node < n_first_; ++node) sums_[distances_[node]].add(weights[node]);
         for (std::size_t d = 1; d < sums_.size(); ++d) sums_[d].add(sums_[d - 1]);
     }
 
-    std::uint8_t find_by_entries(const std::uint8_t* query, std::uint16_t* cuts) {
-        cuts[0] = reached(kEntries, n_kept_entries_);
+    void find_by_entries(const std::uint8_t* query, std::uint16_t* cuts) {
+        const std::size_t needed = kept(n_entries_);
+        cuts[0] = bound(needed, [this](std::size_t d) { return sums_[d].n_entries; });
         std::fill(cuts + 1, cuts + tree_.n_levels(), cuts[0]);
-        if (has_near_nodes_) {
-            // Where a node has several entries, all but one of them count as near as the first level is.
-            const auto others = [this, cuts](std::size_t d) {
-                const Weights& sums = sums_[std::min<std::size_t>(d, cuts[0])];
-                return sums.of[kEntries] - sums.of[kBelow];
-            };
-            cuts[1] = std::max(cuts[1], reached_below(query, cuts[0], n_kept_entries_, others));
-        }
-        return 1;
+        if (!has_near_nodes_) return;
+        // Where a node has several entries, all but one of them count as near as the first level is.
+        const auto others = [this, cuts](std::size_t d) {
+            const Weights& sums = sums_[std::min<std::size_t>(d, cuts[0])];
+            return sums.n_entries - sums.n_below;
+        };
+        cuts[1] = std::max(cuts[1], bound_by_next_byte(query, cuts[0], needed, others));
     }
 
-    std::uint8_t find_by_nodes(const std::uint8_t* query, std::uint16_t* cuts) {
-        cuts[0] = reached(kNodes, kept(n_first_));
-        // Else the cut is raised until k entries are kept.
-        const bool exact = sums_[cuts[0]].of[kEntries] >= n_needed_;
+    void find_by_nodes(const std::uint8_t* query, std::uint16_t* cuts) {
+        cuts[0] = bound(kept(n_first_), [this](std::size_t d) { return sums_[d].n_nodes; });
         // Each kept node has at least one node below it.
-        std::size_t n_kept = sums_[cuts[0]].of[kBelow];
+        std::size_t n_kept = sums_[cuts[0]].n_below;
         for (std::size_t depth = 1; depth < tree_.n_levels(); ++depth) {
             n_kept = kept(n_kept);
-            cuts[depth] = depth == 1 ? reached(kBelow, n_kept) : reached_at(depth, n_kept);
-            if (depth == 1 && has_near_nodes_) {
-                const std::size_t farthest = exact ? cuts[0] : sums_.size() - 1;
-                cuts[1] = std::max(cuts[1], reached_below(query, farthest, n_kept, [](std::size_t) { return 0; }));
+            if (depth > 1) {
+                const std::vector<std::size_t> sums = nodes_within(depth);
+                cuts[depth] = bound(n_kept, [&](std::size_t d) { return sums[d]; });
+                continue;
             }
+            cuts[1] = bound(n_kept, [this](std::size_t d) { return sums_[d].n_below; });
+            if (!has_near_nodes_) continue;
+            cuts[1] = std::max(cuts[1], bound_by_next_byte(query, cuts[0], n_kept, [](std::size_t) { return 0; }));
         }
-        return exact ? 1 : 0;
     }
 
-    // The smallest distance up to which first-level nodes have this weight, or the largest one.
-    std::uint16_t reached(Weight weight, std::size_t needed) const {
+    // The smallest distance on the first level up to which the sum is what is needed, or the largest distance.
+    template <typename Sum>
+    std::uint16_t bound(std::size_t needed, Sum sum_within) const {
         std::uint16_t d = 0;
-        while (d + 1u < sums_.size() && sums_[d].of[weight] < needed) ++d;
+        while (d + 1u < sums_.size() && sum_within(d) < needed) ++d;
         return d;
     }
-    // The same, by the nodes of a deeper level.
-    std::uint16_t reached_at(std::size_t depth, std::size_t needed) const {
+    // Nodes of a level below the first-level nodes up to each distance.
+    std::vector<std::size_t> nodes_within(std::size_t depth) const {
         std::vector<std::size_t> sums(sums_.size());
         for (std::size_t node = 0; node < n_first_; ++node) sums[distances_[node]] += tree_.range(node, depth).size();
-        std::uint16_t d = 0;
-        for (std::size_t sum = sums[0]; d + 1u < sums.size() && sum < needed; sum += sums[d]) ++d;
-        return d;
+        std::partial_sum(sums.begin(), sums.end(), sums.begin());
+        return sums;
     }
-    // The smallest distance over the first level and the byte after it up to which second-level nodes, below
-    // first-level nodes up to `farthest`, have this weight, if `more` is added up to each distance.
-    template <typename More>
-    std::uint16_t reached_below(const std::uint8_t* query, std::size_t farthest, std::size_t needed, More more) const {
+    // The smallest distance over the first level and the byte after it up to which there are as many second-level nodes
+    // as needed below kept first-level nodes, if `others` are added up to each distance.
+    template <typename Others>
+    std::uint16_t bound_by_next_byte(const std::uint8_t* query, std::size_t first_cut, std::size_t needed,
+                                     Others others) const {
         constexpr std::size_t kDistances = NearNodes::kDistances;
         std::uint32_t at[kDistances][kDistances] = {};  // by the distance on the first level, and on the byte
         const std::uint32_t* counts = tree_.near_nodes().at(query[layout_.offset(1)]);
-        const std::size_t last = std::min(farthest, kDistances - 1);
+        const std::size_t last = std::min(first_cut, kDistances - 1);
         for (std::size_t node = 0; node < n_first_; ++node, counts += kDistances) {
             if (distances_[node] > last) continue;
             for (std::size_t t = 0; t < kDistances; ++t) at[distances_[node]][t] += counts[t];
@@ -122,7 +112,7 @@ class CutBounds {
         std::uint16_t d = 0;
         for (; d < kDistances; ++d) {
             for (std::size_t first = 0; first <= d; ++first) sum += at[first][d - first];
-            if (sum + more(d) >= needed) break;
+            if (sum + others(d) >= needed) break;
         }
         return d;
     }
@@ -133,13 +123,11 @@ class CutBounds {
     const LevelTree& tree_;
     const LevelLayout& layout_;
     const Pruning& pruning_;
-    const std::size_t n_first_;
+    const std::size_t k_, n_first_;
     const bool has_near_nodes_;
-    std::size_t n_needed_ = 0;        // entries that must be kept
-    std::size_t n_kept_entries_ = 0;  // entries to keep by gallery_ratio
+    std::size_t n_entries_ = 0;
     Array<std::uint8_t> prepared_;
     Array<std::uint8_t> distances_;  // of the query to each first-level node
-    std::vector<Weights> weights_;   // of each first-level node
     std::vector<Weights> sums_;      // of the first-level nodes up to each distance
 };
 
@@ -147,22 +135,27 @@ class CutBounds {
 
 SafeCuts::SafeCuts(const LevelTree& tree, const LevelLayout& layout, const Pruning& pruning, CodeView queries,
                    std::size_t k)
-    : layout_(&layout), n_levels_(tree.n_levels()), by_level_(pruning.mode == KeepMode::radius) {
+    : layout_(&layout),
+      n_levels_(tree.n_levels()),
+      by_level_(pruning.mode == KeepMode::radius),
+      n_exact_(by_level_ ? n_levels_ : 1) {
     if (!tree.is_coarse() || layout.offset(n_levels_) > kMostPartBytes) return;
     cuts_.resize(queries.n * n_levels_);
-    n_exact_.assign(queries.n, static_cast<std::uint8_t>(n_levels_));
+    radii_.assign(queries.n, 0);
     if (by_level_) {
-        // These cuts are raised only if fewer than k entries are kept, and then this search finds fewer than k.
         for (std::size_t i = 0; i < cuts_.size(); ++i) {
             const double n_bits = static_cast<double>(layout.level_bytes(i % n_levels_) * 8);
             cuts_[i] = static_cast<std::uint16_t>(keep_at_most(pruning.keep, n_bits));
         }
     } else {
         CutBounds bounds(tree, layout, pruning, k);
-        for (std::size_t q = 0; q < queries.n; ++q) n_exact_[q] = bounds.find(queries.row(q), &cuts_[q * n_levels_]);
+        for (std::size_t q = 0; q < queries.n; ++q) {
+            if (!bounds.find(queries.row(q), &cuts_[q * n_levels_])) radii_[q] = -1;
+        }
     }
-    for (auto first = cuts_.begin(); first != cuts_.end(); first += static_cast<std::ptrdiff_t>(n_levels_)) {
-        radii_.push_back(*std::min_element(first, first + static_cast<std::ptrdiff_t>(n_levels_)));
+    for (std::size_t q = 0; q < queries.n; ++q) {
+        const auto first = cuts_.begin() + static_cast<std::ptrdiff_t>(q * n_levels_);
+        if (radii_[q] == 0) radii_[q] = *std::min_element(first, first + static_cast<std::ptrdiff_t>(n_levels_));
     }
 }
 
@@ -170,18 +163,19 @@ Fate SafeCuts::fate(std::size_t query, const std::uint8_t* code, const std::uint
     unsigned total;
     const LevelCuts cuts{*layout_, cuts_.data() + query * n_levels_, n_levels_, by_level_};
     const std::size_t beyond = cuts.first_beyond(code, group, i, total);
-    return beyond == n_levels_ ? Fate::kept : beyond < n_exact_[query] ? Fate::dropped : Fate::unknown;
+    return beyond == n_levels_ ? Fate::kept : beyond < n_exact_ ? Fate::dropped : Fate::unknown;
 }
 
 SafeCuts::Parts SafeCuts::parts(std::size_t query) const {
-    Parts all{{}, by_level_};
-    const std::size_t n_exact = n_exact_[query], rest = layout_->offset(n_exact);
-    for (std::size_t depth = 0; depth < n_exact; ++depth) {
+    Parts comparison{{}, by_level_};
+    for (std::size_t depth = 0; depth < n_exact_; ++depth) {
         const std::uint16_t cut = cuts_[query * n_levels_ + depth];
-        all.parts.push_back({layout_->offset(depth), layout_->level_bytes(depth), static_cast<std::uint8_t>(cut)});
+        comparison.parts.push_back(
+            {layout_->offset(depth), layout_->level_bytes(depth), static_cast<std::uint8_t>(cut)});
     }
-    all.parts.push_back({rest, layout_->n_bytes() - rest, kDropped});
-    return all;
+    const std::size_t rest = layout_->offset(n_exact_);
+    comparison.parts.push_back({rest, layout_->n_bytes() - rest, kDropped});
+    return comparison;
 }
 
 }  // namespace fasthash

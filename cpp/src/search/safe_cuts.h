@@ -15,12 +15,15 @@ namespace fasthash {
 
 enum class Fate { kept, dropped, unknown };
 
-/// Lower bounds of the cuts of each level but the last, for a block of queries. Of a query's bounds, those of the first
-/// few levels are the cuts themselves.
+/// Lower bounds of the cuts of each level but the last, for a block of queries. The bound of the first level is its
+/// cut; by radius, every bound is.
 ///
 /// The cut of a level is the distance of the nearest `keep` of its nodes, so it is at least r if fewer nodes than that
 /// are nearer than r. The first level is compared. Below it, nodes nearer than r are counted by what is known of all
 /// nodes together: their distances on the first level, and on the byte after it where a tree has NearNodes.
+///
+/// The search raises cuts until k entries are kept. Then fewer than k are within the bounds, so that no query has k
+/// entries which are kept for certain.
 class SafeCuts {
  public:
     /// None: nothing is known.
@@ -29,7 +32,7 @@ class SafeCuts {
     SafeCuts(const LevelTree& tree, const LevelLayout& layout, const Pruning& pruning, CodeView queries, std::size_t k);
 
     bool empty() const { return radii_.empty(); }
-    /// The radius within which no code is dropped.
+    /// The radius within which no code is dropped; -1 for a query with fewer than k entries that are kept for certain.
     std::int32_t radius(std::size_t query) const { return radii_[query]; }
     /// What the pruned search does with code i of a byte-major group.
     Fate fate(std::size_t query, const std::uint8_t* code, const std::uint8_t* group, std::size_t i) const;
@@ -44,9 +47,9 @@ class SafeCuts {
  private:
     const LevelLayout* layout_ = nullptr;
     std::size_t n_levels_ = 0;
-    bool by_level_ = false;              // cuts apply to the distance on one level, else to the total so far
-    std::vector<std::uint16_t> cuts_;    // n_levels_ for each query
-    std::vector<std::uint8_t> n_exact_;  // of each query: levels whose cut is exact
+    bool by_level_ = false;            // cuts apply to the distance on one level, else to the total so far
+    std::size_t n_exact_ = 0;          // levels whose bound is the cut
+    std::vector<std::uint16_t> cuts_;  // n_levels_ for each query
     std::vector<std::int32_t> radii_;
 };
 

@@ -68,13 +68,13 @@ void BlockScan::compare(NumberRange groups, const std::vector<std::uint32_t>& qu
 std::size_t BlockScan::take_sample(NumberRange groups, const std::vector<std::uint32_t>& queries, Stopper& stopper) {
     const std::size_t k = nearest_[0].k(), n = sample_size(groups.size(), k);
     if (n == 0 || entries_.restricted() || (safe_cuts_ != nullptr && codes_.n_bytes() > kMostPartBytes)) return 0;
-    have_k_.clear();
-    lack_k_.clear();
-    for (const std::uint32_t query : queries) (needs_sample(query) ? lack_k_ : have_k_).push_back(query);
-    if (lack_k_.empty()) return 0;
-    if (!have_k_.empty()) compare({groups.begin, groups.begin + n}, have_k_, stopper);
+    without_sample_.clear();
+    with_sample_.clear();
+    for (const std::uint32_t query : queries) (needs_sample(query) ? with_sample_ : without_sample_).push_back(query);
+    if (with_sample_.empty()) return 0;
+    if (!without_sample_.empty()) compare({groups.begin, groups.begin + n}, without_sample_, stopper);
     const std::uint8_t* codes = codes_.groups(groups.begin, n, scratch_);
-    for (const std::uint32_t query : lack_k_) {
+    for (const std::uint32_t query : with_sample_) {
         TopK& nearest = nearest_[query];
         const std::uint8_t* prepared = prepared_.data() + query * stride_;
         if (safe_cuts_ == nullptr) {
@@ -85,34 +85,23 @@ std::size_t BlockScan::take_sample(NumberRange groups, const std::vector<std::ui
         }
         sample_.keep(0, rows_of_group(rows_, groups.begin * kGroup));
         sample_.keep(n - 1, rows_of_group(rows_, (groups.begin + n - 1) * kGroup));
-        // A row of unknown fate counts here: within the limit, the query ends before that row, else it does no harm.
+        // Rows of unknown fate count too: one that is within the limit lowers it below itself in the next loop.
         nearest.limit(sample_.kth_smallest(k, nearest.threshold()));
         sample_.each(nearest.threshold(), [&](std::size_t place, std::int32_t distance) {
             const std::uint8_t* group = codes + place / kGroup * kGroup * codes_.n_bytes();
-            if (safe_cuts_ != nullptr && distance > safe_cuts_->radius(query)) {
-                const Fate fate = safe_cuts_->fate(query, queries_.row(query), group, place % kGroup);
-                if (fate == Fate::unknown) nearest.limit(distance - 1);
-                if (fate != Fate::kept) return;
-            }
+            if (safe_cuts_ != nullptr && !is_kept(query, group, place % kGroup, distance)) return;
             entries_.push(groups.begin * kGroup + place, distance, nearest);
         });
     }
     return n;
 }
 
-// Of these rows of a group, those that the pruned search keeps for certain.
-std::uint64_t BlockScan::kept_rows(std::size_t query, const std::uint8_t* group, std::uint64_t rows,
-                                   const std::uint16_t* distances) {
-    TopK& nearest = nearest_[query];
-    for (std::uint64_t beyond = rows & ~rows_within(safe_cuts_->radius(query), distances); beyond != 0;
-         beyond &= beyond - 1) {
-        const auto i = static_cast<std::size_t>(__builtin_ctzll(beyond));
-        const Fate fate = safe_cuts_->fate(query, queries_.row(query), group, i);
-        if (fate == Fate::unknown) nearest.limit(distances[i] - 1);
-        if (fate != Fate::kept) rows &= ~(std::uint64_t{1} << i);
-    }
-    thresholds_[query] = threshold_of(nearest);
-    return rows;
+// Whether the pruned search keeps code i of a group for certain. If its fate is unknown, the query ends before it.
+bool BlockScan::is_kept(std::size_t query, const std::uint8_t* group, std::size_t i, std::int32_t distance) {
+    if (distance <= safe_cuts_->radius(query)) return true;
+    const Fate fate = safe_cuts_->fate(query, queries_.row(query), group, i);
+    if (fate == Fate::unknown) nearest_[query].limit(distance - 1);
+    return fate == Fate::kept;
 }
 
 // The ids of a hit may be far away in memory: hits are queued while their ids are prefetched.
@@ -123,15 +112,15 @@ void BlockScan::take(std::size_t query, std::size_t group, std::uint64_t rows, c
     const std::int32_t largest = nearest_[query].largest_distance(entries_.least_id(group));
     // Very many codes may tie at the k-th distance: skip the groups whose ids are all too large to enter.
     if (largest + 1 < thresholds_[query]) rows &= rows_within(largest, distances);
-    if (safe_cuts_ != nullptr && rows != 0) {
-        rows = kept_rows(query, groups_ + (group - first_group_) * kGroup * codes_.n_bytes(), rows, distances);
-    }
+    const std::uint8_t* codes = groups_ + (group - first_group_) * kGroup * codes_.n_bytes();
     for (; rows != 0; rows &= rows - 1) {
         const auto i = static_cast<std::size_t>(__builtin_ctzll(rows));
+        if (safe_cuts_ != nullptr && !is_kept(query, codes, i, distances[i])) continue;
         entries_.prefetch(first_row + i);
         waiting_[n_waiting_++] = {query, first_row + i, distances[i]};
         if (n_waiting_ == kMostWaiting) push_waiting();
     }
+    if (safe_cuts_ != nullptr) thresholds_[query] = threshold_of(nearest_[query]);
 }
 
 void BlockScan::push_waiting() {

@@ -65,8 +65,7 @@ class BlockScan final : private GroupSink {
         return !nearest_[query].has_k() && !limited;
     }
     std::size_t n_bits() const { return queries_.n_bytes * 8; }
-    std::uint64_t kept_rows(std::size_t query, const std::uint8_t* group, std::uint64_t rows,
-                            const std::uint16_t* distances);
+    bool is_kept(std::size_t query, const std::uint8_t* group, std::size_t i, std::int32_t distance);
 
     const GroupSource& codes_;
     const RowEntries& entries_;
@@ -79,7 +78,7 @@ class BlockScan final : private GroupSink {
     std::vector<std::uint16_t> thresholds_;
     Array<std::uint8_t> scratch_;
     Sample sample_;
-    std::vector<std::uint32_t> have_k_, lack_k_;  // queries without and with a sample
+    std::vector<std::uint32_t> with_sample_, without_sample_;  // queries
 
     // Of the comparison under way:
     NumberRange rows_{0, 0};

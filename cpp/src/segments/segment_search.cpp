@@ -126,6 +126,9 @@ std::vector<std::size_t> search_safe(const Segment& segment, const LevelLayout& 
         QueryBlock block = findings.block(task, true);
         const SafeCuts safe_cuts = segment.safe_cuts(block.queries, layout, pruning, task.wanted.k);
         block.safe_cuts = &safe_cuts;
+        for (std::size_t q = 0; q < queries.size() && !safe_cuts.empty(); ++q) {
+            if (safe_cuts.radius(q) < 0) findings.nearest[q].limit(-1);  // finds nothing
+        }
         if (!safe_cuts.empty()) segment.search(block, {}, stopper);
         note_pruned(findings);
         for (std::size_t q = 0; q < queries.size(); ++q) {
