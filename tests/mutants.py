@@ -3,7 +3,7 @@
     python tests/mutants.py [NAME ...]
 
 Each mutant is one changed line in a copy of the tree. It is caught if a test fails (or the build does) that `make test`
-runs too: the selection's own C++ test, the differential tests, the tests of merging shards, or the test of the GPU's
+runs too: the C++ tests of the selection and of safe cuts, the differential tests, the tests of merging shards, or the test of the GPU's
 kernels. Exit code 1 if any survives.
 """
 
@@ -76,7 +76,7 @@ MUTANTS = [
     Mutant("a few scanned rows ignore the cuts", "cpp/src/search/kept_scan.cpp", "if (!kept || total < first)", "if (total < first)"),
     Mutant("a few scanned rows are compared twice", "cpp/src/search/kept_scan.cpp", "if (!kept || total < first)", "if (!kept)"),
     Mutant("every code counts as kept for certain", SAFE_CUTS, "beyond == n_levels_ ? Fate::kept", "beyond <= n_levels_ ? Fate::kept"),
-    Mutant("the next byte bounds a cut too far", SAFE_CUTS, "sum + others(d) >= needed", "sum + others(d) > needed"),
+    Mutant("the next byte bounds a cut too far", SAFE_CUTS, "sum + others(d) >= needed", "sum + others(d) >= 2 * needed"),
     Mutant("nodes count as entries", SAFE_CUTS, "return sums.n_entries - sums.n_below;", "return 0 * (sums.n_entries - sums.n_below);"),
     Mutant("codes of unknown fate do no harm", SCAN, "if (fate == Fate::unknown) nearest", "if (fate == Fate::unknown && distance < 0) nearest"),
     Mutant("the nearest leaf is left out", LEVELS, "smallest(n_needed_, static_cast<std::uint16_t>(guess_), count_of);", "smallest(n_needed_, static_cast<std::uint16_t>(guess_), count_of) - 1;"),
@@ -135,6 +135,9 @@ def copy_tree(to: Path) -> None:
         shutil.copy2(ROOT / name, to / name)
 
 
+_OF_CORE = ("topk_test", "safe_cuts_test")
+
+
 class Trial:
     """A copy of the tree that is built and tested again for each mutant."""
 
@@ -151,15 +154,16 @@ class Trial:
     def caught_by(self, of_gpu: bool) -> str | None:
         """The first step that fails."""
         of_emulator = ["gpu_test", "gpu_jaccard_test"]
-        targets = of_emulator if of_gpu else ["_core", "topk_test"]
+        targets = of_emulator if of_gpu else ["_core", *_OF_CORE]
         if self._fails("cmake", "--build", self.build, "--target", *targets):
             return "the build"
         if of_gpu:
             return next((test for test in of_emulator if self._fails(self.build / test)), None)
         for module in self.build.glob("_core*.so"):
             shutil.copy2(module, self.tree / "python/fasthash" / module.name)
-        if self._fails(self.build / "topk_test"):
-            return "topk_test"
+        for test in _OF_CORE:
+            if self._fails(self.build / test):
+                return test
         pytest = [sys.executable, "-c", _PYTEST, "-x", "-q", "-p", "no:cacheprovider"]
         for step in (
             "tests/test_differential.py",
