@@ -3,8 +3,8 @@
     python tests/mutants.py [NAME ...]
 
 Each mutant is one changed line in a copy of the tree. It is caught if a test fails (or the build does) that `make test`
-runs too: the C++ tests of the selection and of safe cuts, the differential tests, the tests of merging shards, or the test of the GPU's
-kernels. Exit code 1 if any survives.
+runs too: the C++ tests of the selection and of safe cuts, the differential tests, those of pruned searches and of
+merging shards, or the test of the GPU's kernels. Exit code 1 if any survives.
 """
 
 from __future__ import annotations

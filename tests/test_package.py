@@ -130,7 +130,7 @@ def test_compiled_modules_export_their_init_function_alone(name):
     "command",
     [
         *("core_test", "c_api_test", "c_api_jaccard_test", "kernels_test", "topk_test", "packed_numbers_test"),
-        "duplicate_runs_test",
+        *("duplicate_runs_test", "safe_cuts_test"),
         *("level_tree_test", "clusters_test", "radius_test", "faults_test", "memory_test", "gpu_test", "stress_test 3"),
     ],
 )
