@@ -67,7 +67,7 @@ def main() -> None:
     }
     maps = [[name, *map(share, codes.maps().values())] for name, codes in found.items()]
     parts = {
-        "feature levels machine": f"{cpu_name()}, one thread, beside other programs; "
+        "feature levels machine": f"{cpu_name()}, one thread; "
         f"{versions('fasthash-search', 'faiss-cpu', 'numpy', 'torch')}.",
         "feature levels maps": table(["mAP@ALL", *(f"{n} bits" for n in itertools.accumulate(LEVEL_BITS))], maps),
     }
