@@ -68,8 +68,8 @@ std::set<Code> kept_codes(const Gallery& gallery, const LevelLayout& layout, con
     return codes;
 }
 
-// Few nodes of the first level, of which one has most codes; many nodes below them, which differ on one byte more than
-// on others, so that counts on that byte bound cuts well; and codes of several entries.
+// One node of the first level has most codes. The many nodes below it differ mostly on their first byte, so that counts
+// on that byte give close bounds. Some codes have several entries.
 Gallery make_gallery(const LevelLayout& layout, std::mt19937& generator) {
     Gallery gallery;
     const std::size_t first = layout.offset(1), most_entries = 1 + generator() % 8;

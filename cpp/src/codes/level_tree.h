@@ -38,7 +38,7 @@ struct LevelNodes {
     std::size_t nbytes() const;
 };
 
-/// What hangs below nodes of the first level.
+/// Numbers of nodes and entries below nodes of the first level.
 struct Weights {
     std::uint64_t n_nodes;  ///< these nodes themselves
     std::uint64_t n_entries;
@@ -90,7 +90,7 @@ class LevelTree {
     const RowRange* places_below(std::size_t depth) const {
         return depth == n_levels() ? leaves_below_.data() : below_.data() + (depth - 1) * levels_[0].n_nodes;
     }
-    /// In a coarse tree, what hangs below each node of the first level.
+    /// In a coarse tree, the numbers below each node of the first level.
     const Array<Weights>& weights() const { return weights_; }
     /// Of the second level of a coarse tree; empty if they would take much memory beside the nodes.
     const NearNodes& near_nodes() const { return near_nodes_; }

@@ -1,7 +1,7 @@
-// What a pruned search keeps for certain, known before it runs.
+// Lower bounds of the cuts of a pruned search, computed before it runs.
 //
-// Called by segments before a pruned search. An exact search that leaves out the codes which are dropped for certain,
-// and finds its k nearest before any code of which nothing is known, has the same result in less time.
+// Called by segments. An exact search leaves out the codes beyond a known cut. If it finds k codes within all bounds
+// before it meets any other code, the pruned search would return the same ones, in more time.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +19,9 @@ enum class Fate { kept, dropped, unknown };
 /// cut; by radius, every bound is.
 ///
 /// The cut of a level is the distance of the nearest `keep` of its nodes, so it is at least r if fewer nodes than that
-/// are nearer than r. The first level is compared. Below it, nodes nearer than r are counted by what is known of all
-/// nodes together: their distances on the first level, and on the byte after it where a tree has NearNodes.
+/// are nearer than r. The first level is compared. Below it, a node nearer than r is nearer than r on the first level
+/// too, and on the first level and the byte after it together. Such nodes are counted: on that byte where a tree has
+/// NearNodes.
 ///
 /// The search raises cuts until k entries are kept. Then fewer than k are within the bounds, so that no query has k
 /// entries which are kept for certain.
@@ -34,7 +35,7 @@ class SafeCuts {
     bool empty() const { return radii_.empty(); }
     /// The radius within which no code is dropped; -1 for a query with fewer than k entries that are kept for certain.
     std::int32_t radius(std::size_t query) const { return radii_[query]; }
-    /// What the pruned search does with code i of a byte-major group.
+    /// Whether the pruned search keeps code i of a byte-major group, as far as the bounds tell.
     Fate fate(std::size_t query, const std::uint8_t* code, const std::uint8_t* group, std::size_t i) const;
 
     /// A comparison of whole codes by PartScan that drops some of the codes which the pruned search drops.

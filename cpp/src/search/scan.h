@@ -27,7 +27,7 @@ struct QueryBlock {
     bool leads;         ///< true for the first segment, whose plan is reported
     double share = 1;   ///< of the codes, which a search over clusters may compare before it ends
     /// Of a pruned search whose result is wanted (safe_cuts.h), else null. Only codes that it keeps for certain are
-    /// pushed, and a query is limited to distances below those of codes of which this is not known.
+    /// pushed, and a query ends before the first code whose fate is unknown.
     const SafeCuts* safe_cuts = nullptr;
 
     /// Add the work done for query q to its statistics.

@@ -70,7 +70,7 @@ class Segment : public IdList {
                             Stopper& stopper) const = 0;
     virtual void search(const QueryBlock& block, Visibility visibility, Stopper& stopper) const = 0;
 
-    /// What the pruned search keeps for certain, where an exact search that obeys it takes less time; else none. Then
+    /// Bounds of the cuts of a pruned search, if an exact search within them takes less time; else none. Only then
     /// `search` takes blocks with safe cuts.
     virtual SafeCuts safe_cuts(CodeView, const LevelLayout&, const Pruning&, std::size_t) const;
     /// How often such searches have answered queries.
