@@ -65,6 +65,8 @@ class LevelTree {
 
     std::size_t n_levels() const { return levels_.size(); }
     bool has_leaves() const { return !leaves_below_.empty(); }
+    /// The levels, and the leaves if there are any.
+    std::size_t n_depths() const { return n_levels() + (has_leaves() ? 1 : 0); }
     /// The nodes of a level, or at depth n_levels() the leaves.
     const ByteMajorCodes& prefixes(std::size_t depth) const {
         return depth == n_levels() ? leaves_ : levels_[depth].prefixes;

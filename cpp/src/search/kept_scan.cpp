@@ -163,7 +163,7 @@ std::uint64_t KeptScan<Totals>::kept_rows(std::size_t query, const std::uint8_t*
     const KeptRows& wanted = *of_query_[query];
     // Dropped totals are larger than all others.
     const auto first = static_cast<typename Totals::Value>(std::min<std::size_t>(wanted.first_total, Totals::kDropped));
-    constexpr int kFew = 4;
+    constexpr int kFew = 4;  // are checked one by one in less time than a whole group
     if (__builtin_popcountll(rows) <= kFew) {
         const LevelCuts cuts{layout_, wanted.cuts.data(), wanted.cuts.size(), by_level_};
         for (std::uint64_t left = rows; left != 0; left &= left - 1) {

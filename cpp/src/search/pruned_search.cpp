@@ -28,10 +28,9 @@ class TreeSearch final : private RowSink {
           tree_(tree),
           pruning_(pruning),
           block_(block),
-          n_depths_(tree.n_levels() + (tree.has_leaves() ? 1 : 0)),
           scan_(codes, tree, layout, pruning.mode == KeepMode::radius, block) {
         std::size_t most_places = 1;
-        for (std::size_t depth = 0; depth < n_depths_; ++depth) {
+        for (std::size_t depth = 0; depth < tree.n_depths(); ++depth) {
             guesses_.push_back(tree.likely_cut(depth));
             most_places = std::max(most_places, tree.prefixes(depth).size());
         }
@@ -47,7 +46,7 @@ class TreeSearch final : private RowSink {
         for (std::size_t q = 0; q < n && !stopper.stopped(); q += levels_.size()) {
             search({q, std::min(q + levels_.size(), n)});
         }
-        for (std::size_t depth = 0; depth < n_depths_; ++depth) tree_.note_cut(depth, guesses_[depth]);
+        for (std::size_t depth = 0; depth < tree_.n_depths(); ++depth) tree_.note_cut(depth, guesses_[depth]);
         scan_.run(std::move(waiting_), stopper);
     }
 
@@ -68,7 +67,6 @@ class TreeSearch final : private RowSink {
     const LevelTree& tree_;
     const Pruning pruning_;
     const QueryBlock& block_;
-    const std::size_t n_depths_;  // levels of the tree, and the leaves
     std::vector<std::uint16_t> guesses_;
     std::vector<TreeLevels<Totals>> levels_;
     KeptScan<Totals> scan_;
@@ -91,7 +89,7 @@ void TreeSearch<Totals>::search(NumberRange queries) {
         const std::uint16_t* given = pruning_.cuts == nullptr ? nullptr : pruning_.cuts + q * tree_.n_levels();
         levels_[i].start(scan_.prepared(q), given, block_.nearest[q].k());
     }
-    for (std::size_t depth = 0; depth < n_depths_; ++depth) {
+    for (std::size_t depth = 0; depth < tree_.n_depths(); ++depth) {
         const ByteMajorCodes& level = tree_.prefixes(depth);
         const std::size_t per_chunk = std::max<std::size_t>(1, kChunkBytes / (kGroup * level.n_bytes()));
         for (std::size_t first = 0; first < level.n_groups(); first += per_chunk) {

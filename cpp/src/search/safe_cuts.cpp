@@ -66,18 +66,16 @@ class CutBounds {
 
     void find_by_nodes(const std::uint8_t* query, std::uint16_t* cuts) {
         cuts[0] = bound(kept(n_first_), [this](std::size_t d) { return sums_[d].n_nodes; });
-        // Each kept node has at least one node below it.
-        std::size_t n_kept = sums_[cuts[0]].n_below;
-        for (std::size_t depth = 1; depth < tree_.n_levels(); ++depth) {
-            n_kept = kept(n_kept);
-            if (depth > 1) {
-                const std::vector<std::size_t> sums = nodes_within(depth);
-                cuts[depth] = bound(n_kept, [&](std::size_t d) { return sums[d]; });
-                continue;
-            }
-            cuts[1] = bound(n_kept, [this](std::size_t d) { return sums_[d].n_below; });
-            if (!has_near_nodes_) continue;
+        if (tree_.n_levels() == 1) return;
+        std::size_t n_kept = kept(sums_[cuts[0]].n_below);
+        cuts[1] = bound(n_kept, [this](std::size_t d) { return sums_[d].n_below; });
+        if (has_near_nodes_) {
             cuts[1] = std::max(cuts[1], bound_by_next_byte(query, cuts[0], n_kept, [](std::size_t) { return 0; }));
+        }
+        for (std::size_t depth = 2; depth < tree_.n_levels(); ++depth) {
+            n_kept = kept(n_kept);  // each kept node has at least one node below it
+            const std::vector<std::size_t> sums = nodes_within(depth);
+            cuts[depth] = bound(n_kept, [&](std::size_t d) { return sums[d]; });
         }
     }
 

@@ -15,9 +15,9 @@ TreeLevels<Totals>::TreeLevels(const SortedCodes& codes, const LevelTree& tree, 
       pruning_(pruning),
       by_level_(pruning.mode == KeepMode::radius),
       guesses_(guesses),
-      cuts_(n_depths()) {
+      cuts_(tree.n_depths()) {
     std::size_t most_groups = 0;
-    for (std::size_t depth = 0; depth < n_depths(); ++depth) {
+    for (std::size_t depth = 0; depth < tree.n_depths(); ++depth) {
         most_groups = std::max(most_groups, tree.prefixes(depth).n_groups());
     }
     totals_.resize(most_groups * kGroup);

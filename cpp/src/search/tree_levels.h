@@ -58,8 +58,7 @@ class TreeLevels {
     static constexpr std::size_t kUnknown = SIZE_MAX;
 
     const LevelNodes& level() const { return tree_.level(depth_); }
-    std::size_t n_depths() const { return tree_.n_levels() + (tree_.has_leaves() ? 1 : 0); }
-    bool is_last() const { return depth_ + 1 == n_depths(); }
+    bool is_last() const { return depth_ + 1 == tree_.n_depths(); }
     bool at_leaves() const { return depth_ == tree_.n_levels(); }
     std::size_t largest_score() const;
     bool starts_below_first() const { return tree_.is_coarse() && depth_ > 0; }
