@@ -129,5 +129,6 @@ class FlatIndex(Index):
         Raises:
             TypeError: wrong dtype of `queries` or `allow`, or `k` is not an integer.
             ValueError: wrong shape, or `k` out of range.
+            MemoryError: the results would take more memory than there is.
         """
         return self._search(queries, k, None, "node_ratio", allow, stats)

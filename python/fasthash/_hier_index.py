@@ -224,6 +224,7 @@ class HierIndex(Index):
             ValueError: wrong shape, `k`, `keep` or `max_compared` out of range, unknown `keep_mode` or one without
                 `keep`, both `keep` and `max_compared` are given, or `max_compared` is given to an index with another
                 plan than clusters.
+            MemoryError: the results would take more memory than there is.
         """
         return self._search(queries, k, keep, keep_mode, allow, stats, max_compared)
 

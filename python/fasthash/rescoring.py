@@ -296,6 +296,7 @@ class RescoringIndex:
             TypeError: wrong dtype of `queries` or `allow`, `k` or `rescore_multiplier` is not an integer, or `keep` is
                 not a number.
             ValueError: wrong shape, unacceptable values, or `k`, `rescore_multiplier` or `keep` out of range.
+            MemoryError: the results would take more memory than there is.
         """
         vectors = self._check("queries", queries)
         k = check_k(k, len(vectors))

@@ -51,6 +51,7 @@ def search_all(indices: Sequence[Index], queries: ArrayLike, k: int = 10) -> Sea
     Raises:
         TypeError: `indices` does not hold indices, wrong dtype of `queries`, or `k` is not an integer.
         ValueError: no indices, indices of several widths or metrics, wrong shape of `queries`, or `k` out of range.
+        MemoryError: the results would take more memory than there is.
 
     Examples:
         >>> old = FlatIndex.from_arrays(np.array([[0], [7]], dtype=np.uint8))

@@ -114,6 +114,7 @@ class Searching(Sharded):
             TypeError: wrong dtype of `queries` or `allow`, `k` is not an integer, `keep` is not a number.
             ValueError: wrong shape, `k` or `keep` out of range, unknown `keep_mode`, or `keep` with another metric than
                 `"hamming"`.
+            MemoryError: the results would take more memory than there is.
             ShardLostError: no copy of a shard is left.
         """
         array = check_queries(own_array("queries", queries), self.n_bits)
