@@ -23,7 +23,7 @@ std::vector<Pair> by_tables(const SortedCodes& codes, const RadiusTables& tables
     nearest.emplace_back(Wanted{kAll, radius}, query.n_bytes * 8);
     Stopper stopper;
     search_radius(tables, codes, DistinctEntries(codes, {}), {query, nearest.data(), nullptr, true}, stopper);
-    const std::size_t n = nearest[0].finish();
+    const std::size_t n = nearest[0].size();
     std::vector<std::int32_t> distances(n);
     std::vector<std::int64_t> ids(n);
     nearest[0].write(distances.data(), ids.data());

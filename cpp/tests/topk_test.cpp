@@ -33,7 +33,7 @@ std::vector<Pair> nearest_by_sort(std::vector<Pair> pairs, Wanted wanted) {
 }
 
 std::vector<Pair> kept(TopK& selection) {
-    const std::size_t n = selection.finish();
+    const std::size_t n = selection.size();
     std::vector<std::int32_t> distances(n);
     std::vector<std::int64_t> ids(n);
     selection.write(distances.data(), ids.data());
@@ -65,6 +65,23 @@ void push_in_blocks(TopK& selection, const std::vector<Pair>& pairs, std::size_t
     }
 }
 
+// Counts pairs at once, and pushes them later, as WaitingHits does.
+void push_late(TopK& selection, const std::vector<Pair>& pairs, std::size_t n_waiting) {
+    std::vector<Pair> waiting;
+    for (std::size_t i = 0; i <= pairs.size(); ++i) {
+        if (i == pairs.size() || waiting.size() == n_waiting) {
+            for (const auto& [distance, id] : waiting) {
+                selection.take_back(distance);
+                selection.push(distance, id);
+            }
+            waiting.clear();
+        }
+        if (i == pairs.size() || pairs[i].first > selection.largest_distance()) continue;
+        selection.expect(pairs[i].first);
+        waiting.push_back(pairs[i]);
+    }
+}
+
 void test_selections() {
     std::mt19937 generator(1);
     for (int round = 0; round < 120; ++round) {
@@ -83,6 +100,11 @@ void test_selections() {
             TopK in_blocks(wanted, kBits, order);
             push_in_blocks(in_blocks, pairs, 1 + generator() % 200);
             check(kept(in_blocks) == expected, "in blocks");
+            if (order == IdOrder::any) {
+                TopK late(wanted, kBits, order);
+                push_late(late, pairs, 1 + generator() % 200);
+                check(kept(late) == expected, "counted before they are pushed");
+            }
             if (k <= expected.size()) {  // so there are k within the distance of the last
                 TopK expecting(wanted, kBits, order);
                 const std::size_t n_before = generator() % n;
@@ -99,7 +121,7 @@ void test_selections() {
             check(kept(first) == expected, "joined");
             TopK counting({kAll, radius, true}, kBits, order);
             push_all(counting, pairs);
-            check(counting.finish() == n_within, "counted");
+            check(counting.size() == n_within, "counted");
         }
     }
 }
@@ -114,7 +136,7 @@ void test_repeated_ids() {
         for (std::size_t i = 0; i < 400; ++i) {
             selection.push(static_cast<std::int32_t>(generator() % 4), static_cast<std::int64_t>(generator() % 6));
         }
-        const std::size_t n = selection.finish();
+        const std::size_t n = selection.size();
         check(n == k, "repeated ids: number of pairs");
         std::vector<std::int32_t> distances(n);
         std::vector<std::int64_t> ids(n);

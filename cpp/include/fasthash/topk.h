@@ -3,6 +3,7 @@
 // Used by all searches on the CPU. The result does not depend on the order of the pushes, within what IdOrder promises.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -41,6 +42,7 @@ class TopK {
     /// Whether k pairs have been pushed.
     bool has_k() const { return n_within_ >= k_; }
     bool counts_only() const { return count_only_; }
+    IdOrder order() const { return order_; }
     /// Distance of the k-th nearest so far; while there are fewer than k, the radius (at most n_bits).
     std::int32_t threshold() const { return threshold_; }
 
@@ -57,6 +59,14 @@ class TopK {
         if (enters) keep(distance, id);
         return enters;
     }
+    /// Count a pair that will be pushed later, so that the threshold falls at once. take_back() comes before that push.
+    /// A pair beyond the threshold needs neither. Only for IdOrder::any: ascending ids tell ties by who came first.
+    void expect(std::int32_t distance) { count_pair(distance); }
+    void take_back(std::int32_t distance) {
+        if (distance > threshold_) return;
+        --counts_[static_cast<std::size_t>(distance)];
+        --n_within_;
+    }
     /// Lower the threshold to this distance. The caller knows of k pairs within it, or asks has_k() at the end.
     void limit(std::int32_t distance);
     /// Count n pairs within the threshold. Only for count_only.
@@ -64,9 +74,9 @@ class TopK {
     /// Push all pairs kept by another selection with the same Wanted.
     void push_all(const TopK& other);
 
-    /// Drop all but the k nearest; returns their number.
-    std::size_t finish();
-    /// Write the results in order, after finish(). Ends the selection.
+    /// Number of results.
+    std::size_t size() const { return count_only_ ? n_within_ : std::min(k_, n_within_); }
+    /// Write the results, size() of them, in order. Ends the selection.
     void write(std::int32_t* distances, std::int64_t* ids);
 
  private:
@@ -78,8 +88,9 @@ class TopK {
     };
 
     void keep(std::int32_t distance, std::int64_t id);
+    void count_pair(std::int32_t distance);
     void compact();
-    void sort_ids(std::int64_t* ids, std::size_t n);
+    static void sort_ids(std::int64_t* ids, std::size_t n);
 
     std::size_t k_;
     std::size_t n_kept_;  // size of pairs_ at which compact() runs

@@ -76,10 +76,12 @@ class DuplicateRuns {
     }
     std::size_t end(std::size_t row) const { return begin(row + 1); }
 
-    void prefetch(std::size_t row) const {
-        if (extras_.empty()) return;
+    /// Prefetch what begin(row) reads; returns about what it will return: off by less than the entries of 64 rows.
+    std::size_t prefetch(std::size_t row) const {
+        if (extras_.empty()) return row;
         __builtin_prefetch(marks_.data() + row / 64);
-        __builtin_prefetch(ranks_.data() + row / 64);
+        const std::size_t rank = ranks_[row / 64];
+        return row + (rank == 0 ? 0 : extras_[rank - 1]);
     }
 
     /// The row of an entry. `row_before`: a row at or before it; the nearer, the faster the search.

@@ -178,7 +178,7 @@ SearchTask nearest_task(CodeView queries, std::size_t n_bits, std::size_t k, std
     if (k < 1) throw ArgumentError("k must be at least 1, got 0");
     const auto no_distance = static_cast<std::int32_t>(n_bits) + 1;
     return {queries, {k}, stats, [=](std::size_t q, TopK& nearest) {
-                const std::size_t n = nearest.finish();
+                const std::size_t n = nearest.size();
                 nearest.write(distances + q * k, ids + q * k);
                 std::fill(distances + q * k + n, distances + (q + 1) * k, no_distance);
                 std::fill(ids + q * k + n, ids + (q + 1) * k, kNoId);
@@ -224,7 +224,7 @@ RangeResult Index::range_search(CodeView queries, std::int32_t radius, const IdF
     check_radius(radius);
     std::vector<FoundWithin<std::int32_t>> found(queries.n);
     const SearchTask task{queries, {kAll, radius}, stats, [&found](std::size_t q, TopK& nearest) {
-                              const std::size_t n = nearest.finish();
+                              const std::size_t n = nearest.size();
                               found[q].resize(n);
                               nearest.write(found[q].distances.data(), found[q].ids.data());
                           }};
@@ -239,7 +239,7 @@ void Index::count_within(CodeView queries, std::int32_t radius, const IdFilter* 
     check_codes("queries", queries, layout());
     check_radius(radius);
     const SearchTask task{queries, {kAll, radius, true}, nullptr, [counts](std::size_t q, TopK& nearest) {
-                              counts[q] = static_cast<std::int64_t>(nearest.finish());
+                              counts[q] = static_cast<std::int64_t>(nearest.size());
                           }};
     Stopper stopper(interrupt);
     impl_->search_exact(filter, task, stopper);

@@ -57,6 +57,7 @@ void ClusterSearch::run(Stopper& stopper) {
         if (visits_.empty()) break;
         visit_all(stopper);
     }
+    scan_.finish();
     for (std::size_t query = 0; query < block_.queries.n; ++query) {
         work_[query].plan = Plan::clusters;
         block_.note(query, work_[query]);

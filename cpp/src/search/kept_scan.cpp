@@ -22,8 +22,8 @@ KeptScan<Totals>::KeptScan(const SortedCodes& codes, const LevelTree& tree, cons
       block_(block),
       stride_(codes.n_bytes() * kernels().prepared_bytes),
       prepared_(block.queries.n * stride_),
-      of_query_(block.queries.n),
-      thresholds_(block.queries.n) {
+      waiting_(entries_, block.nearest, block.queries.n),
+      of_query_(block.queries.n) {
     for (std::size_t q = 0; q < block.queries.n; ++q) {
         kernels().prepare(block.queries.row(q), codes.n_bytes(), prepared_.data() + q * stride_);
     }
@@ -36,9 +36,13 @@ void KeptScan<Totals>::run(std::vector<KeptRows> wanted, Stopper& stopper) {
     for (const KeptRows& each : wanted_) of_query_[each.query] = &each;
     // The nearest range of each query first: it brings the threshold down.
     for (const KeptRows& each : wanted_) settle(each);
-    if (wanted_.size() == 1) return run_alone(wanted_[0], stopper);
-    run_lists(true, stopper);
-    run_lists(false, stopper);
+    if (wanted_.size() == 1) {
+        run_alone(wanted_[0], stopper);
+    } else {
+        run_lists(true, stopper);
+        run_lists(false, stopper);
+    }
+    for (const KeptRows& each : wanted_) waiting_.push_all(&each.query, 1);
 }
 
 // Lowers the threshold of a query that has found fewer than k entries, to the k-th distance of a sample.
@@ -113,17 +117,15 @@ bool KeptScan<Totals>::compare(NumberRange rows, const std::uint32_t* queries, s
     constexpr std::size_t kCallsBetweenPolls = 16;
     if (n_queries == 0 || rows.begin >= rows.end) return true;
     rows_ = rows;
-    for (std::size_t i = 0; i < n_queries; ++i) {
-        thresholds_[queries[i]] = static_cast<std::uint16_t>(block_.nearest[queries[i]].largest_distance() + 1);
-    }
+    for (std::size_t i = 0; i < n_queries; ++i) waiting_.refresh(queries[i]);
     const std::size_t groups_per_call = std::max<std::size_t>(1, kCallBytes / (kGroup * codes_.n_bytes()));
     const std::size_t end_group = (rows.end + kGroup - 1) / kGroup;
     for (first_group_ = rows.begin / kGroup; first_group_ < end_group; first_group_ += groups_per_call) {
         const std::size_t n = std::min(groups_per_call, end_group - first_group_);
         groups_ = codes_.groups(first_group_, n, scratch_);
         kernels().scan_groups(
-            {prepared_.data(), queries, n_queries, thresholds_.data(), groups_, n, codes_.n_bytes(), this});
-        push_waiting();
+            {prepared_.data(), queries, n_queries, waiting_.thresholds(), groups_, n, codes_.n_bytes(), this});
+        waiting_.settle(queries, n_queries);
         if (++n_calls_ % kCallsBetweenPolls == 0 && stopper.stopped()) return false;
     }
     return true;
@@ -135,26 +137,13 @@ void KeptScan<Totals>::take(std::size_t query, std::size_t group, std::uint64_t 
     const std::int32_t largest = block_.nearest[query].largest_distance(codes_.least_id(first_group_ + group));
     // Many codes may tie at the k-th distance: skip the groups whose ids are all too large to enter.
     rows &= rows_of_group(rows_, first_row);
-    if (largest + 1 < thresholds_[query]) rows &= rows_within(largest, distances);
+    if (largest + 1 < waiting_.thresholds()[query]) rows &= rows_within(largest, distances);
     if (rows != 0) rows = kept_rows(query, groups_ + group * kGroup * codes_.n_bytes(), rows);
     for (; rows != 0; rows &= rows - 1) {
         const auto i = static_cast<std::size_t>(__builtin_ctzll(rows));
-        entries_.prefetch(first_row + i);
-        waiting_.push_back({query, first_row + i, distances[i]});
+        waiting_.add(query, first_row + i, distances[i]);
     }
-    constexpr std::size_t kMostWaiting = 64;
-    if (waiting_.size() >= kMostWaiting) push_waiting();
-}
-
-template <typename Totals>
-void KeptScan<Totals>::push_waiting() {
-    for (const Hit& hit : waiting_) {
-        TopK& nearest = block_.nearest[hit.query];
-        if (hit.distance > nearest.largest_distance()) continue;
-        entries_.push(hit.row, hit.distance, nearest);
-        thresholds_[hit.query] = static_cast<std::uint16_t>(nearest.largest_distance() + 1);
-    }
-    waiting_.clear();
+    waiting_.refresh(query);
 }
 
 // Bit i: row i of the group is below kept nodes, and was not compared before.

@@ -41,14 +41,7 @@ class KeptScan final : private GroupSink {
     // False if the search must end.
     bool compare(NumberRange rows, const std::uint32_t* queries, std::size_t n_queries, Stopper& stopper);
     void take(std::size_t query, std::size_t group, std::uint64_t rows, const std::uint16_t* distances) override;
-    void push_waiting();
     std::uint64_t kept_rows(std::size_t query, const std::uint8_t* group, std::uint64_t rows) const;
-
-    struct Hit {
-        std::size_t query;
-        std::size_t row;
-        std::int32_t distance;
-    };
 
     const SortedCodes& codes_;
     const DistinctEntries entries_;
@@ -59,11 +52,11 @@ class KeptScan final : private GroupSink {
     const std::size_t stride_;      // bytes of a prepared query
     Array<std::uint8_t> prepared_;  // all queries
     Array<std::uint8_t> scratch_;
+    WaitingHits waiting_;
     Sample sample_;
     const std::vector<CodeRun> one_group_{{0, kGroup, 0}};
     std::vector<KeptRows> wanted_;
     std::vector<const KeptRows*> of_query_;
-    std::vector<std::uint16_t> thresholds_;           // of each query, exclusive
     std::vector<std::uint32_t> lists_, end_of_list_;  // the queries of each range of rows
 
     std::size_t n_calls_ = 0;
@@ -71,7 +64,6 @@ class KeptScan final : private GroupSink {
     NumberRange rows_{0, 0};
     std::size_t first_group_ = 0;
     const std::uint8_t* groups_ = nullptr;
-    std::vector<Hit> waiting_;
 };
 
 extern template class KeptScan<NarrowTotals>;

@@ -11,9 +11,6 @@ namespace {
 // Codes of one kernel call stay in the first-level cache while all queries of the block are compared with them.
 constexpr std::size_t kCallBytes = 16 * 1024;
 
-// Kernels take an exclusive threshold.
-std::uint16_t threshold_of(const TopK& nearest) { return static_cast<std::uint16_t>(nearest.largest_distance() + 1); }
-
 // Number of groups in a sample: all if the codes are few; otherwise about as many as balance the time to count the
 // sample against the time to push codes that it does not exclude. 0 if k is too large for a sample to be of use.
 std::size_t sample_size(std::size_t n_groups, std::size_t k) {
@@ -33,7 +30,7 @@ BlockScan::BlockScan(const GroupSource& codes, const RowEntries& entries, const 
       all_(queries_.n),
       stride_(codes.n_bytes() * kernels().prepared_bytes),
       prepared_(queries_.n * stride_),
-      thresholds_(queries_.n) {
+      waiting_(entries, block.nearest, queries_.n) {
     std::iota(all_.begin(), all_.end(), 0u);
     for (std::size_t q = 0; q < queries_.n; ++q) {
         kernels().prepare(queries_.row(q), codes_.n_bytes(), prepared_.data() + q * stride_);
@@ -49,15 +46,15 @@ void BlockScan::run(NumberRange rows, const std::vector<std::uint32_t>& queries,
 }
 
 void BlockScan::compare(NumberRange groups, const std::vector<std::uint32_t>& queries, Stopper& stopper) {
-    for (const std::uint32_t query : queries) thresholds_[query] = threshold_of(nearest_[query]);
+    for (const std::uint32_t query : queries) waiting_.refresh(query);
     const std::size_t groups_per_call = std::max<std::size_t>(1, kCallBytes / (kGroup * codes_.n_bytes()));
     std::size_t n_calls = 0;
     for (first_group_ = groups.begin; first_group_ < groups.end; first_group_ += groups_per_call) {
         const std::size_t n = std::min(groups_per_call, groups.end - first_group_);
         groups_ = codes_.groups(first_group_, n, scratch_);
-        kernels().scan_groups(
-            {prepared_.data(), queries.data(), queries.size(), thresholds_.data(), groups_, n, codes_.n_bytes(), this});
-        push_waiting();
+        kernels().scan_groups({prepared_.data(), queries.data(), queries.size(), waiting_.thresholds(), groups_, n,
+                               codes_.n_bytes(), this});
+        waiting_.settle(queries.data(), queries.size());
         if (++n_calls % 16 == 0 && stopper.stopped()) return;
     }
 }
@@ -90,9 +87,10 @@ std::size_t BlockScan::take_sample(NumberRange groups, const std::vector<std::ui
         sample_.each(nearest.threshold(), [&](std::size_t place, std::int32_t distance) {
             const std::uint8_t* group = codes + place / kGroup * kGroup * codes_.n_bytes();
             if (safe_cuts_ != nullptr && !is_kept(query, group, place % kGroup, distance)) return;
-            entries_.push(groups.begin * kGroup + place, distance, nearest);
+            waiting_.add(query, groups.begin * kGroup + place, distance);
         });
     }
+    waiting_.settle(with_sample_.data(), with_sample_.size());
     return n;
 }
 
@@ -104,34 +102,20 @@ bool BlockScan::is_kept(std::size_t query, const std::uint8_t* group, std::size_
     return fate == Fate::kept;
 }
 
-// The ids of a hit may be far away in memory: hits are queued while their ids are prefetched.
 void BlockScan::take(std::size_t query, std::size_t group, std::uint64_t rows, const std::uint16_t* distances) {
     group += first_group_;
     const std::size_t first_row = group * kGroup;
     rows &= entries_.wanted_rows(group) & rows_of_group(rows_, first_row);
     const std::int32_t largest = nearest_[query].largest_distance(entries_.least_id(group));
     // Very many codes may tie at the k-th distance: skip the groups whose ids are all too large to enter.
-    if (largest + 1 < thresholds_[query]) rows &= rows_within(largest, distances);
+    if (largest + 1 < waiting_.thresholds()[query]) rows &= rows_within(largest, distances);
     const std::uint8_t* codes = groups_ + (group - first_group_) * kGroup * codes_.n_bytes();
     for (; rows != 0; rows &= rows - 1) {
         const auto i = static_cast<std::size_t>(__builtin_ctzll(rows));
         if (safe_cuts_ != nullptr && !is_kept(query, codes, i, distances[i])) continue;
-        entries_.prefetch(first_row + i);
-        waiting_[n_waiting_++] = {query, first_row + i, distances[i]};
-        if (n_waiting_ == kMostWaiting) push_waiting();
+        waiting_.add(query, first_row + i, distances[i]);
     }
-    if (safe_cuts_ != nullptr) thresholds_[query] = threshold_of(nearest_[query]);
-}
-
-void BlockScan::push_waiting() {
-    for (std::size_t i = 0; i < n_waiting_; ++i) {
-        const Hit& hit = waiting_[i];
-        TopK& nearest = nearest_[hit.query];
-        if (hit.distance > nearest.largest_distance()) continue;
-        entries_.push(hit.row, hit.distance, nearest);
-        thresholds_[hit.query] = threshold_of(nearest);
-    }
-    n_waiting_ = 0;
+    waiting_.refresh(query);
 }
 
 void QueryBlock::note(std::size_t q, const QueryStats& work) const {
@@ -148,7 +132,9 @@ void QueryBlock::note(std::size_t q, const QueryStats& work) const {
 void scan(const GroupSource& codes, const RowEntries& entries, const QueryBlock& block, NumberRange groups,
           Stopper& stopper) {
     const NumberRange rows{std::min(groups.begin * kGroup, codes.size()), std::min(groups.end * kGroup, codes.size())};
-    BlockScan(codes, entries, block).run(rows, stopper);
+    BlockScan search(codes, entries, block);
+    search.run(rows, stopper);
+    search.finish();
     QueryStats work;
     work.codes_compared = static_cast<std::int64_t>(rows.size());
     for (std::size_t q = 0; q < block.queries.n; ++q) block.note(q, work);

@@ -14,6 +14,7 @@
 #include "platform/stopper.h"
 #include "search/row_entries.h"
 #include "search/sample.h"
+#include "search/waiting_hits.h"
 
 namespace fasthash {
 
@@ -45,20 +46,13 @@ class BlockScan final : private GroupSink {
     void run(NumberRange rows, Stopper& stopper) { run(rows, all_, stopper); }
     /// Compare some queries with these rows.
     void run(NumberRange rows, const std::vector<std::uint32_t>& queries, Stopper& stopper);
+    /// Push the hits whose ids have not been looked up yet. Comes after the last run().
+    void finish() { waiting_.push_all(all_.data(), all_.size()); }
 
  private:
-    static constexpr std::size_t kMostWaiting = 64;
-
-    struct Hit {
-        std::size_t query;
-        std::size_t row;
-        std::int32_t distance;
-    };
-
     std::size_t take_sample(NumberRange groups, const std::vector<std::uint32_t>& queries, Stopper& stopper);
     void compare(NumberRange groups, const std::vector<std::uint32_t>& queries, Stopper& stopper);
     void take(std::size_t query, std::size_t group, std::uint64_t rows, const std::uint16_t* distances) override;
-    void push_waiting();
     // A query that was limited to distances below a code of unknown fate may never have k.
     bool needs_sample(std::size_t query) const {
         const bool limited = safe_cuts_ != nullptr && nearest_[query].threshold() < static_cast<int>(n_bits());
@@ -75,8 +69,8 @@ class BlockScan final : private GroupSink {
     std::vector<std::uint32_t> all_;  // the numbers of the queries
     const std::size_t stride_;        // bytes of a prepared query
     Array<std::uint8_t> prepared_;
-    std::vector<std::uint16_t> thresholds_;
     Array<std::uint8_t> scratch_;
+    WaitingHits waiting_;
     Sample sample_;
     std::vector<std::uint32_t> with_sample_, without_sample_;  // queries
 
@@ -84,8 +78,6 @@ class BlockScan final : private GroupSink {
     NumberRange rows_{0, 0};
     std::size_t first_group_ = 0;
     const std::uint8_t* groups_ = nullptr;
-    Hit waiting_[kMostWaiting];
-    std::size_t n_waiting_ = 0;
 };
 
 /// Bit i: flags[i], which is 0 or 1.

@@ -19,6 +19,11 @@ TopK::TopK(Wanted wanted, std::size_t n_bits, IdOrder order)
 void TopK::keep(std::int32_t distance, std::int64_t id) {
     if (count_only_) return count(1);
     pairs_.emplace_back(distance, id);  // written in place: a copied pair would wait for its two halves
+    count_pair(distance);
+    if (pairs_.size() >= n_kept_) compact();
+}
+
+void TopK::count_pair(std::int32_t distance) {
     ++counts_[static_cast<std::size_t>(distance)];
     ++n_within_;
     // The threshold falls as soon as k pairs are strictly nearer.
@@ -26,7 +31,6 @@ void TopK::keep(std::int32_t distance, std::int64_t id) {
         n_within_ -= counts_[static_cast<std::size_t>(threshold_--)];
         id_threshold_ = INT64_MAX;
     }
-    if (pairs_.size() >= n_kept_) compact();
 }
 
 void TopK::limit(std::int32_t distance) {
@@ -40,25 +44,28 @@ void TopK::push_all(const TopK& other) {
     for (const Pair& pair : other.pairs_) push(pair.distance, pair.id);
 }
 
-// Drops all pairs but the k nearest; ties at the threshold's distance keep the smallest ids.
+// Drops the pairs that cannot be among the k nearest; ties at the threshold's distance keep the smallest ids. Expected
+// pairs are counted, but not here to be compared.
 void TopK::compact() {
-    const std::size_t n_ties = counts_[static_cast<std::size_t>(threshold_)];
+    std::size_t& n_ties = counts_[static_cast<std::size_t>(threshold_)];
     const std::size_t ties_kept = k_ - std::min(k_, n_within_ - n_ties);
-    std::size_t n_last = n_ties;  // pairs with the last id that are kept: one, unless a damaged file repeats ids
+    std::size_t n_last = SIZE_MAX;  // pairs with the last id that are kept: one, unless a damaged file repeats ids
     if (ties_kept < n_ties) {
         ties_.clear();
         ties_.reserve(n_ties);
         for (const Pair& pair : pairs_) {
             if (pair.distance == threshold_) ties_.push_back(pair.id);
         }
+    }
+    if (ties_kept < n_ties && ties_kept < ties_.size()) {
         const auto last =
             ties_.begin() + static_cast<std::ptrdiff_t>(ties_kept) - 1;  // k_ > 0, so at least one is kept
         std::nth_element(ties_.begin(), last, ties_.end());
         id_threshold_ = *last;
         n_last = ties_kept - static_cast<std::size_t>(std::count_if(
                                  ties_.begin(), last, [this](std::int64_t id) { return id < id_threshold_; }));
-        n_within_ -= n_ties - ties_kept;
-        counts_[static_cast<std::size_t>(threshold_)] = ties_kept;
+        n_within_ -= ties_.size() - ties_kept;
+        n_ties -= ties_.size() - ties_kept;
     }
     // Which pairs stay can hardly be predicted, so that there are no branches.
     std::size_t n_left = 0;
@@ -84,7 +91,7 @@ void TopK::sort_ids(std::int64_t* ids, std::size_t n) {
     const auto [smallest, largest] = std::minmax_element(ids, ids + n);
     const auto base = static_cast<std::uint64_t>(*smallest);
     const std::uint64_t range = static_cast<std::uint64_t>(*largest) - base;
-    ties_.resize(n);
+    std::vector<std::int64_t> sorted(n);
     for (unsigned shift = 0; shift < 64 && range >> shift != 0; shift += 8) {
         const auto value_of = [base, shift](std::int64_t id) {
             return ((static_cast<std::uint64_t>(id) - base) >> shift) % kValues;
@@ -93,34 +100,38 @@ void TopK::sort_ids(std::int64_t* ids, std::size_t n) {
         for (std::size_t i = 0; i < n; ++i) ++next[value_of(ids[i])];
         std::size_t begin = 0;
         for (std::size_t& count : next) begin += std::exchange(count, begin);
-        for (std::size_t i = 0; i < n; ++i) ties_[next[value_of(ids[i])]++] = ids[i];
-        std::copy(ties_.begin(), ties_.end(), ids);
+        for (std::size_t i = 0; i < n; ++i) sorted[next[value_of(ids[i])]++] = ids[i];
+        std::copy(sorted.begin(), sorted.end(), ids);
     }
-}
-
-std::size_t TopK::finish() {
-    if (count_only_) return n_within_;
-    compact();
-    return pairs_.size();
 }
 
 void TopK::write(std::int32_t* distances, std::int64_t* ids) {
+    const std::size_t n = size();
     // Prefix sums of the counts: the first row of each distance.
-    std::vector<std::size_t>& next = counts_;
     std::size_t begin = 0;
-    for (std::size_t& count : next) begin += std::exchange(count, begin);
+    for (std::int32_t d = 0; d < threshold_; ++d) begin += std::exchange(counts_[static_cast<std::size_t>(d)], begin);
+    ties_.clear();
     for (const Pair& pair : pairs_) {
-        const std::size_t row = next[static_cast<std::size_t>(pair.distance)]++;
-        distances[row] = pair.distance;
-        ids[row] = pair.id;
+        if (pair.distance < threshold_) {
+            const std::size_t row = counts_[static_cast<std::size_t>(pair.distance)]++;
+            distances[row] = pair.distance;
+            ids[row] = pair.id;
+        } else if (pair.distance == threshold_) {
+            ties_.push_back(pair.id);
+        }
     }
     if (order_ == IdOrder::any) {
-        for (std::size_t row = 0; row < pairs_.size();) {
-            const std::size_t end = next[static_cast<std::size_t>(distances[row])];
+        for (std::size_t row = 0; row < begin;) {
+            const std::size_t end = counts_[static_cast<std::size_t>(distances[row])];
             sort_ids(ids + row, end - row);
             row = end;
         }
+        const auto last = ties_.begin() + static_cast<std::ptrdiff_t>(n - begin);
+        if (last != ties_.end()) std::nth_element(ties_.begin(), last, ties_.end());
+        sort_ids(ties_.data(), n - begin);
     }
+    std::fill(distances + begin, distances + n, threshold_);
+    std::copy_n(ties_.begin(), n - begin, ids + begin);
 }
 
 }  // namespace fasthash

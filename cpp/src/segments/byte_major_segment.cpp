@@ -16,6 +16,8 @@ class ByteMajorEntries final : public RowEntries {
         if (visibility_.allows(row, id)) nearest.push(distance, id);
     }
     bool restricted() const override { return !visibility_.all(); }
+    bool stored() const override { return !ids_.counted(); }
+    bool mostly_one() const override { return !restricted(); }
     void prefetch(std::size_t row) const override { ids_.prefetch(row); }
     std::int64_t least_id(std::size_t group) const override { return ids_.least_of(group); }
     std::uint64_t wanted_rows(std::size_t group) const override {
