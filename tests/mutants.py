@@ -26,12 +26,15 @@ SCAN, SCAN_H = "cpp/src/search/scan.cpp", "cpp/src/search/scan.h"
 SEARCH = "cpp/src/segments/segment_search.cpp"
 PRUNED, LEVELS = "cpp/src/search/pruned_search.cpp", "cpp/src/search/tree_levels.cpp"
 SUBSTRING, ROW_IDS = "cpp/src/search/substring_search.cpp", "cpp/src/codes/row_ids.cpp"
-ENTRIES, SAFE_CUTS = "cpp/src/search/row_entries.cpp", "cpp/src/search/safe_cuts.cpp"
+WAITING, WAITING_H = "cpp/src/search/waiting_hits.cpp", "cpp/src/search/waiting_hits.h"
+ENTRIES, ENTRIES_H = "cpp/src/search/row_entries.cpp", "cpp/src/search/row_entries.h"
+SAFE_CUTS = "cpp/src/search/safe_cuts.cpp"
 MERGE, RESCORING = "python/fasthash/distributed/merge.py", "python/fasthash/_embedding_state.py"
 CLUSTERS, ARRANGED = "cpp/src/search/cluster_search.cpp", "cpp/src/codes/arranged_codes.cpp"
 JACCARD, JACCARD_H = "cpp/src/search/jaccard_scan.cpp", "cpp/src/search/jaccard_topk.h"
 GPU, BATCH, GALLERY = "cpp/gpu/search_kernels.h", "cpp/gpu/query_batch.h", "cpp/gpu/gallery.cu"
 GPU_CLUSTERS, GPU_JACCARD, KEYS = "cpp/gpu/cluster_kernels.h", "cpp/gpu/jaccard_scan.h", "cpp/gpu/pair_keys.h"
+LEVEL_CUTS = "cpp/gpu/level_cuts.cu"
 
 
 class Mutant(NamedTuple):
@@ -47,12 +50,18 @@ MUTANTS = [
     Mutant("the id of an earlier threshold stays", TOPK, "        id_threshold_ = INT64_MAX;\n    }", "    }"),
     Mutant("the threshold falls at most one bit", TOPK, "    while (n_within_ -", "    if (n_within_ -"),
     Mutant("compacting drops the last tie", TOPK, "(pair.id < id_threshold_)) | is_last;", "(pair.id < id_threshold_));"),
-    Mutant("compacting keeps the wrong ties", TOPK, "std::nth_element(ties_.begin(), last, ties_.end());", "std::nth_element(ties_.begin(), last, ties_.end(), std::greater<>());"),
+    Mutant("compacting keeps the wrong ties", TOPK, "ties_.end());\n        id_threshold_", "ties_.end(), std::greater<>());\n        id_threshold_"),
+    Mutant("results have the wrong ties", TOPK, "if (last != ties_.end()) std::nth_element(ties_.begin(), last, ties_.end());", ""),
+    Mutant("ties that are expected are compacted away", TOPK, "n_within_ -= ties_.size() - ties_kept;", "n_within_ -= n_ties - ties_kept;"),
     Mutant("large ids are sorted by their low half", TOPK, "shift < 64 && range >> shift != 0", "shift < 32 && range >> shift != 0"),
     Mutant("a scan takes the next group's least id", SCAN, "entries_.least_id(group)", "entries_.least_id(std::min(group + 1, (codes_.size() - 1) / kGroup))"),
-    Mutant("a scan leaves ties out", SCAN, "nearest.largest_distance() + 1);", "nearest.largest_distance());"),
+    Mutant("a scan leaves ties out", WAITING_H, "nearest_[query].largest_distance() + 1);", "nearest_[query].largest_distance());"),
     Mutant("a skipped group loses a distance", SCAN_H, "distances[i] <= threshold", "distances[i] < threshold"),
-    Mutant("waiting ties are dropped", SCAN, "hit.distance > nearest.largest_distance()", "hit.distance >= nearest.largest_distance()"),
+    Mutant("waiting ties are dropped", WAITING, "hit.distance <= most", "hit.distance < most"),
+    Mutant("waiting ties are not pushed", WAITING, "hit.distance > nearest.threshold()", "hit.distance >= nearest.threshold()"),
+    Mutant("hits that waited count twice", WAITING, "if (counted_) nearest.take_back(hit.distance);", ""),
+    Mutant("ascending ids are counted before they come", WAITING, " && nearest->order() == IdOrder::any", ""),
+    Mutant("rows of hidden entries are counted", ENTRIES_H, "return visibility_.all() && ids_.n_entries()", "return ids_.n_entries()"),
     Mutant("the threshold of a later moment", SUBSTRING, "farthest_ = farthest;", "farthest_ = farthest - (threshold - nearest_->threshold());"),
     Mutant("held back groups lose two distances", SUBSTRING, "{threshold, threshold - 1}", "{threshold, threshold - 2}"),
     Mutant("substrings end one bit early", SUBSTRING, "n_substrings * distance + substring)) return", "n_substrings * distance + substring + 1)) return"),
@@ -107,6 +116,7 @@ MUTANTS = [
     Mutant("a row on the GPU gives one id less", GPU, "n_taken < k; ++entry", "n_taken + 1 < k; ++entry"),
     Mutant("queries compared again lose their last", BATCH, "thresholds[query] += 1;", "thresholds[query] += 0;"),
     Mutant("a GPU threshold loses ties", GPU, "static_cast<int>(distance) + 1, 0)", "static_cast<int>(distance), 0)"),
+    Mutant("a GPU does not count the last child of a node", LEVEL_CUTS, "node < end; ++node, ++word", "node + 1 < end; ++node, ++word"),
     Mutant("a cluster on the GPU hides its last radius", GPU_CLUSTERS, "d + most < radii.last ? d + most :", "d + most < radii.last ? d + most - 1 :"),
     Mutant("a cluster on the GPU hides its first radius", GPU_CLUSTERS, "d - most > radii.first ? d - most :", "d - most > radii.first ? d - most + 1 :"),
     Mutant("centroids on the GPU bound a bit too much", GPU_CLUSTERS, "+ 1) / 2 > most", "+ 1) / 2 >= most"),

@@ -52,6 +52,22 @@ def test_mapped_codes_whose_plan_gives_up(n_bytes, tmp_path):
         assert_same(index.search(queries, k), ranking.nearest(k))
 
 
+@pytest.mark.parametrize("step", [1, 7])  # ids that are computed, and ids that are stored
+@pytest.mark.parametrize("n_bytes", [1, 2, 8, 40])
+@pytest.mark.parametrize("descend", [False, True])
+def test_ties_of_ids_in_order(n_bytes, step, descend):
+    rng = np.random.default_rng(n_bytes)
+    codes = np.repeat(uniform(rng, 3_000, n_bytes), 2, axis=0)  # farther and nearer ones in turns, and ties of all
+    ids = np.arange(len(codes))[:: -1 if descend else 1] * step
+    queries = uniform(rng, 80, n_bytes)
+    ranking = Ranking(queries, codes, ids)
+    for index in (fh.FlatIndex(8 * n_bytes), fh.HierIndex((8 * n_bytes,))):
+        index.add(codes, ids)
+        for k in (1, 3, 10, 60, 200):
+            assert_same(index.search(queries, k), ranking.nearest(k))
+            assert_same(index.search(queries[:1], k), Ranking(queries[:1], codes, ids).nearest(k))
+
+
 @pytest.mark.parametrize("plan", PLANS[1:])
 @pytest.mark.parametrize("memory", MEMORIES)
 @pytest.mark.parametrize("flip", [0.1, 0.3, 0.5])

@@ -84,7 +84,11 @@ class Levels {
         const WithoutGil release;
         const gpu::OnDevice on(device_);
         std::vector<gpu::LevelNodes> levels;
-        for (const auto& [prefixes, weights] : views) levels.emplace_back(prefixes, weights, nullptr);
+        std::size_t parent_bytes = 0;
+        for (const auto& [prefixes, weights] : views) {
+            levels.emplace_back(prefixes, parent_bytes, weights, nullptr);
+            parent_bytes = prefixes.n_bytes;
+        }
         table_ = std::make_unique<gpu::LevelTable>(std::move(levels), n, nullptr);
     }
     ~Levels() { release_on(device_, table_); }

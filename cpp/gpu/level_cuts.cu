@@ -1,3 +1,5 @@
+#include <cstring>
+
 #include "gpu/level_cuts.h"
 #include "gpu/query_batch.h"
 #include "search/keep_rule.h"
@@ -20,63 +22,78 @@ struct Histogram {
 struct LevelTask {
     PlaneView prefixes;
     const std::uint32_t* n_entries;  ///< of each node
-    std::size_t n_nodes;
+    const std::uint32_t* children;   ///< the first node below each node of the level above; last, the number of nodes
+    std::uint32_t n_parents;
+    std::uint32_t n_nodes;
     unsigned begin, end;  ///< the bytes of the level in a code
     unsigned n_words;     ///< of a query
     QueryView queries;    ///< with the cuts of the levels above
+
+    /// The first byte of a score: the distance over the levels so far or, with by_level, on this level.
+    FASTHASH_ANYWHERE unsigned first_byte() const { return queries.cuts.by_level ? begin : 0; }
 };
 
-/// Counts the nodes whose parents are kept, by score: the distance over the levels so far or, with by_level, on this
-/// level. A thread counts for a query of its own, and no other thread adds to its counts; blocks along x share the
-/// nodes, each block along y takes one tile of queries.
+/// Counts the nodes whose parents are kept, by score. A thread counts for a query of its own, and no other thread adds
+/// to its counts; blocks along x share the nodes, each block along y takes one tile of queries. kOneWord: the bytes of
+/// a score are in one word of a code.
+template <bool kOneWord>
 struct CountNodes {
     LevelTask level;
     Histogram counts;
     unsigned tile;  ///< queries of a block
 
     static std::size_t bytes_for(std::size_t n_queries, unsigned n_scores) {
-        return n_queries * 2 * n_scores * sizeof(std::uint32_t);
+        return n_queries * n_scores * sizeof(std::uint64_t);
     }
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
-        auto* const shared = static_cast<std::uint32_t*>(block.shared());
-        const std::size_t first = level.n_nodes * block.x() / block.n_x();
-        const std::size_t end = level.n_nodes * (block.x() + 1) / block.n_x();
+        auto* const shared = static_cast<std::uint64_t*>(block.shared());  // nodes of a score, 2^32 times, and entries
+        const std::uint64_t n = level.n_nodes;
+        const auto first = static_cast<std::uint32_t>(n * block.x() / block.n_x());
+        const auto end = static_cast<std::uint32_t>(n * (block.x() + 1) / block.n_x());
         for (unsigned t = block.thread(); t < tile; t += block.n_threads()) {
             const std::size_t query = std::size_t{block.y()} * tile + t;
             if (query >= level.queries.n) break;
-            const auto at = [&](unsigned score, unsigned which) -> std::uint32_t& {
-                return shared[(2 * score + which) * tile + t];
-            };
-            for (unsigned score = 0; score < counts.n_scores; ++score) at(score, 0) = at(score, 1) = 0;
-            bool kept = true;
-            for (std::size_t node = first; node < end; ++node) {
-                if (node == first || new_parent(node)) {
-                    kept = level.queries.keeps(query, level.prefixes, level.n_words, node);
-                }
-                if (!kept) continue;
-                const int score = level.queries.distance(query, level.prefixes, level.n_words, node,
-                                                         level.queries.cuts.by_level ? level.begin : 0, level.end);
-                ++at(static_cast<unsigned>(score), 0);
-                at(static_cast<unsigned>(score), 1) += level.n_entries[node];
+            std::uint64_t* const own = shared + t;  // its counts are `tile` apart
+            for (unsigned score = 0; score < counts.n_scores; ++score) own[score * tile] = 0;
+            std::uint32_t parent = parent_of(first);
+            for (std::uint32_t node = first; node < end; ++parent) {
+                const std::uint32_t last = level.children[parent + 1] < end ? level.children[parent + 1] : end;
+                if (level.queries.keeps(query, level.prefixes, level.n_words, node)) count(own, query, node, last);
+                node = last;
             }
             for (unsigned score = 0; score < counts.n_scores; ++score) {
+                const std::uint64_t both = own[score * tile];
+                if (both == 0) continue;
                 const std::size_t place = query * counts.n_scores + score;
-                if (at(score, 0) == 0) continue;
-                add_to(counts.nodes + place, at(score, 0));
-                add_to(counts.entries + place, at(score, 1));
+                add_to(counts.nodes + place, static_cast<std::uint32_t>(both >> 32));
+                add_to(counts.entries + place, static_cast<std::uint32_t>(both));
             }
         }
     }
 
  private:
-    FASTHASH_DEVICE bool new_parent(std::size_t node) const {
-        for (unsigned byte = 0; byte < level.begin; byte += 4) {
-            const std::uint32_t different =
-                level.prefixes.word(node, byte / 4) ^ level.prefixes.word(node - 1, byte / 4);
-            if ((different & bytes_below(level.begin - byte)) != 0) return true;
+    FASTHASH_DEVICE std::uint32_t parent_of(std::uint32_t node) const {
+        std::uint32_t low = 0, high = level.n_parents;  // the last parent whose children begin at or before the node
+        while (high - low > 1) {
+            const std::uint32_t middle = low + (high - low) / 2;
+            (level.children[middle] <= node ? low : high) = middle;
         }
-        return false;
+        return low;
+    }
+
+    FASTHASH_DEVICE void count(std::uint64_t* own, std::size_t query, std::uint32_t first, std::uint32_t end) const {
+        const unsigned first_byte = level.first_byte(), w = first_byte / 4;
+        const std::uint32_t mask = bytes_below(level.end - 4 * w) & ~bytes_below(first_byte % 4);
+        const std::uint32_t wanted = level.queries.words[query * level.n_words + w];
+        const std::uint32_t* word = level.prefixes.words + w * level.prefixes.stride + first;
+        const std::uint32_t* n_entries = level.n_entries + first;
+        for (std::uint32_t node = first; node < end; ++node, ++word, ++n_entries) {
+            const int score =
+                kOneWord ? count_bits((*word ^ wanted) & mask)
+                         : level.queries.distance(query, level.prefixes, level.n_words, node, first_byte, level.end);
+            own[static_cast<unsigned>(score) * tile] += std::uint64_t{1} << 32 | *n_entries;
+        }
     }
 };
 
@@ -129,7 +146,8 @@ struct ChooseCuts {
 
 }  // namespace
 
-LevelNodes::LevelNodes(CodeView rows, const std::uint32_t* weights, Stream stream) : n_entries(rows.n, stream) {
+LevelNodes::LevelNodes(CodeView rows, std::size_t parent_bytes, const std::uint32_t* weights, Stream stream)
+    : n_entries(rows.n, stream) {
     Array<std::uint8_t> copied(rows.n * rows.n_bytes);
     std::copy_n(rows.data, copied.size(), copied.data());
     const ByteMajorCodes codes = ByteMajorCodes::from_rows(std::move(copied), rows.n_bytes);
@@ -137,6 +155,15 @@ LevelNodes::LevelNodes(CodeView rows, const std::uint32_t* weights, Stream strea
     prefixes = Planes(codes, {0, codes.n_groups()}, staging, stream);
     staging.copy(n_entries.data(), weights, n_entries.nbytes());
     staging.finish();
+    std::vector<std::uint32_t> begins;
+    for (std::size_t i = 0; i < rows.n; ++i) {
+        if (i == 0 || std::memcmp(rows.row(i), rows.row(i - 1), parent_bytes) != 0) {
+            begins.push_back(static_cast<std::uint32_t>(i));
+        }
+    }
+    begins.push_back(static_cast<std::uint32_t>(rows.n));
+    children = loaded(begins.data(), begins.size(), stream);
+    finish(stream);  // before the vector is freed
 }
 
 LevelTable::LevelTable(std::vector<LevelNodes> levels, std::size_t n_entries, Stream stream)
@@ -149,7 +176,9 @@ LevelTable::LevelTable(std::vector<LevelNodes> levels, std::size_t n_entries, St
 
 std::size_t LevelTable::device_nbytes() const {
     std::size_t sum = ends_.device_nbytes();
-    for (const LevelNodes& level : levels_) sum += level.prefixes.device_nbytes() + level.n_entries.device_nbytes();
+    for (const LevelNodes& level : levels_) {
+        sum += level.prefixes.device_nbytes() + level.n_entries.device_nbytes() + level.children.device_nbytes();
+    }
     return sum;
 }
 
@@ -168,19 +197,27 @@ void LevelTable::choose(QueryBatch& batch, const Pruning& pruning, std::uint32_t
         batch.cuts = {cuts, ends_.data(), n_levels, by_level};
         LevelTask task{{level.prefixes.words(), level.prefixes.stride()},
                        level.n_entries.data(),
-                       level.prefixes.n(),
+                       level.children.data(),
+                       static_cast<std::uint32_t>(level.children.size() - 1),
+                       static_cast<std::uint32_t>(level.prefixes.n()),
                        begin,
                        end,
                        batch.n_words,
                        batch.view(batch.all())};
         task.queries.cuts.n_checked = depth;
-        const auto tile = static_cast<unsigned>(std::clamp<std::size_t>(
-            kSharedBytes / CountNodes::bytes_for(1, n_scores), 1, std::min<std::size_t>(kMostCountThreads, batch.n)));
+        const auto tile =
+            static_cast<unsigned>(std::clamp<std::size_t>(kSharedBytes / CountNodes<true>::bytes_for(1, n_scores), 1,
+                                                          std::min<std::size_t>(kMostCountThreads, batch.n)));
         const auto n_tiles = static_cast<unsigned>((batch.n + tile - 1) / tile);
         const auto n_shares = static_cast<unsigned>(std::clamp<std::size_t>(kCountBlocks / n_tiles, 1, task.n_nodes));
         batch.stopper.check();
-        launch(CountNodes{task, histogram, tile}, {n_shares, n_tiles}, tile, CountNodes::bytes_for(tile, n_scores),
-               batch.stream);
+        const Grid grid{n_shares, n_tiles};
+        const std::size_t shared_bytes = CountNodes<true>::bytes_for(tile, n_scores);
+        if (task.first_byte() / 4 == (end - 1) / 4) {
+            launch(CountNodes<true>{task, histogram, tile}, grid, tile, shared_bytes, batch.stream);
+        } else {
+            launch(CountNodes<false>{task, histogram, tile}, grid, tile, shared_bytes, batch.stream);
+        }
         launch(ChooseCuts{histogram, batch.n, pruning.keep, pruning.mode, static_cast<double>(n_entries_),
                           static_cast<double>(k), (end - begin) * 8, cuts + depth, n_levels},
                {blocks_for(batch.n, kScanThreads)}, kScanThreads, 0, batch.stream);

@@ -17,10 +17,12 @@ struct LevelCuts;
 
 /// The nodes of a level: distinct prefixes of whole levels, ascending, and the number of entries below each.
 struct LevelNodes {
-    LevelNodes(CodeView prefixes, const std::uint32_t* weights, Stream stream);
+    /// `parent_bytes`: of a prefix of the level above.
+    LevelNodes(CodeView prefixes, std::size_t parent_bytes, const std::uint32_t* weights, Stream stream);
 
     Planes prefixes;
     Buffer<std::uint32_t> n_entries;
+    Buffer<std::uint32_t> children;  ///< the first node below each node of the level above; last, the number of nodes
 };
 
 /// The nodes of all levels of an index but the last: at least one level. `n_entries`: of the index.

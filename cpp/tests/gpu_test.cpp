@@ -31,7 +31,8 @@ gpu::LevelTable levels_of(const Index& index) {
     Stopper stopper;
     for (const LevelNodeList& nodes : list_nodes(MergeCursor(state->segments, nothing, stopper), index.layout())) {
         const std::size_t width = index.layout().offset(levels.size() + 1), n = nodes.n_entries.size();
-        levels.emplace_back(CodeView{nodes.prefixes.data(), n, width}, nodes.n_entries.data(), nullptr);
+        levels.emplace_back(CodeView{nodes.prefixes.data(), n, width}, index.layout().offset(levels.size()),
+                            nodes.n_entries.data(), nullptr);
     }
     return {std::move(levels), state->size(), nullptr};
 }

@@ -1,0 +1,178 @@
+"""Counts the instructions of the compiled GPU kernels, and compares what they allow with the targets. Needs no card.
+
+    python benchmarks/gpu_limits.py [--write docs/gpu.md]
+
+Compiles the kernels for sm_90 with nvcc, disassembles them with cuobjdump (of the CUDA toolkit, or of the package
+triton, which torch brings), and counts the instructions of one pass through the innermost loop: the shortest way round
+it, so that code that runs for near pairs alone does not count. A bound is the larger of three times, for an H200: to
+issue the instructions, to count bits, and to read the bytes. No bound knows of latency, or of the rate of the tensor
+cores' products, which no data sheet gives.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from pages import fill
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ("scan", "cluster_search", "level_cuts")
+
+# One H200. The clock is the one at which popcounts alone explain the measured 1.94e12 pairs of 64 bits a second.
+N_PROCESSORS, CLOCK = 132, 1.84e9
+ISSUED = 4 * 32  # instructions of threads that a multiprocessor starts in a clock
+COUNTED = 16  # of them popcounts
+BANDWIDTH = 4.2e12  # bytes a second, measured by a copy
+BUS = 50e9  # bytes a second from pinned memory, of PCIe 5 x16 by data sheet less protocol
+
+POPCOUNT, PRODUCT = "POPC", "BMMA"
+
+
+class Loop(NamedTuple):
+    """One pass of a warp through the innermost loop of a kernel."""
+
+    kernel: str
+    n_instructions: int
+    n_popcounts: int
+    n_products: int
+    n_pairs: int  # of a query and a code, or a node
+
+    @property
+    def pairs_a_second(self) -> float:
+        """What the multiprocessors can issue."""
+        clocks = max(self.n_instructions * 32 / ISSUED, self.n_popcounts * 32 / COUNTED)
+        return self.n_pairs / clocks * CLOCK * N_PROCESSORS
+
+
+class Instruction(NamedTuple):
+    address: int
+    opcode: str
+    target: int | None  # of a branch
+    falls_through: bool
+
+
+def cuobjdump() -> str:
+    found = shutil.which("cuobjdump")
+    if found is None:
+        triton = importlib.util.find_spec("triton")
+        if triton is None or triton.origin is None:
+            raise SystemExit("cuobjdump was not found: install the CUDA toolkit, or the package triton")
+        found = str(Path(triton.origin).parent / "backends" / "nvidia" / "bin" / "cuobjdump")
+    return found
+
+
+def kernels() -> dict[str, list[Instruction]]:
+    """The instructions of each kernel, by its name without punctuation."""
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        raise SystemExit("nvcc was not found")
+    tool = cuobjdump()
+    found: dict[str, list[Instruction]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for source in SOURCES:
+            out = Path(folder) / f"{source}.cubin"
+            include = [f"-I{ROOT / part}" for part in ("cpp", "cpp/src", "cpp/include")]
+            code = ROOT / "cpp" / "gpu" / f"{source}.cu"
+            subprocess.run([nvcc, "-std=c++17", "-O3", "-arch=sm_90", "-cubin", *include, code, "-o", out], check=True)
+            text = subprocess.run([tool, "-sass", out], check=True, capture_output=True, text=True).stdout
+            for part in text.split("Function : ")[1:]:
+                found.setdefault(part.split()[0], instructions(part))
+    return found
+
+
+def instructions(text: str) -> list[Instruction]:
+    found = []
+    for address, predicate, words in re.findall(r"/\*([0-9a-f]{4,})\*/\s+(@!?\w+ )?\s*(\w[^;]*);", text):
+        opcode, *operands = words.split()
+        jumps = opcode.split(".")[0] == "BRA"
+        target = int(operands[-1].strip("`()"), 16) if jumps and operands else None
+        ends = opcode.split(".")[0] in ("BRA", "EXIT", "RET") and predicate == "" and opcode == opcode.split(".")[0]
+        found.append(Instruction(int(address, 16), opcode, target, not ends))
+    return found
+
+
+def loop(listing: list[Instruction], opcode: str) -> tuple[int, int, int]:
+    """Instructions, popcounts and products on the shortest way round the loop with the most of one opcode."""
+    place = {each.address: i for i, each in enumerate(listing)}
+    best = (0, 0, 0, 0)
+    for i, each in enumerate(listing):
+        if each.target is None or each.target > each.address or each.target not in place:
+            continue
+        way = shortest(listing, place, place[each.target], i)
+        if way is None:
+            continue
+        names = [listing[at].opcode.split(".")[0] for at in way]
+        n_wanted = names.count(opcode)
+        entry = (n_wanted, -len(way), names.count(POPCOUNT), names.count(PRODUCT))
+        if entry[:2] > best[:2] or best[0] == 0:
+            best = entry
+    return -best[1], best[2], best[3]
+
+
+def shortest(listing: list[Instruction], place: dict[int, int], first: int, last: int) -> list[int] | None:
+    """The fewest instructions from one place to another."""
+    before: dict[int, int | None] = {first: None}
+    front = [first]
+    while front and last not in before:
+        following = []
+        for at in front:
+            nexts = [at + 1] if listing[at].falls_through and at + 1 < len(listing) else []
+            target = listing[at].target
+            if target is not None and target in place:
+                nexts.append(place[target])
+            for to in nexts:
+                if to not in before:
+                    before[to] = at
+                    following.append(to)
+        front = following
+    if last not in before:
+        return None
+    way, at = [], last
+    while at is not None:
+        way.append(at)
+        at = before[at]  # type: ignore[assignment]
+    return way[::-1]
+
+
+def loops() -> dict[str, Loop]:
+    wanted = {  # by a part of the mangled name: the opcode of its work, and the pairs of one pass
+        "scan, popcounts, 64 bits": ("run_kernelINS0_12PopcountScanILj2", POPCOUNT),
+        "scan, popcounts, 256 bits": ("run_kernelINS0_12PopcountScanILj8", POPCOUNT),
+        "scan, products, 64 bits": ("run_kernelINS0_10TensorScanILj2", PRODUCT),
+        "scan, products, 256 bits": ("run_kernelINS0_10TensorScanILj8", PRODUCT),
+        "clusters, products, 64 bits": ("CompareTilesINS0_10TensorScanILj2", PRODUCT),
+        "clusters, popcounts, 64 bits": ("CompareTilesINS0_12PopcountScanILj2", POPCOUNT),
+        "nodes of a level": ("CountNodesILb1", POPCOUNT),
+    }
+    found = {}
+    listings = kernels()
+    for name, (part, opcode) in wanted.items():
+        (listing,) = (each for kernel, each in listings.items() if part in kernel)
+        n_instructions, n_popcounts, n_products = loop(listing, opcode)
+        words = 1 if "nodes" in name else 8 if "256" in name else 2
+        if opcode == PRODUCT:
+            n_pairs = n_products // ((words + (words + 1) // 2 + 3) // 4) * 16 * 8
+        else:
+            n_pairs = n_popcounts // words * 32  # a thread counts for itself
+        found[name] = Loop(name, n_instructions, n_popcounts, n_products, n_pairs)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", type=Path, help="page whose tables are filled")
+    page = parser.parse_args().write
+    found = loops()
+    for each in found.values():
+        print(each, f"{each.pairs_a_second:.3g} pairs a second")
+
+
+if __name__ == "__main__":
+    main()
