@@ -4,15 +4,17 @@
 
 Compiles the kernels for sm_90 with nvcc, disassembles them with cuobjdump (of the CUDA toolkit, or of the package
 triton, which torch brings), and counts the instructions of one pass through the innermost loop: the shortest way round
-it, so that code that runs for near pairs alone does not count. A bound is the larger of three times, for an H200: to
-issue the instructions, to count bits, and to read the bytes. No bound knows of latency, or of the rate of the tensor
-cores' products, which no data sheet gives.
+it, so that code that runs for near pairs alone does not count. A bound is the largest of four times, for an H200: to
+issue the instructions, to count bits, to multiply, and to read the bytes. No bound knows of latency, of launches, or of
+the selection of the nearest. The share of codes that a search over clusters compares is that of the CPU among a million
+codes.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 import re
 import shutil
 import subprocess
@@ -20,7 +22,12 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from pages import fill
+import numpy as np
+
+import fasthash as fh
+from gpu_bench import TARGETS
+from pages import fill_page, table
+from workloads import learned_like
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("scan", "cluster_search", "level_cuts")
@@ -30,6 +37,9 @@ N_PROCESSORS, CLOCK = 132, 1.84e9
 ISSUED = 4 * 32  # instructions of threads that a multiprocessor starts in a clock
 COUNTED = 16  # of them popcounts
 BANDWIDTH = 4.2e12  # bytes a second, measured by a copy
+# Products of 16 queries and 8 codes over 128 bits, a second. No data sheet has it: as if nothing else had limited the
+# measured 4.43e12 pairs of 64 bits a second.
+PRODUCTS = 4.43e12 / 128
 BUS = 50e9  # bytes a second from pinned memory, of PCIe 5 x16 by data sheet less protocol
 
 POPCOUNT, PRODUCT = "POPC", "BMMA"
@@ -44,11 +54,15 @@ class Loop(NamedTuple):
     n_products: int
     n_pairs: int  # of a query and a code, or a node
 
-    @property
-    def pairs_a_second(self) -> float:
-        """What the multiprocessors can issue."""
-        clocks = max(self.n_instructions * 32 / ISSUED, self.n_popcounts * 32 / COUNTED)
-        return self.n_pairs / clocks * CLOCK * N_PROCESSORS
+    def seconds(self, n_pairs: float) -> dict[str, float]:
+        """The least time for so many pairs, by each unit."""
+        n_passes = n_pairs / self.n_pairs
+        clocks = n_passes / (N_PROCESSORS * CLOCK)
+        return {
+            "instructions": self.n_instructions * 32 / ISSUED * clocks,
+            "popcounts": self.n_popcounts * 32 / COUNTED * clocks,
+            "products": self.n_products * n_passes / PRODUCTS,
+        }
 
 
 class Instruction(NamedTuple):
@@ -158,11 +172,73 @@ def loops() -> dict[str, Loop]:
         n_instructions, n_popcounts, n_products = loop(listing, opcode)
         words = 1 if "nodes" in name else 8 if "256" in name else 2
         if opcode == PRODUCT:
-            n_pairs = n_products // ((words + (words + 1) // 2 + 3) // 4) * 16 * 8
+            n_pairs = n_products // ((words + 3) // 4) * 16 * 8
         else:
             n_pairs = n_popcounts // words * 32  # a thread counts for itself
         found[name] = Loop(name, n_instructions, n_popcounts, n_products, n_pairs)
     return found
+
+
+def share_compared(p: float) -> float:
+    codes, queries = learned_like(1_000_000, 1000, p)
+    index = fh.HierIndex(n_bits=64)
+    index.add(codes)
+    _, work = index.search(queries, 10, stats=True)
+    return float(np.mean(work.codes_compared)) / len(codes)
+
+
+def n_prefixes(n: int, n_bits: int, p: float) -> float:
+    """The expected number of distinct prefixes of n codes around 100 centres that share none."""
+    chances = [p**flips * (1 - p) ** (n_bits - flips) for flips in range(n_bits + 1)]
+    return 100 * sum(
+        math.comb(n_bits, i) * -math.expm1(n / 100 * math.log1p(-chance)) for i, chance in enumerate(chances)
+    )
+
+
+def bounds(found: dict[str, Loop]) -> list[list[str]]:
+    """A row for each target: what is compared, the largest bound, what gives it."""
+    share = {p: share_compared(p) for p in (0.04, 0.12)}
+    few, many = 2e6, 1e8
+    work: dict[str, tuple[str, float, float, str]] = {  # kernel, pairs, bytes read, and what is compared
+        "flat, 1 query, 1,000,000 x 64": ("scan, popcounts, 64 bits", 1e6, 8e6, "all"),
+        "flat, 1 query, 100,000,000 x 64": ("scan, popcounts, 64 bits", many, 8 * many, "all"),
+        "flat, 1,024 queries, 100,000,000 x 64, k = 100": ("scan, products, 64 bits", 1024 * many, 8 * many, "all"),
+        "flat, 1,024 queries, 10,000,000 x 256, k = 100": ("scan, products, 256 bits", 1024 * 1e7, 32e7, "all"),
+    }
+    for p in (0.04, 0.12):
+        what = f"{share[p]:.2%} of the codes"
+        work[f"hier, 10,000 queries, 100,000,000 x 64, p = {p}"] = (
+            "clusters, products, 64 bits",
+            1e4 * share[p] * many,
+            8 * many,
+            what,
+        )
+    work["hier, 1 query, 100,000,000 x 64, p = 0.04"] = (
+        "clusters, popcounts, 64 bits",
+        share[0.04] * many,
+        8 * share[0.04] * many,
+        f"{share[0.04]:.2%} of the codes",
+    )
+    for n in (many, few):
+        nodes = n_prefixes(int(n), 24, 0.04)
+        work[f"hier, 10,000 queries, {n:,.0f} x 64, p = 0.04, keep = 0.3"] = (
+            "nodes of a level",
+            1e4 * nodes,
+            0,
+            f"{nodes:,.0f} nodes of 24 bits",
+        )
+    rows = []
+    for workload, (kernel, n_pairs, n_bytes, what) in work.items():
+        times = {"bytes": n_bytes / BANDWIDTH, **found[kernel].seconds(n_pairs)}
+        slowest = max(times, key=lambda unit: times[unit])
+        rows.append([workload, what, TARGETS[workload], f"{times[slowest] * 1e3:.3g} ms", slowest])
+    for workload, n_bytes in {
+        "to(cuda), flat, 1,000,000,000 x 64": 8e9,
+        "to(cuda), flat, 100,000,000 x 64": 8e8,
+        "to(cuda), hier, 100,000,000 x 64, p = 0.04": 12e8,
+    }.items():
+        rows.append([workload, f"{n_bytes / 1e9:.1f} GB", TARGETS[workload], f"{n_bytes / BUS:.3g} s", "bus"])
+    return rows
 
 
 def main() -> None:
@@ -170,8 +246,19 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="page whose tables are filled")
     page = parser.parse_args().write
     found = loops()
-    for each in found.values():
-        print(each, f"{each.pairs_a_second:.3g} pairs a second")
+    counted = [
+        [
+            each.kernel,
+            *(f"{32 * n / each.n_pairs:.2f}" for n in (each.n_instructions, each.n_popcounts, each.n_products)),
+            f"{each.n_pairs / max(each.seconds(each.n_pairs).values()):.2e}",
+        ]
+        for each in found.values()
+    ]
+    parts = {
+        "gpu counts": table(["innermost loop", "instructions", "popcounts", "products", "pairs a second"], counted),
+        "gpu bounds": table(["workload", "compared", "target", "bound", "by"], bounds(found)),
+    }
+    fill_page(page or Path(), parts, only_print=page is None)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ CLUSTERS, ARRANGED = "cpp/src/search/cluster_search.cpp", "cpp/src/codes/arrange
 JACCARD, JACCARD_H = "cpp/src/search/jaccard_scan.cpp", "cpp/src/search/jaccard_topk.h"
 GPU, BATCH, GALLERY = "cpp/gpu/search_kernels.h", "cpp/gpu/query_batch.h", "cpp/gpu/gallery.cu"
 GPU_CLUSTERS, GPU_JACCARD, KEYS = "cpp/gpu/cluster_kernels.h", "cpp/gpu/jaccard_scan.h", "cpp/gpu/pair_keys.h"
-LEVEL_CUTS = "cpp/gpu/level_cuts.cu"
+LEVEL_CUTS, TENSOR = "cpp/gpu/level_cuts.cu", "cpp/gpu/tensor_scan.h"
 
 
 class Mutant(NamedTuple):
@@ -116,6 +116,7 @@ MUTANTS = [
     Mutant("a row on the GPU gives one id less", GPU, "n_taken < k; ++entry", "n_taken + 1 < k; ++entry"),
     Mutant("queries compared again lose their last", BATCH, "thresholds[query] += 1;", "thresholds[query] += 0;"),
     Mutant("a GPU threshold loses ties", GPU, "static_cast<int>(distance) + 1, 0)", "static_cast<int>(distance), 0)"),
+    Mutant("products take the zeros of another code", TENSOR, "8 * t + 4 * i", "8 * t"),
     Mutant("a GPU does not count the last child of a node", LEVEL_CUTS, "node < end; ++node, ++word", "node + 1 < end; ++node, ++word"),
     Mutant("a cluster on the GPU hides its last radius", GPU_CLUSTERS, "d + most < radii.last ? d + most :", "d + most < radii.last ? d + most - 1 :"),
     Mutant("a cluster on the GPU hides its first radius", GPU_CLUSTERS, "d - most > radii.first ? d - most :", "d - most > radii.first ? d - most + 1 :"),

@@ -127,6 +127,11 @@ std::uint32_t sum_of_four_lanes(const Block& block, std::uint32_t value) {
     return sum;
 }
 
+std::uint32_t value_of_lane(const Block& block, std::uint32_t value, unsigned lane) {
+    block.state().exchange({{value}}, [&](const EmulatedBlock::Shown* lanes) { value = lanes[lane].words[0]; });
+    return value;
+}
+
 void add_common_bits(const Block& block, const std::uint32_t (&rows)[2], std::uint32_t column, int (&sums)[4]) {
     const unsigned g = block.thread() / 4, t = block.thread() % 4;
     block.state().exchange({{rows[0], rows[1], column}}, [&](const EmulatedBlock::Shown* lanes) {

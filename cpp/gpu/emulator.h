@@ -38,6 +38,7 @@ class Block {
 
 // Warp operations, with the results of their CUDA versions in launch.h. Here a block is one warp.
 std::uint32_t sum_of_four_lanes(const Block& block, std::uint32_t value);
+std::uint32_t value_of_lane(const Block& block, std::uint32_t value, unsigned lane);
 void add_common_bits(const Block& block, const std::uint32_t (&rows)[2], std::uint32_t column, int (&sums)[4]);
 
 /// The kernels started on the emulator so far, and the waits of the host for the device.

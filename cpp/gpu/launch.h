@@ -70,6 +70,10 @@ FASTHASH_DEVICE std::uint32_t sum_of_four_lanes(const Block&, std::uint32_t valu
     value += __shfl_xor_sync(~0u, value, 1);
     return value + __shfl_xor_sync(~0u, value, 2);
 }
+/// The value of a lane.
+FASTHASH_DEVICE std::uint32_t value_of_lane(const Block&, std::uint32_t value, unsigned lane) {
+    return __shfl_sync(~0u, value, static_cast<int>(lane));
+}
 /// Bit-matrix product (mma.m16n8k128 with AND and popcount): adds the numbers of common bits of rows (16, 128 bits) and
 /// columns (128 bits, 8) to sums (16, 8). Lane 4 g + t holds word t of rows g and g + 8, word t of column g, and the
 /// sums of these rows with columns 2 t and 2 t + 1.

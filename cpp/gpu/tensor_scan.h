@@ -19,9 +19,10 @@ constexpr std::size_t kWarpRows = kTileRows * kQuad;        // that a warp takes
 ///
 ///     |q & c| + ceil((n_bits - |c|) / 2) >= ceil((n_bits + |q| - d) / 2).
 ///
-/// The product also computes the second term: that many ones are appended to the code, and only ones to the query. The
-/// sums start at minus the right side, so a sum >= 0 marks a code that may be within d. These few are compared again by
-/// popcounts, since the rounding may admit a code one bit too far.
+/// Where a product has words to spare, it computes the second term as well: that many ones are appended to the code,
+/// and only ones to the query. Else the sums start at it. They start at minus the right side, too, so a sum >= 0 marks
+/// a code that may be within d. These few are compared again by popcounts, since the rounding may admit a code one bit
+/// too far.
 ///
 /// Blocks along x share the rows; each block along y takes one tile of queries. Lane 4 g + t of a warp holds word t of
 /// queries g and g + 8 and of code g, and the sums of these queries with codes 2 t and 2 t + 1, as the instruction
@@ -30,8 +31,9 @@ template <unsigned kWords>
 struct TensorScan {
     ScanTask task;
 
-    static constexpr unsigned kSpare = (kWords + 1) / 2;           // words for half as many ones as a code has bits
-    static constexpr unsigned kSteps = (kWords + kSpare + 3) / 4;  // products of 4 words each
+    static constexpr unsigned kSteps = (kWords + 3) / 4;  // products of 4 words each
+    static constexpr unsigned kSpare = (kWords + 1) / 2;  // words for half as many ones as a code has bits
+    static constexpr bool kAppends = kWords + kSpare <= 4 * kSteps;
     static constexpr int kBits = static_cast<int>(kWords * 32);
 
     static constexpr unsigned kThreadsForRows = kWarp;  // that take the same rows
@@ -65,22 +67,26 @@ struct TensorScan {
             Quad quads[kSteps];
             FASTHASH_UNROLL
             for (unsigned s = 0; s < kSteps; ++s) quads[s] = quad_of_codes(first + g * kQuad, 4 * s + t);
-            int ones[kQuad];
+            std::uint32_t ones[kQuad / 2];
             count_ones(block, quads, ones);
+            int missing[kQuad]
+                       [2];  // the second term, of the lane's code or, unless appended, of both codes of its sums
+            half_of_zeros(block, ones, missing);
             FASTHASH_UNROLL
             for (unsigned r = 0; r < kQuad; ++r) {
                 std::uint32_t codes[kSteps];
                 FASTHASH_UNROLL
                 for (unsigned s = 0; s < kSteps; ++s) {
                     const int behind = static_cast<int>(4 * s + t) - static_cast<int>(kWords);
-                    codes[s] = behind < 0 ? quads[s].word[r] : ones_below((kBits - ones[r] + 1) / 2 - 32 * behind);
+                    codes[s] = behind < 0 ? quads[s].word[r] : ones_below(missing[r][0] - 32 * behind);
                 }
                 int sums[kTiles][4];
                 int all = -1;
                 FASTHASH_UNROLL
                 for (unsigned tile = 0; tile < kTiles; ++tile) {
                     FASTHASH_UNROLL
-                    for (unsigned i = 0; i < 4; ++i) sums[tile][i] = floors[tile][i / 2];
+                    for (unsigned i = 0; i < 4; ++i)
+                        sums[tile][i] = floors[tile][i / 2] + (kAppends ? 0 : missing[r][i % 2]);
                     FASTHASH_UNROLL
                     for (unsigned s = 0; s < kSteps; ++s) add_common_bits(block, wanted[tile][s], codes[s], sums[tile]);
                     all &= sums[tile][0] & sums[tile][1] & sums[tile][2] & sums[tile][3];
@@ -110,21 +116,31 @@ struct TensorScan {
         return w < kWords && row < task.end ? task.segment.codes.quad(row, w) : Quad{};
     }
 
-    /// Number of ones in codes whose words are spread over four neighbouring lanes.
-    FASTHASH_DEVICE static void count_ones(const Block& block, const Quad* quads, int* ones) {
-        std::uint32_t pairs[kQuad / 2] = {};  // two counts in a word
-        FASTHASH_UNROLL
-        for (unsigned s = 0; s < kSteps; ++s) {
-            FASTHASH_UNROLL
-            for (unsigned r = 0; r < kQuad; ++r) {
-                pairs[r / 2] += static_cast<std::uint32_t>(count_bits(quads[s].word[r])) << 16 * (r % 2);
-            }
-        }
+    /// Number of ones in codes whose words are spread over four neighbouring lanes: two numbers in a word.
+    FASTHASH_DEVICE static void count_ones(const Block& block, const Quad* quads, std::uint32_t* ones) {
         FASTHASH_UNROLL
         for (unsigned pair = 0; pair < kQuad / 2; ++pair) {
-            const std::uint32_t both = sum_of_four_lanes(block, pairs[pair]);
-            ones[2 * pair] = static_cast<int>(both & 0xffff);
-            ones[2 * pair + 1] = static_cast<int>(both >> 16);
+            ones[pair] = 0;
+            FASTHASH_UNROLL
+            for (unsigned s = 0; s < kSteps; ++s) {
+                const Quad& quad = quads[s];
+                ones[pair] += static_cast<std::uint32_t>(count_bits(quad.word[2 * pair]) |
+                                                         count_bits(quad.word[2 * pair + 1]) << 16);
+            }
+            ones[pair] = sum_of_four_lanes(block, ones[pair]);
+        }
+    }
+
+    /// Half the number of zeros, rounded up, of the lane's code in each place or of the two codes of its sums.
+    FASTHASH_DEVICE static void half_of_zeros(const Block& block, const std::uint32_t* ones, int (*missing)[2]) {
+        const unsigned t = block.thread() % 4;
+        FASTHASH_UNROLL
+        for (unsigned r = 0; r < kQuad; ++r) {
+            FASTHASH_UNROLL
+            for (unsigned i = 0; i < (kAppends ? 1u : 2u); ++i) {
+                const std::uint32_t both = kAppends ? ones[r / 2] : value_of_lane(block, ones[r / 2], 8 * t + 4 * i);
+                missing[r][i] = (kBits - static_cast<int>(both >> 16 * (r % 2) & 0xffff) + 1) / 2;
+            }
         }
     }
 
