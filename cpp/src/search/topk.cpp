@@ -88,6 +88,7 @@ void TopK::sort_ids(std::int64_t* ids, std::size_t n) {
         std::sort(ids, ids + n);
         return;
     }
+    if (std::is_sorted(ids, ids + n)) return;  // as the ids of one row are
     const auto [smallest, largest] = std::minmax_element(ids, ids + n);
     const auto base = static_cast<std::uint64_t>(*smallest);
     const std::uint64_t range = static_cast<std::uint64_t>(*largest) - base;
