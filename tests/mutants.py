@@ -57,7 +57,7 @@ MUTANTS = [
     Mutant("a scan takes the next group's least id", SCAN, "entries_.least_id(group)", "entries_.least_id(std::min(group + 1, (codes_.size() - 1) / kGroup))"),
     Mutant("a scan leaves ties out", WAITING_H, "nearest_[query].largest_distance() + 1);", "nearest_[query].largest_distance());"),
     Mutant("a skipped group loses a distance", SCAN_H, "distances[i] <= threshold", "distances[i] < threshold"),
-    Mutant("waiting ties are dropped", WAITING, "hit.distance <= most", "hit.distance < most"),
+    Mutant("waiting ties are dropped", WAITING, "hit.distance <= nearest_[hit.query]", "hit.distance < nearest_[hit.query]"),
     Mutant("waiting ties are not pushed", WAITING, "hit.distance > nearest.threshold()", "hit.distance >= nearest.threshold()"),
     Mutant("hits that waited count twice", WAITING, "if (counted_) nearest.take_back(hit.distance);", ""),
     Mutant("ascending ids are counted before they come", WAITING, " && nearest->order() == IdOrder::any", ""),

@@ -42,7 +42,7 @@ void KeptScan<Totals>::run(std::vector<KeptRows> wanted, Stopper& stopper) {
         run_lists(true, stopper);
         run_lists(false, stopper);
     }
-    for (const KeptRows& each : wanted_) waiting_.push_all(&each.query, 1);
+    waiting_.push_all();
 }
 
 // Lowers the threshold of a query that has found fewer than k entries, to the k-th distance of a sample.
@@ -125,7 +125,7 @@ bool KeptScan<Totals>::compare(NumberRange rows, const std::uint32_t* queries, s
         groups_ = codes_.groups(first_group_, n, scratch_);
         kernels().scan_groups(
             {prepared_.data(), queries, n_queries, waiting_.thresholds(), groups_, n, codes_.n_bytes(), this});
-        waiting_.settle(queries, n_queries);
+        waiting_.settle();
         if (++n_calls_ % kCallsBetweenPolls == 0 && stopper.stopped()) return false;
     }
     return true;

@@ -54,7 +54,7 @@ void BlockScan::compare(NumberRange groups, const std::vector<std::uint32_t>& qu
         groups_ = codes_.groups(first_group_, n, scratch_);
         kernels().scan_groups({prepared_.data(), queries.data(), queries.size(), waiting_.thresholds(), groups_, n,
                                codes_.n_bytes(), this});
-        waiting_.settle(queries.data(), queries.size());
+        waiting_.settle();
         if (++n_calls % 16 == 0 && stopper.stopped()) return;
     }
 }
@@ -90,7 +90,7 @@ std::size_t BlockScan::take_sample(NumberRange groups, const std::vector<std::ui
             waiting_.add(query, groups.begin * kGroup + place, distance);
         });
     }
-    waiting_.settle(with_sample_.data(), with_sample_.size());
+    waiting_.settle();
     return n;
 }
 

@@ -47,7 +47,7 @@ class BlockScan final : private GroupSink {
     /// Compare some queries with these rows.
     void run(NumberRange rows, const std::vector<std::uint32_t>& queries, Stopper& stopper);
     /// Push the hits whose ids have not been looked up yet. Comes after the last run().
-    void finish() { waiting_.push_all(all_.data(), all_.size()); }
+    void finish() { waiting_.push_all(); }
 
  private:
     std::size_t take_sample(NumberRange groups, const std::vector<std::uint32_t>& queries, Stopper& stopper);

@@ -108,10 +108,12 @@ void TopK::sort_ids(std::int64_t* ids, std::size_t n) {
 
 void TopK::write(std::int32_t* distances, std::int64_t* ids) {
     const std::size_t n = size();
+    if (n == 0) return;  // the threshold may be -1
     // Prefix sums of the counts: the first row of each distance.
     std::size_t begin = 0;
     for (std::int32_t d = 0; d < threshold_; ++d) begin += std::exchange(counts_[static_cast<std::size_t>(d)], begin);
     ties_.clear();
+    ties_.reserve(counts_[static_cast<std::size_t>(threshold_)]);
     for (const Pair& pair : pairs_) {
         if (pair.distance < threshold_) {
             const std::size_t row = counts_[static_cast<std::size_t>(pair.distance)]++;
