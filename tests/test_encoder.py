@@ -346,7 +346,7 @@ def test_pretrained_by_a_saved_encoder(encoder, tmp_path):
 
 
 def test_pretrained_file_of_a_torchvision_network(tmp_path):
-    path = tmp_path / "alexnet.safetensors"
+    path = tmp_path / "alexnet.SafeTensors"
     whole = torchvision.models.alexnet()
     save_file(whole.state_dict(), path)
     encoder = HashEncoder("alexnet", (8,), pretrained=path, image_size=64)

@@ -168,6 +168,8 @@ def test_later_settings_count(tmp_path):
     assert (found.epochs, found.lr, found.backbone, found.level_bits) == (7, 5e-3, "vgg16", [8, 16, 40])
     (tmp_path / "config.json").write_text(json.dumps({"seed": 4}))
     assert read_config(tmp_path / "config.json").seed == 4
+    (tmp_path / "config.json").rename(tmp_path / "config.JSON")
+    assert read_config(tmp_path / "config.JSON").seed == 4
     assert read_config() == Experiment()
 
 

@@ -43,7 +43,7 @@ def assert_holds(encoder, network):
         assert torch.equal(tensor, weights[key]), key
 
 
-@pytest.mark.parametrize("suffix", [".pt", ".pth"])
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".PTH"])
 @pytest.mark.parametrize(
     "wrap",
     [

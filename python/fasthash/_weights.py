@@ -86,7 +86,7 @@ def read_tensors(file: Path, given: Path) -> State:
     Raises:
         FormatError: the file holds something other than tensors by name.
     """
-    if file.suffix == SAFETENSORS:
+    if file.suffix.lower() == SAFETENSORS:
         try:
             return load_file(file)
         except SafetensorError as error:

@@ -98,7 +98,7 @@ def check_pretrained(pretrained: bool | str | os.PathLike[str], backbone: str) -
     path = Path(pretrained)
     if path.is_dir():
         weights_path(path, read_card(path, "HashEncoder"))
-    elif path.suffix not in (SAFETENSORS, *PICKLES):
+    elif path.suffix.lower() not in (SAFETENSORS, *PICKLES):
         raise ValueError(
             f"pretrained={str(path)!r} must be {PACKAGE!r}, a saved encoder, or a file of weights that ends with "
             f"{', '.join((SAFETENSORS, *PICKLES))}"
