@@ -171,10 +171,8 @@ def loops() -> dict[str, Loop]:
         (listing,) = (each for kernel, each in listings.items() if part in kernel)
         n_instructions, n_popcounts, n_products = loop(listing, opcode)
         words = 1 if "nodes" in name else 8 if "256" in name else 2
-        if opcode == PRODUCT:
-            n_pairs = n_products // ((words + 3) // 4) * 16 * 8
-        else:
-            n_pairs = n_popcounts // words * 32  # a thread counts for itself
+        # A product is of 16 queries and 8 codes over 4 words; a thread counts bits for itself.
+        n_pairs = n_products // ((words + 3) // 4) * 16 * 8 if opcode == PRODUCT else n_popcounts // words * 32
         found[name] = Loop(name, n_instructions, n_popcounts, n_products, n_pairs)
     return found
 

@@ -455,6 +455,42 @@ def test_the_stem_of_an_hrnet(stride, side, padded, tmp_path):
     assert torch.equal(taken.backbone.conv1.weight, encoder.backbone.conv1.weight)
 
 
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_features_without_the_finest_branches(n, tmp_path):
+    torch.manual_seed(0)
+    whole = HashEncoder("hrnet_w18_small", (8,), image_size=32).eval()
+    whole.save(tmp_path / "whole")
+    encoder = HashEncoder("hrnet_w18_small", (8,), tmp_path / "whole", image_size=32, cut_branches=n).eval()
+    images = torch.rand(2, 3, 32, 32)
+    branches = []
+    encoder.backbone.stage4.register_forward_hook(lambda module, inputs, output: branches.extend(output))
+    features = encoder.backbone.forward_features(images)
+    expected, network = 0, whole.backbone  # with zeros for what is cut off
+    for i in range(n, 4):
+        expected = network.incre_modules[i](branches[i]) + (network.downsamp_modules[i - 1](expected) if i > n else 0)
+    torch.testing.assert_close(features, network.final_layer(expected))
+    encoder.save(tmp_path / "cut")
+    assert HashEncoder.load(tmp_path / "cut").cut_branches == n
+    copied = copy.deepcopy(encoder)  # as for an average of weights
+    assert np.array_equal(copied.encode(images), HashEncoder.load(tmp_path / "cut").encode(images))
+    encoder.train()
+    encoder(images).sum().backward()
+    assert all((p.grad is None) == (not p.requires_grad) for p in encoder.backbone.parameters())
+
+
+@pytest.mark.parametrize(
+    ("backbone", "n", "message"),
+    [
+        ("hrnet_w18_small", 4, "cut_branches must be 0 to 3, got 4"),
+        ("hrnet_w18_small", 1.0, "cut_branches must be an integer, got 1.0"),
+        (SMALL, 1, "cut_branches must be 0 for backbone='resnet10t', which is no HRNet, got 1"),
+    ],
+)
+def test_the_number_of_branches_is_checked(backbone, n, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        HashEncoder(backbone, (8,), image_size=32, cut_branches=n)
+
+
 @pytest.mark.parametrize(
     ("backbone", "stride", "message"),
     [

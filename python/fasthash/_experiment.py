@@ -26,7 +26,13 @@ with needs_extra("train"):
     from fasthash import losses
     from fasthash._augmentation import AUGMENTATIONS
     from fasthash._recomputing import check_recomputable
-    from fasthash.backbones import check_backbone, check_pretrained, check_stem_stride, make_backbone
+    from fasthash.backbones import (
+        check_backbone,
+        check_cut_branches,
+        check_pretrained,
+        check_stem_stride,
+        make_backbone,
+    )
     from fasthash.data import (
         PROTOCOLS,
         ImageSet,
@@ -99,8 +105,8 @@ class Experiment(TrainingSettings):
         root: folder of the images.
         lists: folder or npz file of the lists, or the split file.
         protocol: name in `fasthash.data.PROTOCOLS`.
-        backbone, weights, image_size, stem_stride, head, batch_norm, level_bits: see `HashEncoder`; weights are None or
-            "none", "imagenet", "package", or a path.
+        backbone, weights, image_size, stem_stride, cut_branches, head, batch_norm, level_bits: see `HashEncoder`;
+            weights are None or "none", "imagenet", "package", or a path.
         teacher: "package" or the folder of a saved encoder, see `fasthash.teaching.load_teacher`; the backbone learns
             to predict its features, beside the loss or before it, see `teacher_weight` and `teacher_epochs`.
         loss: name in `LOSSES`; `loss_options` are its arguments.
@@ -129,6 +135,7 @@ class Experiment(TrainingSettings):
     weights: str | None = None
     image_size: int = 224
     stem_stride: int | None = None
+    cut_branches: int = 0
     teacher: str | None = None
     head: str = "linear"
     batch_norm: bool = False
@@ -154,6 +161,7 @@ class Experiment(TrainingSettings):
                 self._keep(name, str(getattr(self, name)))
         check_backbone(self.backbone)
         check_stem_stride(self.stem_stride, self.backbone)
+        check_cut_branches(self.cut_branches, self.backbone)
         if self.teacher_epochs and self.teacher is None:
             raise ValueError(f"teacher_epochs must be 0 without a teacher, got {self.teacher_epochs}")
         if self.freeze_backbone and (self.teacher is not None or self.augment != "none"):
@@ -282,6 +290,7 @@ class Experiment(TrainingSettings):
             head=self.head,
             batch_norm=self.batch_norm,
             stem_stride=self.stem_stride,
+            cut_branches=self.cut_branches,
         )
 
     def make_loss(self, images: ImageSet) -> losses.HashLoss:

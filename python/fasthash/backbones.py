@@ -30,6 +30,7 @@ __all__ = [
     "FEATURE_WIDTHS",
     "Preprocessing",
     "check_backbone",
+    "check_cut_branches",
     "check_pretrained",
     "check_stem_stride",
     "describe_weights",
@@ -121,6 +122,18 @@ def check_stem_stride(stem_stride: int | None, backbone: str) -> None:
         raise ValueError(f"stem_stride must be None for backbone={backbone!r}, which is no HRNet, got {stem_stride}")
 
 
+def check_cut_branches(cut_branches: int, backbone: str) -> None:
+    """Check how many of the finest branches of an HRNet its features leave out.
+
+    Raises:
+        TypeError, ValueError: the number is not 0 to 3, or the network is no HRNet.
+    """
+    if not 0 <= check_int("cut_branches", cut_branches, 0) <= 3:
+        raise ValueError(f"cut_branches must be 0 to 3, got {cut_branches}")
+    if cut_branches and not backbone.startswith("hrnet_"):
+        raise ValueError(f"cut_branches must be 0 for backbone={backbone!r}, which is no HRNet, got {cut_branches}")
+
+
 def describe_weights(name: str, pretrained: bool | str | os.PathLike[str]) -> str:
     """Say in a few words with which weights `make_backbone` begins."""
     if pretrained is False:
@@ -139,11 +152,29 @@ def preprocessing_of(name: str) -> Preprocessing:
     return Preprocessing(tuple(config.mean), tuple(config.std), config.interpolation if known else "bilinear")
 
 
-def make_backbone(name: str, pretrained: bool | str | os.PathLike[str], stem_stride: int | None = None) -> nn.Module:
+class _CoarseHRNet(HighResolutionNet):
+    """An HRNet whose features leave out the results of its finest branches."""
+
+    cut_branches: int
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in (self.conv1, self.bn1, self.act1, self.conv2, self.bn2, self.act2):
+            x = layer(x)
+        branches = self.stages(x)
+        features = self.incre_modules[self.cut_branches](branches[self.cut_branches])
+        for i in range(self.cut_branches, len(branches) - 1):
+            features = self.incre_modules[i + 1](branches[i + 1]) + self.downsamp_modules[i](features)
+        return self.final_layer(features)
+
+
+def make_backbone(
+    name: str, pretrained: bool | str | os.PathLike[str], stem_stride: int | None = None, cut_branches: int = 0
+) -> nn.Module:
     """Make a network from images `(B, 3, H, W)` to features; see `HashEncoder` for arguments and errors."""
     check_backbone(name)
     check_pretrained(pretrained, name)
     check_stem_stride(stem_stride, name)
+    check_cut_branches(cut_branches, name)
     try:
         if pretrained is True:
             _check_within_reach(name)
@@ -168,9 +199,21 @@ def make_backbone(name: str, pretrained: bool | str | os.PathLike[str], stem_str
             convolution.stride = (2, 2) if halves else (1, 1)
         # After its stem HRNet halves the image three times and scales the results back.
         backbone.register_forward_pre_hook(partial(_pad, multiple=8 * stride))
+        if cut_branches:
+            _cut(backbone, cut_branches)
     elif name == "alexnet":
         backbone.register_forward_pre_hook(partial(_pad, at_least=63))
     return backbone
+
+
+def _cut(network: HighResolutionNet, n: int) -> None:
+    """Leave the finest branches out of the features. Their layers stay, so that the network's weights fit as before."""
+    network.__class__ = _CoarseHRNet
+    assert isinstance(network, _CoarseHRNet)
+    network.cut_branches = n
+    last = network.stage4[-1]
+    for unused in (*last.fuse_layers[:n], *network.incre_modules[:n], *network.downsamp_modules[:n]):
+        unused.requires_grad_(False)
 
 
 def _published(name: str) -> Any:

@@ -65,6 +65,7 @@ class HashEncoder(Hasher):
         stem_stride: for HRNets, how far the stem scales an image down: 4 as published (None), or 2 or 1 for small
             images, whose finest branch would else be a few pixels wide. Published weights fit all of them. HRNets then
             pad to multiples of 16 or 8 px.
+        cut_branches: for HRNets, how many of the finest branches the features leave out, 0 to 3; for comparisons.
 
     Attributes:
         backbone: module from images `(B, 3, H, W)` to features `(B, width)`.
@@ -86,7 +87,7 @@ class HashEncoder(Hasher):
     """
 
     _CARD_FIELDS: ClassVar = ("backbone", "level_bits", "image_size", "mean", "std", "head", "batch_norm")
-    _ADDED_FIELDS: ClassVar = {"interpolation": "bilinear", "stem_stride": None}
+    _ADDED_FIELDS: ClassVar = {"interpolation": "bilinear", "stem_stride": None, "cut_branches": 0}
 
     def __init__(
         self,
@@ -101,6 +102,7 @@ class HashEncoder(Hasher):
         head: str = "linear",
         batch_norm: bool = False,
         stem_stride: int | None = None,
+        cut_branches: int = 0,
     ) -> None:
         super().__init__(level_bits)
         self.image_size = check_image_size(image_size)
@@ -114,8 +116,8 @@ class HashEncoder(Hasher):
         check_choice("interpolation", self.interpolation, INTERPOLATIONS)
         check_choice("head", head, HEAD_KINDS)
 
-        self._backbone_name, self.stem_stride = backbone, stem_stride
-        self.backbone = make_backbone(backbone, pretrained, stem_stride)
+        self._backbone_name, self.stem_stride, self.cut_branches = backbone, stem_stride, cut_branches
+        self.backbone = make_backbone(backbone, pretrained, stem_stride, cut_branches)
         self.initial_weights = describe_weights(backbone, pretrained)
         self._feature_widths: dict[tuple[int, int], int] = {}  # by image size, filled by _feature_width
         width = self._feature_width(image_size, image_size)
@@ -324,6 +326,7 @@ class HashEncoder(Hasher):
             "head": self.head.kind,
             "batch_norm": self.head.batch_norm,
             "stem_stride": self.stem_stride,
+            "cut_branches": self.cut_branches,
         }
 
     def _notes(self) -> dict[str, Any]:

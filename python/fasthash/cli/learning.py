@@ -108,6 +108,9 @@ def train(
     ] = None,
     image_size: Annotated[int | None, typer.Option(help="Pixels.")] = None,
     stem_stride: Annotated[int | None, typer.Option(help="Of an HRNet: 4, or 2 or 1 for small images.")] = None,
+    cut_branches: Annotated[
+        int | None, typer.Option(help="Of an HRNet: finest branches that the features leave out, 0 to 3.")
+    ] = None,
     teacher: Annotated[
         str | None, typer.Option(help="Learn its features: 'package', or the folder of a saved encoder.")
     ] = None,
@@ -154,6 +157,7 @@ def train(
             weights=weights,
             image_size=image_size,
             stem_stride=stem_stride,
+            cut_branches=cut_branches,
             teacher=teacher,
             level_mode=level_mode,
             augment=augment,
