@@ -1,10 +1,10 @@
 """Measures every hashing method of the package on deep features of real images, and HDHash beside HashNet.
 
-    python benchmarks/methods.py FEATURES.npz [--quick]
+    python benchmarks/methods.py FEATURES.npz [--quick | --only LOSS ...]
 
 fills the tables of docs/results.md. FEATURES.npz holds `pca128`, `labels`, `query_index`, `train_index` and
 `database_index`, as the features of an ImageNet network of all CIFAR-10 images do. Some 25 minutes on two cores;
---quick: 16 bits and one seed, printed.
+--quick: 16 bits and one seed, printed. --only: measures the heads of these losses again and replaces their rows.
 """
 
 from __future__ import annotations
@@ -255,10 +255,25 @@ def tables(
     }
 
 
+def replace_rows(text: str, found: dict[Any, Any], names: list[str]) -> str:
+    """Put new rows of losses into the tables of a page."""
+    for kind, bits in (("head", BITS), ("kernel", BITS[-1:])):
+        begin, end = f"<!-- {kind}s -->", f"<!-- end of {kind}s -->"
+        before, rest = text.split(begin)
+        rows, after = rest.split(end)
+        for row in grid(found, kind, names, bits, SEEDS).splitlines()[2:]:
+            start = row[: row.index("|", 2)]
+            (old,) = (line for line in rows.splitlines() if line.startswith(start))
+            rows = rows.replace(old, row)
+        text = before + begin + rows + end + after
+    return text
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("features", type=Path)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", nargs="+", metavar="LOSS", choices=list(LOSSES))
     options = parser.parse_args()
     bits, seeds = (BITS[:1], SEEDS[:1]) if options.quick else (BITS, SEEDS)
     jobs = [
@@ -267,12 +282,17 @@ def main() -> None:
         *(("kernel", name, bits[-1], seed) for name in LOSSES for seed in seeds),
         *(("hdhash", name, 64, seed) for name in ["HashNet", *HDHASH] for seed in seeds),
     ]
+    if options.only:
+        jobs = [job for job in jobs if job[0] in ("head", "kernel") and job[1] in options.only]
     begin = time.perf_counter()
     found = {}
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         for job, (value, seconds) in zip(jobs, pool.map(partial(run, path=options.features), jobs), strict=True):
             found[job] = value
             print(*job, value, f"{seconds:.1f} s", flush=True)
+    if options.only:
+        PAGE.write_text(replace_rows(PAGE.read_text(), found, options.only))
+        return
     parts = tables(found, references(options.features, bits), bits, seeds, (time.perf_counter() - begin) / 60)
     fill_page(PAGE, parts, only_print=options.quick)
 

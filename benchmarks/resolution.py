@@ -2,8 +2,8 @@
 
     python benchmarks/resolution.py DATA [--runs runs] [--tables]
 
-DATA as for benchmarks/images.py; the images are those of benchmarks/frozen.py. Each row is one command, which trains and
-evaluates three seeds; what is done already is kept. --tables: only fill the page.
+DATA as for benchmarks/images.py; the images are those of benchmarks/frozen.py. Each row is one command, which trains
+and evaluates three seeds; what is done already is kept. --tables: only fill the page, with what is there.
 """
 
 from __future__ import annotations
