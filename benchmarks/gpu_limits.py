@@ -4,10 +4,10 @@
 
 Compiles the kernels for sm_90 with nvcc, disassembles them with cuobjdump (of the CUDA toolkit, or of the package
 triton, which torch brings), and counts the instructions of one pass through the innermost loop: the shortest way round
-it, so that code that runs for near pairs alone does not count. A bound is the largest of four times, for an H200: to
-issue the instructions, to count bits, to multiply, and to read the bytes. No bound knows of latency, of launches, or of
-the selection of the nearest. The share of codes that a search over clusters compares is that of the CPU among a million
-codes.
+it, so that code that runs for near pairs alone does not count. An estimate is the largest of four times, for an H200:
+to issue the instructions, to count bits, to multiply, and to read the bytes. It knows nothing of latency, of launches,
+or of the selection of the nearest. The share of codes that a search over clusters compares is that of the CPU among a
+million codes.
 """
 
 from __future__ import annotations
@@ -113,9 +113,9 @@ def instructions(text: str) -> list[Instruction]:
 
 
 def loop(listing: list[Instruction], opcode: str) -> tuple[int, int, int]:
-    """Instructions, popcounts and products on the shortest way round the loop with the most of one opcode."""
+    """Instructions, popcounts and products on the shortest way round a loop: the one with the densest work."""
     place = {each.address: i for i, each in enumerate(listing)}
-    best = (0, 0, 0, 0)
+    best, density = (0, 0, 0), 0.0
     for i, each in enumerate(listing):
         if each.target is None or each.target > each.address or each.target not in place:
             continue
@@ -123,11 +123,9 @@ def loop(listing: list[Instruction], opcode: str) -> tuple[int, int, int]:
         if way is None:
             continue
         names = [listing[at].opcode.split(".")[0] for at in way]
-        n_wanted = names.count(opcode)
-        entry = (n_wanted, -len(way), names.count(POPCOUNT), names.count(PRODUCT))
-        if entry[:2] > best[:2] or best[0] == 0:
-            best = entry
-    return -best[1], best[2], best[3]
+        if names.count(opcode) / len(way) > density:
+            best, density = (len(way), names.count(POPCOUNT), names.count(PRODUCT)), names.count(opcode) / len(way)
+    return best
 
 
 def shortest(listing: list[Instruction], place: dict[int, int], first: int, last: int) -> list[int] | None:
@@ -193,8 +191,8 @@ def n_prefixes(n: int, n_bits: int, p: float) -> float:
     )
 
 
-def bounds(found: dict[str, Loop]) -> list[list[str]]:
-    """A row for each target: what is compared, the largest bound, what gives it."""
+def estimates(found: dict[str, Loop]) -> list[list[str]]:
+    """A row for each target: what is compared, the time of the slowest unit, and which that is."""
     share = {p: share_compared(p) for p in (0.04, 0.12)}
     few, many = 2e6, 1e8
     work: dict[str, tuple[str, float, float, str]] = {  # kernel, pairs, bytes read, and what is compared
@@ -254,7 +252,7 @@ def main() -> None:
     ]
     parts = {
         "gpu counts": table(["innermost loop", "instructions", "popcounts", "products", "pairs a second"], counted),
-        "gpu bounds": table(["workload", "compared", "target", "bound", "by"], bounds(found)),
+        "gpu estimates": table(["workload", "compared", "target", "estimate", "by"], estimates(found)),
     }
     fill_page(page or Path(), parts, only_print=page is None)
 

@@ -70,7 +70,7 @@ FASTHASH_DEVICE std::uint32_t sum_of_four_lanes(const Block&, std::uint32_t valu
     value += __shfl_xor_sync(~0u, value, 1);
     return value + __shfl_xor_sync(~0u, value, 2);
 }
-/// The value of a lane.
+/// The `value` of one lane.
 FASTHASH_DEVICE std::uint32_t value_of_lane(const Block&, std::uint32_t value, unsigned lane) {
     return __shfl_sync(~0u, value, static_cast<int>(lane));
 }

@@ -47,7 +47,8 @@ struct CountNodes {
     }
 
     FASTHASH_KERNEL void operator()(const Block& block) const {
-        auto* const shared = static_cast<std::uint64_t*>(block.shared());  // nodes of a score, 2^32 times, and entries
+        // Of each score: nodes in the high 32 bits, entries in the low ones; both are below 2^32.
+        auto* const shared = static_cast<std::uint64_t*>(block.shared());
         const std::uint64_t n = level.n_nodes;
         const auto first = static_cast<std::uint32_t>(n * block.x() / block.n_x());
         const auto end = static_cast<std::uint32_t>(n * (block.x() + 1) / block.n_x());

@@ -22,7 +22,7 @@ struct LevelNodes {
 
     Planes prefixes;
     Buffer<std::uint32_t> n_entries;
-    Buffer<std::uint32_t> children;  ///< the first node below each node of the level above; last, the number of nodes
+    Buffer<std::uint32_t> children;  ///< the first child of each node of the level above; last, the number of nodes
 };
 
 /// The nodes of all levels of an index but the last: at least one level. `n_entries`: of the index.

@@ -69,8 +69,8 @@ struct TensorScan {
             for (unsigned s = 0; s < kSteps; ++s) quads[s] = quad_of_codes(first + g * kQuad, 4 * s + t);
             std::uint32_t ones[kQuad / 2];
             count_ones(block, quads, ones);
-            int missing[kQuad]
-                       [2];  // the second term, of the lane's code or, unless appended, of both codes of its sums
+            // The second term: of the lane's code or, unless it is appended, of both codes of the lane's sums.
+            int missing[kQuad][2];
             half_of_zeros(block, ones, missing);
             FASTHASH_UNROLL
             for (unsigned r = 0; r < kQuad; ++r) {

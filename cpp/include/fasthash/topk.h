@@ -39,7 +39,7 @@ class TopK {
     TopK(Wanted wanted, std::size_t n_bits, IdOrder order = IdOrder::any);
 
     std::size_t k() const { return k_; }
-    /// Whether k pairs have been pushed.
+    /// Whether k pairs have been pushed or are expected.
     bool has_k() const { return n_within_ >= k_; }
     bool counts_only() const { return count_only_; }
     IdOrder order() const { return order_; }
@@ -59,8 +59,10 @@ class TopK {
         if (enters) keep(distance, id);
         return enters;
     }
-    /// Count a pair that will be pushed later, so that the threshold falls at once. take_back() comes before that push.
-    /// A pair beyond the threshold needs neither. Only for IdOrder::any: ascending ids tell ties by who came first.
+    /// Count a pair that will be pushed later, so that the threshold falls at once. Its distance is at most
+    /// largest_distance(). take_back() comes before that push; neither is needed once the distance is beyond the
+    /// threshold. Only for IdOrder::any: where ids ascend, the first pairs at a distance win, and a counted one would
+    /// shut them out.
     void expect(std::int32_t distance) { count_pair(distance); }
     void take_back(std::int32_t distance) {
         if (distance > threshold_) return;
@@ -74,7 +76,7 @@ class TopK {
     /// Push all pairs kept by another selection with the same Wanted.
     void push_all(const TopK& other);
 
-    /// Number of results.
+    /// Number of results, once no pair is expected.
     std::size_t size() const { return count_only_ ? n_within_ : std::min(k_, n_within_); }
     /// Write the results, size() of them, in order. Ends the selection.
     void write(std::int32_t* distances, std::int64_t* ids);

@@ -76,7 +76,7 @@ class DuplicateRuns {
     }
     std::size_t end(std::size_t row) const { return begin(row + 1); }
 
-    /// Prefetch what begin(row) reads; returns about what it will return: off by less than the entries of 64 rows.
+    /// Begin to read what begin(row) reads; returns about what it will return: off by less than the entries of 64 rows.
     std::size_t prefetch(std::size_t row) const {
         if (extras_.empty()) return row;
         __builtin_prefetch(marks_.data() + row / 64);

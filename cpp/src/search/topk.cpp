@@ -45,7 +45,7 @@ void TopK::push_all(const TopK& other) {
 }
 
 // Drops the pairs that cannot be among the k nearest; ties at the threshold's distance keep the smallest ids. Expected
-// pairs are counted, but not here to be compared.
+// pairs are counted, but have no id yet.
 void TopK::compact() {
     std::size_t& n_ties = counts_[static_cast<std::size_t>(threshold_)];
     const std::size_t ties_kept = k_ - std::min(k_, n_within_ - n_ties);

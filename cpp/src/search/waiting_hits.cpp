@@ -1,6 +1,7 @@
 #include "search/waiting_hits.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace fasthash {
 
@@ -9,40 +10,44 @@ WaitingHits::WaitingHits(const RowEntries& entries, TopK* nearest, std::size_t n
       nearest_(nearest),
       waits_(entries.stored()),
       counted_(entries.mostly_one() && nearest->order() == IdOrder::any),
-      most_(64 * std::max<std::size_t>(n_queries, 2)),
-      thresholds_(n_queries) {
-    if (waits_) hits_.reserve(most_);
-}
+      most_(counted_ ? kMostOfQuery * std::max<std::size_t>(n_queries, 2) : kMostOfQuery),
+      many_(waits_ && most_ > std::size(few_) ? most_ : 0),
+      hits_(many_.empty() ? few_ : many_.data()),
+      thresholds_(n_queries) {}
 
 void WaitingHits::add(std::size_t query, std::size_t row, std::int32_t distance) {
     TopK& nearest = nearest_[query];
     if (distance > nearest.largest_distance()) return;
     if (!waits_) return entries_.push(row, distance, nearest);
-    if (counted_) nearest.expect(distance);
-    hits_.push_back({static_cast<std::uint32_t>(query), static_cast<std::uint32_t>(row), distance});
-    if (hits_.size() < most_) return;
-    drop_far();
-    if (hits_.size() > most_ / 2) push_all();
+    if (counted_) {
+        nearest.expect(distance);
+    } else {
+        entries_.prefetch(row);  // it will not wait long
+    }
+    hits_[n_++] = {static_cast<std::uint32_t>(query), static_cast<std::uint32_t>(row), distance};
+    if (n_ < most_) return;
+    if (counted_) drop_far();
+    if (n_ > most_ / 2) push_all();
 }
 
 // Which hits are far can hardly be predicted, so that there are no branches.
 void WaitingHits::drop_far() {
     std::size_t n = 0;
-    for (const Hit hit : hits_) {
+    for (std::size_t i = 0; i < n_; ++i) {
+        const Hit hit = hits_[i];
         hits_[n] = hit;
         // Not largest_distance(): hits that wait are counted.
         n += hit.distance <= nearest_[hit.query].threshold() ? 1 : 0;
     }
-    hits_.resize(n);
+    n_ = n;
 }
 
 void WaitingHits::push_all() {
     constexpr std::size_t kAhead = 32;  // ids that are prefetched before one is read
-    drop_far();
-    const std::size_t n = hits_.size(), n_ahead = std::min(n, kAhead);
-    for (std::size_t i = 0; i < n_ahead; ++i) entries_.prefetch(hits_[i].row);
-    for (std::size_t i = 0; i < n; ++i) {
-        if (i + kAhead < n) entries_.prefetch(hits_[i + kAhead].row);
+    if (counted_) drop_far();
+    for (std::size_t i = 0; counted_ && i < std::min(n_, kAhead); ++i) entries_.prefetch(hits_[i].row);
+    for (std::size_t i = 0; i < n_; ++i) {
+        if (counted_ && i + kAhead < n_) entries_.prefetch(hits_[i + kAhead].row);
         const Hit hit = hits_[i];
         TopK& nearest = nearest_[hit.query];
         if (hit.distance > nearest.threshold()) continue;
@@ -50,7 +55,7 @@ void WaitingHits::push_all() {
         entries_.push(hit.row, hit.distance, nearest);
         if (!counted_) refresh(hit.query);
     }
-    hits_.resize(0);
+    n_ = 0;
 }
 
 }  // namespace fasthash

@@ -20,11 +20,11 @@ class WaitingHits {
 
     /// Push the entries of this row, now or later, if they can enter.
     void add(std::size_t query, std::size_t row, std::int32_t distance);
-    /// Push the hits that wait if thresholds do not fall before.
+    /// Push the hits that wait, unless they are counted: thresholds fall when others are pushed.
     void settle() {
         if (!counted_) push_all();
     }
-    /// Push the hits that wait.
+    /// Push the hits that wait. Comes before the results of any query are read.
     void push_all();
 
     /// The thresholds of all queries at their last refresh(), exclusive, as kernels take them.
@@ -34,6 +34,8 @@ class WaitingHits {
     }
 
  private:
+    static constexpr std::size_t kMostOfQuery = 64;
+
     struct Hit {
         std::uint32_t query;
         std::uint32_t row;
@@ -44,10 +46,13 @@ class WaitingHits {
 
     const RowEntries& entries_;
     TopK* const nearest_;
-    const bool waits_;    // else ids are computed, and hits are pushed at once
-    const bool counted_;  // hits are counted by TopK::expect() while they wait, so that thresholds fall
-    Array<Hit> hits_;
-    const std::size_t most_;  // of them
+    const bool waits_;        // else ids are computed, and hits are pushed at once
+    const bool counted_;      // hits are counted by TopK::expect() while they wait, so that thresholds fall
+    const std::size_t most_;  // hits that wait
+    Hit few_[2 * kMostOfQuery];
+    Array<Hit> many_;
+    Hit* const hits_;  // few_, or many_ if there are more
+    std::size_t n_ = 0;
     std::vector<std::uint16_t> thresholds_;
 };
 
