@@ -39,7 +39,7 @@ class DistinctEntries final : public RowEntries {
     bool restricted() const override { return !visibility_.all(); }
     bool stored() const override { return ids_.packed_ids().size() > 0 || ids_.n_entries() > ids_.n_rows(); }
     bool mostly_one() const override {
-        return visibility_.all() && ids_.n_entries() - ids_.n_rows() <= ids_.n_rows() / 8;
+        return visibility_.all() && ids_.n_entries() - ids_.n_rows() <= ids_.n_rows() / 32;
     }
     void prefetch(std::size_t row) const override { ids_.prefetch(row); }
     std::int64_t least_id(std::size_t group) const override { return ids_.least_id(group); }

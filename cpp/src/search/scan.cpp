@@ -87,10 +87,14 @@ std::size_t BlockScan::take_sample(NumberRange groups, const std::vector<std::ui
         sample_.each(nearest.threshold(), [&](std::size_t place, std::int32_t distance) {
             const std::uint8_t* group = codes + place / kGroup * kGroup * codes_.n_bytes();
             if (safe_cuts_ != nullptr && !is_kept(query, group, place % kGroup, distance)) return;
-            waiting_.add(query, groups.begin * kGroup + place, distance);
+            const std::size_t row = groups.begin * kGroup + place;
+            if (waiting_.counted()) {
+                waiting_.add(query, row, distance);
+            } else {
+                entries_.push(row, distance, nearest);  // rows with many entries lower the threshold at once
+            }
         });
     }
-    waiting_.settle();
     return n;
 }
 

@@ -18,6 +18,8 @@ class WaitingHits {
     /// `nearest`: one for each query.
     WaitingHits(const RowEntries& entries, TopK* nearest, std::size_t n_queries);
 
+    /// Whether hits are counted while they wait, so that thresholds fall at once.
+    bool counted() const { return counted_; }
     /// Push the entries of this row, now or later, if they can enter.
     void add(std::size_t query, std::size_t row, std::int32_t distance);
     /// Push the hits that wait, unless they are counted: thresholds fall when others are pushed.
@@ -46,8 +48,8 @@ class WaitingHits {
 
     const RowEntries& entries_;
     TopK* const nearest_;
-    const bool waits_;        // else ids are computed, and hits are pushed at once
-    const bool counted_;      // hits are counted by TopK::expect() while they wait, so that thresholds fall
+    const bool waits_;  // else ids are computed, and hits are pushed at once
+    const bool counted_;
     const std::size_t most_;  // hits that wait
     Hit few_[2 * kMostOfQuery];
     Array<Hit> many_;
