@@ -87,6 +87,8 @@ MUTANTS = [
     Mutant("every code counts as kept for certain", SAFE_CUTS, "beyond == n_levels_ ? Fate::kept", "beyond <= n_levels_ ? Fate::kept"),
     Mutant("the next byte bounds a cut too far", SAFE_CUTS, "sum + others(d) >= needed", "sum + others(d) >= 2 * needed"),
     Mutant("nodes count as entries", SAFE_CUTS, "return sums.n_entries - sums.n_below;", "return 0 * (sums.n_entries - sums.n_below);"),
+    Mutant("dropped codes do not end a search", SCAN, "++n_dropped_[query] > kMost", "n_dropped_[query] > kMost"),
+    Mutant("all shares have one rate of success", "cpp/src/segments/success_rate.h", "[n_halvings]", "[0]"),
     Mutant("codes of unknown fate do no harm", SCAN, "if (fate == Fate::unknown) nearest", "if (fate == Fate::unknown && distance < 0) nearest"),
     Mutant("the nearest leaf is left out", LEVELS, "smallest(n_needed_, static_cast<std::uint16_t>(guess_), count_of);", "smallest(n_needed_, static_cast<std::uint16_t>(guess_), count_of) - 1;"),
     Mutant("an annulus ends one radius early", CLUSTERS, "std::min(radii.last, d + most)", "std::min(radii.last, d + most - 1)"),

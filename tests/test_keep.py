@@ -186,6 +186,39 @@ def test_scattered_neighbours_come_from_exact_search(layout, mode):
         assert_prunes(planned, codes, ids, queries, k, layout, keep, mode)
 
 
+@pytest.mark.parametrize("layout", [(8, 16, 40), (8, 24, 32)])
+def test_many_dropped_codes_end_an_exact_search(layout):
+    """They are nearer than the kept ones, so that it would look at the whole gallery; the tree answers at once."""
+    rng = np.random.default_rng(9)
+    n = 200_000
+    codes = np.packbits(rng.random((n, 64)) < 0.04, axis=1)
+    codes[:, 0] = rng.integers(0, 256, n)
+    queries = np.packbits(rng.random((10, 64)) < 0.04, axis=1)
+    queries[:, 0] = rng.integers(0, 256, 10)
+    index = filled(fh.HierIndex(layout, plan="clusters"), codes, np.arange(n))
+    for queries_of_a_call in (queries, queries[:1]):
+        work = index.search(queries_of_a_call, 2, keep=0.06, keep_mode="radius", stats=True)[1]
+        assert work.codes_compared.max() < n / 3
+        assert_prunes(index, codes, np.arange(n), queries_of_a_call, 2, layout, 0.06, "radius")
+
+
+def test_a_small_share_that_fails_does_not_slow_a_large_one():
+    rng = np.random.default_rng(10)
+    codes = np.packbits(rng.random((20_000, 64)) < 0.04, axis=1)
+    codes[:, 0] = rng.integers(0, 256, len(codes))
+    queries = codes[:100].copy()
+    queries[:, 1] = 255  # far from all codes on the second level
+    index = filled(fh.HierIndex((8, 16, 40), plan="clusters"), codes, np.arange(len(codes)))
+
+    def nodes_visited(keep):
+        return index.search(queries, 2, keep=keep, keep_mode="radius", stats=True)[1].nodes_visited.mean()
+
+    alone = nodes_visited(0.9)
+    for _ in range(8):
+        nodes_visited(0.01)
+    assert nodes_visited(0.9) == alone
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("layout", [(8, 16, 40), (8, 8, 8, 40), (8, 16, 8)])
 def test_uneven_neighbours_are_judged_one_by_one(layout, mode):

@@ -27,6 +27,7 @@ BlockScan::BlockScan(const GroupSource& codes, const RowEntries& entries, const 
       queries_(block.queries),
       nearest_(block.nearest),
       safe_cuts_(block.safe_cuts),
+      n_dropped_(safe_cuts_ != nullptr ? queries_.n : 0),
       all_(queries_.n),
       stride_(codes.n_bytes() * kernels().prepared_bytes),
       prepared_(queries_.n * stride_),
@@ -98,11 +99,18 @@ std::size_t BlockScan::take_sample(NumberRange groups, const std::vector<std::ui
     return n;
 }
 
-// Whether the pruned search keeps code i of a group for certain. If its fate is unknown, the query ends before it.
+// Whether the pruned search keeps code i of a group for certain. If its fate is unknown, the query ends before it. It
+// ends too after many dropped codes: they do not bring the threshold down, and a query whose cuts keep few codes would
+// look at those of the whole gallery.
 bool BlockScan::is_kept(std::size_t query, const std::uint8_t* group, std::size_t i, std::int32_t distance) {
     if (distance <= safe_cuts_->radius(query)) return true;
+    constexpr std::size_t kMostDropped = 1024, kMostForEach = 16;
     const Fate fate = safe_cuts_->fate(query, queries_.row(query), group, i);
     if (fate == Fate::unknown) nearest_[query].limit(distance - 1);
+    if (fate == Fate::dropped &&
+        ++n_dropped_[query] > kMostDropped + kMostForEach * std::min(nearest_[query].k(), codes_.size())) {
+        nearest_[query].limit(-1);
+    }
     return fate == Fate::kept;
 }
 

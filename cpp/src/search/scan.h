@@ -66,8 +66,9 @@ class BlockScan final : private GroupSink {
     const CodeView queries_;
     TopK* const nearest_;
     const SafeCuts* const safe_cuts_;
-    std::vector<std::uint32_t> all_;  // the numbers of the queries
-    const std::size_t stride_;        // bytes of a prepared query
+    std::vector<std::size_t> n_dropped_;  // with safe_cuts_: codes of each query that the pruned search drops
+    std::vector<std::uint32_t> all_;      // the numbers of the queries
+    const std::size_t stride_;            // bytes of a prepared query
     Array<std::uint8_t> prepared_;
     Array<std::uint8_t> scratch_;
     WaitingHits waiting_;

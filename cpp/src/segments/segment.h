@@ -74,7 +74,7 @@ class Segment : public IdList {
     /// `search` takes blocks with safe cuts.
     virtual SafeCuts safe_cuts(CodeView, const LevelLayout&, const Pruning&, std::size_t) const;
     /// How often such searches have answered queries.
-    SuccessRate& safe_searches() const { return safe_searches_; }
+    SuccessRate& safe_searches(const Pruning& pruning) const { return safe_searches_.of(pruning); }
     /// HDHash's pruned search. A segment without a level tree keeps all of its codes.
     virtual void search_pruned(const QueryBlock& block, Visibility visibility, const LevelLayout&, Pruning,
                                Stopper& stopper) const {
@@ -109,7 +109,7 @@ class Segment : public IdList {
     const IdMap& id_map() const;
 
     Lazy<IdMap> id_map_;
-    mutable SuccessRate safe_searches_;
+    mutable SafeSearchRates safe_searches_;
 };
 
 /// A segment of an index and which of its entries have not been removed.

@@ -142,7 +142,7 @@ std::vector<std::size_t> search_safe(const Segment& segment, const LevelLayout& 
     });
     std::vector<std::size_t> all;
     for (const std::vector<std::size_t>& of_block : left) all.insert(all.end(), of_block.begin(), of_block.end());
-    segment.safe_searches().note(n, n - all.size());
+    segment.safe_searches(pruning).note(n, n - all.size());
     return all;
 }
 
@@ -166,7 +166,7 @@ void search_trees(const Segment* segment, const LevelLayout& layout, const Pruni
 void search_levels(const Segment* segment, const LevelLayout& layout, Pruning pruning, const SearchTask& task,
                    Stopper& stopper) {
     const std::size_t n = task.queries.n, n_bytes = task.queries.n_bytes;
-    if (segment == nullptr || pruning.cuts != nullptr || !segment->safe_searches().is_worthwhile()) {
+    if (segment == nullptr || pruning.cuts != nullptr || !segment->safe_searches(pruning).is_worthwhile()) {
         search_trees(segment, layout, pruning, task, stopper);
         return stopper.finish();
     }

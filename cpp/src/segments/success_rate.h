@@ -1,8 +1,12 @@
 // How often a short cut succeeds, so that it is tried only where it pays. Threads share it.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdint>
+
+#include "fasthash/search.h"
 
 namespace fasthash {
 
@@ -27,6 +31,21 @@ class SuccessRate {
 
  private:
     std::atomic<std::uint64_t> tried_{0}, successful_{0}, skipped_{0};
+};
+
+/// How often exact search answers a pruned one. Apart for each mode, and for shares that differ by a factor of two:
+/// large shares succeed where small ones fail.
+class SafeSearchRates {
+ public:
+    SuccessRate& of(const Pruning& pruning) {
+        const int n_halvings = std::clamp(-std::ilogb(pruning.keep), 0, kMostHalvings);
+        return rates_[static_cast<int>(pruning.mode)][n_halvings];
+    }
+
+ private:
+    static constexpr int kModes = 3, kMostHalvings = 7;
+
+    SuccessRate rates_[kModes][kMostHalvings + 1];
 };
 
 }  // namespace fasthash
