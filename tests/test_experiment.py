@@ -96,6 +96,9 @@ def test_train_eval_encode(few_digits, tmp_path):
     assert "codes.npz exists; --force overwrites it" in output
     code, output = run("encode", folder / "encoder", photos, tmp_path / "codes.npz", "--force")
     assert code == 0, output
+    code, output = run("encode", folder / "encoder", photos, tmp_path / "CODES.NPZ")
+    assert code == 0, output
+    assert (tmp_path / "CODES.NPZ").read_bytes() == (tmp_path / "codes.npz").read_bytes()
 
 
 def test_ties_and_queries_without_relevant_images(few_digits, tmp_path):
@@ -238,8 +241,9 @@ def test_settings_reach_the_network_and_the_loss():
     images = ImageSet([None] * 6, np.arange(6) % 3, "abc")
     loss = Experiment(loss="dch", loss_options={"gamma": 3.0, "pairs": "all"}).make_loss(images)
     assert (loss.gamma, loss.pairs) == (3.0, "all")
-    loss = Experiment(level_bits=[8, 8], level_weights=[3.0, 1.0], level_mode="prefix").make_loss(images)
-    assert (loss.weights, loss.mode) == ((0.75, 0.25), "prefix")
+    several = Experiment(level_bits=[8, 8], level_weights=[3.0, 1.0], level_mode="prefix", decorrelation=10)
+    loss = several.make_loss(images)
+    assert (loss.weights, loss.mode, loss.decorrelation) == ((0.75, 0.25), "prefix", 10.0)
 
 
 @pytest.mark.parametrize(
@@ -277,6 +281,8 @@ def test_settings_reach_the_network_and_the_loss():
             "protocol must be one that is drawn for data='parts', got 'nuswide21-csq'",
         ),
         ({"level_bits": [8, 8], "level_weights": [1.0]}, "level_weights must hold one weight for each of the 2 levels"),
+        ({"level_bits": [8, 8], "decorrelation": -1}, "decorrelation must be finite and not negative, got -1"),
+        ({"decorrelation": 10}, "decorrelation must be 0 for a code of one level, got 10.0"),
         ({"level_bits": [8, 8], "level_weights": 2}, "level_weights must be a sequence of numbers, got 2"),
         ({"loss_options": "fast"}, "loss_options must be a table of options, got 'fast'"),
         (

@@ -11,11 +11,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
-from fasthash._checks import check_bool, check_choice, check_fraction, check_level_bits, check_path, check_real
+from fasthash._checks import (
+    check_bool,
+    check_choice,
+    check_fraction,
+    check_level_bits,
+    check_not_negative,
+    check_path,
+    check_real,
+)
 from fasthash._extras import needs_extra
 from fasthash.metrics.from_histograms import Empty
 from fasthash.settings import TrainingSettings
@@ -47,7 +55,7 @@ with needs_extra("train"):
     from fasthash.data.protocols import find_protocol
     from fasthash.encoder import HashEncoder, check_image_size
     from fasthash.heads import HEAD_KINDS
-    from fasthash.losses.hierarchical import normalised_weights
+    from fasthash.losses.hierarchical import Mode, normalised_weights
     from fasthash.teaching import check_teacher
     from fasthash.train import check_precision
 
@@ -112,7 +120,7 @@ class Experiment(TrainingSettings):
         loss: name in `LOSSES`; `loss_options` are its arguments.
         variant: "original", or "hhnet" for the form in HHNet's code. Pair losses without this variant then take all
             pairs of a batch.
-        level_mode, level_weights: see `HierarchicalLoss`, which is used for several levels.
+        level_mode, level_weights, decorrelation: see `HierarchicalLoss`, which is used for several levels.
         augment: "none", "flip", "crop_flip" for random crops of the image padded by an eighth, "resized_crop" for crops
             of any scale, or "rand_augment" or "trivial_augment" for torchvision's; all but the first with flips.
         hold_out: share of each class of the training set that is held out for validation; 0 takes the validation images
@@ -145,6 +153,7 @@ class Experiment(TrainingSettings):
     loss_options: dict[str, Any] = field(default_factory=dict)
     level_mode: str = "parallel"
     level_weights: list[float] | None = None
+    decorrelation: float = 0.0
     augment: str = "none"
     hold_out: float = 0.0
     skip_broken: bool = False
@@ -180,6 +189,9 @@ class Experiment(TrainingSettings):
         if self.level_weights is not None and len(self.level_bits) > 1:
             normalised_weights("level_weights", self.level_weights, len(self.level_bits))
             self._keep("level_weights", [float(weight) for weight in self.level_weights])
+        self._keep("decorrelation", check_not_negative("decorrelation", self.decorrelation))
+        if self.decorrelation and len(self.level_bits) == 1:
+            raise ValueError(f"decorrelation must be 0 for a code of one level, got {self.decorrelation}")
         self._check_loss_options()
         self._check_data()
 
@@ -300,7 +312,8 @@ class Experiment(TrainingSettings):
             return self._level_loss(self.level_bits[0], images)
         widths = accumulate(self.level_bits) if self.level_mode == "prefix" else self.level_bits
         levels = [self._level_loss(width, images) for width in widths]
-        return losses.HierarchicalLoss(levels, self.level_bits, self.level_weights, self.level_mode)  # type: ignore[arg-type]
+        mode = cast(Mode, self.level_mode)
+        return losses.HierarchicalLoss(levels, self.level_bits, self.level_weights, mode, self.decorrelation)
 
     def _level_loss(self, n_bits: int, images: ImageSet) -> losses.HashLoss:
         """Make the loss of one level; fill in width, number of classes and labels if it has these arguments."""

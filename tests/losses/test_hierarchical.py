@@ -48,9 +48,32 @@ def test_one_level_is_the_base(z):
         assert HierarchicalLoss(base, (32,), mode=mode)(z, LABELS) == base(z, LABELS)
 
 
+def test_decorrelation_is_the_mean_squared_covariance_of_two_bits(z):
+    u = torch.tanh(z).tolist()
+    means = [sum(column) / 6 for column in zip(*u, strict=True)]
+    total = 0.0
+    for i in range(32):
+        for j in range(32):
+            if i != j:
+                total += (sum((row[i] - means[i]) * (row[j] - means[j]) for row in u) / 6) ** 2
+    alone = HierarchicalLoss(HashNetLoss(), LEVEL_BITS)(z, LABELS)
+    together = HierarchicalLoss(HashNetLoss(), LEVEL_BITS, decorrelation=2.5)(z, LABELS)
+    assert (together - alone).item() == pytest.approx(2.5 * total / (32 * 31), rel=1e-9)
+
+
+def test_bits_that_repeat_each_other_are_correlated():
+    base = HashNetLoss()
+    plain, spread = HierarchicalLoss(base, (8, 8)), HierarchicalLoss(base, (8, 8), decorrelation=1.0)
+    level = 3 * torch.tensor([[1.0, -1.0] * 4, [-1.0, 1.0] * 4] * 3)
+    repeated = torch.cat([level, level], dim=1)
+    assert spread(repeated, LABELS) - plain(repeated, LABELS) > 0.9  # tanh(3) is nearly 1
+    image = repeated[:1]
+    assert spread(image, LABELS[:1]) == plain(image, LABELS[:1])  # one image has no covariance
+
+
 @pytest.mark.parametrize("mode", ["parallel", "prefix"])
 def test_gradients(z, mode):
-    loss = HierarchicalLoss(HashNetLoss(scale=1.0), LEVEL_BITS, mode=mode)
+    loss = HierarchicalLoss(HashNetLoss(scale=1.0), LEVEL_BITS, mode=mode, decorrelation=3.0)
     assert torch.autograd.gradcheck(lambda z: loss(z, LABELS), z.requires_grad_())
 
 
@@ -116,6 +139,9 @@ def test_a_base_that_remembers_images_serves_one_level():
         ({"weights": (1, math.nan, 1)}, ValueError, r"weights must be positive and finite, got \(1, nan, 1\)"),
         ({"weights": (1, 2, 3)}, ValueError, r"weights must not increase .* got \(1, 2, 3\)"),
         ({"weights": (2, 1, 1.5)}, ValueError, r"weights must not increase .* got \(2, 1, 1.5\)"),
+        ({"decorrelation": -1}, ValueError, "decorrelation must be finite and not negative, got -1"),
+        ({"decorrelation": math.nan}, ValueError, "decorrelation must be finite and not negative, got nan"),
+        ({"decorrelation": "10"}, TypeError, "decorrelation must be a number, got '10'"),
         ({"mode": "nested"}, ValueError, "mode must be one of 'parallel', 'prefix', got 'nested'"),
     ],
 )

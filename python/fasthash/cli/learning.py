@@ -118,6 +118,9 @@ def train(
         str | None, typer.Option(help="Levels, such as 64 or 8,16,40; or several, such as '16 32 8,16,40'.")
     ] = None,
     level_mode: Annotated[str | None, typer.Option(help="Levels: parallel, or prefix.")] = None,
+    decorrelation: Annotated[
+        float | None, typer.Option(help="Levels: weight of the squared covariance of two bits, such as 10.")
+    ] = None,
     loss: Annotated[str | None, typer.Option(help="Name, such as hashnet; or several, such as 'csq hyp2'.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Several seeds instead of one, such as '0 1 2'.")] = None,
     augment: Annotated[str | None, typer.Option(help="none, flip, crop_flip, resized_crop, rand_augment, ...")] = None,
@@ -160,6 +163,7 @@ def train(
             cut_branches=cut_branches,
             teacher=teacher,
             level_mode=level_mode,
+            decorrelation=decorrelation,
             augment=augment,
             hold_out=hold_out,
             skip_broken=skip_broken,
@@ -302,7 +306,7 @@ def encode(
             raise ValueError("--ray needs the folder of a checkpoint, got 'package'")
         if save is not None:
             not_an_input(save, images, output)
-        if not ray and output.suffix != ".npz":
+        if not ray and output.suffix.lower() != ".npz":
             raise ValueError(f"output must end with .npz, got {str(output)!r}")
         not_an_input(output, encoder, images)
         if not ray:
@@ -331,7 +335,8 @@ def encode(
             else:
                 encoded = network.encode_folder(images, **options)
             if encoded.paths:
-                np.savez(output, codes=encoded.codes, paths=np.array(encoded.paths, dtype=np.str_))
+                with open(output, "wb") as file:  # given a path, numpy would append .npz to one that ends in .NPZ
+                    np.savez(file, codes=encoded.codes, paths=np.array(encoded.paths, dtype=np.str_))
             parts, broken = [encoded], encoded.broken
         n_images = _index_parts(parts, network.level_bits, index)
     for path, reason in broken:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["log_cosh", "logistic", "ones_error", "sign", "sign_error", "straight_through_sign"]
+__all__ = ["correlation", "log_cosh", "logistic", "ones_error", "sign", "sign_error", "straight_through_sign"]
 
 
 def logistic(theta: Tensor, similar: Tensor) -> Tensor:
@@ -40,3 +40,11 @@ def sign_error(u: Tensor) -> Tensor:
 def ones_error(u: Tensor) -> Tensor:
     """Distance of |u| from 1, mean over images and bits; 0 for an empty batch."""
     return (u.abs() - 1).abs().sum() / max(u.numel(), 1)
+
+
+def correlation(u: Tensor) -> Tensor:
+    """Squared covariance of two columns over the rows, mean over all pairs of columns; 0 for a single column."""
+    centred = u - u.mean(dim=0)
+    squares = (centred.T @ centred / len(u)).square()
+    n_pairs = u.shape[1] * (u.shape[1] - 1)
+    return (squares.sum() - squares.diagonal().sum()) / max(n_pairs, 1)
