@@ -53,9 +53,9 @@ bench: $(VENV)/bench.stamp ## Time the engine beside other libraries; writes ben
 results: $(VENV)/demo.stamp ## Measure every hashing method on FEATURES=file.npz; fills docs/results.md in some 25 minutes
 	$(BIN)/python benchmarks/methods.py $(FEATURES)
 
-experiments: $(VENV)/bench.stamp ## Train encoders on the images below DATA=folder, search their codes; two hours
+experiments: $(VENV)/bench.stamp ## Train encoders on the images below DATA=folder, search a million codes; three hours
 	$(BIN)/python benchmarks/images.py $(DATA)
-	$(BIN)/python benchmarks/levels.py runs
+	$(BIN)/python benchmarks/levels.py $(DATA)
 	$(BIN)/python benchmarks/backbones.py
 
 docs: $(VENV)/docs.stamp ## Build the documentation as a site, build/site/index.html

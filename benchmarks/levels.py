@@ -1,12 +1,10 @@
-"""Searches the learned codes of HDHash and HashNet: time, memory and recall of tree, pruned tree and scan.
+"""HDHash beside HashNet on a million real codes: mAP, codes compared, time and memory of exact, pruned and flat search.
 
-    python benchmarks/levels.py RUNS [--large 10000000]
+    python benchmarks/levels.py DATA [--runs runs]
 
-RUNS holds `levels-hdhash` and `levels-hashnet64` as benchmarks/images.py leaves them. Fills docs/results.md and draws
-docs/images/recall_by_time.png. One thread, k = 10, batches of 1,000 queries; some ten minutes and 6 GB.
-
-The large gallery resamples the learned codes: a code takes each bit from one of two random images of a class. That
-keeps the statistics of the bits and of their pairs within a class, and makes codes that no image had.
+DATA as for benchmarks/images.py. The codes are those of benchmarks/views.py and benchmarks/level_losses.py: CIFAR-10's
+images and 16 random crops of each. Fills docs/results.md, and draws docs/images/levels.png and recall_by_time.png. One
+thread for searches, k = 10, batches of 1,000 queries; half an hour for the features, kept in RUNS, then as long again.
 """
 
 from __future__ import annotations
@@ -17,44 +15,27 @@ from pathlib import Path
 from typing import Any
 
 import faiss
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
 import numpy as np
 
 import fasthash as fh
-from fasthash.plots import draw_recall_by_time
-from pages import fill_page, table, versions
+from fasthash.metrics import histograms
+from fasthash.plots import PLAIN, RIGHT, SHADES, draw_recall_by_time
+from level_losses import DECAYS, LEVEL_BITS, OF_TERMS, SEEDS, SPREAD, TERMS, Job, Views, encode, jobs, train_heads
+from pages import fill_page, share, table, versions
+from views import make_views
 from workloads import cpu_name, interleaved
 
 DOCS = Path(__file__).parent.parent / "docs"
-LEVEL_BITS = (8, 16, 40)
-K, N_QUERIES = 10, 1000
+K = 10
 FLOATS = "scan, ±1 as float32, numpy"
 KEEPS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 MODES = ("node_ratio", "gallery_ratio", "radius")
-NAMES = {"levels-hdhash": "HDHash", "levels-hashnet64": "HashNet"}
+TIMED = 0.003  # weight decay of the codes whose searches are timed: they are not collapsed
 Search = Callable[[], tuple[np.ndarray, np.ndarray]]  # distances and ids
-
-
-class Codes:
-    """Codes of all 60,000 images and their classes; the queries are test images, and in the gallery too."""
-
-    def __init__(self, folder: Path) -> None:
-        with np.load(folder / "codes.npz", allow_pickle=False) as file:
-            self.gallery = np.concatenate((file["gallery"], file["query"]))
-            self.labels = np.concatenate((file["gallery_labels"], file["query_labels"]))
-            self.queries = file["query"][:: len(file["query"]) // N_QUERIES][:N_QUERIES].copy()
-
-    def resampled(self, n: int, seed: int = 0) -> np.ndarray:
-        """Gallery of n codes, see above."""
-        rng = np.random.default_rng(seed)
-        order = np.argsort(self.labels, kind="stable")
-        first = np.searchsorted(self.labels[order], np.arange(self.labels.max() + 2))
-        result = np.empty((n, self.gallery.shape[1]), np.uint8)
-        for rows in np.array_split(np.arange(n), max(1, n // 1_000_000)):
-            classes = self.labels[rng.integers(0, len(self.labels), len(rows))]
-            one, other = (self.gallery[order[rng.integers(first[classes], first[classes + 1])]] for _ in range(2))
-            mask = rng.integers(0, 256, one.shape, dtype=np.uint8)
-            result[rows] = (one & mask) | (other & ~mask)
-        return result
 
 
 def signs(codes: np.ndarray) -> np.ndarray:
@@ -113,55 +94,136 @@ def measure(name: str, gallery: np.ndarray, queries: np.ndarray) -> tuple[list[l
         ratio = seconds["scan, FlatIndex"] / len(queries) * 1e6 / us
         per_code = memory[row] / len(gallery)
         rows.append([f"{name}: {row}", f"{us:,.1f}", f"{ratio:.2f}", f"{points[row][0]:.4f}", f"{per_code:.1f}"])
-    plan = str(tree.search(queries[:1], K, stats=True)[1].plan[0])
     pruned_points = {
         mode: [points[f"{mode} {keep}" if keep != 0.3 else f"pruned, keep = 0.3, {mode}"] for keep in KEEPS]
         for mode in MODES[:2]
     }
-    facts = {
-        "plan": plan,
-        "distinct": len(np.unique(gallery.view(np.uint64))),
-        "tenth": float(truth[:, -1].mean()),
-        "curves": {
-            **{f"{name}, keep = {KEEPS[0]} to {KEEPS[-1]}, {mode}": line for mode, line in pruned_points.items()},
-            f"{name}, exact": [points["exact, HierIndex"], points["exact, HierIndex, memory=fast"]],
-            f"{name}, scan": [points["scan, FlatIndex"]],
-        },
+    return rows, {
+        **{f"{name}, keep = {KEEPS[0]} to {KEEPS[-1]}, {mode}": line for mode, line in pruned_points.items()},
+        f"{name}, exact": [points["exact, HierIndex"], points["exact, HierIndex, memory=fast"]],
+        f"{name}, scan": [points["scan, FlatIndex"]],
     }
-    return rows, facts
+
+
+def facts(job: Job, views: Views, gallery: np.ndarray, queries: np.ndarray) -> dict[str, float]:
+    """mAP@ALL of the first 8, 24 and 64 bits, expected over ties, and what an exact search of the codes compares."""
+    labels = np.tile(views.labels[views.gallery], len(gallery) // len(views.gallery))
+    found = {
+        f"mAP{bits}": histograms(
+            queries[:, : bits // 8], gallery[:, : bits // 8], views.labels[views.query], labels
+        ).mean_average_precision()
+        for bits in (8, 24, 64)
+    }
+    index = fh.HierIndex(job.level_bits)
+    index.add(gallery)
+    (distances, _), stats = index.search(queries, K, stats=True)
+    return found | {
+        "tenth": float(distances[:, -1].mean()),
+        "compared": float(stats.codes_compared.mean()) / len(gallery),
+        "distinct": len(np.unique(gallery.view(np.uint64))) / len(gallery),
+    }
+
+
+def summary(values: list[float], form: Callable[[float], str]) -> str:
+    """Mean and largest deviation of a seed."""
+    mean = float(np.mean(values))
+    return f"{form(mean)} ± {form(max(abs(value - mean) for value in values))}"
+
+
+def two_digits(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def per_mille(value: float) -> str:
+    return f"{value * 1000:.0f}"
+
+
+def over_seeds(found: dict[Job, dict[str, float]]) -> dict[tuple[str, float], dict[str, list[float]]]:
+    """By the name of the loss and the decay, the facts of all seeds."""
+    together: dict[tuple[str, float], dict[str, list[float]]] = {}
+    for job, of_job in found.items():
+        lists = together.setdefault((job.name, job.decay), {name: [] for name in of_job})
+        for name, value in of_job.items():
+            lists[name].append(value)
+    return together
+
+
+def summaries(together: dict[tuple[str, float], dict[str, list[float]]]) -> str:
+    """A row for each loss and decay."""
+    head = ["3 seeds", "weight decay", "mAP@ALL, 8 bits", "24 bits", "64 bits", "tenth neighbour", "distinct, ‰"]
+    rows = [
+        [
+            name,
+            str(decay).removeprefix("0"),
+            *(summary(values[f"mAP{bits}"], share) for bits in (8, 24, 64)),
+            summary(values["tenth"], two_digits),
+            summary(values["distinct"], per_mille),
+            summary(values["compared"], per_mille),
+        ]
+        for (name, decay), values in together.items()
+    ]
+    return table([*head, "compared, ‰"], rows)
+
+
+def draw_levels(path: Path, together: dict[tuple[str, float], dict[str, list[float]]]) -> None:
+    """mAP over the share of the codes that an exact search compares: a line for each loss, a point for each decay."""
+    points = {kind: [float(np.mean(of[what])) for what in ("compared", "mAP64")] for kind, of in together.items()}
+    figure, axis = plt.subplots(figsize=(6.4, 4))
+    for loss, colour in (("HDHash", RIGHT), ("HashNet", SHADES[2])):
+        for line, name in (("-", loss), ("--", f"{loss}, {SPREAD}")):
+            compared, maps = zip(*(points[name, decay] for decay in DECAYS), strict=True)
+            axis.plot(100 * np.array(compared), maps, line, marker="o", markersize=4, color=colour, label=name)
+    for term in TERMS:
+        compared, mean_ap = points[f"HDHash, {term}", OF_TERMS]
+        axis.plot(100 * compared, mean_ap, "x", color=PLAIN)
+        axis.annotate(term, (100 * compared, mean_ap), (4, -9), textcoords="offset points", fontsize=7.5, color=PLAIN)
+    ticks = [0.5, 1, 2, 5, 10, 20]
+    axis.set(xscale="log", xlabel="codes compared by an exact search, %", ylabel="mAP@ALL, 64 bits")
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
+    axis.grid(alpha=0.25)
+    axis.legend(frameon=False, fontsize=8.5)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("runs", type=Path)
-    parser.add_argument("--large", type=int, default=10_000_000)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
     options = parser.parse_args()
+    features = make_views(options.data, options.runs)
+    heads = train_heads(options.data, options.runs / "views.npy")
+    views = Views(options.data, features)
+    galleries, queries = encode(views, heads)
     fh.set_num_threads(1)
     faiss.omp_set_num_threads(1)
+    found = {}
+    for job in jobs():
+        found[job] = facts(job, views, galleries[job], queries[job])
+        print(job, found[job], flush=True)
+    together = over_seeds(found)
+    draw_levels(DOCS / "images" / "levels.png", together)
     parts = {
-        "levels machine": f"{cpu_name()}, one thread; {versions('fasthash-search', 'faiss-cpu', 'numpy')}.",
+        "levels machine": f"{cpu_name()}, {fh.simd_level()}, one thread; "
+        f"{versions('fasthash-search', 'faiss-cpu', 'numpy', 'torch')}.",
+        "levels heads": summaries(together),
     }
     head = ["", "us a query", "times FlatIndex", "recall@10", "bytes a code"]
     curves: dict[str, Any] = {}
-    for part, enlarge in (("levels 60,000", False), ("levels 10 M", True)):
-        rows, notes = [], []
-        for run_name, name in NAMES.items():
-            codes = Codes(options.runs / run_name)
-            gallery = codes.resampled(options.large) if enlarge else codes.gallery
-            found, facts = measure(name, gallery, codes.queries)
-            rows += found
-            notes.append(
-                f"{name}: {len(gallery):,} codes, {facts['distinct']:,} distinct; the tenth neighbour is "
-                f"{facts['tenth']:.2f} bits away on average; exact plan: {facts['plan']}."
-            )
-            print(*found, notes[-1], sep="\n", flush=True)
-            if enlarge:
-                curves |= facts["curves"]
-        parts[part] = "\n".join([table(head, rows), "", *notes])
-    draw_recall_by_time(
-        DOCS / "images" / "recall_by_time.png", curves, K, f"{options.large:,} learned codes of 64 bits"
-    )
-    parts["levels 10 M"] += "\n\n![recall over time of the pruned and the exact search](images/recall_by_time.png)"
+    for part, n in (("levels images", len(views.gallery)), ("levels views", None)):
+        rows = []
+        for loss, term in (("HDHash", ""), ("HDHash", SPREAD), ("HashNet", "")):
+            job = Job(loss, TIMED, SEEDS[0], term)
+            measured, curves_of = measure(job.name, galleries[job][:n], queries[job])
+            rows += measured
+            if n is None and term != SPREAD:  # whose curves are those of HDHash, nearly
+                curves |= curves_of
+            print(*measured, sep="\n", flush=True)
+        parts[part] = table(head, rows)
+    n_codes = len(next(iter(galleries.values())))
+    draw_recall_by_time(DOCS / "images" / "recall_by_time.png", curves, K, f"{n_codes:,} codes of views, 64 bits")
     fill_page(DOCS / "results.md", parts)
 
 
