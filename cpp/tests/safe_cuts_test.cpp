@@ -112,6 +112,17 @@ std::pair<std::size_t, std::size_t> test_fates(const LevelLayout& layout, std::m
             const SafeCuts cuts(tree, layout, pruning, view(query, n_bytes), k);
             check(!cuts.empty(), layout.str() + ": a coarse tree");
             const std::set<Code> kept = kept_codes(gallery, layout, pruning, query, k);
+            const SafeCuts exact(sorted, tree, layout, pruning, view(query, n_bytes), k);
+            for (std::size_t row = 0; row < codes.size(); ++row) {
+                const std::uint8_t* group = groups.data() + row / kGroup * kGroup * n_bytes;
+                const Fate fate = exact.fate(0, query.data(), group, row % kGroup);
+                check(fate == (kept.count(codes[row]) > 0 ? Fate::kept : Fate::dropped),
+                      layout.str() + ": by the cuts");
+                check(static_cast<std::int32_t>(distance(codes[row].data(), query.data(), 0, n_bytes)) >
+                              exact.radius(0) ||
+                          fate == Fate::kept,
+                      layout.str() + ": within the radius of the cuts");
+            }
             std::size_t n_kept = 0;  // entries, for certain
             std::vector<Fate> fates;
             for (std::size_t row = 0; row < codes.size(); ++row) {

@@ -31,6 +31,19 @@ inline unsigned count_bits(std::uint64_t x) {
     return static_cast<unsigned>((x * 0x0101010101010101u) >> 56);
 }
 
+/// Numbers of bits set in each byte.
+struct ByteCounts {
+    constexpr ByteCounts() : of{} {
+        for (std::size_t byte = 1; byte < 256; ++byte) {
+            of[byte] = static_cast<std::uint8_t>(of[byte / 2] + byte % 2);
+        }
+    }
+
+    std::uint8_t of[256];
+};
+
+inline constexpr ByteCounts kByteCounts;
+
 /// The next larger number with the same number of bits set (Gosper's hack). x > 0.
 inline std::uint32_t next_with_same_count(std::uint32_t x) {
     const std::uint32_t lowest = x & (~x + 1);

@@ -42,7 +42,7 @@ struct LevelCuts {
         for (std::size_t depth = 0; depth < n_levels; ++depth) {
             unsigned on_level = 0;
             for (std::size_t byte = layout.offset(depth); byte < layout.offset(depth + 1); ++byte) {
-                on_level += count_bits(static_cast<std::uint64_t>(query[byte] ^ group[byte * kGroup + i]));
+                on_level += kByteCounts.of[query[byte] ^ group[byte * kGroup + i]];
             }
             total += on_level;
             if ((by_level ? on_level : total) > cuts[depth]) return depth;

@@ -5,6 +5,7 @@
 
 #include "search/keep_rule.h"
 #include "search/level_totals.h"
+#include "search/tree_levels.h"
 
 namespace fasthash {
 namespace {
@@ -151,7 +152,35 @@ SafeCuts::SafeCuts(const LevelTree& tree, const LevelLayout& layout, const Pruni
             if (!bounds.find(queries.row(q), &cuts_[q * n_levels_])) radii_[q] = -1;
         }
     }
+    set_radii();
+}
+
+SafeCuts::SafeCuts(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, const Pruning& pruning,
+                   CodeView queries, std::size_t k)
+    : layout_(&layout), n_levels_(tree.n_levels()), by_level_(pruning.mode == KeepMode::radius), n_exact_(n_levels_) {
+    if (layout.offset(n_levels_) > kMostPartBytes) return;
+    std::vector<std::uint16_t> guesses;
+    for (std::size_t depth = 0; depth < tree.n_depths(); ++depth) guesses.push_back(tree.likely_cut(depth));
+    TreeLevels<NarrowTotals> levels(codes, tree, layout, pruning, guesses);
+    Array<std::uint8_t> prepared(layout.n_bytes() * kernels().prepared_bytes);
     for (std::size_t q = 0; q < queries.n; ++q) {
+        kernels().prepare(queries.row(q), layout.n_bytes(), prepared.data());
+        levels.start(prepared.data(), nullptr, k);
+        for (std::size_t depth = 0; depth < n_levels_; ++depth) {
+            levels.compare({0, tree.prefixes(depth).n_groups()});
+            levels.settle();
+        }
+        cuts_.insert(cuts_.end(), levels.cuts().begin(),
+                     levels.cuts().begin() + static_cast<std::ptrdiff_t>(n_levels_));
+    }
+    for (std::size_t depth = 0; depth < n_levels_; ++depth) tree.note_cut(depth, guesses[depth]);
+    radii_.assign(queries.n, 0);
+    set_radii();
+}
+
+// A code is kept if it is no farther than the smallest cut.
+void SafeCuts::set_radii() {
+    for (std::size_t q = 0; q < radii_.size(); ++q) {
         const auto first = cuts_.begin() + static_cast<std::ptrdiff_t>(q * n_levels_);
         if (radii_[q] == 0) radii_[q] = *std::min_element(first, first + static_cast<std::ptrdiff_t>(n_levels_));
     }

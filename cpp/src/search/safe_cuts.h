@@ -1,4 +1,4 @@
-// Lower bounds of the cuts of a pruned search, computed before it runs.
+// The cuts of a pruned search or lower bounds of them, computed before it runs.
 //
 // Called by segments. An exact search leaves out the codes beyond a known cut. If it finds k codes within all bounds
 // before it meets any other code, the pruned search would return the same ones, in more time.
@@ -29,8 +29,11 @@ class SafeCuts {
  public:
     /// None: nothing is known.
     SafeCuts() = default;
-    /// k: the entries wanted by each query. None if the tree is not coarse.
+    /// Bounds. k: the entries wanted by each query. None if the tree is not coarse.
     SafeCuts(const LevelTree& tree, const LevelLayout& layout, const Pruning& pruning, CodeView queries, std::size_t k);
+    /// The cuts themselves, from the nodes of all levels: no fate is unknown. None if totals do not fit bytes.
+    SafeCuts(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, const Pruning& pruning,
+             CodeView queries, std::size_t k);
 
     bool empty() const { return radii_.empty(); }
     /// The radius within which no code is dropped; -1 for a query with fewer than k entries that are kept for certain.
@@ -46,6 +49,8 @@ class SafeCuts {
     Parts parts(std::size_t query) const;
 
  private:
+    void set_radii();
+
     const LevelLayout* layout_ = nullptr;
     std::size_t n_levels_ = 0;
     bool by_level_ = false;            // cuts apply to the distance on one level, else to the total so far

@@ -66,6 +66,7 @@ class BlockScan final : private GroupSink {
     const CodeView queries_;
     TopK* const nearest_;
     const SafeCuts* const safe_cuts_;
+    const std::size_t most_dropped_;
     std::vector<std::size_t> n_dropped_;  // with safe_cuts_: codes of each query that the pruned search drops
     std::vector<std::uint32_t> all_;      // the numbers of the queries
     const std::size_t stride_;            // bytes of a prepared query

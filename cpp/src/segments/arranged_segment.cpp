@@ -72,10 +72,15 @@ const ArrangedSegment::Sorted& ArrangedSegment::of_levels(const LevelLayout& lay
     });
 }
 
-SafeCuts ArrangedSegment::safe_cuts(CodeView queries, const LevelLayout& layout, const Pruning& pruning,
-                                    std::size_t k) const {
+SafeCuts ArrangedSegment::safe_cuts(CodeView queries, const LevelLayout& layout, const Pruning& pruning, std::size_t k,
+                                    CutKind kind) const {
     if (codes_.centroids().n == 0) return {};
-    return {of_levels(layout).tree, layout, pruning, queries, k};
+    const Sorted& sorted = of_levels(layout);
+    if (kind == CutKind::bounds) return {sorted.tree, layout, pruning, queries, k};
+    // By radius, bounds are the cuts. Below a small share of the nodes, the tree has few codes to compare.
+    constexpr double kLeast = 0.125;
+    if (pruning.mode == KeepMode::radius || pruning.keep < kLeast) return {};
+    return {sorted.codes, sorted.tree, layout, pruning, queries, k};
 }
 
 void ArrangedSegment::search_pruned(const QueryBlock& block, Visibility, const LevelLayout& layout, Pruning pruning,

@@ -36,8 +36,8 @@ class ArrangedSegment final : public Segment {
                     Stopper& stopper) const override;
     std::size_t queries_at_once() const override { return 2048; }  // the more queries, the more visit the same cluster
     void search(const QueryBlock& block, Visibility visibility, Stopper& stopper) const override;
-    SafeCuts safe_cuts(CodeView queries, const LevelLayout& layout, const Pruning& pruning,
-                       std::size_t k) const override;
+    SafeCuts safe_cuts(CodeView queries, const LevelLayout& layout, const Pruning& pruning, std::size_t k,
+                       CutKind kind) const override;
     /// As SortedSegment::search_pruned. The first call sorts a copy of the codes, which is kept.
     void search_pruned(const QueryBlock& block, Visibility visibility, const LevelLayout& layout, Pruning pruning,
                        Stopper& stopper) const override;

@@ -17,7 +17,7 @@ std::size_t Segment::nbytes() const {
     return map == nullptr ? 0 : map->nbytes();
 }
 
-SafeCuts Segment::safe_cuts(CodeView, const LevelLayout&, const Pruning&, std::size_t) const { return {}; }
+SafeCuts Segment::safe_cuts(CodeView, const LevelLayout&, const Pruning&, std::size_t, CutKind) const { return {}; }
 
 bool Segment::needs_id_map() const { return n_entries() > kFew && !ids_ascend(); }
 

@@ -45,6 +45,9 @@ struct PlannedTables {
     double cost = 0;
 };
 
+/// What an exact search in place of a pruned one knows of the cuts.
+enum class CutKind { bounds, exact };
+
 class Segment : public IdList {
  public:
     virtual ~Segment() = default;
@@ -70,11 +73,13 @@ class Segment : public IdList {
                             Stopper& stopper) const = 0;
     virtual void search(const QueryBlock& block, Visibility visibility, Stopper& stopper) const = 0;
 
-    /// Bounds of the cuts of a pruned search, if an exact search within them takes less time; else none. Only then
-    /// `search` takes blocks with safe cuts.
-    virtual SafeCuts safe_cuts(CodeView, const LevelLayout&, const Pruning&, std::size_t) const;
+    /// Bounds of the cuts of a pruned search, or the cuts, if an exact search within them takes less time; else none.
+    /// Only then `search` takes blocks with safe cuts.
+    virtual SafeCuts safe_cuts(CodeView, const LevelLayout&, const Pruning&, std::size_t, CutKind) const;
     /// How often such searches have answered queries.
-    SuccessRate& safe_searches(const Pruning& pruning) const { return safe_searches_.of(pruning); }
+    SuccessRate& safe_searches(const Pruning& pruning, CutKind kind) const {
+        return safe_searches_[static_cast<int>(kind)].of(pruning);
+    }
     /// HDHash's pruned search. A segment without a level tree keeps all of its codes.
     virtual void search_pruned(const QueryBlock& block, Visibility visibility, const LevelLayout&, Pruning,
                                Stopper& stopper) const {
@@ -109,7 +114,7 @@ class Segment : public IdList {
     const IdMap& id_map() const;
 
     Lazy<IdMap> id_map_;
-    mutable SafeSearchRates safe_searches_;
+    mutable SafeSearchRates safe_searches_[2];  // for each kind of cuts
 };
 
 /// A segment of an index and which of its entries have not been removed.

@@ -115,7 +115,7 @@ void note_pruned(Findings& findings) {
 
 // Answers queries by exact search where that gives the same result for certain; returns the others.
 std::vector<std::size_t> search_safe(const Segment& segment, const LevelLayout& layout, const Pruning& pruning,
-                                     const SearchTask& task, Stopper& stopper) {
+                                     const SearchTask& task, CutKind kind, Stopper& stopper) {
     const std::size_t n = task.queries.n, per_thread = (n + num_threads() - 1) / num_threads();
     const std::size_t per_block = std::clamp<std::size_t>(per_thread, 1, segment.queries_at_once());
     const std::size_t n_blocks = (n + per_block - 1) / per_block;
@@ -124,7 +124,7 @@ std::vector<std::size_t> search_safe(const Segment& segment, const LevelLayout& 
         const NumberRange queries = chunk_of(n, n_blocks, b);
         Findings findings(task, queries, IdOrder::any);
         QueryBlock block = findings.block(task, true);
-        const SafeCuts safe_cuts = segment.safe_cuts(block.queries, layout, pruning, task.wanted.k);
+        const SafeCuts safe_cuts = segment.safe_cuts(block.queries, layout, pruning, task.wanted.k, kind);
         block.safe_cuts = &safe_cuts;
         for (std::size_t q = 0; q < queries.size() && !safe_cuts.empty(); ++q) {
             if (safe_cuts.radius(q) < 0) findings.nearest[q].limit(-1);  // finds nothing
@@ -142,7 +142,7 @@ std::vector<std::size_t> search_safe(const Segment& segment, const LevelLayout& 
     });
     std::vector<std::size_t> all;
     for (const std::vector<std::size_t>& of_block : left) all.insert(all.end(), of_block.begin(), of_block.end());
-    segment.safe_searches(pruning).note(n, n - all.size());
+    segment.safe_searches(pruning, kind).note(n, n - all.size());
     return all;
 }
 
@@ -161,29 +161,38 @@ void search_trees(const Segment* segment, const LevelLayout& layout, const Pruni
     });
 }
 
+// Tries exact search within bounds of the cuts, then within the cuts, then the tree.
+void try_from(CutKind kind, const Segment* segment, const LevelLayout& layout, const Pruning& pruning,
+              const SearchTask& task, Stopper& stopper) {
+    const auto go_on = [&](const SearchTask& left) {
+        if (kind == CutKind::bounds && segment != nullptr && pruning.cuts == nullptr) {
+            try_from(CutKind::exact, segment, layout, pruning, left, stopper);
+        } else {
+            search_trees(segment, layout, pruning, left, stopper);
+        }
+    };
+    const std::size_t n = task.queries.n, n_bytes = task.queries.n_bytes;
+    if (segment == nullptr || pruning.cuts != nullptr || !segment->safe_searches(pruning, kind).is_worthwhile()) {
+        return go_on(task);
+    }
+    const std::vector<std::size_t> left = search_safe(*segment, layout, pruning, task, kind, stopper);
+    if (left.empty()) return;
+    if (left.size() == n) return go_on(task);
+    Array<std::uint8_t> queries;
+    for (const std::size_t q : left) queries.append(task.queries.row(q), n_bytes);
+    std::vector<QueryStats> stats(task.stats != nullptr ? left.size() : 0);
+    go_on({{queries.data(), left.size(), n_bytes},
+           task.wanted,
+           stats.empty() ? nullptr : stats.data(),
+           [&](std::size_t q, TopK& nearest) { task.found(left[q], nearest); }});
+    for (std::size_t q = 0; q < stats.size(); ++q) task.stats[left[q]] = stats[q];
+}
+
 }  // namespace
 
 void search_levels(const Segment* segment, const LevelLayout& layout, Pruning pruning, const SearchTask& task,
                    Stopper& stopper) {
-    const std::size_t n = task.queries.n, n_bytes = task.queries.n_bytes;
-    if (segment == nullptr || pruning.cuts != nullptr || !segment->safe_searches(pruning).is_worthwhile()) {
-        search_trees(segment, layout, pruning, task, stopper);
-        return stopper.finish();
-    }
-    const std::vector<std::size_t> left = search_safe(*segment, layout, pruning, task, stopper);
-    if (left.size() == n) {
-        search_trees(segment, layout, pruning, task, stopper);
-    } else if (!left.empty()) {
-        Array<std::uint8_t> queries;
-        for (const std::size_t q : left) queries.append(task.queries.row(q), n_bytes);
-        std::vector<QueryStats> stats(task.stats != nullptr ? left.size() : 0);
-        const SearchTask of_left{{queries.data(), left.size(), n_bytes},
-                                 task.wanted,
-                                 stats.empty() ? nullptr : stats.data(),
-                                 [&](std::size_t q, TopK& nearest) { task.found(left[q], nearest); }};
-        search_trees(segment, layout, pruning, of_left, stopper);
-        for (std::size_t q = 0; q < stats.size(); ++q) task.stats[left[q]] = stats[q];
-    }
+    try_from(CutKind::bounds, segment, layout, pruning, task, stopper);
     stopper.finish();
 }
 

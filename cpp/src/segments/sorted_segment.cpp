@@ -88,9 +88,9 @@ const LevelTree& SortedSegment::level_tree(const LevelLayout& layout) const {
     return level_tree_.get([&] { return std::make_unique<const LevelTree>(codes(), layout); });
 }
 
-SafeCuts SortedSegment::safe_cuts(CodeView queries, const LevelLayout& layout, const Pruning& pruning,
-                                  std::size_t k) const {
-    if (choice_.plan == Plan::scan || codes().n_dropped() > 0) return {};
+SafeCuts SortedSegment::safe_cuts(CodeView queries, const LevelLayout& layout, const Pruning& pruning, std::size_t k,
+                                  CutKind kind) const {
+    if (kind == CutKind::exact || choice_.plan == Plan::scan || codes().n_dropped() > 0) return {};
     return {level_tree(layout), layout, pruning, queries, k};
 }
 

@@ -40,8 +40,8 @@ class SortedSegment final : public Segment {
     void scan_chunk(const QueryBlock& block, Visibility visibility, std::size_t chunk, std::size_t n_chunks,
                     Stopper& stopper) const override;
     void search(const QueryBlock& block, Visibility visibility, Stopper& stopper) const override;
-    SafeCuts safe_cuts(CodeView queries, const LevelLayout& layout, const Pruning& pruning,
-                       std::size_t k) const override;
+    SafeCuts safe_cuts(CodeView queries, const LevelLayout& layout, const Pruning& pruning, std::size_t k,
+                       CutKind kind) const override;
     /// Ignores visibility: callers compact the index, and copy the entries that a filter allows into their own segment.
     void search_pruned(const QueryBlock& block, Visibility visibility, const LevelLayout& layout, Pruning pruning,
                        Stopper& stopper) const override;
