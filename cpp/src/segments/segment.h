@@ -45,7 +45,7 @@ struct PlannedTables {
     double cost = 0;
 };
 
-/// What an exact search in place of a pruned one knows of the cuts.
+/// Knowledge of the cuts with which exact search answers a pruned one.
 enum class CutKind { bounds, exact };
 
 class Segment : public IdList {
