@@ -162,20 +162,15 @@ void search_trees(const Segment* segment, const LevelLayout& layout, const Pruni
 }
 
 // Tries exact search within bounds of the cuts, then within the cuts, then the tree.
-void try_from(CutKind kind, const Segment* segment, const LevelLayout& layout, const Pruning& pruning,
+void try_from(CutKind kind, const Segment& segment, const LevelLayout& layout, const Pruning& pruning,
               const SearchTask& task, Stopper& stopper) {
     const auto go_on = [&](const SearchTask& left) {
-        if (kind == CutKind::bounds && segment != nullptr && pruning.cuts == nullptr) {
-            try_from(CutKind::exact, segment, layout, pruning, left, stopper);
-        } else {
-            search_trees(segment, layout, pruning, left, stopper);
-        }
+        if (kind == CutKind::bounds) return try_from(CutKind::exact, segment, layout, pruning, left, stopper);
+        search_trees(&segment, layout, pruning, left, stopper);
     };
     const std::size_t n = task.queries.n, n_bytes = task.queries.n_bytes;
-    if (segment == nullptr || pruning.cuts != nullptr || !segment->safe_searches(pruning, kind).is_worthwhile()) {
-        return go_on(task);
-    }
-    const std::vector<std::size_t> left = search_safe(*segment, layout, pruning, task, kind, stopper);
+    if (!segment.safe_searches(pruning, kind).is_worthwhile()) return go_on(task);
+    const std::vector<std::size_t> left = search_safe(segment, layout, pruning, task, kind, stopper);
     if (left.empty()) return;
     if (left.size() == n) return go_on(task);
     Array<std::uint8_t> queries;
@@ -192,7 +187,11 @@ void try_from(CutKind kind, const Segment* segment, const LevelLayout& layout, c
 
 void search_levels(const Segment* segment, const LevelLayout& layout, Pruning pruning, const SearchTask& task,
                    Stopper& stopper) {
-    try_from(CutKind::bounds, segment, layout, pruning, task, stopper);
+    if (segment == nullptr || pruning.cuts != nullptr) {
+        search_trees(segment, layout, pruning, task, stopper);
+    } else {
+        try_from(CutKind::bounds, *segment, layout, pruning, task, stopper);
+    }
     stopper.finish();
 }
 
