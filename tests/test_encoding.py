@@ -1,5 +1,7 @@
 """Encoders outside of training: paths and pictures as input, half precision, files for other programs."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from PIL import Image
 
 from fasthash import sign_codes
 from fasthash._extras import MissingExtraError
+from fasthash._hasher import check_precision
 from fasthash.encoder import HashEncoder
 
 
@@ -65,12 +68,29 @@ def test_what_is_no_image(encoder, images, error, message):
         encoder.encode(images)
 
 
+@pytest.mark.filterwarnings("ignore:mixed_precision='bf16' is more than 10 times slower")
 def test_half_precision(encoder, pixels, codes):
     found = encoder.encode(list(pixels), mixed_precision="bf16")
     assert np.unpackbits(found ^ codes).mean() < 0.1  # only signs of outputs near zero change
     assert encoder.outputs(list(pixels), mixed_precision="bf16").dtype == np.float32
     with pytest.raises(ValueError, match="mixed_precision must be one of 'no', 'bf16', 'fp16', got 'half'"):
         encoder.encode(list(pixels), mixed_precision="half")
+
+
+@pytest.mark.parametrize(
+    ("precision", "has_bf16", "has_gpu", "message"),
+    [
+        ("bf16", False, False, "mixed_precision='bf16' is more than 10 times slower than 'no' on this processor"),
+        ("bf16", True, False, None),
+        ("bf16", False, True, None),
+        ("no", False, False, None),
+    ],
+)
+def test_slow_half_precision_is_told(monkeypatch, precision, has_bf16, has_gpu, message):
+    monkeypatch.setattr("fasthash._hasher._processor_has_bf16", lambda: has_bf16)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: has_gpu)
+    with nullcontext() if message is None else pytest.warns(UserWarning, match=message):
+        check_precision(precision)
 
 
 def test_torchscript(encoder, pixels, codes, tmp_path):
