@@ -25,6 +25,7 @@ TOPK, TOPK_H = "cpp/src/search/topk.cpp", "cpp/include/fasthash/topk.h"
 SCAN, SCAN_H = "cpp/src/search/scan.cpp", "cpp/src/search/scan.h"
 SEARCH = "cpp/src/segments/segment_search.cpp"
 PRUNED, LEVELS = "cpp/src/search/pruned_search.cpp", "cpp/src/search/tree_levels.cpp"
+LEAVES = "cpp/src/search/leaf_search.cpp"
 SUBSTRING, ROW_IDS = "cpp/src/search/substring_search.cpp", "cpp/src/codes/row_ids.cpp"
 WAITING, WAITING_H = "cpp/src/search/waiting_hits.cpp", "cpp/src/search/waiting_hits.h"
 ENTRIES, ENTRIES_H = "cpp/src/search/row_entries.cpp", "cpp/src/search/row_entries.h"
@@ -91,7 +92,10 @@ MUTANTS = [
     Mutant("cuts of the last level are not raised", "cpp/src/search/safe_cuts.cpp", "levels.start(prepared.data(), nullptr, k);", "levels.start(prepared.data(), nullptr, 1);"),
     Mutant("all shares have one rate of success", "cpp/src/segments/success_rate.h", "[n_halvings]", "[0]"),
     Mutant("codes of unknown fate do no harm", SCAN, "if (fate == Fate::unknown) nearest", "if (fate == Fate::unknown && distance < 0) nearest"),
-    Mutant("the nearest leaf is left out", LEVELS, "smallest(n_needed_, static_cast<std::uint16_t>(guess_), count_of);", "smallest(n_needed_, static_cast<std::uint16_t>(guess_), count_of) - 1;"),
+    Mutant("the nearest leaf is left out", LEVELS, "smallest_score(n_needed_, largest_score(), guess_, count_of);", "smallest_score(n_needed_, largest_score(), guess_, count_of) - 1;"),
+    Mutant("leaves beyond the cut are kept", LEAVES, "is_near(hit) && hit.first <= cut;", "is_near(hit);"),
+    Mutant("a guess counts as the cut", LEAVES, "(all_certain && weight_below < needed(kept))", "all_certain"),
+    Mutant("a wrong guess leaves too few", LEAVES, "if (n_kept < n_needed_ &&", "if (n_kept < 1 &&"),
     Mutant("an annulus ends one radius early", CLUSTERS, "std::min(radii.last, d + most)", "std::min(radii.last, d + most - 1)"),
     Mutant("an annulus begins one radius late", CLUSTERS, "std::max(radii.first, d - most)", "std::max(radii.first, d - most + 1)"),
     Mutant("clusters at the threshold are left out", CLUSTERS, "if (least > most ||", "if (least >= most ||"),

@@ -109,6 +109,33 @@ def test_every_instruction_set_prunes_alike(gallery, level):
                     assert_same(index.search(queries, 10, keep=0.3, keep_mode=mode), expected)
 
 
+def shared_nodes(rng, n, n_bytes):
+    """As few_first_bytes, but some nodes of the second level have several codes, and some codes several entries."""
+    codes = few_first_bytes(rng, n, n_bytes)
+    codes[: n // 3, 1:3] = codes[rng.integers(0, 200, n // 3), 1:3]
+    codes[n // 2 : n // 2 + 300] = codes[0]
+    codes[rng.integers(0, n, n // 20)] = codes[rng.integers(0, n, n // 20)]
+    return codes
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("layout", [(8, 16, 40), (8, 24, 8)])
+@pytest.mark.parametrize("gallery", [few_first_bytes, shared_nodes])
+def test_queries_that_share_a_pass_over_the_leaves(gallery, layout, mode, level):
+    """The cut is guessed from the query before: here near and far ones take turns, so that guesses are wrong."""
+    rng = np.random.default_rng(3)
+    n, n_bytes = 3000, sum(layout) // 8
+    codes, ids = gallery(rng, n, n_bytes), rng.permutation(n)
+    near = codes[rng.integers(0, n, 10)] ^ np.packbits(rng.random((10, n_bytes * 8)) < 0.05, axis=1)
+    queries = np.stack([near, ~codes[:10], spread(rng, 10, n_bytes)], axis=1).reshape(-1, n_bytes)
+    with simd(level):
+        index = filled(fh.HierIndex(layout, plan="scan"), codes, ids)
+        for keep in (0.3, 0.5, 0.9):
+            for k in (1, 10, 150):
+                assert_prunes(index, codes, ids, queries, k, layout, keep, mode)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("plan", "gallery"), [("auto", "spread"), ("multi-index", "spread"), ("auto", "clustered")])
 def test_batches_prune_as_single_queries_do(plan, gallery, mode):

@@ -297,14 +297,20 @@ void compare_totals(const std::vector<std::uint8_t>& totals, const std::uint8_t*
     check(std::equal(expected.begin(), expected.end(), positions), "find_between: positions");
 }
 
-// Runs of codes in one part, in two or whole, with cuts from none to all codes.
-void test_parts(const Data& data) {
-    if (width < 2 || width > kMostPartBytes) return;
+// The codes of the groups, byte by byte.
+std::uint8_t* placed_groups(const Data& data) {
     std::uint8_t* groups = for_codes.place(kRows * width);
     for (std::size_t i = 0; i < kRows * width; ++i) {
         const std::size_t row = i / width, b = i % width;
         groups[(row / kGroup * width + b) * kGroup + row % kGroup] = data.codes[i];
     }
+    return groups;
+}
+
+// Runs of codes in one part, in two or whole, with cuts from none to all codes.
+void test_parts(const Data& data) {
+    if (width < 2 || width > kMostPartBytes) return;
+    const std::uint8_t* groups = placed_groups(data);
     std::vector<std::uint8_t> weights(kRows);
     for (std::uint8_t& weight : weights) weight = static_cast<std::uint8_t>(generator());
     const std::vector<std::uint8_t> ordered = weights_of_totals(weights);
@@ -340,6 +346,96 @@ void test_parts(const Data& data) {
                     compare_totals(expected, placed.data(), weights.data(), kGroups - 1, cut(middle), cut(width));
                 }
             }
+        }
+    }
+}
+
+// Expects the codes within the limit at the time when the kernel reached the group, and lowers it.
+class TwoPartCheck final : public TwoPartSink {
+ public:
+    TwoPartCheck(const std::vector<std::vector<std::uint8_t>>& firsts,
+                 const std::vector<std::vector<std::uint8_t>>& totals, const std::vector<TwoPartQuery>& queries)
+        : firsts_(firsts), totals_(totals), queries_(queries), next_(queries.size()) {
+        for (const TwoPartQuery& query : queries) limits_.push_back(query.limit);
+    }
+
+    void take(TwoPartQuery& query, std::size_t group, std::uint64_t rows, const std::uint8_t* firsts,
+              const std::uint8_t* totals) override {
+        const auto q = static_cast<std::size_t>(&query - queries_.data());
+        expect_none(q, group);
+        check(rows == rows_within(q, group) && rows != 0, "scan_two_parts: rows");
+        check(std::equal(totals, totals + kGroup, totals_[q].begin() + static_cast<std::ptrdiff_t>(group * kGroup)),
+              "scan_two_parts: totals");
+        check(std::equal(firsts, firsts + kGroup, firsts_[q].begin() + static_cast<std::ptrdiff_t>(group * kGroup)),
+              "scan_two_parts: totals over the first part, at the sink");
+        next_[q] = group + 1;
+        if (query.limit > 0) query.limit = static_cast<std::uint8_t>(query.limit - generator() % 2);
+        limits_[q] = query.limit;
+    }
+    void expect_none(std::size_t q, std::size_t end) {
+        for (; next_[q] < end; ++next_[q]) check(rows_within(q, next_[q]) == 0, "scan_two_parts: a group left out");
+    }
+
+ private:
+    std::uint64_t rows_within(std::size_t q, std::size_t group) const {
+        std::uint64_t rows = 0;
+        for (std::size_t i = 0; i < kGroup; ++i) {
+            rows |= std::uint64_t{totals_[q][group * kGroup + i] <= limits_[q]} << i;
+        }
+        return rows;
+    }
+
+    const std::vector<std::vector<std::uint8_t>>&firsts_, &totals_;
+    const std::vector<TwoPartQuery>& queries_;
+    std::vector<std::uint8_t> limits_;
+    std::vector<std::size_t> next_;
+};
+
+void test_two_parts(const Data& data) {
+    if (width < 2 || width > kMostPartBytes - 1) return;
+    const std::uint8_t* groups = placed_groups(data);
+    std::uint8_t* weights = for_queries.place(kRows);
+    for (std::size_t i = 0; i < kRows; ++i) weights[i] = static_cast<std::uint8_t>(generator());
+    const std::size_t middle = width == 7 ? 2 : 1 + generator() % (width - 1);  // 7 bytes: those of the last levels
+    for (const std::size_t n_codes : {kRows, kRows - 1, kRows - kGroup + 1}) {
+        const std::size_t n_groups = (n_codes + kGroup - 1) / kGroup;
+        std::vector<std::vector<std::uint8_t>> prepared(kQueries), firsts(kQueries), totals(kQueries);
+        std::vector<TwoPartQuery> queries(kQueries);
+        std::vector<TwoPartQuery*> wanted;
+        for (std::size_t q = 0; q < kQueries; ++q) {
+            const auto before = static_cast<std::uint8_t>(generator() % 9);
+            const std::vector<CodePart> first{{0, middle, kDropped}}, both{{0, width, kDropped}};
+            for (std::size_t row = 0; row < n_groups * kGroup; ++row) {
+                firsts[q].push_back(row < n_codes ? expected_total(data, q, row, first, before, false) : kDropped);
+                totals[q].push_back(row < n_codes ? expected_total(data, q, row, both, before, false) : kDropped);
+            }
+            prepared[q].resize(width * kernels().prepared_bytes);
+            kernels().prepare(data.query(q), width, prepared[q].data());
+            queries[q] = {prepared[q].data(),
+                          before,
+                          static_cast<std::uint8_t>(generator() % (width * 8)),
+                          static_cast<std::uint8_t>(generator() % (middle * 8 + 9)),
+                          {5},
+                          for_results.place(0)};
+        }
+        for (std::size_t q = 0; q < kQueries; q += 1 + generator() % 2) wanted.push_back(&queries[q]);
+        std::uint8_t* placed = for_results.place(wanted.size() * n_groups * kGroup);
+        for (std::size_t i = 0; i < wanted.size(); ++i) wanted[i]->firsts = placed + i * n_groups * kGroup;
+        TwoPartCheck sink(firsts, totals, queries);
+        kernels().scan_two_parts({groups, n_codes, width, middle, weights, wanted.data(), wanted.size(), &sink});
+        for (std::size_t i = 0; i < wanted.size(); ++i) {
+            const auto q = static_cast<std::size_t>(wanted[i] - queries.data());
+            const std::uint8_t* of_query = placed + i * n_groups * kGroup;
+            sink.expect_none(q, n_groups);
+            check(std::equal(firsts[q].begin(), firsts[q].end(), of_query),
+                  "scan_two_parts: totals over the first part");
+            check(wanted[i]->firsts == of_query + n_groups * kGroup, "scan_two_parts: moved past them");
+            std::uint64_t expected = 5, count = 0;
+            for (std::size_t row = 0; row < n_codes; ++row) {
+                if (firsts[q][row] <= queries[q].largest) expected += weights[row];
+            }
+            for (const std::uint64_t lane : queries[q].count) count += lane;
+            check(count == expected, "scan_two_parts: count");
         }
     }
 }
@@ -413,6 +509,7 @@ int main() {
             test_scan_rows(data);
             test_distances(data);
             test_parts(data);
+            test_two_parts(data);
             if (width <= 33 || width % 128 == 0) test_count_shared(data);
         });
     }

@@ -105,14 +105,29 @@ LevelTree::LevelTree(const SortedCodes& codes, const LevelLayout& layout) : n_ro
 void LevelTree::hold_leaves(const SortedCodes& codes, const LevelLayout& layout) {
     const std::size_t first_byte = layout.offset(1), n_bytes = layout.n_bytes() - first_byte;
     Array<std::uint8_t> leaves, scratch;
+    bool counts_fit = true;
     for (std::size_t number = 0; number < n_ranges(); ++number) {
         const NumberRange rows = range(number, n_levels());
-        const std::size_t begin = leaves.size() / n_bytes;
+        const std::size_t begin = leaves.size() / n_bytes, prefix_bytes = layout.offset(n_levels());
         const CodeView below = codes.codes(rows.begin, rows.end, scratch);
-        for (std::size_t i = 0; i < below.n; ++i) leaves.append(below.row(i) + first_byte, n_bytes);
+        for (std::size_t i = 0; i < below.n; ++i) {
+            leaves.append(below.row(i) + first_byte, n_bytes);
+            const bool begins = i == 0 || std::memcmp(below.row(i), below.row(i - 1), prefix_bytes) != 0;
+            leaf_begins_.push_back(begins ? 1 : 0);
+            const std::size_t n_entries = codes.n_entries(rows.begin + i, rows.begin + i + 1);
+            counts_fit = counts_fit && n_entries <= UINT8_MAX;
+            leaf_entries_.push_back(static_cast<std::uint8_t>(n_entries));
+        }
         leaves_below_.push_back({static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(begin + below.n)});
         while (leaves.size() / n_bytes % kGroup != 0) leaves.push_back(0);
+        while (leaf_begins_.size() % kGroup != 0) {
+            leaf_begins_.push_back(0);
+            leaf_entries_.push_back(0);
+        }
     }
+    if (!counts_fit) leaf_entries_ = {};
+    leaf_begins_.shrink_to_fit();
+    leaf_entries_.shrink_to_fit();
     leaves_ = ByteMajorCodes::from_rows(std::move(leaves), n_bytes);
 }
 
@@ -138,7 +153,8 @@ std::size_t LevelNodes::nbytes() const {
 
 std::size_t LevelTree::nbytes() const {
     std::size_t bytes = levels_.capacity() * sizeof(LevelNodes) + below_.nbytes() + weights_.nbytes() +
-                        near_nodes_.nbytes() + leaves_below_.nbytes() + leaves_.nbytes();
+                        near_nodes_.nbytes() + leaves_below_.nbytes() + leaves_.nbytes() + leaf_begins_.nbytes() +
+                        leaf_entries_.nbytes();
     for (const LevelNodes& level : levels_) bytes += level.nbytes();
     return bytes;
 }

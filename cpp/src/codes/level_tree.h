@@ -63,6 +63,7 @@ class LevelTree {
     /// Hold the codes themselves as leaves, below the last level. Only for coarse trees.
     void hold_leaves(const SortedCodes& codes, const LevelLayout& layout);
 
+    std::size_t n_rows() const { return n_rows_; }
     std::size_t n_levels() const { return levels_.size(); }
     bool has_leaves() const { return !leaves_below_.empty(); }
     /// The levels, and the leaves if there are any.
@@ -92,6 +93,11 @@ class LevelTree {
     const RowRange* places_below(std::size_t depth) const {
         return depth == n_levels() ? leaves_below_.data() : below_.data() + (depth - 1) * levels_[0].n_nodes;
     }
+    /// For each place of the leaves, up to a whole group: 1 if the leaf is the first below a node of the last level,
+    /// else 0.
+    const Array<std::uint8_t>& leaf_begins() const { return leaf_begins_; }
+    /// The entries of each place of the leaves, up to a whole group; empty if a leaf has more than a byte can tell.
+    const Array<std::uint8_t>& leaf_entries() const { return leaf_entries_; }
     /// In a coarse tree, the numbers below each node of the first level.
     const Array<Weights>& weights() const { return weights_; }
     /// Of the second level of a coarse tree; empty if they would take much memory beside the nodes.
@@ -114,6 +120,7 @@ class LevelTree {
     NearNodes near_nodes_;
     Array<RowRange> leaves_below_;  // each first-level node
     ByteMajorCodes leaves_{0};      // without the bytes of the first level; each range begins a new group
+    Array<std::uint8_t> leaf_begins_, leaf_entries_;
 };
 
 }  // namespace fasthash

@@ -385,6 +385,58 @@ AVX2 std::uint64_t sum_at_most(const std::uint8_t* totals, const std::uint8_t* w
     return sum_words(_mm256_add_epi64(sums[0], sums[1]));
 }
 
+// kFirst, kSecond: the bytes of both parts; 0 for any.
+template <std::size_t kFirst, std::size_t kSecond>
+AVX2 void scan_two_parts_of(const TwoPartScan& scan) {
+    const std::size_t first_bytes = kFirst ? kFirst : scan.first_bytes;
+    const std::size_t n_bytes = kFirst ? kFirst + kSecond : scan.n_bytes;
+    std::size_t n_left = scan.n_codes;
+    for (std::size_t g = 0; n_left > 0; ++g) {
+        const std::uint8_t *group = scan.groups + g * kGroup * n_bytes, *weights = scan.weights + g * kGroup;
+        Halves halves[kMostPartBytes][2];
+        for (std::size_t b = 0; b < n_bytes; ++b) {
+            halves[b][0] = split(group + b * kGroup);
+            halves[b][1] = split(group + b * kGroup + kHalf);
+        }
+        for (std::size_t slot = 0; slot < scan.n_queries; ++slot) {
+            TwoPartQuery& query = *scan.queries[slot];
+            const std::uint8_t* tables = query.prepared;
+            const __m256i before = all_bytes(query.before);
+            __m256i sums[2] = {before, before};
+#pragma GCC unroll 2
+            for (std::size_t b = 0; b < first_bytes; ++b) {
+                sums[0] = _mm256_add_epi8(sums[0], look_up(halves[b][0], tables + b * kPrepared));
+                sums[1] = _mm256_add_epi8(sums[1], look_up(halves[b][1], tables + b * kPrepared));
+            }
+            if (n_left < kGroup) drop_from(n_left, sums);
+            std::uint8_t* firsts = query.firsts;
+            query.firsts = firsts + kGroup;
+            store(firsts, sums[0]);
+            store(firsts + kHalf, sums[1]);
+            auto* count = reinterpret_cast<__m256i*>(query.count);
+            _mm256_storeu_si256(count, counted(sums, weights, all_bytes(query.largest), load(count)));
+#pragma GCC unroll 1
+            for (std::size_t b = first_bytes; b < n_bytes; ++b) {
+                sums[0] = _mm256_adds_epu8(sums[0], look_up(halves[b][0], tables + b * kPrepared));
+                sums[1] = _mm256_adds_epu8(sums[1], look_up(halves[b][1], tables + b * kPrepared));
+            }
+            const __m256i beyond = all_bytes(static_cast<std::uint8_t>(query.limit + 1));
+            if (__builtin_expect(all_beyond(sums, beyond), 1)) continue;
+            alignas(32) std::uint8_t totals[kGroup];
+            store(totals, sums[0]);
+            store(totals + kHalf, sums[1]);
+            const __m256i limit = all_bytes(query.limit);
+            scan.sink->take(query, g, bits_of(at_most(sums[0], limit), at_most(sums[1], limit)), firsts, totals);
+        }
+        n_left -= n_left < kGroup ? n_left : kGroup;
+    }
+}
+
+AVX2 void scan_two_parts(const TwoPartScan& scan) {
+    if (scan.first_bytes == 2 && scan.n_bytes == 7) return scan_two_parts_of<2, 5>(scan);
+    scan_two_parts_of<0, 0>(scan);
+}
+
 AVX2 std::size_t find_between(const std::uint8_t* totals, std::size_t n_groups, std::uint8_t first, std::uint8_t last,
                               std::uint32_t* positions) {
     const __m256i base = _mm256_set1_epi8(static_cast<char>(first));
@@ -408,8 +460,9 @@ AVX2 bool count_shared(const PlaneScan& scan) { return planes::count_shared<Word
 }  // namespace
 
 const Kernels* avx2_kernels() {
-    static constexpr Kernels table = {SimdLevel::avx2, kPrepared,     prepare,     scan_groups,  scan_rows,   distances,
-                                      scan_parts,      count_at_most, sum_at_most, find_between, count_shared};
+    static constexpr Kernels table = {SimdLevel::avx2, kPrepared,   prepare,      scan_groups,
+                                      scan_rows,       distances,   scan_parts,   scan_two_parts,
+                                      count_at_most,   sum_at_most, find_between, count_shared};
     return &table;
 }
 

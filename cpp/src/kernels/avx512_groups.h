@@ -281,6 +281,43 @@ void scan_parts(const PartScan& scan, TotalCount* counted) {
     scan_parts_by_width<Count, Counting::weights>(scan, counted);
 }
 
+// kFirst, kSecond: the bytes of both parts; 0 for any.
+template <typename Count, std::size_t kFirst, std::size_t kSecond>
+AVX512 void scan_two_parts_of(const TwoPartScan& scan) {
+    const std::size_t first_bytes = kFirst ? kFirst : scan.first_bytes;
+    const std::size_t second_bytes = kSecond ? kSecond : scan.n_bytes - first_bytes;
+    for (std::size_t g = 0; g * kGroup < scan.n_codes; ++g) {
+        const std::uint8_t* group = scan.groups + g * kGroup * (first_bytes + second_bytes);
+        const std::size_t n_left = scan.n_codes - g * kGroup;
+        const __mmask64 none = n_left < kGroup ? ~std::uint64_t{0} << n_left : 0;
+        const __m512i weights = load(scan.weights + g * kGroup);
+        for (std::size_t slot = 0; slot < scan.n_queries; ++slot) {
+            TwoPartQuery& query = *scan.queries[slot];
+            const __m512i first = sums_of<Count, kFirst>(group, query.prepared, 0, first_bytes);
+            const __m512i summed = _mm512_add_epi8(all_bytes(query.before), first);
+            const __m512i firsts = _mm512_mask_mov_epi8(summed, none, _mm512_set1_epi8(-1));
+            _mm512_storeu_si512(query.firsts, firsts);
+            query.firsts += kGroup;
+            const __mmask64 counted = _mm512_cmple_epu8_mask(firsts, all_bytes(query.largest));
+            const __m512i sum = _mm512_sad_epu8(_mm512_maskz_mov_epi8(counted, weights), _mm512_setzero_si512());
+            _mm512_storeu_si512(query.count, _mm512_add_epi64(load(query.count), sum));
+            const __m512i second = sums_of<Count, kSecond>(group, query.prepared, first_bytes, second_bytes);
+            const __m512i sums = _mm512_adds_epu8(firsts, second);
+            const __mmask64 rows = _mm512_cmple_epu8_mask(sums, all_bytes(query.limit));
+            if (__builtin_expect(rows == 0, 1)) continue;
+            std::uint8_t totals[kGroup];
+            _mm512_storeu_si512(totals, sums);
+            scan.sink->take(query, g, rows, query.firsts - kGroup, totals);
+        }
+    }
+}
+
+template <typename Count>
+void scan_two_parts(const TwoPartScan& scan) {
+    if (scan.first_bytes == 2 && scan.n_bytes == 7) return scan_two_parts_of<Count, 2, 5>(scan);
+    scan_two_parts_of<Count, 0, 0>(scan);
+}
+
 AVX512 std::size_t count_at_most(const std::uint8_t* totals, std::size_t n_groups, std::uint8_t largest) {
     const __m512i ceiling = _mm512_set1_epi8(static_cast<char>(largest));
     std::uint64_t count = 0;

@@ -80,6 +80,45 @@ struct TotalCount {
     std::uint64_t counts[2];  ///< raised by the weights of the totals up to each of `largest`
 };
 
+struct TwoPartQuery;
+
+/// Receives the codes within the limit of a query.
+class TwoPartSink {
+ public:
+    /// Bit i of `rows` is set if row i is within the limit. `firsts` has all 64 totals over the first part, `totals`
+    /// over both. May lower the limit of the query.
+    virtual void take(TwoPartQuery& query, std::size_t group, std::uint64_t rows, const std::uint8_t* firsts,
+                      const std::uint8_t* totals) = 0;
+
+ protected:
+    ~TwoPartSink() = default;
+};
+
+/// A query of a TwoPartScan.
+struct TwoPartQuery {
+    static constexpr std::size_t kLanes = 8;
+
+    const std::uint8_t* prepared;  ///< the bytes of the query that the groups hold, prepared by Kernels::prepare
+    std::uint8_t before;           ///< distance to each of the codes over earlier bytes
+    std::uint8_t limit;            ///< of the total over both parts, inclusive; re-read for every group
+    std::uint8_t largest;          ///< totals over the first part that are counted are at most this
+    std::uint64_t count[kLanes];   ///< its sum is raised by the weights of their codes
+    std::uint8_t*
+        firsts;  ///< set to the totals over the first part, kDropped beyond the last code, and moved past them
+};
+
+/// A comparison of several queries with the same codes, in two parts.
+struct TwoPartScan {
+    const std::uint8_t* groups;
+    std::size_t n_codes;
+    std::size_t n_bytes;          ///< of each code
+    std::size_t first_bytes;      ///< of them in the first part
+    const std::uint8_t* weights;  ///< of each code, up to a whole group
+    TwoPartQuery* const* queries;
+    std::size_t n_queries;
+    TwoPartSink* sink;
+};
+
 /// Consecutive rows: begin .. end - 1.
 struct RowRange {
     std::uint32_t begin;
@@ -140,6 +179,9 @@ struct Kernels {
 
     /// Set the totals, and count them unless `count` is null.
     void (*scan_parts)(const PartScan& scan, TotalCount* count);
+
+    /// Hand the codes within the limit of each query to the sink, and count totals over the first part.
+    void (*scan_two_parts)(const TwoPartScan& scan);
 
     // Over the totals of groups, kGroup for each:
     /// Number of totals <= largest.

@@ -68,6 +68,8 @@ struct Distances {
 
 void scan_parts(const PartScan& scan, TotalCount* count) { totals::scan_parts<Distances>(scan, 1, count); }
 
+void scan_two_parts(const TwoPartScan& scan) { totals::scan_two_parts<Distances>(scan, 1); }
+
 using Words = std::uint64_t __attribute__((vector_size(16)));
 
 bool count_shared(const PlaneScan& scan) { return planes::count_shared<Words>(scan); }
@@ -84,6 +86,7 @@ const Kernels* neon_kernels() {
                                       scan_rows,
                                       distances,
                                       scan_parts,
+                                      scan_two_parts,
                                       totals::count_at_most,
                                       totals::sum_at_most,
                                       totals::find_between,

@@ -143,6 +143,8 @@ struct Distances {
 
 void scan_parts(const PartScan& scan, TotalCount* count) { totals::scan_parts<Distances>(scan, 8, count); }
 
+void scan_two_parts(const TwoPartScan& scan) { totals::scan_two_parts<Distances>(scan, 8); }
+
 bool count_shared(const PlaneScan& scan) { return planes::count_shared<Words>(scan); }
 
 FASTHASH_ROW_KERNELS(, Swar)
@@ -156,6 +158,7 @@ const Kernels kScalarKernels = {SimdLevel::scalar,
                                 scan_rows,
                                 distances,
                                 scan_parts,
+                                scan_two_parts,
                                 totals::count_at_most,
                                 totals::sum_at_most,
                                 totals::find_between,

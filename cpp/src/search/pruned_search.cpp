@@ -1,9 +1,12 @@
 #include "search/pruned_search.h"
 
 #include <algorithm>
+#include <optional>
+#include <type_traits>
 #include <utility>
 
 #include "search/kept_scan.h"
+#include "search/leaf_search.h"
 #include "search/tree_levels.h"
 
 namespace fasthash {
@@ -34,7 +37,11 @@ class TreeSearch final : private RowSink {
             guesses_.push_back(tree.likely_cut(depth));
             most_places = std::max(most_places, tree.prefixes(depth).size());
         }
-        const std::size_t n_together = std::clamp<std::size_t>(kTotalBytes / most_places, 1, kTogether);
+        if (LeafSearch::serves(tree, pruning)) {
+            leaf_search_.emplace(codes, tree, layout, pruning, block, scan_.prepared(0));
+        }
+        const std::size_t n_together =
+            leaf_search_ ? kTogether : std::clamp<std::size_t>(kTotalBytes / most_places, 1, kTogether);
         levels_.reserve(n_together);
         while (levels_.size() < std::min(n_together, block.queries.n)) {
             levels_.emplace_back(codes, tree, layout, pruning, guesses_);
@@ -55,6 +62,7 @@ class TreeSearch final : private RowSink {
     static constexpr std::size_t kTogether = 16, kTotalBytes = 256 * 1024, kChunkBytes = 512 * 1024;
 
     void search(NumberRange queries);
+    std::uint32_t search_leaves(NumberRange queries);
     void take_leaves(std::size_t q, const TreeLevels<Totals>& levels);
     void read_nearest(std::size_t q, TreeLevels<Totals>& levels);
     bool scan_pays(std::size_t n_nodes, std::size_t n_scanned) const;
@@ -70,6 +78,7 @@ class TreeSearch final : private RowSink {
     std::vector<std::uint16_t> guesses_;
     std::vector<TreeLevels<Totals>> levels_;
     KeptScan<Totals> scan_;
+    std::optional<LeafSearch> leaf_search_;
     std::vector<KeptRows> waiting_;
     std::vector<RowHit> hits_;
 
@@ -89,22 +98,42 @@ void TreeSearch<Totals>::search(NumberRange queries) {
         const std::uint16_t* given = pruning_.cuts == nullptr ? nullptr : pruning_.cuts + q * tree_.n_levels();
         levels_[i].start(scan_.prepared(q), given, block_.nearest[q].k());
     }
+    std::uint32_t answered = 0;  // a mask
+    const auto is_open = [&](std::size_t i) { return (answered >> i & 1) == 0; };
     for (std::size_t depth = 0; depth < tree_.n_depths(); ++depth) {
+        if (depth == 1 && leaf_search_) answered = search_leaves(queries);
         const ByteMajorCodes& level = tree_.prefixes(depth);
         const std::size_t per_chunk = std::max<std::size_t>(1, kChunkBytes / (kGroup * level.n_bytes()));
         for (std::size_t first = 0; first < level.n_groups(); first += per_chunk) {
             const NumberRange chunk{first, std::min(first + per_chunk, level.n_groups())};
-            for (std::size_t i = 0; i < queries.size(); ++i) levels_[i].compare(chunk);
+            for (std::size_t i = 0; i < queries.size(); ++i) {
+                if (is_open(i)) levels_[i].compare(chunk);
+            }
         }
-        for (std::size_t i = 0; i < queries.size(); ++i) levels_[i].settle();
+        for (std::size_t i = 0; i < queries.size(); ++i) {
+            if (is_open(i)) levels_[i].settle();
+        }
     }
     for (std::size_t i = 0; i < queries.size(); ++i) {
+        if (!is_open(i)) continue;
         if (tree_.has_leaves()) {
             take_leaves(queries.begin + i, levels_[i]);
         } else {
             read_nearest(queries.begin + i, levels_[i]);
         }
     }
+}
+
+// Returns a mask of the queries that are answered.
+template <typename Totals>
+std::uint32_t TreeSearch<Totals>::search_leaves(NumberRange queries) {
+    std::vector<FirstLevel> kept;
+    if constexpr (std::is_same_v<Totals, NarrowTotals>) {
+        for (std::size_t i = 0; i < queries.size(); ++i) {
+            kept.push_back({levels_[i].first_kept(), levels_[i].totals()});
+        }
+    }
+    return leaf_search_->run(queries.begin, kept, guesses_[1]);
 }
 
 template <typename Totals>

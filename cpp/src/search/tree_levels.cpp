@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "search/keep_rule.h"
+#include "search/smallest_score.h"
 
 namespace fasthash {
 
@@ -131,7 +132,7 @@ template <typename Totals>
 void TreeLevels<Totals>::settle() {
     if (at_leaves()) {
         const auto count_of = [this](std::size_t distance) { return counted(distance); };
-        largest_total_ = guesses_[depth_] = smallest(n_needed_, static_cast<std::uint16_t>(guess_), count_of);
+        largest_total_ = guesses_[depth_] = smallest_score(n_needed_, largest_score(), guess_, count_of);
         return;
     }
     if (given_ == nullptr) {
@@ -208,34 +209,6 @@ std::size_t TreeLevels<Totals>::weighed(std::size_t largest, const Value* scores
     return sum;
 }
 
-// Smallest score that has the weight needed; the largest if none has. Equal scores are kept or dropped together, so
-// that the result does not depend on the order of the nodes. The search starts at a guess: each weighing reads all
-// scores.
-template <typename Totals>
-template <typename Weigh>
-std::uint16_t TreeLevels<Totals>::smallest(std::size_t needed, std::uint16_t guess, Weigh weigh) const {
-    std::size_t low = 0, high = largest_score(), step = 1;
-    std::size_t probe = guess;
-    bool above = false, below = false;  // whether a probe had the weight, or had not
-    while (low < high) {
-        if (probe >= high) probe = high - 1;  // the largest score needs no weighing
-        if (weigh(probe) >= needed) {
-            high = probe;
-            above = true;
-        } else {
-            low = probe + 1;
-            below = true;
-        }
-        if (above && below) {
-            probe = (low + high) / 2;
-        } else {
-            probe = above ? high - std::min(step, high) : low + step - 1;
-            step *= 2;
-        }
-    }
-    return static_cast<std::uint16_t>(low);
-}
-
 template <typename Totals>
 std::uint16_t TreeLevels<Totals>::find_cut() {
     const auto count_of = [this](std::size_t score) { return counted(score); };
@@ -244,13 +217,14 @@ std::uint16_t TreeLevels<Totals>::find_cut() {
         return static_cast<std::size_t>(keep_at_least(pruning_.keep, static_cast<double>(total)));
     };
     // In every mode the kept subtrees must hold k entries, so that the search can return k.
-    const auto guess = static_cast<std::uint16_t>(guess_);
     if (pruning_.mode == KeepMode::gallery_ratio) {
-        return guesses_[depth_] = smallest(std::max(kept(codes_.n_entries()), n_needed_), guess, weight_of);
+        return guesses_[depth_] =
+                   smallest_score(std::max(kept(codes_.n_entries()), n_needed_), largest_score(), guess_, weight_of);
     }
-    const std::uint16_t score = guesses_[depth_] = smallest(kept(count_candidates()), guess, count_of);
+    const std::uint16_t score = guesses_[depth_] =
+        smallest_score(kept(count_candidates()), largest_score(), guess_, count_of);
     if (counted(score) >= n_needed_) return score;  // no node is empty
-    return std::max(score, smallest(n_needed_, score, weight_of));
+    return std::max(score, smallest_score(n_needed_, largest_score(), score, weight_of));
 }
 
 // Raises the cut of the level so that enough entries are kept.
@@ -270,7 +244,7 @@ void TreeLevels<Totals>::widen_radius() {
         on_level[i] = dropped ? Totals::kDropped : static_cast<Value>(totals_[i] - on_level[i]);
     }
     const auto weight_of = [&](std::size_t score) { return weighed(score, on_level.data()); };
-    cuts_[depth_] = std::max(cuts_[depth_], smallest(n_needed_, cuts_[depth_], weight_of));
+    cuts_[depth_] = std::max(cuts_[depth_], smallest_score(n_needed_, largest_score(), cuts_[depth_], weight_of));
     for (std::size_t i = 0; i < n_totals; ++i) {
         if (on_level[i] > cuts_[depth_]) totals_[i] = Totals::kDropped;
     }

@@ -31,6 +31,12 @@ class TreeLevels {
     /// Find the cut of the level under way, and go to the next one if there is one.
     void settle();
 
+    // After settling the first level of a coarse tree:
+    /// The nodes kept there, ascending.
+    const std::vector<std::uint32_t>& first_kept() const { return first_kept_; }
+    /// The totals of the level settled last, until the next one is compared.
+    const Value* totals() const { return totals_.data(); }
+
     // After settling all levels:
     /// The largest score kept at each level.
     const std::vector<std::uint16_t>& cuts() const { return cuts_; }
@@ -83,8 +89,6 @@ class TreeLevels {
     std::size_t count_candidates();
     std::size_t counted(std::size_t largest);
     std::size_t weighed(std::size_t largest, const Value* scores);
-    template <typename Weigh>
-    std::uint16_t smallest(std::size_t needed, std::uint16_t guess, Weigh weigh) const;
 
     const SortedCodes& codes_;
     const LevelTree& tree_;

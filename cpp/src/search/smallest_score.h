@@ -1,0 +1,37 @@
+// The cut of a level: the smallest score up to which nodes have the weight needed.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+namespace fasthash {
+
+/// Smallest score for which weigh(score) is at least `needed`; `largest` if there is none. Equal scores are kept or
+/// dropped together, so that the result does not depend on the order of the nodes. The search begins at a guess: each
+/// weighing reads all scores.
+template <typename Weigh>
+std::uint16_t smallest_score(std::size_t needed, std::size_t largest, std::size_t guess, Weigh weigh) {
+    std::size_t low = 0, high = largest, step = 1;
+    std::size_t probe = guess;
+    bool above = false, below = false;  // whether a probe had the weight, or had not
+    while (low < high) {
+        if (probe >= high) probe = high - 1;  // the largest score needs no weighing
+        if (weigh(probe) >= needed) {
+            high = probe;
+            above = true;
+        } else {
+            low = probe + 1;
+            below = true;
+        }
+        if (above && below) {
+            probe = (low + high) / 2;
+        } else {
+            probe = above ? high - std::min(step, high) : low + step - 1;
+            step *= 2;
+        }
+    }
+    return static_cast<std::uint16_t>(low);
+}
+
+}  // namespace fasthash
