@@ -7,7 +7,7 @@
 
 namespace fasthash {
 
-/// Smallest score for which weigh(score) is at least `needed`; `largest` if there is none. Equal scores are kept or
+/// Return the smallest score for which weigh(score) is at least `needed`, or `largest`. Equal scores are kept or
 /// dropped together, so that the result does not depend on the order of the nodes. The search begins at a guess: each
 /// weighing reads all scores.
 template <typename Weigh>
