@@ -1,6 +1,6 @@
-"""Times HDHash's pruned search (`keep=0.3`, all modes) beside the scan of FlatIndex.
+"""Times HDHash's pruned search (`keep=`, all modes) beside the scan of FlatIndex.
 
-    python benchmarks/keep.py [--large]
+    python benchmarks/keep.py [--keep 0.3] [--large]
 
 Prints a table: CPU microseconds of a query, one query a call and in batches of 1,000, one thread, k = 10, medians of
 rounds in which all searches take turns. Levels of 8, 16 and 40 bits. Real codes are those of ../shared/data, where they
@@ -9,8 +9,8 @@ are at hand. `--large` adds ten million codes.
 
 from __future__ import annotations
 
+import argparse
 import statistics
-import sys
 import time
 
 import fasthash as fh
@@ -44,12 +44,12 @@ def cpu_times(searches, rounds):
     return {name: statistics.median(times) for name, times in took.items()}
 
 
-def row(name, codes, queries):
+def row(name, codes, queries, keep):
     flat, tree = fh.FlatIndex(64), fh.HierIndex(LEVELS)
     for index in (flat, tree):
         index.add(codes)
     few = queries[:50]
-    kinds = {"flat": (flat, {})} | {mode: (tree, {"keep": KEEP, "keep_mode": mode}) for mode in MODES}
+    kinds = {"flat": (flat, {})} | {mode: (tree, {"keep": keep, "keep_mode": mode}) for mode in MODES}
     searches = {}
     for kind, (index, options) in kinds.items():
         index.search(queries, K, **options)  # builds the tree of levels
@@ -62,8 +62,8 @@ def row(name, codes, queries):
     return {"codes": name, "plan": tree.stats()["plan"], "us": times}
 
 
-def rows(large):
-    return [row(*gallery) for gallery in galleries(large)]
+def rows(large, keep=KEEP):
+    return [row(*gallery, keep) for gallery in galleries(large)]
 
 
 def as_table(measured):
@@ -76,9 +76,13 @@ def as_table(measured):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keep", type=float, default=KEEP)
+    parser.add_argument("--large", action="store_true")
+    options = parser.parse_args()
     fh.set_num_threads(1)
-    print(f"{cpu_name()}, {fh.simd_level()}; fasthash {fh.__version__}; one thread, k = {K}, keep = {KEEP}\n")
-    print(as_table(rows("--large" in sys.argv)))
+    print(f"{cpu_name()}, {fh.simd_level()}; fasthash {fh.__version__}; one thread, k = {K}, keep = {options.keep}\n")
+    print(as_table(rows(options.large, options.keep)))
 
 
 if __name__ == "__main__":

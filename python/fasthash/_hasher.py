@@ -180,7 +180,7 @@ def check_finite(name: str, inputs: torch.Tensor, numbers: Sequence[int]) -> Non
 
 
 def check_precision(mixed_precision: Any) -> None:
-    """Check that this machine supports a precision; warn if float32 is far faster.
+    """Check that this machine supports a precision; warn if float32 is faster.
 
     Raises:
         ValueError: it is unknown, or the machine does not support it.
@@ -192,8 +192,8 @@ def check_precision(mixed_precision: Any) -> None:
         raise ValueError("mixed_precision must be 'no' or 'bf16' on a machine without a GPU, got 'fp16'")
     if not _processor_has_bf16():
         warnings.warn(
-            "mixed_precision='bf16' is more than 10 times slower than 'no' on this processor, which has no "
-            "instructions for bfloat16",
+            "mixed_precision='bf16' is several times slower than 'no' on this processor, which has no instructions for "
+            "bfloat16",
             stacklevel=2,
         )
 

@@ -103,8 +103,8 @@ struct TwoPartQuery {
     std::uint8_t limit;            ///< of the total over both parts, inclusive; re-read for every group
     std::uint8_t largest;          ///< totals over the first part that are counted are at most this
     std::uint64_t count[kLanes];   ///< its sum is raised by the weights of their codes
-    std::uint8_t*
-        firsts;  ///< set to the totals over the first part, kDropped beyond the last code, and moved past them
+    std::uint8_t* firsts;          ///< set to the totals over the first part and moved past them; those beyond the
+                                   ///< last code are kDropped
 };
 
 /// A comparison of several queries with the same codes, in two parts.
