@@ -91,6 +91,8 @@ MUTANTS = [
     Mutant("dropped codes do not end a search", SCAN, "++n_dropped_[query] > most_dropped_", "n_dropped_[query] > most_dropped_"),
     Mutant("cuts of the last level are not raised", "cpp/src/search/safe_cuts.cpp", "levels.start(prepared.data(), nullptr, k);", "levels.start(prepared.data(), nullptr, 1);"),
     Mutant("all shares have one rate of success", "cpp/src/segments/success_rate.h", "[n_halvings]", "[0]"),
+    Mutant("near prefixes are fewer than they may be", "cpp/src/codes/prefix_moments.h", "needed - 1)));", "needed - 1)) / 2);"),
+    Mutant("scanned codes have ascending ids", SEARCH, "scanned && segment.ids_ascend()", "scanned"),
     Mutant("codes of unknown fate do no harm", SCAN, "if (fate == Fate::unknown) nearest", "if (fate == Fate::unknown && distance < 0) nearest"),
     Mutant("the nearest leaf is left out", LEVELS, "smallest_score(n_needed_, largest_score(), guess_, count_of);", "smallest_score(n_needed_, largest_score(), guess_, count_of) - 1;"),
     Mutant("leaves beyond the cut are kept", LEAVES, "is_near(hit) && hit.first <= cut;", "is_near(hit);"),

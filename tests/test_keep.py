@@ -131,7 +131,7 @@ def test_queries_that_share_a_pass_over_the_leaves(gallery, layout, mode, level)
     queries = np.stack([near, ~codes[:10], spread(rng, 10, n_bytes)], axis=1).reshape(-1, n_bytes)
     with simd(level):
         index = filled(fh.HierIndex(layout, plan="scan"), codes, ids)
-        for keep in (0.3, 0.5, 0.9):
+        for keep in (0.3, 0.45, 0.9):
             for k in (1, 10, 150):
                 assert_prunes(index, codes, ids, queries, k, layout, keep, mode)
 
@@ -183,7 +183,7 @@ def test_near_neighbours_come_from_exact_search(layout, plan, mode):
     queries = np.concatenate([codes[:20], codes[20:30] ^ flips[:10], spread(rng, 5, 8)])
     planned = filled(fh.HierIndex(layout, plan=plan), codes, ids)
     by_the_tree = filled(fh.HierIndex(layout, plan="scan"), codes, ids)
-    work = [index.search(queries[:20], 1, keep=0.6, keep_mode=mode, stats=True)[1] for index in (planned, by_the_tree)]
+    work = [index.search(queries[:20], 1, keep=0.45, keep_mode=mode, stats=True)[1] for index in (planned, by_the_tree)]
     assert {*work[0].plan} == {"pruned"}
     assert work[0].nodes_visited.sum() < work[1].nodes_visited.sum()
     for keep, k in [(0.05, 1), (0.3, 4), (0.6, 100), (1, n + 1)]:
@@ -206,11 +206,33 @@ def test_scattered_neighbours_come_from_exact_search(layout, mode):
     queries = np.concatenate([codes[:40], codes[:20] ^ flips[20:40], codes[:20] ^ 1, spread(rng, 5, n_bytes)])
     planned = filled(fh.HierIndex(layout, plan="clusters"), codes, ids)
     by_the_tree = filled(fh.HierIndex(layout, plan="scan"), codes, ids)
-    work = [index.search(queries, 5, keep=0.5, keep_mode=mode, stats=True)[1] for index in (planned, by_the_tree)]
+    work = [index.search(queries, 5, keep=0.45, keep_mode=mode, stats=True)[1] for index in (planned, by_the_tree)]
     by_search = (work[0].nodes_visited < work[1].nodes_visited).mean()
     assert by_search > 0.4 or layout == (8, 8, 8, 40)  # whose second level has few nodes
     for keep, k in [(0.02, 1), (0.3, 10), (0.5, 100), (1, n + 1)]:
         assert_prunes(planned, codes, ids, queries, k, layout, keep, mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("layout", [(8, 16, 40), (8, 24, 32), (8, 16, 232), (16, 48)])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_a_large_share_is_answered_by_a_scan(gaps, layout, mode):
+    """Of scanned codes, where no neighbour can be dropped; the tree answers what is left."""
+    rng = np.random.default_rng(11)
+    n, n_bytes = 3000, sum(layout) // 8
+    codes = spread(rng, n, n_bytes)
+    codes[:, : layout[0] // 8] %= 6
+    codes[rng.random(n) < 0.1] = codes[0]
+    codes[rng.random(n) < 0.2] ^= 1
+    ids = np.arange(n) * 3 if gaps else rng.permutation(n)  # in the order of the codes, or of the ids
+    near = codes[:60] ^ np.packbits(rng.random((60, n_bytes * 8)) < 0.1, axis=1)
+    index = filled(fh.HierIndex(layout, plan="scan"), codes, ids)
+    by_a_scan = index.search(near, 3, keep=0.9, keep_mode=mode, stats=True)[1].nodes_visited == 0
+    assert by_a_scan.mean() > 0.5
+    for keep, k in [(0.5, 1), (0.6, 10), (0.8, 3), (0.95, 150), (1, n + 1)]:
+        queries = np.concatenate([near[:20], spread(rng, 3, n_bytes), ~near[:3]])
+        assert_prunes(index, codes, ids, queries, k, layout, keep, mode)
+        assert_prunes(index, codes, ids, queries[:1], k, layout, keep, mode)
 
 
 @pytest.mark.parametrize("layout", [(8, 16, 40), (8, 24, 32)])
@@ -248,17 +270,18 @@ def test_a_small_share_that_fails_does_not_slow_a_large_one():
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("layout", [(8, 16, 40), (8, 8, 8, 40), (8, 16, 8)])
-def test_uneven_neighbours_are_judged_one_by_one(layout, mode):
+@pytest.mark.parametrize("plan", ["clusters", "scan"])
+def test_uneven_neighbours_are_judged_one_by_one(plan, layout, mode):
     """Near codes lie about the bounds: were a bound one bit too large, codes that the tree drops would be kept."""
-    for seed in range(3):
+    n, n_seeds = (8000, 3) if plan == "clusters" else (4000, 1)
+    for seed in range(n_seeds):
         rng = np.random.default_rng(seed)
-        n = 8000
         codes = uneven(rng, n, sum(layout) // 8)
         codes[:, 0] = np.where(rng.random(n) < 0.8, 3, 7)  # and thousands of nodes below each
         codes[:, 1] ^= rng.integers(0, 256, n, np.uint8) & rng.integers(0, 256, n, np.uint8)
         repeated = rng.random(n) < 0.5
         codes[repeated] = codes[rng.integers(0, 100, repeated.sum())]
-        index = filled(fh.HierIndex(layout, plan="clusters"), codes, np.arange(n))
-        for keep in 10 ** rng.uniform(-3.5, 0, 12):
+        index = filled(fh.HierIndex(layout, plan=plan), codes, np.arange(n))
+        for keep in 10 ** rng.uniform(-3.5 if plan == "clusters" else -0.3, 0, 12):
             queries = codes[rng.integers(0, n, 12)] ^ np.packbits(rng.random((12, codes.shape[1] * 8)) < 0.05, axis=1)
             assert_prunes(index, codes, np.arange(n), queries, int(rng.choice([1, 3, 10])), layout, keep, mode)

@@ -1,6 +1,7 @@
 // The tree of levels against sets of prefixes: its nodes, their places and their rows, in every form of the codes.
 #include "codes/level_tree.h"
 
+#include <cmath>
 #include <set>
 
 #include "segments/merge.h"
@@ -171,6 +172,52 @@ void test_near_nodes() {
     }
 }
 
+// Mean, variance and the bound they give, against the distances of all prefixes.
+void test_moments() {
+    std::mt19937 generator(4);
+    for (const Bits& bits : {Bits{8, 16, 40}, Bits{8, 8, 8, 40}, Bits{16, 64, 8}}) {
+        const LevelLayout layout(bits);
+        const std::size_t n_bytes = layout.n_bytes(), last = layout.n_levels() - 1;
+        std::vector<std::uint8_t> codes = random_codes(5'000 * n_bytes, generator, 256);
+        for (std::size_t i = 0; i < codes.size(); ++i) {
+            if (i % n_bytes < layout.offset(1)) codes[i] %= 5;                        // a coarse tree
+            if (codes[i - i % n_bytes] < 2) codes[i] |= codes[i - i % n_bytes] * 60;  // bits that vary together
+        }
+        const std::set<Code> rows = distinct(codes, n_bytes);
+        const LevelTree tree(sorted(rows, n_bytes), layout);
+        const std::vector<Code> nodes = prefixes(rows, layout.offset(last));
+        for (int i = 0; i < 30; ++i) {
+            const std::vector<std::uint8_t> query = random_codes(n_bytes, generator, 256);
+            for (std::size_t depth = 1; depth < last; ++depth) {
+                const std::size_t end = std::min(layout.offset(depth + 1), PrefixMoments::kMostBytes);
+                std::vector<double> distances;
+                for (const Code& node : nodes) {
+                    unsigned distance = 0;
+                    for (std::size_t b = 0; b < end; ++b) {
+                        distance += static_cast<unsigned>(__builtin_popcount(node[b] ^ query[b]));
+                    }
+                    distances.push_back(distance);
+                }
+                double mean = 0, variance = 0;
+                for (const double d : distances) mean += d / static_cast<double>(nodes.size());
+                for (const double d : distances)
+                    variance += (d - mean) * (d - mean) / static_cast<double>(nodes.size());
+                const DistanceMoments moments = tree.moments().of(query.data(), layout.offset(depth + 1));
+                check(moments.n == static_cast<double>(nodes.size()), "number of prefixes");
+                check(std::abs(moments.mean - mean) < 1e-5, "mean");
+                check(std::abs(moments.variance - variance) < 1e-5, "variance");
+                for (const double share : {0.0, 0.01, 0.2, 0.5, 0.9, 1.0}) {
+                    const double needed = std::ceil(share * moments.n), radius = moments.least_radius(needed);
+                    const auto is_nearer = [radius](double d) { return d < radius; };
+                    const auto n_nearer = std::count_if(distances.begin(), distances.end(), is_nearer);
+                    check(n_nearer == 0 || static_cast<double>(n_nearer) < needed, "fewer within the radius");
+                    check(radius > mean / 4 || share < 0.2, "no trivial radius");
+                }
+            }
+        }
+    }
+}
+
 void test_no_codes() {
     const LevelLayout layout({8, 16, 40});
     const LevelTree tree(sorted({}, layout.n_bytes()), layout);
@@ -186,6 +233,7 @@ int main() {
     test_trees();
     test_many_codes();
     test_near_nodes();
+    test_moments();
     test_no_codes();
     std::puts("level_tree_test: all passed");
 }

@@ -47,6 +47,7 @@ LevelTree::LevelTree(const SortedCodes& codes, const LevelLayout& layout) : n_ro
     const auto first_byte = [&](std::size_t depth) { return coarse && depth > 0 ? layout.offset(1) : 0; };
 
     std::vector<Array<std::uint8_t>> prefixes(n_levels);
+    Array<std::uint8_t> whole;  // prefixes of the last level
     for (std::size_t depth = 0; depth < n_levels; ++depth) {
         levels_.emplace_back(layout.offset(depth + 1) - first_byte(depth));
     }
@@ -75,6 +76,7 @@ LevelTree::LevelTree(const SortedCodes& codes, const LevelLayout& layout) : n_ro
             if (row > 0) end_range(row);
             begin_range(row);
         }
+        if (coarse && n_levels > 1 && first_new < n_levels) whole.append(code, layout.offset(n_levels));
         for (std::size_t depth = first_new; depth < n_levels; ++depth) {
             LevelNodes& level = levels_[depth];
             prefixes[depth].append(code + first_byte(depth), level.prefixes.n_bytes());
@@ -83,6 +85,7 @@ LevelTree::LevelTree(const SortedCodes& codes, const LevelLayout& layout) : n_ro
         }
     });
     if (coarse) end_range(n_rows_);
+    if (!whole.empty()) moments_ = PrefixMoments({whole.data(), last().n_nodes, layout.offset(n_levels)});
     for (std::size_t depth = 0; depth < n_levels; ++depth) {
         LevelNodes& level = levels_[depth];
         level.row_begin.push_back(static_cast<std::uint32_t>(n_rows_));
@@ -100,6 +103,11 @@ LevelTree::LevelTree(const SortedCodes& codes, const LevelLayout& layout) : n_ro
     if (coarse && n_levels > 1 && NearNodes::bytes(n_first) <= kMostBytes * levels_[1].n_nodes) {
         near_nodes_ = NearNodes(levels_[1].prefixes, below_.data(), n_first);
     }
+}
+
+bool LevelTree::suits_leaves(const SortedCodes& codes) const {
+    constexpr std::size_t kMostLeaves = 1 << 17;  // whose distances stay in the cache
+    return is_spread() && is_coarse() && n_rows_ <= kMostLeaves && codes.n_bytes() <= kMostPartBytes;
 }
 
 void LevelTree::hold_leaves(const SortedCodes& codes, const LevelLayout& layout) {
@@ -153,8 +161,8 @@ std::size_t LevelNodes::nbytes() const {
 
 std::size_t LevelTree::nbytes() const {
     std::size_t bytes = levels_.capacity() * sizeof(LevelNodes) + below_.nbytes() + weights_.nbytes() +
-                        near_nodes_.nbytes() + leaves_below_.nbytes() + leaves_.nbytes() + leaf_begins_.nbytes() +
-                        leaf_entries_.nbytes();
+                        near_nodes_.nbytes() + moments_.nbytes() + leaves_below_.nbytes() + leaves_.nbytes() +
+                        leaf_begins_.nbytes() + leaf_entries_.nbytes();
     for (const LevelNodes& level : levels_) bytes += level.nbytes();
     return bytes;
 }

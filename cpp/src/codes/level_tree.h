@@ -9,6 +9,7 @@
 
 #include "codes/byte_major_codes.h"
 #include "codes/near_nodes.h"
+#include "codes/prefix_moments.h"
 #include "codes/sorted_codes.h"
 #include "fasthash/codes.h"
 #include "kernels/kernels.h"
@@ -60,6 +61,8 @@ struct Weights {
 class LevelTree {
  public:
     LevelTree(const SortedCodes& codes, const LevelLayout& layout);
+    /// Whether leaves save time: of few codes, most of them alone below their nodes.
+    bool suits_leaves(const SortedCodes& codes) const;
     /// Hold the codes themselves as leaves, below the last level. Only for coarse trees.
     void hold_leaves(const SortedCodes& codes, const LevelLayout& layout);
 
@@ -102,6 +105,8 @@ class LevelTree {
     const Array<Weights>& weights() const { return weights_; }
     /// Of the second level of a coarse tree; empty if they would take much memory beside the nodes.
     const NearNodes& near_nodes() const { return near_nodes_; }
+    /// Of the prefixes of the last level, if the tree is coarse and has several levels; else empty.
+    const PrefixMoments& moments() const { return moments_; }
     /// The cut that a search found last at a level, or of the leaves at depth n_levels(). A search that begins with it
     /// has less to count; its result does not depend on it.
     std::uint16_t likely_cut(std::size_t depth) const { return likely_cuts_[depth]; }
@@ -118,6 +123,7 @@ class LevelTree {
     Array<RowRange> below_;   // for each depth from 1 to n_levels(): the range of each first-level node
     Array<Weights> weights_;  // of each first-level node
     NearNodes near_nodes_;
+    PrefixMoments moments_;
     Array<RowRange> leaves_below_;  // each first-level node
     ByteMajorCodes leaves_{0};      // without the bytes of the first level; each range begins a new group
     Array<std::uint8_t> leaf_begins_, leaf_entries_;

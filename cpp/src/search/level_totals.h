@@ -41,7 +41,8 @@ struct LevelCuts {
         total = 0;
         for (std::size_t depth = 0; depth < n_levels; ++depth) {
             unsigned on_level = 0;
-            for (std::size_t byte = layout.offset(depth); byte < layout.offset(depth + 1); ++byte) {
+            const std::size_t end = layout.offset(depth + 1);
+            for (std::size_t byte = layout.offset(depth); byte < end; ++byte) {
                 on_level += kByteCounts.of[query[byte] ^ group[byte * kGroup + i]];
             }
             total += on_level;

@@ -1,6 +1,7 @@
 #include "search/safe_cuts.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "search/keep_rule.h"
@@ -56,6 +57,10 @@ class CutBounds {
         const std::size_t needed = kept(n_entries_);
         cuts[0] = bound(needed, [this](std::size_t d) { return sums_[d].n_entries; });
         std::fill(cuts + 1, cuts + tree_.n_levels(), cuts[0]);
+        const double n_more = static_cast<double>(n_entries_ - tree_.last().n_nodes);
+        for (std::size_t depth = 1; depth < tree_.n_levels(); ++depth) {
+            cuts[depth] = std::max(cuts[depth], bound_by_moments(query, depth, static_cast<double>(needed) - n_more));
+        }
         if (!has_near_nodes_) return;
         // Where a node has several entries, all but one of them count as near as the first level is.
         const auto others = [this, cuts](std::size_t d) {
@@ -73,10 +78,12 @@ class CutBounds {
         if (has_near_nodes_) {
             cuts[1] = std::max(cuts[1], bound_by_next_byte(query, cuts[0], n_kept, [](std::size_t) { return 0; }));
         }
+        cuts[1] = std::max(cuts[1], bound_by_moments(query, 1, static_cast<double>(n_kept)));
         for (std::size_t depth = 2; depth < tree_.n_levels(); ++depth) {
             n_kept = kept(n_kept);  // each kept node has at least one node below it
             const std::vector<std::size_t> sums = nodes_within(depth);
-            cuts[depth] = bound(n_kept, [&](std::size_t d) { return sums[d]; });
+            cuts[depth] = std::max(bound(n_kept, [&](std::size_t d) { return sums[d]; }),
+                                   bound_by_moments(query, depth, static_cast<double>(n_kept)));
         }
     }
 
@@ -114,6 +121,11 @@ class CutBounds {
             if (sum + others(d) >= needed) break;
         }
         return d;
+    }
+    // No larger than the smallest distance over all levels so far within which as many nodes of a level are as needed.
+    std::uint16_t bound_by_moments(const std::uint8_t* query, std::size_t depth, double needed) const {
+        const DistanceMoments moments = tree_.moments().of(query, layout_.offset(depth + 1));
+        return static_cast<std::uint16_t>(std::ceil(moments.least_radius(needed)));
     }
     std::size_t kept(std::size_t n) const {
         return static_cast<std::size_t>(keep_at_least(pruning_.keep, static_cast<double>(n)));

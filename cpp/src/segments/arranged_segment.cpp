@@ -60,9 +60,7 @@ const ArrangedSegment::Sorted& ArrangedSegment::of_levels(const LevelLayout& lay
     return sorted_.get([&] {
         SortedCodes codes = sorted(codes_);
         LevelTree tree(codes, layout);
-        constexpr std::size_t kMostLeaves = 1 << 17;  // whose distances stay in the cache
-        if (tree.is_spread() && tree.is_coarse() && codes.n_rows() <= kMostLeaves &&
-            codes.n_bytes() <= kMostPartBytes) {
+        if (tree.suits_leaves(codes)) {
             tree.hold_leaves(codes, layout);
             codes.release_codes();
         } else if (tree.is_spread()) {
@@ -74,7 +72,7 @@ const ArrangedSegment::Sorted& ArrangedSegment::of_levels(const LevelLayout& lay
 
 SafeCuts ArrangedSegment::safe_cuts(CodeView queries, const LevelLayout& layout, const Pruning& pruning, std::size_t k,
                                     CutKind kind) const {
-    if (codes_.centroids().n == 0) return {};
+    if (kind == CutKind::exact && codes_.centroids().n == 0) return {};
     const Sorted& sorted = of_levels(layout);
     if (kind == CutKind::bounds) return {sorted.tree, layout, pruning, queries, k};
     // By radius, bounds are the cuts. Below a small share of the nodes, the tree has few codes to compare, and where a

@@ -105,6 +105,8 @@ void search_segments(const std::vector<SearchedSegment>& segments, IdOrder order
 
 namespace {
 
+bool is_scanned(const Segment& segment) { return segment.search_plan().plan == Plan::scan; }
+
 void note_pruned(Findings& findings) {
     for (QueryStats& of_query : findings.stats) {
         of_query.plan = Plan::scan;
@@ -116,20 +118,30 @@ void note_pruned(Findings& findings) {
 // Answers queries by exact search where that gives the same result for certain; returns the others.
 std::vector<std::size_t> search_safe(const Segment& segment, const LevelLayout& layout, const Pruning& pruning,
                                      const SearchTask& task, CutKind kind, Stopper& stopper) {
+    const bool scanned = is_scanned(segment);
+    const IdOrder order = scanned && segment.ids_ascend() ? IdOrder::ascending : IdOrder::any;
     const std::size_t n = task.queries.n, per_thread = (n + num_threads() - 1) / num_threads();
-    const std::size_t per_block = std::clamp<std::size_t>(per_thread, 1, segment.queries_at_once());
+    const std::size_t most_at_once =
+        scanned ? most_queries_at_once(task.queries.n_bytes, task.wanted) : segment.queries_at_once();
+    const std::size_t per_block = std::clamp<std::size_t>(per_thread, 1, most_at_once);
     const std::size_t n_blocks = (n + per_block - 1) / per_block;
     std::vector<std::vector<std::size_t>> left(n_blocks);
     parallel_for(n_blocks, [&](std::size_t b) {
         const NumberRange queries = chunk_of(n, n_blocks, b);
-        Findings findings(task, queries, IdOrder::any);
+        Findings findings(task, queries, order);
         QueryBlock block = findings.block(task, true);
         const SafeCuts safe_cuts = segment.safe_cuts(block.queries, layout, pruning, task.wanted.k, kind);
         block.safe_cuts = &safe_cuts;
         for (std::size_t q = 0; q < queries.size() && !safe_cuts.empty(); ++q) {
             if (safe_cuts.radius(q) < 0) findings.nearest[q].limit(-1);  // finds nothing
         }
-        if (!safe_cuts.empty()) segment.search(block, {}, stopper);
+        if (!safe_cuts.empty()) {
+            if (scanned) {
+                segment.scan_chunk(block, {}, 0, 1, stopper);
+            } else {
+                segment.search(block, {}, stopper);
+            }
+        }
         note_pruned(findings);
         for (std::size_t q = 0; q < queries.size(); ++q) {
             if (safe_cuts.empty() || !findings.nearest[q].has_k()) {
@@ -169,7 +181,11 @@ void try_from(CutKind kind, const Segment& segment, const LevelLayout& layout, c
         search_trees(&segment, layout, pruning, left, stopper);
     };
     const std::size_t n = task.queries.n, n_bytes = task.queries.n_bytes;
-    if (!segment.safe_searches(pruning, kind).is_worthwhile()) return go_on(task);
+    // A scan that fails costs nearly as much as the tree, other plans much less; of a small share, the tree costs less.
+    constexpr double kLeastOfScan = 0.5;
+    const double least_successful = is_scanned(segment) ? 0.75 : 0.25;
+    const bool is_small = is_scanned(segment) && pruning.keep < kLeastOfScan;
+    if (is_small || !segment.safe_searches(pruning, kind).is_worthwhile(least_successful)) return go_on(task);
     const std::vector<std::size_t> left = search_safe(segment, layout, pruning, task, kind, stopper);
     if (left.empty()) return;
     if (left.size() == n) return go_on(task);

@@ -85,12 +85,16 @@ void SortedSegment::search(const QueryBlock& block, Visibility visibility, Stopp
 }
 
 const LevelTree& SortedSegment::level_tree(const LevelLayout& layout) const {
-    return level_tree_.get([&] { return std::make_unique<const LevelTree>(codes(), layout); });
+    return level_tree_.get([&] {
+        LevelTree tree(codes(), layout);
+        if (choice_.plan == Plan::scan && tree.suits_leaves(codes())) tree.hold_leaves(codes(), layout);
+        return std::make_unique<const LevelTree>(std::move(tree));
+    });
 }
 
 SafeCuts SortedSegment::safe_cuts(CodeView queries, const LevelLayout& layout, const Pruning& pruning, std::size_t k,
                                   CutKind kind) const {
-    if (kind == CutKind::exact || choice_.plan == Plan::scan || codes().n_dropped() > 0) return {};
+    if (kind == CutKind::exact || codes().n_dropped() > 0) return {};
     return {level_tree(layout), layout, pruning, queries, k};
 }
 

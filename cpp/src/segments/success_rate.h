@@ -12,12 +12,13 @@ namespace fasthash {
 
 class SuccessRate {
  public:
-    /// True while little is known, and as long as one try of four succeeds. One call of 64 is true anyway, as searches
-    /// may change.
-    bool is_worthwhile() {
-        constexpr std::uint64_t kKnown = 64, kFewest = 4, kRetried = 64;
+    /// True while little is known, and as long as this share of the tries succeeds. One call of 64 is true anyway, as
+    /// searches may change.
+    bool is_worthwhile(double least_share) {
+        constexpr std::uint64_t kKnown = 64, kRetried = 64;
         const std::uint64_t n_tried = tried_;
-        if (n_tried < kKnown || successful_ * kFewest >= n_tried) return true;
+        const double least = least_share * static_cast<double>(n_tried);
+        if (n_tried < kKnown || static_cast<double>(successful_) >= least) return true;
         return ++skipped_ % kRetried == 0;
     }
     void note(std::uint64_t n_tried, std::uint64_t n_successful) {

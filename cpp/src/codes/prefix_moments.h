@@ -1,0 +1,47 @@
+// How the bits of a level tree's prefixes vary together: it bounds how many of them are near a query.
+//
+// Built by LevelTree. Read by SafeCuts.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "fasthash/codes.h"
+
+namespace fasthash {
+
+/// The distances of a query to many prefixes: their number, mean and variance.
+struct DistanceMoments {
+    double n, mean, variance;
+
+    /// A radius; within smaller ones there are fewer prefixes than `needed` (Cantelli's inequality: no more than
+    /// n v / (v + r^2) are nearer than the mean by r, where v is the variance).
+    double least_radius(double needed) const {
+        if (needed <= 0) return 0;
+        return std::max(0.0, mean - std::sqrt(variance * std::max(0.0, n / needed - 1)));
+    }
+};
+
+class PrefixMoments {
+ public:
+    /// Bytes of a prefix that count; later ones make a prefix no nearer.
+    static constexpr std::size_t kMostBytes = 8;
+
+    PrefixMoments() = default;
+    explicit PrefixMoments(CodeView prefixes);
+
+    bool empty() const { return n_ == 0; }
+    /// Of the distances over the first bytes of the prefixes.
+    DistanceMoments of(const std::uint8_t* query, std::size_t n_bytes) const;
+    std::size_t nbytes() const { return (set_.capacity() + covariances_.capacity()) * sizeof(double); }
+
+ private:
+    double n_ = 0;
+    std::size_t n_bits_ = 0;
+    std::vector<double> set_;          // prefixes in which each bit is set
+    std::vector<double> covariances_;  // of each pair of bits, a square
+};
+
+}  // namespace fasthash
