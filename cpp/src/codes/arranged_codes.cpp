@@ -12,8 +12,15 @@ namespace {
 
 constexpr std::size_t kPiece = 4096;  // rows that a thread takes at a time
 constexpr std::size_t kMostWorkingMemory = std::size_t{48} << 20;
-constexpr std::size_t kAhead = 32;         // codes and ids are fetched so many rows before their turn
-constexpr std::size_t kFewDuplicates = 8;  // up to this share, 1 / 8, duplicate codes take less than all ids
+constexpr std::size_t kAhead = 32;            // codes and ids are fetched so many rows before their turn
+constexpr std::size_t kFewDuplicates = 8;     // up to this share, 1 / 8, duplicate codes take less than all ids
+constexpr std::size_t kFewerDuplicates = 32;  // where ids are stored, and duplicate codes take more memory
+constexpr std::size_t kMostSorted = 1 << 18;  // ids; scans of more codes gain less than sorting their ids costs
+
+struct IdOfRow {
+    std::int64_t id;
+    std::uint32_t row;
+};
 
 template <typename Piece>
 void for_pieces(std::size_t n, Stopper& stopper, Piece piece) {
@@ -21,6 +28,21 @@ void for_pieces(std::size_t n, Stopper& stopper, Piece piece) {
         if (!stopper.stopped()) piece(i * kPiece, std::min((i + 1) * kPiece, n));
     });
     stopper.check();
+}
+
+bool has_consecutive_ids(const SortedCodes& sorted) {
+    const std::uint64_t range =
+        static_cast<std::uint64_t>(sorted.largest_id()) - static_cast<std::uint64_t>(sorted.smallest_id());
+    return range == sorted.n_entries() - 1;
+}
+
+// Calls visit(id, row) for every entry.
+template <typename Visit>
+void for_entries(const SortedCodes& sorted, Visit visit) {
+    for (std::size_t row = 0; row < sorted.n_rows(); ++row) {
+        const NumberRange entries = sorted.entries(row);
+        for (std::size_t entry = entries.begin; entry < entries.end; ++entry) visit(sorted.id(entry), row);
+    }
 }
 
 // The ring of each row: its cluster * n_rings + its distance to the centroid.
@@ -42,27 +64,37 @@ PackedNumbers rings_of(const SortedCodes& sorted, CodeView centroids, std::size_
 
 }  // namespace
 
-bool ArrangedCodes::has_order_of_ids(const SortedCodes& sorted) {
-    const std::size_t n = sorted.n_entries();
-    const std::uint64_t range =
-        static_cast<std::uint64_t>(sorted.largest_id()) - static_cast<std::uint64_t>(sorted.smallest_id());
+bool ArrangedCodes::suits_order_of_ids(const SortedCodes& sorted) {
+    const std::size_t n = sorted.n_entries(), n_duplicates = n - sorted.n_rows();
+    if (!has_consecutive_ids(sorted)) return n_duplicates <= n / kFewerDuplicates && n <= kMostSorted;
     const std::size_t working_memory = n * (sorted.n_bytes() + 2 * sizeof(std::uint32_t));
-    return range == n - 1 && n - sorted.n_rows() <= n / kFewDuplicates && working_memory <= kMostWorkingMemory;
+    return n_duplicates <= n / kFewDuplicates && working_memory <= kMostWorkingMemory;
 }
 
 ArrangedCodes::ArrangedCodes(SortedCodes sorted, Stopper& stopper)
     : RowIds(sorted.n_entries(), sorted.smallest_id(), sorted.largest_id()), codes_(sorted.n_bytes()) {
     PackedNumbers row_at(0, static_cast<std::int64_t>(sorted.n_rows()));
     row_at.resize(sorted.n_entries());
-    // Ids of a file that was not checked may repeat, and leave others out.
-    for (std::size_t i = 0; i < row_at.size(); ++i) row_at.set_offset(i, 0);
-    for (std::size_t row = 0; row < sorted.n_rows(); ++row) {
-        const NumberRange entries = sorted.entries(row);
-        for (std::size_t entry = entries.begin; entry < entries.end; ++entry) {
-            row_at.set_offset(static_cast<std::size_t>(sorted.id(entry) - sorted.smallest_id()), row);
+    if (has_consecutive_ids(sorted)) {
+        // Ids of a file that was not checked may repeat, and leave others out.
+        for (std::size_t i = 0; i < row_at.size(); ++i) row_at.set_offset(i, 0);
+        for_entries(sorted, [&](std::int64_t id, std::size_t row) {
+            row_at.set_offset(static_cast<std::size_t>(id - sorted.smallest_id()), row);
+        });
+        for (std::size_t i = 0; i < row_at.size(); ++i) {
+            append(sorted.smallest_id() + static_cast<std::int64_t>(i), true);
+        }
+    } else {
+        std::vector<IdOfRow> by_id;
+        by_id.reserve(sorted.n_entries());
+        for_entries(sorted,
+                    [&](std::int64_t id, std::size_t row) { by_id.push_back({id, static_cast<std::uint32_t>(row)}); });
+        std::sort(by_id.begin(), by_id.end(), [](const IdOfRow& x, const IdOfRow& y) { return x.id < y.id; });
+        for (std::size_t i = 0; i < by_id.size(); ++i) {
+            append(by_id[i].id, true);
+            row_at.set_offset(i, by_id[i].row);
         }
     }
-    for (std::size_t i = 0; i < row_at.size(); ++i) append(sorted.smallest_id() + static_cast<std::int64_t>(i), true);
     finish();
     copy_codes(sorted, row_at, stopper);
 }

@@ -21,11 +21,11 @@ struct Annulus {
 
 class ArrangedCodes final : public GroupSource, public RowIds {
  public:
-    /// Whether codes can be arranged by id: ids are consecutive, so that they need not be stored, few codes are
-    /// duplicates, and the arranging takes little memory.
-    static bool has_order_of_ids(const SortedCodes& sorted);
-    /// Arrange codes by id, with a row for each entry, so that ids ascend. All constructors throw Interrupted when
-    /// `stopper` ends the work.
+    /// Whether codes should be arranged by id: few of them are duplicates, and the arranging takes little time and
+    /// memory.
+    static bool suits_order_of_ids(const SortedCodes& sorted);
+    /// Arrange codes by id, with a row for each entry, so that ids ascend; consecutive ids are not stored. All
+    /// constructors throw Interrupted when `stopper` ends the work.
     ArrangedCodes(SortedCodes sorted, Stopper& stopper);
     /// Arrange codes around centroids: rows, at least one.
     ArrangedCodes(SortedCodes sorted, Array<std::uint8_t> centroids, Stopper& stopper);

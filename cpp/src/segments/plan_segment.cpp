@@ -16,7 +16,7 @@ std::shared_ptr<const Segment> planned_segment(SortedCodes codes, Memory memory,
         return std::make_shared<const ArrangedSegment>(
             ArrangedCodes(std::move(codes), std::move(choice.centroids), stopper), radius_tables);
     }
-    if (choice.plan == Plan::scan && ArrangedCodes::has_order_of_ids(codes)) {
+    if (choice.plan == Plan::scan && ArrangedCodes::suits_order_of_ids(codes)) {
         return std::make_shared<const ArrangedSegment>(ArrangedCodes(std::move(codes), stopper), radius_tables);
     }
     return std::make_shared<const SortedSegment>(std::move(codes), std::move(choice), memory, radius_tables, stopper);
