@@ -14,6 +14,19 @@ from fasthash.store.manifest import read_manifest
 N_BYTES = 4
 
 
+def small(folder, n=10, **options):
+    """A store of n entries with keys, committed."""
+    store = fh.Store(folder, "w", n_bits=16, **options)
+    store.add(np.arange(2 * n, dtype=np.uint8).reshape(n, 2), keys=[f"{i}.jpg" for i in range(n)])
+    store.commit()
+    return store
+
+
+def one(*values):
+    """One code."""
+    return np.array([values], np.uint8)
+
+
 def near_ties(rng, n, n_bytes=N_BYTES):
     """Codes of few different bytes, in which ties decide."""
     return rng.integers(0, 4, (n, n_bytes), dtype=np.uint8) * np.uint8(17)

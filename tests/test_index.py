@@ -659,3 +659,11 @@ def test_results_beyond_the_memory_are_refused(k):
     for search in (index.search, lambda *some: fh.search_all([index, index], *some)):
         with pytest.raises(MemoryError, match=rf"k={k:,} makes [\d,.]+ GB of results with queries.shape.0.=[12],000, "):
             search(queries, k)
+
+
+def test_statistics_of_many_queries_print_shortly():
+    index = fh.FlatIndex.from_arrays(np.zeros((3, 1), np.uint8))
+    few, many = (index.search(np.zeros((n, 1), np.uint8), 1, stats=True)[1] for n in (2, 5000))
+    assert repr(few).startswith("SearchStats(plan=array(['scan', 'scan'], ")
+    assert "..." in repr(many)
+    assert len(repr(many)) < 1000

@@ -124,6 +124,10 @@ class SearchStats(NamedTuple):
     search, in number and order; nearer codes than the first result beyond it may be missing. -1: nothing is proven;
     n_bits: the whole result is exact. A search with `keep=` proves nothing."""
 
+    def __repr__(self) -> str:
+        with np.printoptions(threshold=_SHOWN_QUERIES):  # of more queries, the first and the last ones
+            return f"SearchStats({', '.join(f'{name}={values!r}' for name, values in self._asdict().items())})"
+
 
 class FileInfo(NamedTuple):
     """The header of an index file."""

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "codes/code_bits.h"
+
 namespace fasthash {
 namespace {
 
@@ -22,7 +24,7 @@ PrefixMoments::PrefixMoments(CodeView prefixes)
         }
         for (std::size_t b = 0; b < n_bits_; ++b) {
             for (std::size_t c = 0; c <= b; ++c) {
-                both[b * n_bits_ + c] += static_cast<std::uint64_t>(__builtin_popcountll(planes[b] & planes[c]));
+                both[b * n_bits_ + c] += count_bits(planes[b] & planes[c]);
             }
         }
     }
