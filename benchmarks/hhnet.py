@@ -19,8 +19,7 @@ import sys
 from pathlib import Path
 
 from images import lay_out
-from methods import summary
-from pages import fill_page, share, table, versions
+from pages import fill_page, share, summary, table, versions
 from workloads import cpu_name
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"

@@ -25,7 +25,7 @@ import fasthash as fh
 from fasthash.metrics import histograms
 from fasthash.plots import PLAIN, RIGHT, SHADES, draw_recall_by_time
 from level_losses import DECAYS, LEVEL_BITS, OF_TERMS, SEEDS, SPREAD, TERMS, Job, Views, encode, jobs, train_heads
-from pages import fill_page, share, table, versions
+from pages import fill_page, share, summary, table, versions
 from views import make_views
 from workloads import cpu_name, interleaved
 
@@ -122,12 +122,6 @@ def facts(job: Job, views: Views, gallery: np.ndarray, queries: np.ndarray) -> d
         "compared": float(stats.codes_compared.mean()) / len(gallery),
         "distinct": len(np.unique(gallery.view(np.uint64))) / len(gallery),
     }
-
-
-def summary(values: list[float], form: Callable[[float], str]) -> str:
-    """Mean and largest deviation of a seed."""
-    mean = float(np.mean(values))
-    return f"{form(mean)} ± {form(max(abs(value - mean) for value in values))}"
 
 
 def two_digits(value: float) -> str:

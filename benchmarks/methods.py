@@ -30,7 +30,7 @@ from fasthash import baselines, losses
 from fasthash.heads import HashHead
 from fasthash.metrics import mean_average_precision
 from fasthash.train import train
-from pages import fill_page, share, table, versions
+from pages import fill_page, summary, table, versions
 from workloads import cpu_name
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
@@ -220,13 +220,6 @@ def run(job: tuple[str, str, int, int], path: Path) -> tuple[Any, float]:
     kind, *what = job
     begin = time.perf_counter()
     return RUNS[kind](path, *what), time.perf_counter() - begin
-
-
-def summary(values: list[float]) -> str:
-    """Mean and largest distance from it, three decimals without the zero before the point."""
-    mean = float(np.mean(values))
-    spread = max(abs(value - mean) for value in values)
-    return f"{share(mean)} ± {share(spread)}"
 
 
 def grid(found: dict[Any, Any], kind: str, names: Any, bits: tuple[int, ...], seeds: tuple[int, ...]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -38,3 +39,9 @@ def versions(*packages: str) -> str:
 def share(value: float) -> str:
     """A number from 0 to 1 with three decimals, without the zero before the point."""
     return f"{value:.3f}".removeprefix("0")
+
+
+def summary(values: list[float], form: Callable[[float], str] = share) -> str:
+    """Mean and largest deviation of a seed."""
+    mean = sum(values) / len(values)
+    return f"{form(mean)} ± {form(max(abs(value - mean) for value in values))}"

@@ -16,8 +16,7 @@ from pathlib import Path
 
 from frozen import PAGE, lay_out_few
 from images import lay_out
-from methods import summary
-from pages import fill_page, share, table, versions
+from pages import fill_page, share, summary, table, versions
 from workloads import cpu_name
 
 SETTINGS = (

@@ -112,7 +112,8 @@ class SearchStats(NamedTuple):
 
     nodes_visited: NDArray[np.int64]
     """`(nq,)`, visited clusters, or prefixes or buckets of substrings that hold codes. With `keep=`: nodes that were
-    kept at their level or whose codes were compared, the root included. 0 in a scan."""
+    kept at their level or whose codes were compared, the root included; or those that an exact search visited, if it
+    answered the query. 0 in a scan."""
 
     codes_compared: NDArray[np.int64]
     """`(nq,)`, full codes whose distance was computed. Equal codes of a `HierIndex` count once; with several substrings

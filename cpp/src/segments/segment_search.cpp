@@ -183,7 +183,7 @@ void try_from(CutKind kind, const Segment& segment, const LevelLayout& layout, c
     const std::size_t n = task.queries.n, n_bytes = task.queries.n_bytes;
     // A scan that fails costs nearly as much as the tree, other plans much less; of a small share, the tree costs less.
     constexpr double kLeastOfScan = 0.5;
-    const double least_successful = is_scanned(segment) ? 0.75 : 0.25;
+    const double least_successful = is_scanned(segment) ? 0.75 : 0.5;
     const bool is_small = is_scanned(segment) && pruning.keep < kLeastOfScan;
     if (is_small || !segment.safe_searches(pruning, kind).is_worthwhile(least_successful)) return go_on(task);
     const std::vector<std::size_t> left = search_safe(segment, layout, pruning, task, kind, stopper);
