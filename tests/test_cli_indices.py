@@ -267,6 +267,7 @@ def test_codes_from_a_pipe_need_an_output(run, tmp_path, codes):
         ("search flat.fh photo.jpg", "fasthash encode package PHOTOS codes.npz --save DIR makes both"),
         ("build photo.jpg", "photo.jpg is a photo; fasthash encode makes codes of photos"),
         ("build photos", "photos is a folder; fasthash encode makes codes of photos"),
+        ("build .", ". is a folder; fasthash encode makes codes of photos"),
         ("search flat.fh photos", "photos is a folder; fasthash encode makes codes of photos"),
         ("search photos queries.npy", "photos is a folder, not an index file"),
         ("search shards queries.npy", "shards is an index in shards, which needs --ray"),

@@ -115,7 +115,7 @@ def test_an_empty_folder(tmp_path):
         ({"hash_bits": 100}, ValueError, "hash_bits must be one of 64, 256, got 100"),
         ({"hash_bits": "64"}, TypeError, "hash_bits must be an integer, got '64'"),
         ({"progress": 1}, TypeError, "progress must be True or False, got 1"),
-        ({"folder": "nowhere"}, FileNotFoundError, "folder='nowhere' is not a folder"),
+        ({"folder": "nowhere"}, FileNotFoundError, "folder='nowhere' is not a folder; it does not exist"),
     ],
 )
 def test_bad_arguments(photos, options, error, message):

@@ -451,6 +451,8 @@ def test_zeros_and_ones_that_nobody_packed():
         (np.eye(64, dtype=np.int64), "fasthash.pack_bits(codes)"),
         (["00ff00ff00ff00ff"], "fasthash.perceptual_codes(codes)"),
         (np.ones((2, 64), np.float32), "fasthash.sign_codes(codes)"),
+        ([2**63 + 5, 7], "fasthash.codes_from_ints(codes, n_bits)"),  # numpy makes floats of them
+        ([], "np.empty((0, n_bits // 8), dtype=np.uint8)"),
     ],
 )
 def test_a_refused_type_comes_with_the_line_that_converts_it(codes, line):
@@ -459,7 +461,7 @@ def test_a_refused_type_comes_with_the_line_that_converts_it(codes, line):
     index = fh.FlatIndex(64)
     with pytest.raises(TypeError, match=re.escape(f"; {line}")):
         index.add(codes)
-    index.add(eval(line, {"fasthash": fasthash, "np": np, "codes": codes}))
+    index.add(eval(line, {"fasthash": fasthash, "np": np, "codes": codes, "n_bits": 64}))
     assert len(index) == len(codes)
 
 

@@ -251,7 +251,7 @@ def test_limits(options, reason, tmp_path):
         ({"min_share": 0}, ValueError, "min_share must be above 0 and at most 1, got 0"),
         ({"max_seconds": 0}, ValueError, "max_seconds must be at least 1, got 0"),
         ({"progress": 1}, TypeError, "progress must be True or False, got 1"),
-        ({"folder": "nowhere"}, FileNotFoundError, "folder='nowhere' is not a folder"),
+        ({"folder": "nowhere"}, FileNotFoundError, "folder='nowhere' is not a folder; it does not exist"),
         ({"folder": []}, ValueError, "folder must name at least one folder, got none"),
     ],
 )
@@ -344,7 +344,7 @@ def test_the_command(made, run, tmp_path):
 def test_errors_of_the_command(run, tmp_path):
     for arguments, message in (
         ([tmp_path, "--every", "0"], "--every must be positive and finite, got 0.0"),
-        ([tmp_path / "nowhere"], f"folder={str(tmp_path / 'nowhere')!r} is not a folder"),
+        ([tmp_path / "nowhere"], f"folder={str(tmp_path / 'nowhere')!r} is not a folder; it does not exist"),
         ([tmp_path, "--max-pixels", "0"], "--max-pixels must be at least 1, got 0"),
     ):
         result = run(*arguments)

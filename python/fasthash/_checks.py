@@ -140,7 +140,10 @@ def looks_like_bits(array: NDArray[Any]) -> bool:
 def _packed(name: str, codes: Any, expression: str | None = None) -> NDArray[Any]:
     array = codes_of_cells(name, as_array(name, codes))
     if array.dtype != np.uint8:
-        converter = _converter(name if expression is None else expression, array)
+        expression = name if expression is None else expression
+        converter = _converter(expression, array)
+        if array.dtype.kind in "fO" and isinstance(codes, (list, tuple)) and all(isinstance(each, int) for each in codes):
+            converter = f"; fasthash.codes_from_ints({expression}, n_bits) makes codes of integers"
         raise TypeError(f"{name} must be a uint8 array of packed bits, got dtype {array.dtype}{converter}")
     return array
 
@@ -154,8 +157,10 @@ def _converter(name: str, array: NDArray[Any]) -> str:
         return f"; fasthash.sign_codes({name}) makes codes of real numbers by their signs"
     if kind in "US":
         return f"; fasthash.perceptual_codes({name}) reads hexadecimal digits"
-    if kind not in "iu" or not array.size:
+    if kind not in "iu":
         return ""
+    if not array.size:
+        return "; np.empty((0, n_bits // 8), dtype=np.uint8) holds no codes"
     low, high = array.min(), array.max()
     if low >= 0 and high <= 1:
         return f"; fasthash.pack_bits({name}) packs zeros and ones"
@@ -163,7 +168,7 @@ def _converter(name: str, array: NDArray[Any]) -> str:
         return f"; {name}.view(np.uint8) ^ 128 makes codes of the int8 'binary' embeddings of sentence-transformers"
     if array.ndim == 2 and low >= 0 and high <= 255:
         return f"; np.asarray({name}, dtype=np.uint8) makes bytes of them"
-    if size == 8:
+    if size == 8 and array.ndim == 1:
         return f"; fasthash.perceptual_codes({name}) makes codes of 64-bit hashes"
     return ""
 

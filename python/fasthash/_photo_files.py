@@ -165,7 +165,8 @@ def check_photo_folder(name: str, value: Any) -> str:
         raise TypeError(f"{name} must be a path, got {value!r}")
     folder = os.fsdecode(value)
     if "\0" in folder or not os.path.isdir(folder):
-        raise FileNotFoundError(f"{name}={folder!r} is not a folder")
+        why = "" if "\0" in folder or os.path.exists(folder) else "; it does not exist"
+        raise FileNotFoundError(f"{name}={folder!r} is not a folder{why}")
     return folder
 
 

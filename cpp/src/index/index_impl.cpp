@@ -154,7 +154,10 @@ std::shared_ptr<const State> Index::Impl::to_save(bool summary, Stopper& stopper
 void Index::Impl::search_exact(const IdFilter* filter, const SearchTask& task, Stopper& stopper) const {
     const std::shared_ptr<const State> held = state.get();
     if (task.share < 1 && !held->segments.empty() && leading(*held)->search_plan().plan != Plan::clusters) {
-        throw ArgumentError("max_compared must be given to an index in clusters, which plan=\"clusters\" forces");
+        throw ArgumentError(
+            "max_compared must be given to an index in clusters, and this one has another plan; plan=\"clusters\" "
+            "forces "
+            "them");
     }
     const Searched searched = to_search(held, filter);
     search_segments(searched.segments, searched.order, task, stopper);

@@ -52,7 +52,7 @@ void remove_leftovers(const std::string& folder, const std::string& beginning_of
 std::string save_target(const std::string& path) {
     os::FileStatus old;
     if (os::status(path, old) == 0) {  // otherwise the path is new, or create() will report why it cannot be used
-        if (old.kind == os::FileKind::directory) refuse(EISDIR, "cannot save", path);
+        if (old.kind == os::FileKind::directory) refuse(EISDIR, "cannot save over a folder", path);
         if (old.kind != os::FileKind::regular) refuse(EINVAL, "cannot save over what is not a regular file", path);
     }
     std::string target = path;

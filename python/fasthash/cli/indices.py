@@ -142,7 +142,7 @@ def build(
         use_threads(threads)
         if add and output is not None and not output.exists():
             raise FileNotFoundError(f"{output} does not exist, so that --add has no store to add to")
-        beside = codes.with_suffix(".shards" if ray else ".fh") if output is None else output
+        beside = codes.parent / f"{codes.stem}.{'shards' if ray else 'fh'}" if output is None else output
         otherwise = "--add adds to it" if is_store else "--force overwrites it"
         output = new_file(beside, force or add, codes, ids, keys, otherwise=otherwise)
         _codes.one_stdin(codes, ids)
