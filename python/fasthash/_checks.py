@@ -142,7 +142,8 @@ def _packed(name: str, codes: Any, expression: str | None = None) -> NDArray[Any
     if array.dtype != np.uint8:
         expression = name if expression is None else expression
         converter = _converter(expression, array)
-        if array.dtype.kind in "fO" and isinstance(codes, (list, tuple)) and all(isinstance(each, int) for each in codes):
+        listed = codes if isinstance(codes, (list, tuple)) else ()
+        if array.dtype.kind in "fO" and listed and all(isinstance(each, int) for each in listed):
             converter = f"; fasthash.codes_from_ints({expression}, n_bits) makes codes of integers"
         raise TypeError(f"{name} must be a uint8 array of packed bits, got dtype {array.dtype}{converter}")
     return array

@@ -37,7 +37,7 @@ def pack_bits(bits: ArrayLike) -> NDArray[np.uint8]:
     """
     array = as_array("bits", bits)
     if array.dtype.kind not in "biu":
-        hint = "; fasthash.sign_codes(bits) makes codes of real numbers by their signs" if array.dtype.kind == "f" else ""
+        hint = "; fasthash.sign_codes makes codes of real numbers by their signs" if array.dtype.kind == "f" else ""
         raise TypeError(f"bits must be a bool or integer array of zeros and ones, got dtype {array.dtype}{hint}")
     _check_bit_axis("bits", array.shape)
     if array.dtype.kind != "b" and array.size and (array.min() < 0 or array.max() > 1):

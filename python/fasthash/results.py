@@ -117,8 +117,8 @@ class SearchStats(NamedTuple):
 
     codes_compared: NDArray[np.int64]
     """`(nq,)`, full codes whose distance was computed. Equal codes of a `HierIndex` count once; with several substrings
-    a code may be compared once for each. With `keep=`, codes below the kept nodes; where these are scanned, also others
-    near them in the order of the codes."""
+    a code may be compared once for each, and after a plan that gave up all codes count once more. With `keep=`, codes
+    below the kept nodes; where these are scanned, also others near them in the order of the codes."""
 
     exact_to: NDArray[np.int32]
     """`(nq,)`, the certificate of a search with `max_compared=`: all results up to this distance are those of the exact
