@@ -16,7 +16,7 @@ with needs_extra("demo"):
     import matplotlib.pyplot as plt
     import numpy as np
     from matplotlib.colors import LinearSegmentedColormap
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
     from PIL import Image
 
     from fasthash.data import ImageSet, Split, relevance
@@ -118,6 +118,9 @@ def draw_recall_by_time(path: Path, curves: dict[str, list[tuple[float, float]]]
         recall, microseconds = zip(*points, strict=True)
         axis.plot(microseconds, recall, marker="o", markersize=4, color=colour, label=name)
     axis.set(xscale="log", xlabel="microseconds per query, one thread", ylabel=f"recall@{k}", title=title)
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
     least = min(recall for points in curves.values() for recall, _ in points)
     axis.set_ylim(least - 0.2 * (1 - least) - 0.001 if least > 0.9 else 0, 1 + 0.04 * (1 - least) + 0.0002)
     axis.grid(alpha=0.25)
