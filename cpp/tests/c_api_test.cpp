@@ -437,7 +437,7 @@ void test_files() {
     no_such_file(fasthash_index_load("c_api_missing.fh", false, &index));
     no_such_file(fasthash_index_load("c_api_missing.fh", true, &index));
     no_such_file(fasthash_peek("c_api_missing.fh", &info));
-    refused(fasthash_index_save(flat().get(), "."), FASTHASH_ERROR_IO, "cannot save: Is a directory: .");
+    refused(fasthash_index_save(flat().get(), "."), FASTHASH_ERROR_IO, "cannot save over a folder: Is a directory: .");
     check(errno == EISDIR, "errno of a save");
 
     const std::string path = "c_api_test.fh";
