@@ -7,8 +7,8 @@
 
 namespace fasthash {
 
-/// Return the smallest score for which weigh(score) is at least `needed`, or `largest`. Equal scores are kept or
-/// dropped together, so that the result does not depend on the order of the nodes. The search begins at a guess: each
+/// The smallest score whose weight, weigh(score), is at least `needed`; `largest` if there is none. Nodes of equal
+/// score are kept or dropped together, so that their order does not matter. The search begins at a guess, because each
 /// weighing reads all scores.
 template <typename Weigh>
 std::uint16_t smallest_score(std::size_t needed, std::size_t largest, std::size_t guess, Weigh weigh) {
