@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <numeric>
 #include <random>
 #include <vector>
 
@@ -367,7 +368,7 @@ class TwoPartCheck final : public TwoPartSink {
         check(std::equal(totals, totals + kGroup, totals_[q].begin() + static_cast<std::ptrdiff_t>(group * kGroup)),
               "scan_two_parts: totals");
         check(std::equal(firsts, firsts + kGroup, firsts_[q].begin() + static_cast<std::ptrdiff_t>(group * kGroup)),
-              "scan_two_parts: totals over the first part, at the sink");
+              "scan_two_parts: totals over the first part");
         next_[q] = group + 1;
         if (query.limit > 0) query.limit = static_cast<std::uint8_t>(query.limit - generator() % 2);
         limits_[q] = query.limit;
@@ -379,7 +380,7 @@ class TwoPartCheck final : public TwoPartSink {
  private:
     std::uint64_t rows_within(std::size_t q, std::size_t group) const {
         std::uint64_t rows = 0;
-        for (std::size_t i = 0; i < kGroup; ++i) {
+        for (std::size_t i = 0; i < kGroup && (queries_[q].wanted >> group & 1) != 0; ++i) {
             rows |= std::uint64_t{totals_[q][group * kGroup + i] <= limits_[q]} << i;
         }
         return rows;
@@ -395,47 +396,77 @@ void test_two_parts(const Data& data) {
     if (width < 2 || width > kMostPartBytes - 1) return;
     const std::uint8_t* groups = placed_groups(data);
     std::uint8_t* weights = for_queries.place(kRows);
-    for (std::size_t i = 0; i < kRows; ++i) weights[i] = static_cast<std::uint8_t>(generator());
     const std::size_t middle = width == 7 ? 2 : 1 + generator() % (width - 1);  // 7 bytes: those of the last levels
-    for (const std::size_t n_codes : {kRows, kRows - 1, kRows - kGroup + 1}) {
-        const std::size_t n_groups = (n_codes + kGroup - 1) / kGroup;
-        std::vector<std::vector<std::uint8_t>> prepared(kQueries), firsts(kQueries), totals(kQueries);
+    // Small weights may be added up in bytes.
+    for (const unsigned most_weight : {1u, 3u, 255u}) {
+        for (std::size_t i = 0; i < kRows; ++i) weights[i] = static_cast<std::uint8_t>(generator() % (most_weight + 1));
+        std::vector<std::uint16_t> nodes(kGroups);
+        for (std::size_t g = 1; g < kGroups; ++g) nodes[g] = static_cast<std::uint16_t>(nodes[g - 1] + generator() % 2);
+        std::vector<std::vector<std::uint8_t>> prepared(kQueries), before(kQueries), firsts(kQueries), totals(kQueries);
         std::vector<TwoPartQuery> queries(kQueries);
         std::vector<TwoPartQuery*> wanted;
         for (std::size_t q = 0; q < kQueries; ++q) {
-            const auto before = static_cast<std::uint8_t>(generator() % 9);
             const std::vector<CodePart> first{{0, middle, kDropped}}, both{{0, width, kDropped}};
-            for (std::size_t row = 0; row < n_groups * kGroup; ++row) {
-                firsts[q].push_back(row < n_codes ? expected_total(data, q, row, first, before, false) : kDropped);
-                totals[q].push_back(row < n_codes ? expected_total(data, q, row, both, before, false) : kDropped);
+            for (std::size_t g = 0; g < kGroups; ++g) before[q].push_back(static_cast<std::uint8_t>(generator() % 9));
+            for (std::size_t row = 0; row < kRows; ++row) {
+                const std::uint8_t of_node = before[q][nodes[row / kGroup]];
+                firsts[q].push_back(expected_total(data, q, row, first, of_node, false));
+                totals[q].push_back(expected_total(data, q, row, both, of_node, false));
             }
             prepared[q].resize(width * kernels().prepared_bytes);
             kernels().prepare(data.query(q), width, prepared[q].data());
+            const std::uint64_t all = kGroups < 64 ? (std::uint64_t{1} << kGroups) - 1 : ~std::uint64_t{0};
+            const auto largest = static_cast<std::uint8_t>(1 + generator() % (middle * 8 + 8));
             queries[q] = {prepared[q].data(),
-                          before,
+                          before[q].data(),
+                          (q % 4 == 0 ? ~std::uint64_t{0} : generator()) & all,
                           static_cast<std::uint8_t>(generator() % (width * 8)),
-                          static_cast<std::uint8_t>(generator() % (middle * 8 + 9)),
-                          {5},
-                          for_results.place(0)};
+                          {largest, static_cast<std::uint8_t>(largest - 1)},
+                          {{5}, {7}}};
         }
-        for (std::size_t q = 0; q < kQueries; q += 1 + generator() % 2) wanted.push_back(&queries[q]);
-        std::uint8_t* placed = for_results.place(wanted.size() * n_groups * kGroup);
-        for (std::size_t i = 0; i < wanted.size(); ++i) wanted[i]->firsts = placed + i * n_groups * kGroup;
+        for (std::size_t q = 0; q < kQueries && wanted.size() < TwoPartScan::kMostQueries; q += 1 + generator() % 2) {
+            wanted.push_back(&queries[q]);
+        }
         TwoPartCheck sink(firsts, totals, queries);
-        kernels().scan_two_parts({groups, n_codes, width, middle, weights, wanted.data(), wanted.size(), &sink});
-        for (std::size_t i = 0; i < wanted.size(); ++i) {
-            const auto q = static_cast<std::size_t>(wanted[i] - queries.data());
-            const std::uint8_t* of_query = placed + i * n_groups * kGroup;
-            sink.expect_none(q, n_groups);
-            check(std::equal(firsts[q].begin(), firsts[q].end(), of_query),
-                  "scan_two_parts: totals over the first part");
-            check(wanted[i]->firsts == of_query + n_groups * kGroup, "scan_two_parts: moved past them");
-            std::uint64_t expected = 5, count = 0;
-            for (std::size_t row = 0; row < n_codes; ++row) {
-                if (firsts[q][row] <= queries[q].largest) expected += weights[row];
+        kernels().scan_two_parts({groups, kGroups, width, middle, nodes.data(), weights,
+                                  static_cast<std::uint8_t>(most_weight), wanted.data(), wanted.size(), &sink});
+        for (const TwoPartQuery* query : wanted) {
+            const auto q = static_cast<std::size_t>(query - queries.data());
+            sink.expect_none(q, kGroups);
+            for (std::size_t i = 0; i < 2; ++i) {
+                std::uint64_t expected = i == 0 ? 5 : 7, count = 0;
+                for (std::size_t row = 0; row < kRows; ++row) {
+                    const bool compared = (query->wanted >> (row / kGroup) & 1) != 0;
+                    if (compared && firsts[q][row] <= query->largest[i]) expected += weights[row];
+                }
+                for (const std::uint64_t lane : query->counts[i]) count += lane;
+                check(count == expected, "scan_two_parts: counts");
             }
-            for (const std::uint64_t lane : queries[q].count) count += lane;
-            check(count == expected, "scan_two_parts: count");
+        }
+    }
+}
+
+// Weights of all groups of a scan, which are added up in bytes as long as they fit.
+void test_two_parts_of_many_groups() {
+    constexpr std::size_t kMany = TwoPartScan::kMostGroups;
+    if (width < 2 || width > kMostPartBytes - 1) return;
+    const std::vector<std::uint8_t> groups(kMany * kGroup * width), code(width), before(1);
+    const std::vector<std::uint16_t> nodes(kMany);
+    std::vector<std::uint8_t> prepared(width * kernels().prepared_bytes);
+    kernels().prepare(code.data(), width, prepared.data());
+    struct NoHits final : TwoPartSink {
+        void take(TwoPartQuery&, std::size_t, std::uint64_t, const std::uint8_t*, const std::uint8_t*) override {}
+    } sink;
+    for (const std::uint8_t most_weight : {std::uint8_t{3}, std::uint8_t{4}, std::uint8_t{5}}) {
+        const std::vector<std::uint8_t> weights(kMany * kGroup, most_weight);
+        TwoPartQuery query{prepared.data(), before.data(), ~std::uint64_t{0}, 0, {1, 0}, {}};
+        TwoPartQuery* wanted = &query;
+        kernels().scan_two_parts(
+            {groups.data(), kMany, width, 1, nodes.data(), weights.data(), most_weight, &wanted, 1, &sink});
+        for (const auto& counts : query.counts) {
+            check(std::accumulate(counts, counts + TwoPartQuery::kLanes, std::uint64_t{0}) ==
+                      kMany * kGroup * most_weight,
+                  "scan_two_parts: counts of many groups");
         }
     }
 }
@@ -510,6 +541,7 @@ int main() {
             test_distances(data);
             test_parts(data);
             test_two_parts(data);
+            test_two_parts_of_many_groups();
             if (width <= 33 || width % 128 == 0) test_count_shared(data);
         });
     }

@@ -125,6 +125,7 @@ void LevelTree::hold_leaves(const SortedCodes& codes, const LevelLayout& layout)
             const std::size_t n_entries = codes.n_entries(rows.begin + i, rows.begin + i + 1);
             counts_fit = counts_fit && n_entries <= UINT8_MAX;
             leaf_entries_.push_back(static_cast<std::uint8_t>(n_entries));
+            most_leaf_entries_ = std::max(most_leaf_entries_, leaf_entries_.back());
         }
         leaves_below_.push_back({static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(begin + below.n)});
         while (leaves.size() / n_bytes % kGroup != 0) leaves.push_back(0);
@@ -132,10 +133,14 @@ void LevelTree::hold_leaves(const SortedCodes& codes, const LevelLayout& layout)
             leaf_begins_.push_back(0);
             leaf_entries_.push_back(0);
         }
+        while (nodes_of_leaves_.size() < leaf_begins_.size() / kGroup) {
+            nodes_of_leaves_.push_back(static_cast<std::uint16_t>(number));
+        }
     }
     if (!counts_fit) leaf_entries_ = {};
     leaf_begins_.shrink_to_fit();
     leaf_entries_.shrink_to_fit();
+    nodes_of_leaves_.shrink_to_fit();
     leaves_ = ByteMajorCodes::from_rows(std::move(leaves), n_bytes);
 }
 
@@ -162,7 +167,7 @@ std::size_t LevelNodes::nbytes() const {
 std::size_t LevelTree::nbytes() const {
     std::size_t bytes = levels_.capacity() * sizeof(LevelNodes) + below_.nbytes() + weights_.nbytes() +
                         near_nodes_.nbytes() + moments_.nbytes() + leaves_below_.nbytes() + leaves_.nbytes() +
-                        leaf_begins_.nbytes() + leaf_entries_.nbytes();
+                        leaf_begins_.nbytes() + leaf_entries_.nbytes() + nodes_of_leaves_.nbytes();
     for (const LevelNodes& level : levels_) bytes += level.nbytes();
     return bytes;
 }

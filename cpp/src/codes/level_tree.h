@@ -101,6 +101,9 @@ class LevelTree {
     const Array<std::uint8_t>& leaf_begins() const { return leaf_begins_; }
     /// The entries of each place of the leaves, up to a whole group; empty if a leaf has more than a byte can tell.
     const Array<std::uint8_t>& leaf_entries() const { return leaf_entries_; }
+    std::uint8_t most_leaf_entries() const { return most_leaf_entries_; }
+    /// For each group of leaves, the node of the first level that they are below.
+    const Array<std::uint16_t>& nodes_of_leaves() const { return nodes_of_leaves_; }
     /// In a coarse tree, the numbers below each node of the first level.
     const Array<Weights>& weights() const { return weights_; }
     /// Of the second level of a coarse tree; empty if they would take much memory beside the nodes.
@@ -127,6 +130,8 @@ class LevelTree {
     Array<RowRange> leaves_below_;  // each first-level node
     ByteMajorCodes leaves_{0};      // without the bytes of the first level; each range begins a new group
     Array<std::uint8_t> leaf_begins_, leaf_entries_;
+    std::uint8_t most_leaf_entries_ = 0;
+    Array<std::uint16_t> nodes_of_leaves_;
 };
 
 }  // namespace fasthash

@@ -385,36 +385,42 @@ AVX2 std::uint64_t sum_at_most(const std::uint8_t* totals, const std::uint8_t* w
     return sum_words(_mm256_add_epi64(sums[0], sums[1]));
 }
 
-// kFirst, kSecond: the bytes of both parts; 0 for any.
+// kFirst, kSecond: the bytes of both parts; 0 for any. Queries share the halves of a group's bytes.
 template <std::size_t kFirst, std::size_t kSecond>
 AVX2 void scan_two_parts_of(const TwoPartScan& scan) {
     const std::size_t first_bytes = kFirst ? kFirst : scan.first_bytes;
     const std::size_t n_bytes = kFirst ? kFirst + kSecond : scan.n_bytes;
-    std::size_t n_left = scan.n_codes;
-    for (std::size_t g = 0; n_left > 0; ++g) {
+    std::uint16_t slots[TwoPartScan::kMostGroups] = {};  // for each group, a mask of queries
+    for (std::size_t slot = 0; slot < scan.n_queries; ++slot) {
+        for (std::uint64_t left = scan.queries[slot]->wanted; left != 0; left &= left - 1) {
+            slots[__builtin_ctzll(left)] |= static_cast<std::uint16_t>(1u << slot);
+        }
+    }
+    for (std::size_t g = 0; g < scan.n_groups; ++g) {
+        if (slots[g] == 0) continue;
         const std::uint8_t *group = scan.groups + g * kGroup * n_bytes, *weights = scan.weights + g * kGroup;
         Halves halves[kMostPartBytes][2];
         for (std::size_t b = 0; b < n_bytes; ++b) {
             halves[b][0] = split(group + b * kGroup);
             halves[b][1] = split(group + b * kGroup + kHalf);
         }
-        for (std::size_t slot = 0; slot < scan.n_queries; ++slot) {
-            TwoPartQuery& query = *scan.queries[slot];
+        for (unsigned left = slots[g]; left != 0; left &= left - 1) {
+            TwoPartQuery& query = *scan.queries[__builtin_ctz(left)];
             const std::uint8_t* tables = query.prepared;
-            const __m256i before = all_bytes(query.before);
+            const __m256i before = all_bytes(query.before[scan.nodes[g]]);
             __m256i sums[2] = {before, before};
 #pragma GCC unroll 2
             for (std::size_t b = 0; b < first_bytes; ++b) {
                 sums[0] = _mm256_add_epi8(sums[0], look_up(halves[b][0], tables + b * kPrepared));
                 sums[1] = _mm256_add_epi8(sums[1], look_up(halves[b][1], tables + b * kPrepared));
             }
-            if (n_left < kGroup) drop_from(n_left, sums);
-            std::uint8_t* firsts = query.firsts;
-            query.firsts = firsts + kGroup;
+            alignas(32) std::uint8_t firsts[kGroup], totals[kGroup];
             store(firsts, sums[0]);
             store(firsts + kHalf, sums[1]);
-            auto* count = reinterpret_cast<__m256i*>(query.count);
-            _mm256_storeu_si256(count, counted(sums, weights, all_bytes(query.largest), load(count)));
+            for (std::size_t i = 0; i < 2; ++i) {
+                auto* count = reinterpret_cast<__m256i*>(query.counts[i]);
+                _mm256_storeu_si256(count, counted(sums, weights, all_bytes(query.largest[i]), load(count)));
+            }
 #pragma GCC unroll 1
             for (std::size_t b = first_bytes; b < n_bytes; ++b) {
                 sums[0] = _mm256_adds_epu8(sums[0], look_up(halves[b][0], tables + b * kPrepared));
@@ -422,13 +428,11 @@ AVX2 void scan_two_parts_of(const TwoPartScan& scan) {
             }
             const __m256i beyond = all_bytes(static_cast<std::uint8_t>(query.limit + 1));
             if (__builtin_expect(all_beyond(sums, beyond), 1)) continue;
-            alignas(32) std::uint8_t totals[kGroup];
             store(totals, sums[0]);
             store(totals + kHalf, sums[1]);
             const __m256i limit = all_bytes(query.limit);
             scan.sink->take(query, g, bits_of(at_most(sums[0], limit), at_most(sums[1], limit)), firsts, totals);
         }
-        n_left -= n_left < kGroup ? n_left : kGroup;
     }
 }
 

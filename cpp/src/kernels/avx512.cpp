@@ -21,11 +21,7 @@ struct Popcount {
     static void prepare(const std::uint8_t* query, std::size_t n_bytes, std::uint8_t* prepared) {
         for (std::size_t b = 0; b < n_bytes; ++b) std::memset(prepared + b * kPrepared, query[b], kPrepared);
     }
-    static AVX512_INLINE __m512i distances(const std::uint8_t* group, const std::uint8_t* prepared, std::size_t b) {
-        long long word;
-        std::memcpy(&word, prepared + b * kPrepared, sizeof word);
-        return _mm512_popcnt_epi8(_mm512_xor_si512(load(group + b * kGroup), _mm512_set1_epi64(word)));
-    }
+    static AVX512_INLINE __m512i set_bits(__m512i bytes) { return _mm512_popcnt_epi8(bytes); }
 };
 
 // Rows of 64-bit codes, eight per register.

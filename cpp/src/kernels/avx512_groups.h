@@ -1,12 +1,31 @@
 // Kernels over groups of codes in registers of 64 bytes, templates shared by both AVX-512 levels.
 //
-// Count has the way to count bits: kPrepared, the bytes of a prepared query for each of its bytes, and
-// distances(group, prepared, b), the distances of byte b of the query to that byte of 64 codes. The including file
-// defines AVX512, the target of its functions, and includes this inside its anonymous namespace.
+// Count has the way to count bits: set_bits(bytes), the numbers of bits that 64 bytes set, and kPrepared, the bytes of
+// a prepared query for each of its bytes, which begin with that byte repeated eight times. The including file defines
+// AVX512, the target of its functions, and includes this inside its anonymous namespace.
 
 AVX512_INLINE __m512i load(const void* p) { return _mm512_loadu_si512(p); }
 
 AVX512_INLINE __m512i all_bytes(std::uint8_t value) { return _mm512_set1_epi8(static_cast<char>(value)); }
+
+// Byte b of the query, repeated by one broadcast load.
+template <typename Count>
+AVX512_INLINE __m512i query_byte(const std::uint8_t* prepared, std::size_t b) {
+    long long word;
+    std::memcpy(&word, prepared + b * Count::kPrepared, sizeof word);
+    return _mm512_set1_epi64(word);
+}
+
+// Distances of byte b of the query to that byte of 64 codes.
+template <typename Count>
+AVX512_INLINE __m512i byte_distances(const std::uint8_t* group, __m512i query, std::size_t b) {
+    return Count::set_bits(_mm512_xor_si512(load(group + b * kGroup), query));
+}
+
+template <typename Count>
+AVX512_INLINE __m512i byte_distances(const std::uint8_t* group, const std::uint8_t* prepared, std::size_t b) {
+    return byte_distances<Count>(group, query_byte<Count>(prepared, b), b);
+}
 
 AVX512_INLINE std::uint64_t sum_words(__m512i words) {
     std::uint64_t each[8], sum = 0;
@@ -29,9 +48,9 @@ AVX512 __attribute__((noinline)) void give_narrow(const GroupScan& scan, std::si
 template <typename Count, std::size_t kBytes>
 AVX512_INLINE __m512i group_sums(const std::uint8_t* group, const std::uint8_t* query, std::size_t any_bytes) {
     const std::size_t n_bytes = kBytes ? kBytes : any_bytes;
-    __m512i sums = Count::distances(group, query, 0);
+    __m512i sums = byte_distances<Count>(group, query, 0);
 #pragma GCC unroll 16
-    for (std::size_t b = 1; b < n_bytes; ++b) sums = _mm512_add_epi8(sums, Count::distances(group, query, b));
+    for (std::size_t b = 1; b < n_bytes; ++b) sums = _mm512_add_epi8(sums, byte_distances<Count>(group, query, b));
     return sums;
 }
 
@@ -96,13 +115,13 @@ AVX512_INLINE void scan_wide(const GroupScan& scan, std::size_t g = 0) {
             __mmask32 even = 0, odd = 0;
             std::size_t b = 0;
             while (b < n_bytes) {
-                __m512i sums = Count::distances(group, query, b++);
+                __m512i sums = byte_distances<Count>(group, query, b++);
                 if (b + kBlock <= n_bytes + 1) {
 #pragma GCC unroll 16
                     for (std::size_t i = 1; i < kBlock; ++i)
-                        sums = _mm512_add_epi8(sums, Count::distances(group, query, b++));
+                        sums = _mm512_add_epi8(sums, byte_distances<Count>(group, query, b++));
                 } else {
-                    while (b < n_bytes) sums = _mm512_add_epi8(sums, Count::distances(group, query, b++));
+                    while (b < n_bytes) sums = _mm512_add_epi8(sums, byte_distances<Count>(group, query, b++));
                 }
                 even_sums = _mm512_add_epi16(even_sums, _mm512_and_si512(sums, low));
                 odd_sums = _mm512_add_epi16(odd_sums, _mm512_srli_epi16(sums, 8));
@@ -152,10 +171,10 @@ template <typename Count, std::size_t kBytes>
 AVX512_INLINE __m512i sums_of(const std::uint8_t* group, const std::uint8_t* prepared, std::size_t first,
                               std::size_t any_bytes) {
     const std::size_t n_bytes = kBytes ? kBytes : any_bytes;
-    __m512i sums = Count::distances(group, prepared, first);
+    __m512i sums = byte_distances<Count>(group, prepared, first);
 #pragma GCC unroll 16
     for (std::size_t b = 1; b < n_bytes; ++b)
-        sums = _mm512_add_epi8(sums, Count::distances(group, prepared, first + b));
+        sums = _mm512_add_epi8(sums, byte_distances<Count>(group, prepared, first + b));
     return sums;
 }
 
@@ -220,8 +239,7 @@ AVX512_INLINE __m512i add_part(__m512i totals, __m512i sums, std::uint8_t cut, b
 // kFirst, kSecond: the bytes of the first part and of a second one, if that is not 0; kFirst = 0: any parts.
 template <typename Count, std::size_t kFirst, std::size_t kSecond>
 AVX512_INLINE __m512i group_totals(const PartScan& scan, std::size_t number, __m512i totals) {
-    const std::size_t n_bytes = kFirst ? kFirst + kSecond : scan.n_bytes;
-    const std::uint8_t* group = scan.groups + number * kGroup * n_bytes;
+    const std::uint8_t* group = scan.groups + number * kGroup * scan.n_bytes;
     if (kFirst == 0) {
         for (const CodePart* part = scan.parts; part != scan.parts + scan.n_parts; ++part) {
             const __m512i sums = sums_of<Count, 0>(group, scan.prepared, part->first_byte, part->n_bytes);
@@ -264,7 +282,9 @@ void scan_parts_by_width(const PartScan& scan, TotalCount* counted) {
     const CodePart& first = scan.parts[0];
     const bool whole = scan.n_parts == 1 && first.first_byte == 0 && first.n_bytes == scan.n_bytes;
     if (whole && scan.n_bytes == 1) return scan_parts_of<Count, kCounting, 1, 0>(scan, counted);
-    if (whole && scan.n_bytes == 2) return scan_parts_of<Count, kCounting, 2, 0>(scan, counted);
+    if (scan.n_parts == 1 && first.first_byte == 0 && first.n_bytes == 2) {
+        return scan_parts_of<Count, kCounting, 2, 0>(scan, counted);
+    }
     if (whole && scan.n_bytes == 8) return scan_parts_of<Count, kCounting, 8, 0>(scan, counted);
     const bool two_parts = scan.n_parts == 2 && first.first_byte == 0 && scan.parts[1].first_byte == first.n_bytes &&
                            first.n_bytes + scan.parts[1].n_bytes == scan.n_bytes;
@@ -281,33 +301,76 @@ void scan_parts(const PartScan& scan, TotalCount* counted) {
     scan_parts_by_width<Count, Counting::weights>(scan, counted);
 }
 
-// kFirst, kSecond: the bytes of both parts; 0 for any.
+// Adds the weights counted to sums of single places, or for each eighth of a group. kSmall: those of 64 groups fit a
+// byte.
+template <bool kSmall>
+AVX512_INLINE void add_weights(__m512i& sums, __mmask64 counted, __m512i weights) {
+    if (kSmall) {
+        sums = _mm512_mask_add_epi8(sums, counted, sums, weights);
+    } else {
+        const __m512i of_group = _mm512_maskz_mov_epi8(counted, weights);
+        sums = _mm512_add_epi64(sums, _mm512_sad_epu8(of_group, _mm512_setzero_si512()));
+    }
+    asm("" : "+v"(sums));  // in one register: GCC copies it twice otherwise, which takes 3 of 18 cycles a group
+}
+
+// kFirst, kSecond: the bytes of both parts; 0 for any. The inner loop has no call, so that the query stays in
+// registers.
+template <typename Count, std::size_t kFirst, std::size_t kSecond, bool kSmall>
+AVX512_INLINE void scan_two_parts_for(const TwoPartScan& scan, TwoPartQuery& query) {
+    const std::size_t n_bytes = kFirst ? kFirst + kSecond : scan.n_bytes;
+    const std::size_t first_bytes = kFirst ? kFirst : scan.first_bytes;
+    __m512i sums[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+    for (std::uint64_t left = query.wanted; left != 0;) {
+        __m512i bytes[kFirst ? kFirst + kSecond : kMostPartBytes];
+#pragma GCC unroll 16
+        for (std::size_t b = 0; b < n_bytes; ++b) bytes[b] = query_byte<Count>(query.prepared, b);
+        const __m512i largest[2] = {all_bytes(query.largest[0]), all_bytes(query.largest[1])};
+        const __m512i limit = all_bytes(query.limit);
+        __m512i firsts, totals;
+        __mmask64 rows;
+        std::size_t g;
+        do {
+            g = static_cast<std::size_t>(__builtin_ctzll(left));
+            left &= left - 1;
+            const std::uint8_t* group = scan.groups + g * kGroup * n_bytes;
+            firsts = all_bytes(query.before[scan.nodes[g]]);
+#pragma GCC unroll 16
+            for (std::size_t b = 0; b < first_bytes; ++b) {
+                firsts = _mm512_add_epi8(firsts, byte_distances<Count>(group, bytes[b], b));
+            }
+            const __m512i weights = load(scan.weights + g * kGroup);
+            for (std::size_t i = 0; i < 2; ++i) {
+                add_weights<kSmall>(sums[i], _mm512_cmple_epu8_mask(firsts, largest[i]), weights);
+            }
+            totals = firsts;
+#pragma GCC unroll 16
+            for (std::size_t b = first_bytes; b < n_bytes; ++b) {
+                totals = _mm512_add_epi8(totals, byte_distances<Count>(group, bytes[b], b));
+            }
+            rows = _mm512_cmple_epu8_mask(totals, limit);
+        } while (rows == 0 && left != 0);
+        if (rows == 0) break;
+        std::uint8_t all_firsts[kGroup], all_totals[kGroup];
+        _mm512_storeu_si512(all_firsts, firsts);
+        _mm512_storeu_si512(all_totals, totals);
+        scan.sink->take(query, g, rows, all_firsts, all_totals);
+    }
+    for (std::size_t i = 0; i < 2; ++i) {
+        if (kSmall) sums[i] = _mm512_sad_epu8(sums[i], _mm512_setzero_si512());
+        _mm512_storeu_si512(query.counts[i], _mm512_add_epi64(load(query.counts[i]), sums[i]));
+    }
+}
+
 template <typename Count, std::size_t kFirst, std::size_t kSecond>
 AVX512 void scan_two_parts_of(const TwoPartScan& scan) {
-    const std::size_t first_bytes = kFirst ? kFirst : scan.first_bytes;
-    const std::size_t second_bytes = kSecond ? kSecond : scan.n_bytes - first_bytes;
-    for (std::size_t g = 0; g * kGroup < scan.n_codes; ++g) {
-        const std::uint8_t* group = scan.groups + g * kGroup * (first_bytes + second_bytes);
-        const std::size_t n_left = scan.n_codes - g * kGroup;
-        const __mmask64 none = n_left < kGroup ? ~std::uint64_t{0} << n_left : 0;
-        const __m512i weights = load(scan.weights + g * kGroup);
-        for (std::size_t slot = 0; slot < scan.n_queries; ++slot) {
-            TwoPartQuery& query = *scan.queries[slot];
-            const __m512i first = sums_of<Count, kFirst>(group, query.prepared, 0, first_bytes);
-            const __m512i summed = _mm512_add_epi8(all_bytes(query.before), first);
-            const __m512i firsts = _mm512_mask_mov_epi8(summed, none, _mm512_set1_epi8(-1));
-            _mm512_storeu_si512(query.firsts, firsts);
-            query.firsts += kGroup;
-            const __mmask64 counted = _mm512_cmple_epu8_mask(firsts, all_bytes(query.largest));
-            const __m512i sum = _mm512_sad_epu8(_mm512_maskz_mov_epi8(counted, weights), _mm512_setzero_si512());
-            _mm512_storeu_si512(query.count, _mm512_add_epi64(load(query.count), sum));
-            const __m512i second = sums_of<Count, kSecond>(group, query.prepared, first_bytes, second_bytes);
-            const __m512i sums = _mm512_adds_epu8(firsts, second);
-            const __mmask64 rows = _mm512_cmple_epu8_mask(sums, all_bytes(query.limit));
-            if (__builtin_expect(rows == 0, 1)) continue;
-            std::uint8_t totals[kGroup];
-            _mm512_storeu_si512(totals, sums);
-            scan.sink->take(query, g, rows, query.firsts - kGroup, totals);
+    const bool small = scan.most_weight * TwoPartScan::kMostGroups <= UINT8_MAX;
+    for (std::size_t slot = 0; slot < scan.n_queries; ++slot) {
+        TwoPartQuery& query = *scan.queries[slot];
+        if (small) {
+            scan_two_parts_for<Count, kFirst, kSecond, true>(scan, query);
+        } else {
+            scan_two_parts_for<Count, kFirst, kSecond, false>(scan, query);
         }
     }
 }

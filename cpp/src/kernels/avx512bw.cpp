@@ -56,14 +56,11 @@ struct LookUp {
             std::memcpy(prepared + b * kPrepared, &byte, sizeof byte);
         }
     }
-    static AVX512_INLINE __m512i distances(const std::uint8_t* group, const std::uint8_t* prepared, std::size_t b) {
+    static AVX512_INLINE __m512i set_bits(__m512i bytes) {
         const __m512i counts = _mm512_set4_epi32(0x04030302, 0x03020201, 0x03020201, 0x02010100);  // of 15 .. 0
         const __m512i mask = _mm512_set1_epi8(15);
-        long long word;
-        std::memcpy(&word, prepared + b * kPrepared, sizeof word);
-        const __m512i flips = _mm512_xor_si512(load(group + b * kGroup), _mm512_set1_epi64(word));
-        const __m512i high = _mm512_and_si512(_mm512_srli_epi16(flips, 4), mask);
-        return _mm512_add_epi8(_mm512_shuffle_epi8(counts, _mm512_and_si512(flips, mask)),
+        const __m512i high = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), mask);
+        return _mm512_add_epi8(_mm512_shuffle_epi8(counts, _mm512_and_si512(bytes, mask)),
                                _mm512_shuffle_epi8(counts, high));
     }
 };

@@ -85,8 +85,8 @@ struct TwoPartQuery;
 /// Receives the codes within the limit of a query.
 class TwoPartSink {
  public:
-    /// Bit i of `rows` is set if row i is within the limit. `firsts` has all 64 totals over the first part, `totals`
-    /// over both. May lower the limit of the query.
+    /// Bit i of `rows` is set if place i of the group is within the limit, whether it has a code or not. `firsts` has
+    /// all 64 totals over the first part, `totals` over both. May lower the limit of the query.
     virtual void take(TwoPartQuery& query, std::size_t group, std::uint64_t rows, const std::uint8_t* firsts,
                       const std::uint8_t* totals) = 0;
 
@@ -99,23 +99,27 @@ struct TwoPartQuery {
     static constexpr std::size_t kLanes = 8;
 
     const std::uint8_t* prepared;  ///< the bytes of the query that the groups hold, prepared by Kernels::prepare
-    std::uint8_t before;           ///< distance to each of the codes over earlier bytes
-    std::uint8_t limit;            ///< of the total over both parts, inclusive; re-read for every group
-    std::uint8_t largest;          ///< totals over the first part that are counted are at most this
-    std::uint64_t count[kLanes];   ///< its sum is raised by the weights of their codes
-    std::uint8_t* firsts;          ///< set to the totals over the first part and moved past them; those beyond the
-                                   ///< last code are kDropped
+    const std::uint8_t* before;    ///< for each node, the distance to its codes over earlier bytes
+    std::uint64_t wanted;          ///< bit g: whether group g of the scan is compared
+    std::uint8_t limit;            ///< of the total over both parts, inclusive; re-read after each call of the sink
+    std::uint8_t largest[2];       ///< totals over the first part up to each of these are counted
+    /// The sum of counts[i] is raised by the weights of the totals up to largest[i].
+    std::uint64_t counts[2][kLanes];
 };
 
-/// A comparison of several queries with the same codes, in two parts.
+/// A comparison of several queries with groups of codes, in two parts. A query takes the groups in their order.
 struct TwoPartScan {
+    static constexpr std::size_t kMostGroups = 64, kMostQueries = 16;
+
     const std::uint8_t* groups;
-    std::size_t n_codes;
+    std::size_t n_groups;         ///< at most kMostGroups
     std::size_t n_bytes;          ///< of each code
     std::size_t first_bytes;      ///< of them in the first part
-    const std::uint8_t* weights;  ///< of each code, up to a whole group
+    const std::uint16_t* nodes;   ///< of each group: its codes are below this node
+    const std::uint8_t* weights;  ///< of each place; 0 where a group has no code
+    std::uint8_t most_weight;     ///< the largest weight, or more
     TwoPartQuery* const* queries;
-    std::size_t n_queries;
+    std::size_t n_queries;  ///< at most kMostQueries
     TwoPartSink* sink;
 };
 

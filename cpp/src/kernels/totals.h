@@ -114,20 +114,18 @@ void scan_parts(const PartScan& scan, std::size_t prepared_bytes, TotalCount* co
 
 template <typename Distances>
 void scan_two_parts_of_group(const TwoPartScan& scan, std::size_t prepared_bytes, std::size_t g, TwoPartQuery& query) {
-    const std::uint8_t *group = scan.groups + g * kGroup * scan.n_bytes, *weights = scan.weights + g * kGroup;
-    const std::size_t n = scan.n_codes - g * kGroup;  // left from this group on
-    std::uint8_t* firsts = query.firsts;
-    std::uint8_t totals[kGroup];
+    const std::uint8_t *group = scan.groups + g * kGroup * scan.n_bytes, before = query.before[scan.nodes[g]];
+    std::uint8_t firsts[kGroup], totals[kGroup];
     Distances::of(group, query.prepared, scan.first_bytes, firsts);
-    for (std::size_t i = 0; i < kGroup; ++i) firsts[i] = static_cast<std::uint8_t>(firsts[i] + query.before);
-    if (n < kGroup) std::memset(firsts + n, kDropped, kGroup - n);
-    query.firsts += kGroup;
-    query.count[0] += sum_at_most(firsts, weights, 1, query.largest);
+    for (std::size_t i = 0; i < kGroup; ++i) firsts[i] = static_cast<std::uint8_t>(firsts[i] + before);
+    for (std::size_t j = 0; j < 2; ++j) {
+        query.counts[j][0] += sum_at_most(firsts, scan.weights + g * kGroup, 1, query.largest[j]);
+    }
     Distances::of(group + scan.first_bytes * kGroup, query.prepared + scan.first_bytes * prepared_bytes,
                   scan.n_bytes - scan.first_bytes, totals);
     std::uint64_t rows = 0;
     for (std::size_t i = 0; i < kGroup; ++i) {
-        totals[i] = static_cast<std::uint8_t>(firsts[i] == kDropped ? kDropped : firsts[i] + totals[i]);
+        totals[i] = static_cast<std::uint8_t>(firsts[i] + totals[i]);
         rows |= std::uint64_t{totals[i] <= query.limit} << i;
     }
     if (rows != 0) scan.sink->take(query, g, rows, firsts, totals);
@@ -135,9 +133,11 @@ void scan_two_parts_of_group(const TwoPartScan& scan, std::size_t prepared_bytes
 
 template <typename Distances>
 void scan_two_parts(const TwoPartScan& scan, std::size_t prepared_bytes) {
-    for (std::size_t g = 0; g * kGroup < scan.n_codes; ++g) {
-        for (std::size_t slot = 0; slot < scan.n_queries; ++slot) {
-            scan_two_parts_of_group<Distances>(scan, prepared_bytes, g, *scan.queries[slot]);
+    for (std::size_t slot = 0; slot < scan.n_queries; ++slot) {
+        TwoPartQuery& query = *scan.queries[slot];
+        for (std::uint64_t left = query.wanted; left != 0; left &= left - 1) {
+            const auto g = static_cast<std::size_t>(__builtin_ctzll(left));
+            scan_two_parts_of_group<Distances>(scan, prepared_bytes, g, query);
         }
     }
 }

@@ -1,6 +1,7 @@
 #include "search/leaf_search.h"
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 
 #include "search/keep_rule.h"
@@ -15,7 +16,14 @@ std::size_t most_hits(std::size_t k) {
     return kAnyway + kForEach * k;
 }
 
-std::size_t groups_of(RowRange places) { return (places.end - places.begin + kGroup - 1) / kGroup; }
+// Sets bits begin .. end - 1.
+void set_bits(std::uint64_t* words, std::size_t begin, std::size_t end) {
+    while (begin < end) {
+        const std::size_t n = std::min(end - begin, 64 - begin % 64);
+        words[begin / 64] |= ~std::uint64_t{0} >> (64 - n) << begin % 64;
+        begin += n;
+    }
+}
 
 }  // namespace
 
@@ -35,9 +43,13 @@ LeafSearch::LeafSearch(const SortedCodes& codes, const LevelTree& tree, const Le
       cut_on_level_(static_cast<std::size_t>(keep_at_most(pruning.keep, static_cast<double>(first_bytes_ * 8)))),
       n_needed_(std::min(block.nearest[0].k(), codes.n_entries())),
       most_hits_(most_hits(n_needed_)),
+      leaves_(tree.prefixes(tree.n_levels())),
       weights_(pruning.mode == KeepMode::gallery_ratio ? tree.leaf_entries() : tree.leaf_begins()),
+      most_weight_(pruning.mode == KeepMode::gallery_ratio ? tree.most_leaf_entries() : std::uint8_t{1}),
       queries_(std::min(kMostQueries, block.queries.n)),
-      wanting_(tree.level(0).n_nodes) {}
+      likely_limit_(static_cast<std::uint16_t>(codes.n_bytes() * 2)),
+      n_with_cut_(largest_first_ + 1),
+      sampled_(tree.prefixes(0).n_groups() * kGroup) {}
 
 bool LeafSearch::serves(const LevelTree& tree, const Pruning& pruning) {
     // Where nodes have fewer codes than a group, or few codes are kept, TreeLevels is faster.
@@ -55,17 +67,15 @@ bool LeafSearch::serves(const LevelTree& tree, const Pruning& pruning) {
 }
 
 std::uint32_t LeafSearch::run(std::size_t first, const std::vector<FirstLevel>& kept, std::uint16_t& likely_cut) {
-    std::fill(wanting_.begin(), wanting_.end(), 0);
+    constexpr std::size_t kCallBytes = 32 * 1024;  // groups of a scan stay in the first-level cache
     for (std::size_t i = 0; i < kept.size(); ++i) {
-        const std::uint32_t mask = std::uint32_t{1} << i, nearest = kept[i].nearest();
         begin(queries_[i], kept[i], prepared_ + (first + i) * stride_ + skipped_, likely_cut);
-        compare(nearest, mask);  // first: it brings the limit down
-        for (const std::uint32_t node : kept[i].nodes) {
-            if (node != nearest) wanting_[node] |= mask;
-        }
+        settle(queries_[i], kept[i]);
     }
-    for (std::size_t node = 0; node < wanting_.size(); ++node) {
-        if (wanting_[node] != 0) compare(node, wanting_[node]);
+    std::size_t per_call = TwoPartScan::kMostGroups;  // a divisor of 64: the bits of a scan are in one word
+    while (per_call > 1 && per_call * kGroup * leaves_.n_bytes() > kCallBytes) per_call /= 2;
+    for (std::size_t group = 0; group < leaves_.n_groups(); group += per_call) {
+        compare(group, std::min(per_call, leaves_.n_groups() - group), kept.size());
     }
     std::uint32_t answered = 0;
     for (std::size_t i = 0; i < kept.size(); ++i) {
@@ -75,57 +85,96 @@ std::uint32_t LeafSearch::run(std::size_t first, const std::vector<FirstLevel>& 
 }
 
 void LeafSearch::begin(Query& query, const FirstLevel& kept, const std::uint8_t* prepared, std::uint16_t guess) {
-    std::size_t n_groups = 0;
-    for (const std::uint32_t node : kept.nodes) n_groups += groups_of(places_of(node));
-    query.all_firsts.resize(n_groups * kGroup);
-    query.distances = kept.distances;
     query.prepared = prepared;
+    query.before = kept.distances;
     query.limit = kDropped - 1;
-    query.certain = static_cast<std::uint8_t>(std::clamp<std::size_t>(guess, 1, largest_first_));
-    query.largest = static_cast<std::uint8_t>(query.certain - 1);
-    std::fill(query.count, query.count + TwoPartQuery::kLanes, 0);
-    query.firsts = query.all_firsts.data();
+    query.guess = static_cast<std::uint8_t>(std::clamp<std::size_t>(guess, 1, largest_first_));
+    query.largest[0] = query.guess;
+    query.largest[1] = static_cast<std::uint8_t>(query.guess - 1);
+    std::memset(query.counts, 0, sizeof query.counts);
     query.gave_up = false;
     query.n_within = 0;
-    std::fill(query.n_at, query.n_at + kDropped, 0);
+    std::memset(query.n_at, 0, sizeof query.n_at);
     query.hits.clear();
+    query.groups.assign(leaves_.n_groups() / 64 + 1, 0);
+    std::uint64_t* groups = query.groups.data();
+    const RowRange* places = tree_.places_below(tree_.n_levels());
+    const Weights* weights = tree_.weights().data();
+    std::size_t n_nodes = 0, n_groups = 0;
+    for (const std::uint32_t node : kept.nodes) {
+        const std::size_t first = places[node].begin / kGroup, end = (places[node].end + kGroup - 1) / kGroup;
+        set_bits(groups, first, end);
+        n_groups += end - first;
+        n_nodes += weights[node].n_below;
+    }
+    query.n_groups = n_groups;
+    const auto share = [this](std::size_t n) {
+        return static_cast<std::size_t>(keep_at_least(pruning_.keep, static_cast<double>(n)));
+    };
+    query.needed =
+        pruning_.mode == KeepMode::gallery_ratio ? std::max(share(codes_.n_entries()), n_needed_) : share(n_nodes);
 }
 
-// Compares the codes below a node of the first level with the queries that keep it.
-void LeafSearch::compare(std::size_t node, std::uint32_t mask) {
+// Lowers the limit of a query to the k-th smallest total of a sample: codes below the nearest nodes.
+void LeafSearch::settle(Query& query, const FirstLevel& kept) {
+    constexpr std::size_t kLeastGroups = 16, kShare = 16;  // of a larger sample, the time of hits saved is less
+    const std::size_t n_wanted = std::max(kLeastGroups, query.n_groups / kShare);
+    const std::uint8_t nearest = *std::min_element(kept.distances, kept.distances + sampled_.size());
+    std::size_t n_groups = 0;
+    runs_.clear();
+    for (std::uint8_t distance = nearest; distance <= std::min<std::size_t>(nearest + 1, kept.largest); ++distance) {
+        const std::size_t n =
+            kernels().find_between(kept.distances, sampled_.size() / kGroup, distance, distance, sampled_.data());
+        for (std::size_t i = 0; i < n && n_groups < n_wanted; ++i) {
+            runs_.push_back(run_of(query, sampled_[i]));
+            n_groups += groups_of(runs_.back());
+        }
+    }
+    const auto cut = by_level_ ? static_cast<std::uint8_t>(cut_on_level_) : query.guess;
+    compare_runs(query, {{0, first_bytes_, cut}, {first_bytes_, leaves_.n_bytes() - first_bytes_, kDropped}});
+    const auto count = [&](std::size_t largest) {
+        return kernels().count_at_most(totals_.data(), n_groups, static_cast<std::uint8_t>(largest));
+    };
+    likely_limit_ = smallest_score(n_needed_, kDropped - 1, likely_limit_, count);
+    query.limit = static_cast<std::uint8_t>(likely_limit_);
+}
+
+// Compares groups with the queries that keep their nodes.
+void LeafSearch::compare(std::size_t first_group, std::size_t n_groups, std::size_t n_queries) {
     TwoPartQuery* wanting[kMostQueries];
     std::size_t n_wanting = 0;
-    for (; mask != 0; mask &= mask - 1) {
-        const auto i = static_cast<std::size_t>(__builtin_ctz(mask));
+    for (std::size_t i = 0; i < n_queries; ++i) {
         Query& query = queries_[i];
-        query.before = query.distances[node];
-        if (by_level_) query.certain = static_cast<std::uint8_t>(query.before + cut_on_level_);
-        wanting[n_wanting++] = &query;
+        query.wanted = query.groups[first_group / 64] >> first_group % 64;
+        if (n_groups < 64) query.wanted &= (std::uint64_t{1} << n_groups) - 1;
+        if (query.wanted != 0) wanting[n_wanting++] = &query;
     }
-    const RowRange places = places_of(node);
-    const ByteMajorCodes& leaves = tree_.prefixes(tree_.n_levels());
-    first_row_ = tree_.range(node, tree_.n_levels()).begin;
-    kernels().scan_two_parts({leaves.stored().data() + places.begin * leaves.n_bytes(), places.end - places.begin,
-                              leaves.n_bytes(), first_bytes_, weights_.data() + places.begin, wanting, n_wanting,
-                              this});
+    if (n_wanting == 0) return;
+    first_group_ = first_group;
+    kernels().scan_two_parts({leaves_.stored().data() + first_group * kGroup * leaves_.n_bytes(), n_groups,
+                              leaves_.n_bytes(), first_bytes_, tree_.nodes_of_leaves().data() + first_group,
+                              weights_.data() + first_group * kGroup, most_weight_, wanting, n_wanting, this});
 }
 
 void LeafSearch::take(TwoPartQuery& of_scan, std::size_t group, std::uint64_t rows, const std::uint8_t* firsts,
                       const std::uint8_t* totals) {
     auto& query = static_cast<Query&>(of_scan);
     if (query.gave_up) return;
-    for (std::uint64_t left = rows; left != 0; left &= left - 1) {
-        const auto i = static_cast<std::size_t>(__builtin_ctzll(left));
-        if (firsts[i] > query.certain) continue;
-        ++query.n_at[totals[i]];
-        ++query.n_within;
-    }
-    while (query.n_within - query.n_at[query.limit] >= n_needed_) query.n_within -= query.n_at[query.limit--];
+    const std::size_t number = first_group_ + group, node = tree_.nodes_of_leaves()[number];
+    const RowRange places = places_of(node);
+    const std::size_t n_left = places.end - number * kGroup;
+    if (n_left < kGroup) rows &= (std::uint64_t{1} << n_left) - 1;
+    const std::size_t first_row = tree_.range(node, tree_.n_levels()).begin + (number * kGroup - places.begin);
+    const std::uint8_t largest = largest_certain(query, node);
     for (; rows != 0; rows &= rows - 1) {
         const auto i = static_cast<std::size_t>(__builtin_ctzll(rows));
-        if (totals[i] > query.limit || (by_level_ && firsts[i] > query.certain)) continue;
-        query.hits.push_back({static_cast<std::uint32_t>(first_row_ + group * kGroup + i), firsts[i], totals[i]});
+        const bool certain = firsts[i] <= largest;
+        if (by_level_ && !certain) continue;
+        query.hits.push_back({static_cast<std::uint32_t>(first_row + i), firsts[i], totals[i]});
+        query.n_at[totals[i]] += certain;
+        query.n_within += certain;
     }
+    while (query.n_within - query.n_at[query.limit] >= n_needed_) query.n_within -= query.n_at[query.limit--];
     query.gave_up = query.hits.size() > most_hits_;
     if (query.gave_up) query.limit = 0;
 }
@@ -133,21 +182,21 @@ void LeafSearch::take(TwoPartQuery& of_scan, std::size_t group, std::uint64_t ro
 // Pushes the hits within the cut of the second level; false if the query must be left to TreeLevels.
 bool LeafSearch::finish(std::size_t q, const FirstLevel& kept, const Query& query, std::uint16_t& likely_cut) {
     if (query.gave_up) return false;
-    const std::size_t weight_below = std::accumulate(query.count, query.count + TwoPartQuery::kLanes, std::size_t{0});
     const auto is_near = [&query](const Hit& hit) { return hit.total <= query.limit; };
     const bool all_certain = std::all_of(query.hits.begin(), query.hits.end(),
-                                         [&](const Hit& hit) { return hit.first <= query.certain || !is_near(hit); });
+                                         [&](const Hit& hit) { return hit.first <= query.guess || !is_near(hit); });
     // If the cut is the guess or larger, all hits up to the guess are kept. It is computed where hits depend on it.
-    std::uint16_t cut = by_level_ ? kDropped : query.certain;
-    const bool decides = by_level_ || (all_certain && weight_below < needed(kept));
+    // The guess for later queries is the most frequent cut: the last one is wrong twice for each query with another.
+    std::uint16_t cut = by_level_ ? kDropped : query.guess, at_least = cut;
+    const bool decides = by_level_ || (all_certain && query.weight_up_to(1) < query.needed);
     if (!decides || (block_.stats != nullptr && !by_level_)) {
-        const auto weight_up_to = [&](std::size_t largest) {
-            return largest == query.largest ? weight_below : weigh(kept, query, weights_, largest);
-        };
-        likely_cut = cut = smallest_score(needed(kept), largest_first_, query.certain, weight_up_to);
-        // TreeLevels raises a cut within which there may be too few entries.
-        if (pruning_.mode == KeepMode::node_ratio && weight_up_to(cut) < n_needed_) return false;
+        bool too_few = false;
+        cut = at_least = find_cut(kept, query, too_few);
+        if (too_few) return false;
+    } else if (!by_level_ && cut < largest_first_ && query.weight_up_to(0) < query.needed) {
+        ++at_least;
     }
+    if (!by_level_ && ++n_with_cut_[at_least] > n_with_cut_[likely_cut]) likely_cut = at_least;
     const auto is_kept = [&](const Hit& hit) { return is_near(hit) && hit.first <= cut; };
     // If k hits are kept, no code beyond the limit is among the k nearest. By level, TreeLevels raises a small cut.
     const auto n_kept = static_cast<std::size_t>(std::count_if(query.hits.begin(), query.hits.end(), is_kept));
@@ -158,11 +207,40 @@ bool LeafSearch::finish(std::size_t q, const FirstLevel& kept, const Query& quer
     for (const Hit& hit : query.hits) {
         if (is_kept(hit)) entries_.push(hit.row, hit.total, block_.nearest[q]);
     }
-    if (block_.stats != nullptr) note(q, kept, weigh(kept, query, tree_.leaf_begins(), cut));
+    if (block_.stats != nullptr) note(q, kept, query, cut);
     return true;
 }
 
-void LeafSearch::note(std::size_t q, const FirstLevel& kept, std::size_t n_nodes) const {
+// The cut of the second level. `too_few` is set if there may be too few entries within it: TreeLevels raises it then.
+std::uint16_t LeafSearch::find_cut(const FirstLevel& kept, const Query& query, bool& too_few) {
+    std::vector<std::size_t> weights(largest_first_ + 2, SIZE_MAX);  // up to each total; SIZE_MAX if not known
+    for (std::size_t i = 0; i < 2; ++i) weights[query.largest[i]] = query.weight_up_to(i);
+    bool compared = false;
+    const auto weight_up_to = [&](std::size_t largest) {
+        if (weights[largest] != SIZE_MAX) return weights[largest];
+        if (!compared) {
+            // The cut is near the guess: count on that side of it.
+            const auto on_side =
+                static_cast<std::uint8_t>(largest < query.guess ? largest - (largest > 0) : largest + 1);
+            TotalCount count{weights_.data(), {static_cast<std::uint8_t>(largest), on_side}, {0, 0}};
+            compare_firsts(kept, query, &count);
+            for (std::size_t i = 0; i < 2; ++i) {
+                weights[count.largest[i]] = static_cast<std::size_t>(count.counts[i]);
+            }
+            compared = true;
+        } else {
+            weights[largest] = weigh(weights_, largest);
+        }
+        return weights[largest];
+    };
+    const std::uint16_t cut = smallest_score(query.needed, largest_first_, query.guess, weight_up_to);
+    too_few = pruning_.mode == KeepMode::node_ratio && weight_up_to(cut) < n_needed_;
+    return cut;
+}
+
+void LeafSearch::note(std::size_t q, const FirstLevel& kept, const Query& query, std::size_t cut) {
+    compare_firsts(kept, query);
+    const std::size_t n_nodes = weigh(tree_.leaf_begins(), std::min<std::size_t>(cut, kDropped - 1));
     QueryStats work;
     work.nodes_visited = static_cast<std::int64_t>(1 + kept.nodes.size() + n_nodes);  // and the root
     for (const std::uint32_t node : kept.nodes) {
@@ -171,34 +249,36 @@ void LeafSearch::note(std::size_t q, const FirstLevel& kept, std::size_t n_nodes
     block_.note(q, work);
 }
 
-// The weight that the nodes kept at the second level must have.
-std::size_t LeafSearch::needed(const FirstLevel& kept) const {
-    const auto share = [this](std::size_t n) {
-        return static_cast<std::size_t>(keep_at_least(pruning_.keep, static_cast<double>(n)));
-    };
-    if (pruning_.mode == KeepMode::gallery_ratio) return std::max(share(codes_.n_entries()), n_needed_);
-    std::size_t n_nodes = 0;
-    for (const std::uint32_t node : kept.nodes) n_nodes += tree_.weights()[node].n_below;
-    return share(n_nodes);
+CodeRun LeafSearch::run_of(const Query& query, std::uint32_t node) const {
+    const RowRange places = places_of(node);
+    return {static_cast<std::uint32_t>(places.begin / kGroup), places.end - places.begin, query.before[node]};
 }
 
-// The weights of the codes whose total over both levels is at most `largest`.
-std::size_t LeafSearch::weigh(const FirstLevel& kept, const Query& query, const Array<std::uint8_t>& weights,
-                              std::size_t largest) const {
+// Sets totals_ to those of the codes of runs_ over some of their bytes.
+void LeafSearch::compare_runs(const Query& query, std::initializer_list<CodePart> parts, TotalCount* count) {
+    std::size_t n_groups = 0;
+    for (const CodeRun& run : runs_) n_groups += groups_of(run);
+    totals_.resize(n_groups * kGroup);
+    kernels().scan_parts({query.prepared, leaves_.stored().data(), leaves_.n_bytes(), runs_.data(), runs_.size(),
+                          parts.begin(), parts.size(), by_level_, totals_.data()},
+                         count);
+}
+
+// The totals over both levels of all codes below kept nodes of the first.
+void LeafSearch::compare_firsts(const FirstLevel& kept, const Query& query, TotalCount* count) {
+    runs_.clear();
+    for (const std::uint32_t node : kept.nodes) runs_.push_back(run_of(query, node));
+    compare_runs(query, {{0, first_bytes_, by_level_ ? static_cast<std::uint8_t>(cut_on_level_) : kDropped}}, count);
+}
+
+// The weights of the codes of runs_ whose total is at most `largest`.
+std::size_t LeafSearch::weigh(const Array<std::uint8_t>& weights, std::size_t largest) const {
     std::size_t sum = 0;
-    const std::uint8_t* firsts = query.all_firsts.data();
-    const auto add = [&](std::uint32_t node) {
-        const RowRange places = places_of(node);
-        const std::size_t n_groups = groups_of(places);
-        const std::size_t of_node = by_level_ ? query.distances[node] + cut_on_level_ : largest;
-        sum += static_cast<std::size_t>(
-            kernels().sum_at_most(firsts, weights.data() + places.begin, n_groups, static_cast<std::uint8_t>(of_node)));
-        firsts += n_groups * kGroup;
-    };
-    const std::uint32_t nearest = kept.nearest();
-    add(nearest);
-    for (const std::uint32_t node : kept.nodes) {
-        if (node != nearest) add(node);
+    const std::uint8_t* totals = totals_.data();
+    for (const CodeRun& run : runs_) {
+        sum += static_cast<std::size_t>(kernels().sum_at_most(totals, weights.data() + run.first_group * kGroup,
+                                                              groups_of(run), static_cast<std::uint8_t>(largest)));
+        totals += groups_of(run) * kGroup;
     }
     return sum;
 }

@@ -1,12 +1,14 @@
 // The levels of a pruned search after the first, for trees of three levels that hold leaves: one pass over the codes
 // below the kept nodes of the first level, which several queries share.
 //
-// Used by the pruned search. The cut of the second level is known only after the pass. During it, codes nearer than a
-// guess of the cut lower the limit of the hits, so that few are kept in memory. The hits are complete if k of them turn
-// out to be within the cut. Otherwise, or if a query meets too many hits, it is left to TreeLevels.
+// Used by the pruned search. The cut of the second level is known only after the pass, which counts the nodes up to a
+// guess of it. A sample, and hits nearer than the guess, lower the limit of later hits, so that few are kept in memory.
+// The hits are complete if k of them turn out to be within the cut. Otherwise, or if a query meets too many hits, it is
+// left to TreeLevels.
 #pragma once
 
-#include <algorithm>
+#include <initializer_list>
+#include <numeric>
 #include <vector>
 
 #include "codes/level_tree.h"
@@ -19,17 +21,13 @@ namespace fasthash {
 /// The nodes that a query keeps at the first level.
 struct FirstLevel {
     const std::vector<std::uint32_t>& nodes;  ///< ascending
-    const std::uint8_t* distances;            ///< of all nodes of the level
-
-    std::uint32_t nearest() const {
-        return *std::min_element(nodes.begin(), nodes.end(),
-                                 [this](std::uint32_t a, std::uint32_t b) { return distances[a] < distances[b]; });
-    }
+    const std::uint8_t* distances;            ///< of all nodes of the level, up to a whole group; kDropped beyond
+    std::size_t largest;                      ///< distance of a kept node; those of other nodes are larger
 };
 
 class LeafSearch final : private TwoPartSink {
  public:
-    static constexpr std::size_t kMostQueries = 16;
+    static constexpr std::size_t kMostQueries = TwoPartScan::kMostQueries;
 
     /// `prepared`: the queries of the block, prepared by Kernels::prepare.
     LeafSearch(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, const Pruning& pruning,
@@ -46,25 +44,36 @@ class LeafSearch final : private TwoPartSink {
         std::uint8_t first, total;  // distances over both levels, and over the whole code
     };
     struct Query : TwoPartQuery {
-        const std::uint8_t* distances;  // to all nodes of the first level
-        std::uint8_t certain;           // the guess; codes no farther over both levels lower the limit
-        bool gave_up;                   // too many hits
-        std::size_t n_within;           // hits up to the guess, within the limit
-        std::uint32_t n_at[kDropped];   // of them, by distance
+        std::vector<std::uint64_t> groups;  // below kept nodes, a bit for each
+        std::size_t n_groups;               // of them
+        std::size_t needed;                 // the weight that the nodes kept at the second level must have
+        std::uint8_t guess;                 // of the cut; nearer codes over both levels lower the limit
+        bool gave_up;                       // too many hits
+        std::size_t n_within;               // hits up to the guess, within the limit
+        std::uint32_t n_at[kDropped];       // of them, by distance
         std::vector<Hit> hits;
-        Array<std::uint8_t> all_firsts;  // totals of all codes compared
+
+        std::size_t weight_up_to(std::size_t i) const {
+            return std::accumulate(counts[i], counts[i] + kLanes, std::size_t{0});
+        }
     };
 
     void begin(Query& query, const FirstLevel& kept, const std::uint8_t* prepared, std::uint16_t guess);
-    void compare(std::size_t node, std::uint32_t mask);
+    void settle(Query& query, const FirstLevel& kept);
+    void compare(std::size_t first_group, std::size_t n_groups, std::size_t n_queries);
     void take(TwoPartQuery& query, std::size_t group, std::uint64_t rows, const std::uint8_t* firsts,
               const std::uint8_t* totals) override;
     bool finish(std::size_t q, const FirstLevel& kept, const Query& query, std::uint16_t& likely_cut);
-    void note(std::size_t q, const FirstLevel& kept, std::size_t n_nodes) const;
-    std::size_t needed(const FirstLevel& kept) const;
+    std::uint16_t find_cut(const FirstLevel& kept, const Query& query, bool& too_few);
+    void note(std::size_t q, const FirstLevel& kept, const Query& query, std::size_t cut);
+    std::uint8_t largest_certain(const Query& query, std::size_t node) const {
+        return by_level_ ? static_cast<std::uint8_t>(query.before[node] + cut_on_level_) : query.guess;
+    }
     RowRange places_of(std::size_t node) const { return tree_.places_below(tree_.n_levels())[node]; }
-    std::size_t weigh(const FirstLevel& kept, const Query& query, const Array<std::uint8_t>& weights,
-                      std::size_t largest) const;
+    CodeRun run_of(const Query& query, std::uint32_t node) const;
+    void compare_runs(const Query& query, std::initializer_list<CodePart> parts, TotalCount* count = nullptr);
+    void compare_firsts(const FirstLevel& kept, const Query& query, TotalCount* count = nullptr);
+    std::size_t weigh(const Array<std::uint8_t>& weights, std::size_t largest) const;
 
     const SortedCodes& codes_;
     const DistinctEntries entries_;
@@ -78,10 +87,16 @@ class LeafSearch final : private TwoPartSink {
     const std::size_t cut_on_level_;  // if so
     const std::size_t n_needed_;      // entries to return
     const std::size_t most_hits_;
+    const ByteMajorCodes& leaves_;
     const Array<std::uint8_t>& weights_;
+    const std::uint8_t most_weight_;
     std::vector<Query> queries_;
-    std::vector<std::uint32_t> wanting_;  // for each node of the first level, a mask of queries
-    std::size_t first_row_ = 0;           // of the node under way
+    std::size_t first_group_ = 0;            // of the scan under way
+    std::uint16_t likely_limit_;             // of the next query's sample
+    std::vector<std::uint32_t> n_with_cut_;  // for each cut, the queries that had it
+    std::vector<std::uint32_t> sampled_;     // nodes
+    std::vector<CodeRun> runs_;              // codes of one query
+    Array<std::uint8_t> totals_;             // of the groups of runs_
 };
 
 }  // namespace fasthash

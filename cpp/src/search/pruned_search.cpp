@@ -130,7 +130,7 @@ std::uint32_t TreeSearch<Totals>::search_leaves(NumberRange queries) {
     std::vector<FirstLevel> kept;
     if constexpr (std::is_same_v<Totals, NarrowTotals>) {
         for (std::size_t i = 0; i < queries.size(); ++i) {
-            kept.push_back({levels_[i].first_kept(), levels_[i].totals()});
+            kept.push_back({levels_[i].first_kept(), levels_[i].totals(), levels_[i].largest()});
         }
     }
     return leaf_search_->run(queries.begin, kept, guesses_[1]);

@@ -35,7 +35,6 @@ void TreeLevels<Totals>::start(const std::uint8_t* prepared, const std::uint16_t
 
 template <typename Totals>
 void TreeLevels<Totals>::open_level() {
-    list_runs();
     if (!counts()) {
         const double n_bits = static_cast<double>(layout_.level_bytes(depth_) * 8);
         cuts_[depth_] =
@@ -97,6 +96,7 @@ LevelScan TreeLevels<Totals>::scan_of(const std::vector<CodeRun>& runs, const st
 
 template <typename Totals>
 void TreeLevels<Totals>::compare(NumberRange groups) {
+    if (groups.begin == 0) list_runs();
     const bool all = groups.begin == 0 && groups.end == tree_.prefixes(depth_).n_groups();
     if (!all) list_runs_in(groups);
     const std::vector<CodeRun>& runs = all ? runs_ : runs_in_chunk_;
@@ -191,9 +191,15 @@ std::size_t TreeLevels<Totals>::count_candidates() {
 // Entries below the nodes whose score is at most `largest`.
 template <typename Totals>
 std::size_t TreeLevels<Totals>::weighed(std::size_t largest, const Value* scores) {
+    const Array<std::uint32_t>& all = level().heavy;
+    if (!all.empty() && tree_.is_coarse() && depth_ == 0) {
+        const Weights* of_node = tree_.weights().data();
+        std::size_t entries = 0;
+        for (std::size_t i = 0; i < level().n_nodes; ++i) entries += scores[i] <= largest ? of_node[i].n_entries : 0;
+        return entries;
+    }
     const bool counted_so = pruning_.mode == KeepMode::gallery_ratio && scores == totals_.data();
     std::size_t sum = counted_so ? counted(largest) : sum_of_weights(scores, largest);
-    const Array<std::uint32_t>& all = level().heavy;
     if (all.empty()) return sum;
     const std::uint32_t* heavy = all.begin();
     each_run([&](const CodeRun& run, std::size_t first) {
