@@ -144,6 +144,7 @@ void TreeSearch<Totals>::take_leaves(std::size_t q, const TreeLevels<Totals>& le
         hits_.push_back({static_cast<std::uint32_t>(row), distance});
     });
     for (const RowHit& hit : hits_) entries_.push(hit.row, hit.distance, block_.nearest[q]);
+    if (block_.stats == nullptr) return;
     QueryStats work;
     work.nodes_visited = static_cast<std::int64_t>(levels.n_kept()) + 1;  // and the root
     work.codes_compared = static_cast<std::int64_t>(levels.n_rows());

@@ -57,9 +57,8 @@ std::size_t TreeLevels<Totals>::largest_score() const {
 template <typename Totals>
 void TreeLevels<Totals>::list_runs() {
     next_run_ = n_compared_ = 0;
-    runs_.clear();
     if (!starts_below_first()) {
-        runs_.push_back({0, static_cast<std::uint32_t>(level().n_places()), 0});
+        runs_.assign(1, {0, static_cast<std::uint32_t>(level().n_places()), 0});
         return;
     }
     const RowRange* places_below = tree_.places_below(depth_);
