@@ -66,7 +66,7 @@ class HierIndex(Index):
             faster. The budget excludes recent additions (at most 1/32 of the codes), the id map, which the first lookup
             by id builds, and, unless it is `"compact"`, the tables that repeated searches within small radii build
             where the plan is a scan (docs/search.md).
-        plan: `"auto"`, or a plan to force. Codes of 8 bits have no substrings: they are scanned instead.
+        plan: `"auto"`, or a plan to force. 8-bit codes have no substrings: `"multi-index"` scans them.
         metric: as in `FlatIndex`. With `"jaccard"` an index has one level and neither a plan nor a memory budget to
             choose, and searches as a `FlatIndex` does.
 
@@ -211,7 +211,7 @@ class HierIndex(Index):
                 is `"clusters"`, which `plan=` can force.
             allow: ids that the search may return: an integer array, list, set or range of ids; or a bool mask, where
                 `mask[i]` allows id i, with a value for every id so far; or an `IdFilter`, for a set that is used again.
-                None allows all. A list of these has one for each query. With
+                None allows all. A list of filters: one for each query. With
                 `keep` the search prunes among the allowed codes.
             stats: also return the work done.
 
@@ -231,10 +231,10 @@ class HierIndex(Index):
     def stats(self) -> dict[str, Any]:
         """Return the size and shape of the index as a dictionary of plain numbers and names, ready for JSON.
 
-        Adds to the entries of a flat index: `memory`; the `plan` of the exact search, with the number of its substrings
-        (`n_substrings`) and the bits of each (`substring_bits`); `nodes_per_level`, where the last level counts
-        distinct codes; and `n_distinct_codes`. Each call counts the nodes anew. With the metric `"jaccard"` it adds
-        `memory` alone.
+        Adds to the names of `FlatIndex.stats`: `memory`; the `plan` of the exact search, with its `n_substrings`, the
+        bits of each (`substring_bits`) and its `n_clusters`; `nodes_per_level`, where the last level counts distinct
+        codes; and `n_distinct_codes`. Each call counts the nodes anew. With the metric `"jaccard"` only `memory` is
+        added.
         """
         if self._is_jaccard:
             return super().stats() | {"memory": self.memory}

@@ -240,7 +240,7 @@ class Index:
     def build_id_map(self) -> None:
         """Build the table that finds codes by their id.
 
-        Otherwise the first call that needs it does: `remove`, `update`, `reconstruct`, `in`, or a search with `allow=`.
+        Without it, the first use builds the table: `remove`, `update`, `reconstruct`, `in`, or a search with `allow=`.
         Takes about 50 ns a code on one thread, and at most 4 bytes a code. `save(path, id_map=True)` stores the map.
         Small indices, and flat ones whose ids ascend, need none. Changes no result.
         """
@@ -269,8 +269,8 @@ class Index:
         Args:
             queries: uint8 array `(nq, n_bits / 8)`, or one code `(n_bits / 8,)` as a batch of one.
             radius: largest distance in bits, at least 0; with n_bits or more the result holds all codes. With the
-                metric `"jaccard"` a number; a code is within it if its distance is not larger, both as float32: a
-                distance of a result finds its code.
+                metric `"jaccard"` a number; it is compared with distances as float32, so that the distance
+                of a result finds its code.
             allow: ids that the search may return, as in `search`.
             stats: also return the work done.
 

@@ -423,8 +423,8 @@ AVX2 void scan_two_parts_of(const TwoPartScan& scan) {
             }
 #pragma GCC unroll 1
             for (std::size_t b = first_bytes; b < n_bytes; ++b) {
-                sums[0] = _mm256_adds_epu8(sums[0], look_up(halves[b][0], tables + b * kPrepared));
-                sums[1] = _mm256_adds_epu8(sums[1], look_up(halves[b][1], tables + b * kPrepared));
+                sums[0] = _mm256_add_epi8(sums[0], look_up(halves[b][0], tables + b * kPrepared));
+                sums[1] = _mm256_add_epi8(sums[1], look_up(halves[b][1], tables + b * kPrepared));
             }
             const __m256i beyond = all_bytes(static_cast<std::uint8_t>(query.limit + 1));
             if (__builtin_expect(all_beyond(sums, beyond), 1)) continue;

@@ -99,8 +99,9 @@ struct TwoPartQuery {
     static constexpr std::size_t kLanes = 8;
 
     const std::uint8_t* prepared;  ///< the bytes of the query that the groups hold, prepared by Kernels::prepare
-    const std::uint8_t* before;    ///< for each node, the distance to its codes over earlier bytes
-    std::uint64_t wanted;          ///< bit g: whether group g of the scan is compared
+    const std::uint8_t* before;    ///< for each node, the distance to its codes over earlier bytes; of nodes compared,
+                                   ///< no total of them exceeds a byte
+    std::uint64_t wanted;          ///< bit g: whether group g of the scan is compared; 0 from n_groups on
     std::uint8_t limit;            ///< of the total over both parts, inclusive; re-read after each call of the sink
     std::uint8_t largest[2];       ///< totals over the first part up to each of these are counted
     /// The sum of counts[i] is raised by the weights of the totals up to largest[i].

@@ -154,8 +154,10 @@ void work_in_background() {
 }
 
 void parallel_for(std::size_t n_tasks, const std::function<void(std::size_t)>& task) {
-    const std::size_t n_threads = num_threads();
-    if (n_tasks > 1 && n_threads > 1 && the_pool().run(n_threads, n_tasks, task)) return;
+    if (n_tasks > 1) {
+        const std::size_t n_threads = num_threads();  // may be a system call
+        if (n_threads > 1 && the_pool().run(n_threads, n_tasks, task)) return;
+    }
     for (std::size_t i = 0; i < n_tasks; ++i) task(i);
 }
 

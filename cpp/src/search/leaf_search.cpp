@@ -51,11 +51,14 @@ LeafSearch::LeafSearch(const SortedCodes& codes, const LevelTree& tree, const Le
       n_with_cut_(largest_first_ + 1),
       sampled_(tree.prefixes(0).n_groups() * kGroup) {}
 
-bool LeafSearch::serves(const LevelTree& tree, const Pruning& pruning) {
-    // Where nodes have fewer codes than a group, or few codes are kept, TreeLevels is faster.
+bool LeafSearch::serves(const LevelTree& tree, const Pruning& pruning, std::size_t k) {
+    // Where nodes have fewer codes than a group, or are few, or few codes are kept, or many are hits, TreeLevels is
+    // faster.
     constexpr double kLeastKept = 0.05, kLeastRadius = 0.4;
+    constexpr std::size_t kLeastNodes = 4, kRowsForEachHit = 1024;
     if (!tree.has_leaves() || tree.n_levels() != 2 || pruning.cuts != nullptr) return false;
-    if (tree.n_rows() < kGroup * tree.n_ranges()) return false;
+    if (tree.n_ranges() < kLeastNodes || tree.n_rows() < kGroup * tree.n_ranges()) return false;
+    if (k > tree.n_rows() / kRowsForEachHit) return false;
     switch (pruning.mode) {
         case KeepMode::node_ratio:
             return pruning.keep * pruning.keep >= kLeastKept;
@@ -126,8 +129,11 @@ void LeafSearch::settle(Query& query, const FirstLevel& kept) {
         const std::size_t n =
             kernels().find_between(kept.distances, sampled_.size() / kGroup, distance, distance, sampled_.data());
         for (std::size_t i = 0; i < n && n_groups < n_wanted; ++i) {
-            runs_.push_back(run_of(query, sampled_[i]));
-            n_groups += groups_of(runs_.back());
+            CodeRun run = run_of(query, sampled_[i]);
+            run.n_codes =
+                static_cast<std::uint32_t>(std::min(std::size_t{run.n_codes}, (n_wanted - n_groups) * kGroup));
+            n_groups += groups_of(run);
+            runs_.push_back(run);
         }
     }
     const auto cut = by_level_ ? static_cast<std::uint8_t>(cut_on_level_) : query.guess;
@@ -176,7 +182,7 @@ void LeafSearch::take(TwoPartQuery& of_scan, std::size_t group, std::uint64_t ro
     }
     while (query.n_within - query.n_at[query.limit] >= n_needed_) query.n_within -= query.n_at[query.limit--];
     query.gave_up = query.hits.size() > most_hits_;
-    if (query.gave_up) query.limit = 0;
+    if (query.gave_up) std::fill(query.groups.begin(), query.groups.end(), 0);
 }
 
 // Pushes the hits within the cut of the second level; false if the query must be left to TreeLevels.
@@ -186,7 +192,7 @@ bool LeafSearch::finish(std::size_t q, const FirstLevel& kept, const Query& quer
     const bool all_certain = std::all_of(query.hits.begin(), query.hits.end(),
                                          [&](const Hit& hit) { return hit.first <= query.guess || !is_near(hit); });
     // If the cut is the guess or larger, all hits up to the guess are kept. It is computed where hits depend on it.
-    // The guess for later queries is the most frequent cut: the last one is wrong twice for each query with another.
+    // The next guess is the most frequent cut of answered queries: the last cut is wrong twice for each other one.
     std::uint16_t cut = by_level_ ? kDropped : query.guess, at_least = cut;
     const bool decides = by_level_ || (all_certain && query.weight_up_to(1) < query.needed);
     if (!decides || (block_.stats != nullptr && !by_level_)) {

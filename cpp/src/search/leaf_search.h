@@ -33,8 +33,8 @@ class LeafSearch final : private TwoPartSink {
     LeafSearch(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, const Pruning& pruning,
                const QueryBlock& block, const std::uint8_t* prepared);
 
-    /// Whether the tree and the mode allow this step.
-    static bool serves(const LevelTree& tree, const Pruning& pruning);
+    /// Whether the tree, the mode and k allow this step, and it saves time.
+    static bool serves(const LevelTree& tree, const Pruning& pruning, std::size_t k);
     /// Search at most kMostQueries queries of the block from `first` on. Returns a mask of those that it answered.
     std::uint32_t run(std::size_t first, const std::vector<FirstLevel>& kept, std::uint16_t& likely_cut);
 

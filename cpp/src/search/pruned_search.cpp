@@ -37,7 +37,7 @@ class TreeSearch final : private RowSink {
             guesses_.push_back(tree.likely_cut(depth));
             most_places = std::max(most_places, tree.prefixes(depth).size());
         }
-        if (LeafSearch::serves(tree, pruning)) {
+        if (LeafSearch::serves(tree, pruning, block.nearest[0].k())) {
             leaf_search_.emplace(codes, tree, layout, pruning, block, scan_.prepared(0));
         }
         const std::size_t n_together =

@@ -191,7 +191,8 @@ std::size_t TreeLevels<Totals>::count_candidates() {
 template <typename Totals>
 std::size_t TreeLevels<Totals>::weighed(std::size_t largest, const Value* scores) {
     const Array<std::uint32_t>& all = level().heavy;
-    if (!all.empty() && tree_.is_coarse() && depth_ == 0) {
+    constexpr std::size_t kFewHeavy = 32;  // of as many nodes, one
+    if (all.size() > level().n_nodes / kFewHeavy && tree_.is_coarse() && depth_ == 0) {
         const Weights* of_node = tree_.weights().data();
         std::size_t entries = 0;
         for (std::size_t i = 0; i < level().n_nodes; ++i) entries += scores[i] <= largest ? of_node[i].n_entries : 0;

@@ -9,6 +9,16 @@
 namespace fasthash {
 namespace {
 
+// Threads for n pieces of work. One piece needs no system call to know the threads, which takes as long as comparing
+// thousands of codes.
+std::size_t threads_for(std::size_t n) { return n <= 1 ? 1 : num_threads(); }
+
+// The most queries that one of all threads gets.
+std::size_t share_of_thread(std::size_t n) {
+    const std::size_t n_threads = threads_for(n);
+    return (n + n_threads - 1) / n_threads;
+}
+
 // Smallest chunk of codes worth a thread of its own.
 constexpr std::size_t kMinChunkBytes = 1024 * 1024;
 
@@ -50,14 +60,14 @@ void search_segments(const std::vector<SearchedSegment>& segments, IdOrder order
                      Stopper& stopper) {
     const std::size_t n = task.queries.n;
     if (n == 0) return;
-    const std::size_t n_threads = num_threads();
-    const std::size_t per_thread = n / std::min(n, n_threads);
+    const std::size_t per_thread = n / std::min(n, threads_for(n));
     std::vector<bool> scanned(segments.size());
     std::size_t scan_bytes = 0;
     for (std::size_t s = 0; s < segments.size(); ++s) {
         scanned[s] = segments[s].segment->scans(per_thread, task.wanted);
         if (scanned[s]) scan_bytes += segments[s].segment->scan_bytes();
     }
+    const std::size_t most_chunks = scan_bytes / kMinChunkBytes, n_threads = threads_for(std::max(n, most_chunks));
     std::size_t per_block = 1;
     if (!segments.empty()) {
         per_block = scanned[0] ? most_queries_at_once(task.queries.n_bytes, task.wanted)
@@ -66,8 +76,7 @@ void search_segments(const std::vector<SearchedSegment>& segments, IdOrder order
     }
     const std::size_t n_blocks = (n + per_block - 1) / per_block;
     // With fewer blocks than threads, several threads share the scans of a block.
-    const std::size_t n_chunks =
-        std::max<std::size_t>(1, std::min((n_threads + n_blocks - 1) / n_blocks, scan_bytes / kMinChunkBytes));
+    const std::size_t n_chunks = std::max<std::size_t>(1, std::min((n_threads + n_blocks - 1) / n_blocks, most_chunks));
     if (n_chunks > 1 && segments.size() > 1) order = IdOrder::any;  // threads take chunks of all of them
 
     const auto search_chunk = [&](Findings& findings, std::size_t chunk) {
@@ -120,10 +129,10 @@ std::vector<std::size_t> search_safe(const Segment& segment, const LevelLayout& 
                                      const SearchTask& task, CutKind kind, Stopper& stopper) {
     const bool scanned = is_scanned(segment);
     const IdOrder order = scanned && segment.ids_ascend() ? IdOrder::ascending : IdOrder::any;
-    const std::size_t n = task.queries.n, per_thread = (n + num_threads() - 1) / num_threads();
+    const std::size_t n = task.queries.n;
     const std::size_t most_at_once =
         scanned ? most_queries_at_once(task.queries.n_bytes, task.wanted) : segment.queries_at_once();
-    const std::size_t per_block = std::clamp<std::size_t>(per_thread, 1, most_at_once);
+    const std::size_t per_block = std::clamp<std::size_t>(share_of_thread(n), 1, most_at_once);
     const std::size_t n_blocks = (n + per_block - 1) / per_block;
     std::vector<std::vector<std::size_t>> left(n_blocks);
     parallel_for(n_blocks, [&](std::size_t b) {
@@ -160,8 +169,7 @@ std::vector<std::size_t> search_safe(const Segment& segment, const LevelLayout& 
 
 void search_trees(const Segment* segment, const LevelLayout& layout, const Pruning& pruning, const SearchTask& task,
                   Stopper& stopper) {
-    const std::size_t per_thread = (task.queries.n + num_threads() - 1) / num_threads();
-    const std::size_t per_block = std::clamp<std::size_t>(per_thread, 1, kQueriesOfTree);
+    const std::size_t per_block = std::clamp<std::size_t>(share_of_thread(task.queries.n), 1, kQueriesOfTree);
     const std::size_t n_blocks = (task.queries.n + per_block - 1) / per_block;
     parallel_for(n_blocks, [&](std::size_t b) {
         Findings findings(task, chunk_of(task.queries.n, n_blocks, b), IdOrder::any);

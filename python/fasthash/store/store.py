@@ -161,7 +161,7 @@ class Store(Readable):
         Args:
             codes: uint8 array `(n, n_bits / 8)`.
             keys: a key for each code, new to the store: str, bytes, integers of 64 bits or `uuid.UUID`, at most 65,535
-                bytes each. The first addition decides about the kind of all keys, or that there are none.
+                bytes each. The first addition fixes the kind of all keys, or that there are none.
             ids: integer array `(n,)` of ids, as in `HierIndex.add`. None counts on from the largest so far.
 
         Returns:
@@ -218,7 +218,7 @@ class Store(Readable):
     def compact(self) -> None:
         """Merge all committed segments into one, now; waits for a merge in the background.
 
-        Removed entries leave the disk with it. Changes that are not committed stay so.
+        This deletes removed entries from disk. Uncommitted changes stay uncommitted.
 
         Raises:
             OSError: the operating system refused a step; the store is as it was.
