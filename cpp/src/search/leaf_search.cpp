@@ -120,7 +120,7 @@ void LeafSearch::begin(Query& query, const FirstLevel& kept, const std::uint8_t*
 
 // Lowers the limit of a query to the k-th smallest total of a sample: codes below the nearest nodes.
 void LeafSearch::settle(Query& query, const FirstLevel& kept) {
-    constexpr std::size_t kLeastGroups = 16, kShare = 16;  // of a larger sample, the time of hits saved is less
+    constexpr std::size_t kLeastGroups = 16, kShare = 16;  // half and twice the share took as long
     const std::size_t n_wanted = std::max(kLeastGroups, query.n_groups / kShare);
     const std::uint8_t nearest = *std::min_element(kept.distances, kept.distances + sampled_.size());
     std::size_t n_groups = 0;
