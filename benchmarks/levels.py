@@ -167,10 +167,17 @@ def draw_levels(path: Path, together: dict[tuple[str, float], dict[str, list[flo
         for line, name in (("-", loss), ("--", f"{loss}, {SPREAD}")):
             compared, maps = zip(*(points[name, decay] for decay in DECAYS), strict=True)
             axis.plot(100 * np.array(compared), maps, line, marker="o", markersize=4, color=colour, label=name)
+    labels: dict[tuple[int, int], list[str]] = {}  # of points that would print over each other
     for term in TERMS:
         compared, mean_ap = points[f"HDHash, {term}", OF_TERMS]
         axis.plot(100 * compared, mean_ap, "x", color=PLAIN)
-        axis.annotate(term, (100 * compared, mean_ap), (4, -9), textcoords="offset points", fontsize=7.5, color=PLAIN)
+        labels.setdefault((round(100 * compared), round(200 * mean_ap)), []).append(term)
+    for terms in labels.values():
+        place = np.mean([points[f"HDHash, {term}", OF_TERMS] for term in terms], axis=0) * (100, 1)
+        beside, below = ((4, -9), None), ((14, -84), {"arrowstyle": "-", "color": PLAIN, "lw": 0.6})
+        offset, arrow = beside if len(terms) == 1 else below
+        text = "\n".join(terms)
+        axis.annotate(text, place, offset, textcoords="offset points", fontsize=7.5, color=PLAIN, arrowprops=arrow)
     ticks = [0.5, 1, 2, 5, 10, 20]
     axis.set(xscale="log", xlabel="codes compared by an exact search, %", ylabel="mAP@ALL, 64 bits")
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

@@ -84,9 +84,8 @@ def draw_clusters(path: Path) -> None:
     axis.plot(*centroids.T, "+", markersize=12, markeredgewidth=2, color="black", label="centroids")
     axis.plot(*query, "*", markersize=13, color=RIGHT, label="query, and T around it")
     for c in np.flatnonzero(excluded):
-        axis.text(
-            *(centroids[c] + [0, 5.4]), "half of d(q, c) - d(q, c') is beyond T", ha="center", color=WRONG, fontsize=8.5
-        )
+        above = (centroids[c][0], points[cluster == c][:, 1].max() + 0.6)
+        axis.text(*above, "half of d(q, c) - d(q, c') is beyond T", ha="center", color=WRONG, fontsize=8.5)
     axis.text(
         *(centroids[0] - [0, d + threshold + 1.1]),
         "annulus: |d(q, c) - r| <= T",
@@ -94,9 +93,9 @@ def draw_clusters(path: Path) -> None:
         color=PLAIN,
         fontsize=8.5,
     )
-    axis.set(aspect="equal", xticks=[], yticks=[], xlim=(-6.5, 15), ylim=(-6.5, 16))
+    axis.set(aspect="equal", xticks=[], yticks=[], xlim=(-7.5, 15), ylim=(-6.5, 16.5))
     axis.spines[:].set_visible(False)
-    axis.legend(frameon=False, loc="lower right", fontsize=8.5)
+    axis.legend(frameon=False, loc="upper left", fontsize=8.5)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
