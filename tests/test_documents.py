@@ -69,12 +69,16 @@ def test_links_out_of_the_site_lead_into_the_repository(source, link, expected):
         assert made == f"See {expected if address or '://' not in expected else 'it'}."
 
 
-def test_the_site_is_built_without_a_warning(tmp_path):
+def test_the_site_is_built_without_a_warning_and_its_links_open_without_a_server(tmp_path):
     need("mkdocs")
     result = run_program(
         "mkdocs", "build", "--strict", "--site-dir", tmp_path, cwd=ROOT, env={"NO_MKDOCS_2_WARNING": "1"}
     )
     assert result.returncode == 0, result.stderr
+    links = re.findall('<a href="([^"#]+)', (tmp_path / "index.html").read_text(encoding="utf-8"))
+    links = [link for link in links if "://" not in link]
+    assert len(links) > 10
+    assert not [link for link in links if not (tmp_path / link).is_file()]
 
 
 def test_examples_of_docstrings_are_a_section():
