@@ -11,7 +11,7 @@ SOURCES := pyproject.toml CMakeLists.txt \
 # A file's tests run on one worker, whose fixtures they share; tests/conftest.py says which files begin.
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
-QUICK := $(addprefix tests/,test_code_files.py test_codes.py test_duplicates.py test_files.py test_filters.py \
+QUICK := $(addprefix tests/,test_code_files.py test_codes.py test_duplicates.py test_files.py test_filters.py test_refused_files.py \
   test_fixtures.py test_index.py test_range.py test_readme.py test_search.py) \
   $(wildcard tests/test_layers.py) $(filter-out %/test_loss_contract.py,$(wildcard tests/losses/test_*.py))
 

@@ -52,8 +52,8 @@ assert "sanitized" in fasthash.__file__, fasthash.__file__
 sys.exit(pytest.main(sys.argv[1:]))'
 LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
   "$bin/python" -c "$run" "$out/sanitized" -q -p no:cacheprovider --timeout=1200 -k "not ctrl_c and not fork" \
-  tests/test_search.py tests/test_index.py tests/test_engine.py tests/test_updates.py tests/test_range.py \
-  tests/test_filters.py tests/test_files.py tests/test_fixtures.py tests/test_stateful.py
+  tests/test_search.py tests/test_index.py tests/test_engine.py tests/test_updates.py tests/test_segments.py tests/test_range.py \
+  tests/test_filters.py tests/test_files.py tests/test_refused_files.py tests/test_fixtures.py tests/test_stateful.py
 
 say "two million queries whose ties and plans are hard, against the slow path"
 (cd tests && "$bin/python" differential.py --queries 2000000)
