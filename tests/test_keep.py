@@ -113,7 +113,7 @@ def shared_nodes(rng, n, n_bytes):
     """As few_first_bytes, but some nodes of the second level have several codes, and some codes several entries."""
     codes = few_first_bytes(rng, n, n_bytes)
     codes[: n // 3, 1:3] = codes[rng.integers(0, 200, n // 3), 1:3]
-    codes[n // 2 : n // 2 + 300] = codes[0]
+    codes[n // 2 : n // 2 + 200] = codes[0]  # entries that a byte can count
     codes[rng.integers(0, n, n // 20)] = codes[rng.integers(0, n, n // 20)]
     return codes
 
@@ -125,7 +125,7 @@ def shared_nodes(rng, n, n_bytes):
 def test_queries_that_share_a_pass_over_the_leaves(gallery, layout, mode, level):
     """The cut is guessed from the queries before: here near and far ones take turns, so that guesses are wrong."""
     rng = np.random.default_rng(3)
-    n, n_bytes = 11_000, sum(layout) // 8  # a pass needs 1,024 codes for each of the k
+    n, n_bytes = 12_500, sum(layout) // 8  # a pass needs 1,024 distinct codes for each of the k
     codes, ids = gallery(rng, n, n_bytes), rng.permutation(n)
     near = codes[rng.integers(0, n, 6)] ^ np.packbits(rng.random((6, n_bytes * 8)) < 0.05, axis=1)
     queries = np.stack([near, ~codes[:6], spread(rng, 6, n_bytes)], axis=1).reshape(-1, n_bytes)

@@ -351,13 +351,13 @@ void test_parts(const Data& data) {
     }
 }
 
-// Expects the codes within the limit at the time when the kernel reached the group, and lowers it.
+// Expects the codes within the threshold at the time when the kernel reached the group, and lowers it.
 class TwoPartCheck final : public TwoPartSink {
  public:
     TwoPartCheck(const std::vector<std::vector<std::uint8_t>>& firsts,
                  const std::vector<std::vector<std::uint8_t>>& totals, const std::vector<TwoPartQuery>& queries)
         : firsts_(firsts), totals_(totals), queries_(queries), next_(queries.size()) {
-        for (const TwoPartQuery& query : queries) limits_.push_back(query.limit);
+        for (const TwoPartQuery& query : queries) thresholds_.push_back(query.threshold);
     }
 
     void take(TwoPartQuery& query, std::size_t group, std::uint64_t rows, const std::uint8_t* firsts,
@@ -370,8 +370,8 @@ class TwoPartCheck final : public TwoPartSink {
         check(std::equal(firsts, firsts + kGroup, firsts_[q].begin() + static_cast<std::ptrdiff_t>(group * kGroup)),
               "scan_two_parts: totals over the first part");
         next_[q] = group + 1;
-        if (query.limit > 0) query.limit = static_cast<std::uint8_t>(query.limit - generator() % 2);
-        limits_[q] = query.limit;
+        if (query.threshold > 0) query.threshold = static_cast<std::uint8_t>(query.threshold - generator() % 2);
+        thresholds_[q] = query.threshold;
     }
     void expect_none(std::size_t q, std::size_t end) {
         for (; next_[q] < end; ++next_[q]) check(rows_within(q, next_[q]) == 0, "scan_two_parts: a group left out");
@@ -381,14 +381,14 @@ class TwoPartCheck final : public TwoPartSink {
     std::uint64_t rows_within(std::size_t q, std::size_t group) const {
         std::uint64_t rows = 0;
         for (std::size_t i = 0; i < kGroup && (queries_[q].wanted >> group & 1) != 0; ++i) {
-            rows |= std::uint64_t{totals_[q][group * kGroup + i] <= limits_[q]} << i;
+            rows |= std::uint64_t{totals_[q][group * kGroup + i] <= thresholds_[q]} << i;
         }
         return rows;
     }
 
     const std::vector<std::vector<std::uint8_t>>&firsts_, &totals_;
     const std::vector<TwoPartQuery>& queries_;
-    std::vector<std::uint8_t> limits_;
+    std::vector<std::uint8_t> thresholds_;
     std::vector<std::size_t> next_;
 };
 
@@ -450,16 +450,18 @@ void test_two_parts(const Data& data) {
 void test_two_parts_of_many_groups() {
     constexpr std::size_t kMany = TwoPartScan::kMostGroups;
     if (width < 2 || width > kMostPartBytes - 1) return;
-    const std::vector<std::uint8_t> groups(kMany * kGroup * width), code(width), before(1);
+    const std::vector<std::uint8_t> groups(kMany * kGroup * width), code(width), before{1};
     const std::vector<std::uint16_t> nodes(kMany);
     std::vector<std::uint8_t> prepared(width * kernels().prepared_bytes);
     kernels().prepare(code.data(), width, prepared.data());
     struct NoHits final : TwoPartSink {
-        void take(TwoPartQuery&, std::size_t, std::uint64_t, const std::uint8_t*, const std::uint8_t*) override {}
+        void take(TwoPartQuery&, std::size_t, std::uint64_t, const std::uint8_t*, const std::uint8_t*) override {
+            check(false, "scan_two_parts: a hit beyond the threshold");
+        }
     } sink;
     for (const std::uint8_t most_weight : {std::uint8_t{3}, std::uint8_t{4}, std::uint8_t{5}}) {
         const std::vector<std::uint8_t> weights(kMany * kGroup, most_weight);
-        TwoPartQuery query{prepared.data(), before.data(), ~std::uint64_t{0}, 0, {1, 0}, {}};
+        TwoPartQuery query{prepared.data(), before.data(), ~std::uint64_t{0}, 0, {2, 1}, {}};
         TwoPartQuery* wanted = &query;
         kernels().scan_two_parts(
             {groups.data(), kMany, width, 1, nodes.data(), weights.data(), most_weight, &wanted, 1, &sink});

@@ -204,8 +204,8 @@ void test_moments() {
                     variance += (d - mean) * (d - mean) / static_cast<double>(nodes.size());
                 const DistanceMoments moments = tree.moments().of(query.data(), layout.offset(depth + 1));
                 check(moments.n == static_cast<double>(nodes.size()), "number of prefixes");
-                check(std::abs(moments.mean - mean) < 1e-5, "mean");
-                check(std::abs(moments.variance - variance) < 1e-5, "variance");
+                check(moments.mean < mean && mean - moments.mean < 1e-5, "mean");
+                check(moments.variance > variance && moments.variance - variance < 0.02, "variance");
                 for (const double share : {0.0, 0.01, 0.2, 0.5, 0.9, 1.0}) {
                     const double needed = std::ceil(share * moments.n), radius = moments.least_radius(needed);
                     const auto is_nearer = [radius](double d) { return d < radius; };

@@ -109,10 +109,10 @@ std::pair<std::size_t, std::size_t> test_fates(const LevelLayout& layout, std::m
             const std::size_t k = 1 + generator() % 30;
             Code query = codes[generator() % codes.size()];
             query[generator() % n_bytes] ^= static_cast<std::uint8_t>(generator());
-            const SafeCuts cuts(tree, layout, pruning, view(query, n_bytes), k);
+            const SafeCuts cuts = SafeCuts::bounds(tree, layout, pruning, view(query, n_bytes), k);
             check(!cuts.empty(), layout.str() + ": a coarse tree");
             const std::set<Code> kept = kept_codes(gallery, layout, pruning, query, k);
-            const SafeCuts exact(sorted, tree, layout, pruning, view(query, n_bytes), k);
+            const SafeCuts exact = SafeCuts::exact(sorted, tree, layout, pruning, view(query, n_bytes), k);
             for (std::size_t row = 0; row < codes.size(); ++row) {
                 const std::uint8_t* group = groups.data() + row / kGroup * kGroup * n_bytes;
                 const Fate fate = exact.fate(0, query.data(), group, row % kGroup);

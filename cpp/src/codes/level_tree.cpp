@@ -32,12 +32,13 @@ std::size_t first_new_level(const std::uint8_t* code, const std::uint8_t* before
     return level;
 }
 
-LevelTree::LevelTree(const SortedCodes& codes, const LevelLayout& layout) : n_rows_(codes.n_rows()) {
+LevelTree::LevelTree(const SortedCodes& codes, const LevelLayout& layout)
+    : n_rows_(codes.n_rows()), n_entries_(codes.n_entries()) {
     constexpr std::size_t kRowsOfCoarseNode = 32;
     const std::size_t n_levels = layout.n_levels() - 1;
     likely_cuts_ = std::make_unique<std::atomic<std::uint16_t>[]>(n_levels + 1);
     for (std::size_t depth = 0; depth <= n_levels; ++depth) {
-        note_cut(depth, static_cast<std::uint16_t>(layout.offset(depth + 1) * 8 / 3));  // before the first search
+        likely_cuts_[depth] = static_cast<std::uint16_t>(layout.offset(depth + 1) * 8 / 3);  // before the first search
     }
     if (n_levels == 0) return;
     std::size_t n_first = 0;
@@ -97,12 +98,21 @@ LevelTree::LevelTree(const SortedCodes& codes, const LevelLayout& layout) : n_ro
     for (std::size_t number = 0; coarse && number < n_first; ++number) {
         const NumberRange rows = range(number, n_levels);
         const std::size_t n_below = n_levels > 1 ? range(number, 1).size() : 0;
-        weights_.push_back({1, codes.n_entries(rows.begin, rows.end), n_below, 0});
+        weights_.push_back({1, static_cast<std::uint32_t>(codes.n_entries(rows.begin, rows.end)),
+                            static_cast<std::uint32_t>(n_below), 0});
     }
     constexpr std::size_t kMostBytes = 8;  // of counts, for each node
     if (coarse && n_levels > 1 && NearNodes::bytes(n_first) <= kMostBytes * levels_[1].n_nodes) {
         near_nodes_ = NearNodes(levels_[1].prefixes, below_.data(), n_first);
     }
+}
+
+std::vector<std::uint16_t> LevelTree::likely_cuts() const {
+    return {likely_cuts_.get(), likely_cuts_.get() + n_depths()};
+}
+
+void LevelTree::note_cuts(const std::vector<std::uint16_t>& cuts) const {
+    std::copy(cuts.begin(), cuts.end(), likely_cuts_.get());
 }
 
 bool LevelTree::suits_leaves(const SortedCodes& codes) const {
@@ -112,36 +122,39 @@ bool LevelTree::suits_leaves(const SortedCodes& codes) const {
 
 void LevelTree::hold_leaves(const SortedCodes& codes, const LevelLayout& layout) {
     const std::size_t first_byte = layout.offset(1), n_bytes = layout.n_bytes() - first_byte;
-    Array<std::uint8_t> leaves, scratch;
+    const std::size_t prefix_bytes = layout.offset(n_levels());
+    auto leaves = std::make_unique<Leaves>(n_bytes);
+    Array<std::uint8_t> rows, scratch;
     bool counts_fit = true;
     for (std::size_t number = 0; number < n_ranges(); ++number) {
-        const NumberRange rows = range(number, n_levels());
-        const std::size_t begin = leaves.size() / n_bytes, prefix_bytes = layout.offset(n_levels());
-        const CodeView below = codes.codes(rows.begin, rows.end, scratch);
+        const NumberRange range = this->range(number, n_levels());
+        const std::size_t begin = leaves->begins.size();
+        const CodeView below = codes.codes(range.begin, range.end, scratch);
         for (std::size_t i = 0; i < below.n; ++i) {
-            leaves.append(below.row(i) + first_byte, n_bytes);
+            rows.append(below.row(i) + first_byte, n_bytes);
             const bool begins = i == 0 || std::memcmp(below.row(i), below.row(i - 1), prefix_bytes) != 0;
-            leaf_begins_.push_back(begins ? 1 : 0);
-            const std::size_t n_entries = codes.n_entries(rows.begin + i, rows.begin + i + 1);
+            leaves->begins.push_back(begins ? 1 : 0);
+            const std::size_t n_entries = codes.n_entries(range.begin + i, range.begin + i + 1);
             counts_fit = counts_fit && n_entries <= UINT8_MAX;
-            leaf_entries_.push_back(static_cast<std::uint8_t>(n_entries));
-            most_leaf_entries_ = std::max(most_leaf_entries_, leaf_entries_.back());
+            leaves->entries.push_back(static_cast<std::uint8_t>(n_entries));
+            leaves->most_entries = std::max(leaves->most_entries, leaves->entries.back());
         }
-        leaves_below_.push_back({static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(begin + below.n)});
-        while (leaves.size() / n_bytes % kGroup != 0) leaves.push_back(0);
-        while (leaf_begins_.size() % kGroup != 0) {
-            leaf_begins_.push_back(0);
-            leaf_entries_.push_back(0);
+        leaves->below.push_back({static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(begin + below.n)});
+        while (rows.size() / n_bytes % kGroup != 0) rows.push_back(0);
+        while (leaves->begins.size() % kGroup != 0) {
+            leaves->begins.push_back(0);
+            leaves->entries.push_back(0);
         }
-        while (nodes_of_leaves_.size() < leaf_begins_.size() / kGroup) {
-            nodes_of_leaves_.push_back(static_cast<std::uint16_t>(number));
+        while (leaves->nodes.size() < leaves->begins.size() / kGroup) {
+            leaves->nodes.push_back(static_cast<std::uint16_t>(number));
         }
     }
-    if (!counts_fit) leaf_entries_ = {};
-    leaf_begins_.shrink_to_fit();
-    leaf_entries_.shrink_to_fit();
-    nodes_of_leaves_.shrink_to_fit();
-    leaves_ = ByteMajorCodes::from_rows(std::move(leaves), n_bytes);
+    if (!counts_fit) leaves->entries = {};
+    leaves->begins.shrink_to_fit();
+    leaves->entries.shrink_to_fit();
+    leaves->nodes.shrink_to_fit();
+    leaves->codes = ByteMajorCodes::from_rows(std::move(rows), n_bytes);
+    leaves_ = std::move(leaves);
 }
 
 void LevelTree::weigh(const SortedCodes& codes, LevelNodes& level) {
@@ -164,10 +177,13 @@ std::size_t LevelNodes::nbytes() const {
     return prefixes.nbytes() + row_begin.nbytes() + weights.nbytes() + heavy.nbytes();
 }
 
+std::size_t Leaves::nbytes() const {
+    return sizeof(Leaves) + codes.nbytes() + below.nbytes() + nodes.nbytes() + begins.nbytes() + entries.nbytes();
+}
+
 std::size_t LevelTree::nbytes() const {
     std::size_t bytes = levels_.capacity() * sizeof(LevelNodes) + below_.nbytes() + weights_.nbytes() +
-                        near_nodes_.nbytes() + moments_.nbytes() + leaves_below_.nbytes() + leaves_.nbytes() +
-                        leaf_begins_.nbytes() + leaf_entries_.nbytes() + nodes_of_leaves_.nbytes();
+                        near_nodes_.nbytes() + moments_.nbytes() + (has_leaves() ? leaves_->nbytes() : 0);
     for (const LevelNodes& level : levels_) bytes += level.nbytes();
     return bytes;
 }

@@ -39,12 +39,27 @@ struct LevelNodes {
     std::size_t nbytes() const;
 };
 
-/// Numbers of nodes and entries below nodes of the first level.
+/// The codes themselves, below the nodes of the last level of a coarse tree. Those below each node of the first level
+/// begin a new group of places, and are its rows in turn.
+struct Leaves {
+    explicit Leaves(std::size_t n_bytes) : codes(n_bytes) {}
+
+    ByteMajorCodes codes;           // of each place, without the bytes of the first level
+    Array<RowRange> below;          // the places below each node of the first level
+    Array<std::uint16_t> nodes;     // for each group, the node of the first level that it is below
+    Array<std::uint8_t> begins;     // 1 for the first leaf below a node of the last level, else 0; up to a whole group
+    Array<std::uint8_t> entries;    // of each place, up to a whole group; empty if a leaf has more than a byte can tell
+    std::uint8_t most_entries = 0;  // of a leaf, if a byte can tell
+
+    std::size_t nbytes() const;
+};
+
+/// Numbers of nodes and entries below nodes of the first level. A segment has fewer than 2^32 of each.
 struct Weights {
-    std::uint64_t n_nodes;  ///< these nodes themselves
-    std::uint64_t n_entries;
-    std::uint64_t n_below;  ///< nodes of the second level
-    std::uint64_t unused;   ///< four numbers make a vector
+    std::uint32_t n_nodes;  ///< these nodes themselves
+    std::uint32_t n_entries;
+    std::uint32_t n_below;  ///< nodes of the second level
+    std::uint32_t unused;   ///< four numbers make a vector
 
     void add(const Weights& other) {
         n_nodes += other.n_nodes;
@@ -67,13 +82,15 @@ class LevelTree {
     void hold_leaves(const SortedCodes& codes, const LevelLayout& layout);
 
     std::size_t n_rows() const { return n_rows_; }
+    std::size_t n_entries() const { return n_entries_; }
     std::size_t n_levels() const { return levels_.size(); }
-    bool has_leaves() const { return !leaves_below_.empty(); }
+    bool has_leaves() const { return leaves_ != nullptr; }
+    const Leaves& leaves() const { return *leaves_; }
     /// The levels, and the leaves if there are any.
     std::size_t n_depths() const { return n_levels() + (has_leaves() ? 1 : 0); }
     /// The nodes of a level, or at depth n_levels() the leaves.
     const ByteMajorCodes& prefixes(std::size_t depth) const {
-        return depth == n_levels() ? leaves_ : levels_[depth].prefixes;
+        return depth == n_levels() ? leaves_->codes : levels_[depth].prefixes;
     }
     const LevelNodes& level(std::size_t depth) const { return levels_[depth]; }
     const LevelNodes& last() const { return levels_.back(); }
@@ -91,47 +108,34 @@ class LevelTree {
         const RowRange& places = below_[(depth - 1) * levels_[0].n_nodes + number];
         return {places.begin, places.end};
     }
-    /// In a coarse tree, the places of a level but the first, or of the leaves, below each node of the first level. The
-    /// leaves of a range are its rows in turn.
+    /// In a coarse tree, the places of a level but the first, or of the leaves, below each node of the first level.
     const RowRange* places_below(std::size_t depth) const {
-        return depth == n_levels() ? leaves_below_.data() : below_.data() + (depth - 1) * levels_[0].n_nodes;
+        return depth == n_levels() ? leaves_->below.data() : below_.data() + (depth - 1) * levels_[0].n_nodes;
     }
-    /// For each place of the leaves, up to a whole group: 1 if the leaf is the first below a node of the last level,
-    /// else 0.
-    const Array<std::uint8_t>& leaf_begins() const { return leaf_begins_; }
-    /// The entries of each place of the leaves, up to a whole group; empty if a leaf has more than a byte can tell.
-    const Array<std::uint8_t>& leaf_entries() const { return leaf_entries_; }
-    std::uint8_t most_leaf_entries() const { return most_leaf_entries_; }
-    /// For each group of leaves, the node of the first level that they are below.
-    const Array<std::uint16_t>& nodes_of_leaves() const { return nodes_of_leaves_; }
     /// In a coarse tree, the numbers below each node of the first level.
     const Array<Weights>& weights() const { return weights_; }
     /// Of the second level of a coarse tree; empty if they would take much memory beside the nodes.
     const NearNodes& near_nodes() const { return near_nodes_; }
     /// Of the prefixes of the last level, if the tree is coarse and has several levels; else empty.
     const PrefixMoments& moments() const { return moments_; }
-    /// The cut that a search found last at a level, or of the leaves at depth n_levels(). A search that begins with it
-    /// has less to count; its result does not depend on it.
-    std::uint16_t likely_cut(std::size_t depth) const { return likely_cuts_[depth]; }
-    void note_cut(std::size_t depth, std::uint16_t cut) const { likely_cuts_[depth] = cut; }
+    /// The cut that a search found last at each depth. A search that begins with them has less to count; its result
+    /// does not depend on them.
+    std::vector<std::uint16_t> likely_cuts() const;
+    void note_cuts(const std::vector<std::uint16_t>& cuts) const;
     std::size_t nbytes() const;
 
  private:
     static void weigh(const SortedCodes& codes, LevelNodes& level);
 
     std::vector<LevelNodes> levels_;
-    std::size_t n_rows_;
+    std::size_t n_rows_, n_entries_;
     std::unique_ptr<std::atomic<std::uint16_t>[]> likely_cuts_;
     // Of a coarse tree:
     Array<RowRange> below_;   // for each depth from 1 to n_levels(): the range of each first-level node
     Array<Weights> weights_;  // of each first-level node
     NearNodes near_nodes_;
     PrefixMoments moments_;
-    Array<RowRange> leaves_below_;  // each first-level node
-    ByteMajorCodes leaves_{0};      // without the bytes of the first level; each range begins a new group
-    Array<std::uint8_t> leaf_begins_, leaf_entries_;
-    std::uint8_t most_leaf_entries_ = 0;
-    Array<std::uint16_t> nodes_of_leaves_;
+    std::unique_ptr<const Leaves> leaves_;
 };
 
 }  // namespace fasthash

@@ -303,8 +303,6 @@ AVX2_INLINE __m256i counted(const __m256i* totals, const std::uint8_t* weights, 
     return _mm256_add_epi64(count, _mm256_add_epi64(low, high));
 }
 
-enum class Counting { none, ones, weights };
-
 // kOnly: the bytes of the only part; 0: any number of parts of any size.
 template <Counting kCounting, std::size_t kOnly>
 AVX2 void scan_parts_of(const PartScan& scan, TotalCount* count) {
@@ -348,7 +346,7 @@ AVX2 void scan_parts_counting(const PartScan& scan, TotalCount* count) {
 
 AVX2 void scan_parts(const PartScan& scan, TotalCount* count) {
     if (count == nullptr) return scan_parts_counting<Counting::none>(scan, count);
-    if (count->weights == nullptr) return scan_parts_counting<Counting::ones>(scan, count);
+    if (count->weights == nullptr) return scan_parts_counting<Counting::codes>(scan, count);
     scan_parts_counting<Counting::weights>(scan, count);
 }
 
@@ -426,12 +424,12 @@ AVX2 void scan_two_parts_of(const TwoPartScan& scan) {
                 sums[0] = _mm256_add_epi8(sums[0], look_up(halves[b][0], tables + b * kPrepared));
                 sums[1] = _mm256_add_epi8(sums[1], look_up(halves[b][1], tables + b * kPrepared));
             }
-            const __m256i beyond = all_bytes(static_cast<std::uint8_t>(query.limit + 1));
+            const __m256i beyond = all_bytes(static_cast<std::uint8_t>(query.threshold + 1));
             if (__builtin_expect(all_beyond(sums, beyond), 1)) continue;
             store(totals, sums[0]);
             store(totals + kHalf, sums[1]);
-            const __m256i limit = all_bytes(query.limit);
-            scan.sink->take(query, g, bits_of(at_most(sums[0], limit), at_most(sums[1], limit)), firsts, totals);
+            const __m256i within = all_bytes(query.threshold);
+            scan.sink->take(query, g, bits_of(at_most(sums[0], within), at_most(sums[1], within)), firsts, totals);
         }
     }
 }

@@ -45,12 +45,15 @@ AVX512 __attribute__((noinline)) void give_narrow(const GroupScan& scan, std::si
     scan.sink->take(q, g, rows, distances);
 }
 
+// Distances over some bytes. kBytes: their number, or 0 for any.
 template <typename Count, std::size_t kBytes>
-AVX512_INLINE __m512i group_sums(const std::uint8_t* group, const std::uint8_t* query, std::size_t any_bytes) {
+AVX512_INLINE __m512i sums_of(const std::uint8_t* group, const std::uint8_t* prepared, std::size_t first,
+                              std::size_t any_bytes) {
     const std::size_t n_bytes = kBytes ? kBytes : any_bytes;
-    __m512i sums = byte_distances<Count>(group, query, 0);
+    __m512i sums = byte_distances<Count>(group, prepared, first);
 #pragma GCC unroll 16
-    for (std::size_t b = 1; b < n_bytes; ++b) sums = _mm512_add_epi8(sums, byte_distances<Count>(group, query, b));
+    for (std::size_t b = 1; b < n_bytes; ++b)
+        sums = _mm512_add_epi8(sums, byte_distances<Count>(group, prepared, first + b));
     return sums;
 }
 
@@ -70,7 +73,7 @@ AVX512_INLINE void scan_narrow(const GroupScan& scan, std::size_t g = 0) {
 #pragma GCC unroll 4
             for (std::size_t i = 0; i < kTogether; ++i) {
                 if (slot == 0) prefetch_ahead(group + i * group_bytes, group_bytes, scan.n_queries);
-                sums[i] = group_sums<Count, kBytes>(group + i * group_bytes, query, n_bytes);
+                sums[i] = sums_of<Count, kBytes>(group + i * group_bytes, query, 0, n_bytes);
             }
             const __m512i least = _mm512_min_epu8(_mm512_min_epu8(sums[0], sums[1]), _mm512_min_epu8(sums[2], sums[3]));
             const __m512i threshold = _mm512_set1_epi8(static_cast<char>(scan.thresholds[q]));
@@ -82,7 +85,7 @@ AVX512_INLINE void scan_narrow(const GroupScan& scan, std::size_t g = 0) {
         for (std::size_t slot = 0; slot < scan.n_queries; ++slot) {
             const std::size_t q = scan.queries[slot];
             const std::uint8_t* query = scan.prepared + q * n_bytes * Count::kPrepared;
-            give_narrow(scan, q, g, group_sums<Count, kBytes>(scan.groups + g * group_bytes, query, n_bytes));
+            give_narrow(scan, q, g, sums_of<Count, kBytes>(scan.groups + g * group_bytes, query, 0, n_bytes));
         }
     }
 }
@@ -166,21 +169,7 @@ void scan_groups(const GroupScan& scan) {
     }
 }
 
-// Distances over some bytes. kBytes: their number, or 0 for any.
-template <typename Count, std::size_t kBytes>
-AVX512_INLINE __m512i sums_of(const std::uint8_t* group, const std::uint8_t* prepared, std::size_t first,
-                              std::size_t any_bytes) {
-    const std::size_t n_bytes = kBytes ? kBytes : any_bytes;
-    __m512i sums = byte_distances<Count>(group, prepared, first);
-#pragma GCC unroll 16
-    for (std::size_t b = 1; b < n_bytes; ++b)
-        sums = _mm512_add_epi8(sums, byte_distances<Count>(group, prepared, first + b));
-    return sums;
-}
-
-enum class Counting { none, codes, weights };
-
-// Numbers of totals up to two limits, or sums of their weights.
+// Numbers of totals up to two distances, or sums of their weights.
 template <Counting kCounting>
 class CountWithin {
  public:
@@ -326,7 +315,7 @@ AVX512_INLINE void scan_two_parts_for(const TwoPartScan& scan, TwoPartQuery& que
 #pragma GCC unroll 16
         for (std::size_t b = 0; b < n_bytes; ++b) bytes[b] = query_byte<Count>(query.prepared, b);
         const __m512i largest[2] = {all_bytes(query.largest[0]), all_bytes(query.largest[1])};
-        const __m512i limit = all_bytes(query.limit);
+        const __m512i threshold = all_bytes(query.threshold);
         __m512i firsts, totals;
         __mmask64 rows;
         std::size_t g;
@@ -348,7 +337,7 @@ AVX512_INLINE void scan_two_parts_for(const TwoPartScan& scan, TwoPartQuery& que
             for (std::size_t b = first_bytes; b < n_bytes; ++b) {
                 totals = _mm512_add_epi8(totals, byte_distances<Count>(group, bytes[b], b));
             }
-            rows = _mm512_cmple_epu8_mask(totals, limit);
+            rows = _mm512_cmple_epu8_mask(totals, threshold);
         } while (rows == 0 && left != 0);
         if (rows == 0) break;
         std::uint8_t all_firsts[kGroup], all_totals[kGroup];

@@ -18,8 +18,7 @@ namespace {
 
 constexpr std::size_t kGroupsOfPlanes = 8;
 constexpr std::size_t kPlaneBytes = kGroup / 8 * kGroupsOfPlanes;
-constexpr std::size_t kMostBytes = 48;   // of codes in planes, which fill the first-level cache
-constexpr std::size_t kMostNarrow = 31;  // of narrow codes, whose distances fit a byte
+constexpr std::size_t kMostBytes = 48;  // of codes in planes, which fill the first-level cache
 
 // The planes of narrow codes stand beside their complements, so that adding up one of both for each bit of a query
 // gives the distances. Planes of wide codes stand alone, to fit the cache, and are flipped where the query has the bit.
@@ -50,8 +49,9 @@ struct LookUp {
             std::memset(byte.repeated, query[b], sizeof byte.repeated);
             for (std::size_t t = 0; t < 8; ++t) {
                 const std::size_t set = query[b] >> t & 1u;
-                byte.offsets[t] = static_cast<std::uint16_t>(
-                    n_bytes <= kMostNarrow ? (b * 8 + t) * kBitBytes<true> + set * kPlaneBytes : set * sizeof *kFlips);
+                byte.offsets[t] = static_cast<std::uint16_t>(n_bytes <= kMostPartBytes
+                                                                 ? (b * 8 + t) * kBitBytes<true> + set * kPlaneBytes
+                                                                 : set * sizeof *kFlips);
             }
             std::memcpy(prepared + b * kPrepared, &byte, sizeof byte);
         }
@@ -220,7 +220,7 @@ template <std::size_t kBytes, std::size_t kDigits = 8>
 AVX512 void scan_planes(const GroupScan& scan) {
     const std::size_t n_bytes = kBytes ? kBytes : scan.n_bytes;
     alignas(64)
-        std::uint8_t planes[kDigits == 8 ? kMostNarrow * 8 * kBitBytes<true> : kMostBytes * 8 * kBitBytes<false>];
+        std::uint8_t planes[kDigits == 8 ? kMostPartBytes * 8 * kBitBytes<true> : kMostBytes * 8 * kBitBytes<false>];
     std::size_t g = 0;
     for (; g + kFewestGroups <= scan.n_groups; g += kGroupsOfPlanes) {
         const std::size_t n_groups = scan.n_groups - g < kGroupsOfPlanes ? scan.n_groups - g : kGroupsOfPlanes;
@@ -238,7 +238,7 @@ AVX512 void scan_planes(const GroupScan& scan) {
 }
 
 void scan_groups_of_queries(const GroupScan& scan) {
-    const bool narrow = scan.n_bytes <= kMostNarrow;
+    const bool narrow = scan.n_bytes <= kMostPartBytes;
     if (scan.n_queries < (narrow ? kFewestQueries : kFewestOfWide) || scan.n_bytes > kMostBytes) {
         return scan_groups<LookUp>(scan);
     }

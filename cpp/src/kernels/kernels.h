@@ -82,11 +82,11 @@ struct TotalCount {
 
 struct TwoPartQuery;
 
-/// Receives the codes within the limit of a query.
+/// Receives the codes within the threshold of a query.
 class TwoPartSink {
  public:
-    /// Bit i of `rows` is set if place i of the group is within the limit, whether it has a code or not. `firsts` has
-    /// all 64 totals over the first part, `totals` over both. May lower the limit of the query.
+    /// Bit i of `rows` is set if place i of the group is within the threshold, whether it has a code or not. `firsts`
+    /// has all 64 totals over the first part, `totals` over both. May lower the threshold of the query.
     virtual void take(TwoPartQuery& query, std::size_t group, std::uint64_t rows, const std::uint8_t* firsts,
                       const std::uint8_t* totals) = 0;
 
@@ -102,8 +102,9 @@ struct TwoPartQuery {
     const std::uint8_t* before;    ///< for each node, the distance to its codes over earlier bytes; of nodes compared,
                                    ///< no total of them exceeds a byte
     std::uint64_t wanted;          ///< bit g: whether group g of the scan is compared; 0 from n_groups on
-    std::uint8_t limit;            ///< of the total over both parts, inclusive; re-read after each call of the sink
-    std::uint8_t largest[2];       ///< totals over the first part up to each of these are counted
+    std::uint8_t threshold;   ///< of the total over both parts, inclusive; at most kDropped - 1; re-read after each
+                              ///< call of the sink
+    std::uint8_t largest[2];  ///< totals over the first part up to each of these are counted
     /// The sum of counts[i] is raised by the weights of the totals up to largest[i].
     std::uint64_t counts[2][kLanes];
 };
@@ -168,7 +169,7 @@ struct PlaneScan {
 struct Kernels {
     SimdLevel level;
 
-    /// Bytes per query byte in the prepared form that scan_groups reads.
+    /// Bytes per query byte in the prepared form, which the scans of groups read.
     std::size_t prepared_bytes;
     void (*prepare)(const std::uint8_t* query, std::size_t n_bytes, std::uint8_t* prepared);
     /// Hand every code below its query's threshold to the sink; for each query in the order of the groups.
@@ -185,7 +186,7 @@ struct Kernels {
     /// Set the totals, and count them unless `count` is null.
     void (*scan_parts)(const PartScan& scan, TotalCount* count);
 
-    /// Hand the codes within the limit of each query to the sink, and count totals over the first part.
+    /// Hand the codes within the threshold of each query to the sink, and count totals over the first part.
     void (*scan_two_parts)(const TwoPartScan& scan);
 
     // Over the totals of groups, kGroup for each:

@@ -18,12 +18,6 @@ inline uint8x16_t count(const std::uint8_t* group, const std::uint8_t* query, st
     return vcntq_u8(veorq_u8(vld1q_u8(group + b * kGroup + i * 16), vdupq_n_u8(query[b])));
 }
 
-void give(const GroupScan& scan, std::size_t q, std::size_t g, const std::uint16_t* distances) {
-    std::uint64_t rows = 0;
-    for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{distances[i] < scan.thresholds[q]} << i;
-    scan.sink->take(q, g, rows, distances);
-}
-
 // 16-bit distances, updated after each block of bytes. A query leaves a group as soon as none of its codes can come
 // within the threshold.
 void scan_groups(const GroupScan& scan) {
@@ -50,7 +44,7 @@ void scan_groups(const GroupScan& scan) {
             if (!within) continue;
             std::uint16_t distances[kGroup];
             for (std::size_t i = 0; i < 2 * kVectors; ++i) vst1q_u16(distances + i * 8, sums[i]);
-            give(scan, q, g, distances);
+            totals::give(scan, q, g, distances);
         }
     }
 }

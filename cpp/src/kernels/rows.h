@@ -22,6 +22,9 @@ FASTHASH_INLINE void prefetch_ahead(const std::uint8_t* group, std::size_t group
     for (std::size_t i = 0; i < group_bytes; i += kLine) __builtin_prefetch(group + ahead + i);
 }
 
+/// What a scan of parts counts: nothing, the codes within a distance, or their weights.
+enum class Counting { none, codes, weights };
+
 namespace rows {
 
 template <typename Word>

@@ -72,12 +72,6 @@ FASTHASH_INLINE bool any_below(const Words* words, std::uint64_t threshold, std:
     return ((all[0] & all[1]) & top * each) != top * each;
 }
 
-void give(const GroupScan& scan, std::size_t q, std::size_t g, const std::uint16_t* distances) {
-    std::uint64_t rows = 0;
-    for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{distances[i] < scan.thresholds[q]} << i;
-    scan.sink->take(q, g, rows, distances);
-}
-
 // Codes of up to 15 bytes, whose distances are bytes with a clear top bit. kWidth: the width, or 0 for any.
 template <std::size_t kWidth>
 void scan_narrow(const GroupScan& scan) {
@@ -93,7 +87,7 @@ void scan_narrow(const GroupScan& scan) {
             std::uint16_t distances[kGroup];
             std::memcpy(narrow, sums, kGroup);
             for (std::size_t i = 0; i < kGroup; ++i) distances[i] = narrow[i];
-            give(scan, q, g, distances);
+            totals::give(scan, q, g, distances);
         }
     }
 }
@@ -122,7 +116,7 @@ void scan_wide(const GroupScan& scan) {
             std::uint16_t halves[2][kGroup / 2], distances[kGroup];
             std::memcpy(halves, both, sizeof halves);
             for (std::size_t i = 0; i < kGroup; ++i) distances[i] = halves[i % 2][i / 2];
-            give(scan, q, g, distances);
+            totals::give(scan, q, g, distances);
         }
     }
 }

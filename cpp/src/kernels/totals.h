@@ -1,4 +1,4 @@
-// Kernels over the totals of PartScan, shared by some instruction sets.
+// Kernels over the distances of groups and the totals of PartScan, shared by some instruction sets.
 //
 // Used where vectors have 16 bytes: portable code and NEON. Vectors are those of the compiler.
 #pragma once
@@ -15,6 +15,13 @@ FASTHASH_INLINE Bytes load(const std::uint8_t* values) {
     Bytes bytes;
     std::memcpy(&bytes, values, sizeof bytes);
     return bytes;
+}
+
+/// Hand the codes of a group below a query's threshold to the sink, whose distances are all known.
+inline void give(const GroupScan& scan, std::size_t q, std::size_t g, const std::uint16_t* distances) {
+    std::uint64_t rows = 0;
+    for (std::size_t i = 0; i < kGroup; ++i) rows |= std::uint64_t{distances[i] < scan.thresholds[q]} << i;
+    scan.sink->take(q, g, rows, distances);
 }
 
 inline std::size_t count_at_most(const std::uint8_t* values, std::size_t n_groups, std::uint8_t largest) {
@@ -126,7 +133,7 @@ void scan_two_parts_of_group(const TwoPartScan& scan, std::size_t prepared_bytes
     std::uint64_t rows = 0;
     for (std::size_t i = 0; i < kGroup; ++i) {
         totals[i] = static_cast<std::uint8_t>(firsts[i] + totals[i]);
-        rows |= std::uint64_t{totals[i] <= query.limit} << i;
+        rows |= std::uint64_t{totals[i] <= query.threshold} << i;
     }
     if (rows != 0) scan.sink->take(query, g, rows, firsts, totals);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstddef>
 
 #ifdef __CUDACC__
 #define FASTHASH_KEEP_RULE __host__ __device__ inline
@@ -23,6 +24,13 @@ FASTHASH_KEEP_RULE double keep_at_least(double keep, double total) {
 /// Largest whole number that is at most keep * total: bits of a level.
 FASTHASH_KEEP_RULE double keep_at_most(double keep, double total) {
     return std::floor(keep * total * (1 + kKeepTolerance));
+}
+
+inline std::size_t nodes_kept(double keep, std::size_t n) {
+    return static_cast<std::size_t>(keep_at_least(keep, static_cast<double>(n)));
+}
+inline std::size_t bits_kept(double keep, std::size_t n_bits) {
+    return static_cast<std::size_t>(keep_at_most(keep, static_cast<double>(n_bits)));
 }
 
 }  // namespace fasthash

@@ -4,12 +4,6 @@
 #include <numeric>
 
 namespace fasthash {
-namespace {
-
-// Codes of one kernel call stay in the first-level cache while all queries are compared with them.
-constexpr std::size_t kCallBytes = 16 * 1024;
-
-}  // namespace
 
 template <typename Totals>
 KeptScan<Totals>::KeptScan(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, bool by_level,
@@ -35,7 +29,7 @@ void KeptScan<Totals>::run(std::vector<KeptRows> wanted, Stopper& stopper) {
     wanted_ = std::move(wanted);
     for (const KeptRows& each : wanted_) of_query_[each.query] = &each;
     // The nearest range of each query first: it brings the threshold down.
-    for (const KeptRows& each : wanted_) settle(each);
+    for (const KeptRows& each : wanted_) take_sample(each);
     if (wanted_.size() == 1) {
         run_alone(wanted_[0], stopper);
     } else {
@@ -47,7 +41,7 @@ void KeptScan<Totals>::run(std::vector<KeptRows> wanted, Stopper& stopper) {
 
 // Lowers the threshold of a query that has found fewer than k entries, to the k-th distance of a sample.
 template <typename Totals>
-void KeptScan<Totals>::settle(const KeptRows& wanted) {
+void KeptScan<Totals>::take_sample(const KeptRows& wanted) {
     constexpr std::size_t kMost = 8;  // groups of a sample
     TopK& nearest = block_.nearest[wanted.query];
     if (nearest.has_k() || wanted.ranges.empty()) return;
@@ -118,10 +112,10 @@ bool KeptScan<Totals>::compare(NumberRange rows, const std::uint32_t* queries, s
     if (n_queries == 0 || rows.begin >= rows.end) return true;
     rows_ = rows;
     for (std::size_t i = 0; i < n_queries; ++i) waiting_.refresh(queries[i]);
-    const std::size_t groups_per_call = std::max<std::size_t>(1, kCallBytes / (kGroup * codes_.n_bytes()));
+    const std::size_t per_call = groups_of_call(codes_.n_bytes());
     const std::size_t end_group = (rows.end + kGroup - 1) / kGroup;
-    for (first_group_ = rows.begin / kGroup; first_group_ < end_group; first_group_ += groups_per_call) {
-        const std::size_t n = std::min(groups_per_call, end_group - first_group_);
+    for (first_group_ = rows.begin / kGroup; first_group_ < end_group; first_group_ += per_call) {
+        const std::size_t n = std::min(per_call, end_group - first_group_);
         groups_ = codes_.groups(first_group_, n, scratch_);
         kernels().scan_groups(
             {prepared_.data(), queries, n_queries, waiting_.thresholds(), groups_, n, codes_.n_bytes(), this});
@@ -164,7 +158,8 @@ std::uint64_t KeptScan<Totals>::kept_rows(std::size_t query, const std::uint8_t*
         return rows;
     }
     typename Totals::Value totals[kGroup];
-    Totals::scan({prepared(query), group, codes_.n_bytes(), one_group_, layout_, 0, wanted.cuts.size(),
+    const CodeRun one_group{0, kGroup, 0};
+    Totals::scan({prepared(query), group, codes_.n_bytes(), &one_group, 1, layout_, 0, wanted.cuts.size(),
                   wanted.cuts.data(), by_level_},
                  totals);
     std::uint8_t kept[kGroup];  // compilers turn this loop into vectors

@@ -35,7 +35,7 @@ class KeptScan final : private GroupSink {
     void run(std::vector<KeptRows> wanted, Stopper& stopper);
 
  private:
-    void settle(const KeptRows& wanted);
+    void take_sample(const KeptRows& wanted);
     void run_alone(const KeptRows& wanted, Stopper& stopper);
     void run_lists(bool nearest, Stopper& stopper);
     // False if the search must end.
@@ -54,7 +54,6 @@ class KeptScan final : private GroupSink {
     Array<std::uint8_t> scratch_;
     WaitingHits waiting_;
     Sample sample_;
-    const std::vector<CodeRun> one_group_{{0, kGroup, 0}};
     std::vector<KeptRows> wanted_;
     std::vector<const KeptRows*> of_query_;
     std::vector<std::uint32_t> lists_, end_of_list_;  // the queries of each range of rows

@@ -2,13 +2,14 @@
 // below the kept nodes of the first level, which several queries share.
 //
 // Used by the pruned search. The cut of the second level is known only after the pass, which counts the nodes up to a
-// guess of it. A sample, and hits nearer than the guess, lower the limit of later hits, so that few are kept in memory.
-// The hits are complete if k of them turn out to be within the cut. Otherwise, or if a query meets too many hits, it is
-// left to TreeLevels.
+// guess of it. A sample, and hits nearer than the guess, lower the threshold of later hits, so that few are kept in
+// memory. The hits are complete if k of them turn out to be within the cut. Otherwise, or if a query meets too many
+// hits, it is left to TreeLevels.
 #pragma once
 
 #include <initializer_list>
 #include <numeric>
+#include <optional>
 #include <vector>
 
 #include "codes/level_tree.h"
@@ -20,23 +21,29 @@ namespace fasthash {
 
 /// The nodes that a query keeps at the first level.
 struct FirstLevel {
-    const std::vector<std::uint32_t>& nodes;  ///< ascending
-    const std::uint8_t* distances;            ///< of all nodes of the level, up to a whole group; kDropped beyond
-    std::size_t largest;                      ///< distance of a kept node; those of other nodes are larger
+    const Array<std::uint32_t>& nodes;  ///< ascending
+    const std::uint8_t* distances;      ///< of all nodes of the level, up to a whole group; kDropped beyond
+    std::size_t largest;                ///< a distance; those of nodes that are not kept are larger
 };
 
 class LeafSearch final : private TwoPartSink {
  public:
     static constexpr std::size_t kMostQueries = TwoPartScan::kMostQueries;
 
-    /// `prepared`: the queries of the block, prepared by Kernels::prepare.
+    /// `prepared`: the queries of the block, prepared by Kernels::prepare. `likely_cut`: of the second level.
     LeafSearch(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, const Pruning& pruning,
-               const QueryBlock& block, const std::uint8_t* prepared);
+               const QueryBlock& block, const std::uint8_t* prepared, std::uint16_t likely_cut);
 
     /// Whether the tree, the mode and k allow this step, and it saves time.
     static bool serves(const LevelTree& tree, const Pruning& pruning, std::size_t k);
     /// Search at most kMostQueries queries of the block from `first` on. Returns a mask of those that it answered.
-    std::uint32_t run(std::size_t first, const std::vector<FirstLevel>& kept, std::uint16_t& likely_cut);
+    std::uint32_t run(std::size_t first, const std::vector<FirstLevel>& kept);
+    /// The most frequent cut so far, or the one given: a guess for the next queries.
+    std::uint16_t likely_cut() const { return likely_cut_; }
+    /// Take the cut of a query into account; of those answered, that is done.
+    void note_cut(std::uint16_t cut) {
+        if (!by_level_ && ++n_with_cut_[cut] > n_with_cut_[likely_cut_]) likely_cut_ = cut;
+    }
 
  private:
     struct Hit {
@@ -44,12 +51,13 @@ class LeafSearch final : private TwoPartSink {
         std::uint8_t first, total;  // distances over both levels, and over the whole code
     };
     struct Query : TwoPartQuery {
+        const FirstLevel* kept;
         std::vector<std::uint64_t> groups;  // below kept nodes, a bit for each
         std::size_t n_groups;               // of them
         std::size_t needed;                 // the weight that the nodes kept at the second level must have
-        std::uint8_t guess;                 // of the cut; nearer codes over both levels lower the limit
+        std::uint8_t guess;                 // of the cut; nearer codes over both levels lower the threshold
         bool gave_up;                       // too many hits
-        std::size_t n_within;               // hits up to the guess, within the limit
+        std::size_t n_within;               // hits up to the guess, within the threshold
         std::uint32_t n_at[kDropped];       // of them, by distance
         std::vector<Hit> hits;
 
@@ -58,21 +66,22 @@ class LeafSearch final : private TwoPartSink {
         }
     };
 
-    void begin(Query& query, const FirstLevel& kept, const std::uint8_t* prepared, std::uint16_t guess);
-    void settle(Query& query, const FirstLevel& kept);
+    void begin(Query& query, const FirstLevel& kept, const std::uint8_t* prepared);
+    void take_sample(Query& query);
     void compare(std::size_t first_group, std::size_t n_groups, std::size_t n_queries);
     void take(TwoPartQuery& query, std::size_t group, std::uint64_t rows, const std::uint8_t* firsts,
               const std::uint8_t* totals) override;
-    bool finish(std::size_t q, const FirstLevel& kept, const Query& query, std::uint16_t& likely_cut);
-    std::uint16_t find_cut(const FirstLevel& kept, const Query& query, bool& too_few);
-    void note(std::size_t q, const FirstLevel& kept, const Query& query, std::size_t cut);
+    bool finish(std::size_t q, const Query& query);
+    std::optional<std::uint16_t> cut_of(const Query& query);
+    std::optional<std::uint16_t> find_cut(const Query& query);
+    void note(std::size_t q, const Query& query, std::size_t cut);
     std::uint8_t largest_certain(const Query& query, std::size_t node) const {
         return by_level_ ? static_cast<std::uint8_t>(query.before[node] + cut_on_level_) : query.guess;
     }
-    RowRange places_of(std::size_t node) const { return tree_.places_below(tree_.n_levels())[node]; }
+    RowRange places_of(std::size_t node) const { return leaves_.below[node]; }
     CodeRun run_of(const Query& query, std::uint32_t node) const;
     void compare_runs(const Query& query, std::initializer_list<CodePart> parts, TotalCount* count = nullptr);
-    void compare_firsts(const FirstLevel& kept, const Query& query, TotalCount* count = nullptr);
+    void compare_firsts(const Query& query, TotalCount* count = nullptr);
     std::size_t weigh(const Array<std::uint8_t>& weights, std::size_t largest) const;
 
     const SortedCodes& codes_;
@@ -87,12 +96,13 @@ class LeafSearch final : private TwoPartSink {
     const std::size_t cut_on_level_;  // if so
     const std::size_t n_needed_;      // entries to return
     const std::size_t most_hits_;
-    const ByteMajorCodes& leaves_;
+    const Leaves& leaves_;
     const Array<std::uint8_t>& weights_;
     const std::uint8_t most_weight_;
     std::vector<Query> queries_;
-    std::size_t first_group_ = 0;            // of the scan under way
-    std::uint16_t likely_limit_;             // of the next query's sample
+    std::size_t first_group_ = 0;     // of the scan under way
+    std::uint16_t likely_threshold_;  // of the next query's sample
+    std::uint16_t likely_cut_;
     std::vector<std::uint32_t> n_with_cut_;  // for each cut, the queries that had it
     std::vector<std::uint32_t> sampled_;     // nodes
     std::vector<CodeRun> runs_;              // codes of one query

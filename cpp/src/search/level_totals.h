@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <vector>
 
 #include "codes/code_bits.h"
 #include "fasthash/codes.h"
@@ -20,7 +19,8 @@ struct LevelScan {
     const std::uint8_t* prepared;  ///< the whole query, prepared by Kernels::prepare
     const std::uint8_t* groups;    ///< these hold the bytes from first_level on
     std::size_t n_bytes;           ///< of each code or prefix there
-    const std::vector<CodeRun>& runs;
+    const CodeRun* runs;
+    std::size_t n_runs;
     const LevelLayout& layout;
     std::size_t first_level, end_level;
     const std::uint16_t* cuts;  ///< of each level from 0 on
@@ -66,22 +66,25 @@ struct NarrowTotals {
                                 static_cast<Value>(std::min<std::uint16_t>(levels.cuts[d], kDropped))};
         }
         kernels().scan_parts({levels.prepared + first_byte * kernels().prepared_bytes, levels.groups, levels.n_bytes,
-                              levels.runs.data(), levels.runs.size(), parts, n_parts, levels.by_level, totals},
+                              levels.runs, levels.n_runs, parts, n_parts, levels.by_level, totals},
                              count);
     }
     static std::size_t count_at_most(const Value* totals, std::size_t n_groups, std::size_t largest) {
-        return kernels().count_at_most(totals, n_groups, static_cast<Value>(std::min<std::size_t>(largest, 254)));
+        return kernels().count_at_most(totals, n_groups, below_dropped(largest));
     }
     static std::uint64_t sum_at_most(const Value* totals, const std::uint8_t* weights, std::size_t n_groups,
                                      std::size_t largest) {
-        return kernels().sum_at_most(totals, weights, n_groups,
-                                     static_cast<Value>(std::min<std::size_t>(largest, 254)));
+        return kernels().sum_at_most(totals, weights, n_groups, below_dropped(largest));
     }
     /// The positions of the totals in least .. largest. least < kDropped.
     static std::size_t find(const Value* totals, std::size_t n_groups, std::size_t least, std::size_t largest,
                             std::uint32_t* positions) {
-        return kernels().find_between(totals, n_groups, static_cast<Value>(least),
-                                      static_cast<Value>(std::min<std::size_t>(largest, kDropped - 1)), positions);
+        return kernels().find_between(totals, n_groups, static_cast<Value>(least), below_dropped(largest), positions);
+    }
+
+ private:
+    static Value below_dropped(std::size_t largest) {
+        return static_cast<Value>(std::min<std::size_t>(largest, kDropped - 1));
     }
 };
 
@@ -90,7 +93,8 @@ struct WideTotals {
     static constexpr Value kDropped = UINT16_MAX;
 
     static void scan(const LevelScan& levels, Value* totals, TotalCount* count = nullptr) {
-        for (const CodeRun& run : levels.runs) {
+        for (std::size_t r = 0; r < levels.n_runs; ++r) {
+            const CodeRun& run = levels.runs[r];
             const std::size_t n_groups = groups_of(run), first = run.first_group * kGroup;
             for (std::size_t g = 0; g < n_groups; ++g) scan_group(levels, run, g, totals + g * kGroup);
             for (std::size_t i = 0; count != nullptr && i < 2; ++i) {

@@ -31,14 +31,14 @@ class TreeSearch final : private RowSink {
           tree_(tree),
           pruning_(pruning),
           block_(block),
+          guesses_(tree.likely_cuts()),
           scan_(codes, tree, layout, pruning.mode == KeepMode::radius, block) {
         std::size_t most_places = 1;
         for (std::size_t depth = 0; depth < tree.n_depths(); ++depth) {
-            guesses_.push_back(tree.likely_cut(depth));
             most_places = std::max(most_places, tree.prefixes(depth).size());
         }
         if (LeafSearch::serves(tree, pruning, block.nearest[0].k())) {
-            leaf_search_.emplace(codes, tree, layout, pruning, block, scan_.prepared(0));
+            leaf_search_.emplace(codes, tree, layout, pruning, block, scan_.prepared(0), guesses_[1]);
         }
         const std::size_t n_together =
             leaf_search_ ? kTogether : std::clamp<std::size_t>(kTotalBytes / most_places, 1, kTogether);
@@ -53,13 +53,15 @@ class TreeSearch final : private RowSink {
         for (std::size_t q = 0; q < n && !stopper.stopped(); q += levels_.size()) {
             search({q, std::min(q + levels_.size(), n)});
         }
-        for (std::size_t depth = 0; depth < tree_.n_depths(); ++depth) tree_.note_cut(depth, guesses_[depth]);
+        if (leaf_search_) guesses_[1] = leaf_search_->likely_cut();
+        tree_.note_cuts(guesses_);
         scan_.run(std::move(waiting_), stopper);
     }
 
  private:
     // Queries that share the groups in the first-level cache, as long as their totals stay in the second.
     static constexpr std::size_t kTogether = 16, kTotalBytes = 256 * 1024, kChunkBytes = 512 * 1024;
+    static_assert(kTogether <= LeafSearch::kMostQueries);
 
     void search(NumberRange queries);
     std::uint32_t search_leaves(NumberRange queries);
@@ -79,6 +81,7 @@ class TreeSearch final : private RowSink {
     std::vector<TreeLevels<Totals>> levels_;
     KeptScan<Totals> scan_;
     std::optional<LeafSearch> leaf_search_;
+    std::vector<FirstLevel> kept_;  // by the queries of a leaf search
     std::vector<KeptRows> waiting_;
     std::vector<RowHit> hits_;
 
@@ -111,7 +114,9 @@ void TreeSearch<Totals>::search(NumberRange queries) {
             }
         }
         for (std::size_t i = 0; i < queries.size(); ++i) {
-            if (is_open(i)) levels_[i].settle();
+            if (!is_open(i)) continue;
+            levels_[i].settle();
+            if (depth == 1 && leaf_search_) leaf_search_->note_cut(levels_[i].cuts()[1]);
         }
     }
     for (std::size_t i = 0; i < queries.size(); ++i) {
@@ -127,13 +132,13 @@ void TreeSearch<Totals>::search(NumberRange queries) {
 // Returns a mask of the queries that are answered.
 template <typename Totals>
 std::uint32_t TreeSearch<Totals>::search_leaves(NumberRange queries) {
-    std::vector<FirstLevel> kept;
+    kept_.clear();
     if constexpr (std::is_same_v<Totals, NarrowTotals>) {
         for (std::size_t i = 0; i < queries.size(); ++i) {
-            kept.push_back({levels_[i].first_kept(), levels_[i].totals(), levels_[i].largest()});
+            kept_.push_back({levels_[i].first_kept(), levels_[i].totals(), levels_[i].largest()});
         }
     }
-    return leaf_search_->run(queries.begin, kept, guesses_[1]);
+    return leaf_search_->run(queries.begin, kept_);
 }
 
 template <typename Totals>

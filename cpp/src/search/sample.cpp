@@ -15,7 +15,10 @@ struct Collector final : GroupSink {
 
 void Sample::compare(const std::uint8_t* prepared, const std::uint8_t* groups, std::size_t n_groups,
                      std::size_t n_bytes) {
-    if (n_bytes <= kMostPartBytes) return compare(prepared, groups, n_groups, n_bytes, {{0, n_bytes, kDropped}}, false);
+    if (n_bytes <= kMostPartBytes) {
+        const CodePart whole{0, n_bytes, kDropped};
+        return compare(prepared, groups, n_groups, n_bytes, &whole, 1, false);
+    }
     n_groups_ = n_groups;
     n_bytes_ = n_bytes;
     words_.resize(n_groups * kGroup);
@@ -26,13 +29,12 @@ void Sample::compare(const std::uint8_t* prepared, const std::uint8_t* groups, s
 }
 
 void Sample::compare(const std::uint8_t* prepared, const std::uint8_t* groups, std::size_t n_groups,
-                     std::size_t n_bytes, const std::vector<CodePart>& parts, bool alone) {
+                     std::size_t n_bytes, const CodePart* parts, std::size_t n_parts, bool alone) {
     n_groups_ = n_groups;
     n_bytes_ = n_bytes;
     bytes_.resize(n_groups * kGroup);
     const CodeRun all{0, static_cast<std::uint32_t>(n_groups * kGroup), 0};
-    kernels().scan_parts({prepared, groups, n_bytes, &all, 1, parts.data(), parts.size(), alone, bytes_.data()},
-                         nullptr);
+    kernels().scan_parts({prepared, groups, n_bytes, &all, 1, parts, n_parts, alone, bytes_.data()}, nullptr);
 }
 
 void Sample::keep(std::size_t group, std::uint64_t rows) {

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <algorithm>
-#include <vector>
 
 #include "kernels/kernels.h"
 #include "platform/array.h"
@@ -18,7 +17,7 @@ class Sample {
     void compare(const std::uint8_t* prepared, const std::uint8_t* groups, std::size_t n_groups, std::size_t n_bytes);
     /// The same, leaving out the codes that the parts drop. n_bytes is at most kMostPartBytes. `alone`: see PartScan.
     void compare(const std::uint8_t* prepared, const std::uint8_t* groups, std::size_t n_groups, std::size_t n_bytes,
-                 const std::vector<CodePart>& parts, bool alone);
+                 const CodePart* parts, std::size_t n_parts, bool alone);
     /// Leave out the codes of a group but those whose bit is set.
     void keep(std::size_t group, std::uint64_t rows);
     /// The k-th smallest distance; `most` if it is larger. most <= n_bits.

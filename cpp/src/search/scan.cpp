@@ -8,9 +8,6 @@
 namespace fasthash {
 namespace {
 
-// Codes of one kernel call stay in the first-level cache while all queries of the block are compared with them.
-constexpr std::size_t kCallBytes = 16 * 1024;
-
 // Number of groups in a sample: all if the codes are few; otherwise about as many as balance the time to count the
 // sample against the time to push codes that it does not exclude. 0 if k is too large for a sample to be of use.
 std::size_t sample_size(std::size_t n_groups, std::size_t k) {
@@ -56,10 +53,10 @@ void BlockScan::run(NumberRange rows, const std::vector<std::uint32_t>& queries,
 
 void BlockScan::compare(NumberRange groups, const std::vector<std::uint32_t>& queries, Stopper& stopper) {
     for (const std::uint32_t query : queries) waiting_.refresh(query);
-    const std::size_t groups_per_call = std::max<std::size_t>(1, kCallBytes / (kGroup * codes_.n_bytes()));
+    const std::size_t per_call = groups_of_call(codes_.n_bytes());
     std::size_t n_calls = 0;
-    for (first_group_ = groups.begin; first_group_ < groups.end; first_group_ += groups_per_call) {
-        const std::size_t n = std::min(groups_per_call, groups.end - first_group_);
+    for (first_group_ = groups.begin; first_group_ < groups.end; first_group_ += per_call) {
+        const std::size_t n = std::min(per_call, groups.end - first_group_);
         groups_ = codes_.groups(first_group_, n, scratch_);
         kernels().scan_groups({prepared_.data(), queries.data(), queries.size(), waiting_.thresholds(), groups_, n,
                                codes_.n_bytes(), this});
@@ -87,7 +84,7 @@ std::size_t BlockScan::take_sample(NumberRange groups, const std::vector<std::ui
             sample_.compare(prepared, codes, n, codes_.n_bytes());
         } else {
             const SafeCuts::Parts parts = safe_cuts_->parts(query);
-            sample_.compare(prepared, codes, n, codes_.n_bytes(), parts.parts, parts.alone);
+            sample_.compare(prepared, codes, n, codes_.n_bytes(), parts.parts, parts.n_parts, parts.alone);
         }
         sample_.keep(0, rows_of_group(rows_, groups.begin * kGroup));
         sample_.keep(n - 1, rows_of_group(rows_, (groups.begin + n - 1) * kGroup));

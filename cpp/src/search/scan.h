@@ -4,6 +4,7 @@
 // of 64 codes.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "codes/byte_major_codes.h"
@@ -34,6 +35,12 @@ struct QueryBlock {
     /// Add the work done for query q to its statistics.
     void note(std::size_t q, const QueryStats& work) const;
 };
+
+/// Groups of one call of a kernel: they stay in the first-level cache while all queries are compared with them.
+inline std::size_t groups_of_call(std::size_t n_bytes) {
+    constexpr std::size_t kBytes = 16 * 1024;
+    return std::max<std::size_t>(1, kBytes / (kGroup * n_bytes));
+}
 
 /// Compares queries of a block with ranges of rows, and pushes the entries of the near rows.
 ///

@@ -36,14 +36,14 @@ void TreeLevels<Totals>::start(const std::uint8_t* prepared, const std::uint16_t
 template <typename Totals>
 void TreeLevels<Totals>::open_level() {
     if (!counts()) {
-        const double n_bits = static_cast<double>(layout_.level_bytes(depth_) * 8);
+        const std::size_t n_bits = layout_.level_bytes(depth_) * 8;
         cuts_[depth_] =
-            given_ != nullptr ? given_[depth_] : static_cast<std::uint16_t>(keep_at_most(pruning_.keep, n_bits));
+            given_ != nullptr ? given_[depth_] : static_cast<std::uint16_t>(bits_kept(pruning_.keep, n_bits));
     } else {
         cuts_[depth_] = Totals::kDropped;
         // Scores are counted at the guess and below while they are in the cache.
         counts_.assign(largest_score() + 1, kUnknown);
-        guess_ = std::clamp<std::size_t>(guesses_[depth_], 1, std::min<std::size_t>(largest_score(), 254));
+        guess_ = std::clamp<std::size_t>(guesses_[depth_], 1, std::min<std::size_t>(largest_score(), kDropped - 1));
         counts_[guess_] = counts_[guess_ - 1] = 0;
     }
 }
@@ -72,7 +72,7 @@ void TreeLevels<Totals>::list_runs() {
 template <typename Totals>
 std::vector<std::uint32_t> TreeLevels<Totals>::ranges() const {
     if (!tree_.is_coarse()) return {0};
-    std::vector<std::uint32_t> ranges = first_kept_;
+    std::vector<std::uint32_t> ranges(first_kept_.begin(), first_kept_.end());
     const auto nearest = std::min_element(first_distances_.begin(), first_distances_.end()) - first_distances_.begin();
     if (!ranges.empty()) std::rotate(ranges.begin(), ranges.begin() + nearest, ranges.begin() + nearest + 1);
     return ranges;
@@ -89,7 +89,15 @@ template <typename Totals>
 LevelScan TreeLevels<Totals>::scan_of(const std::vector<CodeRun>& runs, const std::uint16_t* cuts) const {
     const ByteMajorCodes& prefixes = tree_.prefixes(depth_);
     const std::size_t first_level = starts_below_first() ? 1 : 0;
-    return {prepared_, prefixes.stored().data(), prefixes.n_bytes(), runs, layout_, first_level, depth_ + 1, cuts,
+    return {prepared_,
+            prefixes.stored().data(),
+            prefixes.n_bytes(),
+            runs.data(),
+            runs.size(),
+            layout_,
+            first_level,
+            depth_ + 1,
+            cuts,
             by_level_};
 }
 
@@ -191,7 +199,7 @@ std::size_t TreeLevels<Totals>::count_candidates() {
 template <typename Totals>
 std::size_t TreeLevels<Totals>::weighed(std::size_t largest, const Value* scores) {
     const Array<std::uint32_t>& all = level().heavy;
-    constexpr std::size_t kFewHeavy = 32;  // of as many nodes, one
+    constexpr std::size_t kFewHeavy = 32;  // if more than one node in as many is heavy, summing all takes less time
     if (all.size() > level().n_nodes / kFewHeavy && tree_.is_coarse() && depth_ == 0) {
         const Weights* of_node = tree_.weights().data();
         std::size_t entries = 0;
@@ -219,9 +227,7 @@ template <typename Totals>
 std::uint16_t TreeLevels<Totals>::find_cut() {
     const auto count_of = [this](std::size_t score) { return counted(score); };
     const auto weight_of = [this](std::size_t score) { return weighed(score, totals_.data()); };
-    const auto kept = [this](std::size_t total) {
-        return static_cast<std::size_t>(keep_at_least(pruning_.keep, static_cast<double>(total)));
-    };
+    const auto kept = [this](std::size_t total) { return nodes_kept(pruning_.keep, total); };
     // In every mode the kept subtrees must hold k entries, so that the search can return k.
     if (pruning_.mode == KeepMode::gallery_ratio) {
         return guesses_[depth_] =

@@ -5,7 +5,6 @@
 // more level, whose cut keeps the k nearest.
 #pragma once
 
-#include <cstring>
 #include <vector>
 
 #include "codes/level_tree.h"
@@ -31,9 +30,11 @@ class TreeLevels {
     /// Find the cut of the level under way, and go to the next one if there is one.
     void settle();
 
-    // After settling the first level of a coarse tree:
+    // After settling the first level of a coarse tree, and each level after it:
     /// The nodes kept there, ascending.
-    const std::vector<std::uint32_t>& first_kept() const { return first_kept_; }
+    const Array<std::uint32_t>& first_kept() const { return first_kept_; }
+    /// A total; those of nodes that are not kept are larger.
+    std::size_t largest() const { return largest_total_; }
     /// The totals of the level settled last, until the next one is compared.
     const Value* totals() const { return totals_.data(); }
 
@@ -42,8 +43,6 @@ class TreeLevels {
     const std::vector<std::uint16_t>& cuts() const { return cuts_; }
     /// Nodes kept at all levels but the last.
     std::size_t n_kept() const { return n_kept_; }
-    /// The largest total of a kept node of the last level. Other nodes have a larger one.
-    std::size_t largest() const { return largest_total_; }
     /// Number of nodes of the last level whose total is at most this.
     std::size_t count_up_to(std::size_t total) {
         return counts() && pruning_.mode == KeepMode::node_ratio ? counted(total) : count(total);
@@ -102,9 +101,9 @@ class TreeLevels {
     std::size_t n_needed_ = 0;  // entries that must be kept
     std::size_t depth_ = 0;
     std::vector<std::uint16_t> cuts_;
-    std::size_t largest_total_ = 0;  // of a kept node of the level settled last
+    std::size_t largest_total_ = 0;  // see largest()
     std::size_t n_kept_ = 0;
-    std::vector<std::uint32_t> first_kept_;       // nodes kept at the first level of a coarse tree, ascending
+    Array<std::uint32_t> first_kept_;             // nodes kept at the first level of a coarse tree, ascending
     std::vector<std::uint16_t> first_distances_;  // of the query to each of them
     std::vector<CodeRun> runs_;                   // places compared at the level under way, ascending
     std::vector<CodeRun> runs_in_chunk_;

@@ -9,11 +9,11 @@
 namespace fasthash {
 namespace {
 
-// Threads for n pieces of work. One piece needs no system call to know the threads, which takes as long as comparing
-// thousands of codes.
+// Threads for n pieces of work. num_threads() may be a system call, as slow as comparing thousands of codes; one piece
+// of work does not need it.
 std::size_t threads_for(std::size_t n) { return n <= 1 ? 1 : num_threads(); }
 
-// The most queries that one of all threads gets.
+// Queries for each thread, rounded up.
 std::size_t share_of_thread(std::size_t n) {
     const std::size_t n_threads = threads_for(n);
     return (n + n_threads - 1) / n_threads;
@@ -137,23 +137,26 @@ std::vector<std::size_t> search_safe(const Segment& segment, const LevelLayout& 
     std::vector<std::vector<std::size_t>> left(n_blocks);
     parallel_for(n_blocks, [&](std::size_t b) {
         const NumberRange queries = chunk_of(n, n_blocks, b);
+        const CodeView codes{task.queries.row(queries.begin), queries.size(), task.queries.n_bytes};
+        const SafeCuts safe_cuts = segment.safe_cuts(codes, layout, pruning, task.wanted.k, kind);
+        if (safe_cuts.empty()) {
+            for (std::size_t q = queries.begin; q < queries.end; ++q) left[b].push_back(q);
+            return;
+        }
         Findings findings(task, queries, order);
         QueryBlock block = findings.block(task, true);
-        const SafeCuts safe_cuts = segment.safe_cuts(block.queries, layout, pruning, task.wanted.k, kind);
         block.safe_cuts = &safe_cuts;
-        for (std::size_t q = 0; q < queries.size() && !safe_cuts.empty(); ++q) {
+        for (std::size_t q = 0; q < queries.size(); ++q) {
             if (safe_cuts.radius(q) < 0) findings.nearest[q].limit(-1);  // finds nothing
         }
-        if (!safe_cuts.empty()) {
-            if (scanned) {
-                segment.scan_chunk(block, {}, 0, 1, stopper);
-            } else {
-                segment.search(block, {}, stopper);
-            }
+        if (scanned) {
+            segment.scan_chunk(block, {}, 0, 1, stopper);
+        } else {
+            segment.search(block, {}, stopper);
         }
         note_pruned(findings);
         for (std::size_t q = 0; q < queries.size(); ++q) {
-            if (safe_cuts.empty() || !findings.nearest[q].has_k()) {
+            if (!findings.nearest[q].has_k()) {
                 left[b].push_back(queries.begin + q);
                 continue;
             }
