@@ -3,8 +3,9 @@
     python benchmarks/report.py [--quick] [--only PART ...]
 
 writes report.json and report.md into benchmarks/results/, the pictures into docs/images/, and the tables into
-docs/figures.md, docs/index.md and README.md. One thread and k = 10 unless a row says otherwise; medians of runs that
-took turns in one process. Some fifteen minutes and 4 GB; --quick: a tenth of the codes, and no pictures or pages.
+docs/figures.md, docs/index.md, docs/width.md and README.md. One thread and k = 10 unless a row says otherwise; medians
+of runs that took turns in one process. Some fifteen minutes and 4 GB; --quick: a tenth of the codes, and no pictures or
+pages.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import fasthash as fh
 import keep
 from fasthash import _core
 from pages import fill_page
-from report_page import draw, figures, first_page, page, readme
+from report_page import draw, figures, first_page, page, readme, widths
 from report_rows import cheapest, exact_share, fixed_costs, ivf_curve, on_real_codes, us, within_radius
 from workloads import cpu_name, interleaved, learned_like, one_by_one
 
@@ -357,6 +358,7 @@ def main():
     fill_page(ROOT / "docs" / "figures.md", figures(report))
     fill_page(ROOT / "README.md", readme(report))
     fill_page(ROOT / "docs" / "index.md", first_page(report))
+    fill_page(ROOT / "docs" / "width.md", widths(report))
 
 
 if __name__ == "__main__":

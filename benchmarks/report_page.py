@@ -111,6 +111,17 @@ def scans(report):
     )
 
 
+def widths(report):
+    """The table of docs/width.md."""
+    rows = []
+    for r in report["flat_widths"]:
+        if 16 <= r["bits"] <= 512:
+            codes = {16: "65,536", 32: "4.3·10⁹", 64: "1.8·10¹⁹"}.get(r["bits"], "")
+            rows.append([str(r["bits"]), str(r["bits"] // 8), codes, number(r["fasthash"]), f"{r['ratio']:.1f}"])
+    head = [f"scan of {millions(report['n'])} codes, µs a query", "times as fast as faiss"]
+    return {"bench widths": table(["bits", "bytes a code", "distinct codes, at most", *head], rows)}
+
+
 def scan_levels(report):
     levels = [r for r in report["flat_single"] if not r["row"].startswith("k =")]
     each = ", ".join(f"{number(r['fasthash'])} µs with {r['row'].split(', ')[1]} kernels" for r in levels)

@@ -41,9 +41,9 @@ def programs(prefix, tmp_path_factory):
     return {name: folder / language / name for language, name in EXAMPLES.items()}
 
 
-@pytest.fixture(scope="module")
-def programs_of_the_docs(tmp_path_factory):
-    """The examples, built by the commands of docs/c.md against the installed Python package."""
+@pytest.fixture(scope="module", params=["an installation", "the Python package"])
+def programs_of_the_docs(request, prefix, tmp_path_factory):
+    """The examples, built by the commands of docs/c.md against either."""
     need("pkg-config")
     folder = tmp_path_factory.mktemp("docs")
     shutil.copytree(ROOT / "examples", folder / "examples")
@@ -53,8 +53,18 @@ def programs_of_the_docs(tmp_path_factory):
     python.chmod(0o755)
     of_the_core, *of_programs = re.findall(r"```sh\n(.*?)```", DOCS, flags=re.DOTALL)
     assert "-DFASTHASH_PYTHON=OFF" in of_the_core  # what `core_build` does
+    commands = "\n".join(of_programs)
+    if request.param == "an installation":
+        (folder / ".local").symlink_to(prefix)
+        (folder / ".local/lib").exists() or (folder / ".local/lib").symlink_to("lib64")
+    else:
+        (of_cmake,) = re.findall(r"`(-Dfasthash_DIR=.*?)`", DOCS)
+        of_pkgconfig = of_cmake.partition("=")[2].replace("get_cmake_dir", "get_pkgconfig_dir")
+        assert commands.count("~/.local") == 2
+        commands = commands.replace("-DCMAKE_PREFIX_PATH=~/.local", of_cmake)
+        commands = commands.replace("~/.local/lib/pkgconfig", of_pkgconfig)
     path = os.pathsep.join([str(python.parent), PATH])
-    call("sh", "-e", "-c", "\n".join(of_programs), cwd=folder, env={"PATH": path})
+    call("sh", "-e", "-c", commands, cwd=folder, env={"PATH": path, "HOME": str(folder)})
     return folder
 
 

@@ -206,7 +206,7 @@ def search(
     column: _codes.Column = None,
     notation: _codes.InNotation = None,
     mmap: Annotated[
-        bool, typer.Option("--mmap", help="Map the index file: ready at once, but slower for many queries.")
+        bool, typer.Option("--mmap", help="Map the index file: ready at once; processes share its codes.")
     ] = False,
     ray: OnRay = False,
     shards: Shards = None,
