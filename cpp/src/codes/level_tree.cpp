@@ -22,6 +22,79 @@ void for_each_row(const SortedCodes& codes, const LevelLayout& layout, Visit vis
     }
 }
 
+// Collects the nodes of all levels but the last from the rows, in their order.
+class NodeCollector {
+ public:
+    NodeCollector(const LevelLayout& layout, std::size_t n_first, bool coarse)
+        : layout_(layout),
+          n_levels_(layout.n_levels() - 1),
+          n_first_(n_first),
+          coarse_(coarse),
+          prefixes(n_levels_),
+          below(coarse ? n_levels_ * n_first : 0) {
+        for (std::size_t depth = 0; depth < n_levels_; ++depth) {
+            levels.emplace_back(layout.offset(depth + 1) - first_byte(depth));
+        }
+    }
+
+    // first_new: the first level at which the code differs from that of the row before.
+    void add(std::size_t row, const std::uint8_t* code, std::size_t first_new) {
+        if (coarse_ && first_new == 0) {
+            if (row > 0) end_range(row);
+            begin_range(row);
+        }
+        if (coarse_ && n_levels_ > 1 && first_new < n_levels_) whole.append(code, layout_.offset(n_levels_));
+        for (std::size_t depth = first_new; depth < n_levels_; ++depth) {
+            LevelNodes& level = levels[depth];
+            prefixes[depth].append(code + first_byte(depth), level.prefixes.n_bytes());
+            level.row_begin.push_back(static_cast<std::uint32_t>(row));
+            ++level.n_nodes;
+        }
+    }
+    void finish(std::size_t n_rows) {
+        if (coarse_) end_range(n_rows);
+        for (LevelNodes& level : levels) {
+            level.row_begin.push_back(static_cast<std::uint32_t>(n_rows));
+            level.row_begin.shrink_to_fit();
+        }
+    }
+
+ private:
+    std::size_t first_byte(std::size_t depth) const { return coarse_ && depth > 0 ? layout_.offset(1) : 0; }
+    RowRange& range_at(std::size_t depth) { return below[(depth - 1) * n_first_ + n_ended_]; }
+    void begin_range(std::size_t row) {
+        for (std::size_t depth = 1; depth <= n_levels_; ++depth) {
+            range_at(depth).begin =
+                static_cast<std::uint32_t>(depth == n_levels_ ? row : levels[depth].row_begin.size());
+        }
+    }
+    // Nodes below the next node of the first level begin a new group.
+    void end_range(std::size_t end_row) {
+        for (std::size_t depth = 1; depth <= n_levels_; ++depth) {
+            range_at(depth).end =
+                static_cast<std::uint32_t>(depth == n_levels_ ? end_row : levels[depth].row_begin.size());
+            if (depth == n_levels_) continue;
+            Array<std::uint32_t>& row_begin = levels[depth].row_begin;
+            while (row_begin.size() % kGroup != 0) row_begin.push_back(static_cast<std::uint32_t>(end_row));
+            while (prefixes[depth].size() < row_begin.size() * levels[depth].prefixes.n_bytes()) {
+                prefixes[depth].push_back(0);
+            }
+        }
+        ++n_ended_;
+    }
+
+    const LevelLayout& layout_;
+    const std::size_t n_levels_, n_first_;
+    const bool coarse_;
+    std::size_t n_ended_ = 0;  // ranges
+
+ public:
+    std::vector<LevelNodes> levels;             // without their prefixes
+    std::vector<Array<std::uint8_t>> prefixes;  // of each level, those of one node after the other
+    Array<std::uint8_t> whole;                  // of a coarse tree of several levels: whole prefixes of the last one
+    Array<RowRange> below;                      // of a coarse tree: see LevelTree::places_below
+};
+
 }  // namespace
 
 std::size_t first_new_level(const std::uint8_t* code, const std::uint8_t* before, const LevelLayout& layout) {
@@ -44,55 +117,18 @@ LevelTree::LevelTree(const SortedCodes& codes, const LevelLayout& layout)
     std::size_t n_first = 0;
     for_each_row(codes, layout, [&](std::size_t, const std::uint8_t*, std::size_t level) { n_first += level == 0; });
     const bool coarse = n_first > 0 && n_first * kRowsOfCoarseNode <= n_rows_;
-    if (coarse) below_.resize(n_levels * n_first);
-    const auto first_byte = [&](std::size_t depth) { return coarse && depth > 0 ? layout.offset(1) : 0; };
-
-    std::vector<Array<std::uint8_t>> prefixes(n_levels);
-    Array<std::uint8_t> whole;  // prefixes of the last level
-    for (std::size_t depth = 0; depth < n_levels; ++depth) {
-        levels_.emplace_back(layout.offset(depth + 1) - first_byte(depth));
-    }
-    std::size_t n_before = 0;  // ranges that have ended
-    const auto end_range = [&](std::size_t end_row) {
-        for (std::size_t depth = 1; depth <= n_levels; ++depth) {
-            RowRange& range = below_[(depth - 1) * n_first + n_before];
-            range.end = static_cast<std::uint32_t>(depth == n_levels ? end_row : levels_[depth].row_begin.size());
-            if (depth == n_levels) continue;
-            Array<std::uint32_t>& row_begin = levels_[depth].row_begin;
-            while (row_begin.size() % kGroup != 0) row_begin.push_back(static_cast<std::uint32_t>(end_row));
-            while (prefixes[depth].size() < row_begin.size() * levels_[depth].prefixes.n_bytes()) {
-                prefixes[depth].push_back(0);
-            }
-        }
-        ++n_before;
-    };
-    const auto begin_range = [&](std::size_t row) {
-        for (std::size_t depth = 1; depth <= n_levels; ++depth) {
-            below_[(depth - 1) * n_first + n_before].begin =
-                static_cast<std::uint32_t>(depth == n_levels ? row : levels_[depth].row_begin.size());
-        }
-    };
-    for_each_row(codes, layout, [&](std::size_t row, const std::uint8_t* code, std::size_t first_new) {
-        if (coarse && first_new == 0) {
-            if (row > 0) end_range(row);
-            begin_range(row);
-        }
-        if (coarse && n_levels > 1 && first_new < n_levels) whole.append(code, layout.offset(n_levels));
-        for (std::size_t depth = first_new; depth < n_levels; ++depth) {
-            LevelNodes& level = levels_[depth];
-            prefixes[depth].append(code + first_byte(depth), level.prefixes.n_bytes());
-            level.row_begin.push_back(static_cast<std::uint32_t>(row));
-            ++level.n_nodes;
-        }
+    NodeCollector nodes(layout, n_first, coarse);
+    for_each_row(codes, layout, [&nodes](std::size_t row, const std::uint8_t* code, std::size_t first_new) {
+        nodes.add(row, code, first_new);
     });
-    if (coarse) end_range(n_rows_);
-    if (!whole.empty()) moments_ = PrefixMoments({whole.data(), last().n_nodes, layout.offset(n_levels)});
+    nodes.finish(n_rows_);
+    levels_ = std::move(nodes.levels);
+    below_ = std::move(nodes.below);
+    if (!nodes.whole.empty()) moments_ = PrefixMoments({nodes.whole.data(), last().n_nodes, layout.offset(n_levels)});
     for (std::size_t depth = 0; depth < n_levels; ++depth) {
         LevelNodes& level = levels_[depth];
-        level.row_begin.push_back(static_cast<std::uint32_t>(n_rows_));
-        level.row_begin.shrink_to_fit();
-        prefixes[depth].shrink_to_fit();
-        level.prefixes = ByteMajorCodes::from_rows(std::move(prefixes[depth]), level.prefixes.n_bytes());
+        nodes.prefixes[depth].shrink_to_fit();
+        level.prefixes = ByteMajorCodes::from_rows(std::move(nodes.prefixes[depth]), level.prefixes.n_bytes());
         weigh(codes, level);
     }
     for (std::size_t number = 0; coarse && number < n_first; ++number) {

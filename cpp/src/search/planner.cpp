@@ -94,13 +94,14 @@ PlanChoice choose_plan(const SortedCodes& codes, Memory memory, std::optional<Pl
             if (choice.cost < least) smallest = std::move(choice);
         }
     }
-    for (const Shape& shape : shapes_of_tables(codes.n_rows(), codes.n_bytes() * 8)) {
-        const auto [n_substrings, substring_bits] = shape;
+    const auto may_have = [&](Plan plan, std::size_t n_substrings, std::size_t substring_bits) {
+        if (wanted) return plan == *wanted;
+        if (memory == Memory::compact) return false;
+        return bytes_of_tables(codes, n_substrings, substring_bits) <= bytes_allowed(codes, memory);
+    };
+    for (const auto& [n_substrings, substring_bits] : shapes_of_tables(codes.n_rows(), codes.n_bytes() * 8)) {
         const Plan plan = n_substrings == 1 ? Plan::prefix : Plan::multi_index;
-        if (wanted ? plan != *wanted
-                   : memory == Memory::compact ||
-                         bytes_of_tables(codes, n_substrings, substring_bits) > bytes_allowed(codes, memory))
-            continue;
+        if (!may_have(plan, n_substrings, substring_bits)) continue;
         stopper.check();
         const double cost = costs.by_substrings(n_substrings, substring_bits);
         if (cost >= least) continue;

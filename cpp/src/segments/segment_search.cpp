@@ -54,35 +54,48 @@ struct Findings {
     std::vector<QueryStats> stats;
 };
 
+// How a search is divided: blocks of queries, and chunks of the codes that are scanned.
+struct Division {
+    std::vector<bool> scanned;  // for each segment
+    std::size_t n_blocks, n_chunks;
+};
+
+Division divide(const std::vector<SearchedSegment>& segments, const SearchTask& task) {
+    Division division{std::vector<bool>(segments.size()), 0, 0};
+    const std::size_t n = task.queries.n, per_thread = n / std::min(n, threads_for(n));
+    std::size_t scan_bytes = 0;
+    for (std::size_t s = 0; s < segments.size(); ++s) {
+        division.scanned[s] = segments[s].segment->scans(per_thread, task.wanted);
+        if (division.scanned[s]) scan_bytes += segments[s].segment->scan_bytes();
+    }
+    const std::size_t most_chunks = scan_bytes / kMinChunkBytes, n_threads = threads_for(std::max(n, most_chunks));
+    std::size_t per_block = 1;
+    if (!segments.empty()) {
+        per_block = division.scanned[0] ? most_queries_at_once(task.queries.n_bytes, task.wanted)
+                                        : segments[0].segment->queries_at_once();
+        per_block = std::min(per_block, (n + n_threads - 1) / n_threads);
+    }
+    division.n_blocks = (n + per_block - 1) / per_block;
+    // With fewer blocks than threads, several threads share the scans of a block.
+    const std::size_t n_threads_of_block = (n_threads + division.n_blocks - 1) / division.n_blocks;
+    division.n_chunks = std::max<std::size_t>(1, std::min(n_threads_of_block, most_chunks));
+    return division;
+}
+
 }  // namespace
 
 void search_segments(const std::vector<SearchedSegment>& segments, IdOrder order, const SearchTask& task,
                      Stopper& stopper) {
     const std::size_t n = task.queries.n;
     if (n == 0) return;
-    const std::size_t per_thread = n / std::min(n, threads_for(n));
-    std::vector<bool> scanned(segments.size());
-    std::size_t scan_bytes = 0;
-    for (std::size_t s = 0; s < segments.size(); ++s) {
-        scanned[s] = segments[s].segment->scans(per_thread, task.wanted);
-        if (scanned[s]) scan_bytes += segments[s].segment->scan_bytes();
-    }
-    const std::size_t most_chunks = scan_bytes / kMinChunkBytes, n_threads = threads_for(std::max(n, most_chunks));
-    std::size_t per_block = 1;
-    if (!segments.empty()) {
-        per_block = scanned[0] ? most_queries_at_once(task.queries.n_bytes, task.wanted)
-                               : segments[0].segment->queries_at_once();
-        per_block = std::min(per_block, (n + n_threads - 1) / n_threads);
-    }
-    const std::size_t n_blocks = (n + per_block - 1) / per_block;
-    // With fewer blocks than threads, several threads share the scans of a block.
-    const std::size_t n_chunks = std::max<std::size_t>(1, std::min((n_threads + n_blocks - 1) / n_blocks, most_chunks));
+    const Division division = divide(segments, task);
+    const std::size_t n_blocks = division.n_blocks, n_chunks = division.n_chunks;
     if (n_chunks > 1 && segments.size() > 1) order = IdOrder::any;  // threads take chunks of all of them
 
     const auto search_chunk = [&](Findings& findings, std::size_t chunk) {
         for (std::size_t s = 0; s < segments.size() && !stopper.stopped(); ++s) {
             const QueryBlock block = findings.block(task, s == 0);
-            if (scanned[s]) {
+            if (division.scanned[s]) {
                 segments[s].segment->scan_chunk(block, segments[s].visibility, chunk, n_chunks, stopper);
             } else if (chunk == 0) {
                 segments[s].segment->search(block, segments[s].visibility, stopper);
