@@ -265,11 +265,13 @@ def draw(report, folder):
     plt.close(figure)
 
     figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    star = 20  # smaller for each setting, which may lie on the one before
     for name, points in report["recall"]["curves"].items():
         own = name.startswith("fasthash")
         axes.plot(
-            *zip(*points, strict=True), "*" if own else "o-", markersize=13 if own else 4, label=name, clip_on=False
+            *zip(*points, strict=True), "*" if own else "o-", markersize=star if own else 4, label=name, clip_on=False
         )
+        star = star * 0.5 if own else star
     axes.set(
         yscale="log",
         xlabel=f"share of queries with all ten distances right ({report['recall']['n']:,} codes, p = .12)",
@@ -287,8 +289,14 @@ def draw(report, folder):
             next(r["bytes_per_code"] for r in largest if (r["codes"], r["memory"]) == (c, memory)) for c in names
         ]
         bars = axes.bar(np.arange(len(names)) + 0.27 * (i - 1), heights, 0.25, label=memory)
-        axes.bar_label(bars, fmt="%.1f", fontsize=8)
-    axes.axhline(8, color="0.5", linewidth=0.8, linestyle="--")
+        paper = {
+            "facecolor": "white",
+            "edgecolor": "none",
+            "pad": 0,
+        }  # so that the line does not strike a label through
+        axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=2, bbox=paper)
+    axes.axhline(8, color="0.5", linewidth=0.8, linestyle="--", zorder=0)
+    axes.text(-0.4, 8.4, "8: the code alone", color="0.35", fontsize=8)
     axes.set_xticks(range(len(names)), names)
     axes.set(ylabel=f"bytes a code, ids included\n({report['n_large']:,} codes of 64 bits)")
     axes.legend(frameon=False, title="memory=")

@@ -49,6 +49,7 @@ _NO_IDS = [
     ({0, 1, 2}, "object"),
     (None, "object"),
 ]
+_HINTS = {"<U": "; ids(keys) of a Store or KeyedIndex returns the ids of keys"}  # strings may be keys
 _NO_MASKS = [([True, False, True], "bool")]
 # Arrays of ids, and filters of ids.
 _TOO_LARGE = [
@@ -57,21 +58,24 @@ _TOO_LARGE = [
     ([0, 1, 2**63], ValueError, f"must fit int64, got {2**63}"),
 ]
 ID_ARRAYS = [
-    *((ids, TypeError, f"must be an integer array, got dtype {dtype}") for ids, dtype in _NO_IDS + _NO_MASKS),
+    *(
+        (ids, TypeError, f"must be an integer array, got dtype {dtype}{_HINTS.get(dtype[:2], '')}")
+        for ids, dtype in _NO_IDS + _NO_MASKS
+    ),
     *_TOO_LARGE,
 ]
 FILTERS = [
-    (ids, TypeError, f"must be an integer array of ids or a bool mask, got dtype {dtype}")
+    (ids, TypeError, f"must be an integer array of ids or a bool mask, got dtype {dtype}{_HINTS.get(dtype[:2], '')}")
     for ids, dtype in _NO_IDS
     if ids is not None and not isinstance(ids, set)  # no filter, and a good one
 ] + [
     *_TOO_LARGE,
-    (0, ValueError, "must have one axis, got shape ()"),
+    (5, ValueError, "must have one axis, got shape (); use [5] for a single one"),
     (np.bool_(True), ValueError, "must have one axis, got shape ()"),
     (np.array([[0, 1]]), ValueError, "must have one axis, got shape (1, 2)"),
     (np.zeros((1, 0), np.int64), ValueError, "must have one axis, got shape (1, 0)"),
     ({0, True}, TypeError, "must be a set of integers, got one with a bool"),
-    ({0, "1"}, TypeError, "must be an integer array of ids or a bool mask, got dtype <U21"),
+    ({0, "1"}, TypeError, "must be an integer array of ids or a bool mask, got dtype <U21; ids(keys) of a Store"),
     (range(2**62, 2**64, 2**60), ValueError, "must fit int64, got range("),
     (range(2**33), ValueError, f"must be a range of at most {2**32} ids, got {2**33} in range(0, {2**33})"),
     (np.ones((3, 1), bool), ValueError, "must have one axis, got shape (3, 1)"),

@@ -51,8 +51,8 @@ MODULES = {
     "_progress results record threads native",
     "codes": "codes _code_text _code_writing _integers perceptual turning _code_tables code_files filters "
     "_saved_folder",
-    "indices": "_index_options _query_filters _index_base _index_files _flat_index _hier_index index _gpu_arrays "
-    "_gpu_copy gpu several duplicates interop neighbors",
+    "indices": "_folder_kinds _index_options _query_filters _index_base _index_files _flat_index _hier_index index "
+    "_gpu_arrays _gpu_copy gpu several duplicates interop neighbors",
     "stores": "store",
     "embeddings": "_quantiser _vectors _embedding_state _saved_kinds rescoring",
     "many machines": "distributed._ray distributed.merge distributed.pruning distributed.shard distributed.fleet "

@@ -2,6 +2,8 @@
 
 import json
 import os
+import stat
+import sys
 import threading
 
 import numpy as np
@@ -12,6 +14,7 @@ pytest.importorskip("timm", reason="checkpoints need the extra 'train'")
 
 import fasthash as fh
 from fasthash import _checkpoint, _saved_folder
+from fasthash._resume import write_state
 from fasthash.encoder import HashEncoder
 from fasthash.heads import HashHead
 from fasthash.record import TrainingRecord
@@ -118,6 +121,22 @@ def test_a_new_save_replaces_the_old_one_and_nothing_else(tmp_path):
     assert HashHead.load(tmp_path).kind == "sliced"
     assert len(list(tmp_path.iterdir())) == len(others) + 2
     assert all((tmp_path / name).read_text() == "mine" for name in others)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs permissions as POSIX has them")
+@pytest.mark.parametrize(("umask", "expected"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_saved_files_have_the_permissions_of_new_files(tmp_path, umask, expected):
+    before = os.umask(umask)
+    try:
+        make_head().save(tmp_path)
+        make_head().save(tmp_path)
+        head = make_head()
+        for _ in range(2):  # the second replaces the first
+            write_state(tmp_path / "state", head, torch.optim.SGD(head.parameters(), 0.1), None, {})
+    finally:
+        os.umask(before)
+    assert len(list(tmp_path.iterdir())) == 3
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {expected}
 
 
 @pytest.mark.parametrize(

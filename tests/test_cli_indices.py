@@ -367,6 +367,7 @@ def make_mistakes(codes, folder):
         (lambda codes: np.unpackbits(codes, axis=1).astype(np.int64), 8),
         (lambda codes: np.unpackbits(codes, axis=1) - np.float32(0.5), 8),
         (lambda codes: (codes ^ np.uint8(128)).view(np.int8), 8),
+        (lambda codes: np.unpackbits(codes, axis=1).astype(np.int8) * np.int8(2) - np.int8(1), 8),
         (lambda codes: codes.astype(np.int32), 8),
         (lambda codes: np.array([code.tobytes().hex() for code in codes]), 8),
         (lambda codes: np.unpackbits(codes[0]).astype(np.uint64), 8),

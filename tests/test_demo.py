@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 from documents import ROOT
 from fasthash.demo import run_demo
 from fasthash.demo.measure import compare_searches, memory_per_code, prefix_quality
-from fasthash.demo.page import _columns
+from fasthash.demo.page import _columns, write_page
 from fasthash.demo.plan import make_plan
 from fasthash.demo.provenance import command_line, serve_command
 from fasthash.encoder import HashEncoder
@@ -84,11 +84,56 @@ def test_columns_that_are_the_same_in_every_row_become_a_sentence():
         row["microseconds_per_query"] = row["codes_compared"] * 2
     shown, same = _columns(rows, 10)
     assert [column["key"] for column in shown] == ["codes_compared", "nodes_visited", "microseconds_per_query"]
-    assert [(column["title"], column["text"]) for column in same] == [
-        ("recall@10", "1.0000"),
-        ("precision@10", "0.5000"),
+    assert [(column["title"], set(column["texts"])) for column in same] == [
+        ("recall@10", {"1.0000"}),
+        ("precision@10", {"0.5000"}),
     ]
+    assert [column["texts"] for column in shown] == [["3.0", "5.0"], ["3.0", "5.0"], ["6.00", "10.00"]]
     assert [column["most"] for column in shown] == [5.0, 5.0, 10.0]
+
+
+@pytest.fixture
+def made_up_report(codes, tmp_path):
+    """A report of a gallery of hand-made codes, with the fields that the page shows; nothing is trained."""
+    index = fh.HierIndex((8, 16, 40))
+    index.add(codes[0])
+    index.save(tmp_path / "gallery.fh")
+    return {
+        "data": {"name": "made up", "n_train": 100, "n_gallery": 100, "n_query": 10, "n_classes": 2},
+        "model": {"backbone": "none", "weights": "none", "level_bits": [8, 16, 40], "image_size": 32, "loss": "none"}
+        | {"training": {"epochs": 1}},
+        "quality": prefix_quality(*codes, (8, 16, 40)),
+        "searches": compare_searches(index, *codes, k=10, keep=0.3, repeats=1),
+        "memory": memory_per_code(index, tmp_path / "gallery.fh"),
+        "seconds": {"train": 1},
+        "machine": {"device": "cpu", "cpu": "none", "cores": 1},
+        "k": 10,
+        "chance": 0.5,
+        "note": "",
+        "serve": "",
+        "program": "fasthash",
+        "command": "fasthash demo",
+        "protocol": "made up.",
+        "versions": {"numpy": "2"},
+        "milliseconds_per_image": 1,
+        "seed": 0,
+    }
+
+
+@pytest.mark.parametrize("differ", [False, True])
+def test_the_page_explains_its_columns(made_up_report, tmp_path, differ):
+    for number, row in enumerate(made_up_report["searches"]):
+        row.update({"identical_to_scan": True, "recall@10": 1.0, "precision@10": 1.0, "nodes_visited": number})
+        if differ:
+            row.update({"identical_to_scan": number < 2, "recall@10": 0.9975 - number, "precision@10": number})
+            row["codes_compared"] = 100 - number
+    write_page(tmp_path, made_up_report, [])
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    for explained in ("A node is", "nodes visited are", "<code>gallery_ratio</code>", "<code>radius</code>", "why it"):
+        assert explained in page
+    assert "counted ids" not in page
+    assert not re.search(r"<p[^>]*>\s*</p>", page)
+    assert ("Every search returned what the scan returned." in page) == (not differ)
 
 
 def test_commands_name_paths_below_the_current_folder_shortly(tmp_path, monkeypatch):

@@ -17,11 +17,14 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.utils.data import Dataset, TensorDataset
 
+import fasthash as fh
 import fasthash.backbones
 from fasthash._hasher import evaluating
 from fasthash.backbones import FEATURE_WIDTHS
 from fasthash.codes import sign_codes
 from fasthash.encoder import HashEncoder
+from fasthash.heads import HashHead
+from fasthash.losses import HashNetLoss, HierarchicalLoss
 
 SMALL = "hrnet_w18_small"
 
@@ -110,7 +113,9 @@ def test_kinds_of_heads():
     assert other.encode(torch.rand(2, 3, 32, 32)).shape == (2, 8)
 
 
-@pytest.mark.parametrize("level_bits", [(), (0,), (-8, 16), (7, 9), (8, 12), (8.0,), ("8",), 64, None, (4096, 8)])
+@pytest.mark.parametrize(
+    "level_bits", [(), (0,), (-8, 16), (7, 9), (8, 12), (8.0,), ("8",), 64.0, 12, True, None, (4096, 8)]
+)
 def test_bad_levels(level_bits):
     with pytest.raises((TypeError, ValueError), match="level_bits must "):
         HashEncoder(SMALL, level_bits)
@@ -249,6 +254,21 @@ def test_data_sets_give_the_codes_of_their_tensors(encoder, images):
     np.testing.assert_array_equal(encoder.encode(TensorDataset(images, torch.zeros(64))), expected)
 
 
+def test_an_array_of_photos_is_a_batch(encoder):
+    photos = np.random.default_rng(0).integers(0, 256, (3, 40, 48, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(encoder.encode(photos), encoder.encode(list(photos)))
+    np.testing.assert_array_equal(encoder.encode(photos[1]), encoder.encode([photos[1]]))
+    assert encoder.encode(photos[:0]).shape == (0, 8)
+
+
+def test_an_integer_means_one_level():
+    torch.manual_seed(0)
+    encoder = HashEncoder(SMALL, 16, image_size=32)
+    assert encoder.level_bits == encoder.head.level_bits == (16,)
+    assert HashHead(4, np.int64(8)).level_bits == HierarchicalLoss(HashNetLoss(), 8).level_bits == (8,)
+    assert fh.RescoringIndex(64, level_bits=32).level_bits == (32,)
+
+
 def test_no_images_give_no_codes(encoder):
     for images in (torch.empty(0, 3, 32, 32), TensorDataset(torch.empty(0, 3, 32, 32))):
         codes = encoder.encode(images)
@@ -288,6 +308,8 @@ def test_progress_bar(encoder, capsys, monkeypatch):
         (torch.zeros(1, 3, 0, 32), ValueError, r"images must have shape \(n, 3, H, W\), got \(1, 3, 0, 32\)"),
         (torch.full((1, 3, 32, 32), math.nan), ValueError, "images must be finite, found nan in number 0"),
         (np.zeros((1, 3, 32, 32), np.float32), TypeError, "images must be a float tensor .* got ndarray"),
+        (np.zeros((2, 9, 9, 2), np.uint8), ValueError, r"images\[0\] must have shape .*, got \(9, 9, 2\)"),
+        (np.zeros(9, np.uint8), ValueError, r"images must have shape .*, got \(9,\)"),
     ],
 )
 def test_bad_images(encoder, images, error, message):

@@ -499,14 +499,14 @@ def test_a_place_for_codes_that_cannot_be_written_is_told_first(tmp_path, monkey
             "needs validation images",
         ),
         (["eval", "OUT"], "experiment.json"),
-        (["train", "OUT", "--config", "wrong.toml"], "level_bits must be a sequence of integers, got 64"),
+        (["train", "OUT", "--config", "wrong.toml"], "level_bits must be a sequence of integers, got 64.0"),
         (["encode", "OUT", "OUT", "codes.txt"], "output must end with .npz, got 'codes.txt'"),
         (["encode", "OUT", "OUT", "codes.npz"], "holds no saved HashEncoder"),
     ],
 )
 def test_mistakes_end_with_one_line(few_digits, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "wrong.toml").write_text("level_bits = 64")
+    (tmp_path / "wrong.toml").write_text("level_bits = 64.0")
     code, output = run(*[str(tmp_path / "out") if part == "OUT" else part for part in arguments])
     assert code == 1
     assert output.strip().splitlines()[-1].startswith("fasthash: ")

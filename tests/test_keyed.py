@@ -4,6 +4,7 @@ import copy
 import pickle
 import threading
 import uuid
+from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
@@ -187,6 +188,7 @@ WRONG = {
     "keys must be 2, one for each code, got 1": lambda s: s.add(np.zeros((2, 2), np.uint8), keys=["a"]),
     "keys must be given: ": lambda s: s.add(one(1, 1)),
     "keys must be of the kind str, as all keys of this {}, got 5": lambda s: s.add(one(1, 1), keys=[5]),
+    "got PurePosixPath('a'); str(path) makes a key of a path": lambda s: s.add(one(1, 1), keys=[PurePosixPath("a")]),
     "keys must be of the kind str, as all keys of this {}, got b'a'": lambda s: s.ids([b"a"]),
     "keys must be of the kind str, as all keys of this {}, got 1": lambda s: 1 in s,
     "keys must be in the {}, but it does not hold 'x'": lambda s: s.remove(["x"]),

@@ -2,12 +2,14 @@
 
 import io
 import math
+import pkgutil
 import re
 
 import numpy as np
 import pytest
 
 import fasthash as fh
+from fasthash import _folder_kinds
 from fasthash._shown import counted
 
 INDEX = fh.FlatIndex.from_arrays(np.arange(24, dtype=np.uint8).reshape(3, 8))
@@ -67,6 +69,26 @@ def test_an_index_file_and_a_store_name_what_opens_them(tmp_path):
             opens(tmp_path)
         with pytest.raises(FileNotFoundError, match=r"missing.fh"):
             opens(tmp_path / "missing.fh")
+
+
+def test_a_saved_folder_names_what_opens_it(tmp_path):
+    fh.RescoringIndex(8).save(tmp_path / "vectors")
+    for opens in (fh.load, fh.peek, fh.verify, fh.HierIndex.load):
+        with pytest.raises(
+            IsADirectoryError, match=r"s is a saved RescoringIndex; fasthash\.RescoringIndex\.load opens"
+        ):
+            opens(tmp_path / "vectors")
+    (tmp_path / "other").mkdir()
+    for card in ('{"class": "None of ours"}', '{"class": ["RescoringIndex"]}', "[]", "{", "\xff", "[" * 100_000):
+        (tmp_path / "other" / "card.json").write_text(card, encoding="latin-1")
+        with pytest.raises(IsADirectoryError, match=r"other is a folder, not an index file$"):
+            fh.load(tmp_path / "other")
+
+
+def test_openers_of_saved_folders_exist():
+    pytest.importorskip("timm", reason="needs the extra train")
+    for opener in _folder_kinds._OPENERS.values():
+        assert callable(pkgutil.resolve_name(opener))
 
 
 def test_paths_of_networks_are_named(tmp_path):

@@ -93,6 +93,16 @@ def test_recall_by_time(drawn, tmp_path):
     assert axis.get_ylabel() == "recall@10"
 
 
+def test_bars_of_searches_that_differ_have_different_labels(drawn, tmp_path):
+    rows = [
+        {"search": name, "recall@10": recall, "codes_compared": compared, "microseconds_per_query": time}
+        for name, recall, compared, time in (("scan", 1, 1200, 0.84), ("exact", 0.9975, 900.5, 0.79), ("c", 0.5, 83, 2))
+    ]
+    plots.draw_searches(tmp_path / "searches.png", rows, 10)
+    labels = [[text.get_text() for text in axis.texts] for axis in drawn[0].axes]
+    assert labels == [["1.000", "0.998", "0.500"], ["1200", "901", "83"], ["0.84", "0.79", "2.00"]]
+
+
 def levels(widths):
     """Rows as an evaluation makes them, of prefixes of some widths."""
     curves = [{"recall": [0, 0.5, 1], "precision": [1, 0.5, 0.5 / number]} for number in range(1, len(widths) + 1)]

@@ -222,6 +222,23 @@ def test_bytes_of_the_other_kind():
         fh.HierIndex.from_bytes(flat().to_bytes())
 
 
+def test_load_of_a_class_takes_its_files_alone(tmp_path):
+    path = tmp_path / "index.fh"
+    for cls, other, index in ((fh.FlatIndex, fh.HierIndex, flat()), (fh.HierIndex, fh.FlatIndex, hier())):
+        index.save(path)
+        for mmap in (False, True):
+            loaded = cls.load(path, mmap=mmap)
+            assert_same_index(loaded, index)
+            assert type(loaded) is cls
+            assert (loaded.stats()["mapped_bytes"] > 0) == mmap
+        with pytest.raises(TypeError, match=f"path must hold a {other.__name__}, holds a {cls.__name__}"):
+            other.load(path)
+        with pytest.raises(TypeError, match="mmap must be"):
+            cls.load(path, mmap=1)
+        with pytest.raises(IsADirectoryError, match="is a folder, not an index file"):
+            cls.load(tmp_path)
+
+
 @pytest.mark.parametrize("wrong", ["text", 3, None, [1, 2], np.zeros(200, np.uint8)], ids=repr)
 def test_bytes_that_are_none(wrong):
     with pytest.raises(TypeError, match="data must be bytes, got"):

@@ -143,12 +143,14 @@ def small_info(store):
     [
         ([1.5], "keys must be str, bytes, integers of 64 bits or uuid.UUID, got 1.5"),
         ([True], "got True"),
+        ([Path("a")], r"got .*Path\('a'\); str\(path\) makes a key of a path"),
         ([2**64], "got 18446744073709551616"),
         (["a", 1], "keys must be of one kind"),
         ([None], "got None"),
         ("ab", "a single key goes into a list"),
         (7, "keys must be a sequence of keys, got 7"),
         (np.array([["a"]]), "keys must have one axis"),
+        (np.array("a"), r"keys must have one axis, got shape \(\); use \['a'\] for a single one"),
     ],
 )
 def test_wrong_first_keys(folder, keys, message):

@@ -5,7 +5,9 @@ Called before the checks of dtype, shape and values.
 
 from __future__ import annotations
 
+import os
 import sys
+import uuid
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,9 @@ from numpy.typing import NDArray
 
 from fasthash._shown import short
 
-__all__ = ["as_array", "as_int64", "as_integers", "in_words", "own_array"]
+__all__ = ["as_array", "as_int64", "as_integers", "check_one_axis", "hint_of_keys", "in_words", "own_array"]
+
+_KEYS = (str, bytes, uuid.UUID, os.PathLike)
 
 
 def as_array(name: str, value: Any) -> NDArray[Any]:
@@ -68,6 +72,19 @@ def as_int64(name: str, array: NDArray[Any]) -> NDArray[np.int64]:
     if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
         raise ValueError(f"{name} must fit int64, got {array.max()}")
     return array.astype(np.int64, copy=False)
+
+
+def check_one_axis(name: str, array: NDArray[Any]) -> None:
+    """Check for an array with one axis; of a single value, the error shows the list that holds it."""
+    if array.ndim != 1:
+        hint = f"; use [{short(array.item())}] for a single one" if array.ndim == 0 and array.dtype.kind != "b" else ""
+        raise ValueError(f"{name} must have one axis, got shape {array.shape}{hint}")
+
+
+def hint_of_keys(array: NDArray[Any]) -> str:
+    """What an error adds where ids are expected and an array holds something that may be keys, such as strings."""
+    keys = array.dtype.kind in "US" or (array.dtype.kind == "O" and array.size and isinstance(array.flat[0], _KEYS))
+    return "; ids(keys) of a Store or KeyedIndex returns the ids of keys" if keys else ""
 
 
 def in_words(array: NDArray[Any]) -> NDArray[Any]:

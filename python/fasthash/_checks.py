@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasthash import _core
-from fasthash._arrays import as_array, as_int64, as_integers, in_words
+from fasthash._arrays import as_array, as_int64, as_integers, check_one_axis, hint_of_keys, in_words
 from fasthash._columns import codes_of_cells
 from fasthash._shown import short
 
@@ -165,6 +165,8 @@ def _converter(name: str, array: NDArray[Any]) -> str:
     low, high = array.min(), array.max()
     if low >= 0 and high <= 1:
         return f"; fasthash.pack_bits({name}) packs zeros and ones"
+    if low == -1 and high == 1:
+        return f"; fasthash.pack_bits({name} >= 0) packs signs"
     if kind == "i" and size == 1:
         return f"; {name}.view(np.uint8) ^ 128 makes codes of the int8 'binary' embeddings of sentence-transformers"
     if array.ndim == 2 and low >= 0 and high <= 255:
@@ -181,11 +183,11 @@ def check_ids(ids: Any, n: int | None = None) -> NDArray[np.int64]:
     """
     array = as_integers("ids", ids)
     if array.dtype.kind not in "iu":
-        raise TypeError(f"ids must be an integer array, got dtype {array.dtype}")
+        raise TypeError(f"ids must be an integer array, got dtype {array.dtype}{hint_of_keys(array)}")
     array = as_int64("ids", array)
-    if n is None and array.ndim != 1:
-        raise ValueError(f"ids must have one axis, got shape {array.shape}")
-    if n is not None and array.shape != (n,):
+    if n is None or (n == 1 and array.ndim == 0):
+        check_one_axis("ids", array)
+    elif array.shape != (n,):
         raise ValueError(f"ids must have shape ({n},), one for each code, got {array.shape}")
     return in_words(array)
 
@@ -298,8 +300,11 @@ def check_level_bits(level_bits: Any, *, any_width: bool = False) -> tuple[int, 
     """Check widths of levels in bits, coarse first: each a positive multiple of 8, together at most 4096.
 
     Args:
+        level_bits: a sequence of integers, or an integer for one level.
         any_width: the last level may have a width that is no multiple of 8.
     """
+    if isinstance(level_bits, (int, np.integer)) and not isinstance(level_bits, (bool, np.bool_)):
+        level_bits = (level_bits,)
     if isinstance(level_bits, (str, bytes)) or not isinstance(level_bits, (Sequence, np.ndarray)):
         raise TypeError(f"level_bits must be a sequence of integers, got {level_bits!r}")
     given = list(level_bits)
@@ -315,13 +320,11 @@ def check_level_bits(level_bits: Any, *, any_width: bool = False) -> tuple[int, 
 
 
 def check_layout(level_bits: Any, n_bits: Any = None) -> tuple[int, ...]:
-    """The same of an index, which takes an integer for one level, also as `n_bits`."""
+    """The same of an index, whose only level may be named as `n_bits` too."""
     if n_bits is not None:
         if level_bits is not LEVEL_BITS:
             raise ValueError(f"n_bits must be left out beside level_bits, got n_bits = {n_bits!r}")
         return (check_width("n_bits", n_bits),)
-    if isinstance(level_bits, (int, np.integer)) and not isinstance(level_bits, (bool, np.bool_)):
-        return (check_width("level_bits", level_bits),)
     return check_level_bits(level_bits, any_width=True)
 
 

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fasthash._arrays import check_one_axis
 from fasthash._checks import check_codes, check_codes_of_any_width, check_width
 from fasthash._code_text import of_first_bits
 from fasthash._durable import put
@@ -84,8 +85,8 @@ def _names(ids: Any, n: int) -> list[bytes]:
     """The identifiers as bytes; names of files that are not UTF-8 keep their bytes."""
     if isinstance(ids, (str, bytes)) or not isinstance(ids, (Iterable, np.ndarray)):
         raise TypeError(f"ids must be a sequence of identifiers, got {short(ids)}")
-    if isinstance(ids, np.ndarray) and ids.ndim != 1:
-        raise ValueError(f"ids must have one axis, got shape {ids.shape}")
+    if isinstance(ids, np.ndarray):
+        check_one_axis("ids", ids)
     given = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
     if len(given) != n:
         raise ValueError(f"ids must be {n}, one for each code, got {len(given)}")

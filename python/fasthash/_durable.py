@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fasthash._checks import check_path
 
-__all__ = ["check_writable", "flush", "is_flushed", "make_folder", "put"]
+__all__ = ["as_new_file", "check_writable", "flush", "is_flushed", "make_folder", "put"]
 
 
 def flush(path: str | os.PathLike[str]) -> None:
@@ -91,6 +93,24 @@ def make_folder(path: str | os.PathLike[str]) -> None:
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:
         flush(folder.parent)
+
+
+@contextmanager
+def as_new_file(path: Path) -> Iterator[None]:
+    """Give the file that the block writes the permissions of a new file, as `open` would.
+
+    safetensors writes a temporary file, which only its owner may read, and renames it. The umask of a process cannot
+    be read without changing it for all threads, so the permissions are those of an empty file made here.
+    """
+    path.unlink(missing_ok=True)
+    path.touch()
+    mode = stat.S_IMODE(path.stat().st_mode)
+    try:
+        yield
+        path.chmod(mode)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def put(draft: Path, path: Path) -> None:

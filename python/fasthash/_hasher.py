@@ -45,7 +45,7 @@ class Hasher(nn.Module):
     _CARD_FIELDS: ClassVar[tuple[str, ...]]  # names of the constructor arguments that the card stores
     _ADDED_FIELDS: ClassVar[dict[str, Any]] = {}  # others, with their values in cards that lack them
 
-    def __init__(self, level_bits: Sequence[int]) -> None:
+    def __init__(self, level_bits: int | Sequence[int]) -> None:
         super().__init__()
         self._level_bits = check_level_bits(level_bits)
         self.record: TrainingRecord | None = None

@@ -28,6 +28,7 @@ from fasthash._checks import (
     of_ids,
     path_bytes,
 )
+from fasthash._folder_kinds import folders_named
 from fasthash._html import html_table
 from fasthash._index_options import KEEP_MODES, MAX_RESULTS, Allow, Metric, StrPath, check_k, check_keep
 from fasthash._locks import Lazy
@@ -344,7 +345,23 @@ class Index:
         """
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError(f"data must be bytes, got {type(data).__name__}")
-        return cls._expected(_core.from_bytes(data))
+        return cls._expected("data", _core.from_bytes(data))
+
+    @classmethod
+    def load(cls, path: StrPath, mmap: bool = False) -> Self:
+        """Load an index of this class from a file; `fasthash.load` takes files of both classes.
+
+        Args:
+            path, mmap: as in `fasthash.load`.
+
+        Raises:
+            FormatError, OSError: as `fasthash.load`.
+            TypeError: the file holds an index of the other class.
+        """
+        check_bool("mmap", mmap)
+        with folders_named(path):
+            core = _core.load(path_bytes(path), mmap)
+        return cls._expected("path", core)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).from_bytes, (self.to_bytes(),)
@@ -389,9 +406,9 @@ class Index:
         self._impl.save(path_bytes(path), id_map)
 
     @classmethod
-    def _expected(cls, core: _core.Index) -> Self:
+    def _expected(cls, name: str, core: _core.Index) -> Self:
         if not isinstance(core, cls._kind):
-            raise TypeError(f"data must hold a {cls.__name__}, holds a {type(core).__name__}")
+            raise TypeError(f"{name} must hold a {cls.__name__}, holds a {type(core).__name__}")
         return cls._of(core)
 
     def _shown_metric(self) -> str:

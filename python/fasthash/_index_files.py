@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from fasthash import _core
 from fasthash._checks import check_bool, path_bytes
 from fasthash._flat_index import FlatIndex
+from fasthash._folder_kinds import folders_named
 from fasthash._hier_index import HierIndex
 from fasthash._index_options import MEMORY_NAMES, StrPath
 from fasthash.results import FileInfo, FileReport, FileSection
 
-__all__ = ["SHARDS_BEGINNING", "is_index_file", "load", "peek", "verify"]
+__all__ = ["is_index_file", "load", "peek", "verify"]
 
-SHARDS_BEGINNING = b'{"class": "ShardedIndex"'  # the first bytes of the manifest of an index in shards
 _BEGINNING = b"FASTHASH"  # the first bytes of an index file
 
 
@@ -38,7 +36,7 @@ def load(path: StrPath, mmap: bool = False) -> FlatIndex | HierIndex:
         OSError: the file cannot be read.
     """
     check_bool("mmap", mmap)
-    with _folders_named(path):
+    with folders_named(path):
         core = _core.load(path_bytes(path), mmap)
     return HierIndex._of(core) if isinstance(core, _core.HierIndex) else FlatIndex._of(core)
 
@@ -53,7 +51,7 @@ def peek(path: StrPath) -> FileInfo:
         FormatError: the file is not an index, its header is damaged, or its length differs from the header.
         OSError: the file cannot be read.
     """
-    with _folders_named(path):
+    with folders_named(path):
         return _file_info(_core.peek(path_bytes(path)))
 
 
@@ -67,7 +65,7 @@ def verify(path: StrPath) -> FileReport:
         FormatError: the file is not an index, its header is damaged, or its length differs from the header.
         OSError: the file cannot be read.
     """
-    with _folders_named(path):
+    with folders_named(path):
         report = _core.verify(path_bytes(path))
     sections = (
         FileSection(entry.name, entry.offset, entry.n_bytes, entry.checksum, entry.intact) for entry in report.sections
@@ -84,28 +82,6 @@ def is_index_file(path: StrPath) -> bool:
             return file.read(len(_BEGINNING)) == _BEGINNING
     except OSError:
         return False
-
-
-@contextmanager
-def _folders_named(path: StrPath) -> Iterator[None]:
-    """If the block cannot read a path because it is a folder, say what the folder holds and what opens it."""
-    try:
-        yield
-    except OSError as error:
-        if not os.path.isdir(path):
-            raise
-        raise IsADirectoryError(f"{os.fsdecode(path)} is {_kind_of_folder(path)}") from error
-
-
-def _kind_of_folder(folder: StrPath) -> str:
-    try:
-        with open(os.path.join(os.fsdecode(folder), "manifest"), "rb") as file:
-            sharded = file.read(len(SHARDS_BEGINNING)) == SHARDS_BEGINNING
-    except OSError:
-        return "a folder, not an index file"
-    if sharded:
-        return "an index in shards; fasthash.distributed.ShardedIndex.open opens it"
-    return "a store; fasthash.Store opens it"
 
 
 def _file_info(info: _core.FileInfo) -> FileInfo:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._arrays import as_array
+from fasthash._arrays import as_array, check_one_axis
 from fasthash._checks import check_bool, check_codes, check_codes_of_any_width, check_width, code_bytes
 from fasthash._code_text import bytes_of_int
 
@@ -93,8 +93,7 @@ def codes_to_ints(codes: ArrayLike, n_bits: int | None = None, *, signed: bool =
 def _of_array(array: NDArray[Any], n_bits: int, name: str, place: Callable[[int], str]) -> NDArray[np.uint8]:
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} must be integers, got dtype {array.dtype}")
-    if array.ndim != 1:
-        raise ValueError(f"{name} must have one axis, got shape {array.shape}")
+    check_one_axis(name, array)
     if n_bits > 64:
         return codes_of_ints(array.tolist(), n_bits, name, place)
     if array.size:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Iterable
+from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["as_numbers", "counted", "for_csv", "for_html", "for_terminal", "in_bytes", "short"]
+__all__ = ["as_numbers", "counted", "decimals", "for_csv", "for_html", "for_terminal", "in_bytes", "short"]
 
 # Control characters, marks that change the text direction, undecodable bytes, line and paragraph separators.
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -35,6 +37,24 @@ def counted(n: int, noun: str, plural: str | None = None) -> str:
         ('1 epoch', '2,000 epochs', '0 classes')
     """
     return f"{n:,} {noun if n == 1 else plural or f'{noun}s'}"
+
+
+def decimals(values: Iterable[float], n_decimals: int) -> list[str]:
+    """Write numbers with so many decimals, or up to three more if different numbers would look the same.
+
+    Halves are rounded up.
+
+    Examples:
+        >>> decimals([0.84, 0.79], 1), decimals([0.9975, 0.5], 3)
+        (['0.84', '0.79'], ['0.998', '0.500'])
+    """
+    exact = [Decimal(f"{value:.9g}") for value in values]  # without the last digits, which summation leaves
+    for more in range(4):
+        step = Decimal(1).scaleb(-n_decimals - more)
+        texts = [f"{number.quantize(step, ROUND_HALF_UP):f}" for number in exact]
+        if len(set(texts)) == len(set(exact)):
+            break
+    return texts
 
 
 def short(value: Any) -> str:

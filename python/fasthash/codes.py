@@ -7,6 +7,8 @@ bits of the last byte, which no bit uses, are zero.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -42,7 +44,8 @@ def pack_bits(bits: ArrayLike) -> NDArray[np.uint8]:
     _check_bit_axis("bits", array.shape)
     if array.dtype.kind != "b" and array.size and (array.min() < 0 or array.max() > 1):
         wrong = array[(array < 0) | (array > 1)].flat[0]
-        raise ValueError(f"bits must hold only zeros and ones, found {wrong}")
+        hint = "; fasthash.pack_bits(bits >= 0) packs signs" if array.min() == -1 and array.max() <= 1 else ""
+        raise ValueError(f"bits must hold only zeros and ones, found {wrong}{hint}")
     return np.packbits(array.astype(bool, copy=False), axis=-1)
 
 
@@ -100,12 +103,21 @@ def sign_codes(z: ArrayLike) -> NDArray[np.uint8]:
     """
     array = as_array("z", z)
     if array.dtype.kind != "f":
-        raise TypeError(f"z must be a float array, got dtype {array.dtype}")
+        raise TypeError(f"z must be a float array, got dtype {array.dtype}{_packer(array)}")
     _check_bit_axis("z", array.shape)
     if np.isnan(array).any():
         row = np.argwhere(np.isnan(array))[0].tolist()
         raise ValueError(f"z must not hold NaN, found one at index {row}")
     return np.packbits(array >= 0, axis=-1)
+
+
+def _packer(array: NDArray[Any]) -> str:
+    """The line that packs the bits or signs of an array that is not of floats."""
+    if array.dtype.kind not in "biu" or not array.size:
+        return ""
+    if array.min() < 0:
+        return "; fasthash.pack_bits(z >= 0) packs the signs of integers"
+    return "; fasthash.pack_bits(z) packs zeros and ones" if array.max() <= 1 else ""
 
 
 def _check_bit_axis(name: str, shape: tuple[int, ...]) -> None:

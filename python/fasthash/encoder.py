@@ -27,6 +27,7 @@ with needs_extra("train"):
     from torch.utils.data import Dataset
 
     from fasthash._hasher import Batches, Hasher, check_precision, evaluating, in_batches
+    from fasthash._pixels import check_array
     from fasthash._preprocessing import (
         INTERPOLATIONS,
         Images,
@@ -50,7 +51,8 @@ class HashEncoder(Hasher):
             size and pad them with zeros (the mean colour) at the right and at the bottom: HRNets to multiples of 32 px,
             AlexNet to at least 63 px. VGG needs at least 32 px. The name of a timm model may end with the tag of its
             weights: `hrnet_w18.ms_in1k` are those of the papers, `hrnet_w18` alone takes timm's newest.
-        level_bits: bits of each level, coarse first; positive multiples of 8, 8 to 4096 in total.
+        level_bits: bits of each level, coarse first; positive multiples of 8, 8 to 4096 in total. An integer means one
+            level.
         pretrained: False for random weights, True for ImageNet weights (downloaded by timm or torchvision), or
             `"package"` for the ImageNet weights of tf_efficientnet_lite0 or tf_efficientnet_lite2 in an installed
             package (extra `weights`, no network). A path names a saved encoder with this backbone, or a local
@@ -92,7 +94,7 @@ class HashEncoder(Hasher):
     def __init__(
         self,
         backbone: str = "hrnet_w18",
-        level_bits: Sequence[int] = (8, 16, 40),
+        level_bits: int | Sequence[int] = (8, 16, 40),
         pretrained: bool | str | os.PathLike[str] = False,
         *,
         image_size: int = 224,
@@ -171,9 +173,10 @@ class HashEncoder(Hasher):
         """Compute packed codes in eval mode, without gradients, on the device of the encoder.
 
         Args:
-            images: photos: a path, a PIL image or a uint8 array `(H, W, 3)`, or a list of such; they are read as in
-                `encode_folder` and go through `transform`. Or what is transformed already: a float tensor
-                `(n, 3, H, W)`, or a torch Dataset of float tensors `(3, H, W)` or of pairs (tensor, label).
+            images: photos: a path, a PIL image or a uint8 array `(H, W, 3)`, a list of such, or a uint8 array
+                `(n, H, W, 3)`; they are read as in `encode_folder` and go through `transform`. Or what is transformed
+                already: a float tensor `(n, 3, H, W)`, or a torch Dataset of float tensors `(3, H, W)` or of pairs
+                (tensor, label).
             batch_size: images per step. The codes do not depend on it, except for rounding of outputs near zero.
             progress: show a progress bar.
             num_workers: processes that read the images; 0 reads them in the calling process.
@@ -305,13 +308,13 @@ class HashEncoder(Hasher):
                 self._check_images(images)
             return in_batches(images, batch_size, num_workers)
         if isinstance(images, np.ndarray) and images.dtype == np.uint8:
-            images = [images]
+            images = list(images) if images.ndim == 4 else [check_array("images", images)]
         if isinstance(images, (str, os.PathLike, Image.Image)):
             images = [images]
         if not isinstance(images, (list, tuple)):
             raise TypeError(
                 "images must be a float tensor (n, 3, H, W), a torch Dataset, or photos: a path, a PIL image, a uint8 "
-                f"array (H, W, 3), or a list of such, got {type(images).__name__}"
+                f"array (H, W, 3) or (n, H, W, 3), or a list of photos, got {type(images).__name__}"
             )
         return in_batches(as_set(images, self.transform), batch_size, num_workers) if images else []
 

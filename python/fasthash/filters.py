@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fasthash import _core
-from fasthash._arrays import as_array, as_int64, as_integers, in_words
+from fasthash._arrays import as_array, as_int64, as_integers, check_one_axis, hint_of_keys, in_words
 from fasthash._checks import check_choice, check_int, is_int64
 from fasthash._shown import counted
 
@@ -108,9 +108,9 @@ def core_filter(name: str, allowed: Any, n_ids: int = 0) -> _core.IdFilter:
             raise TypeError(f"{name} must be a set of integers, got one with a bool")
     array = as_integers(name, allowed)
     if array.dtype.kind not in "iub":
-        raise TypeError(f"{name} must be an integer array of ids or a bool mask, got dtype {array.dtype}")
-    if array.ndim != 1:
-        raise ValueError(f"{name} must have one axis, got shape {array.shape}")
+        hint = hint_of_keys(array)
+        raise TypeError(f"{name} must be an integer array of ids or a bool mask, got dtype {array.dtype}{hint}")
+    check_one_axis(name, array)
     if array.dtype.kind != "b":
         return _core.IdFilter.of_ids(in_words(as_int64(name, array)))
     array = in_words(array)

@@ -51,7 +51,7 @@ def make_grid(
     make: Callable[..., Experiment],
     *,
     losses: Sequence[str | None] = (None,),
-    level_bits: Sequence[Sequence[int] | None] = (None,),
+    level_bits: Sequence[int | Sequence[int] | None] = (None,),
     seeds: Sequence[int | None] = (None,),
 ) -> Grid:
     """Make an experiment for every combination of values; None takes that of `make`.

@@ -30,7 +30,8 @@ class HashHead(Hasher):
 
     Args:
         n_features: width of the features.
-        level_bits: bits of each level, coarse first; positive multiples of 8, 8 to 4096 in total.
+        level_bits: bits of each level, coarse first; positive multiples of 8, 8 to 4096 in total. An integer means one
+            level.
         kind: `"linear"` has one `Linear(n_features, bits)` for each level, as in HDHash and HHNet; weights are drawn
             from N(0, 0.01^2) and biases are zero. `"sliced"` is the divide-and-encode layer of DNNH (Lai et al., CVPR
             2015, arXiv:1504.03410): a `Linear(n_features, 50 * n_bits)`, then one linear layer from each slice of 50
@@ -55,7 +56,7 @@ class HashHead(Hasher):
     _CARD_FIELDS: ClassVar = ("n_features", "level_bits", "kind", "batch_norm")
 
     def __init__(
-        self, n_features: int, level_bits: Sequence[int], *, kind: str = "linear", batch_norm: bool = False
+        self, n_features: int, level_bits: int | Sequence[int], *, kind: str = "linear", batch_norm: bool = False
     ) -> None:
         super().__init__(level_bits)
         self._n_features = check_int("n_features", n_features, 1)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fasthash._extras import needs_extra
-from fasthash._shown import for_terminal
+from fasthash._shown import decimals, for_terminal
 from fasthash.results import SearchResult
 
 with needs_extra("demo"):
@@ -89,7 +89,7 @@ def draw_map(path: Path, rows: list[dict[str, Any]], chance: float) -> None:
     figure, axis = plt.subplots(figsize=(5.2, 3.6))
     names = [f"{row['n_bits']} bits" for row in rows]
     bars = axis.bar(names, [row["mAP@ALL"] for row in rows], color=_shades(len(rows)) or PLAIN, width=0.6)
-    axis.bar_label(bars, fmt="%.3f", padding=2)
+    axis.bar_label(bars, decimals([row["mAP@ALL"] for row in rows], 3), padding=2)
     axis.axhline(chance, color=WRONG, linestyle="--", linewidth=1.2)
     at_right = axis.get_yaxis_transform()
     text = f"random\nranking\n{chance:.3f}"
@@ -167,14 +167,15 @@ def draw_searches(path: Path, rows: list[dict[str, Any]], k: int) -> None:
     """Draw recall, codes compared and time of the searches side by side."""
     names = [row["search"].replace(", ", "\n") for row in rows]
     panels = [
-        (f"recall@{k}", "share of the true neighbours found", "%.3f"),
-        ("codes_compared", "codes compared per query", "%.0f"),
-        ("microseconds_per_query", "microseconds per query, one thread", "%.1f"),
+        (f"recall@{k}", "share of the true neighbours found", 3),
+        ("codes_compared", "codes compared per query", 0),
+        ("microseconds_per_query", "microseconds per query, one thread", 1),
     ]
     figure, axes = plt.subplots(1, len(panels), figsize=(11, 3.4), sharey=True)
-    for axis, (key, title, form) in zip(axes, panels, strict=True):
-        bars = axis.barh(names, [row[key] for row in rows], color=[*SHADES[2:3], RIGHT, *SHADES[:1] * (len(rows) - 2)])
-        axis.bar_label(bars, fmt=form, padding=3, fontsize=9)
+    for axis, (key, title, n_decimals) in zip(axes, panels, strict=True):
+        values = [row[key] for row in rows]
+        bars = axis.barh(names, values, color=[*SHADES[2:3], RIGHT, *SHADES[:1] * (len(rows) - 2)])
+        axis.bar_label(bars, decimals(values, n_decimals), padding=3, fontsize=9)
         axis.set_title(title, fontsize=10)
         axis.margins(x=0.25)
         axis.set_xticks([])  # the bars have labels

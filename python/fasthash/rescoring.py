@@ -89,7 +89,7 @@ class RescoringIndex:
         *,
         dtype: VectorDtype = "float16",
         metric: Metric = "cosine",
-        level_bits: Sequence[int] | None = None,
+        level_bits: int | Sequence[int] | None = None,
         memory: Memory = "default",
         ranges: ArrayLike | None = None,
         center: ArrayLike | Literal["mean"] | None = None,

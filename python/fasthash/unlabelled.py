@@ -28,7 +28,7 @@ __all__ = ["fit_encoder"]
 
 def fit_encoder(
     folder: str | os.PathLike[str],
-    level_bits: Sequence[int] = (64,),
+    level_bits: int | Sequence[int] = (64,),
     backbone: str = "tf_efficientnet_lite0",
     pretrained: bool | str | os.PathLike[str] = PACKAGE,
     *,

@@ -130,7 +130,7 @@ def test_a_base_that_remembers_images_serves_one_level():
         ({"level_bits": ()}, ValueError, r"level_bits must name at least one level, got \(\)"),
         ({"level_bits": (8, 0, 8)}, ValueError, "level_bits must be at least 8, got 0"),
         ({"level_bits": (8, 3.0, 8)}, TypeError, "level_bits must be an integer, got 3.0"),
-        ({"level_bits": 64}, TypeError, "level_bits must be a sequence of integers, got 64"),
+        ({"level_bits": 64.0}, TypeError, "level_bits must be a sequence of integers, got 64.0"),
         ({"level_bits": {8, 16}}, TypeError, "level_bits must be a sequence of integers"),
         ({"weights": (1, "a", 1)}, TypeError, "weights must be a number, got 'a'"),
         ({"weights": (1, 1)}, ValueError, r"one weight for each of the 3 levels, got \(1, 1\)"),

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 from PIL import Image
 
-from fasthash._shown import for_html
+from fasthash._shown import decimals, for_html
 from fasthash.data import ImageSet, Split, relevance
 from fasthash.plots import short_class_names, square_tile
 from fasthash.results import SearchResult
@@ -54,18 +54,19 @@ def write_page(folder: Path, report: dict[str, Any], rows: list[dict[str, Any]])
 def _columns(searches: list[dict[str, Any]], k: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Columns of the table of searches, and those that are the same in each row, which need no column."""
     every = [
-        {"key": f"recall@{k}", "title": f"recall@{k}", "form": "%.4f"},
-        {"key": f"precision@{k}", "title": f"precision@{k}", "form": "%.4f"},
-        {"key": "codes_compared", "title": "codes compared", "form": "%.1f"},
-        {"key": "nodes_visited", "title": "nodes visited", "form": "%.1f"},
-        {"key": "microseconds_per_query", "title": "µs per query", "form": "%.2f"},
+        (f"recall@{k}", f"recall@{k}", 4),
+        (f"precision@{k}", f"precision@{k}", 4),
+        ("codes_compared", "codes compared", 1),
+        ("nodes_visited", "nodes visited", 1),
+        ("microseconds_per_query", "µs per query", 2),
     ]
     shown: list[dict[str, Any]] = []
     same: list[dict[str, Any]] = []
-    for column in every:
-        values = [row[column["key"]] for row in searches]
-        texts = {column["form"] % value for value in values}
-        (same if len(texts) == 1 else shown).append(column | {"most": max(values), "text": texts.pop()})
+    for key, title, n_decimals in every:
+        values = [row[key] for row in searches]
+        texts = decimals(values, n_decimals)
+        column = {"key": key, "title": title, "most": max(values), "texts": texts}
+        (same if len(set(texts)) == 1 else shown).append(column)
     return shown, same
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from fasthash._checks import check_int
 from fasthash._core import FormatError
+from fasthash._folder_kinds import SHARDS_BEGINNING
 from fasthash._hier_index import HierIndex
-from fasthash._index_files import SHARDS_BEGINNING
 from fasthash._index_options import IndexSettings, Memory, Metric, Plan
 from fasthash._saved_kinds import MAX_SHARDS, SHARD_RULE
 from fasthash.store.copying import verify_files

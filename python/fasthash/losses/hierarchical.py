@@ -53,7 +53,7 @@ class HierarchicalLoss(HashLoss):
     def __init__(
         self,
         base: HashLoss | Sequence[HashLoss],
-        level_bits: Sequence[int],
+        level_bits: int | Sequence[int],
         weights: Sequence[float] | None = None,
         mode: Mode = "parallel",
         decorrelation: float = 0.0,

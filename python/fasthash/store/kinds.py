@@ -5,12 +5,14 @@ All keys of a store or a `KeyedIndex` are of one kind. The bytes of a key and th
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from fasthash._arrays import check_one_axis
 from fasthash._shown import short
 
 __all__ = ["KINDS", "MAX_KEY_BYTES", "Key", "KeyKind", "as_list", "kind_of"]
@@ -43,7 +45,10 @@ class KeyKind(NamedTuple):
         takes, encode, encoded = self.takes, self.encode, []
         for key in keys:
             if not takes(key):
-                raise TypeError(f"keys must be of the kind {self.name}, as all keys of this {noun}, got {short(key)}")
+                raise TypeError(
+                    f"keys must be of the kind {self.name}, as all keys of this {noun}, got {short(key)}"
+                    + _hint_of_path(key)
+                )
             encoded.append(encode(key))
         if not self.width and encoded and max(map(len, encoded)) > MAX_KEY_BYTES:
             longest = max(map(len, encoded))
@@ -105,8 +110,7 @@ def as_list(name: str, keys: Any) -> list[Key]:
     if isinstance(keys, (str, bytes, uuid.UUID)) or not isinstance(keys, (Iterable, np.ndarray)):
         raise TypeError(f"{name} must be a sequence of keys, got {short(keys)}; a single key goes into a list")
     if isinstance(keys, np.ndarray):
-        if keys.ndim != 1:
-            raise ValueError(f"{name} must have one axis, got shape {keys.shape}")
+        check_one_axis(name, keys)
         keys = keys.tolist()
     given = [key.item() if isinstance(key, np.integer) else key for key in keys]
     for key in given:
@@ -128,5 +132,10 @@ def kind_of(keys: list[Key], given: Any) -> KeyKind:
             return kind
     odd = [key for key in keys if not any(kind.takes(key) for kind in KINDS.values())]
     if odd:
-        raise TypeError(f"keys must be str, bytes, integers of 64 bits or uuid.UUID, got {short(odd[0])}")
+        expected = "str, bytes, integers of 64 bits or uuid.UUID"
+        raise TypeError(f"keys must be {expected}, got {short(odd[0])}{_hint_of_path(odd[0])}")
     raise TypeError(f"keys must be of one kind, got {short(keys[:5])}")
+
+
+def _hint_of_path(key: Key) -> str:
+    return "; str(path) makes a key of a path" if isinstance(key, os.PathLike) else ""

@@ -1,0 +1,60 @@
+"""What a folder holds, for errors where the name of an index file was expected.
+
+Called wherever an index file is read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fasthash._saved_folder import CARD_NAME, parsed
+
+__all__ = ["SHARDS_BEGINNING", "folders_named"]
+
+SHARDS_BEGINNING = b'{"class": "ShardedIndex"'  # the first bytes of the manifest of an index in shards
+_LARGEST_CARD = 1 << 24  # bytes; only a state of many photos has a larger one
+
+# What opens a saved folder, by the class in its card.
+_OPENERS = {
+    "EncodedParts": "fasthash.distributed.EncodedParts",
+    "HashEncoder": "fasthash.encoder.HashEncoder.load",
+    "HashHead": "fasthash.heads.HashHead.load",
+    "RescoringIndex": "fasthash.RescoringIndex.load",
+    "ShardedIndex": "fasthash.distributed.ShardedIndex.load",
+}
+
+
+@contextmanager
+def folders_named(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Iterator[None]:
+    """If the block cannot read a path because it is a folder, say what the folder holds and what opens it."""
+    try:
+        yield
+    except OSError as error:
+        if not os.path.isdir(path):
+            raise
+        name = os.fsdecode(path)
+        raise IsADirectoryError(f"{name} is {_kind_of_folder(Path(name))}") from error
+
+
+def _kind_of_folder(folder: Path) -> str:
+    try:
+        with open(folder / "manifest", "rb") as file:
+            sharded = file.read(len(SHARDS_BEGINNING)) == SHARDS_BEGINNING
+    except OSError:
+        kind = _class_in_card(folder / CARD_NAME)
+        return f"a saved {kind}; {_OPENERS[kind]} opens it" if kind in _OPENERS else "a folder, not an index file"
+    if sharded:
+        return "an index in shards; fasthash.distributed.ShardedIndex.open opens it"
+    return "a store; fasthash.Store opens it"
+
+
+def _class_in_card(card: Path) -> str:
+    """The class that a card names, unchecked; empty if there is none."""
+    try:
+        with open(card, "rb") as file:
+            return str(parsed(file.read(_LARGEST_CARD).decode())["class"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
