@@ -313,6 +313,16 @@ def test_a_demo_that_falls_back_says_why(no_weights, tmp_path, monkeypatch):
     assert "scikit-learn's digits" in lines[0]
 
 
+def test_a_refused_demo_leaves_nothing(no_weights, tmp_path):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(ValueError, match="must hold two or more class folders"):
+        run_demo(tmp_path / "photos", tmp_path / "new" / "report", say=lambda line: None, progress=False)
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match=r"output='.*file' must be a folder, but"):
+        run_demo(tmp_path / "photos", tmp_path / "file", say=lambda line: None, progress=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "photos"]
+
+
 def test_the_photos_of_the_demo():
     """What examples/photos/README.md says of them; each can be read."""
     folder = ROOT / "examples/photos"

@@ -335,6 +335,7 @@ def test_what_is_wrong_shows_before_a_network_is_made(settings, message, tmp_pat
         (tmp_path / "lists" / f"{name}.txt").write_text("a.png 0\nb.png 1\n")
     with pytest.raises((OSError, TypeError, ValueError), match=message):
         run_training(read_config(**settings), tmp_path / "run", say=lambda line: None, progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_settings_become_plain_values(tmp_path):
@@ -383,6 +384,7 @@ def test_patience_needs_validation_images_in_the_lists(tmp_path):
     experiment = Experiment(data="lists", lists=tmp_path, patience=2, weights="imagenet")
     with pytest.raises(ValueError, match="patience must be None, got 2: it needs validation images, and data='lists'"):
         run_training(experiment, tmp_path / "run", say=lambda line: None, progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_files_of_settings_that_are_none(tmp_path):

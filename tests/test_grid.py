@@ -55,6 +55,15 @@ def test_one_command_trains_and_tabulates_all(few_digits, tmp_path):
     assert (tmp_path / "a" / "table.md").read_text() == table
 
 
+def test_a_refused_grid_leaves_nothing(tmp_path):
+    (tmp_path / "photos").mkdir()
+    data = ["--data", "folder", "--root", tmp_path / "photos"]
+    code, output = run("train", tmp_path / "new" / "a", *data, *flags(**SMALL), "--loss", "csq", "--seeds", "3 5")
+    assert code == 1
+    assert "must hold two or more class folders" in output
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
 def test_tables():
     def figures(value):
         return {"prefixes": [{"n_bits": 8, "mAP@5": value, "pr_curve": {}}], "P@H<=2": value / 2, "protocol": "p"}
