@@ -87,7 +87,7 @@ def test_tables():
         (["--seeds", "0 x"], "seeds must be whole numbers"),
         (["--seeds", "0 0"], "got hashnet-64-seed0 twice"),
         (["--seeds", "0 -1"], "seed must be at least 0, got -1"),
-        (["--seeds", "0 1", "--seed", 2], "seed must not be given beside seeds, got 2 and '0 1'"),
+        (["--seeds", "0 1", "--seed", 2], "--seed must be left out beside --seeds, got 2 and '0 1'"),
         (["--bits", "8 12"], "must be a multiple of 8"),
         (["--bits", ""], "bits must be whole numbers"),
         (["--loss", "csq luck"], "loss must be one of"),
