@@ -126,3 +126,6 @@ def test_the_command_writes_a_table_and_a_plot(tmp_path):
     assert result.exit_code == 1
     assert "bench.json exists; --force overwrites it" in result.stderr
     assert json.loads(run(app, [*arguments, "--json"]).stdout)["rows"]
+    result = run(app, ["bench", str(tmp_path / "none.npy"), "-o", str(tmp_path / "refused")])
+    assert "none.npy does not exist" in result.stderr
+    assert not (tmp_path / "refused").exists()

@@ -102,6 +102,11 @@ def test_help_names_the_commands(run):
     [
         ("keep_mode must be 'radius', got 'x'", {"keep_mode"}, "--keep-mode must be 'radius', got 'x'"),
         ("k must be at least 1, got 0", {"k"}, "-k must be at least 1, got 0"),
+        ("column must name the codes, got None", {}, "--column must name the codes"),  # what the user must type
+        ("path='a b' holds nothing", {"keys": "a b", "k": "a"}, "--keys='a b' holds nothing"),
+        ("keys='a' holds nothing", {"levels": "a", "keys": "a"}, "--keys='a' holds nothing"),
+        ("keys='c' holds nothing", {"levels": "a", "keys": ["b", "c"]}, "--keys='c' holds nothing"),
+        ("path='a' holds nothing", {"keys": "b"}, "path='a' holds nothing"),
         ("keys must be 5, one for each code, got 3", {}, "keys must be 5, one for each code, got 3"),  # of the file
         ("keys must be given", {}, "--keys must be given"),
         ("level_bits must be (8, 56), got (64,)", {"levels"}, "--levels must be 8,56, got 64"),
@@ -123,7 +128,7 @@ def test_messages_name_options_as_they_are_typed(message, given, expected):
 
     names = ("keep_mode", "keys", "levels", "bits", "format", "column", "threads")
     options = {name: f"--{name.replace('_', '-')}" for name in names} | {"k": "-k"}
-    assert as_typed(message, options, given) == expected
+    assert as_typed(message, options, given if isinstance(given, dict) else dict.fromkeys(given)) == expected
 
 
 def test_a_missing_extra_is_one_line():

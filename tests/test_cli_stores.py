@@ -326,7 +326,15 @@ def test_refused_searches_for_photos(run, photos, tmp_path):
     refused(run("search photos.fhs photos/a.png --encoder e --images photos"), "--images needs --html", code=2)
     refused(run("search photos.fhs photos/a.png --encoder e --html near.html --json"), "exclude each other", code=2)
     (tmp_path / "broken.png").write_bytes(b"nothing")
-    refused(run("search photos.fhs broken.png --encoder e"), "broken.png")
+    (tmp_path / "empty.png").write_bytes(b"")
+    refused(run("search photos.fhs broken.png --encoder e"), "broken.png cannot be read as a photo: cannot identify")
+    refused(run("search photos.fhs empty.png --encoder e"), "empty.png cannot be read as a photo: the file is empty")
+    refused(run("search photos.fhs none.png --encoder e"), "none.png: No such file")
+    refused(run("search photos.fhs - --encoder e"), "QUERIES must be the file of a photo with --encoder, got -")
+    refused(
+        run("search photos.fhs photos --encoder e"),
+        "photos is a folder, and --encoder needs one photo; fasthash encode e photos codes.npz makes codes",
+    )
     with fh.Store(tmp_path / "short.fhs", "w", n_bits=32) as store:
         store.commit()
     refused(run("search short.fhs photos/a.png --encoder e"), "codes of 32 bits like those of the index, got 64 bits")

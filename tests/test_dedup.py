@@ -319,7 +319,7 @@ def test_nothing_found(run, tmp_path):
     assert "groups" not in text[text.index("1 photo in") :]
 
 
-@pytest.mark.parametrize("arguments", [[], ["--json"], ["--index", "state"]])
+@pytest.mark.parametrize("arguments", [[], ["--json"], ["--index", "state"], ["--pairs", "lists/pairs.csv"]])
 def test_a_folder_without_photos_is_an_error(run, tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
@@ -329,7 +329,7 @@ def test_a_folder_without_photos_is_an_error(run, tmp_path, monkeypatch, argumen
             assert (result.exit_code, result.stdout) == (1, "")
             assert result.stderr == f"fasthash: no photos below 'empty' ({n_files} file{'s' * (n_files != 1)})\n"
         (tmp_path / "empty/notes.txt").write_text("no photo")
-    assert not (tmp_path / "report").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
     write(tmp_path / "other/a.png")
     assert run("empty", "other", *arguments).exit_code == 0
 

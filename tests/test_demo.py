@@ -258,7 +258,7 @@ def test_memory_per_code(codes, tmp_path):
 
 def test_a_folder_in_the_way(photos, tmp_path):
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(FileExistsError):
+    with pytest.raises(NotADirectoryError, match=r"output='.*taken' must be a folder, but"):
         run_demo(photos, tmp_path / "taken")
 
 
@@ -356,6 +356,13 @@ def test_a_demo_that_falls_back_says_why(no_weights, tmp_path, monkeypatch):
         run_demo(output=tmp_path / "report", say=lines.append, progress=False)
     assert len(lines) == 1
     assert "scikit-learn's digits" in lines[0]
+
+
+def test_a_refused_demo_leaves_nothing(no_weights, tmp_path):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(ValueError, match="must hold two or more class folders"):
+        run_demo(tmp_path / "photos", tmp_path / "new" / "report", say=lambda line: None, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
 def test_the_photos_of_the_demo():

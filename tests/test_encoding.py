@@ -60,6 +60,7 @@ def test_images_of_every_kind_give_the_same_codes(encoder, pixels, codes, tmp_pa
         ([np.zeros((4, 4, 3), np.float32)], TypeError, r"images\[0\] must be a uint8 array .* got dtype float32"),
         ([torch.zeros(3, 4, 4)], TypeError, r"images\[0\] must be a path, .* got Tensor"),
         ("nowhere.png", OSError, r"images\[0\] cannot be read: 'nowhere.png'"),
+        (".", IsADirectoryError, r"images\[0\] must be an image file, got the folder '.'; HashEncoder.encode_folder"),
         (5, TypeError, "images must be a float tensor .*, a torch Dataset, or photos: .* got int"),
     ],
 )

@@ -335,6 +335,7 @@ def test_what_is_wrong_shows_before_a_network_is_made(settings, message, tmp_pat
         (tmp_path / "lists" / f"{name}.txt").write_text("a.png 0\nb.png 1\n")
     with pytest.raises((OSError, TypeError, ValueError), match=message):
         run_training(read_config(**settings), tmp_path / "run", say=lambda line: None, progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_settings_become_plain_values(tmp_path):
@@ -383,6 +384,7 @@ def test_patience_needs_validation_images_in_the_lists(tmp_path):
     experiment = Experiment(data="lists", lists=tmp_path, patience=2, weights="imagenet")
     with pytest.raises(ValueError, match="patience must be None, got 2: it needs validation images, and data='lists'"):
         run_training(experiment, tmp_path / "run", say=lambda line: None, progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_files_of_settings_that_are_none(tmp_path):
@@ -496,9 +498,16 @@ def test_a_place_for_codes_that_cannot_be_written_is_told_first(tmp_path, monkey
         (["train", "OUT", "--data", "parts", "--root", "x"], "protocol must say how the images are split"),
         (
             ["train", "OUT", "--patience", "3", "--backbone", "resnet10t", "--image-size", "32"],
-            "needs validation images",
+            "--patience must be left out, got 3: it needs validation images, and --data digits has none",
         ),
-        (["eval", "OUT"], "experiment.json"),
+        (["train", "OUT", "--data", "folder"], "--root must name the folder of the images for --data folder"),
+        (["train", "OUT", "--data", "folder", "--root", "x"], "--root='x' is not a folder; it does not exist"),
+        (["train", "OUT", "--weights", "x.pth"], "--weights='x.pth' does not exist"),
+        (["train", "OUT", "--seed", "1", "--seeds", "1 2"], "--seed must be left out beside --seeds"),
+        (["eval", "OUT"], "out' is not a folder that fasthash train made: it does not exist"),
+        (["eval", "wrong.toml"], "folder='wrong.toml' is not a folder that fasthash train made: it is a file"),
+        (["eval", "."], "folder='.' is not a folder that fasthash train made: it holds no experiment.json"),
+        (["eval", "stopped"], "folder='stopped' holds a training that has not ended; fasthash train with the same"),
         (["train", "OUT", "--config", "wrong.toml"], "level_bits must be a sequence of integers, got 64.0"),
         (["encode", "OUT", "OUT", "codes.txt"], "output must end with .npz, got 'codes.txt'"),
         (["encode", "OUT", "OUT", "codes.npz"], "holds no saved HashEncoder"),
@@ -507,6 +516,8 @@ def test_a_place_for_codes_that_cannot_be_written_is_told_first(tmp_path, monkey
 def test_mistakes_end_with_one_line(few_digits, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "wrong.toml").write_text("level_bits = 64.0")
+    (tmp_path / "stopped").mkdir()
+    (tmp_path / "stopped/experiment.json").write_text("{}")
     code, output = run(*[str(tmp_path / "out") if part == "OUT" else part for part in arguments])
     assert code == 1
     assert output.strip().splitlines()[-1].startswith("fasthash: ")

@@ -55,6 +55,15 @@ def test_one_command_trains_and_tabulates_all(few_digits, tmp_path):
     assert (tmp_path / "a" / "table.md").read_text() == table
 
 
+def test_a_refused_grid_leaves_nothing(tmp_path):
+    (tmp_path / "photos").mkdir()
+    data = ["--data", "folder", "--root", tmp_path / "photos"]
+    code, output = run("train", tmp_path / "new" / "a", *data, *flags(**SMALL), "--loss", "csq", "--seeds", "3 5")
+    assert code == 1
+    assert "must hold two or more class folders" in output
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
 def test_tables():
     def figures(value):
         return {"prefixes": [{"n_bits": 8, "mAP@5": value, "pr_curve": {}}], "P@H<=2": value / 2, "protocol": "p"}
@@ -78,7 +87,7 @@ def test_tables():
         (["--seeds", "0 x"], "seeds must be whole numbers"),
         (["--seeds", "0 0"], "got hashnet-64-seed0 twice"),
         (["--seeds", "0 -1"], "seed must be at least 0, got -1"),
-        (["--seeds", "0 1", "--seed", 2], "seed must not be given beside seeds, got 2 and '0 1'"),
+        (["--seeds", "0 1", "--seed", 2], "--seed must be left out beside --seeds, got 2 and '0 1'"),
         (["--bits", "8 12"], "must be a multiple of 8"),
         (["--bits", ""], "bits must be whole numbers"),
         (["--loss", "csq luck"], "loss must be one of"),

@@ -250,3 +250,5 @@ def test_limits_of_bytes_name_no_other_file(tmp_path):
     for wrong in (None, 5, b"a.png"):
         with pytest.raises(TypeError, match=r"^path must be a path, got "):
             read_photo(wrong)
+    with pytest.raises(IsADirectoryError, match=r"^path must be a file, got the folder '"):
+        read_photo(tmp_path)

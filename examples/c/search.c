@@ -28,6 +28,16 @@ static void check(const char* what, fasthash_status status) {
     if (status != FASTHASH_OK) fail(what, fasthash_last_error());
 }
 
+static size_t read_bits(const char* text) {
+    char* end;
+    const long n_bits = strtol(text, &end, 10);
+    if (end == text || *end != '\0' || n_bits < 1 || n_bits > 4096) {
+        fprintf(stderr, "N_BITS must be a whole number from 1 to 4096, got '%s'\n", text);
+        exit(EXIT_FAILURE);
+    }
+    return (size_t)n_bits;
+}
+
 static fasthash_codes read_codes(const char* path, size_t n_bytes) {
     FILE* file = fopen(path, "rb");
     if (file == NULL) fail(path, strerror(errno));
@@ -62,7 +72,7 @@ static void build(size_t n_bits, const char* codes_path, const char* index_path)
 int main(int argc, char** argv) {
     if (argc != 5) fail("usage", "search N_BITS CODES QUERIES INDEX");
     const char* index_path = argv[4];
-    build(strtoul(argv[1], NULL, 10), argv[2], index_path);
+    build(read_bits(argv[1]), argv[2], index_path);
 
     fasthash_index* index;
     check("load", fasthash_index_load(index_path, true, &index));

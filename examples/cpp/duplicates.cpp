@@ -13,17 +13,32 @@
 #include <fasthash/id_filter.h>
 
 #include <algorithm>
+#include <charconv>
+#include <cstdint>
 #include <cstdio>
 #include <exception>
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <memory>
 #include <numeric>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <vector>
 
 namespace {
+
+template <class Integer>
+Integer whole_number(const std::string& name, const std::string& text) {
+    Integer number{};
+    const char* const end = text.data() + text.size();
+    const auto [last, error] = std::from_chars(text.data(), end, number);
+    if (error == std::errc() && last == end) return number;
+    const bool is_large = error == std::errc::result_out_of_range;
+    const std::string most = is_large ? " up to " + std::to_string(std::numeric_limits<Integer>::max()) : "";
+    throw std::runtime_error(name + " must be a whole number" + most + ", got '" + text + "'");
+}
 
 std::vector<std::uint8_t> read_file(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
@@ -68,7 +83,12 @@ int main(int argc, char** argv) {
         return 1;
     }
     try {
-        list_duplicates(std::stoul(argv[1]), argv[2], std::stoi(argv[3]), argc == 5 ? std::stoul(argv[4]) : 0);
+        const auto n_bits = whole_number<std::size_t>("N_BITS", argv[1]);
+        if (n_bits < 1 || n_bits > 4096)
+            throw std::runtime_error(std::string("N_BITS must be 1 to 4096, got ") + argv[1]);
+        const auto radius = whole_number<std::int32_t>("RADIUS", argv[3]);
+        if (radius < 0) throw std::runtime_error(std::string("RADIUS must be at least 0, got ") + argv[3]);
+        list_duplicates(n_bits, argv[2], radius, argc == 5 ? whole_number<std::size_t>("FIRST", argv[4]) : 0);
     } catch (const std::exception& error) {  // fasthash throws ArgumentError, FormatError and IoError
         std::fprintf(stderr, "duplicates: %s\n", error.what());
         return 1;

@@ -174,10 +174,12 @@ def check_regular(path: str | os.PathLike[str]) -> int:
     """Size in bytes of a regular file.
 
     Raises:
-        OSError: it cannot be looked at.
-        ValueError: it is a pipe, a device or a folder. Opening a pipe would wait for ever.
+        OSError: it cannot be looked at, or is a folder.
+        ValueError: it is a pipe or a device. Opening a pipe would wait for ever.
     """
     facts = os.stat(path)
+    if stat.S_ISDIR(facts.st_mode):  # only a caller names one: a search of a folder lists none as a file
+        raise IsADirectoryError(f"path must be a file, got the folder {os.fspath(path)!r}")
     if not stat.S_ISREG(facts.st_mode):
         raise ValueError("not a regular file")
     return facts.st_size

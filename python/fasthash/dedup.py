@@ -159,6 +159,38 @@ def find_duplicates(
         FormatError: the state is damaged.
         OSError: `folder` is no folder, or the state cannot be read or written.
     """
+    check_pairs(pairs)
+    found, photos = find_with_photos(
+        folder,
+        radius,
+        reference=reference,
+        hash_bits=hash_bits,
+        turned=turned,
+        state=state,
+        background=background,
+        max_bytes=max_bytes,
+        max_pixels=max_pixels,
+        progress=progress,
+    )
+    if pairs is not None:
+        photos.write_pairs(pairs, found.radius)
+    return found
+
+
+def find_with_photos(
+    folder: _Path | Sequence[_Path],
+    radius: int | None,
+    *,
+    reference: _Path | Sequence[_Path],
+    turned: bool,
+    state: str | os.PathLike[str] | None,
+    background: str | Colour,
+    progress: bool,
+    hash_bits: int = 256,
+    max_bytes: int = MAX_BYTES,
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[Duplicates, PhotoSet]:
+    """As `find_duplicates`, with the photos, for a caller that writes their pairs after checks of its own."""
     hash_bits = _check_hash_bits(hash_bits)
     radius = _check_radius(radius, hash_bits)
     check_bool("progress", progress)
@@ -167,8 +199,6 @@ def find_duplicates(
     options = {"turned": turned, "background": colour, **asdict(Limits(max_bytes, max_pixels))}
     references, folders = check_folders(reference, folder)
     every = references + folders
-    if pairs is not None:
-        check_writable("pairs", Path(pairs).parent, [Path(pairs).name])
     jobs = []
     for each in every:
         known = PhotoHashes(each, hash_bits, as_hex(colour), turned)
@@ -180,11 +210,21 @@ def find_duplicates(
         n_hashed, n_others = n_hashed + n_new, n_others + n_passed
         broken += [(path if len(every) == 1 else os.path.join(job.folder, path), why) for path, why in faults]
         photos.add(job.photos(is_reference=number < len(references)), job.known.codes_of(sorted(job.known.paths)))
-    if pairs is not None:
-        photos.write_pairs(pairs, radius)
-    groups = photos.groups(radius)
     n_photos = len(photos.photos)
-    return Duplicates(groups, broken, n_photos, n_hashed, radius, hash_bits, n_others, tuple(every), turned)
+    found = Duplicates(
+        photos.groups(radius), broken, n_photos, n_hashed, radius, hash_bits, n_others, tuple(every), turned
+    )
+    return found, photos
+
+
+def check_pairs(pairs: str | os.PathLike[str] | None) -> None:
+    """Check that a file of pairs can be written, before photos are hashed.
+
+    Raises:
+        OSError: it cannot.
+    """
+    if pairs is not None:
+        check_writable("pairs", Path(pairs).parent, [Path(pairs).name])
 
 
 def group_hashes(

@@ -66,6 +66,7 @@ def evaluate(
     """
     check_path("folder", folder)
     folder = Path(folder)
+    _check_trained(folder)
     experiment = read_config(folder / "experiment.json", ties=ties, empty=empty)
     encoder = HashEncoder.load(folder / "encoder").to_best_device()
     split = experiment.split(encoder.transform)
@@ -103,6 +104,23 @@ def evaluate(
         result = index.search(queries, min(_NEIGHBOURS, len(gallery)))
         _draw(folder, figures, split, result, experiment.seed)
     return figures
+
+
+def _check_trained(folder: Path) -> None:
+    """Check that a folder holds a training that has ended.
+
+    Raises:
+        FileNotFoundError: it does not.
+    """
+    if not (folder / "experiment.json").is_file():
+        why = "it does not exist"
+        if folder.exists():
+            why = "it holds no experiment.json" if folder.is_dir() else "it is a file"
+        raise FileNotFoundError(f"folder={str(folder)!r} is not a folder that fasthash train made: {why}")
+    if not (folder / "encoder").is_dir():
+        raise FileNotFoundError(
+            f"folder={str(folder)!r} holds a training that has not ended; fasthash train with the same settings goes on"
+        )
 
 
 def _outputs_of_features(

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasthash._checks import check_choice, check_path
+from fasthash._durable import check_writable
 from fasthash._experiment import AUGMENTATIONS, DATA, LOSSES, Experiment, Ties
 from fasthash._extras import needs_extra
 from fasthash._shown import for_terminal
@@ -52,7 +53,7 @@ __all__ = [
 ]
 
 PRESETS = ("hhnet", "hashnet", "hdhash", "hyp2", "wglhh")
-_SETTINGS, _STATE = "experiment.json", "state.safetensors"
+_SETTINGS, _SPLIT, _STATE = "experiment.json", "split.json", "state.safetensors"
 _SUBSETS, _SUBSET_SIZE, _SUBSET_QUERIES = 5, 1000, 0.1  # of validation, as in HHNet's code
 
 
@@ -127,13 +128,11 @@ def run_training(
     check_resumable(experiment, folder)
     writes = int(os.environ.get("RANK", 0)) == 0  # the first of several processes writes for all
     if writes:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / _SETTINGS).write_text(json.dumps(dataclasses.asdict(experiment), indent=2) + "\n")
+        check_writable("folder", folder, (_SETTINGS, _SPLIT, _STATE))
     split = experiment.split(image_transform(experiment.image_size, *preprocessing_of(experiment.backbone)))
     images, validation = _training_images(experiment, split)
     loss = experiment.make_loss(images)
     if writes:
-        split.save(folder / "split.json")
         say(f"{for_terminal(split.protocol)}\n{audit(split)}")
     encoder = experiment.make_encoder()
     if writes:
@@ -141,6 +140,10 @@ def run_training(
     teacher = None if experiment.teacher is None else load_teacher(experiment.teacher, experiment.image_size)
     if writes and teacher is not None:
         say(f"teacher: {for_terminal(f'{teacher.backbone_name} with {teacher.initial_weights}')}")
+    if writes:  # only now: a training that is refused leaves nothing
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _SETTINGS).write_text(json.dumps(dataclasses.asdict(experiment), indent=2) + "\n")
+        split.save(folder / _SPLIT)
     record = train(
         encoder,
         loss,

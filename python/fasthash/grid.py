@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fasthash._checks import check_path
+from fasthash._durable import check_writable
 from fasthash._extras import needs_extra
 from fasthash._shown import for_terminal
 from fasthash.evaluation import evaluate
@@ -98,7 +99,7 @@ def run_grid(grid: Grid, folder: str | Path, say: Callable[[str], None] = print,
     for point, experiment in grid.items():
         experiment.check_here()
         check_resumable(experiment, folder / point.folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    check_writable("folder", folder)
     features, results = FeatureCache(folder / "features.npz"), {}
     for number, (point, experiment) in enumerate(grid.items(), start=1):
         place = folder / point.folder

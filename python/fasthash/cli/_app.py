@@ -153,7 +153,7 @@ def typed(message: str) -> str:
         return message
     flags = {each.name: max(each.opts, key=len) for each in context.command.params}
     options = {name: flag for name, flag in flags.items() if flag.startswith("-")}
-    return as_typed(message, options, [name for name in options if context.params.get(name) is not None])
+    return as_typed(message, options, given(**{name: context.params.get(name) for name in options}))
 
 
 def _of_file(error: OSError) -> str:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 __all__ = ["as_typed"]
 
@@ -19,24 +20,28 @@ _OTHER_NAMES = {
     "state": ("index",),
 }
 
-# An argument in advice on how codes are read: `format='decimal'`, `n_bits=64`, `format='csv' or 'tsv'`, `column=`.
-_ADVICE = re.compile(r"\b(array|column|format|n_bits|notation)=('[^']*'(?: or '[^']*')*|\d+)?(?=[ ,;).]|$)")
+# An argument in advice: `format='decimal'`, `n_bits=64`, `format='csv' or 'tsv'`, `column=`, `hold_out=0.1`.
+_ADVICE = re.compile(
+    r"\b(array|column|data|format|hold_out|n_bits|notation)=('[^']*'(?: or '[^']*')*|\d+(?:\.\d+)?)?(?=[ ,;).]|$)"
+)
 
 _NO_INDEX = re.compile(r"(.+): file (has \d+ bytes, fewer than a header|does not begin with 'FASTHASH')", re.DOTALL)
 
 
-def as_typed(message: str, options: Mapping[str, str], given: Collection[str]) -> str:
+def as_typed(message: str, options: Mapping[str, str], given: Mapping[str, Any]) -> str:
     """A message with the options that a command has, in place of arguments of Python.
 
     Args:
         message: of an error.
         options: for the name of each argument of the command, what a user types, such as `--keep`.
-        given: names of those that the user has given.
+        given: values of the options that the user has given, by the same names.
 
     Examples:
-        >>> as_typed("keep must be at most 1, got 7", {"keep": "--keep"}, {"keep"})
+        >>> as_typed("keep must be at most 1, got 7", {"keep": "--keep"}, {"keep": 7})
         '--keep must be at most 1, got 7'
-        >>> as_typed("give format='hex', n_bits=64", {"format": "--format", "bits": "--bits"}, ())
+        >>> as_typed("path='a' is not a folder", {"images": "--images"}, {"images": "a"})
+        "--images='a' is not a folder"
+        >>> as_typed("give format='hex', n_bits=64", {"format": "--format", "bits": "--bits"}, {})
         'give --format hex --bits 64'
     """
     if match := _NO_INDEX.fullmatch(message):
@@ -44,15 +49,26 @@ def as_typed(message: str, options: Mapping[str, str], given: Collection[str]) -
     return _advice(_beginning(message, options, given), options)
 
 
-def _beginning(message: str, options: Mapping[str, str], given: Collection[str]) -> str:
-    """Name the wrong option in place of the argument, if the user has typed it. Other values are not the user's."""
+def _beginning(message: str, options: Mapping[str, str], given: Mapping[str, Any]) -> str:
+    """Name the wrong option in place of the argument, if the user has typed it, or must. Others are not the user's."""
+    if match := re.match(r"(\w+)=('[^']*'|\"[^\"]*\")", message):  # the library may call the argument something else
+        same = [name for name, value in given.items() if match[2] in _shown(value)]
+        name = next((name for name in (match[1], *same) if name in same), None)
+        return message if name is None else options[name] + message[match.end(1) :]
     match = re.match(r"(\w+) must (be given|be named)?", message)
     name = None if match is None else _option(match[1], options)
-    if match is None or name is None or not (match[2] or name in given):
+    missing = message.endswith(", got None")
+    if match is None or name is None or not (match[2] or name in given or missing):
         return message
+    message = message.removesuffix(", got None").replace(" must be None, ", " must be left out, ")
     if match[1] == "level_bits":  # a tuple, which is typed with commas alone
         message = re.sub(r"\((\d+(?:, \d+)*),?\)", lambda levels: levels[1].replace(" ", ""), message)
     return options[name] + message[match.end(1) :]
+
+
+def _shown(value: Any) -> list[str]:
+    """How messages show the value of an option, or each of several."""
+    return [repr(str(each)) for each in (value if isinstance(value, (list, tuple)) else [value])]
 
 
 def _advice(message: str, options: Mapping[str, str]) -> str:

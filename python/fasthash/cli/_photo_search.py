@@ -15,6 +15,8 @@ from fasthash._thumbnails import photo_below, thumbnail
 from fasthash.cli._results import neighbours
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from fasthash.cli._results import Result
 
 __all__ = ["code_of_photo", "write_page"]
@@ -44,14 +46,31 @@ def code_of_photo(photo: Path, encoder: Path, n_bits: int) -> NDArray[np.uint8]:
 
     Raises:
         ValueError: codes of the encoder have another width, or the photo is broken or too large.
-        OSError, FormatError: a file cannot be read.
+        OSError, FormatError: a file cannot be read, or is a folder.
     """
+    image = _read(photo, encoder)
     from fasthash.encoder import HashEncoder
 
     loaded = HashEncoder.load(encoder)
     if loaded.n_bits != n_bits:
         raise ValueError(f"encoder must make codes of {n_bits} bits like those of the index, got {loaded.n_bits} bits")
-    return loaded.encode([read_photo(photo)])
+    return loaded.encode([image])
+
+
+def _read(photo: Path, encoder: Path) -> Image.Image:
+    if str(photo) == "-":
+        raise ValueError("QUERIES must be the file of a photo with --encoder, got - for standard input")
+    if photo.is_dir():
+        raise IsADirectoryError(
+            f"{photo} is a folder, and --encoder needs one photo; fasthash encode {encoder} {photo} codes.npz makes "
+            "codes of the photos in a folder, and fasthash search takes codes.npz without --encoder"
+        )
+    try:
+        return read_photo(photo)
+    except (FileNotFoundError, PermissionError, MemoryError):
+        raise
+    except Exception as error:  # Pillow's decoders raise anything from OSError to SyntaxError on broken files
+        raise ValueError(f"{photo} cannot be read as a photo: {error}") from error
 
 
 def write_page(page: Path, photo: Path, result: Result, gallery: Path, size: int, images: Path | None) -> int:

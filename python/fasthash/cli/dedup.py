@@ -76,7 +76,7 @@ def dedup(
         from fasthash._photos import Limits
         from fasthash._review_cards import REPORT_FILES
         from fasthash._review_page import as_dict, check_output, searched, write_report
-        from fasthash.dedup import find_duplicates
+        from fasthash.dedup import check_pairs, find_with_photos
 
         check_output(output)
         if pairs is not None:
@@ -102,14 +102,14 @@ def dedup(
         else:
             _only_for_hashes(**{"--column": column, "--notation": notation, "--names": names})
             may_be_empty = has_run(index)  # its photos may all be gone
+            check_pairs(pairs)
             with hashes_kept(index):
-                found = find_duplicates(
+                found, photos = find_with_photos(
                     folders,
                     radius,
                     reference=reference or (),
                     turned=turned,
                     state=index,
-                    pairs=pairs,
                     background=background,
                     progress=not as_json,
                     **given(hash_bits=hash_bits),
@@ -117,6 +117,8 @@ def dedup(
                 )
             if not may_be_empty:
                 check_any("photo", found.n_photos, found, folders)
+            if pairs is not None:
+                photos.write_pairs(pairs, found.radius)
         page, *_ = write_report(found, output, Limits(**limits), background)
     if as_json:
         typer.echo(json.dumps(as_dict(found), indent=2))

@@ -35,7 +35,7 @@ def demo(
     images: Annotated[
         Path | None, typer.Option(help="Folder of class sub-folders with photos. Default: those of the repository.")
     ] = None,
-    output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("demo-report"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the report.")] = Path("demo-report"),
     digits: Annotated[
         bool, typer.Option("--digits", help="Take scikit-learn's digits, as where no repository is.")
     ] = False,
@@ -61,6 +61,8 @@ def demo(
 
         fasthash demo --images photos --image-size 112 --epochs 5
     """
+    if digits and images is not None:
+        raise typer.BadParameter("--digits excludes --images")
     with one_line_errors():
         not_an_input(output, images)
         from fasthash.demo import run_demo
@@ -175,7 +177,7 @@ def train(
             "seeds": [training["seed"]] if seeds is None else whole_numbers("seeds", ",".join(seeds.split())),
         }
         if seeds is not None and training["seed"] is not None:
-            raise ValueError(f"seed must not be given beside seeds, got {training['seed']} and {seeds!r}")
+            raise ValueError(f"seed must be left out beside --seeds, got {training['seed']} and {seeds!r}")
         if seeds is not None or any(len(several) > 1 for several in values.values()):
             _train_grid(make, values, output)
             return

@@ -8,10 +8,13 @@ from typing import Annotated
 
 import typer
 
+from fasthash._durable import check_writable
 from fasthash.cli import _codes
 from fasthash.cli._app import AsJson, Force, app, new_file, one_line_errors
 
 __all__: list[str] = []
+
+_FILES = ("bench.json", "bench.md", "bench.png")
 
 
 @app.command()
@@ -55,8 +58,8 @@ def bench(
 
         if output is not None:
             check_drawing()  # now, not after the measurements
-            output.mkdir(parents=True, exist_ok=True)
-            for name in ("bench.json", "bench.md", "bench.png"):
+            check_writable("output", output, _FILES)
+            for name in _FILES if output.exists() else ():
                 new_file(output / name, force, codes, queries)
         _codes.one_stdin(codes, queries)
         report = run_bench(
@@ -69,6 +72,7 @@ def bench(
             say=lambda line: typer.echo(line, err=True),
         )
         if output is not None:
+            output.mkdir(parents=True, exist_ok=True)
             (output / "bench.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
             (output / "bench.md").write_text(markdown(report, "bench.png"), encoding="utf-8")
             draw(output / "bench.png", report)

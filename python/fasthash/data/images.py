@@ -105,6 +105,11 @@ class ImageSet(Dataset[tuple[torch.Tensor, Any]]):
                 raise ValueError(f"images[{index}] cannot be read: {error}") from None
         try:
             return read_photo(image)
+        except IsADirectoryError:
+            raise IsADirectoryError(
+                f"images[{index}] must be an image file, got the folder {os.fspath(image)!r}; "
+                "HashEncoder.encode_folder encodes the photos of a folder"
+            ) from None
         except Exception as error:  # Pillow's decoders raise anything from OSError to SyntaxError on broken files
             raise OSError(
                 f"images[{index}] cannot be read: {os.fspath(image)!r}: {reason(error)}; "

@@ -14,6 +14,7 @@ from typing import Any
 from accelerate.utils import set_seed
 from torchvision.transforms import v2
 
+from fasthash._durable import check_writable
 from fasthash._shown import counted, for_terminal
 from fasthash.backbones import preprocessing_of
 from fasthash.data import Split, load_digits, load_folder
@@ -87,14 +88,15 @@ def run_demo(
     plan = make_plan(
         images, digits, backbone, pretrained, image_size, seed, epochs=epochs, batch_size=batch_size, lr=lr
     )
+    check_writable("output", output)
     folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
     clock = _Clock()
 
     if plan.note:
         say(for_terminal(plan.note))
     with clock("load"):
         split = _load(plan, seed, progress)
+    folder.mkdir(parents=True, exist_ok=True)  # now that the images are known to do: a refused call leaves nothing
     set_seed(seed)  # for the random weights
     encoder = HashEncoder(plan.backbone, LEVEL_BITS, plan.pretrained, image_size=plan.image_size)
     _tell_sizes(plan.name, split, say)

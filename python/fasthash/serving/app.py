@@ -1,4 +1,4 @@
-"""The application: its routes put together, errors, and the task that takes new commits."""
+"""The application: its routes put together, and the task that takes new commits."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 
 from fasthash.serving.changes import Writing
+from fasthash.serving.errors import answer_errors
 from fasthash.serving.limits import BodyLimit, Limits, RefusedError, Turns
 from fasthash.serving.metrics import Metrics
 from fasthash.serving.photos import MakeCodes
-from fasthash.serving.routes import Served, change_routes, page_routes, search_routes, state_routes
+from fasthash.serving.routes import Served, change_routes, page_routes, refused_changes, search_routes, state_routes
 from fasthash.store import Store
 
 __all__ = ["make_app"]
@@ -56,28 +56,13 @@ def make_app(
 
     app = FastAPI(title="fasthash", summary="Nearest binary codes, exactly", lifespan=lifespan)
     app.add_middleware(BodyLimit, most=limits.body_bytes)
-    _answer_errors(app)
+    answer_errors(app)
     _measure(app, served)
     app.include_router(search_routes(served))
-    if writing is not None:
-        app.include_router(change_routes(served, writing))
+    app.include_router(refused_changes(_CHANGES) if writing is None else change_routes(served, writing))
     app.include_router(page_routes(served))
     app.include_router(state_routes(served))
     return app
-
-
-def _answer_errors(app: FastAPI) -> None:
-    """Answer refusals, and requests of a wrong form, as `RefusedError` does."""
-
-    @app.exception_handler(RefusedError)
-    async def refused(request: Request, error: RefusedError) -> Response:
-        return error.response()
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"][1:])) or "the body"
-        return RefusedError(422, f"{place}: {first['msg']}").response()
 
 
 def _measure(app: FastAPI, served: Served) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from fasthash.serving.photos import MakeCodes, codes_of_photo, photo_of_key
 from fasthash.serving.queries import codes_of, codes_of_keys, results, some_keys
 from fasthash.store import Store
 
-__all__ = ["Served", "change_routes", "page_routes", "search_routes", "state_routes"]
+__all__ = ["Served", "change_routes", "page_routes", "refused_changes", "search_routes", "state_routes"]
 
 _PAGE = Path(__file__).with_name("page.html")
 
@@ -80,7 +80,7 @@ def search_routes(served: Served) -> APIRouter:
     @router.post("/search/raw")
     async def search_raw(request: Request, k: int = 10, radius: float | None = None) -> JSONResponse:
         """Find the neighbours of codes that are the body, byte for byte."""
-        data = await request.body()
+        data = await _bytes_of(request, "codes")
         if not data or len(data) % n_bytes or len(data) // n_bytes > limits.queries:
             raise RefusedError(
                 422, f"the body must be 1 to {limits.queries:,} codes of {n_bytes} bytes, got {len(data):,} bytes"
@@ -91,10 +91,21 @@ def search_routes(served: Served) -> APIRouter:
     @router.post("/search/photo")
     async def search_photo(request: Request, k: int = 10, radius: float | None = None) -> JSONResponse:
         """Find the neighbours of the photo that is the body."""
-        data = await request.body()
+        data = await _bytes_of(request, "photo")
         return await answered(lambda: codes_of_photo(data, served.make_codes, limits), k, radius, None)
 
     return router
+
+
+async def _bytes_of(request: Request, noun: str) -> bytes:
+    """The body as it is.
+
+    Raises:
+        RefusedError: it is a form with files, as of `curl -F`.
+    """
+    if request.headers.get("content-type", "").lower().startswith("multipart/"):
+        raise RefusedError(415, f"the body must be the bytes of the {noun}, not a form; see curl --data-binary @FILE")
+    return await request.body()
 
 
 def change_routes(served: Served, writing: Writing) -> APIRouter:
@@ -117,6 +128,18 @@ def change_routes(served: Served, writing: Writing) -> APIRouter:
         """Remove entries by key or id and commit; returns the number of the commit."""
         return await changed(lambda: writing.remove(body, limits))
 
+    return router
+
+
+def refused_changes(paths: Iterable[str]) -> APIRouter:
+    """The routes of changes in a server that only reads; its description leaves them out."""
+    router = APIRouter()
+
+    async def refuse() -> None:
+        raise RefusedError(404, "the server was started without --writable, and takes no changes")
+
+    for path in paths:
+        router.add_api_route(path, refuse, methods=["POST"], include_in_schema=False)
     return router
 
 
