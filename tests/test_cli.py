@@ -243,6 +243,14 @@ def test_verify_of_what_is_no_index(run, tmp_path):
     assert "does not begin with 'FASTHASH'" in result.stderr
 
 
+@pytest.mark.parametrize("option", [[], ["--json"]])
+def test_verify_of_a_file_that_is_missing(run, tmp_path, option):
+    result = run("verify", tmp_path / "none.fh", *option)
+    assert result.exit_code == 1
+    assert f"{tmp_path / 'none.fh'}: cannot open: No such file or directory" in result.stderr + result.stdout
+    assert "Errno" not in result.stderr + result.stdout
+
+
 def test_verify_of_several_names_each_that_is_damaged(run, saved, tmp_path):
     (tmp_path / "foreign").write_bytes(b"x" * 200)
     damaged = tmp_path / "damaged.fh"

@@ -31,6 +31,7 @@ __all__ = [
     "complain",
     "fail",
     "given",
+    "in_one_line",
     "is_of_output",
     "new_file",
     "not_an_input",
@@ -136,7 +137,7 @@ def one_line_errors() -> Iterator[None]:
     except OSError as error:
         if is_of_output(error):
             raise
-        fail(typed(_of_worker(_of_file(error))) or type(error).__name__)
+        fail(typed(_of_worker(in_one_line(error))) or type(error).__name__)
     except (FormatError, TypeError, ValueError, FloatingPointError, MemoryError) as error:
         fail(typed(_of_worker(str(error))) or type(error).__name__)
 
@@ -156,9 +157,9 @@ def typed(message: str) -> str:
     return as_typed(message, options, given(**{name: context.params.get(name) for name in options}))
 
 
-def _of_file(error: OSError) -> str:
-    """The message of an error, with the file first and without the number of the system's list."""
-    if error.strerror is None or error.filename is None:
+def in_one_line(error: Exception) -> str:
+    """The message of an error; one of the system has the file first, and not its number in the system's list."""
+    if not isinstance(error, OSError) or error.strerror is None or error.filename is None:
         return str(error)
     return f"{os.fsdecode(error.filename)}: {error.strerror}"
 

@@ -12,7 +12,7 @@ from fasthash import FormatError
 from fasthash import verify as verify_file
 from fasthash._shown import for_terminal
 from fasthash.cli import stores
-from fasthash.cli._app import AsJson, app, complain, is_of_output, one_line_errors, typed
+from fasthash.cli._app import AsJson, app, complain, in_one_line, is_of_output, one_line_errors, typed
 from fasthash.cli._facts import facts_of
 
 __all__: list[str] = []
@@ -66,9 +66,9 @@ def verify(
                 raise
             wrong = True
             if as_json:
-                typer.echo(json.dumps({"file": str(file), "sections": [], "fault": str(error)}))
+                typer.echo(json.dumps({"file": str(file), "sections": [], "fault": in_one_line(error)}))
             else:
-                complain(typed(str(error)))
+                complain(typed(in_one_line(error)))
             continue
         wrong |= bool(report.fault)
         if as_json:
