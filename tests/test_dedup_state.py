@@ -304,10 +304,10 @@ def test_what_cannot_be_written_is_told_before_photos_are_hashed(run, tmp_path, 
     file = write(tmp_path / "file.bmp", 3)
     (tmp_path / "taken" / "index.html").mkdir(parents=True)
     for arguments, message in (
-        (["--output", file], f"output={str(file)!r} must be a folder, but {str(file)!r} is none"),
+        (["--output", file], f"--output={str(file)!r} must be a folder, but {str(file)!r} is none"),
         (["--output", file / "deep" / "er"], f"but {str(file)!r} is none"),
         (["--output", tmp_path / "taken"], "holds a folder called index.html, which must be a file"),
-        (["--index", file], f"state={str(file)!r} must be a folder, but {str(file)!r} is none"),
+        (["--index", file], f"--index={str(file)!r} must be a folder, but {str(file)!r} is none"),
         (["--index", file / "deep"], f"but {str(file)!r} is none"),
         (["--radius", 257], "radius must be at most 256, got 257"),
         (["--background", "no"], "background must be a colour"),

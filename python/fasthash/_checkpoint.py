@@ -18,7 +18,7 @@ from pathlib import Path
 from fasthash import _saved_folder
 from fasthash._checks import check_path
 from fasthash._core import FormatError
-from fasthash._durable import as_new_file
+from fasthash._durable import make_readable
 from fasthash._extras import needs_extra
 from fasthash._saved_folder import CARD_NAME, Card, card_of, put_card, saving
 
@@ -49,8 +49,8 @@ def write_checkpoint(folder: str | os.PathLike[str], model: nn.Module, card: Car
     text = json.dumps({"version": _VERSION, **card, "weights": weights.name}, indent=2, allow_nan=False)
     with saving(folder, _OUR_FILES, _weights_of, token):
         _refuse_others(folder)
-        with as_new_file(weights):
-            save_model(model, str(weights))
+        save_model(model, str(weights))
+        make_readable(weights)
         draft.write_text(text + "\n", encoding="utf-8")
         put_card(draft, [weights])
         _saved_folder.reached("card replaced")

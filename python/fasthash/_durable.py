@@ -8,14 +8,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from fasthash._checks import check_path
 
-__all__ = ["as_new_file", "check_writable", "flush", "is_flushed", "make_folder", "put"]
+__all__ = ["check_writable", "flush", "is_flushed", "make_folder", "make_readable", "put"]
 
 
 def flush(path: str | os.PathLike[str]) -> None:
@@ -95,22 +95,17 @@ def make_folder(path: str | os.PathLike[str]) -> None:
         flush(folder.parent)
 
 
-@contextmanager
-def as_new_file(path: Path) -> Iterator[None]:
-    """Give the file that the block writes the permissions of a new file, as `open` would.
+def make_readable(path: Path) -> None:
+    """Give a file the permissions of a new one, as `open` would make it.
 
     safetensors writes a temporary file, which only its owner may read, and renames it. The umask of a process cannot
-    be read without changing it for all threads, so the permissions are those of an empty file made here.
+    be read without changing it for all threads, so an empty file shows them, in a folder of its own: in that of `path`,
+    it would be left there by a process that is killed.
     """
-    path.unlink(missing_ok=True)
-    path.touch()
-    mode = stat.S_IMODE(path.stat().st_mode)
-    try:
-        yield
-        path.chmod(mode)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+    with tempfile.TemporaryDirectory() as folder:
+        probe = Path(folder, "probe")
+        probe.touch()
+        path.chmod(stat.S_IMODE(probe.stat().st_mode))
 
 
 def put(draft: Path, path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fasthash._checkpoint import brief
-from fasthash._durable import as_new_file, make_folder, put
+from fasthash._durable import make_folder, make_readable, put
 from fasthash._extras import needs_extra
 from fasthash._folder_lock import locked
 from fasthash._saved_folder import is_version
@@ -45,8 +45,8 @@ def write_state(
     # Clone, since safetensors refuses tensors that share memory.
     clones = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     with locked(path.parent):
-        with as_new_file(draft):
-            save_file(clones, str(draft), {"fasthash": json.dumps({"version": _VERSION, **facts})})
+        save_file(clones, str(draft), {"fasthash": json.dumps({"version": _VERSION, **facts})})
+        make_readable(draft)
         put(draft, path)
 
 
