@@ -4,9 +4,10 @@
                                [--losses NAME ...] [--precision bf16 | no] [--tables]
 
 DATA as for benchmarks/images.py. HRNet-W18 learns beside the loss from tf_efficientnet_lite2, which has ImageNet
-weights and is trained first, once for each protocol and seed; AlexNet and VGG-16 begin with random weights. One training gives codes
-of 16, 32, 48 and 64 bits: each prefix has a loss of its own. A row of results/hhnet.csv is one training; what has a row
-is not trained again. --precision: "no" (float32) on a processor without bfloat16. --tables: only fill the page.
+weights and is trained first, once for each protocol and seed; AlexNet and VGG-16 begin with random weights. One
+training gives codes of 16, 32, 48 and 64 bits: each prefix has a loss of its own. A row of results/hhnet.csv is one
+training; what has a row is not trained again. --precision: "no" (float32) on a processor without bfloat16. --tables:
+only fill the page.
 """
 
 from __future__ import annotations
