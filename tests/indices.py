@@ -6,6 +6,7 @@ import contextlib
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 
 import fasthash as fh
@@ -34,6 +35,19 @@ def empty(kind, layout):
     if kind == "flat":
         return fh.FlatIndex(sum(layout))
     return fh.HierIndex(layout, memory=kind[0], plan=kind[1])
+
+
+# Fixtures, which tests import and name by their `name`:
+
+
+@pytest.fixture(name="kind", params=KINDS, ids=str)
+def any_kind(request):
+    return request.param
+
+
+@pytest.fixture(name="index")
+def empty_index(kind):
+    return empty(kind, (8, 16, 40))
 
 
 def filled(index, codes, ids=None):

@@ -1,6 +1,7 @@
 """Small indices of every kind of file, and how a loaded one is compared with the saved one."""
 
 import numpy as np
+import pytest
 
 import fasthash as fh
 from galleries import clustered, uniform
@@ -61,6 +62,20 @@ def clusters_in_pieces():
 
 
 CASES = [flat, flat_with_ids, hier, distinct, clusters, flat_in_pieces, hier_in_pieces, clusters_in_pieces]
+
+
+# Fixtures, which tests import and name by their `name`:
+
+
+@pytest.fixture(name="index", params=CASES, ids=lambda case: case.__name__)
+def any_index(request):
+    return request.param()
+
+
+@pytest.fixture(name="saved")
+def saved_index(index, tmp_path):
+    index.save(tmp_path / "index.fh")
+    return tmp_path / "index.fh"
 
 
 def load_mapped(path):

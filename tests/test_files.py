@@ -15,28 +15,18 @@ import fasthash as fh
 import file_reference as ref
 from fasthash import _core
 from galleries import clustered, duplicated, uniform
-from saved_indices import (
-    CASES,
+from saved_indices import (  # noqa: F401
+    any_index,
     assert_same_index,
     flat,
     flat_with_ids,
     hier,
     hier_in_pieces,
     load_mapped,
+    saved_index,
 )
 
 FORK = multiprocessing.get_context("fork")
-
-
-@pytest.fixture(params=CASES, ids=lambda case: case.__name__)
-def index(request):
-    return request.param()
-
-
-@pytest.fixture
-def saved(index, tmp_path):
-    index.save(tmp_path / "index.fh")
-    return tmp_path / "index.fh"
 
 
 # ---- round trips ----

@@ -16,7 +16,19 @@ import fasthash as fh
 import reference
 from bad_input import CODES, FILTERS, named
 from galleries import clustered, uniform
-from indices import KINDS, MODES, assert_same, empty, filled, forms, indices, problems, shuffled_ids
+from indices import (  # noqa: F401
+    KINDS,
+    MODES,
+    any_kind,
+    assert_same,
+    empty,
+    empty_index,
+    filled,
+    forms,
+    indices,
+    problems,
+    shuffled_ids,
+)
 
 LAYOUT = (8, 16, 40)
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
@@ -34,16 +46,6 @@ def mask(ids, n=10_000):
     allowed = np.zeros(n, bool)
     allowed[[i for i in ids if 0 <= i < n]] = True
     return allowed
-
-
-@pytest.fixture(params=KINDS, ids=str)
-def kind(request):
-    return request.param
-
-
-@pytest.fixture
-def index(kind):
-    return empty(kind, LAYOUT)
 
 
 @pytest.fixture(params=FORMS)

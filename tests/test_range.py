@@ -11,20 +11,10 @@ import fasthash as fh
 import reference
 from bad_input import CODE_ARRAYS, CODES, FILTERS, NO_INTEGERS, named
 from galleries import GALLERIES, clustered, uniform
-from indices import KINDS, assert_same, empty, filled, indices, problems, shuffled_ids, threads
+from indices import KINDS, any_kind, assert_same, empty, empty_index, filled, indices, problems, shuffled_ids, threads  # noqa: F401
 
 LAYOUT = (8, 16, 40)
 HUGE = [1000, 4096, 2**31 - 1, 2**31, 2**63, 2**64, 10**30]
-
-
-@pytest.fixture(params=KINDS, ids=str)
-def kind(request):
-    return request.param
-
-
-@pytest.fixture
-def index(kind):
-    return empty(kind, LAYOUT)
 
 
 @given(problems(), st.data())

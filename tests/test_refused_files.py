@@ -8,18 +8,7 @@ import xxhash
 
 import fasthash as fh
 import file_reference as ref
-from saved_indices import CASES, assert_same_index, clusters, flat, flat_with_ids, hier, load_mapped
-
-
-@pytest.fixture(params=CASES, ids=lambda case: case.__name__)
-def index(request):
-    return request.param()
-
-
-@pytest.fixture
-def saved(index, tmp_path):
-    index.save(tmp_path / "index.fh")
-    return tmp_path / "index.fh"
+from saved_indices import any_index, assert_same_index, clusters, flat, flat_with_ids, hier, load_mapped, saved_index  # noqa: F401
 
 
 def change(path, *, levels=None, codes=None, runs=None, ids=None, clusters=None, map=None, **fields):

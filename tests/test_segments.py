@@ -9,19 +9,9 @@ import fasthash as fh
 import reference
 from bad_input import CODES
 from galleries import clustered, uniform
-from indices import KINDS, MODES, assert_same, empty, filled, shuffled_ids
+from indices import KINDS, MODES, any_kind, assert_same, empty, empty_index, filled, shuffled_ids  # noqa: F401
 
 LAYOUT = (8, 16, 40)
-
-
-@pytest.fixture(params=KINDS, ids=str)
-def kind(request):
-    return request.param
-
-
-@pytest.fixture
-def index(kind):
-    return empty(kind, LAYOUT)
 
 
 def segments(index):

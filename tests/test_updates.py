@@ -15,21 +15,23 @@ import fasthash as fh
 import reference
 from bad_input import CODE_ARRAYS, CODES, ID_ARRAYS, NO_INTEGERS, ONE_CODE, named
 from galleries import clustered, uniform
-from indices import KINDS, MODES, assert_same, empty, filled, grown, indices, problems, shuffled_ids
+from indices import (  # noqa: F401
+    KINDS,
+    MODES,
+    any_kind,
+    assert_same,
+    empty,
+    empty_index,
+    filled,
+    grown,
+    indices,
+    problems,
+    shuffled_ids,
+)
 
 LAYOUT = (8, 16, 40)
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 IDS = [30, -7, 20]
-
-
-@pytest.fixture(params=KINDS, ids=str)
-def kind(request):
-    return request.param
-
-
-@pytest.fixture
-def index(kind):
-    return empty(kind, LAYOUT)
 
 
 def assert_holds(index, codes, ids):
