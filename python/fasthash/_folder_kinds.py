@@ -17,7 +17,7 @@ __all__ = ["SHARDS_BEGINNING", "folders_named"]
 SHARDS_BEGINNING = b'{"class": "ShardedIndex"'  # the first bytes of the manifest of an index in shards
 _LARGEST_CARD = 1 << 24  # bytes; only a state of many photos has a larger one
 
-# What opens a saved folder, by the class in its card.
+# The call that opens a saved folder, for each class that its card may name.
 _OPENERS = {
     "EncodedParts": "fasthash.distributed.EncodedParts",
     "HashEncoder": "fasthash.encoder.HashEncoder.load",

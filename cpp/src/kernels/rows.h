@@ -22,7 +22,7 @@ FASTHASH_INLINE void prefetch_ahead(const std::uint8_t* group, std::size_t group
     for (std::size_t i = 0; i < group_bytes; i += kLine) __builtin_prefetch(group + ahead + i);
 }
 
-/// What a scan of parts counts: nothing, the codes within a distance, or their weights.
+/// A scan of parts may count the codes within a distance, or add up their weights.
 enum class Counting { none, codes, weights };
 
 namespace rows {
