@@ -136,6 +136,23 @@ def test_queries_that_share_a_pass_over_the_leaves(gallery, layout, mode, level)
                 assert_prunes(index, codes, ids, queries, k, layout, keep, mode)
 
 
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("layout", [(8, 16, 40), (8, 8, 8, 40), (8, 16, 24)])
+def test_leaves_in_place_of_small_nodes(layout, mode, level):
+    """First-level nodes have fewer codes than a group: where many are kept, codes are compared in place of nodes."""
+    rng = np.random.default_rng(5)
+    n, n_bytes = 4000, sum(layout) // 8
+    codes, ids = shared_nodes(rng, n, n_bytes), rng.permutation(n)
+    codes[:, 0] = rng.integers(0, 65, n)  # in a coarse tree, a node has at least 32 codes
+    queries = np.concatenate([codes[:3], ~codes[:2], spread(rng, 5, n_bytes)])
+    with simd(level):
+        index = filled(fh.HierIndex(layout, plan="scan"), codes, ids)
+        for keep in (0.1, 0.3, 0.6):
+            for k in (1, 10, 200):
+                assert_prunes(index, codes, ids, queries, k, layout, keep, mode)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("plan", "gallery"), [("auto", "spread"), ("multi-index", "spread"), ("auto", "clustered")])
 def test_batches_prune_as_single_queries_do(plan, gallery, mode):

@@ -308,31 +308,37 @@ std::uint8_t* placed_groups(const Data& data) {
     return groups;
 }
 
-// Runs of codes in one part, in two or whole, with cuts from none to all codes.
+// Runs of codes in one part, in two, in three or whole, with cuts from none to all codes.
 void test_parts(const Data& data) {
     if (width < 2 || width > kMostPartBytes) return;
     const std::uint8_t* groups = placed_groups(data);
     std::vector<std::uint8_t> weights(kRows);
-    for (std::uint8_t& weight : weights) weight = static_cast<std::uint8_t>(generator());
+    const auto most_weight = static_cast<std::uint8_t>(generator() % 2 == 0 ? 255 : 1 + generator() % 3);
+    for (std::uint8_t& weight : weights) weight = static_cast<std::uint8_t>(generator() % (most_weight + 1u));
     const std::vector<std::uint8_t> ordered = weights_of_totals(weights);
-    const std::size_t middle = width == 7 ? 2 : 1 + generator() % (width - 1);  // 7 bytes: those of the last levels
-    for (const int share : {0, 3, 5, 8}) {                                      // of the bits, in eighths
+    const std::size_t first = width == 7 ? 2 : width == 3 || width == 8 ? 1 : 1 + generator() % (width - 1);
+    const std::size_t second = width == 8 ? 2 : 1 + generator() % (width - first);  // 1, 2 and 5 bytes are usual levels
+    for (const int share : {0, 3, 5, 8}) {                                          // of the bits, in eighths
         for (const bool alone : {false, true}) {
             const auto cut = [&](std::size_t n_bytes) { return static_cast<std::uint8_t>(n_bytes * share); };
-            const std::vector<CodePart> parts{{0, middle, cut(middle)},
-                                              {middle, width - middle, cut(alone ? width - middle : width)}};
+            const auto cut_of = [&](std::size_t n_bytes, std::size_t end) { return cut(alone ? n_bytes : end); };
+            const std::vector<CodePart> parts{{0, first, cut(first)},
+                                              {first, width - first, cut_of(width - first, width)}};
+            const std::size_t rest = width - first - second;
+            std::vector<CodePart> three{parts[0], {first, second, cut_of(second, first + second)}};
+            if (rest > 0) three.push_back({first + second, rest, share == 5 ? kDropped : cut_of(rest, width)});
             for (std::size_t q = 0; q < kQueries; ++q) {
                 std::uint8_t* prepared = for_queries.place(width * kernels().prepared_bytes);
                 kernels().prepare(data.query(q), width, prepared);
                 for (const std::vector<CodePart>& used :
-                     {std::vector<CodePart>{parts[0]}, parts, std::vector<CodePart>{{0, width, cut(width)}}}) {
+                     {std::vector<CodePart>{parts[0]}, parts, three, std::vector<CodePart>{{0, width, cut(width)}}}) {
                     const bool weighed = used.size() > 1;
                     const std::vector<std::uint8_t> expected = expected_totals(data, q, used, alone);
                     std::uint8_t* totals = for_results.place(kRows);
                     std::fill_n(totals, kRows, kUnset);
                     const PartScan scan{prepared,    groups,      width, kRuns.data(), kRuns.size(),
                                         used.data(), used.size(), alone, totals};
-                    TotalCount count{weighed ? weights.data() : nullptr, {parts[0].cut, 3}, {5, 7}};
+                    TotalCount count{weighed ? weights.data() : nullptr, most_weight, {parts[0].cut, 3}, {5, 7}};
                     kernels().scan_parts(scan, share == 3 ? nullptr : &count);
                     check(std::equal(expected.begin(), expected.end(), totals), "scan_parts: totals");
                     for (std::size_t j = 0; j < 2 && share != 3; ++j) {
@@ -344,131 +350,142 @@ void test_parts(const Data& data) {
                     }
                     const std::vector<std::uint8_t> placed(totals, totals + kRows);
                     compare_totals(expected, placed.data(), weights.data(), kGroups, 0, cut(width));
-                    compare_totals(expected, placed.data(), weights.data(), kGroups - 1, cut(middle), cut(width));
+                    compare_totals(expected, placed.data(), weights.data(), kGroups - 1, cut(first), cut(width));
                 }
             }
         }
     }
 }
 
-// Expects the codes within the threshold at the time when the kernel reached the group, and lowers it.
-class TwoPartCheck final : public TwoPartSink {
+// Expects the near codes within the threshold, which it lowers; those compared before may still arrive.
+class ThreePartCheck final : public ThreePartSink {
  public:
-    TwoPartCheck(const std::vector<std::vector<std::uint8_t>>& firsts,
-                 const std::vector<std::vector<std::uint8_t>>& totals, const std::vector<TwoPartQuery>& queries)
-        : firsts_(firsts), totals_(totals), queries_(queries), next_(queries.size()) {
-        for (const TwoPartQuery& query : queries) thresholds_.push_back(query.threshold);
+    using Totals = std::vector<std::vector<std::uint8_t>>;  // of each query, kDropped where a code is left out
+
+    ThreePartCheck(const Totals& seconds, const Totals& totals, const std::vector<ThreePartQuery>& queries)
+        : seconds_(seconds), totals_(totals), queries_(queries), next_(queries.size()) {
+        for (const ThreePartQuery& query : queries) first_thresholds_.push_back(query.threshold);
     }
 
-    void take(TwoPartQuery& query, std::size_t group, std::uint64_t rows, const std::uint8_t* firsts,
+    void take(ThreePartQuery& query, std::size_t group, std::uint64_t rows, const std::uint8_t* seconds,
               const std::uint8_t* totals) override {
         const auto q = static_cast<std::size_t>(&query - queries_.data());
         expect_none(q, group);
-        check(rows == rows_within(q, group) && rows != 0, "scan_two_parts: rows");
-        check(std::equal(totals, totals + kGroup, totals_[q].begin() + static_cast<std::ptrdiff_t>(group * kGroup)),
-              "scan_two_parts: totals");
-        check(std::equal(firsts, firsts + kGroup, firsts_[q].begin() + static_cast<std::ptrdiff_t>(group * kGroup)),
-              "scan_two_parts: totals over the first part");
+        const std::uint64_t least = rows_within(q, group, query.threshold);
+        check(rows != 0 && (rows & ~rows_within(q, group, first_thresholds_[q])) == 0,
+              "scan_three_parts: a row beyond");
+        check((least & ~rows) == 0, "scan_three_parts: a row left out");
+        for (; rows != 0; rows &= rows - 1) {
+            const auto i = static_cast<std::size_t>(__builtin_ctzll(rows));
+            check(totals[i] == totals_[q][group * kGroup + i], "scan_three_parts: total");
+            check(seconds[i] == seconds_[q][group * kGroup + i], "scan_three_parts: total over the first two parts");
+        }
         next_[q] = group + 1;
         if (query.threshold > 0) query.threshold = static_cast<std::uint8_t>(query.threshold - generator() % 2);
-        thresholds_[q] = query.threshold;
     }
     void expect_none(std::size_t q, std::size_t end) {
-        for (; next_[q] < end; ++next_[q]) check(rows_within(q, next_[q]) == 0, "scan_two_parts: a group left out");
+        check(next_[q] <= end, "scan_three_parts: groups in order");
+        for (; next_[q] < end; ++next_[q]) {
+            check(rows_within(q, next_[q], queries_[q].threshold) == 0, "scan_three_parts: a group left out");
+        }
     }
 
  private:
-    std::uint64_t rows_within(std::size_t q, std::size_t group) const {
+    std::uint64_t rows_within(std::size_t q, std::size_t group, std::uint8_t threshold) const {
         std::uint64_t rows = 0;
         for (std::size_t i = 0; i < kGroup && (queries_[q].wanted >> group & 1) != 0; ++i) {
-            rows |= std::uint64_t{totals_[q][group * kGroup + i] <= thresholds_[q]} << i;
+            rows |= std::uint64_t{totals_[q][group * kGroup + i] <= threshold} << i;
         }
         return rows;
     }
 
-    const std::vector<std::vector<std::uint8_t>>&firsts_, &totals_;
-    const std::vector<TwoPartQuery>& queries_;
-    std::vector<std::uint8_t> thresholds_;
+    const Totals &seconds_, &totals_;
+    const std::vector<ThreePartQuery>& queries_;
+    std::vector<std::uint8_t> first_thresholds_;
     std::vector<std::size_t> next_;
 };
 
-void test_two_parts(const Data& data) {
-    if (width < 2 || width > kMostPartBytes - 1) return;
+void test_three_parts(const Data& data) {
+    if (width < 3 || width > kMostPartBytes) return;
     const std::uint8_t* groups = placed_groups(data);
     std::uint8_t* weights = for_queries.place(kRows);
-    const std::size_t middle = width == 7 ? 2 : 1 + generator() % (width - 1);  // 7 bytes: those of the last levels
+    const std::size_t first = width == 8 ? 1 : 1 + generator() % (width - 2);  // 1, 2 and 5 bytes are usual levels
+    const std::size_t second = width == 8 ? 2 : 1 + generator() % (width - first - 1);
     // Small weights may be added up in bytes.
     for (const unsigned most_weight : {1u, 3u, 255u}) {
         for (std::size_t i = 0; i < kRows; ++i) weights[i] = static_cast<std::uint8_t>(generator() % (most_weight + 1));
-        std::vector<std::uint16_t> nodes(kGroups);
-        for (std::size_t g = 1; g < kGroups; ++g) nodes[g] = static_cast<std::uint16_t>(nodes[g - 1] + generator() % 2);
-        std::vector<std::vector<std::uint8_t>> prepared(kQueries), before(kQueries), firsts(kQueries), totals(kQueries);
-        std::vector<TwoPartQuery> queries(kQueries);
-        std::vector<TwoPartQuery*> wanted;
+        const std::size_t n_counted = 1 + generator() % 2;
+        ThreePartCheck::Totals prepared(kQueries), seconds(kQueries), totals(kQueries);
+        std::vector<ThreePartQuery> queries(kQueries);
+        std::vector<ThreePartQuery*> wanted;
         for (std::size_t q = 0; q < kQueries; ++q) {
-            const std::vector<CodePart> first{{0, middle, kDropped}}, both{{0, width, kDropped}};
-            for (std::size_t g = 0; g < kGroups; ++g) before[q].push_back(static_cast<std::uint8_t>(generator() % 9));
+            const auto first_cut = static_cast<std::uint8_t>(generator() % (first * 8 + 1));
+            const std::vector<CodePart> two{{0, first, first_cut}, {first, second, kDropped}};
+            const std::vector<CodePart> all_parts{two[0], {first, width - first, kDropped}};
             for (std::size_t row = 0; row < kRows; ++row) {
-                const std::uint8_t of_node = before[q][nodes[row / kGroup]];
-                firsts[q].push_back(expected_total(data, q, row, first, of_node, false));
-                totals[q].push_back(expected_total(data, q, row, both, of_node, false));
+                seconds[q].push_back(expected_total(data, q, row, two, 0, false));
+                totals[q].push_back(expected_total(data, q, row, all_parts, 0, false));
             }
             prepared[q].resize(width * kernels().prepared_bytes);
             kernels().prepare(data.query(q), width, prepared[q].data());
             const std::uint64_t all = kGroups < 64 ? (std::uint64_t{1} << kGroups) - 1 : ~std::uint64_t{0};
-            const auto largest = static_cast<std::uint8_t>(1 + generator() % (middle * 8 + 8));
+            const auto largest = static_cast<std::uint8_t>(1 + generator() % ((first + second) * 8));
             queries[q] = {prepared[q].data(),
-                          before[q].data(),
                           (q % 4 == 0 ? ~std::uint64_t{0} : generator()) & all,
+                          first_cut,
                           static_cast<std::uint8_t>(generator() % (width * 8)),
                           {largest, static_cast<std::uint8_t>(largest - 1)},
                           {{5}, {7}}};
         }
-        for (std::size_t q = 0; q < kQueries && wanted.size() < TwoPartScan::kMostQueries; q += 1 + generator() % 2) {
+        for (std::size_t q = 0; q < kQueries && wanted.size() < ThreePartScan::kMostQueries; q += 1 + generator() % 2) {
             wanted.push_back(&queries[q]);
         }
-        TwoPartCheck sink(firsts, totals, queries);
-        kernels().scan_two_parts({groups, kGroups, width, middle, nodes.data(), weights,
-                                  static_cast<std::uint8_t>(most_weight), wanted.data(), wanted.size(), &sink});
-        for (const TwoPartQuery* query : wanted) {
+        ThreePartCheck sink(seconds, totals, queries);
+        kernels().scan_three_parts({groups, kGroups, width, first, second, weights,
+                                    static_cast<std::uint8_t>(most_weight), n_counted, wanted.data(), wanted.size(),
+                                    &sink});
+        for (const ThreePartQuery* query : wanted) {
             const auto q = static_cast<std::size_t>(query - queries.data());
             sink.expect_none(q, kGroups);
-            for (std::size_t i = 0; i < 2; ++i) {
+            for (std::size_t i = 0; i < n_counted; ++i) {
                 std::uint64_t expected = i == 0 ? 5 : 7, count = 0;
                 for (std::size_t row = 0; row < kRows; ++row) {
                     const bool compared = (query->wanted >> (row / kGroup) & 1) != 0;
-                    if (compared && firsts[q][row] <= query->largest[i]) expected += weights[row];
+                    if (compared && seconds[q][row] <= query->largest[i]) expected += weights[row];
                 }
                 for (const std::uint64_t lane : query->counts[i]) count += lane;
-                check(count == expected, "scan_two_parts: counts");
+                check(count == expected, "scan_three_parts: counts");
             }
         }
     }
 }
 
 // Weights of all groups of a scan, which are added up in bytes as long as they fit.
-void test_two_parts_of_many_groups() {
-    constexpr std::size_t kMany = TwoPartScan::kMostGroups;
-    if (width < 2 || width > kMostPartBytes - 1) return;
-    const std::vector<std::uint8_t> groups(kMany * kGroup * width), code(width), before{1};
-    const std::vector<std::uint16_t> nodes(kMany);
+void test_three_parts_of_many_groups() {
+    constexpr std::size_t kMany = ThreePartScan::kMostGroups;
+    if (width < 3 || width > kMostPartBytes) return;
+    const std::vector<std::uint8_t> groups(kMany * kGroup * width), code(width);
     std::vector<std::uint8_t> prepared(width * kernels().prepared_bytes);
     kernels().prepare(code.data(), width, prepared.data());
-    struct NoHits final : TwoPartSink {
-        void take(TwoPartQuery&, std::size_t, std::uint64_t, const std::uint8_t*, const std::uint8_t*) override {
-            check(false, "scan_two_parts: a hit beyond the threshold");
+    struct AllHits final : ThreePartSink {
+        void take(ThreePartQuery&, std::size_t, std::uint64_t rows, const std::uint8_t*, const std::uint8_t*) override {
+            check(rows == ~std::uint64_t{0}, "scan_three_parts: all rows of a group");
+            ++n_groups;
         }
+        std::size_t n_groups = 0;
     } sink;
     for (const std::uint8_t most_weight : {std::uint8_t{3}, std::uint8_t{4}, std::uint8_t{5}}) {
         const std::vector<std::uint8_t> weights(kMany * kGroup, most_weight);
-        TwoPartQuery query{prepared.data(), before.data(), ~std::uint64_t{0}, 0, {2, 1}, {}};
-        TwoPartQuery* wanted = &query;
-        kernels().scan_two_parts(
-            {groups.data(), kMany, width, 1, nodes.data(), weights.data(), most_weight, &wanted, 1, &sink});
+        ThreePartQuery query{prepared.data(), ~std::uint64_t{0}, 0, 0, {1, 0}, {}};
+        ThreePartQuery* wanted = &query;
+        sink.n_groups = 0;
+        kernels().scan_three_parts(
+            {groups.data(), kMany, width, 1, 1, weights.data(), most_weight, 2, &wanted, 1, &sink});
+        check(sink.n_groups == kMany, "scan_three_parts: all groups");
         for (const auto& counts : query.counts) {
-            check(std::accumulate(counts, counts + TwoPartQuery::kLanes, std::uint64_t{0}) ==
+            check(std::accumulate(counts, counts + ThreePartQuery::kLanes, std::uint64_t{0}) ==
                       kMany * kGroup * most_weight,
-                  "scan_two_parts: counts of many groups");
+                  "scan_three_parts: counts of many groups");
         }
     }
 }
@@ -542,8 +559,8 @@ int main() {
             test_scan_rows(data);
             test_distances(data);
             test_parts(data);
-            test_two_parts(data);
-            test_two_parts_of_many_groups();
+            test_three_parts(data);
+            test_three_parts_of_many_groups();
             if (width <= 33 || width % 128 == 0) test_count_shared(data);
         });
     }

@@ -97,6 +97,30 @@ void check_tree(const LevelTree& tree, const std::set<Code>& codes, const LevelL
     }
 }
 
+// The leaves of a tree against the codes.
+void check_leaves(LevelTree& tree, const SortedCodes& codes, const std::set<Code>& rows, const LevelLayout& layout,
+                  const std::string& what) {
+    tree.add_leaves(codes, layout);
+    const Leaves& leaves = tree.leaves();
+    const std::size_t n_places = (rows.size() + kGroup - 1) / kGroup * kGroup;
+    check(tree.n_depths() == layout.n_levels() && leaves.codes.size() == rows.size(), what + ": a leaf for each code");
+    check(leaves.begins.size() == n_places && leaves.entries.size() == n_places, what + ": weights of whole groups");
+    std::size_t row = 0;
+    Code before;
+    for (const Code& code : rows) {
+        Code stored(layout.n_bytes());
+        leaves.codes.copy_rows(row, 1, stored.data());
+        const Code prefix(code.begin(), code.begin() + static_cast<std::ptrdiff_t>(layout.offset(tree.n_levels())));
+        check(stored == code, what + ": code of a leaf");
+        check(leaves.begins[row] == (prefix != before ? 1 : 0), what + ": first leaves below nodes");
+        check(leaves.entries[row] == codes.n_entries(row, row + 1), what + ": entries of a leaf");
+        check(leaves.entries[row] <= leaves.most_entries, what + ": most entries of a leaf");
+        before = prefix;
+        ++row;
+    }
+    for (; row < n_places; ++row) check(leaves.begins[row] + leaves.entries[row] == 0, what + ": empty places");
+}
+
 void check_counts(const std::vector<std::uint8_t>& codes, const std::set<Code>& rows, const LevelLayout& layout,
                   const std::string& what) {
     Stopper stopper;
@@ -120,7 +144,9 @@ void test_trees() {
                 SortedCodes as_slices = sorted(rows, layout.n_bytes());
                 check_tree(LevelTree(as_slices, layout), rows, layout, what);
                 as_slices.hold_byte_major();
-                check_tree(LevelTree(as_slices, layout), rows, layout, what + " in slices");
+                LevelTree tree(as_slices, layout);
+                check_tree(tree, rows, layout, what + " in slices");
+                check_leaves(tree, as_slices, rows, layout, what);
                 SortedCodes as_tails = sorted(rows, layout.n_bytes());
                 as_tails.add_directory(8);
                 as_tails.drop_prefix(1);
@@ -143,6 +169,40 @@ void test_many_codes() {
     const LevelTree tree(codes, layout);
     check(tree.is_coarse(), "many rows of a node");
     check_tree(tree, rows, layout, "many codes");
+}
+
+// The sums for all values of a first level of one byte against the nodes themselves.
+void test_near_weights() {
+    std::mt19937 generator(5);
+    for (const Bits& bits : {Bits{8, 16, 8}, Bits{8, 24}, Bits{16, 8, 8}}) {
+        const LevelLayout layout(bits);
+        std::vector<std::uint8_t> codes = random_codes(9'000 * layout.n_bytes(), generator, 256);
+        for (std::size_t i = 0; i < codes.size(); i += layout.n_bytes()) codes[i] %= 90;
+        const std::set<Code> rows = distinct(codes, layout.n_bytes());
+        const SortedCodes sorted_codes = sorted(rows, layout.n_bytes());
+        const LevelTree tree(sorted_codes, layout);
+        check(tree.near_weights().empty() == (bits[0] != 8), layout.str() + ": sums for one byte");
+        if (tree.near_weights().empty()) continue;
+        const std::vector<Code> ordered(rows.begin(), rows.end()), below = prefixes(rows, layout.offset(2));
+        for (const unsigned byte : {0U, 1U, 77U, 200U, 255U}) {
+            const Weights* sums = tree.near_weights().at(static_cast<std::uint8_t>(byte));
+            for (int distance = 0; distance <= 8; ++distance) {
+                const auto is_near = [&](const Code& code) { return __builtin_popcount(code[0] ^ byte) <= distance; };
+                std::size_t n_nodes = 0, n_entries = 0, n_below = 0;
+                for (const Code& node : prefixes(rows, 1)) n_nodes += is_near(node);
+                for (const Code& node : below) n_below += is_near(node);
+                for (std::size_t row = 0; row < ordered.size(); ++row) {
+                    if (is_near(ordered[row])) n_entries += sorted_codes.n_entries(row, row + 1);
+                }
+                check(sums[distance].n_nodes == n_nodes, "near weights: nodes");
+                check(sums[distance].n_entries == n_entries, "near weights: entries");
+                if (bits.size() > 2) check(sums[distance].n_below == n_below, "near weights: nodes below");
+            }
+        }
+    }
+    const LevelLayout layout({8, 16, 8});
+    const std::set<Code> few = distinct(random_codes(400, generator, 2), 4);
+    check(LevelTree(sorted(few, 4), layout).near_weights().empty(), "no sums for few codes");
 }
 
 // The counts on the byte after the first level against the nodes themselves.
@@ -232,6 +292,7 @@ int main() {
     using namespace fasthash::testing;
     test_trees();
     test_many_codes();
+    test_near_weights();
     test_near_nodes();
     test_moments();
     test_no_codes();

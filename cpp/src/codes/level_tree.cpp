@@ -1,7 +1,6 @@
 #include "codes/level_tree.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace fasthash {
 namespace {
@@ -137,7 +136,10 @@ LevelTree::LevelTree(const SortedCodes& codes, const LevelLayout& layout)
         weights_.push_back({1, static_cast<std::uint32_t>(codes.n_entries(rows.begin, rows.end)),
                             static_cast<std::uint32_t>(n_below), 0});
     }
-    constexpr std::size_t kMostBytes = 8;  // of counts, for each node
+    constexpr std::size_t kMostBytes = 8;  // of sums, for each row; of counts, for each node
+    if (coarse && layout.offset(1) == 1 && NearWeights::bytes() <= kMostBytes * n_rows_) {
+        near_weights_ = NearWeights(levels_[0].prefixes, weights_);
+    }
     if (coarse && n_levels > 1 && NearNodes::bytes(n_first) <= kMostBytes * levels_[1].n_nodes) {
         near_nodes_ = NearNodes(levels_[1].prefixes, below_.data(), n_first);
     }
@@ -152,44 +154,27 @@ void LevelTree::note_cuts(const std::vector<std::uint16_t>& cuts) const {
 }
 
 bool LevelTree::suits_leaves(const SortedCodes& codes) const {
-    constexpr std::size_t kMostLeaves = 1 << 17;  // whose distances stay in the cache
-    return is_spread() && is_coarse() && n_rows_ <= kMostLeaves && codes.n_bytes() <= kMostPartBytes;
+    // Their distances stay in the cache. Where the tree is not coarse, all of them are compared.
+    const std::size_t most_leaves = is_coarse() ? 1 << 17 : 1 << 16;
+    return is_spread() && n_rows_ <= most_leaves && codes.n_bytes() <= kMostPartBytes;
 }
 
-void LevelTree::hold_leaves(const SortedCodes& codes, const LevelLayout& layout) {
-    const std::size_t first_byte = layout.offset(1), n_bytes = layout.n_bytes() - first_byte;
-    const std::size_t prefix_bytes = layout.offset(n_levels());
-    auto leaves = std::make_unique<Leaves>(n_bytes);
-    Array<std::uint8_t> rows, scratch;
+void LevelTree::add_leaves(const SortedCodes& codes, const LevelLayout& layout) {
+    const std::size_t n_bytes = codes.n_bytes(), n_places = codes.n_groups() * kGroup;
+    Array<std::uint8_t> none;  // byte-major codes need no scratch memory
+    auto groups = Array<std::uint8_t>::view(codes.groups(0, codes.n_groups(), none), n_places * n_bytes);
+    auto leaves = std::make_unique<Leaves>(Leaves{ByteMajorCodes(n_bytes, n_rows_, std::move(groups)), {}, {}});
+    leaves->begins.assign(n_places, 0);
+    leaves->entries.assign(n_places, 0);
     bool counts_fit = true;
-    for (std::size_t number = 0; number < n_ranges(); ++number) {
-        const NumberRange range = this->range(number, n_levels());
-        const std::size_t begin = leaves->begins.size();
-        const CodeView below = codes.codes(range.begin, range.end, scratch);
-        for (std::size_t i = 0; i < below.n; ++i) {
-            rows.append(below.row(i) + first_byte, n_bytes);
-            const bool begins = i == 0 || std::memcmp(below.row(i), below.row(i - 1), prefix_bytes) != 0;
-            leaves->begins.push_back(begins ? 1 : 0);
-            const std::size_t n_entries = codes.n_entries(range.begin + i, range.begin + i + 1);
-            counts_fit = counts_fit && n_entries <= UINT8_MAX;
-            leaves->entries.push_back(static_cast<std::uint8_t>(n_entries));
-            leaves->most_entries = std::max(leaves->most_entries, leaves->entries.back());
-        }
-        leaves->below.push_back({static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(begin + below.n)});
-        while (rows.size() / n_bytes % kGroup != 0) rows.push_back(0);
-        while (leaves->begins.size() % kGroup != 0) {
-            leaves->begins.push_back(0);
-            leaves->entries.push_back(0);
-        }
-        while (leaves->nodes.size() < leaves->begins.size() / kGroup) {
-            leaves->nodes.push_back(static_cast<std::uint16_t>(number));
-        }
-    }
+    for_each_row(codes, layout, [&](std::size_t row, const std::uint8_t*, std::size_t first_new) {
+        leaves->begins[row] = first_new < n_levels() ? 1 : 0;
+        const std::size_t n_entries = codes.n_entries(row, row + 1);
+        counts_fit = counts_fit && n_entries <= UINT8_MAX;
+        leaves->entries[row] = static_cast<std::uint8_t>(n_entries);
+        leaves->most_entries = std::max(leaves->most_entries, leaves->entries[row]);
+    });
     if (!counts_fit) leaves->entries = {};
-    leaves->begins.shrink_to_fit();
-    leaves->entries.shrink_to_fit();
-    leaves->nodes.shrink_to_fit();
-    leaves->codes = ByteMajorCodes::from_rows(std::move(rows), n_bytes);
     leaves_ = std::move(leaves);
 }
 
@@ -213,13 +198,10 @@ std::size_t LevelNodes::nbytes() const {
     return prefixes.nbytes() + row_begin.nbytes() + weights.nbytes() + heavy.nbytes();
 }
 
-std::size_t Leaves::nbytes() const {
-    return sizeof(Leaves) + codes.nbytes() + below.nbytes() + nodes.nbytes() + begins.nbytes() + entries.nbytes();
-}
-
 std::size_t LevelTree::nbytes() const {
     std::size_t bytes = levels_.capacity() * sizeof(LevelNodes) + below_.nbytes() + weights_.nbytes() +
-                        near_nodes_.nbytes() + moments_.nbytes() + (has_leaves() ? leaves_->nbytes() : 0);
+                        near_weights_.nbytes() + near_nodes_.nbytes() + moments_.nbytes() +
+                        (has_leaves() ? leaves_->nbytes() : 0);
     for (const LevelNodes& level : levels_) bytes += level.nbytes();
     return bytes;
 }

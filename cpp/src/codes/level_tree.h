@@ -9,6 +9,7 @@
 
 #include "codes/byte_major_codes.h"
 #include "codes/near_nodes.h"
+#include "codes/near_weights.h"
 #include "codes/prefix_moments.h"
 #include "codes/sorted_codes.h"
 #include "fasthash/codes.h"
@@ -39,34 +40,16 @@ struct LevelNodes {
     std::size_t nbytes() const;
 };
 
-/// The codes themselves, below the nodes of the last level of a coarse tree. Those below each node of the first level
-/// begin a new group of places, and are its rows in turn.
+/// The codes themselves, as one more level; the place of a leaf is its row.
 struct Leaves {
-    explicit Leaves(std::size_t n_bytes) : codes(n_bytes) {}
+    static constexpr std::uint8_t kMostBegins = 1;
 
-    ByteMajorCodes codes;           // of each place, without the bytes of the first level
-    Array<RowRange> below;          // the places below each node of the first level
-    Array<std::uint16_t> nodes;     // for each group, the node of the first level that it is below
-    Array<std::uint8_t> begins;     // 1 for the first leaf below a node of the last level, else 0; up to a whole group
-    Array<std::uint8_t> entries;    // of each place, up to a whole group; empty if a leaf has more than a byte can tell
+    ByteMajorCodes codes;           // a view of those of the segment
+    Array<std::uint8_t> begins;     // 1 for the first leaf below a node of the last level, else 0; zeros up to a group
+    Array<std::uint8_t> entries;    // of each leaf, zeros up to a group; empty if one has more than a byte can tell
     std::uint8_t most_entries = 0;  // of a leaf, if a byte can tell
 
-    std::size_t nbytes() const;
-};
-
-/// Numbers of nodes and entries below nodes of the first level. A segment has fewer than 2^32 of each.
-struct Weights {
-    std::uint32_t n_nodes;  ///< these nodes themselves
-    std::uint32_t n_entries;
-    std::uint32_t n_below;  ///< nodes of the second level
-    std::uint32_t unused;   ///< four numbers make a vector
-
-    void add(const Weights& other) {
-        n_nodes += other.n_nodes;
-        n_entries += other.n_entries;
-        n_below += other.n_below;
-        unused += other.unused;
-    }
+    std::size_t nbytes() const { return sizeof(Leaves) + begins.nbytes() + entries.nbytes(); }
 };
 
 /// All levels but the last, whose nodes are the distinct codes themselves.
@@ -78,8 +61,8 @@ class LevelTree {
     LevelTree(const SortedCodes& codes, const LevelLayout& layout);
     /// Whether leaves save time: of few codes, most of them alone below their nodes.
     bool suits_leaves(const SortedCodes& codes) const;
-    /// Hold the codes themselves as leaves, below the last level. Only for coarse trees.
-    void hold_leaves(const SortedCodes& codes, const LevelLayout& layout);
+    /// Have the codes themselves as leaves, below the last level. They are byte-major, and outlive the tree.
+    void add_leaves(const SortedCodes& codes, const LevelLayout& layout);
 
     std::size_t n_rows() const { return n_rows_; }
     std::size_t n_entries() const { return n_entries_; }
@@ -108,12 +91,17 @@ class LevelTree {
         const RowRange& places = below_[(depth - 1) * levels_[0].n_nodes + number];
         return {places.begin, places.end};
     }
-    /// In a coarse tree, the places of a level but the first, or of the leaves, below each node of the first level.
-    const RowRange* places_below(std::size_t depth) const {
-        return depth == n_levels() ? leaves_->below.data() : below_.data() + (depth - 1) * levels_[0].n_nodes;
+    /// In a coarse tree, the places of a level but the first, or the rows, below each node of the first level.
+    const RowRange* places_below(std::size_t depth) const { return below_.data() + (depth - 1) * levels_[0].n_nodes; }
+    /// In a coarse tree with leaves, the groups that hold those below a node of the first level.
+    NumberRange groups_below(std::size_t node) const {
+        const RowRange& rows = below_[(n_levels() - 1) * levels_[0].n_nodes + node];
+        return {rows.begin / kGroup, (rows.end + kGroup - 1) / kGroup};
     }
     /// In a coarse tree, the numbers below each node of the first level.
     const Array<Weights>& weights() const { return weights_; }
+    /// Of the first level of a coarse tree, if that is one byte; empty if they would take much memory beside the codes.
+    const NearWeights& near_weights() const { return near_weights_; }
     /// Of the second level of a coarse tree; empty if they would take much memory beside the nodes.
     const NearNodes& near_nodes() const { return near_nodes_; }
     /// Of the prefixes of the last level, if the tree is coarse and has several levels; else empty.
@@ -133,6 +121,7 @@ class LevelTree {
     // Of a coarse tree:
     Array<RowRange> below_;   // for each depth from 1 to n_levels(): the range of each first-level node
     Array<Weights> weights_;  // of each first-level node
+    NearWeights near_weights_;
     NearNodes near_nodes_;
     PrefixMoments moments_;
     std::unique_ptr<const Leaves> leaves_;

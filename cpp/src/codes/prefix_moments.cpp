@@ -1,11 +1,14 @@
 #include "codes/prefix_moments.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "codes/code_bits.h"
 
 namespace fasthash {
 namespace {
+
+using Four = float __attribute__((vector_size(16)));
 
 bool bit(const std::uint8_t* code, std::size_t i) { return (code[i / 8] >> i % 8 & 1) != 0; }
 
@@ -61,14 +64,18 @@ DistanceMoments PrefixMoments::of(const std::uint8_t* query, std::size_t n_bytes
     constexpr double kRounding = 1e-2;  // of 2,080 terms of at most a half, each rounded to 24 binary digits when added
     const std::size_t n_bits = std::min(n_bytes * 8, n_bits_);
     float signs[kMostBytes * 8];
-    for (std::size_t b = 0; b < n_bits; ++b) signs[b] = bit(query, b) ? -1.0F : 1.0F;
+    for (std::size_t b = 0; b < n_bits; ++b) signs[b] = 1.0F - 2.0F * static_cast<float>(bit(query, b));  // no branch
     DistanceMoments moments{n_, mean(query, n_bytes), kRounding};
     for (std::size_t first = 0; first < n_bits; first += 8) {
-        float sums[8] = {};  // of the columns of a byte, a vector; its terms are 0 above row `first`
+        Four sums[2] = {};  // of the columns of a byte; their terms are 0 above row `first`
         for (std::size_t b = first; b < n_bits; ++b) {
-            for (std::size_t i = 0; i < 8; ++i) sums[i] += signs[b] * terms_[b * n_bits_ + first + i];
+            Four terms[2];
+            std::memcpy(terms, terms_.data() + b * n_bits_ + first, sizeof terms);
+            for (std::size_t i = 0; i < 2; ++i) sums[i] += signs[b] * terms[i];
         }
-        for (std::size_t i = 0; i < 8; ++i) moments.variance += static_cast<double>(signs[first + i] * sums[i]);
+        for (std::size_t i = 0; i < 8; ++i) {
+            moments.variance += static_cast<double>(signs[first + i] * sums[i / 4][i % 4]);
+        }
     }
     return moments;
 }

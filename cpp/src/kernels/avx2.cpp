@@ -383,12 +383,23 @@ AVX2 std::uint64_t sum_at_most(const std::uint8_t* totals, const std::uint8_t* w
     return sum_words(_mm256_add_epi64(sums[0], sums[1]));
 }
 
-// kFirst, kSecond: the bytes of both parts; 0 for any. Queries share the halves of a group's bytes.
-template <std::size_t kFirst, std::size_t kSecond>
-AVX2 void scan_two_parts_of(const TwoPartScan& scan) {
+// Adds the distances of a query over the bytes begin .. end of a group.
+AVX2_INLINE void add_halves(const Halves (*halves)[2], const std::uint8_t* tables, std::size_t begin, std::size_t end,
+                            __m256i* sums) {
+#pragma GCC unroll 1
+    for (std::size_t b = begin; b < end; ++b) {
+        sums[0] = _mm256_add_epi8(sums[0], look_up(halves[b][0], tables + b * kPrepared));
+        sums[1] = _mm256_add_epi8(sums[1], look_up(halves[b][1], tables + b * kPrepared));
+    }
+}
+
+// kFirst, kSecond, kThird: the bytes of the parts; 0 for any. Queries share the halves of a group's bytes.
+template <std::size_t kFirst, std::size_t kSecond, std::size_t kThird>
+AVX2 void scan_three_parts_of(const ThreePartScan& scan) {
     const std::size_t first_bytes = kFirst ? kFirst : scan.first_bytes;
-    const std::size_t n_bytes = kFirst ? kFirst + kSecond : scan.n_bytes;
-    std::uint16_t slots[TwoPartScan::kMostGroups] = {};  // for each group, a mask of queries
+    const std::size_t two_parts = first_bytes + (kFirst ? kSecond : scan.second_bytes);
+    const std::size_t n_bytes = kFirst ? kFirst + kSecond + kThird : scan.n_bytes;
+    std::uint16_t slots[ThreePartScan::kMostGroups] = {};  // for each group, a mask of queries
     for (std::size_t slot = 0; slot < scan.n_queries; ++slot) {
         for (std::uint64_t left = scan.queries[slot]->wanted; left != 0; left &= left - 1) {
             slots[__builtin_ctzll(left)] |= static_cast<std::uint16_t>(1u << slot);
@@ -403,40 +414,36 @@ AVX2 void scan_two_parts_of(const TwoPartScan& scan) {
             halves[b][1] = split(group + b * kGroup + kHalf);
         }
         for (unsigned left = slots[g]; left != 0; left &= left - 1) {
-            TwoPartQuery& query = *scan.queries[__builtin_ctz(left)];
-            const std::uint8_t* tables = query.prepared;
-            const __m256i before = all_bytes(query.before[scan.nodes[g]]);
-            __m256i sums[2] = {before, before};
-#pragma GCC unroll 2
-            for (std::size_t b = 0; b < first_bytes; ++b) {
-                sums[0] = _mm256_add_epi8(sums[0], look_up(halves[b][0], tables + b * kPrepared));
-                sums[1] = _mm256_add_epi8(sums[1], look_up(halves[b][1], tables + b * kPrepared));
-            }
-            alignas(32) std::uint8_t firsts[kGroup], totals[kGroup];
-            store(firsts, sums[0]);
-            store(firsts + kHalf, sums[1]);
-            for (std::size_t i = 0; i < 2; ++i) {
+            ThreePartQuery& query = *scan.queries[__builtin_ctz(left)];
+            __m256i sums[2] = {};
+            add_halves(halves, query.prepared, 0, first_bytes, sums);
+            const __m256i cut = all_bytes(query.first_cut), ones = _mm256_set1_epi8(-1);
+            const __m256i far[2] = {_mm256_xor_si256(at_most(sums[0], cut), ones),
+                                    _mm256_xor_si256(at_most(sums[1], cut), ones)};
+            add_halves(halves, query.prepared, first_bytes, two_parts, sums);
+            for (std::size_t half = 0; half < 2; ++half) sums[half] = _mm256_or_si256(sums[half], far[half]);
+            alignas(32) std::uint8_t seconds[kGroup], totals[kGroup];
+            store(seconds, sums[0]);
+            store(seconds + kHalf, sums[1]);
+            for (std::size_t i = 0; i < scan.n_counted; ++i) {
                 auto* count = reinterpret_cast<__m256i*>(query.counts[i]);
                 _mm256_storeu_si256(count, counted(sums, weights, all_bytes(query.largest[i]), load(count)));
             }
-#pragma GCC unroll 1
-            for (std::size_t b = first_bytes; b < n_bytes; ++b) {
-                sums[0] = _mm256_add_epi8(sums[0], look_up(halves[b][0], tables + b * kPrepared));
-                sums[1] = _mm256_add_epi8(sums[1], look_up(halves[b][1], tables + b * kPrepared));
-            }
+            add_halves(halves, query.prepared, two_parts, n_bytes, sums);
+            for (std::size_t half = 0; half < 2; ++half) sums[half] = _mm256_or_si256(sums[half], far[half]);
             const __m256i beyond = all_bytes(static_cast<std::uint8_t>(query.threshold + 1));
             if (__builtin_expect(all_beyond(sums, beyond), 1)) continue;
             store(totals, sums[0]);
             store(totals + kHalf, sums[1]);
             const __m256i within = all_bytes(query.threshold);
-            scan.sink->take(query, g, bits_of(at_most(sums[0], within), at_most(sums[1], within)), firsts, totals);
+            scan.sink->take(query, g, bits_of(at_most(sums[0], within), at_most(sums[1], within)), seconds, totals);
         }
     }
 }
 
-AVX2 void scan_two_parts(const TwoPartScan& scan) {
-    if (scan.first_bytes == 2 && scan.n_bytes == 7) return scan_two_parts_of<2, 5>(scan);
-    scan_two_parts_of<0, 0>(scan);
+AVX2 void scan_three_parts(const ThreePartScan& scan) {
+    if (scan.first_bytes == 1 && scan.second_bytes == 2 && scan.n_bytes == 8) return scan_three_parts_of<1, 2, 5>(scan);
+    scan_three_parts_of<0, 0, 0>(scan);
 }
 
 AVX2 std::size_t find_between(const std::uint8_t* totals, std::size_t n_groups, std::uint8_t first, std::uint8_t last,
@@ -463,7 +470,7 @@ AVX2 bool count_shared(const PlaneScan& scan) { return planes::count_shared<Word
 
 const Kernels* avx2_kernels() {
     static constexpr Kernels table = {SimdLevel::avx2, kPrepared,   prepare,      scan_groups,
-                                      scan_rows,       distances,   scan_parts,   scan_two_parts,
+                                      scan_rows,       distances,   scan_parts,   scan_three_parts,
                                       count_at_most,   sum_at_most, find_between, count_shared};
     return &table;
 }

@@ -266,7 +266,7 @@ const Kernels* avx512bw_kernels() {
                                   avx2_kernels()->scan_rows,
                                   avx2_kernels()->distances,
                                   scan_parts<LookUp>,
-                                  scan_two_parts<LookUp>,
+                                  scan_three_parts<LookUp>,
                                   count_at_most,
                                   sum_at_most,
                                   find_between,

@@ -76,53 +76,53 @@ struct PartScan {
 /// Totals to be counted during a PartScan.
 struct TotalCount {
     const std::uint8_t* weights;  ///< of each code, also of the groups of no run; null: each total counts as 1
+    std::uint8_t most_weight;     ///< the largest weight, or more
     std::uint8_t largest[2];
     std::uint64_t counts[2];  ///< raised by the weights of the totals up to each of `largest`
 };
 
-struct TwoPartQuery;
+struct ThreePartQuery;
 
-/// Receives the codes within the threshold of a query.
-class TwoPartSink {
+/// Receives the codes that are near on the first part and within the threshold of a query.
+class ThreePartSink {
  public:
-    /// Bit i of `rows` is set if place i of the group is within the threshold, whether it has a code or not. `firsts`
-    /// has all 64 totals over the first part, `totals` over both. May lower the threshold of the query.
-    virtual void take(TwoPartQuery& query, std::size_t group, std::uint64_t rows, const std::uint8_t* firsts,
+    /// Bit i of `rows` is set if place i of the group is one, whether it has a code or not. There `seconds[i]` is the
+    /// total over the first two parts, `totals[i]` that over all. May lower the threshold of the query; codes compared
+    /// before may still arrive.
+    virtual void take(ThreePartQuery& query, std::size_t group, std::uint64_t rows, const std::uint8_t* seconds,
                       const std::uint8_t* totals) = 0;
 
  protected:
-    ~TwoPartSink() = default;
+    ~ThreePartSink() = default;
 };
 
-/// A query of a TwoPartScan.
-struct TwoPartQuery {
+/// A query of a ThreePartScan.
+struct ThreePartQuery {
     static constexpr std::size_t kLanes = 8;
 
-    const std::uint8_t* prepared;  ///< the bytes of the query that the groups hold, prepared by Kernels::prepare
-    const std::uint8_t* before;    ///< for each node, the distance to its codes over earlier bytes; of nodes compared,
-                                   ///< no total of them exceeds a byte
+    const std::uint8_t* prepared;  ///< prepared by Kernels::prepare
     std::uint64_t wanted;          ///< bit g: whether group g of the scan is compared; 0 from n_groups on
-    std::uint8_t threshold;   ///< of the total over both parts, inclusive; at most kDropped - 1; re-read after each
-                              ///< call of the sink
-    std::uint8_t largest[2];  ///< totals over the first part up to each of these are counted
+    std::uint8_t first_cut;        ///< codes farther than this over the first part are left out
+    std::uint8_t threshold;        ///< of the total over all parts, inclusive; at most kDropped - 1
+    std::uint8_t largest[2];       ///< totals over the first two parts up to each of these are counted
     /// The sum of counts[i] is raised by the weights of the totals up to largest[i].
     std::uint64_t counts[2][kLanes];
 };
 
-/// A comparison of several queries with groups of codes, in two parts. A query takes the groups in their order.
-struct TwoPartScan {
+/// A comparison of several queries with groups of codes, in three parts. A query takes the groups in their order.
+struct ThreePartScan {
     static constexpr std::size_t kMostGroups = 64, kMostQueries = 16;
 
     const std::uint8_t* groups;
-    std::size_t n_groups;         ///< at most kMostGroups
-    std::size_t n_bytes;          ///< of each code
-    std::size_t first_bytes;      ///< of them in the first part
-    const std::uint16_t* nodes;   ///< of each group: its codes are below this node
-    const std::uint8_t* weights;  ///< of each place; 0 where a group has no code
-    std::uint8_t most_weight;     ///< the largest weight, or more
-    TwoPartQuery* const* queries;
+    std::size_t n_groups;                   ///< at most kMostGroups
+    std::size_t n_bytes;                    ///< of each code, at most kMostPartBytes
+    std::size_t first_bytes, second_bytes;  ///< of them in these parts; the third has at least one
+    const std::uint8_t* weights;            ///< of each place; 0 where a group has no code
+    std::uint8_t most_weight;               ///< the largest weight, or more
+    std::size_t n_counted;                  ///< 1 or 2: so many of ThreePartQuery::counts are raised
+    ThreePartQuery* const* queries;
     std::size_t n_queries;  ///< at most kMostQueries
-    TwoPartSink* sink;
+    ThreePartSink* sink;
 };
 
 /// Consecutive rows: begin .. end - 1.
@@ -186,8 +186,9 @@ struct Kernels {
     /// Set the totals, and count them unless `count` is null.
     void (*scan_parts)(const PartScan& scan, TotalCount* count);
 
-    /// Hand the codes within the threshold of each query to the sink, and count totals over the first part.
-    void (*scan_two_parts)(const TwoPartScan& scan);
+    /// Hand the codes that are near on the first part and within the threshold of each query to the sink, and count
+    /// totals over the first two parts.
+    void (*scan_three_parts)(const ThreePartScan& scan);
 
     // Over the totals of groups, kGroup for each:
     /// Number of totals <= largest.

@@ -62,7 +62,7 @@ struct Distances {
 
 void scan_parts(const PartScan& scan, TotalCount* count) { totals::scan_parts<Distances>(scan, 1, count); }
 
-void scan_two_parts(const TwoPartScan& scan) { totals::scan_two_parts<Distances>(scan, 1); }
+void scan_three_parts(const ThreePartScan& scan) { totals::scan_three_parts<Distances>(scan, 1); }
 
 using Words = std::uint64_t __attribute__((vector_size(16)));
 
@@ -80,7 +80,7 @@ const Kernels* neon_kernels() {
                                       scan_rows,
                                       distances,
                                       scan_parts,
-                                      scan_two_parts,
+                                      scan_three_parts,
                                       totals::count_at_most,
                                       totals::sum_at_most,
                                       totals::find_between,

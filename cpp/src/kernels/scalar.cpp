@@ -137,7 +137,7 @@ struct Distances {
 
 void scan_parts(const PartScan& scan, TotalCount* count) { totals::scan_parts<Distances>(scan, 8, count); }
 
-void scan_two_parts(const TwoPartScan& scan) { totals::scan_two_parts<Distances>(scan, 8); }
+void scan_three_parts(const ThreePartScan& scan) { totals::scan_three_parts<Distances>(scan, 8); }
 
 bool count_shared(const PlaneScan& scan) { return planes::count_shared<Words>(scan); }
 
@@ -152,7 +152,7 @@ const Kernels kScalarKernels = {SimdLevel::scalar,
                                 scan_rows,
                                 distances,
                                 scan_parts,
-                                scan_two_parts,
+                                scan_three_parts,
                                 totals::count_at_most,
                                 totals::sum_at_most,
                                 totals::find_between,

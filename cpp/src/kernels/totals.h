@@ -120,31 +120,40 @@ void scan_parts(const PartScan& scan, std::size_t prepared_bytes, TotalCount* co
 }
 
 template <typename Distances>
-void scan_two_parts_of_group(const TwoPartScan& scan, std::size_t prepared_bytes, std::size_t g, TwoPartQuery& query) {
-    const std::uint8_t *group = scan.groups + g * kGroup * scan.n_bytes, before = query.before[scan.nodes[g]];
-    std::uint8_t firsts[kGroup], totals[kGroup];
-    Distances::of(group, query.prepared, scan.first_bytes, firsts);
-    for (std::size_t i = 0; i < kGroup; ++i) firsts[i] = static_cast<std::uint8_t>(firsts[i] + before);
-    for (std::size_t j = 0; j < 2; ++j) {
-        query.counts[j][0] += sum_at_most(firsts, scan.weights + g * kGroup, 1, query.largest[j]);
+void scan_three_parts_of_group(const ThreePartScan& scan, std::size_t prepared_bytes, std::size_t g,
+                               ThreePartQuery& query) {
+    std::uint8_t seconds[kGroup], totals[kGroup];
+    const auto compare = [&](std::size_t first_byte, std::size_t n_bytes, std::uint8_t* distances) {
+        Distances::of(scan.groups + (g * scan.n_bytes + first_byte) * kGroup,
+                      query.prepared + first_byte * prepared_bytes, n_bytes, distances);
+    };
+    compare(0, scan.first_bytes, seconds);
+    compare(scan.first_bytes, scan.second_bytes, totals);
+    for (std::size_t i = 0; i < kGroup; ++i) {
+        const auto total = static_cast<std::uint8_t>(seconds[i] + totals[i]);
+        seconds[i] = seconds[i] <= query.first_cut ? total : kDropped;
     }
-    Distances::of(group + scan.first_bytes * kGroup, query.prepared + scan.first_bytes * prepared_bytes,
-                  scan.n_bytes - scan.first_bytes, totals);
+    for (std::size_t j = 0; j < scan.n_counted; ++j) {
+        query.counts[j][0] += sum_at_most(seconds, scan.weights + g * kGroup, 1, query.largest[j]);
+    }
+    const std::size_t two_parts = scan.first_bytes + scan.second_bytes;
+    compare(two_parts, scan.n_bytes - two_parts, totals);
     std::uint64_t rows = 0;
     for (std::size_t i = 0; i < kGroup; ++i) {
-        totals[i] = static_cast<std::uint8_t>(firsts[i] + totals[i]);
-        rows |= std::uint64_t{totals[i] <= query.threshold} << i;
+        const unsigned total = unsigned{seconds[i]} + totals[i];  // larger than a threshold if the code was dropped
+        totals[i] = static_cast<std::uint8_t>(total);
+        rows |= std::uint64_t{total <= query.threshold} << i;
     }
-    if (rows != 0) scan.sink->take(query, g, rows, firsts, totals);
+    if (rows != 0) scan.sink->take(query, g, rows, seconds, totals);
 }
 
 template <typename Distances>
-void scan_two_parts(const TwoPartScan& scan, std::size_t prepared_bytes) {
+void scan_three_parts(const ThreePartScan& scan, std::size_t prepared_bytes) {
     for (std::size_t slot = 0; slot < scan.n_queries; ++slot) {
-        TwoPartQuery& query = *scan.queries[slot];
+        ThreePartQuery& query = *scan.queries[slot];
         for (std::uint64_t left = query.wanted; left != 0; left &= left - 1) {
             const auto g = static_cast<std::size_t>(__builtin_ctzll(left));
-            scan_two_parts_of_group<Distances>(scan, prepared_bytes, g, query);
+            scan_three_parts_of_group<Distances>(scan, prepared_bytes, g, query);
         }
     }
 }

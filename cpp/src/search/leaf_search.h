@@ -1,5 +1,5 @@
-// The levels of a pruned search after the first, for trees of three levels that hold leaves: one pass over the codes
-// below the kept nodes of the first level, which several queries share.
+// The levels of a pruned search after the first, for trees of three levels with leaves: one pass over the groups that
+// hold codes below kept nodes of the first level, which several queries share.
 //
 // Used by the pruned search. The cut of the second level is known only after the pass, which counts the nodes up to a
 // guess of it. A sample, and hits nearer than the guess, lower the threshold of later hits, so that few are kept in
@@ -9,12 +9,12 @@
 
 #include <initializer_list>
 #include <numeric>
-#include <optional>
 #include <vector>
 
 #include "codes/level_tree.h"
 #include "codes/sorted_codes.h"
 #include "fasthash/codes.h"
+#include "search/group_set.h"
 #include "search/scan.h"
 
 namespace fasthash {
@@ -23,12 +23,12 @@ namespace fasthash {
 struct FirstLevel {
     const Array<std::uint32_t>& nodes;  ///< ascending
     const std::uint8_t* distances;      ///< of all nodes of the level, up to a whole group; kDropped beyond
-    std::size_t largest;                ///< a distance; those of nodes that are not kept are larger
+    std::uint16_t cut;                  ///< distances of nodes that are not kept are larger
 };
 
-class LeafSearch final : private TwoPartSink {
+class LeafSearch final : private ThreePartSink {
  public:
-    static constexpr std::size_t kMostQueries = TwoPartScan::kMostQueries;
+    static constexpr std::size_t kMostQueries = ThreePartScan::kMostQueries;
 
     /// `prepared`: the queries of the block, prepared by Kernels::prepare. `likely_cut`: of the second level.
     LeafSearch(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, const Pruning& pruning,
@@ -38,9 +38,9 @@ class LeafSearch final : private TwoPartSink {
     static bool serves(const LevelTree& tree, const Pruning& pruning, std::size_t k);
     /// Search at most kMostQueries queries of the block from `first` on. Returns a mask of those that it answered.
     std::uint32_t run(std::size_t first, const std::vector<FirstLevel>& kept);
-    /// The most frequent cut so far, or the one given: a guess for the next queries.
+    /// The most frequent cut that was found so far, or the one given: a guess for the next queries.
     std::uint16_t likely_cut() const { return likely_cut_; }
-    /// Take the cut of a query into account; of those answered, that is done.
+    /// Take the cut of a query into account; of those answered, that is done where it was found.
     void note_cut(std::uint16_t cut) {
         if (!by_level_ && ++n_with_cut_[cut] > n_with_cut_[likely_cut_]) likely_cut_ = cut;
     }
@@ -48,17 +48,17 @@ class LeafSearch final : private TwoPartSink {
  private:
     struct Hit {
         std::uint32_t row;
-        std::uint8_t first, total;  // distances over both levels, and over the whole code
+        std::uint8_t second, total;  // distances over both levels, and over the whole code
     };
-    struct Query : TwoPartQuery {
+    struct Query : ThreePartQuery {
+        const std::uint8_t* code;
         const FirstLevel* kept;
-        std::vector<std::uint64_t> groups;  // below kept nodes, a bit for each
-        std::size_t n_groups;               // of them
-        std::size_t needed;                 // the weight that the nodes kept at the second level must have
-        std::uint8_t guess;                 // of the cut; nearer codes over both levels lower the threshold
-        bool gave_up;                       // too many hits
-        std::size_t n_within;               // hits up to the guess, within the threshold
-        std::uint32_t n_at[kDropped];       // of them, by distance
+        GroupSet groups;               // that hold codes below kept nodes
+        std::size_t needed;            // the weight that the nodes kept at the second level must have
+        std::uint8_t guess;            // of the cut; nearer codes over both levels lower the threshold
+        bool gave_up;                  // too many hits
+        std::size_t n_within;          // hits up to the guess, within the threshold
+        std::uint32_t n_at[kDropped];  // of them, by distance
         std::vector<Hit> hits;
 
         std::size_t weight_up_to(std::size_t i) const {
@@ -66,22 +66,21 @@ class LeafSearch final : private TwoPartSink {
         }
     };
 
-    void begin(Query& query, const FirstLevel& kept, const std::uint8_t* prepared);
+    void begin(Query& query, std::size_t q, const FirstLevel& kept);
     void take_sample(Query& query);
     void compare(std::size_t first_group, std::size_t n_groups, std::size_t n_queries);
-    void take(TwoPartQuery& query, std::size_t group, std::uint64_t rows, const std::uint8_t* firsts,
+    void take(ThreePartQuery& query, std::size_t group, std::uint64_t rows, const std::uint8_t* seconds,
               const std::uint8_t* totals) override;
     bool finish(std::size_t q, const Query& query);
-    std::optional<std::uint16_t> cut_of(const Query& query);
-    std::optional<std::uint16_t> find_cut(const Query& query);
+    std::uint16_t cut_of(const Query& query);
+    std::uint16_t find_cut(const Query& query);
     void note(std::size_t q, const Query& query, std::size_t cut);
-    std::uint8_t largest_certain(const Query& query, std::size_t node) const {
-        return by_level_ ? static_cast<std::uint8_t>(query.before[node] + cut_on_level_) : query.guess;
-    }
-    RowRange places_of(std::size_t node) const { return leaves_.below[node]; }
-    CodeRun run_of(const Query& query, std::uint32_t node) const;
+    // By nodes, cuts are small, so that many hits are beyond them: the pass counts the nodes at the guess as well,
+    // which decides on these hits.
+    std::size_t n_counted() const { return pruning_.mode == KeepMode::node_ratio ? 2 : 1; }
+    bool is_within_levels(const Query& query, std::size_t row) const;
     void compare_runs(const Query& query, std::initializer_list<CodePart> parts, TotalCount* count = nullptr);
-    void compare_firsts(const Query& query, TotalCount* count = nullptr);
+    void compare_two_levels(const Query& query, TotalCount* count = nullptr);
     std::size_t weigh(const Array<std::uint8_t>& weights, std::size_t largest) const;
 
     const SortedCodes& codes_;
@@ -90,11 +89,12 @@ class LeafSearch final : private TwoPartSink {
     const Pruning pruning_;
     const QueryBlock& block_;
     const std::uint8_t* prepared_;
-    const std::size_t stride_, skipped_;  // bytes of a prepared query, and of its first level
-    const std::size_t first_bytes_, largest_first_;
-    const bool by_level_;             // the cut is that of the second level alone, and known
-    const std::size_t cut_on_level_;  // if so
-    const std::size_t n_needed_;      // entries to return
+    const std::size_t stride_;  // bytes of a prepared query
+    const LevelLayout& layout_;
+    const std::size_t first_bytes_, second_bytes_, largest_second_;
+    const bool by_level_;               // the cut is that of the second level alone, and known
+    const std::uint16_t cut_on_level_;  // if so
+    const std::size_t n_needed_;        // entries to return
     const std::size_t most_hits_;
     const Leaves& leaves_;
     const Array<std::uint8_t>& weights_;
@@ -104,9 +104,10 @@ class LeafSearch final : private TwoPartSink {
     std::uint16_t likely_threshold_;  // of the next query's sample
     std::uint16_t likely_cut_;
     std::vector<std::uint32_t> n_with_cut_;  // for each cut, the queries that had it
-    std::vector<std::uint32_t> sampled_;     // nodes
-    std::vector<CodeRun> runs_;              // codes of one query
-    Array<std::uint8_t> totals_;             // of the groups of runs_
+    std::vector<std::uint32_t> near_;        // nodes
+    GroupSet sampled_;
+    std::vector<CodeRun> runs_;   // codes of one query
+    Array<std::uint8_t> totals_;  // of the groups of runs_
 };
 
 }  // namespace fasthash

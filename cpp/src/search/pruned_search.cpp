@@ -65,7 +65,7 @@ class TreeSearch final : private RowSink {
 
     void search(NumberRange queries);
     std::uint32_t search_leaves(NumberRange queries);
-    void take_leaves(std::size_t q, const TreeLevels<Totals>& levels);
+    void take_leaves(std::size_t q, TreeLevels<Totals>& levels);
     void read_nearest(std::size_t q, TreeLevels<Totals>& levels);
     bool scan_pays(std::size_t n_nodes, std::size_t n_scanned) const;
     void read(NumberRange rows);
@@ -99,7 +99,7 @@ void TreeSearch<Totals>::search(NumberRange queries) {
     for (std::size_t i = 0; i < queries.size(); ++i) {
         const std::size_t q = queries.begin + i;
         const std::uint16_t* given = pruning_.cuts == nullptr ? nullptr : pruning_.cuts + q * tree_.n_levels();
-        levels_[i].start(scan_.prepared(q), given, block_.nearest[q].k());
+        levels_[i].start(block_.queries.row(q), scan_.prepared(q), given, block_.nearest[q].k());
     }
     std::uint32_t answered = 0;  // a mask
     const auto is_open = [&](std::size_t i) { return (answered >> i & 1) == 0; };
@@ -135,14 +135,14 @@ std::uint32_t TreeSearch<Totals>::search_leaves(NumberRange queries) {
     kept_.clear();
     if constexpr (std::is_same_v<Totals, NarrowTotals>) {
         for (std::size_t i = 0; i < queries.size(); ++i) {
-            kept_.push_back({levels_[i].first_kept(), levels_[i].totals(), levels_[i].largest()});
+            kept_.push_back({levels_[i].first_kept(), levels_[i].totals(), levels_[i].cuts()[0]});
         }
     }
     return leaf_search_->run(queries.begin, kept_);
 }
 
 template <typename Totals>
-void TreeSearch<Totals>::take_leaves(std::size_t q, const TreeLevels<Totals>& levels) {
+void TreeSearch<Totals>::take_leaves(std::size_t q, TreeLevels<Totals>& levels) {
     hits_.clear();
     levels.each_leaf([this](std::size_t row, std::int32_t distance) {
         entries_.prefetch(row);

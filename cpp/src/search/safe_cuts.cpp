@@ -22,11 +22,18 @@ class CutBounds {
           k_(k),
           prepared_(layout.offset(1) * kernels().prepared_bytes),
           distances_(tree.level(0).n_groups() * kGroup),
-          sums_(layout.offset(1) * 8 + 1) {}
+          n_distances_(layout.offset(1) * 8 + 1),
+          added_(n_distances_) {}
 
     // Sets the bounds; false if fewer than k entries are within that of the first level.
     bool find(const std::uint8_t* query, std::uint16_t* cuts) {
-        compare(query);
+        const bool holds_sums = !tree_.near_weights().empty();
+        if (!holds_sums || !tree_.near_nodes().empty() || tree_.n_levels() > 2) compare(query);
+        if (holds_sums) {
+            sums_ = tree_.near_weights().at(query[0]);
+        } else {
+            add_up();
+        }
         cuts[0] = first_cut();
         if (sums_[cuts[0]].n_entries < k_) return false;
         if (by_entries_) {
@@ -38,7 +45,7 @@ class CutBounds {
     }
 
  private:
-    // Sets the distances to the first-level nodes, and the sums of their weights up to each distance.
+    // Sets the distances to the first-level nodes.
     void compare(const std::uint8_t* query) {
         const LevelNodes& first = tree_.level(0);
         const CodeRun all{0, static_cast<std::uint32_t>(first.n_nodes), 0};
@@ -47,10 +54,15 @@ class CutBounds {
         NarrowTotals::scan(
             {prepared_.data(), first.prefixes.stored().data(), layout_.offset(1), &all, 1, layout_, 0, 1, &any, false},
             distances_.data());
-        std::fill(sums_.begin(), sums_.end(), Weights{});
+    }
+
+    // Sets the sums of the weights of the first-level nodes up to each distance.
+    void add_up() {
+        std::fill(added_.begin(), added_.end(), Weights{});
         const Weights* weights = tree_.weights().data();
-        for (std::size_t node = 0; node < first.n_nodes; ++node) sums_[distances_[node]].add(weights[node]);
-        for (std::size_t d = 1; d < sums_.size(); ++d) sums_[d].add(sums_[d - 1]);
+        for (std::size_t node = 0; node < tree_.level(0).n_nodes; ++node) added_[distances_[node]].add(weights[node]);
+        for (std::size_t d = 1; d < n_distances_; ++d) added_[d].add(added_[d - 1]);
+        sums_ = added_.data();
     }
 
     std::uint16_t first_cut() const {
@@ -91,12 +103,12 @@ class CutBounds {
     template <typename Sum>
     std::uint16_t smallest(std::size_t needed, Sum sum_within) const {
         std::uint16_t d = 0;
-        while (d + 1u < sums_.size() && sum_within(d) < needed) ++d;
+        while (d + 1u < n_distances_ && sum_within(d) < needed) ++d;
         return d;
     }
     // Nodes of a level below the first-level nodes up to each distance.
     std::vector<std::size_t> nodes_within(std::size_t depth) const {
-        std::vector<std::size_t> sums(sums_.size());
+        std::vector<std::size_t> sums(n_distances_);
         const std::size_t n_first = tree_.level(0).n_nodes;
         for (std::size_t node = 0; node < n_first; ++node) sums[distances_[node]] += tree_.range(node, depth).size();
         std::partial_sum(sums.begin(), sums.end(), sums.begin());
@@ -142,7 +154,9 @@ class CutBounds {
     const std::size_t k_;
     Array<std::uint8_t> prepared_;
     Array<std::uint8_t> distances_;  // of the query to each first-level node
-    std::vector<Weights> sums_;      // of the first-level nodes up to each distance
+    const std::size_t n_distances_;  // on the first level
+    std::vector<Weights> added_;
+    const Weights* sums_ = nullptr;  // of the first-level nodes up to each distance
 };
 
 }  // namespace
@@ -187,7 +201,7 @@ SafeCuts SafeCuts::exact(const SortedCodes& codes, const LevelTree& tree, const 
     Array<std::uint8_t> prepared(layout.n_bytes() * kernels().prepared_bytes);
     for (std::size_t q = 0; q < queries.n; ++q) {
         kernels().prepare(queries.row(q), layout.n_bytes(), prepared.data());
-        levels.start(prepared.data(), nullptr, k);
+        levels.start(queries.row(q), prepared.data(), nullptr, k);
         for (std::size_t depth = 0; depth < n_levels; ++depth) {
             levels.compare({0, tree.prefixes(depth).n_groups()});
             levels.settle();

@@ -25,11 +25,14 @@ TreeLevels<Totals>::TreeLevels(const SortedCodes& codes, const LevelTree& tree, 
 }
 
 template <typename Totals>
-void TreeLevels<Totals>::start(const std::uint8_t* prepared, const std::uint16_t* given, std::size_t k) {
+void TreeLevels<Totals>::start(const std::uint8_t* query, const std::uint8_t* prepared, const std::uint16_t* given,
+                               std::size_t k) {
     prepared_ = prepared;
     given_ = given;
+    sums_ = tree_.near_weights().empty() ? nullptr : tree_.near_weights().at(query[0]);
     n_needed_ = std::min(k, codes_.n_entries());
     depth_ = n_kept_ = 0;
+    reads_dense_ = false;
     open_level();
 }
 
@@ -57,37 +60,64 @@ std::size_t TreeLevels<Totals>::largest_score() const {
 template <typename Totals>
 void TreeLevels<Totals>::list_runs() {
     next_run_ = n_compared_ = 0;
+    if (reads_leaves()) return list_leaves();
     if (!starts_below_first()) {
-        runs_.assign(1, {0, static_cast<std::uint32_t>(level().n_places()), 0});
+        runs_.assign(1, {0, static_cast<std::uint32_t>(tree_.prefixes(depth_).size()), 0});
         return;
     }
     const RowRange* places_below = tree_.places_below(depth_);
-    runs_.resize(first_kept_.size());
-    for (std::size_t i = 0; i < runs_.size(); ++i) {
-        const RowRange places = places_below[first_kept_[i]];
-        runs_[i] = {static_cast<std::uint32_t>(places.begin / kGroup), places.end - places.begin, first_distances_[i]};
+    runs_.clear();
+    for (const std::uint32_t node : first_kept()) {
+        const RowRange places = places_below[node];
+        runs_.push_back(
+            {static_cast<std::uint32_t>(places.begin / kGroup), places.end - places.begin, first_totals_[node]});
     }
 }
 
+// The groups that hold leaves below kept nodes of the first level. The cuts of all levels drop the other leaves there.
 template <typename Totals>
-std::vector<std::uint32_t> TreeLevels<Totals>::ranges() const {
+void TreeLevels<Totals>::list_leaves() {
+    if (!tree_.is_coarse() || reads_dense_) {
+        runs_.assign(1, {0, static_cast<std::uint32_t>(tree_.n_rows()), 0});
+        return;
+    }
+    groups_.clear(tree_.leaves().codes.n_groups());
+    for (const std::uint32_t node : first_kept()) groups_.add(tree_.groups_below(node));
+    groups_.list_runs(tree_.n_rows(), runs_);
+}
+
+template <typename Totals>
+std::vector<std::uint32_t> TreeLevels<Totals>::ranges() {
     if (!tree_.is_coarse()) return {0};
-    std::vector<std::uint32_t> ranges(first_kept_.begin(), first_kept_.end());
-    const auto nearest = std::min_element(first_distances_.begin(), first_distances_.end()) - first_distances_.begin();
-    if (!ranges.empty()) std::rotate(ranges.begin(), ranges.begin() + nearest, ranges.begin() + nearest + 1);
+    std::vector<std::uint32_t> ranges(first_kept().begin(), first_kept().end());
+    const auto is_nearer = [this](std::uint32_t a, std::uint32_t b) { return first_totals_[a] < first_totals_[b]; };
+    const auto nearest = std::min_element(ranges.begin(), ranges.end(), is_nearer);
+    if (!ranges.empty()) std::rotate(ranges.begin(), nearest, nearest + 1);
     return ranges;
 }
 
 template <typename Totals>
-std::size_t TreeLevels<Totals>::n_rows() const {
+const Array<std::uint32_t>& TreeLevels<Totals>::first_kept() {
+    if (first_listed_) return first_kept_;
+    first_listed_ = true;
+    const std::size_t n_groups = tree_.level(0).n_groups();
+    first_kept_.resize(n_groups * kGroup);
+    const std::size_t largest = by_level_ ? Totals::kDropped : cuts_[0];
+    first_kept_.resize(Totals::find(first_totals_.data(), n_groups, 0, largest, first_kept_.data()));
+    return first_kept_;
+}
+
+template <typename Totals>
+std::size_t TreeLevels<Totals>::n_rows() {
+    if (!tree_.is_coarse()) return tree_.n_rows();
     std::size_t n = 0;
-    for (const std::uint32_t node : first_kept_) n += tree_.range(node, tree_.n_levels()).size();
+    for (const std::uint32_t node : first_kept()) n += tree_.range(node, tree_.n_levels()).size();
     return n;
 }
 
 template <typename Totals>
 LevelScan TreeLevels<Totals>::scan_of(const std::vector<CodeRun>& runs, const std::uint16_t* cuts) const {
-    const ByteMajorCodes& prefixes = tree_.prefixes(depth_);
+    const ByteMajorCodes& prefixes = reads_leaves() ? tree_.leaves().codes : tree_.prefixes(depth_);
     const std::size_t first_level = starts_below_first() ? 1 : 0;
     return {prepared_,
             prefixes.stored().data(),
@@ -104,16 +134,21 @@ LevelScan TreeLevels<Totals>::scan_of(const std::vector<CodeRun>& runs, const st
 template <typename Totals>
 void TreeLevels<Totals>::compare(NumberRange groups) {
     if (groups.begin == 0) list_runs();
-    const bool all = groups.begin == 0 && groups.end == tree_.prefixes(depth_).n_groups();
+    const bool replaced = reads_leaves() && !at_leaves();  // the groups are not those of the level: all at once
+    if (replaced && groups.begin > 0) return;
+    const bool all = replaced || (groups.begin == 0 && groups.end == tree_.prefixes(depth_).n_groups());
     if (!all) list_runs_in(groups);
     const std::vector<CodeRun>& runs = all ? runs_ : runs_in_chunk_;
     if (runs.empty()) return;
     Value* totals = totals_.data() + n_compared_ * kGroup;
     for (const CodeRun& run : runs) n_compared_ += groups_of(run);
     const LevelScan scan = scan_of(runs, cuts_.data());
-    if (!counts()) return Totals::scan(scan, totals);
-    TotalCount count{nullptr, {static_cast<std::uint8_t>(guess_), static_cast<std::uint8_t>(guess_ - 1)}, {0, 0}};
-    if (weighs()) count.weights = level().weights.data();
+    if (!counts() || knows_sums()) return Totals::scan(scan, totals);
+    const PlaceWeights weights = this->weights();
+    TotalCount count{weights.of_place,
+                     weights.most,
+                     {static_cast<std::uint8_t>(guess_), static_cast<std::uint8_t>(guess_ - 1)},
+                     {0, 0}};
     Totals::scan(scan, totals, &count);
     counts_[guess_] += static_cast<std::size_t>(count.counts[0]);
     counts_[guess_ - 1] += static_cast<std::size_t>(count.counts[1]);
@@ -152,13 +187,15 @@ void TreeLevels<Totals>::settle() {
     }
     largest_total_ = by_level_ ? layout_.offset(depth_ + 1) * 8 : cuts_[depth_];
     if (depth_ == 0 && tree_.is_coarse()) {
-        first_kept_.resize(level().n_groups() * kGroup);
-        first_kept_.resize(Totals::find(totals_.data(), level().n_groups(), 0, largest_total_, first_kept_.data()));
-        first_distances_.clear();
-        for (const std::uint32_t node : first_kept_) first_distances_.push_back(totals_[node]);
+        first_totals_.clear();
+        first_totals_.append(totals_.data(), level().n_groups() * kGroup);
+        first_listed_ = false;
+        constexpr std::size_t kGroupsForEach = 3;
+        reads_dense_ = tree_.has_leaves() && !tree_.leaves().entries.empty() &&
+                       tree_.leaves().codes.n_groups() <= kGroupsForEach * count_nodes(largest_total_);
     }
     if (is_last()) return;
-    n_kept_ += count_up_to(largest_total_);
+    n_kept_ += count_nodes(largest_total_);
     ++depth_;
     open_level();
 }
@@ -169,28 +206,41 @@ std::size_t TreeLevels<Totals>::count(std::size_t total) const {
 }
 
 template <typename Totals>
-std::size_t TreeLevels<Totals>::sum_of_weights(const Value* scores, std::size_t largest) const {
+std::size_t TreeLevels<Totals>::sum_of(const std::uint8_t* weights, const Value* scores, std::size_t largest) const {
     std::size_t sum = 0;
     each_run([&](const CodeRun& run, std::size_t first) {
-        const std::uint8_t* weights = level().weights.data() + run.first_group * kGroup;
-        sum += static_cast<std::size_t>(Totals::sum_at_most(scores + first, weights, groups_of(run), largest));
+        sum += static_cast<std::size_t>(
+            Totals::sum_at_most(scores + first, weights + run.first_group * kGroup, groups_of(run), largest));
     });
     return sum;
+}
+
+template <typename Totals>
+std::size_t TreeLevels<Totals>::count_nodes(std::size_t total) {
+    if (counts() && pruning_.mode == KeepMode::node_ratio) return counted(total);
+    return reads_leaves() ? sum_of(tree_.leaves().begins.data(), totals_.data(), total) : count(total);
 }
 
 // Nodes whose total is at most `largest`, or for gallery_ratio the sum of their weights.
 template <typename Totals>
 std::size_t TreeLevels<Totals>::counted(std::size_t largest) {
+    if (knows_sums()) return by_entries() ? sums_[largest].n_entries : sums_[largest].n_nodes;
     std::size_t& count = counts_[largest];
     if (count != kUnknown) return count;
-    return count = weighs() ? sum_of_weights(totals_.data(), largest) : this->count(largest);
+    const std::uint8_t* of_place = weights().of_place;
+    return count = of_place != nullptr ? sum_of(of_place, totals_.data(), largest) : this->count(largest);
 }
 
 // Nodes of the level under way below kept nodes. Only for node_ratio.
 template <typename Totals>
 std::size_t TreeLevels<Totals>::count_candidates() {
+    if (depth_ == 1 && sums_ != nullptr) return sums_[cuts_[0]].n_below;
     if (depth_ > (tree_.is_coarse() ? 1u : 0u)) return counted(largest_score());  // nodes above were dropped
     std::size_t n = 0;
+    if (reads_leaves()) {
+        for (const std::uint32_t node : first_kept()) n += tree_.weights()[node].n_below;
+        return n;
+    }
     for (const CodeRun& run : runs_) n += run.n_codes;
     return n;
 }
@@ -198,6 +248,8 @@ std::size_t TreeLevels<Totals>::count_candidates() {
 // Entries below the nodes whose score is at most `largest`.
 template <typename Totals>
 std::size_t TreeLevels<Totals>::weighed(std::size_t largest, const Value* scores) {
+    if (knows_sums() && scores == totals_.data()) return sums_[largest].n_entries;
+    if (reads_leaves()) return by_entries() ? counted(largest) : sum_of(tree_.leaves().entries.data(), scores, largest);
     const Array<std::uint32_t>& all = level().heavy;
     constexpr std::size_t kFewHeavy = 32;  // if more than one node in as many is heavy, summing all takes less time
     if (all.size() > level().n_nodes / kFewHeavy && tree_.is_coarse() && depth_ == 0) {
@@ -207,7 +259,7 @@ std::size_t TreeLevels<Totals>::weighed(std::size_t largest, const Value* scores
         return entries;
     }
     const bool counted_so = pruning_.mode == KeepMode::gallery_ratio && scores == totals_.data();
-    std::size_t sum = counted_so ? counted(largest) : sum_of_weights(scores, largest);
+    std::size_t sum = counted_so ? counted(largest) : sum_of(level().weights.data(), scores, largest);
     if (all.empty()) return sum;
     const std::uint32_t* heavy = all.begin();
     each_run([&](const CodeRun& run, std::size_t first) {

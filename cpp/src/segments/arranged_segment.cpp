@@ -60,13 +60,10 @@ const ArrangedSegment::Sorted& ArrangedSegment::of_levels(const LevelLayout& lay
     return sorted_.get([&] {
         SortedCodes codes = sorted(codes_);
         LevelTree tree(codes, layout);
-        if (tree.suits_leaves(codes)) {
-            tree.hold_leaves(codes, layout);
-            codes.release_codes();
-        } else if (tree.is_spread()) {
-            codes.hold_byte_major();
-        }
-        return std::make_unique<const Sorted>(Sorted{std::move(codes), std::move(tree)});
+        if (tree.is_spread()) codes.hold_byte_major();
+        auto sorted = std::make_unique<Sorted>(Sorted{std::move(codes), std::move(tree)});
+        if (sorted->tree.suits_leaves(sorted->codes)) sorted->tree.add_leaves(sorted->codes, layout);
+        return std::unique_ptr<const Sorted>(std::move(sorted));
     });
 }
 

@@ -87,7 +87,7 @@ void SortedSegment::search(const QueryBlock& block, Visibility visibility, Stopp
 const LevelTree& SortedSegment::level_tree(const LevelLayout& layout) const {
     return level_tree_.get([&] {
         LevelTree tree(codes(), layout);
-        if (choice_.plan == Plan::scan && tree.suits_leaves(codes())) tree.hold_leaves(codes(), layout);
+        if (choice_.plan == Plan::scan && tree.suits_leaves(codes())) tree.add_leaves(codes(), layout);
         return std::make_unique<const LevelTree>(std::move(tree));
     });
 }
