@@ -168,6 +168,8 @@ struct PlaneScan {
 
 struct Kernels {
     SimdLevel level;
+    /// Groups that are compared in the time to list one run of codes and to compare its group, as measured.
+    std::size_t groups_for_run;
 
     /// Bytes per query byte in the prepared form, which the scans of groups read.
     std::size_t prepared_bytes;

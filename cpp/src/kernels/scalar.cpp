@@ -146,6 +146,7 @@ FASTHASH_ROW_KERNELS(, Swar)
 }  // namespace
 
 const Kernels kScalarKernels = {SimdLevel::scalar,
+                                1,
                                 8,
                                 prepare,
                                 scan_groups,

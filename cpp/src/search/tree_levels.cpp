@@ -66,11 +66,12 @@ void TreeLevels<Totals>::list_runs() {
         return;
     }
     const RowRange* places_below = tree_.places_below(depth_);
-    runs_.clear();
-    for (const std::uint32_t node : first_kept()) {
-        const RowRange places = places_below[node];
-        runs_.push_back(
-            {static_cast<std::uint32_t>(places.begin / kGroup), places.end - places.begin, first_totals_[node]});
+    const Array<std::uint32_t>& kept = first_kept();
+    runs_.resize(kept.size());
+    for (std::size_t i = 0; i < runs_.size(); ++i) {
+        const RowRange places = places_below[kept[i]];
+        runs_[i] = {static_cast<std::uint32_t>(places.begin / kGroup), places.end - places.begin,
+                    first_totals_[kept[i]]};
     }
 }
 
@@ -190,9 +191,8 @@ void TreeLevels<Totals>::settle() {
         first_totals_.clear();
         first_totals_.append(totals_.data(), level().n_groups() * kGroup);
         first_listed_ = false;
-        constexpr std::size_t kGroupsForEach = 3;
         reads_dense_ = tree_.has_leaves() && !tree_.leaves().entries.empty() &&
-                       tree_.leaves().codes.n_groups() <= kGroupsForEach * count_nodes(largest_total_);
+                       tree_.leaves().codes.n_groups() <= kernels().groups_for_run * count_nodes(largest_total_);
     }
     if (is_last()) return;
     n_kept_ += count_nodes(largest_total_);
