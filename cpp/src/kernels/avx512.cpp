@@ -13,6 +13,7 @@ namespace fasthash {
 namespace {
 
 #include "kernels/avx512_groups.h"
+#include "kernels/avx512_totals.h"
 
 struct Popcount {
     static constexpr std::size_t kPrepared = 8;

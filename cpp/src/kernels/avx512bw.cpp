@@ -15,6 +15,7 @@ namespace fasthash {
 namespace {
 
 #include "kernels/avx512_groups.h"
+#include "kernels/avx512_totals.h"
 
 constexpr std::size_t kGroupsOfPlanes = 8;
 constexpr std::size_t kPlaneBytes = kGroup / 8 * kGroupsOfPlanes;
