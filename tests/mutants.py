@@ -78,7 +78,7 @@ MUTANTS = [
     Mutant("segments in any order count as ordered", "cpp/src/segments/state.cpp", "|| each.segment->smallest_id() < last) return", ") return"),
     Mutant("pruned searches end before ties", PRUNED, "total <= largest() && !scans", "total < largest() && !scans"),
     Mutant("pruned levels keep fewer than k", LEVELS, "std::min(k, codes_.n_entries());", "std::min(k, codes_.n_entries()) / 2;"),
-    Mutant("empty places of a level are counted", LEVELS, "places.end - places.begin, first", "places.end - places.begin + 1, first"),
+    Mutant("empty places of a level are counted", LEVELS, "places.end - places.begin,", "places.end - places.begin + 1,"),
     Mutant("heavy nodes count as light ones", LEVELS, "sum += codes_.n_entries(rows.begin, rows.end) - LevelNodes::kMostWeight;", "sum += 0 * rows.size();"),
     Mutant("scanned rows ignore the cuts", "cpp/src/search/kept_scan.cpp", "& (totals[i] < Totals::kDropped)", ""),
     Mutant("scanned rows are compared twice", "cpp/src/search/kept_scan.cpp", "std::min<std::size_t>(wanted.first_total, ", "std::min<std::size_t>(0, "),
