@@ -77,7 +77,8 @@ def test_the_three_modes_differ():
 
 
 def test_smaller_keep_compares_fewer_codes():
-    codes, queries, _ = make(5, (8, 16, 40), 3000, "uniform", nq=20)
+    n = 30_000  # of a few thousand codes the tree compares all, which takes less time than leaving some out
+    codes, queries, _ = make(5, (8, 16, 40), n, "uniform", nq=20)
     index = fh.HierIndex((8, 16, 40))
     index.add(codes)
     keeps = (0.01, 0.1, 0.3, 1.0)
@@ -86,11 +87,12 @@ def test_smaller_keep_compares_fewer_codes():
     compared = [work.codes_compared.sum() for work in works]
     visited = [work.nodes_visited.sum() for work in works]
     assert compared == sorted(compared)
-    assert visited == sorted(visited)
+    assert visited[:-1] == sorted(visited[:-1])
+    assert visited[-1] == 0  # an exact search answers where all is kept
     assert compared[0] < compared[-1] / 5
-    assert compared[-1] <= 3000 * 20
+    assert compared[-1] <= n * 20
     _, exact = index.search(queries, 5, stats=True)  # of few codes, which are scanned
-    np.testing.assert_array_equal(exact.codes_compared, 3000)
+    np.testing.assert_array_equal(exact.codes_compared, n)
 
 
 def families(seed, n):

@@ -110,7 +110,7 @@ const Array<std::uint32_t>& TreeLevels<Totals>::first_kept() {
 
 template <typename Totals>
 std::size_t TreeLevels<Totals>::n_rows() {
-    if (!tree_.is_coarse()) return tree_.n_rows();
+    if (!tree_.is_coarse() || reads_dense_) return tree_.n_rows();
     std::size_t n = 0;
     for (const std::uint32_t node : first_kept()) n += tree_.range(node, tree_.n_levels()).size();
     return n;

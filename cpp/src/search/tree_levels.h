@@ -53,7 +53,7 @@ class TreeLevels {
     /// all if there are fewer.
     template <typename Visit>
     void each_leaf(Visit visit) const;
-    /// Number of rows below nodes kept at the first level.
+    /// Number of rows below nodes kept at the first level, or of all where all are compared.
     std::size_t n_rows();
     /// The numbers of the ranges of rows below nodes kept at the first level: the nearest, then the others ascending.
     std::vector<std::uint32_t> ranges();
