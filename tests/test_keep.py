@@ -138,6 +138,24 @@ def test_queries_that_share_a_pass_over_the_leaves(gallery, layout, mode, level)
 
 
 @pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("mode", ["node_ratio", "gallery_ratio"])
+def test_a_guess_beyond_the_cut(mode, level):
+    """Codes within the guess bring the threshold down, but the cut drops them: too few of the nearer ones are kept."""
+    rng = np.random.default_rng(4)
+    n, layout = 12_500, (8, 16, 40)
+    far, near = spread(rng, 40, 8), spread(rng, 4, 8)
+    far[:, 0], near[:, 0] = 255, 0
+    between = np.repeat(near, 12, axis=0)  # nearer than other codes, but far on the second level
+    between[:, 1:3] ^= np.packbits(rng.permuted(np.tile(np.arange(16) < 10, (len(between), 1)), axis=1), axis=1)
+    codes = np.concatenate([few_first_bytes(rng, n - 52, 8), near, between])
+    ids = rng.permutation(n)
+    with simd(level):
+        index = filled(fh.HierIndex(layout, plan="scan"), codes, ids)
+        index.search(far, 10, keep=0.3, keep_mode=mode)  # the cut of these is the next guess
+        assert_prunes(index, codes, ids, near, 10, layout, 0.3, mode)
+
+
+@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("layout", [(8, 16, 40), (8, 8, 8, 40), (8, 16, 24)])
 def test_leaves_in_place_of_small_nodes(layout, mode, level):
