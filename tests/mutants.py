@@ -97,7 +97,7 @@ MUTANTS = [
     Mutant("codes of unknown fate do no harm", SCAN, "if (fate == Fate::unknown) nearest", "if (fate == Fate::unknown && distance < 0) nearest"),
     Mutant("the nearest leaf is left out", LEVELS, "smallest_score(n_needed_, largest_score(), guess_, count_of);", "smallest_score(n_needed_, largest_score(), guess_, count_of) - 1;"),
     Mutant("codes are counted as nodes", "cpp/src/search/tree_levels.h", "return {leaves.begins.data(), Leaves::kMostBegins};", "return {leaves.entries.data(), leaves.most_entries};"),
-    Mutant("leaves beyond the cut are kept", LEAVES, "hit.total <= query.threshold && hit.second <= cut;", "hit.total <= query.threshold;"),
+    Mutant("leaves beyond the cut are kept", LEAVES, "hit.total <= query.threshold && hit.prefix <= cut;", "hit.total <= query.threshold;"),
     Mutant("a guess counts as the cut", LEAVES, "query.weight_up_to(0) < query.needed && std::all_of", "std::all_of"),
     Mutant("places without leaves are hits", LEAVES, "rows_of_group({0, tree_.n_rows()}, first_row)", "rows_of_group({0, tree_.n_rows() + kGroup}, first_row)"),
     Mutant("a wrong guess leaves too few", LEAVES, "if (n_kept < n_needed_)", "if (n_kept < 1)"),

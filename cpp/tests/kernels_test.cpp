@@ -362,12 +362,12 @@ class ThreePartCheck final : public ThreePartSink {
  public:
     using Totals = std::vector<std::vector<std::uint8_t>>;  // of each query, kDropped where a code is left out
 
-    ThreePartCheck(const Totals& seconds, const Totals& totals, const std::vector<ThreePartQuery>& queries)
-        : seconds_(seconds), totals_(totals), queries_(queries), next_(queries.size()) {
+    ThreePartCheck(const Totals& prefix_totals, const Totals& totals, const std::vector<ThreePartQuery>& queries)
+        : prefix_totals_(prefix_totals), totals_(totals), queries_(queries), next_(queries.size()) {
         for (const ThreePartQuery& query : queries) first_thresholds_.push_back(query.threshold);
     }
 
-    void take(ThreePartQuery& query, std::size_t group, std::uint64_t rows, const std::uint8_t* seconds,
+    void take(ThreePartQuery& query, std::size_t group, std::uint64_t rows, const std::uint8_t* prefix_totals,
               const std::uint8_t* totals) override {
         const auto q = static_cast<std::size_t>(&query - queries_.data());
         expect_none(q, group);
@@ -378,7 +378,8 @@ class ThreePartCheck final : public ThreePartSink {
         for (; rows != 0; rows &= rows - 1) {
             const auto i = static_cast<std::size_t>(__builtin_ctzll(rows));
             check(totals[i] == totals_[q][group * kGroup + i], "scan_three_parts: total");
-            check(seconds[i] == seconds_[q][group * kGroup + i], "scan_three_parts: total over the first two parts");
+            check(prefix_totals[i] == prefix_totals_[q][group * kGroup + i],
+                  "scan_three_parts: total over the first two parts");
         }
         next_[q] = group + 1;
         if (query.threshold > 0) query.threshold = static_cast<std::uint8_t>(query.threshold - generator() % 2);
@@ -399,7 +400,7 @@ class ThreePartCheck final : public ThreePartSink {
         return rows;
     }
 
-    const Totals &seconds_, &totals_;
+    const Totals &prefix_totals_, &totals_;
     const std::vector<ThreePartQuery>& queries_;
     std::vector<std::uint8_t> first_thresholds_;
     std::vector<std::size_t> next_;
@@ -415,7 +416,7 @@ void test_three_parts(const Data& data) {
     for (const unsigned most_weight : {1u, 3u, 255u}) {
         for (std::size_t i = 0; i < kRows; ++i) weights[i] = static_cast<std::uint8_t>(generator() % (most_weight + 1));
         const std::size_t n_counted = 1 + generator() % 2;
-        ThreePartCheck::Totals prepared(kQueries), seconds(kQueries), totals(kQueries);
+        ThreePartCheck::Totals prepared(kQueries), prefix_totals(kQueries), totals(kQueries);
         std::vector<ThreePartQuery> queries(kQueries);
         std::vector<ThreePartQuery*> wanted;
         for (std::size_t q = 0; q < kQueries; ++q) {
@@ -423,7 +424,7 @@ void test_three_parts(const Data& data) {
             const std::vector<CodePart> two{{0, first, first_cut}, {first, second, kDropped}};
             const std::vector<CodePart> all_parts{two[0], {first, width - first, kDropped}};
             for (std::size_t row = 0; row < kRows; ++row) {
-                seconds[q].push_back(expected_total(data, q, row, two, 0, false));
+                prefix_totals[q].push_back(expected_total(data, q, row, two, 0, false));
                 totals[q].push_back(expected_total(data, q, row, all_parts, 0, false));
             }
             prepared[q].resize(width * kernels().prepared_bytes);
@@ -440,7 +441,7 @@ void test_three_parts(const Data& data) {
         for (std::size_t q = 0; q < kQueries && wanted.size() < ThreePartScan::kMostQueries; q += 1 + generator() % 2) {
             wanted.push_back(&queries[q]);
         }
-        ThreePartCheck sink(seconds, totals, queries);
+        ThreePartCheck sink(prefix_totals, totals, queries);
         kernels().scan_three_parts({groups, kGroups, width, first, second, weights,
                                     static_cast<std::uint8_t>(most_weight), n_counted, wanted.data(), wanted.size(),
                                     &sink});
@@ -451,7 +452,7 @@ void test_three_parts(const Data& data) {
                 std::uint64_t expected = i == 0 ? 5 : 7, count = 0;
                 for (std::size_t row = 0; row < kRows; ++row) {
                     const bool compared = (query->wanted >> (row / kGroup) & 1) != 0;
-                    if (compared && seconds[q][row] <= query->largest[i]) expected += weights[row];
+                    if (compared && prefix_totals[q][row] <= query->largest[i]) expected += weights[row];
                 }
                 for (const std::uint64_t lane : query->counts[i]) count += lane;
                 check(count == expected, "scan_three_parts: counts");

@@ -422,9 +422,9 @@ AVX2 void scan_three_parts_of(const ThreePartScan& scan) {
                                     _mm256_xor_si256(at_most(sums[1], cut), ones)};
             add_halves(halves, query.prepared, first_bytes, two_parts, sums);
             for (std::size_t half = 0; half < 2; ++half) sums[half] = _mm256_or_si256(sums[half], far[half]);
-            alignas(32) std::uint8_t seconds[kGroup], totals[kGroup];
-            store(seconds, sums[0]);
-            store(seconds + kHalf, sums[1]);
+            alignas(32) std::uint8_t prefix_totals[kGroup], totals[kGroup];
+            store(prefix_totals, sums[0]);
+            store(prefix_totals + kHalf, sums[1]);
             for (std::size_t i = 0; i < scan.n_counted; ++i) {
                 auto* count = reinterpret_cast<__m256i*>(query.counts[i]);
                 _mm256_storeu_si256(count, counted(sums, weights, all_bytes(query.largest[i]), load(count)));
@@ -436,7 +436,8 @@ AVX2 void scan_three_parts_of(const ThreePartScan& scan) {
             store(totals, sums[0]);
             store(totals + kHalf, sums[1]);
             const __m256i within = all_bytes(query.threshold);
-            scan.sink->take(query, g, bits_of(at_most(sums[0], within), at_most(sums[1], within)), seconds, totals);
+            scan.sink->take(query, g, bits_of(at_most(sums[0], within), at_most(sums[1], within)), prefix_totals,
+                            totals);
         }
     }
 }

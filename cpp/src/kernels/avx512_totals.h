@@ -185,7 +185,7 @@ AVX512_INLINE void scan_three_parts_for(const ThreePartScan& scan, ThreePartQuer
     const __m512i first_cut = all_bytes(query.first_cut), threshold = all_bytes(query.threshold);
     const __m512i largest[2] = {all_bytes(query.largest[0]), all_bytes(query.largest[1])};
     std::uint64_t rows_of[kMost];
-    std::uint8_t group_of[kMost], seconds_of[kMost][kGroup], totals_of[kMost][kGroup];
+    std::uint8_t group_of[kMost], prefix_totals_of[kMost][kGroup], totals_of[kMost][kGroup];
     std::size_t n_hit = 0;
     for (std::uint64_t left = query.wanted; left != 0; left &= left - 1) {
         const auto g = static_cast<std::size_t>(__builtin_ctzll(left));
@@ -196,16 +196,16 @@ AVX512_INLINE void scan_three_parts_for(const ThreePartScan& scan, ThreePartQuer
             firsts = _mm512_add_epi8(firsts, byte_distances<Count>(group, bytes[b], b));
         }
         const __mmask64 near = _mm512_cmple_epu8_mask(firsts, first_cut);
-        __m512i seconds = firsts;
+        __m512i prefix_totals = firsts;
 #pragma GCC unroll 16
         for (std::size_t b = first_bytes; b < two_parts; ++b) {
-            seconds = _mm512_add_epi8(seconds, byte_distances<Count>(group, bytes[b], b));
+            prefix_totals = _mm512_add_epi8(prefix_totals, byte_distances<Count>(group, bytes[b], b));
         }
         const __m512i weights = load(scan.weights + g * kGroup);
         for (std::size_t i = 0; i < kCounted; ++i) {
-            add_weights<kSmall>(sums[i], _mm512_mask_cmple_epu8_mask(near, seconds, largest[i]), weights);
+            add_weights<kSmall>(sums[i], _mm512_mask_cmple_epu8_mask(near, prefix_totals, largest[i]), weights);
         }
-        __m512i totals = seconds;
+        __m512i totals = prefix_totals;
 #pragma GCC unroll 16
         for (std::size_t b = two_parts; b < n_bytes; ++b) {
             totals = _mm512_add_epi8(totals, byte_distances<Count>(group, bytes[b], b));
@@ -214,7 +214,7 @@ AVX512_INLINE void scan_three_parts_for(const ThreePartScan& scan, ThreePartQuer
         if (__builtin_expect(rows == 0, 1)) continue;
         rows_of[n_hit] = rows;
         group_of[n_hit] = static_cast<std::uint8_t>(g);
-        _mm512_storeu_si512(seconds_of[n_hit], seconds);
+        _mm512_storeu_si512(prefix_totals_of[n_hit], prefix_totals);
         _mm512_storeu_si512(totals_of[n_hit++], totals);
     }
     for (std::size_t i = 0; i < kCounted; ++i) {
@@ -222,7 +222,7 @@ AVX512_INLINE void scan_three_parts_for(const ThreePartScan& scan, ThreePartQuer
         _mm512_storeu_si512(query.counts[i], _mm512_add_epi64(load(query.counts[i]), sums[i]));
     }
     for (std::size_t i = 0; i < n_hit; ++i) {
-        scan.sink->take(query, group_of[i], rows_of[i], seconds_of[i], totals_of[i]);
+        scan.sink->take(query, group_of[i], rows_of[i], prefix_totals_of[i], totals_of[i]);
     }
 }
 

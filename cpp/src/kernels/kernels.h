@@ -86,10 +86,10 @@ struct ThreePartQuery;
 /// Receives the codes that are near on the first part and within the threshold of a query.
 class ThreePartSink {
  public:
-    /// Bit i of `rows` is set if place i of the group is one, whether it has a code or not. There `seconds[i]` is the
-    /// total over the first two parts, `totals[i]` that over all. May lower the threshold of the query; codes compared
-    /// before may still arrive.
-    virtual void take(ThreePartQuery& query, std::size_t group, std::uint64_t rows, const std::uint8_t* seconds,
+    /// Bit i of `rows` is set if place i of the group is one, whether it has a code or not. There `prefix_totals[i]` is
+    /// the total over the first two parts, `totals[i]` that over all. May lower the threshold of the query; codes
+    /// compared before may still arrive.
+    virtual void take(ThreePartQuery& query, std::size_t group, std::uint64_t rows, const std::uint8_t* prefix_totals,
                       const std::uint8_t* totals) = 0;
 
  protected:

@@ -122,29 +122,30 @@ void scan_parts(const PartScan& scan, std::size_t prepared_bytes, TotalCount* co
 template <typename Distances>
 void scan_three_parts_of_group(const ThreePartScan& scan, std::size_t prepared_bytes, std::size_t g,
                                ThreePartQuery& query) {
-    std::uint8_t seconds[kGroup], totals[kGroup];
+    std::uint8_t prefix_totals[kGroup], totals[kGroup];
     const auto compare = [&](std::size_t first_byte, std::size_t n_bytes, std::uint8_t* distances) {
         Distances::of(scan.groups + (g * scan.n_bytes + first_byte) * kGroup,
                       query.prepared + first_byte * prepared_bytes, n_bytes, distances);
     };
-    compare(0, scan.first_bytes, seconds);
+    compare(0, scan.first_bytes, prefix_totals);
     compare(scan.first_bytes, scan.second_bytes, totals);
     for (std::size_t i = 0; i < kGroup; ++i) {
-        const auto total = static_cast<std::uint8_t>(seconds[i] + totals[i]);
-        seconds[i] = seconds[i] <= query.first_cut ? total : kDropped;
+        const auto total = static_cast<std::uint8_t>(prefix_totals[i] + totals[i]);
+        prefix_totals[i] = prefix_totals[i] <= query.first_cut ? total : kDropped;
     }
     for (std::size_t j = 0; j < scan.n_counted; ++j) {
-        query.counts[j][0] += sum_at_most(seconds, scan.weights + g * kGroup, 1, query.largest[j]);
+        query.counts[j][0] += sum_at_most(prefix_totals, scan.weights + g * kGroup, 1, query.largest[j]);
     }
     const std::size_t two_parts = scan.first_bytes + scan.second_bytes;
     compare(two_parts, scan.n_bytes - two_parts, totals);
     std::uint64_t rows = 0;
     for (std::size_t i = 0; i < kGroup; ++i) {
-        const unsigned total = unsigned{seconds[i]} + totals[i];  // larger than a threshold if the code was dropped
+        const unsigned total =
+            unsigned{prefix_totals[i]} + totals[i];  // larger than a threshold if the code was dropped
         totals[i] = static_cast<std::uint8_t>(total);
         rows |= std::uint64_t{total <= query.threshold} << i;
     }
-    if (rows != 0) scan.sink->take(query, g, rows, seconds, totals);
+    if (rows != 0) scan.sink->take(query, g, rows, prefix_totals, totals);
 }
 
 template <typename Distances>

@@ -32,7 +32,7 @@ LeafSearch::LeafSearch(const SortedCodes& codes, const LevelTree& tree, const Le
       layout_(layout),
       first_bytes_(layout.level_bytes(0)),
       second_bytes_(layout.level_bytes(1)),
-      largest_second_(layout.offset(2) * 8),
+      largest_prefix_(layout.offset(2) * 8),
       by_level_(pruning.mode == KeepMode::radius),
       cut_on_level_(static_cast<std::uint16_t>(bits_kept(pruning.keep, second_bytes_ * 8))),
       n_needed_(std::min(block.nearest[0].k(), codes.n_entries())),
@@ -43,11 +43,12 @@ LeafSearch::LeafSearch(const SortedCodes& codes, const LevelTree& tree, const Le
       queries_(std::min(kMostQueries, block.queries.n)),
       likely_threshold_(static_cast<std::uint16_t>(codes.n_bytes() * 2)),
       likely_cut_(likely_cut),
-      n_with_cut_(largest_second_ + 1),
+      n_with_cut_(largest_prefix_ + 1),
       near_(tree.prefixes(0).n_groups() * kGroup) {}
 
 bool LeafSearch::serves(const LevelTree& tree, const Pruning& pruning, std::size_t k) {
-    // Where nodes are few, or few codes are kept, or many are hits, TreeLevels is faster.
+    // Where nodes have fewer codes than a group, or are few, or few codes are kept, or many are hits, TreeLevels is
+    // faster.
     constexpr double kLeastKept = 0.05, kLeastRadius = 0.4;
     constexpr std::size_t kLeastNodes = 4, kRowsForEachHit = 1024;
     if (!tree.has_leaves() || tree.n_levels() != 2 || pruning.cuts != nullptr) return false;
@@ -88,7 +89,7 @@ void LeafSearch::begin(Query& query, std::size_t q, const FirstLevel& kept) {
     query.first_cut = static_cast<std::uint8_t>(std::min<std::uint16_t>(kept.cut, kDropped - 1));
     query.threshold = kDropped - 1;
     query.kept = &kept;
-    query.guess = static_cast<std::uint8_t>(std::clamp<std::size_t>(likely_cut_, 1, largest_second_));
+    query.guess = static_cast<std::uint8_t>(std::clamp<std::size_t>(likely_cut_, 1, largest_prefix_));
     query.largest[0] = static_cast<std::uint8_t>(query.guess - 1);
     query.largest[1] = query.guess;
     std::memset(query.counts, 0, sizeof query.counts);
@@ -157,7 +158,7 @@ void LeafSearch::compare(std::size_t first_group, std::size_t n_groups, std::siz
                                 most_weight_, n_counted(), wanting, n_wanting, this});
 }
 
-void LeafSearch::take(ThreePartQuery& of_scan, std::size_t group, std::uint64_t rows, const std::uint8_t* seconds,
+void LeafSearch::take(ThreePartQuery& of_scan, std::size_t group, std::uint64_t rows, const std::uint8_t* prefix_totals,
                       const std::uint8_t* totals) {
     auto& query = static_cast<Query&>(of_scan);
     if (query.gave_up) return;
@@ -166,8 +167,8 @@ void LeafSearch::take(ThreePartQuery& of_scan, std::size_t group, std::uint64_t 
     for (; rows != 0; rows &= rows - 1) {
         const auto i = static_cast<std::size_t>(__builtin_ctzll(rows));
         if (totals[i] > query.threshold || (by_level_ && !is_within_levels(query, first_row + i))) continue;
-        const bool certain = by_level_ || seconds[i] <= query.guess;
-        query.hits.push_back({static_cast<std::uint32_t>(first_row + i), seconds[i], totals[i]});
+        const bool certain = by_level_ || prefix_totals[i] <= query.guess;
+        query.hits.push_back({static_cast<std::uint32_t>(first_row + i), prefix_totals[i], totals[i]});
         query.n_at[totals[i]] += certain;
         query.n_within += certain;
     }
@@ -182,7 +183,7 @@ void LeafSearch::take(ThreePartQuery& of_scan, std::size_t group, std::uint64_t 
 bool LeafSearch::finish(std::size_t q, const Query& query) {
     if (query.gave_up) return false;
     const std::uint16_t cut = cut_of(query);
-    const auto is_kept = [&](const Hit& hit) { return hit.total <= query.threshold && hit.second <= cut; };
+    const auto is_kept = [&](const Hit& hit) { return hit.total <= query.threshold && hit.prefix <= cut; };
     // If k hits are kept, no code beyond the threshold is among the k nearest. If not, TreeLevels may raise the cut.
     const auto n_kept = static_cast<std::size_t>(std::count_if(query.hits.begin(), query.hits.end(), is_kept));
     if (n_kept < n_needed_) return false;
@@ -201,7 +202,7 @@ std::uint16_t LeafSearch::cut_of(const Query& query) {
     if (by_level_) return kDropped;  // only hits within the cut were taken
     // A guess no larger than the cut keeps the same hits, if none that matters is beyond it.
     const auto is_certain = [&query](const Hit& hit) {
-        return hit.second <= query.guess || hit.total > query.threshold;
+        return hit.prefix <= query.guess || hit.total > query.threshold;
     };
     const bool decides =
         query.weight_up_to(0) < query.needed && std::all_of(query.hits.begin(), query.hits.end(), is_certain);
@@ -212,7 +213,7 @@ std::uint16_t LeafSearch::cut_of(const Query& query) {
 
 // The cut of the second level, unless there are too few entries within it.
 std::uint16_t LeafSearch::find_cut(const Query& query) {
-    std::vector<std::size_t> weights(largest_second_ + 2, SIZE_MAX);  // up to each total; SIZE_MAX if not known
+    std::vector<std::size_t> weights(largest_prefix_ + 2, SIZE_MAX);  // up to each total; SIZE_MAX if not known
     for (std::size_t i = 0; i < n_counted(); ++i) weights[query.largest[i]] = query.weight_up_to(i);
     bool compared = false;
     const auto weight_up_to = [&](std::size_t largest) {
@@ -232,7 +233,7 @@ std::uint16_t LeafSearch::find_cut(const Query& query) {
         }
         return weights[largest];
     };
-    const std::uint16_t cut = smallest_score(query.needed, largest_second_, query.guess, weight_up_to);
+    const std::uint16_t cut = smallest_score(query.needed, largest_prefix_, query.guess, weight_up_to);
     note_cut(cut);
     return cut;
 }

@@ -48,7 +48,7 @@ class LeafSearch final : private ThreePartSink {
  private:
     struct Hit {
         std::uint32_t row;
-        std::uint8_t second, total;  // distances over both levels, and over the whole code
+        std::uint8_t prefix, total;  // distances over both levels, and over the whole code
     };
     struct Query : ThreePartQuery {
         const std::uint8_t* code;
@@ -69,7 +69,7 @@ class LeafSearch final : private ThreePartSink {
     void begin(Query& query, std::size_t q, const FirstLevel& kept);
     void take_sample(Query& query);
     void compare(std::size_t first_group, std::size_t n_groups, std::size_t n_queries);
-    void take(ThreePartQuery& query, std::size_t group, std::uint64_t rows, const std::uint8_t* seconds,
+    void take(ThreePartQuery& query, std::size_t group, std::uint64_t rows, const std::uint8_t* prefix_totals,
               const std::uint8_t* totals) override;
     bool finish(std::size_t q, const Query& query);
     std::uint16_t cut_of(const Query& query);
@@ -91,7 +91,7 @@ class LeafSearch final : private ThreePartSink {
     const std::uint8_t* prepared_;
     const std::size_t stride_;  // bytes of a prepared query
     const LevelLayout& layout_;
-    const std::size_t first_bytes_, second_bytes_, largest_second_;
+    const std::size_t first_bytes_, second_bytes_, largest_prefix_;
     const bool by_level_;               // the cut is that of the second level alone, and known
     const std::uint16_t cut_on_level_;  // if so
     const std::size_t n_needed_;        // entries to return

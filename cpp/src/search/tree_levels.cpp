@@ -192,10 +192,10 @@ void TreeLevels<Totals>::settle() {
         first_totals_.append(totals_.data(), level().n_groups() * kGroup);
         first_listed_ = false;
         reads_dense_ = tree_.has_leaves() && !tree_.leaves().entries.empty() &&
-                       tree_.leaves().codes.n_groups() <= kernels().groups_for_run * count_nodes(largest_total_);
+                       tree_.leaves().codes.n_groups() <= kernels().groups_for_run * count_up_to(largest_total_);
     }
     if (is_last()) return;
-    n_kept_ += count_nodes(largest_total_);
+    n_kept_ += count_up_to(largest_total_);
     ++depth_;
     open_level();
 }
@@ -215,8 +215,9 @@ std::size_t TreeLevels<Totals>::sum_of(const std::uint8_t* weights, const Value*
     return sum;
 }
 
+// Also for the level under way, before it is settled.
 template <typename Totals>
-std::size_t TreeLevels<Totals>::count_nodes(std::size_t total) {
+std::size_t TreeLevels<Totals>::count_up_to(std::size_t total) {
     if (counts() && pruning_.mode == KeepMode::node_ratio) return counted(total);
     return reads_leaves() ? sum_of(tree_.leaves().begins.data(), totals_.data(), total) : count(total);
 }

@@ -45,7 +45,7 @@ class TreeLevels {
     /// Nodes kept at all levels but the last.
     std::size_t n_kept() const { return n_kept_; }
     /// Number of nodes of the last level whose total is at most this. Only in a tree without leaves.
-    std::size_t count_up_to(std::size_t total) { return count_nodes(total); }
+    std::size_t count_up_to(std::size_t total);
     /// Call visit(place) for the nodes of the last level with this total.
     template <typename Visit>
     void each(std::size_t total, Visit visit) const;
@@ -104,7 +104,6 @@ class TreeLevels {
     void widen_radius();
     std::size_t count(std::size_t total) const;
     std::size_t sum_of(const std::uint8_t* weights, const Value* scores, std::size_t largest) const;
-    std::size_t count_nodes(std::size_t total);
     std::size_t count_candidates();
     std::size_t counted(std::size_t largest);
     std::size_t weighed(std::size_t largest, const Value* scores);
