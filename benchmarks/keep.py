@@ -10,14 +10,13 @@ are at hand. `--gaps`: every third id, and columns of exact search. `--large` ad
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 
 import numpy as np
 
 import fasthash as fh
 from pages import table
-from workloads import cpu_name, learned_like, real_codes
+from workloads import cpu_name, interleaved, learned_like, real_codes
 
 K, KEEP, ROUNDS = 10, 0.3, 5
 LEVELS = [8, 16, 40]
@@ -36,17 +35,6 @@ def galleries(large):
             yield f"10,000,000, {'uniform' if p is None else f'p = {p}'}", *learned_like(10_000_000, 1000, p)
 
 
-def cpu_times(searches, rounds):
-    """Median CPU seconds of each search of a dict of functions; they take turns, so that a busy machine slows all."""
-    took = {name: [] for name in searches}
-    for _ in range(rounds):
-        for name, search in searches.items():
-            begin = time.thread_time()
-            search()
-            took[name].append(time.thread_time() - begin)
-    return {name: statistics.median(times) for name, times in took.items()}
-
-
 def row(name, codes, queries, keep, gaps):
     flat, tree = fh.FlatIndex(64), fh.HierIndex(LEVELS)
     for index in (flat, tree):
@@ -61,7 +49,7 @@ def row(name, codes, queries, keep, gaps):
             index.search(few[q : q + 1], K, **options) for q in range(len(few))
         ]
         searches[kind, "batch"] = lambda index=index, options=options: index.search(queries, K, **options)
-    took = cpu_times(searches, ROUNDS)
+    took = interleaved(searches, ROUNDS, time.thread_time)
     times = [took[kind, way] / n * 1e6 for kind in kinds for way, n in (("one", len(few)), ("batch", len(queries)))]
     return {"codes": name, "plan": tree.stats()["plan"], "kinds": list(kinds), "us": times}
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -88,11 +89,20 @@ def test_recall_counts_ties_and_nothing_twice():
     assert recall(np.array([[0, 4], [3, 1]]), gallery, queries, kth) == 0.5
 
 
-def test_interleaved_takes_turns_and_medians():
+def test_interleaved_takes_turns_and_medians_and_warms_short_calls_up():
     order = []
-    found = interleaved({name: lambda name=name: order.append(name) for name in "ab"}, 3)
-    assert order == list("ababab")
-    assert set(found) == {"a", "b"}
+    now = 0.0
+
+    def takes(name, seconds):
+        nonlocal now
+        order.append(name)
+        now += seconds.pop(0)
+
+    # Of a, the first call and those after short ones are untimed; b is long.
+    calls = {"a": partial(takes, "a", [9, 0.001, 9, 0.003, 9, 0.002]), "b": partial(takes, "b", [9, 1, 3, 2])}
+    found = interleaved(calls, 3, lambda: now)
+    assert order == list("aabbaabaab")
+    assert found == pytest.approx({"a": 0.002, "b": 2})
     seen = []
     one_by_one(lambda query, k: seen.append((query.shape, k)), np.zeros((3, 8), np.uint8), 4)()
     assert seen == [((1, 8), 4)] * 3

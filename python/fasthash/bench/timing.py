@@ -10,6 +10,8 @@ from typing import Any
 
 __all__ = ["cpu_name", "interleaved", "one_by_one"]
 
+_SHORT = 0.01  # seconds
+
 
 def cpu_name() -> str:
     """Return the model name of the processor."""
@@ -20,14 +22,21 @@ def cpu_name() -> str:
         return platform.processor() or platform.machine()
 
 
-def interleaved(calls: dict[str, Callable[[], object]], rounds: int = 5) -> dict[str, float]:
-    """Return the median seconds of each call; the calls take turns, so that other load affects all of them alike."""
+def interleaved(
+    calls: dict[str, Callable[[], object]], rounds: int = 5, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
+    """Return the median seconds of each call; the calls take turns, so that other load affects all of them alike.
+
+    A short call is made once untimed before each time: otherwise it would pay for what the others leave in the caches.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            begin = time.perf_counter()
+            if not seconds[name] or seconds[name][-1] < _SHORT:
+                call()
+            begin = clock()
             call()
-            seconds[name].append(time.perf_counter() - begin)
+            seconds[name].append(clock() - begin)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
