@@ -250,7 +250,7 @@ def check_not_negative(name: str, value: Any) -> float:
 
 def check_fraction(name: str, value: Any) -> float:
     """Check a real number above 0 and at most 1."""
-    number = check_real(name, value)
+    number = value if type(value) is float else check_real(name, value)
     if not 0 < number <= 1:  # refuses NaN too
         raise ValueError(f"{name} must be above 0 and at most 1, got {value!r}")
     return number
