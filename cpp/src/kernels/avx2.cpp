@@ -470,10 +470,9 @@ AVX2 bool count_shared(const PlaneScan& scan) { return planes::count_shared<Word
 }  // namespace
 
 const Kernels* avx2_kernels() {
-    static constexpr Kernels table = {
-        SimdLevel::avx2, 1,          kPrepared,        prepare,       scan_groups, scan_rows,
-        distances,       scan_parts, scan_three_parts, count_at_most, sum_at_most, find_between,
-        count_shared};
+    static constexpr Kernels table = {SimdLevel::avx2, 1,           32,           kPrepared,   prepare,
+                                      scan_groups,     scan_rows,   distances,    scan_parts,  scan_three_parts,
+                                      count_at_most,   sum_at_most, find_between, count_shared};
     return &table;
 }
 

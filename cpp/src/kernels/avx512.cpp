@@ -87,6 +87,7 @@ AVX512 void distances(const std::uint8_t* query, const std::uint8_t* codes, std:
 const Kernels* avx512_kernels() {
     static constexpr Kernels table = {SimdLevel::avx512,
                                       3,
+                                      64,
                                       Popcount::kPrepared,
                                       Popcount::prepare,
                                       scan_groups<Popcount>,

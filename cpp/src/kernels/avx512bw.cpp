@@ -262,6 +262,7 @@ void scan_groups_of_queries(const GroupScan& scan) {
 const Kernels* avx512bw_kernels() {
     static const Kernels table = {SimdLevel::avx512bw,
                                   3,
+                                  64,
                                   LookUp::kPrepared,
                                   LookUp::prepare,
                                   scan_groups_of_queries,

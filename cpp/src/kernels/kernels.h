@@ -170,6 +170,9 @@ struct Kernels {
     SimdLevel level;
     /// Groups that are compared in the time to list one run of codes and to compare its group, as measured.
     std::size_t groups_for_run;
+    /// Codes below a first-level node, on average, from which scan_three_parts for several queries takes less time than
+    /// scan_parts for one after the other, as measured.
+    std::size_t codes_for_three_parts;
 
     /// Bytes per query byte in the prepared form, which the scans of groups read.
     std::size_t prepared_bytes;

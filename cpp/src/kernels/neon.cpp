@@ -75,6 +75,7 @@ FASTHASH_ROW_KERNELS(, rows::Builtin)
 const Kernels* neon_kernels() {
     static constexpr Kernels table = {SimdLevel::neon,
                                       1,
+                                      64,
                                       1,
                                       prepare,
                                       scan_groups,

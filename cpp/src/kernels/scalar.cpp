@@ -147,6 +147,7 @@ FASTHASH_ROW_KERNELS(, Swar)
 
 const Kernels kScalarKernels = {SimdLevel::scalar,
                                 1,
+                                64,
                                 8,
                                 prepare,
                                 scan_groups,

@@ -47,12 +47,12 @@ LeafSearch::LeafSearch(const SortedCodes& codes, const LevelTree& tree, const Le
       near_(tree.prefixes(0).n_groups() * kGroup) {}
 
 bool LeafSearch::serves(const LevelTree& tree, const Pruning& pruning, std::size_t k) {
-    // Where nodes have fewer codes than a group, or are few, or few codes are kept, or many are hits, TreeLevels is
-    // faster.
+    // Where nodes have few codes, or are few, or few codes are kept, or many are hits, TreeLevels is faster.
     constexpr double kLeastKept = 0.05, kLeastRadius = 0.4;
-    constexpr std::size_t kLeastNodes = 4, kRowsForEachHit = 1024;
+    constexpr std::size_t kLeastNodes = 4, kRowsForEachHit = 1000;
     if (!tree.has_leaves() || tree.n_levels() != 2 || pruning.cuts != nullptr) return false;
-    if (tree.n_ranges() < kLeastNodes || tree.n_rows() < kGroup * tree.n_ranges()) return false;
+    if (tree.n_ranges() < kLeastNodes) return false;
+    if (tree.n_rows() < kernels().codes_for_three_parts * tree.n_ranges()) return false;
     if (k > tree.n_rows() / kRowsForEachHit) return false;
     switch (pruning.mode) {
         case KeepMode::node_ratio:
