@@ -50,7 +50,7 @@ bench: $(VENV)/bench.stamp ## Time the engine beside other libraries; writes ben
 	$(BIN)/python benchmarks/report.py $(BENCH)
 	$(BIN)/python benchmarks/updates.py $(BENCH)
 
-results: $(VENV)/demo.stamp ## Measure every hashing method on FEATURES=file.npz; fills docs/results.md in some 25 minutes
+results: $(VENV)/demo.stamp ## Measure every hashing method on FEATURES=file.npz; fills docs/results.md in 25 to 40 minutes
 	$(BIN)/python benchmarks/methods.py $(FEATURES)
 
 experiments: $(VENV)/bench.stamp ## Train encoders on the images below DATA=folder, search a million codes; three hours

@@ -47,6 +47,26 @@ void test_indices_agree() {
           "keep = 1 with a filter is exact");
 }
 
+// Given cuts that are larger than all distances keep everything, also where fewer than k codes are below the last
+// nodes.
+void test_cuts_beyond_all_distances() {
+    for (const LevelLayout& layout : {LevelLayout({8, 16, 232}), LevelLayout({8, 16, 40}), LevelLayout({256, 8})}) {
+        const std::size_t n_bytes = layout.n_bytes();
+        auto codes = random_codes(8 * n_bytes, generator);
+        for (std::size_t i = 1; i < 8; ++i) std::copy_n(codes.begin(), 3, codes.begin() + i * n_bytes);
+        FlatIndex flat(n_bytes * 8);
+        HierIndex hier(layout);
+        flat.add(view(codes, n_bytes), nullptr);
+        hier.add(view(codes, n_bytes), nullptr);
+        for (const std::uint16_t cut : {255, 256, 65535}) {
+            const std::vector<std::uint16_t> cuts(8 * (layout.n_levels() - 1), cut);
+            const Pruning pruning{1.0, KeepMode::node_ratio, cuts.data()};
+            check(search(hier, view(codes, n_bytes), 9, nullptr, pruning) == search(flat, view(codes, n_bytes), 9),
+                  layout.str() + ": cut " + std::to_string(cut));
+        }
+    }
+}
+
 // Applies the same changes to every kind of index, and compares each step with plain loops.
 void test_changes() {
     auto indices = indices_of_every_kind(kLayout);
@@ -328,6 +348,7 @@ int main() {
     using namespace fasthash::testing;
     test_checksum();
     test_indices_agree();
+    test_cuts_beyond_all_distances();
     test_changes();
     test_merge_and_copy();
     test_filters();

@@ -238,7 +238,7 @@ void test_distances(const Data& data) {
 }
 
 std::uint8_t expected_total(const Data& data, std::size_t q, std::size_t row, const std::vector<CodePart>& parts,
-                            std::size_t before, bool alone) {
+                            std::size_t before, bool by_part) {
     std::size_t total = before;
     bool dropped = false;
     for (const CodePart& part : parts) {
@@ -249,7 +249,7 @@ std::uint8_t expected_total(const Data& data, std::size_t q, std::size_t row, co
             }
         }
         total += distance;
-        dropped = dropped || (alone ? distance : total) > part.cut;
+        dropped = dropped || (by_part ? distance : total) > part.cut;
     }
     return dropped ? kDropped : static_cast<std::uint8_t>(total);
 }
@@ -260,12 +260,13 @@ constexpr std::uint8_t kUnset = 77;  // what follows the totals
 
 // The totals that scan_parts should set for kRuns, one run after the other.
 std::vector<std::uint8_t> expected_totals(const Data& data, std::size_t q, const std::vector<CodePart>& parts,
-                                          bool alone) {
+                                          bool by_part) {
     std::vector<std::uint8_t> totals;
     for (const CodeRun& run : kRuns) {
         const std::size_t first = run.first_group * kGroup;
         for (std::size_t i = 0; i < groups_of(run) * kGroup; ++i) {
-            totals.push_back(i < run.n_codes ? expected_total(data, q, first + i, parts, run.before, alone) : kDropped);
+            totals.push_back(i < run.n_codes ? expected_total(data, q, first + i, parts, run.before, by_part)
+                                             : kDropped);
         }
     }
     totals.resize(kRows, kUnset);
@@ -319,9 +320,9 @@ void test_parts(const Data& data) {
     const std::size_t first = width == 7 ? 2 : width == 3 || width == 8 ? 1 : 1 + generator() % (width - 1);
     const std::size_t second = width == 8 ? 2 : 1 + generator() % (width - first);  // 1, 2 and 5 bytes are usual levels
     for (const int share : {0, 3, 5, 8}) {                                          // of the bits, in eighths
-        for (const bool alone : {false, true}) {
+        for (const bool by_part : {false, true}) {
             const auto cut = [&](std::size_t n_bytes) { return static_cast<std::uint8_t>(n_bytes * share); };
-            const auto cut_of = [&](std::size_t n_bytes, std::size_t end) { return cut(alone ? n_bytes : end); };
+            const auto cut_of = [&](std::size_t n_bytes, std::size_t end) { return cut(by_part ? n_bytes : end); };
             const std::vector<CodePart> parts{{0, first, cut(first)},
                                               {first, width - first, cut_of(width - first, width)}};
             const std::size_t rest = width - first - second;
@@ -333,11 +334,11 @@ void test_parts(const Data& data) {
                 for (const std::vector<CodePart>& used :
                      {std::vector<CodePart>{parts[0]}, parts, three, std::vector<CodePart>{{0, width, cut(width)}}}) {
                     const bool weighed = used.size() > 1;
-                    const std::vector<std::uint8_t> expected = expected_totals(data, q, used, alone);
+                    const std::vector<std::uint8_t> expected = expected_totals(data, q, used, by_part);
                     std::uint8_t* totals = for_results.place(kRows);
                     std::fill_n(totals, kRows, kUnset);
-                    const PartScan scan{prepared,    groups,      width, kRuns.data(), kRuns.size(),
-                                        used.data(), used.size(), alone, totals};
+                    const PartScan scan{prepared,    groups,      width,   kRuns.data(), kRuns.size(),
+                                        used.data(), used.size(), by_part, totals};
                     TotalCount count{weighed ? weights.data() : nullptr, most_weight, {parts[0].cut, 3}, {5, 7}};
                     kernels().scan_parts(scan, share == 3 ? nullptr : &count);
                     check(std::equal(expected.begin(), expected.end(), totals), "scan_parts: totals");

@@ -32,7 +32,8 @@ enum class IdOrder { any, ascending };
 /// Invariant: the threshold only falls. So a pair may be skipped exactly if it comes after the threshold of one moment,
 /// now or earlier. Both halves must be of the same moment: when the distance falls, every id is allowed again, so the
 /// distance of now beside the id of an earlier moment is not a threshold, and would skip pairs that are among the k.
-/// Every search that skips pairs asks largest_distance(), the one place that applies this rule.
+/// Every search that skips pairs because of their ids asks largest_distance(), the one place that applies this rule;
+/// else a search skips only pairs farther than a k-th distance.
 class TopK {
  public:
     /// Distances run from 0 to n_bits.

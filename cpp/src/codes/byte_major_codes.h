@@ -1,6 +1,7 @@
 // Byte-major codes: groups of 64, stored byte by byte. The layout that scans read.
 //
-// Used by ByteMajorSegment and by SortedCodes with the scan plan. Rows that pad the last group are zero.
+// Used by ByteMajorSegment, ArrangedCodes, LevelTree, and by SortedCodes with the scan plan. Rows that pad the last
+// group are zero.
 #pragma once
 
 #include <algorithm>

@@ -59,7 +59,7 @@ struct Leaves {
 class LevelTree {
  public:
     LevelTree(const SortedCodes& codes, const LevelLayout& layout);
-    /// Whether leaves save time: of few codes, most of them alone below their nodes.
+    /// Whether leaves save time: of few codes, if nodes of the last level have few rows on average.
     bool suits_leaves(const SortedCodes& codes) const;
     /// Have the codes themselves as leaves, below the last level. They are byte-major, and outlive the tree.
     void add_leaves(const SortedCodes& codes, const LevelLayout& layout);
@@ -77,7 +77,7 @@ class LevelTree {
     }
     const LevelNodes& level(std::size_t depth) const { return levels_[depth]; }
     const LevelNodes& last() const { return levels_.back(); }
-    /// Whether most nodes of the last level have one row.
+    /// Whether nodes of the last level have few rows on average.
     bool is_spread() const;
     bool is_coarse() const { return !below_.empty(); }
 
@@ -88,14 +88,14 @@ class LevelTree {
     /// rows.
     NumberRange range(std::size_t number, std::size_t depth) const {
         if (!is_coarse()) return {0, depth == n_levels() ? n_rows_ : levels_[depth].n_places()};
-        const RowRange& places = below_[(depth - 1) * levels_[0].n_nodes + number];
+        const RowRange& places = places_below(depth)[number];
         return {places.begin, places.end};
     }
     /// In a coarse tree, the places of a level but the first, or the rows, below each node of the first level.
     const RowRange* places_below(std::size_t depth) const { return below_.data() + (depth - 1) * levels_[0].n_nodes; }
     /// In a coarse tree with leaves, the groups that hold those below a node of the first level.
     NumberRange groups_below(std::size_t node) const {
-        const RowRange& rows = below_[(n_levels() - 1) * levels_[0].n_nodes + node];
+        const RowRange& rows = places_below(n_levels())[node];
         return {rows.begin / kGroup, (rows.end + kGroup - 1) / kGroup};
     }
     /// In a coarse tree, the numbers below each node of the first level.
@@ -106,7 +106,7 @@ class LevelTree {
     const NearNodes& near_nodes() const { return near_nodes_; }
     /// Of the prefixes of the last level, if the tree is coarse and has several levels; else empty.
     const PrefixMoments& moments() const { return moments_; }
-    /// The cut that a search found last at each depth. A search that begins with them has less to count; its result
+    /// Likely cuts at each depth, from earlier searches. A search that begins with them has less to count; its result
     /// does not depend on them.
     std::vector<std::uint16_t> likely_cuts() const;
     void note_cuts(const std::vector<std::uint16_t>& cuts) const;

@@ -16,7 +16,7 @@ namespace fasthash {
 struct DistanceMoments {
     double n, mean, variance;
 
-    /// A radius; within smaller ones there are fewer prefixes than `needed` (Cantelli's inequality: no more than
+    /// A lower bound of the radius that holds `needed` prefixes (Cantelli's inequality: no more than
     /// n v / (v + r^2) are nearer than the mean by r, where v is the variance).
     double least_radius(double needed) const {
         if (needed <= 0) return 0;

@@ -36,7 +36,9 @@ class RowIds {
         return runs_.begin(end_row) - runs_.begin(first_row);
     }
 
-    void prefetch(std::size_t row) const { ids_.prefetch(runs_.prefetch(row)); }
+    void prefetch(std::size_t row) const {
+        if (!counted_) ids_.prefetch(runs_.prefetch(row));
+    }
     /// The smallest id in a group of kGroup rows.
     std::int64_t least_id(std::size_t group) const { return counted_ ? id(group * kGroup) : least_ids_[group]; }
 

@@ -1,6 +1,6 @@
 // Distinct codes, sorted by their bytes; each is a row, stored once with the ids of its entries.
 //
-// Used by SortedSegment and all exact searches but the flat scan. The ids of a row ascend.
+// Used by SortedSegment, and to make ArrangedCodes. The ids of a row ascend.
 #pragma once
 
 #include <optional>

@@ -145,10 +145,10 @@ struct WideSums {
 };
 
 // Codes of 32 bytes and more. A query leaves a group as soon as none of its codes can come within the threshold: most
-// groups are left within the first kFirst bytes, over which distances fit a byte.
-constexpr std::size_t kFirst = 24, kPeek = 16, kBlock = 16;
+// groups are left within the first kFirstBytes bytes, over which distances fit a byte.
+constexpr std::size_t kFirstBytes = 24, kPeek = 16, kBlock = 16;
 
-// Compares a query with the bytes of a group from kFirst on. sums: the distances over the bytes before.
+// Compares a query with the bytes of a group from kFirstBytes on. sums: the distances over the bytes before.
 AVX2 __attribute__((noinline)) void scan_rest(const GroupScan& scan, std::size_t q, std::size_t g,
                                               const __m256i* first) {
     const std::uint8_t* group = scan.groups + g * kGroup * scan.n_bytes;
@@ -156,7 +156,7 @@ AVX2 __attribute__((noinline)) void scan_rest(const GroupScan& scan, std::size_t
     const __m256i threshold = _mm256_set1_epi16(static_cast<short>(scan.thresholds[q]));
     WideSums totals = {};
     totals.add(first);
-    for (std::size_t begin = kFirst; begin < scan.n_bytes; begin += kBlock) {
+    for (std::size_t begin = kFirstBytes; begin < scan.n_bytes; begin += kBlock) {
         const std::size_t end = begin + kBlock < scan.n_bytes ? begin + kBlock : scan.n_bytes;
         __m256i sums[2] = {};
         for (std::size_t b = begin; b < end; ++b) {
@@ -180,8 +180,8 @@ AVX2 void scan_wide(const GroupScan& scan) {
     for (std::size_t g = 0; g < scan.n_groups; ++g) {
         const std::uint8_t* group = scan.groups + g * kGroup * scan.n_bytes;
         prefetch_ahead(group, kGroup * scan.n_bytes, scan.n_queries);
-        Halves halves[2][kFirst];
-        for (std::size_t b = 0; !kAlone && b < kFirst; ++b) {
+        Halves halves[2][kFirstBytes];
+        for (std::size_t b = 0; !kAlone && b < kFirstBytes; ++b) {
             halves[0][b] = split(group + b * kGroup);
             halves[1][b] = split(group + b * kGroup + kHalf);
         }
@@ -192,7 +192,7 @@ AVX2 void scan_wide(const GroupScan& scan) {
             const __m256i threshold = _mm256_set1_epi8(static_cast<char>(scan.thresholds[q]));
             __m256i sums[2] = {};
             bool beyond = false;
-            for (std::size_t begin = 0, end = kPeek; begin < kFirst && !beyond; begin = end, end = kFirst) {
+            for (std::size_t begin = 0, end = kPeek; begin < kFirstBytes && !beyond; begin = end, end = kFirstBytes) {
                 for (std::size_t b = begin; b < end; ++b) {
                     const std::uint8_t* tables = query + b * kPrepared;
                     const std::uint8_t* codes = group + b * kGroup;
@@ -274,7 +274,7 @@ AVX2_INLINE void add_distances(const PartScan& scan, const CodePart& part, std::
     for (std::size_t half = 0; half < 2; ++half) {
         totals[half] = _mm256_adds_epu8(totals[half], sums[half]);
         if (part.cut == kDropped) continue;
-        const __m256i within = at_most(scan.alone ? sums[half] : totals[half], cut);
+        const __m256i within = at_most(scan.by_part ? sums[half] : totals[half], cut);
         totals[half] = _mm256_or_si256(totals[half], _mm256_andnot_si256(within, all));
     }
 }
@@ -393,7 +393,7 @@ AVX2_INLINE void add_halves(const Halves (*halves)[2], const std::uint8_t* table
     }
 }
 
-// kFirst, kSecond, kThird: the bytes of the parts; 0 for any. Queries share the halves of a group's bytes.
+// kFirstBytes, kSecond, kThird: the bytes of the parts; 0 for any. Queries share the halves of a group's bytes.
 template <std::size_t kFirst, std::size_t kSecond, std::size_t kThird>
 AVX2 void scan_three_parts_of(const ThreePartScan& scan) {
     const std::size_t first_bytes = kFirst ? kFirst : scan.first_bytes;

@@ -49,9 +49,9 @@ class CountWithin {
 };
 
 // Adds the distances over one part to the totals, and drops what is beyond its cut.
-AVX512_INLINE __m512i add_part(__m512i totals, __m512i sums, __m512i cut, bool alone) {
+AVX512_INLINE __m512i add_part(__m512i totals, __m512i sums, __m512i cut, bool by_part) {
     totals = _mm512_adds_epu8(totals, sums);
-    const __mmask64 beyond = _mm512_cmpgt_epu8_mask(alone ? sums : totals, cut);
+    const __mmask64 beyond = _mm512_cmpgt_epu8_mask(by_part ? sums : totals, cut);
     return _mm512_mask_mov_epi8(totals, beyond, _mm512_set1_epi8(-1));
 }
 
@@ -68,7 +68,7 @@ class Parts {
     }
 
     AVX512_INLINE explicit Parts(const PartScan& scan)
-        : alone_(scan.alone), cuts_last_(scan.parts[kParts - 1].cut != kDropped) {
+        : by_part_(scan.by_part), cuts_last_(scan.parts[kParts - 1].cut != kDropped) {
         for (std::size_t b = 0; b < kAllBytes; ++b) query_[b] = query_byte<Count>(scan.prepared, b);
         for (std::size_t p = 0; p < kParts; ++p) cut_[p] = all_bytes(scan.parts[p].cut);
     }
@@ -83,7 +83,7 @@ class Parts {
                 sums = _mm512_add_epi8(sums, byte_distances<Count>(group, query_[b], b));
             }
             const bool cuts = p + 1 < kParts || cuts_last_;  // what was dropped stays so
-            totals = cuts ? add_part(totals, sums, cut_[p], alone_) : _mm512_adds_epu8(totals, sums);
+            totals = cuts ? add_part(totals, sums, cut_[p], by_part_) : _mm512_adds_epu8(totals, sums);
         }
         return totals;
     }
@@ -91,7 +91,7 @@ class Parts {
  private:
     static constexpr std::size_t kParts = sizeof...(kBytes), kAllBytes = (kBytes + ...), kWidths[kParts] = {kBytes...};
 
-    const bool alone_, cuts_last_;
+    const bool by_part_, cuts_last_;
     __m512i query_[kAllBytes], cut_[kParts];
 };
 
@@ -102,7 +102,7 @@ class Parts<Count> {
     AVX512_INLINE __m512i add(const std::uint8_t* group, __m512i totals) const {
         for (const CodePart* part = scan_.parts; part != scan_.parts + scan_.n_parts; ++part) {
             const __m512i sums = sums_of<Count, 0>(group, scan_.prepared, part->first_byte, part->n_bytes);
-            totals = add_part(totals, sums, all_bytes(part->cut), scan_.alone);
+            totals = add_part(totals, sums, all_bytes(part->cut), scan_.by_part);
         }
         return totals;
     }

@@ -68,7 +68,7 @@ struct PartScan {
     std::size_t n_runs;
     const CodePart* parts;
     std::size_t n_parts;
-    bool alone;            ///< whether cuts apply to the distance over one part, else to the total so far
+    bool by_part;          ///< whether cuts apply to the distance over one part, else to the total so far
     std::uint8_t* totals;  ///< kGroup for each group of the runs in turn: set to `before` plus the distance over all
                            ///< parts, or kDropped
 };

@@ -1,4 +1,4 @@
-// Kernels over rows of codes, templates shared by all instruction sets.
+// Kernels over rows of codes, templates shared by all instruction sets, and what scans of groups have in common.
 //
 // Each instruction set supplies its way to count the bits of a word. Everything is forced inline, so that it is
 // compiled for the target of the calling function.

@@ -90,7 +90,7 @@ void scan_group(const PartScan& scan, std::size_t prepared_bytes, const CodeRun&
             const Bytes here = load(distances + i), before = load(totals + i);
             Bytes total = before + here;
             total |= (Bytes)(total < before);  // an overflow: the code was dropped before
-            total |= (Bytes)((scan.alone ? here : total) > part.cut);
+            total |= (Bytes)((scan.by_part ? here : total) > part.cut);
             std::memcpy(totals + i, &total, sizeof total);
         }
     }

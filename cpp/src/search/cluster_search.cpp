@@ -8,9 +8,6 @@
 namespace fasthash {
 namespace {
 
-// Rows between two looks at the thresholds: one kernel call.
-constexpr std::size_t kRowBytes = 16 * 1024;
-
 constexpr std::size_t kTogether = 4;  // clusters that each query of a block visits after the nearest one
 constexpr std::uint32_t kClusterBits = 16, kClusterMask = (1u << kClusterBits) - 1;
 
@@ -154,7 +151,7 @@ void ClusterSearch::visit(std::uint32_t cluster, const std::uint32_t* queries, s
     }
     if (all.empty()) return;
     const NumberRange rows = codes_.rows(cluster, all);
-    const std::size_t n_together = std::max<std::size_t>(1, kRowBytes / (kGroup * codes_.n_bytes())) * kGroup;
+    const std::size_t n_together = groups_of_call(codes_.n_bytes()) * kGroup;
     std::int32_t radius = all.first;
     for (std::size_t begin = rows.begin; begin < rows.end;) {
         const std::size_t end = std::min(rows.end, (begin / n_together + 1) * n_together);

@@ -38,7 +38,7 @@ class GroupSet {
         for (const std::uint64_t word : words_) n += count_bits(word);
         return n;
     }
-    /// Groups first .. first + kWord - 1, which are of one word or of its end: bit g is group first + g.
+    /// Bit g: whether group first + g is in the set, up to the end of the word that holds `first`.
     std::uint64_t from(std::size_t first) const { return words_[first / kWord] >> first % kWord; }
     /// Set the runs to the codes of these groups. `n_codes`: of all groups.
     void list_runs(std::size_t n_codes, std::vector<CodeRun>& runs) const {

@@ -1,5 +1,5 @@
-// The levels of a pruned search after the first, for trees of three levels with leaves: one pass over the groups that
-// hold codes below kept nodes of the first level, which several queries share.
+// The levels of a pruned search after the first, for codes of three levels in a tree with leaves: one pass over the
+// groups that hold codes below kept nodes of the first level, which several queries share.
 //
 // Used by the pruned search. The cut of the second level is known only after the pass, which counts the nodes up to a
 // guess of it. A sample, and hits nearer than the guess, lower the threshold of later hits, so that few are kept in
@@ -40,7 +40,7 @@ class LeafSearch final : private ThreePartSink {
     std::uint32_t run(std::size_t first, const std::vector<FirstLevel>& kept);
     /// The most frequent cut that was found so far, or the one given: a guess for the next queries.
     std::uint16_t likely_cut() const { return likely_cut_; }
-    /// Take the cut of a query into account; of those answered, that is done where it was found.
+    /// Take a cut into account that was found without this search.
     void note_cut(std::uint16_t cut) {
         if (!by_level_ && ++n_with_cut_[cut] > n_with_cut_[likely_cut_]) likely_cut_ = cut;
     }
@@ -75,8 +75,8 @@ class LeafSearch final : private ThreePartSink {
     std::uint16_t cut_of(const Query& query);
     std::uint16_t find_cut(const Query& query);
     void note(std::size_t q, const Query& query, std::size_t cut);
-    // By nodes, cuts are small, so that many hits are beyond them: the pass counts the nodes at the guess as well,
-    // which decides on these hits.
+    // By nodes, cuts are small, so that many hits lie just beyond the guess. The nodes at the guess are counted as
+    // well: that often decides on these hits without another pass.
     std::size_t n_counted() const { return pruning_.mode == KeepMode::node_ratio ? 2 : 1; }
     bool is_within_levels(const Query& query, std::size_t row) const;
     void compare_runs(const Query& query, std::initializer_list<CodePart> parts, TotalCount* count = nullptr);

@@ -41,7 +41,9 @@ class TreeSearch final : private RowSink {
             leaf_search_.emplace(codes, tree, layout, pruning, block, scan_.prepared(0), guesses_[1]);
         }
         const std::size_t n_together =
-            leaf_search_ ? kTogether : std::clamp<std::size_t>(kTotalBytes / most_places, 1, kTogether);
+            leaf_search_
+                ? kTogether
+                : std::clamp<std::size_t>(kTotalBytes / (most_places * sizeof(typename Totals::Value)), 1, kTogether);
         levels_.reserve(n_together);
         while (levels_.size() < std::min(n_together, block.queries.n)) {
             levels_.emplace_back(codes, tree, layout, pruning, guesses_);
@@ -59,7 +61,7 @@ class TreeSearch final : private RowSink {
     }
 
  private:
-    // Queries that share the groups in the first-level cache, as long as their totals stay in the second.
+    // Queries that share a chunk of groups, as long as the chunk and their totals stay in the second-level cache.
     static constexpr std::size_t kTogether = 16, kTotalBytes = 256 * 1024, kChunkBytes = 512 * 1024;
     static_assert(kTogether <= LeafSearch::kMostQueries);
 

@@ -11,7 +11,7 @@
 
 namespace fasthash {
 
-/// Search a block of queries, with the pruning and cuts of its first query on.
+/// Search a block of queries. The cuts of the pruning, if there are any, begin with those of its first query.
 void search_tree(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, const Pruning& pruning,
                  const QueryBlock& block, Stopper& stopper);
 

@@ -52,7 +52,7 @@ class RadiusPlan {
     /// `wanted`: whether tables may be built.
     explicit RadiusPlan(bool wanted) : wanted_(wanted) {}
 
-    /// Whether so many queries are searched by tables, not scanned.
+    /// Whether so many queries are searched by tables, not scanned. Builds the tables when it is time to.
     bool serves(const GroupSource& codes, std::size_t n_queries, const Wanted& wanted) const;
     /// Only after serves() was true.
     const RadiusTables& tables() const { return *tables_.get_if_made(); }

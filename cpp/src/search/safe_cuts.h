@@ -46,7 +46,7 @@ class SafeCuts {
     struct Parts {
         CodePart parts[kMostPartBytes + 1];
         std::size_t n_parts;
-        bool alone;
+        bool by_part;
     };
     Parts parts(std::size_t query) const;
 

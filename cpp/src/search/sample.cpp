@@ -29,12 +29,12 @@ void Sample::compare(const std::uint8_t* prepared, const std::uint8_t* groups, s
 }
 
 void Sample::compare(const std::uint8_t* prepared, const std::uint8_t* groups, std::size_t n_groups,
-                     std::size_t n_bytes, const CodePart* parts, std::size_t n_parts, bool alone) {
+                     std::size_t n_bytes, const CodePart* parts, std::size_t n_parts, bool by_part) {
     n_groups_ = n_groups;
     n_bytes_ = n_bytes;
     bytes_.resize(n_groups * kGroup);
     const CodeRun all{0, static_cast<std::uint32_t>(n_groups * kGroup), 0};
-    kernels().scan_parts({prepared, groups, n_bytes, &all, 1, parts, n_parts, alone, bytes_.data()}, nullptr);
+    kernels().scan_parts({prepared, groups, n_bytes, &all, 1, parts, n_parts, by_part, bytes_.data()}, nullptr);
 }
 
 void Sample::keep(std::size_t group, std::uint64_t rows) {

@@ -15,9 +15,9 @@ class Sample {
  public:
     /// Compare a query, prepared by Kernels::prepare, with all codes of n groups.
     void compare(const std::uint8_t* prepared, const std::uint8_t* groups, std::size_t n_groups, std::size_t n_bytes);
-    /// The same, leaving out the codes that the parts drop. n_bytes is at most kMostPartBytes. `alone`: see PartScan.
+    /// The same, leaving out the codes that the parts drop. n_bytes is at most kMostPartBytes. `by_part`: see PartScan.
     void compare(const std::uint8_t* prepared, const std::uint8_t* groups, std::size_t n_groups, std::size_t n_bytes,
-                 const CodePart* parts, std::size_t n_parts, bool alone);
+                 const CodePart* parts, std::size_t n_parts, bool by_part);
     /// Leave out the codes of a group but those whose bit is set.
     void keep(std::size_t group, std::uint64_t rows);
     /// The k-th smallest distance; `most` if it is larger. most <= n_bits.

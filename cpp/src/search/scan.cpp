@@ -84,7 +84,7 @@ std::size_t BlockScan::take_sample(NumberRange groups, const std::vector<std::ui
             sample_.compare(prepared, codes, n, codes_.n_bytes());
         } else {
             const SafeCuts::Parts parts = safe_cuts_->parts(query);
-            sample_.compare(prepared, codes, n, codes_.n_bytes(), parts.parts, parts.n_parts, parts.alone);
+            sample_.compare(prepared, codes, n, codes_.n_bytes(), parts.parts, parts.n_parts, parts.by_part);
         }
         sample_.keep(0, rows_of_group(rows_, groups.begin * kGroup));
         sample_.keep(n - 1, rows_of_group(rows_, (groups.begin + n - 1) * kGroup));

@@ -44,7 +44,7 @@ void TreeLevels<Totals>::open_level() {
             given_ != nullptr ? given_[depth_] : static_cast<std::uint16_t>(bits_kept(pruning_.keep, n_bits));
     } else {
         cuts_[depth_] = Totals::kDropped;
-        // Scores are counted at the guess and below while they are in the cache.
+        // Scores are counted at the guess and one below it while they are in the cache.
         counts_.assign(largest_score() + 1, kUnknown);
         guess_ = std::clamp<std::size_t>(guesses_[depth_], 1, std::min<std::size_t>(largest_score(), kDropped - 1));
         counts_[guess_] = counts_[guess_ - 1] = 0;
@@ -186,7 +186,9 @@ void TreeLevels<Totals>::settle() {
             cuts_[depth_] = find_cut();
         }
     }
-    largest_total_ = by_level_ ? layout_.offset(depth_ + 1) * 8 : cuts_[depth_];
+    // A given cut may be larger than all totals.
+    largest_total_ = layout_.offset(depth_ + 1) * 8;
+    if (!by_level_) largest_total_ = std::min<std::size_t>(largest_total_, cuts_[depth_]);
     if (depth_ == 0 && tree_.is_coarse()) {
         first_totals_.clear();
         first_totals_.append(totals_.data(), level().n_groups() * kGroup);

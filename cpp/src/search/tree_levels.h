@@ -34,7 +34,7 @@ class TreeLevels {
     // After settling the first level of a coarse tree, and each level after it:
     /// The nodes kept there, ascending.
     const Array<std::uint32_t>& first_kept();
-    /// A total; those of nodes that are not kept are larger.
+    /// The totals of kept nodes are at most this, all others are larger.
     std::size_t largest() const { return largest_total_; }
     /// The totals of the level settled last, until the next one is compared.
     const Value* totals() const { return totals_.data(); }

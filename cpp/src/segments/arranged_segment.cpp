@@ -72,14 +72,14 @@ SafeCuts ArrangedSegment::safe_cuts(CodeView queries, const LevelLayout& layout,
     if (kind == CutKind::exact && codes_.centroids().n == 0) return {};
     const Sorted& sorted = of_levels(layout);
     if (kind == CutKind::bounds) return SafeCuts::bounds(sorted.tree, layout, pruning, queries, k);
-    // By radius, bounds are the cuts. Below a small share of the nodes, the tree has few codes to compare, and where a
-    // node has several rows, it reads few nodes.
+    // By radius, bounds are the cuts. Below a small share of the nodes, the tree has few codes to compare, and where
+    // nodes have many rows, it reads few nodes.
     constexpr double kLeast = 0.125;
     if (pruning.mode == KeepMode::radius || pruning.keep < kLeast || !sorted.tree.is_spread()) return {};
     return SafeCuts::exact(sorted.codes, sorted.tree, layout, pruning, queries, k);
 }
 
-void ArrangedSegment::search_pruned(const QueryBlock& block, Visibility, const LevelLayout& layout, Pruning pruning,
+void ArrangedSegment::search_pruned(const QueryBlock& block, const LevelLayout& layout, const Pruning& pruning,
                                     Stopper& stopper) const {
     const Sorted& sorted = of_levels(layout);
     search_tree(sorted.codes, sorted.tree, layout, pruning, block, stopper);

@@ -38,8 +38,8 @@ class ArrangedSegment final : public Segment {
     void search(const QueryBlock& block, Visibility visibility, Stopper& stopper) const override;
     SafeCuts safe_cuts(CodeView queries, const LevelLayout& layout, const Pruning& pruning, std::size_t k,
                        CutKind kind) const override;
-    /// As SortedSegment::search_pruned. The first call sorts a copy of the codes, which is kept.
-    void search_pruned(const QueryBlock& block, Visibility visibility, const LevelLayout& layout, Pruning pruning,
+    /// The first call sorts a copy of the codes, which is kept.
+    void search_pruned(const QueryBlock& block, const LevelLayout& layout, const Pruning& pruning,
                        Stopper& stopper) const override;
     bool ids_ascend() const override { return codes_.ids_ascend(); }
     const ArrangedCodes* clusters() const override { return codes_.centroids().n > 0 ? &codes_ : nullptr; }

@@ -80,10 +80,10 @@ class Segment : public IdList {
     SuccessRate& safe_searches(const Pruning& pruning, CutKind kind) const {
         return safe_searches_[static_cast<int>(kind)].of(pruning);
     }
-    /// HDHash's pruned search. A segment without a level tree keeps all of its codes.
-    virtual void search_pruned(const QueryBlock& block, Visibility visibility, const LevelLayout&, Pruning,
-                               Stopper& stopper) const {
-        search(block, visibility, stopper);
+    /// HDHash's pruned search of all entries: callers compact the index, and copy the entries that a filter allows into
+    /// a segment of their own. A segment without a level tree keeps all of its codes.
+    virtual void search_pruned(const QueryBlock& block, const LevelLayout&, const Pruning&, Stopper& stopper) const {
+        search(block, {}, stopper);
     }
 
     /// The sorted codes; null if this segment stores them in insertion order.

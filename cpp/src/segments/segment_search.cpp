@@ -19,6 +19,11 @@ std::size_t share_of_thread(std::size_t n) {
     return (n + n_threads - 1) / n_threads;
 }
 
+// Most queries of a block that is searched at once.
+std::size_t most_queries(const Segment& segment, bool scanned, const SearchTask& task) {
+    return scanned ? most_queries_at_once(task.queries.n_bytes, task.wanted) : segment.queries_at_once();
+}
+
 // Smallest chunk of codes worth a thread of its own.
 constexpr std::size_t kMinChunkBytes = 1024 * 1024;
 
@@ -71,9 +76,8 @@ Division divide(const std::vector<SearchedSegment>& segments, const SearchTask& 
     const std::size_t most_chunks = scan_bytes / kMinChunkBytes, n_threads = threads_for(std::max(n, most_chunks));
     std::size_t per_block = 1;
     if (!segments.empty()) {
-        per_block = division.scanned[0] ? most_queries_at_once(task.queries.n_bytes, task.wanted)
-                                        : segments[0].segment->queries_at_once();
-        per_block = std::min(per_block, (n + n_threads - 1) / n_threads);
+        per_block =
+            std::min(most_queries(*segments[0].segment, division.scanned[0], task), (n + n_threads - 1) / n_threads);
     }
     division.n_blocks = (n + per_block - 1) / per_block;
     // With fewer blocks than threads, several threads share the scans of a block.
@@ -143,9 +147,7 @@ std::vector<std::size_t> search_safe(const Segment& segment, const LevelLayout& 
     const bool scanned = is_scanned(segment);
     const IdOrder order = scanned && segment.ids_ascend() ? IdOrder::ascending : IdOrder::any;
     const std::size_t n = task.queries.n;
-    const std::size_t most_at_once =
-        scanned ? most_queries_at_once(task.queries.n_bytes, task.wanted) : segment.queries_at_once();
-    const std::size_t per_block = std::clamp<std::size_t>(share_of_thread(n), 1, most_at_once);
+    const std::size_t per_block = std::clamp<std::size_t>(share_of_thread(n), 1, most_queries(segment, scanned, task));
     const std::size_t n_blocks = (n + per_block - 1) / per_block;
     std::vector<std::vector<std::size_t>> left(n_blocks);
     parallel_for(n_blocks, [&](std::size_t b) {
@@ -191,7 +193,7 @@ void search_trees(const Segment* segment, const LevelLayout& layout, const Pruni
         Findings findings(task, chunk_of(task.queries.n, n_blocks, b), IdOrder::any);
         Pruning of_block = pruning;
         if (of_block.cuts != nullptr) of_block.cuts += findings.first * (layout.n_levels() - 1);
-        if (segment != nullptr) segment->search_pruned(findings.block(task, true), {}, layout, of_block, stopper);
+        if (segment != nullptr) segment->search_pruned(findings.block(task, true), layout, of_block, stopper);
         note_pruned(findings);
         findings.hand_over(task);
     });
@@ -205,7 +207,8 @@ void try_from(CutKind kind, const Segment& segment, const LevelLayout& layout, c
         search_trees(&segment, layout, pruning, left, stopper);
     };
     const std::size_t n = task.queries.n, n_bytes = task.queries.n_bytes;
-    // A scan that fails costs nearly as much as the tree, other plans much less; of a small share, the tree costs less.
+    // A failed scan costs nearly as much as a search of the tree, other plans much less. For a small share, the tree
+    // costs less than a scan.
     constexpr double kLeastOfScan = 0.5;
     const double least_successful = is_scanned(segment) ? 0.75 : 0.5;
     const bool is_small = is_scanned(segment) && pruning.keep < kLeastOfScan;

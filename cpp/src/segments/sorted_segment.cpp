@@ -98,7 +98,7 @@ SafeCuts SortedSegment::safe_cuts(CodeView queries, const LevelLayout& layout, c
     return SafeCuts::bounds(level_tree(layout), layout, pruning, queries, k);
 }
 
-void SortedSegment::search_pruned(const QueryBlock& block, Visibility, const LevelLayout& layout, Pruning pruning,
+void SortedSegment::search_pruned(const QueryBlock& block, const LevelLayout& layout, const Pruning& pruning,
                                   Stopper& stopper) const {
     search_tree(codes(), level_tree(layout), layout, pruning, block, stopper);
 }

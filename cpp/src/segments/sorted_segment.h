@@ -42,8 +42,7 @@ class SortedSegment final : public Segment {
     void search(const QueryBlock& block, Visibility visibility, Stopper& stopper) const override;
     SafeCuts safe_cuts(CodeView queries, const LevelLayout& layout, const Pruning& pruning, std::size_t k,
                        CutKind kind) const override;
-    /// Ignores visibility: callers compact the index, and copy the entries that a filter allows into their own segment.
-    void search_pruned(const QueryBlock& block, Visibility visibility, const LevelLayout& layout, Pruning pruning,
+    void search_pruned(const QueryBlock& block, const LevelLayout& layout, const Pruning& pruning,
                        Stopper& stopper) const override;
     const SortedCodes* sorted_codes() const override { return &codes(); }
     PlannedTables planned_tables() const override {
