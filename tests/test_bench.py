@@ -79,6 +79,27 @@ def test_what_is_not_installed_is_left_out_and_said(monkeypatch):
     assert "Left out: faiss: not installed" in markdown(found, "bench.png")
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"seconds": float("inf")}, ValueError, "seconds must be"),
+        ({"seconds": -1}, ValueError, "seconds must be"),
+        ({"seconds": "x"}, TypeError, "seconds must be a number, got 'x'"),
+        ({"compare": "faiss"}, TypeError, "compare must be a sequence of names, got 'faiss'"),
+    ],
+)
+def test_refused_options(options, error, message):
+    with pytest.raises(error, match=message):
+        run_bench(CODES, k=3, rounds=1, **options)
+
+
+def test_a_package_of_another_distribution(monkeypatch):
+    monkeypatch.setitem(LIBRARIES, "numpy", ("numpy-of-nobody", LIBRARIES["numpy"][1]))
+    found = run_bench(CODES, k=3, rounds=1, seconds=0.001, compare=["numpy", "numpy"])
+    assert found["versions"]["numpy-of-nobody"] == "unknown"
+    assert [row["name"] for row in found["rows"]].count("numpy") == 1
+
+
 def test_recall_counts_ties_and_nothing_twice():
     gallery = np.array([[0], [1], [2], [255], [3]], dtype=np.uint8)
     queries = np.array([[0], [255]], dtype=np.uint8)

@@ -135,8 +135,12 @@ def test_what_progress_raises_ends_the_work():
     with pytest.raises(KeyError, match="enough"):
         index.add(codes, progress=enough)
     assert len(index) == 10
-    with pytest.raises(TypeError, match="progress must be callable, got int"):
+    with pytest.raises(TypeError, match="progress must be callable, got 1"):
         index.add(codes[:2], progress=1)
+    chunks = iter([codes[:2]])
+    with pytest.raises(TypeError, match="progress must be callable, got 1"):
+        index.add_chunks(chunks, progress=1)
+    assert next(chunks) is not None  # not read
     assert len(index) == 10
 
 

@@ -343,6 +343,7 @@ def test_threads_share_a_filter(index, n_allowed):
 BAD_FILTERS = [
     *named("allow", FILTERS),
     ([True, False], ValueError, "allow must have an entry for every id up to 2, got 2 entries"),
+    ([True, 2], TypeError, "allow must be integers, got a list with a bool: [True, 2]"),
     (np.zeros(0, bool), ValueError, "allow must have an entry for every id up to 2, got 0 entries"),
     (fh.IdFilter, TypeError, "allow must be an integer array of ids or a bool mask, got dtype object"),
     (fh.IdFilter([1])._impl, TypeError, "allow must be an integer array of ids or a bool mask, got dtype object"),
@@ -358,6 +359,15 @@ def test_refused_filters_of_a_search(index, allow, error, message):
         if isinstance(index, fh.HierIndex) or "keep" not in options:
             with pytest.raises(error, match=re.escape(message)):
                 index.search(CODES, allow=allow, **options)
+
+
+def test_ranges_with_steps_beyond_int64():
+    index = fh.FlatIndex(8)
+    index.add(np.zeros((3, 1), np.uint8), [-(2**63), 0, 2**63 - 1])
+    for allow, found in ((range(0, 1, 2**70), [0]), (range(-(2**63), 1, 2**63), [-(2**63), 0])):
+        assert index.search(np.zeros((1, 1), np.uint8), 2, allow=allow).ids[0, : len(found)].tolist() == found
+    ends = range(-(2**63), 2**63, 2**64 - 1)
+    assert index.search(np.zeros((1, 1), np.uint8), 3, allow=ends).ids[0].tolist() == [-(2**63), 2**63 - 1, -1]
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,11 @@ WRONG = {
     "codes must have shape": lambda s: s.add(one(1, 2, 3), keys=["a"]),
     "keys must have at most 65,535 bytes": lambda s: s.add(one(1, 1), keys=["x" * 65_536]),
     "keys must be a sequence of keys, got 'abc'": lambda s: s.remove("abc"),
+    "keys must be a sequence of keys, got {{'a'}}": lambda s: s.add(one(1, 1), keys={"a"}),
+    "keys must be a sequence of keys, got bytearray(b'a')": lambda s: s.add(one(1, 1), keys=bytearray(b"a")),
+    "keys must be a sequence of keys, got frozenset": lambda s: s.ids(frozenset({"1.jpg"})),
+    "keys must be of the kind str, as all keys of this {}, got {{}}": lambda s: s.remove([{}]),
+    "ids must be integers, got a list with a bool: [1, True]": lambda s: s.keys([1, True]),
     "k must be at least 1": lambda s: s.search(one(1, 1), k=0),
     "ids must be an integer array": lambda s: s.keys([1.0]),
 }
@@ -226,6 +231,12 @@ def test_wrong_calls_raise_the_errors_of_a_store_and_change_nothing(both, messag
     assert "a" not in made
     made.add(one(1, 1), keys=["a"])  # counts on from the largest id
     assert made.ids(["a"]).tolist() == [10]
+
+
+def test_nothing_added_after_the_largest_id_has_integer_ids():
+    keyed = fh.KeyedIndex(fh.FlatIndex(8))
+    keyed.add(np.zeros((1, 1), np.uint8), keys=["a"], ids=[2**63 - 1])
+    assert keyed.add(np.zeros((0, 1), np.uint8), keys=[]).dtype == np.int64
 
 
 def test_calls_are_those_of_a_store(both):

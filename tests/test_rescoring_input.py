@@ -104,6 +104,13 @@ def test_what_is_no_search(options, error, message):
     assert str(caught.value) == message
 
 
+def test_nothing_may_be_added_after_the_largest_id():
+    index = fh.RescoringIndex(40)
+    index.add(embeddings(1), ids=[2**63 - 1])
+    index.add(embeddings(0))
+    assert len(index) == 1
+
+
 def test_it_is_no_list():
     index = fh.RescoringIndex(8)
     assert index

@@ -125,6 +125,25 @@ REFUSED = {
 }
 
 
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (None, "keys must be ids in a store without keys, got 'a'"),
+        ([uuid.UUID(int=1)], "keys must be UUIDs, got 'a'"),
+        ([b"x"], "keys must be bytes in hexadecimal digits, got 'a'"),
+        ([7], "keys must be integers, got 'a'"),
+    ],
+    ids=["none", "uuid", "bytes", "int64"],
+)
+def test_keys_of_another_kind(tmp_path, keys, message):
+    with fh.Store(tmp_path / "codes.fhs", "w", n_bits=8) as store:
+        store.add(np.zeros((1, 1), np.uint8), keys=keys)
+        store.commit()
+    with TestClient(make_app(fh.Store(tmp_path / "codes.fhs"), Limits())) as client:
+        response = client.post("/search", json={"keys": ["a"]})
+        assert (response.status_code, response.json()) == (422, {"error": message})
+
+
 @pytest.mark.parametrize("message", REFUSED)
 def test_wrong_requests(client, message):
     response = client.post("/search", json=REFUSED[message])

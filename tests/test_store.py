@@ -3,6 +3,7 @@
 import os
 import pickle
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -237,6 +238,55 @@ def test_a_closed_store_says_so(folder):
         with pytest.raises(ValueError, match="closed"):
             call()
     assert len(fh.Store(folder)) == 10  # the removal was not committed
+
+
+def test_a_change_that_waits_for_close_finds_the_store_closed(folder, monkeypatch):
+    store = small(folder)
+    store.add(one(1, 1), keys=["a"])  # is not committed
+    changes = (store.commit, lambda: store.add(one(2, 2), keys=["b"]), lambda: store.remove(["1.jpg"]), store.compact)
+    wait, refused, threads = store._writer.merger.wait, [], []
+
+    def late(change):
+        try:
+            change()
+        except ValueError as error:
+            refused.append(str(error))
+
+    def wait_and_start():
+        threads.extend(threading.Thread(target=late, args=(change,)) for change in changes)
+        threads.append(threading.Thread(target=store.close))
+        for thread in threads:
+            thread.start()
+        time.sleep(0.2)  # until they wait
+        wait()
+
+    monkeypatch.setattr(store._writer.merger, "wait", wait_and_start)
+    end = store._writer._begin
+
+    def slowly():  # what close does last
+        time.sleep(0.1)
+        end()
+
+    monkeypatch.setattr(store._writer, "_begin", slowly)
+    store.close()
+    for thread in threads:
+        thread.join()
+    assert len(refused) == len(changes)
+    assert all("closed" in each for each in refused)
+    assert len(fh.Store(folder)) == 10
+
+
+def test_an_interrupted_close_lets_others_write(folder, monkeypatch):
+    store = small(folder)
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store._writer.merger, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.close()
+    with fh.Store(folder, "w") as again:
+        assert len(again) == 10
 
 
 # ---- whole stores ----

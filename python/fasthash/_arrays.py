@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 
 from fasthash._shown import short
 
-__all__ = ["as_array", "as_int64", "as_integers", "check_one_axis", "hint_of_keys", "in_words", "own_array"]
+__all__ = [
+    "as_array",
+    "as_int64",
+    "as_integers",
+    "check_one_axis",
+    "counted_ids",
+    "hint_of_keys",
+    "in_words",
+    "own_array",
+]
 
 _KEYS = (str, bytes, uuid.UUID, os.PathLike)
 
@@ -54,17 +63,29 @@ def own_array(name: str, value: Any) -> NDArray[Any]:
 def as_integers(name: str, value: Any) -> NDArray[Any]:
     """Convert a value as `as_array` does. Lists of integers become int64 where numpy makes floats or objects of them:
     of one beyond int64, or of both int and numpy.uint64.
+
+    Raises:
+        TypeError: a list of integers has a bool among them, which numpy takes as 0 or 1.
     """
     array = as_array(name, value)
+    if array.dtype.kind in "iu" and isinstance(value, (list, tuple)):
+        if any(isinstance(each, (bool, np.bool_)) for each in value):
+            raise TypeError(f"{name} must be integers, got a list with a bool: {short(value)}")
+        return array
     if array.dtype.kind not in "fO" or hasattr(value, "dtype"):
         return array
     numbers = np.asarray(value, dtype=object)
-    if not all(isinstance(each, (int, np.integer)) and not isinstance(each, bool) for each in numbers.flat):
+    if not all(isinstance(each, (int, np.integer)) and not isinstance(each, (bool, np.bool_)) for each in numbers.flat):
         return array
     for each in numbers.flat:
         if not -(2**63) <= each < 2**63:
             raise ValueError(f"{name} must fit int64, got {each}")
     return numbers.astype(np.int64)
+
+
+def counted_ids(first: int, n: int) -> NDArray[np.int64]:
+    """The ids first .. first + n - 1, which must fit int64; `first` need not if n is 0."""
+    return first + np.arange(n, dtype=np.int64) if n else np.empty(0, np.int64)
 
 
 def as_int64(name: str, array: NDArray[Any]) -> NDArray[np.int64]:

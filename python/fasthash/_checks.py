@@ -265,7 +265,7 @@ def check_share(name: str, value: Any, n: int) -> float:
 
 
 def check_radius(radius: Any, metric: str, n_bits: int) -> Any:
-    """Check a radius: an integer in bits, at most `n_bits`, or with the metric `"jaccard"` a number."""
+    """Check a radius: with the metric `"jaccard"` a number, else an integer in bits; larger ones become `n_bits`."""
     if metric == "hamming":
         return min(check_int("radius", radius, minimum=0), n_bits)  # no distance is larger
     number = check_real("radius", radius)
@@ -305,7 +305,8 @@ def check_level_bits(level_bits: Any, *, any_width: bool = False) -> tuple[int, 
     """
     if isinstance(level_bits, (int, np.integer)) and not isinstance(level_bits, (bool, np.bool_)):
         level_bits = (level_bits,)
-    if isinstance(level_bits, (str, bytes)) or not isinstance(level_bits, (Sequence, np.ndarray)):
+    single = isinstance(level_bits, (str, bytes)) or (isinstance(level_bits, np.ndarray) and level_bits.ndim == 0)
+    if single or not isinstance(level_bits, (Sequence, np.ndarray)):
         raise TypeError(f"level_bits must be a sequence of integers, got {level_bits!r}")
     given = list(level_bits)
     if not given:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from fasthash import _core
 from fasthash._checks import (
     check_bool,
+    check_callable,
     check_codes,
     check_ids,
     check_int,
@@ -117,8 +118,8 @@ class Index:
             RuntimeError: called inside a change of the same index, or threads would wait for each other.
         """
         array = check_codes("codes", codes, self.n_bits)
-        if progress is not None and not callable(progress):
-            raise TypeError(f"progress must be callable, got {type(progress).__name__}")
+        if progress is not None:
+            check_callable("progress", progress)
         self._impl.add(array, None if ids is None else check_ids(ids, len(array)), progress)
         if progress is not None:
             progress(1.0)
@@ -148,6 +149,8 @@ class Index:
         """
         if not isinstance(chunks, Iterable):
             raise TypeError(f"chunks must be an iterable of arrays, got {type(chunks).__name__}")
+        if progress is not None:
+            check_callable("progress", progress)
         with tempfile.TemporaryFile(dir=folder) as file:
             for i, chunk in enumerate(chunks):
                 check_codes(f"chunks[{i}]", chunk, self.n_bits).tofile(file)

@@ -127,4 +127,6 @@ def _ids_of_range(name: str, ids: range) -> NDArray[np.int64]:
     n = (abs(ids[-1] - ids[0])) // abs(ids.step) + 1
     if n > _LONGEST_RANGE:
         raise ValueError(f"{name} must be a range of at most {_LONGEST_RANGE} ids, got {n} in {ids}")
+    if n <= 3:  # whose step may be beyond int64
+        return np.array(list(ids), np.int64)
     return ids[0] + np.arange(n, dtype=np.int64) * ids.step

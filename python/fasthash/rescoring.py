@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fasthash._arrays import counted_ids
 from fasthash._checks import MAX_BITS, check_bool, check_choice, check_int, check_level_bits, of_ids, own_ids
 from fasthash._core import FormatError
 from fasthash._embedding_state import State, merged, warn_of_collapse, with_center
-from fasthash._index_options import KeepMode, check_k
+from fasthash._index_options import Allow, KeepMode, check_k
 from fasthash._locks import ChangeLock
 from fasthash._quantiser import (
     DTYPES,
@@ -32,7 +33,6 @@ from fasthash._quantiser import (
 from fasthash._saved_folder import Card, check_file, write_folder
 from fasthash._saved_kinds import check_center_of, check_ranges_of, check_stored_vectors, load_codes, load_folder
 from fasthash._vectors import Rows, open_vectors
-from fasthash.filters import IdFilter
 from fasthash.index import HierIndex, Memory
 from fasthash.results import RescoredResult
 
@@ -203,7 +203,7 @@ class RescoringIndex:
             encoded = state.form.encode(vectors)
             codes = state.codes.copy()
             codes.add(state.signs(vectors), given)
-            new_ids = state.codes._impl.next_id() + np.arange(len(vectors)) if given is None else given
+            new_ids = counted_ids(state.codes._impl.next_id(), len(vectors)) if given is None else given
             all_ids, places = merged(state, new_ids, state.rows.n + np.arange(len(vectors)))
             new = state._replace(codes=codes, ids=all_ids, places=places, rows=state.rows.plus(encoded))
             warn_of_collapse(new, len(state.ids))
@@ -276,7 +276,7 @@ class RescoringIndex:
         rescore_multiplier: int = 4,
         keep: float | None = None,
         keep_mode: KeepMode = "node_ratio",
-        allow: ArrayLike | IdFilter | None = None,
+        allow: Allow = None,
     ) -> RescoredResult:
         """Find the embeddings with the nearest codes, and return the k best of them, ordered by (score descending, id).
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fasthash import FlatIndex, __version__, get_num_threads, set_num_threads, simd_level
-from fasthash._checks import check_choice, check_codes, check_codes_of_any_width, check_int
+from fasthash._checks import check_choice, check_codes, check_codes_of_any_width, check_int, check_positive
 from fasthash._shown import counted
 from fasthash.bench.libraries import LIBRARIES, Searcher, own
 from fasthash.bench.timing import cpu_name, interleaved, one_by_one
@@ -60,8 +60,8 @@ def run_bench(
         describe data, machine and versions.
 
     Raises:
-        TypeError: wrong dtypes.
-        ValueError: wrong shapes, too few codes, or an unknown library.
+        TypeError: wrong dtypes, or `compare` is a string.
+        ValueError: wrong shapes, too few codes, an unknown library, or a number out of range.
     """
     k = check_int("k", k, minimum=1)
     threads = check_int("threads", threads, minimum=1)
@@ -69,7 +69,10 @@ def run_bench(
     gallery, query_codes = _gallery_and_queries(codes, queries)
     if len(gallery) < k:
         raise ValueError(f"k must be at most the {len(gallery)} codes, got {k}")
-    chosen = list(LIBRARIES) if compare is None else list(compare)
+    seconds = check_positive("seconds", seconds)
+    if isinstance(compare, str):
+        raise TypeError(f"compare must be a sequence of names, got {compare!r}; a single name goes into a list")
+    chosen = list(LIBRARIES) if compare is None else list(dict.fromkeys(compare))
     for name in chosen:
         check_choice("compare", name, LIBRARIES)
 
@@ -92,14 +95,17 @@ def run_bench(
         "simd": simd_level(),
         "python": platform.python_version(),
         "versions": {"fasthash": __version__}
-        | {
-            LIBRARIES[name][0]: importlib.metadata.version(LIBRARIES[name][0])
-            for name in chosen
-            if name not in left_out
-        },
+        | {LIBRARIES[name][0]: _version(LIBRARIES[name][0]) for name in chosen if name not in left_out},
         "left_out": left_out,
         "rows": rows,
     }
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:  # another distribution has the package, as faiss-gpu has faiss
+        return "unknown"
 
 
 def _gallery_and_queries(codes: ArrayLike, queries: ArrayLike | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasthash._checks import check_codes, whole_radius
-from fasthash._shown import as_numbers
+from fasthash._shown import as_numbers, short
 from fasthash.serving.limits import Limits, RefusedError
 from fasthash.store import Store
 
@@ -52,9 +52,11 @@ def codes_of_keys(store: Store, keys: Sequence[Any], limits: Limits) -> NDArray[
     _check_number(len(keys), limits.queries)
     try:
         if store.info()["keys"] == "none":
-            return store.reconstruct(np.array([int(key) for key in keys], np.int64))
+            return store.reconstruct(
+                np.array([_parsed(int, key, "ids in a store without keys") for key in keys], np.int64)
+            )
         return store.reconstruct(store.ids(keys_of(store, keys)))
-    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise RefusedError(404 if "does not hold" in str(error) else 422, str(error)) from None
 
 
@@ -62,16 +64,23 @@ def keys_of(store: Store, keys: Sequence[Any] | None) -> Any:
     """Keys as the store has them, from what JSON writes as text or numbers.
 
     Raises:
-        TypeError, ValueError, AttributeError: one is not of the kind of the store.
+        ValueError, OverflowError: one is not of the kind of the store.
     """
     kind = store.info()["keys"]
     if keys is None or kind not in ("uuid", "bytes", "int64", "uint64"):
         return keys
     if kind == "uuid":
-        return [uuid.UUID(key) for key in keys]
+        return [_parsed(uuid.UUID, key, "UUIDs") for key in keys]
     if kind == "bytes":
-        return [bytes.fromhex(key) for key in keys]
-    return np.array([int(key) for key in keys], np.uint64 if kind == "uint64" else np.int64)
+        return [_parsed(bytes.fromhex, key, "bytes in hexadecimal digits") for key in keys]
+    return np.array([_parsed(int, key, "integers") for key in keys], np.uint64 if kind == "uint64" else np.int64)
+
+
+def _parsed(parse: Callable[[Any], Any], key: Any, expected: str) -> Any:
+    try:
+        return parse(key)
+    except (TypeError, ValueError, AttributeError):
+        raise ValueError(f"keys must be {expected}, got {short(key)}") from None
 
 
 def _check_number(n: int, most: int) -> None:

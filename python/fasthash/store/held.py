@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash._arrays import counted_ids
 from fasthash._checks import own_ids
 from fasthash._index_base import Index
 from fasthash._shown import short
@@ -142,7 +143,7 @@ class Held:
         if ids is None:
             if self.next_id + n > 2**63:
                 raise ValueError(f"ids must be given: {n} more cannot be counted from {self.next_id} on")
-            return np.arange(self.next_id, self.next_id + n)
+            return counted_ids(self.next_id, n)
         numbers = own_ids(ids, n)
         if (held := np.flatnonzero(self.places(numbers)[0] >= 0)).size:
             raise ValueError(f"ids must be new to the {self.noun}, but it holds {numbers[held[0]]} already")
@@ -163,8 +164,8 @@ class Held:
             _check_distinct("ids", numbers.tolist())
         else:
             given = as_list("keys", keys)
-            _check_distinct("keys", given)
             numbers = self.held_ids(given)
+            _check_distinct("keys", given)
         if n_codes is not None and n_codes != len(numbers):
             raise ValueError(f"codes must be {len(numbers)}, one for each key or id, got {n_codes}")
         return numbers

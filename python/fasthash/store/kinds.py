@@ -104,10 +104,11 @@ def as_list(name: str, keys: Any) -> list[Key]:
     """The keys of a sequence or array with one axis; integers become `int`.
 
     Raises:
-        TypeError: a single string, not a sequence, or a sequence of sequences.
+        TypeError: a single string, not a sequence, a set, which has no order, or a sequence of sequences.
         ValueError: an array with several axes.
     """
-    if isinstance(keys, (str, bytes, uuid.UUID)) or not isinstance(keys, (Iterable, np.ndarray)):
+    refused = (str, bytes, bytearray, memoryview, uuid.UUID, set, frozenset)
+    if isinstance(keys, refused) or not isinstance(keys, (Iterable, np.ndarray)):
         raise TypeError(f"{name} must be a sequence of keys, got {short(keys)}; a single key goes into a list")
     if isinstance(keys, np.ndarray):
         check_one_axis(name, keys)

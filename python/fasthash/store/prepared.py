@@ -6,7 +6,6 @@ counts stay until the next one does.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,16 +106,10 @@ class PreparingWriter(Writer):
                 if durable:
                     self._tidy()
 
-    def close(self) -> None:
-        """Drop what does not count, and let others write; the next writer removes its files."""
-        if not self.closed and os.getpid() == self._pid:
-            with self._changing("close"):
-                self.merger.wait()
-            self.closed = True
-            self._lock.release()
-            self.segments = []
-            self._settled = self.manifest, []
-            self._begin()
+    def _finish(self) -> None:
+        """Drop what does not count; the next writer removes its files."""
+        self.merger.wait()
+        self._settled = self.manifest, []
 
     def _settle(self) -> None:
         self._named, self._settled = self._prepared, (self.manifest, self.segments)

@@ -7,7 +7,7 @@ from typing import Any, Literal, cast, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._arrays import as_array
+from fasthash._arrays import as_integers
 from fasthash._checks import check_ids, check_int, is_int64
 from fasthash._index_options import Allow, KeepMode, Memory, Metric
 from fasthash.results import SearchStats
@@ -120,7 +120,7 @@ class Readable:
             TypeError: wrong dtype.
             ValueError: an id is not held, or the entries of the store have no keys.
         """
-        array = as_array("ids", ids)
+        array = as_integers("ids", ids)
         return self._view.keys_of(check_ids(array.ravel()).reshape(array.shape))
 
     def ids(self, keys: Any) -> NDArray[np.int64]:

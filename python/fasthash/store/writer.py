@@ -187,18 +187,24 @@ class Writer:
 
     def close(self) -> None:
         """Wait for a running merge, take it over, and let others write; see `Store.close`."""
-        if self.closed or os.getpid() != self._pid:
+        if os.getpid() != self._pid:
             return
-        try:
-            with self._changing("close"):
-                self.merger.wait()
-                self._commit(draft=False)
-                self._clean()
-        finally:
-            self.closed = True
-            self._lock.release()
-            self.segments = []  # whose files are shared no longer
-            self._begin()
+        # All under the lock of changes: a commit that waits for it must not find a store that is half closed.
+        with self._change("close"):
+            if self.closed:
+                return
+            try:
+                self._finish()
+            finally:
+                self.closed = True
+                self._lock.release()
+                self.segments = []  # whose files are shared no longer
+                self._begin()
+
+    def _finish(self) -> None:
+        self.merger.wait()
+        self._commit(draft=False)
+        self._clean()
 
     def _commit(self, *, draft: bool) -> None:
         """Write the draft, or without it only what finished merges have changed."""
