@@ -4,6 +4,7 @@ import os
 import pickle
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -249,25 +250,28 @@ def test_a_change_that_waits_for_close_finds_the_store_closed(folder, monkeypatc
     def late(change):
         try:
             change()
-        except ValueError as error:
+        except Exception as error:
             refused.append(str(error))
 
     def wait_and_start():
+        monkeypatch.setattr(store._writer.merger, "wait", wait)
         threads.extend(threading.Thread(target=late, args=(change,)) for change in changes)
-        threads.append(threading.Thread(target=store.close))
+        threads.append(threading.Thread(target=late, args=(store.close,)))  # is not refused
         for thread in threads:
             thread.start()
         time.sleep(0.2)  # until they wait
         wait()
 
     monkeypatch.setattr(store._writer.merger, "wait", wait_and_start)
-    end = store._writer._begin
+    lock = store._writer._change
 
-    def slowly():  # what close does last
+    @contextmanager
+    def lets_others_go_first(change):
+        with lock(change):
+            yield
         time.sleep(0.1)
-        end()
 
-    monkeypatch.setattr(store._writer, "_begin", slowly)
+    monkeypatch.setattr(store._writer, "_change", lets_others_go_first)
     store.close()
     for thread in threads:
         thread.join()
