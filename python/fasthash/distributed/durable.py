@@ -107,7 +107,8 @@ class Durable(Changing):
         """Stop the actors; unsaved changes are lost, and so are those that were not committed."""
         super().close()
         if self._manifest is not None:
-            self._lock.release()
+            with self._fleet.changing("close"):  # a commit under way ends first: it fails, or names its files
+                self._lock.release()
 
     @property
     def store(self) -> Path | None:
