@@ -27,7 +27,7 @@ def interleaved(
 ) -> dict[str, float]:
     """Return the median seconds of each call; the calls take turns, so that other load affects all of them alike.
 
-    A short call is made once untimed before each time: otherwise it would pay for what the others leave in the caches.
+    A short call runs once before it is timed. Otherwise it would be slow because the call before filled the caches.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
