@@ -8,6 +8,7 @@
 #include <cstring>
 #include <numeric>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "fences.h"
@@ -309,6 +310,35 @@ std::uint8_t* placed_groups(const Data& data) {
     return groups;
 }
 
+// Compares some parts first, and goes on with the others, with the cut of the last part in between.
+void test_going_on(const std::uint8_t* groups, const std::uint8_t* prepared, const std::vector<CodePart>& parts,
+                   const std::vector<std::uint8_t>& expected) {
+    std::ptrdiff_t n_totals = 0;
+    for (const CodeRun& run : kRuns) n_totals += static_cast<std::ptrdiff_t>(groups_of(run) * kGroup);
+    for (std::size_t n_before = 1; n_before < parts.size(); ++n_before) {
+        std::vector<CodePart> before(parts.data(), parts.data() + n_before);
+        std::vector<CodePart> after(parts.data() + n_before, parts.data() + parts.size());
+        const std::uint8_t cut_before = std::exchange(before.back().cut, kDropped);
+        const std::size_t first = after[0].first_byte;
+        for (CodePart& part : after) part.first_byte -= first;
+        std::uint8_t* totals = for_results.place(kRows);
+        std::fill_n(totals, kRows, kUnset);
+        kernels().scan_parts(
+            {prepared, groups, width, kRuns.data(), kRuns.size(), before.data(), before.size(), false, totals},
+            nullptr);
+        TotalCount count{nullptr, 1, {cut_before, 3}, {0, 0}};
+        kernels().scan_parts({prepared + first * kernels().prepared_bytes, groups + first * kGroup, width, kRuns.data(),
+                              kRuns.size(), after.data(), after.size(), false, totals, true, cut_before},
+                             &count);
+        check(std::equal(expected.begin(), expected.end(), totals), "scan_parts that goes on: totals");
+        for (std::size_t j = 0; j < 2; ++j) {
+            const auto is_within = [&](std::uint8_t total) { return total <= count.largest[j]; };
+            const auto n_within = std::count_if(expected.begin(), expected.begin() + n_totals, is_within);
+            check(count.counts[j] == static_cast<std::uint64_t>(n_within), "scan_parts that goes on: counts");
+        }
+    }
+}
+
 // Runs of codes in one part, in two, in three or whole, with cuts from none to all codes.
 void test_parts(const Data& data) {
     if (width < 2 || width > kMostPartBytes) return;
@@ -350,6 +380,7 @@ void test_parts(const Data& data) {
                         check(count.counts[j] == sum, "scan_parts: counts");
                     }
                     const std::vector<std::uint8_t> placed(totals, totals + kRows);
+                    if (!by_part) test_going_on(groups, prepared, used, expected);
                     compare_totals(expected, placed.data(), weights.data(), kGroups, 0, cut(width));
                     compare_totals(expected, placed.data(), weights.data(), kGroups - 1, cut(first), cut(width));
                 }

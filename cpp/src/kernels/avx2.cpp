@@ -266,16 +266,19 @@ AVX2_INLINE void add_part(const std::uint8_t* codes, const std::uint8_t* query, 
     }
 }
 
+// The totals, dropped where a distance is beyond the cut.
+AVX2_INLINE __m256i drop_beyond(__m256i totals, __m256i distances, std::uint8_t cut) {
+    return _mm256_or_si256(totals, _mm256_andnot_si256(at_most(distances, all_bytes(cut)), _mm256_set1_epi8(-1)));
+}
+
 AVX2_INLINE void add_distances(const PartScan& scan, const CodePart& part, std::size_t n_bytes,
                                const std::uint8_t* group, __m256i* totals) {
     __m256i sums[2] = {};
     add_part(group + part.first_byte * kGroup, scan.prepared + part.first_byte * kPrepared, n_bytes, sums);
-    const __m256i cut = all_bytes(part.cut), all = _mm256_set1_epi8(-1);
     for (std::size_t half = 0; half < 2; ++half) {
         totals[half] = _mm256_adds_epu8(totals[half], sums[half]);
         if (part.cut == kDropped) continue;
-        const __m256i within = at_most(scan.by_part ? sums[half] : totals[half], cut);
-        totals[half] = _mm256_or_si256(totals[half], _mm256_andnot_si256(within, all));
+        totals[half] = drop_beyond(totals[half], scan.by_part ? sums[half] : totals[half], part.cut);
     }
 }
 
@@ -316,6 +319,10 @@ AVX2 void scan_parts_of(const PartScan& scan, TotalCount* count) {
         for (std::size_t g = run->first_group; n_left > 0; ++g) {
             const std::uint8_t* group = scan.groups + g * kGroup * scan.n_bytes;
             __m256i totals[2] = {before, before};
+            for (std::size_t half = 0; half < 2 && scan.goes_on; ++half) {
+                const __m256i known = load(to + half * kHalf);
+                totals[half] = drop_beyond(known, known, scan.cut_before);
+            }
             if (kOnly > 0) {
                 add_distances(scan, scan.parts[0], kOnly, group, totals);
             } else {

@@ -48,11 +48,15 @@ class CountWithin {
     std::size_t n_in_bytes_ = 0, most_in_bytes_ = UINT8_MAX;  // groups
 };
 
+// The totals, dropped where a distance is beyond the cut.
+AVX512_INLINE __m512i drop_beyond(__m512i totals, __m512i distances, __m512i cut) {
+    return _mm512_mask_mov_epi8(totals, _mm512_cmpgt_epu8_mask(distances, cut), _mm512_set1_epi8(-1));
+}
+
 // Adds the distances over one part to the totals, and drops what is beyond its cut.
 AVX512_INLINE __m512i add_part(__m512i totals, __m512i sums, __m512i cut, bool by_part) {
     totals = _mm512_adds_epu8(totals, sums);
-    const __mmask64 beyond = _mm512_cmpgt_epu8_mask(by_part ? sums : totals, cut);
-    return _mm512_mask_mov_epi8(totals, beyond, _mm512_set1_epi8(-1));
+    return drop_beyond(totals, by_part ? sums : totals, cut);
 }
 
 // The parts of a comparison: any, or of kBytes bytes each, one after the other, which stay in registers.
@@ -111,16 +115,25 @@ class Parts<Count> {
     const PartScan& scan_;
 };
 
-template <typename Count, Counting kCounting, std::size_t... kBytes>
+// The distances of a group before those of the parts.
+template <bool kGoesOn>
+AVX512_INLINE __m512i before_of(const std::uint8_t* totals, __m512i cut_before, __m512i of_run) {
+    return kGoesOn ? drop_beyond(load(totals), load(totals), cut_before) : of_run;
+}
+
+// kGoesOn: scan.goes_on.
+template <typename Count, Counting kCounting, bool kGoesOn, std::size_t... kBytes>
 AVX512 void scan_parts_of(const PartScan& scan, TotalCount* counted) {
     const Parts<Count, kBytes...> parts(scan);
     CountWithin<kCounting> counts(counted);
     std::uint8_t* totals = scan.totals;
     const std::size_t group_bytes = kGroup * scan.n_bytes;
+    const __m512i cut_before = all_bytes(scan.cut_before);
     for (const CodeRun* run = scan.runs; run != scan.runs + scan.n_runs; ++run) {
-        const __m512i before = all_bytes(static_cast<std::uint8_t>(run->before));
+        const __m512i of_run = all_bytes(static_cast<std::uint8_t>(run->before));
         std::size_t group = run->first_group;
         for (const std::size_t end = group + run->n_codes / kGroup; group < end; ++group, totals += kGroup) {
+            const __m512i before = before_of<kGoesOn>(totals, cut_before, of_run);
             const __m512i of_group = parts.add(scan.groups + group * group_bytes, before);
             _mm512_storeu_si512(totals, of_group);
             counts.add(of_group, group);
@@ -128,6 +141,7 @@ AVX512 void scan_parts_of(const PartScan& scan, TotalCount* counted) {
         const std::size_t n_left = run->n_codes % kGroup;
         if (n_left == 0) continue;
         const __mmask64 none = ~std::uint64_t{0} << n_left;
+        const __m512i before = before_of<kGoesOn>(totals, cut_before, of_run);
         const __m512i of_group =
             _mm512_mask_mov_epi8(parts.add(scan.groups + group * group_bytes, before), none, _mm512_set1_epi8(-1));
         _mm512_storeu_si512(totals, of_group);
@@ -139,15 +153,19 @@ AVX512 void scan_parts_of(const PartScan& scan, TotalCount* counted) {
 
 template <typename Count, Counting kCounting>
 void scan_parts_by_width(const PartScan& scan, TotalCount* counted) {
-    if (Parts<Count, 1>::fit(scan)) return scan_parts_of<Count, kCounting, 1>(scan, counted);
-    if (Parts<Count, 2>::fit(scan)) return scan_parts_of<Count, kCounting, 2>(scan, counted);
-    if (Parts<Count, 8>::fit(scan)) return scan_parts_of<Count, kCounting, 8>(scan, counted);
-    if (Parts<Count, 1, 2>::fit(scan)) return scan_parts_of<Count, kCounting, 1, 2>(scan, counted);
-    if (Parts<Count, 2, 5>::fit(scan)) return scan_parts_of<Count, kCounting, 2, 5>(scan, counted);
-    if (Parts<Count, 1, 2, 5>::fit(scan)) return scan_parts_of<Count, kCounting, 1, 2, 5>(scan, counted);
-    if (Parts<Count, 1, 2, 13>::fit(scan)) return scan_parts_of<Count, kCounting, 1, 2, 13>(scan, counted);
-    if (Parts<Count, 1, 1, 1, 5>::fit(scan)) return scan_parts_of<Count, kCounting, 1, 1, 1, 5>(scan, counted);
-    scan_parts_of<Count, kCounting>(scan, counted);
+    if (scan.goes_on) {
+        if (Parts<Count, 5>::fit(scan)) return scan_parts_of<Count, kCounting, true, 5>(scan, counted);
+        return scan_parts_of<Count, kCounting, true>(scan, counted);
+    }
+    if (Parts<Count, 1>::fit(scan)) return scan_parts_of<Count, kCounting, false, 1>(scan, counted);
+    if (Parts<Count, 2>::fit(scan)) return scan_parts_of<Count, kCounting, false, 2>(scan, counted);
+    if (Parts<Count, 8>::fit(scan)) return scan_parts_of<Count, kCounting, false, 8>(scan, counted);
+    if (Parts<Count, 1, 2>::fit(scan)) return scan_parts_of<Count, kCounting, false, 1, 2>(scan, counted);
+    if (Parts<Count, 2, 5>::fit(scan)) return scan_parts_of<Count, kCounting, false, 2, 5>(scan, counted);
+    if (Parts<Count, 1, 2, 5>::fit(scan)) return scan_parts_of<Count, kCounting, false, 1, 2, 5>(scan, counted);
+    if (Parts<Count, 1, 2, 13>::fit(scan)) return scan_parts_of<Count, kCounting, false, 1, 2, 13>(scan, counted);
+    if (Parts<Count, 1, 1, 1, 5>::fit(scan)) return scan_parts_of<Count, kCounting, false, 1, 1, 1, 5>(scan, counted);
+    scan_parts_of<Count, kCounting, false>(scan, counted);
 }
 
 template <typename Count>

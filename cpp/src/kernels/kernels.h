@@ -69,8 +69,10 @@ struct PartScan {
     const CodePart* parts;
     std::size_t n_parts;
     bool by_part;          ///< whether cuts apply to the distance over one part, else to the total so far
-    std::uint8_t* totals;  ///< kGroup for each group of the runs in turn: set to `before` plus the distance over all
+    std::uint8_t* totals;  ///< kGroup for each group of the runs in turn: set to the distance before plus that over all
                            ///< parts, or kDropped
+    bool goes_on = false;  ///< whether `totals` hold the distances before, in place of the runs
+    std::uint8_t cut_before = kDropped;  ///< if so, codes farther than this before are dropped
 };
 
 /// Totals to be counted during a PartScan.

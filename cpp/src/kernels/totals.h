@@ -80,7 +80,11 @@ inline std::size_t find_between(const std::uint8_t* values, std::size_t n_groups
 template <typename Distances>
 void scan_group(const PartScan& scan, std::size_t prepared_bytes, const CodeRun& run, std::size_t g,
                 std::uint8_t* totals) {
-    std::memset(totals, static_cast<std::uint8_t>(run.before), kGroup);
+    if (scan.goes_on) {
+        for (std::size_t i = 0; i < kGroup; ++i) totals[i] = totals[i] > scan.cut_before ? kDropped : totals[i];
+    } else {
+        std::memset(totals, static_cast<std::uint8_t>(run.before), kGroup);
+    }
     for (std::size_t p = 0; p < scan.n_parts; ++p) {
         const CodePart& part = scan.parts[p];
         std::uint8_t distances[kGroup];

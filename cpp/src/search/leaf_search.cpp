@@ -52,7 +52,8 @@ bool LeafSearch::serves(const LevelTree& tree, const Pruning& pruning, std::size
     constexpr std::size_t kLeastNodes = 4, kRowsForEachHit = 1000;
     if (!tree.has_leaves() || tree.n_levels() != 2 || pruning.cuts != nullptr) return false;
     if (tree.n_ranges() < kLeastNodes) return false;
-    if (tree.n_rows() < kernels().codes_for_three_parts * tree.n_ranges()) return false;
+    if (!tree.suits_three_parts()) return false;
+    if (pruning.mode != KeepMode::radius && tree.reads_all_leaves(pruning.keep)) return false;
     if (k > tree.n_rows() / kRowsForEachHit) return false;
     switch (pruning.mode) {
         case KeepMode::node_ratio:

@@ -25,6 +25,8 @@ struct LevelScan {
     std::size_t first_level, end_level;
     const std::uint16_t* cuts;  ///< of each level from 0 on
     bool by_level;              ///< whether cuts apply to the distance on one level, else to the total so far
+    bool goes_on = false;       ///< whether the totals hold those over the levels before first_level, with the cut of
+                                ///< the last one still to apply; never if totals are wide
 };
 
 /// Which cut drops a code, if one does.
@@ -56,17 +58,19 @@ struct NarrowTotals {
     using Value = std::uint8_t;
     static constexpr Value kDropped = fasthash::kDropped;
 
-    /// Set the totals of the runs, one run after the other, and count them unless `count` is null.
+    /// Set the totals of the runs, one run after the other, or with `goes_on` add to them, and count them unless
+    /// `count` is null.
     static void scan(const LevelScan& levels, Value* totals, TotalCount* count = nullptr) {
         CodePart parts[kMostPartBytes];
         const std::size_t first_byte = levels.layout.offset(levels.first_level);
         std::size_t n_parts = 0;
         for (std::size_t d = levels.first_level; d < levels.end_level; ++d) {
             parts[n_parts++] = {levels.layout.offset(d) - first_byte, levels.layout.level_bytes(d),
-                                static_cast<Value>(std::min<std::uint16_t>(levels.cuts[d], kDropped))};
+                                narrow(levels.cuts[d])};
         }
         kernels().scan_parts({levels.prepared + first_byte * kernels().prepared_bytes, levels.groups, levels.n_bytes,
-                              levels.runs, levels.n_runs, parts, n_parts, levels.by_level, totals},
+                              levels.runs, levels.n_runs, parts, n_parts, levels.by_level, totals, levels.goes_on,
+                              levels.goes_on ? narrow(levels.cuts[levels.first_level - 1]) : kDropped},
                              count);
     }
     static std::size_t count_at_most(const Value* totals, std::size_t n_groups, std::size_t largest) {
@@ -83,6 +87,7 @@ struct NarrowTotals {
     }
 
  private:
+    static Value narrow(std::uint16_t cut) { return static_cast<Value>(std::min<std::uint16_t>(cut, kDropped)); }
     static Value below_dropped(std::size_t largest) {
         return static_cast<Value>(std::min<std::size_t>(largest, kDropped - 1));
     }

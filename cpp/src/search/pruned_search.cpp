@@ -46,7 +46,7 @@ class TreeSearch final : private RowSink {
                 : std::clamp<std::size_t>(kTotalBytes / (most_places * sizeof(typename Totals::Value)), 1, kTogether);
         levels_.reserve(n_together);
         while (levels_.size() < std::min(n_together, block.queries.n)) {
-            levels_.emplace_back(codes, tree, layout, pruning, guesses_);
+            levels_.emplace_back(codes, tree, layout, pruning, guesses_, block.stats != nullptr);
         }
     }
 

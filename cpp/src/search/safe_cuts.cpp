@@ -171,10 +171,11 @@ SafeCuts::SafeCuts(const LevelLayout& layout, std::size_t n_levels, std::size_t 
       radii_(n_queries) {}
 
 SafeCuts SafeCuts::bounds(const LevelTree& tree, const LevelLayout& layout, const Pruning& pruning, CodeView queries,
-                          std::size_t k) {
+                          std::size_t k, bool scans) {
     const std::size_t n_levels = tree.n_levels();
     if (!tree.is_coarse() || layout.offset(n_levels) > kMostPartBytes) return {};
     const bool by_level = pruning.mode == KeepMode::radius;
+    if (scans && !by_level && !tree.suits_three_parts() && tree.reads_all_leaves(pruning.keep)) return {};
     SafeCuts bounds(layout, n_levels, by_level ? n_levels : 1, by_level, queries.n);
     if (by_level) {
         for (std::size_t i = 0; i < bounds.cuts_.size(); ++i) {
@@ -197,7 +198,7 @@ SafeCuts SafeCuts::exact(const SortedCodes& codes, const LevelTree& tree, const 
     if (layout.offset(n_levels) > kMostPartBytes) return {};
     SafeCuts exact(layout, n_levels, n_levels, pruning.mode == KeepMode::radius, queries.n);
     std::vector<std::uint16_t> guesses = tree.likely_cuts();
-    TreeLevels<NarrowTotals> levels(codes, tree, layout, pruning, guesses);
+    TreeLevels<NarrowTotals> levels(codes, tree, layout, pruning, guesses, false);
     Array<std::uint8_t> prepared(layout.n_bytes() * kernels().prepared_bytes);
     for (std::size_t q = 0; q < queries.n; ++q) {
         kernels().prepare(queries.row(q), layout.n_bytes(), prepared.data());

@@ -30,8 +30,9 @@ class SafeCuts {
     /// None: nothing is known.
     SafeCuts() = default;
     /// Lower bounds. k: the entries wanted by each query. None if the tree is not coarse or totals do not fit bytes.
+    /// `scans`: whether the exact search is a scan; then none, either, where a pruned search would take less time.
     static SafeCuts bounds(const LevelTree& tree, const LevelLayout& layout, const Pruning& pruning, CodeView queries,
-                           std::size_t k);
+                           std::size_t k, bool scans = false);
     /// The cuts themselves, from the nodes of all levels: no fate is unknown. None if totals do not fit bytes.
     static SafeCuts exact(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout,
                           const Pruning& pruning, CodeView queries, std::size_t k);

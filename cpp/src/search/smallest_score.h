@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 namespace fasthash {
 
@@ -12,7 +13,7 @@ namespace fasthash {
 /// weighing reads all scores.
 template <typename Weigh>
 std::uint16_t smallest_score(std::size_t needed, std::size_t largest, std::size_t guess, Weigh weigh) {
-    std::size_t low = 0, high = largest, step = 1;
+    std::size_t low = 0, high = largest, step = 1, step_before = 0;
     std::size_t probe = guess;
     bool above = false, below = false;  // whether a probe had the weight, or had not
     while (low < high) {
@@ -27,8 +28,9 @@ std::uint16_t smallest_score(std::size_t needed, std::size_t largest, std::size_
         if (above && below) {
             probe = (low + high) / 2;
         } else {
+            // 1, 1, 2, 3, 5, ...: most guesses are off by one or two.
             probe = above ? high - std::min(step, high) : low + step - 1;
-            step *= 2;
+            step_before = std::exchange(step, step + step_before);
         }
     }
     return static_cast<std::uint16_t>(low);

@@ -9,13 +9,14 @@ namespace fasthash {
 
 template <typename Totals>
 TreeLevels<Totals>::TreeLevels(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout,
-                               const Pruning& pruning, std::vector<std::uint16_t>& guesses)
+                               const Pruning& pruning, std::vector<std::uint16_t>& guesses, bool counts_kept)
     : codes_(codes),
       tree_(tree),
       layout_(layout),
       pruning_(pruning),
       by_level_(pruning.mode == KeepMode::radius),
       guesses_(guesses),
+      counts_kept_(counts_kept),
       cuts_(tree.n_depths()) {
     std::size_t most_groups = 0;
     for (std::size_t depth = 0; depth < tree.n_depths(); ++depth) {
@@ -32,7 +33,7 @@ void TreeLevels<Totals>::start(const std::uint8_t* query, const std::uint8_t* pr
     sums_ = tree_.near_weights().empty() ? nullptr : tree_.near_weights().at(query[0]);
     n_needed_ = std::min(k, codes_.n_entries());
     depth_ = n_kept_ = 0;
-    reads_dense_ = false;
+    reads_dense_ = totals_of_leaves_ = false;
     open_level();
 }
 
@@ -119,9 +120,10 @@ std::size_t TreeLevels<Totals>::n_rows() {
 template <typename Totals>
 LevelScan TreeLevels<Totals>::scan_of(const std::vector<CodeRun>& runs, const std::uint16_t* cuts) const {
     const ByteMajorCodes& prefixes = reads_leaves() ? tree_.leaves().codes : tree_.prefixes(depth_);
-    const std::size_t first_level = starts_below_first() ? 1 : 0;
+    const std::size_t first_level = goes_on() ? depth_ : starts_below_first() ? 1 : 0;
+    const std::size_t first_byte = reads_leaves() ? layout_.offset(first_level) : 0;
     return {prepared_,
-            prefixes.stored().data(),
+            prefixes.stored().data() + first_byte * kGroup,
             prefixes.n_bytes(),
             runs.data(),
             runs.size(),
@@ -129,7 +131,8 @@ LevelScan TreeLevels<Totals>::scan_of(const std::vector<CodeRun>& runs, const st
             first_level,
             depth_ + 1,
             cuts,
-            by_level_};
+            by_level_,
+            goes_on()};
 }
 
 template <typename Totals>
@@ -193,11 +196,12 @@ void TreeLevels<Totals>::settle() {
         first_totals_.clear();
         first_totals_.append(totals_.data(), level().n_groups() * kGroup);
         first_listed_ = false;
-        reads_dense_ = tree_.has_leaves() && !tree_.leaves().entries.empty() &&
-                       tree_.leaves().codes.n_groups() <= kernels().groups_for_run * count_up_to(largest_total_);
+        const auto n_kept = static_cast<double>(count_up_to(largest_total_));
+        reads_dense_ = tree_.reads_all_leaves(n_kept / static_cast<double>(tree_.n_ranges()));
     }
     if (is_last()) return;
-    n_kept_ += count_up_to(largest_total_);
+    if (counts_kept_) n_kept_ += count_up_to(largest_total_);
+    totals_of_leaves_ = reads_leaves();
     ++depth_;
     open_level();
 }

@@ -19,9 +19,9 @@ class TreeLevels {
  public:
     using Value = typename Totals::Value;
 
-    /// `guesses`: for each level, a likely cut; changed as cuts are found.
+    /// `guesses`: for each level, a likely cut; changed as cuts are found. `counts_kept`: whether n_kept() is wanted.
     TreeLevels(const SortedCodes& codes, const LevelTree& tree, const LevelLayout& layout, const Pruning& pruning,
-               std::vector<std::uint16_t>& guesses);
+               std::vector<std::uint16_t>& guesses, bool counts_kept);
 
     /// Begin with a query. `prepared`: the whole query, prepared by Kernels::prepare. `given`: its cuts, or null. `k`:
     /// entries that must be kept, or all if there are fewer.
@@ -42,7 +42,7 @@ class TreeLevels {
     // After settling all levels:
     /// The largest score kept at each level.
     const std::vector<std::uint16_t>& cuts() const { return cuts_; }
-    /// Nodes kept at all levels but the last.
+    /// Nodes kept at all levels but the last; 0 unless they are counted.
     std::size_t n_kept() const { return n_kept_; }
     /// Number of nodes of the last level whose total is at most this. Only in a tree without leaves.
     std::size_t count_up_to(std::size_t total);
@@ -70,6 +70,8 @@ class TreeLevels {
     bool reads_leaves() const {
         return at_leaves() || (reads_dense_ && counts() && depth_ > 0 && depth_ + 1 == tree_.n_levels());
     }
+    // Whether the totals of the codes over the levels above are those of the level before: it read the leaves too.
+    bool goes_on() const { return at_leaves() && totals_of_leaves_; }
     bool starts_below_first() const { return tree_.is_coarse() && depth_ > 0 && !reads_leaves(); }
     LevelScan scan_of(const std::vector<CodeRun>& runs, const std::uint16_t* cuts) const;
     void list_runs();
@@ -114,6 +116,7 @@ class TreeLevels {
     const Pruning pruning_;
     const bool by_level_;  // scores are distances on one level alone, not totals
     std::vector<std::uint16_t>& guesses_;
+    const bool counts_kept_;
 
     const std::uint8_t* prepared_ = nullptr;
     const std::uint16_t* given_ = nullptr;
@@ -124,6 +127,7 @@ class TreeLevels {
     std::size_t largest_total_ = 0;  // see largest()
     std::size_t n_kept_ = 0;
     bool reads_dense_ = false;         // see reads_leaves()
+    bool totals_of_leaves_ = false;    // see goes_on()
     Array<Value> first_totals_;        // of the nodes of the first level of a coarse tree
     Array<std::uint32_t> first_kept_;  // see first_kept(); listed when it is first asked for
     bool first_listed_ = false;

@@ -69,9 +69,10 @@ const ArrangedSegment::Sorted& ArrangedSegment::of_levels(const LevelLayout& lay
 
 SafeCuts ArrangedSegment::safe_cuts(CodeView queries, const LevelLayout& layout, const Pruning& pruning, std::size_t k,
                                     CutKind kind) const {
-    if (kind == CutKind::exact && codes_.centroids().n == 0) return {};
+    const bool scans = codes_.centroids().n == 0;
+    if (kind == CutKind::exact && scans) return {};
     const Sorted& sorted = of_levels(layout);
-    if (kind == CutKind::bounds) return SafeCuts::bounds(sorted.tree, layout, pruning, queries, k);
+    if (kind == CutKind::bounds) return SafeCuts::bounds(sorted.tree, layout, pruning, queries, k, scans);
     // By radius, bounds are the cuts. Below a small share of the nodes, the tree has few codes to compare, and where
     // nodes have many rows, it reads few nodes.
     constexpr double kLeast = 0.125;

@@ -95,7 +95,7 @@ const LevelTree& SortedSegment::level_tree(const LevelLayout& layout) const {
 SafeCuts SortedSegment::safe_cuts(CodeView queries, const LevelLayout& layout, const Pruning& pruning, std::size_t k,
                                   CutKind kind) const {
     if (kind == CutKind::exact || codes().n_dropped() > 0) return {};
-    return SafeCuts::bounds(level_tree(layout), layout, pruning, queries, k);
+    return SafeCuts::bounds(level_tree(layout), layout, pruning, queries, k, choice_.plan == Plan::scan);
 }
 
 void SortedSegment::search_pruned(const QueryBlock& block, const LevelLayout& layout, const Pruning& pruning,
