@@ -37,6 +37,11 @@ def test_a_list_with_several_labels(write, tmp_path):
     assert images.class_names == ("0", "1", "2")
 
 
+def test_a_list_of_a_program_of_windows(tmp_path):
+    (tmp_path / "list.txt").write_bytes("\ufeffa.jpg 0\r\nb.jpg 1\r\n".encode())
+    assert read_image_list(tmp_path / "list.txt").names == ("a.jpg", "b.jpg")
+
+
 def test_a_list_with_classes(write):
     path = write("a.jpg 2\nb.jpg 0\n")
     images = read_image_list(path, class_names=["x", "y", "z"], transform=len)

@@ -164,6 +164,59 @@ def test_images_that_changed_are_noticed(few_digits, tmp_path, monkeypatch):
         evaluate(tmp_path, progress=False)
 
 
+def test_a_training_does_not_go_on_with_other_images(few_digits, tmp_path, monkeypatch):
+    run_training(Experiment(**SMALL), tmp_path, say=lambda line: None, progress=False)
+    before = {name: (tmp_path / name).read_bytes() for name in ("split.json", "experiment.json", "state.safetensors")}
+    few = parts.load_digits
+    monkeypatch.setattr(parts, "load_digits", lambda seed, transform: few(seed + 1, transform))  # as many images
+    with pytest.raises(ValueError, match="holds a training on other images than those that are there now"):
+        run_training(Experiment(**SMALL | {"epochs": 2}), tmp_path, say=lambda line: None, progress=False)
+    assert before == {name: (tmp_path / name).read_bytes() for name in before}
+
+
+def test_the_encoder_of_a_training_that_was_resumed_and_stopped_is_not_evaluated(few_digits, tmp_path, monkeypatch):
+    quiet = {"say": lambda line: None, "progress": False}
+    run_training(Experiment(**SMALL), tmp_path, **quiet)
+    with monkeypatch.context() as patch:
+        patch.setattr(parts.HashEncoder, "save", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run_training(Experiment(**SMALL | {"epochs": 2}), tmp_path, **quiet)
+    with pytest.raises(ValueError, match="has not ended: epochs is 2, and 1 in its encoder; fasthash train with"):
+        evaluate(tmp_path, progress=False)
+    settings = (tmp_path / "experiment.json").read_bytes()
+    with pytest.raises(ValueError, match=r"epochs must be at least 2, as the training in .* has done so many, got 1"):
+        run_training(Experiment(**SMALL), tmp_path, **quiet)
+    assert (tmp_path / "experiment.json").read_bytes() == settings
+
+
+def test_options_of_an_evaluation_are_checked_first():
+    with pytest.raises(ValueError, match="at must be at least 1, got 0"):
+        evaluate("nowhere", at=0)
+
+
+@pytest.mark.parametrize("place", ["photos", "photos/runs", "photos/a/run"])
+def test_a_folder_among_the_images_is_refused(tmp_path, monkeypatch, place):
+    monkeypatch.setattr(Experiment, "split", lambda *arguments: pytest.fail("images were read"))
+    experiment = Experiment(**SMALL, data="folder", root=tmp_path / "photos")
+    with pytest.raises(ValueError, match=r"folder must lie outside '.*photos', where the images are, got '.*photos"):
+        run_training(experiment, tmp_path / place, say=lambda line: None, progress=False)
+
+
+def test_too_few_validation_images_are_refused(few_digits, tmp_path):
+    with pytest.raises(ValueError, match=r"in common, got hold_out=0.001, which takes 3 of 210 images"):
+        run_training(Experiment(**SMALL, hold_out=0.001), tmp_path, say=lambda line: None, progress=False)
+    assert not any(tmp_path.iterdir())
+
+
+def test_of_few_validation_images_each_is_a_query():
+    class Encoder:
+        def encode(self, images):
+            return images.labels.astype(np.uint8)[:, None] * 17
+
+    images = ImageSet([None] * 7, np.array([0, 0, 1, 2, 3, 4, 5]), "abcdef")
+    assert experiments._validation_map(Encoder(), images, 0) == pytest.approx(2 / 7)
+
+
 def test_later_settings_count(tmp_path):
     file = tmp_path / "config.toml"
     file.write_text('epochs = 7\nlr = 1e-3\nbackbone = "vgg16"\n')
@@ -275,6 +328,14 @@ def test_settings_reach_the_network_and_the_loss():
         ({"root": 3}, "root must be a path, got 3"),
         ({"hold_out": "half"}, "hold_out must be a number, got 'half'"),
         ({"protocol": "cifar"}, "protocol must be one of 'cifar10-hhnet', .* got 'cifar'"),
+        ({"protocol": "cifar10-hhnet"}, "protocol must be None for data='digits', which has none, got 'cifar10-hhnet'"),
+        (
+            {"data": "split", "lists": "x", "protocol": "cifar10-hhnet"},
+            "protocol must be None for data='split', which has none, got 'cifar10-hhnet'",
+        ),
+        ({"lists": "x"}, "lists must be None for data='digits', which has none, got 'x'"),
+        ({"teacher_weight": 2.0}, "teacher_weight must be 1.0 without a teacher, got 2.0"),
+        ({"teacher": "package", "teacher_epochs": 3, "epochs": 3}, "teacher_epochs must be below epochs=3, got 3"),
         ({"data": "parts", "root": "x"}, "protocol must say how the images are split for data='parts', got None"),
         (
             {"data": "parts", "root": "x", "protocol": "nuswide21-csq"},
@@ -361,7 +422,7 @@ def test_settings_become_plain_values(tmp_path):
         ({"data": "cifar10", "root": "x", "protocol": "cifar10-2"}, False),
         ({"data": "parts", "root": "x", "protocol": "imagenet100-hhnet"}, True),
         ({"data": "lists", "lists": "x"}, None),
-        ({"data": "split", "lists": "x", "protocol": "cifar10-hhnet"}, None),
+        ({"data": "split", "lists": "x"}, None),
     ],
 )
 def test_which_data_have_validation_images(settings, expected):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -11,7 +12,12 @@ pytest.importorskip("timm", reason="training needs the extra 'train'")
 pytest.importorskip("typer", reason="the command line needs the extra 'cli'")
 
 
-from fasthash import _training_data, grid
+from PIL import Image
+
+from fasthash import _experiment, _training_data, grid
+from fasthash._training_data import FeatureCache
+from fasthash.data import ImageSet
+from fasthash.encoder import HashEncoder
 from fasthash.evaluation import evaluate
 from fasthash.experiment import Experiment, read_config, run_training
 from small_runs import flags, put_few_digits, run
@@ -53,6 +59,27 @@ def test_one_command_trains_and_tabulates_all(few_digits, tmp_path):
     assert code == 0, again
     assert before == [(tmp_path / "a" / name / "encoder" / "card.json").stat().st_mtime_ns for name in folders]
     assert (tmp_path / "a" / "table.md").read_text() == table
+
+
+def test_a_table_holds_results_of_one_kind(few_digits, tmp_path, monkeypatch):
+    arguments = ["train", tmp_path, *flags(**SMALL), "--bits", "8", "--seeds", "3 5"]
+    assert run(*arguments)[0] == 0
+    table, place = (tmp_path / "table.md").read_text(), tmp_path / "hashnet-8-seed3"
+    for other in ({"at": 5}, {"ties": "best"}, {"empty": "drop"}):
+        evaluate(place, **other, progress=False)
+        code, output = run(*arguments)
+        assert code == 0, output
+        assert (tmp_path / "table.md").read_text() == table
+        figures = json.loads((place / "results.json").read_text())
+        assert (figures["ties"], figures["empty"], "mAP@ALL" in figures["prefixes"][0]) == ("expected", "zero", True)
+
+    few = _experiment.load_digits
+    monkeypatch.setattr(_experiment, "load_digits", lambda seed, transform: few(seed + 1, transform))
+    code, output = run(*arguments)
+    assert code == 1
+    assert "holds a training on other images" in " ".join(output.split())
+    assert (tmp_path / "table.md").read_text() == table
+    assert (place / "results.json").exists()
 
 
 def test_a_refused_grid_leaves_nothing(tmp_path):
@@ -139,3 +166,41 @@ def test_a_frozen_backbone_sees_each_image_once(few_digits, tmp_path, monkeypatc
         alone = evaluate(tmp_path / "alone" / point.folder, progress=False)
         assert results[point]["training"]["losses"] == record.losses
         assert results[point]["prefixes"][0]["mAP@ALL"] == alone["prefixes"][0]["mAP@ALL"]
+
+
+def features(encoder, images, file=None):
+    return FeatureCache(file).of(encoder, images).tensors[0]
+
+
+def test_features_of_a_replaced_photo_are_computed_again(tmp_path):
+    encoder, photo, file = HashEncoder("resnet10t", (8,), image_size=32), tmp_path / "a.png", tmp_path / "features.npz"
+    images = ImageSet([str(photo)], [0], "a", encoder.transform)
+    found = []
+    for colour in (10, 200):
+        Image.new("RGB", (32, 32), (colour, 50, 90)).save(photo)
+        os.utime(photo, (colour, colour))
+        found.append(features(encoder, images, file))
+        assert torch.equal(found[-1], features(encoder, images))
+    assert not torch.equal(*found)
+
+
+def test_features_depend_on_the_stem_and_the_branches(tmp_path):
+    images, file, start = ImageSet([np.full((9, 9), 70, np.uint8)], [0], "a"), tmp_path / "features.npz", None
+    for settings in ({"stem_stride": 4}, {"stem_stride": 2}, {"stem_stride": 2, "cut_branches": 1}):
+        encoder = HashEncoder("hrnet_w18_small", (8,), start or False, image_size=32, **settings)
+        if start is None:
+            start = tmp_path / "start"
+            encoder.save(start)
+        images.transform = encoder.transform
+        assert torch.equal(features(encoder, images, file), features(encoder, images)), settings
+
+
+def test_a_truncated_file_of_features_is_made_anew(tmp_path):
+    encoder, file = HashEncoder("resnet10t", (8,), image_size=32), tmp_path / "features.npz"
+    images = ImageSet([np.full((9, 9), 70, np.uint8)], [0], "a", encoder.transform)
+    expected = features(encoder, images, file)
+    content = file.read_bytes()
+    for size in (0, 10, len(content) // 2):
+        file.write_bytes(content[:size])
+        assert torch.equal(features(encoder, images, file), expected)
+        assert len(file.read_bytes()) == len(content)

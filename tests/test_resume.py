@@ -156,6 +156,15 @@ def test_a_finished_training_is_not_repeated(data, tmp_path):
     assert same(weights(longer), weights(through))
 
 
+def test_fewer_epochs_than_were_done_are_refused(data, tmp_path):
+    state = tmp_path / "state.safetensors"
+    train(make_head(), HashNetLoss(), data, state=state, epochs=3, **OPTIONS)
+    before = state.read_bytes()
+    with pytest.raises(ValueError, match=r"epochs must be at least 3, as state=.* has done so many, got 2"):
+        train(make_head(), HashNetLoss(), data, state=state, epochs=2, **OPTIONS)
+    assert state.read_bytes() == before
+
+
 def test_functions_without_a_name_of_their_own_resume(data, tmp_path):
     """Where an augmentation stands in memory is no setting."""
     options = OPTIONS | {"epochs": 2, "state": tmp_path / "state"}

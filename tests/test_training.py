@@ -144,6 +144,13 @@ def test_the_last_batches_of_an_epoch_make_a_step():
     assert len(steps) == 2  # after three of the four batches, and after the last
 
 
+def test_the_last_batches_of_an_epoch_count_by_their_number():
+    data, one, other = features(8), make_head(), make_head()
+    train(one, Mean(), data, **options(optimizer="sgd"))
+    train(other, Mean(), data, **options(optimizer="sgd", accumulate=4))  # one batch, which is a step of its own
+    assert torch.equal(weights(one), weights(other))
+
+
 def test_gradients_are_clipped():
     head = make_head()
     before = [parameter.detach().clone() for parameter in head.parameters()]
@@ -331,6 +338,19 @@ def test_only_the_head_of_a_frozen_backbone_learns(tmp_path):
         train(encoder, Mean(), image_set(encoder), augment=torch.abs, **options(freeze_backbone=True))
 
 
+def test_validation_does_not_change_a_frozen_backbone():
+    encoder = make().train()
+    before = copy.deepcopy(encoder.backbone.state_dict())
+    images = torch.stack([image for image, _ in image_set(encoder)])
+
+    def validate(model):
+        model(images)
+        return 1.0
+
+    train(encoder, Mean(), image_set(encoder), validate=validate, **options(freeze_backbone=True, batch_size=4))
+    assert all(torch.equal(before[key], value) for key, value in encoder.backbone.state_dict().items())
+
+
 # Teachers
 
 
@@ -362,6 +382,37 @@ def test_a_student_learns_from_images_without_labels(teacher):
     assert record.settings["loss"] is None
     assert all(torch.equal(weights[key], value) for key, value in teacher.state_dict().items())
     assert all(torch.equal(head[key], value) for key, value in student.head.state_dict().items())
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_head_that_does_not_learn_yet_does_not_decay(teacher, optimizer):
+    student = make()
+    head = weights(student.head)
+    settings = options(teacher_epochs=1, weight_decay=0.5, optimizer=optimizer)
+    train(student, None, Unlabelled(image_set(student)), teacher=teacher, **settings)
+    assert torch.equal(head, weights(student.head))
+
+
+def test_epochs_of_the_teacher_alone_are_not_the_best(teacher):
+    scores, seen = [0.9, 0.9, 0.3, 0.5, 0.4, 0.4, 0.4], []
+
+    def validate(model):
+        seen.append(weights(model))
+        return scores[len(seen) - 1]
+
+    student = make()
+    settings = options(epochs=7, teacher_epochs=2, patience=2, batch_size=4)
+    record = train(student, Mean(), image_set(student), teacher=teacher, validate=validate, **settings)
+    assert record.scores == scores[:6]  # the best is number 4; two without a better one follow
+    assert torch.equal(weights(student), seen[3])
+
+
+def test_a_teacher_stays_as_the_caller_has_it(teacher):
+    own = copy.deepcopy(teacher)
+    train(make(), None, Unlabelled(image_set(own)), teacher=own, **options(teacher_epochs=1))
+    assert all(parameter.requires_grad for parameter in own.parameters())
+    with pytest.raises(ValueError, match="teacher must have a backbone of its own, got that of the model"):
+        train(own, Mean(), image_set(own), teacher=own, **options())
 
 
 def test_the_seed_covers_the_projector(teacher):

@@ -15,6 +15,7 @@ import fasthash.unlabelled as unlabelled
 from fasthash.baselines import ITQ
 from fasthash.cli import app
 from fasthash.encoder import HashEncoder
+from fasthash.heads import HashHead
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,41 @@ def test_few_photos_are_refused(photos):
         fit(photos / "b")
     with pytest.raises(ValueError, match="seed must be at least 0, got -1"):
         fit(photos, seed=-1)
+
+
+def test_more_bits_than_features_are_refused_first(photos, monkeypatch):
+    monkeypatch.setattr(unlabelled, "encode_folder", lambda *arguments: pytest.fail("photos were read"))
+    with pytest.raises(
+        ValueError, match="must sum to at most 512, the number of features of backbone='resnet10t', got"
+    ):
+        unlabelled.fit_encoder(photos, (512, 8), "resnet10t", False, image_size=32, progress=False)
+
+
+def test_the_folder_of_the_encoder_is_checked_first(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(unlabelled, "fit_encoder", lambda *arguments, **options: pytest.fail("photos were read"))
+    (tmp_path / "there").mkdir()
+    (tmp_path / "file").write_bytes(b"x")
+    HashHead(4, (8,)).save(tmp_path / "head")
+    codes, index = tmp_path / "codes.npz", tmp_path / "codes.fh"
+    for save, force, message in (
+        ("there", False, "there exists; --force overwrites it"),
+        ("file", True, "--save must be a folder, got the file"),
+        ("head", True, "is not the card of a HashEncoder"),
+        ("codes.fh", True, "must be another file or folder"),
+    ):
+        arguments = ["encode", "package", photos, codes, "--index", index, "--save", tmp_path / save]
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments + ["--force"] * force])
+        assert result.exit_code == 1
+        assert message in " ".join(result.output.split())
+
+
+def test_the_codes_are_written_before_the_encoder(photos, tmp_path, monkeypatch):
+    made = fit(photos)
+    monkeypatch.setattr(unlabelled, "fit_encoder", lambda *arguments, **options: made)
+    monkeypatch.setattr(HashEncoder, "save", lambda *arguments: 1 / 0)
+    arguments = ["encode", "package", photos, tmp_path / "codes.npz", "--save", tmp_path / "encoder"]
+    assert CliRunner().invoke(app, [str(argument) for argument in arguments]).exit_code != 0
+    assert (tmp_path / "codes.npz").exists()
 
 
 def test_the_command(photos, tmp_path, monkeypatch):

@@ -71,6 +71,9 @@ def test_pickles_of_tensors(whole, tmp_path, suffix, wrap):
         (lambda state: state | {"extra.weight": torch.zeros(2)}, "extra.weight is no key of the network"),
         (lambda state: {"a": torch.zeros(1)}, "FIRST is missing; the first key of the file is a"),
         (lambda state: {}, "FIRST is missing: the file holds no weights"),
+        (lambda state: state | {"model": torch.zeros(2)}, "model is no key of the network"),
+        (lambda state: state | {FIRST: state[FIRST].char()}, "FIRST must hold floating-point numbers, got torch.int8"),
+        (lambda state: state | {FIRST: state[FIRST] * float("nan")}, "FIRST must be finite, found NaN or infinity"),
     ],
 )  # fmt: skip
 def test_what_differs_is_named(whole, tmp_path, change, message):

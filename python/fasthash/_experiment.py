@@ -95,6 +95,7 @@ _CHOICES = {
     "empty": get_args(Empty),
 }
 _DRAWN = ("cifar10", "parts")  # data with a split drawn by a protocol
+_LISTED = ("lists", "split")  # data whose split is in files
 _CIFAR10 = "cifar10-hhnet"  # default protocol
 _TOLD = {"n_bits", "n_classes", "labels"}  # arguments of a loss that the experiment fills in
 
@@ -111,8 +112,8 @@ class Experiment(TrainingSettings):
             `train` and `test` of class folders below `root`, split by `protocol`), "lists" (see `load_lists`), or
             "split" (a file that `Split.save` wrote).
         root: folder of the images.
-        lists: folder or npz file of the lists, or the split file.
-        protocol: name in `fasthash.data.PROTOCOLS`.
+        lists: folder or npz file of the lists, or the split file, for "lists" and "split".
+        protocol: name in `fasthash.data.PROTOCOLS`, for "cifar10", "parts" and "lists".
         backbone, weights, image_size, stem_stride, cut_branches, head, batch_norm, level_bits: see `HashEncoder`;
             weights are None or "none", "imagenet", "package", or a path.
         teacher: "package" or the folder of a saved encoder, see `fasthash.teaching.load_teacher`; the backbone learns
@@ -173,6 +174,11 @@ class Experiment(TrainingSettings):
         check_cut_branches(self.cut_branches, self.backbone)
         if self.teacher_epochs and self.teacher is None:
             raise ValueError(f"teacher_epochs must be 0 without a teacher, got {self.teacher_epochs}")
+        if self.teacher_weight != TrainingSettings.teacher_weight and self.teacher is None:
+            usual_weight = TrainingSettings.teacher_weight
+            raise ValueError(f"teacher_weight must be {usual_weight} without a teacher, got {self.teacher_weight}")
+        if self.teacher_epochs >= self.epochs:  # the hash layer would not learn
+            raise ValueError(f"teacher_epochs must be below epochs={self.epochs}, got {self.teacher_epochs}")
         if self.freeze_backbone and (self.teacher is not None or self.augment != "none"):
             name = "augment" if self.teacher is None else "teacher"
             usual = "'none'" if self.teacher is None else "None"
@@ -196,13 +202,18 @@ class Experiment(TrainingSettings):
         self._check_data()
 
     def _check_data(self) -> None:
+        if self.lists is not None and self.data not in _LISTED:
+            raise ValueError(f"lists must be None for data={self.data!r}, which has none, got {self.lists!r}")
+        rules = None if self.protocol is None else find_protocol(self.protocol)
+        if rules is not None and self.data not in (*_DRAWN, "lists"):
+            raise ValueError(f"protocol must be None for data={self.data!r}, which has none, got {self.protocol!r}")
         if self.data in ("folder", "cifar10", "parts") and self.root is None:
             raise ValueError(f"root must name the folder of the images for data={self.data!r}, got None")
-        if self.data in ("lists", "split") and self.lists is None:
+        if self.data in _LISTED and self.lists is None:
             raise ValueError(f"lists must name the lists or the split file for data={self.data!r}, got None")
         if self.data == "parts" and self.protocol is None:
             raise ValueError("protocol must say how the images are split for data='parts', got None")
-        if self.protocol is not None and find_protocol(self.protocol).draw == "lists" and self.data in _DRAWN:
+        if rules is not None and rules.draw == "lists" and self.data in _DRAWN:
             raise ValueError(
                 f"protocol must be one that is drawn for data={self.data!r}, got {self.protocol!r}, which is published "
                 "as lists alone; see data='lists'"
@@ -230,7 +241,7 @@ class Experiment(TrainingSettings):
             return True
         if self.data in _DRAWN:
             return PROTOCOLS[self.protocol or _CIFAR10].n_validation > 0
-        return None if self.data in ("lists", "split") else False
+        return None if self.data in _LISTED else False
 
     def check_here(self) -> None:
         """Check the settings against this machine and the loss, before images are read or weights are downloaded.

@@ -18,7 +18,7 @@ with needs_extra("train"):
     from safetensors.torch import save_file
     from torch import Tensor, nn
 
-__all__ = ["read_state", "write_state"]
+__all__ = ["read_facts", "read_state", "write_state"]
 
 _VERSION = 1
 
@@ -50,6 +50,26 @@ def write_state(
         put(draft, path)
 
 
+def read_facts(path: Path) -> dict[str, Any]:
+    """Read the facts of a state from `write_state`, without its tensors.
+
+    Raises:
+        ValueError: the file is not such a state.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return _facts(file)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} does not hold a training: {brief(error)}") from error
+
+
+def _facts(file: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((file.metadata() or {})["fasthash"])
+    if not is_version(facts.pop("version"), (_VERSION,)):
+        raise ValueError("it is of another version")
+    return facts
+
+
 def read_state(
     path: Path, task: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor] | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensor] | None]:
@@ -60,9 +80,7 @@ def read_state(
     """
     try:
         with safe_open(str(path), framework="pt") as file:
-            facts = json.loads((file.metadata() or {})["fasthash"])
-            if not is_version(facts.pop("version"), (_VERSION,)):
-                raise ValueError("it is of another version")
+            facts = _facts(file)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
         task.load_state_dict(_below("task", tensors))
         state: dict[int, dict[str, Tensor]] = {}

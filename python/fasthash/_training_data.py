@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import mmap
+import os
 import random
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -141,27 +143,33 @@ def features_of(
 
 
 class FeatureCache:
-    """Features of images by path or content, for trainings and evaluations that share a frozen backbone.
+    """Features of images by file or content, for trainings and evaluations that share a frozen backbone.
 
-    It holds those of one backbone and one transform; another pair replaces them.
+    It holds those of one backbone and one transform; another pair replaces them. A file is known by its path, size and
+    time of change.
 
     Args:
-        file: npz file that keeps the features for later processes; None keeps them in memory alone.
+        file: npz file that keeps the features for later processes, made anew if it is damaged; None keeps them in
+            memory alone.
     """
 
     def __init__(self, file: Path | None = None) -> None:
         self._file, self._key = file, ""
         self._rows: dict[str, torch.Tensor] = {}
-        if file is not None and file.exists():
-            with np.load(file, allow_pickle=False) as kept:
-                self._key = str(kept["key"])
-                self._rows = dict(zip(kept["names"].tolist(), torch.from_numpy(kept["features"]), strict=True))
+        if file is None or not file.exists():
+            return
+        try:
+            with file.open("rb") as content, np.load(content, allow_pickle=False) as kept:
+                key, names, features = str(kept["key"]), kept["names"].tolist(), torch.from_numpy(kept["features"])
+            self._rows, self._key = dict(zip(names, features, strict=True)), key
+        except (AttributeError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile):
+            pass  # the file is damaged: all features are computed again
 
     def of(self, encoder: HashEncoder, images: ImageSet, batch_size: int = 64, num_workers: int = 0) -> TensorDataset:
         """Return pairs (features, label) of all images, in their order; compute those that are not known."""
         if (key := _identity(encoder)) != self._key:
             self._key, self._rows = key, {}
-        names = [str(content_hash(one) if isinstance(one, np.ndarray) else one) for one in images.images]
+        names = [_name(image) for image in images.images]
         new = np.array([name not in self._rows for name in names], bool)
         if new.any():
             device = encoder._weight().device
@@ -179,9 +187,21 @@ class FeatureCache:
         partial.replace(self._file)
 
 
+def _name(image: Any) -> str:
+    """Identify an image: a photo that replaces another under the same path has another name."""
+    if isinstance(image, np.ndarray):
+        return str(content_hash(image))
+    try:
+        found = os.stat(image)
+    except (OSError, TypeError):  # reading the image says what is wrong
+        return str(image)
+    return f"{os.fspath(image)}|{found.st_size}|{found.st_mtime_ns}"
+
+
 def _identity(encoder: HashEncoder) -> str:
     """Digest of everything that features of an image depend on."""
-    settings = encoder.backbone_name, encoder.image_size, encoder.mean, encoder.std, encoder.interpolation
+    settings = [encoder.backbone_name, encoder.image_size, encoder.mean, encoder.std, encoder.interpolation]
+    settings += [encoder.stem_stride, encoder.cut_branches]
     digest = hashlib.sha256(repr(settings).encode())
     for name, tensor in encoder.backbone.state_dict().items():
         digest.update(name.encode())

@@ -185,7 +185,7 @@ class Run:
             if self.reads_every_step:
                 self._check(epoch, values[-1:], step)
                 shown["loss"] = f"{float(values[-1]):.4f}"
-            self._learn(loss, last=step + 1 == n_steps, step=step)
+            self._learn(loss, step, n_steps)
             bar.set_postfix(shown, refresh=False)
             bar.update()
         self._check(epoch, values)
@@ -201,14 +201,20 @@ class Run:
             if self.scores:
                 self.log.add_scalar("validation", self.scores[-1], epoch + 1)
 
-    def _learn(self, loss: torch.Tensor, last: bool, step: int) -> None:
+    def _learn(self, loss: torch.Tensor, step: int, n_steps: int) -> None:
         """Add the gradients of a batch; step after every `accumulate` batches, and after the last of an epoch."""
         n = self.settings.accumulate
-        steps = last or (step + 1) % n == 0
+        first = step // n * n
+        size = min(n, n_steps - first)  # the last batches of an epoch may be fewer
+        steps = step + 1 == first + size
         with nullcontext() if steps else self.accelerator.no_sync(self.model):
-            self.accelerator.backward(loss / n)
+            self.accelerator.backward(loss / size)
         if not steps:
             return
+        if math.isinf(self.task.teacher_weight):
+            # With the zeros of `Task.forward` as gradients, weight decay and momentum would still move the head.
+            for parameter in head_of(self.task.model).parameters():
+                parameter.grad = None
         if self.settings.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.stepper.step()
@@ -236,12 +242,24 @@ class Run:
         (score,) = broadcast_object_list(scores)  # all processes must decide alike
         if not math.isfinite(score):
             raise ValueError(f"validate must return a finite number, got {score}")
-        if score > max(self.scores, default=-math.inf):
-            self.best = {name: tensor.detach().clone() for name, tensor in self.task.model.state_dict().items()}
         self.scores.append(score)
+        *before, last = self._hashing_scores() or [-math.inf]
+        if last > max(before, default=-math.inf):
+            self.best = {name: tensor.detach().clone() for name, tensor in self.task.model.state_dict().items()}
 
     def _epochs_since_best(self) -> int:
-        return len(self.scores) - 1 - self.scores.index(max(self.scores)) if self.scores else 0
+        scores = self._hashing_scores()
+        return len(scores) - 1 - scores.index(max(scores)) if scores else 0
+
+    def _hashing_scores(self) -> list[float]:
+        """Return the scores of the epochs that learn from the loss.
+
+        In the epochs of the teacher alone, the head does not learn, so that their scores say nothing. If all
+        epochs learn from the teacher alone, return all scores.
+        """
+        alone = self.settings.teacher_epochs if self.settings.teacher_epochs < self.settings.epochs else 0
+        first = len(self.losses) - len(self.scores)  # the epoch of the first score
+        return self.scores[max(0, alone - first) :]
 
     def _write(self) -> None:
         if self.state is None:
@@ -276,6 +294,11 @@ class Run:
         facts, self.best = read_state(state, self.task, self.optimizer, average)
         if differ := changed_settings(self.facts, facts["settings"]):
             raise ValueError(f"state={str(state)!r} is of a training with other settings: {'; '.join(differ)}")
+        if self.settings.epochs < (done := len(facts["losses"])):
+            raise ValueError(
+                f"epochs must be at least {done}, as state={str(state)!r} is of a training that has done so many, "
+                f"got {self.settings.epochs}"
+            )
         self.losses, self.scores, self._seconds_before = facts["losses"], facts["scores"], facts["seconds"]
         if self.average is not None:
             self.average.steps = facts["steps"]

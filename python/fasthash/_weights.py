@@ -102,7 +102,10 @@ def read_tensors(file: Path, given: Path) -> State:
             f"pretrained={str(given)!r} must hold tensors by name and nothing else: other pickles are refused, because "
             f"loading one can run any code in it; save the state_dict() of the network ({type(error).__name__})"
         ) from error
-    while isinstance(held, dict) and (inner := next((held[name] for name in _HOLDERS if name in held), None)):
+    while isinstance(held, dict):  # a network may also have a tensor with the name of a holder
+        inner = next((held[name] for name in _HOLDERS if isinstance(held.get(name), dict)), None)
+        if inner is None:
+            break
         held = inner
     if not isinstance(held, dict) or not all(isinstance(tensor, Tensor) for tensor in held.values()):
         raise FormatError(f"pretrained={str(given)!r} must hold tensors by name, got {type(held).__name__}")
@@ -123,7 +126,8 @@ def fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], classifier:
         A tensor for every key of `expected`, of the same shape.
 
     Raises:
-        ValueError: a key or shape differs; the message names the first one, or the prefix of all keys.
+        ValueError: a key or shape differs, or weights are integers or not finite; the message names the first one, or
+            the prefix of all keys.
     """
     found = dict(state)
     while prefix := next((each for each in _PREFIXES if _is_prefix(each, found, expected)), None):
@@ -149,6 +153,11 @@ def _check_equal_keys(found: State, expected: Mapping[str, Tensor]) -> None:
             raise ValueError(f"{key} is missing{_shared_prefix(key, found)}")
         if found[key].shape != tensor.shape:
             raise ValueError(f"{key} has shape {tuple(found[key].shape)}, expected {tuple(tensor.shape)}")
+        if tensor.is_floating_point():
+            if not found[key].is_floating_point():  # such as int8 of a quantised network, which lack their scale
+                raise ValueError(f"{key} must hold floating-point numbers, got {found[key].dtype}")
+            if not torch.isfinite(found[key].float()).all():
+                raise ValueError(f"{key} must be finite, found NaN or infinity")
     if extra := next((key for key in found if key not in expected), None):
         raise ValueError(f"{extra} is no key of the network")
 

@@ -280,7 +280,7 @@ class HashEncoder(Hasher):
         """Write the network to a file for programs without fasthash.
 
         The file takes a batch of images as `transform` makes them, of any number and of `image_size`, and gives the raw
-        outputs, whose signs are the code: bit j is 1 where output j is above 0, see `fasthash.sign_codes`.
+        outputs, whose signs are the code: bit j is 1 where output j is 0 or above, see `fasthash.sign_codes`.
 
         Args:
             form: "onnx" (extra `export`), whose input is named "images" and whose output "outputs", or "torchscript".

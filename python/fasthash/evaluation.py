@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._checks import check_path
+from fasthash._checks import check_int, check_path
 from fasthash._extras import needs_extra
 from fasthash.codes import sign_codes
 from fasthash.experiment import Experiment, read_config
@@ -21,11 +21,12 @@ from fasthash.metrics import code_diagnostics, histograms, mean_average_precisio
 from fasthash.results import SearchResult
 
 with needs_extra("train"):
+    from fasthash._checkpoint import read_card
     from fasthash._training_data import FeatureCache
     from fasthash.data import ImageSet, Split
     from fasthash.encoder import HashEncoder
 
-__all__ = ["PICTURES", "evaluate"]
+__all__ = ["PICTURES", "evaluate", "map_name"]
 
 PICTURES = ("pr_curves.png", "training.png", "neighbours.png")
 _NEIGHBOURS = 10  # neighbours of each query in the contact sheet
@@ -62,12 +63,14 @@ def evaluate(
         and diagnostics of whole codes; the training record.
 
     Raises:
-        OSError, ValueError: the folder does not hold a trained experiment, or an option is unknown.
+        OSError, TypeError, ValueError: the folder does not hold a training that has ended, or an option is not as
+            described.
     """
     check_path("folder", folder)
+    if at is not None:
+        check_int("at", at, 1)
     folder = Path(folder)
-    _check_trained(folder)
-    experiment = read_config(folder / "experiment.json", ties=ties, empty=empty)
+    experiment = _check_trained(folder, ties=ties, empty=empty)
     encoder = HashEncoder.load(folder / "encoder").to_best_device()
     split = experiment.split(encoder.transform)
     if split.sha256 != Split.load(folder / "split.json").sha256:
@@ -86,7 +89,7 @@ def evaluate(
         gallery_labels=outputs.gallery_labels,
         query_labels=outputs.query_labels,
     )
-    cut = at if at is not None or split.rules is None else split.rules.map_at
+    cut = _cut(split, at)
     figures: dict[str, Any] = {
         "protocol": split.protocol,
         "split_sha256": split.sha256,
@@ -106,11 +109,26 @@ def evaluate(
     return figures
 
 
-def _check_trained(folder: Path) -> None:
-    """Check that a folder holds a training that has ended.
+def map_name(split: Split) -> str:
+    """Return the name of mAP in the figures, such as "mAP@ALL", where `evaluate` is given no `at`."""
+    return _map_at(_cut(split, None))
+
+
+def _cut(split: Split, at: int | None) -> int | None:
+    """Return R of mAP@R, None for the whole gallery."""
+    return at if at is not None or split.rules is None else split.rules.map_at
+
+
+def _map_at(cut: int | None) -> str:
+    return f"mAP@{'ALL' if cut is None else cut}"
+
+
+def _check_trained(folder: Path, **options: str | None) -> Experiment:
+    """Check that a folder holds a training that has ended; return its experiment, with the options given.
 
     Raises:
-        FileNotFoundError: it does not.
+        FileNotFoundError: it holds none.
+        ValueError: its encoder is of the training before it was resumed, or a setting is wrong.
     """
     if not (folder / "experiment.json").is_file():
         why = "it does not exist"
@@ -121,6 +139,17 @@ def _check_trained(folder: Path) -> None:
         raise FileNotFoundError(
             f"folder={str(folder)!r} holds a training that has not ended; fasthash train with the same settings goes on"
         )
+    experiment = read_config(folder / "experiment.json", **options)
+    record = read_card(folder / "encoder", "HashEncoder").get("training")
+    was = record["settings"] if isinstance(record, dict) and isinstance(record.get("settings"), dict) else {}
+    for name in ("epochs", "patience"):  # a resumed training may have others, and writes its encoder at the end
+        now = getattr(experiment, name)
+        if was.get(name, now) != now:
+            raise ValueError(
+                f"folder={str(folder)!r} holds a training that has not ended: {name} is {now}, and {was[name]} in its "
+                "encoder; fasthash train with the same settings goes on"
+            )
+    return experiment
 
 
 def _outputs_of_features(
@@ -153,7 +182,7 @@ def _figures(outputs: _Outputs, level_bits: tuple[int, ...], cut: int | None, ex
         else:
             value = counts.mean_average_precision(cut, experiment.ties, empty=empty)
         curve = _plain(counts.precision_recall_curve(empty=empty)._asdict())
-        rows.append({"n_bits": n_bits, f"mAP@{'ALL' if cut is None else cut}": value, "pr_curve": curve})
+        rows.append({"n_bits": n_bits, _map_at(cut): value, "pr_curve": curve})
     near, far = min(100, len(gallery)), min(1000, len(gallery))
     return {
         "prefixes": rows,

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -25,6 +25,7 @@ from fasthash.settings import changed_settings
 
 with needs_extra("train"):
     from fasthash._augmentation import augmentation
+    from fasthash._resume import read_facts
     from fasthash._training_data import FeatureCache
     from fasthash.backbones import preprocessing_of
     from fasthash.data import ImageSet, Split, audit
@@ -48,6 +49,7 @@ __all__ = [
     "Experiment",
     "Ties",
     "check_resumable",
+    "check_same_images",
     "read_config",
     "run_training",
 ]
@@ -55,6 +57,7 @@ __all__ = [
 PRESETS = ("hhnet", "hashnet", "hdhash", "hyp2", "wglhh")
 _SETTINGS, _SPLIT, _STATE = "experiment.json", "split.json", "state.safetensors"
 _SUBSETS, _SUBSET_SIZE, _SUBSET_QUERIES = 5, 1000, 0.1  # of validation, as in HHNet's code
+_FEW = 100  # validation images of which a tenth would be fewer than ten queries
 
 
 def read_config(path: str | Path | None = None, preset: str | None = None, **given: Any) -> Experiment:
@@ -120,7 +123,8 @@ def run_training(
 
     Raises:
         FileNotFoundError: images, lists or weights do not exist.
-        TypeError, ValueError: the folder holds another experiment, or a setting is wrong; see `Experiment.check_here`.
+        TypeError, ValueError: the folder holds another experiment or a training on other images, lies among the images,
+            or a setting is wrong; see `Experiment.check_here`.
     """
     check_path("folder", folder)
     folder = Path(folder)
@@ -130,6 +134,7 @@ def run_training(
     if writes:
         check_writable("folder", folder, (_SETTINGS, _SPLIT, _STATE))
     split = experiment.split(image_transform(experiment.image_size, *preprocessing_of(experiment.backbone)))
+    check_same_images(split.sha256, folder)
     images, validation = _training_images(experiment, split)
     loss = experiment.make_loss(images)
     if writes:
@@ -163,11 +168,13 @@ def run_training(
 
 
 def check_resumable(experiment: Experiment, folder: Path) -> None:
-    """Check that a folder holds no training, or a stopped one of this experiment.
+    """Check that a folder may take this experiment: it holds no training, or a stopped one of this experiment.
 
     Raises:
-        ValueError: it holds another experiment; the message names what differs.
+        ValueError: it holds another experiment, which the message compares with this one, or one that has trained for
+            more epochs; or it lies among the images of the experiment.
     """
+    _check_outside(experiment, folder)
     if not (folder / _STATE).exists():
         return
     now, was = (
@@ -177,16 +184,62 @@ def check_resumable(experiment: Experiment, folder: Path) -> None:
         raise ValueError(
             f"{folder} holds another experiment: {'; '.join(differ)}; take another folder, or remove this one"
         )
+    if experiment.epochs < (done := len(read_facts(folder / _STATE)["losses"])):
+        raise ValueError(
+            f"epochs must be at least {done}, as the training in {folder} has done so many, got {experiment.epochs}; "
+            "take another folder, or remove this one"
+        )
+
+
+def check_same_images(sha256: str, folder: Path) -> None:
+    """Check that the training in a folder, if any, has the images of a split with this hash.
+
+    A training that goes on with another split would be evaluated on images that it has trained on.
+
+    Raises:
+        ValueError: it has others.
+    """
+    if (folder / _STATE).exists() and sha256 != Split.load(folder / _SPLIT).sha256:
+        raise ValueError(
+            f"{folder} holds a training on other images than those that are there now (its {_SPLIT} has another "
+            "sha256); take another folder, or remove this one"
+        )
+
+
+def _check_outside(experiment: Experiment, folder: Path) -> None:
+    """Check that a folder is not below the class folders of the images: what a training writes would join them."""
+    below = {"folder": ("",), "parts": ("train", "test")}.get(experiment.data, ())
+    for images in (Path(experiment.root or "", name).resolve() for name in below):
+        if folder.resolve().is_relative_to(images):
+            raise ValueError(f"folder must lie outside {str(images)!r}, where the images are, got {str(folder)!r}")
 
 
 def _training_images(experiment: Experiment, split: Split) -> tuple[ImageSet, ImageSet | None]:
-    """Return the training images and the validation images, if any."""
+    """Return the training images and the validation images, if any.
+
+    Raises:
+        ValueError: no two validation images have a label in common: each epoch would get the score 0.
+    """
     images, validation = split.train, split.validation
     if experiment.hold_out:
         held = _held_out(images, experiment.hold_out, experiment.seed)
         images, validation = images.subset(~held), images.subset(held)
     experiment.check_patience(validation is not None)
+    if validation is not None and not _any_relevant(validation):
+        raise ValueError(
+            f"hold_out must hold out two or more images with a label in common, got hold_out={experiment.hold_out}, "
+            f"which takes {len(validation)} of {len(split.train)} images"
+            if experiment.hold_out
+            else f"the validation set must have two or more images with a label in common, got {len(validation)} "
+            "without; hold_out=0.1 holds out training images instead"
+        )
     return images, validation
+
+
+def _any_relevant(images: ImageSet) -> bool:
+    """Whether a label occurs twice."""
+    counts = images.labels.sum(axis=0, dtype=np.int64) if images.multi_label else np.bincount(images.labels)
+    return int(counts.max(initial=0)) > 1
 
 
 def _held_out(images: ImageSet, share: float, seed: int) -> NDArray[np.bool_]:
@@ -196,14 +249,27 @@ def _held_out(images: ImageSet, share: float, seed: int) -> NDArray[np.bool_]:
 
 
 def _validation_map(encoder: Any, images: ImageSet, seed: int) -> float:
-    """Mean mAP@ALL over random subsets of the validation images; a tenth of each subset are queries."""
+    """Mean mAP@ALL over subsets of the validation images, see `_queries_and_gallery`."""
     codes = encoder.encode(images)
-    rng = np.random.default_rng(seed)
     values = []
-    for _ in range(_SUBSETS):
-        rows = rng.permutation(len(images))[:_SUBSET_SIZE]
-        n_queries = max(1, round(_SUBSET_QUERIES * len(rows)))
-        query, gallery = rows[:n_queries], rows[n_queries:]
+    for query, gallery in _queries_and_gallery(len(images), seed):
         counts = histograms(codes[query], codes[gallery], images.labels[query], images.labels[gallery])
         values.append(counts.mean_average_precision())
     return float(np.mean(values))
+
+
+def _queries_and_gallery(n: int, seed: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Draw the rows of queries and gallery from n validation images, several times.
+
+    A tenth of each random subset are queries. Of few images each is a query against all others: a few random queries
+    may have no relevant image.
+    """
+    if n < _FEW:
+        rows = np.arange(n)
+        yield from ((rows[row : row + 1], np.delete(rows, row)) for row in range(n))
+        return
+    rng = np.random.default_rng(seed)
+    for _ in range(_SUBSETS):
+        rows = rng.permutation(n)[:_SUBSET_SIZE]
+        n_queries = round(_SUBSET_QUERIES * len(rows))
+        yield rows[:n_queries], rows[n_queries:]

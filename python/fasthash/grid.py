@@ -22,8 +22,8 @@ from fasthash._checks import check_path
 from fasthash._durable import check_writable
 from fasthash._extras import needs_extra
 from fasthash._shown import for_terminal
-from fasthash.evaluation import evaluate
-from fasthash.experiment import Experiment, check_resumable, read_config, run_training
+from fasthash.evaluation import evaluate, map_name
+from fasthash.experiment import Experiment, check_resumable, check_same_images, read_config, run_training
 
 with needs_extra("train"):
     from fasthash._training_data import FeatureCache
@@ -77,6 +77,7 @@ def make_grid(
 def run_grid(grid: Grid, folder: str | Path, say: Callable[[str], None] = print, progress: bool = True) -> Results:
     """Train and evaluate every experiment in a folder of its own, or resume; write `table.md`, `.csv` and `.tex`.
 
+    Experiments that were evaluated with other options, such as by `fasthash eval --at`, are evaluated again.
     `features.npz` keeps the features of a frozen backbone; it may be removed.
 
     Args:
@@ -90,7 +91,8 @@ def run_grid(grid: Grid, folder: str | Path, say: Callable[[str], None] = print,
 
     Raises:
         RuntimeError: this is one of several processes.
-        TypeError, ValueError, OSError: as in `run_training` and `evaluate`.
+        TypeError, ValueError, OSError: as in `run_training` and `evaluate`; such as where the folder holds trainings on
+            other images.
     """
     check_path("folder", folder)
     folder = Path(folder)
@@ -100,25 +102,60 @@ def run_grid(grid: Grid, folder: str | Path, say: Callable[[str], None] = print,
         experiment.check_here()
         check_resumable(experiment, folder / point.folder)
     check_writable("folder", folder)
+    data = _Data()
+    done = {point for point, experiment in grid.items() if _is_done(experiment, folder / point.folder, data)}
     features, results = FeatureCache(folder / "features.npz"), {}
     for number, (point, experiment) in enumerate(grid.items(), start=1):
         place = folder / point.folder
         say(f"{number} of {len(grid)}: {for_terminal(point.folder)}")
-        if not _is_done(experiment, place):
+        if point not in done:
             (place / "results.json").unlink(missing_ok=True)
             run_training(experiment, place, lambda line: None, progress, features)
             evaluate(place, progress=progress, features=features)
         results[point] = json.loads((place / "results.json").read_text())
-    for name, write in (("table.md", markdown_table), ("table.csv", csv_table), ("table.tex", latex_table)):
-        (folder / name).write_text(write(results), encoding="utf-8")
+    tables = {"table.md": markdown_table, "table.csv": csv_table, "table.tex": latex_table}
+    for name, text in {name: make(results) for name, make in tables.items()}.items():  # all or none
+        (folder / name).write_text(text, encoding="utf-8")
     return results
 
 
-def _is_done(experiment: Experiment, folder: Path) -> bool:
-    """Whether the folder holds the results of just this experiment."""
+class _Data:
+    """Hash of the split of an experiment, and the name of mAP on it; found once for all experiments on one split."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], tuple[str, str]] = {}
+
+    def of(self, experiment: Experiment) -> tuple[str, str]:
+        names = ("data", "root", "lists", "protocol", "skip_broken", "seed")
+        key = tuple(getattr(experiment, name) for name in names)
+        if key not in self._known:
+            split = experiment.split(None)
+            self._known[key] = split.sha256, map_name(split)
+        return self._known[key]
+
+
+def _is_done(experiment: Experiment, folder: Path, data: _Data) -> bool:
+    """Whether the folder holds the results of just this experiment, evaluated as the grid does it.
+
+    Raises:
+        ValueError: it holds a training on other images.
+    """
+    if not (folder / "experiment.json").exists():
+        return False
+    sha256, name = data.of(experiment)
+    check_same_images(sha256, folder)
     if not (folder / "results.json").exists():
         return False
-    return dataclasses.asdict(read_config(folder / "experiment.json")) == dataclasses.asdict(experiment)
+    if dataclasses.asdict(read_config(folder / "experiment.json")) != dataclasses.asdict(experiment):
+        return False
+    figures = json.loads((folder / "results.json").read_text())
+    return _options(figures) == (experiment.ties, experiment.empty, sha256, name)
+
+
+def _options(figures: dict[str, Any]) -> tuple[Any, ...]:
+    """Return the options and images with which figures were computed."""
+    (name,) = (name for name in figures["prefixes"][-1] if name.startswith("mAP@"))
+    return figures.get("ties"), figures.get("empty"), figures.get("split_sha256"), name
 
 
 def markdown_table(results: Results) -> str:

@@ -81,7 +81,8 @@ class Teaching(nn.Module):
 
     def __init__(self, student: HashEncoder, teacher: HashEncoder) -> None:
         super().__init__()
-        self._teacher = [teacher.backbone.eval().requires_grad_(False).to(memory_format=torch.channels_last)]
+        # `forward` runs it without gradients; its parameters keep `requires_grad`, as it belongs to the caller.
+        self._teacher = [teacher.backbone.eval().to(memory_format=torch.channels_last)]
         std, other_std = torch.tensor(student.std), torch.tensor(teacher.std)
         shift = (torch.tensor(student.mean) - torch.tensor(teacher.mean)) / other_std
         self.register_buffer("scale", (std / other_std).view(1, 3, 1, 1), persistent=False)

@@ -56,7 +56,8 @@ def train(
     an incomplete last batch is dropped. With several processes (`torchrun`, `accelerate launch`), each process has its
     own batches, and a pair loss sees only the pairs inside one process. Each epoch seeds the global generators of
     Python, numpy and torch. On the CPU, the same seed gives the same codes, even if the training was stopped and
-    resumed.
+    resumed. One exception: the state file keeps the memory that a loss has in the first process alone. With several
+    processes, a loss with a memory (`DSDHLoss`, or one with an `OutputBank`) resumes only approximately.
 
     Args:
         model: network to train.
@@ -105,6 +106,7 @@ def train(
                 dataset = features.of(model.to(device), dataset, settings.batch_size, n_workers)  # type: ignore[arg-type]
             else:
                 dataset = features_of(model, dataset, device, settings.batch_size, n_workers)
+            model.eval()  # `validate` runs the whole model, whose batch norms must keep their statistics
             learner, score = model.head, None if validate is None else lambda head: validate(model)
         task = Task(learner, loss, _teaching(model, teacher, settings.seed), settings.mixup)
         loader = _loader(dataset, augment, loss is not None, settings)
@@ -250,6 +252,8 @@ def _check_parts(
             raise TypeError(f"model must be {needed}, got {type(model).__name__}")
         if not isinstance(teacher, (HashEncoder, type(None))):
             raise TypeError(f"teacher must be a HashEncoder or None, got {type(teacher).__name__}")
+        if teacher is not None and teacher.backbone is model.backbone:
+            raise ValueError("teacher must have a backbone of its own, got that of the model")
     if settings.mixup and loss is not None and loss.needs_index:
         raise ValueError(f"mixup must be 0 with a {type(loss).__name__}, which stores a value for each image")
     if settings.gradient_checkpointing:

@@ -60,6 +60,11 @@ def fit_encoder(
     """
     check_int("seed", seed, minimum=0, maximum=2**32 - 1)
     encoder = HashEncoder(backbone, level_bits, pretrained, image_size=image_size).to_best_device().eval()
+    if encoder.n_bits > (n_features := encoder.head.n_features):  # ITQ gives a bit for each principal component
+        raise ValueError(
+            f"level_bits must sum to at most {n_features}, the number of features of backbone={backbone!r}, got "
+            f"{encoder.n_bits}"
+        )
     device = next(encoder.parameters()).device
 
     def features_of(batches: Iterable[torch.Tensor]) -> NDArray[np.float32]:

@@ -252,7 +252,10 @@ def encode(
     bits: Annotated[str | None, typer.Option(help="With 'package': levels, such as 8,16,40. Default: 64.")] = None,
     image_size: Annotated[int | None, typer.Option(help="With 'package': pixels. Default: 224.")] = None,
     save: Annotated[
-        Path | None, typer.Option(help="With 'package': folder for the encoder, which encodes further photos.")
+        Path | None,
+        typer.Option(
+            help="With 'package': folder for the encoder, which encodes further photos. If it exists, it needs --force."
+        ),
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Images per step.")] = 64,
     num_workers: Annotated[
@@ -306,8 +309,6 @@ def encode(
             raise ValueError(f"--{next(iter(unlabelled)).replace('_', '-')} needs 'package' as the encoder")
         if learns and ray:
             raise ValueError("--ray needs the folder of a checkpoint, got 'package'")
-        if save is not None:
-            not_an_input(save, images, output)
         if not ray and output.suffix.lower() != ".npz":
             raise ValueError(f"output must end with .npz, got {str(output)!r}")
         not_an_input(output, encoder, images)
@@ -315,6 +316,9 @@ def encode(
             new_file(output, force)
         if index is not None:
             new_file(index, force, encoder, images, output)
+        if save is not None:
+            new_file(save, force, images, output, index)
+            _check_replaceable(save)
         limits = given(max_bytes=max_bytes, max_pixels=max_pixels)
         network = None if learns else HashEncoder.load(encoder).to_best_device()
         parts: Iterable[Any]  # each part is (codes, paths, broken files)
@@ -332,13 +336,13 @@ def encode(
 
                 levels = (64,) if bits is None else whole_numbers("bits", bits)
                 network, encoded = fit_encoder(images, levels, image_size=image_size or 224, **options)
-                if save is not None:
-                    network.save(save)
             else:
                 encoded = network.encode_folder(images, **options)
             if encoded.paths:
                 with open(output, "wb") as file:  # given a path, numpy would append .npz to one that ends in .NPZ
                     np.savez(file, codes=encoded.codes, paths=np.array(encoded.paths, dtype=np.str_))
+            if save is not None:
+                network.save(save)
             parts, broken = [encoded], encoded.broken
         n_images = _index_parts(parts, network.level_bits, index)
     for path, reason in broken:
@@ -348,6 +352,16 @@ def encode(
     typer.echo(f"{counted(n_images, 'image')} in {for_terminal(output)}, {counted(len(broken), 'file')} skipped")
     if learns and save is None:
         typer.echo("the encoder is not saved, so that no other photo can be encoded; --save DIR saves it", err=True)
+
+
+def _check_replaceable(save: Path) -> None:
+    """Check that the folder for an encoder is one, and holds no saved object of another kind."""
+    from fasthash._checkpoint import CARD_NAME, read_card
+
+    if save.exists() and not save.is_dir():
+        raise NotADirectoryError(f"--save must be a folder, got the file {save}")
+    if (save / CARD_NAME).exists():
+        read_card(save, "HashEncoder")
 
 
 def _index_parts(parts: Iterable[Any], level_bits: tuple[int, ...], file: Path | None) -> int:

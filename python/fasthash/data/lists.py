@@ -127,7 +127,7 @@ def _read_text(path: Path) -> tuple[list[str], NDArray[Any]]:
     names: list[str] = []
     rows: list[list[int]] = []
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # programs of Windows write a mark at the start
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} must be UTF-8 text: {error}") from error
     for number, line in enumerate(lines, 1):

@@ -16,7 +16,7 @@ class CSQLoss(TargetLoss):
     """Cross-entropy of every bit to the hash centre of the classes of an image.
 
     The mean over images and bits of the binary cross-entropy of `(1 + u) / 2`, `u = tanh(z)`, to the bit of the centre,
-    plus `quantization` times the mean of `(|u| - 1)^2`.
+    plus `quantization` times the mean of `(|u| - 1)^2`. Images without labels are left out.
 
     Yuan et al., Central Similarity Quantization for Efficient Image and Video Retrieval, CVPR 2020.
 
@@ -42,4 +42,4 @@ class CSQLoss(TargetLoss):
         # (1 + tanh z) / 2 is sigmoid(2 z), whose logarithm does not overflow.
         cross_entropy = F.softplus(-2 * z * self.targets(z, labels))
         from_ones = (torch.tanh(z).abs() - 1).square()
-        return (cross_entropy + self.quantization * from_ones).sum() / max(z.numel(), 1)
+        return self.labelled_mean(cross_entropy + self.quantization * from_ones, labels)

@@ -13,7 +13,8 @@ __all__ = ["DPNLoss"]
 class DPNLoss(TargetLoss):
     """Hinge loss that pushes every output past a margin, towards the sign in the code of its class.
 
-    The mean over images of `sum_k max(0, margin - z_k t_k)`, where t is the code of the class.
+    The mean over images of `sum_k max(0, margin - z_k t_k)`, where t is the code of the class. Images without labels
+    are left out.
 
     Fan, Ng, Ju, Zhang and Chan, Deep Polarized Network for Supervised Learning of Accurate Binary Hashing Codes, IJCAI
     2020.
@@ -32,4 +33,4 @@ class DPNLoss(TargetLoss):
 
     def batch_loss(self, z: Tensor, labels: Tensor, index: Tensor | None) -> Tensor:
         """See `HashLoss.forward`."""
-        return (self.margin - z * self.targets(z, labels)).clamp(min=0).sum() / max(len(z), 1)
+        return z.shape[1] * self.labelled_mean((self.margin - z * self.targets(z, labels)).clamp(min=0), labels)

@@ -62,6 +62,8 @@ def _random_signs(n_rows: int, n_columns: int, generator: torch.Generator) -> Te
 class TargetLoss(HashLoss):
     """A loss that pulls outputs towards the codes of their classes.
 
+    Images without labels have no target; subclasses leave them out of the mean.
+
     Args:
         n_bits: columns of `z`.
         n_classes: number of classes.
@@ -97,10 +99,19 @@ class TargetLoss(HashLoss):
         """Return multi-hot labels `(B, n_classes)` in the dtype of `z`."""
         return multi_hot(labels, len(self.codes), z.dtype)
 
+    def labelled_mean(self, terms: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean of `terms (B, n_bits)` over the rows that have labels; 0 if no row has.
+
+        It multiplies by zeros and ones: choosing rows would wait for a GPU.
+        """
+        rows = self.sets(terms, labels).amax(dim=1, keepdim=True).sign()
+        return (terms * rows).sum() / (rows.sum() * terms.shape[1]).clamp(min=1)
+
     def targets(self, z: Tensor, labels: Tensor) -> Tensor:
         """Return the target code of each image, `(B, n_bits)`: the code of its class.
 
-        With several classes, each bit is the majority over their codes; fixed random bits break ties.
+        With several classes, each bit is the majority over their codes; fixed random bits break ties. Of an image
+        without classes, the code means nothing.
         """
         self.check_columns(z)
         votes = self.sets(z, labels) @ self.codes.to(z.dtype)
