@@ -54,6 +54,7 @@ _NO_MASKS = [([True, False, True], "bool")]
 # Arrays of ids, and filters of ids.
 _TOO_LARGE = [
     (np.array([1, 2, 2**63 + 2], np.uint64), ValueError, f"must fit int64, got {2**63 + 2}"),
+    (np.array([1, 2, 2**63 + 2], ">u8"), ValueError, f"must fit int64, got {2**63 + 2}"),
     ([2**64, 0, 1], ValueError, f"must fit int64, got {2**64}"),
     ([0, 1, 2**63], ValueError, f"must fit int64, got {2**63}"),
 ]

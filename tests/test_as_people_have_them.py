@@ -60,6 +60,12 @@ def test_negative_numbers_are_twos_complements(n_bits):
         np.testing.assert_array_equal(fh.codes_from_ints(np.array(values), n_bits), codes)
 
 
+def test_arrays_of_bytes_keep_zeros_at_the_end():
+    hashes = [b"\xff" * 7 + b"\0", b"\xfe" * 7 + b"\0", b"\xfe" * 6 + b"\0\1"]
+    np.testing.assert_array_equal(fh.perceptual_codes(np.array(hashes, "S8")[::2]), fh.perceptual_codes(hashes[::2]))
+    np.testing.assert_array_equal(fh.perceptual_codes(np.array(hashes[:2], "S8")), fh.perceptual_codes(hashes[:2]))
+
+
 def test_integers_agree_with_perceptual_codes():
     values = RNG.integers(0, 2**63, 20, dtype=np.uint64)
     np.testing.assert_array_equal(fh.codes_from_ints(values, 64), fh.perceptual_codes(values))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fasthash.code_files import read_codes, save_fps
+from fasthash.code_files import keys_of_archive, read_codes, save_fps
 
 CODES = np.array([[0, 255, 16], [1, 2, 171], [7, 7, 7]], dtype=np.uint8)
 TEXT = b"00FF10\n# a comment\n\n0102ab\r\n  070707\n"
@@ -70,7 +70,17 @@ def test_another_array_of_an_archive(tmp_path):
         read_codes(write(tmp_path, "npz"), array="x")
 
 
+def test_a_single_array_is_no_archive(tmp_path):
+    np.save(tmp_path / "codes.npy", CODES)
+    os.rename(tmp_path / "codes.npy", tmp_path / "codes.npz")
+    for read in (read_codes, keys_of_archive):
+        with pytest.raises(ValueError, match=r"codes.npz is no .npz file .*: it holds a single array"):
+            read(tmp_path / "codes.npz")
+
+
 def test_no_codes_of_a_known_width(tmp_path):
+    np.save(tmp_path / "words.npy", np.zeros(0, np.uint64))
+    assert read_codes(tmp_path / "words.npy").shape == (0, 8)
     np.save(tmp_path / "none.npy", CODES[:0])
     (tmp_path / "none.bin").write_bytes(b"")
     (tmp_path / "none.txt").write_bytes(b"# nothing\n")
@@ -374,6 +384,30 @@ def test_wrong_fingerprints_leave_the_old_file(tmp_path, codes, ids, n_bits, err
         save_fps(path, np.array(codes, np.uint8), ids, n_bits=n_bits)
     assert path.read_text() == "as it was"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("ids", [{"a", "b"}, frozenset("ab"), {"a": 1, "b": 2}, {"a": 1, "b": 2}.keys()])
+def test_identifiers_without_an_order_are_refused(tmp_path, ids):
+    with pytest.raises(TypeError, match="ids must be a sequence of identifiers"):
+        save_fps(tmp_path / "a.fps", np.zeros((2, 1), np.uint8), ids)
+    assert not list(tmp_path.iterdir())
+
+
+def test_fingerprints_go_where_a_link_leads_and_keep_permissions(tmp_path):
+    (tmp_path / "real").mkdir()
+    file, link = tmp_path / "real" / "a.fps", tmp_path / "a.fps"
+    file.touch(mode=0o600)
+    link.symlink_to("real/a.fps")
+    save_fps(link, np.zeros((2, 1), np.uint8))
+    assert link.is_symlink()
+    assert (file.stat().st_mode & 0o777, len(read_codes(file))) == (0o600, 2)
+
+
+def test_fingerprints_do_not_replace_pipes(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileExistsError, match="target must be a regular file or a stream of bytes"):
+        save_fps(tmp_path / "pipe", np.zeros((2, 1), np.uint8))
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_fingerprints_that_cannot_be_written(tmp_path, monkeypatch):

@@ -155,6 +155,19 @@ def test_the_index_below():
     np.testing.assert_array_equal(fh.unpack_bits(codes, 13), train)
 
 
+def test_a_changed_index_needs_another_fit():
+    train = bits(100, 13)
+    neighbors = HammingNeighbors().fit(train)
+    neighbors.index_.remove([7])
+    for search in (neighbors.kneighbors, neighbors.radius_neighbors_graph, lambda: neighbors.kneighbors_graph(train)):
+        with pytest.raises(ValueError, match="must hold the 100 training samples, but it was changed and holds 99"):
+            search()
+    neighbors.index_.add(np.packbits(train[7:8], axis=1))  # as many again, but another id
+    with pytest.raises(ValueError, match="was changed and holds 100"):
+        neighbors.kneighbors()
+    assert neighbors.fit(train).kneighbors()[0].shape == (100, 5)
+
+
 @pytest.mark.parametrize("kind", [bool, np.uint8, np.int8, np.int64, np.float32, np.float64, list, object])
 def test_bits_of_any_type(kind):
     train = bits(50, 13)
@@ -407,6 +420,17 @@ def test_checks_of_scikit_learn(estimator, check, data_of_the_checks_become_bits
 
 
 # ---- Jaccard distance ----
+
+
+@pytest.mark.parametrize("radius", [0.3, 0.4, 2 / 3])
+def test_jaccard_distances_are_those_of_scikit_learn_to_the_last_digit(radius):
+    train = bits(300, 21)
+    train = train[train.any(axis=1)]
+    theirs = NearestNeighbors(metric="jaccard", algorithm="brute", radius=radius).fit(train.astype(bool))
+    wanted = theirs.radius_neighbors_graph(mode="distance").toarray()
+    found = JaccardNeighbors(radius=radius).fit(train).radius_neighbors_graph(mode="distance")
+    assert found.data.max() <= radius  # estimators drop what is farther
+    np.testing.assert_array_equal(found.toarray(), wanted)
 
 
 @pytest.mark.parametrize("packed", [False, True])

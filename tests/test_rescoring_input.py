@@ -20,7 +20,6 @@ INFINITE[0, 39] = -np.inf
     ("value", "error", "message"),
     [
         (embeddings(3).astype(int), TypeError, "must be a float16, float32 or float64 array, got dtype int64"),
-        (embeddings(3).astype(">f4"), TypeError, "must be a float16, float32 or float64 array, got dtype >f4"),
         (embeddings(3).astype(np.longdouble), TypeError, "must be a float16, float32 or float64 array, got dtype"),
         (np.packbits(embeddings(3) > 0, axis=1), TypeError, "must be a float16, float32 or float64 array, got dtype"),
         (None, TypeError, "must be a float16, float32 or float64 array, got dtype object"),
@@ -28,7 +27,8 @@ INFINITE[0, 39] = -np.inf
         (embeddings(3, 41), ValueError, "must have shape (n, 40), got (3, 41)"),
         (NAN, ValueError, "must be finite, found nan at index [1, 2]"),
         (INFINITE, ValueError, "must be finite, found -inf at index [0, 39]"),
-        (ZERO, ValueError, "must have a length for the metric 'cosine', found 0.0 in row 2"),
+        (ZERO, ValueError, "must have lengths from 1e-150 to 1e154 for the metric 'cosine', found 0.0 in row 2"),
+        (embeddings(3) * 1e-160, ValueError, "must have lengths from 1e-150 to 1e154 for the metric 'cosine', found"),
     ],
 )
 def test_what_are_no_embeddings(value, error, message):
@@ -42,6 +42,22 @@ def test_what_are_no_embeddings(value, error, message):
             call(value)
         assert str(caught.value).startswith(f"{name.strip()} {message}")
     assert len(index) == 300
+
+
+@pytest.mark.parametrize("dtype", [">f2", ">f4", ">f8"])
+def test_the_order_of_bytes_does_not_matter(dtype):
+    index, same_index = fh.RescoringIndex(40), fh.RescoringIndex(40)
+    index.add(embeddings(300).astype(dtype))
+    same_index.add(embeddings(300).astype(dtype).astype(np.float64))
+    queries = embeddings(5, seed=2)
+    same(index.search(queries.astype(dtype)), same_index.search(queries.astype(dtype).astype(np.float64)))
+
+
+def test_ids_at_both_ends(recwarn):
+    index = fh.RescoringIndex(40)
+    index.add(embeddings(2), [-(2**63), 2**63 - 1])
+    np.testing.assert_array_equal(index.search(embeddings(2), 1).ids[:, 0], [-(2**63), 2**63 - 1])
+    assert not recwarn.list
 
 
 def test_numbers_that_the_dtype_cannot_hold():
@@ -124,4 +140,7 @@ def test_pickles_are_indices_of_their_own(tmp_path):
     other.remove(np.arange(100))
     other.add(embeddings(5, seed=4))
     assert (len(index), len(other)) == (300, 205)
+    other.add(embeddings(1, seed=5))
+    grown = pickle.dumps(other)  # its rows have spare capacity in memory
+    assert len(grown) == len(pickle.dumps(pickle.loads(grown)))
     same(index.search(embeddings(5, seed=2)), filled("int8").search(embeddings(5, seed=2)))

@@ -90,7 +90,7 @@ def counted_ids(first: int, n: int) -> NDArray[np.int64]:
 
 def as_int64(name: str, array: NDArray[Any]) -> NDArray[np.int64]:
     """Return integers as int64; copies unless they are. Raises ValueError for one that does not fit."""
-    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+    if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
         raise ValueError(f"{name} must fit int64, got {array.max()}")
     return array.astype(np.int64, copy=False)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,8 +31,8 @@ def save_fps(
     """Write fingerprints as an FPS file, which chemfp and `read_codes` read.
 
     Args:
-        target: the file, which is replaced as a whole or not at all; or a stream of bytes, such as
-            `sys.stdout.buffer`.
+        target: the file, which is replaced as a whole or not at all, and keeps its permissions; or a stream of bytes,
+            such as `sys.stdout.buffer`.
         codes: uint8 array `(n, n_bits / 8)`.
         ids: the identifier of each fingerprint: text without tabs and line ends, integers, or `uuid.UUID`. None numbers
             them from 0.
@@ -42,7 +43,7 @@ def save_fps(
     Raises:
         TypeError: `codes` is no uint8 array, or an id is of another type.
         ValueError: wrong shape, not as many ids as codes, or an id cannot stand in a line. Nothing is written.
-        OSError: the file cannot be written.
+        OSError: the file cannot be written, or there is something at `target` that is no regular file, such as a pipe.
 
     Examples:
         >>> import sys
@@ -59,11 +60,15 @@ def save_fps(
     if not isinstance(target, (str, os.PathLike)):
         target.writelines(_content(array, names, width))
         return
-    path = Path(target)
+    path = Path(os.path.realpath(target))  # a link stays one
+    if path.exists() and not path.is_file():
+        raise FileExistsError(f"target must be a regular file or a stream of bytes, got {os.fspath(target)!r}")
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with open(draft, "xb") as file:
             file.writelines(_content(array, names, width))
+        if path.exists():
+            shutil.copymode(path, draft)
         put(draft, path)
     except BaseException:
         with suppress(OSError):
@@ -83,7 +88,7 @@ def _content(codes: NDArray[np.uint8], names: list[bytes], n_bits: int) -> Itera
 
 def _names(ids: Any, n: int) -> list[bytes]:
     """The identifiers as bytes; names of files that are not UTF-8 keep their bytes."""
-    if isinstance(ids, (str, bytes)) or not isinstance(ids, (Iterable, np.ndarray)):
+    if isinstance(ids, (str, bytes, Set, Mapping)) or not isinstance(ids, (Iterable, np.ndarray)):
         raise TypeError(f"ids must be a sequence of identifiers, got {short(ids)}")
     if isinstance(ids, np.ndarray):
         check_one_axis("ids", ids)

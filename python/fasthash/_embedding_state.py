@@ -41,7 +41,7 @@ class State(NamedTuple):
     def places_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rows of some ids, which must be there."""
         first = self.ids[0] if len(self.ids) else 0
-        consecutive = len(self.ids) and self.ids[-1] - first == len(self.ids) - 1
+        consecutive = len(self.ids) and int(self.ids[-1]) - int(first) == len(self.ids) - 1  # int64 may overflow
         return self.places[ids - first if consecutive else np.searchsorted(self.ids, ids)]
 
     def best(self, queries: Floats, ids: NDArray[np.int64], k: int) -> RescoredResult:

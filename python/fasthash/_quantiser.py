@@ -41,6 +41,7 @@ DTYPES = ("int8", "float16", "float32")
 METRICS = ("cosine", "inner_product")
 MAX_DIMS = 1 << 16
 MAX_SIZE = 1e15  # largest absolute value, so that no score overflows
+_SHORTEST = 1e-150  # the squares of shorter embeddings are too small to be exact
 _HEAD_BYTES = 8  # two float32 before the numbers of a row
 _MARGIN = 16  # a value this many steps outside the ranges costs little
 _MAX_OUTSIDE = 0.01  # share of values farther outside, above which a warning is given
@@ -196,7 +197,7 @@ def pack_signs(vectors: Floats, n_bits: int, center: Floats | None) -> NDArray[n
 def check_vectors(name: str, embeddings: Any, n_dims: int, dtype: VectorDtype, metric: Metric) -> Floats:
     """Check embeddings and copy them to a float32 array, scaled to length 1 if the metric is the cosine."""
     array = own_array(name, embeddings)
-    if array.dtype not in _FLOATS:
+    if array.dtype.newbyteorder("=") not in _FLOATS:
         raise TypeError(f"{name} must be a float16, float32 or float64 array, got dtype {array.dtype}")
     if array.ndim != 2 or array.shape[1] != n_dims:
         hint = f"; for a single embedding use {name}[None]" if array.ndim == 1 else ""
@@ -206,9 +207,13 @@ def check_vectors(name: str, embeddings: Any, n_dims: int, dtype: VectorDtype, m
         raise ValueError(f"{name} must be finite, found {array[tuple(where)]} at index {where}")
     if metric == "cosine":
         lengths = np.sqrt(np.einsum("ij,ij->i", array, array, dtype=np.float64))
-        if not ((lengths > 0) & np.isfinite(lengths)).all():
-            row = int(np.argmin((lengths > 0) & np.isfinite(lengths)))
-            raise ValueError(f"{name} must have a length for the metric 'cosine', found {lengths[row]} in row {row}")
+        measured = (lengths >= _SHORTEST) & np.isfinite(lengths)
+        if not measured.all():
+            row = int(np.argmin(measured))
+            raise ValueError(
+                f"{name} must have lengths from {_SHORTEST:g} to 1e154 for the metric 'cosine', "
+                f"found {lengths[row]} in row {row}"
+            )
         return (array / lengths[:, None]).astype(np.float32)
     limit = _LARGEST_FLOAT16 if dtype == "float16" else MAX_SIZE
     if array.size and (largest := np.abs(array).max()) > limit:
@@ -225,7 +230,7 @@ def check_center(center: Any, n_dims: int) -> Center:
             raise ValueError(f"center must be None, 'mean' or a float array ({n_dims},), got {center!r}")
         return "mean"
     array = own_array("center", center)
-    if array.dtype not in _FLOATS:
+    if array.dtype.newbyteorder("=") not in _FLOATS:
         raise TypeError(f"center must be None, 'mean' or a float array ({n_dims},), got dtype {array.dtype}")
     if array.shape != (n_dims,):
         raise ValueError(f"center must have shape ({n_dims},), got {array.shape}")
@@ -237,7 +242,7 @@ def check_center(center: Any, n_dims: int) -> Center:
 def check_ranges(ranges: Any, n_dims: int) -> Floats:
     """Check ranges `(2, n_dims)` and copy them to a float32 array."""
     array = own_array("ranges", ranges)
-    if array.dtype not in _FLOATS:
+    if array.dtype.newbyteorder("=") not in _FLOATS:
         raise TypeError(f"ranges must be a float16, float32 or float64 array, got dtype {array.dtype}")
     if array.shape != (2, n_dims):
         raise ValueError(f"ranges must have shape (2, {n_dims}), got {array.shape}")

@@ -180,14 +180,19 @@ def _opened(source: Any) -> Iterator[BinaryIO]:
         yield file
 
 
+def _archive(source: Any) -> np.lib.npyio.NpzFile:
+    arrays = np.load(source, allow_pickle=False)
+    if not isinstance(arrays, np.lib.npyio.NpzFile):
+        raise ValueError("it holds a single array")
+    return arrays
+
+
 def _npz(source: Any, name: str, array: str) -> NDArray[Any]:
     try:
         with _opened(source) as file:
             if not isinstance(source, (str, os.PathLike)) or not _is_file(source):
                 file = io.BytesIO(file.read())  # an archive is read from its end
-            with np.load(file, allow_pickle=False) as arrays:
-                if not isinstance(arrays, np.lib.npyio.NpzFile):
-                    raise ValueError("it holds a single array")
+            with _archive(file) as arrays:
                 if array in arrays.files:
                     return arrays[array]
                 held = ", ".join(map(repr, arrays.files)) or "nothing"
@@ -213,7 +218,7 @@ def keys_of_archive(path: str | os.PathLike[str], array: str = "codes") -> tuple
         ValueError: it is no .npz file, or the array holds objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with _archive(path) as arrays:
             name = next((name for name in ("keys", "paths") if name in arrays.files and name != array), None)
             return None if name is None or "ids" in arrays.files else (name, arrays[name])
     except (ValueError, EOFError, zipfile.BadZipFile) as error:

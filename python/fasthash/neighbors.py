@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -265,6 +266,12 @@ class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _queries(self, X: ArrayLike | None) -> NDArray[np.uint8]:
         check_is_fitted(self)
+        n_held, next_id = len(self.index_), self.index_._impl.next_id()
+        if (n_held, next_id) != (self.n_samples_fit_, self.n_samples_fit_):
+            raise ValueError(
+                f"index_ must hold the {self.n_samples_fit_} training samples, but it was changed and holds {n_held}: "
+                "fit again, or search index_ itself"
+            )
         return self.index_.to_arrays()[0] if X is None else self._codes(X, reset=False)[0]
 
     def _codes(self, X: ArrayLike, reset: bool) -> tuple[NDArray[np.uint8], int]:
@@ -301,8 +308,8 @@ class HammingRadiusNeighbors(HammingNeighbors):
 class JaccardNeighbors(HammingNeighbors):
     """The neighbours of `sklearn.neighbors.NearestNeighbors(metric="jaccard")` over bits, from an index of fasthash.
 
-    All is as of `HammingNeighbors`, but for the distances: 1 - shared / united bits, float64 of float32 precision, as
-    of `FlatIndex(n_bits, metric="jaccard")`. Two samples without a bit set are at distance 0, as in scipy.
+    All is as of `HammingNeighbors`, but for the distances: 1 - shared / united bits, float64, the same numbers as
+    scikit-learn's. Two samples without a bit set are at distance 0, as in scipy.
 
     Args:
         n_neighbors: neighbours that `kneighbors` finds, at least 1.
@@ -334,7 +341,11 @@ class JaccardNeighbors(HammingNeighbors):
         return radius
 
     def _in_unit(self, distances: NDArray[Any]) -> NDArray[Any]:
-        return distances.astype(np.float64)
+        # The index returns float32, which tells all fractions of at most 4096 bits apart. As float64 some would be
+        # above the radius that found them, and estimators of scikit-learn would drop them.
+        values, places = np.unique(distances, return_inverse=True)
+        fractions = [float(Fraction(float(value)).limit_denominator(self.n_bits_)) for value in values]
+        return np.array(fractions, np.float64)[places].reshape(distances.shape)
 
 
 def _checked_codes(array: NDArray[Any]) -> NDArray[np.uint8]:

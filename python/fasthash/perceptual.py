@@ -71,6 +71,9 @@ def perceptual_codes(hashes: Any, *, notation: str | None = None, n_bits: int | 
         hashes = as_array("hashes", hashes)  # also what is no sequence of its own, such as a tensor
         if not _rows_of_bits(hashes):
             return codes_of_array("hashes", hashes, n_bits)
+    if isinstance(hashes, np.ndarray) and hashes.dtype.kind == "S" and hashes.ndim == 1:
+        # list(hashes) would drop the zero bytes at the end of each.
+        hashes = [row.tobytes() for row in hashes[:, None].view(f"V{hashes.dtype.itemsize}")]
     entries = list(hashes)
     if not entries:
         raise ValueError("hashes must hold at least one hash, which tells their width")
@@ -147,7 +150,7 @@ def codes_of_array(
     if array.dtype == bool and array.ndim == 2:
         codes = pack_bits(array)
     elif array.dtype.kind in "iu" and array.dtype.itemsize == 8 and _words(name, array, written):
-        words = array.reshape(len(array), -1)
+        words = array[:, None] if array.ndim == 1 else array
         codes = np.ascontiguousarray(words.astype(words.dtype.newbyteorder(">"), copy=False)).view(np.uint8)
     else:
         codes = check_codes_of_any_width(name, array, known=n_bits is not None, expression=expression)

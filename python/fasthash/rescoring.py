@@ -175,7 +175,9 @@ class RescoringIndex:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_lock"}
+        # Rows may have spare capacity, which holds what was in memory before.
+        held = {name: value for name, value in vars(self).items() if name != "_lock"}
+        return held | {"_state": self._state._replace(rows=self._state.rows.full())}
 
     def __setstate__(self, attributes: dict[str, Any]) -> None:
         vars(self).update(attributes)
