@@ -111,6 +111,9 @@ def test_help_names_the_commands(run):
         ("keys must be given", {}, "--keys must be given"),
         ("level_bits must be (8, 56), got (64,)", {"levels"}, "--levels must be 8,56, got 64"),
         ("n must be at most 1024, got 5000", {"threads"}, "--threads must be at most 1024, got 5000"),
+        ("turned must be False where x, got True", {"turned": True}, "--turned must be left out where x"),
+        ("turned must be True, got False", {"turned": False}, "--turned must be given"),
+        ("a, as in the state 'b'; c a state of its own", {}, "a, as in the index 'b'; c an index of its own"),
         ("plan must be 'auto'", {}, "plan must be 'auto'"),  # of which there is no option
         ("format='csv' or 'tsv' reads it", {}, "--format csv or tsv reads it"),
         ("give format='decimal', n_bits=64, or plan='scan'", {}, "give --format decimal --bits 64, or plan='scan'"),
@@ -126,7 +129,7 @@ def test_help_names_the_commands(run):
 def test_messages_name_options_as_they_are_typed(message, given, expected):
     from fasthash.cli._as_typed import as_typed
 
-    names = ("keep_mode", "keys", "levels", "bits", "format", "column", "threads")
+    names = ("keep_mode", "keys", "levels", "bits", "format", "column", "threads", "turned", "index")
     options = {name: f"--{name.replace('_', '-')}" for name in names} | {"k": "-k"}
     assert as_typed(message, options, given if isinstance(given, dict) else dict.fromkeys(given)) == expected
 

@@ -141,6 +141,19 @@ def test_no_command_writes_over_what_it_reads(run, codes, tmp_path, line):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_no_command_writes_into_what_was_saved(run, codes, tmp_path):
+    ok(run("build codes.npy -o codes.fhs"))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for output in ("codes.fhs/manifest", "codes.fhs/new/found.npz"):
+        result = run(f"search codes.fhs queries.npy -o {output} --force")
+        assert result.exit_code == 1, result.output
+        assert f"must be outside {os.path.realpath(tmp_path)}/codes.fhs, a saved folder" in result.stderr
+    assert "results go to stdout" in run("search codes.fhs queries.npy -o -").stderr
+    photo = "search codes.fhs queries.npy --encoder encoder --html near.png --force"
+    assert "must be a page, got near.png, which is named as a photo is" in run(photo).stderr
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="needs /dev/fd")
 def test_arrays_come_through_pipes(codes, tmp_path):
     fasthash = f"{shlex.quote(sys.executable)} -m fasthash"

@@ -345,6 +345,13 @@ def test_a_folder_whose_photos_have_gone_is_none(run, tmp_path):
         assert result.stdout.startswith("0 photos, 0 of them hashed now")
 
 
+def test_only_a_saved_index_excuses_that_photos_are_missing(run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/notes.txt").write_text("no index")
+    assert run(tmp_path / "empty", "--index", tmp_path / "state").exit_code == 1
+
+
 def test_the_output_has_a_short_name(run, photos, tmp_path):
     assert run(photos, "-o", tmp_path / "other").exit_code == 0
     assert (tmp_path / "other/index.html").exists()
@@ -361,7 +368,13 @@ def test_pairs_overwrite_nothing_unasked(run, photos, tmp_path):
     assert run(photos, "--pairs", table, "--force").exit_code == 0
     assert table.read_text() == held
     some_photo = next(photos.rglob("*.png"))
-    assert "must be a CSV file" in run(photos, "--pairs", some_photo, "--force").stderr
+    without_suffix = tmp_path / "photo"
+    without_suffix.write_bytes(some_photo.read_bytes())
+    for photo in (some_photo, without_suffix):
+        assert "must be a CSV file" in run(photos, "--pairs", photo, "--force").stderr
+    state = tmp_path / "state"
+    assert run(photos, "--index", state).exit_code == 0
+    assert "a saved folder" in run(photos, "--index", state, "--pairs", state / "card.json", "--force").stderr
     of_report = tmp_path / "report" / "duplicates.csv"
     assert "must be another file or folder than" in run(photos, "--pairs", of_report, "--force").stderr
     codes = tmp_path / "codes.hex"
@@ -369,6 +382,11 @@ def test_pairs_overwrite_nothing_unasked(run, photos, tmp_path):
     command = ["dedup", "--hashes", str(codes), "--pairs", str(codes), "--force"]
     result = typer_testing.CliRunner().invoke(app(), command)
     assert (result.exit_code, codes.read_text()) == (1, "00ff\n00fe\n")
+    hashes = tmp_path / "report" / "duplicates.csv"  # the report has a file of this name
+    hashes.write_text("phash\n00ff\n00fe\n")
+    command = ["dedup", "--hashes", str(hashes), "--column", "phash", "-o", str(hashes.parent)]
+    result = typer_testing.CliRunner().invoke(app(), command)
+    assert (result.exit_code, hashes.read_text()) == (1, "phash\n00ff\n00fe\n")
 
 
 def app():

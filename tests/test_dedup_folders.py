@@ -297,6 +297,12 @@ def test_a_file_named_as_a_row_is_not_one(run, folders):
     assert [photo["n_bytes"] for photo in report["groups"][0]] == [None, None]
 
 
+def test_what_is_no_file_is_no_photo(folders):
+    """A folder had the size of a photo, and a box to tick."""
+    found = group_hashes(np.zeros((3, 8), np.uint8), ["", "z", "z/1.png"])
+    assert [photo.n_bytes is None for photo in found.groups[0]] == [True, True, False]
+
+
 def test_hashes_that_do_not_fit(run, folders, hashes):
     np.save("none.npy", np.zeros((0, 8), np.uint8))
     for arguments, message in (
@@ -339,7 +345,10 @@ def test_names_in_quotes(tmp_path, form, end):
 
     path = tmp_path / f"names.{form}"
     path.write_text(f'phash{end}path\n00{end}"a{end} ""b"""\n\n01\n02{end}c"\n')
-    assert read_names(path, "path") == [f'a{end} "b"', "", 'c"']
+    with pytest.raises(ValueError, match=rf"names\.{form}, line 4, column 'path': a name must not be empty$"):
+        read_names(path, "path")
+    path.write_text(path.read_text().replace("\n01\n", "\n"))
+    assert read_names(path, "path") == [f'a{end} "b"', 'c"']
     path.write_text(f'phash{end}path\n00{end}a\n01{end}"b\n02{end}c\n')
     with pytest.raises(ValueError, match=rf"names\.{form}, line 3: unexpected end of data"):
         read_names(path, "path")

@@ -173,6 +173,26 @@ def test_turned_states_are_never_mixed(tmp_path):
     assert find(photos, state=state, turned=True).n_hashed == 0
 
 
+def test_the_command_calls_a_state_an_index(tmp_path, run):
+    photos, state = write_all(tmp_path / "photos", [1, 1, 2]), tmp_path / "state"
+    find(photos, state=state)
+    assert run(photos, "--index", state, "--turned").stderr == (
+        f"fasthash: --turned must be left out, as in the index {str(state)!r}; such hashes need an index of their own\n"
+    )
+
+
+def test_photos_of_any_time_are_kept(tmp_path):
+    """Times above 2**63 ns were saved, but refused when they were loaded."""
+    photos, state = write_all(tmp_path / "photos", [1, 1]), tmp_path / "state"
+    os.utime(photos / "0.bmp", ns=(10**19, 10**19))
+    time = os.stat(photos / "0.bmp").st_mtime_ns
+    if time < 2**63:
+        pytest.skip("the file system keeps no such time")
+    find(photos, state=state)
+    found = find(photos, state=state)
+    assert (found.n_hashed, found.groups[0][0].time) == (0, time)
+
+
 def as_first_release(state):
     """Make a state what the first release wrote."""
     card = json.loads((state / "card.json").read_text())
@@ -302,11 +322,17 @@ def test_a_radius_of_more_than_all_bits(tmp_path, no_hashing, hash_bits, radius)
 def test_what_cannot_be_written_is_told_before_photos_are_hashed(run, tmp_path, no_hashing):
     photos = write_all(tmp_path / "photos", [1, 2])
     file = write(tmp_path / "file.bmp", 3)
+    link = tmp_path / "link"
+    link.symlink_to("nowhere")
     (tmp_path / "taken" / "index.html").mkdir(parents=True)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/index.html").write_text("a page of another program")
     for arguments, message in (
         (["--output", file], f"--output={str(file)!r} must be a folder, but {str(file)!r} is none"),
         (["--output", file / "deep" / "er"], f"but {str(file)!r} is none"),
         (["--output", tmp_path / "taken"], "holds a folder called index.html, which must be a file"),
+        (["--output", link], f"--output={str(link)!r} must be a folder, but {str(link)!r} is none"),
+        (["--output", tmp_path / "site"], "holds an index.html that is not of an earlier report"),
         (["--index", file], f"--index={str(file)!r} must be a folder, but {str(file)!r} is none"),
         (["--index", file / "deep"], f"but {str(file)!r} is none"),
         (["--radius", 257], "radius must be at most 256, got 257"),
@@ -322,6 +348,7 @@ def test_what_cannot_be_written_is_told_before_photos_are_hashed(run, tmp_path, 
             find(photos, state=wrong)
     assert not (tmp_path / "report").exists()
     assert os.listdir(tmp_path / "taken") == ["index.html"]
+    assert (tmp_path / "site/index.html").read_text() == "a page of another program"
 
 
 def test_places_without_permission_are_told_before_photos_are_hashed(run, tmp_path, no_hashing, monkeypatch):

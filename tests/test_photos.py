@@ -1,9 +1,13 @@
 """What counts as a photo, and the pixels of photos of every mode: the same on all paths, and never blank in silence."""
 
 import io
+import os
 import sys
 import tarfile
 import types
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import numpy as np
 import pytest
@@ -13,7 +17,7 @@ pytest.importorskip("imagehash", reason="needs the extra dedup")
 from PIL import Image, ImageDraw
 
 from fasthash._photo_files import find_photos, is_photo, looks_like_photo
-from fasthash._photos import Limits, decode_photo, read_photo
+from fasthash._photos import Limits, decode_photo, photo_size, read_photo
 from fasthash._pixels import check_colour, from_array, to_rgb
 from fasthash.dedup import find_duplicates, hash_photo
 
@@ -252,7 +256,62 @@ def test_a_limit_above_the_default_lifts_that_of_pillow(tmp_path, monkeypatch):
     assert find(tmp_path, max_pixels=1920).n_photos == 1
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_the_size_from_the_header_is_that_of_the_photo(tmp_path, kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture().save(tmp_path / "photo", kind, exif=exif)
+    assert photo_size(tmp_path / "photo") == read_photo(tmp_path / "photo").size
+
+
+def test_threads_leave_the_filters_of_warnings_as_they_were(tmp_path, monkeypatch):
+    """The thread that ended last restored the filters that another one had set."""
+    picture(1).save(tmp_path / "first.png")
+    picture(2, (40, 48)).save(tmp_path / "second.png")
+    first_reads, second_reads, first_is_read = Event(), Event(), Event()
+
+    def wait_for_the_other(image, background):
+        (first_reads if image.width == 48 else second_reads).set()
+        assert (second_reads if image.width == 48 else first_is_read).wait(60)
+        return to_rgb(image, background)
+
+    monkeypatch.setattr("fasthash._photos.to_rgb", wait_for_the_other)
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(read_photo, tmp_path / "first.png")
+        assert first_reads.wait(60)
+        second = pool.submit(read_photo, tmp_path / "second.png")
+        first.result()
+        first_is_read.set()
+        second.result()
+    assert list(warnings.filters) == before
+
+
 # Which files are photos
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs long paths")
+def test_folders_may_lie_deep(tmp_path, monkeypatch):
+    """os.walk of Python 3.11 fails after a thousand."""
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1100):
+        os.mkdir("a")
+        os.chdir("a")
+    picture().save("b.png")
+    os.chdir(tmp_path)
+    try:
+        found = find_photos(tmp_path)
+        assert (found.paths, found.broken, found.n_others) == (["a/" * 1100 + "b.png"], [], 0)
+    finally:  # tools that remove folders call themselves, too
+        os.chdir(tmp_path)
+        os.rename("a", "b")
+        while os.path.isdir("b/a"):
+            os.rename("b/a", "a")
+            for name in os.listdir("b"):
+                os.remove(os.path.join("b", name))
+            os.rmdir("b")
+            os.rename("a", "b")
 
 
 def test_photos_of_all_names_are_found(tmp_path):

@@ -130,6 +130,51 @@ def test_references_cannot_be_ticked(tmp_path):
     assert "data-kept" not in new
 
 
+def kept(tmp_path, *folders, **options):
+    """Whether each file of the first group is left unticked, by its place in `tmp_path`; None for a reference."""
+    found = {}
+    for card in cards(page_of(tmp_path, *folders, **options)):
+        place = folders[0] / re.search(r">([^<>]*\.png)<", card)[1]
+        found[str(place.relative_to(tmp_path))] = "data-kept" in card if "<input" in card else None
+    return found
+
+
+def test_a_file_is_kept_rather_than_a_link_to_it(tmp_path):
+    write(tmp_path / "photos/z.png", picture(1))
+    (tmp_path / "photos/a.png").symlink_to("z.png")
+    assert kept(tmp_path, tmp_path / "photos") == {"photos/a.png": False, "photos/z.png": True}
+    page = (tmp_path / "report/index.html").read_text(encoding="utf-8")
+    assert [">link<" in card for card in cards(page)] == [True, False]
+    assert "in the order of paths, links last." in page
+    write(tmp_path / "photos/b.png", picture(1, (48, 40)))
+    assert kept(tmp_path, tmp_path / "photos") == {"photos/a.png": False, "photos/b.png": False, "photos/z.png": True}
+
+
+def test_a_file_that_a_kept_link_needs_is_kept(tmp_path, monkeypatch):
+    """The buttons ticked the photo and kept the link to it."""
+    write(tmp_path / "new/a.png", picture(1, (480, 400)))
+    write(tmp_path / "new/b.png", picture(1))
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new/via.png").symlink_to(tmp_path / "new/b.png")
+    (tmp_path / "old/link.png").symlink_to("../new/via.png")
+    expected = {"old/link.png": None, "new/a.png": False, "new/b.png": True, "new/via.png": True}
+    assert kept(tmp_path, tmp_path / "new", reference=tmp_path / "old") == expected
+    page = (tmp_path / "report/index.html").read_text(encoding="utf-8")
+    assert [">same file as a kept one<" in card for card in cards(page)] == [False, False, True, True]
+    paths = ["b.png", "b.png", "a.png"]  # one twice, as in a table
+    codes = np.zeros((3, 8), np.uint8)
+    write_report(group_hashes(codes, paths, folder=tmp_path / "new"), tmp_path / "report")
+    page = (tmp_path / "report/index.html").read_text(encoding="utf-8")
+    assert ["data-kept" in card for card in cards(page)] == [True, False, False]
+    write_report(group_hashes(codes[:2], paths[:2], folder=tmp_path / "new"), tmp_path / "report")
+    page = (tmp_path / "report/index.html").read_text(encoding="utf-8")
+    assert ["data-kept" in card for card in cards(page)] == [True, True]
+
+
+def test_times_beyond_the_calendar_are_left_out():
+    assert _review_cards.when_written(10**40) == ""
+
+
 def test_the_surest_groups_come_first(tmp_path):
     write(tmp_path / "photos/a.png", picture(1))
     write(tmp_path / "photos/a again.jpg", picture(1).resize((31, 40)), quality=20)

@@ -240,6 +240,22 @@ def test_limits(options, reason, tmp_path):
     assert find(tmp_path, **options).broken == [("a.mp4", reason)]
 
 
+def test_the_limit_of_pixels_is_exact(tmp_path):
+    """FFmpeg counts the padding of a frame, too."""
+    write(tmp_path / "a.mkv", frames(1, size=(160, 90)), "libx264", pix_fmt="yuv420p")
+    assert find(tmp_path, max_pixels=160 * 90).broken == []
+    assert find(tmp_path, max_pixels=2**40).broken == []
+
+
+def test_a_gif_of_too_many_pixels_for_pillow_is_listed(tmp_path, monkeypatch, recwarn):
+    write(tmp_path / "a.gif", frames(1, seconds=2), "gif", pix_fmt="rgb8")
+    for most in (160 * 96 - 1, 160 * 96 // 2 - 1):  # a warning, and an error
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+        found = find(tmp_path, max_pixels=10_000)
+        assert found.broken == [("a.gif", "ValueError: 160 x 96 px are more than max_pixels=10000")]
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -279,6 +295,13 @@ def test_hashes_are_kept(made, tmp_path, monkeypatch):
         find(folder, state=state, every=1)
     with pytest.raises(ValueError, match="each folder needs a state of its own"):
         find(made, state=state)
+
+
+def test_videos_of_any_time_are_kept(tmp_path):
+    path = write(tmp_path / "videos/a.mp4", frames(1, seconds=2))
+    os.utime(path, ns=(10**19, 10**19))
+    for n_hashed in (1, 0):
+        assert find(tmp_path / "videos", state=tmp_path / "state").n_hashed == n_hashed
 
 
 def test_a_run_that_is_stopped_does_not_wait_for_the_end_of_a_video(tmp_path):
@@ -379,6 +402,30 @@ def test_the_buttons_tick_no_video_with_more_than_the_largest_has(tmp_path, run)
     names = [unquote_to_bytes(re.search('data-path="([^"]*)"', label)[1]).rpartition(b"/")[2] for label in labels]
     kept = {name: "data-kept" in label for name, label in zip(names, labels, strict=True)}
     assert kept == {b"a.mp4": True, b"a small.mp4": False, b"both.mp4": True, b"b.mp4": True}
+
+
+def test_a_video_is_kept_rather_than_a_link_to_it(tmp_path, run):
+    write(tmp_path / "videos/z.mp4", frames(1))
+    (tmp_path / "videos/a.mp4").symlink_to("z.mp4")
+    (tmp_path / "old").mkdir()
+    assert run(tmp_path / "videos").exit_code == 0
+    page, shown = cards(tmp_path)
+    assert [">link<" in shown[name] for name in ("a.mp4", "z.mp4")] == [True, False]
+    assert ["data-kept" in label for label in re.findall(r"<input[^>]*>", page)] == [False, True]
+    os.rename(tmp_path / "videos/a.mp4", tmp_path / "old/a.mp4")
+    (tmp_path / "old/a.mp4").unlink()
+    (tmp_path / "old/a.mp4").symlink_to("../videos/z.mp4")
+    assert run(tmp_path / "videos", "--reference", tmp_path / "old").exit_code == 0
+    assert ["data-kept" in label for label in re.findall(r"<input[^>]*>", cards(tmp_path)[0])] == [True]
+
+
+def test_a_foreign_page_is_not_replaced(tmp_path, run):
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report/index.html").write_text("a page of another program")
+    result = run(tmp_path)
+    assert result.exit_code == 1
+    assert "choose another folder or remove the file" in result.stderr
+    assert (tmp_path / "report/index.html").read_text() == "a page of another program"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names that Windows refuses")

@@ -56,7 +56,7 @@ def check_writable(name: str, folder: Any, files: Iterable[str] = ()) -> None:
     """
     check_path(name, folder)
     place = Path(folder)
-    there = next((path for path in (place, *place.parents) if path.exists()), Path())
+    there = next((path for path in (place, *place.parents) if os.path.lexists(path)), Path())  # also a broken link
     if not there.is_dir():
         raise NotADirectoryError(f"{name}={os.fspath(folder)!r} must be a folder, but {os.fspath(there)!r} is none")
     for path in (place / file for file in files):

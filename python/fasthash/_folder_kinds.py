@@ -1,6 +1,6 @@
-"""What a folder holds, for errors where the name of an index file was expected.
+"""What a folder holds: for errors where the name of an index file was expected, and before a file is written there.
 
-Called wherever an index file is read.
+Called wherever an index file is read, and by the commands for their outputs.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from pathlib import Path
 
 from fasthash._saved_folder import CARD_NAME, parsed
 
-__all__ = ["SHARDS_BEGINNING", "folders_named"]
+__all__ = ["SHARDS_BEGINNING", "folders_named", "saved_folder_above"]
 
 SHARDS_BEGINNING = b'{"class": "ShardedIndex"'  # the first bytes of the manifest of an index in shards
+_MANIFEST_BEGINNING = b'{"class": '  # of a store or of an index in shards
 _LARGEST_CARD = 1 << 24  # bytes; only a state of many photos has a larger one
 
 # The call that opens a saved folder, for each class that its card may name.
@@ -39,16 +40,31 @@ def folders_named(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> 
         raise IsADirectoryError(f"{name} is {_kind_of_folder(Path(name))}") from error
 
 
+def saved_folder_above(path: str | os.PathLike[str]) -> str:
+    """The saved folder or store in which a path lies, at any depth; empty if there is none."""
+    for folder in Path(os.path.realpath(path)).parents:
+        if _class_in_card(folder / CARD_NAME) or _begins(folder / "manifest", _MANIFEST_BEGINNING):
+            return os.fspath(folder)
+    return ""
+
+
 def _kind_of_folder(folder: Path) -> str:
-    try:
-        with open(folder / "manifest", "rb") as file:
-            sharded = file.read(len(SHARDS_BEGINNING)) == SHARDS_BEGINNING
-    except OSError:
-        kind = _class_in_card(folder / CARD_NAME)
-        return f"a saved {kind}; {_OPENERS[kind]} opens it" if kind in _OPENERS else "a folder, not an index file"
-    if sharded:
+    manifest = folder / "manifest"
+    if _begins(manifest, SHARDS_BEGINNING):
         return "an index in shards; fasthash.distributed.ShardedIndex.open opens it"
-    return "a store; fasthash.Store opens it"
+    if _begins(manifest, b""):
+        return "a store; fasthash.Store opens it"
+    kind = _class_in_card(folder / CARD_NAME)
+    return f"a saved {kind}; {_OPENERS[kind]} opens it" if kind in _OPENERS else "a folder, not an index file"
+
+
+def _begins(file: Path, with_bytes: bytes) -> bool:
+    """Whether a file is there, can be read, and begins with some bytes."""
+    try:
+        with open(file, "rb") as opened:
+            return opened.read(len(with_bytes)) == with_bytes
+    except OSError:
+        return False
 
 
 def _class_in_card(card: Path) -> str:

@@ -140,18 +140,33 @@ def find_files(folder: str | os.PathLike[str], wanted: Callable[[str], bool]) ->
     broken: Broken = []
     n_others = 0
 
-    def unreadable(error: OSError) -> None:
-        inside = os.path.relpath(error.filename, folder)
-        if inside == os.curdir:
-            raise error
-        broken.append((inside, reason(error)))
-
-    for place, _, names in os.walk(folder, onerror=unreadable):
+    # Before Python 3.12 os.walk calls itself for each folder, and fails in folders that lie a thousand deep.
+    waiting = [os.fspath(folder)]
+    while waiting:
+        place = waiting.pop()
         inside = os.path.relpath(place, folder)
+        try:
+            with os.scandir(place) as listing:
+                entries = list(listing)
+        except OSError as error:
+            if inside == os.curdir:
+                raise
+            broken.append((inside, reason(error)))
+            continue
+        waiting += [entry.path for entry in entries if _is_folder(entry) and not os.path.islink(entry.path)]
+        names = [entry.name for entry in entries if not _is_folder(entry)]
         chosen = [name for name in names if wanted(os.path.join(place, name))]
         n_others += len(names) - len(chosen)
         paths += [os.path.normpath(os.path.join(inside, name)) for name in chosen]
     return Found(sorted(paths), sorted(broken), n_others)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, or a link to one; one that cannot be looked at is a file."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def check_photo_folder(name: str, value: Any) -> str:

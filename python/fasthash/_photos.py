@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from fasthash._checks import check_int, check_path
@@ -20,9 +21,18 @@ from fasthash._photo_files import HEAD, check_regular, readable_formats, why_unr
 from fasthash._pixels import WHITE, Colour, to_rgb
 
 with needs_extra("dedup"):
-    from PIL import ExifTags, Image
+    from PIL import ExifTags, Image, TiffImagePlugin
 
-__all__ = ["DEFAULT_LIMITS", "MAX_BYTES", "MAX_PIXELS", "Limits", "decode_photo", "photo_size", "read_photo"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "Limits",
+    "decode_photo",
+    "no_warnings",
+    "photo_size",
+    "read_photo",
+]
 
 MAX_BYTES = 1 << 28  # 256 MiB
 MAX_PIXELS = 1 << 27  # 134 million: phones of 108 megapixels pass
@@ -40,6 +50,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)  # those that exchange width and height
 
 
 @dataclass(frozen=True)
@@ -110,11 +121,9 @@ def photo_size(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) ->
     """Width and height of an image file as it is shown upright, from its header; None if it cannot be read."""
     try:
         check_regular(path)
-        with warnings.catch_warnings(), _pillow_allows(limits.max_pixels):
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=readable_formats()) as image:
-                width, height = image.size
-                return (height, width) if _orientation(image) >= 5 else (width, height)
+        with _opened(path, limits) as image:
+            width, height = _stored_size(image)
+            return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
     except Exception:  # of any kind, as of `read_photo`
         return None
 
@@ -135,16 +144,53 @@ def _read(
 ) -> Image.Image:
     if why := why_unreadable(name, head):
         raise ValueError(why)
-    with warnings.catch_warnings(), _pillow_allows(limits.max_pixels):
-        warnings.simplefilter("ignore")  # of odd metadata; images too large to be photos are errors
-        with Image.open(source, formats=readable_formats()) as image:
-            limits.check_size(*image.size)
-            if max(image.size) > _MAX_RATIO * min(image.size):
-                raise ValueError(f"{image.width} x {image.height} px is more than {_MAX_RATIO} times as long as wide")
-            image.load()
-            turn = _UPRIGHT.get(_orientation(image))
-            rgb = to_rgb(image, background)
-            return rgb if turn is None else rgb.transpose(turn)
+    with _opened(source, limits) as image:
+        limits.check_size(*image.size)
+        if max(image.size) > _MAX_RATIO * min(image.size):
+            raise ValueError(f"{image.width} x {image.height} px is more than {_MAX_RATIO} times as long as wide")
+        image.load()
+        turn = _UPRIGHT.get(_orientation(image))
+        rgb = to_rgb(image, background)
+        return rgb if turn is None else rgb.transpose(turn)
+
+
+@contextmanager
+def _opened(source: str | os.PathLike[str] | io.BytesIO, limits: Limits) -> Iterator[Image.Image]:
+    """An image file in a format that is read; without warnings of odd metadata, and images too large are errors."""
+    allowed = _pillow_allows(limits.max_pixels)
+    with no_warnings(), allowed, Image.open(source, formats=readable_formats()) as image:
+        yield image
+
+
+_quieting = Condition()
+_quiet: list[ExitStack] = []  # what restores the filters of warnings, once for each block that is open
+
+
+@contextmanager
+def no_warnings() -> Iterator[None]:
+    """A block without Python warnings, which may be open in many threads at once.
+
+    Most versions of Python have one list of filters for all threads. If each thread saved and restored it, the last one
+    could restore the list that another one had changed: so the first block changes it, and the last one restores it.
+    """
+    if getattr(sys.flags, "context_aware_warnings", False):  # each thread has filters of its own
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+        return
+    with _quieting:
+        if not _quiet:
+            before = ExitStack()
+            before.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+        _quiet.append(_quiet[0] if _quiet else before)
+    try:
+        yield
+    finally:
+        with _quieting:
+            before = _quiet.pop()
+            if not _quiet:
+                before.close()
 
 
 _allowing = Condition()
@@ -167,6 +213,13 @@ def _pillow_allows(max_pixels: int) -> Iterator[None]:
             own = _pillows_own.pop()
             if not _pillows_own:
                 Image.MAX_IMAGE_PIXELS = own
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height as the pixels lie in the file: newer versions of Pillow tell those of an upright TIFF."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return image.tag_v2[ExifTags.Base.ImageWidth], image.tag_v2[ExifTags.Base.ImageLength]
+    return image.size
 
 
 def _orientation(image: Image.Image) -> int:

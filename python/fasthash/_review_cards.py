@@ -82,20 +82,32 @@ class Review(Generic[_File]):
     """What the buttons keep: every "reference", else the "largest" file, or the "first" if none is larger than another
     one."""
 
+    chosen: set[int]
+    """Numbers of the files that `keeper` names; a symbolic link only where no other file will do."""
+
+    kept: set[int]
+    """Those that the buttons leave unticked: the chosen ones, and files that a chosen link leads to."""
+
+    links: set[int]
+    """Those that are symbolic links."""
+
     def is_kept(self, number: int) -> bool:
         """Whether the buttons leave this file unticked."""
-        if self.keeper == "reference":
-            return self.files[number].is_reference
-        return number == (self.largest if self.keeper == "largest" else 0)
+        return number in self.kept
 
     def marks(self, number: int) -> list[str]:
         """What the page says about this file within its group."""
         marks = {
             "reference, kept": self.files[number].is_reference,
             "largest": self.has_largest and number == self.largest,
-            "first": self.keeper == "first" and number == 0,
+            "first": self.keeper == "first" and number in self.chosen,
+            "same file as a kept one": number in self.kept - self.chosen,
         }
         return [text for text, holds in marks.items() if holds]
+
+    def tags(self, number: int) -> list[str]:
+        """What kind of file this is, where that matters."""
+        return ["link"] if number in self.links else []
 
 
 def review(group: list[_File], sizes: Sequence[Any]) -> Review[_File]:
@@ -105,14 +117,42 @@ def review(group: list[_File], sizes: Sequence[Any]) -> Review[_File]:
         group: the files.
         sizes: of the files, which are compared; None where a size is not known.
     """
-    known = [size for size in sizes if size is not None]
-    largest = sizes.index(max(known)) if known else None
+    trails = [[] if file.n_bytes is None else _trail(file.place) for file in group]
+    links = {i for i, trail in enumerate(trails) if len(trail) > 1}
+    preferred = sorted(range(len(group)), key=lambda i: (i in links, i))
+    first = preferred[0]
+    known = [i for i in preferred if sizes[i] is not None]
+    largest = max(known, key=sizes.__getitem__) if known else None  # the first of several
     has_largest = largest is not None and any(size != sizes[largest] for size in sizes)
-    has_reference = any(file.is_reference for file in group)
-    keeper = "reference" if has_reference else "largest" if has_largest else "first"
+    references = {i for i, file in enumerate(group) if file.is_reference}
+    if references:
+        keeper, chosen = "reference", references
+    elif largest is not None and has_largest:
+        keeper, chosen = "largest", {largest}
+    else:
+        keeper, chosen = "first", {first}
+    needed = {place for i in chosen for place in trails[i]}
+    kept = chosen | {i for i, trail in enumerate(trails) if trail and trail[0] in needed}
     # References come first in a group. Where it is too large, they give way to files that can be ticked.
-    order = sorted(range(len(group)), key=lambda i: (i not in (0, largest), group[i].is_reference, i))
-    return Review(group, sorted(order[:MAX_PER_GROUP]), largest, has_largest, keeper)
+    order = sorted(range(len(group)), key=lambda i: (i not in (0, first, largest), group[i].is_reference, i))
+    return Review(group, sorted(order[:MAX_PER_GROUP]), largest, has_largest, keeper, chosen, kept, links)
+
+
+def _trail(place: str) -> list[str]:
+    """The place of a file, then of what it leads to as a symbolic link: without any of them the file is lost."""
+    trail: list[str] = []
+    place = _in_real_folder(place)
+    while place not in trail:
+        trail.append(place)
+        if os.path.islink(place):
+            place = _in_real_folder(os.path.join(os.path.dirname(place), os.readlink(place)))
+    return trail
+
+
+def _in_real_folder(place: str) -> str:
+    """The one path of a name in a folder, so that paths through links to folders are equal; not of what it leads to."""
+    folder, name = os.path.split(place)
+    return os.path.join(os.path.realpath(folder), name)
 
 
 class Card(NamedTuple):
@@ -173,9 +213,16 @@ def check_output(output: str | os.PathLike[str]) -> None:
     """Check, before files are hashed, that a report can be written.
 
     Raises:
-        OSError: it cannot.
+        FileExistsError: the folder holds an index.html that no report has written.
+        OSError: a report cannot be written.
     """
     check_writable("output", output, REPORT_FILES)
+    as_html, as_json, _ = (Path(output) / name for name in REPORT_FILES)
+    if as_html.exists() and not as_json.exists():  # a report writes the list before the page
+        raise FileExistsError(
+            f"output={os.fspath(output)!r} holds an {as_html.name} that is not of an earlier report, as it has no "
+            f"{as_json.name}; choose another folder or remove the file"
+        )
 
 
 def write_lists(
@@ -211,6 +258,7 @@ def page(
     groups: list[Group],
     broken: Broken,
     *,
+    any_links: bool,
     where: str,
     searched: str,
     criterion: str,
@@ -226,6 +274,7 @@ def page(
     Args:
         groups: the surest first.
         broken: pairs (path, reason).
+        any_links: whether any files of the groups are symbolic links.
         where: what was searched, for the title.
         searched: how many files were searched, in what.
         criterion: which files make a group: "photos whose ...".
@@ -250,7 +299,7 @@ def page(
         lead=lead,
         note=note,
         plural=plural,
-        order=order,
+        order=f"{order}, links last" if any_links else order,
         ticked=ticked,
         keepers=" or ".join(word for word in _KEEPERS if any(group.keeper == word for group in groups)),
         shape=shape,
@@ -275,5 +324,8 @@ def as_jpeg(image: Image.Image, side: int) -> str:
 
 
 def when_written(nanoseconds: int) -> str:
-    """A time of writing as people read it."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(nanoseconds // 10**9))
+    """A time of writing as people read it; empty for one beyond the calendar of the system."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(nanoseconds // 10**9))
+    except (OSError, OverflowError, ValueError):
+        return ""

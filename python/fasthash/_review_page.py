@@ -131,6 +131,7 @@ def _page(
     return page(
         groups,
         found.broken,
+        any_links=any(each.links for each in reviews),
         where=where,
         searched=searched(found),
         criterion=f"{kind} within {counted(found.radius, 'bit')} of one another{turned}",
@@ -173,7 +174,7 @@ def _group(
                 photo.n_bytes,
                 _facts(photo, sizes.get(photo.place), found.has_paths),
                 each.marks(i),
-                _tags(photo, is_first=i == 0),
+                [*each.tags(i), *_tags(photo, is_first=i == 0)],
                 photo.is_reference,
                 each.is_kept(i),
             )

@@ -134,10 +134,10 @@ def _colour(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be #rrggbb, got {value!r}")
 
 
-_ANY_INT = _integer(-(2**63), 2**63 - 1)
+_TIME = _integer(-(2**93), 2**93)  # nanoseconds; systems count seconds in 64 bits
 _SIZE = _integer(0, 2**63 - 1)
 
-_PHOTO_FACTS = _text, _integer(0, _MAX_PHOTO_ID), _SIZE, _ANY_INT  # path, id, bytes, time
+_PHOTO_FACTS = _text, _integer(0, _MAX_PHOTO_ID), _SIZE, _TIME  # path, id, bytes, time
 
 
 def _photo(name: str, value: Any) -> None:
@@ -148,7 +148,7 @@ def _photo(name: str, value: Any) -> None:
 
 _STEPS = _list_of(_integer(0, 2**53))
 # Path, bytes, time, sample; seconds, width, height, frames, blank frames; first and last steps.
-_VIDEO_FACTS = _text, _SIZE, _ANY_INT, _text, _number, _SIZE, _SIZE, _SIZE, _SIZE, _STEPS, _STEPS
+_VIDEO_FACTS = _text, _SIZE, _TIME, _text, _number, _SIZE, _SIZE, _SIZE, _SIZE, _STEPS, _STEPS
 
 
 _FIELDS: Mapping[str, Mapping[str, _Check]] = {

@@ -10,6 +10,7 @@ import re
 
 from fasthash._extras import needs_extra
 from fasthash._photo_files import Found, check_regular, find_files
+from fasthash._photos import no_warnings
 
 with needs_extra("dedup"):
     from PIL import Image
@@ -44,10 +45,12 @@ def is_video_file(path: str | os.PathLike[str]) -> bool:
     try:
         check_regular(path)
         if suffix == ".gif":
-            with Image.open(path, formats=("GIF",)) as image:
+            with no_warnings(), Image.open(path, formats=("GIF",)) as image:
                 return bool(image.is_animated)
         with open(path, "rb", buffering=0) as file:
             return suffix not in _OTHERS and _BEGINNINGS.match(file.read(_HEAD)) is not None
+    except Image.DecompressionBombError:  # its frames are too many pixels for Pillow: the reader has a limit of its own
+        return True
     except Exception:  # what cannot be read and has no name of a video; of any kind, from Pillow
         return False
 

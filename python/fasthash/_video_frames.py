@@ -31,6 +31,7 @@ _FORMATS = "asf,avi,flv,gif,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,mp
 
 _MAX_BAD = 0.1  # share of packets that may fail to decode, as at the start of a recording
 _MISSING = 0.1, 0.5  # a file may be shorter than its header says: by this share of the length and these seconds
+_MAX_OPTION = 2**31 - 1  # FFmpeg takes no larger limit
 _RATE = 25  # frames a second where a file gives neither times nor a rate
 
 # Pillow's operation for each angle in degrees, to the left.
@@ -82,7 +83,8 @@ class VideoReader:
         limits.check_size(context.width, context.height)
         if container.duration is not None:
             limits.check_seconds(container.duration / av.time_base)
-        context.options = {"max_pixels": str(limits.max_pixels)}  # a stream may change its size
+        # A stream may change its size. FFmpeg counts the padding, too; `_image` checks each frame exactly.
+        context.options = {"max_pixels": str(min(2 * limits.max_pixels + 2**16, _MAX_OPTION))}
         context.thread_type, context.thread_count = "AUTO", n_threads
         rate = stream.average_rate or stream.guessed_rate
         self._frame_time = 1 / Fraction(rate) if rate else Fraction(1, _RATE)

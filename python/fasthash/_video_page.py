@@ -94,6 +94,7 @@ def _page(
     return page(
         groups,
         found.broken,
+        any_links=any(each.links for each in reviews),
         where=", ".join(found.folders),
         searched=f"{counted(found.n_videos, 'video')} in {', '.join(found.folders)}",
         criterion=f"videos where at least {found.min_share:.0%} of the shorter one's frames match frames of the other, "
@@ -141,7 +142,7 @@ def _group(
             video.n_bytes,
             _facts(video),
             each.marks(i),
-            [] if video is first else _tags(pairs.get((first.place, video.place))),
+            [*each.tags(i), *([] if video is first else _tags(pairs.get((first.place, video.place))))],
             video.is_reference,
             each.is_kept(i) or not any(_holds(pairs, keeper, video) for keeper in keepers),
         )

@@ -18,7 +18,7 @@ from fasthash._checks import check_bool, check_codes_of_any_width, check_int
 from fasthash._durable import check_writable
 from fasthash._hashed_files import Run, check_folders, hash_files, loaded
 from fasthash._phash import phash
-from fasthash._photo_files import Broken, find_photos
+from fasthash._photo_files import Broken, check_regular, find_photos
 from fasthash._photo_groups import Photo, PhotoSet
 from fasthash._photo_hashes import PhotoHashes
 from fasthash._photos import MAX_BYTES, MAX_PIXELS, Limits, read_photo
@@ -280,11 +280,12 @@ def group_hashes(
 
 
 def _photo_of(folder: str, path: str) -> Photo:
+    place = os.path.join(folder, path)
     try:
-        facts = os.stat(os.path.join(folder, path))
+        n_bytes = check_regular(place)
+        return Photo(path, n_bytes, 0, folder, os.stat(place).st_mtime_ns)
     except (OSError, ValueError):
         return Photo(path, None, 0, folder)
-    return Photo(path, facts.st_size, 0, folder, facts.st_mtime_ns)
 
 
 class _Job(NamedTuple):

@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -219,6 +220,10 @@ def _prepared(searcher: Searcher, call: Callable[[], object]) -> Callable[[], No
 def _why_not(name: str, gallery: NDArray[np.uint8]) -> str:
     if find_spec(name) is None:
         return f"not installed; pip install {LIBRARIES[name][0]}"
+    try:
+        import_module(name)
+    except ImportError as error:  # such as a library of the system that is missing
+        return f"cannot be imported: {error}"
     if name == "numpy" and not hasattr(np, "bitwise_count"):
         return "numpy 2.0 is needed to count bits"
     if name == "sklearn" and gallery.size * 8 > UNPACKED:

@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from fasthash import FormatError, __version__
 from fasthash._checks import check_int
 from fasthash._durable import check_writable
+from fasthash._folder_kinds import saved_folder_above
 from fasthash._shown import for_terminal
 from fasthash.cli._as_typed import as_typed
 
@@ -206,7 +207,7 @@ def new_file(path: Path, force: bool, *inputs: Path | None, otherwise: str = "--
 
     Raises:
         OSError: the file exists and `force` is not set, or its folder does not exist or cannot be written.
-        ValueError: it is one of the inputs, under any name.
+        ValueError: as of `not_an_input`.
     """
     not_an_input(path, *inputs)
     if path.exists() and not force:
@@ -219,11 +220,18 @@ def new_file(path: Path, force: bool, *inputs: Path | None, otherwise: str = "--
 
 
 def not_an_input(path: Path, *inputs: Path | str | None) -> None:
-    """Check that a file or folder to be written is not one to be read; `inputs` as of `new_file`.
+    """Check that a file or folder to be written is not one to be read, or a part of something that was saved.
+
+    Args:
+        inputs: as of `new_file`.
 
     Raises:
         ValueError: it is.
     """
+    if str(path) == "-":
+        raise ValueError("the output must be a file or folder, got -; without the option, results go to stdout")
+    if saved := saved_folder_above(path):
+        raise ValueError(f"the output must be outside {saved}, a saved folder whose files belong together, got {path}")
     for other in inputs:
         if other is not None and str(other) != "-" and _is_same(path, Path(other)):
             raise ValueError(f"the output must be another file or folder than {other}, got {path}")

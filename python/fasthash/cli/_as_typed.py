@@ -46,6 +46,9 @@ def as_typed(message: str, options: Mapping[str, str], given: Mapping[str, Any])
     """
     if match := _NO_INDEX.fullmatch(message):
         return f"{match[1]} is no index: it {match[2]}; fasthash build makes one of codes"
+    if _option("state", options) == "index":
+        message = re.sub(r"\bthe state (?=['\"])", "the index ", message)
+        message = re.sub(r"\ba state of (its|their) own$", r"an index of \1 own", message)
     return _advice(_beginning(message, options, given), options)
 
 
@@ -61,6 +64,10 @@ def _beginning(message: str, options: Mapping[str, str], given: Mapping[str, Any
     if match is None or name is None or not (match[2] or name in given or missing):
         return message
     message = message.removesuffix(", got None").replace(" must be None, ", " must be left out, ")
+    if isinstance(given.get(name), bool):  # a flag, which is typed without a value
+        message = re.sub(r"^(\w+) must be False\b", r"\1 must be left out", message)
+        message = re.sub(r"^(\w+) must be True\b", r"\1 must be given", message)
+        message = re.sub(r", got (True|False)\b", "", message)
     if match[1] == "level_bits":  # a tuple, which is typed with commas alone
         message = re.sub(r"\((\d+(?:, \d+)*),?\)", lambda levels: levels[1].replace(" ", ""), message)
     return options[name] + message[match.end(1) :]

@@ -141,7 +141,7 @@ def read_names(path: Path, column: str) -> list[str]:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no .csv or .tsv file, has no such column, or its quotes are not closed.
+        ValueError: it is no .csv or .tsv file, has no such column, a name is empty, or its quotes are not closed.
     """
     from fasthash._code_tables import table_rows
 
@@ -154,7 +154,12 @@ def read_names(path: Path, column: str) -> list[str]:
         if column not in names:
             raise ValueError(f"names must be a column of {path}: {', '.join(names)}; got {column!r}")
         place = len(names) - 1 - names[::-1].index(column)  # the last of several, as in csv.DictReader
-        return [cells[place] if place < len(cells) else "" for cells, _ in rows]
+        found = []
+        for cells, line in rows:
+            if place >= len(cells) or not cells[place]:
+                raise ValueError(f"{path}, line {line}, column {column!r}: a name must not be empty")
+            found.append(cells[place])
+        return found
 
 
 def read_array(path: Path) -> NDArray[Any]:

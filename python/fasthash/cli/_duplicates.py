@@ -34,7 +34,11 @@ def hashes_kept(index: Path | None) -> Iterator[None]:
 
 def has_run(index: Path | None) -> bool:
     """Whether an earlier run has kept hashes there."""
-    return index is not None and index.is_dir() and any(index.iterdir())
+    from fasthash._saved_folder import CARD_NAME
+
+    if index is None:
+        return False
+    return (index / CARD_NAME).is_file() or any(index.glob(f"*/{CARD_NAME}"))  # one for each of several folders
 
 
 def check_any(noun: str, n: int, found: Duplicates | DuplicateVideos, folders: Sequence[Path]) -> None:

@@ -72,17 +72,20 @@ def dedup(
         fasthash dedup --hashes hashes.csv --column phash --names path
     """
     with one_line_errors():
-        from fasthash._photo_files import is_photo
+        from fasthash._photo_files import is_photo, is_photo_file
         from fasthash._photos import Limits
         from fasthash._review_cards import REPORT_FILES
         from fasthash._review_page import as_dict, check_output, searched, write_report
         from fasthash.dedup import check_pairs, find_with_photos
 
         check_output(output)
+        report = [output / name for name in REPORT_FILES]
+        for written in report:
+            not_an_input(written, hashes, index)
         if pairs is not None:
-            if is_photo(pairs.name):
-                raise ValueError(f"--pairs must be a CSV file, got {pairs}, which is named as a photo is")
-            not_an_input(pairs, hashes, *(output / name for name in REPORT_FILES))
+            if is_photo(pairs.name) or (pairs.exists() and is_photo_file(pairs)):
+                raise ValueError(f"--pairs must be a CSV file, got {pairs}, which is a photo or is named as one")
+            not_an_input(pairs, hashes, index, output, *report)
             if pairs.exists() and not force:
                 raise FileExistsError(f"{pairs} exists; --force overwrites it")
         limits = given(max_bytes=max_bytes, max_pixels=max_pixels)
