@@ -95,6 +95,7 @@ MUTANTS = [
     Mutant("near prefixes are fewer than they may be", "cpp/src/codes/prefix_moments.h", "needed - 1)));", "needed - 1)) / 2);"),
     Mutant("scanned codes have ascending ids", SEARCH, "scanned && segment.ids_ascend()", "scanned"),
     Mutant("codes of unknown fate do no harm", SCAN, "if (fate == Fate::unknown) nearest", "if (fate == Fate::unknown && distance < 0) nearest"),
+    Mutant("leaves go on from totals of nodes", LEVELS, "totals_of_leaves_ = reads_leaves();", "totals_of_leaves_ = true;"),
     Mutant("the nearest leaf is left out", LEVELS, "smallest_score(n_needed_, largest_score(), guess_, count_of);", "smallest_score(n_needed_, largest_score(), guess_, count_of) - 1;"),
     Mutant("codes are counted as nodes", "cpp/src/search/tree_levels.h", "return {leaves.begins.data(), Leaves::kMostBegins};", "return {leaves.entries.data(), leaves.most_entries};"),
     Mutant("leaves beyond the cut are kept", LEAVES, "hit.total <= query.threshold && hit.prefix <= cut;", "hit.total <= query.threshold;"),
