@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash._photo_files import is_photo
 from fasthash._photos import DEFAULT_LIMITS, read_photo
 from fasthash._shown import counted, for_terminal
 from fasthash._thumbnails import photo_below, thumbnail
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from fasthash.cli._results import Result
 
-__all__ = ["code_of_photo", "write_page"]
+__all__ = ["check_page", "code_of_photo", "write_page"]
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -39,6 +40,12 @@ _PAGE = """<!doctype html>
 {rows}</ol>
 </html>
 """
+
+
+def check_page(path: Path) -> None:
+    """Refuse to write a page over a photo: one that is named as a photo is."""
+    if is_photo(path.name):
+        raise ValueError(f"--html must be a page, got {path}, which is named as a photo is")
 
 
 def code_of_photo(photo: Path, encoder: Path, n_bits: int) -> NDArray[np.uint8]:

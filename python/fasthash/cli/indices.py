@@ -259,7 +259,6 @@ def search(
         raise typer.BadParameter("--force needs --output or --html")
     _check_options(ray, shards=shards, replicas=replicas, address=address)
     with one_line_errors(), ExitStack() as stack:
-        from fasthash._photo_files import is_photo
         from fasthash.cli import _results, _searching
 
         if encoder is not None:  # needs Pillow, which no other search does
@@ -269,8 +268,8 @@ def search(
         for written in (output, html):
             if written is not None:
                 new_file(written, force, index, queries, allow, encoder)
-        if html is not None and is_photo(html.name):
-            raise ValueError(f"--html must be a page, got {html}, which is named as a photo is")
+        if html is not None:
+            _photo_search.check_page(html)
         _codes.one_stdin(queries, allow)
         if encoder is None and _codes.is_photo(queries, format):
             raise ValueError(
