@@ -150,7 +150,7 @@ def _trail(place: str) -> list[str]:
 
 
 def _in_real_folder(place: str) -> str:
-    """The one path of a name in a folder, so that paths through links to folders are equal; not of what it leads to."""
+    """The path of a name without links to folders in it; a link that the name itself is stays."""
     folder, name = os.path.split(place)
     return os.path.join(os.path.realpath(folder), name)
 
