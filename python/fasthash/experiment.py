@@ -57,7 +57,7 @@ __all__ = [
 PRESETS = ("hhnet", "hashnet", "hdhash", "hyp2", "wglhh")
 _SETTINGS, _SPLIT, _STATE = "experiment.json", "split.json", "state.safetensors"
 _SUBSETS, _SUBSET_SIZE, _SUBSET_QUERIES = 5, 1000, 0.1  # of validation, as in HHNet's code
-_FEW = 100  # validation images of which a tenth would be fewer than ten queries
+_FEW = 100  # with fewer validation images, a tenth of them would be less than ten queries
 
 
 def read_config(path: str | Path | None = None, preset: str | None = None, **given: Any) -> Experiment:

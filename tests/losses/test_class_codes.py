@@ -8,8 +8,8 @@ pytest.importorskip("torch", reason="the losses need torch, which the extra 'tra
 
 import torch
 
-from fasthash.losses import CSQLoss, OrthoHashLoss, class_codes, code_margin
-from loss_cases import assert_refused
+from fasthash.losses import CSQLoss, DPNLoss, OrthoHashLoss, class_codes, code_margin
+from loss_cases import LABEL_SETS, Z, assert_refused
 
 
 @pytest.mark.parametrize("n_classes", [4, 5, 16, 17, 21, 64, 80, 100, 128])
@@ -96,3 +96,16 @@ def test_random_codes():
 )
 def test_bad_arguments(make, error, message):
     assert_refused(make, error, message)
+
+
+@pytest.mark.parametrize("kind", [CSQLoss, DPNLoss])
+def test_images_without_labels_are_left_out(kind):
+    loss, labels = kind(4, 4), LABEL_SETS.clone()
+    labels[[1, 4]] = 0
+    z = Z.clone().requires_grad_()
+    value = loss(z, labels)
+    value.backward()
+    assert z.grad[[1, 4]].abs().sum() == 0
+    rows = [0, 2, 3, 5]
+    torch.testing.assert_close(value, loss(Z[rows], labels[rows]))
+    assert loss(Z, torch.zeros_like(labels)).item() == 0
