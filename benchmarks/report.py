@@ -27,7 +27,7 @@ import keep
 from fasthash import _core
 from pages import fill_page
 from report_page import draw, figures, first_page, page, readme, widths
-from report_rows import cheapest, exact_share, fixed_costs, ivf_curve, on_real_codes, us, within_radius
+from report_rows import exact_share, fixed_costs, inverted_lists, ivf_curve, on_real_codes, us, within_radius
 from workloads import cpu_name, interleaved, learned_like, one_by_one
 
 ROOT = Path(__file__).parent.parent
@@ -133,9 +133,8 @@ def hierarchical(n):
         codes, queries = learned_like(n, 1000, p)
         rival, own_flat = faiss_flat(codes), flat(codes)
         exact = own_flat.search(queries, 10)
-        point = None
-        if p is not None:
-            point = cheapest(ivf_curve(codes, queries, exact.distances, 1024 if n <= 1_000_000 else 4096), 0.999)
+        n_lists = 1024 if n <= 1_000_000 else 4096
+        ivf = None if p is None else inverted_lists(codes, queries, exact.distances, n_lists)
         few, fewer = queries[:300], queries[:8]
         for memory in ("compact", "default", "fast"):
             index = hier(codes, memory)
@@ -168,7 +167,7 @@ def hierarchical(n):
                 "to_faiss": us(seconds["faiss"], len(fewer)) / one,
                 "to_flat": us(seconds["flat"], len(fewer)) / one,
                 "codes_compared": float(work.codes_compared.mean()),
-                "ivf": None if point is None else {"nprobe": point[0], "exact": point[1], "us": us(point[2])},
+                "ivf": ivf,
             }
             rows.append(row)
             print(f"  {n:>10,} {NAMES[p]:8s} {memory:8s} {one:8.1f} us", flush=True)
@@ -230,7 +229,9 @@ def recall_against_time(n):
     codes, queries = learned_like(n, 500, 0.12)
     exact = flat(codes).search(queries, 10)
     curves = {
-        "faiss IndexBinaryIVF": [(share, us(s)) for _, share, s in ivf_curve(codes, queries, exact.distances, 512)]
+        "faiss IndexBinaryIVF": [
+            (point.exact, us(point.one)) for point in ivf_curve(codes, queries, exact.distances, 512)
+        ]
     }
     index = faiss.IndexBinaryHNSW(64, 16)
     index.hnsw.efConstruction = 80

@@ -94,6 +94,7 @@ class TopK {
     void count_pair(std::int32_t distance);
     void compact();
     static void sort_ids(std::int64_t* ids, std::size_t n);
+    static void smallest_first(std::int64_t* ids, std::size_t n, std::size_t n_wanted);
 
     std::size_t k_;
     std::size_t n_kept_;  // size of pairs_ at which compact() runs

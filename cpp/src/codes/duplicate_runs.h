@@ -6,6 +6,7 @@
 
 #include "codes/code_bits.h"
 #include "platform/array.h"
+#include "platform/prefetch.h"
 
 namespace fasthash {
 
@@ -79,7 +80,7 @@ class DuplicateRuns {
     /// Begin to read what begin(row) reads; returns about what it will return: off by less than the entries of 64 rows.
     std::size_t prefetch(std::size_t row) const {
         if (extras_.empty()) return row;
-        __builtin_prefetch(marks_.data() + row / 64);
+        prefetch_line(marks_.data() + row / 64);
         const std::size_t rank = ranks_[row / 64];
         return row + (rank == 0 ? 0 : extras_[rank - 1]);
     }

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "platform/array.h"
+#include "platform/prefetch.h"
 
 namespace fasthash {
 
@@ -92,7 +93,7 @@ class PackedNumbers {
                 std::memcpy(to, &offset, width_);
         }
     }
-    void prefetch(std::size_t i) const { __builtin_prefetch(bytes_.data() + i * width_); }
+    void prefetch(std::size_t i) const { prefetch_line(bytes_.data() + i * width_); }
 
  private:
     std::int64_t smallest_ = 0;

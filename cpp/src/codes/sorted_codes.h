@@ -10,6 +10,7 @@
 #include "codes/row_ids.h"
 #include "fasthash/codes.h"
 #include "platform/array.h"
+#include "platform/prefetch.h"
 
 namespace fasthash {
 
@@ -45,7 +46,7 @@ class SortedCodes final : public GroupSource, public RowIds {
     /// Rows or tails, tail_bytes() wide. Null if the layout is byte-major.
     const std::uint8_t* tails() const { return byte_major_ ? nullptr : tails_.data(); }
     void prefetch_code(std::size_t row) const {
-        if (!byte_major_) __builtin_prefetch(tails_.data() + row * tail_bytes());
+        if (!byte_major_) prefetch_line(tails_.data() + row * tail_bytes());
     }
     std::size_t tail_bytes() const { return n_bytes_ - n_dropped_; }
     std::size_t n_dropped() const { return n_dropped_; }

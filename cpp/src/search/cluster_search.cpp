@@ -22,6 +22,7 @@ ClusterSearch::ClusterSearch(const ArrangedCodes& codes, Visibility visibility, 
       distances_(block.queries.n * centroids_.n),
       nearest_(block.queries.n),
       left_(block.queries.n, NumberRange{0, 0}),
+      near_(centroids_.n),
       exact_(block.share >= 1),
       most_compared_(static_cast<std::int64_t>(std::ceil(block.share * static_cast<double>(codes.n_rows())))),
       last_visited_(block.queries.n, UINT32_MAX),
@@ -97,8 +98,14 @@ void ClusterSearch::list_others(std::uint32_t query) {
     const std::int32_t farthest = distance(query, nearest_[query]) + 2 * most;  // half of the difference is a bound
     const std::uint16_t* distances = distances_.data() + query * centroids_.n;
     left_[query].begin = others_.size();
+    // Which clusters are near can hardly be predicted, so that this loop has no branches.
+    std::size_t n_near = 0;
     for (std::uint32_t c = 0; c < centroids_.n; ++c) {
-        if (distances[c] > farthest) continue;
+        near_[n_near] = c;
+        n_near += distances[c] <= farthest ? 1 : 0;
+    }
+    for (std::size_t i = 0; i < n_near; ++i) {
+        const std::uint32_t c = near_[i];
         const Annulus radii = codes_.radii(c);
         const std::int32_t least = bound(query, c, radii);
         if (least > most || c == nearest_[query] || radii.empty()) continue;
@@ -151,7 +158,7 @@ void ClusterSearch::visit(std::uint32_t cluster, const std::uint32_t* queries, s
     }
     if (all.empty()) return;
     const NumberRange rows = codes_.rows(cluster, all);
-    const std::size_t n_together = groups_of_call(codes_.n_bytes()) * kGroup;
+    const std::size_t n_together = groups_of_call(centroids_.n_bytes) * kGroup;
     std::int32_t radius = all.first;
     for (std::size_t begin = rows.begin; begin < rows.end;) {
         const std::size_t end = std::min(rows.end, (begin / n_together + 1) * n_together);

@@ -64,6 +64,7 @@ class ClusterSearch {
     // share of the codes may be compared.
     std::vector<std::uint32_t> others_;
     std::vector<NumberRange> left_;  // of each query: its part of others_ that is still to be visited
+    Array<std::uint32_t> near_;      // of one query: clusters that may be visited
     const bool exact_;
     const std::int64_t most_compared_;
     std::vector<Visit> visits_;

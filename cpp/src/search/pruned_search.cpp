@@ -5,6 +5,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "platform/prefetch.h"
 #include "search/kept_scan.h"
 #include "search/leaf_search.h"
 #include "search/tree_levels.h"
@@ -212,7 +213,7 @@ void TreeSearch<Totals>::read(NumberRange rows) {
     constexpr std::size_t kRanges = 64;
     stats_.codes_compared += static_cast<std::int64_t>(rows.size());
     if (codes_.tails() != nullptr && codes_.n_dropped() == 0) {
-        __builtin_prefetch(codes_.tails() + rows.begin * codes_.n_bytes());
+        prefetch_line(codes_.tails() + rows.begin * codes_.n_bytes());
         ranges_.push_back({static_cast<std::uint32_t>(rows.begin), static_cast<std::uint32_t>(rows.end)});
         if (ranges_.size() == kRanges) read_ranges();
         return;

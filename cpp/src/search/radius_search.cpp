@@ -5,6 +5,7 @@
 
 #include "codes/code_bits.h"
 #include "fasthash/threads.h"
+#include "platform/prefetch.h"
 #include "search/search_cost.h"
 
 namespace fasthash {
@@ -160,7 +161,7 @@ class RadiusSearch {
         const std::uint64_t end = std::uint64_t{1} << n_bits_;
         for (std::uint32_t flips = (1u << distance) - 1; flips < end; flips = next_with_same_count(flips)) {
             values_[n_values_++] = value ^ flips;
-            __builtin_prefetch(table.begin.data() + (value ^ flips));
+            prefetch_line(table.begin.data() + (value ^ flips));
             if (n_values_ == kTogether) read_ranges();
             if (flips == 0) break;
         }
@@ -179,7 +180,7 @@ class RadiusSearch {
                 const auto row = static_cast<std::size_t>(table.rows[at]);
                 const std::uint8_t* byte = codes_.groups(row / kGroup, 1, scratch_) + row % kGroup;
                 std::size_t b = first;
-                for (std::size_t j = 0; j < kFirst; ++j, b = next_byte(b)) __builtin_prefetch(byte + b * kGroup);
+                for (std::size_t j = 0; j < kFirst; ++j, b = next_byte(b)) prefetch_line(byte + b * kGroup);
                 rows_[n_rows_++] = row;
                 if (n_rows_ == kTogether) compare();
             }

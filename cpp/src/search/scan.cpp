@@ -53,13 +53,13 @@ void BlockScan::run(NumberRange rows, const std::vector<std::uint32_t>& queries,
 
 void BlockScan::compare(NumberRange groups, const std::vector<std::uint32_t>& queries, Stopper& stopper) {
     for (const std::uint32_t query : queries) waiting_.refresh(query);
-    const std::size_t per_call = groups_of_call(codes_.n_bytes());
+    const std::size_t per_call = groups_of_call(queries_.n_bytes);
     std::size_t n_calls = 0;
     for (first_group_ = groups.begin; first_group_ < groups.end; first_group_ += per_call) {
         const std::size_t n = std::min(per_call, groups.end - first_group_);
         groups_ = codes_.groups(first_group_, n, scratch_);
         kernels().scan_groups({prepared_.data(), queries.data(), queries.size(), waiting_.thresholds(), groups_, n,
-                               codes_.n_bytes(), this});
+                               queries_.n_bytes, this});
         waiting_.settle();
         if (++n_calls % 16 == 0 && stopper.stopped()) return;
     }
@@ -70,7 +70,7 @@ void BlockScan::compare(NumberRange groups, const std::vector<std::uint32_t>& qu
 // itself, nearly all fall out again. Returns the number of groups.
 std::size_t BlockScan::take_sample(NumberRange groups, const std::vector<std::uint32_t>& queries, Stopper& stopper) {
     const std::size_t k = nearest_[0].k(), n = sample_size(groups.size(), k);
-    if (n == 0 || entries_.restricted() || (safe_cuts_ != nullptr && codes_.n_bytes() > kMostPartBytes)) return 0;
+    if (n == 0 || entries_.restricted() || (safe_cuts_ != nullptr && queries_.n_bytes > kMostPartBytes)) return 0;
     without_sample_.clear();
     with_sample_.clear();
     for (const std::uint32_t query : queries) (needs_sample(query) ? with_sample_ : without_sample_).push_back(query);
@@ -81,17 +81,17 @@ std::size_t BlockScan::take_sample(NumberRange groups, const std::vector<std::ui
         TopK& nearest = nearest_[query];
         const std::uint8_t* prepared = prepared_.data() + query * stride_;
         if (safe_cuts_ == nullptr) {
-            sample_.compare(prepared, codes, n, codes_.n_bytes());
+            sample_.compare(prepared, codes, n, queries_.n_bytes);
         } else {
             const SafeCuts::Parts parts = safe_cuts_->parts(query);
-            sample_.compare(prepared, codes, n, codes_.n_bytes(), parts.parts, parts.n_parts, parts.by_part);
+            sample_.compare(prepared, codes, n, queries_.n_bytes, parts.parts, parts.n_parts, parts.by_part);
         }
         sample_.keep(0, rows_of_group(rows_, groups.begin * kGroup));
         sample_.keep(n - 1, rows_of_group(rows_, (groups.begin + n - 1) * kGroup));
         // Rows of unknown fate count too: one that is within the limit lowers it below itself in the next loop.
         nearest.limit(sample_.kth_smallest(k, nearest.threshold()));
         sample_.each(nearest.threshold(), [&](std::size_t place, std::int32_t distance) {
-            const std::uint8_t* group = codes + place / kGroup * kGroup * codes_.n_bytes();
+            const std::uint8_t* group = codes + place / kGroup * kGroup * queries_.n_bytes;
             if (safe_cuts_ != nullptr && !is_kept(query, group, place % kGroup, distance)) return;
             const std::size_t row = groups.begin * kGroup + place;
             if (waiting_.counted()) {
@@ -122,7 +122,7 @@ void BlockScan::take(std::size_t query, std::size_t group, std::uint64_t rows, c
     const std::int32_t largest = nearest_[query].largest_distance(entries_.least_id(group));
     // Very many codes may tie at the k-th distance: skip the groups whose ids are all too large to enter.
     if (largest + 1 < waiting_.thresholds()[query]) rows &= rows_within(largest, distances);
-    const std::uint8_t* codes = groups_ + (group - first_group_) * kGroup * codes_.n_bytes();
+    const std::uint8_t* codes = groups_ + (group - first_group_) * kGroup * queries_.n_bytes;
     for (; rows != 0; rows &= rows - 1) {
         const auto i = static_cast<std::size_t>(__builtin_ctzll(rows));
         if (safe_cuts_ != nullptr && !is_kept(query, codes, i, distances[i])) continue;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "codes/code_bits.h"
+#include "platform/prefetch.h"
 
 namespace fasthash {
 
@@ -93,7 +94,7 @@ void SubstringSearch::visit(std::size_t substring, unsigned distance) {
         ++n_probes;
         const RowRange range{begin[value ^ flips], begin[(value ^ flips) + 1]};
         if (range.begin != range.end) {
-            __builtin_prefetch(codes + range.begin * width);
+            prefetch_line(codes + range.begin * width);
             ranges_[n_ranges_++] = range;
             if (n_ranges_ == kRanges) read_ranges();
         }
@@ -176,7 +177,8 @@ bool SubstringSearch::seen_before(const std::uint8_t* code) const {
     return false;
 }
 
-// The ids of hits lie far apart in memory, so all are prefetched before the first is read.
+// The ids of hits that a table found lie far apart in memory, so all are prefetched before the first is read. Those of
+// the first substring lie together.
 std::int32_t SubstringSearch::take(const RowHit* hits, std::size_t n) {
     const SortedCodes& sorted = index_.sorted;
     const SubstringTable* table = substring_ == 0 ? nullptr : &index_.tables[substring_ - 1];
@@ -192,8 +194,8 @@ std::int32_t SubstringSearch::take(const RowHit* hits, std::size_t n) {
         wanted[n_wanted++] = hits[i];
     }
     cost_ += kCostOfHit * static_cast<double>(n) + costs_.push * static_cast<double>(n_wanted);
-    for (std::size_t i = 0; i < n_wanted; ++i) {
-        if (table != nullptr) wanted[i].row = static_cast<std::uint32_t>(table->rows[wanted[i].row]);
+    for (std::size_t i = 0; table != nullptr && i < n_wanted; ++i) {
+        wanted[i].row = static_cast<std::uint32_t>(table->rows[wanted[i].row]);
         sorted.prefetch(wanted[i].row);
     }
     for (std::size_t i = 0; i < n_wanted; ++i)

@@ -4,6 +4,11 @@
 #include <utility>
 
 namespace fasthash {
+namespace {
+
+constexpr std::size_t kFewIds = 32;
+
+}  // namespace
 
 TopK::TopK(Wanted wanted, std::size_t n_bits, IdOrder order)
     : k_(wanted.k),
@@ -13,7 +18,7 @@ TopK::TopK(Wanted wanted, std::size_t n_bits, IdOrder order)
       order_(order),
       threshold_(std::min(wanted.radius, static_cast<std::int32_t>(n_bits))),
       counts_(n_bits + 1) {
-    pairs_.reserve(std::min<std::size_t>(n_kept_, count_only_ ? 0 : 128));
+    pairs_.reserve(std::min<std::size_t>(n_kept_, count_only_ ? 0 : 32));
 }
 
 void TopK::keep(std::int32_t distance, std::int64_t id) {
@@ -35,6 +40,7 @@ void TopK::count_pair(std::int32_t distance) {
 
 void TopK::limit(std::int32_t distance) {
     if (distance >= threshold_) return;
+    if (n_within_ == 0) threshold_ = distance;  // all counts are 0
     while (threshold_ > distance) n_within_ -= counts_[static_cast<std::size_t>(threshold_--)];
     id_threshold_ = INT64_MAX;
 }
@@ -106,21 +112,42 @@ void TopK::sort_ids(std::int64_t* ids, std::size_t n) {
     }
 }
 
+// Moves the smallest ids to the front, in order.
+void TopK::smallest_first(std::int64_t* ids, std::size_t n, std::size_t n_wanted) {
+    if (n > kFewIds) {
+        if (n_wanted < n) std::nth_element(ids, ids + n_wanted, ids + n);
+        return sort_ids(ids, n_wanted);
+    }
+    // The place of an id is the number of those before it: of few ids it is counted in less time than it takes to sort
+    // them, as no branch depends on an id.
+    std::int64_t in_order[kFewIds];
+    for (std::size_t i = 0; i < n; ++i) {
+        std::size_t place = 0;
+        for (std::size_t j = 0; j < i; ++j) place += ids[j] <= ids[i] ? 1 : 0;
+        for (std::size_t j = i + 1; j < n; ++j) place += ids[j] < ids[i] ? 1 : 0;
+        in_order[place] = ids[i];
+    }
+    std::copy_n(in_order, n_wanted, ids);
+}
+
 void TopK::write(std::int32_t* distances, std::int64_t* ids) {
     const std::size_t n = size();
     if (n == 0) return;  // the threshold may be -1
     // Prefix sums of the counts: the first row of each distance.
     std::size_t begin = 0;
     for (std::int32_t d = 0; d < threshold_; ++d) begin += std::exchange(counts_[static_cast<std::size_t>(d)], begin);
-    ties_.clear();
-    ties_.reserve(counts_[static_cast<std::size_t>(threshold_)]);
+    std::int64_t few[kFewIds];
+    const std::size_t most_ties = counts_[static_cast<std::size_t>(threshold_)];
+    if (most_ties > kFewIds) ties_.resize(most_ties);
+    std::int64_t* const ties = most_ties > kFewIds ? ties_.data() : few;
+    std::size_t n_ties = 0;
     for (const Pair& pair : pairs_) {
         if (pair.distance < threshold_) {
             const std::size_t row = counts_[static_cast<std::size_t>(pair.distance)]++;
             distances[row] = pair.distance;
             ids[row] = pair.id;
         } else if (pair.distance == threshold_) {
-            ties_.push_back(pair.id);
+            ties[n_ties++] = pair.id;
         }
     }
     if (order_ == IdOrder::any) {
@@ -129,12 +156,10 @@ void TopK::write(std::int32_t* distances, std::int64_t* ids) {
             sort_ids(ids + row, end - row);
             row = end;
         }
-        const auto last = ties_.begin() + static_cast<std::ptrdiff_t>(n - begin);
-        if (last != ties_.end()) std::nth_element(ties_.begin(), last, ties_.end());
-        sort_ids(ties_.data(), n - begin);
+        smallest_first(ties, n_ties, n - begin);
     }
     std::fill(distances + begin, distances + n, threshold_);
-    std::copy_n(ties_.begin(), n - begin, ids + begin);
+    std::copy_n(ties, n - begin, ids + begin);
 }
 
 }  // namespace fasthash
