@@ -126,22 +126,22 @@ void test_selections() {
     }
 }
 
-// Exactly at the radius, where ids decide.
-// Ids are distinct, except in a damaged file that was opened unchecked: then no more than k pairs come out.
+// Ids are distinct, except in a damaged file that was opened unchecked: then no more than k pairs come out, all of them
+// pairs that were pushed.
 void test_repeated_ids() {
     std::mt19937 generator(5);
     for (int trial = 0; trial < 300; ++trial) {
-        const std::size_t k = 1 + generator() % 40;
+        const std::size_t k = 1 + generator() % 40, n = k + generator() % 400;
         TopK selection({k}, kBits);
-        for (std::size_t i = 0; i < 400; ++i) {
-            selection.push(static_cast<std::int32_t>(generator() % 4), static_cast<std::int64_t>(generator() % 6));
+        for (std::size_t i = 0; i < n; ++i) {
+            selection.push(static_cast<std::int32_t>(generator() % 4), static_cast<std::int64_t>(generator() % 6) - 9);
         }
-        const std::size_t n = selection.size();
-        check(n == k, "repeated ids: number of pairs");
-        std::vector<std::int32_t> distances(n);
-        std::vector<std::int64_t> ids(n);
-        selection.write(distances.data(), ids.data());
-        check(std::is_sorted(distances.begin(), distances.end()), "repeated ids: order of distances");
+        const std::vector<Pair> pairs = kept(selection);
+        check(pairs.size() == k, "repeated ids: number of pairs");
+        check(std::is_sorted(pairs.begin(), pairs.end()), "repeated ids: order");
+        for (const auto& [distance, id] : pairs) {
+            check(distance >= 0 && distance < 4 && id >= -9 && id < -3, "repeated ids: only pairs that were pushed");
+        }
     }
 }
 
