@@ -52,7 +52,7 @@ MUTANTS = [
     Mutant("the threshold falls at most one bit", TOPK, "    while (n_within_ -", "    if (n_within_ -"),
     Mutant("compacting drops the last tie", TOPK, "(pair.id < id_threshold_)) | is_last;", "(pair.id < id_threshold_));"),
     Mutant("compacting keeps the wrong ties", TOPK, "ties_.end());\n        id_threshold_", "ties_.end(), std::greater<>());\n        id_threshold_"),
-    Mutant("results have the wrong ties of few", TOPK, "std::copy_n(in_order, n_wanted, ids);", ""),
+    Mutant("results have the wrong ties of few", TOPK, "ids[j] = std::min(id, other);", "ids[j] = other;"),
     Mutant("results have the wrong ties of many", TOPK, "if (n_wanted < n) std::nth_element(ids, ids + n_wanted, ids + n);", ""),
     Mutant("ties that are expected are compacted away", TOPK, "n_within_ -= ties_.size() - ties_kept;", "n_within_ -= n_ties - ties_kept;"),
     Mutant("large ids are sorted by their low half", TOPK, "shift < 64 && range >> shift != 0", "shift < 32 && range >> shift != 0"),

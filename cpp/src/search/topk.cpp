@@ -6,7 +6,7 @@
 namespace fasthash {
 namespace {
 
-constexpr std::size_t kFewIds = 32;
+constexpr std::size_t kFewIds = 64;  // that a result holds without memory of its own
 
 }  // namespace
 
@@ -114,20 +114,22 @@ void TopK::sort_ids(std::int64_t* ids, std::size_t n) {
 
 // Moves the smallest ids to the front, in order.
 void TopK::smallest_first(std::int64_t* ids, std::size_t n, std::size_t n_wanted) {
-    if (n > kFewIds) {
+    constexpr std::size_t kMostSteps = 1024;
+    if (n * n_wanted > kMostSteps) {
         if (n_wanted < n) std::nth_element(ids, ids + n_wanted, ids + n);
         return sort_ids(ids, n_wanted);
     }
-    // The place of an id is the number of those before it: of few ids it is counted in less time than it takes to sort
-    // them, as no branch depends on an id.
-    std::int64_t in_order[kFewIds];
+    // Insertion of one id after the other. Of each pair the smaller stays, the larger goes on: no branch depends on an
+    // id, which can hardly be predicted.
     for (std::size_t i = 0; i < n; ++i) {
-        std::size_t place = 0;
-        for (std::size_t j = 0; j < i; ++j) place += ids[j] <= ids[i] ? 1 : 0;
-        for (std::size_t j = i + 1; j < n; ++j) place += ids[j] < ids[i] ? 1 : 0;
-        in_order[place] = ids[i];
+        std::int64_t id = ids[i];
+        for (std::size_t j = 0; j < std::min(i, n_wanted); ++j) {
+            const std::int64_t other = ids[j];
+            ids[j] = std::min(id, other);
+            id = std::max(id, other);
+        }
+        if (i < n_wanted) ids[i] = id;
     }
-    std::copy_n(in_order, n_wanted, ids);
 }
 
 void TopK::write(std::int32_t* distances, std::int64_t* ids) {
