@@ -78,7 +78,10 @@ AVX512_INLINE void scan_narrow(const GroupScan& scan, std::size_t g = 0) {
             const __m512i least = _mm512_min_epu8(_mm512_min_epu8(sums[0], sums[1]), _mm512_min_epu8(sums[2], sums[3]));
             const __m512i threshold = _mm512_set1_epi8(static_cast<char>(scan.thresholds[q]));
             if (__builtin_expect(_mm512_cmplt_epu8_mask(least, threshold) == 0, 1)) continue;
-            for (std::size_t i = 0; i < kTogether; ++i) give_narrow(scan, q, g + i, sums[i]);
+#pragma GCC unroll 4
+            for (std::size_t i = 0; i < kTogether; ++i) {
+                if (_mm512_cmplt_epu8_mask(sums[i], threshold) != 0) give_narrow(scan, q, g + i, sums[i]);
+            }
         }
     }
     for (; g < scan.n_groups; ++g) {
