@@ -47,6 +47,7 @@ class LocalFleet(StoredFleet):
             if shard._writer is not None:
                 shard._writer.close()
         self.shards = []  # which share files
+        self._closed = True
 
 
 class LocalIndex(ShardedIndex):

@@ -311,3 +311,13 @@ def rewrite_card(folder, **values):
     card = json.loads((folder / "card.json").read_text()) | values
     del card["sha256"]
     (folder / "card.json").write_text(json.dumps(card | {"sha256": _saved_folder._checksum_of(card)}))
+
+
+def test_nothing_is_saved_among_the_files_of_a_store(tmp_path):
+    with fh.Store(tmp_path / "store", mode="w", n_bits=64) as store:
+        store.add(np.zeros((3, 8), np.uint8))
+        store.commit()
+    before = sorted(os.listdir(tmp_path / "store"))
+    with pytest.raises(FileExistsError, match="holds something else: a manifest, as stores have"):
+        index_of(0).save(tmp_path / "store")
+    assert sorted(os.listdir(tmp_path / "store")) == before

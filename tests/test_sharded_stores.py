@@ -163,7 +163,7 @@ def test_arguments(tmp_path):
     with pytest.raises(FileExistsError, match="holds shards, but no manifest"):
         new(folder)
     fh.Store(tmp_path / "store.fhs", "w", n_bits=32).close()
-    with pytest.raises(fh.FormatError, match="not that of an index in shards"):
+    with pytest.raises(fh.FormatError, match=r"^[^ ]+ is a store; fasthash\.Store opens it$"):
         LocalIndex.open(tmp_path / "store.fhs")
     with pytest.raises(FileExistsError, match="holds an index already"):
         new(tmp_path / "store.fhs")
@@ -179,9 +179,36 @@ def test_a_shard_is_no_store_of_its_own(tmp_path):
         fh.Store(shard)
     with pytest.raises(FileExistsError, match="holds files of a store, but no manifest"):
         fh.Store(shard, "w", n_bits=32)
-    with pytest.raises(fh.FormatError, match="not that of a store"):
-        fh.Store(tmp_path / "index", "w", n_bits=32)
+    for open_it in (
+        lambda: fh.Store(tmp_path / "index"),
+        lambda: fh.Store(tmp_path / "index", "w"),
+        lambda: fh.Store(tmp_path / "index", "w", n_bits=32),
+        lambda: fh.load(tmp_path / "index"),
+    ):
+        with pytest.raises((fh.FormatError, OSError)) as error:
+            open_it()
+        opener = "fasthash.distributed.ShardedIndex.open opens it"
+        assert str(error.value) == f"{tmp_path / 'index'} is an index in shards; {opener}"
     assert len(fh.load(next(shard.glob("*.fh")))) > 0
+    with LocalIndex.open(tmp_path / "index") as index:
+        assert steps_of(index) == 1
+
+
+def test_an_index_is_not_saved_among_stores(tmp_path):
+    fh.Store(tmp_path / "store.fhs", "w", n_bits=32).close()
+    with new(tmp_path / "index") as index, new(tmp_path / "lost") as lost:
+        for each in (index, lost):
+            take_step(each, 1)
+            each.commit()
+        (tmp_path / "lost" / "manifest").unlink()
+        before = sorted(tmp_path.rglob("*"))
+        for folder in ("index", "index/shard-00000", "store.fhs", "lost"):
+            with pytest.raises(FileExistsError, match=rf"folder='.*{folder}' holds a store or its shards: .+"):
+                index.save(tmp_path / folder)
+        assert sorted(tmp_path.rglob("*")) == before
+        for _ in range(2):
+            index.save(tmp_path / "saved")
+            index.save(tmp_path / "index" / "saved")  # beside the shards: nothing mixes
     with LocalIndex.open(tmp_path / "index") as index:
         assert steps_of(index) == 1
 
@@ -247,6 +274,25 @@ def test_damaged_folders(committed, tmp_path):
             LocalIndex.open(copy)
     with LocalIndex.open(committed) as index:  # no lock is left behind
         assert steps_of(index) == 2
+
+
+def test_every_byte_is_checked_if_that_is_asked_for(committed):
+    segment = a_segment(committed, 2)
+    content = segment.read_bytes()
+    (codes,) = (section for section in fh.verify(segment).sections if section.name == "codes")
+    damaged = bytearray(content)
+    damaged[codes.offset + codes.n_bytes - 1] ^= 1
+    segment.write_bytes(damaged)
+    LocalIndex.open(committed).close()
+    with pytest.raises(fh.FormatError, match=f"{segment.name}: checksum"):
+        LocalIndex.open(committed, check=True)
+    segment.write_bytes(content)
+    with pytest.raises(TypeError, match="check must be True or False, got 1"):
+        LocalIndex.open(committed, check=1)
+    with LocalIndex.open(committed, check=True) as index:
+        take_step(index, 3)
+        assert index.commit() == 3
+        assert steps_of(index) == 3
 
 
 def test_what_verify_finds(committed):

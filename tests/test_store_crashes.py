@@ -186,6 +186,7 @@ def test_a_commit_that_the_disk_refuses_changes_nothing(store, monkeypatch, plac
             said = str(refused)
     committed = said == "" or "commit again" in said
     assert committed or os.strerror(error) in said
+    assert committed or str(store.path) in said
     assert steps_of(store) == 3  # the draft is as it was
     assert steps_of(fh.Store(store.path)) == (3 if committed else 2)
     store.commit()
@@ -257,9 +258,9 @@ def commit_with_little_room(folder, n_bytes, said):
             take_step(store, 3)
             store.commit()
         except OSError as refused:
-            said.put(refused.errno)
+            said.put((refused.errno, str(refused)))
         else:
-            said.put(0)
+            said.put((0, ""))
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
@@ -269,12 +270,51 @@ def test_files_that_may_not_grow(store, n_bytes):
     said = FORK.Queue()
     child = FORK.Process(target=commit_with_little_room, args=(store.path, n_bytes, said))
     child.start()
-    outcome = said.get(timeout=60)
+    outcome, message = said.get(timeout=60)
     child.join(60)
     assert outcome == (0 if n_bytes == 100_000 else errno.EFBIG)
+    assert outcome == 0 or str(store.path) in message
     assert steps_of(fh.Store(store.path)) == (3 if n_bytes == 100_000 else 2)
     fh.Store(store.path, "w").close()
     assert_no_leaks(store.path)
+
+
+def open_with_few_descriptors(folder, mode, said):
+    """Open a store with one descriptor more each time, until that succeeds."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open(folder, os.O_RDONLY)
+    os.close(free)
+    for more in range(100):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + more, limits[1]))
+        outcome = ()
+        try:
+            fh.Store(folder, mode).close()
+        except OSError as refused:
+            outcome = (type(refused), refused.errno, refused.filename)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        said.put(outcome)
+        if not outcome:
+            break
+
+
+@pytest.mark.parametrize("mode", ["r", "w"])
+def test_too_few_descriptors(store, mode):
+    """`mmap` duplicates a descriptor, and its error names no file."""
+    store.close()
+    said = FORK.Queue()
+    child = FORK.Process(target=open_with_few_descriptors, args=(store.path, mode, said))
+    child.start()
+    outcomes = []
+    while outcome := said.get(timeout=60):
+        outcomes.append(outcome)
+    child.join(60)
+    assert len(outcomes) > 3
+    for kind, number, filename in outcomes:
+        assert kind is OSError
+        assert number == errno.EMFILE
+        assert filename is not None
+        assert str(store.path) in filename
 
 
 def test_the_manifest_of_a_failed_first_commit(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import gc
 import multiprocessing
 import os
+import pickle
 import shutil
 import threading
 
@@ -173,6 +174,96 @@ def test_a_reader_of_a_folder_that_was_made_anew(folder, made_anew, message):
         assert reader.search(np.zeros((1, 2), np.uint8), k=1).keys.shape == (1, 1)
 
 
+@pytest.fixture
+def held_up(folder, monkeypatch):
+    """A reader whose first `refresh` has opened commit 2, and waits to take it while there is commit 3."""
+    with small(folder) as store:
+        reader = fh.Store(folder)
+        opened, go_on, open_it = threading.Event(), threading.Event(), reader._open
+
+        def slow(known):
+            newest = open_it(known)
+            if threading.current_thread() is first:
+                opened.set()
+                assert go_on.wait(60)
+            return newest
+
+        monkeypatch.setattr(reader, "_open", slow)
+        first = threading.Thread(target=reader.refresh)
+        for key in ("a", "b"):
+            store.add(one(1, 1), keys=[key])
+            store.commit()
+            if key == "a":
+                first.start()
+                assert opened.wait(60)
+        yield reader, first, go_on
+        go_on.set()
+        first.join(60)
+
+
+def meanwhile(call, first, go_on):
+    """Call a function of a reader while a `refresh` is held up; wait for both."""
+    second = threading.Thread(target=call)
+    second.start()
+    second.join(0.2)  # it may end before the first
+    go_on.set()
+    for thread in (first, second):
+        thread.join(60)
+
+
+def test_threads_that_refresh_do_not_take_the_reader_back(held_up):
+    reader, first, go_on = held_up
+    meanwhile(reader.refresh, first, go_on)
+    assert reader.commit_number == 3
+    assert "b" in reader
+
+
+def test_a_reader_that_is_closed_during_refresh_stays_closed(held_up):
+    reader, first, go_on = held_up
+    meanwhile(reader.close, first, go_on)
+    with pytest.raises(ValueError, match="closed"):
+        len(reader)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_fork_during_refresh_refreshes(held_up):
+    reader = held_up[0]
+    child = multiprocessing.get_context("fork").Process(target=_refresh_in_fork, args=(reader,))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+
+
+def _refresh_in_fork(reader):
+    assert reader.refresh()
+    assert reader.commit_number == 3
+
+
+def test_a_pickled_reader_opens_the_store_again(folder):
+    with small(folder) as store:
+        with pytest.raises(TypeError, match=r"opened with mode='w' cannot be pickled.*pickle a reader, Store\(path\)"):
+            pickle.dumps(store)
+        reader = fh.Store(folder, check=True)
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            assert pool.apply(_first_key, (reader,)) == ("0.jpg", True)
+        pickled = pickle.dumps(reader)
+        store.add(one(1, 1), keys=["a"])
+        store.commit()
+        again = pickle.loads(pickled)
+        assert again.refresh() is False
+        assert (again.mode, again.commit_number, reader.commit_number) == ("r", 2, 1)
+    reader.close()
+    with pytest.raises(ValueError, match="closed"):
+        pickle.dumps(reader)
+    shutil.rmtree(folder)
+    with pytest.raises(FileNotFoundError, match="holds no store"):
+        pickle.loads(pickled)
+
+
+def _first_key(reader):
+    return reader.search(one(0, 1), k=1).keys[0, 0], reader._check
+
+
 # ---- merging ----
 
 
@@ -249,7 +340,8 @@ def test_a_merge_that_fails_is_told_and_changes_nothing(folder, monkeypatch):
             take_step(store, step)
             store.commit()
         store._writer.merger.wait()
-        assert "No space left" in store.info()["merge_error"]
+        error = store.info()["merge_error"]
+        assert error == f"OSError: [Errno 28] No space left on device: {str(folder)!r}"
         assert steps_of(store) == 4
         monkeypatch.undo()
         take_step(store, 5)

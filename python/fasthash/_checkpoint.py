@@ -39,7 +39,7 @@ def write_checkpoint(folder: str | os.PathLike[str], model: nn.Module, card: Car
     """Write weights and card to `folder`, made if missing; a save that fails leaves the old checkpoint.
 
     Raises:
-        FileExistsError: `folder` holds something else with a card.
+        FileExistsError: `folder` holds something else with a card, or a store.
         OSError: the operating system refused a step.
     """
     check_path("folder", folder)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fasthash._saved_folder import CARD_NAME, parsed
 
-__all__ = ["SHARDS_BEGINNING", "folders_named", "saved_folder_above"]
+__all__ = ["SHARDS_BEGINNING", "folders_named", "kind_of_folder", "saved_folder_above"]
 
 SHARDS_BEGINNING = b'{"class": "ShardedIndex"'  # the first bytes of the manifest of an index in shards
 _MANIFEST_BEGINNING = b'{"class": '  # of a store or of an index in shards
@@ -37,7 +37,7 @@ def folders_named(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> 
         if not os.path.isdir(path):
             raise
         name = os.fsdecode(path)
-        raise IsADirectoryError(f"{name} is {_kind_of_folder(Path(name))}") from error
+        raise IsADirectoryError(f"{name} is {kind_of_folder(Path(name))}") from error
 
 
 def saved_folder_above(path: str | os.PathLike[str]) -> str:
@@ -48,7 +48,8 @@ def saved_folder_above(path: str | os.PathLike[str]) -> str:
     return ""
 
 
-def _kind_of_folder(folder: Path) -> str:
+def kind_of_folder(folder: Path) -> str:
+    """What a folder holds and what opens it, as the end of a sentence."""
     manifest = folder / "manifest"
     if _begins(manifest, SHARDS_BEGINNING):
         return "an index in shards; fasthash.distributed.ShardedIndex.open opens it"

@@ -46,6 +46,7 @@ _Loaded = TypeVar("_Loaded")
 _AnyCard = TypeVar("_AnyCard")
 
 CARD_NAME = "card.json"
+_MANIFEST = "manifest"  # of a store
 _VERSION = 1
 _OUR_FILES = re.compile(r"((codes|shard-\d{5,})-[0-9a-f]{16}\.fh|vectors-[0-9a-f]{16}\.npy|card-[0-9a-f]{16}\.json)")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -77,7 +78,7 @@ def write_folder(
         The new card, or the card that was kept, as `read_card` returns it.
 
     Raises:
-        FileExistsError: `folder` holds something else with a card.
+        FileExistsError: `folder` holds something else with a card, or a store.
         OSError: the operating system refused a step.
     """
     check_path("folder", folder)
@@ -110,7 +111,12 @@ def saving(folder: Path, ours: re.Pattern[str], files_of: Callable[[Card], set[s
         ours: pattern of the names of all files that such saves write, except the card.
         files_of: function that returns the file names in a card.
         token: string that only the names of the new files contain.
+
+    Raises:
+        FileExistsError: the folder is that of a store, or of an index in shards, which has no card.
     """
+    if (folder / _MANIFEST).exists():
+        raise FileExistsError(f"folder={os.fspath(folder)!r} holds something else: a {_MANIFEST}, as stores have")
     make_folder(folder)
     with locked(folder) as alone:
         try:

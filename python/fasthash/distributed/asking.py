@@ -44,6 +44,9 @@ class Asking:
         """Remove a failed copy."""
         raise NotImplementedError
 
+    def check_open(self) -> None:
+        """Check that the index is not closed, which a relay does not know."""
+
     def _repairing(self, shard: int, version: int) -> bool:
         """Return whether a copy with this version is being made; the caller holds `_changed`."""
         return False
@@ -142,6 +145,7 @@ class Asking:
                 if not wait:
                     return None
                 if not self._repairing(shard, version) or not self._changed.wait(deadline - time.monotonic()):
+                    self.check_open()  # closing has ended the copies
                     raise ShardLostError(shard, len(self._copies), self._lost[shard])
 
     def _hear_late(self, shard: int) -> None:

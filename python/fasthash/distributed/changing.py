@@ -36,7 +36,7 @@ class Changing(Sharded):
         """
         array = check_codes("codes", codes, self.n_bits)
         given = None if ids is None else own_ids(ids, len(array))
-        with self._fleet.changing("add"):
+        with self._changing("add"):
             first = self._state.next_id
             if given is None:
                 if len(array) > _END_OF_IDS - first:
@@ -59,7 +59,7 @@ class Changing(Sharded):
             ShardLostError: as in `add`.
         """
         array = own_ids(ids)
-        with self._fleet.changing("remove"):
+        with self._changing("remove"):
             self._change("remove", array, lambda rows: (array[rows],), self._state.next_id)
 
     def update(self, ids: ArrayLike, codes: ArrayLike) -> None:
@@ -76,12 +76,12 @@ class Changing(Sharded):
         """
         array = check_codes("codes", codes, self.n_bits)
         given = own_ids(ids, len(array))
-        with self._fleet.changing("update"):
+        with self._changing("update"):
             self._change("update", given, lambda rows: (given[rows], array[rows]), self._state.next_id)
 
     def compact(self) -> None:
         """Compact each shard, as `HierIndex.compact`. No result changes."""
-        with self._fleet.changing("compact"):
+        with self._changing("compact"):
             self._apply(dict.fromkeys(range(self.n_shards), ("compact",)), self._state.next_id)
 
     def _change(

@@ -104,13 +104,18 @@ def choose_node(
         others: nodes of the other copies of the shard.
         failures: for each node, when its last failure was, as an increasing number.
         load: for each node, the number of copies of all shards.
+
+    Raises:
+        ConnectionError: there is no candidate.
     """
+    if not nodes:
+        raise ConnectionError("no node of the Ray cluster is alive")
     taken = Counter(others)
     return min(nodes, key=lambda node: (taken[node], failures.get(node, 0), load.get(node, 0)))
 
 
 def nodes(num_cpus: float) -> list[str]:
-    """Return the nodes that may hold shards: nodes that offer processors, or all nodes if none does."""
+    """Return the living nodes that may hold shards: nodes that offer processors, or all nodes if none does."""
     alive = [(node["NodeID"], node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     with_cpus = [node for node, cpus in alive if cpus > 0 and cpus >= num_cpus]
     return sorted(with_cpus) or sorted(node for node, _ in alive)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from fasthash._checks import check_path
+from fasthash._checks import check_bool, check_path
 from fasthash._core import FormatError
 from fasthash._durable import flush, make_folder
 from fasthash.distributed.changing import Changing
@@ -21,7 +21,7 @@ from fasthash.distributed.keeping import StoredFleet
 from fasthash.distributed.manifest import ShardCommit, ShardsManifest, read_shards, refuse_others, shard_folder
 from fasthash.distributed.stored import card_of
 from fasthash.store import files
-from fasthash.store.files import WriterLock, leftovers, remove
+from fasthash.store.files import WriterLock, leftovers, named_in_errors, remove
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -38,6 +38,7 @@ class Durable(Changing):
     _manifest: ShardsManifest | None = None  # the last commit; None if shards are not stores
     _folder: Path
     _lock: WriterLock
+    _check = False  # every byte of files that are opened
     _unflushed = False  # the manifest is in place, but perhaps not on disk
 
     @classmethod
@@ -49,6 +50,7 @@ class Durable(Changing):
         threads: int | None = None,
         num_cpus: float = 0,
         hedge_after: float = 1.0,
+        check: bool = False,
     ) -> Self:
         """Open an index whose shards are stores, at its last commit.
 
@@ -57,6 +59,8 @@ class Durable(Changing):
         Args:
             folder: folder that was given as `store`; all nodes must see it under the same path.
             replicas, threads, num_cpus, hedge_after: as in the class.
+            check: check every byte of the shards in each copy, as in `Store`, and of what commits write later. False
+                checks what a search relies on for its safety.
 
         Raises:
             FileNotFoundError: `folder` holds no such index, or a node does not see it.
@@ -67,8 +71,10 @@ class Durable(Changing):
             TimeoutError: Ray cannot start an actor.
         """
         check_path("folder", folder)
+        check_bool("check", check)
         index, path = cls.__new__(cls), Path(os.path.abspath(folder))
         n_shards = len(read_shards(path).shards)
+        index._check = check
         index._open(path, None, Options.checked(n_shards, replicas, threads, num_cpus, hedge_after))
         return index
 
@@ -81,13 +87,13 @@ class Durable(Changing):
             The number of the commit.
 
         Raises:
-            ValueError: the index has no `store`.
+            ValueError: the index has no `store`, or is closed.
             ShardLostError: no copy of a shard is left. Close the index, and open the last commit.
             OSError: the operating system refused a step. Unless the error says otherwise, the last commit stands, and
                 the changes are kept for another attempt.
         """
         self._stored("commit")
-        with self._fleet.changing("commit"):
+        with self._changing("commit"), named_in_errors(self._folder):
             self._commit(self._keepers.changed(), changes=True)
             return self._stored("commit").commit
 
@@ -100,11 +106,14 @@ class Durable(Changing):
         if self._manifest is None:
             super().compact()
             return
-        with self._fleet.changing("compact"):
+        with self._changing("compact"), named_in_errors(self._folder):
             self._commit(range(self.n_shards), changes=False)
 
     def close(self) -> None:
-        """Stop the actors; unsaved changes are lost, and so are those that were not committed."""
+        """Stop the actors; unsaved changes are lost, and so are those that were not committed.
+
+        Every call that needs the shards raises ValueError from now on.
+        """
         super().close()
         if self._manifest is not None:
             with self._fleet.changing("close"):  # a commit under way ends first: it fails, or names its files
@@ -120,8 +129,9 @@ class Durable(Changing):
         """Number of the last commit; 0 for a new index.
 
         Raises:
-            ValueError: the index has no `store`.
+            ValueError: the index has no `store`, or is closed.
         """
+        self._fleet.check_open()
         return self._stored("commit_number").commit
 
     def _stored(self, what: str) -> ShardsManifest:
@@ -172,10 +182,9 @@ class Durable(Changing):
             lock.release()
             raise
 
-    @staticmethod
-    def _sources_of(folder: Path, manifest: ShardsManifest, versions: Sequence[int]) -> list[Source]:
+    def _sources_of(self, folder: Path, manifest: ShardsManifest, versions: Sequence[int]) -> list[Source]:
         """For each shard, the version that its last commit holds."""
-        cards = [card_of(shard.manifest, manifest.settings) for shard in manifest.shards]
+        cards = [card_of(shard.manifest, manifest.settings, self._check) for shard in manifest.shards]
         return [Source(version, os.fspath(folder), card) for version, card in zip(versions, cards, strict=True)]
 
     def _check_seen(self, path: Path) -> None:
@@ -239,8 +248,11 @@ class Durable(Changing):
         except ShardLostError:
             pass  # and is opened again
         except Exception as error:
+            if self._fleet.closed:
+                return  # by another thread: the commit counts nevertheless
+            number = self._stored("commit").commit
             raise OSError(
-                f"store={str(self._folder)!r}: commit {self.commit_number} is in place, but a shard could not go on "
+                f"store={str(self._folder)!r}: commit {number} is in place, but a shard could not go on "
                 f"from it: {error}"
             ) from error
 

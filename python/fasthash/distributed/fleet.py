@@ -50,6 +50,20 @@ class Fleet(Asking):
         self._closed = False
         self.changing = ChangeLock()  # held during a change, and while a new copy is filled
 
+    @property
+    def closed(self) -> bool:
+        """Whether the actors have been ended."""
+        return self._closed
+
+    def check_open(self) -> None:
+        """Check that the actors have not been ended.
+
+        Raises:
+            ValueError: the index is closed.
+        """
+        if self._closed:
+            raise ValueError("the index is closed")
+
     def start(self) -> list[int]:
         """Start and fill all copies; return the number of codes of each shard."""
         try:
@@ -84,14 +98,20 @@ class Fleet(Asking):
                     self._relays.close()
             self._relays = None
             self._copies = [[] for _ in self._copies]
-            self._lost = ["the index is closed"] * len(self._lost)
 
     def wait_until_whole(self, seconds: float) -> bool:
-        """Wait until every shard has all its copies; return False after `seconds`."""
+        """Wait until every shard has all its copies; return False after `seconds`.
+
+        Raises:
+            ValueError: the index is closed.
+        """
+
+        def whole() -> bool:
+            self.check_open()
+            return all(len(copies) >= self.options.replicas for copies in self._copies)
+
         with self._changed:
-            return self._changed.wait_for(
-                lambda: all(len(copies) >= self.options.replicas for copies in self._copies), seconds
-            )
+            return self._changed.wait_for(whole, seconds)
 
     # ---- reading ----
 
@@ -159,6 +179,7 @@ class Fleet(Asking):
             raise refusals[min(refusals)] from None
         for shard in calls:
             if shard not in sizes or not self.copies(shard):
+                self.check_open()  # closing has ended the copies
                 raise ShardLostError(shard, self.options.n_shards, self._lost[shard])
         return sizes
 
@@ -210,7 +231,7 @@ class Fleet(Asking):
 
     def _repair(self, shard: int) -> None:
         """Replace a lost copy from another replica, or from a file with the same version."""
-        done = False
+        done = told = False
         while ray.is_initialized() and not self._closed:
             try:
                 done = self._replace(shard)
@@ -220,7 +241,9 @@ class Fleet(Asking):
                         self._lost[shard] += f"; restoring it failed ({type(error.cause).__name__}: {error.cause})"
                         done = True
             except Exception as error:  # Ray cannot start an actor yet, or the other replica was lost
-                logging.getLogger(__name__).warning("shard %d is not restored yet: %r", shard, error)
+                if not told:  # each attempt may fail alike, for as long as a cluster is down
+                    logging.getLogger(__name__).warning("shard %d is not restored yet: %r", shard, error)
+                    told = True
             if done:
                 break
             time.sleep(_WATCH_SECONDS)

@@ -152,7 +152,8 @@ class ShardedIndex(Durable, Searching, Saving):
         metric = "" if self.metric == "hamming" else f", metric={self.metric!r}"
         return (
             f"ShardedIndex(level_bits={self.level_bits}, n_shards={self.n_shards}, replicas={self.replicas}, "
-            f"memory={self.memory!r}{metric}) with {counted(len(self), 'code')}"
+            f"memory={self.memory!r}{metric}"
+            + (", closed)" if self._fleet.closed else f") with {counted(sum(self._state.sizes), 'code')}")
         )
 
     def __reduce__(self) -> Any:

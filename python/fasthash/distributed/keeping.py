@@ -34,6 +34,7 @@ class StoredFleet(Fleet):
 
         Raises:
             ShardLostError: no copy of a shard is left.
+            ValueError: the index is closed.
             Exception: the error of a shard; that of the first shard if several raised.
         """
         answers: dict[int, Any] = {}
@@ -45,6 +46,7 @@ class StoredFleet(Fleet):
                     call = getattr(copies[0].actor, method).remote(versions[shard], *arguments[shard])
                     asked[shard] = copies[0], call
                 else:
+                    self.check_open()  # closing has ended the copies
                     errors[shard] = ShardLostError(shard, self.options.n_shards, self._lost[shard])
             for shard, (copy, call) in asked.items():
                 try:

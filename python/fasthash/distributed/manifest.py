@@ -22,7 +22,7 @@ from fasthash._index_options import IndexSettings, Memory, Metric, Plan
 from fasthash._saved_kinds import MAX_SHARDS, SHARD_RULE
 from fasthash.store.copying import verify_files
 from fasthash.store.files import LOCK, put_manifest
-from fasthash.store.manifest import MANIFEST, FileFacts, file_facts
+from fasthash.store.manifest import MANIFEST, OUR_FILES, FileFacts, file_facts
 from fasthash.store.prepared import read_named
 from fasthash.store.signed import read_signed, signed
 
@@ -33,6 +33,7 @@ __all__ = [
     "holds_shards",
     "read_shards",
     "refuse_others",
+    "refuse_stores",
     "shard_folder",
     "verify_shards",
 ]
@@ -153,6 +154,17 @@ def refuse_others(folder: Path) -> None:
             raise FileExistsError(f"store={str(folder)!r} holds shards, but no manifest; restore it or remove them")
         if name != LOCK and not _DRAFT.fullmatch(name):
             raise FileExistsError(f"store={str(folder)!r} holds something else: {name}")
+
+
+def refuse_stores(folder: Path) -> None:
+    """Check that an index may be saved in a folder: its files would mix with those of a store, or of shards on disk.
+
+    Raises:
+        FileExistsError: the folder holds a store or an index in shards, whole or in part, or is that of a shard.
+    """
+    for name in sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []:
+        if name == MANIFEST or OUR_FILES.fullmatch(name) or _SHARD.fullmatch(name):
+            raise FileExistsError(f"folder={str(folder)!r} holds a store or its shards: {name}; save elsewhere")
 
 
 # ---- for the commands ----

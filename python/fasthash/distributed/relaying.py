@@ -16,7 +16,7 @@ from fasthash._index_options import IndexSettings
 from fasthash._locks import Condition
 from fasthash.distributed._ray import ray
 from fasthash.distributed.asking import Asking
-from fasthash.distributed.copies import Copy, Options, has_references, nodes
+from fasthash.distributed.copies import Copy, Options, choose_node, has_references, nodes
 from fasthash.distributed.packing import packed, unpacked
 from fasthash.distributed.relay import NO_COPIES, Relay, Relayed
 
@@ -85,10 +85,11 @@ class Relays:
         self._changed = Condition()  # held briefly while the copies that a relay knows are compared
         self._numbers = itertools.count(NO_COPIES + 1)
         ends = [options.n_shards * i // n_relays for i in range(n_relays + 1)]
-        places = nodes(0)
+        places, taken = nodes(0), list[str]()
         self._branches = []
-        for i, (begin, end) in enumerate(itertools.pairwise(ends)):
-            near = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(places[i % len(places)], soft=True)
+        for begin, end in itertools.pairwise(ends):
+            taken.append(choose_node(places, taken, {}, {}))
+            near = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(taken[-1], soft=True)
             actor = (
                 ray.remote(Relay)
                 .options(num_cpus=0, max_concurrency=_THREADS_OF_A_RELAY, max_restarts=-1, scheduling_strategy=near)

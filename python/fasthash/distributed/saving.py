@@ -13,6 +13,7 @@ from fasthash._core import FormatError
 from fasthash._saved_folder import Card, write_folder
 from fasthash._saved_kinds import MAX_SHARDS, SHARD_RULE, load_folder, shard_names
 from fasthash.distributed.fleet import Options, Source
+from fasthash.distributed.manifest import refuse_stores
 from fasthash.distributed.states import Sharded, State, checked_settings
 
 if TYPE_CHECKING:
@@ -37,12 +38,14 @@ class Saving(Sharded):
             folder: folder for this index alone, made if missing.
 
         Raises:
-            FileExistsError: `folder` holds something else with a card, such as an encoder.
+            FileExistsError: `folder` holds a store or its shards, or something else with a card, such as an encoder.
             OSError: the operating system refused a step, or this process does not see a file that an actor wrote.
             ShardLostError: no copy of a shard is left.
+            ValueError: the index is closed.
         """
         check_path("folder", folder)
         path = Path(folder).absolute()
+        refuse_stores(path)
 
         def write(state: State) -> None:
             with ThreadPoolExecutor(min(self.n_shards, _SAVES_AT_ONCE)) as pool:

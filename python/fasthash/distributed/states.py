@@ -117,9 +117,11 @@ class Sharded:
     @property
     def copies(self) -> tuple[tuple[str, ...], ...]:
         """For each shard, Ray's ids of the nodes of its living copies."""
+        self._fleet.check_open()
         return tuple(tuple(copy.node for copy in self._fleet.copies(shard)) for shard in range(self.n_shards))
 
     def __len__(self) -> int:
+        self._fleet.check_open()
         return sum(self._state.sizes)
 
     def wait_until_whole(self, timeout: float = _WAIT) -> bool:
@@ -130,11 +132,17 @@ class Sharded:
 
         Returns:
             True if every shard has all its copies, False after the timeout.
+
+        Raises:
+            ValueError: the index is closed.
         """
         return self._fleet.wait_until_whole(check_not_negative("timeout", timeout))
 
     def close(self) -> None:
-        """Stop the actors; unsaved changes are lost."""
+        """Stop the actors; unsaved changes are lost.
+
+        Every call that needs the shards raises ValueError from now on.
+        """
         self._fleet.close()
 
     def __enter__(self) -> Self:
@@ -158,7 +166,19 @@ class Sharded:
         self._fleet.set_sources(sources)
 
     @contextmanager
+    def _changing(self, change: str) -> Iterator[None]:
+        """Hold the lock of changes.
+
+        Raises:
+            ValueError: the index is closed.
+        """
+        with self._fleet.changing(change):
+            self._fleet.check_open()
+            yield
+
+    @contextmanager
     def _held(self) -> Iterator[State]:
+        self._fleet.check_open()
         with self._guard("a search", nests=True):
             state = self._state
             state.readers += 1

@@ -20,6 +20,7 @@ from fasthash.distributed.manifest import read_shards, shard_folder
 from fasthash.distributed.shard import Codes, Ids, Shard
 from fasthash.index import HierIndex
 from fasthash.store.entries import distinct, no_entries
+from fasthash.store.files import named_in_errors
 from fasthash.store.manifest import FileFacts
 from fasthash.store.prepared import PreparingWriter, read_named
 from fasthash.store.segment import Segment, open_segments
@@ -32,9 +33,9 @@ _PAUSE = 0.05
 _IDS = {"add": 1, "remove": 0, "update": 0}  # place of the ids among the arguments
 
 
-def card_of(named: FileFacts | None, settings: IndexSettings) -> dict[str, Any]:
-    """What a shard must know of the commit that counts: its manifest, and the settings of its store."""
-    return {"named": None if named is None else asdict(named), "settings": settings}
+def card_of(named: FileFacts | None, settings: IndexSettings, check: bool) -> dict[str, Any]:
+    """What a shard must know of the commit that counts: its manifest, the settings of its store, `check` of `open`."""
+    return {"named": None if named is None else asdict(named), "settings": settings, "check": check}
 
 
 def _named(card: Mapping[str, Any]) -> FileFacts | None:
@@ -112,8 +113,9 @@ class StoredShard(Shard):
         if (named := _named(card)) is None:
             self._segments = ()
             return self._empty.copy()
-        manifest = read_named(self._folder, named, card["settings"])
-        self._segments = open_segments(self._folder, manifest, self._segments, check=False)
+        with named_in_errors(self._folder):
+            manifest = read_named(self._folder, named, card["settings"])
+            self._segments = open_segments(self._folder, manifest, self._segments, check=card["check"])
         return View(manifest, self._segments, manifest.next_id, manifest.keys).index.copy()
 
     @staticmethod

@@ -67,7 +67,8 @@ class Commit:
             facts = replace(facts, keys=write_encoded(path, KINDS[kind], encoded))
             self.written.append(path)
             files.reached("keys written")
-        self.after.append(open_segment(self._folder, self.manifest_after, facts))
+        # With keys, the index file was checked above.
+        self.after.append(open_segment(self._folder, self.manifest_after, facts, check=facts.keys is None))
 
     def write_removed(self, *, unsaved: bool) -> None:
         """Write the removed entries that no file holds, those of this draft included if that is told.

@@ -22,6 +22,7 @@ from fasthash.store.files import (
     LOCK,
     WriterLock,
     leftovers,
+    named_in_errors,
     new_name,
     put_manifest,
     refuse_strangers,
@@ -29,10 +30,9 @@ from fasthash.store.files import (
     write_file,
 )
 from fasthash.store.held import Held
-from fasthash.store.keys import KeyTable
 from fasthash.store.kinds import KINDS
-from fasthash.store.manifest import MANIFEST, FileFacts, Manifest, RemovedFacts, read_manifest
-from fasthash.store.segment import open_segments
+from fasthash.store.manifest import MANIFEST, FileFacts, Manifest, RemovedFacts, SegmentFacts, read_manifest
+from fasthash.store.segment import open_keys, open_segments
 from fasthash.store.view import View
 from fasthash.store.writer import Settings, Writer
 
@@ -53,7 +53,8 @@ def copy_store(source: Path, view: View, folder: Path) -> None:
             for file in (facts.file, facts.keys):
                 if file is not None:
                     written.append(folder / file.name)
-                    shutil.copyfile(source / file.name, folder / file.name)
+                    with named_in_errors(folder / file.name):
+                        shutil.copyfile(source / file.name, folder / file.name)
             segments.append((facts, len(content) // 4))
             content += np.sort(view.committed[facts.file.name].removed).astype("<u4").tobytes()
         file = FileFacts.of(new_name("removed", "removed"), len(content), bytes(content))
@@ -150,19 +151,20 @@ def verify_files(folder: Path, manifest: Manifest) -> list[tuple[str, int, str]]
     for facts in manifest.segments:
         fault = ""
         try:
-            open_segments(folder, replace(manifest, segments=(facts,)))
+            # Without keys, whose damage is not that of the index file.
+            open_segments(folder, replace(manifest, keys="none", segments=(replace(facts, keys=None),)))
             fault = verify(folder / facts.file.name).fault
         except FormatError as error:
             fault = str(error)
         outcomes.append((facts.file.name, facts.file.n_bytes, fault))
         if facts.keys is not None:
-            outcomes.append((facts.keys.name, facts.keys.n_bytes, _fault_of_keys(folder / facts.keys.name)))
+            outcomes.append((facts.keys.name, facts.keys.n_bytes, _fault_of_keys(folder, manifest, facts)))
     return outcomes
 
 
-def _fault_of_keys(path: Path) -> str:
+def _fault_of_keys(folder: Path, manifest: Manifest, facts: SegmentFacts) -> str:
     try:
-        KeyTable.mapped(path).check()
+        open_keys(folder, manifest, facts)[0].check()
     except (FormatError, OSError) as error:
         return str(error)
     return ""

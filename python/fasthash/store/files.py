@@ -11,9 +11,9 @@ import re
 import secrets
 import socket
 import weakref
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fasthash._durable import flush
@@ -26,6 +26,7 @@ __all__ = [
     "WriterLock",
     "flush_files",
     "leftovers",
+    "named_in_errors",
     "new_name",
     "put_manifest",
     "reached",
@@ -43,6 +44,20 @@ def reached(point: str) -> None:
     """Do nothing; tests replace this function to end the process at this point."""
 
 
+@contextmanager
+def named_in_errors(path: Path) -> Iterator[None]:
+    """If the block raises an error of the operating system that names no file, add this path; type and errno stay.
+
+    `write`, `fsync` and `mmap` know only a descriptor.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
+
+
 def new_name(kind: str, ending: str) -> str:
     """A name that no file of a store has."""
     return f"{kind}-{secrets.token_hex(8)}.{ending}"
@@ -55,7 +70,7 @@ def write_file(path: Path, content: bytes) -> None:
         OSError: the operating system refused it; no file is left.
     """
     try:
-        with open(path, "xb", buffering=0) as file:
+        with named_in_errors(path), open(path, "xb", buffering=0) as file:
             view = memoryview(content)
             while view:
                 view = view[file.write(view) :]
@@ -72,8 +87,13 @@ def flush_files(folder: Path, files: Collection[Path]) -> None:
         OSError: the operating system cannot write them.
     """
     with ThreadPoolExecutor(max(1, min(_FLUSHING, len(files)))) as pool:
-        list(pool.map(flush, files))
-    flush(folder)
+        list(pool.map(_flush, files))
+    _flush(folder)
+
+
+def _flush(path: Path) -> None:
+    with named_in_errors(path):
+        flush(path)
 
 
 def put_manifest(folder: Path, text: bytes, files: Iterable[Path]) -> bool:
@@ -158,7 +178,8 @@ class SharedFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.descriptor = share_file(path)
+        with named_in_errors(path):
+            self.descriptor = share_file(path)
         self._end = weakref.finalize(self, os.close, self.descriptor)
         self._end.atexit = False
 
@@ -178,15 +199,16 @@ class WriterLock:
 
     def __init__(self, folder: Path) -> None:
         path = folder / LOCK
-        descriptor = hold_file(path)
-        if descriptor is None:
-            raise BlockingIOError(
-                f"path={str(folder)!r} is being written by {_holder(path)}; it has one writer at a time"
-            )
-        self.release = weakref.finalize(self, release_file, descriptor)
-        os.ftruncate(descriptor, 0)
-        # Windows lets nobody read the first byte, which is locked.
-        os.write(descriptor, f" process {os.getpid()} on host {socket.gethostname()}".encode())
+        with named_in_errors(path):
+            descriptor = hold_file(path)
+            if descriptor is None:
+                raise BlockingIOError(
+                    f"path={str(folder)!r} is being written by {_holder(path)}; it has one writer at a time"
+                )
+            self.release = weakref.finalize(self, release_file, descriptor)
+            os.ftruncate(descriptor, 0)
+            # Windows lets nobody read the first byte, which is locked.
+            os.write(descriptor, f" process {os.getpid()} on host {socket.gethostname()}".encode())
 
 
 def _holder(path: Path) -> str:

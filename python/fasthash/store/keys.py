@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from fasthash._core import FormatError
 from fasthash.store.entries import distinct
+from fasthash.store.files import named_in_errors
 from fasthash.store.kinds import KINDS, KeyKind
 from fasthash.store.manifest import FileFacts
 
@@ -101,7 +102,7 @@ def write_keys(
     contents: list[Iterable[Any]] = [*([array.data.cast("B")] if array.size else [] for array in arrays), pieces]
     digest = hashlib.sha256()
     try:
-        with open(path, "xb") as file:
+        with named_in_errors(path), open(path, "xb") as file:
             file.seek(HEADER_BYTES)
             for (begin, _), content in zip(sections, contents, strict=True):
                 gap = bytes(begin - file.tell())
@@ -177,7 +178,7 @@ class KeyTable:
             OSError: the file cannot be read.
             FormatError: it is no file of keys.
         """
-        with open(path, "rb") as file:
+        with named_in_errors(path), open(path, "rb") as file:
             try:
                 data: Any = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except ValueError:  # of 0 bytes
@@ -272,7 +273,7 @@ class KeyTable:
             FormatError: the file is damaged.
         """
         digest = bytes(self._data[_HEADER.size : _HEADER.size + _DIGEST])
-        if hashlib.sha256(self._data[HEADER_BYTES:]).digest() != digest:
+        if hashlib.sha256(memoryview(self._data)[HEADER_BYTES:]).digest() != digest:
             raise FormatError(f"{self._name}: checksum of the keys does not match")
 
     def __len__(self) -> int:

@@ -18,7 +18,7 @@ from fasthash import _core
 from fasthash._durable import flush
 from fasthash.store import files
 from fasthash.store.entries import difference
-from fasthash.store.files import new_name, remove, write_file
+from fasthash.store.files import named_in_errors, new_name, remove, write_file
 from fasthash.store.keys import HEADER_BYTES, merge_keys
 from fasthash.store.manifest import FileFacts, Manifest, SegmentFacts
 from fasthash.store.segment import Segment, empty_index, open_segment
@@ -99,8 +99,6 @@ def merged(folder: Path, manifest: Manifest, sources: Sequence[Segment]) -> Merg
     """
     for source in sources:
         open_segment(folder, manifest, source.facts)
-        if source.table is not None:
-            source.table.check_bytes()
     before = joined_segments(manifest, sources)
     index = before.copy()
     index.compact()
@@ -119,7 +117,8 @@ def merged(folder: Path, manifest: Manifest, sources: Sequence[Segment]) -> Merg
             written.append(path)
             flush(path)
         files.reached("keys merged")
-        return Merge(tuple(sources), open_segment(folder, manifest, facts))
+        # With keys, the index file was checked above.
+        return Merge(tuple(sources), open_segment(folder, manifest, facts, check=facts.keys is None))
     except BaseException:
         for path in written:
             with suppress(OSError):
@@ -253,8 +252,9 @@ class _Task(threading.Thread):
     def run(self) -> None:
         _core.work_in_background()
         try:
-            self.needed = remove(self._folder, self._obsolete)
-            if self.sources:
-                self.merge = merged(self._folder, self._manifest, self.sources)
+            with named_in_errors(self._folder):
+                self.needed = remove(self._folder, self._obsolete)
+                if self.sources:
+                    self.merge = merged(self._folder, self._manifest, self.sources)
         except BaseException as error:
             self.error = error

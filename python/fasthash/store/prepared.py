@@ -18,7 +18,7 @@ from fasthash._index_options import IndexSettings
 from fasthash.store import files
 from fasthash.store.commit import Commit
 from fasthash.store.entries import difference
-from fasthash.store.files import flush_files, new_name, write_file
+from fasthash.store.files import flush_files, named_in_errors, new_name, write_file
 from fasthash.store.manifest import FileFacts, Manifest, read_manifest
 from fasthash.store.writer import Writer, first_manifest
 
@@ -43,14 +43,15 @@ class PreparingWriter(Writer):
     def __init__(
         self, folder: Path, settings: IndexSettings, named: FileFacts | None, check: Callable[[], object] = lambda: None
     ) -> None:
-        make_folder(folder)
         self._named = self._prepared = self._next = named
 
         def first() -> Manifest:
             check()
             return first_manifest(settings) if named is None else read_named(folder, named, settings)
 
-        self._start(folder, first, merges=True, check=False)
+        with named_in_errors(folder):
+            make_folder(folder)
+            self._start(folder, first, merges=True, check=False)
         self._settled = self.manifest, self.segments
 
     def goes_on_from(self, named: FileFacts | None) -> bool:

@@ -21,7 +21,7 @@ from fasthash.store.files import SharedFile
 from fasthash.store.keys import HEADER_BYTES, KeyTable
 from fasthash.store.manifest import FileFacts, Manifest, RemovedFacts, SegmentFacts
 
-__all__ = ["Segment", "empty_index", "open_segment", "open_segments"]
+__all__ = ["Segment", "empty_index", "open_keys", "open_segment", "open_segments"]
 
 
 def empty_index(manifest: Manifest) -> _core.HierIndex:
@@ -98,7 +98,7 @@ def open_segments(
 
 
 def open_segment(folder: Path, manifest: Manifest, facts: SegmentFacts, *, check: bool = True) -> Segment:
-    """Open the files of a segment, with all of its entries.
+    """Open the files of a segment, with all of its entries; `check`: check every byte of them.
 
     Raises:
         FormatError: a file is missing, damaged, or of another store.
@@ -116,6 +116,20 @@ def open_segment(folder: Path, manifest: Manifest, facts: SegmentFacts, *, check
         )
     if facts.keys is None:
         return Segment(replace(facts, removed=()), core, core, core, None, (file,))
+    table, keys = open_keys(folder, manifest, facts)
+    if check:
+        table.check_bytes()
+    return Segment(replace(facts, removed=()), core, core, core, table, (file, keys))
+
+
+def open_keys(folder: Path, manifest: Manifest, facts: SegmentFacts) -> tuple[KeyTable, SharedFile]:
+    """Open the file of keys of a segment that has one.
+
+    Raises:
+        FormatError: it is missing, of another store, or its header is damaged.
+        OSError: it cannot be read.
+    """
+    assert facts.keys is not None
     keys = _shared(folder, facts.keys)
     table = KeyTable.mapped(keys.path)
     if len(table) != facts.n_codes or table.kind.name != manifest.keys:
@@ -123,7 +137,7 @@ def open_segment(folder: Path, manifest: Manifest, facts: SegmentFacts, *, check
             f"{keys.path} holds {len(table)} keys of the kind {table.kind.name}, its store expects {facts.n_codes} of "
             f"the kind {manifest.keys}"
         )
-    return Segment(replace(facts, removed=()), core, core, core, table, (file, keys))
+    return table, keys
 
 
 def _shared(folder: Path, facts: FileFacts) -> SharedFile:

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fasthash._core import FormatError
+from fasthash._folder_kinds import kind_of_folder
 from fasthash._saved_folder import is_version, parsed
 
 __all__ = ["read_signed", "signed"]
 
 _FORMATS = (1, 2)  # 2 names the metric; 1 is without one and means Hamming
+_KINDS = ("Store", "ShardedIndex")  # classes of files of this form
 
 _Read = TypeVar("_Read")
 
@@ -43,6 +45,9 @@ def read_signed(path: Path, text: bytes, kind: str, what: str, read: Callable[[d
     Raises:
         FormatError: the file is damaged, describes something else, or `read` refuses a field.
     """
+    if any(text.startswith(_beginning(other)) for other in _KINDS if other != kind):
+        # Not damaged: its folder was given to the wrong class.
+        raise FormatError(f"{path.parent} is {kind_of_folder(path.parent)}")
     try:
         line, end, checksum = text.partition(b"\n")
         content = parsed(line.decode())
@@ -57,3 +62,8 @@ def read_signed(path: Path, text: bytes, kind: str, what: str, read: Callable[[d
         return read({"metric": "hamming"} | content)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise FormatError(f"{path} is damaged, or no manifest of {what}: {error!r}") from error
+
+
+def _beginning(kind: str) -> bytes:
+    """The first bytes of each file of this kind that `signed` makes."""
+    return f'{{"class": "{kind}"'.encode()

@@ -23,9 +23,11 @@ from fasthash._checks import (
 from fasthash._flat_index import FlatIndex
 from fasthash._hier_index import HierIndex
 from fasthash._index_options import MEMORIES, METRICS, PLANS, Memory, Metric, Plan
+from fasthash._locks import ChangeLock
 from fasthash._saved_folder import read_by_card
 from fasthash._shown import counted
 from fasthash.store.copying import copy_store, store_index
+from fasthash.store.files import named_in_errors
 from fasthash.store.keyed import KeyedIndex, keyed_index
 from fasthash.store.manifest import manifest_text, parse_manifest
 from fasthash.store.reading import Readable
@@ -48,6 +50,7 @@ class Store(Readable):
     byte for byte.
 
     A writer sees its own changes at once, readers after the commit. All methods may be called from several threads.
+    A pickled reader opens the store again, at the newest commit; a writer cannot be pickled.
 
     Args:
         path: folder of the store.
@@ -59,16 +62,17 @@ class Store(Readable):
         metric: for a new store, the distance between codes as in `HierIndex`, which is that of all searches. None is
             `"hamming"`. With `"jaccard"` a store has one level and no plan to force.
         merge: let the writer merge small segments on a thread in the background, which no commit waits for.
-        check: check every byte of codes and ids now, which takes time with every code. False checks the manifest, all
-            headers, and whatever a search relies on for its safety: a damaged code then gives a wrong result, never a
-            crash. `fasthash verify` finds it, and no merge takes it over.
+        check: check every byte of codes, ids and keys now, which takes time with every code, and of what `refresh`
+            opens later. False checks the manifest, all headers, and whatever a search relies on for its safety: a
+            damaged code or key then gives a wrong result, never a crash. `fasthash verify` finds it, and no merge takes
+            it over.
 
     Raises:
         TypeError, ValueError: an argument is wrong, or an existing store has other settings.
         FileNotFoundError: there is no store.
         FileExistsError: `path` is something else.
         BlockingIOError: the store has a writer already; the error names its process and host.
-        FormatError: a file of the store is missing, damaged, or of another store.
+        FormatError: a file of the store is missing, damaged, or of another store; or `path` is an index in shards.
         OSError: the folder cannot be read or written.
 
     Examples:
@@ -103,9 +107,11 @@ class Store(Readable):
         settings = _settings(level_bits, n_bits, memory, plan, metric)
         self._writer: Writer | None = None
         self._opened: _Opened | None = None
+        self._reopening = ChangeLock()  # held while a reader takes another commit, or is closed
         if mode == "w":
             width = "level_bits" if n_bits is None else "n_bits"
-            self._writer = Writer(self._folder, settings, merge, check, width=width)
+            with named_in_errors(self._folder):
+                self._writer = Writer(self._folder, settings, merge, check, width=width)
         elif settings:
             names = ["n_bits" if name == "level_bits" and n_bits is not None else name for name in settings]
             raise ValueError(f"{', '.join(names)} must be left out: a reader takes them from the store")
@@ -120,7 +126,8 @@ class Store(Readable):
         """Take the newest commit.
 
         Searches under way and results keep what they began with. If the newest commit cannot be opened, the reader
-        stays at the one it has.
+        stays at the one it has. Threads may call this at the same time: they take turns, and the reader never goes
+        back.
 
         Returns:
             True if there was a newer one. A writer always has it.
@@ -130,19 +137,22 @@ class Store(Readable):
             ValueError: the folder holds a new store with codes of another width or another metric.
             OSError: a file cannot be read.
         """
-        view, opened = self._view, self._opened
-        if opened is None or manifest_text(self._folder) == opened.manifest_text:
-            return False
-        newest = self._open(view.segments)
-        for name in ("n_bits", "metric"):
-            before, now = (getattr(each.manifest, name) for each in (view, newest.view))
-            if before != now:
-                raise ValueError(
-                    f"path={os.fspath(self._folder)!r} holds another store now, with {name}={now!r} instead of "
-                    f"{before!r}; open it anew"
-                )
-        self._opened = newest
-        return True
+        # The manifest must be read after the lock is taken: a thread that waited with an older commit would go back to
+        # it. Commit numbers tell nothing, since a store that was made anew counts from 0.
+        with self._reopening("refresh"):
+            view, opened = self._view, self._opened
+            if opened is None or manifest_text(self._folder) == opened.manifest_text:
+                return False
+            newest = self._open(view.segments)
+            for name in ("n_bits", "metric"):
+                before, now = (getattr(each.manifest, name) for each in (view, newest.view))
+                if before != now:
+                    raise ValueError(
+                        f"path={os.fspath(self._folder)!r} holds another store now, with {name}={now!r} instead of "
+                        f"{before!r}; open it anew"
+                    )
+            self._opened = newest
+            return True
 
     def info(self) -> dict[str, Any]:
         """Return the size and settings of the store as a dictionary of plain numbers and names, ready for JSON."""
@@ -150,7 +160,8 @@ class Store(Readable):
         facts = view.facts() | {"file_bytes": view.manifest.file_bytes}
         if self._writer is not None:
             error = self._writer.merger.error
-            facts |= {"merging": self._writer.merger.runs, "merge_error": None if error is None else repr(error)}
+            told = None if error is None else f"{type(error).__name__}: {error}"
+            facts |= {"merging": self._writer.merger.runs, "merge_error": told}
         return facts
 
     # ---- changes ----
@@ -228,20 +239,31 @@ class Store(Readable):
     def close(self) -> None:
         """Close the store. A writer drops what was not committed, waits for a running merge, and lets others write.
 
-        Results keep their keys. `with` calls it.
+        A reader waits for a `refresh` of another thread. Results keep their keys. `with` calls it.
 
         Raises:
             OSError: the result of a merge could not be written; the last commit stands.
         """
-        self._opened = None
         if self._writer is not None:
             self._writer.close()
+            return
+        with self._reopening("close"):
+            self._opened = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *args: object) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._writer is not None:
+            raise TypeError(
+                f"path={os.fspath(self._folder)!r}: a store that was opened with mode='w' cannot be pickled, since it "
+                "has one writer; commit, and pickle a reader, Store(path)"
+            )
+        self._view  # noqa: B018  # raises if it is closed
+        return _opened_again, (type(self), self._folder, self._check)
 
     # ---- whole stores ----
 
@@ -333,7 +355,13 @@ class Store(Readable):
             segments = open_segments(self._folder, manifest, known, check=self._check)
             return _Opened(View(manifest, segments, manifest.next_id, manifest.keys), text)
 
-        return read_by_card(lambda: manifest_text(self._folder), opened)
+        with named_in_errors(self._folder):
+            return read_by_card(lambda: manifest_text(self._folder), opened)
+
+
+def _opened_again(kind: type[Store], folder: Path, check: bool) -> Store:
+    """A reader that was pickled."""
+    return kind(folder, check=check)
 
 
 class _Opened(NamedTuple):

@@ -25,7 +25,7 @@ from fasthash.store import files
 from fasthash.store.commit import Commit
 from fasthash.store.draft import Draft
 from fasthash.store.entries import distinct
-from fasthash.store.files import WriterLock, leftovers, put_manifest, refuse_strangers, remove
+from fasthash.store.files import WriterLock, leftovers, named_in_errors, put_manifest, refuse_strangers, remove
 from fasthash.store.manifest import MANIFEST, Manifest, read_manifest
 from fasthash.store.merging import Merger, merged, take_over
 from fasthash.store.segment import Segment, empty_index, open_segments
@@ -105,8 +105,8 @@ class Writer:
 
     @contextmanager
     def _changing(self, change: str) -> Iterator[None]:
-        """Hold the lock of changes."""
-        with self._change(change):
+        """Hold the lock of changes; errors of the operating system name a file, or the folder."""
+        with self._change(change), named_in_errors(self.folder):
             if self.closed:
                 raise ValueError(f"{change} needs an open store, but this one is closed")
             if os.getpid() != self._pid:
@@ -190,7 +190,7 @@ class Writer:
         if os.getpid() != self._pid:
             return
         # All under the lock of changes: a commit that waits for it must not find a store that is half closed.
-        with self._change("close"):
+        with self._change("close"), named_in_errors(self.folder):
             if self.closed:
                 return
             try:

@@ -1,0 +1,169 @@
+"""An index in shards without living nodes, and one that is closed, say so; actors are objects of this process."""
+
+import logging
+import re
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("ray", reason="needs the extra ray")
+
+from fasthash.distributed import PartialResult, ShardedIndex
+from fasthash.distributed import fleet as fleets
+from fasthash.distributed.copies import Options, choose_node
+from fasthash.distributed.relaying import Relays
+from fasthash.distributed.states import checked_settings
+from local_actors import local_actors
+
+CODES = np.arange(40, dtype=np.uint8).reshape(20, 2)
+CLOSED = "^the index is closed$"
+
+
+@pytest.fixture(params=[None, "store"])
+def index(request, tmp_path):
+    with local_actors():
+        store = None if request.param is None else tmp_path / request.param
+        with ShardedIndex((8, 8), n_shards=3, replicas=2, store=store) as index:
+            index.add(CODES)
+            yield index
+
+
+def test_without_a_node(monkeypatch):
+    with pytest.raises(ConnectionError, match=r"^no node of the Ray cluster is alive$"):
+        choose_node([], [], {}, {})
+    with local_actors():
+        monkeypatch.setattr("fasthash.distributed.copies.ray.nodes", list)
+        for start in (
+            lambda: ShardedIndex((8, 8)),
+            lambda: Relays(Options.checked(16, 1, 1, 0, 1), 4, checked_settings(16, "default", "auto", "hamming")),
+        ):
+            with pytest.raises(ConnectionError, match=r"^no node of the Ray cluster is alive$"):
+                start()
+
+
+def test_a_repair_that_fails_again_and_again_is_logged_once(index, monkeypatch, caplog):
+    monkeypatch.setattr(fleets, "_WATCH_SECONDS", 0.01)
+    attempts = []
+
+    def no_nodes(num_cpus):
+        attempts.append(num_cpus)
+        return []
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(fleets, "nodes", no_nodes)
+        copy = index._fleet.copies(1)[0]
+        copy.actor.lose()
+        index._fleet.check([(1, copy)])
+        end = time.monotonic() + 60
+        while len(attempts) < 10:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "shard 1 is not restored yet: ConnectionError('no node of the Ray cluster is alive')"
+    )
+    assert index.wait_until_whole()
+    assert len(index._fleet.copies(1)) == 2
+
+
+def calls(index, folder):
+    """Every call that needs the shards, by name."""
+    yield from {
+        "search": lambda: index.search(CODES),
+        "search, partial": lambda: index.search(CODES, partial=True),
+        "search, keep, partial": lambda: index.search(CODES, keep=0.5, partial=True),
+        "range_search": lambda: index.range_search(CODES, 3),
+        "range_search, partial": lambda: index.range_search(CODES, 3, partial=True),
+        "count_within": lambda: index.count_within(CODES, 3),
+        "count_within, partial": lambda: index.count_within(CODES, 3, partial=True),
+        "reconstruct": lambda: index.reconstruct([1]),
+        "reconstruct nothing": lambda: index.reconstruct(np.empty(0, np.int64)),
+        "in": lambda: 1 in index,
+        "to_arrays": index.to_arrays,
+        "add": lambda: index.add(CODES),
+        "add nothing": lambda: index.add(CODES[:0]),
+        "remove": lambda: index.remove([1]),
+        "update": lambda: index.update([1], CODES[:1]),
+        "compact": index.compact,
+        "save": lambda: index.save(folder),
+        "len": lambda: len(index),
+        "ntotal": lambda: index.ntotal,
+        "nbytes": lambda: index.nbytes,
+        "stats": index.stats,
+        "copies": lambda: index.copies,
+        "wait_until_whole": lambda: index.wait_until_whole(5),
+    }.items()
+    if index.store is not None:
+        yield "commit", index.commit
+        yield "commit_number", lambda: index.commit_number
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_closed_index_says_so(index, tmp_path, changed):
+    if index.store is not None and not changed:
+        index.commit()
+    index.close()
+    index.close()
+    for name, call in calls(index, tmp_path / "saved"):
+        with pytest.raises(ValueError, match=CLOSED):
+            pytest.fail(f"{name} returned {call()!r}")
+    assert not (tmp_path / "saved").exists()
+    assert repr(index) == "ShardedIndex(level_bits=(8, 8), n_shards=3, replicas=2, memory='default', closed)"
+    assert (index.n_bits, index.n_shards, index.replicas) == (16, 3, 2)
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_closing_during_a_search(index, partial):
+    def closing(*arguments):
+        index.close()
+        raise fleets.ray.exceptions.RayActorError
+
+    for shard in range(3):
+        for copy in index._fleet.copies(shard):
+            copy.actor._object.search = closing
+    with pytest.raises(ValueError, match=CLOSED):
+        index.search(CODES, partial=partial)
+
+
+def test_closing_while_it_waits_for_copies(index):
+    fleet = index._fleet
+    with fleet._changed:
+        fleet._copies[0] = []
+    wait_for = fleet._changed.wait_for
+
+    def closed_meanwhile(predicate, seconds):
+        assert not predicate()
+        fleet.close()
+        return wait_for(predicate, seconds)
+
+    fleet._changed.wait_for = closed_meanwhile
+    with pytest.raises(ValueError, match=CLOSED):
+        index.wait_until_whole()
+
+
+@pytest.mark.parametrize("index", ["store"], indirect=True)
+def test_a_commit_that_is_in_place_when_the_index_is_closed_counts(index, monkeypatch):
+    change = index._fleet.change
+
+    def closing(*arguments):
+        index._fleet.close()
+        return change(*arguments)
+
+    monkeypatch.setattr(index._fleet, "change", closing)
+    assert index.commit() == 1
+    folder = index.store
+    index.close()
+    with ShardedIndex.open(folder) as again:
+        assert len(again) == len(CODES)
+
+
+def test_a_lost_index_is_not_a_closed_one(index):
+    """`partial=True` still gives the rest: here nothing."""
+    for shard in range(3):
+        for copy in index._fleet.copies(shard):
+            copy.actor.lose()
+    found = index.search(CODES, partial=True)
+    assert isinstance(found, PartialResult)
+    assert found.missing_shards == (0, 1, 2)
+    assert re.search("with 20 codes$", repr(index))
