@@ -16,7 +16,7 @@ pytest.importorskip("httpx", reason="needs httpx")
 
 from fastapi.testclient import TestClient
 
-from fasthash.serving import Limits, app, make_app, routes
+from fasthash.serving import Limits, app, make_app, queries, routes
 
 NAMES = ["a.jpg", "<b>bold</b>.jpg", "lone \udce9.jpg", "\u202edcba.jpg"]
 
@@ -69,6 +69,10 @@ def test_radius_and_filter(client, store):
     assert [each["id"] for each in row] == near.ids.tolist()
     (row,) = found(client.post("/search", json={"keys": ["1.jpg"], "allow": [3, 5, 8]}))
     assert sorted(each["id"] for each in row) == [3, 5, 8]
+    (row,) = found(client.post("/search", json={"keys": ["1.jpg"], "allow_keys": ["4.jpg", "1.jpg"]}))
+    assert [each["key"] for each in row] == ["1.jpg", "4.jpg"]
+    # Results are counted as the filter leaves them.
+    assert len(found(client.post("/search", json={"keys": ["1.jpg"] * 5, "k": 50, "allow": [3, 5, 8]}))) == 5
 
 
 def test_a_store_by_jaccard_distance(tmp_path):
@@ -121,7 +125,15 @@ REFUSED = {
     "keys must be of the kind str": {"keys": [7]},
     "k must be a valid integer, got 'ten'": {"keys": ["a.jpg"], "k": "ten"},
     "more must be left out, which is no argument here, got 1": {"keys": ["a.jpg"], "more": 1},
-    "allow must hold ids of 64 bits": {"keys": ["a.jpg"], "allow": [2**70]},
+    "allow must be from -9223372036854775808 to 9223372036854775807, got 1180591620717411303424": {
+        "keys": ["a.jpg"],
+        "allow": [2**70],
+    },
+    "allow must be ids, got '1.0'": {"keys": ["a.jpg"], "allow": ["1.0"]},
+    "allow_keys must be in the store, but it does not hold 'x'": {"keys": ["a.jpg"], "allow_keys": ["1.jpg", "x"]},
+    "allow_keys must be of the kind str, as all keys of this store, got 5": {"keys": ["a.jpg"], "allow_keys": [5]},
+    "give either allow or allow_keys": {"keys": ["a.jpg"], "allow": [5], "allow_keys": ["1.jpg"]},
+    "k 50 for 3 queries gives 150 results, at most 100 are allowed": {"keys": ["a.jpg"] * 3, "k": 50},
 }
 
 
@@ -144,6 +156,72 @@ def test_keys_of_another_kind(tmp_path, keys, message):
         assert (response.status_code, response.json()) == (422, {"error": message})
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "status", "message"),
+    [
+        (
+            None,
+            "keys",
+            2**63,
+            422,
+            "keys must be from -9223372036854775808 to 9223372036854775807, got 9223372036854775808",
+        ),
+        (None, "keys", 7, 404, "keys must be in the store, but it does not hold 7"),
+        (None, "keys", "9" * 5000, 422, "keys must be ids in a store without keys, got '99999"),
+        (None, "allow_keys", 0, 422, "allow_keys must be left out: the entries of this store have ids alone"),
+        (
+            np.int64,
+            "keys",
+            2**63,
+            422,
+            "keys must be from -9223372036854775808 to 9223372036854775807, got 9223372036854775808",
+        ),
+        (np.uint64, "keys", -1, 422, "keys must be from 0 to 18446744073709551615, got -1"),
+        (np.uint64, "keys", 2**64, 422, "keys must be from 0 to 18446744073709551615, got 18446744073709551616"),
+        (np.uint64, "keys", "1_0", 422, "keys must be integers, got '1_0'"),
+        (np.uint64, "allow_keys", -1, 422, "allow_keys must be from 0 to 18446744073709551615, got -1"),
+    ],
+)
+def test_integers_beyond_the_kind_of_keys(tmp_path, kind, name, value, status, message):
+    with fh.Store(tmp_path / "codes.fhs", "w", n_bits=8) as store:
+        store.add(np.zeros((1, 1), np.uint8), keys=None if kind is None else np.array([7], kind))
+        store.commit()
+    with TestClient(make_app(fh.Store(tmp_path / "codes.fhs"))) as client:
+        given = {"codes": ["00"]} if name == "allow_keys" else {}
+        response = client.post("/search", json={**given, name: [value]})
+        assert response.status_code == status
+        assert response.json()["error"].startswith(message)
+
+
+@pytest.mark.parametrize("kind", [None, np.int64, np.uint64])
+def test_numbers_that_javascript_cannot_tell(tmp_path, kind):
+    """Clients with floats for numbers ask for ids and keys as text, and may send them as text."""
+    with fh.Store(tmp_path / "codes.fhs", "w", n_bits=8) as store:
+        ids = 2**53 + np.arange(3)
+        store.add(np.array([[0], [1], [3]], np.uint8), keys=None if kind is None else ids.astype(kind) + 10, ids=ids)
+        store.commit()
+        own = [str(id if kind is None else id + 10) for id in ids.tolist()]
+    with TestClient(make_app(fh.Store(tmp_path / "codes.fhs"), make_codes=lambda image: None)) as client:
+        assert client.get("/keys").json() == {"keys": list(map(int, own)), "next": None}
+        assert client.get("/keys?as_text=true").json() == {"keys": own, "next": None}
+        allow = {"allow": [str(ids[1])]}
+        for path, body in (
+            ("/search", {"json": {"keys": [own[1]], "k": 1, "as_text": True}}),
+            ("/search", {"json": {"keys": [own[0]], "k": 1, "as_text": True} | allow}),
+            ("/search/raw?k=1&as_text=true", {"content": b"\1"}),
+        ):
+            (row,) = found(client.post(path, **body))
+            name = {} if kind is None else {"key": own[1]}
+            assert row == [{"id": str(ids[1]), "distance": int("allow" in str(body)), **name}]
+        parameters = client.get("/openapi.json").json()["paths"]["/search/photo"]["post"]["parameters"]
+        assert "as_text" in {each["name"] for each in parameters}
+        # The page asks for text in each request that is answered with ids or keys.
+        page = client.get("/").text
+        assert page.count("as_text") == 2
+        assert "as_text: true" in page.split("const many = ")[1].split("\n")[0]
+        assert 'asked("keys?as_text=true")' in page
+
+
 @pytest.mark.parametrize("message", REFUSED)
 def test_wrong_requests(client, message):
     response = client.post("/search", json=REFUSED[message])
@@ -157,7 +235,8 @@ def test_bodies(client):
         assert response.status_code == 413
         assert "at most 5,000 bytes" in response.json()["error"]
     form, json = "application/x-www-form-urlencoded", {"Content-Type": "application/json"}
-    for headers, got in (({}, "none"), ({"Content-Type": form}, repr(form))):  # the second one is that of `curl -d`
+    kinds = [({"Content-Type": kind}, repr(kind)) for kind in (form, "notjson", "application/notjson", "text/json")]
+    for headers, got in (({}, "none"), *kinds):  # `form` is that of `curl -d`
         response = client.post("/search", content=b'{"keys": ["a.jpg"]}', headers=headers)
         if got == "none" and response.status_code == 200:
             continue  # older releases of FastAPI read a body without the header as JSON
@@ -167,11 +246,19 @@ def test_bodies(client):
         (b"{", "the body must be JSON, got a fault at character 1: "),
         (b"", "the body must be given"),
         (b"[7]", "the body must be a valid dictionary or object to extract fields from, got [7]"),
-        (b"\xff", "the body"),
+        (b"\xff", "the body must be JSON in UTF-8, got a fault at byte 0"),
+        (b"[" * 4000, "the body must be JSON with less nesting"),
+        (b'{"keys": [' + b"9" * 4500 + b"]}", "the body must be JSON with integers of at most 4,300 digits"),
+        (b'{"keys": [' + b"9" * 4300 + b"]}", "keys must be of the kind str"),
     ):
         response = client.post("/search", content=content, headers=json)
-        assert response.status_code in (400, 422)
+        assert response.status_code == 422
         assert message in response.json()["error"]
+    for depth in (100, *range(500, 1500, 25)):  # the parser may accept more than can be shown
+        for content in (b"[" * depth + b"]" * depth, b'{"keys": ' + b"[" * depth + b"]" * depth + b"}"):
+            response = client.post("/search", content=content, headers=json)
+            assert response.status_code == 422, depth
+            assert len(response.text) < 300
     for content in (b"", b"x" * 7, b"x" * 48):
         assert "must be 1 to 5 codes of 8 bytes" in client.post("/search/raw", content=content).json()["error"]
 
@@ -188,10 +275,14 @@ def test_every_error_has_one_form(store, monkeypatch):
             ("GET", "/keys?n=x", 422, "n must be a valid integer, unable to parse string as an integer, got 'x'"),
             ("GET", "/keys?n=0", 422, "n must be greater than or equal to 1, got '0'"),
             ("GET", "/image", 422, "key must be given"),
+            ("GET", f"/keys?first={'9' * 5000}", 422, "first: Unable to parse"),
         ):
             response = client.request(method, path)
-            assert (response.status_code, response.json()) == (status, {"error": message})
+            assert response.status_code == status
+            assert response.json()["error"].startswith(message)
         assert client.get("/search").headers["allow"] == "POST"
+        # The path in a message is that of the request, whatever the header Host makes of it.
+        assert "got '/nope'" in client.get("/nope", headers={"Host": "x?"}).json()["error"]
         monkeypatch.setattr(routes, "some_keys", broken)
         response = client.get("/keys")
         assert response.status_code == 500
@@ -242,6 +333,39 @@ def test_metrics_page_and_interface(client):
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
     assert "innerHTML" not in page.text
     assert "textContent" in page.text
+
+
+def test_every_get_answers_head(client):
+    paths = [path for path, methods in client.get("/openapi.json").json()["paths"].items() if "get" in methods]
+    assert {"/", "/healthz", "/info", "/keys", "/metrics"} <= set(paths)
+    for path in paths:
+        get, head = client.get(path), client.head(path)
+        assert head.status_code == get.status_code
+        assert head.content == b""
+        assert head.headers["content-type"] == get.headers["content-type"]
+
+
+def test_keys_are_walked_through_in_pages(tmp_path, monkeypatch):
+    """All segments are covered, without the removed entries, and every page but the last is full."""
+    monkeypatch.setattr(queries, "_ENTRIES", 7)
+    with fh.Store(tmp_path / "s", "w", n_bits=8, merge=False) as store:
+        for begin, end in ((0, 60), (60, 70), (70, 100)):
+            store.add(np.zeros((end - begin, 1), np.uint8), keys=[f"{i}" for i in range(begin, end)])
+            store.commit()
+        store.remove([f"{i}" for i in (*range(10, 40), 65)])
+        store.commit()
+    with TestClient(make_app(fh.Store(tmp_path / "s"))) as client:
+        for n in (1, 3, 8, 69, 70, 500):
+            shown, sizes, first = [], [], 0
+            while first is not None:
+                answer = client.get(f"/keys?first={first}&n={n}").json()
+                shown += answer["keys"]
+                sizes.append(len(answer["keys"]))
+                first = answer["next"]
+            assert sorted(map(int, shown)) == [*range(10), *range(40, 65), *range(66, 100)]
+            assert set(sizes[:-1]) <= {n}
+        for first in (100, 2**63 - 1, 2**64):
+            assert client.get(f"/keys?first={first}").json() == {"keys": [], "next": None}
 
 
 @pytest.mark.parametrize("keys", [None, [b"\xff", b"a"], [uuid.UUID(int=1), uuid.UUID(int=2)], [-5, 2**40]])

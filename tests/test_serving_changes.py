@@ -21,9 +21,11 @@ pytest.importorskip("fastapi", reason="needs the extra serve")
 pytest.importorskip("prometheus_client", reason="needs the extra serve")
 pytest.importorskip("httpx", reason="needs httpx")
 
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from fasthash.serving import Limits, Writing, make_app
+from fasthash.serving.middleware import EarlyToken
 
 TOKEN = "a token of the tests"
 SHOWN = {"Authorization": f"Bearer {TOKEN}"}
@@ -59,6 +61,19 @@ def test_add_and_remove(client, folder):
         fh.Store(folder, "w")
 
 
+def test_update(client, folder):
+    assert client.post("/update", json={"codes": ["ff" * 8, "00" * 8], "keys": ["3.jpg", "5.jpg"]}).json() == {
+        "commit": 2
+    }
+    (row,) = client.post("/search", json={"codes": ["ff" * 8], "k": 1}).json()["results"]  # at once
+    assert row == [{"id": 3, "distance": 0, "key": "3.jpg"}]
+    body = {"codes": ["/" * 10 + "8="], "form": "base64", "ids": ["5"]}
+    assert client.post("/update", json=body).json() == {"commit": 3}
+    reader = fh.Store(folder)
+    assert len(reader) == 10
+    assert reader.reconstruct([3, 5]).tolist() == [[255] * 8] * 2
+
+
 @pytest.mark.parametrize(
     "header", [None, "", TOKEN, f"Basic {TOKEN}", "Bearer", "Bearer ", f"Bearer {TOKEN} ", f"Bearer {TOKEN[:-1]}"]
 )
@@ -66,16 +81,44 @@ def test_the_token_is_needed(folder, header):
     writing = Writing(folder, TOKEN)
     headers = {} if header is None else {"Authorization": header}
     with TestClient(make_app(fh.Store(folder), writing=writing)) as client:
-        for path in ("/add", "/remove"):
+        for path in ("/add", "/update", "/remove"):
             answer = client.post(path, content=b"{", headers=headers)  # refused before it is looked at
             assert answer.status_code == 401
         assert client.get("/healthz", headers=headers).json()["commit"] == 1
     writing.close()
 
 
+@pytest.mark.parametrize("early", [True, False], ids=["refused early", "refused by the routes"])
+def test_the_token_is_needed_however_the_request_names_the_path(folder, monkeypatch, early):
+    """The header Host, with which Starlette makes `request.url`, ends of lines, escapes, and a mounted application."""
+    if not early:
+        monkeypatch.setattr(EarlyToken, "__call__", lambda self, *arguments: self._app(*arguments))
+    bodies = {
+        "add": {"codes": ["ff" * 8], "keys": ["evil.jpg"]},
+        "update": {"codes": ["ff" * 8], "keys": ["1.jpg"]},
+        "remove": {"keys": ["1.jpg"]},
+    }
+    writing = Writing(folder, TOKEN)
+    app = make_app(fh.Store(folder), writing=writing)
+    outer = FastAPI()
+    outer.mount("/below", app)
+    with TestClient(app) as client, TestClient(outer) as other:
+        for name, body in bodies.items():
+            escaped = f"%{ord(name[0]):x}{name[1:]}"
+            for path in (name, f"{name}%0A", f"{name}/", f"{name};x", escaped, f"x/../{name}", f"/x/{name}"):
+                for host in ("127.0.0.1", "x?", "x/foo", "x#", "x/foo?a=", ""):
+                    for where, prefix in ((client, "/"), (other, "/below/")):
+                        answer = where.post(prefix + path, json=body, headers={"Host": host}, follow_redirects=False)
+                        assert answer.status_code in (307, 400, 401, 404), (path, host)
+                        assert answer.status_code == 401 or path not in (name, escaped)
+        assert client.get("/healthz").json() == {"status": "ok", "codes": 10, "commit": 1}
+        assert other.post("/below/remove", json=bodies["remove"], headers=SHOWN).json() == {"commit": 2}
+    writing.close()
+
+
 def test_without_a_writer_there_are_no_changes(folder):
     with TestClient(make_app(fh.Store(folder)), headers=SHOWN) as client:
-        for path in ("/add", "/remove"):
+        for path in ("/add", "/update", "/remove"):
             answer = client.post(path, content=b"{")
             assert answer.status_code == 404
             assert answer.json() == {"error": "the server was started without --writable, and takes no changes"}
@@ -95,6 +138,23 @@ REFUSED = {
     "does not hold 77": ("/remove", {"ids": [77]}),
     "entries of a request must be 1 to 5, got 6": ("/remove", {"ids": [1, 2, 3, 4, 5, 6]}),
     "keys must be of the kind str": ("/remove", {"keys": [3]}),
+    "give either keys or ids ": ("/update", {"codes": ["00" * 8]}),
+    "give either keys or ids  ": ("/update", {"codes": ["00" * 8], "keys": ["3.jpg"], "ids": [3]}),
+    "does not hold 'y'": ("/update", {"codes": ["00" * 8] * 2, "keys": ["3.jpg", "y"]}),
+    "does not hold 78": ("/update", {"codes": ["00" * 8], "ids": [78]}),
+    "codes must be 2, one for each key or id, got 1": ("/update", {"codes": ["00" * 8], "ids": [3, 4]}),
+    "keys must be distinct, got '3.jpg' twice": ("/update", {"codes": ["00" * 8] * 2, "keys": ["3.jpg", "3.jpg"]}),
+    "codes of a request must be 1 to 5, got 7": ("/update", {"codes": ["00" * 8] * 7, "ids": list(range(7))}),
+    "codes must have 8 bytes, got 2": ("/update", {"codes": ["0000"], "ids": [3]}),
+    "ids must be from -9223372036854775808 to 9223372036854775807, got 18446744073709551616": (
+        "/add",
+        {"codes": ["00" * 8], "keys": ["a"], "ids": [2**64]},
+    ),
+    "ids must be from -9223372036854775808 to 9223372036854775807, got -18446744073709551616": (
+        "/remove",
+        {"ids": [-(2**64)]},
+    ),
+    "ids must be ids, got 'x'": ("/update", {"codes": ["00" * 8], "ids": ["x"]}),
 }
 
 
@@ -103,7 +163,7 @@ def test_wrong_changes_change_nothing(client, message):
     path, body = REFUSED[message]
     answer = client.post(path, json=body)
     assert answer.status_code == (404 if "does not hold" in message else 422), answer.text
-    assert message in answer.json()["error"]
+    assert message.strip() in answer.json()["error"]
     assert client.get("/healthz").json() == {"status": "ok", "codes": 10, "commit": 1}
 
 
@@ -132,6 +192,24 @@ def test_other_kinds_of_keys(tmp_path, keys):
         assert client.post("/remove", json={"keys": [new]} if keys else {"ids": [2]}).json() == {"commit": 3}
     writing.close()
     assert len(fh.Store(tmp_path / "s")) == 2
+
+
+@pytest.mark.parametrize("path", ["/add", "/update", "/remove"])
+def test_an_integer_beyond_the_kind_of_keys(tmp_path, path):
+    with fh.Store(tmp_path / "s", "w", n_bits=8) as store:
+        store.add(np.array([[0]], np.uint8), keys=np.array([7], np.uint64))
+        store.commit()
+    writing = Writing(tmp_path / "s", TOKEN)
+    codes = {} if path == "/remove" else {"codes": ["ff"]}
+    with TestClient(make_app(fh.Store(tmp_path / "s"), writing=writing), headers=SHOWN) as client:
+        for key in (2**64, -1):
+            answer = client.post(path, json=codes | {"keys": [key]})
+            assert answer.status_code == 422
+            assert answer.json()["error"] == f"keys must be from 0 to 18446744073709551615, got {key}"
+        if path == "/add":
+            answer = client.post(path, json=codes | {"keys": [8], "ids": [str(2**60)], "as_text": True})
+            assert answer.json() == {"ids": [str(2**60)], "commit": 2}
+    writing.close()
 
 
 # ---- processes ----
@@ -166,6 +244,45 @@ def test_several_processes_serve_one_store(folder):
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_request_that_never_ends_does_not_keep_the_server_from_stopping(folder, tmp_path):
+    pytest.importorskip("typer", reason="needs the extra cli")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "fasthash", "serve", str(folder), "--max-seconds", "0.5", "--port", str(port)]
+    with open(tmp_path / "log", "w+") as log:
+        server = subprocess.Popen(command, stderr=log)
+        try:
+            while answer_of(f"http://127.0.0.1:{port}/healthz") is None:
+                assert server.poll() is None
+                time.sleep(0.1)
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+                client.sendall(b"POST /search HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+                time.sleep(0.5)
+                server.send_signal(signal.SIGTERM)
+                server.wait(60)
+                assert b" 503 " in client.recv(1000).splitlines()[0]
+        finally:
+            server.kill()
+            server.wait()
+        log.seek(0)
+        assert "Traceback" not in log.read()
+
+
+@pytest.mark.parametrize(("host", "shown"), [("::1", "[::1]"), ("127.0.0.1", "127.0.0.1")])
+def test_the_address_is_one_for_browsers(folder, monkeypatch, host, shown):
+    typer_testing = pytest.importorskip("typer.testing", reason="needs the extra cli")
+    from fasthash import serving
+    from fasthash.cli import app
+    from fasthash.cli import serving as command
+
+    monkeypatch.setattr(serving, "run", lambda *arguments: None)
+    monkeypatch.setattr(command, "_check_port", lambda *arguments: None)  # a machine may lack this address
+    result = typer_testing.CliRunner().invoke(app, ["serve", str(folder), "--host", host, "--port", "18096"])
+    assert f"http://{shown}:18096\n" in result.output
 
 
 def test_refused_options(folder, monkeypatch):

@@ -35,14 +35,15 @@ def serve(
     ] = False,
     max_body: Annotated[int, typer.Option(help="Bytes of the body of a request.", min=1)] = 8 << 20,
     max_k: Annotated[int, typer.Option(help="Neighbours of a query.", min=1)] = 1000,
-    max_results: Annotated[int, typer.Option(help="Results of a radius search.", min=1)] = 100_000,
+    max_results: Annotated[int, typer.Option(help="Results of a request.", min=1)] = 1 << 17,
     max_searches: Annotated[int, typer.Option(help="Searches at one time.", min=1)] = 16,
     max_seconds: Annotated[float, typer.Option(help="Seconds of a search.", min=0.001)] = 10.0,
 ) -> None:
     """Serve a store over HTTP: a page at /, an interface at /docs, /healthz and /metrics.
 
     New commits are taken about once a second. There are no passwords: whoever reaches the port may search. Changes are
-    refused unless --writable is given; /add and /remove then need the token in the environment variable FASTHASH_TOKEN.
+    refused unless --writable is given; /add, /update and /remove then need the token in the environment variable
+    FASTHASH_TOKEN.
 
     Examples:
 
@@ -67,15 +68,19 @@ def serve(
         limits = Limits(body_bytes=max_body, k=max_k, results=max_results, at_once=max_searches, seconds=max_seconds)
         with Store(store) as opened:
             make_codes = None if encoder is None else reader_of(encoder, opened.n_bits)
-            typer.echo(f"{for_terminal(opened.path)}: http://{host}:{port}", err=True)
+            typer.echo(f"{for_terminal(opened.path)}: {_address(host, port)}", err=True)
             if workers > 1:
-                return run_workers(workers, settings(store, limits, images, encoder), host, port)
+                return run_workers(workers, settings(store, limits, images, encoder), host, port, limits)
             writing = Writing(opened.path, token) if writable else None
             try:
-                run(make_app(opened, limits, images=images, make_codes=make_codes, writing=writing), host, port)
+                run(make_app(opened, limits, images=images, make_codes=make_codes, writing=writing), host, port, limits)
             finally:
                 if writing is not None:
                     writing.close()
+
+
+def _address(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _check_port(host: str, port: int) -> None:

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.responses import Response
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from fasthash.serving.changes import Writing
 from fasthash.serving.errors import answer_errors
-from fasthash.serving.limits import BodyLimit, Limits, RefusedError, Turns
+from fasthash.serving.limits import Limits, Turns
 from fasthash.serving.metrics import Metrics
+from fasthash.serving.middleware import BodyLimit, EarlyToken, Measured
 from fasthash.serving.photos import MakeCodes
 from fasthash.serving.routes import Served, change_routes, page_routes, refused_changes, search_routes, state_routes
 from fasthash.store import Store
 
 __all__ = ["make_app"]
 
-_CHANGES = ("/add", "/remove")
+_CHANGES = ("/add", "/update", "/remove")
 _REFRESH = 1.0  # seconds between two looks for a new commit
 
 
@@ -44,7 +43,7 @@ def make_app(
         writing: the writer of the store, for people with its token; None refuses changes.
     """
     limits = Limits() if limits is None else limits
-    served = Served(store, limits, images, make_codes, writing, Metrics(), Turns(limits))
+    served = Served(store, limits, images, make_codes, writing, Metrics(), Turns(limits), Turns(limits))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -53,38 +52,26 @@ def make_app(
         following.cancel()
         with suppress(asyncio.CancelledError):
             await following
+        served.searches.end()
+        served.changes.end()
 
     app = FastAPI(title="fasthash", summary="Nearest binary codes, exactly", lifespan=lifespan)
-    app.add_middleware(BodyLimit, most=limits.body_bytes)
     answer_errors(app)
-    _measure(app, served)
-    app.include_router(search_routes(served))
-    app.include_router(refused_changes(_CHANGES) if writing is None else change_routes(served, writing))
-    app.include_router(page_routes(served))
-    app.include_router(state_routes(served))
+    routers = [
+        search_routes(served),
+        refused_changes(_CHANGES) if writing is None else change_routes(served, writing),
+        page_routes(served),
+        state_routes(served),
+    ]
+    for router in routers:
+        app.include_router(router)
+    # The last one added is the first to see a request.
+    app.add_middleware(BodyLimit, limits=limits)
+    if writing is not None:
+        app.add_middleware(EarlyToken, writing=writing, paths=_CHANGES)
+    paths = {route.path for router in routers for route in router.routes if isinstance(route, APIRoute)}
+    app.add_middleware(Measured, metrics=served.metrics, paths=paths)
     return app
-
-
-def _measure(app: FastAPI, served: Served) -> None:
-    """Count and time requests. Changes without the token are refused here, before anything of the body is looked at."""
-    metrics, writing = served.metrics, served.writing
-
-    @app.middleware("http")
-    async def measured(request: Request, call_next: Any) -> Response:
-        begin = time.perf_counter()
-        response: Response
-        if writing is not None and request.url.path in _CHANGES:
-            try:
-                writing.check(request.headers.get("authorization"))
-            except RefusedError as error:
-                metrics.requests.labels(request.url.path, str(error.status)).inc()
-                return error.response()
-        response = await call_next(request)
-        route = getattr(request.scope.get("route"), "path", "other")
-        metrics.requests.labels(route, str(response.status_code)).inc()
-        if route.startswith("/search"):
-            metrics.seconds.labels(route).observe(time.perf_counter() - begin)
-        return response
 
 
 async def _follow(store: Store, metrics: Metrics) -> None:

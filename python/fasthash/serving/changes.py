@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from fasthash._checks import code_bytes
 from fasthash._locks import ChangeLock
 from fasthash.serving.limits import Limits, RefusedError
-from fasthash.serving.queries import codes_of, keys_of
+from fasthash.serving.queries import AS_TEXT, as_json, codes_of, ids_of, keys_of, refusing
 from fasthash.store import Store
 
-__all__ = ["LEAST_TOKEN", "AddRequest", "RemoveRequest", "Writing"]
+__all__ = ["LEAST_TOKEN", "AddRequest", "RemoveRequest", "UpdateRequest", "Writing"]
 
 LEAST_TOKEN = 16  # characters
 
@@ -26,7 +26,18 @@ class AddRequest(BaseModel):
     codes: list[str] = Field(description="Codes as text.")
     form: str = Field("hex", description="Form of the codes: hex or base64.")
     keys: list[str | int] | None = Field(None, description="A new key for each code.")
-    ids: list[int] | None = Field(None, description="A new id for each code; counted if left out.")
+    ids: list[str | int] | None = Field(None, description="A new id for each code; counted if left out.")
+    as_text: bool = Field(False, description=AS_TEXT)
+
+
+class UpdateRequest(BaseModel):
+    """New codes of entries, which are named by key or by id."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    codes: list[str] = Field(description="Codes as text, one for each key or id.")
+    form: str = Field("hex", description="Form of the codes: hex or base64.")
+    keys: list[str | int] | None = Field(None, description="Keys in the store.")
+    ids: list[str | int] | None = Field(None, description="Ids in the store.")
 
 
 class RemoveRequest(BaseModel):
@@ -34,7 +45,7 @@ class RemoveRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
     keys: list[str | int] | None = Field(None, description="Keys in the store.")
-    ids: list[int] | None = Field(None, description="Ids in the store.")
+    ids: list[str | int] | None = Field(None, description="Ids in the store.")
 
 
 class Writing:
@@ -79,8 +90,24 @@ class Writing:
         with self._lock("add"):
             store = self._opened()
             codes = codes_of(request.codes, request.form, code_bytes(store.n_bits), limits.changes)
-            ids = self._change(lambda: store.add(codes, keys_of(store, request.keys), ids=request.ids).tolist())
-            return {"ids": ids, "commit": store.commit_number}
+            keys, ids = keys_of(store, request.keys), ids_of("ids", request.ids)
+            added = self._change(lambda: store.add(codes, keys, ids=ids))
+            return {"ids": [as_json(id, request.as_text) for id in added.tolist()], "commit": store.commit_number}
+
+    def update(self, request: UpdateRequest, limits: Limits) -> dict[str, Any]:
+        """Replace the codes of entries and commit.
+
+        Raises:
+            RefusedError: an argument is wrong, or the commit failed; nothing is replaced.
+        """
+        _check_named(request.keys, request.ids)
+        _check_number("codes", len(request.codes), limits)
+        with self._lock("update"):
+            store = self._opened()
+            codes = codes_of(request.codes, request.form, code_bytes(store.n_bits), limits.changes)
+            keys, ids = keys_of(store, request.keys), ids_of("ids", request.ids)
+            self._change(lambda: store.update(keys, codes, ids=ids))
+            return {"commit": store.commit_number}
 
     def remove(self, request: RemoveRequest, limits: Limits) -> dict[str, Any]:
         """Remove entries and commit.
@@ -88,12 +115,12 @@ class Writing:
         Raises:
             RefusedError: an argument is wrong, or the commit failed; nothing is removed.
         """
-        if (request.keys is None) == (request.ids is None):
-            raise RefusedError(422, "give either keys or ids")
+        _check_named(request.keys, request.ids)
         _check_number("entries", len(request.keys or request.ids or []), limits)
         with self._lock("remove"):
             store = self._opened()
-            self._change(lambda: store.remove(keys_of(store, request.keys), ids=request.ids))
+            keys, ids = keys_of(store, request.keys), ids_of("ids", request.ids)
+            self._change(lambda: store.remove(keys, ids=ids))
             return {"commit": store.commit_number}
 
     def close(self) -> None:
@@ -113,10 +140,8 @@ class Writing:
 
     def _change(self, change: Any) -> Any:
         store = self._opened()
-        try:
+        with refusing():
             outcome = change()
-        except (TypeError, ValueError, OverflowError) as error:
-            raise RefusedError(404 if "does not hold" in str(error) else 422, str(error)) from None
         try:
             store.commit()
         except OSError as error:
@@ -125,6 +150,11 @@ class Writing:
             store.close()
             raise RefusedError(503, f"the store cannot be written: {error}") from None
         return outcome
+
+
+def _check_named(keys: Any, ids: Any) -> None:
+    if (keys is None) == (ids is None):
+        raise RefusedError(422, "give either keys or ids")
 
 
 def _check_number(name: str, n: int, limits: Limits) -> None:

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import FileResponse, HTMLResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from fasthash._checks import code_bytes
-from fasthash.serving.changes import AddRequest, RemoveRequest, Writing
+from fasthash.serving.changes import AddRequest, RemoveRequest, UpdateRequest, Writing
 from fasthash.serving.limits import Limits, RefusedError, Turns
 from fasthash.serving.metrics import Metrics
 from fasthash.serving.photos import MakeCodes, codes_of_photo, photo_of_key
-from fasthash.serving.queries import codes_of, codes_of_keys, results, some_keys
+from fasthash.serving.queries import (
+    AS_TEXT,
+    Snapshot,
+    Wanted,
+    codes_of,
+    codes_of_keys,
+    encoded,
+    results,
+    some_keys,
+)
 from fasthash.store import Store
 
 __all__ = ["Served", "change_routes", "page_routes", "refused_changes", "search_routes", "state_routes"]
+
+_Route = TypeVar("_Route", bound=Callable[..., Any])
 
 _PAGE = Path(__file__).with_name("page.html")
 
@@ -40,7 +50,9 @@ class SearchRequest(BaseModel):
     radius: float | None = Field(
         None, description="All codes within this distance, instead of k: in bits, or of jaccard to 1."
     )
-    allow: list[int] | None = Field(None, description="Ids that may be returned.")
+    allow: list[str | int] | None = Field(None, description="Ids that may be returned.")
+    allow_keys: list[str | int] | None = Field(None, description="Keys that may be returned, instead of ids.")
+    as_text: bool = Field(False, description=AS_TEXT)
 
 
 @dataclass(frozen=True)
@@ -53,32 +65,48 @@ class Served:
     make_codes: MakeCodes | None
     writing: Writing | None
     metrics: Metrics
-    turns: Turns  # of searches
+    searches: Turns
+    changes: Turns
+
+
+class JSONText(Response):
+    """An answer that is JSON already: it was encoded on the thread of its search, not on that of the server."""
+
+    media_type = "application/json"
+
+
+_AsText = Annotated[bool, Query(description=AS_TEXT)]
 
 
 def search_routes(served: Served) -> APIRouter:
     """Searches for codes as text, for keys, for raw codes and for a photo."""
     router, store, limits = APIRouter(), served.store, served.limits
 
-    async def answered(queries: Any, k: int, radius: float | None, allow: list[int] | None) -> JSONResponse:
-        found = await served.turns.run(lambda: results(store, queries(), k, radius, allow, limits))
-        return JSONResponse({"results": found})
+    async def answered(queries: Callable[[Snapshot], Any], wanted: Wanted) -> JSONText:
+        def found() -> bytes:
+            now = Snapshot(store)
+            return results(now, queries(now), wanted, limits)
+
+        return JSONText(await served.searches.run(found))
 
     n_bytes = code_bytes(store.n_bits)
 
     @router.post("/search")
-    async def search(body: SearchRequest) -> JSONResponse:
+    async def search(body: SearchRequest) -> JSONText:
         """Find the neighbours of codes, or of the codes of keys."""
         if (body.codes is None) == (body.keys is None):
             raise RefusedError(422, "give either codes or keys")
+        wanted = Wanted(body.k, body.radius, body.as_text, body.allow, body.allow_keys)
         if body.codes is not None:
             codes = codes_of(body.codes, body.form, n_bytes, limits.queries)
-            return await answered(lambda: codes, body.k, body.radius, body.allow)
+            return await answered(lambda now: codes, wanted)
         keys = body.keys or []
-        return await answered(lambda: codes_of_keys(store, keys, limits), body.k, body.radius, body.allow)
+        return await answered(lambda now: codes_of_keys(now, keys, limits), wanted)
 
     @router.post("/search/raw")
-    async def search_raw(request: Request, k: int = 10, radius: float | None = None) -> JSONResponse:
+    async def search_raw(
+        request: Request, k: int = 10, radius: float | None = None, as_text: _AsText = False
+    ) -> JSONText:
         """Find the neighbours of codes that are the body, byte for byte."""
         data = await _bytes_of(request, "codes")
         if not data or len(data) % n_bytes or len(data) // n_bytes > limits.queries:
@@ -86,15 +114,29 @@ def search_routes(served: Served) -> APIRouter:
                 422, f"the body must be 1 to {limits.queries:,} codes of {n_bytes} bytes, got {len(data):,} bytes"
             )
         codes = np.frombuffer(data, np.uint8).reshape(-1, n_bytes)
-        return await answered(lambda: codes, k, radius, None)
+        return await answered(lambda now: codes, Wanted(k, radius, as_text))
 
     @router.post("/search/photo")
-    async def search_photo(request: Request, k: int = 10, radius: float | None = None) -> JSONResponse:
+    async def search_photo(
+        request: Request, k: int = 10, radius: float | None = None, as_text: _AsText = False
+    ) -> JSONText:
         """Find the neighbours of the photo that is the body."""
         data = await _bytes_of(request, "photo")
-        return await answered(lambda: codes_of_photo(data, served.make_codes, limits), k, radius, None)
+        wanted = Wanted(k, radius, as_text)
+        return await answered(lambda now: codes_of_photo(data, served.make_codes, limits), wanted)
 
     return router
+
+
+def _get(router: APIRouter, path: str, **options: Any) -> Callable[[_Route], _Route]:
+    """Make a function the route of GET, and of HEAD, which FastAPI does not add."""
+
+    def added(route: _Route) -> _Route:
+        router.get(path, **options)(route)
+        router.head(path, include_in_schema=False, **options)(route)
+        return route
+
+    return added
 
 
 async def _bytes_of(request: Request, noun: str) -> bytes:
@@ -109,22 +151,35 @@ async def _bytes_of(request: Request, noun: str) -> bytes:
 
 
 def change_routes(served: Served, writing: Writing) -> APIRouter:
-    """Additions and removals. Whoever asks has shown the token before."""
-    router, store, limits, turns = APIRouter(), served.store, served.limits, Turns(served.limits)
+    """Additions, new codes and removals, for those who show the token."""
+    store, limits = served.store, served.limits
 
-    async def changed(work: Callable[[], dict[str, Any]]) -> JSONResponse:
-        outcome = await turns.run(work)
-        with suppress(OSError, ValueError):  # `_follow` tries again
-            await asyncio.to_thread(store.refresh)
-        return JSONResponse(outcome)
+    async def shown(request: Request) -> None:
+        writing.check(request.headers.get("authorization"))
+
+    router = APIRouter(dependencies=[Depends(shown)])
+
+    async def changed(work: Callable[[], dict[str, Any]]) -> JSONText:
+        def change() -> bytes:
+            outcome = work()
+            with suppress(OSError, ValueError):  # `_follow` tries again
+                store.refresh()
+            return encoded(outcome)
+
+        return JSONText(await served.changes.run(change))
 
     @router.post("/add")
-    async def add(body: AddRequest) -> JSONResponse:
+    async def add(body: AddRequest) -> JSONText:
         """Add codes and commit; returns their ids and the number of the commit."""
         return await changed(lambda: writing.add(body, limits))
 
+    @router.post("/update")
+    async def update(body: UpdateRequest) -> JSONText:
+        """Replace the codes of entries by key or id and commit; returns the number of the commit."""
+        return await changed(lambda: writing.update(body, limits))
+
     @router.post("/remove")
-    async def remove(body: RemoveRequest) -> JSONResponse:
+    async def remove(body: RemoveRequest) -> JSONText:
         """Remove entries by key or id and commit; returns the number of the commit."""
         return await changed(lambda: writing.remove(body, limits))
 
@@ -147,19 +202,20 @@ def page_routes(served: Served) -> APIRouter:
     """The page, and the keys and photos that it shows."""
     router = APIRouter()
 
-    @router.get("/image")
+    @_get(router, "/image")
     def image(key: str) -> Response:
         """The photo that a key names."""
         if served.images is None:
             raise RefusedError(404, "the server was started without a folder of images")
         return FileResponse(photo_of_key(served.images, key), headers={"X-Content-Type-Options": "nosniff"})
 
-    @router.get("/keys")
-    async def keys(first: int = Query(0, ge=0), n: int = Query(50, ge=1, le=500)) -> JSONResponse:
-        """Some keys of the store, or ids if it has none, for the page."""
-        return JSONResponse({"keys": await served.turns.run(lambda: some_keys(served.store, first, n))})
+    @_get(router, "/keys")
+    async def keys(first: int = Query(0, ge=0), n: int = Query(50, ge=1, le=500), as_text: _AsText = False) -> JSONText:
+        """Some keys of the store, or ids if it has none, and the `first` of those after them."""
+        shown = await served.searches.run(lambda: encoded(some_keys(Snapshot(served.store), first, n, as_text)))
+        return JSONText(shown)
 
-    @router.get("/", response_class=HTMLResponse)
+    @_get(router, "/", response_class=HTMLResponse)
     def page() -> HTMLResponse:
         """The page."""
         policy = (
@@ -175,17 +231,17 @@ def state_routes(served: Served) -> APIRouter:
     """Size and settings of the store, health and metrics of the server."""
     router, store = APIRouter(), served.store
 
-    @router.get("/info")
+    @_get(router, "/info")
     def info() -> dict[str, Any]:
         """Size and settings of the store, and whether photos can be seen and searched for."""
         return store.info() | {"shows_photos": served.images is not None, "takes_photos": served.make_codes is not None}
 
-    @router.get("/healthz")
+    @_get(router, "/healthz")
     def healthz() -> dict[str, Any]:
         """Whether the server answers, and which commit it searches."""
         return {"status": "ok", "codes": len(store), "commit": store.commit_number}
 
-    @router.get("/metrics")
+    @_get(router, "/metrics")
     def scraped() -> Response:
         """Metrics for Prometheus."""
         return Response(served.metrics.scraped(store), media_type="text/plain; version=0.0.4")
