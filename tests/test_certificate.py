@@ -1,6 +1,7 @@
 """`max_compared=`: what a search calls exact is exact, and it compares about as many codes as it may."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -116,6 +117,22 @@ def test_changes_and_removed_codes():
         assert_certified(found, stats.exact_to, exact, 10)
 
 
+def test_clusters_are_gone_and_recent_additions_left():
+    codes, queries, _ = make(11, (64,), 10_005, "clustered", nq=4)
+    index = in_clusters(codes[:10_000])
+    index.add(codes[10_000:])
+    index.remove(np.arange(10_000))
+    found, stats = index.search(queries, 3, max_compared=0.5, stats=True)
+    assert_same(found, index.search(queries, 3))
+    assert (stats.exact_to == 64).all()
+    assert (stats.codes_compared == 5).all()
+    assert_same(index.search(queries, 3, max_compared=1), found)
+    assert_same(
+        index.search(queries, 3, max_compared=0.5, allow=[[10_000], [10_001], None, range(10_003)])[:1],
+        [index.search(queries, 3, allow=[[10_000], [10_001], None, range(10_003)]).distances],
+    )
+
+
 def test_few_codes_and_none():
     index = fh.HierIndex(64, plan="clusters")
     found, stats = index.search(np.zeros((2, 8), np.uint8), 3, max_compared=0.5, stats=True)
@@ -131,14 +148,19 @@ def test_bad_arguments():
     for wrong in (0, -1, 0.0, 1.5, float("nan"), -0.1):
         with pytest.raises(ValueError, match="max_compared must be"):
             index.search(queries, 5, max_compared=wrong)
-    for wrong in ("0.1", [0.1], True):
-        with pytest.raises(TypeError, match="max_compared must be"):
+    for wrong in ("0.1", "1", [0.1], True, np.array([0.1])):
+        message = f"max_compared must be a share, a float, or a number, an integer, got {wrong!r}"
+        with pytest.raises(TypeError, match=re.escape(message)):
             index.search(queries, 5, max_compared=wrong)
     with pytest.raises(ValueError, match="max_compared must be left out beside keep"):
         index.search(queries, 5, max_compared=0.1, keep=0.3)
-    scanned = filled(fh.HierIndex(64, plan="scan"), codes)
-    with pytest.raises(ValueError, match="max_compared must be given to an index in clusters"):
-        scanned.search(queries, 5, max_compared=0.1)
+    for plan in ("scan", "prefix", "multi-index"):
+        message = (
+            f"max_compared must be given to an index in clusters, got a share of 0.1 for one whose plan is {plan}; "
+            'plan="clusters" forces clusters'
+        )
+        with pytest.raises(ValueError, match=re.escape(message)):
+            filled(fh.HierIndex(64, plan=plan), codes).search(queries, 5, max_compared=0.1)
 
 
 def test_numbers_beyond_all_floats():

@@ -164,6 +164,74 @@ def test_equal_contents_give_equal_files():
     assert backwards.to_bytes() == fh.HierIndex.from_arrays(codes, ids).to_bytes()
 
 
+# ---- the id map ----
+
+
+def assert_finds_ids(index, codes, ids):
+    """Every lookup by id."""
+    assert all(int(id) in index for id in ids)
+    np.testing.assert_array_equal(index.reconstruct(ids), codes)
+    for some in (ids[:3], fh.IdFilter(ids[:3])):
+        assert set(index.search(codes[:1], 3, allow=some).ids[0]) == set(ids[:3])
+    with pytest.raises(ValueError, match=f"ids must be new to the index, but it holds {ids[5]} already"):
+        index.add(codes[:1], ids[5:6])
+    index.update(ids[:2], codes[:2] ^ np.uint8(1))
+    index.remove(ids[2:4])
+    np.testing.assert_array_equal(index.reconstruct(ids[:2]), codes[:2] ^ np.uint8(1))
+    assert len(index) == len(codes) - 2
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("before", ["scan", "prefix"])
+@pytest.mark.parametrize("plan", ref.PLANS)
+def test_the_map_of_a_file_that_is_planned_anew(way, before, plan, tmp_path):
+    """A file may hold sorted codes with an id map, whatever its plan: loaded, they may get another order."""
+    rng = np.random.default_rng(7)
+    codes, ids = clustered(rng, 3000, 8), rng.permutation(6000)[:3000]
+    fh.HierIndex.from_arrays(codes, ids, plan=before).save(tmp_path / "index.fh", id_map=True)
+    header, sections = ref.split((tmp_path / "index.fh").read_bytes())
+    assert header.id_map == 1
+    assert header.n_clusters == 0
+    assert header.scanned == (before == "scan")
+    (tmp_path / "index.fh").write_bytes(ref.assemble(header._replace(plan=ref.PLANS.index(plan)), sections))
+    assert fh.verify(tmp_path / "index.fh").fault == ""
+    index = WAYS[way](fh.load(tmp_path / "index.fh"), tmp_path / "index.fh")
+    if plan != "auto" and not way.startswith("mapped"):
+        assert index.stats()["plan"] == plan
+    assert_finds_ids(index, codes, ids)
+
+
+def test_the_map_of_codes_that_had_the_plan_of_others(tmp_path):
+    """A later segment has the plan of the first, prefix; loaded, its codes get the plan that suits them."""
+    rng = np.random.default_rng(1)
+    first, codes = clustered(rng, 300_000, 16, 2000, 0.01), clustered(rng, 9000, 16, 20, 0.08)
+    ids = 300_000 + rng.permutation(18_000)[:9000]
+    index = fh.HierIndex(128, memory="compact")
+    index.add(first)
+    index.add(codes, ids)
+    index.remove(np.arange(300_000))
+    index.save(tmp_path / "index.fh", id_map=True)
+    again = fh.load(tmp_path / "index.fh")
+    assert (index.stats()["plan"], again.stats()["plan"]) == ("prefix", "clusters")
+    for each in (load_mapped(tmp_path / "index.fh"), again, index):
+        assert_finds_ids(each, codes, ids)
+
+
+@pytest.mark.parametrize("plan", ["scan", "prefix", "clusters"])
+def test_a_map_that_does_not_fit_is_found(plan, tmp_path):
+    rng = np.random.default_rng(8)
+    index = fh.HierIndex.from_arrays(clustered(rng, 3000, 8), rng.permutation(6000)[:3000], plan=plan)
+    index.save(tmp_path / "index.fh", id_map=True)
+    header, sections = ref.split((tmp_path / "index.fh").read_bytes())
+    of_map = sections[5]
+    swapped = of_map[2:4] + of_map[:2] + of_map[4:]  # two bytes an entry
+    (tmp_path / "index.fh").write_bytes(ref.assemble(header, [*sections[:5], swapped]))
+    assert fh.verify(tmp_path / "index.fh").fault == "id map is out of order at position 1"
+    for load in (fh.load, load_mapped):
+        with pytest.raises(fh.FormatError, match="id map is out of order at position 1"):
+            load(tmp_path / "index.fh")
+
+
 # ---- the bytes ----
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import fasthash as fh
 import reference
-from indices import LEVELS, MODES, WAYS, assert_same, filled, simd
+from indices import LEVELS, MODES, WAYS, assert_same, filled, make, simd
 
 # Two to four levels of 16 to 512 bits; the last ones have prefixes of more than 31 bytes, which take another path.
 LAYOUTS = [(8, 8), (8, 16, 40), (16, 48), (8, 8, 8, 40), (24, 8, 32), (8, 56, 64), (256, 128, 128), (8, 256, 248)]
@@ -187,6 +187,31 @@ def test_batches_prune_as_single_queries_do(plan, gallery, mode):
         np.testing.assert_array_equal(found.ids, np.concatenate([one.ids for one in one_by_one[:n_queries]]))
     expected = reference.pruned_search(queries[149:151], codes, np.arange(n), 10, layout, 0.3, mode)[:2]
     assert_same(index.search(queries[149:151], 10, keep=0.3, keep_mode=mode), expected)
+
+
+def test_a_search_with_a_filter_for_each_query_compacts_the_index():
+    """Once, not in each call."""
+    codes, queries, ids = make(6, (8, 16, 40), 20_000, "clustered", nq=3)
+    index = fh.HierIndex((8, 16, 40))
+    index.add(codes[:19_990], ids[:19_990])
+    index.add(codes[19_990:], ids[19_990:])
+    some, others = fh.IdFilter(ids[::2]), fh.IdFilter(ids[1::2])
+    assert index.stats()["n_segments"] == 2
+    found = index.search(queries, 5, keep=0.3, allow=[some, others, None])
+    assert index.stats()["n_segments"] == 1
+    for q, allow in enumerate((some, others, None)):
+        alone = index.search(queries[q : q + 1], 5, keep=0.3, allow=allow)
+        assert_same([found.distances[q : q + 1], found.ids[q : q + 1]], alone)
+
+
+def test_what_has_no_levels_to_prune_is_not_compacted():
+    codes, queries, ids = make(6, (64,), 20_000, "clustered", nq=2)
+    index = fh.HierIndex(64)
+    index.add(codes[:19_990], ids[:19_990])
+    index.add(codes[19_990:], ids[19_990:])
+    for allow in (None, [ids[:9], ids[9:]]):
+        index.search(queries, 5, keep=0.3, allow=allow)
+        assert index.stats()["n_segments"] == 2
 
 
 @pytest.mark.parametrize("mode", MODES)

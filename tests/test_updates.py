@@ -408,6 +408,26 @@ def test_any_history_ends_in_the_index_that_is_built_of_the_codes(problem, kind,
     assert_same(index.search(queries, k), fresh.search(queries, k))
 
 
+def test_an_index_forgets_the_plan_of_codes_that_are_gone():
+    """A later segment takes the plan of the first; alone, it is planned anew."""
+    rng = np.random.default_rng(0)
+    first, later = clustered(rng, 300_000, 16, 2000, 0.01), clustered(rng, 9000, 16, 20, 0.08)
+    fresh = fh.HierIndex.from_arrays(later, np.arange(300_000, 309_000), n_bits=128, memory="compact")
+    index = fh.HierIndex(128, memory="compact")
+    index.add(first)
+    index.add(later)
+    index.remove(np.arange(300_000))
+    assert index.stats()["n_segments"] == 1
+    assert index.stats()["plan"] == "prefix"
+    found = index.search(later[:20], 10)
+    index.compact()
+    assert fresh.stats()["plan"] == "clusters"
+    assert shape(index) == shape(fresh)
+    assert index.to_bytes() == fresh.to_bytes()
+    assert_same(index.search(later[:20], 10), found)
+    assert_same(found, fresh.search(later[:20], 10))
+
+
 @given(problems(), st.data())
 def test_remove_then_add_changes_nothing(problem, data):
     layout, codes, queries, ids, k = problem
@@ -624,9 +644,14 @@ def test_refused_options_of_from_arrays(options, error, message):
         (3, TypeError, "data must be bytes, got int"),
         ([70, 65], TypeError, "data must be bytes, got list"),
         (CODES, TypeError, "data must be bytes, got ndarray"),
-        (memoryview(CODES), ValueError, "data must be bytes that stand one after the other"),
-        (memoryview(CODES[0])[::2], ValueError, "data must be bytes that stand one after the other"),
-        (memoryview(np.arange(200)), ValueError, "data must be bytes that stand one after the other"),
+        (
+            memoryview(CODES),
+            ValueError,
+            f"data must be bytes that stand one after the other, got the shape {CODES.shape} with strides (8, 1) and "
+            "items of 1 byte",
+        ),
+        (memoryview(CODES[0])[::2], ValueError, "got the shape (4,) with strides (2,) and items of 1 byte"),
+        (memoryview(np.arange(200)), ValueError, "got the shape (200,) with strides (8,) and items of 8 bytes"),
         (b"", fh.FormatError, "0 bytes, fewer than a header"),
         (b"FASTHASH", fh.FormatError, "8 bytes, fewer than a header"),
         (bytes(4096), fh.FormatError, "does not begin with 'FASTHASH'"),

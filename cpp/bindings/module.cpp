@@ -65,7 +65,12 @@ py::bytes to_bytes(const Index& index, bool id_map, bool summary) {
 std::unique_ptr<Index> from_bytes(const py::buffer& data) {
     const py::buffer_info info = data.request();
     if (info.itemsize != 1 || info.ndim != 1 || info.strides[0] != 1) {
-        throw ArgumentError("data must be bytes that stand one after the other");
+        const auto text = [](const std::vector<py::ssize_t>& values) {
+            return std::string(py::str(py::tuple(py::cast(values))));
+        };
+        throw ArgumentError("data must be bytes that stand one after the other, got the shape " + text(info.shape) +
+                            " with strides " + text(info.strides) + " and items of " + std::to_string(info.itemsize) +
+                            (info.itemsize == 1 ? " byte" : " bytes"));
     }
     const WithoutGil release;
     return index_from_bytes(static_cast<const std::uint8_t*>(info.ptr), static_cast<std::size_t>(info.size));
@@ -216,6 +221,10 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
         .def("reconstruct", &reconstruct, py::arg("ids").noconvert())
         .def("to_arrays", &to_arrays)
         .def("copy", &Index::copy, ReleaseGil())
+        .def("copy_to_prune",
+             [](const Index& index) {
+                 return run([&](const Interrupt& interrupt) { return index.copy_to_prune(interrupt); });
+             })
         .def("search", &search, py::arg("queries").noconvert(), py::arg("k"), py::arg("allow") = py::none(),
              py::arg("stats") = false, py::arg("keep") = py::none(), py::arg("keep_mode") = py::none(),
              py::arg("cuts").noconvert() = py::none(), py::arg("share") = py::none())

@@ -204,6 +204,8 @@ void test_refusals() {
     refused(fasthash_index_search_jaccard(each, narrow, 1, nullptr, near, ids), "queries");
     refused(fasthash_index_range_search_jaccard(each, two, -.5, nullptr, &range),
             "radius must be at least 0, got -0.5");
+    refused(fasthash_index_range_search_jaccard(each, two, -0.12345678, nullptr, &range),
+            "radius must be at least 0, got -0.12345678");
     refused(fasthash_index_range_search_jaccard(each, two, NAN, nullptr, &range), "radius must be at least 0, got nan");
     refused(fasthash_index_range_search_jaccard(each, two, 1, nullptr, nullptr), "result must not be null");
     refused(fasthash_index_count_within_jaccard(each, two, -1, nullptr, ids), "radius must be at least 0, got -1");

@@ -355,6 +355,10 @@ void test_refused_calls(const IndexHandle& handle) {
         refused(fasthash_index_search_pruned(index, three, 1, keep, 0, nullptr, distances, ids),
                 "keep must be above 0 and at most 1");
     }
+    for (const char* keep : {"1.0000001", "1.0000000000000002", "1.5", "-1e-300"}) {
+        refused(fasthash_index_search_pruned(index, three, 1, std::stod(keep), 0, nullptr, distances, ids),
+                std::string("keep must be above 0 and at most 1, got ") + keep);
+    }
     for (const std::int32_t mode : {-1, 3, INT32_MIN}) {
         refused(fasthash_index_search_pruned(index, three, 1, 0.5, mode, nullptr, distances, ids),
                 "keep_mode must be from 0 to 2, got " + std::to_string(mode));

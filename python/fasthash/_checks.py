@@ -260,7 +260,10 @@ def check_share(name: str, value: Any, n: int) -> float:
     """A share of n things: a float is the share itself, an integer a number of them, as in scikit-learn."""
     if isinstance(value, (float, np.floating)):
         return check_fraction(name, value)
-    number = check_int(name, value, minimum=1)
+    try:
+        number = check_int(name, value, minimum=1)
+    except TypeError:
+        raise TypeError(f"{name} must be a share, a float, or a number, an integer, got {value!r}") from None
     return 1.0 if number >= n else number / n
 
 

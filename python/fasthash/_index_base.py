@@ -1,7 +1,9 @@
 """Base class of `FlatIndex` and `HierIndex`: checks arguments and calls the compiled core.
 
 Any number of threads may use one index; the core releases the GIL. A search works on the state of the index at its
-start and takes no lock. Changes run one at a time. A change takes effect completely, or not at all if it raises.
+start. It does not wait for changes, except with `keep=`, which compacts the index first. Searches wait for each other
+only where the first one makes what all of them use (docs/updates.md). Changes run one at a time. A change takes effect
+completely, or not at all if it raises.
 """
 
 from __future__ import annotations
@@ -203,8 +205,9 @@ class Index:
     def compact(self) -> None:
         """Merge all segments into one and drop the removed codes, as if the index were built anew.
 
-        Searches are fastest after it; no result changes. Additions and removals compact the index step by step, so that
-        calling this is optional.
+        The plan is chosen anew. Searches are fastest after it; no result changes. Additions and removals compact the
+        index step by step, so that calling this is optional. A mapped file stays as it is if nothing was added to its
+        codes and nothing removed.
         """
         self._impl.compact()
 
@@ -478,7 +481,8 @@ class Index:
         max_compared: float | None,
     ) -> SearchResult | tuple[SearchResult, SearchStats]:
         """Search with a filter for each query. A method of its own: its closure would slow every search down."""
-        held = self.copy()
+        pruned = keep is not None and max_compared is None
+        held = self._of(self._impl.copy_to_prune()) if pruned else self.copy()  # one state for all searches
         return search_by_filter(
             allow, queries, lambda some, one: held._search(some, k, keep, keep_mode, one, stats, max_compared)
         )

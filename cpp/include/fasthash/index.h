@@ -80,6 +80,9 @@ class Index {
     Export export_entries() const;
     /// An independent copy; unchanged segments are shared (copy on write).
     std::unique_ptr<Index> copy() const;
+    /// A copy for several pruned searches of one state. Compacts this index first, as the first pruned search would;
+    /// not where there are no levels to prune.
+    std::unique_ptr<Index> copy_to_prune(const Interrupt& interrupt = {}) const;
 
     /// An index with the settings of this one that holds the segments of these, in their order, and shares them. Their
     /// ids must be distinct. `next_id`: the next automatic id. Throws ArgumentError for other levels.
@@ -99,7 +102,7 @@ class Index {
                 std::int32_t* distances, std::int64_t* ids, QueryStats* stats, const Interrupt& interrupt = {}) const;
     /// Find near codes of each query, comparing about this share of the codes, above 0 and at most 1: those of the
     /// nearest clusters, and at least k. QueryStats::exact_to says up to which distance the result is exact. Throws
-    /// as search does, and ArgumentError unless the plan of the index is clusters.
+    /// as search does, and ArgumentError unless the plan of the index is clusters, or forced to be.
     void search_share(CodeView queries, std::size_t k, double share, const IdFilter* filter, std::int32_t* distances,
                       std::int64_t* ids, QueryStats* stats, const Interrupt& interrupt = {}) const;
     /// Find all codes within `radius` of each query.

@@ -168,6 +168,12 @@ std::unique_ptr<Index> Index::copy() const {
     return of(std::make_unique<Impl>(layout(), impl_->settings, impl_->state.get()));
 }
 
+std::unique_ptr<Index> Index::copy_to_prune(const Interrupt& interrupt) const {
+    if (kind() == IndexKind::flat || layout().n_levels() == 1) return copy();
+    Stopper stopper(interrupt);
+    return of(std::make_unique<Impl>(layout(), impl_->settings, impl_->compacted(stopper)));
+}
+
 // ---- searching ----
 
 namespace {
@@ -187,7 +193,7 @@ SearchTask nearest_task(CodeView queries, std::size_t n_bits, std::size_t k, std
 
 void check_share(const char* name, double share) {
     if (share > 0 && share <= 1) return;
-    throw ArgumentError(std::string(name) + " must be above 0 and at most 1, got " + std::to_string(share));
+    throw ArgumentError(std::string(name) + " must be above 0 and at most 1, got " + shown(share));
 }
 
 }  // namespace

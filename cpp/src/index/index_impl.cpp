@@ -1,6 +1,10 @@
 #include "index/index_impl.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <iomanip>
+#include <limits>
+#include <sstream>
 
 #include "fasthash/error.h"
 #include "fasthash/ids.h"
@@ -29,6 +33,13 @@ void check_room(std::size_t n_more, std::size_t n_held) {
                         std::to_string(n_more) + " more to " + std::to_string(n_held));
 }
 
+[[noreturn]] void refuse_share(double share, Plan plan) {
+    constexpr const char* kNames[] = {"scan", "prefix", "multi-index", "clusters"};
+    throw ArgumentError("max_compared must be given to an index in clusters, got a share of " + shown(share) +
+                        " for one whose plan is " + kNames[static_cast<int>(plan)] +
+                        "; plan=\"clusters\" forces clusters");
+}
+
 const Segment* leading(const State& state) {
     return state.segments.empty() ? nullptr : state.segments[0].segment.get();
 }
@@ -49,6 +60,17 @@ SortedCodes merged(MergeCursor entries, std::size_t n_bytes, Stopper& stopper) {
 }
 
 }  // namespace
+
+std::string shown(double number) {
+    for (int precision = 6;; ++precision) {
+        std::ostringstream text;
+        text << std::setprecision(precision) << number;
+        if (precision == std::numeric_limits<double>::max_digits10 ||
+            std::strtod(text.str().c_str(), nullptr) == number) {
+            return text.str();
+        }
+    }
+}
 
 void Index::Impl::add(const char* change, CodeView codes, const std::int64_t* ids, const Interrupt& interrupt) {
     if (codes.n == 0) return;
@@ -153,11 +175,9 @@ std::shared_ptr<const State> Index::Impl::to_save(bool summary, Stopper& stopper
 
 void Index::Impl::search_exact(const IdFilter* filter, const SearchTask& task, Stopper& stopper) const {
     const std::shared_ptr<const State> held = state.get();
-    if (task.share < 1 && !held->segments.empty() && leading(*held)->search_plan().plan != Plan::clusters) {
-        throw ArgumentError(
-            "max_compared must be given to an index in clusters, and this one has another plan; plan=\"clusters\" "
-            "forces "
-            "them");
+    if (task.share < 1 && settings.plan != Plan::clusters && !held->segments.empty()) {
+        const Plan plan = leading(*held)->search_plan().plan;
+        if (plan != Plan::clusters) refuse_share(task.share, plan);
     }
     const Searched searched = to_search(held, filter);
     search_segments(searched.segments, searched.order, task, stopper);
@@ -211,10 +231,12 @@ LiveSegment Index::Impl::build(const std::vector<LiveSegment>& segments, const N
                                const Segment* first, Stopper& stopper) const {
     if (settings.kind == IndexKind::flat || settings.metric == Metric::jaccard) return build_small(segments, entries);
     // If the first segment needs no scan, later ones need none either: their search starts with its low threshold.
-    std::optional<Plan> plan = settings.plan;
-    if (!plan && first != nullptr && first->search_plan().plan != Plan::scan) plan = first->search_plan().plan;
+    const bool inherits = !settings.plan && first != nullptr && first->search_plan().plan != Plan::scan;
+    const std::optional<Plan> plan = inherits ? first->search_plan().plan : settings.plan;
     SortedCodes codes = merged(MergeCursor(segments, entries, stopper), layout.n_bytes(), stopper);
-    return LiveSegment(planned_segment(std::move(codes), settings.memory, plan, stopper));
+    LiveSegment built(planned_segment(std::move(codes), settings.memory, plan, stopper));
+    built.inherited_plan = inherits;
+    return built;
 }
 
 LiveSegment Index::Impl::build_small(const std::vector<LiveSegment>& segments, const NewEntries& entries) const {

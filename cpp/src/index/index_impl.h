@@ -4,6 +4,8 @@
 // the state that was published when they began.
 #pragma once
 
+#include <string>
+
 #include "fasthash/index.h"
 #include "io/file_format.h"
 #include "platform/fork_safe.h"
@@ -15,6 +17,9 @@ namespace fasthash {
 
 /// Throws ArgumentError unless codes are as wide as those of an index, padded with zeros.
 void check_codes(const char* name, const CodeView& codes, const LevelLayout& layout);
+
+/// A number for an error message, with the digits that tell it from all others.
+std::string shown(double number);
 
 /// Result of a range search for one query.
 template <typename Distance>

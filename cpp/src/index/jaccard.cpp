@@ -1,7 +1,7 @@
 // Searches of an index by Jaccard distance.
 #include <cmath>
 #include <limits>
-#include <sstream>
+#include <string>
 
 #include "fasthash/error.h"
 #include "fasthash/ids.h"
@@ -15,9 +15,7 @@ constexpr JaccardDistance kLargest{1, 1};
 
 JaccardDistance checked_radius(double radius, const LevelLayout& layout) {
     if (!(radius >= 0)) {  // also NaN
-        std::ostringstream message;
-        message << "radius must be at least 0, got " << radius;
-        throw ArgumentError(message.str());
+        throw ArgumentError("radius must be at least 0, got " + shown(radius));
     }
     return radius >= 1 ? kLargest : JaccardDistance::largest_within(static_cast<float>(radius), layout.n_bits());
 }

@@ -209,7 +209,7 @@ void write_clusters(IndexWriter& writer, RawHeader& raw, const ArrangedCodes& cl
     if (with_summary) summary.emplace(raw, clusters.n_bytes(), false);
     for (std::size_t entry = 0; entry < clusters.n_entries(); ++entry) {
         ids.append(clusters.id(entry));
-        if (summary) summary->add(clusters.id(entry), clusters.runs(), nullptr);
+        if (summary) summary->add(clusters.id(entry), clusters.runs());
     }
     ids.finish();
 }

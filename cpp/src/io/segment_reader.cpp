@@ -25,6 +25,16 @@ LiveSegment with_id_map(std::shared_ptr<const Segment> segment, PackedNumbers id
     return LiveSegment(std::move(segment));
 }
 
+// Plans codes that were read into memory. The id map of the file numbers entries in the order of sorted codes: if the
+// plan arranges them otherwise, the map is dropped, and the first lookup builds another.
+std::shared_ptr<const Segment> planned_anew(SortedCodes sorted, const IndexSettings& settings, PackedNumbers& id_map) {
+    Stopper stopper;
+    std::shared_ptr<const Segment> segment =
+        planned_segment(std::move(sorted), settings.memory, settings.plan, stopper);
+    if (segment->sorted_codes() == nullptr) id_map = {};
+    return segment;
+}
+
 ByteMajorCodes read_groups(const OpenedFile& opened, const Sections& sections) {
     const std::size_t n_bytes = opened.layout().n_bytes();
     return {n_bytes, static_cast<std::size_t>(opened.raw.n_rows),
@@ -110,8 +120,7 @@ std::shared_ptr<const Segment> load_sorted(const OpenedFile& opened, const Secti
         return std::make_shared<const SortedSegment>(std::move(sorted), std::move(substrings), cost, mapped);
     }
     if (mapped) return std::make_shared<const SortedSegment>(std::move(sorted), mapped);
-    Stopper stopper;
-    return planned_segment(std::move(sorted), settings.memory, settings.plan, stopper);
+    return planned_anew(std::move(sorted), settings, id_map);
 }
 
 // Rows of codes in whole groups, with their ids and what the writer has added.
@@ -149,8 +158,7 @@ std::shared_ptr<const Segment> load_scanned(const OpenedFile& opened, const Sect
         return std::make_shared<const SortedSegment>(std::move(sorted), radius_tables, mapped);
     }
     sorted.hold_rows();
-    Stopper stopper;
-    return planned_segment(std::move(sorted), settings.memory, settings.plan, stopper);
+    return planned_anew(std::move(sorted), settings, id_map);
 }
 
 std::shared_ptr<const Segment> load_clusters(const OpenedFile& opened, const Sections& sections,

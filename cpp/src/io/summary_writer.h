@@ -21,20 +21,26 @@ class SummaryWriter {
     /// For a header that tells the numbers of rows and clusters, and those of tables if there are any. `scanned`:
     /// whether no search uses a directory.
     SummaryWriter(RawHeader& raw, std::size_t n_bytes, bool scanned);
-    /// The next entry; `code` is not read if there is no directory.
+    /// The next entry and its code, which is read if there is a directory.
     void add(std::int64_t id, const DuplicateRuns& runs, const std::uint8_t* code) {
-        const std::uint64_t offset = static_cast<std::uint64_t>(id) - static_cast<std::uint64_t>(raw_.first_id);
-        if (n_entries_++ == runs.begin(n_rows_)) {
-            if (n_rows_++ % kGroup == 0) least_.push_back(offset);
-            if (!begin_.empty()) ++begin_[code_bits(code, n_bytes_, 0, raw_.directory_bits) + 1];
-        }
-        least_[least_.size() - 1] = std::min(least_.back(), offset);
-        largest_ = std::max(largest_, offset);
+        if (begins_row(id, runs) && !begin_.empty()) ++begin_[code_bits(code, n_bytes_, 0, raw_.directory_bits) + 1];
     }
+    /// The next entry of codes without a directory.
+    void add(std::int64_t id, const DuplicateRuns& runs) { begins_row(id, runs); }
     /// Called once, after the last entry.
     void write(IndexWriter& writer);
 
  private:
+    // Takes the id of the next entry; returns whether a row begins with it.
+    bool begins_row(std::int64_t id, const DuplicateRuns& runs) {
+        const std::uint64_t offset = static_cast<std::uint64_t>(id) - static_cast<std::uint64_t>(raw_.first_id);
+        const bool begins = n_entries_++ == runs.begin(n_rows_);
+        if (begins && n_rows_++ % kGroup == 0) least_.push_back(offset);
+        least_[least_.size() - 1] = std::min(least_.back(), offset);
+        largest_ = std::max(largest_, offset);
+        return begins;
+    }
+
     const RawHeader& raw_;
     const std::size_t n_bytes_;
     std::size_t n_entries_ = 0;

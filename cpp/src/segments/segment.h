@@ -102,7 +102,7 @@ class Segment : public IdList {
     std::size_t find(std::int64_t id) const;
     /// Build the id map now, if one is needed and not yet there.
     void build_id_map() const;
-    /// Take a map from a file. Before the first lookup only.
+    /// Take a map from a file, which must number the entries as this segment does. Before the first lookup only.
     void take_id_map(std::unique_ptr<const IdMap> map) const;
 
  protected:
@@ -125,7 +125,8 @@ struct LiveSegment {
     std::shared_ptr<const Segment> segment;
     EntrySet live;
     std::size_t n_live;
-    bool small = false;  // the tail: recent additions, too few for a segment of the index's kind
+    bool small = false;           // the tail: recent additions, too few for a segment of the index's kind
+    bool inherited_plan = false;  // the plan is that of a segment before it, not one chosen for its own codes
 
     Visibility visibility(const IdFilter* filter = nullptr) const { return {live.has_all() ? nullptr : &live, filter}; }
     bool whole() const { return n_live == segment->n_entries(); }

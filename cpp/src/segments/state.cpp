@@ -15,7 +15,8 @@ std::size_t State::size() const {
 }
 
 bool State::is_compact() const {
-    return segments.empty() || (segments.size() == 1 && segments[0].whole() && !segments[0].small);
+    if (segments.empty()) return true;
+    return segments.size() == 1 && segments[0].whole() && !segments[0].small && !segments[0].inherited_plan;
 }
 
 const ArrangedCodes* State::clusters() const {

@@ -21,13 +21,13 @@ struct State {
     std::uint64_t next_id = 0;  // next automatic id: one past the largest id so far
 
     std::size_t size() const;
-    /// Whether all codes are in one segment of the index's kind, none of them removed.
+    /// Whether all codes are in one segment of the index's kind, planned for them, none of them removed.
     bool is_compact() const;
-    /// The codes if all are in one segment in clusters, none of them removed; else null.
+    /// The codes if the index is compact and they are in clusters; else null.
     const ArrangedCodes* clusters() const;
-    /// Whether all codes are in one segment that is scanned, none of them removed.
+    /// Whether the index is compact, and its codes are scanned.
     bool is_scanned() const;
-    /// The tables of the only segment; none if there are several, or if entries have been removed.
+    /// The tables of the only segment; none if the index is not compact.
     PlannedTables planned_tables() const;
     /// Whether ids ascend through all segments, from the first entry to the last.
     bool ids_ascend() const;
