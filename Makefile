@@ -91,6 +91,8 @@ $(VENV)/made.stamp:
 	  || { echo "fasthash needs Python 3.10 or newer; name one with: make PYTHON=/path/to/python3"; exit 1; }
 	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
 	  || { echo "this Python has no headers to compile against; on Debian and Ubuntu: apt-get install python3-dev"; exit 1; }
-	@$(PYTHON) -m venv --clear $(VENV) \
-	  || { echo "this Python cannot make environments; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@test ! -e $(VENV) || { echo "$(VENV) is there, and make has not made it;" \
+	  "remove it, or name another place: make VENV=.venv-make $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "this Python cannot make environments; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	@touch $@

@@ -33,7 +33,7 @@ def test_the_comparison_is_that_of_the_report():
     ]
     expected = [
         f"| {row['n']:,} codes of {row['bits']} bits, {row['codes']} | {bold_if_faster(row)} "
-        f"| {shown(row['flat_one'])} | {shown(row['faiss_one'])} | {shown(row['ivf']['us']) if row['ivf'] else '–'} |"
+        f"| {shown(row['flat_one'])} | {shown(row['faiss_one'])} | {shown(row['ivf']['one']) if row['ivf'] else '–'} |"
         for row in generated + report["real"]
     ]
     assert len(expected) > 4
