@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fasthash as fh
+from fasthash._shown import command
 from fasthash.bench import LIBRARIES, markdown, run_bench, text_table
 from fasthash.bench.measure import recall
 from fasthash.bench.page import _apart, _unbeaten
@@ -74,8 +75,8 @@ def test_given_queries_and_chosen_libraries():
 def test_what_is_not_installed_is_left_out_and_said(monkeypatch):
     monkeypatch.setattr("fasthash.bench.measure.find_spec", lambda name: None)
     found = run_bench(CODES[:50], k=2, rounds=1, seconds=0.001, compare=["faiss", "usearch"])
-    assert found["left_out"]["usearch"] == "not installed; pip install usearch"
-    assert "left out: faiss: not installed; pip install faiss-cpu" in text_table(found)
+    assert found["left_out"]["usearch"] == f"not installed; {command('pip')} install usearch"
+    assert f"left out: faiss: not installed; {command('pip')} install faiss-cpu" in text_table(found)
     assert "Left out: faiss: not installed" in markdown(found, "bench.png")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import fasthash as fh
+from fasthash.results import SearchStats
 from galleries import clustered
 
 typer_testing = pytest.importorskip("typer.testing", reason="needs the extra cli")
@@ -479,3 +480,13 @@ def test_the_examples_of_help_run(codes, tmp_path):
     assert {"codes.fh", "levels.fh", "hashes.fh", "piped.fh", "found.npz", "report"} <= {
         path.name for path in tmp_path.iterdir()
     }
+
+
+@pytest.mark.parametrize(("compared", "shown"), [(300, "300"), (427, "400"), (301, "300.5")])
+def test_no_more_codes_are_compared_than_there_are(compared, shown):
+    from fasthash.cli._results import summary
+
+    counts = np.array([300 if compared < 400 else compared, compared])
+    work = SearchStats(np.array(["prefix+scan"] * 2), counts, counts, np.full(2, 64, np.int32))
+    text = summary([work], seconds=1.0, n_threads=1, n_codes=400)
+    assert text.endswith(f"; plan: prefix+scan, {shown} codes compared a query")

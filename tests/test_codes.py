@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,6 +21,7 @@ def test_pack_and_unpack_are_inverse(bits):
     np.testing.assert_array_equal(fh.unpack_bits(codes, bits.shape[1]), bits)
 
 
+@pytest.mark.filterwarnings("ignore:no value of z is negative")
 @given(bit_rows)
 def test_sign_codes_sets_the_bits_of_non_negative_outputs(bits):
     z = np.where(bits, 0.25, -0.25)
@@ -44,7 +47,8 @@ def test_integers_are_accepted_as_bits():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: fh.pack_bits(np.zeros((2, 8))), TypeError, "bits must be a bool.*float64; .*sign_codes"),
+        (lambda: fh.pack_bits(np.full((2, 8), 0.5)), TypeError, "bits must be a bool.*float64; .*sign_codes"),
+        (lambda: fh.pack_bits(np.eye(8)), TypeError, r"bits must be a bool.*float64; fasthash.pack_bits\(bits > 0\)"),
         (lambda: fh.pack_bits([["a"] * 8]), TypeError, "bits must be a bool or integer array"),
         (lambda: fh.pack_bits(np.full((1, 8), 2)), ValueError, "only zeros and ones, found 2"),
         (lambda: fh.pack_bits(np.full((1, 8), -1)), ValueError, r"only zeros and ones, found -1; .*bits >= 0\)"),
@@ -70,3 +74,13 @@ def test_integers_are_accepted_as_bits():
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_outputs_that_are_never_negative_are_warned_of():
+    outputs = np.random.default_rng(0).random((4, 64))  # as of a sigmoid
+    with pytest.warns(UserWarning, match=r"^no value of z is negative, .*; subtract a threshold first, such as 0\.5"):
+        assert (fh.sign_codes(outputs) == 255).all()
+    for usual in (outputs - 0.5, outputs[0], outputs[:1], outputs[:, :8]):  # a few may be positive by chance
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            fh.sign_codes(usual)

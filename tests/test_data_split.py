@@ -312,7 +312,7 @@ def test_an_audit_counts_and_warns():
 def test_a_clean_split_has_no_warnings(split):
     report = audit(split)
     assert report.warnings == ()
-    assert str(report).splitlines()[-1] == "no warnings; compared by name"
+    assert str(report).splitlines()[-1] == "no image is in two sets that must be apart (compared by file name)"
 
 
 def test_an_audit_tells_what_departs_from_the_protocol(split):

@@ -15,8 +15,11 @@ for package in ("torch", "timm", "accelerate", "sklearn", "matplotlib", "jinja2"
 
 from PIL import Image
 from sklearn.datasets import load_digits
+from typer.testing import CliRunner
 
 from documents import ROOT
+from fasthash._shown import command
+from fasthash.cli import app
 from fasthash.demo import run_demo
 from fasthash.demo.measure import compare_searches, memory_per_code, prefix_quality
 from fasthash.demo.page import _columns, write_page
@@ -63,8 +66,9 @@ def test_the_demo_learns(demo):
 def test_the_files_of_the_demo(demo):
     output, report, _ = demo
     assert json.loads((output / "report.json").read_text()) == report
-    for picture in ("neighbours", "map", "pr_curve", "searches"):
+    for picture in ("neighbours", "map", "pr_curve"):
         assert_drawn(output / f"{picture}.png")
+    assert not (output / "searches.png").exists()  # 44 codes are too few
     page = (output / "index.html").read_text()
     near = re.findall(r'<figure class="(right|wrong)">', page)
     assert page.count("data:image/jpeg;base64,") == len(near) + page.count('<figcaption class="query">')
@@ -142,7 +146,7 @@ def test_commands_name_paths_below_the_current_folder_shortly(tmp_path, monkeypa
     assert command_line(images=tmp_path / "a b", output="out") == "fasthash demo --images 'a b' --output out"
     assert command_line(images=tmp_path.parent / "x") == f"fasthash demo --images {tmp_path.parent / 'x'}"
     serve = serve_command(tmp_path / "out", tmp_path / "photos")
-    assert serve == "fasthash serve out/gallery.fhs --images photos --encoder out/encoder"
+    assert serve == f"{command()} serve out/gallery.fhs --images photos --encoder out/encoder"
 
 
 def test_the_index_and_the_encoder_of_the_demo_work_together(demo, photos):
@@ -164,10 +168,10 @@ def test_the_store_of_the_demo_can_be_served(demo, photos):
     assert len(store) == len(index)
     for key in store.keys(store.search(index.to_arrays()[0][:1], 5).ids[0]):
         assert (photos / key).is_file()
-    command = shlex.split(report["serve"])
-    assert command[:3] == ["fasthash", "serve", str(output / "gallery.fhs")]
-    assert Path(command[command.index("--images") + 1]).resolve() == photos
-    assert HashEncoder.load(command[command.index("--encoder") + 1]).n_bits == store.n_bits
+    words = shlex.split(report["serve"])
+    assert words[:3] == [command(), "serve", str(output / "gallery.fhs")]
+    assert Path(words[words.index("--images") + 1]).resolve() == photos
+    assert HashEncoder.load(words[words.index("--encoder") + 1]).n_bits == store.n_bits
 
 
 def test_the_report_says_how_it_was_made(demo):
@@ -185,9 +189,9 @@ def test_the_report_says_how_it_was_made(demo):
     assert report["versions"]["fasthash-search"] == fh.__version__
     assert report["model"]["training"]["seed"] == report["seed"] == 3
     assert sum("broken.png" in line for line in lines) == 1
-    command = report["command"].split()
-    assert command[:3] == ["fasthash", "demo", "--images"]
-    assert command[-6:] == ["--batch-size", "16", "--lr", "0.001", "--seed", "3"]
+    words = report["command"].split()
+    assert words[:3] == ["fasthash", "demo", "--images"]
+    assert words[-6:] == ["--batch-size", "16", "--lr", "0.001", "--seed", "3"]
 
 
 def test_exact_search_is_the_scan_and_the_rest_adds_up(demo):
@@ -380,3 +384,15 @@ def test_the_photos_of_the_demo():
     assert all(len(list(part.iterdir())) == 50 for part in classes)
     assert size < 1.5e6
     assert (folder / "LICENSE").read_text(encoding="utf-8").startswith("Creative Commons Legal Code\n\nCC0 1.0")
+
+
+def test_the_terminal_shows_the_two_exact_searches(demo, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("fasthash.demo.run_demo", lambda *_, **options: demo[1])
+    shown = CliRunner().invoke(app, ["demo", "--images", str(photos), "--output", str(tmp_path / "out")]).output
+    assert shown.count(" us/query") == 2
+    assert "pruned" not in shown
+    assert f"  44 codes are too few for an index to save time; {command()} bench CODES measures more\n" in shown
+    many = demo[1] | {"data": demo[1]["data"] | {"n_gallery": 10_000}}
+    monkeypatch.setattr("fasthash.demo.run_demo", lambda *_, **options: many)
+    shown = CliRunner().invoke(app, ["demo", "--images", str(photos), "--output", str(tmp_path / "out")]).output
+    assert "too few" not in shown

@@ -307,7 +307,11 @@ def test_progress_bar(encoder, capsys, monkeypatch):
         (torch.zeros(0, 1, 32, 32), ValueError, r"images must have shape \(n, 3, H, W\), got \(0, 1, 32, 32\)"),
         (torch.zeros(1, 3, 0, 32), ValueError, r"images must have shape \(n, 3, H, W\), got \(1, 3, 0, 32\)"),
         (torch.full((1, 3, 32, 32), math.nan), ValueError, "images must be finite, found nan in number 0"),
-        (np.zeros((1, 3, 32, 32), np.float32), TypeError, "images must be a float tensor .* got ndarray"),
+        (
+            np.zeros((1, 3, 32, 32), np.float32),
+            TypeError,
+            r".* got a float32 array of shape \(1, 3, 32, 32\)",
+        ),
         (np.zeros((2, 9, 9, 2), np.uint8), ValueError, r"images\[0\] must have shape .*, got \(9, 9, 2\)"),
         (np.zeros(9, np.uint8), ValueError, r"images must have shape .*, got \(9,\)"),
     ],

@@ -453,7 +453,9 @@ def test_zeros_and_ones_that_nobody_packed():
         ([[1, 2, 3, 4, 5, 6, 7, 255]], "np.asarray(codes, dtype=np.uint8)"),
         (np.eye(64, dtype=np.int64), "fasthash.pack_bits(codes)"),
         (["00ff00ff00ff00ff"], "fasthash.perceptual_codes(codes)"),
-        (np.ones((2, 64), np.float32), "fasthash.sign_codes(codes)"),
+        (-np.ones((2, 64), np.float32), "fasthash.sign_codes(codes)"),
+        (np.ones((2, 64), np.float32), "fasthash.pack_bits(codes > 0)"),
+        (np.eye(64), "fasthash.pack_bits(codes > 0)"),
         ([2**63 + 5, 7], "fasthash.codes_from_ints(codes, n_bits)"),  # numpy makes floats of them
         ([], "np.empty((0, n_bits // 8), dtype=np.uint8)"),
     ],

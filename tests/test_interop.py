@@ -164,7 +164,7 @@ BAD_IDS = "source holds ids that cannot be taken over: ids must "
         (lambda: faiss.IndexBinaryIDMap(faiss.IndexBinaryHash(64, 8)), TypeError, UNREADABLE + "IndexBinaryHash"),
         (lambda: faiss.IndexBinaryFromFloat(faiss.IndexFlatL2(64)), TypeError, UNREADABLE + "IndexBinaryFromFloat"),
         (shards, TypeError, UNREADABLE + "IndexBinaryShards"),
-        (lambda: faiss.IndexFlatL2(64), TypeError, NO_INDEX + "IndexFlatL2"),
+        (lambda: faiss.IndexFlatL2(64), TypeError, NO_INDEX + "IndexFlatL2; fasthash.RescoringIndex searches"),
         (lambda: CODES, TypeError, NO_INDEX + "ndarray"),
         (lambda: None, TypeError, NO_INDEX + "NoneType"),
     ],

@@ -3,13 +3,14 @@
 import io
 import math
 import pkgutil
+import pty
 import re
 
 import numpy as np
 import pytest
 
 import fasthash as fh
-from fasthash import _folder_kinds
+from fasthash import _folder_kinds, _progress
 from fasthash._shown import counted
 
 INDEX = fh.FlatIndex.from_arrays(np.arange(24, dtype=np.uint8).reshape(3, 8))
@@ -173,3 +174,19 @@ def test_results_of_a_radius_by_query():
         np.testing.assert_array_equal(np.unpackbits(codes[ids] ^ query, axis=1).sum(axis=1), distances)
     assert np.shares_memory(rows[0][1], result.ids)
     assert list(index.range_search(queries[:0], 2).per_query()) == []
+
+
+def test_a_file_of_codes_is_no_index_and_the_call_that_makes_one_is_named(tmp_path):
+    np.save(tmp_path / "c.npy", np.zeros((40, 8), np.uint8))
+    for opens in (fh.load, fh.peek, fh.HierIndex.load):
+        with pytest.raises(fh.FormatError, match=r"c.npy: file does not begin with 'FASTHASH'; from_arrays of "):
+            opens(tmp_path / "c.npy")
+
+
+def test_a_terminal_without_columns_gets_a_bar_of_80(monkeypatch):
+    _, terminal = pty.openpty()  # whose size is 0 x 0
+    with open(terminal, "w") as stream:
+        monkeypatch.setattr("sys.stderr", stream)
+        assert _progress.width() == 80
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    assert _progress.width() is None

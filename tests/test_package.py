@@ -10,6 +10,7 @@ import sysconfig
 import pytest
 
 from fasthash._core import simd_levels
+from fasthash._shown import command
 from native_build import ROOT, call, run
 
 FORK = multiprocessing.get_context("fork") if hasattr(os, "fork") else None
@@ -68,7 +69,8 @@ def test_a_missing_extra_is_named(module, missing, extra):
     process.join()
     assert message.get() == (
         "MissingExtraError",
-        f"this part of fasthash needs the package '{missing}'; install it with: pip install 'fasthash-search[{extra}]'",
+        f"this part of fasthash needs the package '{missing}'; "
+        f"install it with: {command('pip')} install 'fasthash-search[{extra}]'",
     )
 
 

@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw
 from fasthash._photo_files import find_photos, is_photo, looks_like_photo
 from fasthash._photos import Limits, decode_photo, photo_size, read_photo
 from fasthash._pixels import check_colour, from_array, to_rgb
+from fasthash._shown import command
 from fasthash.dedup import find_duplicates, hash_photo
 
 BLACK, WHITE, RED = (0, 0, 0), (255, 255, 255), (255, 0, 0)
@@ -358,13 +359,13 @@ def test_photos_that_need_a_plugin_are_listed(tmp_path, monkeypatch):
     picture().save(tmp_path / "g.heic", "PNG")  # which is none
     found = find(tmp_path)
     assert (found.n_photos, found.n_others) == (1, 0)
-    heif = "ValueError: .heic photos need a plugin of Pillow: pip install 'fasthash-search[heif]'"
+    heif = f"ValueError: .heic photos need a plugin of Pillow: {command('pip')} install 'fasthash-search[heif]'"
     assert found.broken == [
         ("a.heic", heif),
         ("b.HEIF", heif),
         ("c", heif),
         ("d.jpg", heif),
-        ("e.jxl", "ValueError: .jxl photos need a plugin of Pillow: pip install pillow-jxl-plugin"),
+        ("e.jxl", f"ValueError: .jxl photos need a plugin of Pillow: {command('pip')} install pillow-jxl-plugin"),
         ("f.CR2", "ValueError: raw photos of cameras (.cr2) are not read"),
     ]
 

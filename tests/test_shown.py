@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import fasthash as fh
-from fasthash._shown import for_csv, for_html, for_terminal
+from fasthash._shown import command, for_csv, for_html, for_terminal
 
 HOSTILE = [
     "\x1b]0;title\x07",
@@ -100,8 +100,8 @@ def test_commands_of_an_index(run, tmp_path):
     np.save(codes, np.arange(16, dtype=np.uint8).reshape(4, 4))
     paths = list(hostile_folders(tmp_path, ".fh"))
     for path in paths:
-        for command in (["info", path], ["verify", path], ["search", path, codes], ["build", path]):
-            result = run(*command)  # of a file that is not there
+        for words in (["info", path], ["verify", path], ["search", path, codes], ["build", path]):
+            result = run(*words)  # of a file that is not there
             assert result.exit_code == 1
             assert len(result.stderr.splitlines()) == 1
         result = run("build", codes, "-o", path)
@@ -117,8 +117,8 @@ def test_commands_of_an_index(run, tmp_path):
 
 def test_wrong_usage(run):
     for name in FEW:
-        for command in (["info", "a", name], [name], ["info", f"--a{name}"], ["dedup", f"--radius={name}"]):
-            assert run(*command).exit_code == 2
+        for words in (["info", "a", name], [name], ["info", f"--a{name}"], ["dedup", f"--radius={name}"]):
+            assert run(*words).exit_code == 2
 
 
 def test_a_stream_of_another_encoding(tmp_path):
@@ -216,3 +216,20 @@ def test_class_folders(tmp_path):
         warnings.simplefilter("ignore")  # of glyphs that a font lacks
         draw_neighbours(tmp_path / "sheet.png", split.query, split.gallery, found, choose_queries(split, found, 0))
     assert (tmp_path / "sheet.png").stat().st_size > 0
+
+
+def test_a_command_is_shown_as_the_user_can_type_it(tmp_path, monkeypatch):
+    programs, elsewhere = tmp_path / ".venv" / "bin", tmp_path / "elsewhere"
+    for folder in (programs, elsewhere):
+        folder.mkdir(parents=True)
+        for name in ("pip", "python"):
+            (folder / name).touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(programs / "python"))
+    monkeypatch.setenv("PATH", str(elsewhere))
+    monkeypatch.chdir(tmp_path)
+    assert command("pip") == ".venv/bin/pip"  # not the one of another environment
+    assert command() == "fasthash"  # this environment has none
+    monkeypatch.chdir(elsewhere)
+    assert command("pip") == str(programs / "pip")
+    monkeypatch.setenv("PATH", str(programs))
+    assert command("pip") == "pip"

@@ -41,6 +41,7 @@ __all__ = [
     "check_width",
     "code_bytes",
     "differences",
+    "hint_of_floats",
     "is_int64",
     "looks_like_bits",
     "of_ids",
@@ -155,7 +156,7 @@ def _converter(name: str, array: NDArray[Any]) -> str:
     if kind == "b":
         return "; fasthash.pack_bits packs booleans"
     if kind == "f":
-        return f"; fasthash.sign_codes({name}) makes codes of real numbers by their signs"
+        return hint_of_floats(name, array)
     if kind in "US":
         return f"; fasthash.perceptual_codes({name}) reads hexadecimal digits"
     if kind not in "iu":
@@ -174,6 +175,13 @@ def _converter(name: str, array: NDArray[Any]) -> str:
     if size == 8 and array.ndim == 1:
         return f"; fasthash.perceptual_codes({name}) makes codes of 64-bit hashes"
     return ""
+
+
+def hint_of_floats(name: str, array: NDArray[Any]) -> str:
+    """The line that makes codes of an array of floats: the signs of zeros and ones would all be 1."""
+    if array.size and ((array == 0) | (array == 1)).all():
+        return f"; fasthash.pack_bits({name} > 0) packs zeros and ones"
+    return f"; fasthash.sign_codes({name}) makes codes of real numbers by their signs"
 
 
 def check_ids(ids: Any, n: int | None = None) -> NDArray[np.int64]:

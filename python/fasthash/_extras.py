@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["MissingExtraError", "needs_extra"]
+from fasthash._shown import command
+
+__all__ = ["MissingExtraError", "needs_extra", "pip_install"]
 
 
 class MissingExtraError(ImportError):
@@ -35,5 +38,10 @@ def needs_extra(extra: str) -> Iterator[None]:
             raise
         raise MissingExtraError(
             f"this part of fasthash needs the package {package!r}; "
-            f"install it with: pip install 'fasthash-search[{extra}]'"
+            f"install it with: {pip_install(f'fasthash-search[{extra}]')}"
         ) from error
+
+
+def pip_install(package: str) -> str:
+    """The command that installs a package into the running environment."""
+    return f"{command('pip')} install {shlex.quote(package)}"

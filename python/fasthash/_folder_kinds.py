@@ -1,4 +1,4 @@
-"""What a folder holds: for errors where the name of an index file was expected, and before a file is written there.
+"""What a folder or file holds: for errors where an index file was expected, and before a file is written there.
 
 Called wherever an index file is read, and by the commands for their outputs.
 """
@@ -6,15 +6,18 @@ Called wherever an index file is read, and by the commands for their outputs.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fasthash._core import FormatError
 from fasthash._saved_folder import CARD_NAME, parsed
 
-__all__ = ["SHARDS_BEGINNING", "folders_named", "kind_of_folder", "saved_folder_above"]
+__all__ = ["NO_INDEX", "SHARDS_BEGINNING", "folders_named", "kind_of_folder", "saved_folder_above"]
 
 SHARDS_BEGINNING = b'{"class": "ShardedIndex"'  # the first bytes of the manifest of an index in shards
+NO_INDEX = re.compile(r"(.+): file (has \d+ bytes, fewer than a header|does not begin with 'FASTHASH')", re.DOTALL)
 _MANIFEST_BEGINNING = b'{"class": '  # of a store or of an index in shards
 _LARGEST_CARD = 1 << 24  # bytes; only a state of many photos has a larger one
 
@@ -30,9 +33,13 @@ _OPENERS = {
 
 @contextmanager
 def folders_named(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Iterator[None]:
-    """If the block cannot read a path because it is a folder, say what the folder holds and what opens it."""
+    """If the block cannot read a path, as it is a folder or another file, say what opens it or makes an index."""
     try:
         yield
+    except FormatError as error:
+        if not NO_INDEX.fullmatch(str(error)):
+            raise
+        raise FormatError(f"{error}; from_arrays of FlatIndex and HierIndex makes an index of codes") from None
     except OSError as error:
         if not os.path.isdir(path):
             raise

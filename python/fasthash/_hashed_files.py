@@ -20,7 +20,7 @@ from fasthash._checks import check_path
 from fasthash._durable import check_writable
 from fasthash._extras import needs_extra
 from fasthash._photo_files import Broken, Found, check_photo_folder, check_regular, reason
-from fasthash._progress import is_watched
+from fasthash._progress import is_watched, width
 from fasthash._saved_folder import CARD_NAME
 from fasthash.threads import get_num_threads
 
@@ -269,6 +269,7 @@ def _hashed(
             total=len(paths),
             desc="hash",
             unit=unit,
+            ncols=width(),
             disable=not (progress and is_watched()),
         )
     finally:

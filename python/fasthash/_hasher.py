@@ -16,10 +16,10 @@ from fasthash._checkpoint import CARD_NAME, brief, check_shapes, read_card, read
 from fasthash._checks import check_choice, check_level_bits
 from fasthash._core import FormatError
 from fasthash._extras import needs_extra
-from fasthash._progress import is_watched
+from fasthash._progress import is_watched, width
 from fasthash._saved_folder import Card, read_by_card
 from fasthash._saved_kinds import check_training
-from fasthash.codes import sign_codes
+from fasthash.codes import pack_signs
 from fasthash.record import TrainingRecord
 from fasthash.settings import Precision
 
@@ -133,7 +133,7 @@ class Hasher(nn.Module):
     def _codes(self, batches: Batches, name: str, progress: bool, mixed_precision: str = "no") -> NDArray[np.uint8]:
         """Compute the packed codes of all batches; arguments as in `_outputs`."""
         empty = np.empty((0, self.n_bits // 8), np.uint8)
-        return np.concatenate([empty, *map(sign_codes, self._outputs(batches, name, progress, mixed_precision))])
+        return np.concatenate([empty, *map(pack_signs, self._outputs(batches, name, progress, mixed_precision))])
 
     def _outputs(
         self, batches: Batches, name: str, progress: bool, mixed_precision: str = "no"
@@ -141,7 +141,9 @@ class Hasher(nn.Module):
         """Compute the raw outputs of each batch, in eval mode without gradients; `name` names the data in errors."""
         device, done = self._weight().device, 0
         with evaluating(self), torch.inference_mode(), _in_precision(device, mixed_precision):
-            for batch in tqdm(batches, desc="encode", unit="batch", disable=not (progress and is_watched())):
+            for batch in tqdm(
+                batches, desc="encode", unit="batch", ncols=width(), disable=not (progress and is_watched())
+            ):
                 inputs = batch[0] if isinstance(batch, (list, tuple)) else batch
                 if isinstance(inputs, np.ndarray):
                     inputs = torch.from_numpy(inputs.copy())  # copy one batch, as the array may be a mapped file

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from fasthash._extras import needs_extra
+from fasthash._extras import needs_extra, pip_install
 
 with needs_extra("dedup"):
     from PIL import Image
@@ -48,7 +48,7 @@ _FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)
 
 # Endings of photos that only a plugin of Pillow reads, and the package that has it. `_HOW` says what installs it.
 _PLUGINS = dict.fromkeys((".heic", ".heics", ".heif", ".heifs", ".hif"), "pillow-heif") | {".jxl": "pillow-jxl-plugin"}
-_HOW = {"pillow-heif": "'fasthash-search[heif]'", "pillow-jxl-plugin": "pillow-jxl-plugin"}
+_HOW = {"pillow-heif": "fasthash-search[heif]", "pillow-jxl-plugin": "pillow-jxl-plugin"}
 _RAW = (".3fr", ".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw")
 # Without these files of a Pillow that lacks a decoder would vanish.
 _ALWAYS = (".avif", ".jp2", ".webp")
@@ -211,7 +211,7 @@ def why_unreadable(name: str, head: bytes) -> str | None:
     if suffix in _RAW:
         return None if _reads_by_plugin(suffix) else f"raw photos of cameras ({suffix}) are not read"
     if _AVIF.match(head) and "AVIF" not in _FORMATS and not _reads_by_plugin(".avif"):
-        return "AVIF photos need a newer Pillow: pip install 'pillow>=11.3'"
+        return f"AVIF photos need a newer Pillow: {pip_install('pillow>=11.3')}"
     if _HEIF.match(head):
         suffix = ".heic"
     elif _JXL.match(head):
@@ -222,7 +222,7 @@ def why_unreadable(name: str, head: bytes) -> str | None:
         _register(_PLUGINS[suffix])
     if _reads_by_plugin(suffix):
         return None
-    return f"{suffix} photos need a plugin of Pillow: pip install {_HOW[_PLUGINS[suffix]]}"
+    return f"{suffix} photos need a plugin of Pillow: {pip_install(_HOW[_PLUGINS[suffix]])}"
 
 
 def reason(error: Exception) -> str:

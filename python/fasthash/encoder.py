@@ -312,9 +312,12 @@ class HashEncoder(Hasher):
         if isinstance(images, (str, os.PathLike, Image.Image)):
             images = [images]
         if not isinstance(images, (list, tuple)):
+            given: Any = images
+            is_array = isinstance(given, np.ndarray)
+            got = f"a {given.dtype} array of shape {given.shape}" if is_array else type(given).__name__
             raise TypeError(
                 "images must be a float tensor (n, 3, H, W), a torch Dataset, or photos: a path, a PIL image, a uint8 "
-                f"array (H, W, 3) or (n, H, W, 3), or a list of photos, got {type(images).__name__}"
+                f"array (H, W, 3) or (n, H, W, 3), or a list of photos, got {got}"
             )
         return in_batches(as_set(images, self.transform), batch_size, num_workers) if images else []
 

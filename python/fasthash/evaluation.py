@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fasthash._checks import check_int, check_path
 from fasthash._extras import needs_extra
-from fasthash.codes import sign_codes
+from fasthash.codes import pack_signs
 from fasthash.experiment import Experiment, read_config
 from fasthash.index import HierIndex
 from fasthash.metrics import code_diagnostics, histograms, mean_average_precision_of_outputs
@@ -81,7 +81,7 @@ def evaluate(
         find = partial(_outputs_of_features, encoder, features, experiment.num_workers)
     query_outputs, gallery_outputs = (find(images) for images in (split.query, split.gallery))
     outputs = _Outputs(query_outputs, gallery_outputs, split.query.labels, split.gallery.labels)
-    gallery, queries = sign_codes(outputs.gallery), sign_codes(outputs.query)
+    gallery, queries = pack_signs(outputs.gallery), pack_signs(outputs.query)
     np.savez(
         folder / "codes.npz",
         gallery=gallery,
@@ -170,7 +170,7 @@ class _Outputs(NamedTuple):
 def _figures(outputs: _Outputs, level_bits: tuple[int, ...], cut: int | None, experiment: Experiment) -> dict[str, Any]:
     """Compute the metrics of each prefix of levels and of whole codes."""
     empty, labels = experiment.empty, (outputs.query_labels, outputs.gallery_labels)
-    queries, gallery = sign_codes(outputs.query), sign_codes(outputs.gallery)
+    queries, gallery = pack_signs(outputs.query), pack_signs(outputs.gallery)
     rows = []
     for n_bits in accumulate(level_bits):
         part = slice(n_bits // 8)

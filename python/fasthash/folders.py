@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fasthash._checks import check_bool, check_int
 from fasthash._extras import needs_extra
-from fasthash._progress import is_watched
+from fasthash._progress import is_watched, width
 
 with needs_extra("train"):
     import torch
@@ -70,7 +70,9 @@ def encode_folder(
         loader = DataLoader(
             _Photos(folder, found, transform, limits), batch_size, num_workers=num_workers, collate_fn=_collate
         )
-        with tqdm(total=len(found), desc="encode", unit="image", disable=not (progress and is_watched())) as bar:
+        with tqdm(
+            total=len(found), desc="encode", unit="image", ncols=width(), disable=not (progress and is_watched())
+        ) as bar:
             for good, images, bad in loader:
                 paths.extend(good)
                 broken.extend(bad)

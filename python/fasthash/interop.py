@@ -64,6 +64,8 @@ def from_faiss(source: faiss.IndexBinary | StrPath, into: FlatIndex | HierIndex 
     if not isinstance(binary, faiss.IndexBinary):
         in_memory = isinstance(source, (bytes, bytearray, memoryview, np.ndarray))
         hint = "; faiss.deserialize_index_binary(np.frombuffer(source, np.uint8)) makes it one" if in_memory else ""
+        if isinstance(source, faiss.Index):
+            hint = "; fasthash.RescoringIndex searches float vectors"
         raise TypeError(f"source must be a binary index of faiss or the path of one, got {type(source).__name__}{hint}")
     n_bits = check_whole_bytes("source.d", binary.d)
     is_jaccard = binary.metric_type == faiss.METRIC_Jaccard

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fasthash._arrays import as_array
 from fasthash._checks import check_whole_bytes
-from fasthash.codes import sign_codes
+from fasthash.codes import pack_signs
 
 __all__ = [
     "Baseline",
@@ -174,7 +174,7 @@ class SignBaseline(Baseline):
 
     def encode_centred(self, centred: Floats) -> NDArray[np.uint8]:
         """Signs of `project_centred`, packed."""
-        return sign_codes(self.project_centred(centred))
+        return pack_signs(self.project_centred(centred))
 
     def project_centred(self, centred: Floats) -> Floats:
         """The real values of some features less `mean_`."""

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fasthash import FlatIndex, __version__, get_num_threads, set_num_threads, simd_level
 from fasthash._checks import check_choice, check_codes, check_codes_of_any_width, check_int, check_positive
+from fasthash._extras import pip_install
 from fasthash._shown import counted
 from fasthash.bench.libraries import LIBRARIES, Searcher, own
 from fasthash.bench.timing import cpu_name, interleaved, one_by_one
@@ -219,7 +220,7 @@ def _prepared(searcher: Searcher, call: Callable[[], object]) -> Callable[[], No
 
 def _why_not(name: str, gallery: NDArray[np.uint8]) -> str:
     if find_spec(name) is None:
-        return f"not installed; pip install {LIBRARIES[name][0]}"
+        return f"not installed; {pip_install(LIBRARIES[name][0])}"
     try:
         import_module(name)
     except ImportError as error:  # such as a library of the system that is missing

@@ -10,6 +10,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from fasthash._folder_kinds import NO_INDEX
+
 __all__ = ["as_typed"]
 
 # Arguments of the library whose options have other names; of several options, the one that a command has.
@@ -24,8 +26,6 @@ _OTHER_NAMES = {
 _ADVICE = re.compile(
     r"\b(array|column|data|format|hold_out|n_bits|notation)=('[^']*'(?: or '[^']*')*|\d+(?:\.\d+)?)?(?=[ ,;).]|$)"
 )
-
-_NO_INDEX = re.compile(r"(.+): file (has \d+ bytes, fewer than a header|does not begin with 'FASTHASH')", re.DOTALL)
 
 
 def as_typed(message: str, options: Mapping[str, str], given: Mapping[str, Any]) -> str:
@@ -44,7 +44,7 @@ def as_typed(message: str, options: Mapping[str, str], given: Mapping[str, Any])
         >>> as_typed("give format='hex', n_bits=64", {"format": "--format", "bits": "--bits"}, {})
         'give --format hex --bits 64'
     """
-    if match := _NO_INDEX.fullmatch(message):
+    if match := NO_INDEX.match(message):
         return f"{match[1]} is no index: it {match[2]}; fasthash build makes one of codes"
     if _option("state", options) == "index":
         message = re.sub(r"\bthe state (?=['\"])", "the index ", message)

@@ -129,15 +129,18 @@ def _packed_keys(texts: list[str | None]) -> dict[str, NDArray[Any]]:
     }
 
 
-def summary(works: list[SearchStats], seconds: float, n_threads: int) -> str:
-    """Format time, threads and work of the searches on one line."""
+def summary(works: list[SearchStats], seconds: float, n_threads: int, n_codes: int) -> str:
+    """Format time, threads and work of the searches on one line.
+
+    A plan that gives up finishes as a scan and compares some codes twice: at most `n_codes` are shown.
+    """
     n = sum(len(work.plan) for work in works)
     if n == 0:
         return "no queries"
     plans = Counter(str(plan) for work in works for plan in work.plan)
     plan = ", ".join(name if count == n else f"{name} ({count:,})" for name, count in plans.most_common())
-    compared = sum(int(work.codes_compared.sum()) for work in works) / n
+    compared = min(sum(int(work.codes_compared.sum()) for work in works) / n, n_codes)
     return (
         f"queries: {n:,}, {seconds / n * 1e6:,.1f} us each; threads: {n_threads}; plan: {plan}, "
-        f"{compared:,.1f} codes compared a query"
+        f"{f'{compared:,.1f}'.removesuffix('.0')} codes compared a query"
     )

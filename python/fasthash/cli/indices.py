@@ -313,7 +313,7 @@ def search(
                 n = _photo_search.write_page(html, queries, results[0], index, len(gallery), images)
                 found = counted(n, "neighbour")
             typer.echo(f"{found} in {for_terminal(html if output is None else output)}")
-        typer.echo(_results.summary(works, seconds, n_threads), err=True)
+        typer.echo(_results.summary(works, seconds, n_threads, len(gallery)), err=True)
 
 
 def _tell_built(facts: dict[str, Any], output: Path, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fasthash._shown import counted, for_terminal
+from fasthash._shown import command, counted, for_terminal
 from fasthash.cli._app import (
     AsJson,
     Force,
@@ -66,6 +67,7 @@ def demo(
     with one_line_errors():
         not_an_input(output, images)
         from fasthash.demo import run_demo
+        from fasthash.demo.report import FEW_CODES
 
         report = run_demo(
             images,
@@ -83,10 +85,15 @@ def demo(
     typer.echo("")
     for row in report["quality"]:
         typer.echo(f"  mAP@ALL at {row['n_bits']:2d} bits   {row['mAP@ALL']:.4f}")
-    for row in report["searches"]:
+    for row in report["searches"][:2]:  # the scan and the exact search; the page explains the others
         typer.echo(
             f"  {row['search']:34s} recall@10 {row['recall@10']:.4f}   {row['codes_compared']:7.1f} codes compared"
             f"   {row['microseconds_per_query']:7.2f} us/query"
+        )
+    n_codes = report["data"]["n_gallery"]
+    if n_codes < FEW_CODES:
+        typer.echo(
+            f"  {counted(n_codes, 'code')} are too few for an index to save time; {command()} bench CODES measures more"
         )
     typer.echo(f"\nOpen {for_terminal(output / 'index.html')}")
     if report["serve"] is not None:
@@ -185,7 +192,8 @@ def train(
         record = run_training(make(loss=one_loss, level_bits=one_bits, seed=seed), output, typer.echo)
     epochs = counted(len(record.losses), "epoch")
     typer.echo(f"{epochs}, {record.seconds:.0f} s on {record.device}, loss {record.losses[-1]:.4f}")
-    typer.echo(f"encoder in {for_terminal(output / 'encoder')}; measure it with: fasthash eval {for_terminal(output)}")
+    measure = f"{command()} eval {shlex.quote(str(output))}"
+    typer.echo(for_terminal(f"encoder in {output / 'encoder'}; measure it with: {measure}"))
 
 
 def _train_grid(make: Any, values: dict[str, Any], output: Path) -> None:
@@ -227,7 +235,8 @@ def evaluate(
     for row in figures["prefixes"]:
         typer.echo("".join(f"  {name} at {row['n_bits']} bits   {row[name]:.4f}" for name in row if "mAP" in name))
     for name, value in figures.items():
-        if isinstance(value, float):
+        whole = name.startswith("recall@") and name != "recall@1000"  # of all images of a small gallery: 1
+        if isinstance(value, float) and not whole:
             typer.echo(f"  {name:14s} {value:.4f}")
     for name in ("results.json", "codes.npz", *(PICTURES if plots else ())):
         typer.echo(f"wrote {for_terminal(folder / name)}")

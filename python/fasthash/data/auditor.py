@@ -40,8 +40,9 @@ class Audit:
             f"{one} in {other}: {self._doubt(one, other)}{count:,} of {self.sizes[one]:,}"
             for (one, other), count in self.overlaps.items()
         ]
+        how = {"name": "file name", "content": "content"}[self.compared_by]
         lines += [f"WARNING: {warning}" for warning in self.warnings] or [
-            f"no warnings; compared by {self.compared_by}"
+            f"no image is in two sets that must be apart (compared by {how})"
         ]
         return "\n".join(lines)
 

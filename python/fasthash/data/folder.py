@@ -49,7 +49,10 @@ def load_folder(
         parts = {"": root}
     class_names = sorted({name for folder in parts.values() for name in _folders_in(folder)})
     if len(class_names) < 2:
-        raise ValueError(f"path={str(path)!r} must hold two or more class folders, found {class_names}")
+        raise ValueError(
+            f"path={str(path)!r} must hold two or more class folders, found {class_names}; photos without classes: "
+            "fasthash encode package PHOTOS codes.npz --save DIR"
+        )
 
     images, part_of, skipped = _readable_images(root, parts, class_names, transform, progress)
     if not len(images):

@@ -20,7 +20,7 @@ from fasthash._locks import Lazy
 from fasthash._photo_files import Broken, reason
 from fasthash._photos import read_photo
 from fasthash._pixels import check_array, from_array
-from fasthash._progress import is_watched
+from fasthash._progress import is_watched, width
 
 __all__ = ["ImageSet", "Transform", "content_hash"]
 
@@ -127,7 +127,7 @@ class ImageSet(Dataset[tuple[torch.Tensor, Any]]):
         """
         good, broken = np.ones(len(self), bool), []
         for row, image in enumerate(
-            tqdm(self.images, "check images", unit="image", disable=not (progress and is_watched()))
+            tqdm(self.images, "check images", unit="image", ncols=width(), disable=not (progress and is_watched()))
         ):
             if image is None or isinstance(image, np.ndarray):
                 continue

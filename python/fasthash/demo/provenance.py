@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import shlex
-import sys
 from importlib.metadata import version
 from pathlib import Path
-from shutil import which
 from typing import Any
 
-__all__ = ["command_line", "machine", "program", "serve_command", "versions"]
+from fasthash._shown import command, inside_here
+
+__all__ = ["command_line", "machine", "serve_command", "versions"]
 
 
 def machine(device: str) -> dict[str, Any]:
@@ -23,11 +23,6 @@ def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that affect the figures."""
     packages = ["fasthash-search", "numpy", "torch", "torchvision", "timm", "accelerate", "scikit-learn"]
     return {"Python": platform.python_version()} | {name: version(name) for name in packages}
-
-
-def program() -> str:
-    """Return what to type to run this command again: fasthash, or a path such as .venv/bin/fasthash."""
-    return "fasthash" if which("fasthash") or Path(sys.argv[0]).name != "fasthash" else _short(sys.argv[0])
 
 
 def command_line(**options: Any) -> str:
@@ -43,16 +38,14 @@ def command_line(**options: Any) -> str:
 def serve_command(folder: Path, images: str | os.PathLike[str]) -> str:
     """Return the command that serves the store of a demo, with its photos and its encoder."""
     photos = os.path.relpath(images) if Path(images).is_absolute() else os.fspath(images)
-    words = [program(), "serve", folder / "gallery.fhs", "--images", photos, "--encoder", folder / "encoder"]
-    return shlex.join(map(_short, words))
+    words = ["serve", folder / "gallery.fhs", "--images", photos, "--encoder", folder / "encoder"]
+    return f"{command()} {shlex.join(map(_short, words))}"
 
 
 def _short(value: Any) -> str:
     """A value of a command; a path below the current folder as a relative one."""
     text = str(value)
-    if os.path.isabs(text) and not (inside := os.path.relpath(text)).startswith(os.pardir):
-        return inside
-    return text
+    return inside_here(text) if os.path.isabs(text) else text
 
 
 def _cpu_name() -> str:

@@ -20,10 +20,20 @@ from fasthash.plots import choose_queries, draw_map, draw_neighbours, draw_pr_cu
 from fasthash.record import TrainingRecord
 from fasthash.results import SearchResult
 
-__all__ = ["K", "describe_data", "describe_model", "describe_run", "describe_searches", "loss_name", "write_report"]
+__all__ = [
+    "FEW_CODES",
+    "K",
+    "describe_data",
+    "describe_model",
+    "describe_run",
+    "describe_searches",
+    "loss_name",
+    "write_report",
+]
 
 K = 10
 KEEP = 0.3
+FEW_CODES = 10_000  # below it an index saves no time over a scan
 
 
 def describe_data(name: str, split: Split) -> dict[str, Any]:
@@ -86,7 +96,10 @@ def write_report(folder: Path, report: dict[str, Any], split: Split, result: Sea
     draw_neighbours(folder / "neighbours.png", split.query, split.gallery, result, chosen)
     draw_map(folder / "map.png", report["quality"], report["chance"])
     draw_pr_curves(folder / "pr_curve.png", report["quality"])
-    draw_searches(folder / "searches.png", report["searches"], K)
+    if report["data"]["n_gallery"] < FEW_CODES:
+        (folder / "searches.png").unlink(missing_ok=True)  # of an earlier demo
+    else:
+        draw_searches(folder / "searches.png", report["searches"], K)
     write_page(folder, report, neighbour_rows(split, result, chosen))
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 

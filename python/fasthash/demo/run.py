@@ -15,12 +15,12 @@ from accelerate.utils import set_seed
 from torchvision.transforms import v2
 
 from fasthash._durable import check_writable
-from fasthash._shown import counted, for_terminal
+from fasthash._shown import command, counted, for_terminal
 from fasthash.backbones import preprocessing_of
 from fasthash.data import Split, load_digits, load_folder
 from fasthash.demo.measure import Codes
 from fasthash.demo.plan import LEVEL_BITS, Plan, make_plan
-from fasthash.demo.provenance import command_line, program, serve_command
+from fasthash.demo.provenance import command_line, serve_command
 from fasthash.demo.report import (
     K,
     describe_data,
@@ -132,7 +132,7 @@ def run_demo(
     }
     report = {
         "command": command_line(**options),
-        "program": program(),
+        "program": command(),
         "serve": None if plan.images is None else serve_command(folder, plan.images),
         "seed": seed,
         "note": plan.note,
