@@ -284,8 +284,8 @@ def open_with_few_descriptors(folder, mode, said):
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = os.open(folder, os.O_RDONLY)
     os.close(free)
-    for more in range(100):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (free + more, limits[1]))
+    for most in range(free, limits[0]):  # the process may have many open files above the first free number
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, limits[1]))
         outcome = ()
         try:
             fh.Store(folder, mode).close()
