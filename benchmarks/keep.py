@@ -28,7 +28,14 @@ def galleries(large):
     """Name, codes and queries."""
     for name, (codes, queries) in real_codes(("ITQ", "pHash")).items():
         yield f"{len(codes):,}, {name}", codes, queries
-    for n, p in ((1_000_000, 0.04), (1_000_000, 0.12), (1_000_000, None), (10_000, None), (10_000, 0.04)):
+    for n, p in (
+        (1_000_000, 0.04),
+        (1_000_000, 0.12),
+        (1_000_000, None),
+        (30_000, None),
+        (10_000, None),
+        (10_000, 0.04),
+    ):
         yield f"{n:,}, {'uniform' if p is None else f'p = {p}'}", *learned_like(n, 1000, p)
     if large:
         for p in (0.04, None):
