@@ -139,7 +139,7 @@ def review(group: list[_File], sizes: Sequence[Any]) -> Review[_File]:
 
 
 def _trail(place: str) -> list[str]:
-    """The place of a file; of a symbolic link also the places that it leads to, all of which the link needs."""
+    """The place of a file. A symbolic link needs all places that it leads to, so they belong to it, too."""
     trail: list[str] = []
     place = _in_real_folder(place)
     while place not in trail:

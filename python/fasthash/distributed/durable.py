@@ -59,8 +59,8 @@ class Durable(Changing):
         Args:
             folder: folder that was given as `store`; all nodes must see it under the same path.
             replicas, threads, num_cpus, hedge_after: as in the class.
-            check: check every byte of the shards in each copy, as in `Store`, and of what commits write later. False
-                checks what a search relies on for its safety.
+            check: every copy of a shard checks all its bytes, now and after each commit. False checks only what a
+                search relies on for its safety, as in `Store`.
 
         Raises:
             FileNotFoundError: `folder` holds no such index, or a node does not see it.

@@ -49,7 +49,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 
 
 class Snapshot(Readable):
-    """A store as it is now. A request that looks up keys and searches sees one commit, whatever is taken meanwhile."""
+    """A store at one commit: a request that looks up keys and then searches does not see a newer one in between."""
 
     def __init__(self, store: Store) -> None:
         self._now = store._view

@@ -62,8 +62,8 @@ class Store(Readable):
         metric: for a new store, the distance between codes as in `HierIndex`, which is that of all searches. None is
             `"hamming"`. With `"jaccard"` a store has one level and no plan to force.
         merge: let the writer merge small segments on a thread in the background, which no commit waits for.
-        check: check every byte of codes, ids and keys now, which takes time with every code, and of what `refresh`
-            opens later. False checks the manifest, all headers, and whatever a search relies on for its safety: a
+        check: check every byte of codes, ids and keys, now and when `refresh` opens more; the time grows with the
+            codes. False checks the manifest, all headers, and whatever a search relies on for its safety: a
             damaged code or key then gives a wrong result, never a crash. `fasthash verify` finds it, and no merge takes
             it over.
 
