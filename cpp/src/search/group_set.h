@@ -18,20 +18,34 @@ class GroupSet {
     static constexpr std::size_t kWord = 64;
 
     /// Make the set empty; its groups will be smaller than n_groups.
-    void clear(std::size_t n_groups) { words_.assign(n_groups / kWord + 1, 0); }
+    void clear(std::size_t n_groups) { words_.assign(n_groups / kWord + 2, 0); }
     /// Add consecutive groups, at least one.
     void add(NumberRange groups) {
-        const std::size_t first = groups.begin / kWord, last = (groups.end - 1) / kWord;
-        const std::uint64_t from_begin = ~std::uint64_t{0} << groups.begin % kWord;
-        const std::uint64_t to_end = ~std::uint64_t{0} >> (kWord - 1 - (groups.end - 1) % kWord);
-        if (first == last) {
-            words_[first] |= from_begin & to_end;
-            return;
+        add_each(&groups, &groups + 1, [](NumberRange one) { return one; });
+    }
+    /// Add groups_of(node) of each node, at least one. Quickest where they ascend: the word under way stays in a
+    /// register, where reading it back from memory for each node would take most of the time.
+    template <typename Node, typename GroupsOf>
+    void add_each(const Node* begin, const Node* end, GroupsOf groups_of) {
+        std::size_t at = 0;
+        std::uint64_t word = 0, next = 0;  // to be added to the words `at` and after it
+        for (const Node* node = begin; node != end; ++node) {
+            const NumberRange groups = groups_of(*node);
+            const std::size_t first = groups.begin / kWord, shift = groups.begin % kWord;
+            if (first != at) {
+                words_[at] |= word;
+                words_[at + 1] |= next;
+                at = first;
+                word = next = 0;
+            }
+            const std::size_t n = std::min(groups.size(), kWord);
+            const std::uint64_t ones = ~std::uint64_t{0} >> (kWord - n);
+            word |= ones << shift;
+            next |= ones >> 1 >> (kWord - 1 - shift);
+            if (groups.size() > kWord) fill({groups.begin + kWord, groups.end});
         }
-        words_[first] |= from_begin;
-        std::fill(words_.begin() + static_cast<std::ptrdiff_t>(first) + 1,
-                  words_.begin() + static_cast<std::ptrdiff_t>(last), ~std::uint64_t{0});
-        words_[last] |= to_end;
+        words_[at] |= word;
+        words_[at + 1] |= next;
     }
     std::size_t size() const {
         std::size_t n = 0;
@@ -58,7 +72,15 @@ class GroupSet {
     }
 
  private:
-    std::vector<std::uint64_t> words_;
+    void fill(NumberRange groups) {
+        for (std::size_t group = groups.begin; group < groups.end;) {
+            const std::size_t end = std::min(groups.end, (group / kWord + 1) * kWord);
+            words_[group / kWord] |= ~std::uint64_t{0} >> (kWord - (end - group)) << group % kWord;
+            group = end;
+        }
+    }
+
+    std::vector<std::uint64_t> words_;  // one more than the groups need, so that add_each() need not ask for the last
 };
 
 }  // namespace fasthash

@@ -99,14 +99,11 @@ void LeafSearch::begin(Query& query, std::size_t q, const FirstLevel& kept) {
     std::memset(query.n_at, 0, sizeof query.n_at);
     query.hits.clear();
     query.groups.clear(leaves_.codes.n_groups());
-    std::size_t n_nodes = 0;
-    for (const std::uint32_t node : kept.nodes) {
-        query.groups.add(tree_.groups_below(node));
-        n_nodes += tree_.weights()[node].n_below;
-    }
+    query.groups.add_each(kept.nodes.begin(), kept.nodes.end(),
+                          [this](std::uint32_t node) { return tree_.groups_below(node); });
     query.needed = pruning_.mode == KeepMode::gallery_ratio
                        ? std::max(nodes_kept(pruning_.keep, codes_.n_entries()), n_needed_)
-                       : nodes_kept(pruning_.keep, n_nodes);
+                       : nodes_kept(pruning_.keep, kept.n_below);
 }
 
 // Lowers the threshold of a query to the k-th smallest total of a sample: codes in the groups of the nearest nodes.
@@ -184,16 +181,18 @@ void LeafSearch::take(ThreePartQuery& of_scan, std::size_t group, std::uint64_t 
 bool LeafSearch::finish(std::size_t q, const Query& query) {
     if (query.gave_up) return false;
     const std::uint16_t cut = cut_of(query);
-    const auto is_kept = [&](const Hit& hit) { return hit.total <= query.threshold && hit.prefix <= cut; };
+    const auto is_kept = [&](const Hit& hit) { return (hit.total <= query.threshold) & (hit.prefix <= cut); };
     // If k hits are kept, no code beyond the threshold is among the k nearest. If not, TreeLevels may raise the cut.
-    const auto n_kept = static_cast<std::size_t>(std::count_if(query.hits.begin(), query.hits.end(), is_kept));
+    // Which hits are kept can hardly be predicted, so that there are no branches.
+    kept_.resize(query.hits.size());
+    std::size_t n_kept = 0;
+    for (const Hit& hit : query.hits) {
+        kept_[n_kept] = hit;
+        n_kept += is_kept(hit) ? 1 : 0;
+    }
     if (n_kept < n_needed_) return false;
-    for (const Hit& hit : query.hits) {
-        if (is_kept(hit)) entries_.prefetch(hit.row);
-    }
-    for (const Hit& hit : query.hits) {
-        if (is_kept(hit)) entries_.push(hit.row, hit.total, block_.nearest[q]);
-    }
+    for (std::size_t i = 0; i < n_kept; ++i) entries_.prefetch(kept_[i].row);
+    for (std::size_t i = 0; i < n_kept; ++i) entries_.push(kept_[i].row, kept_[i].total, block_.nearest[q]);
     if (block_.stats != nullptr) note(q, query, cut);
     return true;
 }

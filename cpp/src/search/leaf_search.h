@@ -24,6 +24,7 @@ struct FirstLevel {
     const Array<std::uint32_t>& nodes;  ///< ascending
     const std::uint8_t* distances;      ///< of all nodes of the level, up to a whole group; kDropped beyond
     std::uint16_t cut;                  ///< distances of nodes that are not kept are larger
+    std::size_t n_below;                ///< nodes of the second level below them
 };
 
 class LeafSearch final : private ThreePartSink {
@@ -105,6 +106,7 @@ class LeafSearch final : private ThreePartSink {
     std::uint16_t likely_cut_;
     std::vector<std::uint32_t> n_with_cut_;  // for each cut, the queries that had it
     std::vector<std::uint32_t> near_;        // nodes
+    std::vector<Hit> kept_;                  // of one query
     GroupSet sampled_;
     std::vector<CodeRun> runs_;   // codes of one query
     Array<std::uint8_t> totals_;  // of the groups of runs_

@@ -138,7 +138,7 @@ std::uint32_t TreeSearch<Totals>::search_leaves(NumberRange queries) {
     kept_.clear();
     if constexpr (std::is_same_v<Totals, NarrowTotals>) {
         for (std::size_t i = 0; i < queries.size(); ++i) {
-            kept_.push_back({levels_[i].first_kept(), levels_[i].totals(), levels_[i].cuts()[0]});
+            kept_.push_back({levels_[i].first_kept(), levels_[i].totals(), levels_[i].cuts()[0], levels_[i].n_below()});
         }
     }
     return leaf_search_->run(queries.begin, kept_);

@@ -84,7 +84,8 @@ void TreeLevels<Totals>::list_leaves() {
         return;
     }
     groups_.clear(tree_.leaves().codes.n_groups());
-    for (const std::uint32_t node : first_kept()) groups_.add(tree_.groups_below(node));
+    const Array<std::uint32_t>& kept = first_kept();
+    groups_.add_each(kept.begin(), kept.end(), [this](std::uint32_t node) { return tree_.groups_below(node); });
     groups_.list_runs(tree_.n_rows(), runs_);
 }
 
@@ -107,6 +108,14 @@ const Array<std::uint32_t>& TreeLevels<Totals>::first_kept() {
     const std::size_t largest = by_level_ ? Totals::kDropped : cuts_[0];
     first_kept_.resize(Totals::find(first_totals_.data(), n_groups, 0, largest, first_kept_.data()));
     return first_kept_;
+}
+
+template <typename Totals>
+std::size_t TreeLevels<Totals>::n_below() {
+    if (sums_ != nullptr && !by_level_) return sums_[cuts_[0]].n_below;
+    std::size_t n = 0;
+    for (const std::uint32_t node : first_kept()) n += tree_.weights()[node].n_below;
+    return n;
 }
 
 template <typename Totals>
@@ -241,13 +250,9 @@ std::size_t TreeLevels<Totals>::counted(std::size_t largest) {
 // Nodes of the level under way below kept nodes. Only for node_ratio.
 template <typename Totals>
 std::size_t TreeLevels<Totals>::count_candidates() {
-    if (depth_ == 1 && sums_ != nullptr) return sums_[cuts_[0]].n_below;
+    if (depth_ == 1 && (sums_ != nullptr || reads_leaves())) return n_below();
     if (depth_ > (tree_.is_coarse() ? 1u : 0u)) return counted(largest_score());  // nodes above were dropped
     std::size_t n = 0;
-    if (reads_leaves()) {
-        for (const std::uint32_t node : first_kept()) n += tree_.weights()[node].n_below;
-        return n;
-    }
     for (const CodeRun& run : runs_) n += run.n_codes;
     return n;
 }

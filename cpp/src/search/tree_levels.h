@@ -34,6 +34,8 @@ class TreeLevels {
     // After settling the first level of a coarse tree, and each level after it:
     /// The nodes kept there, ascending.
     const Array<std::uint32_t>& first_kept();
+    /// Nodes of the second level below them.
+    std::size_t n_below();
     /// The totals of kept nodes are at most this, all others are larger.
     std::size_t largest() const { return largest_total_; }
     /// The totals of the level settled last, until the next one is compared.

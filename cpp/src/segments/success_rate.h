@@ -34,19 +34,19 @@ class SuccessRate {
     std::atomic<std::uint64_t> tried_{0}, successful_{0}, skipped_{0};
 };
 
-/// How often exact search answers a pruned one. Apart for each mode, and for shares that differ by a factor of two:
-/// large shares succeed where small ones fail.
+/// How often exact search answers a pruned one. Apart for each mode, and for shares that differ by a fifth: large
+/// shares succeed where small ones fail.
 class SafeSearchRates {
  public:
     SuccessRate& of(const Pruning& pruning) {
-        const int n_halvings = std::clamp(-std::ilogb(pruning.keep), 0, kMostHalvings);
-        return rates_[static_cast<int>(pruning.mode)][n_halvings];
+        const double step = -kStepsOfHalving * std::log2(pruning.keep);
+        return rates_[static_cast<int>(pruning.mode)][static_cast<int>(std::clamp<double>(step, 0, kMostSteps))];
     }
 
  private:
-    static constexpr int kModes = 3, kMostHalvings = 7;
+    static constexpr int kModes = 3, kStepsOfHalving = 4, kMostSteps = 4 * kStepsOfHalving;
 
-    SuccessRate rates_[kModes][kMostHalvings + 1];
+    SuccessRate rates_[kModes][kMostSteps + 1];
 };
 
 }  // namespace fasthash
