@@ -70,10 +70,7 @@ void push_late(TopK& selection, const std::vector<Pair>& pairs, std::size_t n_wa
     std::vector<Pair> waiting;
     for (std::size_t i = 0; i <= pairs.size(); ++i) {
         if (i == pairs.size() || waiting.size() == n_waiting) {
-            for (const auto& [distance, id] : waiting) {
-                selection.take_back(distance);
-                selection.push(distance, id);
-            }
+            for (const auto& [distance, id] : waiting) selection.push_expected(distance, id);
             waiting.clear();
         }
         if (i == pairs.size() || pairs[i].first > selection.largest_distance()) continue;

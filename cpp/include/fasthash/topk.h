@@ -60,16 +60,12 @@ class TopK {
         if (enters) keep(distance, id);
         return enters;
     }
-    /// Count a pair that will be pushed later, so that the threshold falls at once. Its distance is at most
-    /// largest_distance(). take_back() comes before that push; neither is needed once the distance is beyond the
-    /// threshold. Only for IdOrder::any: where ids ascend, the first pairs at a distance win, and a counted one would
-    /// shut them out.
+    /// Count a pair that will be pushed later, by push_expected(), so that the threshold falls at once. Its distance is
+    /// at most largest_distance(). Once it is beyond the threshold, the push may be left out. Only for IdOrder::any:
+    /// where ids ascend, the first pairs at a distance win, and a counted one would shut them out.
     void expect(std::int32_t distance) { count_pair(distance); }
-    void take_back(std::int32_t distance) {
-        if (distance > threshold_) return;
-        --counts_[static_cast<std::size_t>(distance)];
-        --n_within_;
-    }
+    /// Push a pair that is counted. The result is that of push().
+    bool push_expected(std::int32_t distance, std::int64_t id);
     /// Lower the threshold to this distance. The caller knows of k pairs within it, or asks has_k() at the end.
     void limit(std::int32_t distance);
     /// Count n pairs within the threshold. Only for count_only.
@@ -91,6 +87,7 @@ class TopK {
     };
 
     void keep(std::int32_t distance, std::int64_t id);
+    void keep_counted(std::int32_t distance, std::int64_t id);
     void count_pair(std::int32_t distance);
     void compact();
     static void sort_ids(std::int64_t* ids, std::size_t n);

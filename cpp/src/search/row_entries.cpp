@@ -26,4 +26,13 @@ void DistinctEntries::push(std::size_t row, std::int32_t distance, TopK& nearest
     }
 }
 
+void DistinctEntries::push_expected(std::size_t row, std::int32_t distance, TopK& nearest) const {
+    const NumberRange range = ids_.entries(row);
+    if (!nearest.push_expected(distance, ids_.id(range.begin))) return;
+    const std::size_t end = range.begin + std::min(range.size(), nearest.k());
+    for (std::size_t entry = range.begin + 1; entry < end; ++entry) {
+        if (!nearest.push(distance, ids_.id(entry))) return;
+    }
+}
+
 }  // namespace fasthash

@@ -13,6 +13,8 @@ namespace fasthash {
 class RowEntries {
  public:
     virtual void push(std::size_t row, std::int32_t distance, TopK& nearest) const = 0;
+    /// Push the entries of a row of which one is expected. Only if mostly_one().
+    virtual void push_expected(std::size_t row, std::int32_t distance, TopK& nearest) const = 0;
     /// Whether some entries are hidden.
     virtual bool restricted() const = 0;
     /// Whether ids are read from memory, not computed.
@@ -36,6 +38,7 @@ class DistinctEntries final : public RowEntries {
     DistinctEntries(const RowIds& ids, Visibility visibility) : ids_(ids), visibility_(visibility) {}
 
     void push(std::size_t row, std::int32_t distance, TopK& nearest) const override;
+    void push_expected(std::size_t row, std::int32_t distance, TopK& nearest) const override;
     bool restricted() const override { return !visibility_.all(); }
     bool stored() const override { return ids_.packed_ids().size() > 0 || ids_.n_entries() > ids_.n_rows(); }
     bool mostly_one() const override {

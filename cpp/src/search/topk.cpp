@@ -23,8 +23,23 @@ TopK::TopK(Wanted wanted, std::size_t n_bits, IdOrder order)
 
 void TopK::keep(std::int32_t distance, std::int64_t id) {
     if (count_only_) return count(1);
-    pairs_.emplace_back(distance, id);  // written in place: a copied pair would wait for its two halves
     count_pair(distance);
+    keep_counted(distance, id);
+}
+
+bool TopK::push_expected(std::int32_t distance, std::int64_t id) {
+    if (distance > threshold_) return false;
+    if (distance == threshold_ && id > id_threshold_) {
+        --counts_[static_cast<std::size_t>(distance)];
+        --n_within_;
+        return false;
+    }
+    keep_counted(distance, id);
+    return true;
+}
+
+void TopK::keep_counted(std::int32_t distance, std::int64_t id) {
+    pairs_.emplace_back(distance, id);  // written in place: a copied pair would wait for its two halves
     if (pairs_.size() >= n_kept_) compact();
 }
 

@@ -51,9 +51,12 @@ void WaitingHits::push_all() {
         const Hit hit = hits_[i];
         TopK& nearest = nearest_[hit.query];
         if (hit.distance > nearest.threshold()) continue;
-        if (counted_) nearest.take_back(hit.distance);
-        entries_.push(hit.row, hit.distance, nearest);
-        if (!counted_) refresh(hit.query);
+        if (counted_) {
+            entries_.push_expected(hit.row, hit.distance, nearest);
+        } else {
+            entries_.push(hit.row, hit.distance, nearest);
+            refresh(hit.query);
+        }
     }
     n_ = 0;
 }

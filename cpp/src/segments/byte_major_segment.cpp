@@ -15,6 +15,9 @@ class ByteMajorEntries final : public RowEntries {
         const std::int64_t id = ids_[row];
         if (visibility_.allows(row, id)) nearest.push(distance, id);
     }
+    void push_expected(std::size_t row, std::int32_t distance, TopK& nearest) const override {
+        nearest.push_expected(distance, ids_[row]);
+    }
     bool restricted() const override { return !visibility_.all(); }
     bool stored() const override { return !ids_.counted(); }
     bool mostly_one() const override { return !restricted(); }
