@@ -145,6 +145,18 @@ def test_padding_must_be_zero(change, name, bit):
     assert index.to_bytes() == before
 
 
+@pytest.mark.parametrize("make", [fh.FlatIndex, fh.HierIndex])
+@pytest.mark.parametrize("n", [3, 100_000])
+def test_codes_that_change_while_they_are_added(make, n):
+    """What was checked is what is added: else padding that is not zero counts as distance, and no file of it opens."""
+    codes = np.zeros((n, 2), np.uint8)
+    index = make(12)
+    index.add(codes, progress=lambda share: codes.fill(255))
+    assert codes[0, 1] == 255
+    assert index.search(np.zeros((1, 2), np.uint8), 1).distances.tolist() == [[0]]
+    assert len(make.from_bytes(index.to_bytes())) == n
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

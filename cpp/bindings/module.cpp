@@ -44,7 +44,9 @@ void update(Index& index, const IdArray& ids, const CodeArray& codes) {
 py::array_t<std::uint8_t> reconstruct(const Index& index, const IdArray& ids) {
     const std::size_t n = n_ids(ids);
     py::array_t<std::uint8_t> codes({n, index.layout().n_bytes()});
-    run([&, from = ids.data(), to = codes.mutable_data()](const Interrupt&) { index.reconstruct(from, n, to); });
+    run([&, from = ids.data(), to = codes.mutable_data()](const Interrupt& interrupt) {
+        index.reconstruct(from, n, to, interrupt);
+    });
     return codes;
 }
 

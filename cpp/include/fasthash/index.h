@@ -71,7 +71,8 @@ class Index {
     /// The next automatic id: one past the largest so far, removed ones included; 0 for a new index.
     std::uint64_t next_id() const;
     /// Write the codes of these ids as rows. Throws ArgumentError for an id that is not in the index.
-    void reconstruct(const std::int64_t* ids, std::size_t n, std::uint8_t* codes) const;
+    void reconstruct(const std::int64_t* ids, std::size_t n, std::uint8_t* codes,
+                     const Interrupt& interrupt = {}) const;
     /// The segments of the index at this moment, for copies of them on a GPU.
     std::shared_ptr<const State> state() const;
     /// The same for the entries that a filter allows, copied into one segment.

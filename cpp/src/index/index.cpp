@@ -11,12 +11,24 @@
 #include "fasthash/hier_index.h"
 #include "fasthash/ids.h"
 #include "index/index_impl.h"
+#include "platform/array.h"
 
 namespace fasthash {
 namespace {
 
 void check_radius(std::int32_t radius) {
     if (radius < 0) throw ArgumentError("radius must be at least 0, got " + std::to_string(radius));
+}
+
+// The codes of a change, checked. Codes with padding are copied first: the caller's memory may change until the index
+// holds them, and padding that is not zero would be counted as distance.
+CodeView checked_codes(CodeView codes, const LevelLayout& layout, Array<std::uint8_t>& copy) {
+    if (layout.n_bits() % 8 != 0) {
+        copy.append(codes.data, codes.n * codes.n_bytes);
+        codes.data = copy.data();
+    }
+    check_codes("codes", codes, layout);
+    return codes;
 }
 
 }  // namespace
@@ -72,8 +84,8 @@ std::size_t Index::n_removed() const {
 // ---- changes ----
 
 void Index::add(CodeView codes, const std::int64_t* ids, const Interrupt& interrupt) {
-    check_codes("codes", codes, layout());
-    impl_->add("add", codes, ids, interrupt);
+    Array<std::uint8_t> copy;
+    impl_->add("add", checked_codes(codes, layout(), copy), ids, interrupt);
 }
 
 void Index::remove(const std::int64_t* ids, std::size_t n, const Interrupt& interrupt) {
@@ -86,7 +98,8 @@ void Index::remove(const std::int64_t* ids, std::size_t n, const Interrupt& inte
 }
 
 void Index::update(const std::int64_t* ids, CodeView codes, const Interrupt& interrupt) {
-    check_codes("codes", codes, layout());
+    Array<std::uint8_t> copy;
+    codes = checked_codes(codes, layout(), copy);
     if (codes.n == 0) return;
     Stopper stopper(interrupt);
     const ForkSafeLock lock(impl_->writer, {"update"}, &stopper);
@@ -134,11 +147,17 @@ void Index::build_id_map() const {
 
 std::uint64_t Index::next_id() const { return impl_->state.get()->next_id; }
 
-void Index::reconstruct(const std::int64_t* ids, std::size_t n, std::uint8_t* codes) const {
+void Index::reconstruct(const std::int64_t* ids, std::size_t n, std::uint8_t* codes, const Interrupt& interrupt) const {
+    constexpr std::size_t kUntilPoll = 4096;
+    Stopper stopper(interrupt);
     const std::shared_ptr<const State> held = impl_->state.get();
-    const std::vector<Place> places = held->find_all(ids, n);
-    for (std::size_t i = 0; i < n; ++i) {
-        held->segments[places[i].segment].segment->copy_codes(&places[i].entry, 1, codes + i * layout().n_bytes());
+    for (std::size_t i = 0; i < n; i += kUntilPoll) {
+        const std::vector<Place> places = held->find_all(ids + i, std::min(kUntilPoll, n - i));
+        for (const Place& place : places) {
+            held->segments[place.segment].segment->copy_codes(&place.entry, 1, codes);
+            codes += layout().n_bytes();
+        }
+        stopper.check();
     }
 }
 
