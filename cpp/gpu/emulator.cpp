@@ -3,11 +3,14 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <limits>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <stdexcept>
 #include <vector>
 
@@ -23,6 +26,100 @@ constexpr std::size_t kLanes = 32;
 constexpr int kDevices = 2;  // with one memory
 
 thread_local EmulatedWork work;
+thread_local std::size_t n_allocations_left = kNeverFull;
+
+/// The order of operations on a device: those of a stream run one after the other; those of two streams at any time,
+/// unless follow() or a wait of the host orders them. Operations are numbered as the host starts them.
+class Order {
+ public:
+    void allocated(void* memory, std::size_t n_bytes, Stream stream, Place place) {
+        const std::lock_guard<std::mutex> guard(lock_);
+        // Host memory is there at once.
+        const std::uint64_t number = place == Place::host ? 0 : start(stream);
+        held_[static_cast<char*>(memory)] = {n_bytes, stream, number, {}};
+    }
+    void used(const void* pointer, Stream stream) {
+        const std::lock_guard<std::mutex> guard(lock_);
+        auto held = held_.upper_bound(static_cast<const char*>(pointer));
+        if (held == held_.begin()) return;
+        --held;
+        auto& [begin, memory] = *held;
+        if (static_cast<const char*>(pointer) >= begin + memory.n_bytes) return;
+        const std::uint64_t number = start(stream);
+        if (before_[stream][memory.stream] < memory.allocated) end("memory is used before its allocation");
+        memory.uses[stream] = number;
+    }
+    void released(void* memory, Stream stream, Place place) {
+        const std::lock_guard<std::mutex> guard(lock_);
+        start(stream);
+        Clock& before = place == Place::host ? host_ : before_[stream];
+        for (const auto& [user, number] : held_.at(static_cast<char*>(memory)).uses) {
+            if (before[user] < number) end("memory is freed before its last use");
+        }
+        held_.erase(static_cast<char*>(memory));
+    }
+    void follow(Stream later, Stream earlier) {
+        const std::lock_guard<std::mutex> guard(lock_);
+        start(earlier);
+        join(before_[later], before_[earlier]);
+    }
+    void finish(Stream stream) {
+        const std::lock_guard<std::mutex> guard(lock_);
+        join(host_, before_[stream]);
+    }
+    Stream new_stream() {
+        const std::lock_guard<std::mutex> guard(lock_);
+        return reinterpret_cast<Stream>(++n_streams_);
+    }
+    /// The host has waited for a stream, which ends: all of its operations come before everything from now on.
+    void ended(Stream stream) {
+        const std::lock_guard<std::mutex> guard(lock_);
+        join(host_, before_[stream]);
+        before_.erase(stream);
+        host_.erase(stream);
+        for (auto& [other, clock] : before_) clock.erase(stream);
+        for (auto& [begin, memory] : held_) {
+            memory.uses.erase(stream);
+            if (memory.stream == stream) memory.allocated = 0;
+        }
+    }
+
+ private:
+    using Clock = std::map<Stream, std::uint64_t>;  // of each stream, the last operation that comes before
+    struct Held {
+        std::size_t n_bytes;
+        Stream stream;
+        std::uint64_t allocated;
+        Clock uses;
+    };
+
+    /// The number of a new operation of a stream, which all that the host has waited for comes before.
+    std::uint64_t start(Stream stream) {
+        join(before_[stream], host_);
+        return before_[stream][stream] = ++n_operations_;
+    }
+    static void join(Clock& clock, const Clock& other) {
+        for (const auto& [stream, number] : other) clock[stream] = std::max(clock[stream], number);
+    }
+    /// Memory is also freed where nothing may be thrown.
+    [[noreturn]] static void end(const char* what) {
+        std::fprintf(stderr, "the emulator: %s in the order of the streams\n", what);
+        std::abort();
+    }
+
+    std::mutex lock_;
+    std::map<Stream, Clock> before_;  // the next operation of each stream
+    Clock host_;
+    std::map<const char*, Held> held_;
+    std::uint64_t n_operations_ = 0;
+    std::uintptr_t n_streams_ = 0;
+};
+
+/// Never destroyed: threads may still search when the process ends.
+Order& order() {
+    static Order& all = *new Order;
+    return all;
+}
 
 }  // namespace
 
@@ -157,35 +254,65 @@ void run_blocks(unsigned n_x, unsigned n_y, unsigned n_threads, std::size_t shar
     }
 }
 
-void* allocate(std::size_t n_bytes, Stream, Place) {
-    void* memory = std::aligned_alloc(256, (n_bytes + 256) / 256 * 256);
+void emulate_full_memory_after(std::size_t n) { n_allocations_left = n; }
+
+void use_pointers(const void* bytes, std::size_t n_bytes, Stream stream) {
+    for (std::size_t i = 0; i + sizeof(void*) <= n_bytes; i += sizeof(void*)) {
+        const void* pointer;
+        std::memcpy(&pointer, static_cast<const char*>(bytes) + i, sizeof(pointer));
+        order().used(pointer, stream);
+    }
+}
+
+void* allocate(std::size_t n_bytes, Stream stream, Place place) {
+    if (place == Place::device && n_allocations_left != kNeverFull && n_allocations_left-- == 0) {
+        n_allocations_left = 0;
+        throw OutOfMemory("the emulator's memory is full");
+    }
+    const std::size_t n_all = (n_bytes + 256) / 256 * 256;
+    void* memory = std::aligned_alloc(256, n_all);
     if (memory == nullptr) throw OutOfMemory("the emulator has no memory left");
     std::memset(memory, 0xA5, n_bytes);  // uninitialised, as above
+    order().allocated(memory, n_all, stream, place);
     return memory;
 }
-void release(void* memory, Stream, Place) noexcept { std::free(memory); }
-void copy_to_device(void* to, const void* from, std::size_t n_bytes, Stream) {
-    if (n_bytes != 0) std::memcpy(to, from, n_bytes);
+void release(void* memory, Stream stream, Place place) noexcept {
+    order().released(memory, stream, place);
+    std::free(memory);
 }
-void copy_to_host(void* to, const void* from, std::size_t n_bytes, Stream) {
-    if (n_bytes != 0) std::memcpy(to, from, n_bytes);
+void copy_to_device(void* to, const void* from, std::size_t n_bytes, Stream stream) {
+    copy_rows(to, 0, from, 0, n_bytes, 1, stream);
 }
-void fill_bytes(void* memory, int value, std::size_t n_bytes, Stream) {
-    if (n_bytes != 0) std::memset(memory, value, n_bytes);
+void copy_to_host(void* to, const void* from, std::size_t n_bytes, Stream stream) {
+    copy_rows(to, 0, from, 0, n_bytes, 1, stream);
+}
+void fill_bytes(void* memory, int value, std::size_t n_bytes, Stream stream) {
+    if (n_bytes == 0) return;
+    order().used(memory, stream);
+    std::memset(memory, value, n_bytes);
 }
 void copy_rows(void* to, std::size_t to_stride, const void* from, std::size_t from_stride, std::size_t n_bytes,
-               std::size_t n_rows, Stream) {
+               std::size_t n_rows, Stream stream) {
+    if (n_bytes == 0 || n_rows == 0) return;
+    order().used(to, stream);
+    order().used(from, stream);
     for (std::size_t row = 0; row < n_rows; ++row) {
         std::memcpy(static_cast<char*>(to) + row * to_stride, static_cast<const char*>(from) + row * from_stride,
                     n_bytes);
     }
 }
-void sort_ascending(std::uint64_t* keys, std::size_t n, Stream) { std::sort(keys, keys + n); }
-void finish(Stream) { ++work.n_waits; }
-void follow(Stream, Stream) {}
+void sort_ascending(std::uint64_t* keys, std::size_t n, Stream stream) {
+    order().used(keys, stream);
+    std::sort(keys, keys + n);
+}
+void finish(Stream stream) {
+    ++work.n_waits;
+    order().finish(stream);
+}
+void follow(Stream later, Stream earlier) { order().follow(later, earlier); }
 std::size_t free_bytes() { return std::numeric_limits<std::size_t>::max(); }
-SideStream::SideStream() = default;
-SideStream::~SideStream() = default;
+SideStream::SideStream() : stream_(order().new_stream()) {}
+SideStream::~SideStream() { order().ended(stream_); }
 
 int n_devices() { return kDevices; }
 std::string device_name(int) { return "the GPU's emulator on the CPU"; }

@@ -1,12 +1,15 @@
 // The emulator: runs the GPU's kernels on the CPU, for tests.
 //
 // Included by launch.h when the compiler is not nvcc. Threads of a block run one at a time, each until it waits at
-// sync().
+// sync(). Operations of streams run at once, but must be ordered as a device needs them: memory used before its
+// allocation or freed before its last use ends the process with a message.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+
+#include "gpu/memory.h"
 
 namespace fasthash::gpu {
 
@@ -47,6 +50,13 @@ struct EmulatedWork {
     std::size_t n_waits = 0;
 };
 const EmulatedWork& emulated_work();
+
+/// Lets this thread allocate device memory `n` more times before the memory is full; kNeverFull: without end.
+constexpr std::size_t kNeverFull = ~std::size_t{0};
+void emulate_full_memory_after(std::size_t n);
+
+/// Notes that an operation of a stream uses the memory that pointers in these bytes, of a kernel, point into.
+void use_pointers(const void* bytes, std::size_t n_bytes, Stream stream);
 
 /// Runs `thread` for each thread of each block of the grid. Blocks run one after the other, last first, to reveal
 /// kernels that rely on their order.

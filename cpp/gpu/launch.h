@@ -109,7 +109,8 @@ FASTHASH_DEVICE int count_bits(std::uint32_t word) { return __builtin_popcount(w
 FASTHASH_DEVICE float divided(float a, float b) { return a / b; }
 
 template <typename Kernel>
-void launch(const Kernel& kernel, Grid grid, unsigned n_threads, std::size_t shared_bytes, Stream) {
+void launch(const Kernel& kernel, Grid grid, unsigned n_threads, std::size_t shared_bytes, Stream stream) {
+    use_pointers(&kernel, sizeof(kernel), stream);
     // Kernels work with any number of threads; the emulator is faster with few.
     run_blocks(grid.x, grid.y, n_threads < 32 ? n_threads : 32, shared_bytes,
                [&](const Block& block) { kernel(block); });

@@ -9,17 +9,23 @@ constexpr std::size_t kChunkBytes = std::size_t{1} << 20;  // copied by a thread
 }  // namespace
 
 Staging::Slot::Slot(std::size_t n_bytes, Stream caller)
-    : host(n_bytes, caller, Place::host), device(n_bytes, caller, Place::device) {
-    follow(stream.get(), caller);
-}
+    : host(n_bytes, caller, Place::host), device(n_bytes, caller, Place::device) {}
 
 Staging::Staging(std::size_t n_bytes, Stream stream)
     : buffer_bytes_(std::clamp<std::size_t>(n_bytes, 1, kMostBytes)),
-      slots_{{buffer_bytes_, stream}, {buffer_bytes_, stream}} {}
+      caller_(stream),
+      slots_{{buffer_bytes_, stream}, {buffer_bytes_, stream}} {
+    follow_caller();
+}
 
 Staging::~Staging() = default;
 
+void Staging::follow_caller() {
+    for (const Slot& slot : slots_) follow(slot.stream.get(), caller_);
+}
+
 void Staging::copy(void* to, const void* from, std::size_t n_bytes) {
+    follow_caller();
     for (std::size_t begin = 0; begin < n_bytes; begin += buffer_bytes_) {
         const std::size_t n = std::min(buffer_bytes_, n_bytes - begin);
         Slot& slot = slots_[next_];
