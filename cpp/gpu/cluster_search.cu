@@ -101,6 +101,7 @@ void for_groups(const GpuSegment& segment, const SegmentView& view, const ScanSe
 }  // namespace
 
 Clusters::Clusters(const ArrangedCodes& codes, NumberRange rows, Staging& staging, Stream stream) {
+    const WaitOnError guard([&] { staging.finish(); });
     const CodeView centroids = codes.centroids();
     Array<std::uint8_t> copied(centroids.n * centroids.n_bytes);
     std::copy_n(centroids.data, copied.size(), copied.data());

@@ -218,6 +218,7 @@ void Gallery::search(CodeView queries, std::uint32_t k, const Allowed* allowed, 
     check_metric<Distance>(metric_);
     const auto radius = largest_distance<Distance>(n_bits_), none = no_distance<Distance>(n_bits_);
     Stopper stopper(interrupt);
+    const WaitOnError guard([&] { finish(stream); });
     const std::size_t most = std::min<std::size_t>(k, n_entries_);  // largest result of a query
     // Room for k candidates and several times as many new ones, or for all entries.
     const std::size_t capacity = power_of_two(std::max(kLeastCapacity, std::min(8 * most, n_entries_ + most)));
@@ -249,6 +250,7 @@ void Gallery::count_within(CodeView queries, Distance radius, const Allowed* all
                            Stream stream, const Interrupt& interrupt) const {
     check_metric<Distance>(metric_);
     Stopper stopper(interrupt);
+    const WaitOnError guard([&] { finish(stream); });
     for (std::size_t first = 0; first < queries.n; first += kMostTogether) {
         const CodeView batch_queries{queries.row(first), std::min(kMostTogether, queries.n - first), queries.n_bytes};
         // Capacity 0: candidates are counted but not stored.
@@ -267,6 +269,7 @@ void Gallery::range_search(CodeView queries, Distance radius, const Allowed* all
                            const Interrupt& interrupt) const {
     check_metric<Distance>(metric_);
     Stopper stopper(interrupt);
+    const WaitOnError guard([&] { finish(stream); });
     const Buffer<std::int64_t> starts = loaded(offsets, queries.n + 1, stream);
     for (std::size_t first = 0, end = 0; first < queries.n; first = end) {
         // As many queries as fit; each gets the capacity of the largest result among them.

@@ -8,6 +8,7 @@ namespace {
 template <typename T>
 Buffer<T> sent(const T* values, std::size_t n, Place place, Staging& staging, Stream stream) {
     Buffer<T> buffer(n, stream, place);
+    const WaitOnError guard([&] { staging.finish(); });
     staging.copy(buffer.data(), values, n * sizeof(T));
     return buffer;
 }
@@ -38,6 +39,7 @@ GpuSegment::GpuSegment(std::shared_ptr<const Segment> segment, NumberRange group
       rows_(rows_of(*segment_, groups)),
       entries_(entries_of(*segment_, rows_)),
       codes_(segment_->held().codes, groups, staging, stream, place) {
+    const WaitOnError guard([&] { staging.finish(); });
     const HeldEntries held = segment_->held();
     if (gpu::has_duplicates(held)) {
         marks_ = sent(held.runs->marks(), place, staging, stream);

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <utility>
 
 #include "fasthash/error.h"
@@ -62,6 +63,26 @@ class SideStream {
 
  private:
     Stream stream_ = nullptr;
+};
+
+/// Calls `wait` if an exception leaves its scope: operations under way still use memory that is freed next.
+template <typename Wait>
+class WaitOnError {
+ public:
+    explicit WaitOnError(Wait wait) : wait_(std::move(wait)) {}
+    ~WaitOnError() {
+        if (std::uncaught_exceptions() == n_before_) return;
+        try {
+            wait_();
+        } catch (const DeviceError&) {  // the exception under way names the reason
+        }
+    }
+    WaitOnError(const WaitOnError&) = delete;
+    WaitOnError& operator=(const WaitOnError&) = delete;
+
+ private:
+    Wait wait_;
+    int n_before_ = std::uncaught_exceptions();
 };
 
 /// An array in memory accessible to the device.

@@ -37,6 +37,7 @@ Planes::Planes(const GroupSource& codes, NumberRange groups, Staging& staging, S
       stride_((n_ + kQuad - 1) / kQuad * kQuad),
       words_(stride_ * words_of(n_bytes_), stream, place) {
     staging.follow_caller();
+    const WaitOnError guard([&] { staging.finish(); });
     const std::size_t group_bytes = kGroup * n_bytes_;
     const std::size_t at_once = staging.buffer_bytes() / group_bytes,
                       piece = std::max<std::size_t>(1, kPieceBytes / group_bytes);

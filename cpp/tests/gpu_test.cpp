@@ -465,6 +465,73 @@ void interrupts_end_searches() {
     check(ended, "an interrupt ends a search");
 }
 
+/// Calls use(make()) with memory that is full after 0, 1, 2, ... allocations of `use`, until it succeeds. The emulator
+/// ends the process if memory is freed on the way out while operations that use it are still under way.
+template <typename Make, typename Use>
+void with_less_memory_than_needed(const Make& make, const Use& use, const char* what) {
+    std::size_t n = 0;
+    for (bool failed = true; failed; ++n) {
+        const auto made = make();
+        failed = false;
+        gpu::emulate_full_memory_after(n);
+        try {
+            use(made);
+        } catch (const gpu::OutOfMemory&) {
+            failed = true;
+        }
+        gpu::emulate_full_memory_after(gpu::kNeverFull);
+    }
+    check(n > 4, what);
+}
+
+void builds_without_memory_wait_for_their_transfers() {
+    std::mt19937 generator(13);
+    const auto codes = around_centres(2000, 8, generator);
+    std::vector<std::int64_t> ids(2000);
+    std::iota(ids.begin(), ids.end(), 0);
+    std::shuffle(ids.begin(), ids.end(), generator);
+    const auto make = [&] {
+        auto index = hier_index(codes, LevelLayout({8, 16, 40}), ids.data(), Plan::clusters);
+        index->add({codes.data(), 20, 8}, nullptr);
+        index->remove(ids.data(), 5);
+        return index;
+    };
+    with_less_memory_than_needed(make, [](const auto& index) { on_gpu(*index); }, "allocations of a build");
+    with_less_memory_than_needed(make, [](const auto& index) { levels_of(*index); }, "allocations of levels");
+}
+
+/// The gallery is freed on another stream than that of the search, which must have ended by then.
+void searches_without_memory_wait_for_their_kernels() {
+    std::mt19937 generator(14);
+    const auto codes = random_codes(3000 * 4, generator, 3), queries = random_codes(7 * 4, generator, 3);
+    const CodeView wanted = view(queries, 4);
+    const auto index = hier_index(codes, LevelLayout({8, 24}));
+    index->add({codes.data(), 20, 4}, nullptr);  // a second segment, for whose codes a search allocates blocks anew
+    const auto make = [&] { return on_gpu(*index, 1000); };
+    std::vector<std::int64_t> counts(wanted.n), offsets{0};
+    make().count_within(wanted, 8, nullptr, counts.data(), nullptr);
+    for (const std::int64_t count : counts) offsets.push_back(offsets.back() + count);
+    std::vector<std::int32_t> distances(static_cast<std::size_t>(offsets.back()) + 70);
+    std::vector<std::int64_t> ids(distances.size());
+    const gpu::SideStream stream;
+    with_less_memory_than_needed(
+        make,
+        [&](const gpu::Gallery& gallery) {
+            gallery.search(wanted, 10, nullptr, nullptr, distances.data(), ids.data(), stream.get());
+        },
+        "allocations of a search");
+    with_less_memory_than_needed(
+        make,
+        [&](const gpu::Gallery& gallery) { gallery.count_within(wanted, 8, nullptr, counts.data(), stream.get()); },
+        "allocations of a count");
+    with_less_memory_than_needed(
+        make,
+        [&](const gpu::Gallery& gallery) {
+            gallery.range_search(wanted, 8, nullptr, offsets.data(), distances.data(), ids.data(), stream.get());
+        },
+        "allocations of a search by radius");
+}
+
 }  // namespace
 
 }  // namespace fasthash::testing
@@ -497,5 +564,7 @@ int main() {
     pruning_keeps_what_it_keeps_on_the_cpu();
     searches_start_few_kernels();
     interrupts_end_searches();
+    builds_without_memory_wait_for_their_transfers();
+    searches_without_memory_wait_for_their_kernels();
     std::printf("gpu_test: all passed\n");
 }
