@@ -78,14 +78,15 @@ T value_at(const T* values, std::size_t i, Stream stream) {
 
 SegmentView Gallery::view(std::size_t part, const Allowed* allowed) const {
     SegmentView view = parts_[part].segment->view(smallest_id_);
-    if (ranked_ids_.size() != 0) {
-        view.numbers = {reinterpret_cast<const std::uint8_t*>(parts_[part].ranks.data()), sizeof(std::uint32_t), 0};
+    if (ranks_ != nullptr) {
+        const Buffer<std::uint32_t>& ranks = ranks_->of_entries[part];
+        view.numbers = {reinterpret_cast<const std::uint8_t*>(ranks.data()), sizeof(std::uint32_t), 0};
     }
     view.mask.bits = allowed == nullptr ? parts_[part].live.data() : (*allowed)[part].data();
     return view;
 }
 
-IdsView Gallery::ids() const { return {ranked_ids_.data(), smallest_id_}; }
+IdsView Gallery::ids() const { return {ranks_ == nullptr ? nullptr : ranks_->ids.data(), smallest_id_}; }
 
 bool Gallery::visits_clusters(std::size_t part, std::size_t n_queries) const {
     const GpuSegment& segment = *parts_[part].segment;

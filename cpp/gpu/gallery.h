@@ -39,8 +39,16 @@ class Gallery {
  public:
     static constexpr std::size_t kAllRoom = ~std::size_t{0};
 
+    /// Device memory that a gallery needs for codes, ids and ranks of ids.
+    struct Needs {
+        std::size_t all = 0;
+        std::size_t fresh = 0;  ///< not shared with the gallery before
+    };
+    static Needs needs(const State& state, Metric metric, const Gallery* previous = nullptr, Share share = {});
+
     /// Copies the segments of an index. Those that `previous` holds, a gallery of the same index and share, are shared
-    /// with it. A gallery of more than `room` bytes stays in pinned host memory, from which searches read it.
+    /// with it. If needs().all is more than `room`, the codes stay in pinned host memory, from which searches read
+    /// them.
     Gallery(const State& state, std::size_t n_bits, Metric metric, Stream stream, std::size_t room = kAllRoom,
             const Gallery* previous = nullptr, Share share = {});
 
@@ -77,11 +85,20 @@ class Gallery {
  private:
     struct Part {
         std::shared_ptr<const GpuSegment> segment;
-        Buffer<std::uint32_t> live;   // a bit per entry; empty while none is removed
-        Buffer<std::uint32_t> ranks;  // of the ids, by entry; empty where keys hold ids
+        Buffer<std::uint32_t> live;  // a bit per entry; empty while none is removed
+    };
+    /// Ids too far apart for keys, which hold ranks in place of them.
+    struct Ranks {
+        Buffer<std::int64_t> ids;                       // ascending
+        std::vector<Buffer<std::uint32_t>> of_entries;  // by part
     };
 
-    void rank_ids(Stream stream);
+    /// For each segment the copy that `previous` shares with a gallery; null if there is none.
+    static std::vector<std::shared_ptr<const GpuSegment>> shared(const State& state, const Gallery* previous,
+                                                                 Place place, bool ranked);
+    /// Whether these are all segments of this gallery.
+    bool has_segments(const std::vector<std::shared_ptr<const GpuSegment>>& segments) const;
+    std::shared_ptr<const Ranks> ranks_of_ids(Stream stream) const;
     SegmentView view(std::size_t part, const Allowed* allowed) const;
     IdsView ids() const;
     /// Whether the clusters of a part are visited rather than scanned.
@@ -109,7 +126,7 @@ class Gallery {
     std::size_t n_entries_ = 0;
     std::size_t n_reused_ = 0;
     std::int64_t smallest_id_ = 0;
-    Buffer<std::int64_t> ranked_ids_;  // all ids, ascending, where keys hold their ranks
+    std::shared_ptr<const Ranks> ranks_;  // null where keys hold ids
 };
 
 }  // namespace fasthash::gpu

@@ -5,11 +5,24 @@
 namespace fasthash::gpu {
 namespace {
 
-constexpr std::size_t kStreamBytes = std::size_t{256} << 20;  // block of streamed codes
+constexpr std::size_t kStreamBytes = std::size_t{256} << 20;                      // block of streamed codes
+constexpr std::size_t kRankBytes = sizeof(std::int64_t) + sizeof(std::uint32_t);  // of an entry: its id and its rank
 
 /// The groups of a segment that a device holds.
 NumberRange groups_of(const Segment& segment, Share share) {
     return chunk_of(segment.held().codes.n_groups(), share.of, share.number);
+}
+
+/// Whether ids are too far apart for keys, so that keys hold their ranks.
+bool are_far_apart(const State& state, Metric metric) {
+    if (state.segments.empty()) return false;
+    std::int64_t smallest = state.segments[0].segment->smallest_id(), largest = state.segments[0].segment->largest_id();
+    for (const LiveSegment& each : state.segments) {
+        smallest = std::min(smallest, each.segment->smallest_id());
+        largest = std::max(largest, each.segment->largest_id());
+    }
+    const unsigned n_held = metric == Metric::jaccard ? kNumberBits<float> : kNumberBits<std::int32_t>;
+    return (static_cast<std::uint64_t>(largest) - static_cast<std::uint64_t>(smallest)) >> n_held != 0;
 }
 
 /// The bits of these entries, in words; word(w) has those of the entries 32 w .. 32 w + 31.
@@ -26,46 +39,53 @@ std::vector<std::uint32_t> bits_of(NumberRange entries, std::size_t n_words, con
 
 }  // namespace
 
+Gallery::Needs Gallery::needs(const State& state, Metric metric, const Gallery* previous, Share share) {
+    const bool ranked = are_far_apart(state, metric);
+    const auto held = shared(state, previous, Place::device, ranked);
+    const bool ranks_held = previous != nullptr && previous->ranks_ != nullptr && previous->has_segments(held);
+    Needs needs;
+    for (std::size_t i = 0; i < held.size(); ++i) {
+        const Segment& segment = *state.segments[i].segment;
+        const NumberRange groups = groups_of(segment, share);
+        const std::size_t n_bytes = GpuSegment::bytes_for(segment, groups, !ranked);
+        const std::size_t n_ranks = ranked ? GpuSegment::n_entries(segment, groups) * kRankBytes : 0;
+        needs.all += n_bytes + n_ranks;
+        needs.fresh += (held[i] == nullptr ? n_bytes : 0) + (ranks_held ? 0 : n_ranks);
+    }
+    return needs;
+}
+
 Gallery::Gallery(const State& state, std::size_t n_bits, Metric metric, Stream stream, std::size_t room,
                  const Gallery* previous, Share share)
     : n_bits_(n_bits),
       n_bytes_((n_bits + 7) / 8),
       metric_(metric),
       settings_{wanted_unit(), wanted_plan(), std::min(room / 2, kStreamBytes)} {
-    std::size_t n_needed = 0, n_sent = 0;
-    for (const LiveSegment& each : state.segments) {
-        n_needed += GpuSegment::bytes_for(*each.segment, groups_of(*each.segment, share));
-    }
-    if (n_needed > room) place_ = Place::host;
-    const auto held_before = [&](const Segment* segment) -> std::shared_ptr<const GpuSegment> {
-        if (previous == nullptr || previous->place_ != place_) return nullptr;
-        for (const Part& part : previous->parts_) {
-            if (part.segment->segment() == segment) return part.segment;
-        }
-        return nullptr;
-    };
-    for (const LiveSegment& each : state.segments) {
-        parts_.push_back({held_before(each.segment.get()), {}, {}});
-        if (parts_.back().segment) {
+    if (needs(state, metric, previous, share).all > room) place_ = Place::host;
+    const bool ranked = are_far_apart(state, metric);
+    const auto held = shared(state, previous, place_, ranked);
+    std::size_t n_sent = 0;
+    for (std::size_t i = 0; i < held.size(); ++i) {
+        const Segment& segment = *state.segments[i].segment;
+        parts_.push_back({held[i], {}});
+        if (held[i] != nullptr) {
             ++n_reused_;
         } else {
-            n_sent = std::max(n_sent, GpuSegment::bytes_for(*each.segment, groups_of(*each.segment, share)));
+            n_sent = std::max(n_sent, GpuSegment::bytes_for(segment, groups_of(segment, share), !ranked));
         }
     }
     std::optional<Staging> staging;
     if (n_reused_ < parts_.size()) staging.emplace(n_sent + kGroup * n_bytes_, stream);
-    std::int64_t largest_id = 0;
     for (std::size_t i = 0; i < parts_.size(); ++i) {
         const LiveSegment& each = state.segments[i];
         Part& part = parts_[i];
         if (!part.segment) {
-            part.segment =
-                std::make_shared<GpuSegment>(each.segment, groups_of(*each.segment, share), place_, *staging, stream);
+            part.segment = std::make_shared<GpuSegment>(each.segment, groups_of(*each.segment, share), !ranked, place_,
+                                                        *staging, stream);
         }
         n_rows_ += part.segment->n_rows();
         n_entries_ += part.segment->entries().size();
         smallest_id_ = i == 0 ? each.segment->smallest_id() : std::min(smallest_id_, each.segment->smallest_id());
-        largest_id = i == 0 ? each.segment->largest_id() : std::max(largest_id, each.segment->largest_id());
         if (each.live.has_all()) continue;
         const auto bits = bits_of(part.segment->entries(), (each.segment->n_entries() + 31) / 32, [&](std::size_t w) {
             return static_cast<std::uint32_t>(each.live.word(w / 2) >> 32 * (w % 2));
@@ -74,13 +94,32 @@ Gallery::Gallery(const State& state, std::size_t n_bits, Metric metric, Stream s
         finish(stream);  // before the bits are freed
     }
     if (staging) staging->finish();
-    const std::uint64_t range = static_cast<std::uint64_t>(largest_id) - static_cast<std::uint64_t>(smallest_id_);
-    const unsigned n_held = metric == Metric::jaccard ? kNumberBits<float> : kNumberBits<std::int32_t>;
-    if (range >> n_held != 0) rank_ids(stream);
+    if (!ranked) return;
+    // Removed entries keep their ranks, so a removal changes none.
+    const bool same = previous != nullptr && previous->has_segments(held);
+    ranks_ = same && previous->ranks_ != nullptr ? previous->ranks_ : ranks_of_ids(stream);
 }
 
-/// For ids too far apart for keys: numbers them in their order.
-void Gallery::rank_ids(Stream stream) {
+std::vector<std::shared_ptr<const GpuSegment>> Gallery::shared(const State& state, const Gallery* previous, Place place,
+                                                               bool ranked) {
+    std::vector<std::shared_ptr<const GpuSegment>> segments(state.segments.size());
+    if (previous == nullptr || previous->place_ != place) return segments;
+    for (std::size_t i = 0; i < segments.size(); ++i) {
+        for (const Part& part : previous->parts_) {
+            if (part.segment->segment() != state.segments[i].segment.get()) continue;
+            if (part.segment->is_made(!ranked)) segments[i] = part.segment;
+        }
+    }
+    return segments;
+}
+
+bool Gallery::has_segments(const std::vector<std::shared_ptr<const GpuSegment>>& segments) const {
+    return std::equal(parts_.begin(), parts_.end(), segments.begin(), segments.end(),
+                      [](const Part& part, const auto& segment) { return part.segment == segment; });
+}
+
+/// Numbers the ids in their order.
+std::shared_ptr<const Gallery::Ranks> Gallery::ranks_of_ids(Stream stream) const {
     struct Numbered {
         std::int64_t id;
         std::uint32_t entry;  // counted over all parts
@@ -94,26 +133,29 @@ void Gallery::rank_ids(Stream stream) {
     }
     std::sort(order.begin(), order.end(), [](const Numbered& a, const Numbered& b) { return a.id < b.id; });
     std::vector<std::int64_t> ids;
-    std::vector<std::uint32_t> ranks(order.size());
+    std::vector<std::uint32_t> numbers(order.size());
     for (const Numbered& each : order) {
-        ranks[each.entry] = static_cast<std::uint32_t>(ids.size());
+        numbers[each.entry] = static_cast<std::uint32_t>(ids.size());
         ids.push_back(each.id);
     }
-    ranked_ids_ = loaded(ids.data(), ids.size(), stream);
+    auto ranks = std::make_shared<Ranks>();
+    ranks->ids = loaded(ids.data(), ids.size(), stream);
     std::size_t first = 0;
-    for (Part& part : parts_) {
-        part.ranks = loaded(ranks.data() + first, part.segment->entries().size(), stream);
-        first += part.segment->entries().size();
+    for (const Part& part : parts_) {
+        const std::size_t n = part.segment->entries().size();
+        ranks->of_entries.push_back(loaded(numbers.data() + first, n, stream));
+        first += n;
     }
-    finish(stream);  // before the ranks are freed
+    finish(stream);  // before the numbers are freed
+    return ranks;
 }
 
 std::size_t Gallery::device_nbytes() const {
-    std::size_t sum = ranked_ids_.device_nbytes();
-    for (const Part& part : parts_) {
-        sum += part.segment->device_nbytes() + part.live.device_nbytes() + part.ranks.device_nbytes();
-    }
-    return sum;
+    std::size_t sum = 0;
+    for (const Part& part : parts_) sum += part.segment->device_nbytes() + part.live.device_nbytes();
+    if (ranks_ == nullptr) return sum;
+    for (const Buffer<std::uint32_t>& each : ranks_->of_entries) sum += each.device_nbytes();
+    return sum + ranks_->ids.device_nbytes();
 }
 
 Allowed Gallery::allowed(const std::vector<const std::uint32_t*>& bits, Stream stream) const {

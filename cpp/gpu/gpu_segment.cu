@@ -33,11 +33,12 @@ bool has_duplicates(const HeldEntries& held) { return held.runs != nullptr && !h
 
 }  // namespace
 
-GpuSegment::GpuSegment(std::shared_ptr<const Segment> segment, NumberRange groups, Place place, Staging& staging,
-                       Stream stream)
+GpuSegment::GpuSegment(std::shared_ptr<const Segment> segment, NumberRange groups, bool with_ids, Place place,
+                       Staging& staging, Stream stream)
     : segment_(std::move(segment)),
       rows_(rows_of(*segment_, groups)),
       entries_(entries_of(*segment_, rows_)),
+      with_ids_(with_ids),
       codes_(segment_->held().codes, groups, staging, stream, place) {
     const WaitOnError guard([&] { staging.finish(); });
     const HeldEntries held = segment_->held();
@@ -49,7 +50,7 @@ GpuSegment::GpuSegment(std::shared_ptr<const Segment> segment, NumberRange group
     if (segment_->clusters() != nullptr && rows_.size() != 0) {
         clusters_ = std::make_unique<const Clusters>(*segment_->clusters(), rows_, staging, stream);
     }
-    if (held.ids.size() != 0) {
+    if (with_ids && held.ids.size() != 0) {
         const std::size_t width = held.ids.width();
         ids_ = sent(held.ids.bytes().data() + entries_.begin * width, entries_.size() * width, place, staging, stream);
     }
@@ -59,12 +60,16 @@ GpuSegment::GpuSegment(std::shared_ptr<const Segment> segment, NumberRange group
     }
 }
 
-std::size_t GpuSegment::bytes_for(const Segment& segment, NumberRange groups) {
+std::size_t GpuSegment::bytes_for(const Segment& segment, NumberRange groups, bool with_ids) {
     const HeldEntries held = segment.held();
     const NumberRange rows = rows_of(segment, groups);
     std::size_t n_bytes = Planes::bytes_for(rows.size(), held.codes.n_bytes());
-    if (held.ids.size() != 0) n_bytes += entries_of(segment, rows).size() * held.ids.width();
+    if (with_ids && held.ids.size() != 0) n_bytes += n_entries(segment, groups) * held.ids.width();
     return gpu::has_duplicates(held) ? n_bytes + held.runs->nbytes() : n_bytes;
+}
+
+std::size_t GpuSegment::n_entries(const Segment& segment, NumberRange groups) {
+    return entries_of(segment, rows_of(segment, groups)).size();
 }
 
 std::size_t GpuSegment::device_nbytes() const {

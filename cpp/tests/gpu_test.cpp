@@ -231,6 +231,46 @@ void ids_may_be_far_apart() {
     }
 }
 
+/// The memory of ids too far apart: ranks in place of ids, shared while no entries come; ids again once they fit.
+void ranks_take_the_place_of_ids() {
+    std::mt19937 generator(15);
+    const std::size_t n = 4000;
+    const auto codes = random_codes(n * 8, generator, 256), queries = random_codes(5 * 8, generator, 256);
+    std::vector<std::int64_t> ids(n);
+    std::iota(ids.begin(), ids.end(), 0);
+    std::shuffle(ids.begin(), ids.end(), generator);
+    const auto index = flat_index(codes, 8, ids.data());
+    std::vector<gpu::Gallery> galleries;
+    const auto expect = [&](std::size_t n_bytes, std::size_t n_fresh, const char* what) {
+        const gpu::Gallery* const previous = galleries.empty() ? nullptr : &galleries.back();
+        const gpu::Gallery::Needs needs = gpu::Gallery::needs(*index->state(), index->metric(), previous);
+        check(needs.all == n_bytes && needs.fresh == n_fresh,
+              what + (", needs " + std::to_string(needs.all)) + ", fresh " + std::to_string(needs.fresh));
+        check(on_gpu(*index, needs.all - 1, previous).streamed(), what);
+        galleries.push_back(on_gpu(*index, needs.all, previous));
+        const std::size_t n_all = galleries.back().device_nbytes();  // with a bit for each entry once some are removed
+        check(!galleries.back().streamed() && n_bytes <= n_all && n_all <= n_bytes + n / 8 + 4, what);
+        for (const std::size_t k : {std::size_t{1}, std::size_t{40}, n + 30}) {
+            check(on_emulator(galleries.back(), queries, k) == search(*index, view(queries, 8), k), what);
+        }
+    };
+    const std::size_t near = n * (8 + index->state()->segments[0].segment->held().ids.width());
+    expect(near, near, "ids that fit");
+    const std::vector<std::int64_t> far{INT64_MAX, INT64_MIN, 9, 10, 11};
+    index->remove(far.data() + 2, 3);
+    index->add(view(queries, 8), far.data());
+    const std::size_t far_apart = n * 20 + 8 * 8 + 5 * 12;  // with the removed entries; codes of the queries are padded
+    expect(far_apart, far_apart, "ids far apart");
+    const std::vector<std::int64_t> some{100, 101};
+    index->remove(some.data(), 2);
+    expect(far_apart, 0, "a removal");
+    index->add({queries.data(), 2, 8}, some.data());
+    expect(far_apart + 2 * 12, 8 * 8 + (n + 7) * 12, "an addition to the small segment");
+    index->remove(far.data(), 2);
+    index->compact();
+    expect(near, near, "ids that fit again");
+}
+
 /// A change sends the segments that are new, and hides removed entries.
 void changes_send_what_has_changed() {
     std::mt19937 generator(9);
@@ -559,6 +599,7 @@ int main() {
     the_nearest_of_a_burst_is_found_again();
     every_plan_is_copied_as_it_stands();
     ids_may_be_far_apart();
+    ranks_take_the_place_of_ids();
     changes_send_what_has_changed();
     shares_are_parts_of_the_whole();
     pruning_keeps_what_it_keeps_on_the_cpu();
