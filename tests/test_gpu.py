@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
+import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -181,6 +183,57 @@ def test_codes_beyond_the_memory_are_streamed(device, kind, memory):
         assert_same(on_gpu.search(queries, 5, keep=0.5), on_gpu.to("cpu").search(queries, 5, keep=0.5))
     with pytest.raises(ValueError, match="max_bytes must be at least 0, got -1"):
         index.to(device, max_bytes=-1)
+
+
+@pytest.fixture
+def small_card(emulator, monkeypatch):
+    """An emulated card of 10,000 bytes, of which torch keeps `kept` bytes unused."""
+    card, galleries = SimpleNamespace(kept=0, n_emptied=0), weakref.WeakSet()
+
+    class Gallery(emulator.Gallery):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            galleries.add(self)
+
+    def empty_cache():
+        card.kept = 0
+        card.n_emptied += 1
+
+    module = SimpleNamespace(**vars(emulator))
+    module.Gallery = Gallery
+    module.free_bytes = lambda device: 10_000 - card.kept - sum(each.nbytes() for each in galleries)
+    monkeypatch.setattr(_gpu_copy, "cuda_module", lambda: module)
+    cuda = SimpleNamespace(is_initialized=lambda: True, empty_cache=empty_cache)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda, Tensor=type("Tensor", (), {})))
+    return card
+
+
+def test_a_change_counts_what_the_copy_before_holds(small_card):
+    """A large segment is made anew while the one before is still held; codes are streamed if both do not fit."""
+    index = filled("flat", 700)
+    on_gpu = index.to("cuda")
+    codes = index.to_arrays()[0]
+    for change, streamed in (
+        (lambda one: one.add(codes[:4]), False),  # 32 bytes beside the 5,600
+        (lambda one: one.compact(), True),
+        (lambda one: one.remove([3]), False),  # the copy before is in the memory of the host
+        (lambda one: one.remove([5]), False),
+        (lambda one: one.add(codes), True),  # 11,200 bytes
+    ):
+        change(on_gpu)
+        change(index)
+        assert on_gpu.streamed == streamed
+        assert_same(on_gpu.search(codes[:5], 9), index.search(codes[:5], 9))
+
+
+def test_memory_that_torch_keeps_is_asked_for_when_it_is_needed(small_card):
+    small_card.kept = 8_000
+    on_gpu = filled("flat", 700).to("cuda")
+    assert not on_gpu.streamed
+    assert small_card.n_emptied == 1
+    for _ in range(3):
+        on_gpu.search(np.zeros((1, 8), np.uint8), 3, allow=np.arange(20))
+    assert small_card.n_emptied == 1
 
 
 def test_what_a_filter_needs_is_prepared_once(device, kind):

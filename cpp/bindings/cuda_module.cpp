@@ -116,6 +116,14 @@ class Gallery {
     }
     ~Gallery() { release_on(device_, gallery_); }
 
+    /// Bytes that a gallery needs: in all, and beside those that it shares with `previous`.
+    static std::pair<std::size_t, std::size_t> needed_bytes(const Snapshot& snapshot, const Gallery* previous,
+                                                            std::size_t share, std::size_t n_shares) {
+        const gpu::Gallery::Needs needs =
+            gpu::Gallery::needs(*snapshot.state, snapshot.metric,
+                                previous == nullptr ? nullptr : previous->gallery_.get(), gpu::Share{share, n_shares});
+        return {needs.all, needs.fresh};
+    }
     std::size_t nbytes() const { return gallery_->device_nbytes(); }
     bool streamed() const { return gallery_->streamed(); }
     std::size_t n_segments() const { return gallery_->n_segments(); }
@@ -277,6 +285,8 @@ PYBIND11_MODULE(_cuda, module) {
                       std::size_t>(),
              py::arg("device"), py::arg("snapshot"), py::arg("n_bits"), py::arg("room"),
              py::arg("previous") = py::none(), py::arg("share") = 0, py::arg("n_shares") = 1, py::arg("n_threads") = 1)
+        .def_static("needed_bytes", &Gallery::needed_bytes, py::arg("snapshot"), py::arg("previous"), py::arg("share"),
+                    py::arg("n_shares"))
         .def("nbytes", &Gallery::nbytes)
         .def("streamed", &Gallery::streamed)
         .def("n_segments", &Gallery::n_segments)

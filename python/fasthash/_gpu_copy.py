@@ -67,10 +67,7 @@ def cuda_module() -> ModuleType:
 
 
 def _room_for_codes(device: int) -> int:
-    """Return the bytes of GPU memory that codes may take: the free memory less a reserve for searches."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()  # releases memory that torch keeps unused
+    """Return the bytes of GPU memory that new codes may take: the free memory less a reserve for searches."""
     n_free = int(cuda_module().free_bytes(device))
     return n_free - min(2 << 30, n_free // 4)
 
@@ -103,20 +100,30 @@ class GpuCopy:
         self._narrowed: WeakKeyDictionary[IdFilter, GpuCopy] = WeakKeyDictionary()
 
     def _gallery(self, share: int, previous: Gallery | None) -> Gallery:
-        device, room = self.devices[share], self.max_bytes
-        if room is None:
-            room = _room_for_codes(device) + (0 if previous is None else previous.nbytes())
+        device = self.devices[share]
         gallery: Gallery = cuda_module().Gallery(
             device,
             self.snapshot,
             self.index.n_bits,
-            room,
+            self._room(device, share, previous) if self.max_bytes is None else self.max_bytes,
             previous,
             share,
             len(self.devices),
             get_num_threads(),
         )
         return gallery
+
+    def _room(self, device: int, share: int, previous: Gallery | None) -> int:
+        """Return the bytes that a gallery may take: those that it shares with `previous`, and what is free.
+
+        `previous` keeps all of its memory meanwhile, since searches may still use it.
+        """
+        n_all, n_new = cuda_module().Gallery.needed_bytes(self.snapshot, previous, share, len(self.devices))
+        room, torch = _room_for_codes(device), sys.modules.get("torch")
+        if n_new > room and torch is not None and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()  # releases memory that torch keeps unused; takes too long for every search
+            room = _room_for_codes(device)
+        return int(n_all - n_new + room)
 
     @property
     def nbytes(self) -> int:
