@@ -108,8 +108,20 @@ void follow(Stream later, Stream earlier) {
 
 std::size_t free_bytes() {
     std::size_t n_free = 0, n_all = 0;
+    finish(nullptr);  // memory that it frees counts as used until then
     check(cudaMemGetInfo(&n_free, &n_all), "the GPU tells nothing of its memory");
-    return n_free;
+    // The pool keeps freed memory, which the next allocation takes first.
+    int device = 0;
+    check(cudaGetDevice(&device), "no GPU can be used");
+    cudaMemPool_t pool;
+    std::uint64_t n_reserved = 0, n_used = 0;
+    if (cudaDeviceGetDefaultMemPool(&pool, device) != cudaSuccess ||
+        cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReservedMemCurrent, &n_reserved) != cudaSuccess ||
+        cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &n_used) != cudaSuccess) {
+        cudaGetLastError();
+        return n_free;
+    }
+    return n_free + (n_reserved > n_used ? n_reserved - n_used : 0);
 }
 
 SideStream::SideStream() { check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "a stream of the GPU"); }

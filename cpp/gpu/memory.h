@@ -47,7 +47,8 @@ void sort_ascending(std::uint64_t* keys, std::size_t n, Stream stream);
 void finish(Stream stream);
 /// Makes further operations of `later` wait for the current operations of `earlier`.
 void follow(Stream later, Stream earlier);
-/// Free bytes of device memory.
+/// Free bytes of device memory, with those that were freed and are kept for further allocations. Waits for the default
+/// stream.
 std::size_t free_bytes();
 
 /// A second stream, for copies alongside the caller's.
