@@ -429,6 +429,40 @@ def test_queries_on_the_gpu(device, kind, gpu_tensor):
     assert (on_gpu.count_within(tensor, 14) == index.count_within(queries, 14)).all()
 
 
+def test_a_filter_for_each_query(device, kind, request):
+    index = filled(kind, 1000)
+    on_gpu = index.to(device)
+    queries = RNG.integers(0, 4, (5, 8), np.uint8)
+    narrow = fh.IdFilter(range(20))
+    allow = [narrow, None, np.arange(1000) % 2 == 0, narrow, [3, 4]]
+    calls = [
+        lambda one, queries: one.search(queries, 9, allow=allow),
+        lambda one, queries: one.range_search(queries, 14, allow=allow),
+    ]
+    if kind == "hier":
+        calls.append(lambda one, queries: one.search(queries, 9, keep=0.3, allow=allow))
+    for call in calls:
+        assert_same(call(on_gpu, queries), call(index, queries))
+    expected = index.count_within(queries, 14, allow=allow)
+    assert (on_gpu.count_within(queries, 14, allow=allow) == expected).all()
+    for some, error, message in (
+        (allow[:4], ValueError, "allow must have one filter for each of the 5 queries, got 4"),
+        ([*allow[:4], [0.5]], TypeError, r"allow\[4\] must be an integer array"),
+        ([*allow[:4], 7], ValueError, "allow must be ids, or a list with a filter for each query"),
+    ):
+        with pytest.raises(error, match=message):
+            on_gpu.search(queries, 9, allow=some)
+    tensor = request.getfixturevalue("gpu_tensor")(queries)  # skips without torch what is left
+    for call in calls:
+        found = call(on_gpu, tensor)
+        assert found.ids.device == found.distances.device == tensor.device
+        assert_same(
+            type(found)(*(np.asarray(part.cpu()) if hasattr(part, "cpu") else part for part in found)),
+            call(index, queries),
+        )
+    assert (on_gpu.count_within(tensor, 14, allow=allow) == expected).all()
+
+
 def test_a_keyed_index(device, kind, request, tmp_path):
     index = filled(kind, 500)
     names = [f"{i}.jpg" for i in range(500)]

@@ -14,7 +14,7 @@ from fasthash._index_options import Metric
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["offsets_of", "on_gpu", "room_for", "stream_of"]
+__all__ = ["offsets_of", "on_gpu", "room_for", "stream_of", "to_gpu"]
 
 
 def on_gpu(queries: Any, n_bits: int, devices: tuple[int, ...]) -> torch.Tensor | None:
@@ -72,6 +72,11 @@ def room_for(gpu_queries: torch.Tensor, metric: Metric, *shape: int) -> tuple[An
     options = {"device": gpu_queries.device}
     distance = torch.float32 if metric == "jaccard" else torch.int32
     return torch.empty(shape, dtype=distance, **options), torch.empty(shape, dtype=torch.int64, **options)
+
+
+def to_gpu(array: NDArray[Any], gpu_queries: torch.Tensor) -> Any:
+    """Copy a result to the device of the queries."""
+    return sys.modules["torch"].from_numpy(array).to(gpu_queries.device)
 
 
 def stream_of(tensor: torch.Tensor) -> int:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fasthash._checks import check_int, check_queries
-from fasthash._gpu_arrays import offsets_of, on_gpu, room_for, stream_of
+from fasthash._gpu_arrays import offsets_of, on_gpu, room_for, stream_of, to_gpu
 from fasthash._gpu_copy import GpuCopy, check_devices
 from fasthash._index_base import Index
 from fasthash._index_options import KEEP_MODES, MAX_K, Allow, KeepMode, Memory, Metric, StrPath, check_k, check_keep
 from fasthash._locks import ChangeLock
+from fasthash._query_filters import are_query_filters, search_by_filter
 from fasthash._shown import counted
 from fasthash.results import RangeResult, SearchResult
 
@@ -183,8 +184,22 @@ class _GpuIndex:
     def _array(self, queries: Any) -> NDArray[np.uint8]:
         return check_queries(queries, self.n_bits)
 
+    def _search_each(self, queries: Any, allow: Sequence[Any], search: Callable[[_GpuIndex, Any, Any], Any]) -> Any:
+        """Search with a filter for each query; `search(index, queries, allow)` is a search with one filter.
+
+        Queries on the GPU are copied to the CPU, and distances and ids back.
+        """
+        gpu_queries, held = self._queries(queries), self.copy()  # one state for all searches
+        array = self._array(queries if gpu_queries is None else gpu_queries.cpu().numpy())
+        result = search_by_filter(allow, array, lambda some, one: search(held, some, one))
+        if gpu_queries is None or isinstance(result, np.ndarray):  # counts are always on the CPU
+            return result
+        return result._replace(distances=to_gpu(result.distances, gpu_queries), ids=to_gpu(result.ids, gpu_queries))
+
     def _search(self, queries: Any, k: int, allow: Any, keep: float | None = None, mode: int = 0) -> SearchResult:
         k = check_int("k", k, minimum=1, maximum=MAX_K)
+        if are_query_filters(allow):
+            return self._search_each(queries, allow, lambda held, some, one: held._search(some, k, one, keep, mode))
         searched = self._copy.searched(allow, keep is not None)
         gpu_queries = self._queries(queries)
         if gpu_queries is None:
@@ -212,6 +227,8 @@ class _GpuIndex:
             int64 numpy array `(nq,)`.
         """
         within = self._index._radius(radius)
+        if are_query_filters(allow):
+            return self._search_each(queries, allow, lambda held, some, one: held.count_within(some, within, allow=one))
         searched = self._copy.searched(allow)
         gpu_queries = self._queries(queries)
         if gpu_queries is None:
@@ -227,6 +244,8 @@ class _GpuIndex:
             `RangeResult`. Distances and ids are on the device of the queries; the offsets are a numpy array.
         """
         within = self._index._radius(radius)
+        if are_query_filters(allow):
+            return self._search_each(queries, allow, lambda held, some, one: held.range_search(some, within, allow=one))
         searched = self._copy.searched(allow)  # the same for both passes, even if the index changes meanwhile
         gpu_queries = self._queries(queries)
         if gpu_queries is None:
