@@ -14,7 +14,7 @@ import pytest
 
 import fasthash as fh
 from differential import Ranking
-from fasthash import _gpu_copy, gpu
+from fasthash import _gpu_arrays, _gpu_copy, gpu
 from galleries import GALLERIES
 from gpu_devices import has_card
 from indices import assert_same, shuffled_ids
@@ -658,6 +658,24 @@ def test_what_runs_on_the_cpu_is_that_of_the_cpu(device, kind, tmp_path):
     stats = on_gpu.stats()
     assert (stats.pop("device"), stats.pop("gpu_nbytes")) == ("cuda:0", on_gpu.nbytes)
     assert stats == index.stats()
+
+
+def test_too_little_memory_of_torch_is_a_memory_error(device, kind, gpu_tensor, monkeypatch):
+    on_gpu = filled(kind, 100).to(device)
+    queries = gpu_tensor(np.zeros((2, 8), np.uint8))
+    torch = sys.modules["torch"]
+
+    def no_room(*arguments, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(torch, "empty", no_room)
+    for search in (lambda: on_gpu.search(queries, 3), lambda: on_gpu.range_search(queries, 3)):
+        with pytest.raises(MemoryError, match="memory of the GPU: CUDA out of memory"):
+            search()
+    monkeypatch.setattr(torch, "as_tensor", no_room)
+    array = SimpleNamespace(__cuda_array_interface__={"stream": None})
+    with pytest.raises(MemoryError, match="memory of the GPU: CUDA out of memory"):
+        _gpu_arrays.on_gpu(array, 64, (0,))
 
 
 def test_devices():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +19,19 @@ if TYPE_CHECKING:
 __all__ = ["offsets_of", "on_gpu", "room_for", "stream_of", "to_gpu"]
 
 
+@contextlib.contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Raise `MemoryError`, as the module _cuda does, where torch finds too little memory."""
+    try:
+        yield
+    except RuntimeError as error:
+        torch = sys.modules.get("torch")
+        if torch is None or not isinstance(error, torch.cuda.OutOfMemoryError):
+            raise
+        raise MemoryError(f"memory of the GPU: {error}") from error
+
+
+@_memory_errors()
 def on_gpu(queries: Any, n_bits: int, devices: tuple[int, ...]) -> torch.Tensor | None:
     """Return queries in GPU memory as a tensor, without a copy; None if they are on the CPU."""
     device = devices[0]
@@ -66,6 +81,7 @@ def offsets_of(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
 
 
+@_memory_errors()
 def room_for(gpu_queries: torch.Tensor, metric: Metric, *shape: int) -> tuple[Any, Any]:
     """Allocate distances of this metric, and ids, of this shape on the device of the queries."""
     torch = sys.modules["torch"]
@@ -74,6 +90,7 @@ def room_for(gpu_queries: torch.Tensor, metric: Metric, *shape: int) -> tuple[An
     return torch.empty(shape, dtype=distance, **options), torch.empty(shape, dtype=torch.int64, **options)
 
 
+@_memory_errors()
 def to_gpu(array: NDArray[Any], gpu_queries: torch.Tensor) -> Any:
     """Copy a result to the device of the queries."""
     return sys.modules["torch"].from_numpy(array).to(gpu_queries.device)
