@@ -1,7 +1,9 @@
 """Tests of indices on a GPU, except the kernels: on the emulator, and on a card where there is one."""
 
+import copy
 import importlib.util
 import inspect
+import pickle
 import re
 import shutil
 import subprocess
@@ -658,6 +660,20 @@ def test_what_runs_on_the_cpu_is_that_of_the_cpu(device, kind, tmp_path):
     stats = on_gpu.stats()
     assert (stats.pop("device"), stats.pop("gpu_nbytes")) == ("cuda:0", on_gpu.nbytes)
     assert stats == index.stats()
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_copies_and_pickles_are_independent(devices, kind, copied):
+    index = filled(kind, 300)
+    on_gpu = index.to(devices, max_bytes=10**6)
+    other = copied(on_gpu)
+    assert (type(other), other.devices) == (type(on_gpu), (0, 1))
+    assert other.to(devices, max_bytes=10**6) is other
+    on_gpu.remove([0, 1])
+    assert (len(other), len(on_gpu)) == (300, 298)
+    assert other._lock is not on_gpu._lock
+    queries = index.to_arrays()[0][:4]
+    assert_same(other.search(queries, 9), index.search(queries, 9))
 
 
 def test_too_little_memory_of_torch_is_a_memory_error(device, kind, gpu_tensor, monkeypatch):

@@ -112,6 +112,15 @@ class _GpuIndex:
         copied._copy, copied._lock = self._copy, ChangeLock()
         return copied
 
+    __copy__ = copy
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self.copy()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        copy = self._copy
+        return type(self), (copy.index, copy.devices, copy.max_bytes)
+
     def add(
         self, codes: ArrayLike, ids: ArrayLike | None = None, *, progress: Callable[[float], object] | None = None
     ) -> None:
