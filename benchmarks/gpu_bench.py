@@ -5,7 +5,8 @@
 Codes are made on the card: uniform, or around 100 centres with every bit flipped with probability p. Queries and
 results are on the card. Results are compared with those of the CPU index. The whole run needs some 30 GB of the card's
 memory and of the machine's. --quick takes a hundredth of the codes and is meant to end within 60 seconds; --tiny takes
-2,000 codes, for compute-sanitizer and the emulator. --seconds: no group of rows begins later. --compare: also PyTorch's
+2,000 codes, for compute-sanitizer and the emulator. --seconds: no group of rows begins later. A group that fails is a
+row of the table; the others run, and the exit status is 1. --compare: also PyTorch's
 way, products of +-1 with topk. FASTHASH_GPU_EMULATOR names the emulator's module, which then plays the card.
 """
 
@@ -16,7 +17,9 @@ import importlib.util
 import json
 import os
 import statistics
+import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,7 +50,7 @@ TARGETS = {  # by workload; one H100 or H200
 
 class Row(NamedTuple):
     workload: str
-    seconds: float
+    seconds: float | None
     note: str = ""
 
 
@@ -162,23 +165,36 @@ class Bench:
         found = self.card.on_host(on_gpu.search(self.card.queries(some), k, **options))
         assert all(map(np.array_equal, found, index.search(some, k, **options))), "the results differ"
 
-    def rows(self) -> Iterator[Iterator[Row]]:
-        yield self.bandwidth()
-        yield self.flat(1_000_000, 64)
-        yield self.filtered(2_000_000)
-        yield self.hier(2_000_000, 0.04)
-        yield self.jaccard(1_000_000)
+    def groups(self) -> list[tuple[Any, ...]]:
+        """The groups of rows: functions and their arguments."""
+        small = [
+            (self.bandwidth,),
+            (self.flat, 1_000_000, 64),
+            (self.filtered, 2_000_000),
+            (self.hier, 2_000_000, 0.04),
+            (self.jaccard, 1_000_000),
+        ]
         if self.tiny:
-            yield self.streamed(2000)
-            yield self.units(2000)
-            return
-        yield self.flat(10_000_000, 256)
-        yield self.flat(100_000_000, 64)
-        yield self.streamed(100_000_000)
-        yield self.hier(100_000_000, 0.04)
-        yield self.hier(100_000_000, 0.12)
-        yield self.units(20_000_000)
-        yield self.flat(1_000_000_000, 64)
+            return [*small, (self.streamed, 2000), (self.units, 2000)]
+        return [
+            *small,
+            (self.flat, 10_000_000, 256),
+            (self.flat, 100_000_000, 64),
+            (self.streamed, 100_000_000),
+            (self.hier, 100_000_000, 0.04),
+            (self.hier, 100_000_000, 0.12),
+            (self.units, 20_000_000),
+            (self.flat, 1_000_000_000, 64),
+        ]
+
+    def rows(self, group: Callable[..., Iterator[Row]], *arguments: float) -> Iterator[Row]:
+        """The rows of a group; if it fails, the last one says why."""
+        try:
+            yield from group(*arguments)
+        except Exception as error:
+            traceback.print_exc()
+            name = f"{group.__name__}({', '.join(f'{each:,}' for each in arguments)})"
+            yield Row(name, None, f"failed: {type(error).__name__}: {' '.join(str(error).split())}")
 
     def bandwidth(self) -> Iterator[Row]:
         if isinstance(self.card, Emulator):
@@ -334,7 +350,9 @@ def by_torch(torch: Any, codes: NDArray[np.uint8], queries: Any, k: int) -> Call
     return search
 
 
-def _shown(seconds: float) -> str:
+def _shown(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
 
 
@@ -355,15 +373,18 @@ def main() -> None:
     print(f"{card.name}; {cpu_name()}, {fh.get_num_threads()} threads; numpy {np.__version__}.\n")
     print("| workload | time | | target |\n| --- | ---: | ---: | ---: |", flush=True)
     measured = []
-    for rows in bench.rows():
+    for group in bench.groups():
         if time.perf_counter() - begin > limit:
             print("| the time is over | | | |", flush=True)
             break
-        for row in rows:
+        for row in bench.rows(*group):
             measured.append(row._asdict() | {"target": TARGETS.get(row.workload, "")})
             print(f"| {row.workload} | {_shown(row.seconds)} | {row.note} | {measured[-1]['target']} |", flush=True)
-            if given.json:
-                given.json.write_text(json.dumps({"card": card.name, "cpu": cpu_name(), "rows": measured}, indent=1))
+            if given.json:  # in one step: whoever ends this program leaves a whole file
+                whole = given.json.with_suffix(".part")
+                whole.write_text(json.dumps({"card": card.name, "cpu": cpu_name(), "rows": measured}, indent=1))
+                whole.replace(given.json)
+    sys.exit(any(row["seconds"] is None for row in measured))
 
 
 if __name__ == "__main__":
