@@ -1,5 +1,6 @@
 """How large galleries come into an index: sorted a range at a time, in chunks, with progress, in little memory."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -106,7 +107,37 @@ def test_refused_chunks_leave_the_index_as_it_was(tmp_path):
 
     with pytest.raises(RuntimeError, match="no more"):
         index.add_chunks(broken())
+    with pytest.raises(TypeError, match=r"^folder must be a path, got True$"):
+        index.add_chunks([good], folder=True)
+    with pytest.raises(ValueError, match=r"^folder must not contain a null byte, got 'a\\x00b'$"):
+        index.add_chunks([good], folder="a\0b")
     assert len(index) == 0
+
+
+def test_chunks_are_not_written_into_an_open_file(tmp_path):
+    with open(tmp_path / "notes.txt", "w+") as file:
+        file.write("mine")
+        file.flush()
+        with pytest.raises(TypeError, match=r"^folder must be a path, got \d+$"):
+            fh.FlatIndex(64).add_chunks([np.zeros((3, 8), np.uint8)], folder=file.fileno())
+        file.write(" alone")
+    assert (tmp_path / "notes.txt").read_text() == "mine alone"
+
+
+@pytest.mark.parametrize("n", [10, 100, 3_000])
+def test_chunks_that_a_full_disk_refuses_are_not_lost(tmp_path, n):
+    resource = pytest.importorskip("resource")
+    codes = GALLERIES["uniform"](np.random.default_rng(8), 9_000, 8)
+    index, limits = fh.FlatIndex(64), resource.getrlimit(resource.RLIMIT_FSIZE)
+    index.add(codes[:5])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (70_001, limits[1]))
+    try:
+        with pytest.raises(OSError) as refused:
+            index.add_chunks((codes[i : i + n] for i in range(0, 9_000, n)), folder=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (refused.value.errno, refused.value.filename) == (errno.EFBIG, str(tmp_path))
+    assert len(index) == 5
 
 
 # ---- progress ----

@@ -362,6 +362,8 @@ def check_path(name: str, value: Any) -> None:
     """Check the path of a file or folder: a string or a `pathlib.Path`."""
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError(f"{name} must be a path, got {short(value)}")
+    if "\0" in os.fsdecode(value):  # the operating system would cut the name here
+        raise ValueError(f"{name} must not contain a null byte, got {short(value)}")
 
 
 def differences(now: Mapping[str, Any], was: Mapping[str, Any]) -> list[str]:

@@ -9,13 +9,38 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
 from fasthash._checks import check_path
 
-__all__ = ["check_writable", "flush", "is_flushed", "make_folder", "make_readable", "put"]
+__all__ = [
+    "check_writable",
+    "flush",
+    "is_flushed",
+    "make_folder",
+    "make_readable",
+    "named_in_errors",
+    "put",
+    "write_all",
+]
+
+
+@contextmanager
+def named_in_errors(path: Path) -> Iterator[None]:
+    """If the block raises an error of the operating system that names no file, add this path; type and errno stay.
+
+    `write`, `fsync` and `mmap` know only a descriptor.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 def flush(path: str | os.PathLike[str]) -> None:
@@ -40,6 +65,13 @@ def flush(path: str | os.PathLike[str]) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def write_all(file: RawIOBase, content: bytes | memoryview) -> None:
+    """Write all bytes to a file without a buffer, whose `write` may take only some of them: on a full disk, for one."""
+    view = memoryview(content)
+    while view:
+        view = view[file.write(view) :]
 
 
 def check_writable(name: str, folder: Any, files: Iterable[str] = ()) -> None:

@@ -8,9 +8,11 @@ completely, or not at all if it raises.
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, overload
 
 import numpy as np
@@ -23,6 +25,7 @@ from fasthash._checks import (
     check_codes,
     check_ids,
     check_int,
+    check_path,
     check_queries,
     check_radius,
     check_share,
@@ -31,6 +34,7 @@ from fasthash._checks import (
     of_ids,
     path_bytes,
 )
+from fasthash._durable import named_in_errors, write_all
 from fasthash._folder_kinds import folders_named
 from fasthash._html import html_table
 from fasthash._index_options import KEEP_MODES, MAX_RESULTS, Allow, Metric, StrPath, check_k, check_keep
@@ -145,19 +149,29 @@ class Index:
             progress: as in `add`; the calls start when all chunks are in the file.
 
         Raises:
-            OSError: the temporary file cannot be written.
-            TypeError: wrong dtype; nothing is cast.
+            OSError: the temporary file cannot be written; the error names the folder. The index is unchanged.
+            TypeError: wrong dtype, nothing is cast; or `folder` is no path.
             ValueError: wrong shape. The index is unchanged, also if `chunks` itself raises.
         """
         if not isinstance(chunks, Iterable):
             raise TypeError(f"chunks must be an iterable of arrays, got {type(chunks).__name__}")
         if progress is not None:
             check_callable("progress", progress)
-        with tempfile.TemporaryFile(dir=folder) as file:
+        if folder is not None:
+            check_path("folder", folder)
+        place = Path(tempfile.gettempdir() if folder is None else folder)
+        with tempfile.TemporaryFile(dir=place, buffering=0) as file:
+            n_bytes = 0
             for i, chunk in enumerate(chunks):
-                check_codes(f"chunks[{i}]", chunk, self.n_bits).tofile(file)
-            file.flush()
-            codes = np.empty(0, np.uint8) if file.tell() == 0 else np.memmap(file, np.uint8, "r")
+                array = check_codes(f"chunks[{i}]", chunk, self.n_bits)
+                with named_in_errors(place):
+                    write_all(file, array.reshape(-1).data)  # ndarray.tofile hides errors that closing reports
+                n_bytes += array.nbytes
+            codes = np.memmap(file, np.uint8, "r") if n_bytes else np.empty(0, np.uint8)
+            if len(codes) != n_bytes:
+                raise OSError(
+                    errno.EIO, f"a file has {len(codes)} bytes where {n_bytes} were written", os.fspath(place)
+                )
             self.add(codes.reshape(-1, code_bytes(self.n_bits)), progress=progress)
 
     def remove(self, ids: ArrayLike) -> None:

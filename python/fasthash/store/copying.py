@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fasthash._checks import check_path, path_bytes
+from fasthash._checks import check_path
 from fasthash._core import FormatError
 from fasthash._durable import make_folder
 from fasthash._hier_index import HierIndex
@@ -81,7 +81,6 @@ def copy_store(source: Path, view: View, folder: Path) -> None:
 def store_index(path: str | os.PathLike[str], index: Index, keys: Any) -> None:
     """Make a store of the entries of an index, and close it; see `Store.from_index`."""
     check_path("path", path)
-    path_bytes(path)  # refuses a null byte
     if (Path(path) / MANIFEST).exists():
         raise FileExistsError(f"path={os.fspath(path)!r} holds a store already")
     codes, ids = index.to_arrays()

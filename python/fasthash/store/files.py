@@ -11,12 +11,12 @@ import re
 import secrets
 import socket
 import weakref
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
-from fasthash._durable import flush
+from fasthash._durable import flush, named_in_errors, write_all
 from fasthash._folder_lock import hold_file, release_file, share_file, try_remove
 from fasthash.store.manifest import MANIFEST, OUR_FILES
 
@@ -44,20 +44,6 @@ def reached(point: str) -> None:
     """Do nothing; tests replace this function to end the process at this point."""
 
 
-@contextmanager
-def named_in_errors(path: Path) -> Iterator[None]:
-    """If the block raises an error of the operating system that names no file, add this path; type and errno stay.
-
-    `write`, `fsync` and `mmap` know only a descriptor.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno is not None and error.filename is None:
-            error.filename = os.fspath(path)
-        raise
-
-
 def new_name(kind: str, ending: str) -> str:
     """A name that no file of a store has."""
     return f"{kind}-{secrets.token_hex(8)}.{ending}"
@@ -71,9 +57,7 @@ def write_file(path: Path, content: bytes) -> None:
     """
     try:
         with named_in_errors(path), open(path, "xb", buffering=0) as file:
-            view = memoryview(content)
-            while view:
-                view = view[file.write(view) :]
+            write_all(file, content)
     except OSError:
         with suppress(OSError):
             path.unlink()

@@ -18,7 +18,6 @@ from fasthash._checks import (
     check_ids,
     check_layout,
     check_path,
-    path_bytes,
 )
 from fasthash._flat_index import FlatIndex
 from fasthash._hier_index import HierIndex
@@ -102,7 +101,6 @@ class Store(Readable):
         check_bool("merge", merge)
         check_bool("check", check)
         self._check = check
-        path_bytes(path)  # refuses a null byte
         self._folder = Path(os.path.abspath(path))
         settings = _settings(level_bits, n_bits, memory, plan, metric)
         self._writer: Writer | None = None
@@ -309,7 +307,6 @@ class Store(Readable):
             OSError: the operating system refused a step; no store is at `path`.
         """
         check_path("path", path)
-        path_bytes(path)
         copy_store(self._folder, self._view, Path(path))
 
     # ---- properties ----
