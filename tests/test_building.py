@@ -132,7 +132,7 @@ def test_chunks_that_a_full_disk_refuses_are_not_lost(tmp_path, n):
     index.add(codes[:5])
     resource.setrlimit(resource.RLIMIT_FSIZE, (70_001, limits[1]))
     try:
-        with pytest.raises(OSError) as refused:
+        with pytest.raises(OSError, match=os.strerror(errno.EFBIG)) as refused:
             index.add_chunks((codes[i : i + n] for i in range(0, 9_000, n)), folder=tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -225,6 +225,21 @@ def test_a_second_owner_is_told_of_the_first(tmp_path):
         assert steps_of(index) == 1
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows removes no open file")
+@pytest.mark.parametrize("lost", ["writer.lock", "shard-00001/writer.lock"])
+def test_an_index_does_not_write_into_a_folder_that_was_replaced(tmp_path, lost):
+    with new(tmp_path / "index") as index:
+        take_step(index, 1)
+        index.commit()
+        take_step(index, 2)
+        (tmp_path / "index" / lost).unlink()
+        with pytest.raises(OSError, match="was removed or replaced"):
+            index.commit()
+        assert steps_of(index) == 2
+    with LocalIndex.open(tmp_path / "index") as index:
+        assert steps_of(index) == 1
+
+
 @pytest.fixture
 def committed(tmp_path):
     """The folder of an index with two steps."""

@@ -4,15 +4,20 @@ import gc
 import multiprocessing
 import os
 import pickle
+import re
 import shutil
 import threading
+from contextlib import suppress
 
 import numpy as np
 import pytest
 
 import fasthash as fh
-from fasthash.store import entries, merging
+from fasthash.store import entries, files, merging
+from fasthash.store.keymap import KeyMap
 from fasthash.store.manifest import read_manifest
+from fasthash.store.segment import Segment
+from fasthash.store.view import View
 from stores import N_BYTES, assert_no_leaks, one, small, steps_of, take_step
 
 
@@ -44,33 +49,158 @@ def test_a_writer_that_is_forgotten_lets_others_write(folder):
     fh.Store(folder, "w").close()
 
 
-def test_an_interrupted_update_changes_nothing(folder, monkeypatch):
-    class Interrupted:
-        """A draft whose update ends with Ctrl-C."""
-
-        def __init__(self, index):
-            self._index = index
-
-        def __getattr__(self, name):
-            return getattr(self._index, name)
-
-        def __len__(self):
-            return len(self._index)
-
-        def update(self, *arguments):
-            raise KeyboardInterrupt
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize(
+    "place", [(KeyMap, "plus"), (View, "__init__"), (Segment, "without")], ids=lambda each: each[1]
+)
+@pytest.mark.parametrize("change", ["add", "update", "remove"])
+def test_an_interrupted_change_changes_nothing(folder, monkeypatch, change, place, error):
+    def interrupted(*arguments):
+        raise error
 
     with small(folder) as store:
         store.add(one(1, 1), keys=["draft"])
-        draft = store._writer._draft
-        monkeypatch.setattr(draft, "index", Interrupted(draft.index))
-        with pytest.raises(KeyboardInterrupt):
-            store.update(["1.jpg", "draft"], np.zeros((2, 2), np.uint8))
-        monkeypatch.undo()
-        store.update(["2.jpg", "draft"], np.full((2, 2), 9, np.uint8))
+        take = {
+            "add": lambda: store.add(one(7, 7), keys=["new"]),
+            "update": lambda: store.update(["1.jpg", "draft"], np.full((2, 2), 9, np.uint8)),
+            "remove": lambda: store.remove(["1.jpg", "draft"]),
+        }[change]
+        before = held_by(store)
+        with monkeypatch.context() as patch:
+            patch.setattr(*place, interrupted)
+            with suppress(error):
+                take()
+        if held_by(store) == before:
+            take()
+        after = {
+            "add": before | {"new": [7, 7]},
+            "update": before | {"1.jpg": [9, 9], "draft": [9, 9]},
+            "remove": {key: code for key, code in before.items() if key not in ("1.jpg", "draft")},
+        }[change]
+        assert held_by(store) == after
         store.commit()
-        assert store.reconstruct(store.ids(["1.jpg", "2.jpg", "draft"])).tolist() == [[2, 3], [9, 9], [9, 9]]
-        assert len(store) == 11
+        assert held_by(fh.Store(folder, check=True)) == after
+        assert store.add(one(3, 3), keys=["last"]).tolist() == [12 if change == "add" else 11]
+
+
+def held_by(store):
+    """Key and code of each entry."""
+    codes, ids = store.to_index().to_arrays()
+    return dict(zip(store.keys(ids).tolist(), codes.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("place", [(KeyMap, "plus"), (View, "__init__")], ids=lambda each: each[1])
+def test_an_interrupted_first_addition_decides_nothing(folder, monkeypatch, place):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    with fh.Store(folder, "w", n_bits=16) as store:
+        with monkeypatch.context() as patch:
+            patch.setattr(*place, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                store.add(one(1, 1), keys=["a"])
+        assert len(store) == 0
+        store.commit()
+        assert len(fh.Store(folder, check=True)) == 0
+        store.add(one(2, 2), keys=[5])  # the kind of keys is open
+        store.commit()
+        assert held_by(fh.Store(folder, check=True)) == {5: [2, 2]}
+
+
+def test_an_interrupted_end_of_a_commit_is_made_up_for(folder, monkeypatch):
+    made = View.__init__
+
+    def interrupted_once(*arguments):
+        monkeypatch.setattr(View, "__init__", made)
+        raise KeyboardInterrupt
+
+    with small(folder) as store:
+        store.add(one(1, 1), keys=["a"])
+        monkeypatch.setattr(View, "__init__", interrupted_once)
+        with pytest.raises(KeyboardInterrupt):
+            store.commit()
+        assert store.commit_number == 2
+        assert len(fh.Store(folder)) == 11
+        store.add(one(2, 2), keys=["b"])
+        store.commit()
+        assert len(fh.Store(folder, check=True)) == 12
+    assert_no_leaks(folder)
+
+
+@pytest.mark.parametrize("place", ["ftruncate", "write"])
+def test_an_interrupted_opening_lets_others_write(folder, monkeypatch, place):
+    small(folder).close()
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, place, interrupted)
+        with pytest.raises(KeyboardInterrupt) as kept:  # with its traceback, which keeps all objects
+            fh.Store(folder, "w")
+    fh.Store(folder, "w").close()
+    del kept
+
+
+# ---- a folder that is replaced under its writer ----
+
+
+def made_anew(folder):
+    shutil.rmtree(folder)
+    with fh.Store(folder, "w", n_bits=16) as store:
+        store.add(one(5, 5), keys=["new"])
+        store.commit()
+
+
+def restored(folder):
+    """As a backup does that leaves the file of the lock."""
+    for path in (folder.parent / "backup").iterdir():
+        if path.name != "writer.lock":
+            shutil.copyfile(path, folder / path.name)
+
+
+def restored_as_a_whole(folder):
+    shutil.rmtree(folder)
+    shutil.copytree(folder.parent / "backup", folder)
+
+
+def unlocked(folder):
+    (folder / "writer.lock").unlink()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows removes no open file")
+@pytest.mark.parametrize("merge", [True, False])
+@pytest.mark.parametrize("replace", [made_anew, restored, restored_as_a_whole, unlocked, shutil.rmtree])
+def test_a_writer_does_not_write_into_a_folder_that_was_replaced(folder, replace, merge):
+    store = small(folder, merge=merge)
+    shutil.copytree(folder, folder.parent / "backup")
+    store.add(one(1, 1), keys=["a"])
+    store.remove([f"{i}.jpg" for i in range(9)])
+    store.commit()
+    store.add(one(2, 2), keys=["b"])
+    store._writer.merger.wait()
+    replace(folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else None
+    said = rf"{re.escape(str(folder))}.* (was removed or replaced|holds another commit).*; nothing is written"
+    for change in (store.commit, store.compact):
+        with pytest.raises(OSError, match=said):
+            change()
+    assert len(store) == 3  # what was added is still there, for a new store
+    store.close()
+    assert ({path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else None) == before
+
+
+def test_a_folder_that_is_replaced_within_a_commit_stays(folder, monkeypatch):
+    def at(point):
+        if point == "files flushed":
+            unlocked(folder)
+
+    with small(folder, merge=False) as store:
+        store.add(one(1, 1), keys=["a"])
+        monkeypatch.setattr(files, "reached", at)
+        with pytest.raises(OSError, match="was removed or replaced"):
+            store.commit()
+    assert len(fh.Store(folder, check=True)) == 10
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["LOCK_NAME", "hold_file", "locked", "release_file", "share_file", "try_remove"]
+__all__ = ["LOCK_NAME", "hold_file", "is_held", "locked", "release_file", "share_file", "try_remove"]
 
 LOCK_NAME = ".fasthash.lock"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
@@ -72,6 +72,15 @@ def hold_file(path: Path) -> int | None:
         raise
     os.close(descriptor)
     return None
+
+
+def is_held(path: Path) -> bool:
+    """Whether this process holds the lock of the file that is at a path now, which may be another one by now."""
+    try:
+        place = _place(os.stat(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return any(held == place for held, _ in list(_held.values()))
 
 
 def release_file(descriptor: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,22 +15,27 @@ from fasthash.store.keymap import KeyMap
 __all__ = ["Draft"]
 
 
+@dataclass(frozen=True, eq=False)
 class Draft:
-    """Entries that are not yet committed. Views share the map of their keys."""
+    """Entries that are not yet committed. Never changes: a change makes another one, which shares memory."""
 
-    def __init__(self, index: HierIndex) -> None:
-        self.index = index
-        self.map = KeyMap()
+    index: HierIndex
+    map: KeyMap  # the keys of the entries, and others
 
     def __len__(self) -> int:
         return len(self.index)
 
-    def add(self, codes: NDArray[np.uint8], ids: NDArray[np.int64], keys: list[Any] | None) -> None:
-        """Add entries.
+    def changed(self, change: Callable[[HierIndex], object]) -> Draft:
+        """The draft after a change of its index."""
+        index = self.index.copy()
+        change(index)
+        return Draft(index, self.map)
+
+    def plus(self, codes: NDArray[np.uint8], ids: NDArray[np.int64], keys: list[Any] | None) -> Draft:
+        """The draft with more entries.
 
         Raises:
             ValueError: an id is -1, is given twice, or is in the draft.
         """
-        self.index.add(codes, ids)
-        if keys is not None:
-            self.map = self.map.plus(ids, keys)
+        index = self.changed(lambda index: index.add(codes, ids)).index
+        return Draft(index, self.map if keys is None else self.map.plus(ids, keys))

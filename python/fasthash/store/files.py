@@ -17,13 +17,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from fasthash._durable import flush, named_in_errors, write_all
-from fasthash._folder_lock import hold_file, release_file, share_file, try_remove
+from fasthash._folder_lock import hold_file, is_held, release_file, share_file, try_remove
 from fasthash.store.manifest import MANIFEST, OUR_FILES
 
 __all__ = [
     "LOCK",
     "SharedFile",
     "WriterLock",
+    "fault_of_lock",
     "flush_files",
     "leftovers",
     "named_in_errors",
@@ -84,7 +85,7 @@ def put_manifest(folder: Path, text: bytes, files: Iterable[Path]) -> bool:
     """Replace the manifest of a folder, after its new files are on disk.
 
     Args:
-        folder: of a store, or of shards.
+        folder: of a store, or of shards, whose lock this process holds.
         text: content of the new manifest.
         files: the new files that it names.
 
@@ -100,6 +101,8 @@ def put_manifest(folder: Path, text: bytes, files: Iterable[Path]) -> bool:
         reached("manifest written")
         flush_files(folder, [draft, *files])
         reached("files flushed")
+        if fault := fault_of_lock(folder):
+            raise OSError(f"{fault}; nothing is written")
         os.replace(draft, folder / MANIFEST)
     except BaseException:
         with suppress(OSError):
@@ -184,15 +187,33 @@ class WriterLock:
     def __init__(self, folder: Path) -> None:
         path = folder / LOCK
         with named_in_errors(path):
-            descriptor = hold_file(path)
-            if descriptor is None:
-                raise BlockingIOError(
-                    f"path={str(folder)!r} is being written by {_holder(path)}; it has one writer at a time"
-                )
-            self.release = weakref.finalize(self, release_file, descriptor)
-            os.ftruncate(descriptor, 0)
-            # Windows lets nobody read the first byte, which is locked.
-            os.write(descriptor, f" process {os.getpid()} on host {socket.gethostname()}".encode())
+            held: list[int] = []
+            self.release = weakref.finalize(self, _release, held)  # before there is a lock, which Ctrl-C must not leave
+            try:
+                descriptor = hold_file(path)
+                if descriptor is None:
+                    raise BlockingIOError(
+                        f"path={str(folder)!r} is being written by {_holder(path)}; it has one writer at a time"
+                    )
+                held.append(descriptor)
+                os.ftruncate(descriptor, 0)
+                # Windows lets nobody read the first byte, which is locked.
+                os.write(descriptor, f" process {os.getpid()} on host {socket.gethostname()}".encode())
+            except BaseException:
+                self.release()
+                raise
+
+
+def _release(held: list[int]) -> None:
+    while held:
+        release_file(held.pop())
+
+
+def fault_of_lock(folder: Path) -> str:
+    """Why this process no longer holds the lock of a folder; "" if it does."""
+    if is_held(folder / LOCK):
+        return ""
+    return f"path={os.fspath(folder)!r} was removed or replaced, or its {LOCK}, since it was opened to be written"
 
 
 def _holder(path: Path) -> str:

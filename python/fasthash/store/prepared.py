@@ -18,7 +18,7 @@ from fasthash._index_options import IndexSettings
 from fasthash.store import files
 from fasthash.store.commit import Commit
 from fasthash.store.entries import difference
-from fasthash.store.files import flush_files, named_in_errors, new_name, write_file
+from fasthash.store.files import fault_of_lock, flush_files, named_in_errors, new_name, write_file
 from fasthash.store.manifest import FileFacts, Manifest, read_manifest
 from fasthash.store.writer import Writer, first_manifest
 
@@ -121,15 +121,15 @@ class PreparingWriter(Writer):
         self._obsolete |= self.manifest.files() - manifest.files()
         if dropped is not None and dropped != self._named:
             self._obsolete.add(dropped.name)
-        self.manifest, self.segments, self._prepared = manifest, segments, self._named
+        self._prepared = self._named
+        self._begin(manifest, segments)
         self._obsolete -= self._needed()
-        self._begin()
 
     def _take(self, step: Commit, draft: bool) -> None:
+        super()._take(step, draft)
         if self._prepared is not None:
             self._obsolete.add(self._prepared.name)
         self._prepared = self._next
-        super()._take(step, draft)
 
     def _put(self, manifest: Manifest, written: list[Path]) -> bool:
         path, text = self.folder / new_name("manifest", "commit"), manifest.text()
@@ -143,6 +143,9 @@ class PreparingWriter(Writer):
 
     def _is_in_place(self, manifest: Manifest) -> bool:
         return False  # nothing counts before it is named
+
+    def _fault_of_place(self) -> str:
+        return fault_of_lock(self.folder)  # the owner of the shards looks at the manifest
 
     def _needed(self) -> set[str]:
         return self.manifest.files() | (set() if self._named is None else {self._named.name})

@@ -220,7 +220,8 @@ class Store(Readable):
 
         Raises:
             OSError: the operating system refused a step. Unless the error says otherwise, the last commit stands, and
-                the changes are kept in memory for another attempt.
+                the changes are kept in memory for another attempt. Or the folder was removed, replaced or restored
+                from a backup since it was opened: nothing is written there.
         """
         return self._writing("commit").commit()
 
@@ -230,7 +231,7 @@ class Store(Readable):
         This deletes removed entries from disk. Uncommitted changes stay uncommitted.
 
         Raises:
-            OSError: the operating system refused a step; the store is as it was.
+            OSError: the operating system refused a step, or the folder was replaced; the store is as it was.
         """
         self._writing("compact").compact()
 

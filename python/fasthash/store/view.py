@@ -12,10 +12,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._core import Index as CoreIndex
 from fasthash._hier_index import HierIndex
 from fasthash._locks import Lazy
 from fasthash._shown import counted
+from fasthash.store.draft import Draft
 from fasthash.store.held import Held
 from fasthash.store.keymap import KeyMap
 from fasthash.store.kinds import Key
@@ -33,8 +33,7 @@ class View(Held):
         segments: those of the store.
         next_id: the next automatic id.
         kind: of the keys; "none" for entries without keys, None before the first entry.
-        draft: entries that are not yet committed.
-        draft_map: their keys, and others; a writer only adds to it.
+        draft: entries that are not yet committed; None for none.
     """
 
     index: HierIndex
@@ -45,18 +44,18 @@ class View(Held):
         segments: Sequence[Segment],
         next_id: int,
         kind: str | None,
-        draft: CoreIndex | None = None,
-        draft_map: KeyMap | None = None,
+        draft: Draft | None = None,
     ) -> None:
         self.manifest = manifest
         self.committed = {each.name: each for each in segments}
         # The first segment leads a search, so it should be the largest.
         self.segments = sorted((each for each in segments if each.n_live), key=lambda each: -each.n_live)
-        self.draft_map = KeyMap() if draft_map is None else draft_map
+        empty = empty_index(manifest)
+        self.draft = Draft(empty, KeyMap()) if draft is None else draft
         cores = [each.core for each in self.segments]
-        if draft is not None and len(draft):
-            cores.append(draft)
-        super().__init__(HierIndex._of(empty_index(manifest).joined(cores, next_id)), kind, next_id)
+        if len(self.draft):
+            cores.append(self.draft.index)
+        super().__init__(HierIndex._of(empty.joined(cores, next_id)), kind, next_id)
 
     @Lazy
     def pruned(self) -> HierIndex:
@@ -82,8 +81,8 @@ class View(Held):
         if self.kind is None or not len(keys):
             return ids
         encoded = self.kind.encoded(keys)
-        if len(self.draft_map):
-            ids = self.draft_map.ids_of(keys)
+        if len(self.draft.map):
+            ids = self.draft.map.ids_of(keys)
             ids[self.places(ids)[0] < len(self.segments)] = -1  # removed from the draft since
         missing = np.flatnonzero(ids == -1)
         for segment in self.segments:
@@ -115,7 +114,7 @@ class View(Held):
         keys = np.empty(len(ids), object)
         for i, (segment, entry) in enumerate(zip(segments.tolist(), entries.tolist(), strict=True)):
             if segment >= len(self.segments):
-                keys[i] = self.draft_map.keys[int(ids[i])]
+                keys[i] = self.draft.map.keys[int(ids[i])]
             elif segment >= 0:
                 keys[i] = cast(Any, self.segments[segment].table).key(entry)
         return keys

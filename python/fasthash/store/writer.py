@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +23,16 @@ from fasthash._index_files import is_index_file
 from fasthash._locks import ChangeLock
 from fasthash.store import files
 from fasthash.store.commit import Commit
-from fasthash.store.draft import Draft
 from fasthash.store.entries import distinct
-from fasthash.store.files import WriterLock, leftovers, named_in_errors, put_manifest, refuse_strangers, remove
+from fasthash.store.files import (
+    WriterLock,
+    fault_of_lock,
+    leftovers,
+    named_in_errors,
+    put_manifest,
+    refuse_strangers,
+    remove,
+)
 from fasthash.store.manifest import MANIFEST, Manifest, read_manifest
 from fasthash.store.merging import Merger, merged, take_over
 from fasthash.store.segment import Segment, empty_index, open_segments
@@ -79,29 +86,31 @@ class Writer:
     def _start(self, folder: Path, first: Callable[[], Manifest], merges: bool, check: bool) -> None:
         """Take the lock of a folder, which is there, and begin with a manifest."""
         self.folder, self._merges = folder, merges
+        self._pid, self._change = os.getpid(), ChangeLock()
+        self._unflushed = self.closed = False
+        self.merger = Merger(folder)
         self._lock = WriterLock(folder)
         try:
-            self.manifest = first()
-            self.segments = open_segments(folder, self.manifest, check=check)
+            manifest = first()
+            self._begin(manifest, open_segments(folder, manifest, check=check))
             self._obsolete = remove(folder, leftovers(folder, self._needed()))
         except BaseException:
             self._lock.release()
             raise
-        self._pid, self._change = os.getpid(), ChangeLock()
-        self._unflushed = self.closed = False
-        self.merger = Merger(folder)
-        self._begin()
 
-    def _begin(self) -> None:
-        """Begin a new draft."""
-        self.kind, self.next_id = self.manifest.keys, self.manifest.next_id
-        self._draft = Draft(empty_index(self.manifest))
-        self._show()
+    # The view of searches is all of the state: one assignment changes it, which Ctrl-C cannot cut in two.
 
-    def _show(self) -> None:
-        """Make the view of searches that begin from now on."""
-        draft = self._draft
-        self.view = View(self.manifest, self.segments, self.next_id, self.kind, draft.index, draft.map)
+    @property
+    def manifest(self) -> Manifest:
+        return self.view.manifest
+
+    @property
+    def segments(self) -> list[Segment]:
+        return list(self.view.committed.values())
+
+    def _begin(self, manifest: Manifest, segments: Sequence[Segment]) -> None:
+        """Go on from a commit, with an empty draft."""
+        self.view = View(manifest, segments, manifest.next_id, manifest.keys)
 
     @contextmanager
     def _changing(self, change: str) -> Iterator[None]:
@@ -122,37 +131,34 @@ class Writer:
             numbers = self.view.new_ids(ids, len(codes))
             if not len(codes):
                 return numbers
-            self._draft.add(codes, numbers, given)
-            self.kind, self.next_id = kind, max(self.next_id, int(numbers.max()) + 1)
-            self._show()
+            view = self.view
+            draft = view.draft.plus(codes, numbers, given)
+            next_id = max(view.next_id, int(numbers.max()) + 1)
+            self.view = View(view.manifest, self.segments, next_id, kind, draft)
             return numbers
 
     def update(self, codes: NDArray[np.uint8], keys: Any, ids: NDArray[np.int64] | None) -> None:
         """Replace codes; see `Store.update`."""
         with self._changing("update"):
-            numbers = self.view.named(keys, ids, len(codes))
-            segments, entries = self.view.places(numbers)
-            old = segments < len(self.view.segments)
-            names = self.view.keys_of(numbers[old]).tolist() if self.view.kind else None
+            view = self.view
+            numbers = view.named(keys, ids, len(codes))
+            segments, entries = view.places(numbers)
+            old = segments < len(view.segments)
+            names = view.keys_of(numbers[old]).tolist() if view.kind else None
             after = self._without(segments, entries)
-            self._draft.add(codes[old], numbers[old], names)
-            try:
-                self._draft.index.update(numbers[~old], codes[~old])
-            except BaseException:
-                self._draft.index.remove(numbers[old])
-                raise
-            self.segments = after
-            self._show()
+            draft = view.draft.changed(lambda index: index.update(numbers[~old], codes[~old]))
+            draft = draft.plus(codes[old], numbers[old], names)
+            self.view = View(view.manifest, after, view.next_id, view.kind_name, draft)
 
     def remove(self, keys: Any, ids: NDArray[np.int64] | None) -> None:
         """Remove entries; see `Store.remove`."""
         with self._changing("remove"):
-            numbers = self.view.named(keys, ids)
-            segments, entries = self.view.places(numbers)
+            view = self.view
+            numbers = view.named(keys, ids)
+            segments, entries = view.places(numbers)
             after = self._without(segments, entries)
-            self._draft.index.remove(numbers[segments >= len(self.view.segments)])
-            self.segments = after
-            self._show()
+            draft = view.draft.changed(lambda index: index.remove(numbers[segments >= len(view.segments)]))
+            self.view = View(view.manifest, after, view.next_id, view.kind_name, draft)
 
     def _without(self, segments: NDArray[np.int64], entries: NDArray[np.int64]) -> list[Segment]:
         """The committed segments without some entries, where segments are numbered as in the view."""
@@ -198,28 +204,31 @@ class Writer:
             finally:
                 self.closed = True
                 self._lock.release()
-                self.segments = []  # whose files are shared no longer
-                self._begin()
+                self._begin(self.manifest, [])  # the files of segments are shared no longer
 
     def _finish(self) -> None:
         self.merger.wait()
-        self._commit(draft=False)
-        self._clean()
+        if not self._fault_of_place():  # else the folder is no longer that of this writer
+            self._commit(draft=False)
+            self._clean()
 
     def _commit(self, *, draft: bool) -> None:
         """Write the draft, or without it only what finished merges have changed."""
+        if fault := self._fault_of_place():
+            raise OSError(f"{fault}; nothing is written: close this writer, and open the store anew")
         merges = self.merger.take()
         segments = take_over(self.segments, merges)
         step = Commit(self.folder, self.manifest, segments)
         try:
             if draft:
-                step.write_draft(self._draft, self.kind, self.next_id)
+                step.write_draft(self.view.draft, self.view.kind_name, self.view.next_id)
             step.write_removed(unsaved=draft)
             if step.manifest_after == replace(self.manifest, commit=step.manifest_after.commit):
                 self._flush_again()
                 return
             durable = self._put(step.manifest_after, step.written)
             files.reached("committed")
+            self._take(step, draft)
         except BaseException:
             # The manifest may be in place nevertheless: after Ctrl-C.
             if self._is_in_place(step.manifest_after):
@@ -229,20 +238,21 @@ class Writer:
                 self.merger.give_back(merges)
             raise
         del merges, segments  # whose files may be removed now
-        self._take(step, draft)
         if not durable:
             raise OSError(f"path={str(self.folder)!r}: the commit is in place, but could not be flushed; commit again")
         self._unflushed = False
 
     def _take(self, step: Commit, draft: bool) -> None:
         """Go on from a new manifest."""
-        self._obsolete |= self.manifest.files() - step.manifest_after.files()
+        before, after = self.view, step.manifest_after
+        view = (
+            View(after, step.after, after.next_id, after.keys)
+            if draft
+            else View(after, step.after, before.next_id, before.kind_name, before.draft)
+        )
+        self._obsolete |= before.manifest.files() - after.files()
         self._unflushed = True
-        self.manifest, self.segments = step.manifest_after, step.after
-        if draft:
-            self._begin()
-        else:
-            self._show()
+        self.view = view
 
     def _flush_again(self) -> None:
         """Flush the folder if that has failed after the last commit."""
@@ -260,6 +270,17 @@ class Writer:
         with suppress(OSError, ValueError):
             return read_manifest(self.folder) == manifest
         return False
+
+    def _fault_of_place(self) -> str:
+        """Why the folder is not the one that this writer has opened; "" if it is.
+
+        It may have been removed and made anew, or restored from a backup: what is there now must not be overwritten.
+        """
+        if fault := fault_of_lock(self.folder):
+            return fault
+        if read_manifest(self.folder) != self.manifest:
+            return f"path={os.fspath(self.folder)!r} holds another commit than that of this writer, such as a backup"
+        return ""
 
     def _needed(self) -> set[str]:
         """Names of the files that a writer must keep, when it begins."""
