@@ -211,7 +211,7 @@ BAD_ADDS = [
     (CODES, ["a", "b", "c"], TypeError, "got dtype <U1"),
     (CODES, [True, False, True], TypeError, "got dtype bool"),
     (CODES, [300, True, 302], TypeError, r"ids must be integers, got a list with a bool: \[300, True, 302\]"),
-    (CODES, (300, 301, np.True_), TypeError, "ids must be integers, got a list with a bool"),
+    (CODES, (300, 301, np.True_), TypeError, "ids must be integers, got a tuple with a bool"),
     (CODES, [0, -1, 2], ValueError, "ids must not hold -1"),
     (CODES, [4, 5, 4], ValueError, "ids must be distinct, got 4 twice"),
     (CODES, [200, 102, 300], ValueError, "ids must be new to the index, but it holds 102 already"),

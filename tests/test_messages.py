@@ -1,5 +1,6 @@
 """What people see: errors that name the argument and the line that helps, counts in words, public names."""
 
+import collections
 import io
 import math
 import pkgutil
@@ -12,6 +13,12 @@ import pytest
 import fasthash as fh
 from fasthash import _folder_kinds, _progress
 from fasthash._shown import counted
+from fasthash.metrics import (
+    histograms,
+    mean_average_precision,
+    mean_average_precision_of_outputs,
+    precision_recall_curve,
+)
 
 INDEX = fh.FlatIndex.from_arrays(np.arange(24, dtype=np.uint8).reshape(3, 8))
 
@@ -190,3 +197,137 @@ def test_a_terminal_without_columns_gets_a_bar_of_80(monkeypatch):
         assert _progress.width() == 80
     monkeypatch.setattr("sys.stderr", io.StringIO())
     assert _progress.width() is None
+
+
+HUGE = 10**5000  # of more digits than Python writes
+CODES = np.arange(24, dtype=np.uint8).reshape(3, 8)
+DISTANCES, RELEVANCE = np.array([[0, 1, 1]]), np.array([[True, False, True]])
+
+
+class Bare:
+    """An object that is no sequence."""
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: fh.FlatIndex(HUGE), ValueError, r"^n_bits must be at most 4096, got an integer of 16,610 bits$"),
+        (lambda: fh.FlatIndex.from_arrays(CODES).search(CODES, HUGE), ValueError, "^k must be at most .* 16,610 bits$"),
+        (lambda: fh.FlatIndex.from_arrays(CODES).search(CODES, -HUGE), ValueError, "^k must be at least 1, got an int"),
+        (lambda: fh.FlatIndex.from_arrays(CODES).remove([HUGE]), ValueError, "^ids must fit int64, got an integer of"),
+        (
+            lambda: fh.codes_from_ints([HUGE], 64),
+            ValueError,
+            r"^values\[0\]: expected a whole number of 64 bits, got an",
+        ),
+        (lambda: fh.codes_from_ints([[HUGE]], 64), TypeError, r"^values\[0\]: expected an integer, got a list with"),
+        (lambda: fh.HierIndex(64, memory=HUGE), ValueError, "^memory must be one of .*, got an integer of 16,610 bits"),
+        (
+            lambda: fh.HierIndex([HUGE, 8]),
+            ValueError,
+            "^level_bits must be at most 4096, got an integer of 16,610 bits",
+        ),
+        (lambda: fh.FlatIndex(64).add_chunks(np.array(3)), TypeError, "^chunks must be an iterable of arrays, got nda"),
+        (lambda: fh.codes_from_ints(np.array(5, object), 8), ValueError, r"^values must have one axis, got shape \(\)"),
+        (lambda: fh.perceptual_codes(None), TypeError, "^hashes must be a sequence of hashes, got None$"),
+        (lambda: fh.perceptual_codes(3), TypeError, "^hashes must be a sequence of hashes, got 3$"),
+        (lambda: fh.perceptual_codes(np.array("ff")), TypeError, "^hashes must be a sequence of hashes, got array"),
+        (
+            lambda: fh.perceptual_codes(np.array(5, np.uint64)),
+            TypeError,
+            "^hashes must be a sequence of hashes, got arr",
+        ),
+        (lambda: fh.segment_codes(None), TypeError, "^hashes must be a sequence of hashes, got None$"),
+        (lambda: fh.segment_codes(Bare()), TypeError, "^hashes must be a sequence of hashes, got <"),
+        (
+            lambda: fh.HierIndex.from_arrays(CODES).search(CODES, keep_mode=np.array(["radius", "radius"])),
+            ValueError,
+            "^keep_mode must be one of 'node_ratio', .*, got array",
+        ),
+        (
+            lambda: fh.KeyedIndex(fh.FlatIndex(64)).search(CODES, keep_mode=np.array(["radius", "radius"])),
+            ValueError,
+            "^keep_mode must be left out: a FlatIndex does not take it, got array",
+        ),
+        (
+            lambda: mean_average_precision_of_outputs(
+                np.ones((1, 8)), np.ones((1, 8)), [0], [0], empty=np.array(["zero", "drop"])
+            ),
+            ValueError,
+            "^empty must be one of 'zero', 'drop', got array",
+        ),
+        (
+            lambda: precision_recall_curve(DISTANCES, RELEVANCE, 2**62),
+            ValueError,
+            "^n_bits must be at most 4096, got 4611686018427387904$",
+        ),
+        (
+            lambda: mean_average_precision(np.ma.array(DISTANCES, mask=[[1, 0, 0]]), RELEVANCE),
+            TypeError,
+            "^distances must be an array without a mask",
+        ),
+        (
+            lambda: mean_average_precision(DISTANCES, np.ma.array(RELEVANCE, mask=[[1, 0, 0]])),
+            TypeError,
+            "^relevance must be an array without a mask",
+        ),
+        (
+            lambda: mean_average_precision([[0], [1, 2]], RELEVANCE),
+            ValueError,
+            "^distances must be an array, or lists of one length",
+        ),
+        (
+            lambda: fh.FlatIndex.from_arrays(CODES, collections.deque([True, 2, 3])),
+            TypeError,
+            r"^ids must be integers, got a deque with a bool: deque\(\[True, 2, 3\]\)$",
+        ),
+        (
+            lambda: fh.FlatIndex.from_arrays(CODES).remove(collections.UserList([True, 2])),
+            TypeError,
+            "^ids must be integers, got a UserList with a bool",
+        ),
+        (
+            lambda: fh.KeyedIndex(fh.FlatIndex(64)).memory,
+            AttributeError,
+            "^memory is that of a HierIndex, but this KeyedIndex has a FlatIndex$",
+        ),
+    ],
+)
+def test_odd_arguments_are_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_values_that_are_beyond_int64_but_mean_something():
+    found = histograms(CODES, CODES, np.arange(3), np.arange(3))
+    assert found.mean_average_precision(at=2**63) == found.mean_average_precision()
+    assert 10**5000 not in fh.FlatIndex.from_arrays(CODES)
+    assert not hasattr(fh.KeyedIndex(fh.FlatIndex(64)), "memory")
+    assert fh.KeyedIndex(fh.HierIndex(64)).memory == "default"
+
+
+def test_words_in_either_byte_order_are_the_same_hashes():
+    words = np.arange(8, dtype=np.uint64).reshape(4, 2) + np.uint64(2**60)
+    for dtype in (">u8", "<u8", ">i8"):
+        assert fh.perceptual_codes(words.astype(dtype)).tolist() == fh.perceptual_codes(words).tolist()
+        assert fh.perceptual_codes(words[0].astype(dtype)).tolist() == fh.perceptual_codes(words[0]).tolist()
+
+
+@pytest.mark.parametrize("name", ["queries", "gallery", "query_labels", "gallery_labels"])
+def test_tensors_that_numpy_cannot_read_are_named(name):
+    torch = pytest.importorskip("torch")
+    codes, labels = torch.from_numpy(CODES), torch.arange(3)
+    arguments = {"queries": codes, "gallery": codes, "query_labels": labels, "gallery_labels": labels}
+    value = arguments[name]
+    for odd in (value.to(torch.bfloat16), value.to_sparse(), value.to("meta")):
+        given = arguments | {name: odd}
+        if name in ("queries", "gallery") and odd.device != value.device:
+            given |= {"queries": odd, "gallery": odd}
+        with pytest.raises(TypeError, match=rf"^({name}|gallery) must be a tensor that numpy can read: "):
+            histograms(**given)
+
+
+def test_tensors_that_require_a_gradient_are_named():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match=r"^distances must be an array that numpy can read"):
+        mean_average_precision(torch.ones((1, 3), requires_grad=True), RELEVANCE)

@@ -48,6 +48,24 @@ def test_keys_of_every_kind(folder, kind):
         writer.add(codes[:1], keys=[1.5])
 
 
+def test_keys_of_an_array_of_bytes_lose_no_zeros():
+    """Arrays of the dtype S fill shorter bytes up with zeros; who reads them cannot tell such keys apart."""
+    index = fh.KeyedIndex(fh.FlatIndex(16))
+    codes = np.arange(4, dtype=np.uint8).reshape(2, 2)
+    keys = np.array([b"ab\0", b"cde"])
+    said = (
+        r"^keys must be a list where bytes end in zeros, got an array of dtype \|S3; keys.tolist\(\) drops the zeros, "
+        r"\[row.tobytes\(\) for row in keys\[:, None\]\] keeps them$"
+    )
+    for call in (lambda: index.add(codes, keys), lambda: index.ids(keys), lambda: index.remove(keys)):
+        with pytest.raises(ValueError, match=said):
+            call()
+    index.add(codes, [row.tobytes() for row in keys[:, None]])
+    assert index.keys([0, 1]).tolist() == [b"ab\0", b"cde"]
+    index.add(codes, np.array([b"xyz", b"z\0z"]))
+    assert index.ids(np.array([b"z\0z", b"xyz"])).tolist() == [3, 2]
+
+
 def test_keys_with_one_checksum_are_told_apart(folder):
     # CRC-32 of zlib: both are 0x4ddb0c25.
     pair = ["plumless", "buckeroo"]

@@ -5,9 +5,11 @@ Called before the checks of dtype, shape and values.
 
 from __future__ import annotations
 
+import array as arrays
 import os
 import sys
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ __all__ = [
     "own_array",
 ]
 
+_WITHOUT_BOOLS = (range, memoryview, arrays.array)  # sequences of integers alone, which may be long
 _KEYS = (str, bytes, uuid.UUID, os.PathLike)
 
 
@@ -65,12 +68,12 @@ def as_integers(name: str, value: Any) -> NDArray[Any]:
     of one beyond int64, or of both int and numpy.uint64.
 
     Raises:
-        TypeError: a list of integers has a bool among them, which numpy takes as 0 or 1.
+        TypeError: a sequence of integers has a bool among them, which numpy takes as 0 or 1.
     """
     array = as_array(name, value)
-    if array.dtype.kind in "iu" and isinstance(value, (list, tuple)):
+    if array.dtype.kind in "iu" and isinstance(value, Sequence) and not isinstance(value, _WITHOUT_BOOLS):
         if any(isinstance(each, (bool, np.bool_)) for each in value):
-            raise TypeError(f"{name} must be integers, got a list with a bool: {short(value)}")
+            raise TypeError(f"{name} must be integers, got a {type(value).__name__} with a bool: {short(value)}")
         return array
     if array.dtype.kind not in "fO" or hasattr(value, "dtype"):
         return array
@@ -79,7 +82,7 @@ def as_integers(name: str, value: Any) -> NDArray[Any]:
         return array
     for each in numbers.flat:
         if not -(2**63) <= each < 2**63:
-            raise ValueError(f"{name} must fit int64, got {each}")
+            raise ValueError(f"{name} must fit int64, got {short(int(each))}")
     return numbers.astype(np.int64)
 
 

@@ -210,19 +210,19 @@ def check_int(name: str, value: Any, minimum: int | None = None, maximum: int | 
     """Check an integer between two inclusive bounds, each optional; booleans and floats are refused."""
     number = value if type(value) is int else _whole(name, value)
     if minimum is not None and number < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {number}")
+        raise ValueError(f"{name} must be at least {minimum}, got {short(number)}")
     if maximum is not None and number > maximum:
-        raise ValueError(f"{name} must be at most {maximum}, got {number}")
+        raise ValueError(f"{name} must be at most {maximum}, got {short(number)}")
     return number
 
 
 def _whole(name: str, value: Any) -> int:
     if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
+        raise TypeError(f"{name} must be an integer, got {short(value)}")
     try:
         return operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+        raise TypeError(f"{name} must be an integer, got {short(value)}") from None
 
 
 def is_int64(number: int) -> bool:
@@ -233,7 +233,7 @@ def is_int64(number: int) -> bool:
 def check_real(name: str, value: Any) -> float:
     """Check a real number, including NaN and infinities; booleans are refused."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} must be a number, got {value!r}")
+        raise TypeError(f"{name} must be a number, got {short(value)}")
     try:
         return float(value)
     except OverflowError:  # an integer beyond all floats
@@ -244,7 +244,7 @@ def check_positive(name: str, value: Any) -> float:
     """Check a finite real number above 0."""
     number = check_real(name, value)
     if not 0 < number < math.inf:
-        raise ValueError(f"{name} must be positive and finite, got {value!r}")
+        raise ValueError(f"{name} must be positive and finite, got {short(value)}")
     return number
 
 
@@ -252,7 +252,7 @@ def check_not_negative(name: str, value: Any) -> float:
     """Check a finite real number of at least 0."""
     number = check_real(name, value)
     if not 0 <= number < math.inf:
-        raise ValueError(f"{name} must be finite and not negative, got {value!r}")
+        raise ValueError(f"{name} must be finite and not negative, got {short(value)}")
     return number
 
 
@@ -260,7 +260,7 @@ def check_fraction(name: str, value: Any) -> float:
     """Check a real number above 0 and at most 1."""
     number = value if type(value) is float else check_real(name, value)
     if not 0 < number <= 1:  # refuses NaN too
-        raise ValueError(f"{name} must be above 0 and at most 1, got {value!r}")
+        raise ValueError(f"{name} must be above 0 and at most 1, got {short(value)}")
     return number
 
 
@@ -271,7 +271,7 @@ def check_share(name: str, value: Any, n: int) -> float:
     try:
         number = check_int(name, value, minimum=1)
     except TypeError:
-        raise TypeError(f"{name} must be a share, a float, or a number, an integer, got {value!r}") from None
+        raise TypeError(f"{name} must be a share, a float, or a number, an integer, got {short(value)}") from None
     return 1.0 if number >= n else number / n
 
 
@@ -281,7 +281,7 @@ def check_radius(radius: Any, metric: str, n_bits: int) -> Any:
         return min(check_int("radius", radius, minimum=0), n_bits)  # no distance is larger
     number = check_real("radius", radius)
     if not number >= 0:  # refuses NaN too
-        raise ValueError(f"radius must be at least 0, got {radius!r}")
+        raise ValueError(f"radius must be at least 0, got {short(radius)}")
     return number
 
 
@@ -318,16 +318,16 @@ def check_level_bits(level_bits: Any, *, any_width: bool = False) -> tuple[int, 
         level_bits = (level_bits,)
     single = isinstance(level_bits, (str, bytes)) or (isinstance(level_bits, np.ndarray) and level_bits.ndim == 0)
     if single or not isinstance(level_bits, (Sequence, np.ndarray)):
-        raise TypeError(f"level_bits must be a sequence of integers, got {level_bits!r}")
+        raise TypeError(f"level_bits must be a sequence of integers, got {short(level_bits)}")
     given = list(level_bits)
     if not given:
-        raise ValueError(f"level_bits must name at least one level, got {level_bits!r}")
+        raise ValueError(f"level_bits must name at least one level, got {short(level_bits)}")
     widths = (
         *(check_whole_bytes("level_bits", bits) for bits in given[:-1]),
         (check_width if any_width else check_whole_bytes)("level_bits", given[-1]),
     )
     if sum(widths) > MAX_BITS:
-        raise ValueError(f"level_bits must sum to at most {MAX_BITS} bits, got {level_bits!r}")
+        raise ValueError(f"level_bits must sum to at most {MAX_BITS} bits, got {short(level_bits)}")
     return widths
 
 
@@ -335,7 +335,7 @@ def check_layout(level_bits: Any, n_bits: Any = None) -> tuple[int, ...]:
     """The same of an index, whose only level may be named as `n_bits` too."""
     if n_bits is not None:
         if level_bits is not LEVEL_BITS:
-            raise ValueError(f"n_bits must be left out beside level_bits, got n_bits = {n_bits!r}")
+            raise ValueError(f"n_bits must be left out beside level_bits, got n_bits = {short(n_bits)}")
         return (check_width("n_bits", n_bits),)
     return check_level_bits(level_bits, any_width=True)
 
@@ -343,19 +343,19 @@ def check_layout(level_bits: Any, n_bits: Any = None) -> tuple[int, ...]:
 def check_bool(name: str, value: Any) -> None:
     """Check for True or False."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
+        raise TypeError(f"{name} must be True or False, got {short(value)}")
 
 
 def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
     """Check a string that must be one of `choices`."""
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {short(value)}")
 
 
 def check_callable(name: str, value: Any) -> None:
     """Check that a value can be called."""
     if not callable(value):
-        raise TypeError(f"{name} must be callable, got {value!r}")
+        raise TypeError(f"{name} must be callable, got {short(value)}")
 
 
 def check_path(name: str, value: Any) -> None:

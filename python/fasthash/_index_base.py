@@ -153,7 +153,7 @@ class Index:
             TypeError: wrong dtype, nothing is cast; or `folder` is no path.
             ValueError: wrong shape. The index is unchanged, also if `chunks` itself raises.
         """
-        if not isinstance(chunks, Iterable):
+        if not isinstance(chunks, Iterable) or getattr(chunks, "ndim", 1) == 0:
             raise TypeError(f"chunks must be an iterable of arrays, got {type(chunks).__name__}")
         if progress is not None:
             check_callable("progress", progress)
@@ -460,7 +460,8 @@ class Index:
         if type(k) is not int or not 0 < k * len(array) <= MAX_RESULTS:  # else it needs no check
             k = check_k(k, len(array))
         nearest = self._impl.search_jaccard if self._is_jaccard else self._impl.search
-        if keep is None and max_compared is None and allow is None and stats is False and keep_mode == "node_ratio":
+        plain = type(keep_mode) is str and keep_mode == "node_ratio"  # an array has no truth
+        if plain and keep is None and max_compared is None and allow is None and stats is False:
             # Fast path: a search can take a few microseconds, and these default arguments need no check.
             distances, ids, _ = nearest(array, k)
             return SearchResult(distances, ids)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from fasthash._arrays import as_array, check_one_axis
 from fasthash._checks import check_bool, check_codes, check_codes_of_any_width, check_width, code_bytes
 from fasthash._code_text import bytes_of_int
+from fasthash._shown import short
 
 __all__ = ["codes_from_ints", "codes_of_ints", "codes_to_ints"]
 
@@ -43,12 +44,15 @@ def codes_of_ints(values: Any, n_bits: int, name: str, place: Callable[[int], st
     """`codes_from_ints` for callers whose errors name another argument; `place(i)` names value i."""
     if isinstance(values, (str, bytes, Mapping, Set)) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a sequence of integers, got {type(values).__name__}")
-    if hasattr(values, "dtype") and as_array(name, values).dtype != object:
-        return _of_array(as_array(name, values), n_bits, name, place)
+    if hasattr(values, "dtype"):
+        array = as_array(name, values)
+        check_one_axis(name, array)
+        if array.dtype != object:
+            return _of_array(array, n_bits, name, place)
     rows = []
     for i, value in enumerate(values):
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-            raise TypeError(f"{place(i)}: expected an integer, got {value!r}")
+            raise TypeError(f"{place(i)}: expected an integer, got {short(value)}")
         row = bytes_of_int(int(value), n_bits)
         if row is None:
             raise _too_wide(place(i), n_bits, value)
@@ -93,7 +97,6 @@ def codes_to_ints(codes: ArrayLike, n_bits: int | None = None, *, signed: bool =
 def _of_array(array: NDArray[Any], n_bits: int, name: str, place: Callable[[int], str]) -> NDArray[np.uint8]:
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} must be integers, got dtype {array.dtype}")
-    check_one_axis(name, array)
     if n_bits > 64:
         return codes_of_ints(array.tolist(), n_bits, name, place)
     if array.size:
@@ -107,4 +110,4 @@ def _of_array(array: NDArray[Any], n_bits: int, name: str, place: Callable[[int]
 
 
 def _too_wide(place: str, n_bits: int, value: Any) -> ValueError:
-    return ValueError(f"{place}: expected a whole number of {n_bits} bits, got {value}")
+    return ValueError(f"{place}: expected a whole number of {n_bits} bits, got {short(int(value))}")

@@ -34,6 +34,8 @@ __all__ = [
 # Control characters, marks that change the text direction, undecodable bytes, line and paragraph separators.
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
+_SHOWN_BITS = 512  # of an integer
+
 # Characters that start a formula in a spreadsheet, and their full-width forms.
 _FORMULA = tuple("=+-@＝＋－＠")
 
@@ -91,7 +93,12 @@ def decimals(values: Iterable[float], n_decimals: int) -> list[str]:
 
 def short(value: Any) -> str:
     """The beginning of a value, for errors: bytes and arrays may be large."""
-    shown = repr(value[:60] if isinstance(value, (bytes, bytearray)) else value)
+    if isinstance(value, int) and value.bit_length() > _SHOWN_BITS:
+        return f"an integer of {value.bit_length():,} bits"
+    try:
+        shown = repr(value[:60] if isinstance(value, (bytes, bytearray)) else value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        shown = f"a {type(value).__name__} with an integer of very many digits"
     return shown if len(shown) <= 200 else f"{shown[:200]}..."
 
 

@@ -21,6 +21,7 @@ from fasthash._checks import (
 )
 from fasthash._code_text import NOTATIONS, codes_of_text, hexadecimal
 from fasthash._integers import codes_of_ints
+from fasthash._shown import short
 from fasthash.codes import pack_bits
 
 __all__ = ["codes_of_array", "codes_of_bytes", "perceptual_codes", "segment_codes"]
@@ -63,14 +64,16 @@ def perceptual_codes(hashes: Any, *, notation: str | None = None, n_bits: int | 
     """
     if isinstance(hashes, (str, bytes)) or hasattr(hashes, "hash") or hasattr(hashes, "segment_hashes"):
         raise TypeError(f"hashes must be a sequence of hashes, got a single {type(hashes).__name__}; use [hash]")
+    dtype = getattr(hashes, "dtype", None)
+    of_words = isinstance(dtype, np.dtype) and dtype.kind in "iu" and dtype.itemsize == 8  # in either byte order
+    if of_words:
+        hashes = as_array("hashes", hashes)  # also what is no sequence of its own, such as a tensor
     _check_order(hashes)
     if notation is not None:
         check_choice("notation", notation, NOTATIONS)
     n_bits = None if n_bits is None else check_width("n_bits", n_bits)
-    if getattr(hashes, "dtype", None) in (np.dtype(np.uint64), np.dtype(np.int64)):
-        hashes = as_array("hashes", hashes)  # also what is no sequence of its own, such as a tensor
-        if not _rows_of_bits(hashes):
-            return codes_of_array("hashes", hashes, n_bits)
+    if of_words and not _rows_of_bits(hashes):
+        return codes_of_array("hashes", hashes, n_bits)
     if isinstance(hashes, np.ndarray) and hashes.dtype.kind == "S" and hashes.ndim == 1:
         # list(hashes) would drop the zero bytes at the end of each.
         hashes = [row.tobytes() for row in hashes[:, None].view(f"V{hashes.dtype.itemsize}")]
@@ -125,13 +128,17 @@ def segment_codes(hashes: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 
 def _check_order(hashes: Any) -> None:
-    """Refuse a dict, whose keys would be read for hashes, and a set, of which nobody knows which code is whose."""
+    """Refuse no sequence; a dict, whose keys would be read for hashes; a set, which does not tell whose a code is."""
     if isinstance(hashes, Mapping):
         raise TypeError(
             f"hashes must be a sequence of hashes, got a {type(hashes).__name__}; use list(hashes.values())"
         )
     if isinstance(hashes, (set, frozenset)):
         raise TypeError(f"hashes must be a sequence of hashes, got a {type(hashes).__name__}, which has no order")
+    try:
+        iter(hashes)
+    except TypeError:  # also of an array with a single value
+        raise TypeError(f"hashes must be a sequence of hashes, got {short(hashes)}") from None
 
 
 def codes_of_array(

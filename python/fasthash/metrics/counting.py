@@ -58,13 +58,13 @@ def histograms(
         array([[1, 1, 0, 0, 0, 0, 0, 0, 0]])
     """
     device = _common_device(queries, gallery)
-    gallery_codes = check_codes_of_any_width("gallery", _on_cpu(gallery))
-    query_codes = check_codes("queries", _on_cpu(queries), gallery_codes.shape[1] * 8)
+    gallery_codes = check_codes_of_any_width("gallery", _on_cpu("gallery", gallery))
+    query_codes = check_codes("queries", _on_cpu("queries", queries), gallery_codes.shape[1] * 8)
     for name, codes in (("queries", query_codes), ("gallery", gallery_codes)):
         if not len(codes):
             raise ValueError(f"{name} must have at least one code, got shape {codes.shape}")
-    of_queries = _check_labels("query_labels", _on_cpu(query_labels), len(query_codes))
-    labels = _check_labels("gallery_labels", _on_cpu(gallery_labels), len(gallery_codes))
+    of_queries = _check_labels("query_labels", _on_cpu("query_labels", query_labels), len(query_codes))
+    labels = _check_labels("gallery_labels", _on_cpu("gallery_labels", gallery_labels), len(gallery_codes))
     if of_queries.shape[1:] != labels.shape[1:]:
         raise ValueError(
             "query_labels and gallery_labels must both be classes or have as many labels, "
@@ -165,8 +165,13 @@ def _is_tensor(value: Any) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
-def _on_cpu(value: Any) -> Any:
-    return value.detach().cpu().numpy() if _is_tensor(value) else value
+def _on_cpu(name: str, value: Any) -> Any:
+    if not _is_tensor(value):
+        return value
+    try:
+        return value.detach().cpu().numpy()
+    except (RuntimeError, TypeError) as error:  # sparse, without data, or of a type that numpy lacks
+        raise TypeError(f"{name} must be a tensor that numpy can read: {error}") from error
 
 
 def _common_device(queries: Any, gallery: Any) -> torch.device | None:

@@ -105,7 +105,7 @@ class Histograms:
         Does not support ties "stable" and "feature", because counts cannot tell the items of a tie group apart.
         """
         n = self.all.sum(axis=1)
-        cuts = n if at is None else np.minimum(n, check_int("at", at, 1))
+        cuts = n if at is None else np.minimum(n, min(check_int("at", at, 1), int(n.max())))
         return self._mean_ap(cuts, ties, denominator, empty, seed)
 
     def mean_average_precision_within(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fasthash._arrays import as_array
-from fasthash._checks import check_choice, check_int
+from fasthash._checks import check_choice, check_int, check_width
 from fasthash.metrics.average_precision import Denominator, Ties, ap_of_ranking, average_precisions
 from fasthash.metrics.from_histograms import (
     Average,
@@ -216,15 +216,15 @@ def precision_recall_curve(
 
     Raises:
         TypeError: `distances` are not integers, `relevance` is not bool, or `n_bits` is not an integer.
-        ValueError: the shapes differ or are empty, `n_bits` is below 1, a distance is out of range, an option is
-            unknown, or all queries are dropped.
+        ValueError: the shapes differ or are empty, `n_bits` or a distance is out of range, an option is unknown, or all
+            queries are dropped.
 
     Examples:
         >>> precision_recall_curve([[0, 1, 1]], [[True, True, False]], n_bits=2).recall
         array([0.5, 1. , 1. ])
     """
     distances, relevance = _check_ranking(distances, relevance)
-    n_bits = check_int("n_bits", n_bits, 1)
+    n_bits = check_width("n_bits", n_bits)
     if distances.max() > n_bits:
         raise ValueError(f"distances must be at most n_bits = {n_bits}, found {distances.max()}")
     return _histograms(distances, relevance, n_bits + 1).precision_recall_curve(average, empty)
@@ -304,7 +304,7 @@ def _histograms(distances: Integers, relevance: NDArray[np.bool_], n_bins: int) 
 
 
 def _check_ranking(distances: ArrayLike, relevance: ArrayLike) -> tuple[Integers, NDArray[np.bool_]]:
-    distances, relevance = np.asarray(distances), np.asarray(relevance)
+    distances, relevance = as_array("distances", distances), as_array("relevance", relevance)
     if distances.dtype.kind not in "iu":
         raise TypeError(f"distances must be an integer array, got dtype {distances.dtype}")
     if relevance.dtype != np.bool_:

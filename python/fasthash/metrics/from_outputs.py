@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fasthash._arrays import as_array
+from fasthash._checks import check_choice
 from fasthash._labels import check_labels, relevance
 from fasthash.metrics.average_precision import Denominator
 from fasthash.metrics.from_histograms import Empty, counted_queries
@@ -51,6 +52,7 @@ def mean_average_precision_of_outputs(
         >>> mean_average_precision_of_outputs(gallery[1:], gallery, [0], [1, 0])
         1.0
     """
+    check_choice("empty", empty, get_args(Empty))
     queries, gallery, of_queries, labels = _checked(query_outputs, gallery_outputs, query_labels, gallery_labels)
     signs, rays = _signs_and_rays(gallery)
     sums, counted = 0.0, 0

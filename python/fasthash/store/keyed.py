@@ -251,7 +251,7 @@ class _State(Held):
         index = self.searched
         if isinstance(index, HierIndex):
             return index._search(queries, k, keep, keep_mode, allow, stats, max_compared)
-        mode = None if keep_mode == "node_ratio" else keep_mode
+        mode = None if isinstance(keep_mode, str) and keep_mode == "node_ratio" else keep_mode
         given = {"keep": keep, "keep_mode": mode, "max_compared": max_compared, "allow": allow}
         return index.search(queries, k, **self._options(index.search, given, stats))
 

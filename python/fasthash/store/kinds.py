@@ -105,13 +105,19 @@ def as_list(name: str, keys: Any) -> list[Key]:
 
     Raises:
         TypeError: a single string, not a sequence, a set, which has no order, or a sequence of sequences.
-        ValueError: an array with several axes.
+        ValueError: an array with several axes, or an array of bytes some of which end in zeros.
     """
     refused = (str, bytes, bytearray, memoryview, uuid.UUID, set, frozenset)
     if isinstance(keys, refused) or not isinstance(keys, (Iterable, np.ndarray)):
         raise TypeError(f"{name} must be a sequence of keys, got {short(keys)}; a single key goes into a list")
     if isinstance(keys, np.ndarray):
         check_one_axis(name, keys)
+        if keys.dtype.kind == "S" and (np.char.str_len(keys) < keys.dtype.itemsize).any():
+            # numpy fills shorter bytes up with zeros: nobody can tell which zeros are part of a key.
+            raise ValueError(
+                f"{name} must be a list where bytes end in zeros, got an array of dtype {keys.dtype}; {name}.tolist() "
+                f"drops the zeros, [row.tobytes() for row in {name}[:, None]] keeps them"
+            )
         keys = keys.tolist()
     given = [key.item() if isinstance(key, np.integer) else key for key in keys]
     for key in given:

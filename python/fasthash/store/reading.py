@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fasthash._arrays import as_integers
 from fasthash._checks import check_ids, check_int, is_int64
+from fasthash._hier_index import HierIndex
 from fasthash._index_options import Allow, KeepMode, Memory, Metric
 from fasthash.results import SearchStats
 from fasthash.store.held import Held
@@ -171,5 +172,8 @@ class Readable:
 
     @property
     def memory(self) -> Memory:
-        """Memory budget: `"compact"`, `"default"` or `"fast"`."""
-        return cast(Any, self._view.index).memory
+        """Memory budget: `"compact"`, `"default"` or `"fast"`; only of hierarchical indices."""
+        index = self._view.index
+        if not isinstance(index, HierIndex):
+            raise AttributeError(f"memory is that of a HierIndex, but this {type(self).__name__} has a FlatIndex")
+        return index.memory
