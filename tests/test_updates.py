@@ -670,3 +670,45 @@ def test_bytes_of_the_other_kind_are_refused():
         fh.FlatIndex.from_bytes(fh.HierIndex().to_bytes())
     with pytest.raises(TypeError, match="data must hold a HierIndex, holds a FlatIndex"):
         fh.HierIndex.from_bytes(fh.FlatIndex(64).to_bytes())
+
+
+class Named(fh.HierIndex):
+    """A subclass with an attribute of its own."""
+
+    def __init__(self, name):
+        super().__init__((8, 8))
+        self.name = [name]
+
+
+class NamedKeys(fh.KeyedIndex):
+    def __init__(self, name):
+        super().__init__(fh.FlatIndex(16))
+        self.name = [name]
+
+
+@pytest.mark.parametrize("made", [Named, NamedKeys])
+@pytest.mark.parametrize("way", ["copy", "deepcopy", "pickle", "method"])
+def test_copies_have_the_attributes(made, way):
+    index = made("photos")
+    index.note, index.itself = "of 2024", index
+    index.search(np.zeros((1, 2), np.uint8), 1)  # which keeps facts in attributes
+    again = {
+        "copy": copy.copy,
+        "deepcopy": copy.deepcopy,
+        "pickle": lambda index: pickle.loads(pickle.dumps(index)),
+        "method": lambda index: index.copy(),
+    }[way](index)
+    assert (type(again), again.name, again.note) == (made, ["photos"], "of 2024")
+    shares = way in ("copy", "method")
+    assert (again.name is index.name) == shares
+    assert again.itself is (index if shares else again)
+    again.add(np.zeros((1, 2), np.uint8), *([["a"]] if made is NamedKeys else []))
+    assert (len(index), len(again)) == (0, 1)
+
+
+def test_a_pickled_reader_has_its_attributes(tmp_path):
+    fh.Store(tmp_path / "store", "w", n_bits=16).close()
+    reader = fh.Store(tmp_path / "store")
+    assert "note" not in vars(pickle.loads(pickle.dumps(reader)))
+    reader.note = "of 2024"
+    assert pickle.loads(pickle.dumps(reader)).note == "of 2024"

@@ -12,6 +12,7 @@ import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, overload
 
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["Index", "search_stats"]
+
+
+_OURS = {"_impl", "_width", "_is_jaccard"}  # attributes of an index
 
 
 class Index:
@@ -341,12 +345,21 @@ class Index:
 
         Takes no time: the two indices share unchanged segments (copy on write).
         """
-        return self._of(self._impl.copy())
+        copied = self._of(self._impl.copy())
+        vars(copied).update(self._attributes())
+        return copied
 
     __copy__ = copy
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self.copy()
+        copied = self._of(self._impl.copy())
+        memo[id(self)] = copied  # an attribute may refer to this index
+        vars(copied).update(deepcopy(self._attributes(), memo))
+        return copied
+
+    def _attributes(self) -> dict[str, Any]:
+        """The attributes that a caller or a subclass has set."""
+        return {name: value for name, value in vars(self).items() if name not in _OURS}
 
     def to_bytes(self) -> bytes:
         """Return the bytes that `save` would write to a file."""
@@ -384,7 +397,7 @@ class Index:
         return cls._expected("path", core)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self).from_bytes, (self.to_bytes(),)
+        return type(self).from_bytes, (self.to_bytes(),), self._attributes() or None
 
     def stats(self) -> dict[str, Any]:
         """Return the size and shape of the index as a dictionary of plain numbers, ready for JSON.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -161,12 +162,21 @@ class KeyedIndex(Readable):
 
     def copy(self) -> Self:
         """Return an independent index with the same entries; codes are shared (copy on write), the keys copied."""
-        return self._of(self._state.tidied())
+        copied = self._of(self._state.tidied())
+        vars(copied).update(self._attributes())
+        return copied
 
     __copy__ = copy
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self.copy()
+        copied = self._of(self._state.tidied())
+        memo[id(self)] = copied  # an attribute may refer to this index
+        vars(copied).update(deepcopy(self._attributes(), memo))
+        return copied
+
+    def _attributes(self) -> dict[str, Any]:
+        """The attributes that a caller or a subclass has set."""
+        return {name: value for name, value in vars(self).items() if name not in ("_state", "_lock")}
 
     def to(self, device: Any, *, max_bytes: int | None = None) -> Self:
         """Return an index with the same entries on a GPU; arguments and errors as in `FlatIndex.to`.
@@ -205,7 +215,8 @@ class KeyedIndex(Readable):
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = self._state
-        return _rebuilt, (state.searched, state.keys_for(state.index.ids()), state.kind_name)
+        held = state.searched, state.keys_for(state.index.ids()), state.kind_name
+        return _rebuilt, (*held, type(self)), self._attributes() or None
 
     # ---- properties ----
 
@@ -333,6 +344,6 @@ def keyed_index(held: Held) -> KeyedIndex:
     return _rebuilt(held.index, keys if held.kind is None else held.kind.as_argument(keys), held.kind_name)
 
 
-def _rebuilt(index: Any, keys: Any, kind_name: str | None) -> KeyedIndex:
+def _rebuilt(index: Any, keys: Any, kind_name: str | None, made: type[KeyedIndex] = KeyedIndex) -> KeyedIndex:
     state = KeyedIndex(index, keys)._state
-    return KeyedIndex._of(_State(state.searched, state.map, kind_name))
+    return made._of(_State(state.searched, state.map, kind_name))

@@ -262,7 +262,9 @@ class Store(Readable):
                 "has one writer; commit, and pickle a reader, Store(path)"
             )
         self._view  # noqa: B018  # raises if it is closed
-        return _opened_again, (type(self), self._folder, self._check)
+        ours = ("_check", "_folder", "_writer", "_opened", "_reopening")
+        attributes = {name: value for name, value in vars(self).items() if name not in ours}
+        return _opened_again, (type(self), self._folder, self._check), attributes or None
 
     # ---- whole stores ----
 
