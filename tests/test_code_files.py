@@ -1,6 +1,7 @@
 """Codes in the files of other makers."""
 
 import base64
+import errno
 import io
 import os
 import threading
@@ -408,6 +409,39 @@ def test_fingerprints_do_not_replace_pipes(tmp_path):
     with pytest.raises(FileExistsError, match="target must be a regular file or a stream of bytes"):
         save_fps(tmp_path / "pipe", np.zeros((2, 1), np.uint8))
     assert (tmp_path / "pipe").is_fifo()
+
+
+def test_fingerprints_of_long_names(tmp_path):
+    path = tmp_path / f"{'x' * 251}.fps"  # as long as a name may be
+    save_fps(path, np.zeros((2, 1), np.uint8))
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_fingerprints_do_not_replace_links_that_lead_nowhere(tmp_path):
+    path = tmp_path / "circle.fps"
+    path.symlink_to("circle.fps")
+    with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
+        save_fps(path, np.zeros((2, 1), np.uint8))
+    assert path.is_symlink()
+    dangling = tmp_path / "link.fps"
+    dangling.symlink_to("new.fps")
+    save_fps(dangling, np.zeros((2, 1), np.uint8))
+    assert dangling.is_symlink()
+    assert len(read_codes(tmp_path / "new.fps")) == 2
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "message"),
+    [
+        ("a\0b", ValueError, r"^target must not contain a null byte, got 'a\\x00b'$"),
+        (3, TypeError, "^target must be a path or a stream of bytes, got 3$"),
+        (True, TypeError, "^target must be a path or a stream of bytes, got True$"),
+        (None, TypeError, "^target must be a path or a stream of bytes, got None$"),
+    ],
+)
+def test_targets_of_fingerprints_that_are_none(target, error, message):
+    with pytest.raises(error, match=message):
+        save_fps(target, np.zeros((2, 1), np.uint8))
 
 
 def test_fingerprints_that_cannot_be_written(tmp_path, monkeypatch):

@@ -207,6 +207,25 @@ def test_files_that_are_none(tmp_path):
             fh.from_faiss(path)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text")
+def test_a_file_whose_name_is_no_text(tmp_path):
+    path = tmp_path / "caf\udce9.faiss"
+    (tmp_path / "index.faiss").touch()
+    index = filled("idmap2")[0]
+    faiss.write_index_binary(index, str(tmp_path / "index.faiss"))
+    (tmp_path / "index.faiss").rename(path)
+    for name in (path, str(path), bytes(path)):
+        assert fh.from_faiss(name).to_bytes() == fh.from_faiss(index).to_bytes()
+    path.write_bytes(b"no index at all")
+    with pytest.raises(fh.FormatError, match="holds no binary index of faiss, or a damaged one"):
+        fh.from_faiss(path)
+
+
+def test_a_name_with_a_null_byte():
+    with pytest.raises(ValueError, match=r"^source must not contain a null byte, got 'a\\x00b'$"):
+        fh.from_faiss("a\0b")
+
+
 @pytest.mark.parametrize("index", [fh.FlatIndex(64), fh.HierIndex()], ids=["flat", "hier"])
 @pytest.mark.parametrize("kind", ["flat", "idmap", "idmap2", "ivf"])
 def test_all_codes_go_out(index, kind, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 import fasthash as fh
 from fasthash import _folder_kinds, _progress
 from fasthash._shown import counted
+from fasthash.dedup import find_duplicates
 from fasthash.metrics import (
     histograms,
     mean_average_precision,
@@ -37,11 +38,18 @@ INDEX = fh.FlatIndex.from_arrays(np.arange(24, dtype=np.uint8).reshape(3, 8))
         (lambda: fh.verify(["a.fh", "b.fh"]), "path must be the name of a file, got ['a.fh', 'b.fh']"),
         (lambda: fh.RescoringIndex.load(None), "folder must be a path, got None"),
         (lambda: fh.RescoringIndex(8).save(7), "folder must be a path, got 7"),
+        (lambda: find_duplicates(".", pairs=3), "pairs must be a path, got 3"),
     ],
 )
 def test_a_path_is_named(call, message):
     with pytest.raises(TypeError, match=f"^{re.escape(message)}"):
         call()
+
+
+@pytest.mark.parametrize("call", [fh.RescoringIndex(8).save, fh.RescoringIndex.load, fh.RescoringIndex.verify])
+def test_folders_with_a_null_byte(call):
+    with pytest.raises(ValueError, match=r"^folder must not contain a null byte, got 'a\\x00b'$"):
+        call("a\0b")
 
 
 def test_what_needs_no_file_is_said():

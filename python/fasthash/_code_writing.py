@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fasthash._arrays import check_one_axis
-from fasthash._checks import check_codes, check_codes_of_any_width, check_width
+from fasthash._checks import check_codes, check_codes_of_any_width, check_path, check_width
 from fasthash._code_text import of_first_bits
 from fasthash._durable import put
 from fasthash._shown import short
@@ -41,7 +42,7 @@ def save_fps(
             fingerprint. Reading with the same `n_bits` gives the same codes.
 
     Raises:
-        TypeError: `codes` is no uint8 array, or an id is of another type.
+        TypeError: `target` is neither a path nor a stream, `codes` is no uint8 array, or an id is of another type.
         ValueError: wrong shape, not as many ids as codes, or an id cannot stand in a line. Nothing is written.
         OSError: the file cannot be written, or there is something at `target` that is no regular file, such as a pipe.
 
@@ -58,12 +59,17 @@ def save_fps(
     width = array.shape[1] * 8 if width is None else width
     names = [b"%d" % row for row in range(len(array))] if ids is None else _names(ids, len(array))
     if not isinstance(target, (str, os.PathLike)):
+        if not hasattr(target, "writelines"):
+            raise TypeError(f"target must be a path or a stream of bytes, got {short(target)}")
         target.writelines(_content(array, names, width))
         return
+    check_path("target", target)
     path = Path(os.path.realpath(target))  # a link stays one
+    if path.is_symlink():  # nothing else is left of links that lead in a circle
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fspath(target))
     if path.exists() and not path.is_file():
         raise FileExistsError(f"target must be a regular file or a stream of bytes, got {os.fspath(target)!r}")
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    draft = path.with_name(f".fasthash-{secrets.token_hex(8)}.tmp")  # the name of the file may be as long as any
     try:
         with open(draft, "xb") as file:
             file.writelines(_content(array, names, width))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fasthash._checks import check_bool, check_codes_of_any_width, check_int
+from fasthash._checks import check_bool, check_codes_of_any_width, check_int, check_path
 from fasthash._durable import check_writable
 from fasthash._hashed_files import Run, check_folders, hash_files, loaded
 from fasthash._phash import phash
@@ -224,6 +224,7 @@ def check_pairs(pairs: str | os.PathLike[str] | None) -> None:
         OSError: it cannot.
     """
     if pairs is not None:
+        check_path("pairs", pairs)
         check_writable("pairs", Path(pairs).parent, [Path(pairs).name])
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._checks import check_choice, check_codes, check_int, check_whole_bytes, code_bytes
+from fasthash._checks import check_choice, check_codes, check_int, check_path, check_whole_bytes, code_bytes
 from fasthash._core import FormatError
 from fasthash._extras import needs_extra
 from fasthash.index import FlatIndex, HierIndex, StrPath
@@ -60,6 +60,8 @@ def from_faiss(source: faiss.IndexBinary | StrPath, into: FlatIndex | HierIndex 
     with needs_extra("faiss"):
         import faiss
     is_path = isinstance(source, (str, os.PathLike)) or (isinstance(source, bytes) and b"\0" not in source)
+    if isinstance(source, (str, os.PathLike)):
+        check_path("source", source)
     binary = _read(source) if is_path else source
     if not isinstance(binary, faiss.IndexBinary):
         in_memory = isinstance(source, (bytes, bytearray, memoryview, np.ndarray))
@@ -151,10 +153,14 @@ def _read(path: StrPath) -> faiss.IndexBinary:
 
     with open(path, "rb"):  # raises the OSError that faiss would hide in a RuntimeError
         pass
+    name = os.fsdecode(path)
     try:
-        return faiss.read_index_binary(os.fsdecode(path))
+        if name == name.encode(errors="replace").decode():
+            return faiss.read_index_binary(name)
+        with open(path, "rb") as file:  # faiss takes no name that is not UTF-8
+            return faiss.read_index_binary(faiss.PyCallbackIOReader(file.read))
     except RuntimeError as error:
-        raise FormatError(f"{os.fsdecode(path)} holds no binary index of faiss, or a damaged one: {error}") from error
+        raise FormatError(f"{name} holds no binary index of faiss, or a damaged one: {error}") from error
 
 
 def _items(index: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

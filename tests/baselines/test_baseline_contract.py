@@ -332,6 +332,17 @@ def test_bad_features(method, features, error, message):
         baseline.fit(good, labels).encode(features)
 
 
+@pytest.mark.parametrize("method", [each for each in METHODS if each is not LSH], ids=lambda method: method.__name__)
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e160, 1e300])
+def test_features_whose_squares_float64_cannot_hold(method, scale, clusters):
+    features, labels = clusters()
+    with raises(ValueError, "X must have values from 1e-150 to 1e+150, as far as they differ from their mean, got "):
+        make(method).fit(features * scale, labels)
+    for good in (1e-140, 1e140):
+        codes = make(method).fit(features * good, labels).encode(features * good)
+        assert len(np.unique(codes, axis=0)) > 1
+
+
 @every_method
 def test_wrong_width(method, clusters):
     features, labels = clusters()
@@ -386,6 +397,7 @@ _REALS = [
         *((SDH, name, *bad) for name in ("n_anchors", "n_iter") for bad in _COUNTS),
         *((OPQ, name, *bad) for name in ("n_iter", "n_train") for bad in _COUNTS),
         *((KSH, "sigma", *bad) for bad in _REALS),
+        *((m, "sigma", v, ValueError, f"from 1e-150 to 1e+150, got {v}") for m in (KSH, SDH) for v in (1e-300, 1e300)),
         *((SDH, name, *bad) for name in ("sigma", "classifier_ridge", "regression_ridge") for bad in _REALS),
     ],
 )
@@ -463,6 +475,7 @@ def test_labels_are_not_looked_at(method, clusters):
         (np.where(np.arange(12) > 3, np.nan, 1), ValueError, "Input y contains NaN"),
         (np.array(["cat", None] * 6, dtype=object), ValueError, "y must hold classes of one type, got NoneType, str"),
         (np.array(["1", 1] * 6, dtype=object), ValueError, "y must hold classes of one type, got int, str"),
+        (np.full(12, None), TypeError, "y of shape (n,) must be classes: integers, strings or booleans, got NoneType"),
         (np.full((12, 2), "1"), TypeError, "y of shape (n, C) must be zeros and ones, got dtype <U1"),
         (np.full((12, 2), 2), ValueError, "y of shape (n, C) must be zeros and ones, found 2"),
         (np.full((12, 2), np.nan), ValueError, "Input y contains NaN"),

@@ -25,6 +25,7 @@ __all__ = [
     "SignBaseline",
     "SupervisedBaseline",
     "Training",
+    "check_scale",
     "check_varied",
     "draw_anchors",
     "in_blocks",
@@ -42,6 +43,7 @@ _DTYPES = (np.float64, np.float32)  # the first for all others
 
 # Rows that are computed at a time, so that what lies between features and codes stays small.
 _BLOCK = 4096
+_LEAST, _MOST = 1e-150, 1e150  # of values whose squares float64 holds
 
 
 class Training(NamedTuple):
@@ -204,8 +206,18 @@ def _readable(X: Any) -> Any:
     return X if hasattr(X, "columns") or issparse(X) else as_array("X", X)
 
 
+def check_scale(centred: Floats) -> None:
+    """Check that float64 holds squares and products of the features."""
+    if (largest := np.abs(centred).max()) and not _LEAST <= largest <= _MOST:
+        raise ValueError(
+            f"X must have values from {_LEAST} to {_MOST}, as far as they differ from their mean, got {largest:.3g}; "
+            "multiplied by a number, X has the same neighbours"
+        )
+
+
 def check_varied(centred: Floats) -> None:
     """Check that the features are not all equal, for methods that measure their extent."""
+    check_scale(centred)
     if (centred == centred[0]).all():
         raise ValueError(f"X must not have all rows equal, got n_samples = {len(centred)} equal rows")
 
@@ -226,7 +238,12 @@ def label_matrix(y: Any, n: int) -> Floats:
             raise TypeError(f"y of shape (n,) must be classes: integers, strings or booleans, got dtype {array.dtype}")
         if array.dtype.kind == "f":  # of others it warns where there are many classes
             check_classification_targets(array)
-        return (array[:, None] == np.unique(array)).astype(np.float64)
+        try:
+            classes = np.unique(array)
+        except TypeError:  # objects without an order, such as None
+            kind = type(array[0]).__name__
+            raise TypeError(f"y of shape (n,) must be classes: integers, strings or booleans, got {kind}") from None
+        return (array[:, None] == classes).astype(np.float64)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"y of shape (n, C) must be zeros and ones, got dtype {array.dtype}")
     wrong = array[(array != 0) & (array != 1)]
@@ -264,6 +281,8 @@ def mean_distance(centred: Floats, points: Floats) -> float:
 
 def draw_anchors(data: Training, n_anchors: int, sigma: float | None) -> tuple[Floats, float]:
     """Draw anchors from the training features, and choose the width of their kernels if `sigma` is None."""
+    if sigma is not None and not _LEAST <= sigma <= _MOST:
+        raise ValueError(f"sigma must be from {_LEAST} to {_MOST}, got {sigma}")
     check_varied(data.centred)
     anchors = data.centred[data.random.permutation(len(data.centred))[:n_anchors]]
     return anchors, mean_distance(data.centred, anchors) if sigma is None else sigma

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.random import RandomState
 
 from fasthash._checks import check_int
-from fasthash.baselines.base import Floats, SignBaseline, Training, principal_axes, random_rotation
+from fasthash.baselines.base import Floats, SignBaseline, Training, check_scale, principal_axes, random_rotation
 
 __all__ = ["ITQ"]
 
@@ -60,6 +60,7 @@ class ITQ(SignBaseline):
         if n <= self.n_bits:  # n centred samples have n - 1 principal components
             raise ValueError(f"X must hold more samples than n_bits = {self.n_bits}, got n_samples = {n}")
 
+        check_scale(data.centred)
         projection = principal_axes(data.centred, self.n_bits)
         components = data.centred @ projection
         rotation = random_rotation(self.n_bits, data.random)

@@ -9,7 +9,7 @@ from numpy.random import RandomState
 from numpy.typing import ArrayLike, NDArray
 
 from fasthash._checks import check_codes, check_int
-from fasthash.baselines.base import Baseline, Floats, Training, random_rotation, squared_distances
+from fasthash.baselines.base import Baseline, Floats, Training, check_scale, random_rotation, squared_distances
 from fasthash.baselines.itq import procrustes
 from fasthash.baselines.lloyd import lloyd, nearest_centroids
 
@@ -82,6 +82,7 @@ class OPQ(Baseline):
         if n_subspaces > n_features:
             raise ValueError(f"n_bits must be at most 8 * n_features, n_features = {n_features}, got {self.n_bits}")
 
+        check_scale(data.centred)
         used = data.centred[data.random.permutation(n)[:n_train]]
         rotation = random_rotation(n_features, data.random)
         first = data.random.permutation(len(used))[:_MAX_CENTROIDS]
