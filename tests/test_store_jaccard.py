@@ -140,9 +140,15 @@ def test_a_segment_of_another_metric_is_foreign(folder, metric):
             store.commit()
         foreign = folder.with_name("foreign.fh")
         fh.HierIndex.from_arrays(codes, metric=other).save(foreign)
+        manifest = (folder / "manifest").read_bytes()
         name = renamed(folder, foreign)
+        forged = (folder / "manifest").read_bytes()
+        with pytest.raises(OSError, match="holds another commit"):
+            store.compact()
+        (folder / "manifest").write_bytes(manifest)
         with pytest.raises(fh.FormatError):
             store.compact()  # reads every file again
+    (folder / "manifest").write_bytes(forged)
     for mode in ("r", "w"):
         with pytest.raises(fh.FormatError, match=f"{name} has the metric {other}, its store has {metric}"):
             fh.Store(folder, mode)
