@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash._core import FormatError
 from fasthash._durable import flush, make_folder
 from fasthash._index_files import is_index_file
 from fasthash._locks import ChangeLock
@@ -278,7 +279,11 @@ class Writer:
         """
         if fault := fault_of_lock(self.folder):
             return fault
-        if read_manifest(self.folder) != self.manifest:
+        try:
+            same = read_manifest(self.folder) == self.manifest
+        except (FileNotFoundError, FormatError) as error:
+            return str(error)
+        if not same:
             return f"path={os.fspath(self.folder)!r} holds another commit than that of this writer, such as a backup"
         return ""
 
