@@ -49,21 +49,23 @@ def test_keys_of_every_kind(folder, kind):
 
 
 def test_keys_of_an_array_of_bytes_lose_no_zeros():
-    """Arrays of the dtype S fill shorter bytes up with zeros; who reads them cannot tell such keys apart."""
+    """Arrays of the dtype S fill shorter bytes up with zeros: of text they are no part, of digests nobody can tell."""
     index = fh.KeyedIndex(fh.FlatIndex(16))
     codes = np.arange(4, dtype=np.uint8).reshape(2, 2)
-    keys = np.array([b"ab\0", b"cde"])
+    keys = np.array([b"a\1\0", b"cde"])
     said = (
-        r"^keys must be a list where bytes end in zeros, got an array of dtype \|S3; keys.tolist\(\) drops the zeros, "
-        r"\[row.tobytes\(\) for row in keys\[:, None\]\] keeps them$"
+        r"^keys must be a list where bytes that are no text end in zeros, got an array of dtype \|S3; "
+        r"keys.tolist\(\) drops the zeros, \[row.tobytes\(\) for row in keys\[:, None\]\] keeps them$"
     )
     for call in (lambda: index.add(codes, keys), lambda: index.ids(keys), lambda: index.remove(keys)):
         with pytest.raises(ValueError, match=said):
             call()
     index.add(codes, [row.tobytes() for row in keys[:, None]])
-    assert index.keys([0, 1]).tolist() == [b"ab\0", b"cde"]
+    assert index.keys([0, 1]).tolist() == [b"a\1\0", b"cde"]
     index.add(codes, np.array([b"xyz", b"z\0z"]))
     assert index.ids(np.array([b"z\0z", b"xyz"])).tolist() == [3, 2]
+    index.add(codes, np.array(["ä".encode(), b"long key"]))
+    assert index.keys([4, 5]).tolist() == ["ä".encode(), b"long key"]
 
 
 def test_keys_with_one_checksum_are_told_apart(folder):

@@ -105,25 +105,32 @@ def as_list(name: str, keys: Any) -> list[Key]:
 
     Raises:
         TypeError: a single string, not a sequence, a set, which has no order, or a sequence of sequences.
-        ValueError: an array with several axes, or an array of bytes some of which end in zeros.
+        ValueError: an array with several axes, or an array of bytes, no text, some of which end in zeros.
     """
     refused = (str, bytes, bytearray, memoryview, uuid.UUID, set, frozenset)
     if isinstance(keys, refused) or not isinstance(keys, (Iterable, np.ndarray)):
         raise TypeError(f"{name} must be a sequence of keys, got {short(keys)}; a single key goes into a list")
     if isinstance(keys, np.ndarray):
         check_one_axis(name, keys)
-        if keys.dtype.kind == "S" and (np.char.str_len(keys) < keys.dtype.itemsize).any():
-            # numpy fills shorter bytes up with zeros: nobody can tell which zeros are part of a key.
+        array, keys = keys, keys.tolist()
+        # numpy fills shorter bytes up with zeros: for text they are no part of the keys, for digests nobody can tell.
+        if array.dtype.kind == "S" and (np.char.str_len(array) < array.dtype.itemsize).any() and not _is_text(keys):
             raise ValueError(
-                f"{name} must be a list where bytes end in zeros, got an array of dtype {keys.dtype}; {name}.tolist() "
-                f"drops the zeros, [row.tobytes() for row in {name}[:, None]] keeps them"
+                f"{name} must be a list where bytes that are no text end in zeros, got an array of dtype "
+                f"{array.dtype}; {name}.tolist() drops the zeros, [row.tobytes() for row in {name}[:, None]] keeps them"
             )
-        keys = keys.tolist()
     given = [key.item() if isinstance(key, np.integer) else key for key in keys]
     for key in given:
         if isinstance(key, (list, tuple, np.ndarray)):
             raise TypeError(f"{name} must be a sequence of keys, got one of sequences, such as {short(key)}")
     return given
+
+
+def _is_text(keys: list[bytes]) -> bool:
+    try:
+        return b" ".join(keys).decode().isprintable()
+    except UnicodeDecodeError:
+        return False
 
 
 def kind_of(keys: list[Key], given: Any) -> KeyKind:
