@@ -80,6 +80,10 @@ FILTERS = [
     (range(2**62, 2**64, 2**60), ValueError, "must fit int64, got range("),
     (range(2**33), ValueError, f"must be a range of at most {2**32} ids, got {2**33} in range(0, {2**33})"),
     (np.ones((3, 1), bool), ValueError, "must have one axis, got shape (3, 1)"),
+    *(
+        (mask, ValueError, f"must be a list of ids, got {len(mask)} integers that are all 0 or 1; a mask must have")
+        for mask in ([1, 0, 1], np.zeros(3, np.uint8), np.arange(1000) % 2)
+    ),
 ]
 NO_INTEGERS = [
     (value, TypeError, f"must be an integer, got {value!r}")

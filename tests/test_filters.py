@@ -113,6 +113,13 @@ def test_only_the_allowed_are_found(index, form):
         assert_finds(index, form(ids), CODES, CODES[rows], np.array([4, 0, 9])[rows])
 
 
+def test_ids_0_and_1_are_no_mask(index):
+    index.add(CODES)
+    for ids in ([0], [1], [0, 1], [1, 0], [1, 1], [0, 1, 1, 5], range(2), {0, 1}):
+        rows = sorted({0, 1} & set(ids))
+        assert_finds(index, ids, CODES, CODES[rows], np.array(rows))
+
+
 def test_negative_ids(index):
     ids = np.array([INT64_MIN, -2, 3])
     index.add(CODES, ids)

@@ -71,6 +71,8 @@ def test_radius_and_filter(client, store):
     assert sorted(each["id"] for each in row) == [3, 5, 8]
     (row,) = found(client.post("/search", json={"keys": ["1.jpg"], "allow_keys": ["4.jpg", "1.jpg"]}))
     assert [each["key"] for each in row] == ["1.jpg", "4.jpg"]
+    (row,) = found(client.post("/search", json={"keys": ["1.jpg"], "allow_keys": [NAMES[0], NAMES[1], NAMES[0]]}))
+    assert sorted(each["id"] for each in row) == [0, 1]  # a repeated key, also of the ids 0 and 1
     # Results are counted as the filter leaves them.
     assert len(found(client.post("/search", json={"keys": ["1.jpg"] * 5, "k": 50, "allow": [3, 5, 8]}))) == 5
 

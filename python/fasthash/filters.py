@@ -32,7 +32,8 @@ class IdFilter:
 
     Raises:
         TypeError: neither integers nor bool.
-        ValueError: not one-dimensional, an id does not fit int64, or a range of more than 2^32 ids.
+        ValueError: not one-dimensional, an id does not fit int64, a range of more than 2^32 ids, or more than two
+            integers that are all 0 or 1, as a mask of another dtype has them.
 
     Examples:
         >>> index = FlatIndex(n_bits=8)
@@ -112,11 +113,22 @@ def core_filter(name: str, allowed: Any, n_ids: int = 0) -> _core.IdFilter:
         raise TypeError(f"{name} must be an integer array of ids or a bool mask, got dtype {array.dtype}{hint}")
     check_one_axis(name, array)
     if array.dtype.kind != "b":
+        if _is_like_mask(array):
+            raise ValueError(
+                f"{name} must be a list of ids, got {len(array)} integers that are all 0 or 1; a mask must have dtype "
+                "bool, and IdFilter.from_bitmap takes a bitmap"
+            )
         return _core.IdFilter.of_ids(in_words(as_int64(name, array)))
     array = in_words(array)
     if len(array) < n_ids:
         raise ValueError(f"{name} must have an entry for every id up to {n_ids - 1}, got {len(array)} entries")
     return _core.IdFilter.of_mask(array)
+
+
+def _is_like_mask(array: NDArray[Any]) -> bool:
+    """Whether integers are only zeros and ones, and more than distinct ids could be."""
+    # Three distinct ids are not all 0 or 1, so a long list of ids is not read.
+    return len(array) > 2 and all(((part == 0) | (part == 1)).all() for part in (array[:3], array))
 
 
 def _ids_of_range(name: str, ids: range) -> NDArray[np.int64]:

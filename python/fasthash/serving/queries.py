@@ -207,7 +207,7 @@ def results(now: Snapshot, queries: NDArray[np.uint8], wanted: Wanted, limits: L
         raise RefusedError(422, "give either allow or allow_keys")
     allowed = ids_of("allow", wanted.allow)
     if wanted.allow_keys is not None:
-        allowed = _ids_of_keys(now, "allow_keys", wanted.allow_keys)
+        allowed = np.unique(_ids_of_keys(now, "allow_keys", wanted.allow_keys))  # repeats may look like a mask
     found: Any
     with refusing():
         queries = check_codes("queries", queries, now.n_bits)
