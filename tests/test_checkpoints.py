@@ -114,9 +114,9 @@ def test_records_that_are_no_json_leave_the_old_checkpoint(tmp_path):
 
 def test_a_new_save_replaces_the_old_one_and_nothing_else(tmp_path):
     others = ("model.safetensors", "weights.safetensors", "weights-1.json", "notes.txt")
+    make_head(0).save(tmp_path)
     for name in others:
         (tmp_path / name).write_text("mine")
-    make_head(0).save(tmp_path)
     make_head(1, kind="sliced").save(tmp_path)
     assert HashHead.load(tmp_path).kind == "sliced"
     assert len(list(tmp_path.iterdir())) == len(others) + 2
@@ -198,7 +198,12 @@ def test_a_killed_save_leaves_the_old_checkpoint_or_the_new_one(monkeypatch, tmp
         ("card.json", {"version": 2}, ValueError, "version is 2, this release reads 1"),
         ("card.json", {"version": True}, ValueError, "version is True, this release reads 1"),
         ("card.json", {"version": 1.0}, ValueError, r"version is 1\.0, this release reads 1"),
-        ("card.json", {"class": "HashEncoder"}, ValueError, "it describes a HashEncoder"),
+        (
+            "card.json",
+            {"class": "HashEncoder"},
+            ValueError,
+            "is not the card of a HashHead: it describes a saved HashEnc",
+        ),
         ("card.json", {"level_bits": [8, 8]}, ValueError, "weights-.*.safetensors does not fit card.json"),
         ("card.json", {"level_bits": [7]}, ValueError, "level_bits must be at least 8, got 7"),
         ("card.json", {"n_features": None}, ValueError, "card of a HashHead: TypeError.*n_features must be an integer"),
@@ -228,7 +233,7 @@ def test_bad_checkpoints(tmp_path, name, content, error, message):
     [
         ({"mean": 5}, "card.json is not the card of a HashEncoder: "),
         ({"backbone": 5}, "card.json is not the card of a HashEncoder: .*backbone=5 is neither"),
-        ({"class": "HashHead"}, "it describes a HashHead"),
+        ({"class": "HashHead"}, "is not the card of a HashEncoder: it describes a saved HashHead$"),
     ],
 )
 def test_bad_cards_of_encoders(tmp_path, content, message):
@@ -285,6 +290,13 @@ def test_threads_save_and_load_one_folder(tmp_path):
         thread.join()
     assert errors == []
     assert files(tmp_path) == ["card.json", "weights"]
+
+
+def test_a_checkpoint_is_not_written_among_other_files(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"holds something else: thesis\.txt$"):
+        make_head().save(tmp_path)
+    assert os.listdir(tmp_path) == ["thesis.txt"]
 
 
 def test_a_checkpoint_does_not_replace_an_index(tmp_path):

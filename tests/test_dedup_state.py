@@ -327,6 +327,7 @@ def test_what_cannot_be_written_is_told_before_photos_are_hashed(run, tmp_path, 
     (tmp_path / "taken" / "index.html").mkdir(parents=True)
     (tmp_path / "site").mkdir()
     (tmp_path / "site/index.html").write_text("a page of another program")
+    site = tmp_path / "site"
     for arguments, message in (
         (["--output", file], f"--output={str(file)!r} must be a folder, but {str(file)!r} is none"),
         (["--output", file / "deep" / "er"], f"but {str(file)!r} is none"),
@@ -335,6 +336,7 @@ def test_what_cannot_be_written_is_told_before_photos_are_hashed(run, tmp_path, 
         (["--output", tmp_path / "site"], "holds an index.html that is not of an earlier report"),
         (["--index", file], f"--index={str(file)!r} must be a folder, but {str(file)!r} is none"),
         (["--index", file / "deep"], f"but {str(file)!r} is none"),
+        (["--index", site], f"--index={str(site)!r} holds something else: index.html"),
         (["--radius", 257], "radius must be at most 256, got 257"),
         (["--background", "no"], "background must be a colour"),
     ):
@@ -349,6 +351,14 @@ def test_what_cannot_be_written_is_told_before_photos_are_hashed(run, tmp_path, 
     assert not (tmp_path / "report").exists()
     assert os.listdir(tmp_path / "taken") == ["index.html"]
     assert (tmp_path / "site/index.html").read_text() == "a page of another program"
+
+
+def test_a_state_of_several_folders_may_become_one_of_a_single_folder(tmp_path):
+    """It holds a folder for each of the several, and then a card beside them."""
+    folders = [write_all(tmp_path / name, [1, 2]) for name in ("a", "b")]
+    find(folders, state=tmp_path / "state")
+    for n_hashed in (2, 0):
+        assert find(folders[0], state=tmp_path / "state").n_hashed == n_hashed
 
 
 def test_places_without_permission_are_told_before_photos_are_hashed(run, tmp_path, no_hashing, monkeypatch):

@@ -108,12 +108,25 @@ def test_a_save_that_fails_leaves_the_old_index(step, call, tmp_path, monkeypatc
 def test_what_killed_saves_left_is_removed_and_nothing_else(tmp_path):
     for name in ("codes-0123456789abcdef.fh", "vectors-0123456789abcdef.npy", "card-0123456789abcdef.json"):
         (tmp_path / name).write_bytes(b"half")
+    (tmp_path / ".tmp01aBcD").write_bytes(b"half")
+    filled().save(tmp_path)
+    (tmp_path / ".tmp01aBcD").unlink()
+    (tmp_path / "vectors-fedcba9876543210.npy").write_bytes(b"half")
     (tmp_path / "photo-0123456789abcdef.jpg").write_bytes(b"a photo")
     (tmp_path / "codes.fh").write_bytes(b"of somebody")
     filled().save(tmp_path)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert [name for name in names if "0123" in name] == ["photo-0123456789abcdef.jpg"]
     assert len(names) == 5
+    assert "vectors-fedcba9876543210.npy" not in names
+
+
+def test_an_index_is_not_saved_among_other_files(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    (tmp_path / "codes-0123456789abcdef.fh").write_bytes(b"half")
+    with pytest.raises(FileExistsError, match=r"^folder='.*' holds something else: thesis\.txt$"):
+        filled().save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["codes-0123456789abcdef.fh", "thesis.txt"]
 
 
 def test_other_cards_are_not_overwritten(tmp_path):

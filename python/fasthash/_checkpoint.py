@@ -28,7 +28,16 @@ with needs_extra("train"):
     from safetensors.torch import load_model, save_model
     from torch import nn
 
-__all__ = ["CARD_NAME", "brief", "check_shapes", "read_card", "read_weights", "weights_path", "write_checkpoint"]
+__all__ = [
+    "CARD_NAME",
+    "brief",
+    "check_checkpoint_folder",
+    "check_shapes",
+    "read_card",
+    "read_weights",
+    "weights_path",
+    "write_checkpoint",
+]
 
 _VERSION = 1
 _OUR_FILES = re.compile(r"weights-[0-9a-f]{8}\.(safetensors|json)")
@@ -39,7 +48,7 @@ def write_checkpoint(folder: str | os.PathLike[str], model: nn.Module, card: Car
     """Write weights and card to `folder`, made if missing; a save that fails leaves the old checkpoint.
 
     Raises:
-        FileExistsError: `folder` holds something else with a card, or a store.
+        FileExistsError: `folder` holds something else.
         OSError: the operating system refused a step.
     """
     check_path("folder", folder)
@@ -56,6 +65,16 @@ def write_checkpoint(folder: str | os.PathLike[str], model: nn.Module, card: Car
         _saved_folder.reached("card replaced")
 
 
+def check_checkpoint_folder(folder: Path) -> None:
+    """Check that a checkpoint may be written to a folder: it is missing or empty, or holds one.
+
+    Raises:
+        FileExistsError: it holds something else.
+    """
+    _saved_folder.refuse_others("folder", folder, _OUR_FILES)
+    _refuse_others(folder)
+
+
 def read_card(folder: str | os.PathLike[str], kind: str) -> Card:
     """Read the card of a checkpoint; `kind` is the name of its class.
 
@@ -69,7 +88,9 @@ def read_card(folder: str | os.PathLike[str], kind: str) -> Card:
         if not _saved_folder.is_version(card["version"], (_VERSION,)):
             raise FormatError(f"version is {card['version']!r}, this release reads {_VERSION}")
         if card["class"] != kind:
-            raise FormatError(f"it describes a {card['class']}")
+            raise FormatError(f"it describes a saved {card['class']}")
+    except FormatError as error:
+        raise FormatError(f"{path} is not the card of a {kind}: {error}") from None
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise FormatError(f"{path} is not the card of a {kind}: {error!r}") from error
     return card

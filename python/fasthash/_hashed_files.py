@@ -21,7 +21,7 @@ from fasthash._durable import check_writable
 from fasthash._extras import needs_extra
 from fasthash._photo_files import Broken, Found, check_photo_folder, check_regular, reason
 from fasthash._progress import is_watched, width
-from fasthash._saved_folder import CARD_NAME
+from fasthash._saved_folder import CARD_NAME, refuse_others
 from fasthash.threads import get_num_threads
 
 with needs_extra("dedup"):
@@ -209,6 +209,7 @@ def loaded(known: HashedFiles[_Hash], state: str | os.PathLike[str] | None, kind
     if not alone:
         place /= f"{kind}-{hashlib.blake2b(os.fsencode(known.folder), digest_size=8).hexdigest()}"
     check_writable("state", place)
+    refuse_others("state", place)
     known.load(place)
     return place
 

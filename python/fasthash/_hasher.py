@@ -76,7 +76,7 @@ class Hasher(nn.Module):
 
         Raises:
             TypeError: `record` is neither a TrainingRecord nor None.
-            FileExistsError: `folder` holds something else with a card, such as an index, or a store.
+            FileExistsError: `folder` holds something else, such as an index or a store.
             OSError: a file cannot be written.
         """
         if not isinstance(record, (TrainingRecord, type(None))):

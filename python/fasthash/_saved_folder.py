@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from fasthash._checks import check_path
 from fasthash._core import FormatError
 from fasthash._durable import flush, is_flushed, make_folder, put
-from fasthash._folder_lock import locked
+from fasthash._folder_lock import LOCK_NAME, locked
 
 __all__ = [
     "CARD_NAME",
@@ -37,7 +37,9 @@ __all__ = [
     "reached",
     "read_by_card",
     "read_card",
+    "refuse_others",
     "saving",
+    "stranger_in",
     "write_folder",
 ]
 
@@ -49,6 +51,8 @@ CARD_NAME = "card.json"
 _MANIFEST = "manifest"  # of a store
 _VERSION = 1
 _OUR_FILES = re.compile(r"((codes|shard-\d{5,})-[0-9a-f]{16}\.fh|vectors-[0-9a-f]{16}\.npy|card-[0-9a-f]{16}\.json)")
+# Drafts that killed saves of an index and of safetensors leave; and states of several folders below a state.
+_ALSO_OURS = re.compile(r"\.fasthash-.*\.tmp|\.tmp\w+|(photos|videos)-[0-9a-f]{16}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _HEAD = 1 << 12  # covers the header of every file that we write; an index header has the checksums of its sections
 _N_SAMPLES, _SAMPLE = 256, 1 << 9
@@ -78,7 +82,7 @@ def write_folder(
         The new card, or the card that was kept, as `read_card` returns it.
 
     Raises:
-        FileExistsError: `folder` holds something else with a card, or a store.
+        FileExistsError: `folder` holds something else.
         OSError: the operating system refused a step.
     """
     check_path("folder", folder)
@@ -113,10 +117,11 @@ def saving(folder: Path, ours: re.Pattern[str], files_of: Callable[[Card], set[s
         token: string that only the names of the new files contain.
 
     Raises:
-        FileExistsError: the folder is that of a store, or of an index in shards, which has no card.
+        FileExistsError: as of `refuse_others`; or the folder is that of a store, or of an index in shards.
     """
     if (folder / _MANIFEST).exists():
         raise FileExistsError(f"folder={os.fspath(folder)!r} holds something else: a {_MANIFEST}, as stores have")
+    refuse_others("folder", folder, ours)
     make_folder(folder)
     with locked(folder) as alone:
         try:
@@ -125,6 +130,28 @@ def saving(folder: Path, ours: re.Pattern[str], files_of: Callable[[Card], set[s
             # Until the new card is on disk, the files of the old card may still be needed.
             removable = alone and is_flushed(folder)
             _remove_leftovers(folder, ours, files_of, "" if removable else token)
+
+
+def refuse_others(name: str, folder: Path, ours: re.Pattern[str] = _OUR_FILES) -> None:
+    """Check that a folder, the argument `name`, has a card, or holds nothing but what killed saves left.
+
+    Args:
+        ours: pattern of the names of files that saves of this kind write.
+
+    Raises:
+        FileExistsError: it holds something else.
+    """
+    if (folder / CARD_NAME).exists():
+        return
+    kept = (LOCK_NAME, CARD_NAME)  # another save may have put the card meanwhile
+    if other := stranger_in(folder, lambda name: name in kept or ours.fullmatch(name) or _ALSO_OURS.fullmatch(name)):
+        raise FileExistsError(f"{name}={os.fspath(folder)!r} holds something else: {other}")
+
+
+def stranger_in(folder: Path, is_ours: Callable[[str], object]) -> str:
+    """The first name in a folder that is not ours; empty if there is none, or no folder."""
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    return next((name for name in names if not is_ours(name)), "")
 
 
 def read_by_card(read: Callable[[], _AnyCard], load: Callable[[_AnyCard], _Loaded]) -> _Loaded:
@@ -190,7 +217,7 @@ def read_card(folder: str | os.PathLike[str], kind: str) -> Card:
     try:
         card = parsed(path.read_text(encoding="utf-8"))
         if card["class"] != kind:
-            raise FormatError(f"it describes a {card['class']}")
+            raise FormatError(f"it describes a saved {card['class']}")
         if not is_version(card["version"], (_VERSION,)):
             raise FormatError(f"version is {card['version']!r}, this release reads {_VERSION}")
         if card.pop("sha256") != _checksum_of(card):
@@ -199,6 +226,8 @@ def read_card(folder: str | os.PathLike[str], kind: str) -> Card:
             _check_entry(name, entry)
         if len(_files_of(card)) != len(card["files"]):
             raise FormatError("it names a file twice")
+    except FormatError as error:
+        raise FormatError(f"{path} is not the card of a {kind}: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise FormatError(f"{path} is not the card of a {kind}: {error!r}") from error
     return card

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasthash._checkpoint import check_checkpoint_folder
 from fasthash._checks import check_choice, check_path
 from fasthash._durable import check_writable
 from fasthash._experiment import AUGMENTATIONS, DATA, LOSSES, Experiment, Ties
@@ -133,6 +134,7 @@ def run_training(
     writes = int(os.environ.get("RANK", 0)) == 0  # the first of several processes writes for all
     if writes:
         check_writable("folder", folder, (_SETTINGS, _SPLIT, _STATE))
+        check_checkpoint_folder(folder / "encoder")
     split = experiment.split(image_transform(experiment.image_size, *preprocessing_of(experiment.backbone)))
     check_same_images(split.sha256, folder)
     images, validation = _training_images(experiment, split)

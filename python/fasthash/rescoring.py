@@ -320,7 +320,7 @@ class RescoringIndex:
             folder: folder for this index alone, made if missing. An index that was loaded from it remains usable.
 
         Raises:
-            FileExistsError: `folder` holds something else with a card, such as an encoder, or a store.
+            FileExistsError: `folder` holds something else, such as an encoder or a store.
             OSError: the operating system refused a step.
         """
         state = self._state

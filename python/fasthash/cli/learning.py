@@ -364,11 +364,12 @@ def encode(
 
 
 def _check_replaceable(save: Path) -> None:
-    """Check that the folder for an encoder is one, and holds no saved object of another kind."""
-    from fasthash._checkpoint import CARD_NAME, read_card
+    """Check that the folder for an encoder is one, and holds nothing but an encoder."""
+    from fasthash._checkpoint import CARD_NAME, check_checkpoint_folder, read_card
 
     if save.exists() and not save.is_dir():
         raise NotADirectoryError(f"--save must be a folder, got the file {save}")
+    check_checkpoint_folder(save)
     if (save / CARD_NAME).exists():
         read_card(save, "HashEncoder")
 

@@ -19,6 +19,7 @@ from fasthash._core import FormatError
 from fasthash._folder_kinds import SHARDS_BEGINNING
 from fasthash._hier_index import HierIndex
 from fasthash._index_options import IndexSettings, Memory, Metric, Plan
+from fasthash._saved_folder import stranger_in
 from fasthash._saved_kinds import MAX_SHARDS, SHARD_RULE
 from fasthash.store.copying import verify_files
 from fasthash.store.files import LOCK, put_manifest
@@ -152,8 +153,8 @@ def refuse_others(folder: Path) -> None:
     for name in names:
         if _SHARD.fullmatch(name):
             raise FileExistsError(f"store={str(folder)!r} holds shards, but no manifest; restore it or remove them")
-        if name != LOCK and not _DRAFT.fullmatch(name):
-            raise FileExistsError(f"store={str(folder)!r} holds something else: {name}")
+    if other := stranger_in(folder, lambda name: name == LOCK or _DRAFT.fullmatch(name)):
+        raise FileExistsError(f"store={str(folder)!r} holds something else: {other}")
 
 
 def refuse_stores(folder: Path) -> None:

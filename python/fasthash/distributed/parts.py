@@ -18,7 +18,7 @@ from fasthash._core import FormatError
 from fasthash._durable import put
 from fasthash._folder_lock import locked
 from fasthash._npy import read_npz
-from fasthash._saved_folder import CARD_NAME, write_folder
+from fasthash._saved_folder import CARD_NAME, refuse_others, write_folder
 from fasthash._saved_kinds import load_folder
 
 __all__ = ["EncodedPart", "EncodedParts"]
@@ -81,6 +81,7 @@ class EncodedParts:
         if not (folder / CARD_NAME).exists():
             if folder.is_dir() and any(folder.glob("part-*.npz")):
                 raise FileExistsError(f"output={os.fspath(folder)!r} holds parts without a {CARD_NAME}")
+            refuse_others("output", folder)
             write_folder(folder, _KIND, facts, {}, replace=False)
         try:
             parts = cls(folder)

@@ -38,7 +38,7 @@ class Saving(Sharded):
             folder: folder for this index alone, made if missing.
 
         Raises:
-            FileExistsError: `folder` holds a store or its shards, or something else with a card, such as an encoder.
+            FileExistsError: `folder` holds something else, such as an encoder, a store or its shards.
             OSError: the operating system refused a step, or this process does not see a file that an actor wrote.
             ShardLostError: no copy of a shard is left.
             ValueError: the index is closed.

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from fasthash._durable import flush, named_in_errors, write_all
 from fasthash._folder_lock import hold_file, is_held, release_file, share_file, try_remove
+from fasthash._saved_folder import stranger_in
 from fasthash.store.manifest import MANIFEST, OUR_FILES
 
 __all__ = [
@@ -147,13 +148,13 @@ def refuse_strangers(folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"path={str(folder)!r} is a file, not the folder of a store")
-    for path in sorted(folder.iterdir()) if folder.exists() else []:
+    for path in folder.iterdir() if folder.exists() else []:
         if OUR_FILES.fullmatch(path.name) and not path.name.endswith(".draft"):
             raise FileExistsError(
                 f"path={str(folder)!r} holds files of a store, but no manifest; restore {MANIFEST!r} or remove them"
             )
-        if path.name != LOCK and not OUR_FILES.fullmatch(path.name):
-            raise FileExistsError(f"path={str(folder)!r} is no store, but holds something else: {path.name}")
+    if other := stranger_in(folder, lambda name: name == LOCK or OUR_FILES.fullmatch(name)):
+        raise FileExistsError(f"path={str(folder)!r} is no store, but holds something else: {other}")
 
 
 class SharedFile:
