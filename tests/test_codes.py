@@ -50,6 +50,12 @@ def test_integers_are_accepted_as_bits():
         (lambda: fh.pack_bits(np.full((2, 8), 0.5)), TypeError, "bits must be a bool.*float64; .*sign_codes"),
         (lambda: fh.pack_bits(np.eye(8)), TypeError, r"bits must be a bool.*float64; fasthash.pack_bits\(bits > 0\)"),
         (lambda: fh.pack_bits([["a"] * 8]), TypeError, "bits must be a bool or integer array"),
+        (
+            lambda: fh.pack_bits(["0101"]),
+            TypeError,
+            r"<U4; fasthash.pack_bits\(\[\[int\(bit\) for bit in text\]",
+        ),
+        (lambda: fh.pack_bits([]), ValueError, r"tell the width .* for no codes, give shape \(0, n_bits\)$"),
         (lambda: fh.pack_bits(np.full((1, 8), 2)), ValueError, "only zeros and ones, found 2"),
         (lambda: fh.pack_bits(np.full((1, 8), -1)), ValueError, r"only zeros and ones, found -1; .*bits >= 0\)"),
         (lambda: fh.pack_bits([[-1, 2]]), ValueError, "only zeros and ones, found -1$"),

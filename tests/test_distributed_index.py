@@ -661,6 +661,24 @@ def test_the_commands(cluster, tmp_path, monkeypatch):
         assert (code, message in printed) == (2, True), printed
 
 
+def test_ray_that_does_not_start_is_one_line(monkeypatch):
+    """Ray raises a bare Exception, and may do so over several lines."""
+    ray = pytest.importorskip("ray", reason="needs the extra ray")
+    from fasthash.distributed import _ray
+
+    def fail(error):
+        raise error
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: fail(Exception("The current node timed out\nduring startup.")))
+    with pytest.raises(ConnectionError, match=r"^Ray does not start: The current node timed out during startup\.$"):
+        _ray.start()
+    for error in (ConnectionError("no cluster"), ValueError("address must be ...")):  # which are clear as they are
+        monkeypatch.setattr(ray, "init", lambda error=error, **options: fail(error))
+        with pytest.raises(type(error), match=f"^{error}$"):
+            _ray.start()
+
+
 def test_nodes_are_chosen_apart():
     pytest.importorskip("ray", reason="needs the extra ray")
     from fasthash.distributed.fleet import choose_node

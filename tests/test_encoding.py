@@ -127,6 +127,9 @@ def test_exports_are_checked(encoder, tmp_path, monkeypatch):
         encoder.export("tflite", tmp_path / "encoder")
     with pytest.raises(TypeError, match="path must be a path, got 5"):
         encoder.export("torchscript", 5)
+    for form in ("torchscript", "onnx"):
+        with pytest.raises(FileNotFoundError, match=r"^path='.*x\.pt' must be in a folder that exists$"):
+            encoder.export(form, tmp_path / "no" / "x.pt")
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'fasthash-search\[export\]'"):
         encoder.export("onnx", tmp_path / "encoder.onnx")

@@ -85,6 +85,25 @@ def test_within_a_radius(radius, search, n_bits):
         assert (distances[row] * n_bits).round().tolist() == list(wanted[:n])
 
 
+def test_results_are_sorted_with_and_without_the_argument():
+    rng = np.random.default_rng(0)
+    bits = rng.integers(0, 2, (200, 12))
+    for kind, name in ((HammingNeighbors, "hamming"), (JaccardNeighbors, "jaccard")):
+        ours = kind(radius=0.4).fit(bits)
+        theirs = NearestNeighbors(radius=0.4, metric=name).fit(bits.astype(bool))
+        expected, _ = theirs.radius_neighbors(bits[:5].astype(bool), sort_results=True)
+        for sort_results in (True, False):
+            distances, rows = ours.radius_neighbors(bits[:5], sort_results=sort_results)
+            for row, (one, other) in enumerate(zip(distances, expected, strict=True)):
+                np.testing.assert_array_equal(one, other)
+                assert rows[row].tolist() == ours.radius_neighbors(bits[:5])[1][row].tolist()
+            graph = ours.radius_neighbors_graph(bits, sort_results=sort_results)
+            assert (graph != ours.radius_neighbors_graph(bits)).nnz == 0
+        for search in (ours.radius_neighbors, ours.radius_neighbors_graph):
+            with pytest.raises(TypeError, match="sort_results must be True or False, got 1"):
+                search(bits, sort_results=1)
+
+
 @pytest.mark.parametrize("search", SEARCHES)
 def test_graph_of_the_nearest(search):
     ours, theirs, _ = both(64)

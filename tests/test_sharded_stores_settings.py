@@ -87,6 +87,25 @@ def test_an_index_opens_again_with_its_metric(tmp_path, metric, n_bits):
         same(index, one, queries)
 
 
+def test_what_an_index_in_shards_does_not_have(tmp_path):
+    with (
+        new(tmp_path / "index") as index,
+        pytest.raises(TypeError, match="max_compared must be left out for"),
+    ):
+        index.search(np.zeros((1, 4), np.uint8), max_compared=0.5)
+
+
+def test_nothing_is_saved_among_other_files(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("mine")
+    with new(tmp_path / "index") as index:
+        with pytest.raises(FileExistsError, match=r"^folder='.*' holds something else: thesis\.txt$"):
+            index.save(tmp_path / "mine")
+        assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+        index.save(tmp_path / "saved")
+        index.save(tmp_path / "saved")  # in place of itself
+
+
 def test_an_error_makes_no_folder(tmp_path):
     for options, message in (
         ({"metric": "dice"}, "metric must be one of 'hamming', 'jaccard', got 'dice'"),

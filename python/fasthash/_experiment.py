@@ -18,7 +18,6 @@ import numpy as np
 from fasthash._checks import (
     check_bool,
     check_choice,
-    check_fraction,
     check_level_bits,
     check_not_negative,
     check_path,
@@ -187,8 +186,8 @@ class Experiment(TrainingSettings):
             raise ValueError("gradient_checkpointing must be False with freeze_backbone, got True")
         check_bool("batch_norm", self.batch_norm)
         check_bool("skip_broken", self.skip_broken)
-        if check_real("hold_out", self.hold_out) != 0:
-            check_fraction("hold_out", self.hold_out)
+        if not 0 <= check_real("hold_out", self.hold_out) < 1:
+            raise ValueError(f"hold_out must be at least 0 and below 1, got {self.hold_out!r}")
         self._keep("image_size", check_image_size(self.image_size))
         self._keep("level_bits", list(check_level_bits(self.level_bits)))
         self._keep("hold_out", float(self.hold_out))

@@ -24,6 +24,8 @@ def export(encoder: Hasher, image_size: int, form: str, path: str | os.PathLike[
     """Write an encoder to a file, in eval mode; arguments and errors as of `HashEncoder.export`."""
     check_choice("form", form, FORMS)
     check_path("path", path)
+    if not Path(path).parent.is_dir():
+        raise FileNotFoundError(f"path={os.fspath(path)!r} must be in a folder that exists")
     if form == "onnx":
         with needs_extra("export"):
             import onnx  # noqa: F401

@@ -43,6 +43,8 @@ def pack_bits(bits: ArrayLike) -> NDArray[np.uint8]:
     array = as_array("bits", bits)
     if array.dtype.kind not in "biu":
         hint = hint_of_floats("bits", array) if array.dtype.kind == "f" else ""
+        if array.dtype.kind == "U":
+            hint = "; fasthash.pack_bits([[int(bit) for bit in text] for text in bits]) packs text of 0 and 1"
         raise TypeError(f"bits must be a bool or integer array of zeros and ones, got dtype {array.dtype}{hint}")
     _check_bit_axis("bits", array.shape)
     if array.dtype.kind != "b" and array.size and (array.min() < 0 or array.max() > 1):
@@ -139,5 +141,7 @@ def _packer(array: NDArray[Any]) -> str:
 def _check_bit_axis(name: str, shape: tuple[int, ...]) -> None:
     if len(shape) not in (1, 2):
         raise ValueError(f"{name} must have shape (n, n_bits) or (n_bits,), got {shape}")
+    if shape == (0,):
+        raise ValueError(f"{name} must tell the width of a code, got shape (0,); for no codes, give shape (0, n_bits)")
     if shape[-1] == 0:
         raise ValueError(f"{name} must have at least one bit in its last axis, got shape {shape}")

@@ -290,6 +290,7 @@ class HashEncoder(Hasher):
             The path.
 
         Raises:
+            FileNotFoundError: the folder of the file does not exist.
             MissingExtraError: the packages of the extra `export` are not installed.
             TypeError, ValueError: an argument is not as described.
 

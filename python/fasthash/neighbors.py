@@ -143,7 +143,11 @@ class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return (self._in_unit(distances), rows) if return_distance else rows
 
     def radius_neighbors(
-        self, X: ArrayLike | None = None, radius: float | None = None, return_distance: bool = True
+        self,
+        X: ArrayLike | None = None,
+        radius: float | None = None,
+        return_distance: bool = True,
+        sort_results: bool = False,
     ) -> Any:
         """Find all training samples within a radius of each sample, always ordered by (distance, row).
 
@@ -151,6 +155,7 @@ class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             X: samples `(nq, n_features)`; None for the training samples.
             radius: largest distance that is found, from 0, in the unit of the distances; None takes the constructor's.
             return_distance: also return the distances.
+            sort_results: as of scikit-learn; without effect, as results are always ordered.
 
         Returns:
             Distances and rows, object arrays `(nq,)` of arrays as of `kneighbors`; the rows alone with
@@ -161,6 +166,7 @@ class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             TypeError, ValueError: as of `fit`; `X` has other columns than the training samples; `radius` is negative or
                 not finite.
         """
+        check_bool("sort_results", sort_results)
         offsets, distances, rows = self._within(X, radius)
         found = _split(rows, offsets)
         return (_split(self._in_unit(distances), offsets), found) if return_distance else found
@@ -187,7 +193,11 @@ class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return self._graph(RangeResult(offsets, distances.ravel(), rows.ravel()), mode)
 
     def radius_neighbors_graph(
-        self, X: ArrayLike | None = None, radius: float | None = None, mode: Mode = "connectivity"
+        self,
+        X: ArrayLike | None = None,
+        radius: float | None = None,
+        mode: Mode = "connectivity",
+        sort_results: bool = False,
     ) -> csr_matrix:
         """The graph of `radius_neighbors` as a sparse matrix.
 
@@ -195,6 +205,7 @@ class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             X: as of `radius_neighbors`.
             radius: as of `radius_neighbors`.
             mode: as of `kneighbors_graph`.
+            sort_results: as of `radius_neighbors`.
 
         Returns:
             As `kneighbors_graph`.
@@ -203,6 +214,7 @@ class HammingNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             NotFittedError, TypeError, ValueError: as of `radius_neighbors`; `mode` is unknown.
         """
         check_choice("mode", mode, ("connectivity", "distance"))
+        check_bool("sort_results", sort_results)
         return self._graph(self._within(X, radius), mode)
 
     def transform(self, X: ArrayLike) -> csr_matrix:

@@ -27,7 +27,7 @@ def start(address: str | None = None) -> None:
             not set, starts a local cluster that ends with the process.
 
     Raises:
-        ConnectionError: no cluster answers at the address.
+        ConnectionError: no cluster answers at the address, or Ray does not start.
     """
     if ray.is_initialized():
         return
@@ -35,7 +35,12 @@ def start(address: str | None = None) -> None:
     alone = address is None and not os.environ.get("RAY_ADDRESS")
     # Without "local", Ray would join the latest cluster on this machine.
     options = {"address": "local", "include_dashboard": False} if alone else {"address": address}
-    ray.init(log_to_driver=False, logging_level="warning", **options)
+    try:
+        ray.init(log_to_driver=False, logging_level="warning", **options)
+    except (ConnectionError, TypeError, ValueError):
+        raise
+    except Exception as error:  # Ray has no class for it
+        raise ConnectionError(f"Ray does not start: {' '.join(str(error).split())}") from error
 
 
 def shared(array: Any) -> Any:

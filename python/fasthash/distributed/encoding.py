@@ -107,8 +107,10 @@ def encode_images(
     check_positive("num_cpus", num_cpus)
     check_not_negative("num_gpus", num_gpus)
     check_bool("progress", progress)
-    if workers is not None:
-        check_int("workers", workers, 0)
+    if workers is not None and check_int("workers", workers, 0) == 0:
+        for name, value, default in (("num_cpus", num_cpus, 1), ("num_gpus", num_gpus, 0), ("address", address, None)):
+            if value != default:
+                raise ValueError(f"{name} must be left out with workers=0, which starts no worker, got {value!r}")
     images = Source(os.path.abspath(source), format, part_size, column, key_column, Limits(max_bytes, max_pixels))
     if part_size % batch_size:
         raise ValueError(f"part_size must be a multiple of batch_size={batch_size}, got {part_size}")

@@ -88,6 +88,7 @@ class Searching(Sharded):
         *,
         keep: float | None = None,
         keep_mode: KeepMode = "node_ratio",
+        max_compared: float | None = None,
         allow: Allow = None,
         stats: bool = False,
         partial: bool = False,
@@ -102,6 +103,7 @@ class Searching(Sharded):
                 prefixes of all shards (all levels but the last). The first pruned search after a change collects these
                 prefixes; so does every pruned search with an array as `allow=`.
             keep_mode: as in `HierIndex.search`.
+            max_compared: must be None; only an index without shards can stop early.
             allow: ids that the search may return, as in `HierIndex.search`. The ids of an `IdFilter` are sent once.
             stats: also return the work done, added up over all shards.
             partial: if shards are lost, search the remaining shards instead of raising an error.
@@ -111,12 +113,15 @@ class Searching(Sharded):
             `PartialResult` of that.
 
         Raises:
-            TypeError: wrong dtype of `queries` or `allow`, `k` is not an integer, `keep` is not a number.
+            TypeError: wrong dtype of `queries` or `allow`, `k` is not an integer, `keep` is not a number, or
+                `max_compared` is given.
             ValueError: wrong shape, `k` or `keep` out of range, unknown `keep_mode`, or `keep` with another metric than
                 `"hamming"`.
             MemoryError: the results would take more memory than there is.
             ShardLostError: no copy of a shard is left.
         """
+        if max_compared is not None:
+            raise TypeError(f"max_compared must be left out for an index in shards, got {max_compared!r}")
         array = check_queries(own_array("queries", queries), self.n_bits)
         k = check_k(k, len(array))
         share = check_keep(keep, keep_mode)
