@@ -245,6 +245,19 @@ def test_search_options(run, codes, index):
     assert "threads: 1;" in run("search codes.fh queries.npy --threads 1").stderr
 
 
+def test_keep_without_levels_says_that_it_is_exact(run, codes):
+    ok(run("build codes.npy -o one.fh"))
+    ok(run("build codes.npy -o two.fh --levels 8,56"))
+    for line, noted in (
+        ("search one.fh queries.npy --keep 0.1", True),
+        ("search one.fh queries.npy", False),
+        ("search two.fh queries.npy --keep 0.1", False),
+    ):
+        result = run(line)
+        ok(result)
+        assert ("--keep prunes nothing in an index of one level: this search is exact" in result.stderr) == noted
+
+
 def test_places_that_stay_empty_are_left_out(run, tmp_path, codes):
     np.save(tmp_path / "two.npy", codes[:2])
     ok(run("build two.npy"))
@@ -297,6 +310,18 @@ def test_codes_from_a_pipe_need_an_output(run, tmp_path, codes):
         ("build codes.npy --ids allowed.npy", "--ids must have shape (3000,), one for each code, got (1000,)"),
         ("build codes.npy --ids hashes.txt", "hashes.txt is no .npy file"),
         ("build codes.npy -o nowhere/codes.fh", "nowhere is no folder"),
+        ("build nowhere/missing.npy", "nowhere/missing.npy does not exist"),
+        *(
+            (
+                f"build codes.npy -o out{end}",
+                f"--output must be named as an index, such as out.fh, got out{end}: ",
+            )
+            for end in (".npz", ".csv", ".bin")
+        ),
+        ("search flat.fh queries.npy -o found.csv", "--output must end in .npz, got found.csv; --csv and --json print"),
+        ("build codes.npy --ray --shards 0", "--shards must be at least 1, got 0"),
+        ("search shards queries.npy --ray --replicas 0", "--replicas must be at least 1, got 0"),
+        ("build codes.npy --format hex", "codes.npy must be UTF-8 text, but is binary; --format npy reads it"),
         (
             "build flat.fh -o out.fh",
             "flat.fh is an index, not a file of codes; fasthash export writes its codes to one",

@@ -234,6 +234,17 @@ def test_utf_16_is_named(tmp_path):
                 read_codes(tmp_path / name)
 
 
+def test_binary_files_are_not_called_text(tmp_path):
+    np.save(tmp_path / "codes.npy", np.zeros((3, 8), np.uint8))
+    np.savez(tmp_path / "codes.npz", codes=np.zeros((3, 8), np.uint8))
+    for form in ("npy", "npz"):
+        with pytest.raises(ValueError, match=f"{form} must be UTF-8 text, but is binary; the format '{form}' reads"):
+            read_codes(tmp_path / f"codes.{form}", "hex")
+    for content in (b"\0" * 20, b"ab\0\0cd\n", b"\x7fELF\2\1\1\0\0\0\0\0\0\0\0\0\3\0>\0"):
+        with pytest.raises(ValueError, match=r"^standard input must be UTF-8 text, but is binary$"):
+            read_codes(io.BytesIO(content))
+
+
 @pytest.mark.parametrize(
     ("options", "text", "message"),
     [

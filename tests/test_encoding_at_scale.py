@@ -473,5 +473,57 @@ def test_shards_by_command(run, encoder, tmp_path):
 def test_options_that_need_ray(run, tmp_path):
     for option in ("address", "format", "column", "key-column", "part-size", "num-gpus"):
         result = run("encode", tmp_path, tmp_path, tmp_path / "codes.npz", f"--{option}", "1")
-        assert result.exit_code == 1
+        assert result.exit_code == 2
         assert f"--{option} needs --ray" in result.output
+
+
+def test_options_of_workers_without_a_worker(encoder, few, tmp_path):
+    for option, value in (("num_gpus", 1), ("num_cpus", 2), ("address", "auto")):
+        message = f"^{option} must be left out with workers=0, which starts no worker, got {value!r}$"
+        with pytest.raises(ValueError, match=message):
+            encode(few, encoder, tmp_path / "codes", **{option: value})
+    assert not (tmp_path / "codes").exists()
+
+
+def test_sizes_that_do_not_fit_name_the_options(run, encoder, few, tmp_path):
+    encoder.save(tmp_path / "encoder")
+    result = run("encode", tmp_path / "encoder", few, tmp_path / "codes", "--ray", "--part-size", 100)
+    assert "--part-size must be a multiple of --batch-size 64, got 100" in result.output
+
+
+def test_parts_are_not_written_among_other_files(encoder, few, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"^output='.*' holds something else: thesis\.txt$"):
+        encode(few, encoder, tmp_path / "mine")
+    assert files(tmp_path / "mine") == {"thesis.txt": b"mine"}
+
+
+def test_an_index_of_parts_by_command(run, encoder, folder, tmp_path):
+    """Parts are read as the codes of a file, and name them in a store."""
+    codes, keys = together(encode(folder, encoder, tmp_path / "codes"))
+    bits = codes.shape[1] * 8
+    assert run("build", tmp_path / "codes").exit_code == 0
+    np.testing.assert_array_equal(fh.load(tmp_path / "codes.fh").to_arrays()[0], codes)
+    assert run("build", tmp_path / "codes", "-o", tmp_path / "codes.fhs").exit_code == 0
+    with fh.Store(tmp_path / "codes.fhs") as store:
+        assert store.keys(store.ids(keys)).tolist() == keys
+        np.testing.assert_array_equal(store.reconstruct(store.ids(keys)), codes)
+    for options, message in (
+        (["--bits", bits + 8], f"codes holds codes of {bits} bits, expected {bits + 8}"),
+        (["--column", "a"], "codes holds parts of codes: leave out --array, --column and --notation"),
+        (["--format", "npy"], "codes is a folder; fasthash encode makes codes of photos"),
+    ):
+        result = run("build", tmp_path / "codes", "--force", *options)
+        assert result.exit_code == 1
+        assert message in result.output
+    (tmp_path / "codes/part-000002.npz").unlink()
+    result = run("build", tmp_path / "codes", "--force")
+    assert "lacks 1 of 4 parts: encoding was stopped" in result.output
+
+
+def test_another_saved_folder_is_named(encoder, few, tmp_path):
+    encode(few, encoder, tmp_path / "codes")
+    message = r"card\.json is not the card of a HashEncoder: it describes a saved EncodedParts$"
+    with pytest.raises(fh.FormatError, match=message):
+        type(encoder).load(tmp_path / "codes")

@@ -116,13 +116,25 @@ def test_the_command(photos, tmp_path, monkeypatch):
     code, output = run("encode", tmp_path / "encoder", photos, tmp_path / "again.npz")
     assert code == 0, output
 
-    for wrong, message in (
-        ([tmp_path / "encoder", photos, tmp_path / "c.npz", "--bits", 8], "--bits needs 'package' as the encoder"),
-        (["package", photos, tmp_path / "c", "--ray"], "--ray needs the folder of a checkpoint, got 'package'"),
-        (["package", photos, tmp_path / "c.npz", "--bits", 12], "must be a multiple of 8, got 12"),
-        (["package", photos, tmp_path / "c.npz", "--save", photos], "photos"),
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/chapter.txt").write_text("mine")
+    for wrong, message, expected in (
+        ([tmp_path / "encoder", photos, tmp_path / "c.npz", "--bits", 8], "--bits needs 'package' as the encoder", 2),
+        (["package", photos, tmp_path / "c", "--ray"], "--ray needs the folder of a checkpoint, got 'package'", 2),
+        (["package", photos, tmp_path / "c.npz", "--bits", 12], "must be a multiple of 8, got 12", 1),
+        (["package", photos, tmp_path / "c.npz", "--save", photos], "photos", 1),
+        (
+            ["package", photos, tmp_path / "c.npz", "--save", tmp_path / "thesis", "--force"],
+            "thesis' holds something else: chapter.txt",
+            1,
+        ),
+        (
+            [tmp_path / "encoder", photos, tmp_path / "c.npz", "--index", tmp_path / "c.npy"],
+            "--index must be named as an index, such as c.fh",
+            1,
+        ),
     ):
         code, output = run("encode", *wrong)
-        assert code == 1
+        assert code == expected
         assert message in output
         assert not (tmp_path / "c.npz").exists()

@@ -22,6 +22,7 @@ from fasthash.perceptual import codes_of_array, codes_of_bytes
 __all__ = ["read_parquet", "read_text", "table_rows"]
 
 _LINES = 1 << 16  # that are read at once
+_BEGINNINGS = {b"\x93NUMPY": "npy", b"PK\3\4": "npz", b"PAR1": "parquet"}
 
 
 class _Code(NamedTuple):
@@ -80,8 +81,7 @@ def _decoded(lines: Iterable[bytes], name: str, watch: Callable[[int], object] |
     n_read = 0
     for number, line in enumerate(lines):
         if number == 0:
-            if line.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in line:
-                raise ValueError(f"{name} must be UTF-8 text, but is UTF-16; iconv -f UTF-16 -t UTF-8 makes it so")
+            _check_text(name, line)
             line = line.removeprefix(b"\xef\xbb\xbf")
         n_read += len(line)
         if watch is not None and number % _LINES == _LINES - 1:
@@ -90,6 +90,21 @@ def _decoded(lines: Iterable[bytes], name: str, watch: Callable[[int], object] |
         yield line.decode("utf-8", "backslashreplace")
     if watch is not None and n_read:
         watch(n_read)
+
+
+def _check_text(name: str, line: bytes) -> None:
+    """Check the first line of a file that should be UTF-8 text.
+
+    Raises:
+        ValueError: it is UTF-16, which its mark tells or a NUL in each character, or not text.
+    """
+    form = next((form for beginning, form in _BEGINNINGS.items() if line.startswith(beginning)), None)
+    nuls = [set(line[first::2]) == {0} for first in (0, 1)]
+    if form is None and (line.startswith((b"\xff\xfe", b"\xfe\xff")) or nuls[0] != nuls[1]):
+        raise ValueError(f"{name} must be UTF-8 text, but is UTF-16; iconv -f UTF-16 -t UTF-8 makes it so")
+    if form is not None or b"\0" in line:
+        advice = f"; the format {form!r} reads it" if form else ""
+        raise ValueError(f"{name} must be UTF-8 text, but is binary{advice}")
 
 
 def _of_lines(lines: Iterator[str]) -> Iterator[_Code]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from fasthash._core import FormatError
 from fasthash._saved_folder import CARD_NAME, parsed
 
-__all__ = ["NO_INDEX", "SHARDS_BEGINNING", "folders_named", "kind_of_folder", "saved_folder_above"]
+__all__ = ["NO_INDEX", "SHARDS_BEGINNING", "class_in_card", "folders_named", "kind_of_folder", "saved_folder_above"]
 
 SHARDS_BEGINNING = b'{"class": "ShardedIndex"'  # the first bytes of the manifest of an index in shards
 NO_INDEX = re.compile(r"(.+): file (has \d+ bytes, fewer than a header|does not begin with 'FASTHASH')", re.DOTALL)
@@ -50,7 +50,7 @@ def folders_named(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> 
 def saved_folder_above(path: str | os.PathLike[str]) -> str:
     """The saved folder or store in which a path lies, at any depth; empty if there is none."""
     for folder in Path(os.path.realpath(path)).parents:
-        if _class_in_card(folder / CARD_NAME) or _begins(folder / "manifest", _MANIFEST_BEGINNING):
+        if class_in_card(folder / CARD_NAME) or _begins(folder / "manifest", _MANIFEST_BEGINNING):
             return os.fspath(folder)
     return ""
 
@@ -62,7 +62,7 @@ def kind_of_folder(folder: Path) -> str:
         return "an index in shards; fasthash.distributed.ShardedIndex.open opens it"
     if _begins(manifest, b""):
         return "a store; fasthash.Store opens it"
-    kind = _class_in_card(folder / CARD_NAME)
+    kind = class_in_card(folder / CARD_NAME)
     return f"a saved {kind}; {_OPENERS[kind]} opens it" if kind in _OPENERS else "a folder, not an index file"
 
 
@@ -75,7 +75,7 @@ def _begins(file: Path, with_bytes: bytes) -> bool:
         return False
 
 
-def _class_in_card(card: Path) -> str:
+def class_in_card(card: Path) -> str:
     """The class that a card names, unchecked; empty if there is none."""
     try:
         with open(card, "rb") as file:

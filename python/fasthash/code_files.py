@@ -22,13 +22,13 @@ from fasthash._code_writing import save_fps
 from fasthash._shown import short
 from fasthash.perceptual import codes_of_array
 
-__all__ = ["FORMATS", "NOTATIONS", "format_of", "keys_of_archive", "read_codes", "read_npy", "save_fps"]
+__all__ = ["ENDINGS", "FORMATS", "NOTATIONS", "format_of", "keys_of_archive", "read_codes", "read_npy", "save_fps"]
 
 _TEXT = (*NOTATIONS, "csv", "tsv", "fps")
 FORMATS = ("npy", "npz", *_TEXT, "parquet", "raw")
 
-_ENDINGS = {f".{format}": format for format in ("npy", "npz", "hex", "csv", "tsv", "fps", "parquet", "raw")}
-_ENDINGS |= {".txt": "hex", ".bin": "raw"}
+ENDINGS = {f".{format}": format for format in ("npy", "npz", "hex", "csv", "tsv", "fps", "parquet", "raw")}
+ENDINGS |= {".txt": "hex", ".bin": "raw"}
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
@@ -38,7 +38,7 @@ def format_of(path: str | os.PathLike[str]) -> str:
         ValueError: the ending is that of no format.
     """
     try:
-        return _ENDINGS[Path(path).suffix.lower()]
+        return ENDINGS[Path(path).suffix.lower()]
     except KeyError:
         message = f"the ending of {path} does not tell what it holds; name one of {', '.join(FORMATS)}"
         raise ValueError(message) from None

@@ -20,11 +20,13 @@ _OTHER_NAMES = {
     "n": ("threads",),  # of set_num_threads
     "n_bits": ("bits", "hash_bits"),
     "state": ("index",),
+    "workers": ("num_workers",),
 }
 
 # An argument in advice: `format='decimal'`, `n_bits=64`, `format='csv' or 'tsv'`, `column=`, `hold_out=0.1`.
 _ADVICE = re.compile(
-    r"\b(array|column|data|format|hold_out|n_bits|notation)=('[^']*'(?: or '[^']*')*|\d+(?:\.\d+)?)?(?=[ ,;).]|$)"
+    r"\b(array|batch_size|column|data|format|hold_out|n_bits|notation|workers)="
+    r"('[^']*'(?: or '[^']*')*|\d+(?:\.\d+)?)?(?=[ ,;).]|$)"
 )
 
 

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
+from fasthash._checks import check_width, code_bytes
+from fasthash._folder_kinds import class_in_card
 from fasthash._index_files import is_index_file
+from fasthash._saved_folder import CARD_NAME
 from fasthash._shown import for_terminal
 
 if TYPE_CHECKING:
@@ -26,6 +29,9 @@ __all__ = [
     "Format",
     "InNotation",
     "bar",
+    "check_index_name",
+    "check_input",
+    "holds_parts",
     "is_archive",
     "is_photo",
     "one_stdin",
@@ -88,17 +94,20 @@ def read(
     column: str | None = None,
     notation: Notation | None = None,
 ) -> NDArray[np.uint8]:
-    """Codes of a file, or of standard input for `-`.
+    """Codes of a file, of a folder that `fasthash encode --ray` wrote, or of standard input for `-`.
 
     Raises:
-        OSError, TypeError, ValueError: as `fasthash.code_files.read_codes`; or it is no file of codes but a folder, an
-            index or a photo.
+        OSError, TypeError, ValueError: as `fasthash.code_files.read_codes`; or it is no file of codes but another
+            folder, an index or a photo.
     """
     from fasthash.code_files import format_of, read_codes
 
     is_stdin = str(path) == "-"
-    if not is_stdin:
-        _check_file(path, format)
+    check_input(path, format)
+    if not is_stdin and path.is_dir():
+        if column is not None or notation is not None or array != "codes":
+            raise ValueError(f"{path} holds parts of codes: leave out --array, --column and --notation")
+        return _codes_of_parts(path, bits)
     name = None if format is None else format.value
     way = None if notation is None else notation.value
     place = int(column) if column is not None and column.isascii() and column.isdigit() else column
@@ -110,11 +119,15 @@ def read(
         return read_codes(source, name, bits, array=array, column=place, notation=way, watch=watch)
 
 
-def _check_file(path: Path, format: CodeFormat | None) -> None:
-    """Check that a path may be that of a file of codes, and else say which command reads it; raises as `read`."""
+def check_input(path: Path, format: CodeFormat | None) -> None:
+    """Check that a path may be that of codes, and else say which command reads it; raises as `read`."""
+    if str(path) == "-":
+        return
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     if path.is_dir():
+        if holds_parts(path) and format is None:
+            return
         if (path / "manifest").exists():
             raise IsADirectoryError(f"{path} is a store, not a file of codes; fasthash export writes its codes to one")
         raise IsADirectoryError(f"{path} is a folder; fasthash encode makes codes of photos")
@@ -122,6 +135,36 @@ def _check_file(path: Path, format: CodeFormat | None) -> None:
         raise ValueError(f"{path} is a photo; fasthash encode makes codes of photos")
     if format is None and is_index_file(path):
         raise ValueError(f"{path} is an index, not a file of codes; fasthash export writes its codes to one")
+
+
+def holds_parts(path: Path) -> bool:
+    """Whether a path is a folder that `fasthash encode --ray` wrote."""
+    return class_in_card(path / CARD_NAME) == "EncodedParts"
+
+
+def _codes_of_parts(folder: Path, bits: int | None) -> NDArray[np.uint8]:
+    import numpy as np
+
+    from fasthash.distributed import EncodedParts
+
+    parts = EncodedParts(folder)
+    n_bits = sum(parts.level_bits)
+    if bits is not None and check_width("bits", bits) != n_bits:
+        raise ValueError(f"{folder} holds codes of {n_bits} bits, expected {bits}")
+    empty = np.empty((0, code_bytes(n_bits)), np.uint8)
+    return np.concatenate([empty, *(codes for codes, _, _ in parts)])
+
+
+def check_index_name(name: str, path: Path) -> None:
+    """Check that an index file, the argument `name`, is not named as a file of codes is.
+
+    Raises:
+        ValueError: it is.
+    """
+    from fasthash.code_files import ENDINGS
+
+    if (ending := path.suffix.lower()) in ENDINGS:
+        raise ValueError(f"{name} must be named as an index, such as {path.stem}.fh, got {path}: {ending} is for codes")
 
 
 def is_photo(path: Path, format: CodeFormat | None) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fasthash import FlatIndex, HierIndex, Store, load
-from fasthash._checks import check_codes
+from fasthash._checks import check_codes, check_int
 from fasthash._shown import counted, for_terminal
 from fasthash.cli import _codes, stores
 from fasthash.cli._app import AsJson, Force, app, new_file, one_line_errors, use_threads, whole_numbers
@@ -100,7 +100,8 @@ def build(
 
     The codes are one of: an array in an .npy file, or in an .npz file as `fasthash encode` writes it: uint8
     (n, bits / 8), uint64 or int64 hashes (n,), or bool (n, bits); text with one code per line (.hex or .txt); a column
-    of a table (.csv, .tsv or .parquet); fingerprints of chemfp (.fps); or raw bytes (.bin or .raw), with --bits.
+    of a table (.csv, .tsv or .parquet); fingerprints of chemfp (.fps); raw bytes (.bin or .raw), with --bits; or the
+    folder that `fasthash encode --ray` wrote.
 
     Examples:
 
@@ -142,9 +143,12 @@ def build(
         use_threads(threads)
         if add and output is not None and not output.exists():
             raise FileNotFoundError(f"{output} does not exist, so that --add has no store to add to")
+        _check_counts(shards=shards)
+        _codes.check_input(codes, format)
         beside = codes.parent / f"{codes.stem}.{'shards' if ray else 'fh'}" if output is None else output
         otherwise = "--add adds to it" if is_store else "--force overwrites it"
         output = new_file(beside, force or add, codes, ids, keys, otherwise=otherwise)
+        _codes.check_index_name("output", output)
         _codes.one_stdin(codes, ids)
         gallery = _codes.read(codes, format, bits, array, column, notation)
         level_bits = _level_bits(levels, gallery.shape[1] * 8 if bits is None else bits)
@@ -157,7 +161,7 @@ def build(
             named, source = None, None
             if keys is not None:
                 named = stores.read_keys(keys)
-            elif _codes.is_archive(codes, format):
+            elif _codes.holds_parts(codes) or _codes.is_archive(codes, format):
                 named, source = stores.keys_for(output, codes, array, given)
             facts, seconds = stores.add_to_store(output, gallery, given, named, settings=settings)
             facts |= {} if source is None else {"keys_from": source}
@@ -265,9 +269,12 @@ def search(
             from fasthash.cli import _photo_search
 
         n_threads = use_threads(threads)
+        _check_counts(shards=shards, replicas=replicas)
         for written in (output, html):
             if written is not None:
                 new_file(written, force, index, queries, allow, encoder)
+        if output is not None and output.suffix.lower() != ".npz":
+            raise ValueError(f"output must end in .npz, got {output}; --csv and --json print text")
         if html is not None:
             _photo_search.check_page(html)
         _codes.one_stdin(queries, allow)
@@ -297,6 +304,9 @@ def search(
         most = min(10 if k is None else k, max(1, len(gallery)))
         find = _searching.finder(gallery, most, radius, keep, keep_mode, allow)
         find(query_codes[:0])  # raises for wrong arguments before anything is printed
+        if keep is not None and len(gallery.level_bits) == 1:
+            note = "--keep prunes nothing in an index of one level: this search is exact; build --levels makes levels"
+            typer.echo(note, err=True)
         results: list[Result] = []
         if output is None and html is None:
             with_keys = isinstance(gallery, Store) and gallery.info()["keys"] != "none"
@@ -344,6 +354,19 @@ def _check_options(ray: bool, **of_ray: object) -> None:
     for name, value in of_ray.items():
         if value is not None and not ray:
             raise typer.BadParameter(f"--{name} needs --ray")
+
+
+def _check_counts(**counts: int | None) -> None:
+    """Check numbers of actors before Ray starts, which takes seconds.
+
+    Raises:
+        ValueError: one is below 1, or above the most shards.
+    """
+    from fasthash._saved_kinds import MAX_SHARDS
+
+    for name, n in counts.items():
+        if n is not None:
+            check_int(name, n, minimum=1, maximum=MAX_SHARDS if name == "shards" else None)
 
 
 def _on_ray(address: str | None) -> type[ShardedIndex]:

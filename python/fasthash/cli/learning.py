@@ -25,6 +25,7 @@ from fasthash.cli._app import (
     one_line_errors,
     whole_numbers,
 )
+from fasthash.cli._codes import check_index_name
 from fasthash.cli._settings import with_options_of
 from fasthash.settings import TrainingSettings
 
@@ -282,7 +283,9 @@ def encode(
     key_column: Annotated[
         str | None, typer.Option(help="Column of names in parquet files. Default: file and row.")
     ] = None,
-    part_size: Annotated[int | None, typer.Option(help="Photos in each part. Default: 4096.")] = None,
+    part_size: Annotated[
+        int | None, typer.Option(help="Photos in each part, a multiple of --batch-size. Default: 4096.")
+    ] = None,
     num_gpus: Annotated[float | None, typer.Option(help="GPUs of each worker, such as 0.25. Default: 0.")] = None,
 ) -> None:
     """Encode all photos in a folder: codes uint8 (n, bytes) and their paths. Broken files are listed and left out.
@@ -306,18 +309,18 @@ def encode(
         part_size=part_size,
         num_gpus=num_gpus,
     )
+    if not ray and at_scale:
+        raise typer.BadParameter(f"--{next(iter(at_scale)).replace('_', '-')} needs --ray")
+    learns = str(encoder) == "package"
+    if unlabelled and not learns:
+        raise typer.BadParameter(f"--{next(iter(unlabelled)).replace('_', '-')} needs 'package' as the encoder")
+    if learns and ray:
+        raise typer.BadParameter("--ray needs the folder of a checkpoint, got 'package'")
     with one_line_errors():
         import numpy as np
 
         from fasthash.encoder import HashEncoder
 
-        if not ray and at_scale:
-            raise ValueError(f"--{next(iter(at_scale)).replace('_', '-')} needs --ray")
-        learns = str(encoder) == "package"
-        if unlabelled and not learns:
-            raise ValueError(f"--{next(iter(unlabelled)).replace('_', '-')} needs 'package' as the encoder")
-        if learns and ray:
-            raise ValueError("--ray needs the folder of a checkpoint, got 'package'")
         if not ray and output.suffix.lower() != ".npz":
             raise ValueError(f"output must end with .npz, got {str(output)!r}")
         not_an_input(output, encoder, images)
@@ -325,6 +328,7 @@ def encode(
             new_file(output, force)
         if index is not None:
             new_file(index, force, encoder, images, output)
+            check_index_name("index", index)
         if save is not None:
             new_file(save, force, images, output, index)
             _check_replaceable(save)

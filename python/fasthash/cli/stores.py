@@ -130,22 +130,26 @@ def add_to_store(
 
 
 def keys_for(output: Path, codes: Path, array: str, ids: NDArray[Any] | None) -> tuple[Any, str | None]:
-    """The keys that the archive of the codes holds, and the name of their array.
+    """The keys that the archive or the parts of the codes hold, and the name of their array.
 
     Returns:
         (None, None) if there are none; or ids are given, or the store has no keys, so that it takes none.
 
     Raises:
-        OSError, ValueError: as `keys_of_archive`.
+        OSError, ValueError: as `keys_of_archive` and of `EncodedParts`.
     """
     from fasthash.code_files import keys_of_archive
 
-    if ids is not None or str(codes) == "-" or not codes.is_file():
+    if ids is not None or str(codes) == "-" or not (codes.is_file() or codes.is_dir()):
         return None, None
     if (output / MANIFEST).exists():
         with Store(output) as store:
             if len(store) and store.info()["keys"] == "none":
                 return None, None
+    if codes.is_dir():
+        from fasthash.distributed import EncodedParts
+
+        return [key for _, keys, _ in EncodedParts(codes) for key in keys], "keys"
     found = keys_of_archive(codes, array)
     return (None, None) if found is None else (found[1], found[0])
 
