@@ -299,6 +299,16 @@ def test_a_checkpoint_is_not_written_among_other_files(tmp_path):
     assert os.listdir(tmp_path) == ["thesis.txt"]
 
 
+def test_a_checkpoint_is_written_into_a_repository(tmp_path):
+    """Those who share networks clone a repository, and save into it."""
+    (tmp_path / ".git").mkdir()
+    for name in (".gitattributes", "README.md", "LICENSE"):
+        (tmp_path / name).write_text("mine")
+    make_head().save(tmp_path)
+    assert (tmp_path / "card.json").exists()
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
 def test_a_checkpoint_does_not_replace_an_index(tmp_path):
     fh.RescoringIndex(8).save(tmp_path)
     with pytest.raises(FileExistsError, match=r"holds something else: card\.json describes a RescoringIndex"):

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from fasthash._checks import check_path
 from fasthash._core import FormatError
 from fasthash._durable import flush, is_flushed, make_folder, put
-from fasthash._folder_lock import LOCK_NAME, locked
+from fasthash._folder_lock import locked
 
 __all__ = [
     "CARD_NAME",
@@ -51,8 +51,9 @@ CARD_NAME = "card.json"
 _MANIFEST = "manifest"  # of a store
 _VERSION = 1
 _OUR_FILES = re.compile(r"((codes|shard-\d{5,})-[0-9a-f]{16}\.fh|vectors-[0-9a-f]{16}\.npy|card-[0-9a-f]{16}\.json)")
-# Drafts that killed saves of an index and of safetensors leave; and states of several folders below a state.
-_ALSO_OURS = re.compile(r"\.fasthash-.*\.tmp|\.tmp\w+|(photos|videos)-[0-9a-f]{16}")
+# What may lie in a folder before its first save: it may be a repository, or a state with those of several folders.
+# Drafts that killed saves leave, and the lock of another save, are hidden.
+_BESIDE = re.compile(r"\..*|(README|LICENSE)(\.\w+)?|(photos|videos)-[0-9a-f]{16}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _HEAD = 1 << 12  # covers the header of every file that we write; an index header has the checksums of its sections
 _N_SAMPLES, _SAMPLE = 256, 1 << 9
@@ -133,7 +134,7 @@ def saving(folder: Path, ours: re.Pattern[str], files_of: Callable[[Card], set[s
 
 
 def refuse_others(name: str, folder: Path, ours: re.Pattern[str] = _OUR_FILES) -> None:
-    """Check that a folder, the argument `name`, has a card, or holds nothing but what killed saves left.
+    """Check that a folder, the argument `name`, has a card, or holds no files of others but those of a repository.
 
     Args:
         ours: pattern of the names of files that saves of this kind write.
@@ -143,8 +144,8 @@ def refuse_others(name: str, folder: Path, ours: re.Pattern[str] = _OUR_FILES) -
     """
     if (folder / CARD_NAME).exists():
         return
-    kept = (LOCK_NAME, CARD_NAME)  # another save may have put the card meanwhile
-    if other := stranger_in(folder, lambda name: name in kept or ours.fullmatch(name) or _ALSO_OURS.fullmatch(name)):
+    # Another save may have put the card meanwhile.
+    if other := stranger_in(folder, lambda name: name == CARD_NAME or ours.fullmatch(name) or _BESIDE.fullmatch(name)):
         raise FileExistsError(f"{name}={os.fspath(folder)!r} holds something else: {other}")
 
 
