@@ -62,7 +62,6 @@ MUTANTS = [
     Mutant("waiting ties are dropped", WAITING, "hit.distance <= nearest_[hit.query]", "hit.distance < nearest_[hit.query]"),
     Mutant("waiting ties are not pushed", WAITING, "hit.distance > nearest.threshold()", "hit.distance >= nearest.threshold()"),
     Mutant("hits that waited count twice", WAITING, "entries_.push_expected(hit.row, ", "entries_.push(hit.row, "),
-    Mutant("an expected pair that is refused counts", TOPK, "        --counts_[static_cast<std::size_t>(distance)];\n        --n_within_;\n", ""),
     Mutant("an expected row has one entry", ENTRIES, "std::min(range.size(), nearest.k());", "1;"),
     Mutant("ascending ids are counted before they come", WAITING, " && nearest->order() == IdOrder::any", ""),
     Mutant("rows of hidden entries are counted", ENTRIES_H, "return visibility_.all() && ids_.n_entries()", "return ids_.n_entries()"),
