@@ -329,6 +329,20 @@ def test_a_small_share_that_fails_does_not_slow_a_large_one():
     assert nodes_visited(0.9) == alone
 
 
+def test_a_share_that_fails_does_not_slow_one_half_as_large_again():
+    rng = np.random.default_rng(10)
+    index = filled(fh.HierIndex((8, 16, 40)), rng.integers(0, 256, (30_000, 8), dtype=np.uint8), np.arange(30_000))
+    queries = rng.integers(0, 256, (100, 8), dtype=np.uint8)
+
+    def nodes_visited(keep):
+        return index.search(queries, 10, keep=keep, stats=True)[1].nodes_visited.mean()
+
+    assert nodes_visited(0.9) == 0  # a scan proves the result
+    for _ in range(8):
+        assert nodes_visited(0.6) > 0
+    assert nodes_visited(0.9) == 0
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("layout", [(8, 16, 40), (8, 8, 8, 40), (8, 16, 8)])
 @pytest.mark.parametrize("plan", ["clusters", "scan"])
