@@ -244,8 +244,9 @@ void ranks_take_the_place_of_ids() {
     const auto expect = [&](std::size_t n_bytes, std::size_t n_fresh, const char* what) {
         const gpu::Gallery* const previous = galleries.empty() ? nullptr : &galleries.back();
         const gpu::Gallery::Needs needs = gpu::Gallery::needs(*index->state(), index->metric(), previous);
-        check(needs.all == n_bytes && needs.fresh == n_fresh,
-              what + (", needs " + std::to_string(needs.all)) + ", fresh " + std::to_string(needs.fresh));
+        check(needs.all == n_bytes && needs.fresh == n_fresh, std::string(what) + ", needs " +
+                                                                  std::to_string(needs.all) + ", of them new " +
+                                                                  std::to_string(needs.fresh));
         check(on_gpu(*index, needs.all - 1, previous).streamed(), what);
         galleries.push_back(on_gpu(*index, needs.all, previous));
         const std::size_t n_all = galleries.back().device_nbytes();  // with a bit for each entry once some are removed

@@ -51,8 +51,8 @@ CARD_NAME = "card.json"
 _MANIFEST = "manifest"  # of a store
 _VERSION = 1
 _OUR_FILES = re.compile(r"((codes|shard-\d{5,})-[0-9a-f]{16}\.fh|vectors-[0-9a-f]{16}\.npy|card-[0-9a-f]{16}\.json)")
-# What may lie in a folder before its first save: it may be a repository, or a state with those of several folders.
-# Drafts that killed saves leave, and the lock of another save, are hidden.
+# A folder may hold these before its first save: the files of a repository, and in the `state` of dedup the states of
+# single folders. The drafts of killed saves and the lock of another save are hidden files.
 _BESIDE = re.compile(r"\..*|(README|LICENSE)(\.\w+)?|(photos|videos)-[0-9a-f]{16}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _HEAD = 1 << 12  # covers the header of every file that we write; an index header has the checksums of its sections

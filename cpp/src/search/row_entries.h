@@ -13,7 +13,7 @@ namespace fasthash {
 class RowEntries {
  public:
     virtual void push(std::size_t row, std::int32_t distance, TopK& nearest) const = 0;
-    /// Push the entries of a row of which one is expected. Only if mostly_one().
+    /// The same for a row whose first entry was counted by TopK::expect(). Only if mostly_one().
     virtual void push_expected(std::size_t row, std::int32_t distance, TopK& nearest) const = 0;
     /// Whether some entries are hidden.
     virtual bool restricted() const = 0;

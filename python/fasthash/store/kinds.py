@@ -105,7 +105,7 @@ def as_list(name: str, keys: Any) -> list[Key]:
 
     Raises:
         TypeError: a single string, not a sequence, a set, which has no order, or a sequence of sequences.
-        ValueError: an array with several axes, or an array of bytes, no text, some of which end in zeros.
+        ValueError: an array with several axes; or an array of bytes that are no text, where one ends in zeros.
     """
     refused = (str, bytes, bytearray, memoryview, uuid.UUID, set, frozenset)
     if isinstance(keys, refused) or not isinstance(keys, (Iterable, np.ndarray)):
