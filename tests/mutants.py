@@ -25,7 +25,7 @@ TOPK, TOPK_H = "cpp/src/search/topk.cpp", "cpp/include/fasthash/topk.h"
 SCAN, SCAN_H = "cpp/src/search/scan.cpp", "cpp/src/search/scan.h"
 SEARCH = "cpp/src/segments/segment_search.cpp"
 PRUNED, LEVELS = "cpp/src/search/pruned_search.cpp", "cpp/src/search/tree_levels.cpp"
-LEAVES = "cpp/src/search/leaf_search.cpp"
+LEVELS_H, LEAVES = "cpp/src/search/tree_levels.h", "cpp/src/search/leaf_search.cpp"
 SUBSTRING, ROW_IDS = "cpp/src/search/substring_search.cpp", "cpp/src/codes/row_ids.cpp"
 WAITING, WAITING_H = "cpp/src/search/waiting_hits.cpp", "cpp/src/search/waiting_hits.h"
 ENTRIES, ENTRIES_H = "cpp/src/search/row_entries.cpp", "cpp/src/search/row_entries.h"
@@ -97,9 +97,13 @@ MUTANTS = [
     Mutant("near prefixes are fewer than they may be", "cpp/src/codes/prefix_moments.h", "needed - 1)));", "needed - 1)) / 2);"),
     Mutant("scanned codes have ascending ids", SEARCH, "scanned && segment.ids_ascend()", "scanned"),
     Mutant("codes of unknown fate do no harm", SCAN, "if (fate == Fate::unknown) nearest", "if (fate == Fate::unknown && distance < 0) nearest"),
-    Mutant("leaves go on from totals of nodes", LEVELS, "totals_of_leaves_ = reads_leaves();", "totals_of_leaves_ = true;"),
+    Mutant("leaves go on from totals of nodes", LEVELS_H, "return at_leaves() && leaves_are_nodes();", "return at_leaves();"),
+    Mutant("groups of two nodes are listed twice", LEVELS, "std::max(next, static_cast<std::uint32_t>(groups.begin))", "static_cast<std::uint32_t>(groups.begin)"),
+    Mutant("the last leaf found is left out", LEVELS, "(leaf.distance) <= largest_total_ ? 1 : 0;", "(leaf.distance) < largest_total_ ? 1 : 0;"),
+    Mutant("a guess that finds too few is the distance", LEVELS, "if (nearest_leaves_.size() >= n_needed_)", "if (nearest_leaves_.size() >= 1)"),
+    Mutant("counts of listed leaves are those of the next total", LEVELS, "counts_[largest] = static_cast<std::size_t>(count.counts[0]);", "counts_[largest] = static_cast<std::size_t>(count.counts[1]);"),
     Mutant("the nearest leaf is left out", LEVELS, "smallest_score(n_needed_, largest_score(), guess_, count_of);", "smallest_score(n_needed_, largest_score(), guess_, count_of) - 1;"),
-    Mutant("codes are counted as nodes", "cpp/src/search/tree_levels.h", "return {leaves.begins.data(), Leaves::kMostBegins};", "return {leaves.entries.data(), leaves.most_entries};"),
+    Mutant("codes are counted as nodes", LEVELS_H, "return {leaves.begins.data(), Leaves::kMostBegins};", "return {leaves.entries.data(), leaves.most_entries};"),
     Mutant("leaves beyond the cut are kept", LEAVES, "(hit.total <= query.threshold) & (hit.prefix <= cut);", "hit.total <= query.threshold;"),
     Mutant("a guess counts as the cut", LEAVES, "query.weight_up_to(0) < query.needed && std::all_of", "std::all_of"),
     Mutant("places without leaves are hits", LEAVES, "rows_of_group({0, tree_.n_rows()}, first_row)", "rows_of_group({0, tree_.n_rows() + kGroup}, first_row)"),

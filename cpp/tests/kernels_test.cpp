@@ -339,6 +339,72 @@ void test_going_on(const std::uint8_t* groups, const std::uint8_t* prepared, con
     }
 }
 
+// Listed groups in place of runs, the last one whole or not: their totals, and those found or counted. The comparison
+// may go on after the first part, which may be all.
+void test_list(const Data& data, std::size_t q, const std::uint8_t* groups, const std::uint8_t* prepared,
+               const std::vector<CodePart>& parts, const std::vector<std::uint8_t>& weights) {
+    std::vector<std::uint32_t> listed;
+    for (std::uint32_t g = 0; g < kGroups; ++g) {
+        if (generator() % 2 == 0) listed.push_back(g);
+    }
+    if (listed.empty()) listed.push_back(static_cast<std::uint32_t>(kGroups - 1));
+    const std::size_t n_last = 1 + generator() % (2 * kGroup);  // codes from the last listed group on
+    const GroupList list{listed.data(), listed.size(), listed.back() * kGroup + n_last};
+    std::vector<std::uint8_t> expected(kRows, kUnset);
+    for (std::size_t i = 0; i < listed.size() * kGroup; ++i) {
+        const std::size_t row = listed[i / kGroup] * kGroup + i % kGroup;
+        expected[i] = row < list.n_codes ? expected_total(data, q, row, parts, 0, false) : kDropped;
+    }
+    for (const bool goes_on : {false, true}) {
+        std::uint8_t* totals = for_results.place(kRows);
+        std::fill_n(totals, kRows, kUnset);
+        std::vector<CodePart> after(parts.begin() + (goes_on ? 1 : 0), parts.end());
+        const std::size_t first = after.empty() ? 0 : after[0].first_byte;
+        if (goes_on) {
+            CodePart before = parts[0];
+            before.cut = kDropped;
+            PartScan scan{prepared, groups, width, nullptr, 0, &before, 1, false, totals};
+            scan.list = list;
+            kernels().scan_parts(scan, nullptr);
+            for (CodePart& part : after) part.first_byte -= first;
+        }
+        PartScan scan{prepared + first * kernels().prepared_bytes,
+                      groups + first * kGroup,
+                      width,
+                      nullptr,
+                      0,
+                      after.data(),
+                      after.size(),
+                      false,
+                      totals,
+                      goes_on};
+        if (goes_on) scan.cut_before = parts[0].cut;
+        scan.list = list;
+        const bool counts = generator() % 2 == 0, weighed = generator() % 2 == 0;
+        TotalCount count{weighed ? weights.data() : nullptr, 255, {parts[0].cut, 3}, {0, 0}};
+        std::vector<std::uint64_t> found(kGroups, kUnset);
+        if (!counts) scan.found = found.data();
+        scan.largest_found = parts[0].cut;
+        kernels().scan_parts(scan, counts ? &count : nullptr);
+        check(std::equal(expected.begin(), expected.end(), totals), "scan_parts of a list: totals");
+        for (std::size_t g = 0; g < kGroups; ++g) {
+            std::uint64_t within = g < listed.size() && !counts ? 0 : kUnset;
+            for (std::size_t i = 0; i < kGroup && g < listed.size() && !counts; ++i) {
+                within |= std::uint64_t{expected[g * kGroup + i] <= scan.largest_found} << i;
+            }
+            check(found[g] == within, "scan_parts of a list: found");
+        }
+        for (std::size_t j = 0; j < 2 && counts; ++j) {
+            std::uint64_t sum = 0;
+            for (std::size_t i = 0; i < listed.size() * kGroup; ++i) {
+                const std::size_t row = listed[i / kGroup] * kGroup + i % kGroup;
+                if (expected[i] <= count.largest[j]) sum += weighed ? weights[row] : 1u;
+            }
+            check(count.counts[j] == sum, "scan_parts of a list: counts");
+        }
+    }
+}
+
 // Runs of codes in one part, in two, in three or whole, with cuts from none to all codes.
 void test_parts(const Data& data) {
     if (width < 2 || width > kMostPartBytes) return;
@@ -381,6 +447,7 @@ void test_parts(const Data& data) {
                     }
                     const std::vector<std::uint8_t> placed(totals, totals + kRows);
                     if (!by_part) test_going_on(groups, prepared, used, expected);
+                    if (!by_part) test_list(data, q, groups, prepared, used, weights);
                     compare_totals(expected, placed.data(), weights.data(), kGroups, 0, cut(width));
                     compare_totals(expected, placed.data(), weights.data(), kGroups - 1, cut(first), cut(width));
                 }

@@ -69,12 +69,6 @@ class LevelTree {
     std::size_t n_levels() const { return levels_.size(); }
     bool has_leaves() const { return leaves_ != nullptr; }
     const Leaves& leaves() const { return *leaves_; }
-    /// Whether comparing all leaves takes less time than those below this share of the first-level nodes.
-    bool reads_all_leaves(double share) const {
-        return has_leaves() && !leaves_->entries.empty() &&
-               static_cast<double>(leaves_->codes.n_groups()) <=
-                   share * static_cast<double>(kernels().groups_for_run * n_ranges());
-    }
     /// Whether first-level nodes have so many rows on average that scan_three_parts saves time.
     bool suits_three_parts() const { return n_rows_ >= kernels().codes_for_three_parts * n_ranges(); }
     /// The levels, and the leaves if there are any.

@@ -309,14 +309,18 @@ AVX2_INLINE __m256i counted(const __m256i* totals, const std::uint8_t* weights, 
 // kOnly: the bytes of the only part; 0: any number of parts of any size.
 template <Counting kCounting, std::size_t kOnly>
 AVX2 void scan_parts_of(const PartScan& scan, TotalCount* count) {
-    constexpr bool kCounts = kCounting != Counting::none;
+    constexpr bool kCounts = kCounting == Counting::codes || kCounting == Counting::weights;
+    const __m256i largest_found = all_bytes(scan.largest_found);
+    std::uint64_t* found = scan.found;
     const __m256i largest[2] = {all_bytes(kCounts ? count->largest[0] : 0), all_bytes(kCounts ? count->largest[1] : 0)};
     __m256i counts[2] = {};
     std::uint8_t* to = scan.totals;
-    for (const CodeRun* run = scan.runs; run != scan.runs + scan.n_runs; ++run) {
-        const __m256i before = all_bytes(static_cast<std::uint8_t>(run->before));
-        std::size_t n_left = run->n_codes;
-        for (std::size_t g = run->first_group; n_left > 0; ++g) {
+    const std::size_t n_runs = scan.list.n > 0 ? scan.list.n : scan.n_runs;
+    for (std::size_t r = 0; r < n_runs; ++r) {
+        const CodeRun run = scan.list.n > 0 ? scan.list.run(r) : scan.runs[r];
+        const __m256i before = all_bytes(static_cast<std::uint8_t>(run.before));
+        std::size_t n_left = run.n_codes;
+        for (std::size_t g = run.first_group; n_left > 0; ++g) {
             const std::uint8_t* group = scan.groups + g * kGroup * scan.n_bytes;
             __m256i totals[2] = {before, before};
             for (std::size_t half = 0; half < 2 && scan.goes_on; ++half) {
@@ -335,6 +339,11 @@ AVX2 void scan_parts_of(const PartScan& scan, TotalCount* count) {
             store(to, totals[0]);
             store(to + kHalf, totals[1]);
             to += kGroup;
+            if (kCounting == Counting::found) {
+                const auto low = static_cast<std::uint32_t>(_mm256_movemask_epi8(at_most(totals[0], largest_found)));
+                const auto high = static_cast<std::uint32_t>(_mm256_movemask_epi8(at_most(totals[1], largest_found)));
+                *found++ = low | std::uint64_t{high} << kHalf;
+            }
             if (!kCounts) continue;
             const std::uint8_t* weights = kCounting == Counting::weights ? count->weights + g * kGroup : nullptr;
             counts[0] = counted(totals, weights, largest[0], counts[0]);
@@ -352,6 +361,7 @@ AVX2 void scan_parts_counting(const PartScan& scan, TotalCount* count) {
 }
 
 AVX2 void scan_parts(const PartScan& scan, TotalCount* count) {
+    if (count == nullptr && scan.found != nullptr) return scan_parts_counting<Counting::found>(scan, count);
     if (count == nullptr) return scan_parts_counting<Counting::none>(scan, count);
     if (count->weights == nullptr) return scan_parts_counting<Counting::codes>(scan, count);
     scan_parts_counting<Counting::weights>(scan, count);
@@ -477,7 +487,7 @@ AVX2 bool count_shared(const PlaneScan& scan) { return planes::count_shared<Word
 }  // namespace
 
 const Kernels* avx2_kernels() {
-    static constexpr Kernels table = {SimdLevel::avx2, 1,           32,           kPrepared,   prepare,
+    static constexpr Kernels table = {SimdLevel::avx2, 0,           80,           kPrepared,   prepare,
                                       scan_groups,     scan_rows,   distances,    scan_parts,  scan_three_parts,
                                       count_at_most,   sum_at_most, find_between, count_shared};
     return &table;

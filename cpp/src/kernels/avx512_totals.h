@@ -2,32 +2,35 @@
 //
 // Count is that of avx512_groups.h, which the including file includes before this one, in the same way.
 
-// Numbers of totals up to two distances, or sums of their weights.
+// Numbers of totals up to two distances, or sums of their weights; or which totals are up to one distance.
 template <Counting kCounting>
 class CountWithin {
  public:
-    AVX512_INLINE explicit CountWithin(TotalCount* wanted) : wanted_(wanted) {
+    AVX512_INLINE CountWithin(const PartScan& scan, TotalCount* wanted)
+        : wanted_(wanted), weights_(kCounting == Counting::weights ? wanted->weights : nullptr), found_(scan.found) {
         for (std::size_t i = 0; i < 2; ++i) {
             sums_[i] = bytes_[i] = _mm512_setzero_si512();
-            largest_[i] = all_bytes(kCounting == Counting::none ? 0 : wanted->largest[i]);
+            largest_[i] = all_bytes(kCounts ? wanted->largest[i] : scan.largest_found);
         }
         if (kCounting == Counting::weights && wanted->most_weight > 0) most_in_bytes_ /= wanted->most_weight;
     }
 
     AVX512_INLINE void add(__m512i total, std::size_t group) {
-        if (kCounting == Counting::none) return;
+        if (kCounting == Counting::found) *found_++ = _mm512_cmple_epu8_mask(total, largest_[0]);
+        if (!kCounts) return;
         const bool weighed = kCounting == Counting::weights;
-        const __m512i weights = weighed ? load(wanted_->weights + group * kGroup) : _mm512_set1_epi8(1);
+        const __m512i weights = weighed ? load(weights_ + group * kGroup) : _mm512_set1_epi8(1);
         for (std::size_t i = 0; i < 2; ++i) {
             const __mmask64 within = _mm512_cmple_epu8_mask(total, largest_[i]);
             bytes_[i] = _mm512_mask_add_epi8(bytes_[i], within, bytes_[i], weights);
+            asm("" : "+v"(bytes_[i]));  // in one register: GCC copies it twice otherwise
         }
         if (++n_in_bytes_ == most_in_bytes_) end();
     }
 
     // Add what has been counted to the numbers wanted.
     AVX512_INLINE void finish() {
-        if (kCounting == Counting::none) return;
+        if (!kCounts) return;
         end();
         for (std::size_t i = 0; i < 2; ++i) wanted_->counts[i] += sum_words(sums_[i]);
     }
@@ -42,7 +45,11 @@ class CountWithin {
         bytes_[i] = _mm512_setzero_si512();
     }
 
+    static constexpr bool kCounts = kCounting == Counting::codes || kCounting == Counting::weights;
+
     TotalCount* wanted_;
+    const std::uint8_t* const weights_;
+    std::uint64_t* found_;
     __m512i largest_[2], sums_[2];
     __m512i bytes_[2];                                        // not yet in the sums
     std::size_t n_in_bytes_ = 0, most_in_bytes_ = UINT8_MAX;  // groups
@@ -121,34 +128,63 @@ AVX512_INLINE __m512i before_of(const std::uint8_t* totals, __m512i cut_before, 
     return kGoesOn ? drop_beyond(load(totals), load(totals), cut_before) : of_run;
 }
 
-// kGoesOn: scan.goes_on.
+// The comparison of one group after the other. kGoesOn: scan.goes_on.
+template <typename Count, Counting kCounting, bool kGoesOn, std::size_t... kBytes>
+class GroupTotals {
+ public:
+    AVX512_INLINE GroupTotals(const PartScan& scan, TotalCount* counted)
+        : parts_(scan),
+          counts_(scan, counted),
+          groups_(scan.groups),
+          group_bytes_(kGroup * scan.n_bytes),
+          totals_(scan.totals),
+          cut_before_(all_bytes(scan.cut_before)) {}
+    AVX512_INLINE void add(std::size_t group, __m512i before) { store(compared(group, before), group); }
+    // The same, of a group with fewer codes.
+    AVX512_INLINE void add(std::size_t group, __m512i before, std::size_t n_codes) {
+        const __mmask64 none = ~std::uint64_t{0} << n_codes;
+        store(_mm512_mask_mov_epi8(compared(group, before), none, _mm512_set1_epi8(-1)), group);
+    }
+    AVX512_INLINE void finish() { counts_.finish(); }
+
+ private:
+    AVX512_INLINE __m512i compared(std::size_t group, __m512i before) const {
+        return parts_.add(groups_ + group * group_bytes_, before_of<kGoesOn>(totals_, cut_before_, before));
+    }
+    AVX512_INLINE void store(__m512i totals, std::size_t group) {
+        _mm512_storeu_si512(totals_, totals);
+        totals_ += kGroup;
+        counts_.add(totals, group);
+    }
+
+    const Parts<Count, kBytes...> parts_;
+    CountWithin<kCounting> counts_;
+    const std::uint8_t* groups_;
+    const std::size_t group_bytes_;
+    std::uint8_t* totals_;
+    const __m512i cut_before_;
+};
+
 template <typename Count, Counting kCounting, bool kGoesOn, std::size_t... kBytes>
 AVX512 void scan_parts_of(const PartScan& scan, TotalCount* counted) {
-    const Parts<Count, kBytes...> parts(scan);
-    CountWithin<kCounting> counts(counted);
-    std::uint8_t* totals = scan.totals;
-    const std::size_t group_bytes = kGroup * scan.n_bytes;
-    const __m512i cut_before = all_bytes(scan.cut_before);
-    for (const CodeRun* run = scan.runs; run != scan.runs + scan.n_runs; ++run) {
-        const __m512i of_run = all_bytes(static_cast<std::uint8_t>(run->before));
-        std::size_t group = run->first_group;
-        for (const std::size_t end = group + run->n_codes / kGroup; group < end; ++group, totals += kGroup) {
-            const __m512i before = before_of<kGoesOn>(totals, cut_before, of_run);
-            const __m512i of_group = parts.add(scan.groups + group * group_bytes, before);
-            _mm512_storeu_si512(totals, of_group);
-            counts.add(of_group, group);
-        }
-        const std::size_t n_left = run->n_codes % kGroup;
-        if (n_left == 0) continue;
-        const __mmask64 none = ~std::uint64_t{0} << n_left;
-        const __m512i before = before_of<kGoesOn>(totals, cut_before, of_run);
-        const __m512i of_group =
-            _mm512_mask_mov_epi8(parts.add(scan.groups + group * group_bytes, before), none, _mm512_set1_epi8(-1));
-        _mm512_storeu_si512(totals, of_group);
-        totals += kGroup;
-        counts.add(of_group, group);
+    GroupTotals<Count, kCounting, kGoesOn, kBytes...> totals(scan, counted);
+    if (scan.list.n > 0) {
+        const GroupList list = scan.list;
+        const __m512i before = _mm512_setzero_si512();
+        const std::size_t last = list.groups[list.n - 1], n_left = list.n_codes - last * kGroup;
+        const std::size_t n_whole = list.n - (n_left < kGroup ? 1 : 0);
+        for (std::size_t i = 0; i < n_whole; ++i) totals.add(list.groups[i], before);
+        if (n_left < kGroup) totals.add(last, before, n_left);
+        return totals.finish();
     }
-    counts.finish();
+    for (const CodeRun* run = scan.runs; run != scan.runs + scan.n_runs; ++run) {
+        const __m512i before = all_bytes(static_cast<std::uint8_t>(run->before));
+        std::size_t group = run->first_group;
+        for (const std::size_t end = group + run->n_codes / kGroup; group < end; ++group) totals.add(group, before);
+        const std::size_t n_left = run->n_codes % kGroup;
+        if (n_left > 0) totals.add(group, before, n_left);
+    }
+    totals.finish();
 }
 
 template <typename Count, Counting kCounting>
@@ -170,6 +206,7 @@ void scan_parts_by_width(const PartScan& scan, TotalCount* counted) {
 
 template <typename Count>
 void scan_parts(const PartScan& scan, TotalCount* counted) {
+    if (counted == nullptr && scan.found != nullptr) return scan_parts_by_width<Count, Counting::found>(scan, counted);
     if (counted == nullptr) return scan_parts_by_width<Count, Counting::none>(scan, counted);
     if (counted->weights == nullptr) return scan_parts_by_width<Count, Counting::codes>(scan, counted);
     scan_parts_by_width<Count, Counting::weights>(scan, counted);

@@ -261,8 +261,8 @@ void scan_groups_of_queries(const GroupScan& scan) {
 
 const Kernels* avx512bw_kernels() {
     static const Kernels table = {SimdLevel::avx512bw,
-                                  3,
-                                  64,
+                                  0,
+                                  224,
                                   LookUp::kPrepared,
                                   LookUp::prepare,
                                   scan_groups_of_queries,

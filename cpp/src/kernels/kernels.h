@@ -59,6 +59,19 @@ struct CodeRun {
 
 inline std::size_t groups_of(const CodeRun& run) { return (run.n_codes + kGroup - 1) / kGroup; }
 
+/// Groups that are compared one by one. Where few of them follow each other, this takes less time than runs, whose ends
+/// can hardly be predicted.
+struct GroupList {
+    const std::uint32_t* groups;  ///< ascending
+    std::size_t n;
+    std::size_t n_codes;  ///< of all groups: the last one may have fewer than kGroup
+
+    CodeRun run(std::size_t i) const {
+        const std::size_t n_left = n_codes - groups[i] * kGroup;
+        return {groups[i], static_cast<std::uint32_t>(n_left < kGroup ? n_left : kGroup), 0};
+    }
+};
+
 /// A comparison of a query with parts of the codes of some groups, one part after the other.
 struct PartScan {
     const std::uint8_t* prepared;  ///< the bytes of the query that the groups hold, prepared by Kernels::prepare
@@ -73,6 +86,9 @@ struct PartScan {
                            ///< parts, or kDropped
     bool goes_on = false;  ///< whether `totals` hold the distances before, in place of the runs
     std::uint8_t cut_before = kDropped;  ///< if so, codes farther than this before are dropped
+    GroupList list = {nullptr, 0, 0};    ///< if not empty, taken in place of the runs; the distances before are 0
+    std::uint64_t* found = nullptr;      ///< if not null, set for each group: bit i if total i is at most largest_found
+    std::uint8_t largest_found = 0;      ///< below kDropped
 };
 
 /// Totals to be counted during a PartScan.
@@ -170,8 +186,8 @@ struct PlaneScan {
 
 struct Kernels {
     SimdLevel level;
-    /// Groups that are compared in the time to list one run of codes and to compare its group, as measured.
-    std::size_t groups_for_run;
+    /// Groups of codes from which bounds of cuts (search/safe_cuts.h) may save time in a tree with leaves, as measured.
+    std::size_t groups_for_bounds;
     /// Codes below a first-level node, on average, from which scan_three_parts for several queries takes less time than
     /// scan_parts for one after the other, as measured.
     std::size_t codes_for_three_parts;
@@ -190,7 +206,7 @@ struct Kernels {
     void (*distances)(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n, std::size_t n_bytes,
                       std::uint16_t base, std::uint16_t* distances);
 
-    /// Set the totals, and count them unless `count` is null.
+    /// Set the totals, and count them unless `count` is null. What is counted is not found.
     void (*scan_parts)(const PartScan& scan, TotalCount* count);
 
     /// Hand the codes that are near on the first part and within the threshold of each query to the sink, and count

@@ -74,7 +74,7 @@ FASTHASH_ROW_KERNELS(, rows::Builtin)
 
 const Kernels* neon_kernels() {
     static constexpr Kernels table = {SimdLevel::neon,
-                                      1,
+                                      0,
                                       64,
                                       1,
                                       prepare,

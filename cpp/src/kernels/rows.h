@@ -22,8 +22,8 @@ FASTHASH_INLINE void prefetch_ahead(const std::uint8_t* group, std::size_t group
     for (std::size_t i = 0; i < group_bytes; i += kLine) __builtin_prefetch(group + ahead + i);
 }
 
-/// A scan of parts may count the codes within a distance, or add up their weights.
-enum class Counting { none, codes, weights };
+/// A scan of parts may find the codes within a distance, count those within two, or add up their weights.
+enum class Counting { none, found, codes, weights };
 
 namespace rows {
 

@@ -146,7 +146,7 @@ FASTHASH_ROW_KERNELS(, Swar)
 }  // namespace
 
 const Kernels kScalarKernels = {SimdLevel::scalar,
-                                1,
+                                0,
                                 64,
                                 8,
                                 prepare,

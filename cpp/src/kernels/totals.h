@@ -76,6 +76,13 @@ inline std::size_t find_between(const std::uint8_t* values, std::size_t n_groups
     return count;
 }
 
+/// Bit i: whether value i of a group is at most `largest`.
+inline std::uint64_t within(const std::uint8_t* values, std::uint8_t largest) {
+    std::uint64_t bits = 0;
+    for (std::size_t i = 0; i < kGroup; ++i) bits |= std::uint64_t{values[i] <= largest} << i;
+    return bits;
+}
+
 /// Distances provides static of(group, prepared, n_bytes, distances): those of the 64 codes of a group over some bytes.
 template <typename Distances>
 void scan_group(const PartScan& scan, std::size_t prepared_bytes, const CodeRun& run, std::size_t g,
@@ -105,14 +112,20 @@ void scan_group(const PartScan& scan, std::size_t prepared_bytes, const CodeRun&
 template <typename Distances>
 void scan_parts(const PartScan& scan, std::size_t prepared_bytes, TotalCount* count) {
     std::uint8_t* totals = scan.totals;
-    for (std::size_t r = 0; r < scan.n_runs; ++r) {
-        const CodeRun& run = scan.runs[r];
+    std::uint64_t* found = scan.found;
+    const std::size_t n_runs = scan.list.n > 0 ? scan.list.n : scan.n_runs;
+    for (std::size_t r = 0; r < n_runs; ++r) {
+        const CodeRun run = scan.list.n > 0 ? scan.list.run(r) : scan.runs[r];
         const std::size_t n_groups = groups_of(run);
         for (std::size_t g = 0; g < n_groups; ++g) {
             scan_group<Distances>(scan, prepared_bytes, run, run.first_group + g, totals + g * kGroup);
         }
         const std::uint8_t* of_run = totals;
         totals += n_groups * kGroup;
+        for (const std::uint8_t* group = of_run; count == nullptr && found != nullptr && group < totals;
+             group += kGroup) {
+            *found++ = within(group, scan.largest_found);
+        }
         if (count == nullptr) continue;
         const std::size_t first = run.first_group * kGroup;
         for (std::size_t i = 0; i < 2; ++i) {

@@ -53,7 +53,6 @@ bool LeafSearch::serves(const LevelTree& tree, const Pruning& pruning, std::size
     if (!tree.has_leaves() || tree.n_levels() != 2 || pruning.cuts != nullptr) return false;
     if (tree.n_ranges() < kLeastNodes) return false;
     if (!tree.suits_three_parts()) return false;
-    if (pruning.mode != KeepMode::radius && tree.reads_all_leaves(pruning.keep)) return false;
     if (k > tree.n_rows() / kRowsForEachHit) return false;
     switch (pruning.mode) {
         case KeepMode::node_ratio:

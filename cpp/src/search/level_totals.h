@@ -27,6 +27,10 @@ struct LevelScan {
     bool by_level;              ///< whether cuts apply to the distance on one level, else to the total so far
     bool goes_on = false;       ///< whether the totals hold those over the levels before first_level, with the cut of
                                 ///< the last one still to apply; never if totals are wide
+    // Never if totals are wide:
+    GroupList list = {nullptr, 0, 0};  ///< if not empty, taken in place of the runs
+    std::uint64_t* found = nullptr;    ///< if not null, set for each group: bit i if total i is at most largest_found
+    std::size_t largest_found = 0;
 };
 
 /// Which cut drops a code, if one does.
@@ -70,7 +74,8 @@ struct NarrowTotals {
         }
         kernels().scan_parts({levels.prepared + first_byte * kernels().prepared_bytes, levels.groups, levels.n_bytes,
                               levels.runs, levels.n_runs, parts, n_parts, levels.by_level, totals, levels.goes_on,
-                              levels.goes_on ? narrow(levels.cuts[levels.first_level - 1]) : kDropped},
+                              levels.goes_on ? narrow(levels.cuts[levels.first_level - 1]) : kDropped, levels.list,
+                              levels.found, below_dropped(levels.largest_found)},
                              count);
     }
     static std::size_t count_at_most(const Value* totals, std::size_t n_groups, std::size_t largest) {

@@ -34,17 +34,10 @@ class TreeSearch final : private RowSink {
           block_(block),
           guesses_(tree.likely_cuts()),
           scan_(codes, tree, layout, pruning.mode == KeepMode::radius, block) {
-        std::size_t most_places = 1;
-        for (std::size_t depth = 0; depth < tree.n_depths(); ++depth) {
-            most_places = std::max(most_places, tree.prefixes(depth).size());
-        }
         if (LeafSearch::serves(tree, pruning, block.nearest[0].k())) {
             leaf_search_.emplace(codes, tree, layout, pruning, block, scan_.prepared(0), guesses_[1]);
         }
-        const std::size_t n_together =
-            leaf_search_
-                ? kTogether
-                : std::clamp<std::size_t>(kTotalBytes / (most_places * sizeof(typename Totals::Value)), 1, kTogether);
+        const std::size_t n_together = leaf_search_ ? kTogether : queries_together();
         levels_.reserve(n_together);
         while (levels_.size() < std::min(n_together, block.queries.n)) {
             levels_.emplace_back(codes, tree, layout, pruning, guesses_, block.stats != nullptr);
@@ -53,7 +46,8 @@ class TreeSearch final : private RowSink {
 
     void run(Stopper& stopper) {
         const std::size_t n = block_.queries.n;
-        for (std::size_t q = 0; q < n && !stopper.stopped(); q += levels_.size()) {
+        for (std::size_t q = 0; q < n; q += levels_.size()) {
+            if (q % kTogether == 0 && stopper.stopped()) break;  // asking takes a while
             search({q, std::min(q + levels_.size(), n)});
         }
         if (leaf_search_) guesses_[1] = leaf_search_->likely_cut();
@@ -66,6 +60,7 @@ class TreeSearch final : private RowSink {
     static constexpr std::size_t kTogether = 16, kTotalBytes = 256 * 1024, kChunkBytes = 512 * 1024;
     static_assert(kTogether <= LeafSearch::kMostQueries);
 
+    std::size_t queries_together() const;
     void search(NumberRange queries);
     std::uint32_t search_leaves(NumberRange queries);
     void take_leaves(std::size_t q, TreeLevels<Totals>& levels);
@@ -86,7 +81,6 @@ class TreeSearch final : private RowSink {
     std::optional<LeafSearch> leaf_search_;
     std::vector<FirstLevel> kept_;  // by the queries of a leaf search
     std::vector<KeptRows> waiting_;
-    std::vector<RowHit> hits_;
 
     // Of the query under way:
     const std::uint8_t* query_ = nullptr;
@@ -96,6 +90,17 @@ class TreeSearch final : private RowSink {
     std::size_t first_row_ = 0;  // added to the row numbers of hits
     Array<std::uint8_t> scratch_;
 };
+
+// 1 in a small tree with leaves: they stay in the cache anyway, and the totals of one query stay nearer.
+template <typename Totals>
+std::size_t TreeSearch<Totals>::queries_together() const {
+    if (tree_.has_leaves() && codes_.n_rows() * codes_.n_bytes() <= kChunkBytes) return 1;
+    std::size_t most_places = 1;
+    for (std::size_t depth = 0; depth < tree_.n_depths(); ++depth) {
+        most_places = std::max(most_places, tree_.prefixes(depth).size());
+    }
+    return std::clamp<std::size_t>(kTotalBytes / (most_places * sizeof(typename Totals::Value)), 1, kTogether);
+}
 
 template <typename Totals>
 void TreeSearch<Totals>::search(NumberRange queries) {
@@ -108,7 +113,7 @@ void TreeSearch<Totals>::search(NumberRange queries) {
     const auto is_open = [&](std::size_t i) { return (answered >> i & 1) == 0; };
     for (std::size_t depth = 0; depth < tree_.n_depths(); ++depth) {
         if (depth == 1 && leaf_search_) answered = search_leaves(queries);
-        const ByteMajorCodes& level = tree_.prefixes(depth);
+        const ByteMajorCodes& level = levels_[0].compared(depth);
         const std::size_t per_chunk = std::max<std::size_t>(1, kChunkBytes / (kGroup * level.n_bytes()));
         for (std::size_t first = 0; first < level.n_groups(); first += per_chunk) {
             const NumberRange chunk{first, std::min(first + per_chunk, level.n_groups())};
@@ -146,12 +151,8 @@ std::uint32_t TreeSearch<Totals>::search_leaves(NumberRange queries) {
 
 template <typename Totals>
 void TreeSearch<Totals>::take_leaves(std::size_t q, TreeLevels<Totals>& levels) {
-    hits_.clear();
-    levels.each_leaf([this](std::size_t row, std::int32_t distance) {
-        entries_.prefetch(row);
-        hits_.push_back({static_cast<std::uint32_t>(row), distance});
-    });
-    for (const RowHit& hit : hits_) entries_.push(hit.row, hit.distance, block_.nearest[q]);
+    for (const RowHit& hit : levels.nearest_leaves()) entries_.prefetch(hit.row);
+    for (const RowHit& hit : levels.nearest_leaves()) entries_.push(hit.row, hit.distance, block_.nearest[q]);
     if (block_.stats == nullptr) return;
     QueryStats work;
     work.nodes_visited = static_cast<std::int64_t>(levels.n_kept()) + 1;  // and the root

@@ -175,7 +175,8 @@ SafeCuts SafeCuts::bounds(const LevelTree& tree, const LevelLayout& layout, cons
     const std::size_t n_levels = tree.n_levels();
     if (!tree.is_coarse() || layout.offset(n_levels) > kMostPartBytes) return {};
     const bool by_level = pruning.mode == KeepMode::radius;
-    if (scans && !by_level && !tree.suits_three_parts() && tree.reads_all_leaves(pruning.keep)) return {};
+    const bool has_few = tree.has_leaves() && tree.leaves().codes.n_groups() < kernels().groups_for_bounds;
+    if (scans && !by_level && has_few) return {};
     SafeCuts bounds(layout, n_levels, by_level ? n_levels : 1, by_level, queries.n);
     if (by_level) {
         for (std::size_t i = 0; i < bounds.cuts_.size(); ++i) {
@@ -204,7 +205,7 @@ SafeCuts SafeCuts::exact(const SortedCodes& codes, const LevelTree& tree, const 
         kernels().prepare(queries.row(q), layout.n_bytes(), prepared.data());
         levels.start(queries.row(q), prepared.data(), nullptr, k);
         for (std::size_t depth = 0; depth < n_levels; ++depth) {
-            levels.compare({0, tree.prefixes(depth).n_groups()});
+            levels.compare({0, levels.compared(depth).n_groups()});
             levels.settle();
         }
         std::copy_n(levels.cuts().begin(), n_levels, &exact.cuts_[q * n_levels]);

@@ -33,13 +33,16 @@ void TreeLevels<Totals>::start(const std::uint8_t* query, const std::uint8_t* pr
     sums_ = tree_.near_weights().empty() ? nullptr : tree_.near_weights().at(query[0]);
     n_needed_ = std::min(k, codes_.n_entries());
     depth_ = n_kept_ = 0;
-    reads_dense_ = totals_of_leaves_ = false;
     open_level();
 }
 
 template <typename Totals>
 void TreeLevels<Totals>::open_level() {
-    if (!counts()) {
+    if (at_leaves()) {
+        cuts_[depth_] = Totals::kDropped;
+        guess_ = std::min<std::size_t>(guesses_[depth_], largest_score());
+        found_.resize(tree_.leaves().codes.n_groups());
+    } else if (!counts()) {
         const std::size_t n_bits = layout_.level_bytes(depth_) * 8;
         cuts_[depth_] =
             given_ != nullptr ? given_[depth_] : static_cast<std::uint16_t>(bits_kept(pruning_.keep, n_bits));
@@ -60,8 +63,9 @@ std::size_t TreeLevels<Totals>::largest_score() const {
 // The places of the level under way that are below kept nodes of the first level.
 template <typename Totals>
 void TreeLevels<Totals>::list_runs() {
-    next_run_ = n_compared_ = 0;
+    next_ = n_compared_ = 0;
     if (reads_leaves()) return list_leaves();
+    listed_.clear();
     if (!starts_below_first()) {
         runs_.assign(1, {0, static_cast<std::uint32_t>(tree_.prefixes(depth_).size()), 0});
         return;
@@ -79,14 +83,28 @@ void TreeLevels<Totals>::list_runs() {
 // The groups that hold leaves below kept nodes of the first level. The cuts of all levels drop the other leaves there.
 template <typename Totals>
 void TreeLevels<Totals>::list_leaves() {
-    if (!tree_.is_coarse() || reads_dense_) {
-        runs_.assign(1, {0, static_cast<std::uint32_t>(tree_.n_rows()), 0});
+    if (goes_on()) return;  // the same as on the level before
+    const std::size_t n_groups = tree_.leaves().codes.n_groups();
+    runs_.clear();
+    listed_.clear();
+    if (!tree_.is_coarse() || reads_all_leaves()) {
+        runs_.push_back({0, static_cast<std::uint32_t>(tree_.n_rows()), 0});
         return;
     }
-    groups_.clear(tree_.leaves().codes.n_groups());
-    const Array<std::uint32_t>& kept = first_kept();
-    groups_.add_each(kept.begin(), kept.end(), [this](std::uint32_t node) { return tree_.groups_below(node); });
-    groups_.list_runs(tree_.n_rows(), runs_);
+    constexpr std::uint32_t kAnyway = 4;  // groups written for a node without asking whether it has so many
+    listed_.resize(n_groups + kAnyway);
+    std::uint32_t* end = listed_.begin();
+    std::uint32_t next = 0;  // the first group that is not listed
+    for (const std::uint32_t node : first_kept()) {
+        const NumberRange groups = tree_.groups_below(node);
+        const std::uint32_t first = std::max(next, static_cast<std::uint32_t>(groups.begin));
+        next = static_cast<std::uint32_t>(groups.end);
+        const std::uint32_t n = next - first;
+        for (std::uint32_t i = 0; i < kAnyway; ++i) end[i] = first + i;
+        for (std::uint32_t i = kAnyway; i < n; ++i) end[i] = first + i;
+        end += n;
+    }
+    listed_.resize(static_cast<std::size_t>(end - listed_.begin()));
 }
 
 template <typename Totals>
@@ -120,7 +138,7 @@ std::size_t TreeLevels<Totals>::n_below() {
 
 template <typename Totals>
 std::size_t TreeLevels<Totals>::n_rows() {
-    if (!tree_.is_coarse() || reads_dense_) return tree_.n_rows();
+    if (!tree_.is_coarse() || reads_all_leaves()) return tree_.n_rows();
     std::size_t n = 0;
     for (const std::uint32_t node : first_kept()) n += tree_.range(node, tree_.n_levels()).size();
     return n;
@@ -128,7 +146,7 @@ std::size_t TreeLevels<Totals>::n_rows() {
 
 template <typename Totals>
 LevelScan TreeLevels<Totals>::scan_of(const std::vector<CodeRun>& runs, const std::uint16_t* cuts) const {
-    const ByteMajorCodes& prefixes = reads_leaves() ? tree_.leaves().codes : tree_.prefixes(depth_);
+    const ByteMajorCodes& prefixes = compared(depth_);
     const std::size_t first_level = goes_on() ? depth_ : starts_below_first() ? 1 : 0;
     const std::size_t first_byte = reads_leaves() ? layout_.offset(first_level) : 0;
     return {prepared_,
@@ -147,15 +165,20 @@ LevelScan TreeLevels<Totals>::scan_of(const std::vector<CodeRun>& runs, const st
 template <typename Totals>
 void TreeLevels<Totals>::compare(NumberRange groups) {
     if (groups.begin == 0) list_runs();
-    const bool replaced = reads_leaves() && !at_leaves();  // the groups are not those of the level: all at once
-    if (replaced && groups.begin > 0) return;
-    const bool all = replaced || (groups.begin == 0 && groups.end == tree_.prefixes(depth_).n_groups());
+    const bool all = groups.begin == 0 && groups.end == compared(depth_).n_groups();
     if (!all) list_runs_in(groups);
     const std::vector<CodeRun>& runs = all ? runs_ : runs_in_chunk_;
-    if (runs.empty()) return;
+    const GroupList list = list_in(groups);
+    if (runs.empty() && list.n == 0) return;
+    LevelScan scan = scan_of(runs, cuts_.data());
+    scan.list = list;
+    if (at_leaves()) {
+        scan.found = found_.data() + n_compared_;
+        scan.largest_found = guess_;
+    }
     Value* totals = totals_.data() + n_compared_ * kGroup;
+    n_compared_ += list.n;
     for (const CodeRun& run : runs) n_compared_ += groups_of(run);
-    const LevelScan scan = scan_of(runs, cuts_.data());
     if (!counts() || knows_sums()) return Totals::scan(scan, totals);
     const PlaceWeights weights = this->weights();
     TotalCount count{weights.of_place,
@@ -170,8 +193,8 @@ void TreeLevels<Totals>::compare(NumberRange groups) {
 template <typename Totals>
 void TreeLevels<Totals>::list_runs_in(NumberRange groups) {
     runs_in_chunk_.clear();
-    for (; next_run_ < runs_.size() && runs_[next_run_].first_group < groups.end; ++next_run_) {
-        CodeRun run = runs_[next_run_];
+    for (; next_ < runs_.size() && runs_[next_].first_group < groups.end; ++next_) {
+        CodeRun run = runs_[next_];
         const std::size_t end = run.first_group + groups_of(run);
         if (run.first_group < groups.begin) {
             run.n_codes -= static_cast<std::uint32_t>((groups.begin - run.first_group) * kGroup);
@@ -184,12 +207,16 @@ void TreeLevels<Totals>::list_runs_in(NumberRange groups) {
 }
 
 template <typename Totals>
+GroupList TreeLevels<Totals>::list_in(NumberRange groups) {
+    const std::uint32_t *const first = listed_.data() + next_, *const all_end = listed_.data() + listed_.size();
+    const auto n = static_cast<std::size_t>(std::lower_bound(first, all_end, groups.end) - first);
+    next_ += n;
+    return {first, n, tree_.n_rows()};
+}
+
+template <typename Totals>
 void TreeLevels<Totals>::settle() {
-    if (at_leaves()) {
-        const auto count_of = [this](std::size_t distance) { return counted(distance); };
-        largest_total_ = guesses_[depth_] = smallest_score(n_needed_, largest_score(), guess_, count_of);
-        return;
-    }
+    if (at_leaves()) return settle_leaves();
     if (given_ == nullptr) {
         if (by_level_) {
             // No node is empty, so that as many nodes hold as many entries.
@@ -205,14 +232,76 @@ void TreeLevels<Totals>::settle() {
         first_totals_.clear();
         first_totals_.append(totals_.data(), level().n_groups() * kGroup);
         first_listed_ = false;
-        const auto n_kept = static_cast<double>(count_up_to(largest_total_));
-        reads_dense_ = tree_.reads_all_leaves(n_kept / static_cast<double>(tree_.n_ranges()));
+        n_first_kept_ = count_up_to(largest_total_);
     }
     if (is_last()) return;
     if (counts_kept_) n_kept_ += count_up_to(largest_total_);
-    totals_of_leaves_ = reads_leaves();
     ++depth_;
     open_level();
+}
+
+// Lists the nearest leaves from those that the comparison found, up to the guess. If they are too few, or so many that
+// reading them takes longer than counting, the distance of the k-th is found first.
+template <typename Totals>
+void TreeLevels<Totals>::settle_leaves() {
+    constexpr std::size_t kMostGroups = 16, kForEach = 4;
+    list_groups_found();
+    if (groups_found_.size() <= kMostGroups + kForEach * n_needed_) {
+        list_found();
+        if (nearest_leaves_.size() >= n_needed_) return keep_nearest();
+    }
+    const auto count_of = [this](std::size_t distance) { return count(distance); };
+    largest_total_ = guesses_[depth_] = smallest_score(n_needed_, largest_score(), guess_, count_of);
+    nearest_leaves_.clear();
+    each_between(0, largest_total_, [this](std::size_t row, Value total) {
+        nearest_leaves_.push_back({static_cast<std::uint32_t>(row), std::int32_t{total}});
+    });
+}
+
+template <typename Totals>
+void TreeLevels<Totals>::list_groups_found() {
+    // Which groups have one can hardly be predicted, so that there is no branch.
+    groups_found_.resize(n_compared_ + 1);
+    std::size_t n = 0;
+    for (std::size_t g = 0; g < n_compared_; ++g) {
+        groups_found_[n] = static_cast<std::uint32_t>(g);
+        n += found_[g] != 0 ? 1 : 0;
+    }
+    groups_found_.resize(n);
+}
+
+template <typename Totals>
+void TreeLevels<Totals>::list_found() {
+    nearest_leaves_.clear();
+    for (const std::size_t g : groups_found_) {
+        const std::size_t first_row = (listed_.empty() ? g : listed_[g]) * kGroup;
+        std::uint64_t left = found_[g];
+        do {
+            const auto place = static_cast<std::size_t>(__builtin_ctzll(left));
+            const std::int32_t total = totals_[g * kGroup + place];
+            nearest_leaves_.push_back({static_cast<std::uint32_t>(first_row + place), total});
+            left &= left - 1;
+        } while (left != 0);
+    }
+}
+
+// Drops the leaves that are farther than the k-th.
+template <typename Totals>
+void TreeLevels<Totals>::keep_nearest() {
+    constexpr std::size_t kMany = 2;  // times k: the next guess may be smaller. One too small takes another pass.
+    if (nearest_leaves_.size() > kMany * n_needed_ && guess_ > 0) {
+        guesses_[depth_] = static_cast<std::uint16_t>(guess_ - 1);
+    }
+    std::uint32_t n_at[kDropped + 1] = {};  // by distance
+    for (const RowHit& leaf : nearest_leaves_) ++n_at[leaf.distance];
+    largest_total_ = 0;
+    for (std::size_t n = n_at[0]; n < n_needed_; n += n_at[largest_total_]) ++largest_total_;
+    std::size_t n_kept = 0;
+    for (const RowHit leaf : nearest_leaves_) {
+        nearest_leaves_[n_kept] = leaf;
+        n_kept += static_cast<std::size_t>(leaf.distance) <= largest_total_ ? 1 : 0;
+    }
+    nearest_leaves_.resize(n_kept);
 }
 
 template <typename Totals>
@@ -244,7 +333,28 @@ std::size_t TreeLevels<Totals>::counted(std::size_t largest) {
     std::size_t& count = counts_[largest];
     if (count != kUnknown) return count;
     const std::uint8_t* of_place = weights().of_place;
-    return count = of_place != nullptr ? sum_of(of_place, totals_.data(), largest) : this->count(largest);
+    if (of_place == nullptr) return count = this->count(largest);
+    if (listed_.empty()) return count = sum_of(of_place, totals_.data(), largest);
+    count_listed(largest);
+    return count;
+}
+
+// Counts the leaves of listed groups up to this total and the next one on its side of the guess: one more pass may need
+// it, and adding up the groups one by one would take longer.
+template <typename Totals>
+void TreeLevels<Totals>::count_listed(std::size_t largest) {
+    const std::size_t next =
+        largest < guess_ ? largest - (largest > 0 ? 1 : 0) : std::min(largest + 1, largest_score());
+    LevelScan scan = scan_of(runs_, cuts_.data());
+    scan.list = {listed_.data(), listed_.size(), tree_.n_rows()};
+    scan.first_level = scan.end_level;  // goes on with no further level
+    scan.goes_on = true;
+    const PlaceWeights weights = this->weights();
+    TotalCount count{
+        weights.of_place, weights.most, {static_cast<std::uint8_t>(largest), static_cast<std::uint8_t>(next)}, {0, 0}};
+    Totals::scan(scan, totals_.data(), &count);
+    counts_[largest] = static_cast<std::size_t>(count.counts[0]);
+    counts_[next] = static_cast<std::size_t>(count.counts[1]);
 }
 
 // Nodes of the level under way below kept nodes. Only for node_ratio.

@@ -9,7 +9,6 @@
 
 #include "codes/level_tree.h"
 #include "fasthash/search.h"
-#include "search/group_set.h"
 #include "search/level_totals.h"
 
 namespace fasthash {
@@ -26,7 +25,11 @@ class TreeLevels {
     /// Begin with a query. `prepared`: the whole query, prepared by Kernels::prepare. `given`: its cuts, or null. `k`:
     /// entries that must be kept, or all if there are fewer.
     void start(const std::uint8_t* query, const std::uint8_t* prepared, const std::uint16_t* given, std::size_t k);
-    /// Compare groups of the level under way. Called for all of its groups, in order; then comes settle().
+    /// The codes or prefixes that are compared at a level.
+    const ByteMajorCodes& compared(std::size_t depth) const {
+        return reads_leaves(depth) ? tree_.leaves().codes : tree_.prefixes(depth);
+    }
+    /// Compare groups of those at the level under way. Called for all of them, in order; then comes settle().
     void compare(NumberRange groups);
     /// Find the cut of the level under way, and go to the next one if there is one.
     void settle();
@@ -51,10 +54,8 @@ class TreeLevels {
     /// Call visit(place) for the nodes of the last level with this total.
     template <typename Visit>
     void each(std::size_t total, Visit visit) const;
-    /// In a tree with leaves, call visit(row, distance) for the nearest codes below kept nodes: at least k of them, or
-    /// all if there are fewer.
-    template <typename Visit>
-    void each_leaf(Visit visit) const;
+    /// In a tree with leaves, the nearest codes below kept nodes: at least k of them, or all if there are fewer.
+    const std::vector<RowHit>& nearest_leaves() const { return nearest_leaves_; }
     /// Number of rows below nodes kept at the first level, or of all where all are compared.
     std::size_t n_rows();
     /// The numbers of the ranges of rows below nodes kept at the first level: the nearest, then the others ascending.
@@ -67,30 +68,41 @@ class TreeLevels {
     bool is_last() const { return depth_ + 1 == tree_.n_depths(); }
     bool at_leaves() const { return depth_ == tree_.n_levels(); }
     std::size_t largest_score() const;
-    // Whether codes are compared, in place of the nodes they are below. Where few codes are below a node of the first
-    // level, most places of nodes are empty, while leaves have no gaps.
-    bool reads_leaves() const {
-        return at_leaves() || (reads_dense_ && counts() && depth_ > 0 && depth_ + 1 == tree_.n_levels());
+    // Whether codes are compared at a level. In a coarse tree they also take the place of the nodes of the last level:
+    // leaves have no gaps between them, and the comparison of whole codes goes on with their totals.
+    bool reads_leaves(std::size_t depth) const {
+        return depth == tree_.n_levels() || (depth + 1 == tree_.n_levels() && leaves_are_nodes());
     }
-    // Whether the totals of the codes over the levels above are those of the level before: it read the leaves too.
-    bool goes_on() const { return at_leaves() && totals_of_leaves_; }
+    bool reads_leaves() const { return reads_leaves(depth_); }
+    bool leaves_are_nodes() const {
+        return tree_.is_coarse() && tree_.n_levels() > 1 && tree_.has_leaves() && !tree_.leaves().entries.empty() &&
+               !by_level_ && given_ == nullptr;
+    }
+    // Whether the totals over the levels above are those of the level before.
+    bool goes_on() const { return at_leaves() && leaves_are_nodes(); }
     bool starts_below_first() const { return tree_.is_coarse() && depth_ > 0 && !reads_leaves(); }
     LevelScan scan_of(const std::vector<CodeRun>& runs, const std::uint16_t* cuts) const;
     void list_runs();
     void list_leaves();
+    // Whether comparing all leaves takes less time than those below kept nodes of the first level.
+    bool reads_all_leaves() const {
+        return tree_.has_leaves() && 2 * tree_.leaves().codes.n_groups() < 3 * n_first_kept_;
+    }
     void list_runs_in(NumberRange groups);
+    GroupList list_in(NumberRange groups);
+    CodeRun listed_run(std::size_t i) const { return GroupList{listed_.data(), listed_.size(), tree_.n_rows()}.run(i); }
     // Calls visit(run, its first position in totals_).
     template <typename Visit>
     void each_run(Visit visit) const;
-    // Calls visit(number of a run, place in it, total).
+    // Calls visit(place, total).
     template <typename Visit>
     void each_between(std::size_t least, std::size_t largest, Visit visit) const;
 
-    // Whether cuts are found by counting.
-    bool counts() const { return at_leaves() || (!by_level_ && given_ == nullptr); }
+    // Whether the cut is found by counting.
+    bool counts() const { return !at_leaves() && !by_level_ && given_ == nullptr; }
     // Whether what is counted is known without comparing.
     bool knows_sums() const { return sums_ != nullptr && depth_ == 0; }
-    bool by_entries() const { return !at_leaves() && pruning_.mode == KeepMode::gallery_ratio; }
+    bool by_entries() const { return pruning_.mode == KeepMode::gallery_ratio; }
     struct PlaceWeights {
         const std::uint8_t* of_place;
         std::uint8_t most;
@@ -98,18 +110,22 @@ class TreeLevels {
     // Of the places that are counted; null if each counts as 1.
     PlaceWeights weights() const {
         if (!reads_leaves()) return {by_entries() ? level().weights.data() : nullptr, LevelNodes::kMostWeight};
-        if (at_leaves()) return {nullptr, 1};
         const Leaves& leaves = tree_.leaves();
-        if (by_entries()) return {leaves.entries.data(), leaves.most_entries};
+        if (by_entries()) return {leaves.most_entries > 1 ? leaves.entries.data() : nullptr, leaves.most_entries};
         return {leaves.begins.data(), Leaves::kMostBegins};
     }
     void open_level();
+    void settle_leaves();
+    void list_groups_found();
+    void list_found();
+    void keep_nearest();
     std::uint16_t find_cut();
     void widen_radius();
     std::size_t count(std::size_t total) const;
     std::size_t sum_of(const std::uint8_t* weights, const Value* scores, std::size_t largest) const;
     std::size_t count_candidates();
     std::size_t counted(std::size_t largest);
+    void count_listed(std::size_t largest);
     std::size_t weighed(std::size_t largest, const Value* scores);
 
     const SortedCodes& codes_;
@@ -128,19 +144,21 @@ class TreeLevels {
     std::vector<std::uint16_t> cuts_;
     std::size_t largest_total_ = 0;  // see largest()
     std::size_t n_kept_ = 0;
-    bool reads_dense_ = false;         // see reads_leaves()
-    bool totals_of_leaves_ = false;    // see goes_on()
+    std::size_t n_first_kept_ = 0;     // nodes
     Array<Value> first_totals_;        // of the nodes of the first level of a coarse tree
     Array<std::uint32_t> first_kept_;  // see first_kept(); listed when it is first asked for
     bool first_listed_ = false;
     std::vector<CodeRun> runs_;  // places compared at the level under way, ascending
     std::vector<CodeRun> runs_in_chunk_;
-    GroupSet groups_;           // of leaves
-    std::size_t next_run_ = 0;  // the first run that does not end before the chunk under way
-    std::size_t guess_ = 0;
+    Array<std::uint32_t> listed_;      // groups of leaves compared at the level under way, if there are no runs
+    std::size_t next_ = 0;             // the first run or listed group that does not end before the chunk under way
+    std::size_t guess_ = 0;            // of the cut; at the leaves, of a distance within which there are k
     std::vector<std::size_t> counts_;  // by largest score: nodes, or for gallery_ratio the sum of their weights
-    Array<Value> totals_;              // of the nodes of one run after the other: distance over all levels so far
-    std::size_t n_compared_ = 0;       // groups in totals_
+    Array<std::uint64_t> found_;       // of the leaves: for each group in totals_, those whose total is at most guess_
+    Array<std::uint32_t> groups_found_;  // their numbers where there are any
+    std::vector<RowHit> nearest_leaves_;
+    Array<Value> totals_;         // of the nodes of one run after the other: distance over all levels so far
+    std::size_t n_compared_ = 0;  // groups in totals_
 };
 
 extern template class TreeLevels<NarrowTotals>;
@@ -154,6 +172,7 @@ void TreeLevels<Totals>::each_run(Visit visit) const {
         visit(run, first);
         first += groups_of(run) * kGroup;
     }
+    for (std::size_t i = 0; i < listed_.size(); ++i) visit(listed_run(i), i * kGroup);
 }
 
 template <typename Totals>
@@ -162,15 +181,18 @@ void TreeLevels<Totals>::each_between(std::size_t least, std::size_t largest, Vi
     constexpr std::size_t kGroupsAtOnce = 64;
     std::uint32_t positions[kGroupsAtOnce * kGroup];
     std::size_t run = 0, first_of_run = 0;
+    const bool in_runs = listed_.empty();
     for (std::size_t group = 0; group < n_compared_; group += kGroupsAtOnce) {
         const std::size_t n_groups = std::min(kGroupsAtOnce, n_compared_ - group);
         const std::size_t n = Totals::find(totals_.data() + group * kGroup, n_groups, least, largest, positions);
         for (std::size_t i = 0; i < n; ++i) {
             const std::size_t position = group * kGroup + positions[i];
-            while (position >= first_of_run + groups_of(runs_[run]) * kGroup) {
+            while (in_runs && position >= first_of_run + groups_of(runs_[run]) * kGroup) {
                 first_of_run += groups_of(runs_[run++]) * kGroup;
             }
-            visit(run, position - first_of_run, totals_[position]);
+            const std::size_t place = in_runs ? runs_[run].first_group * kGroup + position - first_of_run
+                                              : listed_[position / kGroup] * kGroup + position % kGroup;
+            visit(place, totals_[position]);
         }
     }
 }
@@ -178,16 +200,7 @@ void TreeLevels<Totals>::each_between(std::size_t least, std::size_t largest, Vi
 template <typename Totals>
 template <typename Visit>
 void TreeLevels<Totals>::each(std::size_t total, Visit visit) const {
-    each_between(total, total,
-                 [&](std::size_t run, std::size_t place, Value) { visit(runs_[run].first_group * kGroup + place); });
-}
-
-template <typename Totals>
-template <typename Visit>
-void TreeLevels<Totals>::each_leaf(Visit visit) const {
-    each_between(0, largest_total_, [&](std::size_t run, std::size_t place, Value total) {
-        visit(runs_[run].first_group * kGroup + place, std::int32_t{total});
-    });
+    each_between(total, total, [&](std::size_t place, Value) { visit(place); });
 }
 
 }  // namespace fasthash
