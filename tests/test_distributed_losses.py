@@ -1,4 +1,4 @@
-"""An index in shards without living nodes, and one that is closed, say so; actors are objects of this process."""
+"""An index in shards without living nodes, or closed, says so; actors are objects of this process."""
 
 import logging
 import re
@@ -7,9 +7,9 @@ import time
 import numpy as np
 import pytest
 
-pytest.importorskip("ray", reason="needs the extra ray")
+ray = pytest.importorskip("ray", reason="needs the extra ray")
 
-from fasthash.distributed import PartialResult, ShardedIndex
+from fasthash.distributed import PartialResult, ShardedIndex, _ray
 from fasthash.distributed import fleet as fleets
 from fasthash.distributed.copies import Options, choose_node
 from fasthash.distributed.relaying import Relays
@@ -167,3 +167,27 @@ def test_a_lost_index_is_not_a_closed_one(index):
     assert isinstance(found, PartialResult)
     assert found.missing_shards == (0, 1, 2)
     assert re.search("with 20 codes$", repr(index))
+
+
+def test_ray_that_does_not_start_is_one_line(monkeypatch):
+    """Ray raises a bare Exception, and may do so over several lines."""
+
+    def fail(error):
+        raise error
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: fail(Exception("The current node timed out\nduring startup.")))
+    with pytest.raises(ConnectionError, match=r"^Ray does not start: The current node timed out during startup\.$"):
+        _ray.start()
+    for error in (ConnectionError("no cluster"), ValueError("address must be ...")):  # which are clear as they are
+        monkeypatch.setattr(ray, "init", lambda error=error, **options: fail(error))
+        with pytest.raises(type(error), match=f"^{error}$"):
+            _ray.start()
+
+
+def test_nodes_are_chosen_apart():
+    assert choose_node(["a", "b", "c"], ["a"], {}, {"a": 0, "b": 2, "c": 1}) == "c"
+    assert choose_node(["a", "b", "c"], ["a"], {"c": 1}, {"a": 0, "b": 2, "c": 1}) == "b"
+    assert choose_node(["a", "b"], ["a"], {"b": 1}, {}) == "b"
+    assert choose_node(["a", "b", "c"], ["a"], {"b": 2, "c": 1}, {"c": 9}) == "c"
+    assert choose_node(["a"], ["a"], {"a": 1}, {}) == "a"
