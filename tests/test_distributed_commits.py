@@ -1,0 +1,57 @@
+"""Commits of an index in shards whose manifest is replaced by others, cannot be read, or is not on disk yet."""
+
+import shutil
+
+import pytest
+
+pytest.importorskip("ray", reason="needs the extra ray")
+
+from local_shards import new, steps_of, take_step
+
+
+@pytest.fixture
+def index(tmp_path):
+    """An index with two steps, of which the first is committed."""
+    with new(tmp_path / "index") as index:
+        take_step(index, 1)
+        index.commit()
+        take_step(index, 2)
+        yield index
+
+
+def changes_of_the_manifest(index, folder):
+    """What others may do to the manifest, by name; the lock stays in place."""
+    manifest = index.store / "manifest"
+    backup = folder / "backup"
+    shutil.copy(manifest, backup)
+
+    def restore():
+        index.commit()
+        take_step(index, 3)
+        shutil.copy(backup, manifest)
+
+    def of_another():
+        with new(folder / "other") as other:
+            take_step(other, 1)
+            other.commit()
+        shutil.copy(folder / "other" / "manifest", manifest)
+
+    yield "restored", restore, "holds another commit than that of this index, such as a backup"
+    yield "of another index", of_another, "holds another commit than that of this index, such as a backup"
+    yield "cut", lambda: manifest.write_bytes(manifest.read_bytes()[:-9]), "is damaged, or no manifest"
+    yield "removed", manifest.unlink, "holds no index in shards: manifest is missing"
+
+
+@pytest.mark.parametrize("name", ["restored", "of another index", "cut", "removed"])
+@pytest.mark.parametrize("method", ["commit", "compact"])
+def test_a_manifest_of_others_is_not_overwritten(index, tmp_path, name, method):
+    changes = {name: (change, message) for name, change, message in changes_of_the_manifest(index, tmp_path)}
+    change, message = changes[name]
+    change()
+    index._fleet.wait()  # for merges, which write files
+    steps = steps_of(index)
+    files = {path: path.read_bytes() for path in index.store.rglob("*") if path.is_file()}
+    with pytest.raises(OSError, match=rf"{message}.*; nothing is written: close this index, and open its folder anew$"):
+        getattr(index, method)()
+    assert {path: path.read_bytes() for path in index.store.rglob("*") if path.is_file()} == files
+    assert steps_of(index) == steps  # searches go on
