@@ -1,12 +1,16 @@
 """Commits of an index in shards whose manifest is replaced by others, cannot be read, or is not on disk yet."""
 
+import errno
+import os
 import shutil
 
 import pytest
 
 pytest.importorskip("ray", reason="needs the extra ray")
 
-from local_shards import new, steps_of, take_step
+from fasthash.distributed import durable
+from fasthash.store import files
+from local_shards import LocalIndex, new, steps_of, take_step
 
 
 @pytest.fixture
@@ -55,3 +59,25 @@ def test_a_manifest_of_others_is_not_overwritten(index, tmp_path, name, method):
         getattr(index, method)()
     assert {path: path.read_bytes() for path in index.store.rglob("*") if path.is_file()} == files
     assert steps_of(index) == steps  # searches go on
+
+
+def too_many_files(*arguments):
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def when_replaced(monkeypatch, call):
+    """Call a function when a commit has replaced the manifest of the folder, before it is flushed."""
+    monkeypatch.setattr(files, "reached", lambda point: call() if point == "manifest replaced" else None)
+
+
+def test_a_commit_does_not_read_its_own_manifest_again(index, monkeypatch):
+    """If that failed, the index went on from the commit before."""
+    when_replaced(monkeypatch, lambda: monkeypatch.setattr(durable, "read_shards", too_many_files))
+    assert index.commit() == index.commit_number == 2
+    monkeypatch.undo()
+    take_step(index, 3)
+    assert index.commit() == 3
+    folder = index.store
+    index.close()
+    with LocalIndex.open(folder) as again:
+        assert steps_of(again) == 3

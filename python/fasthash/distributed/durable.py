@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -250,10 +251,21 @@ class Durable(Changing):
         try:
             self._unflushed = not manifest.put(self._folder)
             files.reached("commit counts")
-        finally:
-            if read_shards(self._folder) == manifest:  # after Ctrl-C, too
-                self._manifest = manifest
-                self._keepers.set_sources(self._sources_now(self._state.versions, held))
+            self._take(manifest, held)
+        except BaseException:
+            if self._is_in_place(manifest):  # nevertheless: after Ctrl-C
+                self._take(manifest, held)
+            raise
+
+    def _take(self, manifest: ShardsManifest, held: Collection[int]) -> None:
+        """Go on from a new manifest."""
+        self._manifest = manifest
+        self._keepers.set_sources(self._sources_now(self._state.versions, held))
+
+    def _is_in_place(self, manifest: ShardsManifest) -> bool:
+        with suppress(OSError, ValueError):
+            return read_shards(self._folder) == manifest
+        return False
 
     def _rebase(self, shards: Sequence[int], held: Collection[int]) -> None:
         """Map the files of the last commit in these shards; a shard that has not done so yet still answers rightly."""
