@@ -81,3 +81,27 @@ def test_a_commit_does_not_read_its_own_manifest_again(index, monkeypatch):
     index.close()
     with LocalIndex.open(folder) as again:
         assert steps_of(again) == 3
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("method", ["commit", "compact"])
+def test_a_commit_that_ctrl_c_left_in_place_is_flushed_by_the_next_call(index, monkeypatch, method):
+    """Until then, a loss of power may bring the manifest before it back."""
+    index.commit()
+    index._fleet.wait()
+    with monkeypatch.context() as patch:
+        when_replaced(patch, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            index.compact()
+    number, flushed = index.commit_number, []
+    monkeypatch.setattr(durable, "flush", flushed.append)
+    monkeypatch.setattr(files, "flush", flushed.append)
+    removed = []
+    monkeypatch.setattr(files, "reached", lambda point: point == "cleaning" and removed.append(list(flushed)))
+    getattr(index, method)()
+    assert index.commit_number == number == 3
+    assert index.store in flushed
+    assert all(index.store in before for before in removed)  # files of the commit before stay as long

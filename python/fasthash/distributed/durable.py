@@ -249,17 +249,18 @@ class Durable(Changing):
     def _put(self, manifest: ShardsManifest, held: Collection[int]) -> None:
         """Replace the manifest of the folder: the commit counts from now on. It holds these shards as they are."""
         try:
-            self._unflushed = not manifest.put(self._folder)
+            durable = manifest.put(self._folder)
             files.reached("commit counts")
             self._take(manifest, held)
         except BaseException:
             if self._is_in_place(manifest):  # nevertheless: after Ctrl-C
                 self._take(manifest, held)
             raise
+        self._unflushed = not durable
 
     def _take(self, manifest: ShardsManifest, held: Collection[int]) -> None:
         """Go on from a new manifest."""
-        self._manifest = manifest
+        self._manifest, self._unflushed = manifest, True
         self._keepers.set_sources(self._sources_now(self._state.versions, held))
 
     def _is_in_place(self, manifest: ShardsManifest) -> bool:
