@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fasthash._arrays import own_array
 from fasthash._checks import check_bool, check_int, check_queries, check_radius, code_bytes, is_int64, of_ids, own_ids
 from fasthash._index_options import Allow, IndexSettings, KeepMode, check_k, check_keep
+from fasthash._query_filters import are_query_filters, search_by_filter
 from fasthash.distributed._ray import shared
 from fasthash.distributed.fleet import Fleet
 from fasthash.distributed.merge import merge_nearest, merge_ranges, merge_stats, rows_of_shards, shard_of
@@ -23,6 +24,8 @@ from fasthash.filters import IdFilter, core_filter
 from fasthash.results import RangeResult, SearchResult, SearchStats
 
 __all__ = ["PartialResult", "Searching"]
+
+_Filter: TypeAlias = "IdFilter | NDArray[np.int64] | None"
 
 
 class PartialResult(NamedTuple):
@@ -105,6 +108,7 @@ class Searching(Sharded):
             keep_mode: as in `HierIndex.search`.
             max_compared: must be None; only an index without shards can stop early.
             allow: ids that the search may return, as in `HierIndex.search`. The ids of an `IdFilter` are sent once.
+                With a filter for each query, shards are asked once for each distinct filter.
             stats: also return the work done, added up over all shards.
             partial: if shards are lost, search the remaining shards instead of raising an error.
 
@@ -128,18 +132,21 @@ class Searching(Sharded):
         if keep is not None and self.metric != "hamming":
             raise ValueError(f"metric must be 'hamming' for keep, this index has {self.metric!r}")
         check_bool("stats", stats)
-        allow = _own_filter(allow)
+        own = self._own_filter(allow)
 
         def find(state: State, missing: set[int] | None) -> tuple[SearchResult, SearchStats]:
-            allowed = self._allowed(allow, state)
-            cuts = None
-            if share is not None and len(self.level_bits) > 1:
-                cuts = self._census(state, allowed, missing).cuts(array, k, share, keep_mode)
-            sent, sent_cuts = shared(array), shared(cuts)
-            each = [(sent, k, sent_cuts, keep_mode, *allowed[s]) for s in range(self.n_shards)]
-            parts = self._fleet.search("search", each, state.versions, state.sizes, missing=missing)
-            result = merge_nearest([parts[s][0] for s in sorted(parts)], len(array), k, self.n_bits, self.metric)
-            return result, self._work(parts, state, len(array))
+            def search(some: NDArray[np.uint8], one: _Filter) -> tuple[SearchResult, SearchStats]:
+                allowed = self._allowed(one)
+                cuts = None
+                if share is not None and len(self.level_bits) > 1:
+                    cuts = self._census(state, allowed, missing).cuts(some, k, share, keep_mode)
+                sent, sent_cuts = shared(some), shared(cuts)
+                each = [(sent, k, sent_cuts, keep_mode, *allowed[s]) for s in range(self.n_shards)]
+                parts = self._fleet.search("search", each, state.versions, state.sizes, missing=missing)
+                result = merge_nearest([parts[s][0] for s in sorted(parts)], len(some), k, self.n_bits, self.metric)
+                return result, self._work(parts, state, len(some))
+
+            return _by_filter(own, array, search)
 
         return self._found(find, stats, partial)
 
@@ -164,14 +171,12 @@ class Searching(Sharded):
             ValueError: wrong shape, or `radius` is negative.
             ShardLostError: no copy of a shard is left.
         """
-        n, ask = self._within("range_search", queries, radius, allow)
         check_bool("stats", stats)
 
-        def find(state: State, missing: set[int] | None) -> tuple[RangeResult, SearchStats]:
-            parts = ask(state, missing)
+        def merged(parts: dict[int, Any], state: State, n: int) -> tuple[RangeResult, SearchStats]:
             return merge_ranges([parts[s][0] for s in sorted(parts)], n, self.metric), self._work(parts, state, n)
 
-        return self._found(find, stats, partial)
+        return self._found(self._within("range_search", queries, radius, allow, merged), stats, partial)
 
     def count_within(self, queries: ArrayLike, radius: float, *, allow: Allow = None, partial: bool = False) -> Any:
         """Count the codes within a radius of each query, without listing them.
@@ -190,31 +195,45 @@ class Searching(Sharded):
             ValueError: wrong shape, or `radius` is negative.
             ShardLostError: no copy of a shard is left.
         """
-        n, ask = self._within("count_within", queries, radius, allow)
 
-        def find(state: State, missing: set[int] | None) -> tuple[NDArray[np.int64], None]:
-            return np.sum([np.zeros(n, np.int64), *ask(state, missing).values()], axis=0, dtype=np.int64), None
+        def merged(parts: dict[int, Any], state: State, n: int) -> NDArray[np.int64]:
+            return np.sum([np.zeros(n, np.int64), *parts.values()], axis=0, dtype=np.int64)
 
-        return self._found(find, False, partial)
+        find = self._within("count_within", queries, radius, allow, merged)
+        return self._found(lambda state, missing: (find(state, missing), None), False, partial)
 
     def _within(
-        self, method: str, queries: ArrayLike, radius: float, allow: Allow
-    ) -> tuple[int, Callable[[State, set[int] | None], dict[int, Any]]]:
+        self,
+        method: str,
+        queries: ArrayLike,
+        radius: float,
+        allow: Allow,
+        merged: Callable[[dict[int, Any], State, int], Any],
+    ) -> Callable[[State, set[int] | None], Any]:
         """Check the arguments of a search within a radius.
 
+        Args:
+            method: `range_search` or `count_within`.
+            queries, radius, allow: arguments of the search.
+            merged: function of the answers of `Fleet.search`, the state and the number of queries; returns the result.
+
         Returns:
-            The number of queries, and the function that asks all shards; it returns the answers of `Fleet.search`.
+            The function that searches all shards.
         """
         array = check_queries(own_array("queries", queries), self.n_bits)
         largest = check_radius(radius, self.metric, self.n_bits)
-        own_allow = _own_filter(allow)
+        own = self._own_filter(allow)
 
-        def ask(state: State, missing: set[int] | None) -> dict[int, Any]:
-            allowed, sent = self._allowed(own_allow, state), shared(array)
-            each = [(sent, largest, *allowed[s]) for s in range(self.n_shards)]
-            return self._fleet.search(method, each, state.versions, state.sizes, missing=missing)
+        def find(state: State, missing: set[int] | None) -> Any:
+            def search(some: NDArray[np.uint8], one: _Filter) -> Any:
+                allowed, sent = self._allowed(one), shared(some)
+                each = [(sent, largest, *allowed[s]) for s in range(self.n_shards)]
+                answers = self._fleet.search(method, each, state.versions, state.sizes, missing=missing)
+                return merged(answers, state, len(some))
 
-        return len(array), ask
+            return _by_filter(own, array, search)
+
+        return find
 
     def _found(
         self, find: Callable[[State, set[int] | None], tuple[Any, SearchStats | None]], stats: bool, partial: bool
@@ -247,7 +266,22 @@ class Searching(Sharded):
             state.censuses[key] = census
         return census
 
-    def _allowed(self, allow: Any, state: State) -> dict[int, Allowed]:
+    def _own_filter(self, allow: Allow) -> _Filter | list[_Filter]:
+        """Read a filter, or one for each query, once: a search that is repeated uses the same ids."""
+        if not are_query_filters(allow):
+            return self._own_ids("allow", allow)
+        own: dict[int, _Filter] = {}  # one for each object, so that queries which share a filter are searched together
+        for place, each in enumerate(allow):
+            if id(each) not in own:
+                own[id(each)] = self._own_ids(f"allow[{place}]", each)
+        return [own[id(each)] for each in allow]
+
+    def _own_ids(self, name: str, allow: Any) -> _Filter:
+        if allow is None or isinstance(allow, IdFilter):
+            return allow
+        return core_filter(name, allow, self._state.next_id).ids()
+
+    def _allowed(self, allow: _Filter) -> dict[int, Allowed]:
         """Return, for each shard, the allowed ids that belong to it."""
         if allow is None:
             return dict.fromkeys(range(self.n_shards), (None, None))
@@ -255,12 +289,14 @@ class Searching(Sharded):
             if allow not in self._filters:
                 self._filters[allow] = self._split(next(self._filter_numbers), allow._impl.ids())
             return self._filters[allow]
-        return self._split(None, core_filter("allow", allow, state.next_id).ids())
+        return self._split(None, allow)
 
     def _split(self, number: int | None, ids: NDArray[np.int64]) -> dict[int, Allowed]:
         return {shard: (number, shared(ids[rows])) for shard, rows in enumerate(rows_of_shards(ids, self.n_shards))}
 
 
-def _own_filter(allow: Allow) -> Allow:
-    """Copy a filter given as an array, so that a repeated search uses the same ids."""
-    return allow if allow is None or isinstance(allow, IdFilter) else own_array("allow", allow)
+def _by_filter(
+    allow: _Filter | list[_Filter], queries: NDArray[np.uint8], search: Callable[[NDArray[np.uint8], Any], Any]
+) -> Any:
+    """Search with one filter, or with one for each query."""
+    return search_by_filter(allow, queries, search) if isinstance(allow, list) else search(queries, allow)
