@@ -3,6 +3,7 @@
 import logging
 import re
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -65,6 +66,30 @@ def test_a_repair_that_fails_again_and_again_is_logged_once(index, monkeypatch, 
     )
     assert index.wait_until_whole()
     assert len(index._fleet.copies(1)) == 2
+
+
+def test_no_start_is_waited_for_for_less_than_no_time(monkeypatch):
+    """Ray would end this process."""
+    now, timeouts = [0.0], []
+
+    def pass_by(seconds):
+        now[0] += seconds
+
+    def choose_slowly(*arguments):
+        pass_by(7)
+        return choose_node(*arguments)
+
+    def fail(reference, timeout):
+        timeouts.append(timeout)
+        raise ray.exceptions.RayActorError
+
+    with local_actors():
+        monkeypatch.setattr(fleets, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=pass_by))
+        monkeypatch.setattr(fleets, "choose_node", choose_slowly)
+        monkeypatch.setattr(fleets.ray, "get", fail)
+        with pytest.raises(TimeoutError, match=r"^Ray has not started a shard within 60 s"):
+            ShardedIndex((8, 8), n_shards=1)
+    assert timeouts == [60, 52, 44, 36, 28, 20, 12, 4, 0]
 
 
 def calls(index, folder):

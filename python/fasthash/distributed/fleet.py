@@ -295,7 +295,8 @@ class Fleet(Asking):
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
-                copy.node, copy.process = ray.get(copy.actor.place.remote(), timeout=deadline - time.monotonic())
+                left = max(0.0, deadline - time.monotonic())  # Ray ends this process if it is negative
+                copy.node, copy.process = ray.get(copy.actor.place.remote(), timeout=left)
                 return copy
             except ray.exceptions.RayError as error:
                 ray.kill(copy.actor)
