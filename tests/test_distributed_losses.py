@@ -10,6 +10,7 @@ import pytest
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
 
+from fasthash import FormatError
 from fasthash.distributed import PartialResult, ShardedIndex, _ray
 from fasthash.distributed import fleet as fleets
 from fasthash.distributed.copies import Options, choose_node
@@ -43,16 +44,17 @@ def test_without_a_node(monkeypatch):
                 start()
 
 
-def test_a_repair_that_fails_again_and_again_is_logged_once(index, monkeypatch, caplog):
+def failing_repair(index, monkeypatch, caplog, where, name, fail):
+    """Lose a copy of shard 1 while a function that its repair needs fails; return the only message of ten attempts."""
     monkeypatch.setattr(fleets, "_WATCH_SECONDS", 0.01)
     attempts = []
 
-    def no_nodes(num_cpus):
-        attempts.append(num_cpus)
-        return []
+    def failing(*arguments):
+        attempts.append(arguments)
+        return fail()
 
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
-        patch.setattr(fleets, "nodes", no_nodes)
+        patch.setattr(where, name, failing)
         copy = index._fleet.copies(1)[0]
         copy.actor.lose()
         index._fleet.check([(1, copy)])
@@ -60,12 +62,25 @@ def test_a_repair_that_fails_again_and_again_is_logged_once(index, monkeypatch, 
         while len(attempts) < 10:
             assert time.monotonic() < end
             time.sleep(0.01)
-    (record,) = caplog.records
-    assert record.getMessage() == (
-        "shard 1 is not restored yet: ConnectionError('no node of the Ray cluster is alive')"
-    )
     assert index.wait_until_whole()
     assert len(index._fleet.copies(1)) == 2
+    (record,) = caplog.records
+    return record.getMessage()
+
+
+def test_a_repair_that_fails_again_and_again_is_logged_once(index, monkeypatch, caplog):
+    message = failing_repair(index, monkeypatch, caplog, fleets, "nodes", list)
+    assert message == "shard 1 is not restored yet: ConnectionError('no node of the Ray cluster is alive')"
+
+
+def test_a_new_copy_that_cannot_be_filled_is_logged_once(index, monkeypatch, caplog):
+    """For example since its files are damaged, which the other copy does not read again."""
+
+    def damaged():
+        raise FormatError("damaged")
+
+    message = failing_repair(index, monkeypatch, caplog, index._fleet.shard_class, "put", damaged)
+    assert message == "shard 1 is not restored yet: FormatError('damaged')"
 
 
 def test_no_start_is_waited_for_for_less_than_no_time(monkeypatch):

@@ -235,14 +235,15 @@ class Fleet(Asking):
         while ray.is_initialized() and not self._closed:
             try:
                 done = self._replace(shard)
-            except ray.exceptions.RayTaskError as error:
+            # Ray cannot start an actor yet, the other replica was lost, or the new copy cannot read its files.
+            except Exception as error:
+                cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
                 with self._changed:
-                    if not self._copies[shard]:  # no replica is left, so reading the file failed
-                        self._lost[shard] += f"; restoring it failed ({type(error.cause).__name__}: {error.cause})"
+                    if cause is not error and not self._copies[shard]:  # no replica is left, so reading the file failed
+                        self._lost[shard] += f"; restoring it failed ({type(cause).__name__}: {cause})"
                         done = True
-            except Exception as error:  # Ray cannot start an actor yet, or the other replica was lost
-                if not told:  # each attempt may fail alike, for as long as a cluster is down
-                    logging.getLogger(__name__).warning("shard %d is not restored yet: %r", shard, error)
+                if not (done or told):  # each attempt may fail alike, for as long as a cluster is down
+                    logging.getLogger(__name__).warning("shard %d is not restored yet: %r", shard, cause)
                     told = True
             if done:
                 break
