@@ -1,5 +1,6 @@
 """What shards find together, in one process without actors: their results merge into those of one `HierIndex`."""
 
+from collections import OrderedDict
 from types import SimpleNamespace
 
 import numpy as np
@@ -81,6 +82,26 @@ def test_ids_are_spread_evenly_and_for_ever_alike():
 def test_nothing_found_anywhere():
     assert_same(merge.merge_nearest([], 2, 3, 8), (np.full((2, 3), 9, np.int32), np.full((2, 3), -1)))
     assert_same(merge.merge_ranges([], 2), (np.zeros(3, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64)))
+
+
+class Crowded(OrderedDict):
+    """A cache of filters in which searches of other threads store theirs right after each one."""
+
+    def __setitem__(self, number, kept):
+        super().__setitem__(number, kept)
+        for other in range(1_000, 1_008):
+            super().__setitem__(other, kept)
+
+
+def test_a_filter_is_used_though_others_have_dropped_it():
+    shard = Shard((8,), "default", "auto", None)
+    shard.load(0, "", {}, 0, 1)
+    shard.change(0, 1, "add", np.zeros((4, 1), np.uint8), np.arange(4))
+    shard._filters = Crowded()
+    for number in (1, 2, 1):
+        found, _ = shard.search(1, np.zeros((1, 1), np.uint8), 4, None, "node_ratio", number, np.array([number]))
+        assert found.ids.tolist() == [[number, -1, -1, -1]]
+    assert len(shard._filters) == 8
 
 
 class OneShard:

@@ -182,7 +182,8 @@ class Shard:
         if number is None or ids is None:
             return ids
         cached = self._filters.pop(number, None)
-        self._filters[number] = IdFilter(ids) if cached is None else cached
+        # Held here: searches in other threads may drop it from the cache at once.
+        kept = self._filters[number] = IdFilter(ids) if cached is None else cached
         while len(self._filters) > _MOST_FILTERS:
             self._filters.popitem(last=False)
-        return self._filters[number]
+        return kept
