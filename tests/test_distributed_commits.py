@@ -1,9 +1,10 @@
-"""Commits of an index in shards whose manifest is replaced by others, cannot be read, or is not on disk yet."""
+"""Commits of an index in shards: a manifest of others, one that is not flushed or cannot be read, and Ctrl-C."""
 
 import errno
 import os
 import shutil
 
+import numpy as np
 import pytest
 
 pytest.importorskip("ray", reason="needs the extra ray")
@@ -11,6 +12,7 @@ pytest.importorskip("ray", reason="needs the extra ray")
 from fasthash.distributed import durable
 from fasthash.store import files
 from local_shards import LocalIndex, new, steps_of, take_step
+from stores import N_BYTES
 
 
 @pytest.fixture
@@ -105,3 +107,17 @@ def test_a_commit_that_ctrl_c_left_in_place_is_flushed_by_the_next_call(index, m
     assert index.commit_number == number == 3
     assert index.store in flushed
     assert all(index.store in before for before in removed)  # files of the commit before stay as long
+
+
+@pytest.mark.parametrize("method", ["add", "commit"])
+def test_versions_that_are_made_after_they_were_given_up_are_dropped(index, method):
+    """After Ctrl-C in a change, `forget` may overtake it in an actor."""
+    shard, given_up = index._fleet.shards[0], next(index._numbers)
+    shard.forget([given_up])
+    shard.change(index._state.versions[0], given_up, "add", np.zeros((1, N_BYTES), np.uint8), np.array([-9]))
+    if method == "commit":
+        index.commit()
+    else:
+        take_step(index, 3)
+    assert list(shard._versions) == list(shard._touched) == [index._state.versions[0]]
+    assert -9 not in index

@@ -122,8 +122,16 @@ class Shard:
         """Make a new version from an old one by calling a method of the index; return its number of codes."""
         index = self._versions[old].copy()
         getattr(index, method)(*arguments)
-        self._versions[new] = index
+        self._set_version(old, new, index)
         return len(index)
+
+    def _set_version(self, old: int, new: int, index: HierIndex) -> None:
+        """Store a version that was made from an old one, the newest that is read.
+
+        Versions between are of changes that the owner gave up: after Ctrl-C, `forget` may come before they are made.
+        """
+        self._versions[new] = index
+        self.forget([version for version in list(self._versions) if old < version < new])
 
     def forget(self, versions: Sequence[int]) -> None:
         """Drop versions that are no longer read."""

@@ -98,7 +98,7 @@ class StoredShard(Shard):
         """
         changes = self.content(old) if changed else None
         index = self._opened(card)
-        self._versions[new] = index if changes is None else self._changed(index, *changes)
+        self._set_version(old, new, index if changes is None else self._changed(index, *changes))
         self._touched[new] = () if changes is None else changes[:1]
         with self._keeping:
             if self._writer is not None:
