@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,8 +59,18 @@ class Saving(Sharded):
                         )
                     return dict(asked[shard])
 
+                running: list[Future[dict[str, Any]]] = []
+
+                def result(own: Future[dict[str, Any]]) -> dict[str, Any]:
+                    wait(running)  # a save that fails removes its files: no actor may write one after that
+                    return own.result()
+
                 def writer(shard: int) -> Callable[[Path], object]:
-                    return lambda file: pool.submit(write_shard, shard, file).result
+                    def begin(file: Path) -> Callable[[], dict[str, Any]]:
+                        running.append(own := pool.submit(write_shard, shard, file))
+                        return lambda: result(own)
+
+                    return begin
 
                 facts = {
                     "level_bits": list(self.level_bits),
