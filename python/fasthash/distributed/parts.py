@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fasthash._checks import check_path, code_bytes, differences
 from fasthash._core import FormatError
-from fasthash._durable import put
+from fasthash._durable import named_in_errors, put
 from fasthash._folder_lock import locked
 from fasthash._npy import read_npz
 from fasthash._saved_folder import CARD_NAME, refuse_others, write_folder
@@ -143,15 +143,23 @@ class EncodedParts:
             raise FormatError(f"{error}; remove it and encode again") from error
 
     def write(self, number: int, part: EncodedPart) -> None:
-        """Write the file of a part; a kill leaves no part of it that `missing` would take for the whole."""
+        """Write the file of a part; a kill leaves no part of it that `missing` would take for the whole.
+
+        Raises:
+            OSError: the operating system refused a step; nothing is left.
+        """
         path = self._path(number)
         draft = path.with_suffix(".tmp")
         keys = np.array(part.keys, np.str_)
         broken = np.array(part.broken, np.str_).reshape(-1, 2)
         with locked(self.folder):  # another run may be writing the same part
-            with open(draft, "wb") as file:
-                np.savez_compressed(file, codes=part.codes, keys=keys, broken=broken)
-            put(draft, path)
+            try:
+                with named_in_errors(draft), open(draft, "wb") as file:
+                    np.savez_compressed(file, codes=part.codes, keys=keys, broken=broken)
+                put(draft, path)
+            except BaseException:
+                draft.unlink(missing_ok=True)
+                raise
 
     def _path(self, number: int) -> Path:
         return self.folder / f"part-{number:06}.npz"
