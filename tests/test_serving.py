@@ -261,6 +261,11 @@ def test_bodies(client):
             response = client.post("/search", content=content, headers=json)
             assert response.status_code == 422, depth
             assert len(response.text) < 300
+    long = b"x" * 4000
+    for content in (b'{"%b": 1}' % long, b'{"codes": ["00"], "form": "%b"}' % long, b'{"keys": ["%b"]}' % long):
+        response = client.post("/search", content=content, headers=json)
+        assert response.status_code in (404, 422)
+        assert len(response.text) < 300
     for content in (b"", b"x" * 7, b"x" * 48):
         assert "must be 1 to 5 codes of 8 bytes" in client.post("/search/raw", content=content).json()["error"]
 

@@ -21,6 +21,7 @@ from fasthash.serving.limits import RefusedError
 __all__ = ["answer_errors"]
 
 _some = Repr()  # of lists and objects, with limits on length and depth
+_SHOWN = 100  # characters of the name of an argument
 
 
 def answer_errors(app: FastAPI) -> None:
@@ -50,6 +51,8 @@ def answer_errors(app: FastAPI) -> None:
 def _of_form(request: Request, first: dict[str, Any]) -> RefusedError:
     """The first fault that pydantic finds in a request."""
     place = ".".join(map(str, first["loc"][1:])) or "the body"
+    if len(place) > _SHOWN:  # the name of an argument that does not exist may be as long as a body
+        place = f"{place[:_SHOWN]}..."
     kind = request.headers.get("content-type")
     if first["loc"] == ("body",) and not _is_json(kind or ""):  # the body was not read as JSON
         return RefusedError(

@@ -96,7 +96,7 @@ def codes_of(texts: Sequence[str], form: str, n_bytes: int, most: int) -> NDArra
     """
     _check_number(len(texts), most)
     if form not in _FORMS:
-        raise RefusedError(422, f"form must be one of {', '.join(_FORMS)}, got {form!r}")
+        raise RefusedError(422, f"form must be one of {', '.join(_FORMS)}, got {short(form)}")
     rows = []
     for text in texts:
         try:
