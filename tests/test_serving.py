@@ -126,6 +126,9 @@ REFUSED = {
     "keys must be in the store, but it does not hold 'x'": {"keys": ["x"]},
     "keys must be of the kind str": {"keys": [7]},
     "k must be a valid integer, got 'ten'": {"keys": ["a.jpg"], "k": "ten"},
+    "keys.1 must be text or an integer, got 1.5": {"keys": ["a.jpg", 1.5]},
+    "allow.0 must be text or an integer, got True": {"keys": ["a.jpg"], "allow": [True]},
+    "codes.0 must be a valid string, got 7": {"codes": [7]},
     "more must be left out, which is no argument here, got 1": {"keys": ["a.jpg"], "more": 1},
     "allow must be from -9223372036854775808 to 9223372036854775807, got 1180591620717411303424": {
         "keys": ["a.jpg"],

@@ -64,6 +64,9 @@ def _of_form(request: Request, first: dict[str, Any]) -> RefusedError:
         return RefusedError(422, f"{place} must be given")
     if first["type"] == "extra_forbidden":
         return RefusedError(422, f"{place} must be left out, which is no argument here, got {_short(first['input'])}")
+    if place.endswith(".str"):  # the first of the types that a key or id may have
+        place = place.removesuffix(".str")
+        return RefusedError(422, f"{place} must be text or an integer, got {_short(first['input'])}")
     message = first["msg"].removeprefix("Input should ")
     return RefusedError(
         422, f"{place}{': ' if message == first['msg'] else ' must '}{message}, got {_short(first['input'])}"
