@@ -234,6 +234,27 @@ def test_wrong_requests(client, message):
     assert message.strip() in response.json()["error"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [
+        ("POST", "/search/raw?k=3&allow=5", "allow"),
+        ("POST", "/search/raw?K=3", "K"),
+        ("POST", "/search/photo?n=3", "n"),
+        ("POST", "/search?k=3", "k"),
+        ("GET", "/keys?k=3", "k"),
+        ("HEAD", "/keys?k=3", "k"),
+    ],
+)
+def test_unknown_arguments_in_the_address(client, method, path, name):
+    """They would be ignored: the answer would be that of other arguments."""
+    json = {"keys": ["a.jpg"]} if path.startswith("/search?") else None
+    response = client.request(method, path, json=json, content=None if json else b"x" * 8)
+    assert response.status_code == 422
+    message = f"{name} must be left out, which is no argument in this address, got '"
+    assert method == "HEAD" or response.json()["error"].startswith(message)
+    assert client.get("/healthz?x=1").status_code == 200  # as those who watch a server defeat caches
+
+
 def test_bodies(client):
     for content in (b"x" * 5001, iter([b"x" * 3000, b"x" * 3000])):
         response = client.post("/search", content=content)

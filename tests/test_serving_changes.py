@@ -161,6 +161,7 @@ REFUSED = {
 @pytest.mark.parametrize("message", REFUSED)
 def test_wrong_changes_change_nothing(client, message):
     path, body = REFUSED[message]
+    assert client.post(f"{path}?keys=a", json=body).status_code == 422
     answer = client.post(path, json=body)
     assert answer.status_code == (404 if "does not hold" in message else 422), answer.text
     assert message.strip() in answer.json()["error"]

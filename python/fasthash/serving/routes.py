@@ -14,6 +14,7 @@ from fastapi.responses import FileResponse, HTMLResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from fasthash._checks import code_bytes
+from fasthash._shown import short
 from fasthash.serving.changes import AddRequest, RemoveRequest, UpdateRequest, Writing
 from fasthash.serving.limits import Limits, RefusedError, Turns
 from fasthash.serving.metrics import Metrics
@@ -78,9 +79,23 @@ class JSONText(Response):
 _AsText = Annotated[bool, Query(description=AS_TEXT)]
 
 
+async def _only_known(request: Request) -> None:
+    """Refuse arguments in the address that the route does not have: a filter, for example, would be ignored.
+
+    Raises:
+        RefusedError: there is one.
+    """
+    known = {each.alias for each in request.scope["route"].dependant.query_params}
+    for name, value in request.query_params.items():
+        if name not in known:
+            raise RefusedError(
+                422, f"{name[:100]} must be left out, which is no argument in this address, got {short(value)}"
+            )
+
+
 def search_routes(served: Served) -> APIRouter:
     """Searches for codes as text, for keys, for raw codes and for a photo."""
-    router, store, limits = APIRouter(), served.store, served.limits
+    router, store, limits = APIRouter(dependencies=[Depends(_only_known)]), served.store, served.limits
 
     async def answered(queries: Callable[[Snapshot], Any], wanted: Wanted) -> JSONText:
         def found() -> bytes:
@@ -157,7 +172,7 @@ def change_routes(served: Served, writing: Writing) -> APIRouter:
     async def shown(request: Request) -> None:
         writing.check(request.headers.get("authorization"))
 
-    router = APIRouter(dependencies=[Depends(shown)])
+    router = APIRouter(dependencies=[Depends(shown), Depends(_only_known)])
 
     async def changed(work: Callable[[], dict[str, Any]]) -> JSONText:
         def change() -> bytes:
@@ -209,7 +224,7 @@ def page_routes(served: Served) -> APIRouter:
             raise RefusedError(404, "the server was started without a folder of images")
         return FileResponse(photo_of_key(served.images, key), headers={"X-Content-Type-Options": "nosniff"})
 
-    @_get(router, "/keys")
+    @_get(router, "/keys", dependencies=[Depends(_only_known)])
     async def keys(first: int = Query(0, ge=0), n: int = Query(50, ge=1, le=500), as_text: _AsText = False) -> JSONText:
         """Some keys of the store, or ids if it has none, and the `first` of those after them."""
         shown = await served.searches.run(lambda: encoded(some_keys(Snapshot(served.store), first, n, as_text)))
