@@ -294,6 +294,15 @@ def test_bodies(client):
         assert "must be 1 to 5 codes of 8 bytes" in client.post("/search/raw", content=content).json()["error"]
 
 
+def test_bodies_that_would_pass_for_codes(client):
+    """Compressed bytes and JSON, of a length that is one of codes."""
+    for path in ("/search", "/search/raw", "/search/photo"):
+        response = client.post(path, content=b"x" * 8, headers={"Content-Encoding": "gzip"})
+        assert response.status_code == 415
+        assert response.json() == {"error": "the header Content-Encoding must be left out, got 'gzip'"}
+    assert client.post("/search/raw?k=1", content=b"x" * 8, headers={"Content-Encoding": "Identity"}).status_code == 200
+
+
 def test_every_error_has_one_form(store, monkeypatch):
     def broken(*arguments):
         raise RuntimeError("secret")

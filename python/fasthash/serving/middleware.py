@@ -12,6 +12,7 @@ from collections.abc import Collection
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fasthash._shown import short
 from fasthash.serving.changes import Writing
 from fasthash.serving.limits import Limits, RefusedError
 from fasthash.serving.metrics import Metrics
@@ -88,7 +89,7 @@ class EarlyToken:
 
 
 class BodyLimit:
-    """Refuses a request whose body is too long, before it is in memory, or arrives too slowly.
+    """Refuses a request whose body is compressed or too long, before it is in memory, or arrives too slowly.
 
     Args:
         app: gets the other requests, with their whole bodies.
@@ -103,7 +104,10 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         seconds = self._limits.body_seconds
+        coding = Headers(scope=scope).get("content-encoding", "identity")
         try:
+            if coding.lower() != "identity":  # compressed bytes could pass for codes
+                raise RefusedError(415, f"the header Content-Encoding must be left out, got {short(coding)}")
             body = await asyncio.wait_for(self._read(receive), seconds)
         except asyncio.TimeoutError:
             slow = RefusedError(408, f"the body must arrive within {seconds:g} s")
