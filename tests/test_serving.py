@@ -301,6 +301,10 @@ def test_bodies_that_would_pass_for_codes(client):
         assert response.status_code == 415
         assert response.json() == {"error": "the header Content-Encoding must be left out, got 'gzip'"}
     assert client.post("/search/raw?k=1", content=b"x" * 8, headers={"Content-Encoding": "Identity"}).status_code == 200
+    for path, noun in (("/search/raw", "codes"), ("/search/photo", "photo")):
+        response = client.post(path, content=b'{"k": 1}', headers={"Content-Type": "application/json; charset=utf-8"})
+        assert response.status_code == 415
+        assert f"the body must be the bytes of the {noun}, not JSON; see curl" in response.json()["error"]
 
 
 def test_every_error_has_one_form(store, monkeypatch):

@@ -158,10 +158,14 @@ async def _bytes_of(request: Request, noun: str) -> bytes:
     """The body as it is.
 
     Raises:
-        RefusedError: it is a form with files, as of `curl -F`.
+        RefusedError: it is a form with files, as of `curl -F`, or JSON.
     """
-    if request.headers.get("content-type", "").lower().startswith("multipart/"):
-        raise RefusedError(415, f"the body must be the bytes of the {noun}, not a form; see curl --data-binary @FILE")
+    kind = request.headers.get("content-type", "").lower()
+    for beginning, given in (("multipart/", "a form"), ("application/json", "JSON")):
+        if kind.startswith(beginning):
+            raise RefusedError(
+                415, f"the body must be the bytes of the {noun}, not {given}; see curl --data-binary @FILE"
+            )
     return await request.body()
 
 
