@@ -123,8 +123,15 @@ def test_without_a_writer_there_are_no_changes(folder):
             assert answer.status_code == 404
             assert answer.json() == {"error": "the server was started without --writable, and takes no changes"}
             assert path not in client.get("/openapi.json").json()["paths"]
+
+
+def test_tokens_that_no_request_can_show(folder):
     with pytest.raises(ValueError, match="token must have at least 16 characters, got 3"):
         Writing(folder, "abc")
+    for token in ("ö" * 16, " " * 20, f" {TOKEN}", f"{TOKEN}\n", f"{TOKEN}\t{TOKEN}", f"{TOKEN}\udcff"):
+        with pytest.raises(ValueError, match="token must be printable ASCII without spaces at its ends"):
+            Writing(folder, token)
+    Writing(folder, TOKEN).close()  # the refused ones have not locked the store
 
 
 REFUSED = {

@@ -53,16 +53,19 @@ class Writing:
 
     Args:
         folder: of the store.
-        token: what requests must show, at least `LEAST_TOKEN` characters.
+        token: what requests must show, at least `LEAST_TOKEN` characters of ASCII.
 
     Raises:
-        ValueError: the token is too short.
+        ValueError: the token is too short, or no header can hold it.
         BlockingIOError: the store has another writer.
     """
 
     def __init__(self, folder: Path, token: str) -> None:
         if len(token) < LEAST_TOKEN:
             raise ValueError(f"token must have at least {LEAST_TOKEN} characters, got {len(token)}")
+        if not (token.isascii() and token.isprintable()) or token != token.strip():
+            # Clients write other characters in different ways, and servers drop spaces at the ends of a header.
+            raise ValueError("token must be printable ASCII without spaces at its ends")
         self._token = token.encode()
         self._folder, self._lock = folder, ChangeLock()
         self._store: Store | None = Store(folder, "w")
