@@ -176,14 +176,33 @@ def test_wrong_changes_change_nothing(client, message):
 
 
 def test_a_failed_commit_leaves_nothing_behind(client, monkeypatch):
+    closed = fh.Store.close
+
     def full(self):
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    def closed_and_full(self):  # of a merge that has ended in the background
+        closed(self)
+        full(self)
+
     with monkeypatch.context() as patch:
         patch.setattr(fh.Store, "commit", full)
+        patch.setattr(fh.Store, "close", closed_and_full)
         answer = client.post("/add", json={"codes": ["ff" * 8], "keys": ["lost.jpg"]})
     assert answer.status_code == 503
     assert "No space left" in answer.json()["error"]
+    assert client.post("/add", json={"codes": ["ff" * 8], "keys": ["kept.jpg"]}).json()["ids"] == [10]
+    assert client.post("/search", json={"keys": ["lost.jpg"]}).status_code == 404
+
+
+def test_a_commit_that_fails_for_want_of_memory_leaves_nothing_behind(client, monkeypatch):
+    def short(self):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fh.Store, "commit", short)
+        with pytest.raises(MemoryError):  # which a server answers with 500
+            client.post("/add", json={"codes": ["ff" * 8], "keys": ["lost.jpg"]})
     assert client.post("/add", json={"codes": ["ff" * 8], "keys": ["kept.jpg"]}).json()["ids"] == [10]
     assert client.post("/search", json={"keys": ["lost.jpg"]}).status_code == 404
 

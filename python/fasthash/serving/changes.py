@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -147,10 +148,13 @@ class Writing:
             outcome = change()
         try:
             store.commit()
-        except OSError as error:
+        except BaseException as error:
             # The changes must not come with the next request: begin again with the last commit.
             self._store = None
-            store.close()
+            with suppress(OSError):  # as of a full disk; the store is closed nevertheless
+                store.close()
+            if not isinstance(error, OSError):
+                raise
             raise RefusedError(503, f"the store cannot be written: {error}") from None
         return outcome
 
