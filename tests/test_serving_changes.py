@@ -195,6 +195,19 @@ def test_a_failed_commit_leaves_nothing_behind(client, monkeypatch):
     assert client.post("/search", json={"keys": ["lost.jpg"]}).status_code == 404
 
 
+def test_after_its_end_the_writer_takes_no_change(folder):
+    """A request may wait for its turn on a thread when the server stops."""
+    writing = Writing(folder, TOKEN)
+    with TestClient(make_app(fh.Store(folder), writing=writing), headers=SHOWN) as client:
+        writing.close()
+        for path, body in (("/add", {"codes": ["ff" * 8], "keys": ["late.jpg"]}), ("/remove", {"keys": ["1.jpg"]})):
+            answer = client.post(path, json=body)
+            assert (answer.status_code, answer.json()) == (503, {"error": "the server is stopping; try again"})
+        writing.close()
+        with fh.Store(folder, "w") as store:  # others can write
+            assert len(store) == 10
+
+
 def test_a_commit_that_fails_for_want_of_memory_leaves_nothing_behind(client, monkeypatch):
     def short(self):
         raise MemoryError

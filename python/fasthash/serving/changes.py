@@ -70,6 +70,7 @@ class Writing:
         self._token = token.encode()
         self._folder, self._lock = folder, ChangeLock()
         self._store: Store | None = Store(folder, "w")
+        self._closed = False
 
     def check(self, authorization: str | None) -> None:
         """Compare the header of a request with the token, in a time that tells nothing about it.
@@ -128,13 +129,16 @@ class Writing:
             return {"commit": store.commit_number}
 
     def close(self) -> None:
-        """Let others write."""
+        """Let others write. Later requests are refused, and so are those that wait for their turn."""
         with self._lock("close"):
-            if self._store is not None:
-                self._store.close()
-            self._store = None
+            self._closed = True
+            store, self._store = self._store, None
+            if store is not None:
+                store.close()
 
     def _opened(self) -> Store:
+        if self._closed:
+            raise RefusedError(503, "the server is stopping; try again")
         if self._store is None:  # a commit failed
             try:
                 self._store = Store(self._folder, "w")
