@@ -366,6 +366,27 @@ def test_new_commits_are_taken(store, monkeypatch):
         assert row == [{"id": 200, "distance": 0, "key": "new.jpg"}]
 
 
+@pytest.mark.parametrize("error", [OSError, MemoryError, RuntimeError])
+def test_a_commit_that_cannot_be_opened_is_tried_again(store, monkeypatch, error):
+    refresh, failures = store.refresh, [error("no"), error("no")]
+
+    def refreshed():
+        if failures:
+            raise failures.pop()
+        return refresh()
+
+    monkeypatch.setattr(app, "_REFRESH", 0.01)
+    monkeypatch.setattr(store, "refresh", refreshed)
+    with TestClient(make_app(store)) as client, fh.Store(store.path, "w") as writer:
+        writer.remove(["a.jpg"])
+        writer.commit()
+        for _ in range(1000):
+            if client.get("/healthz").json()["commit"] == 2:
+                break
+        assert client.get("/healthz").json() == {"status": "ok", "codes": 199, "commit": 2}
+        assert "fasthash_refresh_failures_total 2.0" in client.get("/metrics").text
+
+
 def test_metrics_page_and_interface(client):
     client.post("/search", json={"keys": ["a.jpg"]})
     client.get("/nothing")

@@ -195,6 +195,19 @@ def test_a_failed_commit_leaves_nothing_behind(client, monkeypatch):
     assert client.post("/search", json={"keys": ["lost.jpg"]}).status_code == 404
 
 
+def test_a_commit_that_cannot_be_opened_is_answered(folder, monkeypatch):
+    """The change is on disk; searches see it later."""
+
+    def short():
+        raise MemoryError
+
+    reader, writing = fh.Store(folder), Writing(folder, TOKEN)
+    monkeypatch.setattr(reader, "refresh", short)
+    with TestClient(make_app(reader, writing=writing), headers=SHOWN) as client:
+        assert client.post("/remove", json={"keys": ["1.jpg"]}).json() == {"commit": 2}
+    writing.close()
+
+
 def test_after_its_end_the_writer_takes_no_change(folder):
     """A request may wait for its turn on a thread when the server stops."""
     writing = Writing(folder, TOKEN)

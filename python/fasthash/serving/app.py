@@ -75,10 +75,10 @@ def make_app(
 
 
 async def _follow(store: Store, metrics: Metrics) -> None:
-    """Take new commits until cancelled; a commit that cannot be opened is tried again."""
+    """Take new commits until cancelled; a commit that cannot be opened, for whatever reason, is tried again."""
     while True:
         await asyncio.sleep(_REFRESH)
         try:
             await asyncio.to_thread(store.refresh)
-        except (OSError, ValueError):
+        except Exception:  # such as MemoryError: without this task the server would stay at an old commit
             metrics.failures.inc()

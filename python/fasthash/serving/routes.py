@@ -181,7 +181,7 @@ def change_routes(served: Served, writing: Writing) -> APIRouter:
     async def changed(work: Callable[[], dict[str, Any]]) -> JSONText:
         def change() -> bytes:
             outcome = work()
-            with suppress(OSError, ValueError):  # `_follow` tries again
+            with suppress(Exception):  # the change is committed; `_follow` tries again
                 store.refresh()
             return encoded(outcome)
 
