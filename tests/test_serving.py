@@ -17,6 +17,7 @@ pytest.importorskip("httpx", reason="needs httpx")
 from fastapi.testclient import TestClient
 
 from fasthash.serving import Limits, app, make_app, queries, routes
+from fasthash.store.view import View
 
 NAMES = ["a.jpg", "<b>bold</b>.jpg", "lone \udce9.jpg", "\u202edcba.jpg"]
 
@@ -331,6 +332,17 @@ def test_every_error_has_one_form(store, monkeypatch):
         response = client.get("/keys")
         assert response.status_code == 500
         assert response.json() == {"error": "the server failed with RuntimeError; its log says where"}
+
+
+def test_damage_is_not_blamed_on_the_request(store, monkeypatch):
+    def damaged(*arguments):
+        raise fh.FormatError("photos.keys: the entry 9 of a key is out of range")
+
+    with TestClient(make_app(store), raise_server_exceptions=False) as client:
+        monkeypatch.setattr(View, "ids_of", damaged)
+        response = client.post("/search", json={"keys": ["a.jpg"]})
+        assert response.status_code == 500
+        assert response.json() == {"error": "the server failed with FormatError; its log says where"}
 
 
 def test_too_many_and_too_slow(store, monkeypatch):

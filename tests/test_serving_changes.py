@@ -175,6 +175,16 @@ def test_wrong_changes_change_nothing(client, message):
     assert client.get("/healthz").json() == {"status": "ok", "codes": 10, "commit": 1}
 
 
+def test_the_status_is_the_same_whatever_a_key_says(client):
+    key = "keys must be in the store, but it does not hold 'x'"
+    body = {"codes": ["ff" * 8], "keys": [key]}
+    assert client.post("/remove", json={"keys": [key]}).status_code == 404
+    assert client.post("/add", json=body).status_code == 200
+    answer = client.post("/add", json=body)
+    assert answer.status_code == 422
+    assert answer.json() == {"error": f'keys must be new to the store, but it holds "{key}" already'}
+
+
 def test_a_failed_commit_leaves_nothing_behind(client, monkeypatch):
     closed = fh.Store.close
 

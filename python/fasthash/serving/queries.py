@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasthash._checks import check_codes, whole_radius
+from fasthash._core import FormatError
 from fasthash._shown import as_numbers, short
 from fasthash.serving.limits import Limits, RefusedError
 from fasthash.store import Store
@@ -72,7 +73,7 @@ class Wanted:
 
 @contextmanager
 def refusing(argument: str = "", name: str = "") -> Iterator[None]:
-    """Errors of a store as refusals: 404 for entries that it does not hold, else 422.
+    """Errors of a store as refusals: 404 for entries that it does not hold, else 422. Damaged files stay errors.
 
     Args:
         argument: of the store, which its messages begin with.
@@ -80,9 +81,13 @@ def refusing(argument: str = "", name: str = "") -> Iterator[None]:
     """
     try:
         yield
+    except FormatError:
+        raise
     except (TypeError, ValueError, OverflowError) as error:
-        message = name + str(error).removeprefix(argument)
-        raise RefusedError(404 if "does not hold" in message else 422, message) from None
+        text = str(error)
+        # At the beginning of the message: what follows may be keys, which are anything.
+        status = 404 if re.match(r"(ids|keys) must be in the store, but it does not hold ", text) else 422
+        raise RefusedError(status, name + text.removeprefix(argument)) from None
 
 
 # ---- arguments ----
