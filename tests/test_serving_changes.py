@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -215,6 +216,28 @@ def test_a_commit_that_cannot_be_opened_is_answered(folder, monkeypatch):
     monkeypatch.setattr(reader, "refresh", short)
     with TestClient(make_app(reader, writing=writing), headers=SHOWN) as client:
         assert client.post("/remove", json={"keys": ["1.jpg"]}).json() == {"commit": 2}
+    writing.close()
+
+
+def test_too_many_and_too_slow(folder, monkeypatch):
+    """Changes have slots of their own, and errors of their own."""
+    goes_on, add = threading.Event(), Writing.add
+
+    def slow(*arguments):
+        assert goes_on.wait(60)
+        return add(*arguments)
+
+    monkeypatch.setattr(Writing, "add", slow)
+    writing = Writing(folder, TOKEN)
+    app = make_app(fh.Store(folder), Limits(at_once=1, seconds=0.2), writing=writing)
+    with TestClient(app, headers=SHOWN) as client:
+        body = {"codes": ["ff" * 8], "keys": ["new.jpg"]}
+        answer = client.post("/add", json=body)
+        assert (answer.status_code, answer.json()) == (504, {"error": "a change must take at most 0.2 s"})
+        answer = client.post("/remove", json={"keys": ["1.jpg"]})
+        assert answer.status_code == 503
+        assert answer.json() == {"error": "changes at one time must be at most 1; try again"}
+        goes_on.set()
     writing.close()
 
 

@@ -43,7 +43,9 @@ def make_app(
         writing: the writer of the store, for people with its token; None refuses changes.
     """
     limits = Limits() if limits is None else limits
-    served = Served(store, limits, images, make_codes, writing, Metrics(), Turns(limits), Turns(limits))
+    served = Served(
+        store, limits, images, make_codes, writing, Metrics(), Turns(limits), Turns(limits, "change", "changes")
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

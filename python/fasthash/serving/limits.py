@@ -31,7 +31,7 @@ class Limits:
     results: int = 1 << 17
     """Results of all queries of a request."""
     at_once: int = 16
-    """Searches at one time; others are refused."""
+    """Searches at one time; others are refused. Changes are counted for themselves, to the same limit."""
     seconds: float = 10.0
 
 
@@ -52,24 +52,29 @@ class RefusedError(Exception):
 
 
 class Turns:
-    """Lets a number of searches run at one time, each on a thread.
+    """Lets a number of searches, or of changes, run at one time, each on a thread.
 
     The threads serve nothing else, so that a search never waits for one.
+
+    Args:
+        limits: how many, and for how long.
+        one, many: what errors call them.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, one: str = "search", many: str = "searches") -> None:
         self._limits, self._n_free, self._lock = limits, limits.at_once, Condition()
+        self._one, self._many = one, many
         self._threads = ThreadPoolExecutor(limits.at_once, thread_name_prefix="fasthash-turn")
 
     async def run(self, work: Callable[[], Any]) -> Any:
-        """Run a search on a thread.
+        """Run a search or a change on a thread.
 
         Raises:
             RefusedError: too many run, or this one takes too long. It then goes on, and keeps its turn until it ends.
         """
         with self._lock:
             if self._n_free == 0:
-                raise RefusedError(503, f"searches at one time must be at most {self._limits.at_once}; try again")
+                raise RefusedError(503, f"{self._many} at one time must be at most {self._limits.at_once}; try again")
             self._n_free -= 1
         try:
             future = self._threads.submit(work)
@@ -80,7 +85,7 @@ class Turns:
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), self._limits.seconds)
         except asyncio.TimeoutError:
-            raise RefusedError(504, f"a search must take at most {self._limits.seconds:g} s") from None
+            raise RefusedError(504, f"a {self._one} must take at most {self._limits.seconds:g} s") from None
 
     def _give_back(self, done: Future[Any] | None = None) -> None:
         with self._lock:
