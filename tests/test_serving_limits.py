@@ -3,7 +3,6 @@
 import asyncio
 import json
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -175,12 +174,12 @@ def test_large_answers(store, monkeypatch):
     monkeypatch.setattr(queries, "_encode", noted)
     codes = store.reconstruct(np.arange(1024))
     with TestClient(make_app(store)) as client:
-        begin = time.perf_counter()
-        answer = client.post("/search/raw?k=1000", content=codes.tobytes())
+        with monkeypatch.context() as patch:
+            patch.setattr(queries.Snapshot, "search", None)  # is not called
+            answer = client.post("/search/raw?k=1000", content=codes.tobytes())
         assert answer.status_code == 422
         message = "k 1,000 for 1,024 queries gives 1,024,000 results, at most 131,072 are allowed"
         assert answer.json() == {"error": message}
-        assert time.perf_counter() - begin < 5
         rows = client.post("/search/raw?radius=64", content=codes[:2].tobytes()).json()["results"]
         assert [len(row) for row in rows] == [3000] * 2
         expected = store.range_search(codes[:2], 64)
