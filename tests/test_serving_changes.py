@@ -384,3 +384,9 @@ def test_refused_options(folder, monkeypatch):
     monkeypatch.setenv("FASTHASH_TOKEN", "short")
     result = run(app, ["serve", str(folder), "--writable"])
     assert (result.exit_code, "at least 16 characters, got 5" in result.output) == (1, True)
+    assert "http://" not in result.output  # no address where no server listens
+    monkeypatch.setenv("FASTHASH_TOKEN", TOKEN)
+    with fh.Store(folder, "w"):
+        result = run(app, ["serve", str(folder), "--writable"])
+    assert (result.exit_code, "is being written by process" in result.output) == (1, True)
+    assert "http://" not in result.output

@@ -68,11 +68,11 @@ def serve(
         limits = Limits(body_bytes=max_body, k=max_k, results=max_results, at_once=max_searches, seconds=max_seconds)
         with Store(store) as opened:
             make_codes = None if encoder is None else reader_of(encoder, opened.n_bits)
-            typer.echo(f"{for_terminal(opened.path)}: {_address(host, port)}", err=True)
-            if workers > 1:
-                return run_workers(workers, settings(store, limits, images, encoder), host, port, limits)
             writing = Writing(opened.path, token) if writable else None
             try:
+                typer.echo(f"{for_terminal(opened.path)}: {_address(host, port)}", err=True)
+                if workers > 1:
+                    return run_workers(workers, settings(store, limits, images, encoder), host, port, limits)
                 run(make_app(opened, limits, images=images, make_codes=make_codes, writing=writing), host, port, limits)
             finally:
                 if writing is not None:
