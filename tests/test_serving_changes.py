@@ -332,6 +332,26 @@ def test_several_processes_serve_one_store(folder):
         server.wait()
 
 
+def test_the_parent_of_the_processes_keeps_no_commit(folder, monkeypatch):
+    typer_testing = pytest.importorskip("typer.testing", reason="needs the extra cli")
+    from fasthash import serving
+    from fasthash.cli import app
+    from fasthash.cli import serving as command
+
+    opened, shown = [], []
+
+    def noted(path):
+        opened.append(fh.Store(path))
+        return opened[-1]
+
+    monkeypatch.setattr(command, "Store", noted)
+    monkeypatch.setattr(command, "_check_port", lambda *arguments: None)
+    monkeypatch.setattr(serving, "run_workers", lambda *arguments: shown.append(repr(opened[0])))
+    result = typer_testing.CliRunner().invoke(app, ["serve", str(folder), "--workers", "2"])
+    assert result.exit_code == 0, result.output
+    assert shown == [f"Store({str(folder)!r}, closed)"]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_request_that_never_ends_does_not_keep_the_server_from_stopping(folder, tmp_path):
     pytest.importorskip("typer", reason="needs the extra cli")

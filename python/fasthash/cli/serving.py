@@ -72,6 +72,9 @@ def serve(
             try:
                 typer.echo(f"{for_terminal(opened.path)}: {_address(host, port)}", err=True)
                 if workers > 1:
+                    # The workers have their own. This process would keep the files of its commit, also removed ones.
+                    opened.close()
+                    del make_codes
                     return run_workers(workers, settings(store, limits, images, encoder), host, port, limits)
                 run(make_app(opened, limits, images=images, make_codes=make_codes, writing=writing), host, port, limits)
             finally:
