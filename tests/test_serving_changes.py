@@ -398,6 +398,9 @@ def test_refused_options(folder, monkeypatch):
     run = typer_testing.CliRunner().invoke
     result = run(app, ["serve", str(folder), "--writable", "--workers", "2"])
     assert (result.exit_code, "--writable excludes --workers" in result.output) == (2, True)
+    for seconds in ("inf", "nan"):
+        result = run(app, ["serve", str(folder), "--max-seconds", seconds])
+        assert (result.exit_code, "--max-seconds" in result.output) == (2, True)
     monkeypatch.delenv("FASTHASH_TOKEN", raising=False)
     result = run(app, ["serve", str(folder), "--writable"])
     assert (result.exit_code, "needs a token in the environment variable" in result.output) == (1, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import socket
 from pathlib import Path
@@ -53,6 +54,8 @@ def serve(
     """
     if writable and workers > 1:
         raise typer.BadParameter("--writable excludes --workers: a store has one writer; start readers beside it")
+    if not math.isfinite(max_seconds):
+        raise typer.BadParameter(f"--max-seconds must be a finite number, got {max_seconds}")
     with one_line_errors():
         from fasthash.serving import Limits, Writing, make_app, reader_of, run, run_workers, settings
 
