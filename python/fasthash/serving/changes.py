@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fasthash._checks import code_bytes
 from fasthash._locks import ChangeLock
-from fasthash.serving.limits import Limits, RefusedError
+from fasthash.serving.limits import Limits, RefusedError, check_number
 from fasthash.serving.queries import AS_TEXT, as_json, codes_of, ids_of, keys_of, refusing
 from fasthash.store import Store
 
@@ -91,10 +91,10 @@ class Writing:
         Raises:
             RefusedError: an argument is wrong, or the commit failed; nothing is added.
         """
-        _check_number("codes", len(request.codes), limits)
+        check_number("codes of a request", len(request.codes), limits.changes)
         with self._lock("add"):
             store = self._opened()
-            codes = codes_of(request.codes, request.form, code_bytes(store.n_bits), limits.changes)
+            codes = codes_of(request.codes, request.form, code_bytes(store.n_bits))
             keys, ids = keys_of(store, request.keys), ids_of("ids", request.ids)
             added = self._change(lambda: store.add(codes, keys, ids=ids))
             return {"ids": [as_json(id, request.as_text) for id in added.tolist()], "commit": store.commit_number}
@@ -106,10 +106,10 @@ class Writing:
             RefusedError: an argument is wrong, or the commit failed; nothing is replaced.
         """
         _check_named(request.keys, request.ids)
-        _check_number("codes", len(request.codes), limits)
+        check_number("codes of a request", len(request.codes), limits.changes)
         with self._lock("update"):
             store = self._opened()
-            codes = codes_of(request.codes, request.form, code_bytes(store.n_bits), limits.changes)
+            codes = codes_of(request.codes, request.form, code_bytes(store.n_bits))
             keys, ids = keys_of(store, request.keys), ids_of("ids", request.ids)
             self._change(lambda: store.update(keys, codes, ids=ids))
             return {"commit": store.commit_number}
@@ -121,7 +121,7 @@ class Writing:
             RefusedError: an argument is wrong, or the commit failed; nothing is removed.
         """
         _check_named(request.keys, request.ids)
-        _check_number("entries", len(request.keys or request.ids or []), limits)
+        check_number("entries of a request", len(request.keys or request.ids or []), limits.changes)
         with self._lock("remove"):
             store = self._opened()
             keys, ids = keys_of(store, request.keys), ids_of("ids", request.ids)
@@ -166,8 +166,3 @@ class Writing:
 def _check_named(keys: Any, ids: Any) -> None:
     if (keys is None) == (ids is None):
         raise RefusedError(422, "give either keys or ids")
-
-
-def _check_number(name: str, n: int, limits: Limits) -> None:
-    if not 1 <= n <= limits.changes:
-        raise RefusedError(422, f"{name} of a request must be 1 to {limits.changes:,}, got {n:,}")

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 
 from fasthash._locks import Condition
 
-__all__ = ["Limits", "RefusedError", "Turns"]
+__all__ = ["Limits", "RefusedError", "Turns", "check_number"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,16 @@ class RefusedError(Exception):
 
     def response(self, headers: Mapping[str, str] | None = None) -> JSONResponse:
         return JSONResponse({"error": self.message}, self.status, headers)
+
+
+def check_number(name: str, n: int, most: int) -> None:
+    """Check how many of something a request has: at least 1.
+
+    Raises:
+        RefusedError: none, or too many.
+    """
+    if not 1 <= n <= most:
+        raise RefusedError(422, f"{name} must be 1 to {most:,}, got {n:,}")
 
 
 class Turns:

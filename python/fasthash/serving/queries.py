@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from fasthash._checks import check_codes, whole_radius
 from fasthash._core import FormatError
 from fasthash._shown import as_numbers, short
-from fasthash.serving.limits import Limits, RefusedError
+from fasthash.serving.limits import Limits, RefusedError, check_number
 from fasthash.store import Store
 from fasthash.store.reading import Readable
 from fasthash.store.view import View
@@ -93,13 +93,12 @@ def refusing(argument: str = "", name: str = "") -> Iterator[None]:
 # ---- arguments ----
 
 
-def codes_of(texts: Sequence[str], form: str, n_bytes: int, most: int) -> NDArray[np.uint8]:
+def codes_of(texts: Sequence[str], form: str, n_bytes: int) -> NDArray[np.uint8]:
     """Codes as text.
 
     Raises:
-        RefusedError: too many, or one is not a code of this form and width.
+        RefusedError: one is not a code of this form and width.
     """
-    _check_number(len(texts), most)
     if form not in _FORMS:
         raise RefusedError(422, f"form must be one of {', '.join(_FORMS)}, got {short(form)}")
     rows = []
@@ -120,7 +119,7 @@ def codes_of_keys(now: Snapshot, keys: Sequence[str | int], limits: Limits) -> N
     Raises:
         RefusedError: too many, or the store does not hold one.
     """
-    _check_number(len(keys), limits.queries)
+    check_number("queries", len(keys), limits.queries)
     if now._view.kind is None:
         ids = np.array(_integers("keys", keys, "int64", "ids in a store without keys"), np.int64)
         with refusing("ids", "keys"):
@@ -189,11 +188,6 @@ def _parsed(name: str, parse: Callable[[Any], Any], key: Any, expected: str) -> 
         return parse(key)
     except (TypeError, ValueError, AttributeError):
         raise RefusedError(422, f"{name} must be {expected}, got {short(key)}") from None
-
-
-def _check_number(n: int, most: int) -> None:
-    if not 1 <= n <= most:
-        raise RefusedError(422, f"queries must be 1 to {most:,}, got {n:,}")
 
 
 # ---- answers ----

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from fasthash._checks import code_bytes
 from fasthash._shown import short
 from fasthash.serving.changes import AddRequest, RemoveRequest, UpdateRequest, Writing
-from fasthash.serving.limits import Limits, RefusedError, Turns
+from fasthash.serving.limits import Limits, RefusedError, Turns, check_number
 from fasthash.serving.metrics import Metrics
 from fasthash.serving.photos import MakeCodes, codes_of_photo, photo_of_key
 from fasthash.serving.queries import (
@@ -113,7 +113,8 @@ def search_routes(served: Served) -> APIRouter:
             raise RefusedError(422, "give either codes or keys")
         wanted = Wanted(body.k, body.radius, body.as_text, body.allow, body.allow_keys)
         if body.codes is not None:
-            codes = codes_of(body.codes, body.form, n_bytes, limits.queries)
+            check_number("queries", len(body.codes), limits.queries)
+            codes = codes_of(body.codes, body.form, n_bytes)
             return await answered(lambda now: codes, wanted)
         keys = body.keys or []
         return await answered(lambda now: codes_of_keys(now, keys, limits), wanted)
