@@ -24,7 +24,8 @@ settings.load_profile("tests")
 # The files that take longest: workers of pytest-xdist begin with them, so that none is left with one at the end.
 LONG = (
     *("test_package.py", "test_documents.py", "test_encoding_at_scale.py", "test_encoder.py", "test_hostile_files.py"),
-    *("test_distributed_index.py", "test_distributed.py", "test_differential.py", "test_demo.py", "test_train.py"),
+    *("test_distributed_index.py", "test_distributed_kills.py", "test_distributed.py", "test_differential.py"),
+    *("test_demo.py", "test_train.py"),
     *("test_experiment.py", "test_cli_indices.py", "test_engine.py", "test_building.py", "test_stateful.py"),
     *("test_power_loss.py", "test_updates.py", "test_crashes.py"),
 )
