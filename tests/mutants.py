@@ -26,6 +26,7 @@ SCAN, SCAN_H = "cpp/src/search/scan.cpp", "cpp/src/search/scan.h"
 SEARCH = "cpp/src/segments/segment_search.cpp"
 PRUNED, LEVELS = "cpp/src/search/pruned_search.cpp", "cpp/src/search/tree_levels.cpp"
 LEVELS_H, LEAVES = "cpp/src/search/tree_levels.h", "cpp/src/search/leaf_search.cpp"
+NEAREST_LEAVES = "cpp/src/search/nearest_leaves.h"
 SUBSTRING, ROW_IDS = "cpp/src/search/substring_search.cpp", "cpp/src/codes/row_ids.cpp"
 WAITING, WAITING_H = "cpp/src/search/waiting_hits.cpp", "cpp/src/search/waiting_hits.h"
 ENTRIES, ENTRIES_H = "cpp/src/search/row_entries.cpp", "cpp/src/search/row_entries.h"
@@ -99,10 +100,10 @@ MUTANTS = [
     Mutant("codes of unknown fate do no harm", SCAN, "if (fate == Fate::unknown) nearest", "if (fate == Fate::unknown && distance < 0) nearest"),
     Mutant("leaves go on from totals of nodes", LEVELS_H, "return at_leaves() && leaves_are_nodes();", "return at_leaves();"),
     Mutant("groups of two nodes are listed twice", LEVELS, "std::max(next, static_cast<std::uint32_t>(groups.begin))", "static_cast<std::uint32_t>(groups.begin)"),
-    Mutant("the last leaf found is left out", LEVELS, "(leaf.distance) <= largest_total_ ? 1 : 0;", "(leaf.distance) < largest_total_ ? 1 : 0;"),
-    Mutant("a guess that finds too few is the distance", LEVELS, "if (nearest_leaves_.size() >= n_needed_)", "if (nearest_leaves_.size() >= 1)"),
+    Mutant("the last leaf found is left out", NEAREST_LEAVES, "hit.distance <= last ? 1 : 0;", "hit.distance < last ? 1 : 0;"),
+    Mutant("a guess that finds too few is the distance", NEAREST_LEAVES, "if (n_listed_ < k) return false;", ""),
     Mutant("counts of listed leaves are those of the next total", LEVELS, "counts_[largest] = static_cast<std::size_t>(count.counts[0]);", "counts_[largest] = static_cast<std::size_t>(count.counts[1]);"),
-    Mutant("the nearest leaf is left out", LEVELS, "smallest_score(n_needed_, largest_score(), guess_, count_of);", "smallest_score(n_needed_, largest_score(), guess_, count_of) - 1;"),
+    Mutant("the nearest leaf is left out", LEVELS, "each_between(0, last,", "each_between(0, last - 1,"),
     Mutant("codes are counted as nodes", LEVELS_H, "return {leaves.begins.data(), Leaves::kMostBegins};", "return {leaves.entries.data(), leaves.most_entries};"),
     Mutant("leaves beyond the cut are kept", LEAVES, "(hit.total <= query.threshold) & (hit.prefix <= cut);", "hit.total <= query.threshold;"),
     Mutant("a guess counts as the cut", LEAVES, "query.weight_up_to(0) < query.needed && std::all_of", "std::all_of"),

@@ -41,7 +41,7 @@ void TreeLevels<Totals>::open_level() {
     if (at_leaves()) {
         cuts_[depth_] = Totals::kDropped;
         guess_ = std::min<std::size_t>(guesses_[depth_], largest_score());
-        found_.resize(tree_.leaves().codes.n_groups());
+        leaves_.start(tree_.leaves().codes.n_groups());
     } else if (!counts()) {
         const std::size_t n_bits = layout_.level_bytes(depth_) * 8;
         cuts_[depth_] =
@@ -173,7 +173,7 @@ void TreeLevels<Totals>::compare(NumberRange groups) {
     LevelScan scan = scan_of(runs, cuts_.data());
     scan.list = list;
     if (at_leaves()) {
-        scan.found = found_.data() + n_compared_;
+        scan.found = leaves_.found() + n_compared_;
         scan.largest_found = guess_;
     }
     Value* totals = totals_.data() + n_compared_ * kGroup;
@@ -240,68 +240,19 @@ void TreeLevels<Totals>::settle() {
     open_level();
 }
 
-// Lists the nearest leaves from those that the comparison found, up to the guess. If they are too few, or so many that
-// reading them takes longer than counting, the distance of the k-th is found first.
+// The distance of the k-th is counted only where the guess does not do.
 template <typename Totals>
 void TreeLevels<Totals>::settle_leaves() {
-    constexpr std::size_t kMostGroups = 16, kForEach = 4;
-    list_groups_found();
-    if (groups_found_.size() <= kMostGroups + kForEach * n_needed_) {
-        list_found();
-        if (nearest_leaves_.size() >= n_needed_) return keep_nearest();
+    const std::uint32_t* groups = listed_.empty() ? nullptr : listed_.data();
+    if (leaves_.take(n_compared_, totals_.data(), groups, n_needed_)) {
+        if (leaves_.took_many(n_needed_) && guess_ > 0) guesses_[depth_] = static_cast<std::uint16_t>(guess_ - 1);
+        return;
     }
     const auto count_of = [this](std::size_t distance) { return count(distance); };
-    largest_total_ = guesses_[depth_] = smallest_score(n_needed_, largest_score(), guess_, count_of);
-    nearest_leaves_.clear();
-    each_between(0, largest_total_, [this](std::size_t row, Value total) {
-        nearest_leaves_.push_back({static_cast<std::uint32_t>(row), std::int32_t{total}});
-    });
-}
-
-template <typename Totals>
-void TreeLevels<Totals>::list_groups_found() {
-    // Which groups have one can hardly be predicted, so that there is no branch.
-    groups_found_.resize(n_compared_ + 1);
-    std::size_t n = 0;
-    for (std::size_t g = 0; g < n_compared_; ++g) {
-        groups_found_[n] = static_cast<std::uint32_t>(g);
-        n += found_[g] != 0 ? 1 : 0;
-    }
-    groups_found_.resize(n);
-}
-
-template <typename Totals>
-void TreeLevels<Totals>::list_found() {
-    nearest_leaves_.clear();
-    for (const std::size_t g : groups_found_) {
-        const std::size_t first_row = (listed_.empty() ? g : listed_[g]) * kGroup;
-        std::uint64_t left = found_[g];
-        do {
-            const auto place = static_cast<std::size_t>(__builtin_ctzll(left));
-            const std::int32_t total = totals_[g * kGroup + place];
-            nearest_leaves_.push_back({static_cast<std::uint32_t>(first_row + place), total});
-            left &= left - 1;
-        } while (left != 0);
-    }
-}
-
-// Drops the leaves that are farther than the k-th.
-template <typename Totals>
-void TreeLevels<Totals>::keep_nearest() {
-    constexpr std::size_t kMany = 2;  // times k: the next guess may be smaller. One too small takes another pass.
-    if (nearest_leaves_.size() > kMany * n_needed_ && guess_ > 0) {
-        guesses_[depth_] = static_cast<std::uint16_t>(guess_ - 1);
-    }
-    std::uint32_t n_at[kDropped + 1] = {};  // by distance
-    for (const RowHit& leaf : nearest_leaves_) ++n_at[leaf.distance];
-    largest_total_ = 0;
-    for (std::size_t n = n_at[0]; n < n_needed_; n += n_at[largest_total_]) ++largest_total_;
-    std::size_t n_kept = 0;
-    for (const RowHit leaf : nearest_leaves_) {
-        nearest_leaves_[n_kept] = leaf;
-        n_kept += static_cast<std::size_t>(leaf.distance) <= largest_total_ ? 1 : 0;
-    }
-    nearest_leaves_.resize(n_kept);
+    const std::uint16_t last = smallest_score(n_needed_, largest_score(), guess_, count_of);
+    guesses_[depth_] = last;
+    leaves_.clear();
+    each_between(0, last, [this](std::size_t row, Value total) { leaves_.add(row, std::int32_t{total}); });
 }
 
 template <typename Totals>

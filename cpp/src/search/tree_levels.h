@@ -10,6 +10,7 @@
 #include "codes/level_tree.h"
 #include "fasthash/search.h"
 #include "search/level_totals.h"
+#include "search/nearest_leaves.h"
 
 namespace fasthash {
 
@@ -55,7 +56,7 @@ class TreeLevels {
     template <typename Visit>
     void each(std::size_t total, Visit visit) const;
     /// In a tree with leaves, the nearest codes below kept nodes: at least k of them, or all if there are fewer.
-    const std::vector<RowHit>& nearest_leaves() const { return nearest_leaves_; }
+    const std::vector<RowHit>& nearest_leaves() const { return leaves_.hits(); }
     /// Number of rows below nodes kept at the first level, or of all where all are compared.
     std::size_t n_rows();
     /// The numbers of the ranges of rows below nodes kept at the first level: the nearest, then the others ascending.
@@ -116,9 +117,6 @@ class TreeLevels {
     }
     void open_level();
     void settle_leaves();
-    void list_groups_found();
-    void list_found();
-    void keep_nearest();
     std::uint16_t find_cut();
     void widen_radius();
     std::size_t count(std::size_t total) const;
@@ -154,9 +152,7 @@ class TreeLevels {
     std::size_t next_ = 0;             // the first run or listed group that does not end before the chunk under way
     std::size_t guess_ = 0;            // of the cut; at the leaves, of a distance within which there are k
     std::vector<std::size_t> counts_;  // by largest score: nodes, or for gallery_ratio the sum of their weights
-    Array<std::uint64_t> found_;       // of the leaves: for each group in totals_, those whose total is at most guess_
-    Array<std::uint32_t> groups_found_;  // their numbers where there are any
-    std::vector<RowHit> nearest_leaves_;
+    NearestLeaves leaves_;
     Array<Value> totals_;         // of the nodes of one run after the other: distance over all levels so far
     std::size_t n_compared_ = 0;  // groups in totals_
 };
