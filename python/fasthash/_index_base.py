@@ -473,11 +473,14 @@ class Index:
         if type(k) is not int or not 0 < k * len(array) <= MAX_RESULTS:  # else it needs no check
             k = check_k(k, len(array))
         nearest = self._impl.search_jaccard if self._is_jaccard else self._impl.search
-        plain = type(keep_mode) is str and keep_mode == "node_ratio"  # an array has no truth
-        if plain and keep is None and max_compared is None and allow is None and stats is False:
-            # Fast path: a search can take a few microseconds, and these default arguments need no check.
-            distances, ids, _ = nearest(array, k)
-            return SearchResult(distances, ids)
+        if allow is None and stats is False and max_compared is None and type(keep_mode) is str:
+            # Fast paths: a search can take a few microseconds, and these arguments need no other check.
+            if keep is None and keep_mode == "node_ratio":
+                distances, ids, _ = nearest(array, k)
+                return SearchResult(distances, ids)
+            if type(keep) is float and 0 < keep <= 1 and keep_mode in KEEP_MODES and not self._is_jaccard:
+                distances, ids, _ = self._impl.search(array, k, None, False, keep, KEEP_MODES[keep_mode])
+                return SearchResult(distances, ids)
         kept = check_keep(keep, keep_mode)
         if stats is not False:
             check_bool("stats", stats)
