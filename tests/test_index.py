@@ -448,11 +448,15 @@ def test_zeros_and_ones_that_nobody_packed():
     ("codes", "line"),
     [
         (np.full((3, 8), -128, np.int8), "codes.view(np.uint8) ^ 128"),
-        (np.arange(3, dtype=np.uint64) << np.uint64(60), "fasthash.perceptual_codes(codes)"),
-        (-np.arange(3), "fasthash.perceptual_codes(codes)"),
+        (np.arange(3, dtype=np.uint64) << np.uint64(60), "fasthash.codes_from_ints(codes, n_bits)"),
+        (-np.arange(3), "fasthash.codes_from_ints(codes, n_bits)"),
+        (np.arange(3, dtype=np.int32), "fasthash.codes_from_ints(codes, n_bits)"),
+        ([5, 7], "fasthash.codes_from_ints(codes, n_bits)"),
         ([[1, 2, 3, 4, 5, 6, 7, 255]], "np.asarray(codes, dtype=np.uint8)"),
         (np.eye(64, dtype=np.int64), "fasthash.pack_bits(codes)"),
-        (["00ff00ff00ff00ff"], "fasthash.perceptual_codes(codes)"),
+        (["00ff00ff00ff00ff"], "fasthash.perceptual_codes(codes) reads hexadecimal digits"),
+        ([b"\0\xff\0\xff\0\xff\0\0"], "fasthash.perceptual_codes(codes) makes codes of bytes"),
+        (np.array([b"\0\xff\0\xff\0\xff\0\1"] * 2), "fasthash.perceptual_codes(codes) makes codes of bytes"),
         (-np.ones((2, 64), np.float32), "fasthash.sign_codes(codes)"),
         (np.ones((2, 64), np.float32), "fasthash.pack_bits(codes > 0)"),
         (np.eye(64), "fasthash.pack_bits(codes > 0)"),
@@ -466,8 +470,20 @@ def test_a_refused_type_comes_with_the_line_that_converts_it(codes, line):
     index = fh.FlatIndex(64)
     with pytest.raises(TypeError, match=re.escape(f"; {line}")):
         index.add(codes)
-    index.add(eval(line, {"fasthash": fasthash, "np": np, "codes": codes, "n_bits": 64}))
+    expression = re.split(" (?:reads|makes) ", line)[0]
+    index.add(eval(expression, {"fasthash": fasthash, "np": np, "codes": codes, "n_bits": 64}))
     assert len(index) == len(codes)
+
+
+def test_a_single_code_as_text_or_bytes_is_put_into_a_list():
+    for code, what in ((bytes(range(1, 9)), "makes codes of bytes"), ("00ff" * 4, "reads hexadecimal digits")):
+        with pytest.raises(TypeError, match=re.escape(f"; fasthash.perceptual_codes([queries]) {what}")):
+            fh.FlatIndex(64).search(code)
+
+
+def test_rows_of_a_cursor_get_no_advice_that_fails():
+    with pytest.raises(TypeError, match=r"^codes must be a uint8 array of packed bits, got dtype \|S8$"):
+        fh.FlatIndex(64).add([(bytes(range(1, 9)),)])
 
 
 def test_int8_embeddings_of_sentence_transformers():

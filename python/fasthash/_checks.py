@@ -157,8 +157,10 @@ def _converter(name: str, array: NDArray[Any]) -> str:
         return "; fasthash.pack_bits packs booleans"
     if kind == "f":
         return hint_of_floats(name, array)
-    if kind in "US":
-        return f"; fasthash.perceptual_codes({name}) reads hexadecimal digits"
+    if kind in "US" and array.ndim < 2:
+        hashes = name if array.ndim else f"[{name}]"
+        read = "reads hexadecimal digits" if kind == "U" else "makes codes of bytes"
+        return f"; fasthash.perceptual_codes({hashes}) {read}"
     if kind not in "iu":
         return ""
     if not array.size:
@@ -172,8 +174,8 @@ def _converter(name: str, array: NDArray[Any]) -> str:
         return f"; {name}.view(np.uint8) ^ 128 makes codes of the int8 'binary' embeddings of sentence-transformers"
     if array.ndim == 2 and low >= 0 and high <= 255:
         return f"; np.asarray({name}, dtype=np.uint8) makes bytes of them"
-    if size == 8 and array.ndim == 1:
-        return f"; fasthash.perceptual_codes({name}) makes codes of 64-bit hashes"
+    if array.ndim == 1:
+        return f"; fasthash.codes_from_ints({name}, n_bits) makes codes of integers"
     return ""
 
 
