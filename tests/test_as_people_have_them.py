@@ -287,6 +287,53 @@ def test_columns_of_tables(package, made):
         assert len(index) == 0
 
 
+HASHES = [5, 2**63 - 1, 77]
+
+
+def columns_of_hashes():
+    """(package, columns of HASHES as integers, columns of the same as text or bytes)."""
+    text = [f"{value:016x}" for value in HASHES]
+    raw = [value.to_bytes(8, "big") for value in HASHES]
+
+    def pandas(pd):
+        return [pd.Series(HASHES), pd.Series(HASHES, dtype="UInt64")], [pd.Series(text), pd.Series(raw)]
+
+    def pyarrow(pa):
+        numbers = [pa.array(HASHES), pa.array(HASHES, pa.uint64()), pa.chunked_array([HASHES[:1], HASHES[1:]])]
+        return numbers, [pa.array(text), pa.array(raw), pa.array(raw, pa.binary(8))]
+
+    def polars(pl):
+        return [pl.Series(HASHES)], [pl.Series(text), pl.Series(raw)]
+
+    def torch(torch):
+        return [torch.tensor(HASHES)], []
+
+    return [("pandas", pandas), ("pyarrow", pyarrow), ("polars", polars), ("torch", torch)]
+
+
+@pytest.mark.parametrize(
+    ("package", "made"), columns_of_hashes(), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_columns_of_hashes(package, made):
+    module = pytest.importorskip(package, reason=f"{package} is not installed")
+    expected = fh.codes_from_ints(HASHES, 64)
+    numbers, others = made(module)
+    for column in numbers:
+        np.testing.assert_array_equal(fh.codes_from_ints(column, 64), expected)
+        np.testing.assert_array_equal(fh.codes_from_ints(column, 72), fh.codes_from_ints(HASHES, 72))
+    for column in numbers + others:
+        np.testing.assert_array_equal(fh.perceptual_codes(column), expected)
+
+
+def test_columns_of_hashes_with_a_gap():
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    with pytest.raises(TypeError, match=r"^values must be integers, got dtype float64"):
+        fh.codes_from_ints(pa.array([5, None]), 64)
+    for column in (pa.array([5, None]), pa.array(["00ff", None]), pa.array([b"\0\1", None])):
+        with pytest.raises(TypeError, match=r"^hashes must "):
+            fh.perceptual_codes(column)
+
+
 @pytest.mark.parametrize(
     ("cells", "message"),
     [

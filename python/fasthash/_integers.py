@@ -44,7 +44,7 @@ def codes_of_ints(values: Any, n_bits: int, name: str, place: Callable[[int], st
     """`codes_from_ints` for callers whose errors name another argument; `place(i)` names value i."""
     if isinstance(values, (str, bytes, Mapping, Set)) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a sequence of integers, got {type(values).__name__}")
-    if hasattr(values, "dtype"):
+    if hasattr(values, "dtype") or hasattr(values, "__array__"):  # columns of Arrow have no dtype
         array = as_array(name, values)
         check_one_axis(name, array)
         if array.dtype != object:

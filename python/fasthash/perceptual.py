@@ -64,10 +64,10 @@ def perceptual_codes(hashes: Any, *, notation: str | None = None, n_bits: int | 
     """
     if isinstance(hashes, (str, bytes)) or hasattr(hashes, "hash") or hasattr(hashes, "segment_hashes"):
         raise TypeError(f"hashes must be a sequence of hashes, got a single {type(hashes).__name__}; use [hash]")
+    if hasattr(hashes, "__array__"):  # its elements may be scalars of its own type: columns of tables, tensors
+        hashes = as_array("hashes", hashes)
     dtype = getattr(hashes, "dtype", None)
     of_words = isinstance(dtype, np.dtype) and dtype.kind in "iu" and dtype.itemsize == 8  # in either byte order
-    if of_words:
-        hashes = as_array("hashes", hashes)  # also what is no sequence of its own, such as a tensor
     _check_order(hashes)
     if notation is not None:
         check_choice("notation", notation, NOTATIONS)
