@@ -288,3 +288,47 @@ def test_the_library_of_the_package_works_in_a_shared_library(tmp_path):
     expected = same.search(codes, k=3)
     assert (distances == expected.distances).all()
     assert (ids == expected.ids).all()
+
+
+PLUGIN = """
+#include <fasthash/fasthash.h>
+__attribute__((visibility("default"))) int answer(void) {
+    static uint8_t codes[8000][8], queries[64][8];
+    int32_t distances[64];
+    int64_t ids[64];
+    fasthash_codes added = {codes[0], 8000, 8}, asked = {queries[0], 64, 8};
+    fasthash_index* index;
+    if (fasthash_set_num_threads(4) || fasthash_flat_create(64, &index)) return 1;
+    if (fasthash_index_add(index, added, 0) || fasthash_index_search(index, asked, 1, 0, distances, ids)) return 2;
+    fasthash_index_free(index);
+    return 42;
+}
+"""
+
+HOST = """
+import _ctypes, ctypes, os, sys
+plugin = ctypes.CDLL(sys.argv[1])
+assert plugin.answer() == 42
+_ctypes.dlclose(plugin._handle)
+ctypes.CDLL(sys.argv[1], os.RTLD_NOLOAD | os.RTLD_LAZY)  # fails if it is not loaded
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="on other systems nothing keeps a library loaded")
+@pytest.mark.parametrize("tool", ["pkg-config", "cmake"])
+def test_closing_a_plugin_leaves_it_to_its_worker_threads(prefix, tmp_path, tool):
+    """A plugin of a database may be closed before the process ends; the library's threads go on."""
+    (tmp_path / "plugin.c").write_text(PLUGIN)
+    hidden = "-Wl,--exclude-libs,ALL"  # C++ symbols that a shared library exports keep it loaded by chance
+    if tool == "pkg-config":
+        flags = call(tool, "--cflags", "--libs", "fasthash", env={"PKG_CONFIG_PATH": str(prefix / "lib/pkgconfig")})
+        call("cc", "-shared", "-fPIC", "plugin.c", "-o", "plugin.so", hidden, *flags.split(), cwd=tmp_path)
+    else:
+        (tmp_path / "CMakeLists.txt").write_text(
+            "cmake_minimum_required(VERSION 3.20)\nproject(plugin LANGUAGES C)\nfind_package(fasthash REQUIRED)\n"
+            'add_library(plugin MODULE plugin.c)\nset_target_properties(plugin PROPERTIES PREFIX "")\n'
+            f"target_link_libraries(plugin PRIVATE fasthash::fasthash {hidden})\n"
+        )
+        call(tool, "-S", tmp_path, "-B", tmp_path, f"-DCMAKE_PREFIX_PATH={prefix}")
+        call(tool, "--build", tmp_path)
+    call(sys.executable, "-c", HOST, tmp_path / "plugin.so")
