@@ -6,12 +6,13 @@
  * any number of threads.
  *
  * Errors. A function that can fail returns a status, and fasthash_last_error() says which argument or which part of a
- * file is wrong and what was expected. A refused call leaves the index as it was. No C++ exception comes out.
+ * file is wrong and what was expected. A call that fails leaves the index as it was, and the contents of its output
+ * arrays undefined. No C++ exception leaves the library.
  *
  * Ownership. The caller owns an object that a function returns through `fasthash_index**`, `fasthash_filter**`,
  * `fasthash_range_result**` or `fasthash_jaccard_range_result**`, and frees it with the function that ends in _free; it
  * is NULL if the call fails. Codes, ids and paths that are passed in are read or copied during the call and never kept;
- * arrays that results go into are the caller's. An array of no elements may be NULL. Paths are UTF-8 on Windows,
+ * the caller provides the arrays for results. An array of no elements may be NULL. Paths are UTF-8 on Windows,
  * elsewhere what the system takes.
  *
  * Threads. Any number of threads may call any functions on one index or filter at once, only not _free while another
@@ -36,8 +37,8 @@ typedef enum fasthash_status {
     FASTHASH_ERROR_INTERNAL = 5  /* anything else: please report it */
 } fasthash_status;
 
-/* Why the last call that failed in this thread did; "" if none has. Valid until the next one fails in this thread. Cut
- * at 1023 bytes. */
+/* The message of the last failure in the calling thread, cut at 1023 bytes; "" if no call has failed. Valid until the
+ * next failure in this thread; a call that succeeds keeps it. */
 const char* fasthash_last_error(void);
 
 /* "0.1.0" */
@@ -47,7 +48,7 @@ const char* fasthash_version(void);
  * environment variable FASTHASH_SIMD names one that this machine does not offer. */
 const char* fasthash_simd_level(void);
 
-/* Threads that one call may use, of all in this process; at first as many as the process has processors. */
+/* Number of threads that a call may use, a setting of the process; initially the number of its processors. */
 size_t fasthash_num_threads(void);
 /* n: from 1, which keeps all work in the calling thread, to 1024. */
 fasthash_status fasthash_set_num_threads(size_t n);
@@ -91,10 +92,10 @@ fasthash_status fasthash_flat_create_with_metric(size_t n_bits, int32_t metric, 
 fasthash_status fasthash_hier_create_with_metric(const size_t* level_bits, size_t n_levels, int32_t memory,
                                                  int32_t metric, fasthash_index** index);
 
-/* An index of its own that holds the same; what neither changes is there once. Takes no time. */
+/* Make an independent copy, in no time: both share what neither has changed (copy on write). */
 fasthash_status fasthash_index_copy(const fasthash_index* index, fasthash_index** copy);
 
-/* NULL does no harm. */
+/* NULL is ignored. */
 void fasthash_index_free(fasthash_index* index);
 
 /* These are 0 for NULL. */
@@ -115,11 +116,11 @@ uint64_t fasthash_index_next_id(const fasthash_index* index);    /* one past the
 fasthash_status fasthash_index_add(fasthash_index* index, fasthash_codes codes, const int64_t* ids);
 /* Remove the codes of n distinct ids that the index holds. */
 fasthash_status fasthash_index_remove(fasthash_index* index, const int64_t* ids, size_t n);
-/* Give codes.n distinct ids that the index holds other codes, all at once. */
+/* Replace the codes of codes.n distinct ids that the index holds, in one step. */
 fasthash_status fasthash_index_update(fasthash_index* index, const int64_t* ids, fasthash_codes codes);
 /* Add all codes of another index, which has the same levels and metric, under their ids. */
 fasthash_status fasthash_index_merge(fasthash_index* index, const fasthash_index* other);
-/* Put all codes together as if the index were built anew. Changes speed and memory, no result. */
+/* Rebuild the index as if all codes had been added at once. Changes speed and memory, not results. */
 fasthash_status fasthash_index_compact(fasthash_index* index);
 
 /* ---- looking up ---- */
@@ -137,11 +138,11 @@ fasthash_status fasthash_index_reconstruct(const fasthash_index* index, const in
  * prepares for the next one. */
 typedef struct fasthash_filter fasthash_filter;
 
-/* ids: any n ids, in any order, also several times. Those that an index does not hold do no harm. */
+/* ids: any n ids, in any order, also several times. Ids that an index does not hold are ignored. */
 fasthash_status fasthash_filter_create(const int64_t* ids, size_t n, fasthash_filter** filter);
 /* The ids i < n for which mask[i] is not 0. */
 fasthash_status fasthash_filter_create_mask(const uint8_t* mask, size_t n, fasthash_filter** filter);
-/* NULL does no harm. */
+/* NULL is ignored. */
 void fasthash_filter_free(fasthash_filter* filter);
 
 /* ---- searches by Hamming distance ---- */
@@ -177,10 +178,10 @@ typedef struct fasthash_range_result {
 /* All codes within a radius of each query, exactly. radius: the largest distance that is found, from 0. */
 fasthash_status fasthash_index_range_search(const fasthash_index* index, fasthash_codes queries, int32_t radius,
                                             const fasthash_filter* filter, fasthash_range_result** result);
-/* NULL does no harm. */
+/* NULL is ignored. */
 void fasthash_range_result_free(fasthash_range_result* result);
 
-/* How many they are, without listing them: `counts` takes queries.n values. */
+/* Count the codes within a radius of each query: `counts` takes queries.n values. */
 fasthash_status fasthash_index_count_within(const fasthash_index* index, fasthash_codes queries, int32_t radius,
                                             const fasthash_filter* filter, int64_t* counts);
 
@@ -206,10 +207,10 @@ typedef struct fasthash_jaccard_range_result {
 fasthash_status fasthash_index_range_search_jaccard(const fasthash_index* index, fasthash_codes queries, double radius,
                                                     const fasthash_filter* filter,
                                                     fasthash_jaccard_range_result** result);
-/* NULL does no harm. */
+/* NULL is ignored. */
 void fasthash_jaccard_range_result_free(fasthash_jaccard_range_result* result);
 
-/* How many they are, without listing them: `counts` takes queries.n values. */
+/* Count the codes within a radius of each query: `counts` takes queries.n values. */
 fasthash_status fasthash_index_count_within_jaccard(const fasthash_index* index, fasthash_codes queries, double radius,
                                                     const fasthash_filter* filter, int64_t* counts);
 
@@ -239,7 +240,7 @@ typedef struct fasthash_file_info {
     int32_t metric; /* of enum fasthash_metric */
 } fasthash_file_info;
 
-/* Read the description alone, in constant time; the codes behind it are not checked. */
+/* Read the header alone, in constant time; the codes are not checked. */
 fasthash_status fasthash_peek(const char* path, fasthash_file_info* info);
 
 #ifdef __cplusplus
