@@ -164,6 +164,17 @@ def test_the_commands_of_the_docs_build_programs_that_work(programs_of_the_docs,
     assert output.splitlines() == expected_duplicates(codes, 4, 0)
 
 
+def test_a_project_may_compile_the_engine_itself(tmp_path):
+    """Neither Python nor pybind11 is looked for. That the library compiles is seen elsewhere."""
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.20)\nproject(host LANGUAGES C CXX)\n"
+        f"add_subdirectory({ROOT.as_posix()} fasthash)\nadd_executable(host {ROOT.as_posix()}/examples/c/search.c)\n"
+        "target_link_libraries(host PRIVATE fasthash::fasthash)\n"
+    )
+    absent = ("pybind11", "Python", "Python3")
+    call("cmake", "-S", tmp_path, "-B", tmp_path, *(f"-DCMAKE_DISABLE_FIND_PACKAGE_{name}=ON" for name in absent))
+
+
 def test_the_docs_quote_the_examples():
     blocks = re.findall(r"```(c|cpp|cmake)\n(.*?)```", DOCS, flags=re.DOTALL)
     texts = {
