@@ -69,7 +69,9 @@ class LevelTree {
     std::size_t n_levels() const { return levels_.size(); }
     bool has_leaves() const { return leaves_ != nullptr; }
     const Leaves& leaves() const { return *leaves_; }
-    /// Whether first-level nodes have so many rows on average that scan_three_parts saves time.
+    /// Whether first-level nodes have so many rows on average that bounds of cuts may save time.
+    bool suits_bounds() const { return !has_leaves() || n_rows_ >= kernels().codes_for_bounds * n_ranges(); }
+    /// Whether they have so many that scan_three_parts saves time.
     bool suits_three_parts() const { return n_rows_ >= kernels().codes_for_three_parts * n_ranges(); }
     /// The levels, and the leaves if there are any.
     std::size_t n_depths() const { return n_levels() + (has_leaves() ? 1 : 0); }

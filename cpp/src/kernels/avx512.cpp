@@ -86,7 +86,7 @@ AVX512 void distances(const std::uint8_t* query, const std::uint8_t* codes, std:
 
 const Kernels* avx512_kernels() {
     static constexpr Kernels table = {
-        SimdLevel::avx512,     384,         224,          Popcount::kPrepared,  Popcount::prepare,
+        SimdLevel::avx512,     96,          224,          Popcount::kPrepared,  Popcount::prepare,
         scan_groups<Popcount>, scan_rows,   distances,    scan_parts<Popcount>, scan_three_parts<Popcount>,
         count_at_most,         sum_at_most, find_between, count_shared};
     return &table;

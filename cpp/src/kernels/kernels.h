@@ -186,8 +186,9 @@ struct PlaneScan {
 
 struct Kernels {
     SimdLevel level;
-    /// Groups of codes from which bounds of cuts (search/safe_cuts.h) may save time in a tree with leaves, as measured.
-    std::size_t groups_for_bounds;
+    /// Codes below a first-level node, on average, from which bounds of cuts (search/safe_cuts.h) may save time in a tree
+    /// with leaves, as measured.
+    std::size_t codes_for_bounds;
     /// Codes below a first-level node, on average, from which scan_three_parts for several queries takes less time than
     /// scan_parts for one after the other, as measured.
     std::size_t codes_for_three_parts;

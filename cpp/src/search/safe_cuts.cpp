@@ -175,8 +175,7 @@ SafeCuts SafeCuts::bounds(const LevelTree& tree, const LevelLayout& layout, cons
     const std::size_t n_levels = tree.n_levels();
     if (!tree.is_coarse() || layout.offset(n_levels) > kMostPartBytes) return {};
     const bool by_level = pruning.mode == KeepMode::radius;
-    const bool has_few = tree.has_leaves() && tree.leaves().codes.n_groups() < kernels().groups_for_bounds;
-    if (scans && !by_level && has_few) return {};
+    if (scans && !by_level && !tree.suits_bounds()) return {};
     SafeCuts bounds(layout, n_levels, by_level ? n_levels : 1, by_level, queries.n);
     if (by_level) {
         for (std::size_t i = 0; i < bounds.cuts_.size(); ++i) {
