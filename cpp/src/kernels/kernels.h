@@ -186,8 +186,8 @@ struct PlaneScan {
 
 struct Kernels {
     SimdLevel level;
-    /// Codes below a first-level node, on average, from which bounds of cuts (search/safe_cuts.h) may save time in a tree
-    /// with leaves, as measured.
+    /// Codes below a first-level node, on average, from which bounds of cuts (search/safe_cuts.h) may save time in a
+    /// tree with leaves, as measured.
     std::size_t codes_for_bounds;
     /// Codes below a first-level node, on average, from which scan_three_parts for several queries takes less time than
     /// scan_parts for one after the other, as measured.
@@ -207,7 +207,7 @@ struct Kernels {
     void (*distances)(const std::uint8_t* query, const std::uint8_t* codes, std::size_t n, std::size_t n_bytes,
                       std::uint16_t base, std::uint16_t* distances);
 
-    /// Set the totals, and count them unless `count` is null. What is counted is not found.
+    /// Set the totals, and count them unless `count` is null. With `count`, PartScan::found is not set.
     void (*scan_parts)(const PartScan& scan, TotalCount* count);
 
     /// Hand the codes that are near on the first part and within the threshold of each query to the sink, and count

@@ -22,7 +22,7 @@ from fasthash.distributed.keeping import StoredFleet
 from fasthash.distributed.manifest import ShardCommit, ShardsManifest, read_shards, refuse_others, shard_folder
 from fasthash.distributed.stored import card_of
 from fasthash.store import files
-from fasthash.store.files import WriterLock, fault_of_lock, leftovers, named_in_errors, remove
+from fasthash.store.files import WriterLock, fault_of_place, leftovers, named_in_errors, remove
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -203,7 +203,7 @@ class Durable(Changing):
 
     def _commit(self, shards: Sequence[int], *, changes: bool) -> None:
         """Commit some shards: their changes, or without them only a merge of all segments."""
-        if fault := self._fault_of_place():
+        if fault := fault_of_place(self._folder, self._manifest, read_shards, "index"):
             raise OSError(f"{fault}; nothing is written: close this index, and open its folder anew")
         before, state = self._stored("commit"), self._state
         cards = [source.card for source in self._sources_of(self._folder, before, state.versions)]
@@ -230,21 +230,6 @@ class Durable(Changing):
             raise OSError(
                 f"store={str(self._folder)!r}: the commit is in place, but could not be flushed; commit again"
             )
-
-    def _fault_of_place(self) -> str:
-        """Why the folder is not the one that this index has opened; "" if it is.
-
-        It may have been removed and made anew, or restored from a backup: what is there now must not be overwritten.
-        """
-        if fault := fault_of_lock(self._folder):
-            return fault
-        try:
-            same = read_shards(self._folder) == self._manifest
-        except (FileNotFoundError, FormatError) as error:
-            return str(error)
-        if not same:
-            return f"store={str(self._folder)!r} holds another commit than that of this index, such as a backup"
-        return ""
 
     def _put(self, manifest: ShardsManifest, held: Collection[int]) -> None:
         """Replace the manifest of the folder: the commit counts from now on. It holds these shards as they are."""

@@ -11,11 +11,12 @@ import re
 import secrets
 import socket
 import weakref
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+from fasthash._core import FormatError
 from fasthash._durable import flush, named_in_errors, write_all
 from fasthash._folder_lock import hold_file, is_held, release_file, share_file, try_remove
 from fasthash._saved_folder import stranger_in
@@ -26,6 +27,7 @@ __all__ = [
     "SharedFile",
     "WriterLock",
     "fault_of_lock",
+    "fault_of_place",
     "flush_files",
     "leftovers",
     "named_in_errors",
@@ -215,6 +217,28 @@ def fault_of_lock(folder: Path) -> str:
     if is_held(folder / LOCK):
         return ""
     return f"path={os.fspath(folder)!r} was removed or replaced, or its {LOCK}, since it was opened to be written"
+
+
+def fault_of_place(folder: Path, manifest: object, read: Callable[[Path], object], owner: str) -> str:
+    """Why a folder is not the one that its owner has opened; "" if it is.
+
+    It may have been removed and made anew, or restored from a backup: what is there now must not be overwritten.
+
+    Args:
+        folder: of a store, or of shards.
+        manifest: that of the owner.
+        read: function of the folder; returns the manifest that is there now.
+        owner: what the fault calls it.
+    """
+    if fault := fault_of_lock(folder):
+        return fault
+    try:
+        same = read(folder) == manifest
+    except (FileNotFoundError, FormatError) as error:
+        return str(error)
+    if not same:
+        return f"path={os.fspath(folder)!r} holds another commit than that of this {owner}, such as a backup"
+    return ""
 
 
 def _holder(path: Path) -> str:

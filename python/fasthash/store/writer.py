@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthash._core import FormatError
 from fasthash._durable import flush, make_folder
 from fasthash._index_files import is_index_file
 from fasthash._locks import ChangeLock
@@ -27,7 +26,7 @@ from fasthash.store.commit import Commit
 from fasthash.store.entries import distinct
 from fasthash.store.files import (
     WriterLock,
-    fault_of_lock,
+    fault_of_place,
     leftovers,
     named_in_errors,
     put_manifest,
@@ -273,19 +272,7 @@ class Writer:
         return False
 
     def _fault_of_place(self) -> str:
-        """Why the folder is not the one that this writer has opened; "" if it is.
-
-        It may have been removed and made anew, or restored from a backup: what is there now must not be overwritten.
-        """
-        if fault := fault_of_lock(self.folder):
-            return fault
-        try:
-            same = read_manifest(self.folder) == self.manifest
-        except (FileNotFoundError, FormatError) as error:
-            return str(error)
-        if not same:
-            return f"path={os.fspath(self.folder)!r} holds another commit than that of this writer, such as a backup"
-        return ""
+        return fault_of_place(self.folder, self.manifest, read_manifest, "writer")
 
     def _needed(self) -> set[str]:
         """Names of the files that a writer must keep, when it begins."""
